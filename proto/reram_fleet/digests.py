@@ -1,0 +1,73 @@
+"""Digests of adapters, over integers only.
+
+A digest must be the same on every machine, so it is taken over lengths and
+little-endian integers, never over floats or over a serialisation that a library
+may change. All digests are SHA-256 with a domain prefix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Sequence
+
+from reram_fleet.v1.types_pb2 import AdapterDigest, RevisionContent, SharedLora, SubjectAdapter
+
+#: "Nothing before this": previous hash of the first log entry and of the first receipt.
+ZERO_HASH = bytes(32)
+
+#: Digest of an absent LoRA.
+NO_LORA = b""
+
+
+def _hash(domain: str, *parts: bytes) -> bytes:
+    digest = hashlib.sha256(f"reram-fleet/{domain}/v1".encode() + b"\0")
+    for part in parts:
+        digest.update(struct.pack("<Q", len(part)))
+        digest.update(part)
+    return digest.digest()
+
+
+def _int64(values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}q", *values)
+
+
+def subject_digest(adapter: SubjectAdapter) -> bytes:
+    """Return the digest of one person's adapter: tag, clip count and integer code sum."""
+    return _hash(
+        "subject", adapter.subject_tag.encode(), struct.pack("<Q", adapter.count), _int64(adapter.code_sum)
+    )
+
+
+def lora_digest(lora: SharedLora) -> bytes:
+    """Return the digest of a shared LoRA's shape and integer rows; `NO_LORA` if it has no rows."""
+    if not lora.rows:
+        return NO_LORA
+    shape = lora.shape
+    parts = [
+        struct.pack("<IIfQI", shape.features, shape.rank, shape.alpha, shape.a_seed, shape.scale_bits),
+    ]
+    for row in sorted(lora.rows, key=lambda row: row.subject_tag):
+        parts += [row.subject_tag.encode(), _int64(row.codes)]
+    return _hash("lora", *parts)
+
+
+def adapters_digest(subjects: Iterable[AdapterDigest], lora: bytes) -> bytes:
+    """Return the digest of a set of adapters, whatever order they come in."""
+    parts = [lora]
+    for entry in sorted(subjects, key=lambda entry: entry.subject_tag):
+        parts += [entry.subject_tag.encode(), entry.digest]
+    return _hash("adapters", *parts)
+
+
+def subject_digests(subjects: Iterable[SubjectAdapter]) -> list[AdapterDigest]:
+    """Return one `AdapterDigest` per adapter, sorted by tag."""
+    return sorted(
+        (AdapterDigest(subject_tag=s.subject_tag, digest=subject_digest(s)) for s in subjects),
+        key=lambda entry: entry.subject_tag,
+    )
+
+
+def revision_digest(content: RevisionContent) -> bytes:
+    """Return the digest of a revision: the address of its content."""
+    return adapters_digest(subject_digests(content.subjects), lora_digest(content.shared_lora))

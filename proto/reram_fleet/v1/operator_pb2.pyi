@@ -1,0 +1,351 @@
+from reram_fleet.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class VerdictClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_CLASS_UNSPECIFIED: _ClassVar[VerdictClass]
+    VERDICT_CLASS_EXACT: _ClassVar[VerdictClass]
+    VERDICT_CLASS_APPROXIMATE: _ClassVar[VerdictClass]
+VERDICT_CLASS_UNSPECIFIED: VerdictClass
+VERDICT_CLASS_EXACT: VerdictClass
+VERDICT_CLASS_APPROXIMATE: VerdictClass
+
+class GetFleetRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetFleetResponse(_message.Message):
+    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NODES_REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    NODES_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    FORGETS_OPEN_FIELD_NUMBER: _ClassVar[int]
+    SUPERLINK_FIELD_NUMBER: _ClassVar[int]
+    SUPERLINK_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LOG_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LOG_ROOT_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    version: str
+    generation: int
+    revision: int
+    revision_digest: bytes
+    nodes_registered: int
+    nodes_connected: int
+    subjects: int
+    forgets_open: int
+    superlink: str
+    superlink_address: str
+    log_size: int
+    log_root: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ...) -> None: ...
+
+class EnrollNodeRequest(_message.Message):
+    __slots__ = ("identity",)
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    identity: _types_pb2.NodeIdentity
+    def __init__(self, identity: _Optional[_Union[_types_pb2.NodeIdentity, _Mapping]] = ...) -> None: ...
+
+class EnrollNodeResponse(_message.Message):
+    __slots__ = ("fleet_id", "command_public_key", "coordinator_sealing_public_key", "node_service_address", "flower_fleet_address", "flower_ca_pem", "flower_node_id", "created")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    NODE_SERVICE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_FLEET_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_CA_PEM_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    command_public_key: bytes
+    coordinator_sealing_public_key: bytes
+    node_service_address: str
+    flower_fleet_address: str
+    flower_ca_pem: str
+    flower_node_id: int
+    created: bool
+    def __init__(self, fleet_id: _Optional[str] = ..., command_public_key: _Optional[bytes] = ..., coordinator_sealing_public_key: _Optional[bytes] = ..., node_service_address: _Optional[str] = ..., flower_fleet_address: _Optional[str] = ..., flower_ca_pem: _Optional[str] = ..., flower_node_id: _Optional[int] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("node_id", "connected", "last_contact_unix_ms", "generation", "revision", "serve_state", "quarantine_reason", "costs", "energy_model", "overhead", "inferences", "subject_adapters", "flower_node_id", "held_reason", "software_version")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    LAST_CONTACT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SERVE_STATE_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_REASON_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    OVERHEAD_FIELD_NUMBER: _ClassVar[int]
+    INFERENCES_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_ADAPTERS_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    HELD_REASON_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    connected: bool
+    last_contact_unix_ms: int
+    generation: int
+    revision: int
+    serve_state: _types_pb2.ServeState
+    quarantine_reason: _types_pb2.QuarantineReason
+    costs: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
+    energy_model: _types_pb2.EnergyModel
+    overhead: _types_pb2.DeploymentOverhead
+    inferences: int
+    subject_adapters: int
+    flower_node_id: int
+    held_reason: str
+    software_version: str
+    def __init__(self, node_id: _Optional[str] = ..., connected: _Optional[bool] = ..., last_contact_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., overhead: _Optional[_Union[_types_pb2.DeploymentOverhead, _Mapping]] = ..., inferences: _Optional[int] = ..., subject_adapters: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., held_reason: _Optional[str] = ..., software_version: _Optional[str] = ...) -> None: ...
+
+class ListNodesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListNodesResponse(_message.Message):
+    __slots__ = ("nodes",)
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+
+class GetNodeRequest(_message.Message):
+    __slots__ = ("node_id",)
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    def __init__(self, node_id: _Optional[str] = ...) -> None: ...
+
+class GetNodeResponse(_message.Message):
+    __slots__ = ("node", "executions")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    executions: _containers.RepeatedCompositeFieldContainer[Execution]
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ...) -> None: ...
+
+class CreateForgetRequest(_message.Message):
+    __slots__ = ("request_id", "subject_tags", "allow_unknown")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    subject_tags: _containers.RepeatedScalarFieldContainer[str]
+    allow_unknown: bool
+    def __init__(self, request_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., allow_unknown: _Optional[bool] = ...) -> None: ...
+
+class CreateForgetResponse(_message.Message):
+    __slots__ = ("forget", "created")
+    FORGET_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    forget: Forget
+    created: bool
+    def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class Forget(_message.Message):
+    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "executions", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_TO_SUPPRESS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_TO_VERIFY_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
+    RERAM_WRITES_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    request_id: str
+    generation: int
+    state: str
+    created_at_unix_ms: int
+    executions: _containers.RepeatedCompositeFieldContainer[Execution]
+    verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
+    repair_job_id: str
+    seconds_to_suppress: float
+    seconds_to_verify: float
+    costs: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
+    reram_writes: int
+    energy_model: _types_pb2.EnergyModel
+    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ...) -> None: ...
+
+class Execution(_message.Message):
+    __slots__ = ("campaign_id", "node_id", "state", "detail", "updated_at_unix_ms", "generation", "receipt")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    node_id: str
+    state: str
+    detail: str
+    updated_at_unix_ms: int
+    generation: int
+    receipt: _types_pb2.Envelope
+    def __init__(self, campaign_id: _Optional[str] = ..., node_id: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., updated_at_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., receipt: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("adapter_kind", "verdict", "basis")
+    ADAPTER_KIND_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    BASIS_FIELD_NUMBER: _ClassVar[int]
+    adapter_kind: str
+    verdict: VerdictClass
+    basis: str
+    def __init__(self, adapter_kind: _Optional[str] = ..., verdict: _Optional[_Union[VerdictClass, str]] = ..., basis: _Optional[str] = ...) -> None: ...
+
+class GetForgetRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
+
+class GetForgetResponse(_message.Message):
+    __slots__ = ("forget",)
+    FORGET_FIELD_NUMBER: _ClassVar[int]
+    forget: Forget
+    def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ...) -> None: ...
+
+class ListForgetsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListForgetsResponse(_message.Message):
+    __slots__ = ("forgets",)
+    FORGETS_FIELD_NUMBER: _ClassVar[int]
+    forgets: _containers.RepeatedCompositeFieldContainer[Forget]
+    def __init__(self, forgets: _Optional[_Iterable[_Union[Forget, _Mapping]]] = ...) -> None: ...
+
+class WatchForgetRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
+
+class WatchForgetResponse(_message.Message):
+    __slots__ = ("forget",)
+    FORGET_FIELD_NUMBER: _ClassVar[int]
+    forget: Forget
+    def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ...) -> None: ...
+
+class StartLearningRequest(_message.Message):
+    __slots__ = ("request_id", "kind", "rounds")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    kind: _types_pb2.LearningKind
+    rounds: int
+    def __init__(self, request_id: _Optional[str] = ..., kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., rounds: _Optional[int] = ...) -> None: ...
+
+class StartLearningResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: LearningJob
+    created: bool
+    def __init__(self, job: _Optional[_Union[LearningJob, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class LearningJob(_message.Message):
+    __slots__ = ("job_id", "request_id", "kind", "state", "attempt", "rounds", "rounds_done", "generation", "created_at_unix_ms", "error", "flower_run_id", "revision", "campaign_id", "metrics")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_DONE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    request_id: str
+    kind: _types_pb2.LearningKind
+    state: str
+    attempt: int
+    rounds: int
+    rounds_done: int
+    generation: int
+    created_at_unix_ms: int
+    error: str
+    flower_run_id: int
+    revision: int
+    campaign_id: str
+    metrics: _containers.ScalarMap[str, float]
+    def __init__(self, job_id: _Optional[str] = ..., request_id: _Optional[str] = ..., kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., state: _Optional[str] = ..., attempt: _Optional[int] = ..., rounds: _Optional[int] = ..., rounds_done: _Optional[int] = ..., generation: _Optional[int] = ..., created_at_unix_ms: _Optional[int] = ..., error: _Optional[str] = ..., flower_run_id: _Optional[int] = ..., revision: _Optional[int] = ..., campaign_id: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class GetLearningRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class GetLearningResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: LearningJob
+    def __init__(self, job: _Optional[_Union[LearningJob, _Mapping]] = ...) -> None: ...
+
+class ListLearningRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListLearningResponse(_message.Message):
+    __slots__ = ("jobs",)
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[LearningJob]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[LearningJob, _Mapping]]] = ...) -> None: ...
+
+class GetEnergyReportRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetEnergyReportResponse(_message.Message):
+    __slots__ = ("nodes", "totals", "energy_model", "forgets")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    FORGETS_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    totals: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
+    energy_model: _types_pb2.EnergyModel
+    forgets: _containers.RepeatedCompositeFieldContainer[ForgetEnergy]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., totals: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., forgets: _Optional[_Iterable[_Union[ForgetEnergy, _Mapping]]] = ...) -> None: ...
+
+class ForgetEnergy(_message.Message):
+    __slots__ = ("campaign_id", "costs", "reram_writes")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
+    RERAM_WRITES_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    costs: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
+    reram_writes: int
+    def __init__(self, campaign_id: _Optional[str] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,355 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LEARNING_KIND_UNSPECIFIED: _ClassVar[LearningKind]
+    LEARNING_KIND_TRAIN_LORA: _ClassVar[LearningKind]
+    LEARNING_KIND_UNLEARN_LORA: _ClassVar[LearningKind]
+    LEARNING_KIND_EVALUATE_QUALITY: _ClassVar[LearningKind]
+
+class EnergyPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENERGY_PHASE_UNSPECIFIED: _ClassVar[EnergyPhase]
+    ENERGY_PHASE_PROGRAM: _ClassVar[EnergyPhase]
+    ENERGY_PHASE_INFER: _ClassVar[EnergyPhase]
+    ENERGY_PHASE_TRAIN: _ClassVar[EnergyPhase]
+    ENERGY_PHASE_ERASE: _ClassVar[EnergyPhase]
+    ENERGY_PHASE_VERIFY: _ClassVar[EnergyPhase]
+    ENERGY_PHASE_RADIO: _ClassVar[EnergyPhase]
+
+class ServeState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SERVE_STATE_UNSPECIFIED: _ClassVar[ServeState]
+    SERVE_STATE_SERVING: _ClassVar[ServeState]
+    SERVE_STATE_QUARANTINED: _ClassVar[ServeState]
+
+class QuarantineReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUARANTINE_REASON_UNSPECIFIED: _ClassVar[QuarantineReason]
+    QUARANTINE_REASON_NO_LEASE: _ClassVar[QuarantineReason]
+    QUARANTINE_REASON_LEASE_EXPIRED: _ClassVar[QuarantineReason]
+    QUARANTINE_REASON_BEHIND_GENERATION: _ClassVar[QuarantineReason]
+    QUARANTINE_REASON_GAP: _ClassVar[QuarantineReason]
+    QUARANTINE_REASON_HELD: _ClassVar[QuarantineReason]
+    QUARANTINE_REASON_STARTING: _ClassVar[QuarantineReason]
+
+class ReceiptOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECEIPT_OUTCOME_UNSPECIFIED: _ClassVar[ReceiptOutcome]
+    RECEIPT_OUTCOME_ERASED: _ClassVar[ReceiptOutcome]
+    RECEIPT_OUTCOME_NOT_AFFECTED: _ClassVar[ReceiptOutcome]
+LEARNING_KIND_UNSPECIFIED: LearningKind
+LEARNING_KIND_TRAIN_LORA: LearningKind
+LEARNING_KIND_UNLEARN_LORA: LearningKind
+LEARNING_KIND_EVALUATE_QUALITY: LearningKind
+ENERGY_PHASE_UNSPECIFIED: EnergyPhase
+ENERGY_PHASE_PROGRAM: EnergyPhase
+ENERGY_PHASE_INFER: EnergyPhase
+ENERGY_PHASE_TRAIN: EnergyPhase
+ENERGY_PHASE_ERASE: EnergyPhase
+ENERGY_PHASE_VERIFY: EnergyPhase
+ENERGY_PHASE_RADIO: EnergyPhase
+SERVE_STATE_UNSPECIFIED: ServeState
+SERVE_STATE_SERVING: ServeState
+SERVE_STATE_QUARANTINED: ServeState
+QUARANTINE_REASON_UNSPECIFIED: QuarantineReason
+QUARANTINE_REASON_NO_LEASE: QuarantineReason
+QUARANTINE_REASON_LEASE_EXPIRED: QuarantineReason
+QUARANTINE_REASON_BEHIND_GENERATION: QuarantineReason
+QUARANTINE_REASON_GAP: QuarantineReason
+QUARANTINE_REASON_HELD: QuarantineReason
+QUARANTINE_REASON_STARTING: QuarantineReason
+RECEIPT_OUTCOME_UNSPECIFIED: ReceiptOutcome
+RECEIPT_OUTCOME_ERASED: ReceiptOutcome
+RECEIPT_OUTCOME_NOT_AFFECTED: ReceiptOutcome
+
+class Envelope(_message.Message):
+    __slots__ = ("payload_type", "payload", "key_id", "signature")
+    PAYLOAD_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    payload_type: str
+    payload: bytes
+    key_id: str
+    signature: bytes
+    def __init__(self, payload_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Sealed(_message.Message):
+    __slots__ = ("purpose", "ciphertext")
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_FIELD_NUMBER: _ClassVar[int]
+    purpose: str
+    ciphertext: bytes
+    def __init__(self, purpose: _Optional[str] = ..., ciphertext: _Optional[bytes] = ...) -> None: ...
+
+class ForgetCommand(_message.Message):
+    __slots__ = ("fleet_id", "generation", "previous_hash", "campaign_id", "subject_tags", "issued_at_unix_ms")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_HASH_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    generation: int
+    previous_hash: bytes
+    campaign_id: str
+    subject_tags: _containers.RepeatedScalarFieldContainer[str]
+    issued_at_unix_ms: int
+    def __init__(self, fleet_id: _Optional[str] = ..., generation: _Optional[int] = ..., previous_hash: _Optional[bytes] = ..., campaign_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., issued_at_unix_ms: _Optional[int] = ...) -> None: ...
+
+class Lease(_message.Message):
+    __slots__ = ("fleet_id", "node_id", "generation", "sequence", "request_nonce", "max_age_ms")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_NONCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    node_id: str
+    generation: int
+    sequence: int
+    request_nonce: bytes
+    max_age_ms: int
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., sequence: _Optional[int] = ..., request_nonce: _Optional[bytes] = ..., max_age_ms: _Optional[int] = ...) -> None: ...
+
+class JobTicket(_message.Message):
+    __slots__ = ("fleet_id", "node_id", "job_id", "attempt", "round", "kind", "generation", "expires_at_unix_ms", "job_key", "subject_tags", "forget_tags", "lora")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    JOB_KEY_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    FORGET_TAGS_FIELD_NUMBER: _ClassVar[int]
+    LORA_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    node_id: str
+    job_id: str
+    attempt: int
+    round: int
+    kind: LearningKind
+    generation: int
+    expires_at_unix_ms: int
+    job_key: Sealed
+    subject_tags: _containers.RepeatedScalarFieldContainer[str]
+    forget_tags: _containers.RepeatedScalarFieldContainer[str]
+    lora: LoraShape
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[LearningKind, str]] = ..., generation: _Optional[int] = ..., expires_at_unix_ms: _Optional[int] = ..., job_key: _Optional[_Union[Sealed, _Mapping]] = ..., subject_tags: _Optional[_Iterable[str]] = ..., forget_tags: _Optional[_Iterable[str]] = ..., lora: _Optional[_Union[LoraShape, _Mapping]] = ...) -> None: ...
+
+class LoraShape(_message.Message):
+    __slots__ = ("features", "rank", "alpha", "a_seed", "scale_bits")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    A_SEED_FIELD_NUMBER: _ClassVar[int]
+    SCALE_BITS_FIELD_NUMBER: _ClassVar[int]
+    features: int
+    rank: int
+    alpha: float
+    a_seed: int
+    scale_bits: int
+    def __init__(self, features: _Optional[int] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., a_seed: _Optional[int] = ..., scale_bits: _Optional[int] = ...) -> None: ...
+
+class SubjectAdapter(_message.Message):
+    __slots__ = ("subject_tag", "count", "code_sum")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CODE_SUM_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    count: int
+    code_sum: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, subject_tag: _Optional[str] = ..., count: _Optional[int] = ..., code_sum: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LoraState(_message.Message):
+    __slots__ = ("subject_tags", "rank", "numerator", "weight")
+    SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    NUMERATOR_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    subject_tags: _containers.RepeatedScalarFieldContainer[str]
+    rank: int
+    numerator: bytes
+    weight: bytes
+    def __init__(self, subject_tags: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ..., numerator: _Optional[bytes] = ..., weight: _Optional[bytes] = ...) -> None: ...
+
+class LoraRow(_message.Message):
+    __slots__ = ("subject_tag", "codes")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    codes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, subject_tag: _Optional[str] = ..., codes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SharedLora(_message.Message):
+    __slots__ = ("shape", "rows")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    shape: LoraShape
+    rows: _containers.RepeatedCompositeFieldContainer[LoraRow]
+    def __init__(self, shape: _Optional[_Union[LoraShape, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[LoraRow, _Mapping]]] = ...) -> None: ...
+
+class RevisionContent(_message.Message):
+    __slots__ = ("subjects", "shared_lora")
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
+    subjects: _containers.RepeatedCompositeFieldContainer[SubjectAdapter]
+    shared_lora: SharedLora
+    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ...) -> None: ...
+
+class RevisionManifest(_message.Message):
+    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PARENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BUILT_AT_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    HAS_SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    revision: int
+    digest: bytes
+    parent_digest: bytes
+    built_at_generation: int
+    subject_tags: _containers.RepeatedScalarFieldContainer[str]
+    has_shared_lora: bool
+    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ...) -> None: ...
+
+class PhaseCost(_message.Message):
+    __slots__ = ("phase", "energy_j", "seconds", "bytes", "cell_writes")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_J_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CELL_WRITES_FIELD_NUMBER: _ClassVar[int]
+    phase: EnergyPhase
+    energy_j: float
+    seconds: float
+    bytes: int
+    cell_writes: int
+    def __init__(self, phase: _Optional[_Union[EnergyPhase, str]] = ..., energy_j: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., cell_writes: _Optional[int] = ...) -> None: ...
+
+class EnergyModel(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class DeploymentOverhead(_message.Message):
+    __slots__ = ("energy_j", "seconds", "bytes", "cell_writes", "reprogramming_ratio", "reprogramming_energy_j", "reprogramming_seconds", "reprogramming_cell_writes")
+    ENERGY_J_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CELL_WRITES_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMING_RATIO_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMING_ENERGY_J_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMING_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMING_CELL_WRITES_FIELD_NUMBER: _ClassVar[int]
+    energy_j: float
+    seconds: float
+    bytes: int
+    cell_writes: int
+    reprogramming_ratio: float
+    reprogramming_energy_j: float
+    reprogramming_seconds: float
+    reprogramming_cell_writes: int
+    def __init__(self, energy_j: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., cell_writes: _Optional[int] = ..., reprogramming_ratio: _Optional[float] = ..., reprogramming_energy_j: _Optional[float] = ..., reprogramming_seconds: _Optional[float] = ..., reprogramming_cell_writes: _Optional[int] = ...) -> None: ...
+
+class AdapterDigest(_message.Message):
+    __slots__ = ("subject_tag", "digest")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    digest: bytes
+    def __init__(self, subject_tag: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class ProbeResult(_message.Message):
+    __slots__ = ("subject_tag",)
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    def __init__(self, subject_tag: _Optional[str] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("fleet_id", "node_id", "campaign_id", "generation", "command_hash", "outcome", "counter", "previous_receipt_hash", "adapters_digest_before", "adapters_digest_after", "active_adapters", "lora_digest", "revision_digest", "subject_adapters_erased", "lora_rows_erased", "code_samples_erased", "keys_destroyed", "costs", "energy_model", "reram_writes", "challenge_nonce", "probe_results", "suppress_seconds", "erase_seconds", "finished_at_unix_ms", "software_version", "statement")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_HASH_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    COUNTER_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_RECEIPT_HASH_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_DIGEST_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_DIGEST_AFTER_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_ADAPTERS_FIELD_NUMBER: _ClassVar[int]
+    LORA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REVISION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_ADAPTERS_ERASED_FIELD_NUMBER: _ClassVar[int]
+    LORA_ROWS_ERASED_FIELD_NUMBER: _ClassVar[int]
+    CODE_SAMPLES_ERASED_FIELD_NUMBER: _ClassVar[int]
+    KEYS_DESTROYED_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    RERAM_WRITES_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGE_NONCE_FIELD_NUMBER: _ClassVar[int]
+    PROBE_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESS_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ERASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    node_id: str
+    campaign_id: str
+    generation: int
+    command_hash: bytes
+    outcome: ReceiptOutcome
+    counter: int
+    previous_receipt_hash: bytes
+    adapters_digest_before: bytes
+    adapters_digest_after: bytes
+    active_adapters: _containers.RepeatedCompositeFieldContainer[AdapterDigest]
+    lora_digest: bytes
+    revision_digest: bytes
+    subject_adapters_erased: int
+    lora_rows_erased: int
+    code_samples_erased: int
+    keys_destroyed: int
+    costs: _containers.RepeatedCompositeFieldContainer[PhaseCost]
+    energy_model: EnergyModel
+    reram_writes: int
+    challenge_nonce: bytes
+    probe_results: _containers.RepeatedCompositeFieldContainer[ProbeResult]
+    suppress_seconds: float
+    erase_seconds: float
+    finished_at_unix_ms: int
+    software_version: str
+    statement: str
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., campaign_id: _Optional[str] = ..., generation: _Optional[int] = ..., command_hash: _Optional[bytes] = ..., outcome: _Optional[_Union[ReceiptOutcome, str]] = ..., counter: _Optional[int] = ..., previous_receipt_hash: _Optional[bytes] = ..., adapters_digest_before: _Optional[bytes] = ..., adapters_digest_after: _Optional[bytes] = ..., active_adapters: _Optional[_Iterable[_Union[AdapterDigest, _Mapping]]] = ..., lora_digest: _Optional[bytes] = ..., revision_digest: _Optional[bytes] = ..., subject_adapters_erased: _Optional[int] = ..., lora_rows_erased: _Optional[int] = ..., code_samples_erased: _Optional[int] = ..., keys_destroyed: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[EnergyModel, _Mapping]] = ..., reram_writes: _Optional[int] = ..., challenge_nonce: _Optional[bytes] = ..., probe_results: _Optional[_Iterable[_Union[ProbeResult, _Mapping]]] = ..., suppress_seconds: _Optional[float] = ..., erase_seconds: _Optional[float] = ..., finished_at_unix_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., statement: _Optional[str] = ...) -> None: ...
+
+class NodeIdentity(_message.Message):
+    __slots__ = ("node_id", "receipt_public_key", "sealing_public_key", "flower_public_key")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    receipt_public_key: bytes
+    sealing_public_key: bytes
+    flower_public_key: str
+    def __init__(self, node_id: _Optional[str] = ..., receipt_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., flower_public_key: _Optional[str] = ...) -> None: ...
