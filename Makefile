@@ -1,0 +1,61 @@
+# Every target sets up what it needs: .venv with the versions of constraints.txt.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+PROTOS := $(wildcard proto/reram_fleet/v1/*.proto)
+
+export FLWR_TELEMETRY_ENABLED = 0
+export FLWR_DISABLE_UPDATE_CHECK = 1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
+export RAY_USAGE_STATS_ENABLED = 0
+export OMP_NUM_THREADS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format proto bench claims constraints clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP):
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one with PYTHON=..."; exit 1; }
+	@echo "Setting up $(VENV) (once; about 800 MB, most of it PyTorch) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+install: $(STAMP) ## Make .venv and install the project into it
+
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it, print what happened
+	$(BIN)/fleet demo --output demo.json
+
+test: $(STAMP) ## Run every test
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Format check, lint, types, import rules, proto lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(STAMP) ## Regenerate the gRPC stubs beside the .proto files
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto $(PROTOS)
+
+bench: $(STAMP) ## Speed ratios, taken side by side on the same work
+	$(BIN)/python -m tests.bench
+
+claims: $(STAMP) ## Regenerate results/*.json (minutes)
+	$(BIN)/python -m tests.bench.claims
+
+constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
+	{ echo "# Exact versions that resolve together and that CI runs. Regenerate: make constraints"; \
+	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.txt
+
+clean: ## Remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.json
