@@ -1,0 +1,84 @@
+"""The operator's command line: `fleet <noun> <verb>`.
+
+Importing it loads neither torch nor flwr nor sqlalchemy: each verb imports what it needs
+when it runs. Data goes to stdout, progress, hints and errors to stderr; exit codes are in
+`fleet.cli.exits`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from fleet.cli import demo, energy, forget, learn, local, node, registry, serve, status
+from fleet.cli.exits import ExitCode, exit_code
+from fleet.cli.output import note_console
+from fleet.cli.session import set_session
+from fleet.errors import FleetError
+
+
+class _FleetGroup(TyperGroup):
+    """Turns expected errors into a message and an exit code; anything else keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FleetError as error:
+            console = note_console()
+            console.print(f"Error: {error}", style="bold red", markup=False, highlight=False)
+            if error.hint:
+                console.print(error.hint, markup=False, highlight=False)
+            raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt:
+            note_console().print("Interrupted.", style="bold red")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="fleet",
+    cls=_FleetGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Operate a fleet of edge devices that learn people and provably forget them.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 permission, 6 unavailable, "
+    "7 wait timed out, 8 partial.",
+)
+
+
+@app.callback()
+def fleet(
+    ctx: typer.Context,
+    context: Annotated[str | None, typer.Option(help="Context of the configuration file to use.")] = None,
+    address: Annotated[str | None, typer.Option(help="host:port of the coordinator.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the operator token.")] = None,
+    registry_file: Annotated[
+        Path | None, typer.Option("--registry", help="The caller's map of people to tags.")
+    ] = None,
+) -> None:
+    """Keep the connection flags for whichever verb runs."""
+    set_session(ctx, context, address, token_file, registry_file)
+
+
+app.command("demo")(demo.demo)
+app.command("up")(local.up)
+app.command("down")(local.down)
+app.command("status")(status.status)
+app.command("version")(status.version)
+app.command("serve")(serve.serve)
+app.add_typer(node.app, name="node")
+app.add_typer(learn.app, name="learn")
+app.add_typer(forget.app, name="forget")
+app.add_typer(registry.app, name="registry")
+app.add_typer(energy.app, name="energy")
+
+
+def main() -> None:
+    """Entry point of the `fleet` command."""
+    app(prog_name="fleet")
+    sys.exit(ExitCode.OK)

@@ -1,0 +1,1 @@
+"""State machines and rules of the fleet: pure values, no input or output."""

@@ -1,0 +1,87 @@
+"""Whitening by the public people's covariance, one per chip, never as a features x features matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edge_node.errors import EngineError
+
+#: Ridge on the covariance, in mean eigenvalues. Over all 84 public triples of the speakers, 0.3, 1, 3, 10 give
+#: false acceptance 5, 6, 6, 8 % by the same rule, and the same closed-set accuracy within 0.5 points.
+SHRINKAGE = 0.3
+
+#: Directions below this share of the largest eigenvalue are numerical noise of the rank deficit.
+_RANK_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """``z = (C + r I)^(-1/2) f`` of N chips, with C the within-person covariance of public clips.
+
+    C has rank P at most (P public clips), so ``z = f / sqrt(r) + V diag(a) V' f`` with V the eigenvectors of
+    C and ``a = 1 / sqrt(l + r) - 1 / sqrt(r)``: 2 F P multiplications a clip, instead of F^2.
+
+    Attributes
+    ----------
+    basis
+        V, float64 [N, F, P].
+    gain
+        a, float64 [N, P].
+    floor
+        1 / sqrt(r), float64 [N].
+    """
+
+    basis: Tensor
+    gain: Tensor
+    floor: Tensor
+
+    @classmethod
+    def fit(cls, codes: Tensor, person: Tensor) -> Whitening:
+        """Fit on public clips.
+
+        Parameters
+        ----------
+        codes
+            int32 [N, P, F].
+        person
+            int64 [P]: whose clip it is.
+
+        Raises
+        ------
+        EngineError
+            If the public clips do not vary: no covariance can be had from them.
+        """
+        within = torch.empty(codes.shape, dtype=torch.float64)
+        for index in person.unique().tolist():
+            mine = person == index
+            clips = codes[:, mine].double()
+            within[:, mine] = clips - clips.mean(dim=1, keepdim=True)
+        count, features = codes.shape[1:]
+        gram = within @ within.mT / count
+        eigenvalues, eigenvectors = torch.linalg.eigh(gram)
+        ridge = SHRINKAGE * eigenvalues.clamp(min=0).sum(dim=1) / features
+        if not bool((ridge > 0).all()):
+            raise EngineError("the public clips of a person are all the same: cannot calibrate on them")
+        kept = eigenvalues > _RANK_TOLERANCE * eigenvalues[:, -1:]
+        safe = torch.where(kept, eigenvalues, 1.0)
+        basis = within.mT @ (eigenvectors / (count * safe).sqrt()[:, None, :])
+        floor = ridge.rsqrt()
+        gain = torch.where(kept, (safe + ridge[:, None]).rsqrt() - floor[:, None], 0.0)
+        return cls(basis, gain, floor)
+
+    def unit(self, codes: Tensor, nodes: slice | list[int] = slice(None)) -> Tensor:
+        """Return whitened vectors of length 1 (zero stays zero), float64 [N, B, F], from codes [N, B, F]."""
+        f = codes.double()
+        z = f * self.floor[nodes, None, None]
+        z = z + ((f @ self.basis[nodes]) * self.gain[nodes, None, :]) @ self.basis[nodes].mT
+        return functional.normalize(z, dim=-1)
+
+    @property
+    def macs_per_vector(self) -> int:
+        """Multiply-accumulates of whitening one vector."""
+        _, features, rank = self.basis.shape
+        return features * (2 * rank + 1)

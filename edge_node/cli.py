@@ -1,0 +1,162 @@
+"""`edge-node`: make a node, let it join, run it, and talk to its engine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import numpy as np
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from reram_fleet.v1 import engine_pb2 as wire
+from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+
+from edge_node.config import RunSettings, StateFolder
+from edge_node.errors import ClipError, EdgeNodeError, StateFolderError
+from edge_node.keys import NodeKeys
+
+CALL_LIMIT_S = 60.0
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="One device of a reram-fleet.")
+
+State = Annotated[Path, typer.Option(help="The node's own folder.", file_okay=False)]
+PersonName = Annotated[str | None, typer.Option(help="A person of the embedded task, e.g. s04.")]
+ClipFile = Annotated[
+    Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per clip.")
+]
+
+
+def main() -> None:
+    """Run the command line; expected errors are one line on standard error and exit code 1."""
+    try:
+        app()
+    except EdgeNodeError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except grpc.RpcError as error:
+        typer.echo(f"error: the engine answers {error.code().name}: {error.details()}", err=True)
+        sys.exit(6 if error.code() is grpc.StatusCode.UNAVAILABLE else 1)
+
+
+def _show(message: Message) -> None:
+    typer.echo(json_format.MessageToJson(message, always_print_fields_with_no_presence=True))
+
+
+@app.command()
+def init(state: State, node_id: Annotated[str, typer.Option(help="Name of the node, a DNS label.")]) -> None:
+    """Make a node's keys; prints its public identity, for `fleet node enroll`. Repeating it is harmless."""
+    _show(NodeKeys.create(StateFolder(state), node_id).identity)
+
+
+@app.command()
+def join(
+    state: State, enrollment: Annotated[Path, typer.Argument(help="What `fleet node enroll` printed.")]
+) -> None:
+    """Store what the coordinator answered to the node's registration."""
+    folder = StateFolder(state)
+    keys = NodeKeys.load(folder)
+    try:
+        answer = json_format.Parse(enrollment.read_text(), EnrollNodeResponse())
+    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
+        raise StateFolderError(f"{enrollment} is no enrollment: {error}") from error
+    folder.save_enrollment(answer)
+    typer.echo(f"{keys.node_id} belongs to fleet {answer.fleet_id}", err=True)
+
+
+@app.command()
+def run(
+    state: State,
+    task: Annotated[str, typer.Option(help="What the engine recognises.")] = "speakers",
+    preset: Annotated[str, typer.Option(help="Chip technology.")] = "180nm-1t1r",
+    fleet_seed: Annotated[int, typer.Option(help="Seed that the chip's devices are drawn from.")] = 0,
+    engine_port: Annotated[int, typer.Option(help="0 takes a free port; see run.json.")] = 0,
+    metrics_port: Annotated[int, typer.Option(help="0 takes a free port; see run.json.")] = 0,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="Without a SuperNode.")] = False,
+    connect_delay: Annotated[
+        float, typer.Option(min=0, help="Longest random wait before the first connection, in seconds.")
+    ] = 0.0,
+    heartbeat: Annotated[float, typer.Option(min=0.05, help="Seconds between heartbeats.")] = 1.0,
+) -> None:
+    """Run the node until SIGTERM or SIGINT."""
+    from edge_node import daemon
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    daemon.run(
+        RunSettings(
+            state=StateFolder(state),
+            task=task,
+            preset=preset,
+            fleet_seed=fleet_seed,
+            engine_port=engine_port,
+            metrics_port=metrics_port,
+            learning=not no_flower,
+            connect_delay_s=connect_delay,
+            heartbeat_s=heartbeat,
+        )
+    )
+
+
+@app.command()
+def status(state: State) -> None:
+    """Print the running node's state as JSON."""
+    _show(_call(state, "GetStatus", wire.GetStatusRequest()))
+
+
+@app.command()
+def enroll(
+    state: State,
+    tag: Annotated[str, typer.Option(help="Random subject tag: 32 hexadecimal digits.")],
+    person: PersonName = None,
+    clips: ClipFile = None,
+) -> None:
+    """Enrol a person on this node, by their training clips or by a file."""
+    request = wire.EnrollRequest(subject_tag=tag, clips=_clips(person, clips, "train"))
+    _show(_call(state, "Enroll", request))
+
+
+@app.command()
+def identify(state: State, person: PersonName = None, clips: ClipFile = None) -> None:
+    """Ask this node whose clips these are: a person's test clips, or a file."""
+    _show(_call(state, "Identify", wire.IdentifyRequest(clips=_clips(person, clips, "test"))))
+
+
+def _call(state: Path, method: str, request: Message) -> Any:
+    folder = StateFolder(state)
+    try:
+        address = json.loads(folder.run.read_text())["engine_address"]
+        token = folder.engine_token.read_text()
+    except FileNotFoundError:
+        raise StateFolderError(f"no node runs on {state}; run: edge-node run --state {state}") from None
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call = getattr(EngineServiceStub(channel), method)
+        return call(request, timeout=CALL_LIMIT_S, metadata=[("authorization", f"Bearer {token}")])
+
+
+def _clips(person: str | None, file: Path | None, part: str) -> list[wire.Clip]:
+    if (person is None) == (file is None):
+        raise typer.BadParameter("give either --person or --clips")
+    arrays: Sequence[np.ndarray]
+    if file is not None:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = [archive[name] for name in archive.files]
+        except (OSError, ValueError) as error:
+            raise ClipError(f"{file} cannot be read as .npz: {error}") from error
+    else:
+        from edge_node.tasks.speakers import load_people
+
+        assert person is not None
+        arrays = getattr(load_people([person])[person], part)
+    if wrong := [clip.shape for clip in arrays if clip.ndim != 2]:
+        raise ClipError(f"a clip has shape {wrong[0]}, expected [frames, channels]")
+    return [
+        wire.Clip(frames=len(clip), channels=clip.shape[1], samples=clip.astype("<f4").tobytes())
+        for clip in arrays
+    ]

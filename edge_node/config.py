@@ -1,0 +1,182 @@
+"""The state folder of a node, and what a run of the daemon may be told.
+
+The only place that knows the names of files in the folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import json_format
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+
+from edge_node.durable import write_atomically
+from edge_node.errors import StateFolderError
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """Paths inside one node's folder (0700; every file 0600)."""
+
+    root: Path
+
+    def create(self) -> None:
+        """Make the folder and its sub-folders, readable by their owner only."""
+        for folder in (self.root, self.keys, self.subject_keys, self.revision_keys, self.flower, self.logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the node's own keys."""
+        return self.root / "keys"
+
+    @property
+    def subject_keys(self) -> Path:
+        """Folder with one key file per subject tag."""
+        return self.root / "subject-keys"
+
+    @property
+    def revision_keys(self) -> Path:
+        """Folder with one key file per stored revision."""
+        return self.root / "revision-keys"
+
+    @property
+    def flower(self) -> Path:
+        """FLWR_HOME of the node's SuperNode."""
+        return self.root / "flower"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of what supervised processes write."""
+        return self.root / "logs"
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file."""
+        return self.root / "journal.db"
+
+    @property
+    def enrollment(self) -> Path:
+        """EnrollNodeResponse as JSON: what the coordinator told the node at `join`."""
+        return self.root / "enrollment.json"
+
+    @property
+    def engine_token(self) -> Path:
+        """Bearer token of the loopback EngineService."""
+        return self.root / "engine.token"
+
+    @property
+    def run(self) -> Path:
+        """Process id and addresses of the running daemon, for launchers."""
+        return self.root / "run.json"
+
+    @property
+    def flower_ca(self) -> Path:
+        """CA certificate that the SuperNode checks the SuperLink with."""
+        return self.flower / "ca.pem"
+
+    @property
+    def supernode_config(self) -> Path:
+        """`--node-config` of the SuperNode, as a TOML file."""
+        return self.flower / "node.toml"
+
+    def save_enrollment(self, enrollment: EnrollNodeResponse) -> None:
+        """Store what the coordinator answered to this node's registration.
+
+        Raises
+        ------
+        StateFolderError
+            If it is incomplete, or the node already belongs to another fleet.
+        """
+        problems = [
+            f"{name} is missing"
+            for name in ("fleet_id", "node_service_address")
+            if not getattr(enrollment, name)
+        ]
+        problems += [
+            f"{name} has {len(getattr(enrollment, name))} bytes, expected 32"
+            for name in ("command_public_key", "coordinator_sealing_public_key")
+            if len(getattr(enrollment, name)) != 32
+        ]
+        if problems:
+            raise StateFolderError(f"this enrollment cannot be used: {', '.join(problems)}")
+        if self.enrollment.exists():
+            present = self.load_enrollment()
+            # Another key would let another coordinator erase or resurrect: that takes a fresh node.
+            if (present.fleet_id, present.command_public_key) != (
+                enrollment.fleet_id,
+                enrollment.command_public_key,
+            ):
+                raise StateFolderError(
+                    f"this node belongs to fleet {present.fleet_id} under another command key; "
+                    f"to join {enrollment.fleet_id}, make a node in a new state folder"
+                )
+        write_atomically(self.enrollment, json_format.MessageToJson(enrollment).encode())
+
+    def load_enrollment(self) -> EnrollNodeResponse:
+        """Return what `save_enrollment` stored.
+
+        Raises
+        ------
+        StateFolderError
+            If the node has not joined a fleet, or the file is damaged.
+        """
+        try:
+            return json_format.Parse(self.enrollment.read_text(), EnrollNodeResponse())
+        except FileNotFoundError:
+            raise StateFolderError(
+                f"this node has not joined a fleet; run: edge-node join --state {self.root} ENROLLMENT.json"
+            ) from None
+        except json_format.ParseError as error:
+            raise StateFolderError(f"{self.enrollment.name} is damaged ({error}); join again") from None
+
+    def load_or_create_engine_token(self) -> str:
+        """Return the token that callers of the EngineService must send."""
+        if not self.engine_token.exists():
+            write_atomically(self.engine_token, secrets.token_urlsafe(32).encode())
+        return self.engine_token.read_text()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder: two daemons on one journal would each believe to be the node.
+
+        Raises
+        ------
+        StateFolderError
+            If another process holds it.
+        """
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StateFolderError(
+                    f"another edge-node runs on {self.root}; end it first (its pid is in {self.run.name})"
+                ) from None
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Options of `edge-node run`."""
+
+    state: StateFolder
+    task: str = "speakers"
+    preset: str = "180nm-1t1r"
+    fleet_seed: int = 0
+    #: 0 takes a free port; `run.json` says which.
+    engine_port: int = 0
+    metrics_port: int = 0
+    learning: bool = True
+    #: Upper bound of the random wait before the first connection.
+    connect_delay_s: float = 0.0
+    heartbeat_s: float = 1.0

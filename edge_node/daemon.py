@@ -1,0 +1,109 @@
+"""`edge-node run`: one process with engine, journal, link, EngineService, metrics and SuperNode."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+from contextlib import ExitStack
+
+import torch
+from reram_fleet.v1.types_pb2 import EnergyModel
+
+from edge_node.clock import SystemClock
+from edge_node.config import RunSettings
+from edge_node.durable import write_atomically
+from edge_node.engine import Engine
+from edge_node.journal import Journal
+from edge_node.keys import NodeKeys
+from edge_node.link import NodeLink
+from edge_node.metrics import NodeCollector, serve_metrics
+from edge_node.node import Node
+from edge_node.service import EngineService, serve
+from edge_node.supervision import DISABLED, supernode
+from edge_node.tasks import load_task
+from hwmodel import load_preset
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: RunSettings) -> None:
+    """Run a node until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    EdgeNodeError
+        If the state folder is not ready, or a port is taken.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # A device has one small core; and several nodes share a machine in tests and demos.
+    torch.set_num_threads(1)
+    folder = settings.state
+    keys, enrollment = NodeKeys.load(folder), folder.load_enrollment()
+    folder.create()
+    with folder.locked(), ExitStack() as closing:
+        # Addresses of a run that was killed must not mislead a launcher.
+        folder.run.unlink(missing_ok=True)
+        journal = Journal.open(folder.journal, keys.node_id)
+        preset = load_preset(settings.preset)
+        saved = journal.costs()
+        engine = Engine.build(
+            load_task(settings.task),
+            preset,
+            settings.fleet_seed,
+            [keys.node_id],
+            saved_costs=[saved] if saved else None,
+        )
+        node = Node(
+            keys=keys,
+            enrollment=enrollment,
+            journal=journal,
+            vault=Node.open_vault(folder, keys.node_id),
+            engine=engine,
+            energy_model=EnergyModel(name=preset.name, version=preset.version),
+            task=settings.task,
+            clock=SystemClock(),
+        )
+        closing.callback(node.close)
+        link = NodeLink(
+            node,
+            enrollment.node_service_address,
+            heartbeat_s=settings.heartbeat_s,
+            connect_delay_s=settings.connect_delay_s,
+        )
+        learner = None
+
+        def supernode_state() -> str:
+            return learner.state.value if learner else DISABLED
+
+        service = EngineService(
+            node, connected=lambda: link.connected, supernode=supernode_state, changed=link.wake
+        )
+        server, engine_address = serve(service, folder.load_or_create_engine_token(), settings.engine_port)
+        closing.callback(lambda: server.stop(grace=1.0).wait())
+        metrics_server, metrics_address = serve_metrics(
+            NodeCollector(node, lambda: link.connected, supernode_state), settings.metrics_port
+        )
+        closing.callback(metrics_server.server_close)
+        closing.callback(metrics_server.shutdown)
+        if settings.learning and enrollment.flower_fleet_address:
+            learner = supernode(folder, keys, enrollment, engine_address)
+            learner.start()
+            closing.callback(learner.stop)
+        link.start()
+        closing.callback(link.stop)
+        addresses = {
+            "pid": os.getpid(),
+            "node_id": keys.node_id,
+            "engine_address": engine_address,
+            "metrics_address": metrics_address,
+        }
+        write_atomically(folder.run, json.dumps(addresses, indent=2).encode())
+        closing.callback(folder.run.unlink, missing_ok=True)
+        logger.info("%s runs: engine %s, metrics %s", keys.node_id, engine_address, metrics_address)
+        stop.wait()
+        logger.info("%s ends", keys.node_id)

@@ -1,0 +1,231 @@
+"""One round of learning on a batch of nodes: from captured codes and a ticket to the state that goes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from reram_fleet.v1.types_pb2 import (
+    LEARNING_KIND_EVALUATE_QUALITY,
+    LEARNING_KIND_TRAIN_LORA,
+    LEARNING_KIND_UNLEARN_LORA,
+    JobTicket,
+    LoraState,
+)
+from torch import Tensor
+from torch.nn import functional
+
+from edge_node.adapters.bank import AdapterBank, check_shape
+from edge_node.adapters.calibration import Calibration
+from edge_node.adapters.lora import project
+from edge_node.errors import RoundError
+from edge_node.learning import logistic, neggrad, state
+from edge_node.learning.logistic import GAIN, OWN_SHARE, LabelledClips
+
+KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVALUATE_QUALITY)
+
+
+@dataclass(frozen=True)
+class RoundRequest:
+    """What one node needs for one round; the order of `samples` and `forget` does not matter.
+
+    Attributes
+    ----------
+    node
+        Index on the engine's node axis.
+    ticket, state
+        Checked ticket and incoming LoRA state.
+    samples, forget
+        Codes captured on this node, int32 [clips, features] by tag: of kept and of forgotten people.
+    """
+
+    node: int
+    ticket: JobTicket
+    state: LoraState
+    samples: Mapping[str, Tensor]
+    forget: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """State after the round, number of clips that it was computed on, scalar metrics."""
+
+    state: LoraState
+    num_examples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """One node's round as tensors; K rows in the ticket's order."""
+
+    b: Tensor
+    projected: Tensor
+    base: Tensor
+    cosine: Tensor
+    target: Tensor
+    weight: Tensor
+    known: Tensor
+    scored: Tensor
+    public: int
+    forget_projected: Tensor
+    forget_base: Tensor
+
+
+def run_rounds(
+    calibration: Calibration, banks: Sequence[AdapterBank], requests: Sequence[RoundRequest]
+) -> list[RoundResult]:
+    """Run one round of each request, all of the same kind and LoRA shape, as one batch.
+
+    Raises
+    ------
+    RoundError
+        If a request is malformed, or they differ in kind, rank or number of rows. Nothing is changed.
+    """
+    if not requests:
+        return []
+    first = requests[0].ticket
+    for request in requests:
+        ticket = request.ticket
+        if ticket.kind not in KINDS:
+            raise RoundError(f"learning kind {ticket.kind} is not one that an engine can run")
+        if (
+            ticket.kind != first.kind
+            or ticket.lora != first.lora
+            or (list(ticket.subject_tags) != list(first.subject_tags))
+        ):
+            raise RoundError("requests of one batch differ in kind, LoRA shape or rows: run them apart")
+    nodes = [_prepare(calibration, banks[request.node], request) for request in requests]
+    clips = LabelledClips(
+        _stack([n.projected for n in nodes]),
+        _stack([n.base for n in nodes]),
+        _stack([n.target for n in nodes]),
+        _stack([n.weight for n in nodes]),
+    )
+    before = torch.stack([n.b for n in nodes])
+    known = torch.stack([n.known for n in nodes])
+    if first.kind == LEARNING_KIND_TRAIN_LORA:
+        after, changed = logistic.train(before, clips, known), known
+    elif first.kind == LEARNING_KIND_UNLEARN_LORA:
+        after, changed = _unlearn(nodes, requests, before, clips)
+    else:
+        after, changed = before, torch.zeros_like(known)
+    losses = zip(clips.loss(before).tolist(), clips.loss(after).tolist(), strict=True)
+    results = []
+    for i, (node, request, (loss_before, loss_after)) in enumerate(zip(nodes, requests, losses, strict=True)):
+        metrics = {"loss_before": loss_before, "loss_after": loss_after}
+        metrics |= _quality(node, before[i], "_before") | _quality(node, after[i], "_after")
+        tags = list(request.ticket.subject_tags)
+        results.append(RoundResult(state.encode(tags, after[i], changed[i]), len(node.projected), metrics))
+    return results
+
+
+def _unlearn(
+    nodes: Sequence[_Prepared], requests: Sequence[RoundRequest], before: Tensor, clips: LabelledClips
+) -> tuple[Tensor, Tensor]:
+    """Repair the remaining rows and set the forgotten ones to zero.
+
+    A node without forgotten clips has nothing to repair: its rows go back as they came, with the weight of
+    an untrained row, so that its average does not undo what the others do.
+    """
+    forgotten = torch.stack([_is_in(r.ticket.subject_tags, r.ticket.forget_tags) for r in requests])
+    counts = torch.tensor([len(n.forget_projected) for n in nodes])
+    repaired = torch.stack([n.scored for n in nodes]) & ~forgotten & (counts > 0)[:, None]
+    projected, base = _stack([n.forget_projected for n in nodes]), _stack([n.forget_base for n in nodes])
+    present = torch.arange(projected.shape[1])[None] < counts[:, None]
+    start = before.masked_fill(forgotten[:, :, None], 0.0)
+    return neggrad.unlearn(start, clips, projected, base, present, repaired), repaired | forgotten
+
+
+def _prepare(calibration: Calibration, bank: AdapterBank, request: RoundRequest) -> _Prepared:
+    ticket, at = request.ticket, [request.node]
+    tags = list(ticket.subject_tags)
+    check_shape(ticket.lora, bank.features)
+    b = state.decode(request.state, tags, ticket.lora.rank)
+    forgotten = set(ticket.forget_tags)
+    kept = [tag for tag in sorted(request.samples) if tag in set(tags) - forgotten and tag in bank.tags]
+    for codes in [*request.samples.values(), *request.forget.values()]:
+        if codes.ndim != 2 or codes.shape[1] != bank.features or codes.is_floating_point():
+            raise RoundError(
+                f"samples are integer codes [clips, {bank.features}]; one tag has {codes.dtype} "
+                f"{list(codes.shape)}"
+            )
+    kept = [tag for tag in kept if len(request.samples[tag])]
+    sums, clip_counts = bank.sums()
+    column = {tag: k for k, tag in enumerate(tags)}
+    scored = torch.tensor([tag in bank.tags and tag not in forgotten for tag in tags], dtype=torch.bool)
+    means = torch.zeros(len(tags), bank.features, dtype=torch.int64)
+    for index, tag in enumerate(bank.tags):
+        if tag in column:
+            means[column[tag]] = sums[index]
+    whitening = calibration.whitening
+    # A mean's length does not matter to a cosine, so the sum stands for it.
+    rows = whitening.unit(means[None], at)[0]
+    threshold = float(calibration.accept_threshold[request.node])
+
+    public = calibration.public_codes[request.node]
+    groups = [request.samples[tag].to(torch.int64) for tag in kept] + [public.to(torch.int64)]
+    unit = whitening.unit(torch.cat(groups)[None], at)[0]
+    cosine = unit @ rows.mT
+    target = torch.zeros(len(unit), len(tags))
+    start = 0
+    for tag, codes in zip(kept, groups, strict=False):
+        part, k = slice(start, start + len(codes)), column[tag]
+        target[part, k] = 1.0
+        index = bank.tags.index(tag)
+        if int(clip_counts[index]) > 1:
+            rest = whitening.unit((sums[index] - codes)[None], at)[0]
+            cosine[part, k] = (unit[part] * rest).sum(dim=-1)
+        start += len(codes)
+    known = torch.tensor([tag in kept for tag in tags], dtype=torch.bool)
+    other = 1.0 - target
+    weight = OWN_SHARE * target / target.sum(dim=0).clamp(min=1)
+    weight += (1 - OWN_SHARE) * other / other.sum(dim=0).clamp(min=1)
+
+    hidden = [request.forget[tag] for tag in sorted(request.forget) if tag in forgotten]
+    codes = torch.cat(hidden) if hidden else torch.zeros(0, bank.features, dtype=torch.int64)
+    forget_unit = whitening.unit(codes[None], at)[0]
+    return _Prepared(
+        b=b,
+        projected=project(ticket.lora, unit).float(),
+        base=(GAIN * (cosine - threshold)).float(),
+        cosine=cosine,
+        target=target,
+        weight=weight * known,
+        known=known,
+        scored=scored,
+        public=len(public),
+        forget_projected=project(ticket.lora, forget_unit).float(),
+        forget_base=(GAIN * (forget_unit @ rows.mT - threshold)).float(),
+    )
+
+
+def _quality(node: _Prepared, b: Tensor, suffix: str) -> dict[str, float]:
+    """Return closed-set accuracy and acceptance of the node's clips with B; only rows that it can score."""
+    if not bool(node.scored.any()):
+        return {}
+    quality = {}
+    logits = (node.base + node.projected @ b.mT)[:, node.scored]
+    target, best = node.target[:, node.scored], logits.max(dim=1)
+    own = len(logits) - node.public
+    if own:
+        hit = target[:own].gather(1, best.indices[:own, None])
+        quality["accuracy"] = float(hit.mean())
+        quality["accept_rate"] = float((best.values[:own] >= 0).float().mean())
+    quality["public_accept_rate"] = float((best.values[own:] >= 0).float().mean())
+    if len(node.forget_projected):
+        hidden = (node.forget_base + node.forget_projected @ b.mT)[:, node.scored].max(dim=1).values
+        quality["forget_accept_rate"] = float((hidden >= 0).float().mean())
+        quality["forget_above_hinge"] = float((hidden > neggrad.HINGE).float().mean())
+    return {name + suffix: value for name, value in quality.items()}
+
+
+def _is_in(tags: Sequence[str], among: Sequence[str]) -> Tensor:
+    return torch.tensor([tag in set(among) for tag in tags], dtype=torch.bool)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Stack [S_n, ...] tensors along a node axis, padded with zeros to the longest."""
+    longest = max(len(t) for t in tensors)
+    return torch.stack([functional.pad(t, (0, 0, 0, longest - len(t))) for t in tensors])

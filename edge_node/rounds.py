@@ -1,0 +1,89 @@
+"""Checking a job ticket and opening the state of a round."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from google.protobuf.message import DecodeError
+from reram_fleet import sealing
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.errors import TicketRefusedError
+
+
+@dataclass(frozen=True)
+class JobSeal:
+    """The key of a learning job, for what travels in its rounds."""
+
+    job_id: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"JobSeal({self.job_id!r})"
+
+    @classmethod
+    def of(cls, ticket: types.JobTicket, sealing_key: X25519PrivateKey) -> JobSeal:
+        """Open the job key of a verified ticket.
+
+        Raises
+        ------
+        TicketRefusedError
+            If it was not sealed to this node for this job.
+        """
+        purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
+        try:
+            return cls(ticket.job_id, sealing.open_sealed(sealing_key, purpose, ticket.job_key))
+        except sealing.SealError as error:
+            raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
+
+    def open(self, sealed_state: bytes) -> types.LoraState:
+        """Open the LoRA state of a round.
+
+        Raises
+        ------
+        TicketRefusedError
+            If it was not sealed under this job's key, or is no LoRA state.
+        """
+        purpose = sealing.state_purpose(self.job_id)
+        try:
+            return types.LoraState.FromString(sealing.open_symmetric(self.key, purpose, sealed_state))
+        except (sealing.SealError, DecodeError, ValueError) as error:
+            raise TicketRefusedError(f"the state of job {self.job_id} does not open: {error}") from error
+
+    def seal(self, state: types.LoraState) -> bytes:
+        """Seal the LoRA state that a round ends with."""
+        return sealing.seal_symmetric(self.key, sealing.state_purpose(self.job_id), state.SerializeToString())
+
+
+def check_ticket(
+    ticket: types.JobTicket,
+    *,
+    fleet_id: str,
+    node_id: str,
+    generation: int,
+    tombstones: Collection[str],
+    unix_ms: int,
+) -> None:
+    """Refuse a ticket whose signature holds but which this node must not act upon now.
+
+    Raises
+    ------
+    TicketRefusedError
+        If it is of another fleet, node or generation, has expired, would learn from a forgotten tag, or
+        would unlearn one that is not forgotten.
+    """
+    job = f"the ticket of job {ticket.job_id}, round {ticket.round}"
+    if ticket.fleet_id != fleet_id or ticket.node_id != node_id:
+        raise TicketRefusedError(f"{job} is for node {ticket.node_id} of fleet {ticket.fleet_id}")
+    if ticket.generation != generation:
+        raise TicketRefusedError(f"{job} is of generation {ticket.generation}; this node is at {generation}")
+    if unix_ms >= ticket.expires_at_unix_ms:
+        raise TicketRefusedError(f"{job} expired {unix_ms - ticket.expires_at_unix_ms} ms ago")
+    if forgotten := set(ticket.subject_tags) & set(tombstones):
+        raise TicketRefusedError(f"{job} would learn from {len(forgotten)} forgotten subject tags")
+    if kept := set(ticket.forget_tags) - set(tombstones):
+        raise TicketRefusedError(f"{job} would unlearn {len(kept)} subject tags that are not forgotten")
+    if ticket.forget_tags and ticket.kind != types.LEARNING_KIND_UNLEARN_LORA:
+        raise TicketRefusedError(f"{job} names tags to unlearn, but is no unlearning job")

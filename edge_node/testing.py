@@ -1,0 +1,314 @@
+"""Test doubles for those who build on a node: time, a small engine, and a coordinator's pen.
+
+`MemoryEngine` keeps the contract of `edge_node.engine.Engine` for one node on eight integer features; what it
+computes is trivial. `CoordinatorPen` signs and seals real messages with keys of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from google.protobuf.message import Message
+from reram_fleet import digests, sealing, signing
+from reram_fleet.v1 import node_pb2
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import ConnectResponse
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from torch import Tensor
+
+from edge_node.config import StateFolder
+from edge_node.engine import Identification, RoundResult
+from edge_node.errors import AdapterError, ClipError
+from edge_node.journal import Journal
+from edge_node.keys import NodeKeys
+from edge_node.node import Node
+from hwmodel import Cost, EnergyLedger, Phase
+
+
+@dataclass
+class FakeClock:
+    """Time that moves when told to."""
+
+    boottime: float = 1000.0
+    unix: int = 1_800_000_000_000
+
+    def boottime_s(self) -> float:
+        """Return seconds since boot."""
+        return self.boottime
+
+    def unix_ms(self) -> int:
+        """Return wall-clock milliseconds."""
+        return self.unix
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.boottime += seconds
+        self.unix += round(seconds * 1000)
+
+
+class MemoryEngine:
+    """An engine whose feature codes are the rounded channel sums of a clip [frames, 8]."""
+
+    features = 8
+
+    def __init__(self, saved_costs: Mapping[Phase, Cost] | None = None) -> None:
+        self.ledger = EnergyLedger(1)
+        self.accept_threshold = torch.tensor([0.9], dtype=torch.float64)
+        self.cell_writes = torch.tensor([64])
+        self._subjects: dict[str, types.SubjectAdapter] = {}
+        self._lora: types.SharedLora | None = None
+        if saved_costs:
+            self.ledger.restore(saved_costs)
+        else:
+            self.ledger.charge(Phase.PROGRAM, Cost(1e-6, 1e-3, 0, 64))
+
+    def capture(self, clips: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+        """Return codes int32 [1, clips, 8]."""
+        for clip in clips:
+            if clip.ndim != 2 or clip.shape[1] != self.features or not np.isfinite(clip).all():
+                raise ClipError(f"expected finite [frames, {self.features}], got {clip.shape}")
+        self.ledger.charge(phase, Cost(1e-9 * len(clips), 1e-6 * len(clips)))
+        codes = np.stack([np.rint(clip.sum(axis=0)).astype(np.int32) for clip in clips])
+        return torch.from_numpy(codes)[None]
+
+    def set_subject(self, node: int, adapter: types.SubjectAdapter) -> None:
+        """Load an adapter."""
+        if len(adapter.code_sum) != self.features or adapter.count < 1:
+            raise AdapterError(f"expected {self.features} features, got {len(adapter.code_sum)}")
+        self._subjects[adapter.subject_tag] = adapter
+
+    def drop_subjects(self, node: int, tags: Collection[str]) -> int:
+        """Drop adapters and LoRA rows; returns how many adapters went."""
+        dropped = [self._subjects.pop(tag) for tag in tags if tag in self._subjects]
+        if self._lora:
+            rows = [row for row in self._lora.rows if row.subject_tag not in tags]
+            self._lora = types.SharedLora(shape=self._lora.shape, rows=rows) if rows else None
+        self.ledger.charge(Phase.ERASE, Cost(1e-9 * len(dropped), 0.0, 8 * len(dropped)))
+        return len(dropped)
+
+    def set_lora(self, node: int, lora: types.SharedLora | None) -> None:
+        """Load a shared LoRA."""
+        self._lora = lora
+
+    def active_subjects(self, node: int) -> list[types.SubjectAdapter]:
+        """Return the loaded adapters by tag."""
+        return [self._subjects[tag] for tag in sorted(self._subjects)]
+
+    def active_lora(self, node: int) -> types.SharedLora | None:
+        """Return the loaded LoRA."""
+        return self._lora
+
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+        """Answer with the nearest subject by cosine."""
+        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
+        tags = sorted(self._subjects)
+        if not tags:
+            empty = (("",) * codes.shape[1],)
+            return Identification(
+                empty, torch.full(codes.shape[:2], -torch.inf), torch.zeros(codes.shape[:2]).bool(), empty
+            )
+        means = torch.tensor([list(self._subjects[tag].code_sum) for tag in tags], dtype=torch.float64)
+        cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], means[None], dim=-1)
+        score, best = cosine.max(dim=-1)
+        names = (tuple(tags[k] for k in best.tolist()),)
+        return Identification(names, score[None], (score >= self.accept_threshold)[None], names)
+
+    def run_round(
+        self,
+        node: int,
+        ticket: types.JobTicket,
+        state: types.LoraState,
+        samples: Mapping[str, Tensor],
+        forget: Mapping[str, Tensor],
+    ) -> RoundResult:
+        """Return the state as it came."""
+        self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
+        metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
+        return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
+
+    def deployment(
+        self, node: int, content: types.RevisionContent, received_bytes: int
+    ) -> types.DeploymentOverhead:
+        """Charge the transfer."""
+        self.ledger.charge(Phase.RADIO, Cost(1e-9 * received_bytes, 1e-6, received_bytes))
+        return types.DeploymentOverhead(
+            energy_j=1e-9 * received_bytes, seconds=1e-6, bytes=received_bytes, reprogramming_ratio=2.0
+        )
+
+    def charge_radio(self, node: int, byte_count: int) -> None:
+        """Charge bytes on air."""
+        self.ledger.charge(Phase.RADIO, Cost(1e-9 * byte_count, 0.0, byte_count))
+
+
+def new_tag() -> str:
+    """Return a random subject tag."""
+    return secrets.token_hex(16)
+
+
+@dataclass
+class CoordinatorPen:
+    """Writes what a coordinator writes, with real keys; what to send, and when, is the test's choice."""
+
+    fleet_id: str = "test-fleet"
+    command_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    sealing_key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    log: list[types.Envelope] = field(default_factory=list)
+    lease_sequence: int = 0
+
+    def enrollment(self, node_service_address: str) -> EnrollNodeResponse:
+        """Return what a node needs to join, without a learning plane."""
+        return EnrollNodeResponse(
+            fleet_id=self.fleet_id,
+            command_public_key=self.command_key.public_key().public_bytes_raw(),
+            coordinator_sealing_public_key=self.sealing_key.public_key().public_bytes_raw(),
+            node_service_address=node_service_address,
+        )
+
+    @property
+    def log_head(self) -> bytes:
+        """Hash of the last log entry."""
+        return signing.payload_hash(self.log[-1]) if self.log else digests.ZERO_HASH
+
+    def sign(self, message: Message) -> types.Envelope:
+        """Sign with the command key."""
+        return signing.sign(self.command_key, message)
+
+    def command(self, tags: Sequence[str], **changes: object) -> types.ForgetCommand:
+        """Return the next log entry, unsigned and not appended; `changes` replace fields."""
+        generation = len(self.log) + 1
+        command = types.ForgetCommand(
+            fleet_id=self.fleet_id,
+            generation=generation,
+            previous_hash=self.log_head,
+            campaign_id=f"campaign-{generation}",
+            subject_tags=tags,
+        )
+        command.MergeFrom(types.ForgetCommand(**changes))
+        return command
+
+    def forget(self, *tags: str) -> types.Envelope:
+        """Append an entry to the log and return it."""
+        self.log.append(self.sign(self.command(tags)))
+        return self.log[-1]
+
+    def log_after(self, generation: int) -> ConnectResponse:
+        """Return the range (generation, G]."""
+        return log_range(self.log[generation:])
+
+    def lease(
+        self, node_id: str, nonce: bytes, *, max_age_s: float = 30.0, generation: int | None = None
+    ) -> ConnectResponse:
+        """Answer a heartbeat."""
+        self.lease_sequence += 1
+        lease = types.Lease(
+            fleet_id=self.fleet_id,
+            node_id=node_id,
+            generation=len(self.log) if generation is None else generation,
+            sequence=self.lease_sequence,
+            request_nonce=nonce,
+            max_age_ms=round(max_age_s * 1000),
+        )
+        return ConnectResponse(lease=self.sign(lease))
+
+    def revision(
+        self,
+        identity: types.NodeIdentity,
+        number: int,
+        subjects: Sequence[types.SubjectAdapter],
+        *,
+        built_at_generation: int | None = None,
+        shared_lora: types.SharedLora | None = None,
+    ) -> ConnectResponse:
+        """Offer a revision to a node."""
+        content = types.RevisionContent(subjects=subjects, shared_lora=shared_lora)
+        generation = len(self.log) if built_at_generation is None else built_at_generation
+        manifest = types.RevisionManifest(
+            fleet_id=self.fleet_id,
+            revision=number,
+            digest=digests.revision_digest(content),
+            built_at_generation=generation,
+            subject_tags=sorted(subject.subject_tag for subject in subjects),
+            has_shared_lora=shared_lora is not None,
+        )
+        purpose = sealing.revision_purpose(self.fleet_id, number, identity.node_id)
+        offer = node_pb2.RevisionOffer(
+            manifest=self.sign(manifest),
+            content=sealing.seal(identity.sealing_public_key, purpose, content.SerializeToString()),
+        )
+        return ConnectResponse(revision=offer)
+
+    def erase(
+        self, generation: int, revision: int, *, nonce: bytes = b"", probes: Sequence[Sequence[int]] = ()
+    ) -> ConnectResponse:
+        """Order an erase."""
+        return ConnectResponse(
+            erase=node_pb2.EraseOrder(
+                generation=generation,
+                campaign_id=f"campaign-{generation}",
+                revision=revision,
+                challenge_nonce=nonce or os.urandom(16),
+                probes=[node_pb2.Probe(codes=codes) for codes in probes],
+            )
+        )
+
+    def ticket(self, identity: types.NodeIdentity, job_key: bytes, **changes: object) -> types.Envelope:
+        """Return a signed ticket of job `job-1`, round 1; `changes` replace fields."""
+        ticket = types.JobTicket(
+            fleet_id=self.fleet_id,
+            node_id=identity.node_id,
+            job_id="job-1",
+            attempt=1,
+            round=1,
+            kind=types.LEARNING_KIND_TRAIN_LORA,
+            generation=len(self.log),
+            expires_at_unix_ms=2**53,
+            job_key=sealing.seal(
+                identity.sealing_public_key, sealing.job_key_purpose("job-1", identity.node_id), job_key
+            ),
+        )
+        for name, value in changes.items():
+            if isinstance(value, list):
+                getattr(ticket, name).extend(value)
+            else:
+                setattr(ticket, name, value)
+        return self.sign(ticket)
+
+
+def log_range(entries: Sequence[types.Envelope]) -> ConnectResponse:
+    """Return a message with these log entries, whatever they are."""
+    return ConnectResponse(forget_log=node_pb2.ForgetLogRange(entries=entries))
+
+
+def open_node(
+    root: Path,
+    pen: CoordinatorPen,
+    clock: FakeClock,
+    *,
+    node_id: str = "node-1",
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Node:
+    """Open a node on a state folder, made if need be; again after `close` it is the same node, restarted."""
+    folder = StateFolder(root)
+    keys = NodeKeys.create(folder, node_id)
+    journal = Journal.open(folder.journal, node_id)
+    node = Node(
+        keys=keys,
+        enrollment=pen.enrollment("127.0.0.1:1"),
+        journal=journal,
+        vault=Node.open_vault(folder, node_id),
+        engine=MemoryEngine(journal.costs()),  # type: ignore[arg-type]
+        energy_model=types.EnergyModel(name="memory", version="1"),
+        task="test",
+        clock=clock,
+        on_step=on_step,
+    )
+    node.started()
+    return node

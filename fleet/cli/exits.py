@@ -1,0 +1,58 @@
+"""Exit codes, and which error gives which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from fleet.config import ConfigError, NoCoordinatorError
+from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError
+from fleet.local.errors import StartTimedOutError
+
+
+class ExitCode(IntEnum):
+    """What a script may rely on."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    PERMISSION = 5
+    UNAVAILABLE = 6
+    TIMED_OUT = 7
+    PARTIAL = 8
+    INTERRUPTED = 130
+
+
+class UsageError(InvalidInputError):
+    """The command line asks for something that cannot be done."""
+
+
+class WaitTimedOutError(FleetError):
+    """What was waited for did not happen in time; it may still happen."""
+
+
+class PartialError(FleetError):
+    """Some nodes did what was asked, others cannot without an operator."""
+
+
+def exit_code(error: FleetError) -> ExitCode:
+    """Return the exit code of an expected error."""
+    # Imported here: a CLI that succeeds has no need of it.
+    from fleet.client import PermissionDeniedError, UnavailableError
+
+    for kind, code in (
+        (WaitTimedOutError, ExitCode.TIMED_OUT),
+        (StartTimedOutError, ExitCode.TIMED_OUT),
+        (PartialError, ExitCode.PARTIAL),
+        (PermissionDeniedError, ExitCode.PERMISSION),
+        (UnavailableError, ExitCode.UNAVAILABLE),
+        (NoCoordinatorError, ExitCode.UNAVAILABLE),
+        (ConfigError, ExitCode.USAGE),
+        (InvalidInputError, ExitCode.USAGE),
+        (NotFoundError, ExitCode.NOT_FOUND),
+        (ConflictError, ExitCode.CONFLICT),
+    ):
+        if isinstance(error, kind):
+            return code
+    return ExitCode.FAILED

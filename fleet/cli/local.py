@@ -1,0 +1,91 @@
+"""`fleet up` and `fleet down`: a fleet on this machine, left running in the background."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
+from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config
+
+#: Name of the context that `fleet up` writes and `fleet down` removes.
+CONTEXT = "local"
+
+StateFolder = Annotated[
+    Path | None, typer.Option("--state", help="Folder of the fleet.", show_default="per user")
+]
+
+
+def up(
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="Node daemons.")] = 4,
+    state: StateFolder = None,
+    lease_seconds: Annotated[
+        float, typer.Option(help="How long a node out of contact goes on serving adapters.")
+    ] = LOCAL_LEASE_S,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="No learning plane.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until every node serves.")] = 180.0,
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Start a coordinator and node daemons on this machine; they go on running."""
+    from fleet.documents import document
+    from fleet.local.background import start_background
+    from fleet.local.fleet import LocalSettings
+
+    settings = LocalSettings(
+        state=(state or default_state()).absolute(),
+        nodes=nodes,
+        lease_s=lease_seconds,
+        learning=not no_flower,
+    )
+    note(f"Starting a coordinator and {nodes} nodes in {settings.state} ...")
+    running = start_background(settings, timeout)
+    context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)
+    path = config_path()
+    save_config(path, load_config(path).with_context(CONTEXT, context))
+    body = {
+        "state": str(settings.state),
+        "pid": running.pid,
+        "coordinator": running.address,
+        "coordinator_metrics": running.metrics_address,
+        "nodes": running.nodes,
+    }
+    show(
+        form,
+        document("LocalFleet", **body),
+        lambda: [
+            facts(
+                "Fleet on this machine",
+                {
+                    "folder": body["state"],
+                    "coordinator": running.address,
+                    "metrics": f"http://{running.metrics_address}/metrics",
+                    "supervisor": f"process {running.pid}",
+                },
+            ),
+            table(
+                "Nodes",
+                ["node", "engine", "metrics"],
+                ((n["node_id"], n["engine_address"], n["metrics_address"]) for n in running.nodes),
+            ),
+        ],
+    )
+    hint("fleet status; fleet down ends it")
+
+
+def down(
+    state: StateFolder = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until all of it has ended.")] = 60.0,
+) -> None:
+    """End the fleet on this machine; its folder stays."""
+    from fleet.local.background import stop_background
+
+    folder = (state or default_state()).absolute()
+    stop_background(folder, timeout)
+    path = config_path()
+    config = load_config(path)
+    context = config.contexts.get(CONTEXT)
+    if context is not None and context.state is not None and context.state.parent == folder:
+        save_config(path, config.without_context(CONTEXT))
+    note(f"The fleet in {folder} has ended.")

@@ -1,0 +1,129 @@
+"""`fleet node enroll|list|show`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from fleet.cli.exits import UsageError
+from fleet.cli.output import Format, OutputFormat, clock, facts, hint, joules, note, show, table
+from fleet.cli.session import session
+from fleet.cli.status import node_table, serving
+
+app = typer.Typer(help="Nodes of the fleet.", no_args_is_help=True)
+
+
+@app.command()
+def enroll(
+    ctx: typer.Context,
+    identity_file: Annotated[
+        Path, typer.Argument(metavar="IDENTITY", help="What `edge-node init` printed; - reads stdin.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the enrolment here instead of to stdout.")
+    ] = None,
+) -> None:
+    """Register a node; prints what `edge-node join` needs (JSON, all of it public)."""
+    from google.protobuf import json_format
+    from reram_fleet.v1.types_pb2 import NodeIdentity
+
+    try:
+        text = sys.stdin.read() if str(identity_file) == "-" else identity_file.read_text(encoding="utf-8")
+        identity = json_format.Parse(text, NodeIdentity())
+    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
+        raise UsageError(
+            f"cannot read a node's identity from {identity_file}: {error}",
+            hint="`edge-node init --state DIR --node-id NAME` prints one",
+        ) from error
+    with session(ctx).client() as client:
+        response = client.enroll_node(identity)
+    enrolment = json_format.MessageToJson(response) + "\n"
+    if output is None:
+        sys.stdout.write(enrolment)
+    else:
+        output.write_text(enrolment, encoding="utf-8")
+    note(f"{identity.node_id} is {'registered' if response.created else 'registered already'}.")
+    hint(f"edge-node join --state DIR {output or 'ENROLMENT.json'}, then edge-node run --state DIR")
+
+
+@app.command("list")
+def list_nodes(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
+    """List all nodes."""
+    from fleet.documents import document, node_document
+
+    with session(ctx).client() as client:
+        nodes = [node_document(node) for node in client.list_nodes()]
+    show(form, document("NodeList", items=nodes), lambda: [node_table(nodes)])
+    if not nodes and form is OutputFormat.TABLE:
+        hint("edge-node init --state DIR --node-id NAME | fleet node enroll -")
+
+
+@app.command("show")
+def show_node(
+    ctx: typer.Context,
+    node_id: Annotated[str, typer.Argument(metavar="NODE")],
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Show one node: state, cost by phase, forgets."""
+    from fleet.documents import document, execution_document, node_document
+
+    with session(ctx).client() as client:
+        response = client.get_node(node_id)
+    node = node_document(response.node)
+    executions = [execution_document(e) for e in response.executions]
+
+    def render() -> Iterable[RenderableType]:
+        overhead, model = node["deployment_overhead"], node["energy_model"]
+        yield facts(
+            f"Node {node['node_id']}",
+            {
+                "contact": f"{'connected' if node['connected'] else 'lost'}, last "
+                f"{clock(node['last_contact_unix_ms'])}",
+                "serving": serving(node),
+                "generation": node["generation"],
+                "revision": node["revision"],
+                "people": node["subject_adapters"],
+                "inferences": node["inferences"],
+                "deployment": f"{joules(overhead['energy_j'])}, {overhead['bytes']} bytes, "
+                f"{overhead['cell_writes']} cell writes; re-programming takes "
+                f"{overhead['reprogramming_ratio']:.3g} times the energy",
+                "energy model": f"{model['name']} {model['version']}",
+                "Flower node": node["flower_node_id"],
+                "software": node["software_version"],
+            },
+        )
+        yield cost_table("Cost by phase, since the node was made", node["costs"])
+        if executions:
+            yield table(
+                "Forgets",
+                ["campaign", "generation>", "state", "updated", "detail"],
+                (
+                    (
+                        e["campaign_id"],
+                        e["generation"],
+                        e["state"],
+                        clock(e["updated_at_unix_ms"]),
+                        e["detail"],
+                    )
+                    for e in executions
+                ),
+            )
+
+    show(form, document("Node", **node, executions=executions), render)
+
+
+def cost_table(title: str, costs: dict[str, dict[str, float]]) -> RenderableType:
+    """Return a table of joules, seconds, bytes and cell writes by phase."""
+    return table(
+        title,
+        ["phase", "energy>", "time>", "bytes>", "cell writes>"],
+        (
+            (phase, joules(c["energy_j"]), f"{c['seconds']:.3g} s", c["bytes"], c["cell_writes"])
+            for phase, c in costs.items()
+        ),
+    )

@@ -1,0 +1,47 @@
+"""`fleet serve`: the coordinator, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.output import note
+from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state
+
+
+def serve(
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of the database, keys and token.", show_default="per user")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")
+    ] = 0,
+    lease_seconds: Annotated[
+        float, typer.Option(help="How long a node out of contact goes on serving adapters.")
+    ] = FIELD_LEASE_S,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="No learning plane.")] = False,
+    flower_attach: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
+    ] = None,
+    flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
+) -> None:
+    """Run the coordinator until SIGTERM or Ctrl-C."""
+    settings = ServeSettings(
+        state=(state or default_coordinator_state()).absolute(),
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        lease_s=lease_seconds,
+        learning=not no_flower,
+        flower_attach=flower_attach,
+        flower_ca=flower_ca,
+    )
+    # The database and Flower's client load with it: 2 seconds that no other verb has to pay.
+    from fleet.coordinator.serve import run
+
+    note(f"Coordinator starting in {settings.state}; Ctrl-C ends it.")
+    run(settings)

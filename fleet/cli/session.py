@@ -1,0 +1,60 @@
+"""One invocation of the CLI: its connection flags, and what they lead to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+import typer
+
+from fleet.config import Context, Overrides, config_path, connection, load_config, resolve_context
+
+if TYPE_CHECKING:
+    from fleet.client import FleetClient
+    from fleet.registry import Registry
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the flags before the noun say."""
+
+    overrides: Overrides
+
+    def context(self) -> Context:
+        """Return the settings in force."""
+        return resolve_context(load_config(config_path()), self.overrides, os.environ)
+
+    def client(self) -> FleetClient:
+        """Open a connection to the coordinator."""
+        from fleet.client import FleetClient
+
+        target = connection(self.context())
+        return FleetClient.from_token_file(target.address, target.token_file)
+
+    def registry(self) -> Registry:
+        """Return the caller's registry of people."""
+        from fleet.registry import Registry
+
+        context = self.context()
+        return Registry(context.registry or platformdirs.user_data_path("reram-fleet") / "registry.json")
+
+
+def session(ctx: typer.Context) -> Session:
+    """Return the session that the root command made."""
+    found = ctx.find_object(Session)
+    assert found is not None, "the root callback makes the session before any verb runs"
+    return found
+
+
+def set_session(
+    ctx: typer.Context,
+    context: str | None,
+    address: str | None,
+    token_file: Path | None,
+    registry: Path | None,
+) -> None:
+    """Keep the connection flags for the verb."""
+    ctx.obj = Session(Overrides(context, address, token_file, registry))

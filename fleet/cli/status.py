@@ -1,0 +1,83 @@
+"""`fleet status` and `fleet version`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import typer
+from rich.console import RenderableType
+
+from fleet.cli.output import Format, OutputFormat, facts, hint, show, table
+from fleet.cli.session import session
+
+
+def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
+    """Show the fleet: generation, revision, nodes, open forgets."""
+    from fleet.documents import document, fleet_document, node_document
+
+    with session(ctx).client() as client:
+        fleet = fleet_document(client.get_fleet())
+        nodes = [node_document(node) for node in client.list_nodes()]
+
+    def render() -> Iterable[RenderableType]:
+        yield facts(
+            f"Fleet {fleet['fleet_id']}",
+            {
+                "coordinator": f"{client.address} (version {fleet['version']})",
+                "generation": fleet["generation"],
+                "revision": f"{fleet['revision']} ({fleet['revision_digest'][:12] or 'none'})",
+                "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected",
+                "enrolments": fleet["subjects"],
+                "open forgets": fleet["forgets_open"],
+                "SuperLink": f"{fleet['superlink']} {fleet['superlink_address']}",
+                "log": f"{fleet['log_size']} leaves, root {fleet['log_root'][:12]}",
+            },
+        )
+        if nodes:
+            yield node_table(nodes)
+
+    show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render)
+    if form is OutputFormat.TABLE and fleet["forgets_open"]:
+        hint("fleet forget list")
+
+
+def version(form: Format = OutputFormat.TABLE) -> None:
+    """Show the version of this command."""
+    from importlib.metadata import version as installed
+
+    found = installed("reram-fleet")
+    # Plain text: this is the verb that people pipe into a bug report.
+    if form is OutputFormat.TABLE:
+        typer.echo(f"fleet {found}")
+        return
+    from fleet.documents import document
+
+    show(form, document("Version", version=found), tuple)
+
+
+def node_table(nodes: list[dict[str, object]]) -> RenderableType:
+    """Return the table of nodes that `status` and `node list` share."""
+    return table(
+        "Nodes",
+        ["node", "contact", "serving", "generation>", "revision>", "people>", "inferences>"],
+        (
+            (
+                node["node_id"],
+                "connected" if node["connected"] else "lost",
+                serving(node),
+                node["generation"],
+                node["revision"],
+                node["subject_adapters"],
+                node["inferences"],
+            )
+            for node in nodes
+        ),
+    )
+
+
+def serving(node: dict[str, object]) -> str:
+    """Return a node's serve state with its reason."""
+    if node["held_reason"]:
+        return f"held: {node['held_reason']}"
+    reason = node["quarantine_reason"]
+    return f"{node['serve_state']}: {str(reason).replace('_', ' ')}" if reason else str(node["serve_state"])

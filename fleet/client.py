@@ -1,0 +1,220 @@
+"""Client of the OperatorService: token, deadlines, and errors that say what to do.
+
+::
+
+    ClientError                a call failed; the kinds below are also what they are in `fleet.errors`
+    ├── RefusedError           InvalidInputError: the coordinator refuses the request as it is
+    ├── AbsentError            NotFoundError: there is no such node, campaign, job or subject
+    ├── ForbiddenStateError    ConflictError: the state of the fleet, or an earlier request, forbids it
+    ├── PermissionDeniedError  the token is missing, wrong or not enough
+    └── UnavailableError       nobody answers, or not in time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from reram_fleet.v1 import operator_pb2 as operator
+from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
+from reram_fleet.v1.types_pb2 import LearningKind, NodeIdentity
+
+from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError
+
+#: A call that only reads or writes the coordinator's database.
+CALL_TIMEOUT_S = 15.0
+#: Enrolling registers the node with the SuperLink by Flower's command line, which takes seconds.
+ENROLL_TIMEOUT_S = 90.0
+
+
+class ClientError(FleetError):
+    """A call to the coordinator failed."""
+
+
+class RefusedError(ClientError, InvalidInputError):
+    """The coordinator refuses the request as it is."""
+
+
+class AbsentError(ClientError, NotFoundError):
+    """There is no such thing."""
+
+
+class ForbiddenStateError(ClientError, ConflictError):
+    """The state of the fleet, or an earlier request, forbids it."""
+
+
+class PermissionDeniedError(ClientError):
+    """The token is missing, wrong or not enough."""
+
+
+class UnavailableError(ClientError):
+    """Nobody answers, or not in time."""
+
+
+_BY_STATUS: dict[grpc.StatusCode, type[ClientError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: RefusedError,
+    grpc.StatusCode.OUT_OF_RANGE: RefusedError,
+    grpc.StatusCode.NOT_FOUND: AbsentError,
+    grpc.StatusCode.ALREADY_EXISTS: ForbiddenStateError,
+    grpc.StatusCode.FAILED_PRECONDITION: ForbiddenStateError,
+    grpc.StatusCode.ABORTED: ForbiddenStateError,
+    grpc.StatusCode.UNAUTHENTICATED: PermissionDeniedError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: UnavailableError,
+}
+
+
+def translate(error: grpc.RpcError, address: str) -> ClientError:
+    """Return our error for a failed call."""
+    code = error.code()
+    detail = error.details() or code.name.lower()
+    kind = _BY_STATUS.get(code, ClientError)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return kind(
+            f"no answer from the coordinator at {address}: {detail}",
+            hint="`fleet up` starts a fleet on this machine; --address names another one",
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return kind(f"the coordinator at {address} did not answer in time")
+    if kind is PermissionDeniedError:
+        return kind(
+            f"the coordinator at {address} refuses the token: {detail}",
+            hint="--token-file names the operator.token in the coordinator's state folder",
+        )
+    return kind(detail)
+
+
+class FleetClient:
+    """A connection to one coordinator; use it in a `with` statement.
+
+    Parameters
+    ----------
+    address
+        `host:port` of the OperatorService (plain gRPC, so loopback or a private network).
+    token
+        The operator token.
+    """
+
+    def __init__(self, address: str, token: str) -> None:
+        self.address = address
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.insecure_channel(
+            address,
+            options=[
+                # A coordinator that restarts is found again within a second, not after gRPC's minutes.
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                # The token goes to the coordinator, never through a proxy of the environment.
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+        self._stub = OperatorServiceStub(self._channel)
+
+    @classmethod
+    def from_token_file(cls, address: str, token_file: Path) -> Self:
+        """Open a connection with the token in a file.
+
+        Raises
+        ------
+        PermissionDeniedError
+            If the file cannot be read.
+        """
+        try:
+            token = token_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise PermissionDeniedError(f"cannot read the operator token: {error}") from error
+        return cls(address, token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def get_fleet(self) -> operator.GetFleetResponse:
+        """Return the fleet's totals."""
+        return self._call(self._stub.GetFleet, operator.GetFleetRequest())
+
+    def enroll_node(self, identity: NodeIdentity) -> operator.EnrollNodeResponse:
+        """Register a node; the same identity again changes nothing."""
+        request = operator.EnrollNodeRequest(identity=identity)
+        return self._call(self._stub.EnrollNode, request, ENROLL_TIMEOUT_S)
+
+    def list_nodes(self) -> list[operator.Node]:
+        """Return all nodes."""
+        return list(self._call(self._stub.ListNodes, operator.ListNodesRequest()).nodes)
+
+    def get_node(self, node_id: str) -> operator.GetNodeResponse:
+        """Return a node with its executions."""
+        return self._call(self._stub.GetNode, operator.GetNodeRequest(node_id=node_id))
+
+    def create_forget(
+        self, request_id: str, subject_tags: list[str], *, allow_unknown: bool = False
+    ) -> operator.CreateForgetResponse:
+        """Commit a forget of these tags; irrevocable. The same id and tags again do nothing twice."""
+        request = operator.CreateForgetRequest(
+            request_id=request_id, subject_tags=subject_tags, allow_unknown=allow_unknown
+        )
+        return self._call(self._stub.CreateForget, request)
+
+    def get_forget(self, campaign_id: str) -> operator.Forget:
+        """Return a campaign with its executions."""
+        return self._call(self._stub.GetForget, operator.GetForgetRequest(campaign_id=campaign_id)).forget
+
+    def list_forgets(self) -> list[operator.Forget]:
+        """Return all campaigns."""
+        return list(self._call(self._stub.ListForgets, operator.ListForgetsRequest()).forgets)
+
+    def watch_forget(self, campaign_id: str, timeout_s: float | None = None) -> Iterator[operator.Forget]:
+        """Yield a campaign now and at every change, until it has converged.
+
+        Raises
+        ------
+        UnavailableError
+            If the stream breaks, or `timeout_s` passes first.
+        """
+        request = operator.WatchForgetRequest(campaign_id=campaign_id)
+        stream = self._stub.WatchForget(request, metadata=self._metadata, timeout=timeout_s)
+        try:
+            for response in stream:
+                yield response.forget
+        except grpc.RpcError as error:
+            raise translate(error, self.address) from error
+        finally:
+            stream.cancel()
+
+    def start_learning(
+        self, request_id: str, kind: LearningKind, rounds: int
+    ) -> operator.StartLearningResponse:
+        """Queue a learning job."""
+        request = operator.StartLearningRequest(request_id=request_id, kind=kind, rounds=rounds)
+        return self._call(self._stub.StartLearning, request)
+
+    def get_learning(self, job_id: str) -> operator.LearningJob:
+        """Return a learning job."""
+        return self._call(self._stub.GetLearning, operator.GetLearningRequest(job_id=job_id)).job
+
+    def list_learning(self) -> list[operator.LearningJob]:
+        """Return all learning jobs."""
+        return list(self._call(self._stub.ListLearning, operator.ListLearningRequest()).jobs)
+
+    def get_energy_report(self) -> operator.GetEnergyReportResponse:
+        """Return joules, seconds, bytes and cell writes by node and phase."""
+        return self._call(self._stub.GetEnergyReport, operator.GetEnergyReportRequest())
+
+    def _call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        try:
+            return method(request, metadata=self._metadata, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise translate(error, self.address) from error

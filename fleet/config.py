@@ -1,0 +1,295 @@
+"""Settings: what a coordinator is started with, and how the CLI finds one.
+
+A setting comes from a flag, else from a `FLEET_*` environment variable, else from the
+current context of the configuration file, else from a default. A context names a
+coordinator: by its state folder when it runs on this machine (its `serve.json` tells the
+address of today), or by address and token file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import platformdirs
+
+from fleet.durable import write_atomically
+from fleet.errors import FleetError
+
+#: Lease of a fleet on one machine: short, so that fail-closed behaviour can be watched.
+LOCAL_LEASE_S = 30.0
+#: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
+FIELD_LEASE_S = 24 * 3600.0
+
+#: Written by a coordinator into its state folder when it is ready.
+SERVE_FILE = "serve.json"
+
+_APPLICATION = "reram-fleet"
+_CONTEXT_KEYS = ("state", "address", "token_file", "registry")
+
+
+class ConfigError(FleetError):
+    """A setting or the configuration file cannot be used as it is."""
+
+
+class NoCoordinatorError(ConfigError):
+    """Nothing names a coordinator, or the one that is named has not got ready."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What `fleet.coordinator.serve.run` needs.
+
+    Parameters
+    ----------
+    state
+        Folder of the coordinator's database, keys, tokens and `serve.json`.
+    host
+        Address to bind; loopback unless a deployment terminates TLS in front.
+    port, metrics_port
+        0 takes a free one; `serve.json` tells which.
+    lease_s
+        How long a node out of contact goes on serving adapters.
+    learning
+        Whether there is a learning plane (Flower).
+    flower_attach
+        Address of a SuperLink that runs already; None starts an embedded one.
+    flower_ca
+        CA certificate (PEM) of that SuperLink.
+    """
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    metrics_port: int = 0
+    lease_s: float = LOCAL_LEASE_S
+    learning: bool = True
+    flower_attach: str | None = None
+    flower_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("port", "metrics_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one"
+                )
+        if self.lease_s <= 0:
+            raise ConfigError(f"lease_s is {self.lease_s}: a lease lasts longer than 0 seconds")
+        if self.flower_attach is not None and not self.learning:
+            raise ConfigError(
+                "flower_attach names a SuperLink, but the learning plane is off: drop one of them"
+            )
+        if (self.flower_attach is None) != (self.flower_ca is None):
+            raise ConfigError(
+                "flower_attach and flower_ca go together: a SuperLink and the CA that vouches for it"
+            )
+
+
+@dataclass(frozen=True)
+class Context:
+    """A named coordinator in the configuration file."""
+
+    state: Path | None = None
+    address: str | None = None
+    token_file: Path | None = None
+    registry: Path | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """The configuration file: contexts by name, and which one is used when none is named."""
+
+    current: str | None = None
+    contexts: Mapping[str, Context] = field(default_factory=dict)
+
+    def with_context(self, name: str, context: Context) -> Config:
+        """Return a copy that has this context and makes it current."""
+        return replace(self, current=name, contexts={**self.contexts, name: context})
+
+    def without_context(self, name: str) -> Config:
+        """Return a copy without this context."""
+        rest = {key: value for key, value in self.contexts.items() if key != name}
+        return replace(self, current=None if self.current == name else self.current, contexts=rest)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Flags given on the command line; None means not given."""
+
+    context: str | None = None
+    address: str | None = None
+    token_file: Path | None = None
+    registry: Path | None = None
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the coordinator is, and what proves that the caller may ask."""
+
+    address: str
+    token_file: Path
+
+
+def config_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the configuration file's path: `FLEET_CONFIG`, or the user's configuration folder."""
+    if path := environment.get("FLEET_CONFIG"):
+        return Path(path)
+    return platformdirs.user_config_path(_APPLICATION) / "config.toml"
+
+
+def default_state() -> Path:
+    """Return the folder of the fleet that `fleet up` runs when none is named."""
+    return platformdirs.user_state_path(_APPLICATION) / "local"
+
+
+def default_coordinator_state() -> Path:
+    """Return the folder of the coordinator that `fleet serve` runs when none is named."""
+    return platformdirs.user_state_path(_APPLICATION) / "coordinator"
+
+
+def load_config(path: Path) -> Config:
+    """Read the configuration file; an absent one is an empty one.
+
+    Raises
+    ------
+    ConfigError
+        If it is not TOML or has a key that nobody reads.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    if unknown := sorted(set(raw) - {"current", "contexts"}):
+        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known are current and contexts")
+    contexts = {}
+    for name, values in raw.get("contexts", {}).items():
+        if unknown := sorted(set(values) - set(_CONTEXT_KEYS)):
+            known = ", ".join(_CONTEXT_KEYS)
+            raise ConfigError(f"{path}: unknown key {unknown[0]!r} in context {name!r}; known are {known}")
+        contexts[name] = Context(
+            state=_path(values.get("state")),
+            address=values.get("address"),
+            token_file=_path(values.get("token_file")),
+            registry=_path(values.get("registry")),
+        )
+    return Config(current=raw.get("current"), contexts=contexts)
+
+
+def save_config(path: Path, config: Config) -> None:
+    """Write the configuration file (0600), replacing it at once."""
+    lines = []
+    if config.current is not None:
+        lines += [f"current = {_quoted(config.current)}", ""]
+    for name, context in sorted(config.contexts.items()):
+        lines.append(f"[contexts.{_quoted(name)}]")
+        for key in _CONTEXT_KEYS:
+            value = getattr(context, key)
+            if value is not None:
+                lines.append(f"{key} = {_quoted(str(value))}")
+        lines.append("")
+    write_atomically(path, "\n".join(lines).encode())
+
+
+def resolve_context(config: Config, overrides: Overrides, environment: Mapping[str, str]) -> Context:
+    """Return the settings in force: flags over environment over the chosen context.
+
+    Raises
+    ------
+    ConfigError
+        If a context is named that the configuration does not have.
+    """
+    name = overrides.context or environment.get("FLEET_CONTEXT") or config.current
+    context = Context()
+    if name is not None:
+        if name not in config.contexts:
+            known = ", ".join(sorted(config.contexts)) or "none"
+            raise ConfigError(f"there is no context {name!r} in the configuration (it has: {known})")
+        context = config.contexts[name]
+    address = overrides.address or environment.get("FLEET_ADDRESS")
+    token_file = overrides.token_file or _path(environment.get("FLEET_TOKEN_FILE"))
+    registry = overrides.registry or _path(environment.get("FLEET_REGISTRY"))
+    return Context(
+        # An address given by hand beats the one in the context's serve.json.
+        state=None if address else context.state,
+        address=address or context.address,
+        token_file=token_file or context.token_file,
+        registry=registry or context.registry,
+    )
+
+
+def connection(context: Context) -> Connection:
+    """Return where to connect.
+
+    Raises
+    ------
+    NoCoordinatorError
+        If nothing names a coordinator.
+    ConfigError
+        If its token file is not known.
+    """
+    address, token_file = context.address, context.token_file
+    if context.state is not None:
+        served = read_serve_file(context.state)
+        address, token_file = address or served.address, token_file or served.token_file
+    if address is None:
+        raise NoCoordinatorError(
+            "no coordinator is named",
+            hint="start a fleet with `fleet up`, or give --address and --token-file",
+        )
+    if token_file is None:
+        raise ConfigError(f"no token file for the coordinator at {address}: give --token-file")
+    return Connection(address, token_file)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a running coordinator says of itself in `serve.json`."""
+
+    pid: int
+    address: str
+    metrics_address: str
+    token_file: Path
+    fleet_id: str
+
+
+def read_serve_file(state: Path) -> Served:
+    """Read `serve.json` from a coordinator's state folder.
+
+    Raises
+    ------
+    NoCoordinatorError
+        If there is none: no coordinator has got ready there.
+    ConfigError
+        If it is damaged.
+    """
+    path = state / SERVE_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Served(
+            pid=int(raw["pid"]),
+            address=str(raw["address"]),
+            metrics_address=str(raw["metrics_address"]),
+            token_file=state / str(raw["token_file"]),
+            fleet_id=str(raw["fleet_id"]),
+        )
+    except FileNotFoundError:
+        raise NoCoordinatorError(
+            f"no coordinator is ready in {state}", hint="start one with `fleet up`"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not what a coordinator writes: {error!r}") from error
+
+
+def _quoted(text: str) -> str:
+    # JSON's quoting is TOML's too, but for surrogate pairs: so non-ASCII stays as it is.
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None

@@ -1,0 +1,60 @@
+"""Bearer tokens on the coordinator's loopback APIs."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+
+import grpc
+import grpc.aio
+
+#: NodeService needs no token: a node proves itself with its key, by answering the challenge.
+OPEN_SERVICES = frozenset({"reram_fleet.v1.NodeService"})
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls without the bearer token of their service.
+
+    Parameters
+    ----------
+    tokens
+        Service name to its token; services in neither `tokens` nor `OPEN_SERVICES` are refused.
+    """
+
+    def __init__(self, tokens: Mapping[str, str]) -> None:
+        self._tokens = tokens
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Let the call through, or answer it with UNAUTHENTICATED."""
+        service = handler_call_details.method.split("/")[1]
+        handler = await continuation(handler_call_details)
+        if service in OPEN_SERVICES or handler is None:
+            return handler
+        expected = self._tokens.get(service)
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        given = str(metadata.get("authorization", "")).removeprefix("Bearer ")
+        if expected is not None and hmac.compare_digest(given.encode(), expected.encode()):
+            return handler
+        return _refusal(handler)
+
+
+def _refusal(handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+    message = "this call needs the bearer token in the coordinator's state folder"
+
+    async def refuse_unary(request: object, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
+
+    async def refuse_stream(request: object, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
+
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(
+            refuse_stream, handler.request_deserializer, handler.response_serializer
+        )
+    return grpc.unary_unary_rpc_method_handler(
+        refuse_unary, handler.request_deserializer, handler.response_serializer
+    )

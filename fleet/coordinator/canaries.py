@@ -1,0 +1,80 @@
+"""Planted canaries: synthetic subjects by which a forget is probed (ADR 5).
+
+A canary's codes follow from a secret and its tag alone, so the coordinator can probe for one
+long after its last copy is gone, and keeps no copy to leak. Nobody without the secret can
+tell a canary's tag or sums from a person's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.durable import write_atomically
+
+#: Live canaries that every revision carries: one to be forgotten with the next campaign,
+#: one to prove that the engine still accepts what it should.
+LIVE = 2
+
+
+@dataclass(frozen=True)
+class CanarySecret:
+    """What a fleet's canaries are derived from; made once, with the first revision.
+
+    Attributes
+    ----------
+    key
+        32 secret bytes, hexadecimal.
+    features
+        Length of a code vector.
+    amplitude
+        Codes are uniform in [-amplitude, amplitude].
+    clips
+        How many a canary pretends to have.
+    """
+
+    key: str
+    features: int
+    amplitude: int
+    clips: int
+
+    @classmethod
+    def load(cls, path: Path) -> CanarySecret:
+        """Return the secret that a file holds."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def load_or_create(cls, path: Path, people: Sequence[types.SubjectAdapter]) -> CanarySecret:
+        """Return the secret in a file, or make one whose canaries look like these people's adapters."""
+        if path.exists():
+            return cls.load(path)
+        squares = [np.square(np.asarray(p.code_sum, np.float64) / p.count).mean() for p in people]
+        secret = cls(
+            key=os.urandom(32).hex(),
+            features=len(people[0].code_sum),
+            # A uniform variable on [-a, a] has RMS a / sqrt(3).
+            amplitude=max(1, round(float(np.sqrt(np.mean(squares) * 3.0)))),
+            clips=round(float(np.median([p.count for p in people]))),
+        )
+        write_atomically(path, json.dumps(asdict(secret)).encode())
+        return secret
+
+    def mean_codes(self, tag: str) -> list[int]:
+        """Return the feature codes (int, [features]) that a canary is recognised by."""
+        seed = hmac.digest(bytes.fromhex(self.key), f"canary/{tag}".encode(), hashlib.sha256)
+        stream = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "big")))
+        codes: list[int] = stream.integers(-self.amplitude, self.amplitude + 1, self.features).tolist()
+        return codes
+
+    def adapter(self, tag: str) -> types.SubjectAdapter:
+        """Return a canary as the subject adapter that goes into a revision."""
+        code_sum = [self.clips * code for code in self.mean_codes(tag)]
+        return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum)

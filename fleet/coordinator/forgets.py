@@ -1,0 +1,153 @@
+"""Committing a forget, and moving campaigns on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator import jobs, revisions
+from fleet.coordinator.core import Coordinator
+from fleet.domain.campaign import CampaignState, campaign_state
+from fleet.domain.execution import ExecutionState
+from fleet.domain.tags import new_id, validate_tags
+from fleet.domain.waves import WaveMember, due_for_erasure
+from fleet.errors import InvalidInputError, NotFoundError
+from fleet.store.database import Transaction
+from fleet.store.rows import CampaignRow, RevisionRow
+from fleet.trust.leaves import LeafKind, leaf_data
+
+logger = logging.getLogger(__name__)
+
+
+def create(
+    coordinator: Coordinator, tx: Transaction, request_id: str, tags: Sequence[str], *, allow_unknown: bool
+) -> tuple[CampaignRow, bool]:
+    """Commit a forget; returns the campaign and whether this call made it.
+
+    One transaction: log entry, campaign, executions, tombstones, Merkle leaf. The person's sums are deleted
+    in it; their key files go when it is durable (`revisions.destroy_dead_keys`).
+
+    Raises
+    ------
+    InvalidInputError
+        If a tag or the request id is malformed.
+    NotFoundError
+        If no node has ever reported a tag, unless `allow_unknown`.
+    ConflictError
+        If the request id was used for something else.
+    """
+    wanted = validate_tags(tags)
+    if not request_id:
+        raise InvalidInputError("a forget needs a request id")
+    digest = hashlib.sha256("\n".join(wanted).encode()).digest()
+    existing = tx.forgets.by_request(request_id, digest)
+    if existing is not None:
+        return existing, False
+    unknown = [tag for tag in wanted if not tx.subjects.known(tag)]
+    if unknown and not allow_unknown:
+        raise NotFoundError(
+            f"no node has ever reported {len(unknown)} of the {len(wanted)} tag(s), first {unknown[0]}",
+            hint="if the person was enrolled on a node that is offline, repeat with --allow-unknown",
+        )
+    active = [campaign for tag in wanted for campaign in tx.forgets.by_tag(tag)]
+    if active and {tag for campaign in active for tag in campaign.tags} >= set(wanted):
+        # All of it is in the log already: another entry would forget nobody.
+        return active[-1], False
+    campaign_id = new_id(tx.now_ms)
+    spent = tx.subjects.live_canaries()[:1]
+    entry = tx.log.append(campaign_id, [*wanted, *spent], coordinator.keys.sign)
+    newest = tx.revisions.latest()
+    campaign = tx.forgets.create(
+        campaign_id,
+        request_id=request_id,
+        request_digest=digest,
+        generation=entry.generation,
+        tags=[*wanted, *spent],
+        node_ids=[node.node_id for node in tx.nodes.list()],
+        lora_affected=newest is not None and bool(set(wanted) & set(newest.lora_tags)),
+    )
+    tx.subjects.forget([*wanted, *spent], entry.generation)
+    envelope = types.Envelope.FromString(entry.envelope)
+    tx.tree.append(LeafKind.FORGET_COMMAND, leaf_data(LeafKind.FORGET_COMMAND, envelope))
+    jobs.preempt(coordinator, tx, entry.generation)
+    logger.info("forget %s committed as generation %d", campaign_id, entry.generation)
+    return campaign, True
+
+
+def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Move every open campaign as far as the store allows; returns whether anything changed."""
+    changed = False
+    connected = coordinator.sessions.connected()
+    for campaign in tx.forgets.list_open():
+        before = campaign.state
+        state = _derived(tx, campaign, connected)
+        if state is CampaignState.ERASING:
+            changed |= _erase(coordinator, tx, campaign, connected)
+            state = _derived(tx, campaign, connected)
+        if state is not before:
+            tx.forgets.set_state(campaign.campaign_id, state)
+            logger.info("forget %s is %s", campaign.campaign_id, state)
+            changed = True
+    return changed
+
+
+def _derived(tx: Transaction, campaign: CampaignRow, connected: frozenset[str]) -> CampaignState:
+    executions = tx.forgets.executions(campaign.campaign_id)
+    states = {execution.node_id: execution.state for execution in executions}
+    return campaign_state(states, connected, campaign.state)
+
+
+def _erase(
+    coordinator: Coordinator, tx: Transaction, campaign: CampaignRow, connected: frozenset[str]
+) -> bool:
+    newest = tx.revisions.latest()
+    if newest is not None and newest.built_at_generation < campaign.generation:
+        _rebuild(coordinator, tx, newest)
+        return True
+    members = [
+        WaveMember(
+            node_id=execution.node_id,
+            state=execution.state,
+            connected=execution.node_id in connected,
+            ordered=execution.challenge_nonce is not None,
+        )
+        for execution in tx.forgets.executions(campaign.campaign_id)
+    ]
+    due = due_for_erasure(members)
+    for node_id in due:
+        tx.forgets.set_execution(
+            campaign.campaign_id,
+            node_id,
+            ExecutionState.APPLYING,
+            "erase order",
+            challenge_nonce=os.urandom(32),
+            expected_probes=_expected_probes(tx, campaign),
+        )
+    return bool(due)
+
+
+def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> None:
+    """Build the revision without the forgotten; when the shared LoRA knows them, once that is repaired."""
+    tombstoned = {subject.tag for subject in tx.subjects.list(forgotten=True)}
+    stained = sorted(tombstoned & set(newest.lora_tags))
+    if not stained:
+        revisions.refresh(coordinator, tx)
+    elif jobs.repair(coordinator, tx, stained) is jobs.Repair.DROP_LORA:
+        # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
+        revisions.build(coordinator, tx, None)
+
+
+def _expected_probes(tx: Transaction, campaign: CampaignRow) -> list[str]:
+    """Return what the probes of an erase order must be answered with, in random order.
+
+    "" (a stranger) for the canary that this campaign forgot, and the tag of a living one.
+    """
+    spent = [tag for tag in campaign.tags if (row := tx.subjects.find(tag)) is not None and row.canary]
+    answers = [""] * bool(spent) + tx.subjects.live_canaries()[:1]
+    secrets.SystemRandom().shuffle(answers)
+    return answers

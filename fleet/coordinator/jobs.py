@@ -1,0 +1,271 @@
+"""Learning jobs: made, ticketed, checkpointed, and turned into revisions."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from reram_fleet.sealing import job_key_purpose, open_symmetric, seal, seal_symmetric, state_purpose
+from reram_fleet.v1 import learning_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator import lora_state, revisions
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.revisions import job_key_id
+from fleet.domain.campaign import CampaignState
+from fleet.domain.learning import JobKind, JobState, RetryPolicy
+from fleet.domain.tags import new_id
+from fleet.errors import ConflictError, InvalidInputError
+from fleet.store.database import Transaction
+from fleet.store.rows import LearningJobRow, NodeRow
+
+logger = logging.getLogger(__name__)
+
+RETRY = RetryPolicy(max_attempts=5, first_s=1.0, longest_s=30.0)
+#: A round on a busy two-core machine takes 10 s; a node that needs longer is left out by the quorum.
+ROUND_TIMEOUT_S = 120
+#: Steps of hinged NegGrad+ happen inside a round; two rounds average them twice.
+REPAIR_ROUNDS = 2
+MAX_ROUNDS = 1000
+
+WIRE_KINDS = {
+    JobKind.TRAIN_LORA: types.LEARNING_KIND_TRAIN_LORA,
+    JobKind.UNLEARN_LORA: types.LEARNING_KIND_UNLEARN_LORA,
+    JobKind.EVALUATE_QUALITY: types.LEARNING_KIND_EVALUATE_QUALITY,
+}
+KINDS = {wire_kind: kind for kind, wire_kind in WIRE_KINDS.items()}
+
+
+class Repair(Enum):
+    """What becomes of a shared LoRA that knows somebody who was forgotten."""
+
+    #: A learning job is at it.
+    UNDER_WAY = auto()
+    #: It cannot be repaired, or nobody's rows would be left.
+    DROP_LORA = auto()
+
+
+def start(
+    coordinator: Coordinator, tx: Transaction, request_id: str, kind: JobKind, rounds: int
+) -> tuple[LearningJobRow, bool]:
+    """Queue a job that an operator asked for; returns it and whether this call made it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the request is malformed, or repairs are asked for by hand.
+    ConflictError
+        If there is nobody to learn, no learning plane, or a forget is still being erased.
+    """
+    if not request_id:
+        raise InvalidInputError("a learning job needs a request id")
+    if kind is JobKind.UNLEARN_LORA:
+        raise InvalidInputError(
+            "repairs are started by a forget, never by hand", hint="fleet forget create --subject NAME"
+        )
+    if not 1 <= rounds <= MAX_ROUNDS:
+        raise InvalidInputError(f"rounds must lie in 1..{MAX_ROUNDS}, got {rounds}")
+    digest = hashlib.sha256(f"{kind}/{rounds}".encode()).digest()
+    existing = tx.learning.by_request(request_id, digest)
+    if existing is not None:
+        return existing, False
+    if coordinator.learning is None:
+        raise ConflictError(
+            "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
+        )
+    newest = tx.revisions.latest()
+    if newest is None:
+        raise ConflictError("nobody is enrolled yet", hint="enrol people on nodes: edge-node enroll")
+    if newest.built_at_generation < tx.fleet.get().generation:
+        raise ConflictError("a forget is still being erased", hint="fleet forget list, and try again later")
+    if kind is JobKind.EVALUATE_QUALITY and not newest.lora_tags:
+        raise ConflictError("there is no shared LoRA to evaluate", hint="fleet learn start --kind train.lora")
+    return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
+
+
+def _create(
+    coordinator: Coordinator,
+    tx: Transaction,
+    request_id: str,
+    digest: bytes,
+    kind: JobKind,
+    rounds: int,
+    forget_tags: tuple[str, ...],
+) -> LearningJobRow:
+    people = revisions.people(coordinator, tx)
+    known = revisions.latest_content(coordinator, tx).shared_lora
+    tags = [person.subject_tag for person in people]
+    if kind is not JobKind.TRAIN_LORA:
+        # A repair must not teach; who has no row yet gets none.
+        tags = [row.subject_tag for row in known.rows if row.subject_tag in set(tags)]
+    job_id = new_id(tx.now_ms)
+    key_id = job_key_id(job_id)
+    key = coordinator.secrets.create(key_id)
+    state = lora_state.initial_state(tags, shape(coordinator, tx), known)
+    return tx.learning.create(
+        job_id,
+        request_id=request_id,
+        request_digest=digest,
+        kind=kind,
+        rounds=rounds,
+        generation=tx.fleet.get().generation,
+        tags=tags,
+        forget_tags=forget_tags,
+        sealed_state=seal_symmetric(key, state_purpose(job_id), state.SerializeToString()),
+    )
+
+
+def shape(coordinator: Coordinator, tx: Transaction) -> types.LoraShape:
+    """Return the shape of the fleet's shared LoRA: that of the newest revision, or a new one."""
+    content = revisions.latest_content(coordinator, tx)
+    if content.shared_lora.rows:
+        return content.shared_lora.shape
+    seed = hashlib.sha256(f"reram-fleet/lora-a/{coordinator.fleet_id}".encode()).digest()
+    features = len(content.subjects[0].code_sum)
+    # 63 bits: generators take signed seeds.
+    return lora_state.lora_shape(features, int.from_bytes(seed[:8], "big") >> 1)
+
+
+def preempt(coordinator: Coordinator, tx: Transaction, generation: int) -> None:
+    """Cancel every open job: its tickets are for an older generation, and its rows may know the forgotten."""
+    for job in tx.learning.list_open():
+        tx.learning.cancel(job.job_id, f"overtaken by the forget of generation {generation}")
+        logger.info("learning job %s is overtaken by generation %d", job.job_id, generation)
+
+
+def repair(coordinator: Coordinator, tx: Transaction, stained: list[str]) -> Repair:
+    """See to it that the shared LoRA is repaired at the current generation.
+
+    Parameters
+    ----------
+    stained
+        Forgotten people who have a row in the newest revision's LoRA.
+    """
+    generation = tx.fleet.get().generation
+    request_id = f"repair-{generation}"
+    job = tx.learning.by_request(request_id)
+    if job is None:
+        rows = revisions.latest_content(coordinator, tx).shared_lora.rows
+        left = {row.subject_tag for row in rows} - set(stained)
+        if coordinator.learning is None or not left:
+            return Repair.DROP_LORA
+        digest = hashlib.sha256(request_id.encode()).digest()
+        job = _create(
+            coordinator, tx, request_id, digest, JobKind.UNLEARN_LORA, REPAIR_ROUNDS, tuple(stained)
+        )
+        for campaign in tx.forgets.list_open():
+            if campaign.lora_affected and campaign.state is CampaignState.ERASING:
+                tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
+        return Repair.UNDER_WAY
+    if job.state is JobState.FAILED:
+        logger.warning("the shared LoRA could not be repaired (%s) and is dropped", job.error)
+        return Repair.DROP_LORA
+    return Repair.UNDER_WAY
+
+
+def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
+    """Return the nodes that can take part in a round: connected, up to date, not held, known to Flower."""
+    generation = tx.fleet.get().generation
+    connected = coordinator.sessions.connected()
+    return [
+        node
+        for node in tx.nodes.list()
+        if node.node_id in connected
+        and node.generation == generation
+        and not node.held_reason
+        and node.flower_node_id is not None
+    ]
+
+
+def describe(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int) -> wire.GetJobResponse:
+    """Return what the ServerApp of an attempt needs."""
+    job = tx.learning.fenced(job_id, attempt)
+    return wire.GetJobResponse(
+        kind=WIRE_KINDS[job.kind],
+        rounds=job.rounds,
+        round_offset=job.rounds_done,
+        # More than half: one slow node must not stop a round, and one alone must not be it.
+        quorum=len(live_nodes(coordinator, tx)) // 2 + 1,
+        sealed_state=job.sealed_state,
+        job_key=coordinator.secrets.get(job_key_id(job_id)),
+        round_timeout_s=ROUND_TIMEOUT_S,
+    )
+
+
+def begin_round(
+    coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int, round_number: int
+) -> wire.BeginRoundResponse:
+    """Return the live nodes, each with its signed ticket for this round."""
+    job = tx.learning.fenced(job_id, attempt)
+    key = coordinator.secrets.get(job_key_id(job_id))
+    lora = shape(coordinator, tx)
+    response = wire.BeginRoundResponse()
+    for node in live_nodes(coordinator, tx):
+        ticket = types.JobTicket(
+            fleet_id=coordinator.fleet_id,
+            node_id=node.node_id,
+            job_id=job_id,
+            attempt=attempt,
+            round=round_number,
+            kind=WIRE_KINDS[job.kind],
+            generation=job.generation,
+            # A round may wait its timeout for nodes and again for replies.
+            expires_at_unix_ms=tx.now_ms + 3000 * ROUND_TIMEOUT_S,
+            job_key=seal(node.sealing_public_key, job_key_purpose(job_id, node.node_id), key),
+            subject_tags=job.tags,
+            forget_tags=job.forget_tags,
+            lora=lora,
+        )
+        response.nodes.add(
+            node_id=node.node_id,
+            flower_node_id=node.flower_node_id or 0,
+            ticket=coordinator.keys.sign(ticket),
+        )
+    return response
+
+
+def checkpoint(
+    tx: Transaction,
+    job_id: str,
+    attempt: int,
+    round_number: int,
+    sealed_state: bytes,
+    metrics: Mapping[str, float],
+) -> None:
+    """Keep the state after a round; a later attempt goes on from it."""
+    tx.learning.checkpoint(job_id, attempt, round_number, sealed_state=sealed_state or None, metrics=metrics)
+
+
+def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int, error: str) -> None:
+    """End an attempt: on success its state becomes a revision, on failure it is tried again or given up."""
+    job = tx.learning.fenced(job_id, attempt)
+    if error:
+        fail_attempt(tx, job, error)
+        return
+    revision = None
+    if job.kind is not JobKind.EVALUATE_QUALITY:
+        if job.sealed_state is None:
+            raise ConflictError(f"job {job_id} has no state to finish with")
+        key = coordinator.secrets.get(job_key_id(job_id))
+        state = types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), job.sealed_state))
+        lora = lora_state.quantise(state, shape(coordinator, tx))
+        built = revisions.build(coordinator, tx, lora)
+        revision = None if built is None else built.revision
+    tx.learning.finish(job_id, attempt, revision=revision)
+    logger.info("learning job %s has succeeded (revision %s)", job_id, revision)
+
+
+def fail_attempt(tx: Transaction, job: LearningJobRow, error: str) -> None:
+    """Note that an attempt has failed; the next one follows after a back-off, if one is left."""
+    retry_at_ms = RETRY.retry_at_ms(job.attempt, tx.now_ms, random.random())
+    tx.learning.fail_attempt(job.job_id, job.attempt, error, retry_at_ms=retry_at_ms)
+    logger.warning(
+        "attempt %d of learning job %s failed: %s (%s)",
+        job.attempt,
+        job.job_id,
+        error,
+        "given up" if retry_at_ms is None else "will be retried",
+    )

@@ -1,0 +1,87 @@
+"""The B factor of the shared LoRA: floats while it is learned, integers once installed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from reram_fleet.v1 import types_pb2 as types
+
+#: Rank, weight and storage of the shared LoRA. B is kept at 2^-16: its rows stay below 2^15 in
+#: magnitude, so int32 never saturates, and one step is far below the noise of a chip's features.
+RANK = 16
+ALPHA = 16.0
+SCALE_BITS = 16
+
+
+class LoraStateError(ValueError):
+    """A LoRA state whose arrays do not fit its tags, or that is not finite."""
+
+
+def lora_shape(features: int, a_seed: int) -> types.LoraShape:
+    """Return the shape of a shared LoRA over `features` feature codes."""
+    return types.LoraShape(features=features, rank=RANK, alpha=ALPHA, a_seed=a_seed, scale_bits=SCALE_BITS)
+
+
+def initial_state(
+    tags: Sequence[str], shape: types.LoraShape, known: types.SharedLora | None
+) -> types.LoraState:
+    """Return the state from which a job starts: rows that exist, zeros for new people.
+
+    `numerator` is float32 [tags, rank], `weight` is ones [tags].
+    """
+    rows = {row.subject_tag: row.codes for row in known.rows} if known is not None else {}
+    factor = np.zeros((len(tags), shape.rank), np.float32)
+    for index, tag in enumerate(tags):
+        if tag in rows:
+            factor[index] = np.asarray(rows[tag], np.float64) * 2.0**-shape.scale_bits
+    return types.LoraState(
+        subject_tags=tags,
+        rank=shape.rank,
+        numerator=factor.astype("<f4").tobytes(),
+        weight=np.ones(len(tags), "<f4").tobytes(),
+    )
+
+
+def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:
+    """Return B, float64 [tags, rank], of a state.
+
+    Raises
+    ------
+    LoraStateError
+        If sizes do not fit, a weight is not positive, or a value is not finite.
+    """
+    tags, rank = len(state.subject_tags), state.rank
+    numerator = np.frombuffer(state.numerator, "<f4").astype(np.float64)
+    weight = np.frombuffer(state.weight, "<f4").astype(np.float64)
+    if numerator.size != tags * rank or weight.size != tags:
+        raise LoraStateError(
+            f"LoRA state of {tags} rows, rank {rank}, has {numerator.size} values and {weight.size} weights"
+        )
+    if not (np.isfinite(numerator).all() and np.isfinite(weight).all() and (weight > 0).all()):
+        raise LoraStateError("LoRA state has values that are not finite, or weights that are not positive")
+    return numerator.reshape(tags, rank) / weight[:, None]
+
+
+def quantise(state: types.LoraState, shape: types.LoraShape) -> types.SharedLora:
+    """Return the installable LoRA: rows of int32 codes at 2^-scale_bits, sorted by tag.
+
+    Raises
+    ------
+    LoraStateError
+        Also if a value does not fit int32 at this scale.
+    """
+    codes = np.rint(factor_of(state) * 2.0**shape.scale_bits)
+    if codes.size and np.abs(codes).max() >= 2**31:
+        raise LoraStateError(f"a LoRA weight exceeds int32 at 2^-{shape.scale_bits}")
+    rows = [
+        types.LoraRow(subject_tag=tag, codes=row)
+        for tag, row in sorted(zip(state.subject_tags, codes.astype(np.int64).tolist(), strict=True))
+    ]
+    return types.SharedLora(shape=shape, rows=rows)
+
+
+def without(lora: types.SharedLora, tags: Collection[str]) -> types.SharedLora:
+    """Return a LoRA without the rows of some people."""
+    return types.SharedLora(shape=lora.shape, rows=[row for row in lora.rows if row.subject_tag not in tags])

@@ -1,0 +1,122 @@
+"""`/metrics` of the coordinator: bounded aggregates and a few samples per node, read from the store.
+
+Never a subject tag or a campaign id as a label; label values are closed enumerations and node ids.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+from reram_fleet.v1.types_pb2 import DeploymentOverhead
+
+from fleet.coordinator.core import Coordinator
+from fleet.domain.execution import ExecutionState
+from fleet.domain.node import ServeState
+from fleet.store.database import Transaction
+
+
+class StoreCollector(Collector):
+    """Reads one snapshot of the store per scrape."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def collect(self) -> Iterator[Metric]:
+        """Return every metric family."""
+        return iter(self._coordinator.database.read_now(self._families))
+
+    def _families(self, tx: Transaction) -> list[Metric]:
+        return [*self._fleet(tx), *self._forgets(tx), *self._nodes(tx)]
+
+    def _fleet(self, tx: Transaction) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")}
+        )
+        fleet = tx.fleet.get()
+        yield GaugeMetricFamily(
+            "fleet_forget_generation", "Newest entry of the forget log.", fleet.generation
+        )
+        yield GaugeMetricFamily(
+            "fleet_desired_revision", "Revision that nodes are to run.", fleet.desired_revision
+        )
+        yield GaugeMetricFamily("fleet_log_tree_size", "Leaves of the Merkle log.", tx.tree.size())
+        yield GaugeMetricFamily(
+            "fleet_nodes_connected", "Nodes with an open stream.", len(self._coordinator.sessions.connected())
+        )
+        nodes = GaugeMetricFamily("fleet_nodes", "Enrolled nodes by reported serve state.", labels=["state"])
+        states = Counter(node.serve_state for node in tx.nodes.list())
+        for state in ServeState:
+            nodes.add_metric([state], states[state])
+        yield nodes
+        jobs = GaugeMetricFamily("fleet_learning_jobs", "Learning jobs by state.", labels=["state"])
+        for name, count in sorted(Counter(job.state for job in tx.learning.list()).items()):
+            jobs.add_metric([name], count)
+        yield jobs
+
+    def _forgets(self, tx: Transaction) -> Iterator[Metric]:
+        executions: Counter[ExecutionState] = Counter()
+        oldest_s = 0.0
+        for campaign in tx.forgets.list():
+            executions.update(row.state for row in tx.forgets.executions(campaign.campaign_id))
+            if campaign.converged_at_ms is None:
+                oldest_s = max(oldest_s, (tx.now_ms - campaign.created_at_ms) / 1000)
+        family = GaugeMetricFamily("fleet_forget_executions", "Executions by state.", labels=["state"])
+        for state in ExecutionState:
+            family.add_metric([state], executions[state])
+        yield family
+        yield GaugeMetricFamily(
+            "fleet_forget_oldest_unverified_age_seconds",
+            "Age of the oldest forget that has not converged.",
+            oldest_s,
+        )
+
+    def _nodes(self, tx: Transaction) -> Iterator[Metric]:
+        generation = GaugeMetricFamily(
+            "fleet_node_applied_forget_generation",
+            "Prefix of the log that the node has suppressed.",
+            labels=["node"],
+        )
+        contact = GaugeMetricFamily(
+            "fleet_node_last_contact_timestamp_seconds", "Unix time of the last message.", labels=["node"]
+        )
+        energy = CounterMetricFamily(
+            "fleet_node_energy_joules", "Modelled energy since the node was made.", labels=["node", "phase"]
+        )
+        writes = CounterMetricFamily(
+            "fleet_node_reram_writes", "ReRAM cells written since the node was made.", labels=["node"]
+        )
+        overhead = GaugeMetricFamily(
+            "fleet_node_deployment_overhead_joules",
+            "Energy to make the active revision active.",
+            labels=["node"],
+        )
+        ratio = GaugeMetricFamily(
+            "fleet_node_deployment_overhead_ratio",
+            "Energy of re-programming the same change into analogue weights, over the overhead.",
+            labels=["node"],
+        )
+        for node in tx.nodes.list():
+            generation.add_metric([node.node_id], node.generation)
+            contact.add_metric([node.node_id], (node.last_contact_ms or 0) / 1000)
+            costs = tx.nodes.costs(node.node_id)
+            for cost in costs:
+                energy.add_metric([node.node_id, cost.phase], cost.energy_j)
+            writes.add_metric([node.node_id], sum(cost.cell_writes for cost in costs))
+            if node.overhead is not None:
+                deployed = DeploymentOverhead.FromString(node.overhead)
+                overhead.add_metric([node.node_id], deployed.energy_j)
+                ratio.add_metric([node.node_id], deployed.reprogramming_ratio)
+        yield from (generation, contact, energy, writes, overhead, ratio)
+
+
+def registry(coordinator: Coordinator) -> CollectorRegistry:
+    """Return the registry that `/metrics` serves."""
+    disable_created_metrics()
+    metrics = CollectorRegistry()
+    metrics.register(StoreCollector(coordinator))
+    return metrics

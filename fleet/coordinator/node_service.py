@@ -1,0 +1,129 @@
+"""NodeService: the stream between the coordinator and one node.
+
+What a node needs is a function of the store (`needs.py`); this module opens the stream,
+checks who is there, and moves messages. Everything that a node sends is handled in
+`reports.py`, one transaction each, so that an acknowledged message is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+from reram_fleet.signing import SignatureError
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import node_pb2_grpc
+
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.needs import needs_of
+from fleet.coordinator.reports import ReportError, check_hello, handle_report
+from fleet.coordinator.sessions import Session
+from fleet.errors import FleetError, NotFoundError
+
+logger = logging.getLogger(__name__)
+
+#: A node that says nothing for so long is taken for gone; heartbeats come every second or so.
+SILENCE_LIMIT_S = 15.0
+HELLO_LIMIT_S = 10.0
+
+
+class NodeService(node_pb2_grpc.NodeServiceServicer):
+    """Serves one bidirectional stream per node."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    async def Connect(
+        self,
+        request_iterator: AsyncIterator[wire.ConnectRequest],
+        context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+    ) -> None:
+        """Challenge the node, then serve it until either side leaves."""
+        nonce = os.urandom(32)
+        await context.write(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))
+        node_id = await self._welcome(request_iterator, nonce, context)
+        session = self._coordinator.sessions.open(node_id)
+        logger.info("node %s connected", node_id)
+        outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue()
+        tasks = [
+            asyncio.create_task(self._read(request_iterator, session, outbox)),
+            asyncio.create_task(self._watch(session, outbox)),
+            asyncio.create_task(self._write(context, outbox)),
+        ]
+        try:
+            await self._coordinator.changes.announce()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.exception()
+                if isinstance(error, ReportError | SignatureError):
+                    logger.warning("node %s: %s", node_id, error)
+                    await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+                elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
+                    raise error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._coordinator.sessions.close(session)
+            logger.info("node %s disconnected", node_id)
+            await self._coordinator.changes.announce()
+
+    async def _welcome(
+        self,
+        requests: AsyncIterator[wire.ConnectRequest],
+        nonce: bytes,
+        context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+    ) -> str:
+        try:
+            first = await asyncio.wait_for(anext(requests), HELLO_LIMIT_S)
+            return await self._coordinator.database.run(
+                lambda tx: check_hello(self._coordinator, tx, first, nonce)
+            )
+        except (StopAsyncIteration, TimeoutError):
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no hello came in answer to the challenge")
+        except NotFoundError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except (SignatureError, FleetError) as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        raise AssertionError("abort raises")
+
+    async def _read(
+        self,
+        requests: AsyncIterator[wire.ConnectRequest],
+        session: Session,
+        outbox: asyncio.Queue[wire.ConnectResponse],
+    ) -> None:
+        while True:
+            try:
+                request = await asyncio.wait_for(anext(requests), SILENCE_LIMIT_S)
+            except (StopAsyncIteration, TimeoutError):
+                return
+            effect = await self._coordinator.database.run(
+                lambda tx, request=request: handle_report(self._coordinator, tx, session.node_id, request)
+            )
+            for reply in effect.replies:
+                outbox.put_nowait(reply)
+            if effect.changed:
+                self._coordinator.sessions.wake_all()
+                await self._coordinator.changes.announce()
+
+    async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
+        while not session.superseded:
+            session.wake.clear()
+            for message in await self._coordinator.database.run(
+                lambda tx: needs_of(self._coordinator, tx, session)
+            ):
+                outbox.put_nowait(message)
+            await session.wake.wait()
+
+    async def _write(
+        self,
+        context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+        outbox: asyncio.Queue[wire.ConnectResponse],
+    ) -> None:
+        while True:
+            await context.write(await outbox.get())

@@ -1,0 +1,245 @@
+"""OperatorService: what the `fleet` command asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from reram_fleet.v1 import operator_pb2 as wire
+from reram_fleet.v1 import operator_pb2_grpc
+
+from fleet.coordinator import forgets, jobs, revisions, views
+from fleet.coordinator.answers import abort_with
+from fleet.coordinator.core import Coordinator
+from fleet.domain.campaign import CampaignState
+from fleet.errors import FleetError, InvalidInputError
+from fleet.learning.errors import LearningPlaneError
+from fleet.store.database import Transaction
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+#: A watcher looks again this often even if nothing was announced.
+WATCH_PAUSE_S = 5.0
+
+
+class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
+    """The operator's API over the store."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    async def GetFleet(self, request: wire.GetFleetRequest, context: Context) -> wire.GetFleetResponse:
+        """Return the state of the whole."""
+
+        def read(tx: Transaction) -> wire.GetFleetResponse:
+            fleet, newest, nodes = tx.fleet.get(), tx.revisions.latest(), tx.nodes.list()
+            plane = self._coordinator.learning
+            return wire.GetFleetResponse(
+                fleet_id=fleet.fleet_id,
+                version=version("reram-fleet"),
+                generation=fleet.generation,
+                revision=fleet.desired_revision,
+                revision_digest=b"" if newest is None else newest.digest,
+                nodes_registered=len(nodes),
+                nodes_connected=len(self._coordinator.sessions.connected()),
+                subjects=sum(not subject.canary for subject in tx.subjects.list()),
+                forgets_open=len(tx.forgets.list_open()),
+                superlink="disabled" if plane is None else plane.state,
+                superlink_address="" if plane is None else plane.superlink.control_address,
+                log_size=tx.tree.size(),
+                log_root=tx.tree.root(),
+            )
+
+        return await self._read(context, read)
+
+    async def EnrollNode(self, request: wire.EnrollNodeRequest, context: Context) -> wire.EnrollNodeResponse:
+        """Register a node and return what it needs to join."""
+        identity = request.identity
+        node, created = await self._run(context, lambda tx: _enroll(tx, request))
+        plane = self._coordinator.learning
+        flower_node_id = node.flower_node_id
+        if plane is not None and flower_node_id is None and identity.flower_public_key:
+            try:
+                flower_node_id = await asyncio.to_thread(
+                    plane.superlink.register_supernode, identity.flower_public_key, identity.node_id
+                )
+            except LearningPlaneError as error:
+                await context.abort(
+                    grpc.StatusCode.UNAVAILABLE, f"the SuperLink does not take the node: {error}"
+                )
+            await self._run(
+                context, lambda tx: tx.nodes.set_flower_node_id(identity.node_id, int(flower_node_id or 0))
+            )
+        await self._coordinator.announce()
+        return wire.EnrollNodeResponse(
+            fleet_id=self._coordinator.fleet_id,
+            command_public_key=self._coordinator.keys.command_public_key,
+            coordinator_sealing_public_key=self._coordinator.keys.sealing_public_key,
+            node_service_address=self._coordinator.address,
+            flower_fleet_address="" if plane is None else plane.proxy.address,
+            flower_ca_pem="" if plane is None else plane.superlink.ca_pem.decode(),
+            flower_node_id=flower_node_id or 0,
+            created=created,
+        )
+
+    async def ListNodes(self, request: wire.ListNodesRequest, context: Context) -> wire.ListNodesResponse:
+        """Return all nodes."""
+        connected = self._coordinator.sessions.connected()
+        return await self._read(
+            context,
+            lambda tx: wire.ListNodesResponse(
+                nodes=[views.node_view(tx, node, connected) for node in tx.nodes.list()]
+            ),
+        )
+
+    async def GetNode(self, request: wire.GetNodeRequest, context: Context) -> wire.GetNodeResponse:
+        """Return one node and its executions."""
+        connected = self._coordinator.sessions.connected()
+        return await self._read(
+            context,
+            lambda tx: wire.GetNodeResponse(
+                node=views.node_view(tx, tx.nodes.get(request.node_id), connected),
+                executions=[views.execution_view(e) for e in tx.forgets.executions_of(request.node_id)],
+            ),
+        )
+
+    async def CreateForget(
+        self, request: wire.CreateForgetRequest, context: Context
+    ) -> wire.CreateForgetResponse:
+        """Commit a forget."""
+
+        def commit(tx: Transaction) -> wire.CreateForgetResponse:
+            campaign, created = forgets.create(
+                self._coordinator,
+                tx,
+                request.request_id,
+                list(request.subject_tags),
+                allow_unknown=request.allow_unknown,
+            )
+            return wire.CreateForgetResponse(forget=views.forget_view(tx, campaign), created=created)
+
+        response = await self._run(context, commit)
+        await self._coordinator.announce()
+        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        return response
+
+    async def GetForget(self, request: wire.GetForgetRequest, context: Context) -> wire.GetForgetResponse:
+        """Return one forget."""
+        return await self._read(
+            context,
+            lambda tx: wire.GetForgetResponse(
+                forget=views.forget_view(tx, tx.forgets.get(request.campaign_id))
+            ),
+        )
+
+    async def ListForgets(
+        self, request: wire.ListForgetsRequest, context: Context
+    ) -> wire.ListForgetsResponse:
+        """Return all forgets, oldest first."""
+        return await self._read(
+            context,
+            lambda tx: wire.ListForgetsResponse(
+                forgets=[views.forget_view(tx, campaign) for campaign in tx.forgets.list()]
+            ),
+        )
+
+    async def WatchForget(
+        self, request: wire.WatchForgetRequest, context: Context
+    ) -> AsyncIterator[wire.WatchForgetResponse]:
+        """Send the forget now and after every change, until it has converged."""
+        version, last = -1, None
+        while True:
+            forget = await self._read(
+                context, lambda tx: views.forget_view(tx, tx.forgets.get(request.campaign_id))
+            )
+            if forget != last:
+                yield wire.WatchForgetResponse(forget=forget)
+                last = forget
+            if forget.state == CampaignState.CONVERGED:
+                return
+            version = await self._coordinator.changes.wait_beyond(version, WATCH_PAUSE_S)
+
+    async def StartLearning(
+        self, request: wire.StartLearningRequest, context: Context
+    ) -> wire.StartLearningResponse:
+        """Queue a learning job."""
+
+        def begin(tx: Transaction) -> wire.StartLearningResponse:
+            if request.kind not in jobs.KINDS:
+                raise InvalidInputError("a learning job needs a kind: train.lora or evaluate.quality")
+            job, created = jobs.start(
+                self._coordinator, tx, request.request_id, jobs.KINDS[request.kind], request.rounds
+            )
+            return wire.StartLearningResponse(job=views.job_view(job), created=created)
+
+        response = await self._run(context, begin)
+        await self._coordinator.announce()
+        return response
+
+    async def GetLearning(
+        self, request: wire.GetLearningRequest, context: Context
+    ) -> wire.GetLearningResponse:
+        """Return one learning job."""
+        return await self._read(
+            context, lambda tx: wire.GetLearningResponse(job=views.job_view(tx.learning.get(request.job_id)))
+        )
+
+    async def ListLearning(
+        self, request: wire.ListLearningRequest, context: Context
+    ) -> wire.ListLearningResponse:
+        """Return all learning jobs, oldest first."""
+        return await self._read(
+            context,
+            lambda tx: wire.ListLearningResponse(jobs=[views.job_view(job) for job in tx.learning.list()]),
+        )
+
+    async def GetEnergyReport(
+        self, request: wire.GetEnergyReportRequest, context: Context
+    ) -> wire.GetEnergyReportResponse:
+        """Return joules, seconds, bytes and cell writes: per node, per forget, in all."""
+        connected = self._coordinator.sessions.connected()
+
+        def read(tx: Transaction) -> wire.GetEnergyReportResponse:
+            nodes = [views.node_view(tx, node, connected) for node in tx.nodes.list()]
+            found = [views.forget_view(tx, campaign) for campaign in tx.forgets.list()]
+            models = [node.energy_model for node in nodes if node.energy_model.name]
+            return wire.GetEnergyReportResponse(
+                nodes=nodes,
+                totals=views.total_costs(cost for node in nodes for cost in node.costs),
+                energy_model=models[0] if models else None,
+                forgets=[
+                    wire.ForgetEnergy(
+                        campaign_id=forget.campaign_id, costs=forget.costs, reram_writes=forget.reram_writes
+                    )
+                    for forget in found
+                ],
+            )
+
+        return await self._read(context, read)
+
+    async def _run(self, context: Context, work: Callable[[Transaction], T]) -> T:
+        try:
+            return await self._coordinator.database.run(work)
+        except FleetError as error:
+            await abort_with(context, error)
+
+    async def _read(self, context: Context, work: Callable[[Transaction], T]) -> T:
+        try:
+            return await self._coordinator.database.read(work)
+        except FleetError as error:
+            await abort_with(context, error)
+
+
+def _enroll(tx: Transaction, request: wire.EnrollNodeRequest) -> Any:
+    node, created = tx.nodes.enroll(request.identity)
+    if created:
+        # Forgets that are still open concern every node, also one that comes while they run.
+        open_campaigns = tx.forgets.list_open()
+        if open_campaigns:
+            tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1)
+    return node, created

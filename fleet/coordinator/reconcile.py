@@ -1,0 +1,152 @@
+"""The two loops that compare what is desired with what is, and act (ADR 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from fleet.coordinator import forgets, jobs, revisions
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.plane import LearningPlane
+from fleet.domain.execution import ExecutionState
+from fleet.domain.learning import JobState
+from fleet.errors import FleetError
+from fleet.learning.errors import LearningPlaneError, RunNotFoundError
+from fleet.store.database import Transaction
+from fleet.store.rows import LearningJobRow
+
+logger = logging.getLogger(__name__)
+
+#: Longest pause between two looks, for what happens without a change in the store (a node goes away).
+PAUSE_S = 1.0
+#: How often Flower is asked about a run: each time costs two CPU seconds.
+STATUS_EVERY_S = 20.0
+
+
+async def reconcile_forgets(coordinator: Coordinator) -> None:
+    """Move campaigns on and keep the desired revision up to date, for ever."""
+    version = -1
+    while True:
+        version = await coordinator.changes.wait_beyond(version, PAUSE_S)
+        try:
+            if await coordinator.database.run(lambda tx: _step(coordinator, tx)):
+                await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
+                await coordinator.announce()
+        except FleetError:
+            # The next look may find it mended; a dead loop would find nothing.
+            logger.exception("the forgets could not be moved on")
+
+
+def _step(coordinator: Coordinator, tx: Transaction) -> bool:
+    changed = forgets.advance_all(coordinator, tx)
+    newest = tx.revisions.latest()
+    settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
+    if settled and not _ordered(coordinator, tx):
+        changed |= revisions.refresh(coordinator, tx) is not None
+    return changed
+
+
+def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Whether a connected node is about to sign a receipt over the newest revision: leave it in place."""
+    connected = coordinator.sessions.connected()
+    return any(
+        execution.state is ExecutionState.APPLYING and execution.node_id in connected
+        for campaign in tx.forgets.list_open()
+        for execution in tx.forgets.executions(campaign.campaign_id)
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The Flower run of a job's current attempt, as this process knows it."""
+
+    attempt: int
+    incarnation: int
+    asked_at_s: float
+
+
+class LearningReconciler:
+    """Starts the attempts of learning jobs, and finds those that died."""
+
+    def __init__(self, coordinator: Coordinator, plane: LearningPlane) -> None:
+        self._coordinator = coordinator
+        self._plane = plane
+        self._runs: dict[str, _Run] = {}
+
+    async def run(self) -> None:
+        """Look after learning jobs, for ever."""
+        version = -1
+        while True:
+            version = await self._coordinator.changes.wait_beyond(version, PAUSE_S)
+            for job in await self._coordinator.database.read(lambda tx: tx.learning.list_open()):
+                try:
+                    if job.state is JobState.QUEUED:
+                        await self._start(job)
+                    else:
+                        await self._watch(job)
+                except (FleetError, LearningPlaneError) as error:
+                    logger.warning("learning job %s: %s", job.job_id, error)
+
+    async def _start(self, job: LearningJobRow) -> None:
+        def begin(tx: Transaction) -> LearningJobRow | None:
+            waits = job.retry_at_ms is not None and job.retry_at_ms > tx.now_ms
+            # A node that is about to catch up would miss the first round: give it a moment, not for ever.
+            if waits or not jobs.live_nodes(self._coordinator, tx):
+                return None
+            return tx.learning.next_attempt(job.job_id)
+
+        started = await self._coordinator.database.run(begin)
+        if started is None:
+            return
+        incarnation = self._plane.superlink.incarnation
+        clock = asyncio.get_running_loop().time
+        self._runs[job.job_id] = _Run(started.attempt, incarnation, clock())
+        await self._coordinator.announce()
+        try:
+            run_id = await asyncio.to_thread(
+                self._plane.submit, job.job_id, started.attempt, self._coordinator.address
+            )
+        except LearningPlaneError as error:
+            await self._failed(started, f"cannot start the Flower run: {error}")
+            return
+        logger.info("learning job %s, attempt %d is Flower run %d", job.job_id, started.attempt, run_id)
+        await self._coordinator.database.run(
+            lambda tx: tx.learning.set_flower_run(job.job_id, started.attempt, run_id)
+        )
+        await self._coordinator.announce()
+
+    async def _watch(self, job: LearningJobRow) -> None:
+        now_s = asyncio.get_running_loop().time()
+        run = self._runs.get(job.job_id)
+        if run is None or run.attempt != job.attempt:
+            # Started by an earlier life of this process: with it, an embedded SuperLink has died.
+            await self._stop_run(job)
+            await self._failed(job, "the coordinator was restarted")
+        elif run.incarnation != self._plane.superlink.incarnation:
+            await self._stop_run(job)
+            await self._failed(job, "the SuperLink was restarted")
+        elif job.flower_run_id is not None and now_s - run.asked_at_s > STATUS_EVERY_S:
+            self._runs[job.job_id] = _Run(run.attempt, run.incarnation, now_s)
+            try:
+                status = await asyncio.to_thread(self._plane.run_status, job.flower_run_id)
+            except RunNotFoundError:
+                await self._failed(job, "the SuperLink has lost the run")
+                return
+            if status.finished:
+                await self._failed(job, f"the Flower run is {status.status} {status.details}".strip())
+
+    async def _stop_run(self, job: LearningJobRow) -> None:
+        if job.flower_run_id is not None:
+            await asyncio.to_thread(self._plane.superlink.wait_ready)
+            await asyncio.to_thread(self._plane.stop_run, job.flower_run_id)
+
+    async def _failed(self, job: LearningJobRow, error: str) -> None:
+        def fail(tx: Transaction) -> None:
+            current = tx.learning.get(job.job_id)
+            # It may have finished, or been overtaken by a forget, while Flower was asked.
+            if current.state is JobState.RUNNING and current.attempt == job.attempt:
+                jobs.fail_attempt(tx, current, error)
+
+        await self._coordinator.database.run(fail)
+        await self._coordinator.announce()

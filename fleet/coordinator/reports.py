@@ -1,0 +1,328 @@
+"""What nodes say, one transaction per message: durable before it is acknowledged, harmless when repeated."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from reram_fleet.digests import ZERO_HASH, lora_digest, subject_digest
+from reram_fleet.sealing import SealError, contribution_purpose, open_symmetric, seal_symmetric
+from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.revisions import latest_content, subject_key_id
+from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import TERMINAL, ExecutionState
+from fleet.errors import ConflictError, FleetError, NotFoundError
+from fleet.store.database import Transaction
+from fleet.store.rows import CampaignRow, ExecutionRow, NodeCostRow, NodeRow
+from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.receipts import ReceiptExpectation, check_receipt
+
+logger = logging.getLogger(__name__)
+
+
+class ReportError(FleetError):
+    """A node says what it cannot say: the stream is closed."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What follows from a report."""
+
+    replies: tuple[wire.ConnectResponse, ...] = ()
+    #: Others must look again: the store says something new.
+    changed: bool = False
+
+
+def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.ConnectRequest, nonce: bytes) -> str:
+    """Return the id of the node that answered the challenge; believe what it says about its generation.
+
+    Raises
+    ------
+    SignatureError
+        If it is not signed by that node, or answers another challenge.
+    NotFoundError
+        If the node was never enrolled.
+    ReportError
+        If it was retired, or belongs to another fleet.
+    """
+    claimed = types_hello(request.hello)
+    node = tx.nodes.get(claimed.node_id)
+    hello = open_envelope(request.hello, wire.Hello, node.receipt_public_key)
+    if hello.challenge_nonce != nonce:
+        raise ReportError(f"node {node.node_id} answers another challenge")
+    if hello.fleet_id != coordinator.fleet_id:
+        raise ReportError(
+            f"node {node.node_id} belongs to fleet {hello.fleet_id}, not {coordinator.fleet_id}"
+        )
+    if node.retired_at_ms is not None:
+        raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
+    _check_prefix(tx, node, hello.generation, hello.log_head)
+    _check_rollback(tx, node, hello)
+    tx.nodes.touch(
+        node.node_id,
+        generation=hello.generation,
+        log_head=hello.log_head,
+        revision=hello.revision,
+        revision_digest=hello.revision_digest,
+        software_version=hello.software_version,
+    )
+    _suppressed(tx, node.node_id, hello.generation)
+    return node.node_id
+
+
+def types_hello(envelope: types.Envelope) -> wire.Hello:
+    """Return the hello inside an envelope, unchecked: only to learn whose signature to expect."""
+    try:
+        return wire.Hello.FromString(envelope.payload)
+    except ValueError as error:
+        raise ReportError("the first message of a stream must be a signed hello") from error
+
+
+def handle_report(
+    coordinator: Coordinator, tx: Transaction, node_id: str, request: wire.ConnectRequest
+) -> Effect:
+    """Take one message of a connected node.
+
+    Raises
+    ------
+    ReportError, SignatureError
+        If the node contradicts the log, itself, or its signature.
+    """
+    node = tx.nodes.get(node_id)
+    match request.WhichOneof("message"):
+        case "heartbeat":
+            return _heartbeat(coordinator, tx, node, request.heartbeat)
+        case "suppressed":
+            report = request.suppressed
+            _check_prefix(tx, node, report.generation, report.log_head)
+            tx.nodes.touch(node_id, generation=report.generation, log_head=report.log_head)
+            _suppressed(tx, node_id, report.generation)
+            return Effect(changed=True)
+        case "receipt":
+            return _receipt(coordinator, tx, node, request.receipt)
+        case "contribution":
+            return _contribution(coordinator, tx, node, request.contribution)
+        case "revision_result":
+            return _revision_result(tx, node, request.revision_result)
+        case "telemetry":
+            return _telemetry(tx, node, request.telemetry)
+        case other:
+            raise ReportError(
+                f"node {node_id} sent {other or 'an empty message'} where a report was expected"
+            )
+
+
+def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: bytes) -> None:
+    """Refuse a node whose log is not a prefix of ours: it follows another coordinator, or lies."""
+    newest = tx.fleet.get().generation
+    if generation > newest:
+        reason = f"reports generation {generation}, the log has {newest}"
+    else:
+        entry = tx.log.get(generation) if generation else None
+        expected = payload_hash(types.Envelope.FromString(entry.envelope)) if entry else ZERO_HASH
+        if log_head == expected:
+            return
+        reason = f"has another entry of generation {generation} than the log"
+    raise ReportError(f"node {node.node_id} {reason}", hint="was the coordinator restored from a backup?")
+
+
+def _check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
+    """Re-open what a node that was restored from a backup may have brought back."""
+    if hello.generation >= node.generation and hello.receipt_counter >= node.receipt_counter:
+        return
+    logger.warning(
+        "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
+        *(node.node_id, node.generation, node.receipt_counter, hello.generation, hello.receipt_counter),
+    )
+    for execution in tx.forgets.executions_of(node.node_id):
+        restored = execution.generation > hello.generation or execution.state in TERMINAL
+        if not restored or execution.state in (ExecutionState.RETIRED, ExecutionState.PENDING):
+            continue
+        tx.forgets.set_execution(
+            execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
+        )
+        if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
+            tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
+
+
+def _suppressed(tx: Transaction, node_id: str, generation: int) -> None:
+    pending = tx.forgets.executions_of(node_id, through=generation, states={ExecutionState.PENDING})
+    for execution in pending:
+        tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
+
+
+def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: wire.Heartbeat) -> Effect:
+    state, reason = serve_state(beat.serve_state), quarantine_reason(beat.quarantine_reason)
+    tx.nodes.touch(node.node_id, serve_state=state, quarantine_reason=reason)
+    changed = (state, reason) != (node.serve_state, node.quarantine_reason)
+    if node.held_reason:
+        return Effect(changed=changed)
+    lease = types.Lease(
+        fleet_id=coordinator.fleet_id,
+        node_id=node.node_id,
+        generation=tx.fleet.get().generation,
+        sequence=tx.fleet.next_lease_sequence(),
+        request_nonce=beat.lease_nonce,
+        max_age_ms=round(1000 * coordinator.settings.lease_s),
+    )
+    return Effect((wire.ConnectResponse(lease=coordinator.keys.sign(lease)),), changed)
+
+
+def _contribution(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
+) -> Effect:
+    report = open_envelope(envelope, wire.Contribution, node.receipt_public_key)
+    if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
+        raise ReportError(f"node {node.node_id} sent a contribution of {report.node_id}")
+    refusal, changed = "", False
+    purpose = contribution_purpose(coordinator.fleet_id, node.node_id, report.subject_tag)
+    try:
+        adapter = types.SubjectAdapter.FromString(coordinator.keys.open(purpose, report.adapter))
+        _check_adapter(coordinator, tx, adapter, report.subject_tag)
+        key_id = subject_key_id(report.subject_tag)
+        subject = tx.subjects.find(report.subject_tag)
+        # A key must not be made for somebody who was forgotten: `contribute` refuses, with the reason.
+        key = bytes(32) if subject and subject.forgotten else coordinator.secrets.get_or_create(key_id)
+        ciphertext = seal_symmetric(key, key_id, adapter.SerializeToString(deterministic=True))
+        changed = tx.subjects.contribute(
+            report.subject_tag, node.node_id, report.sequence, adapter.count, ciphertext
+        )
+    except (SealError, FleetError) as error:
+        refusal = str(error)
+        logger.warning("contribution of node %s refused: %s", node.node_id, refusal)
+    ack = wire.ContributionAck(subject_tag=report.subject_tag, sequence=report.sequence, refusal=refusal)
+    return Effect((wire.ConnectResponse(contribution_ack=ack),), changed)
+
+
+def _check_adapter(
+    coordinator: Coordinator, tx: Transaction, adapter: types.SubjectAdapter, subject_tag: str
+) -> None:
+    if adapter.subject_tag != subject_tag or adapter.count < 1 or not adapter.code_sum:
+        raise ConflictError("the sealed adapter is empty or names another tag than the message around it")
+    known = latest_content(coordinator, tx).subjects
+    if known and len(known[0].code_sum) != len(adapter.code_sum):
+        raise ConflictError(
+            f"the adapter has {len(adapter.code_sum)} features, this fleet's have {len(known[0].code_sum)}"
+        )
+
+
+def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult) -> Effect:
+    if not result.active:
+        logger.warning("node %s refused revision %d: %s", node.node_id, result.revision, result.refusal)
+        return Effect()
+    tx.nodes.touch(node.node_id, revision=result.revision, revision_digest=result.digest)
+    tx.nodes.save_overhead(node.node_id, result.overhead.SerializeToString(deterministic=True))
+    return Effect(changed=True)
+
+
+def _telemetry(tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Effect:
+    tx.nodes.touch(
+        node.node_id,
+        inferences=telemetry.inferences,
+        subject_adapters=telemetry.subject_adapters,
+        energy_model_name=telemetry.energy_model.name,
+        energy_model_version=telemetry.energy_model.version,
+    )
+    tx.nodes.save_costs(
+        node.node_id,
+        [
+            NodeCostRow(node.node_id, phase_name(c.phase), c.energy_j, c.seconds, c.bytes, c.cell_writes)
+            for c in telemetry.costs
+        ],
+    )
+    return Effect()
+
+
+def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
+    receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
+    try:
+        campaign = tx.forgets.get(receipt.campaign_id)
+        execution = tx.forgets.execution(receipt.campaign_id, node.node_id)
+    except NotFoundError as error:
+        raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
+    stored = execution.receipt
+    if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
+        # Again: the acknowledgement was lost.
+        return Effect((_ack(envelope, receipt, execution.state, execution.detail),))
+    if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
+        raise ReportError(
+            f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
+            f"whose execution is {execution.state}"
+        )
+    verdict = check_receipt(
+        envelope, node.receipt_public_key, _expected(coordinator, tx, node, campaign, execution)
+    )
+    key = (campaign.campaign_id, node.node_id)
+    if not verdict.accepted and _overtaken(tx, receipt):
+        # True when it was signed, perhaps; ask again, over what is desired now.
+        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
+        if receipt.counter > node.receipt_counter:
+            tx.nodes.accept_receipt(node.node_id, receipt.counter, verdict.receipt_hash)
+        reason = "overtaken by a newer revision: another order follows"
+        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
+    tx.forgets.set_execution(*key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString())
+    tx.tree.append(LeafKind.RECEIPT, leaf_data(LeafKind.RECEIPT, envelope))
+    if verdict.accepted:
+        target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
+        tx.forgets.set_execution(*key, target)
+        tx.nodes.accept_receipt(node.node_id, receipt.counter, verdict.receipt_hash)
+    else:
+        target = ExecutionState.HELD
+        tx.forgets.set_execution(*key, target, verdict.reason)
+        tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
+        logger.error("node %s is held: %s", node.node_id, verdict.reason)
+    return Effect((_ack(envelope, receipt, target, verdict.reason),), changed=True)
+
+
+def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
+    newest = tx.revisions.latest()
+    return newest is not None and (
+        newest.digest != receipt.revision_digest or newest.built_at_generation < tx.fleet.get().generation
+    )
+
+
+def _ack(
+    envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str
+) -> wire.ConnectResponse:
+    return wire.ConnectResponse(
+        receipt_ack=wire.ReceiptAck(
+            generation=receipt.generation,
+            receipt_hash=payload_hash(envelope),
+            accepted=state in TERMINAL,
+            reason=reason,
+        )
+    )
+
+
+def _expected(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow
+) -> ReceiptExpectation:
+    """Return what this node's receipt must say, recomputed from what the coordinator holds."""
+    content = latest_content(coordinator, tx)
+    newest = tx.revisions.latest()
+    local = {}
+    for row in tx.subjects.contributions_of(node.node_id):
+        key_id = subject_key_id(row.tag)
+        plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
+        local[row.tag] = subject_digest(types.SubjectAdapter.FromString(plaintext))
+    return ReceiptExpectation(
+        fleet_id=coordinator.fleet_id,
+        node_id=node.node_id,
+        campaign_id=campaign.campaign_id,
+        generation=campaign.generation,
+        command_hash=payload_hash(types.Envelope.FromString(tx.log.get(campaign.generation).envelope)),
+        previous_counter=node.receipt_counter,
+        previous_receipt_hash=node.last_receipt_hash,
+        active_adapters={s.subject_tag: subject_digest(s) for s in content.subjects},
+        local_adapters=local,
+        forgotten_tags=frozenset(subject.tag for subject in tx.subjects.list(forgotten=True)),
+        lora_digest=lora_digest(content.shared_lora),
+        revision_digest=b"" if newest is None else newest.digest,
+        challenge_nonce=execution.challenge_nonce or b"",
+        probe_answers=tuple(execution.expected_probes or ()),
+    )

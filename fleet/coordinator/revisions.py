@@ -1,0 +1,168 @@
+"""Building revisions: integer addition of what nodes contributed, canaries, the shared LoRA."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from reram_fleet.digests import revision_digest
+from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.canaries import LIVE, CanarySecret
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.lora_state import without
+from fleet.domain.tags import new_tag
+from fleet.store.database import Transaction
+from fleet.store.rows import RevisionRow
+
+logger = logging.getLogger(__name__)
+
+
+def canary_path(coordinator: Coordinator) -> Path:
+    """Return the file of the canary secret."""
+    return coordinator.settings.state / "canary.json"
+
+
+def subject_key_id(tag: str) -> str:
+    """Return the name of a person's key file."""
+    return f"subject-{tag}"
+
+
+def revision_key_id(revision: int) -> str:
+    """Return the name of a revision's key file."""
+    return f"revision-{revision}"
+
+
+def job_key_id(job_id: str) -> str:
+    """Return the name of a learning job's key file."""
+    return f"job-{job_id}"
+
+
+def open_content(coordinator: Coordinator, revision: RevisionRow) -> types.RevisionContent:
+    """Decrypt the content of a revision that has not been erased."""
+    if revision.ciphertext is None:
+        raise ValueError(f"revision {revision.revision} has been erased")
+    key_id = revision_key_id(revision.revision)
+    plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, revision.ciphertext)
+    return types.RevisionContent.FromString(plaintext)
+
+
+def latest_content(coordinator: Coordinator, tx: Transaction) -> types.RevisionContent:
+    """Return the content of the newest revision; empty before the first."""
+    newest = tx.revisions.latest()
+    if newest is None or newest.ciphertext is None:
+        return types.RevisionContent()
+    return open_content(coordinator, newest)
+
+
+def people(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapter]:
+    """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
+    sums: dict[str, types.SubjectAdapter] = {}
+    for row in tx.subjects.contributions():
+        key_id = subject_key_id(row.tag)
+        part = types.SubjectAdapter.FromString(
+            open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
+        )
+        sums[row.tag] = _added(sums[row.tag], part) if row.tag in sums else part
+    return [sums[tag] for tag in sorted(sums)]
+
+
+def _added(left: types.SubjectAdapter, right: types.SubjectAdapter) -> types.SubjectAdapter:
+    total = np.asarray(left.code_sum, np.int64) + np.asarray(right.code_sum, np.int64)
+    return types.SubjectAdapter(
+        subject_tag=left.subject_tag, count=left.count + right.count, code_sum=total.tolist()
+    )
+
+
+def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
+    """Build the next revision if people or the log have changed since the newest; keep its LoRA.
+
+    A LoRA row of somebody who was forgotten is left out. Returns the new revision, or None.
+    """
+    content = latest_content(coordinator, tx)
+    forgotten = {row.subject_tag for row in content.shared_lora.rows} - _active(tx)
+    return build(coordinator, tx, without(content.shared_lora, forgotten))
+
+
+def _active(tx: Transaction) -> set[str]:
+    return {subject.tag for subject in tx.subjects.list()}
+
+
+def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | None) -> RevisionRow | None:
+    """Build the next revision with this LoRA and make it the desired one.
+
+    All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
+    transaction is durable (`destroy_dead_keys`). Returns None if the newest revision already says this.
+    """
+    generation = tx.fleet.get().generation
+    newest = tx.revisions.latest()
+    enrolled = people(coordinator, tx)
+    subjects = [*enrolled, *_canaries(coordinator, tx, enrolled)]
+    content = types.RevisionContent(subjects=subjects, shared_lora=lora)
+    digest = revision_digest(content)
+    if newest is None and not subjects:
+        return None
+    if newest is not None and newest.digest == digest and newest.built_at_generation == generation:
+        return None
+    number = 1 if newest is None else newest.revision + 1
+    manifest = types.RevisionManifest(
+        fleet_id=coordinator.fleet_id,
+        revision=number,
+        digest=digest,
+        parent_digest=b"" if newest is None else newest.digest,
+        built_at_generation=generation,
+        subject_tags=[subject.subject_tag for subject in subjects],
+        has_shared_lora=bool(content.shared_lora.rows),
+    )
+    key_id = revision_key_id(number)
+    # A transaction that was rolled back may have left a key of this number.
+    coordinator.secrets.destroy(key_id)
+    key = coordinator.secrets.create(key_id)
+    row = tx.revisions.add(
+        number,
+        digest=digest,
+        parent_digest=manifest.parent_digest,
+        built_at_generation=generation,
+        manifest=coordinator.keys.sign(manifest).SerializeToString(deterministic=True),
+        ciphertext=seal_symmetric(key, key_id, content.SerializeToString(deterministic=True)),
+        tags=manifest.subject_tags,
+        lora_tags=[row.subject_tag for row in content.shared_lora.rows],
+    )
+    tx.fleet.set_desired_revision(number)
+    tx.revisions.wipe_superseded()
+    logger.info(
+        "revision %d: %d people, %s LoRA, built at generation %d",
+        number,
+        len(enrolled),
+        "with" if manifest.has_shared_lora else "without",
+        generation,
+    )
+    return row
+
+
+def _canaries(
+    coordinator: Coordinator, tx: Transaction, enrolled: list[types.SubjectAdapter]
+) -> Iterable[types.SubjectAdapter]:
+    if not enrolled and not canary_path(coordinator).exists():
+        return []
+    secret = CanarySecret.load_or_create(canary_path(coordinator), enrolled)
+    while len(tx.subjects.live_canaries()) < LIVE:
+        tx.subjects.add_canary(new_tag())
+    return [secret.adapter(tag) for tag in tx.subjects.live_canaries()]
+
+
+def destroy_dead_keys(coordinator: Coordinator, tx: Transaction) -> None:
+    """Destroy every key file whose owner was forgotten, erased or finished.
+
+    Called after a transaction that made owners dead has become durable, and at every start: a kill in
+    between leaves keys that nothing may use, and this finds them.
+    """
+    alive = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
+    alive |= {revision_key_id(row.revision) for row in tx.revisions.list() if row.ciphertext is not None}
+    alive |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
+    for key_id in coordinator.secrets.ids():
+        if key_id not in alive:
+            coordinator.secrets.destroy(key_id)

@@ -1,0 +1,157 @@
+"""`fleet serve`: composition of the coordinator, start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc.aio
+from prometheus_client import start_http_server
+from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
+
+from fleet.config import SERVE_FILE, ServeSettings
+from fleet.coordinator import revisions
+from fleet.coordinator.authentication import TokenInterceptor
+from fleet.coordinator.core import Coordinator, Database
+from fleet.coordinator.learning_service import LearningService
+from fleet.coordinator.metrics import registry
+from fleet.coordinator.node_service import NodeService
+from fleet.coordinator.operator_service import OperatorService
+from fleet.coordinator.plane import LearningPlane
+from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
+from fleet.domain.tags import new_id
+from fleet.durable import write_atomically
+from fleet.errors import ConflictError
+from fleet.learning.superlink import remembered_port
+from fleet.store.database import Store, Transaction
+from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+
+logger = logging.getLogger(__name__)
+
+#: A revision for thousands of people fits; larger ones will need chunks.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+STOP_GRACE_S = 1.0
+
+
+def run(settings: ServeSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    ConflictError
+        If another coordinator serves from the same state folder.
+    StoreError, ConfigError
+        If the database or the learning plane cannot be opened.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_one(settings.state):
+        asyncio.run(_serve(settings))
+
+
+@contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    with (state / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"another coordinator serves from {state}") from None
+        yield
+
+
+async def _serve(settings: ServeSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    keys = CoordinatorKeys.load_or_create(settings.state / "keys")
+    learning_token_path = settings.state / "keys" / "learning.token"
+    if not learning_token_path.exists():
+        write_atomically(learning_token_path, secrets.token_urlsafe(32).encode())
+    database = Database(Store.open(f"sqlite:///{settings.state / 'fleet.db'}"))
+    plane = LearningPlane.open(settings, learning_token_path) if settings.learning else None
+    tasks: list[asyncio.Task[None]] = []
+    server = grpc.aio.server(
+        interceptors=[
+            TokenInterceptor(
+                {
+                    "reram_fleet.v1.OperatorService": keys.operator_token,
+                    "reram_fleet.v1.LearningService": learning_token_path.read_text().strip(),
+                }
+            )
+        ],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            # Two coordinators on one port would each see half of the calls.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    try:
+        fleet_id = await database.run(_fleet_id)
+        coordinator = Coordinator(
+            settings=settings,
+            fleet_id=fleet_id,
+            keys=keys,
+            secrets=SubjectKeys(settings.state / "secrets"),
+            database=database,
+            learning=plane,
+        )
+        operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorService(coordinator), server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(coordinator), server)
+        learning_pb2_grpc.add_LearningServiceServicer_to_server(LearningService(coordinator), server)
+        # Nodes keep the address: it must be the same after a restart.
+        port = settings.port or remembered_port(settings.state / "serve.port")
+        coordinator.address = f"{settings.host}:{server.add_insecure_port(f'{settings.host}:{port}')}"
+        await database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
+        metrics_server, _ = start_http_server(
+            settings.metrics_port, addr=settings.host, registry=registry(coordinator)
+        )
+        # Suppression must never wait for Flower: the control plane is up before the learning plane.
+        await server.start()
+        tasks.append(asyncio.create_task(reconcile_forgets(coordinator)))
+        if plane is not None:
+            await asyncio.to_thread(plane.start)
+            tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
+        _write_serve_file(coordinator, metrics_server.server_port)
+        logger.info("fleet %s is served at %s", fleet_id, coordinator.address)
+        waiting = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        for task in done - {waiting}:
+            # A loop that ends is a defect: end with its error, so that whoever supervises us starts anew.
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.stop(STOP_GRACE_S)
+        if plane is not None:
+            await asyncio.to_thread(plane.stop)
+        database.close()
+
+
+def _fleet_id(tx: Transaction) -> str:
+    existing = tx.fleet.find()
+    if existing is None:
+        existing = tx.fleet.create(new_id(tx.now_ms))
+    return existing.fleet_id
+
+
+def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:
+    state = coordinator.settings.state
+    served = {
+        "pid": os.getpid(),
+        "address": coordinator.address,
+        "metrics_address": f"{coordinator.settings.host}:{metrics_port}",
+        "token_file": str(coordinator.keys.token_path.relative_to(state)),
+        "fleet_id": coordinator.fleet_id,
+    }
+    write_atomically(state / SERVE_FILE, json.dumps(served, indent=2).encode())

@@ -1,0 +1,92 @@
+"""Who is connected right now, and how to wake what waits for a change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Session:
+    """One open stream of one node.
+
+    Attributes
+    ----------
+    log_sent
+        Generation up to which this stream has been sent the forget log.
+    revision_sent
+        Revision last offered on this stream.
+    erase_sent
+        Challenge nonces of the erase orders sent on this stream.
+    """
+
+    node_id: str
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    log_sent: int = 0
+    revision_sent: int = 0
+    erase_sent: set[bytes] = field(default_factory=set)
+    superseded: bool = False
+
+
+class Sessions:
+    """The open streams, one per node: a node that connects again supersedes its older stream."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Session] = {}
+
+    def open(self, node_id: str) -> Session:
+        """Start a session; an older one of this node is told to end."""
+        older = self._open.get(node_id)
+        if older is not None:
+            older.superseded = True
+            older.wake.set()
+        session = self._open[node_id] = Session(node_id)
+        return session
+
+    def close(self, session: Session) -> None:
+        """End a session, unless a newer one has taken its place."""
+        if self._open.get(session.node_id) is session:
+            del self._open[session.node_id]
+
+    def connected(self) -> frozenset[str]:
+        """Return the ids of the nodes that are connected."""
+        return frozenset(self._open)
+
+    def wake_all(self) -> None:
+        """Let every session look again at what its node needs."""
+        for session in self._open.values():
+            session.wake.set()
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._open.values()))
+
+
+class Changes:
+    """A condition that many can wait for: something in the store has changed."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._condition = asyncio.Condition()
+
+    @property
+    def version(self) -> int:
+        """Number of changes so far."""
+        return self._version
+
+    async def announce(self) -> None:
+        """Wake everyone who waits."""
+        async with self._condition:
+            self._version += 1
+            self._condition.notify_all()
+
+    async def wait_beyond(self, version: int, timeout_s: float) -> int:
+        """Return the version once it is beyond the given one, or after the timeout."""
+        async with self._condition:
+            try:
+                await asyncio.wait_for(
+                    self._condition.wait_for(lambda: self._version > version), timeout=timeout_s
+                )
+            except TimeoutError:
+                return self._version
+        return self._version

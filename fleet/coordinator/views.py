@@ -1,0 +1,144 @@
+"""Rows of the store as messages of the OperatorService."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reram_fleet.v1 import operator_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.jobs import WIRE_KINDS
+from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
+from fleet.domain.campaign import CampaignState
+from fleet.domain.learning import JobState
+from fleet.store.database import Transaction
+from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow
+
+SUBJECT_ADAPTER = "subject-adapter"
+SHARED_LORA = "shared-lora"
+
+
+def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
+    """Return a node as operators see it."""
+    return wire.Node(
+        node_id=node.node_id,
+        connected=node.node_id in connected,
+        last_contact_unix_ms=node.last_contact_ms or 0,
+        generation=node.generation,
+        revision=node.revision,
+        serve_state=wire_serve_state(node.serve_state),
+        quarantine_reason=wire_quarantine_reason(node.quarantine_reason),
+        costs=[_cost(row) for row in tx.nodes.costs(node.node_id)],
+        energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
+        overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
+        inferences=node.inferences,
+        subject_adapters=node.subject_adapters,
+        flower_node_id=node.flower_node_id or 0,
+        held_reason=node.held_reason,
+        software_version=node.software_version,
+    )
+
+
+def _cost(row: NodeCostRow) -> types.PhaseCost:
+    return types.PhaseCost(
+        phase=wire_phase(row.phase),
+        energy_j=row.energy_j,
+        seconds=row.seconds,
+        bytes=row.bytes,
+        cell_writes=row.cell_writes,
+    )
+
+
+def execution_view(execution: ExecutionRow) -> wire.Execution:
+    """Return an execution, with the receipt as it was signed."""
+    return wire.Execution(
+        campaign_id=execution.campaign_id,
+        node_id=execution.node_id,
+        state=execution.state,
+        detail=execution.detail,
+        updated_at_unix_ms=execution.updated_at_ms,
+        generation=execution.generation,
+        receipt=types.Envelope.FromString(execution.receipt) if execution.receipt else None,
+    )
+
+
+def forget_view(tx: Transaction, campaign: CampaignRow) -> wire.Forget:
+    """Return a forget with executions, verdicts, and what its receipts add up to."""
+    executions = tx.forgets.executions(campaign.campaign_id)
+    receipts = [
+        types.Receipt.FromString(types.Envelope.FromString(execution.receipt).payload)
+        for execution in executions
+        if execution.receipt
+    ]
+    return wire.Forget(
+        campaign_id=campaign.campaign_id,
+        request_id=campaign.request_id,
+        generation=campaign.generation,
+        state=campaign.state,
+        created_at_unix_ms=campaign.created_at_ms,
+        executions=[execution_view(execution) for execution in executions],
+        verdicts=_verdicts(tx, campaign),
+        repair_job_id=campaign.repair_job_id or "",
+        seconds_to_suppress=campaign.seconds_to_suppress,
+        seconds_to_verify=campaign.seconds_to_verify,
+        costs=total_costs(cost for receipt in receipts for cost in receipt.costs),
+        reram_writes=sum(receipt.reram_writes for receipt in receipts),
+        energy_model=receipts[0].energy_model if receipts else None,
+    )
+
+
+def _verdicts(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
+    """Return one verdict per adapter kind that the forget touched; none before it has converged."""
+    if campaign.state is not CampaignState.CONVERGED:
+        return []
+    verdicts = [
+        wire.Verdict(
+            adapter_kind=SUBJECT_ADAPTER,
+            verdict=wire.VERDICT_CLASS_EXACT,
+            basis="destroyed with its keys; nothing else depended on it, and every node's remaining adapters "
+            "have the digests that the coordinator recomputed without the person",
+        )
+    ]
+    if not campaign.lora_affected:
+        return verdicts
+    job = tx.learning.get(campaign.repair_job_id) if campaign.repair_job_id else None
+    if job is not None and job.state is JobState.SUCCEEDED:
+        verdict = wire.VERDICT_CLASS_APPROXIMATE
+        basis = f"row removed; the other rows repaired by hinged NegGrad+ (learning job {job.job_id})"
+    else:
+        verdict = wire.VERDICT_CLASS_EXACT
+        basis = "the whole shared LoRA was dropped: nothing trained on the person is left"
+    verdicts.append(wire.Verdict(adapter_kind=SHARED_LORA, verdict=verdict, basis=basis))
+    return verdicts
+
+
+def total_costs(costs: Iterable[types.PhaseCost]) -> list[types.PhaseCost]:
+    """Return the sums by phase, in the order of the phases."""
+    totals: dict[int, types.PhaseCost] = {}
+    for cost in costs:
+        total = totals.setdefault(cost.phase, types.PhaseCost(phase=cost.phase))
+        total.energy_j += cost.energy_j
+        total.seconds += cost.seconds
+        total.bytes += cost.bytes
+        total.cell_writes += cost.cell_writes
+    return [totals[phase] for phase in sorted(totals)]
+
+
+def job_view(job: LearningJobRow) -> wire.LearningJob:
+    """Return a learning job."""
+    return wire.LearningJob(
+        job_id=job.job_id,
+        request_id=job.request_id,
+        kind=WIRE_KINDS[job.kind],
+        state=job.state,
+        attempt=job.attempt,
+        rounds=job.rounds,
+        rounds_done=job.rounds_done,
+        generation=job.generation,
+        created_at_unix_ms=job.created_at_ms,
+        error=job.error,
+        flower_run_id=job.flower_run_id or 0,
+        revision=job.revision or 0,
+        campaign_id=job.campaign_id or "",
+        metrics=job.metrics,
+    )

@@ -1,0 +1,76 @@
+"""One forget, fleet-wide: its state follows from the states of its executions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from enum import StrEnum
+
+from fleet.domain.execution import TERMINAL, ExecutionState
+from fleet.errors import IllegalTransitionError
+
+
+class CampaignState(StrEnum):
+    """How far the fleet is with one forget. There is no way to cancel or to expire."""
+
+    #: In the log, with an execution per node.
+    COMMITTED = "committed"
+    #: Some connected node has not reported the generation yet.
+    SUPPRESSING = "suppressing"
+    #: Every connected node masks the subject; erasing goes on, in waves.
+    ERASING = "erasing"
+    #: Every execution is VERIFIED, NOT_AFFECTED or RETIRED.
+    CONVERGED = "converged"
+
+
+_S = CampaignState
+
+#: Legal steps. States may be skipped (a fleet without nodes converges at once).
+TRANSITIONS: Mapping[CampaignState, frozenset[CampaignState]] = {
+    _S.COMMITTED: frozenset({_S.SUPPRESSING, _S.ERASING, _S.CONVERGED}),
+    _S.SUPPRESSING: frozenset({_S.ERASING, _S.CONVERGED}),
+    _S.ERASING: frozenset({_S.CONVERGED}),
+    # A late or restored node re-opens the campaign.
+    _S.CONVERGED: frozenset({_S.ERASING}),
+}
+
+
+def advance(current: CampaignState, target: CampaignState) -> CampaignState:
+    """Return `target` if the step is legal or no step at all.
+
+    Raises
+    ------
+    IllegalTransitionError
+        With both states and what would have been legal.
+    """
+    if target != current and target not in TRANSITIONS[current]:
+        legal = ", ".join(sorted(TRANSITIONS[current]))
+        raise IllegalTransitionError(f"a campaign cannot go from {current} to {target} (legal: {legal})")
+    return target
+
+
+def campaign_state(
+    executions: Mapping[str, ExecutionState],
+    connected: Set[str],
+    current: CampaignState = CampaignState.COMMITTED,
+) -> CampaignState:
+    """Derive the state that a campaign is in; always a legal step from `current`.
+
+    Parameters
+    ----------
+    executions
+        State per node id; every node of the fleet is in it.
+    connected
+        Ids of the nodes with a live stream. Only these can keep a campaign in SUPPRESSING: a node that is
+        away loses its lease and fails closed by itself.
+    current
+        State so far. Suppressing is not entered again: a node that connects late is merely behind.
+    """
+    if all(state in TERMINAL for state in executions.values()):
+        return CampaignState.CONVERGED
+    if current in (CampaignState.ERASING, CampaignState.CONVERGED):
+        return CampaignState.ERASING
+    pending = {node for node, state in executions.items() if state is ExecutionState.PENDING}
+    # With nobody connected, "all connected nodes" says nothing: at least one node must have reported.
+    if pending & connected or len(pending) == len(executions):
+        return CampaignState.SUPPRESSING
+    return CampaignState.ERASING

@@ -1,0 +1,74 @@
+"""A campaign on one node: states and the one table of legal transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from fleet.errors import IllegalTransitionError
+
+
+class ExecutionState(StrEnum):
+    """How far a node is with one forget."""
+
+    #: Committed in the log; the node has not reported this generation.
+    PENDING = "pending"
+    #: The node has journalled the command and answers for the subject no more.
+    SUPPRESSED = "suppressed"
+    #: The erase order is out, with a challenge.
+    APPLYING = "applying"
+    #: A signed receipt has come: a claim.
+    APPLIED = "applied"
+    #: The receipt says what the coordinator recomputed.
+    VERIFIED = "verified"
+    #: The same, from a node that held nothing of the subject.
+    NOT_AFFECTED = "not_affected"
+    #: The receipt contradicts what was expected, or the node does: no lease until an operator decides.
+    HELD = "held"
+    #: The operator took the node out of the fleet; listed by name in the certificate.
+    RETIRED = "retired"
+
+
+_S = ExecutionState
+
+#: Legal steps. A step back to PENDING is a node that reports an older generation than it once did: it was
+#: restored from a backup, and what it erased may be back.
+TRANSITIONS: Mapping[ExecutionState, frozenset[ExecutionState]] = {
+    _S.PENDING: frozenset({_S.SUPPRESSED, _S.HELD, _S.RETIRED}),
+    # APPLIED at once: the receipt of an order that was withdrawn when its stream broke.
+    _S.SUPPRESSED: frozenset({_S.APPLYING, _S.APPLIED, _S.HELD, _S.RETIRED, _S.PENDING}),
+    # SUPPRESSED: the order is withdrawn, the wave goes on without this node.
+    _S.APPLYING: frozenset({_S.APPLIED, _S.SUPPRESSED, _S.HELD, _S.RETIRED, _S.PENDING}),
+    _S.APPLIED: frozenset({_S.VERIFIED, _S.NOT_AFFECTED, _S.HELD, _S.RETIRED, _S.PENDING}),
+    _S.VERIFIED: frozenset({_S.PENDING, _S.HELD, _S.RETIRED}),
+    _S.NOT_AFFECTED: frozenset({_S.PENDING, _S.HELD, _S.RETIRED}),
+    # Out of HELD only by an operator: order anew, go through the log again, or give the node up.
+    _S.HELD: frozenset({_S.PENDING, _S.SUPPRESSED, _S.APPLYING, _S.RETIRED}),
+    # A device that comes back after this is enrolled as a new node.
+    _S.RETIRED: frozenset(),
+}
+
+#: Nothing left to do for these (a restored node re-opens the first two).
+TERMINAL = frozenset({_S.VERIFIED, _S.NOT_AFFECTED, _S.RETIRED})
+
+#: Forgotten and checked.
+SUCCESS = frozenset({_S.VERIFIED, _S.NOT_AFFECTED})
+
+#: States that rest on a receipt of the node.
+WITH_RECEIPT = frozenset({_S.APPLIED, _S.VERIFIED, _S.NOT_AFFECTED})
+
+
+def advance(current: ExecutionState, target: ExecutionState) -> ExecutionState:
+    """Return `target` if the step is legal.
+
+    Repeating the current state is legal, since every message may come again.
+
+    Raises
+    ------
+    IllegalTransitionError
+        With both states and what would have been legal.
+    """
+    if target != current and target not in TRANSITIONS[current]:
+        legal = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is final"
+        raise IllegalTransitionError(f"an execution cannot go from {current} to {target} (legal: {legal})")
+    return target

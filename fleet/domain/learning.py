@@ -1,0 +1,88 @@
+"""Learning jobs: kinds, states, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleet.errors import IllegalTransitionError
+
+
+class JobKind(StrEnum):
+    """What a learning job does; the values are the Flower message types."""
+
+    TRAIN_LORA = "train.lora"
+    UNLEARN_LORA = "train.unlearn"
+    EVALUATE_QUALITY = "evaluate.quality"
+
+
+class JobState(StrEnum):
+    """State of a learning job. One attempt is one Flower run."""
+
+    #: Waits for its first attempt, or for the back-off after a failed one.
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+_S = JobState
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    _S.QUEUED: frozenset({_S.RUNNING, _S.FAILED}),
+    # QUEUED: the attempt failed and another one follows.
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.QUEUED}),
+    _S.SUCCEEDED: frozenset(),
+    _S.FAILED: frozenset(),
+}
+
+FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED})
+
+
+def advance(current: JobState, target: JobState) -> JobState:
+    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again.
+
+    Raises
+    ------
+    IllegalTransitionError
+        With both states and what would have been legal.
+    """
+    if target not in TRANSITIONS[current]:
+        legal = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is final"
+        raise IllegalTransitionError(f"a learning job cannot go from {current} to {target} (legal: {legal})")
+    return target
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often, and how soon, a failed attempt is followed by another one.
+
+    Attributes
+    ----------
+    max_attempts
+        Attempts in all; a job that failed this often is FAILED.
+    first_s, longest_s
+        Bounds of the back-off, in seconds. It doubles with every attempt.
+    """
+
+    max_attempts: int = 5
+    first_s: float = 1.0
+    longest_s: float = 60.0
+
+    def delay_s(self, attempt: int, jitter: float) -> float:
+        """Return the back-off after failed attempt number `attempt` (1, 2, ...), in seconds.
+
+        Parameters
+        ----------
+        jitter
+            Uniform in [0, 1), from the caller's random source: between half and all of the step is waited.
+        """
+        step = min(self.longest_s, self.first_s * 2.0 ** min(attempt - 1, 30))
+        return step * (0.5 + jitter / 2)
+
+    def retry_at_ms(self, attempt: int, now_ms: int, jitter: float) -> int | None:
+        """Return when to try again (Unix time in ms) after attempt number `attempt`; None to give up."""
+        if attempt >= self.max_attempts:
+            return None
+        return now_ms + round(1000 * self.delay_s(attempt, jitter))

@@ -1,0 +1,73 @@
+"""Identifiers: subject tags (random, the caller's) and sortable ids (ours)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterable
+
+from fleet.errors import InvalidInputError
+
+_TAG = re.compile(r"[0-9a-f]{32}")
+_SORTABLE_ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
+_NODE_ID = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+# Crockford's base 32, lower case: no i, l, o, u.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_tag() -> str:
+    """Return a fresh subject tag: 128 random bits, 32 lower-case hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def new_id(now_ms: int, random_bits: Callable[[int], int] = secrets.randbits) -> str:
+    """Return a fresh id for a campaign or a learning job: 26 characters that sort by time.
+
+    Layout of a ULID (github ulid/spec): 48 bits of Unix time in ms, 80 random bits.
+    """
+    if not 0 <= now_ms < 2**48:
+        raise InvalidInputError(f"a time of {now_ms} ms does not fit into an id (48 bits)")
+    number = now_ms << 80 | random_bits(80)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def validate_tag(tag: str) -> str:
+    """Return the tag.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not 32 lower-case hexadecimal digits. What was given is not repeated in the error: people
+        type names where a tag belongs, and errors end up in logs.
+    """
+    if not _TAG.fullmatch(tag):
+        raise InvalidInputError(
+            f"a subject tag is 32 lower-case hexadecimal digits; got {len(tag)} characters of something else",
+            hint="tags come from the caller's registry: pass the tag, never a name",
+        )
+    return tag
+
+
+def validate_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags, sorted, without repeats; `InvalidInputError` if one is malformed or there is none."""
+    checked = tuple(sorted({validate_tag(tag) for tag in tags}))
+    if not checked:
+        raise InvalidInputError("no subject tag given", hint="name at least one enrolment")
+    return checked
+
+
+def validate_id(identifier: str) -> str:
+    """Return the campaign or job id; `InvalidInputError` if it is not one that `new_id` could have made."""
+    if not _SORTABLE_ID.fullmatch(identifier):
+        raise InvalidInputError(f"{identifier[:40]!r} is not an id: 26 of 0-9 and a-z without i, l, o, u")
+    return identifier
+
+
+def validate_node_id(node_id: str) -> str:
+    """Return the node id; `InvalidInputError` unless it is 1-64 of a-z, 0-9, dot, dash, underscore."""
+    if not _NODE_ID.fullmatch(node_id):
+        raise InvalidInputError(
+            f"{node_id[:80]!r} is not a node id: 1 to 64 characters of a-z, 0-9, '.', '_', '-', "
+            "beginning and ending with a letter or digit"
+        )
+    return node_id

@@ -1,0 +1,47 @@
+"""Erasing in waves: one canary node first, the rest once it was checked.
+
+Suppression never waits for waves: they only bound how many nodes a bad erase can damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fleet.domain.execution import SUCCESS, ExecutionState
+
+
+@dataclass(frozen=True)
+class WaveMember:
+    """A node, as far as waves are concerned.
+
+    Attributes
+    ----------
+    ordered
+        An erase order of this campaign has gone to it, now or earlier (its execution has a challenge). Tells
+        a canary that failed from a node that is held for another reason and must not stop the fleet.
+    """
+
+    node_id: str
+    state: ExecutionState
+    connected: bool
+    ordered: bool = False
+
+
+def due_for_erasure(members: Iterable[WaveMember]) -> tuple[str, ...]:
+    """Return the ids of the nodes that may be ordered to erase now, sorted.
+
+    None of them while the canary is at work, nor when it was held. A canary that went away before it answered
+    is replaced, so that one lost node cannot stop a forget. A node in APPLYING is not in the answer: it has
+    its order, and gets the same one again when it reconnects.
+    """
+    members = tuple(members)
+    ready = sorted(m.node_id for m in members if m.state is ExecutionState.SUPPRESSED and m.connected)
+    if any(m.state in SUCCESS for m in members):
+        return tuple(ready)
+    canary_failed = any(m.ordered and m.state is ExecutionState.HELD for m in members)
+    canary_at_work = any(
+        m.state is ExecutionState.APPLIED or (m.state is ExecutionState.APPLYING and m.connected)
+        for m in members
+    )
+    return () if canary_failed or canary_at_work else tuple(ready[:1])

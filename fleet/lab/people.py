@@ -1,0 +1,51 @@
+"""The people of the demo: real recordings of an embedded task, as the wire carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reram_fleet.v1.engine_pb2 import Clip
+
+from edge_node.tasks import load_task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class DemoPerson:
+    """One person: what a node may learn from, and what it is tested on."""
+
+    name: str
+    train: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+
+
+@dataclass(frozen=True)
+class DemoPeople:
+    """Who gets enrolled, and who never is."""
+
+    enrolled: tuple[DemoPerson, ...]
+    strangers: tuple[DemoPerson, ...]
+
+
+def load_demo_people(task_name: str = "speakers") -> DemoPeople:
+    """Return the people of a task by their role in its split."""
+    task = load_task(task_name)
+    people = task.load_people()
+
+    def of(names: Iterable[str]) -> tuple[DemoPerson, ...]:
+        return tuple(
+            DemoPerson(name, _clips(people[name].train), _clips(people[name].test)) for name in names
+        )
+
+    return DemoPeople(enrolled=of(task.split.enrolled), strangers=of(task.split.strangers))
+
+
+def _clips(arrays: Iterable[np.ndarray]) -> tuple[Clip, ...]:
+    return tuple(
+        Clip(frames=array.shape[0], channels=array.shape[1], samples=array.astype("<f4").tobytes())
+        for array in arrays
+    )

@@ -1,0 +1,157 @@
+"""A throwaway certificate authority for the SuperLink and the proxy in front of it.
+
+Flower authenticates nodes only over TLS. The authority's private key signs the two servers and is
+then dropped: it is never written anywhere, so nobody can issue a third certificate. Nodes get the
+authority's certificate when they enrol; it therefore stays the same for the life of the folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+#: How long the certificates hold. Nodes carry the authority in their enrolment, so it must outlive them.
+VALID_FOR = datetime.timedelta(days=3650)
+#: What a certificate's notBefore is set back by: node clocks may be a little behind.
+CLOCK_SLACK = datetime.timedelta(hours=1)
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True)
+class ServerCertificate:
+    """Files of one server."""
+
+    certificate_path: Path
+    key_path: Path
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """The authority's certificate and the two servers that it vouches for."""
+
+    ca_path: Path
+    superlink: ServerCertificate
+    proxy: ServerCertificate
+
+    @property
+    def ca_pem(self) -> bytes:
+        """Certificate of the authority, PEM: what nodes verify their SuperLink with."""
+        return self.ca_path.read_bytes()
+
+
+def ensure_certificates(folder: Path, hosts: Sequence[str] = LOOPBACK_HOSTS) -> Certificates:
+    """Return the certificates in a folder; make them if it has none yet.
+
+    Parameters
+    ----------
+    folder
+        Created with mode 0700; keys in it have mode 0600.
+    hosts
+        Names and IP addresses under which nodes reach the proxy. Used only when certificates are made.
+
+    Notes
+    -----
+    The authority's certificate is written last, so a crash in between makes a new set.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificates = Certificates(
+        ca_path=folder / "ca.pem",
+        superlink=ServerCertificate(folder / "superlink.pem", folder / "superlink.key"),
+        proxy=ServerCertificate(folder / "proxy.pem", folder / "proxy.key"),
+    )
+    if not certificates.ca_path.exists():
+        _issue(certificates, hosts)
+    return certificates
+
+
+def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "reram-fleet learning plane")])
+    authority = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name)
+        .public_key(authority_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SLACK)
+        .not_valid_after(now + VALID_FOR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    for common_name, server in (("superlink", certificates.superlink), ("proxy", certificates.proxy)):
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            x509.CertificateBuilder(
+                issuer_name=name,
+                subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]),
+            )
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCK_SLACK)
+            .not_valid_after(now + VALID_FOR)
+            .add_extension(
+                x509.SubjectAlternativeName([_alternative_name(host) for host in hosts]), critical=False
+            )
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+            )
+            .sign(authority_key, hashes.SHA256())
+        )
+        _write(
+            server.key_path,
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+            mode=0o600,
+        )
+        _write(server.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    _write(certificates.ca_path, authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternative_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _write(path: Path, content: bytes, *, mode: int) -> None:
+    # Written aside and renamed: a half-written key must not survive a crash.
+    aside = path.with_name(path.name + ".new")
+    aside.unlink(missing_ok=True)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)

@@ -1,0 +1,49 @@
+"""The one place that uses a private API of Flower: which node id a public key has.
+
+`flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the
+installed Flower by `tests/integration/learning/test_superlink.py`.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives import serialization
+from flwr.proto.control_pb2 import ListNodesRequest
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import bytes_to_public_key
+
+UNREGISTERED = "unregistered"
+
+
+def supernode_ids_by_key(address: str, ca_pem: bytes) -> dict[bytes, int]:
+    """Return the Flower node id of every registered public key.
+
+    Parameters
+    ----------
+    address
+        host:port of the SuperLink.
+    ca_pem
+        Certificate that its TLS certificate is verified with.
+
+    Returns
+    -------
+    dict
+        OpenSSH public key (type and key, no comment) to node id.
+    """
+    client = ControlHttpClient.from_server_address(
+        server_address=address,
+        insecure=False,
+        root_certificates=ca_pem,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+    )
+    try:
+        nodes = client.ListNodes(ListNodesRequest()).nodes_info
+    finally:
+        client.close()
+    return {
+        bytes_to_public_key(node.public_key).public_bytes(
+            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        ): int(node.node_id)
+        for node in nodes
+        if node.status != UNREGISTERED
+    }

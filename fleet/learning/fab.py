@@ -1,0 +1,66 @@
+"""The stub app of a learning job.
+
+A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same
+version of reram-fleet must be installed there, and no code travels to a node.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+# `module:attribute` of what a run executes. Flower checks both where a run is submitted.
+SERVER_APP = "fleet.learning.server_app:app"
+CLIENT_APP = "edge_node.client_app:app"
+
+# Keys of the run configuration. Flower refuses a key that the app does not declare.
+JOB_ID = "job-id"
+ATTEMPT = "attempt"
+COORDINATOR = "coordinator"
+TOKEN_FILE = "token-file"
+
+_PYPROJECT = """\
+[project]
+name = "reram-fleet-job"
+version = "{version}"
+description = "One learning job of reram-fleet: a pointer to what is installed"
+license = "Apache-2.0"
+
+[tool.flwr.app]
+publisher = "reram-fleet"
+
+[tool.flwr.app.components]
+serverapp = "{server_app}"
+clientapp = "{client_app}"
+
+[tool.flwr.app.config]
+{job_id} = ""
+{attempt} = 0
+{coordinator} = ""
+{token_file} = ""
+"""
+
+
+def write_app(folder: Path) -> Path:
+    """Write the stub app into a folder and return the folder.
+
+    Parameters
+    ----------
+    folder
+        Created if it does not exist.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = _PYPROJECT.format(
+        version=version("reram-fleet"),
+        server_app=SERVER_APP,
+        client_app=CLIENT_APP,
+        job_id=JOB_ID,
+        attempt=ATTEMPT,
+        coordinator=COORDINATOR,
+        token_file=TOKEN_FILE,
+    )
+    aside = folder / "pyproject.toml.new"
+    aside.write_text(text)
+    os.replace(aside, folder / "pyproject.toml")
+    return folder

@@ -1,0 +1,130 @@
+"""The public `flwr` command, as a function that answers with parsed JSON in bounded time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reram_fleet.flower import process_environment, program
+
+from fleet.learning.errors import (
+    FlowerApiError,
+    FlowerCommandError,
+    RunNotFoundError,
+    SuperLinkUnreachableError,
+)
+
+#: Importing Flower takes two CPU seconds; the rest is room for a busy two-core machine.
+COMMAND_TIMEOUT_S = 60.0
+
+# Flower's numbered API errors (flwr.supercore.error), as its command prints them: "[code: 16] ...".
+RUN_ID_NOT_FOUND = 16
+RUN_ALREADY_FINISHED = 18
+PUBLIC_KEY_ALREADY_IN_USE = 23
+_CODE = re.compile(r"\[code: (\d+)\]")
+
+
+@dataclass(frozen=True)
+class FlowerCommand:
+    """Calls of `flwr` with one FLWR_HOME and one named connection.
+
+    Parameters
+    ----------
+    home
+        FLWR_HOME; its `config.toml` names the connection.
+    connection
+        Name of the SuperLink connection in it.
+    """
+
+    home: Path
+    connection: str
+
+    def __call__(
+        self, *arguments: str, options: Sequence[str] = (), timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> Mapping[str, Any]:
+        """Run `flwr ARGUMENTS CONNECTION OPTIONS --format json` and return its answer.
+
+        Raises
+        ------
+        FlowerApiError
+            If the SuperLink refused.
+        RunNotFoundError
+            If it does not know the run that the arguments name.
+        SuperLinkUnreachableError
+            If it does not answer.
+        FlowerCommandError
+            If the command took too long or its answer is not JSON.
+        """
+        command = [program("flwr"), *arguments, self.connection, *options, "--format", "json"]
+        shown = " ".join(["flwr", *arguments])
+        code, output, errors = _run(
+            command, {**os.environ, **process_environment(self.home)}, timeout_s, shown
+        )
+        answer = last_json_object(output)
+        if answer is None:
+            tail = (errors or output).strip()[-400:]
+            raise FlowerCommandError(
+                f"`{shown}` ended with code {code} and no JSON answer: {tail or '(silent)'}"
+            )
+        if answer.get("success") is True:
+            return answer
+        raise _refusal(shown, str(answer.get("error-message", "no reason given")).strip())
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float, shown: str
+) -> tuple[int, str, str]:
+    # A session of its own: on a timeout the whole group goes, not only the interpreter in front.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise FlowerCommandError(
+            f"`{shown}` gave no answer within {timeout_s:.0f} s and was ended; is the SuperLink up?"
+        ) from None
+    return process.returncode, output, errors
+
+
+def last_json_object(text: str) -> Mapping[str, Any] | None:
+    """Return the last top-level JSON object in a text that may hold other lines, None if there is none."""
+    decoder = json.JSONDecoder()
+    found: Mapping[str, Any] | None = None
+    position = text.find("{")
+    while position != -1:
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except json.JSONDecodeError:
+            end = position + 1
+        else:
+            found = value
+        position = text.find("{", end)
+    return found
+
+
+def _refusal(shown: str, reason: str) -> FlowerCommandError:
+    match = _CODE.search(reason)
+    code = int(match[1]) if match else 0
+    # Flower prints what the command said before it failed; the reason is the last line.
+    message = f"`{shown}` was refused: {reason.splitlines()[-1] if reason else 'no reason given'}"
+    if code == RUN_ID_NOT_FOUND:
+        return RunNotFoundError(message)
+    if "SuperLink is unavailable" in reason:
+        return SuperLinkUnreachableError(message)
+    return FlowerApiError(message, code)

@@ -1,0 +1,230 @@
+"""The door between nodes and the SuperLink: the Fleet API passes, nothing else does.
+
+Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reaches the Control API can run
+code on every node. Nodes therefore get the address of this proxy. It ends TLS with a certificate of the same
+authority and passes requests on unchanged: a SuperNode signs its timestamp and puts key and signature in
+headers (flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fleet.learning.certificates import ServerCertificate
+from fleet.learning.errors import FleetProxyError
+
+logger = logging.getLogger(__name__)
+
+#: What a SuperNode calls: POST /v1/fleet/<verb>. Matched against the raw path: no dots, no escapes.
+FLEET_PATH = re.compile(rb"/v1/fleet/[a-z]+(-[a-z]+)*")
+#: Flower cuts larger messages into objects; a LoRA state is far below a mebibyte.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+#: A SuperNode gives up after 30 s (flwr.supercore.protobuf.client).
+UPSTREAM_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 15.0
+
+# RFC 9110, 7.6.1: these belong to one connection. Host is that of the next one.
+_HOP_BY_HOP = frozenset(
+    [
+        "connection",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+
+
+class _BodyTooLargeError(Exception):
+    """The request body passes the bound while it is streamed."""
+
+
+class FleetProxy:
+    """The proxy, served by a thread of this process.
+
+    Parameters
+    ----------
+    upstream_address
+        host:port of the SuperLink.
+    upstream_tls
+        Client context that trusts its authority (`SuperLink.tls_context`).
+    certificate
+        What nodes see.
+    host, port
+        Where nodes reach it; port 0 picks a free one.
+    max_body_bytes
+        Longer requests are refused with 413.
+    """
+
+    def __init__(
+        self,
+        upstream_address: str,
+        upstream_tls: ssl.SSLContext,
+        certificate: ServerCertificate,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._upstream = f"https://{upstream_address}"
+        self._upstream_tls = upstream_tls
+        self._certificate = certificate
+        self._host = host
+        self._port = port
+        self._max_body_bytes = max_body_bytes
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port for a node's `flower-supernode --superlink`; known after `start`."""
+        if self._socket is None:
+            raise FleetProxyError("the proxy has no address before it is started")
+        return f"{self._host}:{self._socket.getsockname()[1]}"
+
+    def start(self) -> None:
+        """Bind the port and serve; returns when requests are accepted.
+
+        Raises
+        ------
+        FleetProxyError
+            If the port is taken or the server does not start.
+        """
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((self._host, self._port))
+        except OSError as error:
+            listening.close()
+            raise FleetProxyError(
+                f"the proxy cannot listen on {self._host}:{self._port}: {error}; does one run already?"
+            ) from error
+        self._socket = listening
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self._application(),
+                ssl_certfile=str(self._certificate.certificate_path),
+                ssl_keyfile=str(self._certificate.key_path),
+                lifespan="on",
+                loop="asyncio",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listening]}, name="fleet-proxy", daemon=True
+        )
+        self._thread.start()
+        waiting = threading.Event()
+        for _ in range(int(START_TIMEOUT_S / 0.05)):
+            if server.started:
+                return
+            if not self._thread.is_alive():
+                break
+            waiting.wait(0.05)
+        self.stop()
+        raise FleetProxyError(f"the proxy on {self._host} did not start; see the log lines of uvicorn above")
+
+    def stop(self) -> None:
+        """Stop serving and release the port."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        if self._socket is not None:
+            self._socket.close()
+        self._server = self._thread = self._socket = None
+
+    def _application(self) -> Starlette:
+        @contextlib.asynccontextmanager
+        async def upstream(application: Starlette) -> AsyncIterator[None]:
+            async with self._client() as client:
+                application.state.client = client
+                yield
+
+        async def handle(request: Request) -> Response:
+            if request.method != "POST" or not FLEET_PATH.fullmatch(request.scope["raw_path"]):
+                logger.warning("refused %s %s: not the Fleet API", request.method, request.url.path)
+                return PlainTextResponse("only Flower's Fleet API passes here\n", status_code=403)
+            return await self._forward(request.app.state.client, request)
+
+        methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+        return Starlette(routes=[Route("/{path:path}", handle, methods=methods)], lifespan=upstream)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            verify=self._upstream_tls,
+            trust_env=False,
+            timeout=UPSTREAM_TIMEOUT_S,
+            # Shorter than the five seconds after which the SuperLink (uvicorn) hangs up.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=3.0),
+        )
+
+    async def _forward(self, client: httpx.AsyncClient, request: Request) -> Response:
+        # Flower retries on 503 and 504 (flwr.supercore.retry.http_retry).
+        try:
+            length = int(request.headers.get("content-length", "0"))
+        except ValueError:
+            return PlainTextResponse("content-length is not a number\n", status_code=400)
+        if length > self._max_body_bytes:
+            return self._too_large()
+        outgoing = client.build_request(
+            "POST",
+            self._upstream + request.scope["raw_path"].decode("ascii"),
+            headers=[(k, v) for k, v in request.headers.items() if k not in _HOP_BY_HOP],
+            content=self._bounded(request),
+        )
+        try:
+            answer = await client.send(outgoing, stream=True)
+        except _BodyTooLargeError:
+            return self._too_large()
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except httpx.TimeoutException:
+            return PlainTextResponse("the SuperLink took too long\n", status_code=504)
+        except httpx.TransportError as error:
+            logger.info("the SuperLink is unreachable: %s", error)
+            return PlainTextResponse("the SuperLink is unreachable\n", status_code=503)
+        return StreamingResponse(
+            answer.aiter_raw(),
+            status_code=answer.status_code,
+            headers={k: v for k, v in answer.headers.items() if k not in _HOP_BY_HOP},
+            background=BackgroundTask(answer.aclose),
+        )
+
+    async def _bounded(self, request: Request) -> AsyncIterator[bytes]:
+        # A chunked request has no length to check beforehand.
+        seen_bytes = 0
+        async for chunk in request.stream():
+            seen_bytes += len(chunk)
+            if seen_bytes > self._max_body_bytes:
+                raise _BodyTooLargeError
+            yield chunk
+
+    def _too_large(self) -> Response:
+        return PlainTextResponse(f"a request holds at most {self._max_body_bytes} bytes\n", status_code=413)

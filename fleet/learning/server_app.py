@@ -1,0 +1,144 @@
+"""The ServerApp of a learning job: Flower starts it in a process of its own, once per run.
+
+It is thin. What to do, with whom and from which state comes from the coordinator, which also keeps what
+comes out after every round; the average is Flower's own FedAvg.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from reram_fleet.flower import MESSAGE_TYPES
+from reram_fleet.v1.learning_pb2 import GetJobResponse
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
+
+from fleet.learning.errors import CoordinatorError, LearningPlaneError, StaleAttemptError
+from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
+from fleet.learning.job_client import JobClient
+from fleet.learning.job_grid import JobGrid
+from fleet.learning.lora_state import StateCodec
+
+logger = logging.getLogger("flwr.reram_fleet.server_app")
+
+app = ServerApp()
+
+
+@dataclass(frozen=True)
+class RunConfiguration:
+    """What `submit` put into the run."""
+
+    job_id: str
+    attempt: int
+    coordinator: str
+    token_file: Path
+
+    @classmethod
+    def of(cls, context: Context) -> RunConfiguration:
+        """Read it from a run's context.
+
+        Raises
+        ------
+        LearningPlaneError
+            If the run was not started by `fleet.learning.submit`.
+        """
+        values = context.run_config
+        if not (values[JOB_ID] and values[ATTEMPT] and values[COORDINATOR] and values[TOKEN_FILE]):
+            raise LearningPlaneError(
+                "this run has no job: learning jobs are started with `fleet learn start`, not `flwr run`"
+            )
+        return cls(
+            job_id=str(values[JOB_ID]),
+            attempt=int(values[ATTEMPT]),
+            coordinator=str(values[COORDINATOR]),
+            token_file=Path(str(values[TOKEN_FILE])),
+        )
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run one attempt of a job; report its end unless another attempt has taken over."""
+    run = RunConfiguration.of(context)
+    token = run.token_file.read_text().strip()
+    with JobClient(run.coordinator, token, run.job_id, run.attempt) as client:
+        try:
+            run_job(grid, client)
+        except StaleAttemptError:
+            raise
+        except Exception as error:
+            _report_failure(client, error)
+            raise
+        client.finish()
+
+
+def run_job(grid: Grid, client: JobClient) -> None:
+    """Run the rounds that are left of a job, handing over the state after each.
+
+    Parameters
+    ----------
+    grid
+        The run's Grid.
+    client
+        Bound to this attempt.
+
+    Raises
+    ------
+    LearningPlaneError
+        If the coordinator refuses, a state does not open, or a round misses its quorum.
+    """
+    job = client.get_job()
+    if job.kind not in MESSAGE_TYPES:
+        raise LearningPlaneError(
+            f"job {client.job_id} is of unknown kind {job.kind}: update this coordinator"
+        )
+    codec, arrays = StateCodec.opening(client.job_id, job.job_key, job.sealed_state)
+    rounds_left = job.rounds - job.round_offset
+    if rounds_left <= 0:
+        return
+    job_grid = JobGrid(
+        grid,
+        codec,
+        kind=job.kind,
+        begin_round=client.begin_round,
+        quorum=job.quorum,
+        round_offset=job.round_offset,
+        round_timeout_s=job.round_timeout_s,
+    )
+
+    def checkpoint(round_of_attempt: int, state: ArrayRecord) -> MetricRecord | None:
+        # Flower also calls this before the first round.
+        outcome = job_grid.last_round
+        if round_of_attempt > 0 and outcome is not None:
+            client.report_round(outcome.round_number, codec.seal(state), outcome.metrics, outcome.node_ids)
+        return None
+
+    strategy_for(job).start(
+        grid=job_grid,
+        initial_arrays=arrays,
+        num_rounds=rounds_left,
+        timeout=job.round_timeout_s,
+        evaluate_fn=checkpoint,
+    )
+
+
+def strategy_for(job: GetJobResponse) -> FedAvg:
+    """Return stock FedAvg: training rounds only, or for `evaluate.quality` evaluation rounds only."""
+    evaluates = job.kind == LEARNING_KIND_EVALUATE_QUALITY
+    return FedAvg(
+        fraction_train=0.0 if evaluates else 1.0,
+        fraction_evaluate=1.0 if evaluates else 0.0,
+        min_train_nodes=job.quorum,
+        min_evaluate_nodes=job.quorum,
+        min_available_nodes=job.quorum,
+    )
+
+
+def _report_failure(client: JobClient, error: Exception) -> None:
+    try:
+        client.finish(error=f"{type(error).__name__}: {error}")
+    except CoordinatorError as unreported:
+        logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)

@@ -1,0 +1,348 @@
+"""The SuperLink that carries learning jobs: embedded and supervised, or one that runs elsewhere.
+
+Its Control API lets whoever reaches it run code on every node, so the embedded one listens on the
+loopback interface and nodes reach it through `fleet.learning.proxy.FleetProxy` only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+from reram_fleet.flower import process_environment, program
+from reram_fleet.process import Backoff, ChildState, SupervisedProcess
+
+from fleet.learning.certificates import Certificates, ensure_certificates
+from fleet.learning.errors import FlowerApiError, LearningPlaneError, SuperLinkNotReadyError
+from fleet.learning.fab import write_app
+from fleet.learning.flower_command import PUBLIC_KEY_ALREADY_IN_USE, FlowerCommand
+from fleet.learning.proxy import FleetProxy
+
+#: Name of our connection in FLWR_HOME/config.toml: `FLWR_HOME=<state>/flower/home flwr ls` works by it.
+CONNECTION = "fleet"
+LOOPBACK = "127.0.0.1"
+_POLL_S = 0.1
+# Below Linux's ephemeral ports (32768): while the coordinator is down, no outgoing connection of
+# another process may take a port that nodes carry in their enrolment.
+_PORTS = range(10_000, 20_000)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One Flower run, as `flwr ls` lists it."""
+
+    run_id: int
+    #: pending, starting, running, finished:completed, finished:failed or finished:stopped.
+    status: str
+    details: str
+
+    @property
+    def finished(self) -> bool:
+        """The run is over, whatever its outcome."""
+        return self.status.startswith("finished")
+
+    @property
+    def completed(self) -> bool:
+        """The ServerApp returned without an error."""
+        return self.status == "finished:completed"
+
+
+class SuperLinkConnection(Protocol):
+    """What `submit` needs of a SuperLink."""
+
+    @property
+    def command(self) -> FlowerCommand:
+        """The `flwr` command bound to this SuperLink."""
+
+    @property
+    def app_folder(self) -> Path:
+        """Where the stub app lives that a run is started from."""
+
+
+class SuperLink:
+    """A SuperLink: `embedded` (ours, supervised) or `attached` (somebody else's).
+
+    Attributes
+    ----------
+    folder
+        State of the learning plane: FLWR_HOME, database, certificates, log.
+    control_address
+        host:port of its Control, Runtime and Fleet APIs.
+    certificates
+        Ours: of the proxy that nodes reach it through, and of the embedded SuperLink itself.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        control_address: str,
+        certificates: Certificates,
+        *,
+        upstream_ca_path: Path,
+        process: SupervisedProcess | None = None,
+    ) -> None:
+        self.folder = folder
+        self.control_address = control_address
+        self.certificates = certificates
+        self._upstream_ca_path = upstream_ca_path
+        self._process = process
+        self.command = FlowerCommand(folder / "home", CONNECTION)
+        # Written anew at each start: the app names the installed version.
+        self.app_folder = write_app(folder / "reram-fleet-job")
+
+    @classmethod
+    def embedded(cls, state: Path, port: int = 0) -> SuperLink:
+        """Prepare a supervised `flower-superlink` whose whole state is `state/flower`.
+
+        Parameters
+        ----------
+        state
+            State folder of the coordinator.
+        port
+            0: chosen once, then kept in the folder.
+        """
+        folder = _private_folder(state.resolve() / "flower")
+        certificates = ensure_certificates(folder / "tls")
+        address = f"{LOOPBACK}:{port or remembered_port(folder / 'superlink.port')}"
+        _write_connection(folder / "home", address, certificates.ca_path)
+        process = SupervisedProcess(
+            name="flower-superlink",
+            command=_superlink_command(folder, address, certificates),
+            log_path=folder / "superlink.log",
+            # The ServerApp inherits this folder: its relative paths must not hit the operator's.
+            working_directory=folder,
+            environment=process_environment(folder / "home"),
+            backoff=Backoff(first_s=0.5, longest_s=5.0),
+        )
+        return cls(folder, address, certificates, upstream_ca_path=certificates.ca_path, process=process)
+
+    @classmethod
+    def attached(cls, state: Path, address: str, ca_path: Path) -> SuperLink:
+        """Use a SuperLink that runs elsewhere; it must have been started with --enable-supernode-auth.
+
+        Parameters
+        ----------
+        state
+            State folder of the coordinator; our FLWR_HOME lies in `state/flower/home`.
+        address
+            host:port of the SuperLink.
+        ca_path
+            PEM file that its TLS certificate is verified with.
+        """
+        folder = _private_folder(state.resolve() / "flower")
+        ca_path = ca_path.resolve(strict=True)
+        _write_connection(folder / "home", address, ca_path)
+        return cls(folder, address, ensure_certificates(folder / "tls"), upstream_ca_path=ca_path)
+
+    @property
+    def ca_pem(self) -> bytes:
+        """What nodes verify the proxy with, PEM: `EnrollNodeResponse` carries it to them."""
+        return self.certificates.ca_pem
+
+    @property
+    def state(self) -> ChildState:
+        """State of the supervised process; an attached SuperLink counts as running."""
+        return ChildState.RUNNING if self._process is None else self._process.state
+
+    @property
+    def incarnation(self) -> int:
+        """How often the embedded SuperLink was restarted after it had died.
+
+        When it grows, every run submitted before is dead or dying: `submit.stop` it and submit a new attempt.
+        The same holds for every run that was submitted before this coordinator was started: an embedded
+        SuperLink dies with it.
+        """
+        return 0 if self._process is None else self._process.restarts
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id of the tether above the embedded SuperLink, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the embedded SuperLink and keep it running; nothing to do for an attached one."""
+        if self._process is not None:
+            self._process.start()
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Return once the SuperLink answers.
+
+        Raises
+        ------
+        SuperLinkNotReadyError
+            If it does not within the time limit.
+        """
+        deadline = time.monotonic() + timeout_s
+        with httpx.Client(verify=self.tls_context(), trust_env=False, timeout=2.0) as client:
+            while True:
+                try:
+                    response = client.get(f"https://{self.control_address}/health")
+                    reason = f"HTTP {response.status_code}"
+                    if response.status_code == httpx.codes.OK:
+                        return
+                except httpx.HTTPError as error:
+                    reason = str(error) or type(error).__name__
+                if time.monotonic() >= deadline:
+                    raise SuperLinkNotReadyError(
+                        f"the SuperLink at {self.control_address} did not answer within {timeout_s:.0f} s "
+                        f"({reason}); see {self.folder / 'superlink.log'}"
+                    )
+                time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """End the embedded SuperLink with every ServerApp that it started."""
+        if self._process is not None:
+            self._process.stop()
+
+    def open_proxy(self, host: str = LOOPBACK, port: int = 0) -> FleetProxy:
+        """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it.
+
+        Parameters
+        ----------
+        host
+            Interface that nodes reach.
+        port
+            0: chosen once, then kept in the folder.
+        """
+        return FleetProxy(
+            self.control_address,
+            self.tls_context(),
+            self.certificates.proxy,
+            host=host,
+            port=port or remembered_port(self.folder / "proxy.port"),
+        )
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return a TLS client context that trusts this SuperLink's authority alone."""
+        return ssl.create_default_context(cafile=str(self._upstream_ca_path))
+
+    def register_supernode(self, public_key_text: str, name: str) -> int:
+        """Register a node's Flower key and return its Flower node id; the same id when called again.
+
+        Parameters
+        ----------
+        public_key_text
+            OpenSSH text of a NIST EC public key (`NodeIdentity.flower_public_key`).
+        name
+            Shown beside the node; the first registration's name stays.
+
+        Raises
+        ------
+        FlowerCommandError
+            If Flower refuses the key or does not answer.
+        """
+        with tempfile.NamedTemporaryFile("w", suffix=".pub", dir=self.folder) as key_file:
+            key_file.write(public_key_text.strip() + "\n")
+            key_file.flush()
+            arguments = ("supernode", "register", key_file.name)
+            try:
+                answer = self.command(*arguments, options=("--name", name))
+            except FlowerApiError as error:
+                if error.code != PUBLIC_KEY_ALREADY_IN_USE:
+                    raise
+                return self._registered_id(public_key_text)
+        return int(answer["node-id"])
+
+    def _registered_id(self, public_key_text: str) -> int:
+        # `flwr supernode list` names no keys: only the API behind it tells which id a key got.
+        from fleet.learning.control_api import supernode_ids_by_key
+
+        ids = supernode_ids_by_key(self.control_address, self._upstream_ca_path.read_bytes())
+        node_id = ids.get(canonical_key(public_key_text))
+        if node_id is None:
+            raise LearningPlaneError(
+                "the SuperLink knows this public key, but lists no node with it: the node was unregistered; "
+                "give the node a new Flower key and enrol it again"
+            )
+        return node_id
+
+    def list_supernodes(self) -> Mapping[int, str]:
+        """Return the status (registered, online, offline) of every registered node by its Flower node id."""
+        answer = self.command("supernode", "list")
+        return {int(node["node-id"]): str(node["status"]) for node in answer["nodes"]}
+
+    def ls_runs(self, limit: int = 100) -> list[RunInfo]:
+        """Return the latest runs, newest first.
+
+        Flower deletes the messages of every finished run that it lists.
+        """
+        answer = self.command("ls", options=("--limit", str(limit)))
+        return [run_info(run) for run in answer["runs"]]
+
+
+def run_info(run: Mapping[str, object]) -> RunInfo:
+    """Return one entry of `flwr ls --format json`."""
+    return RunInfo(int(str(run["run-id"])), str(run["status"]), str(run.get("status-details") or ""))
+
+
+def canonical_key(public_key_text: str) -> bytes:
+    """Return the part of an OpenSSH public key that identifies it: type and key, without the comment."""
+    return b" ".join(public_key_text.encode().split()[:2])
+
+
+def remembered_port(path: Path) -> int:
+    """Return the port kept in a file; choose a free one the first time.
+
+    Nodes carry the address in their enrolment, so it must not change when the coordinator restarts.
+    """
+    if path.exists():
+        return int(path.read_text())
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        path.write_text(f"{port}\n")
+        return port
+    raise LearningPlaneError(f"no port is free between {_PORTS.start} and {_PORTS.stop}")
+
+
+def _superlink_command(folder: Path, address: str, certificates: Certificates) -> list[str]:
+    host, _, port = address.rpartition(":")
+    return [
+        program("flower-superlink"),
+        "--host",
+        host,
+        "--port",
+        port,
+        "--database",
+        str(folder / "superlink.db"),
+        "--enable-supernode-auth",
+        "--ssl-ca-certfile",
+        str(certificates.ca_path),
+        "--ssl-certfile",
+        str(certificates.superlink.certificate_path),
+        "--ssl-keyfile",
+        str(certificates.superlink.key_path),
+        "--disable-runtime-dependency-installation",
+    ]
+
+
+def _private_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _write_connection(home: Path, address: str, ca_path: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # JSON strings are TOML basic strings.
+    text = (
+        f"[superlink]\ndefault = {json.dumps(CONNECTION)}\n\n"
+        f"[superlink.{CONNECTION}]\n"
+        f"address = {json.dumps(address)}\n"
+        f"root-certificates = {json.dumps(str(ca_path))}\n"
+    )
+    aside = home / "config.toml.new"
+    aside.write_text(text)
+    os.replace(aside, home / "config.toml")

@@ -1,0 +1,1 @@
+"""A whole fleet on this machine: coordinator and node daemons as real processes."""

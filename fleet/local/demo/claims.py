@@ -1,0 +1,314 @@
+"""What the demo claims, each checked against the evidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from reram_fleet.flower import MESSAGE_TYPES
+from reram_fleet.signing import SignatureError, open_envelope
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.documents import verdict_name
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import SUCCESS
+from fleet.domain.learning import JobKind, JobState
+from fleet.local.demo.evidence import Evidence
+
+#: Least closed-set accuracy on the kept people, before and after.
+LEAST_RETAIN_ACCURACY = 0.95
+#: How much more often than a stranger the forgotten person may be accepted.
+ACCEPTANCE_MARGIN = 0.05
+
+T = TypeVar("T")
+
+_VERDICTS = {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence, whether it holds, and the figures behind it."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+def check(evidence: Evidence) -> list[Claim]:
+    """Return all claims in the order in which the demo shows them."""
+    return [claim(evidence) for claim in _CLAIMS]
+
+
+def open_receipts(evidence: Evidence) -> dict[str, types.Receipt]:
+    """Return the receipts whose signature is their node's, by node id."""
+    opened = {}
+    for execution in evidence.forget.executions:
+        identity = evidence.identities[execution.node_id]
+        try:
+            opened[execution.node_id] = open_envelope(
+                execution.receipt, types.Receipt, identity.receipt_public_key
+            )
+        except SignatureError:
+            continue
+    return opened
+
+
+def _programmed(evidence: Evidence) -> Claim:
+    joules = {
+        node: sum(c.energy_j for c in status.costs if c.phase == types.ENERGY_PHASE_PROGRAM)
+        for node, status in evidence.programmed.items()
+    }
+    return Claim(
+        "every node programmed its own backbone",
+        all(value > 0 for value in joules.values())
+        and all(status.reram_writes > 0 for status in evidence.programmed.values()),
+        _per_node(joules, lambda value: f"{value * 1e3:.3g} mJ"),
+    )
+
+
+def _revision(evidence: Evidence) -> Claim:
+    seen = {(s.revision, s.revision_digest) for s in evidence.status_after.values()}
+    return Claim(
+        "all nodes run one and the same revision",
+        len(seen) == 1,
+        ", ".join(f"revision {number} {digest.hex()[:12]}" for number, digest in sorted(seen)),
+    )
+
+
+def _trained(evidence: Evidence) -> Claim:
+    job = evidence.train_job
+    return Claim(
+        "the LoRA was trained by a Flower run",
+        job.state == JobState.SUCCEEDED and job.rounds_done == job.rounds and job.flower_run_id != 0,
+        f"run {job.flower_run_id}, {job.rounds_done} of {job.rounds} rounds, attempt {job.attempt}",
+    )
+
+
+def _retain(evidence: Evidence) -> Claim:
+    return Claim(
+        f"kept people are recognised before and after (at least {LEAST_RETAIN_ACCURACY:.2f} on every node)",
+        all(
+            quality.retain_accuracy >= LEAST_RETAIN_ACCURACY and not quality.backbone_only
+            for quality in [*evidence.before.values(), *evidence.after.values()]
+        ),
+        _per_node(
+            {
+                node: (evidence.before[node].retain_accuracy, evidence.after[node].retain_accuracy)
+                for node in evidence.after
+            },
+            lambda pair: f"{pair[0]:.3f} -> {pair[1]:.3f}",
+        ),
+    )
+
+
+def _suppressed(evidence: Evidence) -> Claim:
+    outage = evidence.outage
+    connected = set(evidence.identities) - {outage.node_id}
+    return Claim(
+        "every connected node suppressed at once while one node was dead",
+        connected <= outage.suppressed_by and outage.node_id not in outage.suppressed_by,
+        f"{', '.join(sorted(outage.suppressed_by))} in {evidence.forget.seconds_to_suppress:.2f} s "
+        f"({outage.node_id}, process {outage.killed_pid}, was dead)",
+    )
+
+
+def _silent(evidence: Evidence) -> Claim:
+    return Claim(
+        "once suppressed, no node names the forgotten person, though erasure is still going on",
+        evidence.outage.leaked_meanwhile == 0,
+        f"{evidence.outage.leaked_meanwhile} clips named",
+    )
+
+
+def _backbone_only(evidence: Evidence) -> Claim:
+    sightings = evidence.outage.sightings
+    generation = evidence.forget.generation
+    behind = [s for s in sightings if s.generation < generation]
+    early = [s for s in sightings if s.backbone_only]
+    wrong = [s for s in behind if not s.backbone_only or s.named]
+    last = sightings[-1] if sightings else None
+    return Claim(
+        "the restarted node answered by its backbone alone until it had caught up",
+        bool(behind)
+        and not wrong
+        and last is not None
+        and not last.backbone_only
+        and last.generation >= generation
+        and not any(s.named_forgotten or (s.backbone_only and s.named) for s in sightings),
+        f"{len(early)} answers without adapters, {len(behind)} of them behind the log; "
+        + (
+            f"first answer at {sightings[0].at_s:.1f} s, serving at {last.at_s:.1f} s"
+            if last
+            else "no answer"
+        ),
+    )
+
+
+def _forgotten(evidence: Evidence) -> Claim:
+    return Claim(
+        "no node recognises the forgotten person any more",
+        all(q.forget_accuracy == 0 and q.forget_accuracy_subject_only == 0 for q in evidence.after.values())
+        and all(q.forget_accuracy > 0 for q in evidence.before.values()),
+        _per_node(
+            {
+                n: (evidence.before[n].forget_accuracy, evidence.after[n].forget_accuracy)
+                for n in evidence.after
+            },
+            lambda pair: f"{pair[0]:.3f} -> {pair[1]:.3f}",
+        ),
+    )
+
+
+def _stranger(evidence: Evidence) -> Claim:
+    return Claim(
+        f"the forgotten person is accepted no more often than strangers (+ {ACCEPTANCE_MARGIN:.2f})",
+        all(
+            q.forget_accept_rate <= q.stranger_accept_rate + ACCEPTANCE_MARGIN
+            for q in evidence.after.values()
+        ),
+        _per_node(
+            {n: (q.forget_accept_rate, q.stranger_accept_rate) for n, q in evidence.after.items()},
+            lambda pair: f"{pair[0]:.3f} against {pair[1]:.3f}",
+        ),
+    )
+
+
+def _repaired(evidence: Evidence) -> Claim:
+    repair = next((job for job in evidence.jobs if job.job_id == evidence.forget.repair_job_id), None)
+    if repair is None:
+        return Claim(
+            "the shared LoRA was repaired by a Flower run", False, "the campaign names no repair job"
+        )
+    kind = MESSAGE_TYPES.get(repair.kind)
+    return Claim(
+        "the shared LoRA was repaired by a Flower run",
+        kind == JobKind.UNLEARN_LORA and repair.state == JobState.SUCCEEDED,
+        f"run {repair.flower_run_id} ({kind}), {repair.state}",
+    )
+
+
+def _listed(evidence: Evidence) -> Claim:
+    listed = {run.run_id: run.status for run in evidence.flower_runs}
+    wanted = {job.flower_run_id for job in evidence.jobs if job.state == JobState.SUCCEEDED}
+    return Claim(
+        "`flwr ls` lists both jobs as finished",
+        len(wanted) >= 2 and all(listed.get(run) == "finished:completed" for run in wanted),
+        ", ".join(f"{run_id} {status}" for run_id, status in listed.items()) or "no runs",
+    )
+
+
+def _converged(evidence: Evidence) -> Claim:
+    states = {execution.node_id: execution.state for execution in evidence.forget.executions}
+    return Claim(
+        "the forget was verified on every node",
+        evidence.forget.state == CampaignState.CONVERGED
+        and set(states) == set(evidence.identities)
+        and all(state in SUCCESS for state in states.values()),
+        _per_node(states, str) + f"; {evidence.forget.seconds_to_verify:.1f} s from the command on",
+    )
+
+
+def _receipts(evidence: Evidence) -> Claim:
+    receipts = open_receipts(evidence)
+    problems = [
+        node
+        for node in evidence.identities
+        if node not in receipts
+        or receipts[node].node_id != node
+        or receipts[node].generation != evidence.forget.generation
+        or receipts[node].campaign_id != evidence.forget.campaign_id
+    ]
+    return Claim(
+        "every node's receipt bears that node's own signature",
+        not problems,
+        f"{len(receipts)} of {len(evidence.identities)} signatures hold"
+        + (f"; wrong: {', '.join(problems)}" if problems else ""),
+    )
+
+
+def _erased(evidence: Evidence) -> Claim:
+    receipts = open_receipts(evidence)
+    held_data = evidence.enrolled_on[evidence.forgotten_person]
+    return Claim(
+        "the nodes that captured the person's clips destroyed samples and keys",
+        all(
+            node in receipts and receipts[node].code_samples_erased > 0 and receipts[node].keys_destroyed > 0
+            for node in held_data
+        ),
+        _per_node(
+            {node: receipts[node] for node in held_data if node in receipts},
+            lambda r: f"{r.code_samples_erased} samples, {r.keys_destroyed} keys",
+        ),
+    )
+
+
+def _no_writes(evidence: Evidence) -> Claim:
+    receipts = open_receipts(evidence)
+    moved = {
+        node: evidence.status_after[node].reram_writes - evidence.status_before[node].reram_writes
+        for node in evidence.status_after
+    }
+    return Claim(
+        "the forget wrote no ReRAM cell",
+        all(value == 0 for value in moved.values())
+        and all(node in receipts and receipts[node].reram_writes == 0 for node in moved),
+        _per_node(moved, lambda value: f"{value} writes"),
+    )
+
+
+def _overhead(evidence: Evidence) -> Claim:
+    found = {node: status.overhead for node, status in evidence.status_after.items()}
+    return Claim(
+        "deploying the repaired revision cost less than re-programming it, and no cell write",
+        all(o.energy_j > 0 and o.cell_writes == 0 and o.reprogramming_ratio > 1 for o in found.values()),
+        _per_node(found, lambda o: f"{o.energy_j * 1e6:.3g} uJ, x{o.reprogramming_ratio:.3g}"),
+    )
+
+
+def _verdicts(evidence: Evidence) -> Claim:
+    found = {v.adapter_kind: verdict_name(v.verdict) for v in evidence.forget.verdicts}
+    return Claim(
+        "exact and approximate are told apart",
+        found == _VERDICTS,
+        ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(found.items())) or "no verdicts",
+    )
+
+
+def _metrics(evidence: Evidence) -> Claim:
+    return Claim(
+        "the forget shows in the metrics of coordinator and nodes",
+        bool(evidence.metrics_moved)
+        and all(
+            after == before + 1 == evidence.forget.generation
+            for before, after in evidence.metrics_moved.values()
+        ),
+        _per_node(evidence.metrics_moved, lambda pair: f"{pair[0]:g} -> {pair[1]:g}"),
+    )
+
+
+def _per_node(values: Mapping[str, T], text: Callable[[T], str]) -> str:
+    parts: Iterable[str] = (f"{node} {text(value)}" for node, value in sorted(values.items()))
+    return "; ".join(parts)
+
+
+_CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
+    _programmed,
+    _trained,
+    _suppressed,
+    _silent,
+    _backbone_only,
+    _repaired,
+    _listed,
+    _converged,
+    _revision,
+    _receipts,
+    _erased,
+    _retain,
+    _forgotten,
+    _stranger,
+    _no_writes,
+    _overhead,
+    _verdicts,
+    _metrics,
+)

@@ -1,0 +1,104 @@
+"""The demo's closing tables, made from its JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_PHASES = ("program", "infer", "train", "erase", "verify", "radio")
+
+
+def closing_tables(document: dict[str, Any]) -> Iterable[RenderableType]:
+    """Yield recognition, energy, claims and summary."""
+    yield Group(_recognition(document), Text(), _energy(document), Text(), _claims(document), Text())
+    yield _summary(document)
+
+
+def _recognition(document: dict[str, Any]) -> Table:
+    person = document["forgotten_person"]
+    table = _table(
+        f"Recognition, before -> after forgetting {person}",
+        "node",
+        "state",
+        "gen",
+        "kept people",
+        f"{person} recognised",
+        f"{person} accepted",
+        "strangers accepted",
+        "kept, no LoRA",
+    )
+    for node in document["nodes"]:
+        alone = node["subject_adapters_only"]
+        table.add_row(
+            node["node_id"],
+            f"{node['state']}, {node['serve_state']}",
+            str(node["generation"]),
+            _change(node["retain_accuracy_before"], node["retain_accuracy_after"]),
+            _change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
+            _change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
+            f"{node['stranger_accept_rate']:.3f}",
+            _change(alone["retain_accuracy_before"], alone["retain_accuracy_after"]),
+        )
+    return table
+
+
+def _energy(document: dict[str, Any]) -> Table:
+    model = document["energy_model"]
+    table = _table(
+        f"Energy in mJ by phase, and deployment (model {model['name']} {model['version']})",
+        "node",
+        *_PHASES,
+        "radio bytes",
+        "cell writes of the forget",
+        "deployment",
+        "re-programming takes",
+    )
+    for node in document["nodes"]:
+        overhead = node["deployment_overhead"]
+        table.add_row(
+            node["node_id"],
+            *(f"{node['energy_j'].get(phase, 0.0) * 1e3:.3g}" for phase in _PHASES),
+            str(node["costs"].get("radio", {}).get("bytes", 0)),
+            "-" if node["reram_writes_forget"] is None else str(node["reram_writes_forget"]),
+            f"{overhead['energy_j'] * 1e3:.3g} mJ, {overhead['seconds'] * 1e3:.3g} ms, {overhead['bytes']} B",
+            f"{overhead['reprogramming_ratio']:.3g} x the energy",
+        )
+    return table
+
+
+def _claims(document: dict[str, Any]) -> Table:
+    table = Table(title="Claims", title_justify="left", header_style="bold")
+    table.add_column("")
+    table.add_column("claim", overflow="fold")
+    table.add_column("seen", overflow="fold")
+    for claim in document["claims"]:
+        holds = Text("holds", style="green") if claim["holds"] else Text("FAILS", style="bold red")
+        table.add_row(holds, Text(claim["name"]), Text(claim["detail"]))
+    return table
+
+
+def _summary(document: dict[str, Any]) -> Text:
+    verdicts = ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(document["verdicts"].items()))
+    runs = ", ".join(
+        f"{job['type']} as Flower run {job['flower_run_id']}" for job in document["learning_jobs"]
+    )
+    return Text(
+        f"Suppressed in {document['seconds_to_suppress']:.2f} s, verified in "
+        f"{document['seconds_to_verify']:.1f} s. Verdicts: {verdicts}. Learning: {runs}."
+    )
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _change(before: float, after: float) -> str:
+    return f"{before:.3f} -> {after:.3f}"

@@ -1,0 +1,116 @@
+"""What the demo saw: plain values, from which claims, report and table are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reram_fleet.v1 import operator_pb2 as operator
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.engine_pb2 import GetStatusResponse
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How one node treats test clips; all values are shares of clips, 0..1.
+
+    Attributes
+    ----------
+    retain_accuracy, forget_accuracy
+        Closed-set top-1 on the kept people, and on the person to forget.
+    retain_accuracy_subject_only, forget_accuracy_subject_only
+        The same by the subject adapters alone, without the LoRA.
+    genuine_accept_rate, forget_accept_rate, stranger_accept_rate
+        Clips at or above the calibrated threshold: of kept people, of the person to
+        forget, and of people who were never enrolled.
+    backbone_only
+        The node answered without adapters, so that none of the figures means anything.
+    """
+
+    retain_accuracy: float
+    retain_accuracy_subject_only: float
+    forget_accuracy: float
+    forget_accuracy_subject_only: float
+    genuine_accept_rate: float
+    forget_accept_rate: float
+    stranger_accept_rate: float
+    backbone_only: bool
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One answer of the restarted node.
+
+    Attributes
+    ----------
+    at_s
+        Seconds since the process was started again.
+    generation
+        The node's own, as told in the same answer.
+    named
+        Clips for which the answer names any tag.
+    named_forgotten
+        Clips for which it names the forgotten person.
+    """
+
+    at_s: float
+    backbone_only: bool
+    reason: str | None
+    generation: int
+    named: int
+    named_forgotten: int
+
+
+@dataclass(frozen=True)
+class Outage:
+    """What happened to the node that was killed.
+
+    Attributes
+    ----------
+    suppressed_by
+        Nodes that had suppressed the forget while this one was down.
+    leaked_meanwhile
+        Clips of the forgotten person that a connected node named after it had suppressed.
+    seconds_observed
+        From the call of CreateForget until all connected nodes were seen as suppressed.
+    sightings
+        Every answer of the restarted node until it served again, oldest first.
+    """
+
+    node_id: str
+    killed_pid: int
+    suppressed_by: frozenset[str]
+    leaked_meanwhile: int
+    seconds_observed: float
+    sightings: tuple[Sighting, ...]
+
+
+@dataclass(frozen=True)
+class FlowerRun:
+    """One line of `flwr ls`."""
+
+    run_id: int
+    status: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the demo saw, by node id where it is per node."""
+
+    fleet_id: str
+    forgotten_person: str
+    forgotten_tags: frozenset[str]
+    enrolled_on: Mapping[str, tuple[str, ...]]
+    identities: Mapping[str, types.NodeIdentity]
+    programmed: Mapping[str, GetStatusResponse]
+    before: Mapping[str, Quality]
+    status_before: Mapping[str, GetStatusResponse]
+    after: Mapping[str, Quality]
+    status_after: Mapping[str, GetStatusResponse]
+    train_job: operator.LearningJob
+    jobs: tuple[operator.LearningJob, ...]
+    flower_runs: tuple[FlowerRun, ...]
+    outage: Outage
+    forget: operator.Forget
+    metrics_moved: Mapping[str, tuple[float, float]]
+    step_seconds: Mapping[str, float]

@@ -1,0 +1,60 @@
+"""Client of one node's EngineService, as the application on the device would be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+from reram_fleet.v1 import engine_pb2 as engine
+from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
+
+from fleet.local.errors import EngineCallError
+
+#: Enrolling captures every clip on the simulated chip, on cores that other nodes share.
+CALL_TIMEOUT_S = 60.0
+
+
+class EngineClient:
+    """A connection to the loopback EngineService; use it in a `with` statement."""
+
+    def __init__(self, node_id: str, address: str, token: str) -> None:
+        self.node_id = node_id
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        self._stub = EngineServiceStub(self._channel)
+
+    @classmethod
+    def from_token_file(cls, node_id: str, address: str, token_file: Path) -> Self:
+        """Open a connection with the token in a file."""
+        try:
+            return cls(node_id, address, token_file.read_text(encoding="ascii").strip())
+        except OSError as error:
+            raise EngineCallError(f"cannot read the engine token of {node_id}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def status(self) -> engine.GetStatusResponse:
+        """Return the node's state, costs and transitions."""
+        return self._call(self._stub.GetStatus, engine.GetStatusRequest())
+
+    def enroll(self, subject_tag: str, clips: Sequence[engine.Clip]) -> engine.EnrollResponse:
+        """Make the node know a person by these clips; durable when it returns."""
+        return self._call(self._stub.Enroll, engine.EnrollRequest(subject_tag=subject_tag, clips=clips))
+
+    def identify(self, clips: Sequence[engine.Clip]) -> engine.IdentifyResponse:
+        """Ask whose clips these are."""
+        return self._call(self._stub.Identify, engine.IdentifyRequest(clips=clips))
+
+    def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, metadata=self._metadata, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise EngineCallError(
+                f"the engine of {self.node_id} answers {error.code().name}: {error.details()}"
+            ) from error

@@ -1,0 +1,39 @@
+"""What can go wrong with a fleet on this machine.
+
+::
+
+    LocalFleetError
+    ├── StartTimedOutError    a process did not get ready in time
+    ├── ProcessEndedError     a process ended instead of getting ready
+    ├── AlreadyRunningError   ConflictError: this folder's fleet runs
+    ├── NotRunningError       NotFoundError: this folder has no fleet that runs
+    └── EngineCallError       a node's engine refused a call
+"""
+
+from __future__ import annotations
+
+from fleet.errors import ConflictError, FleetError, NotFoundError
+
+
+class LocalFleetError(FleetError):
+    """A fleet on this machine cannot do what was asked."""
+
+
+class StartTimedOutError(LocalFleetError):
+    """A process did not get ready in time."""
+
+
+class ProcessEndedError(LocalFleetError):
+    """A process ended instead of getting ready."""
+
+
+class AlreadyRunningError(LocalFleetError, ConflictError):
+    """A fleet runs in this folder already."""
+
+
+class NotRunningError(LocalFleetError, NotFoundError):
+    """No fleet runs in this folder."""
+
+
+class EngineCallError(LocalFleetError):
+    """A node's engine refused a call."""

@@ -1,0 +1,274 @@
+"""Coordinator and node daemons of a whole fleet, as real processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from reram_fleet.flower import program
+from reram_fleet.process import SupervisedProcess
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.types_pb2 import NodeIdentity
+
+from fleet.client import FleetClient, UnavailableError
+from fleet.config import LOCAL_LEASE_S, NoCoordinatorError, Served, read_serve_file
+from fleet.local.engine_client import EngineClient
+from fleet.local.errors import EngineCallError, LocalFleetError, ProcessEndedError, StartTimedOutError
+from fleet.local.layout import Layout
+from fleet.local.node import LocalNode
+from fleet.local.tethered import TetheredProcess, log_tail
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """What a fleet on this machine looks like.
+
+    Parameters
+    ----------
+    state
+        Folder of everything: databases, keys, logs.
+    nodes
+        Number of node daemons.
+    lease_s
+        How long a node out of contact goes on serving adapters.
+    learning
+        Whether there is a learning plane: a SuperLink, and a SuperNode beside each node.
+    fleet_seed
+        Seed of the simulated chips.
+    restart_nodes
+        Whether a node daemon that ends is started again.
+    """
+
+    state: Path
+    nodes: int = 4
+    lease_s: float = LOCAL_LEASE_S
+    learning: bool = True
+    fleet_seed: int = 1
+    restart_nodes: bool = True
+
+    @property
+    def layout(self) -> Layout:
+        """Paths inside the folder."""
+        return Layout(self.state)
+
+
+class LocalFleet:
+    """Starts the processes and ends them; use it in a `with` statement.
+
+    Call `start` and `start_node` from a thread that lives as long as the fleet shall: the
+    kernel ends a node daemon together with the thread that started it.
+    """
+
+    def __init__(self, settings: LocalSettings, say: Callable[[str], None] = logger.info) -> None:
+        self.settings = settings
+        self.layout = settings.layout
+        self.nodes = [
+            LocalNode(f"node-{i + 1}", self.layout.node(f"node-{i + 1}")) for i in range(settings.nodes)
+        ]
+        self.identities: dict[str, NodeIdentity] = {}
+        self._say = say
+        self._coordinator: SupervisedProcess | None = None
+        self._processes: dict[int, TetheredProcess | SupervisedProcess] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, timeout_s: float = 180.0) -> None:
+        """Start everything; returns when every node serves.
+
+        Raises
+        ------
+        ProcessEndedError, StartTimedOutError
+            With the end of the log of whichever process did not get ready.
+        """
+        deadline = time.monotonic() + timeout_s
+        self.layout.create()
+        self._start_coordinator()
+        # Keys are made while the coordinator starts.
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            identities = list(pool.map(LocalNode.init, self.nodes))
+        self.identities = {identity.node_id: identity for identity in identities}
+        served = self._wait_for_coordinator(deadline)
+        self._say(f"coordinator ready at {served.address}")
+        with self.client() as client:
+            for index, node in enumerate(self.nodes):
+                node.join(client.enroll_node(self.identities[node.node_id]))
+                self.start_node(index)
+                self._say(f"{node.node_id} enrolled and started")
+        for index in range(len(self.nodes)):
+            self.wait_serving(index, deadline - time.monotonic())
+
+    def stop(self) -> None:
+        """End everything; returns when it is gone. Nodes go first, so that none reconnects in vain."""
+        if self._processes:
+            with ThreadPoolExecutor(len(self._processes)) as pool:
+                list(pool.map(lambda process: process.stop(), self._processes.values()))
+        if self._coordinator is not None:
+            self._coordinator.stop(timeout_s=20.0)
+
+    def served(self) -> Served:
+        """Return what the coordinator says of itself."""
+        return read_serve_file(self.layout.coordinator)
+
+    def client(self) -> FleetClient:
+        """Open a connection to the coordinator."""
+        served = self.served()
+        return FleetClient.from_token_file(served.address, served.token_file)
+
+    def engine(self, index: int) -> EngineClient:
+        """Open a connection to a node's engine."""
+        return self.nodes[index].engine()
+
+    def start_node(self, index: int, *, connect_delay_s: float = 0.0) -> None:
+        """Start a node daemon; `wait_bound` and `wait_serving` tell when it is up."""
+        node = self.nodes[index]
+        # An earlier run's file would name ports that nobody listens on.
+        node.run_file.unlink(missing_ok=True)
+        command = node.run_command(
+            fleet_seed=self.settings.fleet_seed,
+            connect_delay_s=connect_delay_s,
+            flower=self.settings.learning,
+        )
+        log = self.layout.log(node.node_id)
+        process: TetheredProcess | SupervisedProcess
+        if self.settings.restart_nodes:
+            process = SupervisedProcess(node.node_id, command, log)
+        else:
+            process = TetheredProcess(node.node_id, command, log)
+        process.start()
+        self._processes[index] = process
+
+    def kill_node(self, index: int) -> int:
+        """SIGKILL a node daemon, as a power cut would; returns its process id. It stays down.
+
+        Raises
+        ------
+        LocalFleetError
+            If the settings have it restarted.
+        """
+        process = self._processes[index]
+        if not isinstance(process, TetheredProcess):
+            raise LocalFleetError(
+                f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet"
+            )
+        return process.kill()
+
+    def wait_bound(self, index: int, timeout_s: float) -> None:
+        """Return as soon as the node's EngineService answers."""
+        self._wait(index, timeout_s, "answer", lambda status: True)
+
+    def wait_serving(self, index: int, timeout_s: float) -> None:
+        """Return when the node is connected and serves its adapters."""
+        self._wait(
+            index,
+            timeout_s,
+            "serve",
+            lambda status: status.connected and status.serve_state == types.SERVE_STATE_SERVING,
+        )
+
+    def _wait(self, index: int, timeout_s: float, what: str, done: Callable[..., bool]) -> None:
+        node, deadline = self.nodes[index], time.monotonic() + timeout_s
+        with ExitStack() as stack:
+            engine = None
+            while time.monotonic() < deadline:
+                self._refuse_ended(index)
+                if engine is None and node.running() is not None:
+                    engine = stack.enter_context(node.engine())
+                if engine is not None and _answers(engine, done):
+                    return
+                time.sleep(_POLL_S)
+        raise StartTimedOutError(
+            f"{node.node_id} does not {what} after {timeout_s:.0f} s",
+            hint=log_tail(self.layout.log(node.node_id)),
+        )
+
+    def _refuse_ended(self, index: int) -> None:
+        process, name = self._processes[index], self.nodes[index].node_id
+        ended = not process.alive if isinstance(process, TetheredProcess) else process.restarts > 0
+        if ended:
+            raise ProcessEndedError(
+                f"{name} ended while it was awaited", hint=log_tail(self.layout.log(name))
+            )
+
+    def _start_coordinator(self) -> None:
+        ports = _ports_of_last_time(self.layout)
+        self.layout.serve_file.unlink(missing_ok=True)
+        command = [
+            program("fleet"),
+            "serve",
+            "--state",
+            str(self.layout.coordinator),
+            # Ports of its own choice would change when it is restarted, and nodes know the first ones.
+            "--port",
+            str(ports[0]),
+            "--metrics-port",
+            str(ports[1]),
+            "--lease-seconds",
+            str(self.settings.lease_s),
+        ]
+        if not self.settings.learning:
+            command.append("--no-flower")
+        self._coordinator = SupervisedProcess("coordinator", command, self.layout.log("coordinator"))
+        self._coordinator.start()
+
+    def _wait_for_coordinator(self, deadline: float) -> Served:
+        assert self._coordinator is not None, "called by start, after the coordinator"
+        log = self.layout.log("coordinator")
+        while time.monotonic() < deadline:
+            if self._coordinator.restarts:
+                raise ProcessEndedError("the coordinator ended while it was awaited", hint=log_tail(log))
+            try:
+                served = self.served()
+                with self.client() as client:
+                    client.get_fleet()
+                return served
+            except (NoCoordinatorError, UnavailableError):
+                time.sleep(_POLL_S)
+        raise StartTimedOutError("the coordinator does not answer in time", hint=log_tail(log))
+
+
+def _answers(engine: EngineClient, done: Callable[..., bool]) -> bool:
+    try:
+        return done(engine.status())
+    except EngineCallError:
+        return False
+
+
+def _ports_of_last_time(layout: Layout) -> tuple[int, int]:
+    """Return gRPC and metrics port: those of the last start while they are free, else fresh ones."""
+    try:
+        served = read_serve_file(layout.coordinator)
+        wanted = [int(address.rpartition(":")[2]) for address in (served.address, served.metrics_address)]
+    except (NoCoordinatorError, ValueError):
+        wanted = [0, 0]
+    first, second = (_free_port(port) for port in wanted)
+    return first, second
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise LocalFleetError("no free port on the loopback interface")

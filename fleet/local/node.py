@@ -1,0 +1,120 @@
+"""One node daemon of a fleet on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import json_format
+from reram_fleet.flower import program
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from reram_fleet.v1.types_pb2 import NodeIdentity
+
+from fleet.local.engine_client import EngineClient
+from fleet.local.errors import LocalFleetError
+
+_COMMAND_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a running daemon says of itself in `run.json`."""
+
+    pid: int
+    engine_address: str
+    metrics_address: str
+
+
+@dataclass(frozen=True)
+class LocalNode:
+    """A node's state folder and the `edge-node` commands that work on it.
+
+    The daemon is a program, not a library: `fleet` knows it by its commands and files only.
+    """
+
+    node_id: str
+    state: Path
+
+    @property
+    def run_file(self) -> Path:
+        """Where the daemon writes its addresses once its ports are bound."""
+        return self.state / "run.json"
+
+    def init(self) -> NodeIdentity:
+        """Make the node's keys (or find them) and return their public halves."""
+        output = self._command("init", "--node-id", self.node_id)
+        try:
+            return json_format.Parse(output, NodeIdentity())
+        except json_format.ParseError as error:
+            raise LocalFleetError(
+                f"`edge-node init` of {self.node_id} printed no identity: {error}"
+            ) from error
+
+    def join(self, enrolment: EnrollNodeResponse) -> None:
+        """Tell the node which coordinator to trust."""
+        path = self.state / "enrolment-received.json"
+        path.write_text(json_format.MessageToJson(enrolment), encoding="utf-8")
+        try:
+            self._command("join", str(path))
+        finally:
+            path.unlink()
+
+    def run_command(self, *, fleet_seed: int, connect_delay_s: float, flower: bool) -> list[str]:
+        """Return the argument vector of the daemon."""
+        command = [
+            _edge_node(),
+            "run",
+            "--state",
+            str(self.state),
+            "--fleet-seed",
+            str(fleet_seed),
+            "--connect-delay",
+            str(connect_delay_s),
+        ]
+        return command if flower else [*command, "--no-flower"]
+
+    def running(self) -> Running | None:
+        """Return what the daemon says of itself; None before its ports are bound."""
+        try:
+            raw = json.loads(self.run_file.read_text(encoding="utf-8"))
+            return Running(int(raw["pid"]), str(raw["engine_address"]), str(raw["metrics_address"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LocalFleetError(f"{self.run_file} is not what edge-node writes: {error!r}") from error
+
+    def engine(self) -> EngineClient:
+        """Open a connection to the running daemon's engine.
+
+        Raises
+        ------
+        LocalFleetError
+            If it does not run.
+        """
+        running = self.running()
+        if running is None:
+            raise LocalFleetError(f"{self.node_id} does not run: there is no {self.run_file.name}")
+        return EngineClient.from_token_file(self.node_id, running.engine_address, self.state / "engine.token")
+
+    def _command(self, verb: str, *arguments: str) -> str:
+        command = [_edge_node(), verb, "--state", str(self.state), *arguments]
+        try:
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LocalFleetError(
+                f"`edge-node {verb}` of {self.node_id} took over {error.timeout:g} s"
+            ) from error
+        except subprocess.CalledProcessError as error:
+            raise LocalFleetError(
+                f"`edge-node {verb}` of {self.node_id} failed with code {error.returncode}",
+                hint=error.stderr.strip(),
+            ) from error
+        return done.stdout
+
+
+def _edge_node() -> str:
+    return program("edge-node")

@@ -1,0 +1,347 @@
+"""Campaigns and their executions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, insert, null, select, update
+
+from fleet.domain import campaign as campaigns
+from fleet.domain import execution as executions_domain
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import WITH_RECEIPT, ExecutionState
+from fleet.domain.tags import validate_id, validate_tags
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
+from fleet.store import schema
+from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow
+
+
+def _execution(row: RowMapping) -> ExecutionRow:
+    probes = row["expected_probes"]
+    return ExecutionRow(
+        **{
+            **row,
+            "state": ExecutionState(row["state"]),
+            "expected_probes": None if probes is None else tuple(probes),
+        }
+    )
+
+
+def _executions() -> Select[Any]:
+    joined = schema.execution.join(schema.campaign)
+    return select(schema.execution, schema.campaign.c.generation).select_from(joined)
+
+
+class Forgets:
+    """Every change of state goes through the tables of `fleet.domain`, and leaves an event."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+
+    def create(
+        self,
+        campaign_id: str,
+        *,
+        request_id: str,
+        request_digest: bytes,
+        generation: int,
+        tags: Iterable[str],
+        node_ids: Iterable[str],
+        lora_affected: bool,
+    ) -> CampaignRow:
+        """Make the campaign of a log entry that was just appended, with a PENDING execution per node.
+
+        Raises
+        ------
+        ConflictError
+            If the request id is taken: ask `by_request` before anything is appended to the log.
+        """
+        if not request_id:
+            raise InvalidInputError("a forget needs a request id, so that a repeat is known as one")
+        if self.by_request(request_id) is not None:
+            raise ConflictError(f"request {request_id!r} has a campaign already")
+        self._connection.execute(
+            insert(schema.campaign).values(
+                campaign_id=validate_id(campaign_id),
+                request_id=request_id,
+                request_digest=request_digest,
+                generation=generation,
+                state=CampaignState.COMMITTED.value,
+                created_at_ms=self._now_ms,
+                lora_affected=lora_affected,
+                version=1,
+            )
+        )
+        rows = [{"campaign_id": campaign_id, "tag": tag} for tag in validate_tags(tags)]
+        self._connection.execute(insert(schema.campaign_tag), rows)
+        for node_id in sorted(set(node_ids)):
+            self._insert_execution(campaign_id, node_id, "committed")
+        return self.get(campaign_id)
+
+    def get(self, campaign_id: str) -> CampaignRow:
+        """Return the campaign; `NotFoundError` if there is none of this id."""
+        found = self._campaigns(schema.campaign.c.campaign_id == campaign_id)
+        if not found:
+            raise NotFoundError(f"no forget {campaign_id[:40]!r}", hint="fleet forget list")
+        return found[0]
+
+    def by_request(self, request_id: str, request_digest: bytes | None = None) -> CampaignRow | None:
+        """Return the campaign that this request made, or None.
+
+        Raises
+        ------
+        ConflictError
+            If a digest is given and the request id was used with another body.
+        """
+        found = self._campaigns(schema.campaign.c.request_id == request_id)
+        if found and request_digest is not None and found[0].request_digest != request_digest:
+            raise ConflictError(
+                f"request id {request_id!r} was used for a different forget, {found[0].campaign_id}",
+                hint="choose a new request id for a new request",
+            )
+        return found[0] if found else None
+
+    def by_generation(self, generation: int) -> CampaignRow:
+        """Return the campaign that a log entry committed."""
+        found = self._campaigns(schema.campaign.c.generation == generation)
+        if not found:
+            raise NotFoundError(f"no forget of generation {generation}")
+        return found[0]
+
+    def by_tag(self, tag: str) -> Sequence[CampaignRow]:
+        """Return the campaigns that name a tag, oldest first."""
+        naming = select(schema.campaign_tag.c.campaign_id).where(schema.campaign_tag.c.tag == tag)
+        return self._campaigns(schema.campaign.c.campaign_id.in_(naming))
+
+    def list(self) -> Sequence[CampaignRow]:
+        """Return all campaigns, oldest first."""
+        return self._campaigns()
+
+    def list_open(self) -> Sequence[CampaignRow]:
+        """Return the campaigns that have not converged, oldest first."""
+        return self._campaigns(schema.campaign.c.state != CampaignState.CONVERGED.value)
+
+    def set_state(
+        self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None
+    ) -> CampaignRow:
+        """Move a campaign, and note when it was suppressed and when it converged.
+
+        Raises
+        ------
+        IllegalTransitionError
+            As `fleet.domain.campaign` says.
+        VersionConflictError
+            If the campaign has changed since `expected_version` was read.
+        """
+        row = self.get(campaign_id)
+        campaigns.advance(row.state, target)
+        if target is row.state:
+            return row
+        values: dict[str, Any] = {"state": target.value}
+        if target in (CampaignState.ERASING, CampaignState.CONVERGED) and row.suppressed_at_ms is None:
+            values["suppressed_at_ms"] = self._now_ms
+        values["converged_at_ms"] = self._now_ms if target is CampaignState.CONVERGED else None
+        return self._update_campaign(row, values, expected_version)
+
+    def set_repair_job(self, campaign_id: str, job_id: str) -> CampaignRow:
+        """Note the learning job that repairs the shared LoRA."""
+        return self._update_campaign(self.get(campaign_id), {"repair_job_id": job_id}, None)
+
+    def executions(self, campaign_id: str) -> Sequence[ExecutionRow]:
+        """Return the campaign's executions, by node id."""
+        query = _executions().where(schema.execution.c.campaign_id == campaign_id)
+        rows = self._connection.execute(query.order_by(schema.execution.c.node_id)).mappings()
+        return [_execution(row) for row in rows]
+
+    def executions_of(
+        self,
+        node_id: str,
+        *,
+        above: int | None = None,
+        through: int | None = None,
+        states: Set[ExecutionState] | None = None,
+    ) -> Sequence[ExecutionRow]:
+        """Return the node's executions, by generation; only those in (above, through] and in `states`."""
+        generation = schema.campaign.c.generation
+        query = _executions().where(schema.execution.c.node_id == node_id)
+        if above is not None:
+            query = query.where(generation > above)
+        if through is not None:
+            query = query.where(generation <= through)
+        if states is not None:
+            query = query.where(schema.execution.c.state.in_(sorted(state.value for state in states)))
+        return [_execution(row) for row in self._connection.execute(query.order_by(generation)).mappings()]
+
+    def execution(self, campaign_id: str, node_id: str) -> ExecutionRow:
+        """Return one execution; `NotFoundError` if the campaign has none on this node."""
+        table = schema.execution
+        query = _executions().where(table.c.campaign_id == campaign_id, table.c.node_id == node_id)
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
+        return _execution(row)
+
+    def join(self, node_id: str, after: int = 0) -> Sequence[ExecutionRow]:
+        """Give a node an execution of every campaign above generation `after` that it has none of.
+
+        For a node that enrols when forgets are already committed: it gets the whole log like any other.
+        """
+        mine = {row.campaign_id for row in self.executions_of(node_id)}
+        for row in self._campaigns(schema.campaign.c.generation > after):
+            if row.campaign_id not in mine:
+                self._insert_execution(row.campaign_id, node_id, "joined")
+        return self.executions_of(node_id, above=after)
+
+    def set_execution(
+        self,
+        campaign_id: str,
+        node_id: str,
+        target: ExecutionState,
+        detail: str = "",
+        *,
+        challenge_nonce: bytes | None = None,
+        expected_probes: Sequence[str] | None = None,
+        receipt: bytes | None = None,
+        expected_version: int | None = None,
+    ) -> ExecutionRow:
+        """Move an execution and write the event; fields that are None stay as they are.
+
+        Going back to PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting
+        the state that it is in changes the fields only, and leaves an event if the detail is new.
+
+        Parameters
+        ----------
+        challenge_nonce
+            Of the erase order. Required (now or before) for APPLYING.
+        expected_probes
+            What the order's probes must be answered with, in order: a tag, or "" for a stranger.
+        receipt
+            Serialised Envelope. Required (now or before) for APPLIED, VERIFIED and NOT_AFFECTED.
+
+        Raises
+        ------
+        IllegalTransitionError
+            As `fleet.domain.execution` says.
+        ConflictError
+            If the state needs a challenge or a receipt and there is none.
+        VersionConflictError
+            If the execution has changed since `expected_version` was read.
+        """
+        row = self.execution(campaign_id, node_id)
+        executions_domain.advance(row.state, target)
+        fields: dict[str, Any] = {
+            "challenge_nonce": challenge_nonce or row.challenge_nonce,
+            "expected_probes": row.expected_probes if expected_probes is None else expected_probes,
+            "receipt": receipt or row.receipt,
+        }
+        if target is ExecutionState.PENDING:
+            fields = dict.fromkeys(fields)
+        if target is ExecutionState.APPLYING and not fields["challenge_nonce"]:
+            raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
+        if target in WITH_RECEIPT and not fields["receipt"]:
+            raise ConflictError(f"{node_id} cannot be {target} without a receipt")
+        if fields["expected_probes"] is not None:
+            fields["expected_probes"] = list(fields["expected_probes"])
+        table = schema.execution
+        version = row.version if expected_version is None else expected_version
+        changed = self._connection.execute(
+            update(table)
+            .where(table.c.campaign_id == campaign_id, table.c.node_id == node_id, table.c.version == version)
+            .values(
+                state=target.value,
+                detail=detail,
+                updated_at_ms=self._now_ms,
+                version=version + 1,
+                # A None would be stored as JSON's null.
+                **{name: null() if value is None else value for name, value in fields.items()},
+            )
+        )
+        if changed.rowcount == 0:
+            raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")
+        if target is not row.state or detail != row.detail:
+            self._event(campaign_id, node_id, row.state, target, detail)
+        return self.execution(campaign_id, node_id)
+
+    def events(self, campaign_id: str, node_id: str | None = None) -> Sequence[ExecutionEventRow]:
+        """Return what happened, in order."""
+        table = schema.execution_event
+        query = select(table).where(table.c.campaign_id == campaign_id).order_by(table.c.event_id)
+        if node_id is not None:
+            query = query.where(table.c.node_id == node_id)
+        return [
+            ExecutionEventRow(
+                **{
+                    **row,
+                    "from_state": None if row["from_state"] is None else ExecutionState(row["from_state"]),
+                    "to_state": ExecutionState(row["to_state"]),
+                }
+            )
+            for row in self._connection.execute(query).mappings()
+        ]
+
+    def _campaigns(self, *conditions: Any) -> Sequence[CampaignRow]:
+        query = select(schema.campaign).where(*conditions).order_by(schema.campaign.c.generation)
+        rows = self._connection.execute(query).mappings().all()
+        tags = self._tags([row["campaign_id"] for row in rows])
+        return [
+            CampaignRow(
+                **{**row, "state": CampaignState(row["state"]), "tags": tuple(tags[row["campaign_id"]])}
+            )
+            for row in rows
+        ]
+
+    def _tags(self, campaign_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        table = schema.campaign_tag
+        tags: dict[str, list[str]] = {campaign_id: [] for campaign_id in campaign_ids}
+        query = select(table).where(table.c.campaign_id.in_(campaign_ids)).order_by(table.c.tag)
+        for row in self._connection.execute(query):
+            tags[row.campaign_id].append(row.tag)
+        return tags
+
+    def _update_campaign(
+        self, row: CampaignRow, values: Mapping[str, Any], expected_version: int | None
+    ) -> CampaignRow:
+        table = schema.campaign
+        version = row.version if expected_version is None else expected_version
+        changed = self._connection.execute(
+            update(table)
+            .where(table.c.campaign_id == row.campaign_id, table.c.version == version)
+            .values(**values, version=version + 1)
+        )
+        if changed.rowcount == 0:
+            raise VersionConflictError(f"forget {row.campaign_id} has changed since version {version}")
+        return self.get(row.campaign_id)
+
+    def _insert_execution(self, campaign_id: str, node_id: str, detail: str) -> None:
+        self._connection.execute(
+            insert(schema.execution).values(
+                campaign_id=campaign_id,
+                node_id=node_id,
+                state=ExecutionState.PENDING.value,
+                detail="",
+                updated_at_ms=self._now_ms,
+                version=1,
+            )
+        )
+        self._event(campaign_id, node_id, None, ExecutionState.PENDING, detail)
+
+    def _event(
+        self,
+        campaign_id: str,
+        node_id: str,
+        source: ExecutionState | None,
+        target: ExecutionState,
+        detail: str,
+    ) -> None:
+        self._connection.execute(
+            insert(schema.execution_event).values(
+                campaign_id=campaign_id,
+                node_id=node_id,
+                from_state=None if source is None else source.value,
+                to_state=target.value,
+                detail=detail,
+                at_ms=self._now_ms,
+            )
+        )

@@ -1,0 +1,74 @@
+"""The forget log: dense generations, signed, chained by hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from reram_fleet.signing import payload_hash
+from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
+from sqlalchemy import Connection, insert, select, update
+
+from fleet.domain.tags import validate_id, validate_tags
+from fleet.errors import NotFoundError
+from fleet.store import schema
+from fleet.store.registry import Fleet
+from fleet.store.rows import LogRow
+
+
+class ForgetLog:
+    """Append-only; the fleet's generation is its length."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+        self._fleet = Fleet(connection, now_ms)
+
+    def append(
+        self, campaign_id: str, tags: Iterable[str], sign: Callable[[ForgetCommand], Envelope]
+    ) -> LogRow:
+        """Append the next generation and move the fleet's head to it.
+
+        Parameters
+        ----------
+        campaign_id
+            Of the campaign that this entry commits; made in the same transaction, after this.
+        tags
+            Subject tags, the canary's among them. Sorted, so that its place tells nothing.
+        sign
+            Signs the finished command with the coordinator's key.
+        """
+        fleet = self._fleet.get()
+        command = ForgetCommand(
+            fleet_id=fleet.fleet_id,
+            generation=fleet.generation + 1,
+            previous_hash=fleet.log_head,
+            campaign_id=validate_id(campaign_id),
+            subject_tags=validate_tags(tags),
+            issued_at_unix_ms=self._now_ms,
+        )
+        envelope = sign(command)
+        row = LogRow(command.generation, campaign_id, envelope.SerializeToString(deterministic=True))
+        self._connection.execute(
+            insert(schema.log_entry).values(
+                generation=row.generation, campaign_id=campaign_id, envelope=row.envelope
+            )
+        )
+        self._connection.execute(
+            update(schema.fleet).values(generation=row.generation, log_head=payload_hash(envelope))
+        )
+        return row
+
+    def get(self, generation: int) -> LogRow:
+        """Return one entry."""
+        rows = self.range(generation - 1, generation)
+        if not rows:
+            raise NotFoundError(f"the forget log has no generation {generation}")
+        return rows[0]
+
+    def range(self, after: int, through: int | None = None) -> Sequence[LogRow]:
+        """Return the entries of (after, through], in order; to the end of the log without `through`."""
+        table = schema.log_entry
+        query = select(table).where(table.c.generation > after).order_by(table.c.generation)
+        if through is not None:
+            query = query.where(table.c.generation <= through)
+        return [LogRow(**row) for row in self._connection.execute(query).mappings()]

@@ -1,0 +1,1 @@
+"""Alembic environment; run by `Store.open`, never by hand."""

@@ -1,0 +1,226 @@
+"""Nodes: as enrolled, and as last heard of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from reram_fleet.digests import ZERO_HASH
+from reram_fleet.v1.types_pb2 import NodeIdentity
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+
+from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
+from fleet.domain.tags import validate_node_id
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError
+from fleet.store import schema
+from fleet.store.rows import NodeCostRow, NodeRow
+
+_RAW_KEY_BYTES = 32
+
+
+def _node(row: RowMapping) -> NodeRow:
+    return NodeRow(
+        **{
+            **row,
+            "serve_state": ServeState(row["serve_state"]),
+            "quarantine_reason": QuarantineReason(row["quarantine_reason"]),
+        }
+    )
+
+
+class Nodes:
+    """Enrolment, reports, holds and costs."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+
+    def enroll(self, identity: NodeIdentity) -> tuple[NodeRow, bool]:
+        """Register a node; returns its row and whether it is new. The same identity again changes nothing.
+
+        Raises
+        ------
+        InvalidInputError
+            If the node id or a key is malformed.
+        ConflictError
+            If the id is taken by other keys, or the node was retired.
+        """
+        validate_node_id(identity.node_id)
+        for name in ("receipt_public_key", "sealing_public_key"):
+            if len(getattr(identity, name)) != _RAW_KEY_BYTES:
+                raise InvalidInputError(
+                    f"the {name} of {identity.node_id} must be {_RAW_KEY_BYTES} raw bytes"
+                )
+        keys = {
+            "receipt_public_key": identity.receipt_public_key,
+            "sealing_public_key": identity.sealing_public_key,
+            "flower_public_key": identity.flower_public_key,
+        }
+        existing = self.find(identity.node_id)
+        if existing is not None:
+            if any(getattr(existing, name) != key for name, key in keys.items()):
+                raise ConflictError(
+                    f"node {identity.node_id} is enrolled with other keys",
+                    hint="a device that was wiped is a new node: give it a new id and retire the old one",
+                )
+            if existing.retired_at_ms is not None:
+                raise ConflictError(f"node {identity.node_id} was retired", hint="enrol it under a new id")
+            return existing, False
+        by_key = schema.node.c.receipt_public_key == identity.receipt_public_key
+        twin = self._connection.execute(select(schema.node.c.node_id).where(by_key)).scalar_one_or_none()
+        if twin is not None:
+            raise ConflictError(
+                f"node {twin} is enrolled with the receipt key of {identity.node_id}",
+                hint="state folders must not be copied: run `edge-node init` on each device",
+            )
+        self._connection.execute(
+            insert(schema.node).values(
+                node_id=identity.node_id,
+                **keys,
+                enrolled_at_ms=self._now_ms,
+                generation=0,
+                log_head=ZERO_HASH,
+                revision=0,
+                revision_digest=b"",
+                serve_state=ServeState.UNSPECIFIED.value,
+                quarantine_reason=QuarantineReason.UNSPECIFIED.value,
+                held_reason="",
+                receipt_counter=0,
+                last_receipt_hash=ZERO_HASH,
+                software_version="",
+                inferences=0,
+                subject_adapters=0,
+                energy_model_name="",
+                energy_model_version="",
+            )
+        )
+        return self.get(identity.node_id), True
+
+    def find(self, node_id: str) -> NodeRow | None:
+        """Return the node, or None."""
+        query = select(schema.node).where(schema.node.c.node_id == node_id)
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else _node(row)
+
+    def get(self, node_id: str) -> NodeRow:
+        """Return the node; `NotFoundError` if it never was enrolled."""
+        row = self.find(node_id)
+        if row is None:
+            raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
+        return row
+
+    def list(self, *, include_retired: bool = False) -> Sequence[NodeRow]:
+        """Return the nodes, by id."""
+        query = select(schema.node).order_by(schema.node.c.node_id)
+        if not include_retired:
+            query = query.where(schema.node.c.retired_at_ms.is_(None))
+        return [_node(row) for row in self._connection.execute(query).mappings()]
+
+    def touch(
+        self,
+        node_id: str,
+        *,
+        generation: int | None = None,
+        log_head: bytes | None = None,
+        revision: int | None = None,
+        revision_digest: bytes | None = None,
+        serve_state: ServeState | None = None,
+        quarantine_reason: QuarantineReason | None = None,
+        software_version: str | None = None,
+        inferences: int | None = None,
+        subject_adapters: int | None = None,
+        energy_model_name: str | None = None,
+        energy_model_version: str | None = None,
+    ) -> None:
+        """Note a sign of life, and whatever the node said about itself; None leaves a column as it is.
+
+        A generation may go down: a node that was restored from a backup says so, and must be believed.
+        """
+        reported: dict[str, Any] = {
+            "generation": generation,
+            "log_head": log_head,
+            "revision": revision,
+            "revision_digest": revision_digest,
+            "serve_state": None if serve_state is None else serve_state.value,
+            "quarantine_reason": None if quarantine_reason is None else quarantine_reason.value,
+            "software_version": software_version,
+            "inferences": inferences,
+            "subject_adapters": subject_adapters,
+            "energy_model_name": energy_model_name,
+            "energy_model_version": energy_model_version,
+        }
+        changes = {name: value for name, value in reported.items() if value is not None}
+        self._update(node_id, last_contact_ms=self._now_ms, **changes)
+
+    def set_flower_node_id(self, node_id: str, flower_node_id: int) -> None:
+        """Note under which id the SuperLink knows the node's SuperNode."""
+        self._update(node_id, flower_node_id=flower_node_id)
+
+    def hold(self, node_id: str, reason: str) -> None:
+        """Withhold leases from the node, for a reason that operators read."""
+        if not reason:
+            raise InvalidInputError("holding a node needs a reason")
+        self._update(node_id, held_reason=reason)
+
+    def release(self, node_id: str) -> None:
+        """Give leases to a held node again."""
+        self._update(node_id, held_reason="")
+
+    def retire(self, node_id: str) -> None:
+        """Take the node out of the fleet for good."""
+        self._update(node_id, retired_at_ms=self._now_ms)
+
+    def accept_receipt(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
+        """Move the node's receipt chain on.
+
+        Raises
+        ------
+        ConflictError
+            If the counter does not increase.
+        """
+        current = self.get(node_id).receipt_counter
+        if counter <= current:
+            raise ConflictError(
+                f"receipt counter {counter} of {node_id} is not above the last one, {current}"
+            )
+        self._update(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
+
+    def save_overhead(self, node_id: str, overhead: bytes) -> None:
+        """Keep what making the active revision active cost (serialised DeploymentOverhead)."""
+        self._update(node_id, overhead=overhead)
+
+    def save_costs(self, node_id: str, costs: Iterable[NodeCostRow]) -> None:
+        """Replace the node's cumulative costs of the phases given."""
+        self.get(node_id)
+        table = schema.node_cost
+        for cost in costs:
+            self._connection.execute(
+                delete(table).where(table.c.node_id == node_id, table.c.phase == cost.phase.value)
+            )
+            self._connection.execute(
+                insert(table).values(
+                    node_id=node_id,
+                    phase=cost.phase.value,
+                    energy_j=cost.energy_j,
+                    seconds=cost.seconds,
+                    bytes=cost.bytes,
+                    cell_writes=cost.cell_writes,
+                )
+            )
+
+    def costs(self, node_id: str) -> Sequence[NodeCostRow]:
+        """Return the node's cumulative costs, in the order of `EnergyPhase`."""
+        query = select(schema.node_cost).where(schema.node_cost.c.node_id == node_id)
+        rows = (
+            NodeCostRow(**{**row, "phase": EnergyPhase(row["phase"])})
+            for row in self._connection.execute(query).mappings()
+        )
+        order = list(EnergyPhase)
+        return sorted(rows, key=lambda row: order.index(row.phase))
+
+    def _update(self, node_id: str, **values: Any) -> None:
+        changed = self._connection.execute(
+            update(schema.node).where(schema.node.c.node_id == node_id).values(values)
+        )
+        if changed.rowcount == 0:
+            raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")

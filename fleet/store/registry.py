@@ -1,0 +1,60 @@
+"""The one row about the fleet itself."""
+
+from __future__ import annotations
+
+from reram_fleet.digests import ZERO_HASH
+from sqlalchemy import Connection, insert, select, update
+
+from fleet.errors import ConflictError, NotFoundError
+from fleet.store import schema
+from fleet.store.rows import FleetRow
+
+
+class Fleet:
+    """Identity, newest generation and desired revision."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+
+    def find(self) -> FleetRow | None:
+        """Return the fleet's row, or None before `create`."""
+        row = self._connection.execute(select(schema.fleet)).mappings().one_or_none()
+        return None if row is None else FleetRow(**row)
+
+    def get(self) -> FleetRow:
+        """Return the fleet's row; `NotFoundError` before `create`."""
+        row = self.find()
+        if row is None:
+            raise NotFoundError("the database holds no fleet yet")
+        return row
+
+    def create(self, fleet_id: str) -> FleetRow:
+        """Make the fleet, at generation 0; `ConflictError` if there is one already."""
+        existing = self.find()
+        if existing is not None:
+            raise ConflictError(f"the database already holds fleet {existing.fleet_id}")
+        values = {
+            "fleet_id": fleet_id,
+            "created_at_ms": self._now_ms,
+            "generation": 0,
+            "log_head": ZERO_HASH,
+            "desired_revision": 0,
+            "lease_sequence": 0,
+        }
+        self._connection.execute(insert(schema.fleet).values(values))
+        return self.get()
+
+    def set_desired_revision(self, revision: int) -> None:
+        """Say which revision nodes are to install. Never a lower one: a roll-back is a new revision."""
+        current = self.get().desired_revision
+        if revision < current:
+            raise ConflictError(f"revision {revision} is older than the desired one, {current}")
+        self._connection.execute(update(schema.fleet).values(desired_revision=revision))
+
+    def next_lease_sequence(self) -> int:
+        """Count a lease, and return its number."""
+        self._connection.execute(
+            update(schema.fleet).values(lease_sequence=schema.fleet.c.lease_sequence + 1)
+        )
+        return self.get().lease_sequence

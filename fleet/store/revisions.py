@@ -1,0 +1,157 @@
+"""Revisions of adapters: immutable, and erased as soon as they name somebody forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, null, select, update
+
+from fleet.domain.tags import validate_tags
+from fleet.errors import ConflictError, NotFoundError
+from fleet.store import schema
+from fleet.store.rows import RevisionRow
+
+
+class Revisions:
+    """One is active, the newest; older ones are superseded, and lose their content when it must go."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+
+    def add(
+        self,
+        revision: int,
+        *,
+        digest: bytes,
+        parent_digest: bytes,
+        built_at_generation: int,
+        manifest: bytes,
+        ciphertext: bytes,
+        tags: Iterable[str],
+        lora_tags: Iterable[str] = (),
+    ) -> RevisionRow:
+        """Store the next revision and supersede the one before.
+
+        Parameters
+        ----------
+        manifest
+            Serialised Envelope of the RevisionManifest.
+        ciphertext
+            RevisionContent under the key file of the revision.
+        tags, lora_tags
+            Whom it names at all, and who has a row in its shared LoRA. A tag may have a row and no adapter.
+
+        Raises
+        ------
+        ConflictError
+            If the number does not follow the newest one, or a tag in it was forgotten.
+        """
+        newest = self.latest()
+        expected = 1 if newest is None else newest.revision + 1
+        if revision != expected:
+            raise ConflictError(f"revision {revision} does not follow: expected {expected}")
+        in_lora = set(lora_tags)
+        named = sorted(set(tags) | in_lora)
+        tombstones = select(schema.subject.c.tag).where(
+            schema.subject.c.state == "forgotten", schema.subject.c.tag.in_(named)
+        )
+        forgotten: Sequence[str] = self._connection.execute(tombstones).scalars().all()
+        if forgotten:
+            raise ConflictError(
+                f"revision {revision} names {len(forgotten)} forgotten tag(s): {forgotten[0]}"
+            )
+        table = schema.revision
+        self._connection.execute(update(table).where(table.c.state == "active").values(state="superseded"))
+        self._connection.execute(
+            insert(table).values(
+                revision=revision,
+                digest=digest,
+                parent_digest=parent_digest,
+                built_at_generation=built_at_generation,
+                manifest=manifest,
+                ciphertext=ciphertext,
+                state="active",
+                has_lora=bool(in_lora),
+                created_at_ms=self._now_ms,
+            )
+        )
+        if named:
+            rows = [{"revision": revision, "tag": tag, "in_lora": tag in in_lora} for tag in named]
+            self._connection.execute(insert(schema.revision_tag), rows)
+        return self.get(revision)
+
+    def find(self, revision: int) -> RevisionRow | None:
+        """Return one revision, or None."""
+        found = self._revisions(schema.revision.c.revision == revision)
+        return found[0] if found else None
+
+    def get(self, revision: int) -> RevisionRow:
+        """Return one revision; `NotFoundError` if there is none of this number."""
+        row = self.find(revision)
+        if row is None:
+            raise NotFoundError(f"no revision {revision}")
+        return row
+
+    def by_digest(self, digest: bytes) -> RevisionRow | None:
+        """Return the newest revision with this content, or None."""
+        found = self._revisions(schema.revision.c.digest == digest)
+        return found[-1] if found else None
+
+    def latest(self) -> RevisionRow | None:
+        """Return the newest revision, erased or not; None before the first."""
+        found = self._revisions()
+        return found[-1] if found else None
+
+    def list(self) -> Sequence[RevisionRow]:
+        """Return all revisions, oldest first."""
+        return self._revisions()
+
+    def erase(self, tags: Iterable[str]) -> Sequence[int]:
+        """Wipe the content of every revision that names one of the tags; returns their numbers.
+
+        The caller destroys the key files of these: that is what erases. A revision that was wiped before is
+        in the answer too, so that a caller that died in between finishes the job.
+        """
+        naming = (
+            select(schema.revision_tag.c.revision)
+            .where(schema.revision_tag.c.tag.in_(validate_tags(tags)))
+            .distinct()
+        )
+        numbers: Sequence[int] = sorted(self._connection.execute(naming).scalars())
+        self._wipe(numbers)
+        return numbers
+
+    def wipe_superseded(self) -> Sequence[int]:
+        """Wipe the content of all superseded revisions; returns the numbers of those that had any.
+
+        Two revisions that differ by one person are that person: no more of them are kept than nodes need.
+        """
+        query = select(schema.revision.c.revision).where(schema.revision.c.state == "superseded")
+        numbers: Sequence[int] = sorted(self._connection.execute(query).scalars())
+        self._wipe(numbers)
+        return numbers
+
+    def _wipe(self, numbers: Sequence[int]) -> None:
+        table = schema.revision
+        self._connection.execute(
+            update(table).where(table.c.revision.in_(numbers)).values(state="erased", ciphertext=null())
+        )
+
+    def _revisions(self, *conditions: Any) -> Sequence[RevisionRow]:
+        query = select(schema.revision).where(*conditions).order_by(schema.revision.c.revision)
+        rows = self._connection.execute(query).mappings().all()
+        tags: dict[int, list[tuple[str, bool]]] = {row["revision"]: [] for row in rows}
+        named = schema.revision_tag
+        query = select(named).where(named.c.revision.in_(list(tags))).order_by(named.c.tag)
+        for row in self._connection.execute(query):
+            tags[row.revision].append((row.tag, row.in_lora))
+        return [
+            RevisionRow(
+                **row,
+                tags=tuple(tag for tag, _ in tags[row["revision"]]),
+                lora_tags=tuple(tag for tag, in_lora in tags[row["revision"]] if in_lora),
+            )
+            for row in rows
+        ]

@@ -1,0 +1,305 @@
+"""Tables of the coordinator.
+
+States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A
+change here needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import WITH_RECEIPT, ExecutionState
+from fleet.domain.learning import JobKind, JobState
+from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
+
+# Constraints need names, or no migration can ever drop them.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Uint64(TypeDecorator[int]):
+    """An unsigned 64-bit number as decimal text: Flower's ids do not fit into the signed BIGINT of SQL."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+        """Return the text to store."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
+        """Return the number that was stored."""
+        return None if value is None else int(value)
+
+
+def _one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _non_negative(*columns: str) -> CheckConstraint:
+    return CheckConstraint(" AND ".join(f"{column} >= 0" for column in columns), name="non_negative")
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable, comment="Unix time in ms")
+
+
+fleet = Table(
+    "fleet",
+    metadata,
+    Column("fleet_id", String(64), primary_key=True),
+    _time("created_at_ms"),
+    Column("generation", BigInteger, nullable=False, comment="newest entry of the forget log"),
+    Column("log_head", LargeBinary, nullable=False, comment="SHA-256 of that entry's payload"),
+    Column("desired_revision", BigInteger, nullable=False, comment="0: none yet"),
+    Column("lease_sequence", BigInteger, nullable=False),
+    _non_negative("generation", "desired_revision", "lease_sequence"),
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("node_id", String(64), primary_key=True),
+    Column("receipt_public_key", LargeBinary, nullable=False, unique=True),
+    Column("sealing_public_key", LargeBinary, nullable=False),
+    Column("flower_public_key", Text, nullable=False),
+    Column("flower_node_id", Uint64),
+    _time("enrolled_at_ms"),
+    _time("last_contact_ms", nullable=True),
+    Column("generation", BigInteger, nullable=False, comment="prefix of the log that it has suppressed"),
+    Column("log_head", LargeBinary, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("revision_digest", LargeBinary, nullable=False),
+    Column("serve_state", String(32), nullable=False, comment="as last reported"),
+    Column("quarantine_reason", String(32), nullable=False),
+    Column("held_reason", Text, nullable=False, comment="not empty: no leases for this node"),
+    Column("receipt_counter", BigInteger, nullable=False, comment="of its last accepted receipt"),
+    Column("last_receipt_hash", LargeBinary, nullable=False),
+    Column("software_version", String(64), nullable=False),
+    Column("inferences", BigInteger, nullable=False),
+    Column("subject_adapters", Integer, nullable=False),
+    Column("overhead", LargeBinary, comment="reram_fleet.v1.DeploymentOverhead of the active revision"),
+    Column("energy_model_name", String(64), nullable=False),
+    Column("energy_model_version", String(64), nullable=False),
+    _time("retired_at_ms", nullable=True),
+    _one_of("serve_state", ServeState),
+    _one_of("quarantine_reason", QuarantineReason),
+    _non_negative("generation", "revision", "receipt_counter", "inferences", "subject_adapters"),
+)
+
+node_cost = Table(
+    "node_cost",
+    metadata,
+    Column("node_id", ForeignKey("node.node_id"), primary_key=True),
+    Column("phase", String(16), primary_key=True),
+    Column("energy_j", Double, nullable=False, comment="cumulative since the node was made, as all of these"),
+    Column("seconds", Double, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("cell_writes", BigInteger, nullable=False),
+    _one_of("phase", EnergyPhase),
+    _non_negative("energy_j", "seconds", "bytes", "cell_writes"),
+)
+
+log_entry = Table(
+    "log_entry",
+    metadata,
+    Column("generation", BigInteger, primary_key=True, autoincrement=False, comment="dense: 1, 2, 3, ..."),
+    Column("campaign_id", String(26), nullable=False, unique=True),
+    Column("envelope", LargeBinary, nullable=False, comment="reram_fleet.v1.Envelope of the ForgetCommand"),
+    CheckConstraint("generation >= 1", name="dense"),
+)
+
+campaign = Table(
+    "campaign",
+    metadata,
+    Column("campaign_id", String(26), primary_key=True),
+    Column("request_id", String(128), nullable=False, unique=True),
+    Column("request_digest", LargeBinary, nullable=False, comment="tells a repeat from another body"),
+    Column("generation", ForeignKey("log_entry.generation"), nullable=False, unique=True),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        # committed -> suppressing -> erasing -> converged, with skips; converged -> erasing re-opens
+        comment="committed -> suppressing -> erasing -> converged -> erasing",
+    ),
+    _time("created_at_ms"),
+    _time("suppressed_at_ms", nullable=True),
+    _time("converged_at_ms", nullable=True),
+    Column("repair_job_id", String(26), comment="learning job that repairs the shared LoRA"),
+    Column("lora_affected", Boolean(create_constraint=False), nullable=False),
+    Column("version", Integer, nullable=False),
+    _one_of("state", CampaignState),
+    CheckConstraint("(state = 'converged') = (converged_at_ms IS NOT NULL)", name="converged_at"),
+    CheckConstraint(
+        "(state IN ('erasing', 'converged')) = (suppressed_at_ms IS NOT NULL)", name="suppressed_at"
+    ),
+)
+
+campaign_tag = Table(
+    "campaign_tag",
+    metadata,
+    Column("campaign_id", ForeignKey("campaign.campaign_id"), primary_key=True),
+    Column("tag", String(32), primary_key=True),
+    Index(None, "tag"),
+)
+
+_with_receipt = ", ".join(f"'{state}'" for state in sorted(WITH_RECEIPT))
+
+execution = Table(
+    "execution",
+    metadata,
+    Column("campaign_id", ForeignKey("campaign.campaign_id"), primary_key=True),
+    Column("node_id", ForeignKey("node.node_id"), primary_key=True),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        comment="pending -> suppressed -> applying -> applied -> verified | not_affected;"
+        " any -> held | retired; any but retired -> pending when the node was restored",
+    ),
+    Column("detail", Text, nullable=False),
+    _time("updated_at_ms"),
+    Column("challenge_nonce", LargeBinary, comment="of the erase order; kept while held"),
+    Column("expected_probes", JSON, comment="answers that the probes must get; '' is a stranger"),
+    Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
+    Column("version", Integer, nullable=False),
+    Index(None, "node_id", "state"),
+    _one_of("state", ExecutionState),
+    CheckConstraint("state <> 'applying' OR challenge_nonce IS NOT NULL", name="applying_has_challenge"),
+    CheckConstraint(f"state NOT IN ({_with_receipt}) OR receipt IS NOT NULL", name="claim_has_receipt"),
+)
+
+execution_event = Table(
+    "execution_event",
+    metadata,
+    # SQLite numbers rows by itself only for INTEGER.
+    Column("event_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("campaign_id", String(26), nullable=False),
+    Column("node_id", String(64), nullable=False),
+    Column("from_state", String(16), comment="NULL: the execution was made"),
+    Column("to_state", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    _time("at_ms"),
+    ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
+    Index(None, "campaign_id", "node_id"),
+)
+
+subject = Table(
+    "subject",
+    metadata,
+    Column("tag", String(32), primary_key=True),
+    Column("state", String(16), nullable=False, comment="active -> forgotten, never back"),
+    Column("forgotten_generation", BigInteger),
+    Column("canary", Boolean(create_constraint=False), nullable=False, comment="planted, nobody's"),
+    CheckConstraint("state IN ('active', 'forgotten')", name="state"),
+    CheckConstraint("(state = 'forgotten') = (forgotten_generation IS NOT NULL)", name="forgotten_at"),
+)
+
+contribution = Table(
+    "contribution",
+    metadata,
+    Column("tag", ForeignKey("subject.tag"), primary_key=True),
+    Column("node_id", ForeignKey("node.node_id"), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False, comment="clips summed up in it"),
+    Column("ciphertext", LargeBinary, nullable=False, comment="SubjectAdapter under the key file of the tag"),
+    CheckConstraint("count >= 1", name="count"),
+)
+
+revision = Table(
+    "revision",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("parent_digest", LargeBinary, nullable=False),
+    Column("built_at_generation", BigInteger, nullable=False),
+    Column("manifest", LargeBinary, nullable=False, comment="Envelope of the RevisionManifest"),
+    Column("ciphertext", LargeBinary, comment="RevisionContent under the key file of the revision"),
+    Column("state", String(16), nullable=False, comment="active -> superseded -> erased; active -> erased"),
+    Column("has_lora", Boolean(create_constraint=False), nullable=False),
+    _time("created_at_ms"),
+    CheckConstraint("state IN ('active', 'superseded', 'erased')", name="state"),
+    CheckConstraint("(state = 'erased') = (ciphertext IS NULL)", name="erased_is_gone"),
+)
+
+revision_tag = Table(
+    "revision_tag",
+    metadata,
+    Column("revision", ForeignKey("revision.revision"), primary_key=True),
+    Column("tag", String(32), primary_key=True),
+    Column("in_lora", Boolean(create_constraint=False), nullable=False, comment="has a row in the LoRA"),
+    Index(None, "tag"),
+)
+
+learning_job = Table(
+    "learning_job",
+    metadata,
+    Column("job_id", String(26), primary_key=True),
+    Column("request_id", String(128), nullable=False, unique=True),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("state", String(16), nullable=False, comment="queued -> running -> succeeded | failed | queued"),
+    Column("attempt", Integer, nullable=False, comment="0: none yet; fences reports"),
+    Column("rounds", Integer, nullable=False),
+    Column("rounds_done", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("campaign_id", ForeignKey("campaign.campaign_id")),
+    Column("flower_run_id", Uint64),
+    Column("error", Text, nullable=False),
+    Column("sealed_state", LargeBinary, comment="LoraState after rounds_done rounds, under the job key"),
+    Column("tags", JSON, nullable=False, comment="row order of the LoRA"),
+    Column("forget_tags", JSON, nullable=False),
+    Column("revision", BigInteger, comment="that its result became"),
+    Column("metrics", JSON, nullable=False),
+    _time("created_at_ms"),
+    _time("retry_at_ms", nullable=True),
+    Index(None, "state"),
+    _one_of("kind", JobKind),
+    _one_of("state", JobState),
+    CheckConstraint("rounds >= 1 AND rounds_done >= 0 AND rounds_done <= rounds", name="rounds"),
+    CheckConstraint("state <> 'running' OR attempt >= 1", name="running_has_attempt"),
+    CheckConstraint("state <> 'failed' OR error <> ''", name="failed_has_error"),
+)
+
+tree_leaf = Table(
+    "tree_leaf",
+    metadata,
+    Column("leaf_index", BigInteger, primary_key=True, autoincrement=False, comment="dense: 0, 1, 2, ..."),
+    Column("kind", String(32), nullable=False),
+    Column("hash", LargeBinary, nullable=False, comment="RFC 6962 leaf hash of data"),
+    Column("data", LargeBinary, nullable=False),
+    Index(None, "hash"),
+    CheckConstraint("leaf_index >= 0", name="dense"),
+)

@@ -1,0 +1,149 @@
+"""Subject tags, their tombstones, and what nodes contributed about them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from fleet.domain.tags import validate_tag, validate_tags
+from fleet.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StaleContributionError,
+    SubjectForgottenError,
+)
+from fleet.store import schema
+from fleet.store.rows import ContributionRow, SubjectRow
+
+
+class Subjects:
+    """Who is enrolled (tags only), and who must never be again."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, tag: str) -> SubjectRow | None:
+        """Return the subject, forgotten or not; None if the tag was never seen."""
+        found = self._subjects(schema.subject.c.tag == tag)
+        return found[0] if found else None
+
+    def get(self, tag: str) -> SubjectRow:
+        """Return the subject, forgotten or not; `NotFoundError` if the tag was never seen."""
+        subject = self.find(tag)
+        if subject is None:
+            raise NotFoundError(f"no node has reported the tag {tag[:40]!r}")
+        return subject
+
+    def known(self, tag: str) -> bool:
+        """Whether the tag was seen, or forgotten, before."""
+        return self.find(tag) is not None
+
+    def list(self, *, forgotten: bool = False) -> Sequence[SubjectRow]:
+        """Return the active subjects, canaries among them, by tag; or the forgotten ones."""
+        return self._subjects(schema.subject.c.state == ("forgotten" if forgotten else "active"))
+
+    def contribute(self, tag: str, node_id: str, sequence: int, count: int, ciphertext: bytes) -> bool:
+        """Store a node's sum of a person; returns whether it changed anything.
+
+        It replaces what this node contributed about the tag before. The same sequence again is a repeat, and
+        changes nothing.
+
+        Parameters
+        ----------
+        count
+            Clips summed up.
+        ciphertext
+            SubjectAdapter under the key file of the tag.
+
+        Raises
+        ------
+        SubjectForgottenError
+            If the tag carries a tombstone.
+        StaleContributionError
+            If a higher sequence is already here.
+        """
+        validate_tag(tag)
+        if count < 1 or sequence < 0:
+            raise InvalidInputError(
+                f"a contribution needs at least one clip and a sequence, got {count} and {sequence}"
+            )
+        subject = self.find(tag)
+        if subject is not None and subject.forgotten:
+            raise SubjectForgottenError(
+                f"tag {tag} was forgotten at generation {subject.forgotten_generation}",
+                hint="a new consent is a new tag",
+            )
+        if subject is not None and subject.canary:
+            raise ConflictError(f"tag {tag} is in use already", hint="draw a new one")
+        if subject is None:
+            self._insert(tag)
+        table = schema.contribution
+        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
+        stored = self._connection.execute(select(table.c.sequence).where(mine)).scalar_one_or_none()
+        if stored is not None and sequence <= stored:
+            if sequence == stored:
+                return False
+            raise StaleContributionError(
+                f"contribution {sequence} of {node_id} about {tag} is older than {stored}, which is here"
+            )
+        self._connection.execute(delete(table).where(mine))
+        self._connection.execute(
+            insert(table).values(
+                tag=tag, node_id=node_id, sequence=sequence, count=count, ciphertext=ciphertext
+            )
+        )
+        return True
+
+    def contributions(self, tag: str | None = None) -> Sequence[ContributionRow]:
+        """Return what nodes contributed, of one tag or all, by tag and node."""
+        table = schema.contribution
+        query = select(table).order_by(table.c.tag, table.c.node_id)
+        if tag is not None:
+            query = query.where(table.c.tag == tag)
+        return [ContributionRow(**row) for row in self._connection.execute(query).mappings()]
+
+    def contributions_of(self, node_id: str) -> Sequence[ContributionRow]:
+        """Return what one node contributed, by tag."""
+        return [row for row in self.contributions() if row.node_id == node_id]
+
+    def forget(self, tags: Iterable[str], generation: int) -> None:
+        """Put tombstones, also on tags that were never seen, and delete what was contributed about them.
+
+        The caller destroys the key files of the tags: that is what erases. A tag that is forgotten already
+        keeps its first generation.
+        """
+        for tag in validate_tags(tags):
+            table = schema.contribution
+            self._connection.execute(delete(table).where(table.c.tag == tag))
+            subject = self.find(tag)
+            if subject is None:
+                self._insert(tag)
+            if subject is None or not subject.forgotten:
+                self._connection.execute(
+                    update(schema.subject)
+                    .where(schema.subject.c.tag == tag)
+                    .values(state="forgotten", forgotten_generation=generation)
+                )
+
+    def add_canary(self, tag: str) -> None:
+        """Plant a synthetic subject; `ConflictError` if the tag is taken."""
+        if self.known(validate_tag(tag)):
+            raise ConflictError(f"tag {tag} is taken", hint="draw a new one")
+        self._insert(tag, canary=True)
+
+    def live_canaries(self) -> builtins.list[str]:
+        """Return the tags of planted subjects that no campaign has used up, sorted."""
+        return [subject.tag for subject in self.list() if subject.canary]
+
+    def _subjects(self, condition: Any) -> Sequence[SubjectRow]:
+        table = schema.subject
+        query = select(table.c.tag, table.c.forgotten_generation, table.c.canary)
+        rows = self._connection.execute(query.where(condition).order_by(table.c.tag)).mappings()
+        return [SubjectRow(**row) for row in rows]
+
+    def _insert(self, tag: str, *, canary: bool = False) -> None:
+        self._connection.execute(insert(schema.subject).values(tag=tag, state="active", canary=canary))

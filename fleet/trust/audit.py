@@ -1,0 +1,115 @@
+"""Checking a certificate offline, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reram_fleet.signing import SignatureError, open_envelope, payload_hash
+from reram_fleet.v1.types_pb2 import (
+    RECEIPT_OUTCOME_ERASED,
+    RECEIPT_OUTCOME_NOT_AFFECTED,
+    Envelope,
+    ForgetCommand,
+    Receipt,
+)
+
+from fleet.domain.execution import SUCCESS, ExecutionState
+from fleet.errors import ProofError
+from fleet.trust.certificate import Certificate, NodeEvidence, read_certificate
+from fleet.trust.checks import CheckLine, compare, failures
+from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.merkle import InclusionProof, leaf_hash, verify_inclusion
+from fleet.trust.receipts import STATEMENT
+
+_OUTCOMES = {
+    ExecutionState.VERIFIED: RECEIPT_OUTCOME_ERASED,
+    ExecutionState.NOT_AFFECTED: RECEIPT_OUTCOME_NOT_AFFECTED,
+}
+
+
+def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:
+    """Check everything in a certificate that can be checked without the fleet.
+
+    Parameters
+    ----------
+    text
+        JSON, as `fleet.trust.certificate.build_certificate` made it.
+    public_key
+        The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
+
+    Returns
+    -------
+    list[CheckLine]
+        The certificate holds if all lines do. If the coordinator's signature does not, it is the only line.
+
+    Raises
+    ------
+    CertificateError
+        If this is no certificate.
+    """
+    signed, content = read_certificate(text, public_key)
+    if not signed.holds:
+        return [signed]
+    lines = [signed, *_command(content, public_key)]
+    for node in content.nodes:
+        lines += _node(content, node)
+    return lines
+
+
+def _command(content: Certificate, public_key: bytes) -> Iterator[CheckLine]:
+    try:
+        command = open_envelope(content.command, ForgetCommand, public_key)
+    except SignatureError as error:
+        yield CheckLine("command", False, "signed by the coordinator", str(error))
+        return
+    yield compare("command: fleet", content.fleet_id, command.fleet_id)
+    yield compare("command: campaign", content.campaign_id, command.campaign_id)
+    yield compare("command: generation", content.generation, command.generation)
+    yield compare("command: subject tags", ", ".join(content.subject_tags), ", ".join(command.subject_tags))
+    yield _included(content, "command", LeafKind.FORGET_COMMAND, content.command, content.command_inclusion)
+
+
+def _node(content: Certificate, node: NodeEvidence) -> Iterator[CheckLine]:
+    name = f"node {node.node_id}"
+    settled = node.state in SUCCESS or node.state is ExecutionState.RETIRED
+    yield CheckLine(f"{name}: state", settled, "verified, not_affected or retired", node.state.value)
+    if node.state not in SUCCESS:
+        return
+    if node.receipt is None:
+        yield CheckLine(f"{name}: receipt", False, "a receipt", "none")
+        return
+    try:
+        receipt = open_envelope(node.receipt, Receipt, node.receipt_public_key)
+    except (SignatureError, ValueError) as error:
+        yield CheckLine(f"{name}: receipt", False, "signed by the node", str(error))
+        return
+    yield compare(f"{name}: receipt's fleet", content.fleet_id, receipt.fleet_id)
+    yield compare(f"{name}: receipt's node", node.node_id, receipt.node_id)
+    yield compare(f"{name}: receipt's campaign", content.campaign_id, receipt.campaign_id)
+    yield compare(f"{name}: receipt's generation", content.generation, receipt.generation)
+    yield compare(f"{name}: receipt's command", payload_hash(content.command), receipt.command_hash)
+    yield compare(f"{name}: outcome", _OUTCOMES[node.state], receipt.outcome)
+    still_active = {entry.subject_tag for entry in receipt.active_adapters} & set(content.subject_tags)
+    yield compare(f"{name}: forgotten tags still active", 0, len(still_active))
+    yield compare(f"{name}: ReRAM writes", 0, receipt.reram_writes)
+    yield compare(f"{name}: statement", STATEMENT, receipt.statement)
+    failed = "; ".join(str(line) for line in failures(node.checks))
+    yield CheckLine(
+        f"{name}: coordinator's checks", bool(node.checks) and not failed, "all hold", failed or "all hold"
+    )
+    yield _included(content, f"{name}: receipt", LeafKind.RECEIPT, node.receipt, node.inclusion)
+
+
+def _included(
+    content: Certificate, name: str, kind: LeafKind, envelope: Envelope, proof: InclusionProof | None
+) -> CheckLine:
+    where = f"in the log of {content.tree_size} leaves with root {content.root_hash.hex()[:16]}"
+    if proof is None:
+        return CheckLine(f"{name} in the log", False, where, "no proof")
+    if proof.tree_size != content.tree_size:
+        return CheckLine(f"{name} in the log", False, where, f"a proof for {proof.tree_size} leaves")
+    try:
+        verify_inclusion(proof, leaf_hash(leaf_data(kind, envelope)), content.root_hash)
+    except (ProofError, ValueError) as error:
+        return CheckLine(f"{name} in the log", False, where, str(error))
+    return CheckLine(f"{name} in the log", True, where, where)

@@ -1,0 +1,225 @@
+"""The deletion certificate: what the coordinator signs once a forget has converged.
+
+A DSSE envelope in its JSON form (github secure-systems-lab/dsse, envelope.md) around a JSON statement, so
+that what was signed is checked byte for byte. It carries all that an auditor needs offline, but for the
+coordinator's public key: the signed command, every node's signed receipt, and the proofs that both are in
+the Merkle log.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from google.protobuf.message import DecodeError
+from reram_fleet.signing import key_id, pae
+from reram_fleet.v1.types_pb2 import Envelope
+
+from fleet.domain.execution import ExecutionState
+from fleet.errors import CertificateError
+from fleet.trust.checks import CheckLine
+from fleet.trust.merkle import InclusionProof
+
+PAYLOAD_TYPE = "application/vnd.reram-fleet.certificate.v1+json"
+
+#: What a certificate does not say; part of every one.
+LIMITS = (
+    "EXACT holds for subject adapters, on which nothing else depends.",
+    "APPROXIMATE holds for a shared LoRA repaired by a gradient method: what remains is measured, not nil.",
+    "VERIFIED means: the node's signed receipt names exactly the adapters that the coordinator recomputed.",
+    "VERIFIED also means that planted canaries behaved; only they can catch a node that lies throughout.",
+    "That no other copy exists is each node's own signed statement.",
+    "A destroyed key file was overwritten and unlinked; unencrypted flash may keep an old block for a while.",
+    "A RETIRED node was taken out of the fleet by its operator, and nothing was verified on it.",
+    "What a device sent elsewhere before the forget is outside of this system.",
+)
+
+
+@dataclass(frozen=True)
+class NodeEvidence:
+    """What is known about the forget on one node.
+
+    Attributes
+    ----------
+    receipt_public_key
+        Raw Ed25519 key under which the node was enrolled; the coordinator vouches for it.
+    receipt, inclusion
+        The node's receipt, and the proof that it is in the Merkle log. None if there is none.
+    checks
+        Lines of `fleet.trust.receipts.check_receipt` when it was accepted.
+    """
+
+    node_id: str
+    state: ExecutionState
+    detail: str
+    receipt_public_key: bytes
+    receipt: Envelope | None = None
+    inclusion: InclusionProof | None = None
+    checks: tuple[CheckLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class AdapterVerdict:
+    """How thoroughly one kind of adapter has forgotten: ``EXACT`` or ``APPROXIMATE``, and on what grounds."""
+
+    adapter_kind: str
+    verdict: str
+    basis: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Content of a certificate.
+
+    Attributes
+    ----------
+    command, command_inclusion
+        The log entry, and the proof that it is in the Merkle log.
+    tree_size, root_hash
+        Of the Merkle log when the certificate was issued; all proofs are against this tree.
+    """
+
+    fleet_id: str
+    campaign_id: str
+    generation: int
+    issued_at_ms: int
+    subject_tags: tuple[str, ...]
+    command: Envelope
+    command_inclusion: InclusionProof
+    tree_size: int
+    root_hash: bytes
+    nodes: tuple[NodeEvidence, ...]
+    verdicts: tuple[AdapterVerdict, ...]
+    limits: tuple[str, ...] = LIMITS
+
+
+def build_certificate(content: Certificate, command_key: Ed25519PrivateKey) -> str:
+    """Return the signed certificate as JSON text."""
+    payload = json.dumps(_to_json(content), indent=1, sort_keys=True).encode()
+    signature = {
+        "keyid": key_id(command_key.public_key().public_bytes_raw()),
+        "sig": _text(command_key.sign(pae(PAYLOAD_TYPE, payload))),
+    }
+    envelope = {"payloadType": PAYLOAD_TYPE, "payload": _text(payload), "signatures": [signature]}
+    return json.dumps(envelope, indent=1)
+
+
+def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certificate]:
+    """Return the line on the coordinator's signature, and the content whether it holds or not.
+
+    Parameters
+    ----------
+    public_key
+        The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
+
+    Raises
+    ------
+    CertificateError
+        If this is no certificate.
+    """
+    try:
+        envelope = json.loads(text)
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        signatures = [
+            base64.b64decode(entry["sig"], validate=True)
+            for entry in envelope["signatures"]
+            if entry["keyid"] == key_id(public_key)
+        ]
+        content = _from_json(json.loads(payload))
+    except (KeyError, TypeError, ValueError, AttributeError, DecodeError) as error:
+        raise CertificateError(
+            f"this is not a certificate: {error!r}", hint="expected the JSON that `fleet certificate` wrote"
+        ) from error
+    expected = f"signed by {key_id(public_key)[:12]}"
+    if envelope.get("payloadType") != PAYLOAD_TYPE:
+        return CheckLine("certificate", False, PAYLOAD_TYPE, str(envelope.get("payloadType"))), content
+    if not signatures:
+        return CheckLine("certificate", False, expected, "no signature by this key"), content
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signatures[0], pae(PAYLOAD_TYPE, payload))
+    except InvalidSignature:
+        return CheckLine("certificate", False, expected, "a signature that does not match"), content
+    return CheckLine("certificate", True, expected, expected), content
+
+
+def _to_json(content: Certificate) -> dict[str, Any]:
+    return {
+        "fleet_id": content.fleet_id,
+        "campaign_id": content.campaign_id,
+        "generation": content.generation,
+        "issued_at_unix_ms": content.issued_at_ms,
+        "subject_tags": list(content.subject_tags),
+        "log": {"tree_size": content.tree_size, "root_hash": content.root_hash.hex()},
+        "command": {
+            "envelope": _text(content.command.SerializeToString(deterministic=True)),
+            "inclusion": _proof_to_json(content.command_inclusion),
+        },
+        "nodes": [
+            {
+                "node_id": node.node_id,
+                "state": node.state.value,
+                "detail": node.detail,
+                "receipt_public_key": node.receipt_public_key.hex(),
+                "receipt": node.receipt and _text(node.receipt.SerializeToString(deterministic=True)),
+                "inclusion": node.inclusion and _proof_to_json(node.inclusion),
+                "checks": [vars(line) for line in node.checks],
+            }
+            for node in content.nodes
+        ],
+        "verdicts": [vars(verdict) for verdict in content.verdicts],
+        "limits": list(content.limits),
+    }
+
+
+def _from_json(statement: Mapping[str, Any]) -> Certificate:
+    return Certificate(
+        fleet_id=str(statement["fleet_id"]),
+        campaign_id=str(statement["campaign_id"]),
+        generation=int(statement["generation"]),
+        issued_at_ms=int(statement["issued_at_unix_ms"]),
+        subject_tags=tuple(str(tag) for tag in statement["subject_tags"]),
+        command=_envelope(statement["command"]["envelope"]),
+        command_inclusion=_proof_from_json(statement["command"]["inclusion"]),
+        tree_size=int(statement["log"]["tree_size"]),
+        root_hash=bytes.fromhex(statement["log"]["root_hash"]),
+        nodes=tuple(
+            NodeEvidence(
+                node_id=str(node["node_id"]),
+                state=ExecutionState(node["state"]),
+                detail=str(node["detail"]),
+                receipt_public_key=bytes.fromhex(node["receipt_public_key"]),
+                receipt=_envelope(node["receipt"]) if node["receipt"] else None,
+                inclusion=_proof_from_json(node["inclusion"]) if node["inclusion"] else None,
+                checks=tuple(CheckLine(**line) for line in node["checks"]),
+            )
+            for node in statement["nodes"]
+        ),
+        verdicts=tuple(AdapterVerdict(**verdict) for verdict in statement["verdicts"]),
+        limits=tuple(str(limit) for limit in statement["limits"]),
+    )
+
+
+def _proof_to_json(proof: InclusionProof) -> dict[str, Any]:
+    return {
+        "leaf_index": proof.leaf_index,
+        "tree_size": proof.tree_size,
+        "path": [sibling.hex() for sibling in proof.path],
+    }
+
+
+def _proof_from_json(proof: Mapping[str, Any]) -> InclusionProof:
+    path = tuple(bytes.fromhex(sibling) for sibling in proof["path"])
+    return InclusionProof(int(proof["leaf_index"]), int(proof["tree_size"]), path)
+
+
+def _envelope(text: str) -> Envelope:
+    return Envelope.FromString(base64.b64decode(text, validate=True))
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

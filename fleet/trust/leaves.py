@@ -1,0 +1,25 @@
+"""What becomes a leaf of the Merkle log."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from reram_fleet.signing import payload_hash
+from reram_fleet.v1.types_pb2 import Envelope
+
+
+class LeafKind(StrEnum):
+    """Type of a leaf; it is part of what is hashed."""
+
+    FORGET_COMMAND = "forget-command"
+    RECEIPT = "receipt"
+
+
+def leaf_data(kind: LeafKind, envelope: Envelope) -> bytes:
+    """Return the bytes of a leaf: its kind, and hashes of the signed payload and of the signer's key.
+
+    Hashes only, so that the log can be published, and what it speaks of be erased, without it changing.
+    """
+    return (
+        b"reram-fleet/leaf/%s/v1\0" % kind.encode() + payload_hash(envelope) + bytes.fromhex(envelope.key_id)
+    )

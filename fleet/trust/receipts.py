@@ -1,0 +1,198 @@
+"""What makes a node's claim a verified one.
+
+The node says, signed, what it did and what is active afterwards; the coordinator knows what should be active,
+since it built the revision and has every contribution. That no other copy exists stays the node's statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reram_fleet.digests import adapters_digest
+from reram_fleet.signing import SignatureError, open_envelope, payload_hash
+from reram_fleet.v1.types_pb2 import (
+    RECEIPT_OUTCOME_ERASED,
+    RECEIPT_OUTCOME_NOT_AFFECTED,
+    Envelope,
+    Receipt,
+    ReceiptOutcome,
+)
+
+from fleet.trust.checks import CheckLine, compare, failures
+
+#: What a node has to state, word for word: nobody but the node can know it.
+STATEMENT = "no other copy of the erased adapters exists on this node"
+
+
+@dataclass(frozen=True)
+class ReceiptExpectation:
+    """What a receipt must say.
+
+    Attributes
+    ----------
+    command_hash
+        SHA-256 of the forget command's payload.
+    previous_counter, previous_receipt_hash
+        Of the node's last accepted receipt; 0 and 32 zero bytes before the first.
+    active_adapters
+        Digest per tag of every subject adapter that must be active.
+    local_adapters
+        Digest per tag of those that may be active besides: people enrolled on this node whom the revision
+        does not have yet.
+    forgotten_tags
+        Tags that must not be active: of this campaign and of all before it.
+    lora_digest, revision_digest
+        Of the revision that the erase order named.
+    probe_answers
+        In the order of the probes: a tag, or "" for a stranger.
+    """
+
+    fleet_id: str
+    node_id: str
+    campaign_id: str
+    generation: int
+    command_hash: bytes
+    previous_counter: int
+    previous_receipt_hash: bytes
+    active_adapters: Mapping[str, bytes]
+    lora_digest: bytes
+    revision_digest: bytes
+    challenge_nonce: bytes
+    probe_answers: tuple[str, ...]
+    local_adapters: Mapping[str, bytes] = field(default_factory=dict)
+    forgotten_tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ReceiptVerdict:
+    """Every line that was checked.
+
+    Attributes
+    ----------
+    receipt
+        What was signed; None if the envelope did not open.
+    receipt_hash
+        SHA-256 of the signed payload: what the node's next receipt must name.
+    """
+
+    receipt: Receipt | None
+    receipt_hash: bytes
+    lines: tuple[CheckLine, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """All lines hold."""
+        return self.receipt is not None and not self.failures
+
+    @property
+    def failures(self) -> tuple[CheckLine, ...]:
+        """The lines that do not hold."""
+        return failures(self.lines)
+
+    @property
+    def not_affected(self) -> bool:
+        """The node says that it held nothing of the subject."""
+        return self.receipt is not None and self.receipt.outcome == RECEIPT_OUTCOME_NOT_AFFECTED
+
+    @property
+    def reason(self) -> str:
+        """The failed lines as one text; empty when accepted."""
+        return "; ".join(str(line) for line in self.failures)
+
+
+def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExpectation) -> ReceiptVerdict:
+    """Check a receipt against what the coordinator recomputed. Pure; never raises on what a node may send.
+
+    Parameters
+    ----------
+    envelope
+        As received.
+    public_key
+        The node's raw Ed25519 receipt key (32 bytes).
+    """
+    try:
+        receipt = open_envelope(envelope, Receipt, public_key)
+    except SignatureError as error:
+        line = CheckLine("signature", False, "a receipt signed by the node's receipt key", str(error))
+        return ReceiptVerdict(None, payload_hash(envelope), (line,))
+    lines = (
+        CheckLine("signature", True, "valid", envelope.key_id[:12]),
+        *_identity(receipt, expectation),
+        *_chain(receipt, expectation),
+        *_active(receipt, expectation),
+        *_erased(receipt),
+        compare("challenge nonce", expectation.challenge_nonce, receipt.challenge_nonce),
+        compare(
+            "probe answers",
+            _answers(expectation.probe_answers),
+            _answers(tuple(result.subject_tag for result in receipt.probe_results)),
+        ),
+    )
+    return ReceiptVerdict(receipt, payload_hash(envelope), lines)
+
+
+def _identity(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
+    return (
+        compare("fleet", expectation.fleet_id, receipt.fleet_id),
+        compare("node", expectation.node_id, receipt.node_id),
+        compare("campaign", expectation.campaign_id, receipt.campaign_id),
+        compare("generation", expectation.generation, receipt.generation),
+        compare("command hash", expectation.command_hash, receipt.command_hash),
+    )
+
+
+def _chain(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
+    return (
+        compare("counter", expectation.previous_counter + 1, receipt.counter),
+        compare("previous receipt", expectation.previous_receipt_hash, receipt.previous_receipt_hash),
+    )
+
+
+def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
+    active = {entry.subject_tag: entry.digest for entry in receipt.active_adapters}
+    required, local = expectation.active_adapters, expectation.local_adapters
+    missing = sorted(set(required) - set(active))
+    unknown = sorted(set(active) - set(required) - set(local))
+    differing = sorted(
+        tag for tag, digest in active.items() if digest != required.get(tag, local.get(tag, digest))
+    )
+    forgotten = sorted(expectation.forgotten_tags & set(active))
+    return (
+        compare("subject adapters listed once each", len(active), len(receipt.active_adapters)),
+        compare("missing subject adapters", "none", _listed(missing)),
+        compare("unknown subject adapters", "none", _listed(unknown)),
+        compare("differing subject adapters", "none", _listed(differing)),
+        compare("forgotten subject adapters", "none", _listed(forgotten)),
+        compare("shared LoRA digest", expectation.lora_digest, receipt.lora_digest),
+        compare("revision digest", expectation.revision_digest, receipt.revision_digest),
+        # Recomputed from the receipt itself: the one digest stands for the list.
+        compare(
+            "digest of all adapters",
+            adapters_digest(receipt.active_adapters, receipt.lora_digest),
+            receipt.adapters_digest_after,
+        ),
+    )
+
+
+def _erased(receipt: Receipt) -> tuple[CheckLine, ...]:
+    outcomes = (RECEIPT_OUTCOME_ERASED, RECEIPT_OUTCOME_NOT_AFFECTED)
+    known = receipt.outcome in outcomes
+    name = ReceiptOutcome.Name(receipt.outcome) if known else f"outcome {receipt.outcome}"
+    lines = [
+        CheckLine("outcome", known, "erased or not affected", name),
+        compare("ReRAM writes", 0, receipt.reram_writes),
+        compare("statement", STATEMENT, receipt.statement),
+    ]
+    if receipt.outcome == RECEIPT_OUTCOME_NOT_AFFECTED:
+        erased = receipt.subject_adapters_erased + receipt.lora_rows_erased + receipt.code_samples_erased
+        lines.append(compare("erased by a node that held nothing", 0, erased))
+    return tuple(lines)
+
+
+def _listed(tags: list[str]) -> str:
+    return ", ".join(tags) or "none"
+
+
+def _answers(tags: tuple[str, ...]) -> str:
+    return ", ".join(tag or "stranger" for tag in tags) or "none"

@@ -1,0 +1,113 @@
+"""DAC and ADC as integer arithmetic on signed codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hwmodel.errors import ConverterError
+
+#: Every integer up to here is exact in float32, and so is any sum that stays below it, in any order.
+EXACT_FLOAT32 = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Dac:
+    """A signed, symmetric DAC: codes ``-(2^(bits-1) - 1) ... 2^(bits-1) - 1``.
+
+    Attributes
+    ----------
+    bits
+        Resolution with sign.
+    """
+
+    bits: int
+
+    @property
+    def max_code(self) -> int:
+        """Largest code; 127 at 8 bits."""
+        return (1 << (self.bits - 1)) - 1
+
+    def encode(self, values: Tensor, full_scale: float) -> Tensor:
+        """Return int32 codes of float values: scaled, rounded half to even, saturated at `full_scale`.
+
+        Raises
+        ------
+        ConverterError
+            If `full_scale` is not positive or a value is not finite.
+        """
+        if not full_scale > 0:
+            raise ConverterError(f"full_scale must be positive; got {full_scale}")
+        if not bool(torch.isfinite(values).all()):
+            raise ConverterError("cannot convert values that are not finite (NaN or infinity)")
+        codes = (values.to(torch.float64) * (self.max_code / full_scale)).round_()
+        return codes.clamp_(-self.max_code, self.max_code).to(torch.int32)
+
+    def check(self, codes: Tensor) -> None:
+        """Refuse codes that the DAC does not have.
+
+        Raises
+        ------
+        ConverterError
+            If the dtype is not an integer, or a code is out of range.
+        """
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype is torch.bool:
+            raise ConverterError(f"DAC codes are integers; got {codes.dtype}: use Dac.encode for floats")
+        if codes.numel() == 0:
+            return
+        low, high = (int(v) for v in torch.aminmax(codes))
+        if low < -self.max_code or high > self.max_code:
+            raise ConverterError(
+                f"DAC codes of {self.bits} bits lie in {-self.max_code} ... {self.max_code}; "
+                f"got {low} ... {high}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Adc:
+    """A signed ADC with a step of a whole number of partial-sum units.
+
+    ``code = clamp(floor((sum + step // 2) / step), -2^(bits-1), 2^(bits-1) - 1)``: to the nearest code,
+    half-way cases up, saturating.
+
+    Attributes
+    ----------
+    bits
+        Resolution with sign.
+    step
+        Partial-sum units (DAC code x grid step) per output code.
+
+    Raises
+    ------
+    ConverterError
+        If the step is less than 1, or so large that `quantise` would not be exact.
+    """
+
+    bits: int
+    step: int
+
+    def __post_init__(self) -> None:
+        # A float32 quotient whose floor is right for |code| <= 2^(bits-1) needs the distance of a non-integer
+        # quotient from the next integer, 1/step, to be at least the spacing there, 2^(bits-1) / 2^24.
+        limit = EXACT_FLOAT32 >> (self.bits - 1)
+        if not 1 <= self.step <= limit:
+            raise ConverterError(f"an ADC of {self.bits} bits needs a step of 1 ... {limit}; got {self.step}")
+
+    @property
+    def min_code(self) -> int:
+        """Smallest code; -128 at 8 bits."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def max_code(self) -> int:
+        """Largest code; 127 at 8 bits."""
+        return (1 << (self.bits - 1)) - 1
+
+    def quantise_(self, sums: Tensor) -> Tensor:
+        """Turn float32 partial sums (integer values) into float32 codes, in place: exact.
+
+        The caller keeps ``|sum| + step / 2`` below `EXACT_FLOAT32`; `Crossbar` checks that when it is built.
+        """
+        return sums.add_(self.step // 2).div_(self.step).floor_().clamp_(self.min_code, self.max_code)

@@ -1,0 +1,203 @@
+"""Energy, time, bytes and cell writes, kept by phase and by node."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from hwmodel.errors import LedgerError
+
+
+class Phase(StrEnum):
+    """What a node spent its energy on."""
+
+    PROGRAM = "program"
+    INFER = "infer"
+    TRAIN = "train"
+    ERASE = "erase"
+    VERIFY = "verify"
+    RADIO = "radio"
+
+
+_COLUMN = {phase: column for column, phase in enumerate(Phase)}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some piece of work takes; adds up, and is never negative.
+
+    Attributes
+    ----------
+    energy_j
+        Joules.
+    seconds
+        Seconds on the chip or on air, as the cost model has it (not wall-clock time of the simulation).
+    bytes
+        Bytes moved: read, written, erased or sent.
+    cell_writes
+        SET and RESET pulses given to ReRAM cells; this is what wears them.
+    """
+
+    energy_j: float = 0.0
+    seconds: float = 0.0
+    bytes: int = 0
+    cell_writes: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("energy_j", "seconds"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise LedgerError(f"{name} must be finite and not negative; got {value!r}")
+        for name in ("bytes", "cell_writes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise LedgerError(f"{name} must be a whole number, not negative; got {value!r}")
+
+    def __add__(self, other: Cost) -> Cost:
+        if not isinstance(other, Cost):
+            return NotImplemented
+        return Cost(
+            self.energy_j + other.energy_j,
+            self.seconds + other.seconds,
+            self.bytes + other.bytes,
+            self.cell_writes + other.cell_writes,
+        )
+
+    def __mul__(self, times: int) -> Cost:
+        if not isinstance(times, int):
+            return NotImplemented
+        return Cost(self.energy_j * times, self.seconds * times, self.bytes * times, self.cell_writes * times)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMark:
+    """A moment of a ledger, made by `EnergyLedger.mark`."""
+
+    real: Tensor
+    whole: Tensor
+
+
+class EnergyLedger:
+    """Cumulative cost of every node by phase. Safe to charge from several threads.
+
+    Parameters
+    ----------
+    nodes
+        Length of the node axis; a device has 1.
+
+    Raises
+    ------
+    LedgerError
+        If `nodes` is less than 1.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        if nodes < 1:
+            raise LedgerError(f"a ledger keeps at least one node; got nodes={nodes}")
+        self._lock = threading.Lock()
+        # Two tensors, since bytes and writes outgrow the 53 bits of a float64 within a node's life.
+        self._real = torch.zeros(nodes, len(Phase), 2, dtype=torch.float64)
+        self._whole = torch.zeros(nodes, len(Phase), 2, dtype=torch.int64)
+
+    @property
+    def nodes(self) -> int:
+        """Length of the node axis."""
+        return self._real.shape[0]
+
+    def charge(self, phase: Phase, cost: Cost | Sequence[Cost], node: int | None = None) -> None:
+        """Add a cost.
+
+        Parameters
+        ----------
+        phase
+            What the work was for.
+        cost
+            One `Cost` (each node pays it), or one per node.
+        node
+            The only node that pays; all of them if left out.
+
+        Raises
+        ------
+        LedgerError
+            If the node does not exist, or the costs are not one per node.
+        """
+        column = _COLUMN[Phase(phase)]
+        rows: slice | int = slice(None)
+        if node is not None:
+            rows = self._row(node)
+            if not isinstance(cost, Cost):
+                raise LedgerError(f"node {node} was named: give one Cost, not a sequence of {len(cost)}")
+        if isinstance(cost, Cost):
+            real = torch.tensor([cost.energy_j, cost.seconds], dtype=torch.float64)
+            whole = torch.tensor([cost.bytes, cost.cell_writes])
+        else:
+            if len(cost) != self.nodes:
+                raise LedgerError(f"the ledger keeps {self.nodes} nodes; got {len(cost)} costs")
+            real = torch.tensor([[c.energy_j, c.seconds] for c in cost], dtype=torch.float64)
+            whole = torch.tensor([[c.bytes, c.cell_writes] for c in cost])
+        with self._lock:
+            self._real[rows, column] += real
+            self._whole[rows, column] += whole
+
+    def totals(self, node: int = 0) -> dict[Phase, Cost]:
+        """Return what a node has spent so far: every phase, also those that are still zero."""
+        row = self._row(node)
+        with self._lock:
+            return _costs(self._real[row], self._whole[row])
+
+    def total(self, node: int = 0) -> Cost:
+        """Return the sum of a node's phases."""
+        return sum(self.totals(node).values(), start=Cost())
+
+    def mark(self) -> LedgerMark:
+        """Return this moment, for `since`."""
+        with self._lock:
+            return LedgerMark(self._real.clone(), self._whole.clone())
+
+    def since(self, mark: LedgerMark, node: int = 0) -> dict[Phase, Cost]:
+        """Return what a node has spent since a mark, by phase.
+
+        Raises
+        ------
+        LedgerError
+            If the mark is from another ledger, or from before a `restore` that lowered the totals.
+        """
+        row = self._row(node)
+        if mark.real.shape != self._real.shape:
+            raise LedgerError(
+                f"the mark is of a ledger with {mark.real.shape[0]} nodes; this one has {self.nodes}"
+            )
+        with self._lock:
+            real, whole = self._real[row] - mark.real[row], self._whole[row] - mark.whole[row]
+        if bool((real < 0).any()) or bool((whole < 0).any()):
+            raise LedgerError("the mark is ahead of the ledger: take a new mark after `restore`")
+        return _costs(real, whole)
+
+    def restore(self, totals: Mapping[Phase, Cost], node: int = 0) -> None:
+        """Replace a node's totals by saved ones, as after a crash; phases left out become zero."""
+        row = self._row(node)
+        by_column = {_COLUMN[Phase(phase)]: cost for phase, cost in totals.items()}
+        saved = [by_column.get(column, Cost()) for column in range(len(Phase))]
+        with self._lock:
+            self._real[row] = torch.tensor([[c.energy_j, c.seconds] for c in saved], dtype=torch.float64)
+            self._whole[row] = torch.tensor([[c.bytes, c.cell_writes] for c in saved])
+
+    def _row(self, node: int) -> int:
+        if not 0 <= node < self.nodes:
+            raise LedgerError(f"no node {node}: the ledger keeps nodes 0 to {self.nodes - 1}")
+        return node
+
+
+def _costs(real: Tensor, whole: Tensor) -> dict[Phase, Cost]:
+    return {
+        phase: Cost(*real_row, *whole_row)
+        for phase, real_row, whole_row in zip(Phase, real.tolist(), whole.tolist(), strict=True)
+    }

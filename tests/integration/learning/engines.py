@@ -1,0 +1,138 @@
+"""Two edge nodes without a chip: a real EngineService and a real, keyed SuperNode each."""
+
+from __future__ import annotations
+
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from reram_fleet.flower import ENGINE_ADDRESS_KEY, ENGINE_TOKEN_FILE_KEY, process_environment, program
+from reram_fleet.process import SupervisedProcess
+from reram_fleet.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
+from reram_fleet.signing import open_envelope
+from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
+from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, JobTicket, LoraState
+
+from fleet.learning.superlink import remembered_port
+
+#: What a node sends as the weight of a row whose subject it does not know. A power of two: exact.
+UNKNOWN_WEIGHT = np.float32(2.0**-20)
+ENGINE_TOKEN = "engine-token"
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Adds one to the rows it knows."""
+
+    knows: str
+    examples: int
+
+    def step(
+        self, tags: list[str], numerator: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return numerator [K, r] and weight [K] of this node's contribution to the average."""
+        rows = numerator / weight[:, None]
+        known = np.array([tag == self.knows for tag in tags])
+        new_weight = np.where(known, np.float32(1), UNKNOWN_WEIGHT)
+        return (rows + known[:, None].astype(np.float32)) * new_weight[:, None], new_weight
+
+
+class ProbeNode(EngineServiceServicer):
+    """One node: engine, keys and SuperNode."""
+
+    def __init__(self, folder: Path, node_id: str, learner: Learner, command_key: bytes) -> None:
+        self.node_id = node_id
+        self.learner = learner
+        self.sealing_key = X25519PrivateKey.generate()
+        self.tickets: list[JobTicket] = []
+        self._command_key = command_key
+        self._folder = folder
+        self._supernode: SupervisedProcess | None = None
+        folder.mkdir()
+        self._flower_key = ec.generate_private_key(ec.SECP384R1())
+        (folder / "engine.token").write_text(ENGINE_TOKEN)
+        (folder / "flower.key").write_bytes(
+            self._flower_key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.OpenSSH,
+                serialization.NoEncryption(),
+            )
+        )
+        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        add_EngineServiceServicer_to_server(self, self._server)
+        self._engine_port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    @property
+    def flower_public_key(self) -> str:
+        return (
+            self._flower_key.public_key()
+            .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+            .decode()
+        )
+
+    def start_supernode(self, fleet_address: str, ca_pem: bytes) -> None:
+        (self._folder / "ca.pem").write_bytes(ca_pem)
+        node_config = {
+            ENGINE_ADDRESS_KEY: f"127.0.0.1:{self._engine_port}",
+            ENGINE_TOKEN_FILE_KEY: self._folder / "engine.token",
+        }
+        self._supernode = SupervisedProcess(
+            name=f"supernode-{self.node_id}",
+            command=[
+                program("flower-supernode"),
+                "--superlink",
+                fleet_address,
+                "--root-certificates",
+                str(self._folder / "ca.pem"),
+                "--auth-supernode-private-key",
+                str(self._folder / "flower.key"),
+                "--port",
+                str(remembered_port(self._folder / "supernode.port")),
+                "--node-config",
+                " ".join(f'{key}="{value}"' for key, value in node_config.items()),
+            ],
+            log_path=self._folder / "supernode.log",
+            working_directory=self._folder,
+            environment=process_environment(self._folder / "home"),
+        )
+        self._supernode.start()
+
+    def stop(self) -> None:
+        if self._supernode is not None:
+            self._supernode.stop()
+        self._server.stop(None).wait()
+
+    def RunRound(self, request: RunRoundRequest, context: grpc.ServicerContext) -> RunRoundResponse:  # noqa: N802
+        assert ("authorization", f"Bearer {ENGINE_TOKEN}") in context.invocation_metadata()
+        ticket = open_envelope(request.ticket, JobTicket, self._command_key)
+        key = open_sealed(self.sealing_key, job_key_purpose(ticket.job_id, self.node_id), ticket.job_key)
+        purpose = state_purpose(ticket.job_id)
+        state = LoraState.FromString(open_symmetric(key, purpose, request.sealed_state))
+        self.tickets.append(ticket)
+        if ticket.kind == LEARNING_KIND_EVALUATE_QUALITY:
+            metrics = {"accuracy": float(self.learner.examples)}
+            return RunRoundResponse(node_id=self.node_id, num_examples=self.learner.examples, metrics=metrics)
+        numerator, weight = self.learner.step(list(state.subject_tags), *arrays_of(state))
+        state.numerator, state.weight = numerator.tobytes(), weight.tobytes()
+        return RunRoundResponse(
+            node_id=self.node_id,
+            sealed_state=seal_symmetric(key, purpose, state.SerializeToString()),
+            num_examples=self.learner.examples,
+            metrics={"loss": float(self.learner.examples)},
+        )
+
+
+def arrays_of(state: LoraState) -> tuple[np.ndarray, np.ndarray]:
+    """Return numerator float32 [K, r] and weight float32 [K]."""
+    rows = len(state.subject_tags)
+    return (
+        np.frombuffer(state.numerator, np.float32).reshape(rows, state.rank),
+        np.frombuffer(state.weight, np.float32),
+    )

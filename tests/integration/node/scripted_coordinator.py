@@ -1,0 +1,96 @@
+"""A real gRPC NodeService whose answers a test scripts."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc
+from reram_fleet import signing
+from reram_fleet.v1 import node_pb2
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
+from reram_fleet.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
+
+from edge_node.testing import CoordinatorPen
+
+T = TypeVar("T")
+
+
+def eventually(what: str, probe: Callable[[], T | None], limit_s: float = 120.0) -> T:
+    """Return the first truthy answer of a probe."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if answer := probe():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"never came: {what}")
+
+
+class ScriptedCoordinator(NodeServiceServicer):
+    """Challenges, checks the hello, sends the log, answers heartbeats while `leasing`; the rest is `say`."""
+
+    def __init__(self, identity: types.NodeIdentity) -> None:
+        self.pen = CoordinatorPen()
+        self.identity = identity
+        self.leasing = True
+        self.hellos: list[node_pb2.Hello] = []
+        self.heard: list[ConnectRequest] = []
+        self._streams: list[queue.SimpleQueue[ConnectResponse | None]] = []
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=16))
+        add_NodeServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        for stream in self._streams:
+            stream.put(None)
+        self._server.stop(grace=1.0).wait()
+
+    def Connect(self, requests: Iterator[ConnectRequest], context: grpc.ServicerContext) -> Any:  # noqa: N802
+        nonce = os.urandom(16)
+        outgoing: queue.SimpleQueue[ConnectResponse | None] = queue.SimpleQueue()
+        yield ConnectResponse(challenge=node_pb2.Challenge(nonce=nonce))
+        hello = signing.open_envelope(next(requests).hello, node_pb2.Hello, self.identity.receipt_public_key)
+        assert hello.challenge_nonce == nonce
+        self.hellos.append(hello)
+        if self.pen.log[hello.generation :]:
+            yield self.pen.log_after(hello.generation)
+        self._streams.append(outgoing)
+        reader = threading.Thread(target=self._read, args=(requests, outgoing), daemon=True)
+        reader.start()
+        yield from iter(outgoing.get, None)
+
+    def _read(
+        self, requests: Iterator[ConnectRequest], outgoing: queue.SimpleQueue[ConnectResponse | None]
+    ) -> None:
+        try:
+            for request in requests:
+                self.heard.append(request)
+                if request.WhichOneof("message") == "heartbeat" and self.leasing:
+                    nonce = request.heartbeat.lease_nonce
+                    outgoing.put(self.pen.lease(self.identity.node_id, nonce))
+        except grpc.RpcError:
+            # The node went away; so does this stream.
+            outgoing.put(None)
+
+    def say(self, message: ConnectResponse) -> None:
+        """Send on the present stream."""
+        self._streams[-1].put(message)
+
+    def next(self, kind: str, limit_s: float = 60.0) -> Any:
+        """Return the next message of a kind that has not been taken yet."""
+
+        def take() -> Any:
+            for request in self.heard:
+                if request.WhichOneof("message") == kind:
+                    self.heard.remove(request)
+                    return (getattr(request, kind),)
+            return None
+
+        return eventually(f"a {kind}", take, limit_s)[0]

@@ -1,0 +1,162 @@
+"""SIGKILL at each step of an erase and of an enrolment: a real process dies, the next one goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reram_fleet import signing
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.erasure import STEPS
+from edge_node.node import Node
+from edge_node.testing import CoordinatorPen, FakeClock, new_tag, open_node
+
+
+def clips(voice: int, count: int) -> list[np.ndarray]:
+    direction = np.eye(8, dtype=np.float32)[voice] * 1000
+    return [direction[None] + np.full((4, 8), number, np.float32) for number in range(count)]
+
+
+def adapter(tag: str, voice: int) -> types.SubjectAdapter:
+    return types.SubjectAdapter(subject_tag=tag, count=1, code_sum=[4000 * (k == voice) for k in range(8)])
+
+
+def killed_while(work: Callable[[], None]) -> None:
+    """Do the work in a forked process that must end by its own SIGKILL."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(3)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"the child ended with {status} and was not killed: was the step reached?"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def kill_at(step: str, occurrence: int) -> Callable[[str], None]:
+    seen = 0
+
+    def on_step(reached: str) -> None:
+        nonlocal seen
+        seen += reached == step
+        if reached == step and seen == occurrence:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return on_step
+
+
+@pytest.fixture
+def pen() -> CoordinatorPen:
+    return CoordinatorPen()
+
+
+@pytest.fixture
+def forgotten(tmp_path: Path, pen: CoordinatorPen) -> str:
+    """A folder where a person is suppressed everywhere and revision 2 is active; returns who is kept."""
+    kept, person, other = new_tag(), new_tag(), new_tag()
+    node = open_node(tmp_path, pen, FakeClock())
+    identity = node._keys.identity
+    node.enroll(person, clips(1, 3))
+    node.enroll(other, clips(2, 2))
+    adapters = [adapter(kept, 0), adapter(person, 1), adapter(other, 2)]
+    node.receive(pen.revision(identity, 1, adapters))
+    pen.forget(person, other)
+    node.receive(pen.log_after(0))
+    node.receive(pen.revision(identity, 2, [adapter(kept, 0)]))
+    node.close()
+    return kept
+
+
+def receipts(node: Node) -> list[types.Receipt]:
+    key = node._keys.identity.receipt_public_key
+    return [
+        signing.open_envelope(types.Envelope.FromString(row.envelope), types.Receipt, key)
+        for row in node._journal.receipts()
+    ]
+
+
+def test_every_step_of_an_erase_is_one_that_the_crash_test_kills_at(
+    tmp_path: Path, pen: CoordinatorPen, forgotten: str
+) -> None:
+    reached: list[str] = []
+    node = open_node(tmp_path, pen, FakeClock(), on_step=reached.append)
+    node.receive(pen.erase(1, 2))
+    node.close()
+    assert tuple(dict.fromkeys(reached)) == STEPS
+    # Two subject keys and one revision key.
+    assert reached.count("key-destroyed") == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "occurrence"), [*((step, 1) for step in STEPS), ("key-destroyed", 2), ("key-destroyed", 3)]
+)
+def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
+    tmp_path: Path, pen: CoordinatorPen, forgotten: str, step: str, occurrence: int
+) -> None:
+    order = pen.erase(1, 2, nonce=b"challenge", probes=[[4000 * (k == 1) for k in range(8)]])
+
+    def erase() -> None:
+        open_node(tmp_path, pen, FakeClock(), on_step=kill_at(step, occurrence)).receive(order)
+
+    killed_while(erase)
+    node = open_node(tmp_path, pen, FakeClock())
+    node.receive(order)
+    (receipt,) = receipts(node)
+    assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
+    assert (receipt.subject_adapters_erased, receipt.code_samples_erased, receipt.keys_destroyed) == (2, 5, 3)
+    assert (receipt.counter, receipt.challenge_nonce) == (1, b"challenge")
+    assert [entry.subject_tag for entry in receipt.active_adapters] == [forgotten]
+    assert [result.subject_tag for result in receipt.probe_results] == [""]
+    assert not list((tmp_path / "subject-keys").iterdir())
+    assert len(list((tmp_path / "revision-keys").iterdir())) == 1
+    node.close()
+
+
+def test_a_second_order_after_a_crash_gets_the_one_receipt_for_its_own_challenge(
+    tmp_path: Path, pen: CoordinatorPen, forgotten: str
+) -> None:
+    def erase() -> None:
+        node = open_node(tmp_path, pen, FakeClock(), on_step=kill_at("keys-destroyed", 1))
+        node.receive(pen.erase(1, 2, nonce=b"lost"))
+
+    killed_while(erase)
+    node = open_node(tmp_path, pen, FakeClock())
+    # The keys are gone before any order comes again.
+    assert not list((tmp_path / "subject-keys").iterdir())
+    node.receive(pen.erase(1, 2, nonce=b"again"))
+    (receipt,) = receipts(node)
+    assert (receipt.challenge_nonce, receipt.keys_destroyed) == (b"again", 3)
+    node.close()
+
+
+def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, pen: CoordinatorPen) -> None:
+    kept, forgotten = new_tag(), new_tag()
+    pen.forget(forgotten)
+
+    def work() -> None:
+        node = open_node(tmp_path, pen, FakeClock())
+        node.enroll(kept, clips(0, 2))
+        node.enroll(forgotten, clips(1, 2))
+        node.receive(pen.log_after(0))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_while(work)
+    node = open_node(tmp_path, pen, FakeClock())
+    status = node.status()
+    assert (status.generation, list(status.subject_tags)) == (1, [kept])
+    node.close()
+
+
+def test_a_key_file_without_a_row_is_destroyed_at_start(tmp_path: Path, pen: CoordinatorPen) -> None:
+    node = open_node(tmp_path, pen, FakeClock())
+    node._vault.subject_keys.get_or_create(new_tag())
+    node.close()
+    (tmp_path / "subject-keys" / f".{new_tag()}.key.0000").write_bytes(b"half written")
+    open_node(tmp_path, pen, FakeClock()).close()
+    assert not list((tmp_path / "subject-keys").iterdir())

@@ -1,0 +1,293 @@
+"""A real `edge-node run` with the real engine, against a real gRPC coordinator that the test scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from google.protobuf import json_format
+from prometheus_client.parser import text_string_to_metric_families
+from reram_fleet import sealing, signing
+from reram_fleet.v1 import engine_pb2, node_pb2
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from scripted_coordinator import ScriptedCoordinator, eventually
+
+from edge_node.service import encode_clip
+from edge_node.tasks.speakers import load_people
+from edge_node.testing import new_tag
+
+CLI = [sys.executable, "-c", "from edge_node.cli import main; main()"]
+
+
+@dataclass
+class Device:
+    """One node's folder, its coordinator, and its process while it runs."""
+
+    folder: Path
+    coordinator: ScriptedCoordinator
+    process: subprocess.Popen[bytes] | None = None
+    options: list[str] = field(default_factory=list)
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [*CLI, arguments[0], "--state", str(self.folder), *arguments[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def join(self, enrollment: EnrollNodeResponse) -> None:
+        file = self.folder.parent / "enrollment.json"
+        file.write_text(json_format.MessageToJson(enrollment))
+        self.cli("join", str(file))
+
+    def start(self, *options: str) -> None:
+        log = (self.folder.parent / "node.log").open("ab")
+        command = [*CLI, "run", "--state", str(self.folder), "--heartbeat", "0.2", *self.options, *options]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        log.close()
+        eventually("run.json", self.ready)
+
+    def ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder.parent / "node.log").read_text()
+        try:
+            return self.addresses["pid"] == self.process.pid
+        except FileNotFoundError:
+            return False
+
+    @property
+    def addresses(self) -> dict[str, object]:
+        return json.loads((self.folder / "run.json").read_text())
+
+    def call(self, method: str, request: object, token: str | None = None) -> object:
+        token = (self.folder / "engine.token").read_text() if token is None else token
+        options = [("grpc.enable_http_proxy", 0)]
+        with grpc.insecure_channel(str(self.addresses["engine_address"]), options=options) as channel:
+            metadata = [("authorization", f"Bearer {token}")]
+            return getattr(EngineServiceStub(channel), method)(request, timeout=60, metadata=metadata)
+
+    def status(self) -> engine_pb2.GetStatusResponse:
+        return self.call("GetStatus", engine_pb2.GetStatusRequest())
+
+    def identify(self, person: str) -> engine_pb2.IdentifyResponse:
+        clips = [encode_clip(clip) for clip in load_people([person])[person].test[:10]]
+        return self.call("Identify", engine_pb2.IdentifyRequest(clips=clips))
+
+    def enroll(self, tag: str, person: str) -> engine_pb2.EnrollResponse:
+        clips = [encode_clip(clip) for clip in load_people([person])[person].train]
+        return self.call("Enroll", engine_pb2.EnrollRequest(subject_tag=tag, clips=clips))
+
+    def wait_serving(self) -> None:
+        eventually("SERVING", lambda: self.status().serve_state == types.SERVE_STATE_SERVING)
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+
+def make_device(root: Path) -> Device:
+    folder = root / "state"
+    done = subprocess.run(
+        [*CLI, "init", "--state", str(folder), "--node-id", "node-1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    identity = json_format.Parse(done.stdout, types.NodeIdentity())
+    return Device(folder, ScriptedCoordinator(identity))
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    device = make_device(tmp_path)
+    device.options = ["--no-flower"]
+    device.join(device.coordinator.pen.enrollment(device.coordinator.address))
+    yield device
+    if device.process is not None:
+        device.end(signal.SIGKILL)
+    device.coordinator.stop()
+
+
+def accepted(answer: engine_pb2.IdentifyResponse, tag: str) -> float:
+    assert not answer.backbone_only
+    return float(np.mean([row.accepted and row.best_tag == tag for row in answer.answers]))
+
+
+def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device) -> None:
+    coordinator, pen = device.coordinator, device.coordinator.pen
+    kept, forgotten = new_tag(), new_tag()
+    device.start()
+    device.wait_serving()
+
+    # Learned: the coordinator gets the integer sum, sealed; the node recognises them.
+    adapters = {}
+    for tag, person in ((kept, "s04"), (forgotten, "s05")):
+        assert device.enroll(tag, person).count == 30
+        contribution = signing.open_envelope(
+            coordinator.next("contribution"), node_pb2.Contribution, coordinator.identity.receipt_public_key
+        )
+        purpose = sealing.contribution_purpose(pen.fleet_id, "node-1", contribution.subject_tag)
+        opened = sealing.open_sealed(pen.sealing_key, purpose, contribution.adapter)
+        adapters[contribution.subject_tag] = types.SubjectAdapter.FromString(opened)
+    assert {tag: adapter.count for tag, adapter in adapters.items()} == {kept: 30, forgotten: 30}
+    assert accepted(device.identify("s04"), kept) >= 0.8
+    assert accepted(device.identify("s05"), forgotten) >= 0.8
+
+    # Suppressed: at once, and for good.
+    pen.forget(forgotten)
+    coordinator.say(pen.log_after(0))
+    assert coordinator.next("suppressed").log_head == pen.log_head
+    device.wait_serving()
+    assert accepted(device.identify("s05"), forgotten) == 0.0
+    with pytest.raises(grpc.RpcError) as refused:
+        device.enroll(forgotten, "s05")
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+    # Killed: it comes back without a lease, so with the backbone only.
+    costs = {cost.phase: cost.energy_j for cost in device.status().costs}
+    coordinator.leasing = False
+    device.end(signal.SIGKILL)
+    device.start()
+    answer = device.identify("s04")
+    assert (answer.backbone_only, list(answer.answers)) == (True, [])
+    status = device.status()
+    assert (status.generation, list(status.subject_tags)) == (1, [kept])
+    program = types.ENERGY_PHASE_PROGRAM
+    assert {cost.phase: cost.energy_j for cost in status.costs}[program] == costs[program]
+    coordinator.leasing = True
+    device.wait_serving()
+    assert coordinator.hellos[-1].generation == 1
+    assert accepted(device.identify("s04"), kept) >= 0.8
+
+    # A revision from before the forget is refused, the repaired one taken.
+    coordinator.say(pen.revision(coordinator.identity, 1, list(adapters.values()), built_at_generation=0))
+    assert "built at generation 0" in coordinator.next("revision_result").refusal
+    coordinator.say(pen.revision(coordinator.identity, 2, [adapters[kept]]))
+    result = coordinator.next("revision_result")
+    assert result.active
+    assert (result.overhead.cell_writes, result.overhead.reprogramming_ratio > 1) == (0, True)
+
+    # Erased: the receipt holds.
+    probes = [[round(value / 30) for value in adapters[tag].code_sum] for tag in (kept, forgotten)]
+    coordinator.say(pen.erase(1, 2, nonce=b"challenge", probes=probes))
+    receipt = signing.open_envelope(
+        coordinator.next("receipt"), types.Receipt, coordinator.identity.receipt_public_key
+    )
+    assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
+    assert (receipt.command_hash, receipt.challenge_nonce) == (signing.payload_hash(pen.log[0]), b"challenge")
+    assert (receipt.code_samples_erased, receipt.keys_destroyed, receipt.reram_writes) == (30, 1, 0)
+    assert [result.subject_tag for result in receipt.probe_results] == [kept, ""]
+    assert [path.stem for path in (device.folder / "subject-keys").iterdir()] == [kept]
+
+    assert device.end(signal.SIGTERM) == 0
+    assert not (device.folder / "run.json").exists()
+
+
+def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Device) -> None:
+    # The coordinator must not be reached yet: the first connection waits.
+    device.start("--connect-delay", "1000000")
+    status = json_format.Parse(device.cli("status").stdout, engine_pb2.GetStatusResponse())
+    assert status.quarantine_reason == types.QUARANTINE_REASON_STARTING
+    assert (status.node_id, status.supernode, status.connected) == ("node-1", "disabled", False)
+    tag = new_tag()
+    enrolled = json.loads(device.cli("enroll", "--person", "s06", "--tag", tag).stdout)
+    assert enrolled["count"] == 30
+    assert json.loads(device.cli("identify", "--person", "s06").stdout)["backboneOnly"]
+
+    def refused(method: str, request: object, token: str | None = None) -> grpc.StatusCode:
+        with pytest.raises(grpc.RpcError) as error:
+            device.call(method, request, token)
+        return error.value.code()
+
+    bad_clips = {
+        "NaN": encode_clip(np.full((5, 12), np.nan, np.float32)),
+        "channels": encode_clip(np.zeros((5, 3), np.float32)),
+        "bytes": engine_pb2.Clip(frames=5, channels=12, samples=b"1234"),
+        "empty": engine_pb2.Clip(),
+    }
+    for clip in bad_clips.values():
+        request = engine_pb2.EnrollRequest(subject_tag=new_tag(), clips=[clip])
+        assert refused("Enroll", request) is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(device.status().subject_tags) == [tag]
+    assert refused("GetStatus", engine_pb2.GetStatusRequest(), "guess") is grpc.StatusCode.UNAUTHENTICATED
+    forged = ScriptedCoordinator(device.coordinator.identity)
+    ticket = forged.pen.ticket(device.coordinator.identity, sealing.new_key())
+    forged.stop()
+    request = engine_pb2.RunRoundRequest(ticket=ticket, sealed_state=b"")
+    assert refused("RunRound", request) is grpc.StatusCode.PERMISSION_DENIED
+    second = device.cli("run", "--no-flower", check=False)
+    assert (second.returncode, "another edge-node" in second.stderr) == (1, True)
+
+    url = f"http://{device.addresses['metrics_address']}/metrics"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=30) as response:
+        text = response.read().decode()
+    assert tag not in text
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["edge_node_energy_joules_total", "program"] > 0
+    assert samples["edge_node_reram_writes_total",] > 0
+    assert samples["edge_node_serve_state", "quarantined"] == 1.0
+    assert samples["edge_node_quarantine_reason", "starting"] == 1.0
+    assert samples["edge_node_stale_inferences_refused_total",] > 0
+    assert samples["edge_node_forget_generation",] == 0.0
+
+
+def test_the_supernode_runs_with_the_daemon_and_dies_with_it(tmp_path: Path) -> None:
+    device = make_device(tmp_path)
+    enrollment = device.coordinator.pen.enrollment(device.coordinator.address)
+    enrollment.flower_fleet_address = "127.0.0.1:9"
+    enrollment.flower_ca_pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
+    device.join(enrollment)
+    try:
+        device.start()
+        assert device.process is not None
+        daemon = psutil.Process(device.process.pid)
+
+        def supernodes() -> list[psutil.Process]:
+            return [p for p in daemon.children(recursive=True) if "--superlink" in p.cmdline()]
+
+        children = eventually("a SuperNode", supernodes)
+        assert device.status().supernode in ("running", "backing-off")
+        command = children[0].cmdline()
+        assert command[command.index("--superlink") + 1] == "127.0.0.1:9"
+        assert str(device.folder / "keys" / "flower.key") in command
+        started = daemon.children(recursive=True)
+        device.end(signal.SIGKILL)
+        gone, alive = psutil.wait_procs(started, timeout=30)
+        assert (len(gone), alive) == (len(started), [])
+    finally:
+        if device.process is not None:
+            device.end(signal.SIGKILL)
+        device.coordinator.stop()
+
+
+def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine() -> None:
+    code = (
+        "import sys, edge_node.cli, edge_node.client_app\n"
+        "assert edge_node.client_app.app is not None\n"
+        "print([name for name in ('torch', 'edge_node.engine', 'hwmodel') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip() == "[]"

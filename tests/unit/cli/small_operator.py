@@ -1,0 +1,200 @@
+"""A small real OperatorService: gRPC on a free port, state in memory, answers like a coordinator's."""
+
+# ruff: noqa: N802 - gRPC names the methods.
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+from reram_fleet.v1 import operator_pb2 as operator
+from reram_fleet.v1 import operator_pb2_grpc
+from reram_fleet.v1 import types_pb2 as types
+
+TOKEN = "test-operator-token"
+COSTS = [
+    types.PhaseCost(phase=types.ENERGY_PHASE_PROGRAM, energy_j=0.012, seconds=3.0, bytes=0, cell_writes=900),
+    types.PhaseCost(phase=types.ENERGY_PHASE_RADIO, energy_j=2e-4, seconds=0.1, bytes=4096, cell_writes=0),
+]
+MODEL = types.EnergyModel(name="180nm-1t1r", version="1")
+
+
+class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
+    """Keeps forgets and jobs by request id; `advance` moves a campaign on."""
+
+    def __init__(self) -> None:
+        self.known_tags: set[str] = set()
+        self.tags: dict[str, set[str]] = {}
+        self.forgets: dict[str, operator.Forget] = {}
+        self.jobs: dict[str, operator.LearningJob] = {}
+        self.nodes = {
+            name: operator.Node(
+                node_id=name,
+                connected=True,
+                last_contact_unix_ms=1_700_000_000_000,
+                serve_state=types.SERVE_STATE_SERVING,
+                costs=COSTS,
+                energy_model=MODEL,
+                overhead=types.DeploymentOverhead(energy_j=1e-6, bytes=100, reprogramming_ratio=250.0),
+                subject_adapters=4,
+            )
+            for name in ("node-1", "node-2")
+        }
+        self.changed = threading.Condition()
+        self.next_job_states = ["queued", "running", "succeeded"]
+
+    def advance(self, campaign_id: str, state: str, executions: dict[str, str]) -> None:
+        """Move a campaign and its executions."""
+        with self.changed:
+            forget = self.forgets[campaign_id]
+            forget.state = state
+            for execution in forget.executions:
+                execution.state = executions.get(execution.node_id, execution.state)
+            if state == "converged":
+                forget.seconds_to_verify = 1.5
+            self.changed.notify_all()
+
+    def GetFleet(self, request, context):
+        return operator.GetFleetResponse(
+            fleet_id="fleet-test",
+            version="0.1.0",
+            generation=len(self.forgets),
+            nodes_registered=2,
+            nodes_connected=2,
+            subjects=4,
+            forgets_open=sum(f.state != "converged" for f in self.forgets.values()),
+            superlink="running",
+        )
+
+    def EnrollNode(self, request, context):
+        name = request.identity.node_id
+        created = name not in self.nodes
+        self.nodes.setdefault(name, operator.Node(node_id=name))
+        return operator.EnrollNodeResponse(
+            fleet_id="fleet-test",
+            command_public_key=bytes(32),
+            node_service_address="127.0.0.1:1",
+            flower_node_id=2**63 + 5,
+            created=created,
+        )
+
+    def ListNodes(self, request, context):
+        return operator.ListNodesResponse(nodes=self.nodes.values())
+
+    def GetNode(self, request, context):
+        if request.node_id not in self.nodes:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no node {request.node_id!r}")
+        return operator.GetNodeResponse(node=self.nodes[request.node_id])
+
+    def CreateForget(self, request, context):
+        with self.changed:
+            for forget in self.forgets.values():
+                if forget.request_id == request.request_id:
+                    if self.tags[forget.campaign_id] != set(request.subject_tags):
+                        context.abort(grpc.StatusCode.ALREADY_EXISTS, "this request id had another body")
+                    return operator.CreateForgetResponse(forget=forget, created=False)
+            if not request.allow_unknown and not set(request.subject_tags) <= self.known_tags:
+                context.abort(grpc.StatusCode.NOT_FOUND, "no node has reported this tag")
+            generation = len(self.forgets) + 1
+            campaign_id = f"campaign-{generation}"
+            self.tags[campaign_id] = set(request.subject_tags)
+            forget = operator.Forget(
+                campaign_id=campaign_id,
+                request_id=request.request_id,
+                generation=generation,
+                state="suppressing",
+                created_at_unix_ms=1_700_000_000_000,
+                executions=[
+                    operator.Execution(campaign_id=campaign_id, node_id=name, state="pending")
+                    for name in self.nodes
+                ],
+                verdicts=[
+                    operator.Verdict(
+                        adapter_kind="subject-adapter",
+                        verdict=operator.VERDICT_CLASS_EXACT,
+                        basis="integer sums",
+                    )
+                ],
+            )
+            self.forgets[campaign_id] = forget
+            return operator.CreateForgetResponse(forget=forget, created=True)
+
+    def GetForget(self, request, context):
+        if request.campaign_id not in self.forgets:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no campaign {request.campaign_id!r}")
+        return operator.GetForgetResponse(forget=self.forgets[request.campaign_id])
+
+    def ListForgets(self, request, context):
+        return operator.ListForgetsResponse(forgets=self.forgets.values())
+
+    def WatchForget(self, request, context):
+        sent = None
+        while context.is_active():
+            with self.changed:
+                forget = self.forgets[request.campaign_id]
+                now = forget.SerializeToString()
+                if now == sent:
+                    self.changed.wait(0.05)
+                    continue
+                copy = operator.Forget.FromString(now)
+            sent = now
+            yield operator.WatchForgetResponse(forget=copy)
+            if copy.state == "converged":
+                return
+
+    def StartLearning(self, request, context):
+        for job in self.jobs.values():
+            if job.request_id == request.request_id:
+                return operator.StartLearningResponse(job=job, created=False)
+        job = operator.LearningJob(
+            job_id=f"job-{len(self.jobs) + 1}",
+            request_id=request.request_id,
+            kind=request.kind,
+            state="queued",
+            rounds=request.rounds,
+        )
+        self.jobs[job.job_id] = job
+        return operator.StartLearningResponse(job=job, created=True)
+
+    def GetLearning(self, request, context):
+        if request.job_id not in self.jobs:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no job {request.job_id!r}")
+        job = self.jobs[request.job_id]
+        if len(self.next_job_states) > 1:
+            self.next_job_states.pop(0)
+        job.state = self.next_job_states[0]
+        job.error = "quorum not reached" if job.state == "failed" else ""
+        return operator.GetLearningResponse(job=job)
+
+    def ListLearning(self, request, context):
+        return operator.ListLearningResponse(jobs=self.jobs.values())
+
+    def GetEnergyReport(self, request, context):
+        return operator.GetEnergyReportResponse(nodes=self.nodes.values(), totals=COSTS, energy_model=MODEL)
+
+
+class _Token(grpc.ServerInterceptor):
+    def intercept_service(self, continuation, details):
+        if ("authorization", f"Bearer {TOKEN}") in details.invocation_metadata:
+            return continuation(details)
+
+        def refuse(request, context):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "the operator token is wrong")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+@contextmanager
+def small_operator() -> Iterator[tuple[SmallOperator, str]]:
+    """Serve on a free port; yields the service and its address."""
+    service = SmallOperator()
+    server = grpc.server(ThreadPoolExecutor(8), interceptors=[_Token()])
+    operator_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield service, f"127.0.0.1:{port}"
+    finally:
+        server.stop(grace=None).wait()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+
+def test_forget_of_a_registered_person_names_all_their_active_tags(cli):
+    tags = {cli.enrol("s07"), cli.enrol("s07")}
+    cli.enrol("s04")
+    forget = cli.json("forget", "create", "--subject", "s07", "--yes")
+    assert cli.operator.tags[forget["campaign_id"]] == tags
+    assert (forget["generation"], forget["created"]) == (1, True)
+
+
+def test_forget_marks_the_enrolments_in_the_registry(cli):
+    cli.enrol("s07")
+    forget = cli.json("forget", "create", "--subject", "s07", "--yes")
+    (enrolment,) = cli.registry.enrolments("s07")
+    assert (enrolment.state, enrolment.campaign_id) == ("forgotten", forget["campaign_id"])
+
+
+def test_forget_of_an_unknown_person_is_exit_3_and_suggests_a_near_name(cli):
+    cli.enrol("shirley")
+    result = cli.run("forget", "create", "--subject", "shirly", "--yes")
+    assert result.exit_code == 3
+    assert "nobody called 'shirly'" in result.stderr
+    assert "did you mean 'shirley'?" in result.stderr
+    assert not cli.operator.forgets
+
+
+def test_forget_of_a_tag_that_no_node_reported_is_exit_3_unless_unknown_is_allowed(cli):
+    arguments = ["forget", "create", "--tag", "ab" * 16, "--yes"]
+    assert cli.run(*arguments).exit_code == 3
+    assert cli.run(*arguments, "--allow-unknown").exit_code == 0
+
+
+def test_forget_without_terminal_and_without_yes_is_exit_2_and_changes_nothing(cli):
+    cli.enrol("s07")
+    result = cli.run("forget", "create", "--subject", "s07")
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert not cli.operator.forgets
+    assert cli.registry.active_tags("s07")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tag", "Shirley"], ["--tag", "AB" * 16]])
+def test_forget_of_nothing_or_of_a_malformed_tag_is_exit_2(cli, arguments):
+    assert cli.run("forget", "create", "--yes", *arguments).exit_code == 2
+    assert not cli.operator.forgets
+
+
+def test_same_request_id_again_forgets_nothing_twice(cli):
+    cli.enrol("s07")
+    arguments = ["forget", "create", "--subject", "s07", "--yes", "--request-id", "r-1"]
+    first, second = cli.json(*arguments), cli.json(*arguments)
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["campaign_id"] == second["campaign_id"]
+    assert len(cli.operator.forgets) == 1
+
+
+def test_same_request_id_with_other_tags_is_exit_4(cli):
+    cli.enrol("s07")
+    cli.enrol("s04")
+    assert cli.run("forget", "create", "--subject", "s07", "-y", "--request-id", "r-1").exit_code == 0
+    assert cli.run("forget", "create", "--subject", "s04", "-y", "--request-id", "r-1").exit_code == 4
+
+
+def test_second_forget_of_the_same_person_is_exit_4_and_names_the_campaign(cli):
+    cli.enrol("s07")
+    cli.json("forget", "create", "--subject", "s07", "--yes")
+    result = cli.run("forget", "create", "--subject", "s07", "--yes")
+    assert result.exit_code == 4
+    assert "fleet forget show campaign-1" in result.stderr
+
+
+def test_a_new_consent_after_a_forget_is_forgotten_by_its_new_tag_only(cli):
+    cli.enrol("s07")
+    cli.json("forget", "create", "--subject", "s07", "--yes")
+    renewed = cli.enrol("s07")
+    forget = cli.json("forget", "create", "--subject", "s07", "--yes")
+    assert cli.operator.tags[forget["campaign_id"]] == {renewed}
+
+
+def test_wait_returns_when_every_node_has_verified(cli):
+    cli.enrol("s07")
+    converge = threading.Timer(
+        0.3,
+        lambda: cli.operator.advance(
+            "campaign-1", "converged", {"node-1": "verified", "node-2": "not_affected"}
+        ),
+    )
+    converge.start()
+    result = cli.run("forget", "create", "--subject", "s07", "--yes", "--wait", "-o", "json")
+    converge.join()
+    assert result.exit_code == 0
+    forget = json.loads(result.stdout)
+    assert (forget["state"], forget["seconds_to_verify"]) == ("converged", 1.5)
+    assert "suppressing (2 pending)" in result.stderr
+
+
+def test_wait_that_takes_too_long_is_exit_7_and_tells_how_to_go_on(cli):
+    cli.enrol("s07")
+    result = cli.run("forget", "create", "--subject", "s07", "--yes", "--wait", "--timeout", "0.3")
+    assert result.exit_code == 7
+    assert "fleet forget watch campaign-1" in result.stderr
+
+
+def test_wait_for_a_campaign_that_only_held_nodes_keep_open_is_exit_8(cli):
+    cli.enrol("s07")
+    cli.json("forget", "create", "--subject", "s07", "--yes")
+    cli.operator.advance("campaign-1", "erasing", {"node-1": "verified", "node-2": "held"})
+    result = cli.run("forget", "watch", "campaign-1")
+    assert result.exit_code == 8
+    assert "node-2" in result.stderr
+
+
+def test_watch_of_an_unknown_campaign_is_exit_3_at_once(cli):
+    assert cli.run("forget", "watch", "campaign-9").exit_code == 3
+
+
+def test_show_and_list_agree(cli):
+    cli.enrol("s07")
+    created = cli.json("forget", "create", "--subject", "s07", "--yes")
+    shown = cli.json("forget", "show", created["campaign_id"])
+    (listed,) = cli.json("forget", "list")["items"]
+    assert listed.items() <= shown.items()
+    assert shown["verdicts"] == {"subject-adapter": {"verdict": "EXACT", "basis": "integer sums"}}
+
+
+def test_table_shows_every_node_and_never_a_tag(cli):
+    tag = cli.enrol("s07")
+    result = cli.run("forget", "create", "--subject", "s07", "--yes")
+    assert "node-1" in result.stdout
+    assert "node-2" in result.stdout
+    assert tag not in result.stdout + result.stderr

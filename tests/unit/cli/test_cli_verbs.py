@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from google.protobuf import json_format
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from reram_fleet.v1.types_pb2 import NodeIdentity
+
+from fleet.documents import API_VERSION
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["status"], "FleetStatus"),
+        (["version"], "Version"),
+        (["node", "list"], "NodeList"),
+        (["node", "show", "node-1"], "Node"),
+        (["learn", "list"], "LearningJobList"),
+        (["forget", "list"], "ForgetList"),
+        (["energy", "report"], "EnergyReport"),
+        (["registry", "list"], "EnrolmentList"),
+    ],
+)
+def test_every_reading_verb_prints_versioned_json_alone_on_stdout(cli, arguments, kind):
+    document = cli.json(*arguments)
+    assert (document["api_version"], document["kind"]) == (API_VERSION, kind)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["node", "list"], ["node", "show", "node-1"], ["energy", "report"]],
+)
+def test_tables_show_the_nodes_without_colour_when_piped(cli, arguments):
+    result = cli.run(*arguments, NO_COLOR="1")
+    assert result.exit_code == 0
+    assert "node-1" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_energy_is_reported_by_phase_with_its_model(cli):
+    report = cli.json("energy", "report")
+    assert report["totals"]["program"] == {"energy_j": 0.012, "seconds": 3.0, "bytes": 0, "cell_writes": 900}
+    assert report["energy_model"] == {"name": "180nm-1t1r", "version": "1"}
+    assert [node["node_id"] for node in report["nodes"]] == ["node-1", "node-2"]
+
+
+def test_unknown_node_and_job_are_exit_3(cli):
+    assert cli.run("node", "show", "node-9").exit_code == 3
+    assert cli.run("learn", "show", "job-9").exit_code == 3
+
+
+def test_wrong_token_is_exit_5_and_the_token_is_not_repeated(cli):
+    (cli.folder / "operator.token").write_text("hunter2\n")
+    result = cli.run("status")
+    assert result.exit_code == 5
+    assert "hunter2" not in result.stderr + result.stdout
+
+
+def test_missing_token_file_is_exit_5(cli):
+    assert cli.run("status", FLEET_TOKEN_FILE=str(cli.folder / "none")).exit_code == 5
+
+
+def test_coordinator_that_is_down_is_exit_6_without_a_traceback(cli):
+    result = cli.run("--address", "127.0.0.1:1", "status")
+    assert result.exit_code == 6
+    assert "127.0.0.1:1" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_unknown_verb_and_bad_option_are_exit_2(cli):
+    assert cli.run("forget", "everything").exit_code == 2
+    assert cli.run("learn", "start", "--rounds", "0").exit_code == 2
+    assert cli.run("learn", "start", "--kind", "train.unlearn").exit_code == 2
+
+
+def test_context_that_does_not_exist_is_exit_2(cli):
+    assert cli.run("--context", "elsewhere", "status").exit_code == 2
+
+
+def test_node_enroll_prints_what_edge_node_join_reads(cli):
+    identity = cli.folder / "identity.json"
+    identity.write_text(json_format.MessageToJson(NodeIdentity(node_id="node-3")))
+    result = cli.run("node", "enroll", str(identity))
+    assert result.exit_code == 0
+    enrolment = json_format.Parse(result.stdout, EnrollNodeResponse())
+    assert (enrolment.created, enrolment.flower_node_id) == (True, 2**63 + 5)
+    again = json_format.Parse(cli.run("node", "enroll", str(identity)).stdout, EnrollNodeResponse())
+    assert not again.created
+
+
+def test_node_enroll_of_something_else_is_exit_2(cli):
+    path = cli.folder / "identity.json"
+    path.write_text("not an identity")
+    assert cli.run("node", "enroll", str(path)).exit_code == 2
+
+
+def test_learn_start_waits_until_the_job_has_succeeded(cli):
+    job = cli.json("learn", "start", "--kind", "train.lora", "--rounds", "2", "--wait")
+    assert (job["state"], job["type"], job["rounds"]) == ("succeeded", "train.lora", 2)
+
+
+def test_learn_start_with_the_same_request_id_starts_nothing_twice(cli):
+    first = cli.json("learn", "start", "--request-id", "r-1")
+    second = cli.json("learn", "start", "--request-id", "r-1")
+    assert (first["job_id"], first["created"], second["created"]) == (second["job_id"], True, False)
+
+
+def test_failed_job_is_exit_1_with_its_reason(cli):
+    cli.operator.next_job_states = ["queued", "failed"]
+    result = cli.run("learn", "start", "--wait")
+    assert result.exit_code == 1
+    assert "quorum not reached" in result.stderr
+
+
+def test_job_that_takes_too_long_is_exit_7(cli):
+    cli.operator.next_job_states = ["running"]
+    assert cli.run("learn", "start", "--wait", "--timeout", "0.2").exit_code == 7
+
+
+def test_registry_enrol_prints_the_tag_alone(cli):
+    result = cli.run("registry", "enrol", "s04")
+    assert [result.stdout.strip()] == cli.registry.active_tags("s04")
+    (item,) = cli.json("registry", "list")["items"]
+    assert (item["person"], item["state"]) == ("s04", "active")
+
+
+def test_flags_beat_the_environment_and_contexts_find_a_restarted_coordinator(cli):
+    state = cli.folder / "coordinator"
+    state.mkdir()
+    (state / "serve.json").write_text(
+        json.dumps(
+            {
+                "pid": 1,
+                "address": cli.address,
+                "metrics_address": "127.0.0.1:1",
+                "token_file": str(cli.folder / "operator.token"),
+                "fleet_id": "fleet-test",
+            }
+        )
+    )
+    (cli.folder / "config.toml").write_text(f'current = "here"\n[contexts.here]\nstate = "{state}"\n')
+    assert cli.run("status", FLEET_ADDRESS="", FLEET_TOKEN_FILE="").exit_code == 0
+    assert cli.run("status", FLEET_ADDRESS="127.0.0.1:1").exit_code == 6
+    assert cli.run("--address", cli.address, "status", FLEET_ADDRESS="127.0.0.1:1").exit_code == 0

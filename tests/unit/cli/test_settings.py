@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from fleet.config import (
+    Config,
+    ConfigError,
+    Context,
+    NoCoordinatorError,
+    Overrides,
+    ServeSettings,
+    connection,
+    load_config,
+    read_serve_file,
+    resolve_context,
+    save_config,
+)
+
+
+def test_saved_contexts_are_read_back_as_they_were(tmp_path):
+    path = tmp_path / "fleet" / "config.toml"
+    config = Config(
+        current='odd "name" ü',
+        contexts={
+            'odd "name" ü': Context(state=Path("/a b/\\c"), registry=Path("/r")),
+            "far": Context(address="10.0.0.1:7443", token_file=Path("/t")),
+        },
+    )
+    save_config(path, config)
+    assert load_config(path) == config
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_removing_the_current_context_leaves_none_current():
+    config = Config().with_context("a", Context(address="a:1")).with_context("b", Context(address="b:1"))
+    assert config.without_context("b").current is None
+    assert config.without_context("a").current == "b"
+
+
+def test_absent_configuration_is_an_empty_one(tmp_path):
+    assert load_config(tmp_path / "none.toml") == Config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["current = ", "colour = 1", "[contexts.a]\nadress = 'typo'"],
+    ids=["no TOML", "key", "context key"],
+)
+def test_unknown_keys_and_bad_syntax_are_errors(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.toml"):
+        load_config(path)
+
+
+def test_flags_beat_environment_beats_context():
+    config = Config("c", {"c": Context(address="c:1", token_file=Path("/c"))})
+    environment = {"FLEET_ADDRESS": "e:1"}
+    assert resolve_context(config, Overrides(), {}).address == "c:1"
+    assert resolve_context(config, Overrides(), environment).address == "e:1"
+    found = resolve_context(config, Overrides(address="f:1"), environment)
+    assert (found.address, found.token_file) == ("f:1", Path("/c"))
+
+
+def test_nothing_named_tells_how_to_start():
+    with pytest.raises(NoCoordinatorError) as caught:
+        connection(Context())
+    assert "fleet up" in caught.value.hint
+
+
+def test_context_of_a_coordinator_that_never_got_ready(tmp_path):
+    with pytest.raises(NoCoordinatorError):
+        connection(Context(state=tmp_path))
+
+
+def test_damaged_serve_file_is_named(tmp_path):
+    (tmp_path / "serve.json").write_text(json.dumps({"pid": 1}))
+    with pytest.raises(ConfigError, match="address"):
+        read_serve_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70000},
+        {"metrics_port": -1},
+        {"lease_s": 0.0},
+        {"flower_attach": "h:1"},
+        {"flower_ca": Path("c")},
+    ],
+)
+def test_coordinator_settings_that_cannot_work_are_refused(tmp_path, wrong):
+    with pytest.raises(ConfigError):
+        ServeSettings(state=tmp_path, **wrong)

@@ -1,0 +1,57 @@
+import pytest
+
+from fleet.domain.execution import ExecutionState as S
+from fleet.domain.waves import WaveMember, due_for_erasure
+
+
+def suppressed(node_id, *, connected=True):
+    return WaveMember(node_id, S.SUPPRESSED, connected)
+
+
+def test_one_canary_goes_first():
+    assert due_for_erasure([suppressed("b"), suppressed("a"), suppressed("c")]) == ("a",)
+
+
+def test_the_canary_is_a_connected_node():
+    assert due_for_erasure([suppressed("a", connected=False), suppressed("b")]) == ("b",)
+
+
+@pytest.mark.parametrize("state", [S.APPLYING, S.APPLIED])
+def test_nobody_else_is_ordered_while_the_canary_is_at_work(state):
+    assert due_for_erasure([WaveMember("a", state, True, ordered=True), suppressed("b")]) == ()
+
+
+@pytest.mark.parametrize("state", [S.VERIFIED, S.NOT_AFFECTED])
+def test_all_others_follow_once_the_canary_was_checked(state):
+    members = [WaveMember("a", state, True, ordered=True), suppressed("c"), suppressed("b")]
+    assert due_for_erasure(members) == ("b", "c")
+
+
+def test_a_held_canary_stops_the_wave():
+    assert due_for_erasure([WaveMember("a", S.HELD, True, ordered=True), suppressed("b")]) == ()
+
+
+def test_a_node_held_before_any_order_does_not_stop_the_wave():
+    assert due_for_erasure([WaveMember("a", S.HELD, True), suppressed("b")]) == ("b",)
+
+
+def test_a_canary_that_went_away_is_replaced():
+    assert due_for_erasure([WaveMember("a", S.APPLYING, False, ordered=True), suppressed("b")]) == ("b",)
+
+
+def test_a_later_failure_does_not_stop_a_wave_whose_canary_was_good():
+    members = [
+        WaveMember("a", S.VERIFIED, True, ordered=True),
+        WaveMember("b", S.HELD, True, ordered=True),
+        suppressed("c"),
+    ]
+    assert due_for_erasure(members) == ("c",)
+
+
+def test_pending_nodes_are_never_due():
+    assert due_for_erasure([WaveMember("a", S.VERIFIED, True), WaveMember("b", S.PENDING, True)]) == ()
+
+
+def test_a_retired_node_is_no_canary():
+    members = [WaveMember("a", S.RETIRED, False, ordered=True), suppressed("b"), suppressed("c")]
+    assert due_for_erasure(members) == ("b",)

@@ -1,0 +1,48 @@
+"""DAC and ADC."""
+
+import pytest
+import torch
+
+from hwmodel import Adc, ConverterError, Dac
+
+
+def test_dac_encodes_symmetrically_and_saturates():
+    codes = Dac(8).encode(torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0]), full_scale=1.0)
+
+    assert codes.dtype == torch.int32
+    assert codes.tolist() == [-127, -127, -64, 0, 64, 127, 127]
+
+
+@pytest.mark.parametrize("values", [float("nan"), float("inf")])
+def test_dac_refuses_values_that_are_not_finite(values):
+    with pytest.raises(ConverterError, match="not finite"):
+        Dac(8).encode(torch.tensor([values]), full_scale=1.0)
+
+
+def test_dac_refuses_a_full_scale_of_zero():
+    with pytest.raises(ConverterError, match="full_scale"):
+        Dac(8).encode(torch.zeros(1), full_scale=0.0)
+
+
+@pytest.mark.parametrize("codes", [torch.tensor([128]), torch.tensor([0, -128])])
+def test_dac_refuses_codes_out_of_range(codes):
+    with pytest.raises(ConverterError, match=r"-127 \.\.\. 127"):
+        Dac(8).check(codes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_dac_refuses_what_is_not_an_integer(dtype):
+    with pytest.raises(ConverterError, match="are integers"):
+        Dac(8).check(torch.zeros(3, dtype=dtype))
+
+
+def test_adc_rounds_half_way_up_and_saturates():
+    sums = torch.tensor([-15.0, -14.0, -6.0, -5.0, -4.0, 4.0, 5.0, 14.0, 15.0, 1e5, -1e5])
+
+    assert Adc(8, step=10).quantise_(sums).tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 2, 127, -128]
+
+
+@pytest.mark.parametrize("step", [0, -3, 131_073])
+def test_adc_refuses_a_step_with_which_it_would_not_be_exact(step):
+    with pytest.raises(ConverterError, match=r"1 \.\.\. 131072"):
+        Adc(8, step)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+from flwr.supercore.task_identity import TaskIdentity
+from loop_grid import JOB, RANK, TAGS, state
+from reram_fleet.sealing import new_key
+
+from fleet.learning.lora_state import StateCodec
+
+
+@pytest.fixture(autouse=True)
+def task_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower builds messages only inside a task."""
+    monkeypatch.setattr(TaskIdentity, "_task_id", 1)
+    monkeypatch.setattr(TaskIdentity, "_run_id", 1)
+    monkeypatch.setattr(TaskIdentity, "_node_id", 1)
+
+
+@pytest.fixture
+def codec() -> StateCodec:
+    return StateCodec(JOB, new_key(), TAGS, RANK)
+
+
+@pytest.fixture
+def arrays() -> ArrayRecord:
+    return state(np.arange(6), [1.0, 2.0])

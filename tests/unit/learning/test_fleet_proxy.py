@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from fleet.learning.certificates import Certificates, ensure_certificates
+from fleet.learning.errors import FleetProxyError
+from fleet.learning.proxy import FleetProxy
+
+MAX_BODY_BYTES = 1000
+
+
+class Upstream:
+    """What stands behind the proxy: tells what it got."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.paths: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                Starlette(routes=[Route("/{path:path}", self.answer, methods=["GET", "POST"])]),
+                ssl_certfile=str(certificates.superlink.certificate_path),
+                ssl_keyfile=str(certificates.superlink.key_path),
+                ws="none",
+                loop="asyncio",
+                log_config=None,
+            )
+        )
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+
+    async def answer(self, request: Request) -> JSONResponse:
+        self.paths.append(request.url.path)
+        body = await request.body()
+        return JSONResponse(
+            {"headers": dict(request.headers), "length": len(body)},
+            status_code=412 if body == b"refuse" else 200,
+            headers={"x-flower": "yes"},
+        )
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return ensure_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def tls(certificates: Certificates) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificates.ca_path))
+
+
+@pytest.fixture
+def upstream(certificates: Certificates) -> Iterator[Upstream]:
+    upstream = Upstream(certificates)
+    yield upstream
+    upstream.stop()
+
+
+@pytest.fixture
+def proxy(certificates: Certificates, tls: ssl.SSLContext, upstream: Upstream) -> Iterator[FleetProxy]:
+    proxy = FleetProxy(upstream.address, tls, certificates.proxy, max_body_bytes=MAX_BODY_BYTES)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def client(proxy: FleetProxy, tls: ssl.SSLContext) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"https://{proxy.address}", verify=tls, trust_env=False) as client:
+        yield client
+
+
+def raw_status(proxy: FleetProxy, tls: ssl.SSLContext, head: str) -> int:
+    """Send a request head as it is written here: client libraries tidy paths up."""
+    host, _, port = proxy.address.rpartition(":")
+    with (
+        socket.create_connection((host, int(port))) as plain,
+        tls.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        secure.sendall(f"{head}\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
+        return int(secure.recv(4096).split(b" ")[1])
+
+
+def test_the_signature_of_a_supernode_arrives_unchanged(client: httpx.Client) -> None:
+    sent = {
+        "flwr-public-key": "a2V5",
+        "flwr-signature": "c2ln+/=",
+        "flwr-timestamp": "2026-01-01T00:00:00+00:00",
+    }
+
+    response = client.post("/v1/fleet/pull-messages", content=b"body", headers=sent)
+
+    assert response.status_code == 200
+    assert response.json()["headers"].items() >= sent.items()
+    assert response.json()["length"] == 4
+    assert response.headers["x-flower"] == "yes"
+
+
+def test_the_answer_keeps_its_status(client: httpx.Client) -> None:
+    assert client.post("/v1/fleet/activate-node", content=b"refuse").status_code == 412
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /v1/control/start-run HTTP/1.1",
+        "POST /v1/runtime/acquire-task HTTP/1.1",
+        "GET /v1/fleet/get-fab HTTP/1.1",
+        "POST /v1/fleet/ HTTP/1.1",
+        "POST /v1/fleet/../control/start-run HTTP/1.1",
+        "POST /v1/fleet/%2e%2e/control/start-run HTTP/1.1",
+        "POST /v1/fleet/..%2fcontrol%2fstart-run HTTP/1.1",
+        "POST /v1/fleet//../control/start-run HTTP/1.1",
+        "POST /v1/fleet/get-fab/../../control/start-run HTTP/1.1",
+        "POST /v1/fleet/x;/../../control/start-run HTTP/1.1",
+        "POST //v1/fleet/get-fab HTTP/1.1",
+        "GET /docs HTTP/1.1",
+    ],
+)
+def test_nothing_but_the_fleet_api_passes(
+    proxy: FleetProxy, tls: ssl.SSLContext, upstream: Upstream, head: str
+) -> None:
+    assert raw_status(proxy, tls, head) == 403
+    assert upstream.paths == []
+
+
+def test_a_body_over_the_bound_is_refused_before_it_is_read(client: httpx.Client, upstream: Upstream) -> None:
+    assert client.post("/v1/fleet/push-object", content=b"x" * MAX_BODY_BYTES).status_code == 200
+    assert client.post("/v1/fleet/push-object", content=b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
+    assert len(upstream.paths) == 1
+
+
+def test_a_body_without_a_length_is_bounded_while_it_streams(client: httpx.Client) -> None:
+    def chunks(count: int) -> Iterator[bytes]:
+        for _ in range(count):
+            yield b"x" * 100
+
+    assert client.post("/v1/fleet/push-object", content=chunks(10)).json()["length"] == MAX_BODY_BYTES
+    assert client.post("/v1/fleet/push-object", content=chunks(11)).status_code == 413
+
+
+def test_a_superlink_that_is_away_is_503_which_nodes_retry(client: httpx.Client, upstream: Upstream) -> None:
+    upstream.stop()
+
+    assert client.post("/v1/fleet/pull-messages", content=b"").status_code == 503
+
+
+def test_a_superlink_of_another_authority_is_not_trusted(
+    certificates: Certificates, tls: ssl.SSLContext, upstream: Upstream, tmp_path: Path
+) -> None:
+    stranger = ssl.create_default_context(cafile=str(ensure_certificates(tmp_path / "other").ca_path))
+    proxy = FleetProxy(upstream.address, stranger, certificates.proxy)
+    proxy.start()
+    try:
+        response = httpx.post(f"https://{proxy.address}/v1/fleet/get-run", verify=tls, trust_env=False)
+    finally:
+        proxy.stop()
+
+    assert response.status_code == 503
+    assert upstream.paths == []
+
+
+def test_a_taken_port_is_a_clear_error(
+    certificates: Certificates, tls: ssl.SSLContext, proxy: FleetProxy
+) -> None:
+    port = int(proxy.address.rpartition(":")[2])
+    second = FleetProxy("127.0.0.1:1", tls, certificates.proxy, port=port)
+
+    with pytest.raises(FleetProxyError, match=f"cannot listen on 127.0.0.1:{port}"):
+        second.start()
+
+
+def test_a_stopped_proxy_gives_its_port_back(certificates: Certificates, tls: ssl.SSLContext) -> None:
+    first = FleetProxy("127.0.0.1:1", tls, certificates.proxy)
+    first.start()
+    port = int(first.address.rpartition(":")[2])
+    first.stop()
+
+    second = FleetProxy("127.0.0.1:1", tls, certificates.proxy, port=port)
+    second.start()
+    second.stop()

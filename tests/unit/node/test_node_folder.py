@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.config import StateFolder
+from edge_node.errors import JournalError, KeyFileError, StateFolderError
+from edge_node.journal import Journal
+from edge_node.keys import KeyRing, NodeKeys
+from edge_node.node import Node
+from edge_node.testing import CoordinatorPen, new_tag
+
+Clips = Callable[..., list[np.ndarray]]
+
+
+def contents(root: Path) -> bytes:
+    return b"\0\0".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
+
+
+def encodings(values: list[int]) -> list[bytes]:
+    """A vector of codes as it would look if it were stored in the clear."""
+    sums = types.SubjectAdapter(code_sum=values)
+    row = types.LoraRow(codes=values)
+    return [
+        np.array(values, "<i4").tobytes(),
+        np.array(values, "<i8").tobytes(),
+        np.array(values, "<f4").tobytes(),
+        sums.SerializeToString(),
+        row.SerializeToString(),
+        ", ".join(map(str, values)).encode(),
+    ]
+
+
+def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
+    node: Node, pen: CoordinatorPen, tmp_path: Path
+) -> None:
+    person, shared = new_tag(), new_tag()
+    code = [70_001, -70_003, 70_007, -70_009, 70_019, -70_021, 70_027, -70_029]
+    clip = np.array(code, np.float32)[None]
+    in_revision = [81_001, 81_013, -81_017, 81_019, 81_023, -81_031, 81_041, 81_043]
+    adapter = types.SubjectAdapter(subject_tag=shared, count=1, code_sum=in_revision)
+    needles = [*encodings(code), *encodings(in_revision)]
+
+    def found() -> list[bytes]:
+        return [needle for needle in needles if needle in contents(tmp_path)]
+
+    (tmp_path / "control").write_bytes(needles[0])
+    assert found() == [needles[0]], "the search itself must be able to find something"
+    (tmp_path / "control").unlink()
+
+    identity = node._keys.identity
+    node.enroll(person, [clip])
+    node.receive(pen.revision(identity, 1, [adapter]))
+    assert found() == []
+    pen.forget(person, shared)
+    node.receive(pen.log_after(0))
+    node.receive(pen.revision(identity, 2, []))
+    sealed = bytes(node._journal.enrolments()[0].ciphertext)
+    assert sealed in contents(tmp_path)
+    node.receive(pen.erase(1, 2))
+    assert found() == []
+    # secure_delete: not even the ciphertext is left in the database.
+    assert sealed[:64] not in contents(tmp_path)
+
+
+def test_everything_in_the_folder_is_readable_by_its_owner_only(
+    node: Node, clips: Clips, tmp_path: Path
+) -> None:
+    node.enroll(new_tag(), clips(0))
+    root = tmp_path / "state"
+    for path in [root, *root.rglob("*")]:
+        expected = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path.name
+
+
+def test_making_a_node_twice_gives_the_same_identity(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    assert NodeKeys.create(folder, "node-1").identity == NodeKeys.create(folder, "node-1").identity
+    with pytest.raises(KeyFileError, match="holds node node-1"):
+        NodeKeys.create(folder, "node-2")
+
+
+@pytest.mark.parametrize("name", ["", "Node", "a/b", "-a", "a" * 64, "a b"])
+def test_a_node_name_is_a_dns_label(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyFileError):
+        NodeKeys.create(StateFolder(tmp_path), name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    NodeKeys.create(folder, "node-1")
+    (folder.keys / "signing.key").chmod(0o644)
+    with pytest.raises(KeyFileError, match="0644"):
+        NodeKeys.load(folder)
+
+
+def test_private_keys_do_not_show_in_repr(tmp_path: Path) -> None:
+    assert repr(NodeKeys.create(StateFolder(tmp_path), "node-1")) == "NodeKeys('node-1')"
+
+
+def test_a_destroyed_key_is_gone_and_a_new_one_differs(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path)
+    key = ring.get_or_create("a1")
+    assert ring.get_or_create("a1") == key
+    assert ring.destroy("a1")
+    assert not ring.destroy("a1")
+    with pytest.raises(KeyFileError, match="missing"):
+        ring.get("a1")
+    assert ring.get_or_create("a1") != key
+
+
+def test_a_destroyed_key_is_overwritten_before_it_is_removed(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path)
+    key = ring.get_or_create("a1")
+    os.link(tmp_path / "a1.key", tmp_path / "same-blocks")
+    ring.destroy("a1")
+    assert len((tmp_path / "same-blocks").read_bytes()) == len(key)
+    assert (tmp_path / "same-blocks").read_bytes() != key
+
+
+@pytest.mark.parametrize("name", ["../escape", "", "A", "a/b"])
+def test_a_key_id_cannot_leave_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyFileError):
+        KeyRing(tmp_path).get_or_create(name)
+
+
+def test_a_journal_belongs_to_one_node(tmp_path: Path) -> None:
+    Journal.open(tmp_path / "journal.db", "node-1").close()
+    with pytest.raises(JournalError, match="node-1"):
+        Journal.open(tmp_path / "journal.db", "node-2")
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(JournalError):
+        Journal.open(tmp_path / "journal.db", "node-1")
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal.db", "node-1")
+
+    def interrupted() -> None:
+        with journal.transaction():
+            journal.save_enrolment(new_tag(), 1, b"sealed")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert journal.enrolments() == []
+    journal.close()
+
+
+def test_one_daemon_per_folder(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    with folder.locked(), pytest.raises(StateFolderError, match="another edge-node"), folder.locked():
+        pass
+
+
+def test_a_node_does_not_move_to_a_fleet_with_another_key(tmp_path: Path, pen: CoordinatorPen) -> None:
+    folder = StateFolder(tmp_path)
+    folder.save_enrollment(pen.enrollment("127.0.0.1:1"))
+    folder.save_enrollment(pen.enrollment("127.0.0.1:2"))
+    assert folder.load_enrollment().node_service_address == "127.0.0.1:2"
+    with pytest.raises(StateFolderError, match="another command key"):
+        folder.save_enrollment(CoordinatorPen().enrollment("127.0.0.1:1"))
+
+
+def test_an_incomplete_enrollment_is_refused(tmp_path: Path, pen: CoordinatorPen) -> None:
+    enrollment = pen.enrollment("127.0.0.1:1")
+    enrollment.command_public_key = b"short"
+    with pytest.raises(StateFolderError, match="5 bytes"):
+        StateFolder(tmp_path).save_enrollment(enrollment)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,76 @@
+from dataclasses import dataclass
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet.signing import sign
+from reram_fleet.v1.types_pb2 import NodeIdentity
+
+from fleet.domain.tags import new_id
+from fleet.store import Store
+
+
+@dataclass
+class Clock:
+    now_ms: int = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def make_identity(node_id, key=None):
+    return NodeIdentity(
+        node_id=node_id,
+        receipt_public_key=key or node_id.encode().ljust(32, b"\1"),
+        sealing_public_key=node_id.encode().ljust(32, b"\2"),
+        flower_public_key=f"ecdsa-sha2-nistp384 {node_id}",
+    )
+
+
+@pytest.fixture
+def identity():
+    return make_identity
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/fleet.db"
+
+
+@pytest.fixture
+def store(url, clock):
+    with Store.open(url, now_ms=clock) as store:
+        with store.transaction() as tx:
+            tx.fleet.create("f1")
+            for node_id in ("n1", "n2"):
+                tx.nodes.enroll(make_identity(node_id))
+        yield store
+
+
+@pytest.fixture
+def command_key():
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+def commit(clock, command_key):
+    """Commit a forget in an open transaction; returns its campaign."""
+
+    def commit(tx, *tags, request_id="r1", body=b"body", nodes=("n1", "n2")):
+        campaign_id = new_id(clock())
+        entry = tx.log.append(campaign_id, tags, lambda command: sign(command_key, command))
+        return tx.forgets.create(
+            campaign_id,
+            request_id=request_id,
+            request_digest=body,
+            generation=entry.generation,
+            tags=tags,
+            node_ids=nodes,
+            lora_affected=False,
+        )
+
+    return commit

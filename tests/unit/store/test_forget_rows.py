@@ -1,0 +1,234 @@
+import pytest
+from reram_fleet.digests import ZERO_HASH
+from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
+
+from fleet.domain.campaign import CampaignState as C
+from fleet.domain.execution import ExecutionState as S
+from fleet.errors import (
+    ConflictError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+    VersionConflictError,
+)
+
+ALICE, BOB = ("aa" * 16, "bb" * 16)
+
+
+@pytest.fixture
+def tx(store):
+    with store.transaction() as tx:
+        yield tx
+
+
+def order(tx, campaign, node_id):
+    tx.forgets.set_execution(campaign.campaign_id, node_id, S.SUPPRESSED)
+    return tx.forgets.set_execution(
+        campaign.campaign_id, node_id, S.APPLYING, challenge_nonce=b"nonce", expected_probes=["", BOB]
+    )
+
+
+# The log
+
+
+def test_generations_are_dense_signed_and_chained(tx, commit, command_key):
+    for number in (1, 2, 3):
+        commit(tx, ALICE, request_id=f"r{number}")
+    previous = ZERO_HASH
+    entries = tx.log.range(0)
+    for number, entry in enumerate(entries, start=1):
+        envelope = Envelope.FromString(entry.envelope)
+        command = open_envelope(envelope, ForgetCommand, command_key.public_key().public_bytes_raw())
+        assert (entry.generation, command.generation) == (number, number)
+        assert (command.previous_hash, command.fleet_id) == (previous, "f1")
+        assert list(command.subject_tags) == [ALICE]
+        previous = payload_hash(envelope)
+    fleet = tx.fleet.get()
+    assert (fleet.generation, fleet.log_head) == (3, previous)
+
+
+def test_a_range_begins_after_what_the_node_has(tx, commit):
+    for number in (1, 2, 3):
+        commit(tx, ALICE, request_id=f"r{number}")
+    assert [entry.generation for entry in tx.log.range(1)] == [2, 3]
+    assert [entry.generation for entry in tx.log.range(1, 2)] == [2]
+    assert [entry.generation for entry in tx.log.range(3)] == []
+    assert tx.log.get(2).generation == 2
+    with pytest.raises(NotFoundError, match="no generation 4"):
+        tx.log.get(4)
+
+
+def test_a_name_never_enters_the_log(tx, commit):
+    with pytest.raises(InvalidInputError):
+        commit(tx, "alice")
+    assert tx.fleet.get().generation == 0
+
+
+# Campaigns
+
+
+def test_a_commit_makes_a_pending_execution_on_every_node(tx, commit):
+    campaign = commit(tx, BOB, ALICE)
+    assert campaign.state is C.COMMITTED
+    assert campaign.tags == (ALICE, BOB)
+    executions = tx.forgets.executions(campaign.campaign_id)
+    assert [(row.node_id, row.state, row.generation) for row in executions] == [
+        ("n1", S.PENDING, 1),
+        ("n2", S.PENDING, 1),
+    ]
+
+
+def test_a_request_is_known_by_its_id_and_its_body(tx, commit):
+    campaign = commit(tx, ALICE)
+    assert tx.forgets.by_request("r1", b"body") == campaign
+    assert tx.forgets.by_request("r2", b"body") is None
+    with pytest.raises(ConflictError, match="used for a different forget"):
+        tx.forgets.by_request("r1", b"other body")
+    with pytest.raises(ConflictError, match="has a campaign already"):
+        commit(tx, ALICE)
+
+
+def test_campaigns_are_found_by_tag_generation_and_openness(tx, commit):
+    first = commit(tx, ALICE)
+    second = commit(tx, ALICE, BOB, request_id="r2")
+    tx.forgets.set_state(first.campaign_id, C.CONVERGED)
+    assert [row.generation for row in tx.forgets.list()] == [1, 2]
+    assert tx.forgets.list_open() == [second]
+    assert tx.forgets.by_tag(BOB) == [second]
+    assert len(tx.forgets.by_tag(ALICE)) == 2
+    assert tx.forgets.by_generation(2) == second
+    for missing in (lambda: tx.forgets.get("0" * 26), lambda: tx.forgets.by_generation(3)):
+        with pytest.raises(NotFoundError):
+            missing()
+
+
+def test_times_of_a_campaign_follow_its_state(store, commit, clock):
+    with store.transaction() as tx:
+        campaign_id = commit(tx, ALICE).campaign_id
+        tx.forgets.set_state(campaign_id, C.SUPPRESSING)
+        assert tx.forgets.get(campaign_id).seconds_to_suppress is None
+    clock.now_ms += 1500
+    with store.transaction() as tx:
+        tx.forgets.set_state(campaign_id, C.ERASING)
+    clock.now_ms += 1500
+    with store.transaction() as tx:
+        row = tx.forgets.set_state(campaign_id, C.CONVERGED)
+        assert (row.seconds_to_suppress, row.seconds_to_verify) == (1.5, 3.0)
+        reopened = tx.forgets.set_state(campaign_id, C.ERASING)
+        assert (reopened.seconds_to_suppress, reopened.seconds_to_verify) == (1.5, None)
+
+
+def test_a_campaign_takes_legal_steps_only_and_repeats_are_free(tx, commit):
+    campaign = commit(tx, ALICE)
+    erasing = tx.forgets.set_state(campaign.campaign_id, C.ERASING)
+    assert tx.forgets.set_state(campaign.campaign_id, C.ERASING) == erasing
+    with pytest.raises(IllegalTransitionError):
+        tx.forgets.set_state(campaign.campaign_id, C.SUPPRESSING)
+
+
+def test_a_campaign_that_changed_meanwhile_is_a_conflict(tx, commit):
+    read = commit(tx, ALICE)
+    tx.forgets.set_repair_job(read.campaign_id, "0" * 26)
+    with pytest.raises(VersionConflictError, match="since version 1"):
+        tx.forgets.set_state(read.campaign_id, C.ERASING, expected_version=read.version)
+
+
+# Executions
+
+
+def test_the_whole_way_of_an_execution_leaves_its_events(tx, commit):
+    campaign = commit(tx, ALICE)
+    order(tx, campaign, "n1")
+    tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLIED, receipt=b"receipt")
+    row = tx.forgets.set_execution(campaign.campaign_id, "n1", S.VERIFIED, "checked")
+    assert (row.challenge_nonce, row.expected_probes, row.receipt) == (b"nonce", ("", BOB), b"receipt")
+    assert row.version == 5
+    events = tx.forgets.events(campaign.campaign_id, "n1")
+    assert [(event.from_state, event.to_state, event.detail) for event in events] == [
+        (None, S.PENDING, "committed"),
+        (S.PENDING, S.SUPPRESSED, ""),
+        (S.SUPPRESSED, S.APPLYING, ""),
+        (S.APPLYING, S.APPLIED, ""),
+        (S.APPLIED, S.VERIFIED, "checked"),
+    ]
+    assert len(tx.forgets.events(campaign.campaign_id)) == 6
+
+
+def test_an_illegal_step_changes_nothing(tx, commit):
+    campaign = commit(tx, ALICE)
+    with pytest.raises(IllegalTransitionError, match="from pending to verified"):
+        tx.forgets.set_execution(campaign.campaign_id, "n1", S.VERIFIED, receipt=b"receipt")
+    assert tx.forgets.execution(campaign.campaign_id, "n1").version == 1
+    assert len(tx.forgets.events(campaign.campaign_id, "n1")) == 1
+
+
+def test_an_order_needs_a_challenge_and_a_claim_a_receipt(tx, commit):
+    campaign = commit(tx, ALICE)
+    tx.forgets.set_execution(campaign.campaign_id, "n1", S.SUPPRESSED)
+    with pytest.raises(ConflictError, match="without a challenge"):
+        tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLYING)
+    with pytest.raises(ConflictError, match="without a receipt"):
+        tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLIED)
+
+
+def test_a_repeated_message_leaves_no_second_event(tx, commit):
+    campaign = commit(tx, ALICE)
+    for _ in range(3):
+        tx.forgets.set_execution(campaign.campaign_id, "n1", S.SUPPRESSED)
+    assert len(tx.forgets.events(campaign.campaign_id, "n1")) == 2
+
+
+def test_a_restored_node_loses_its_receipt(tx, commit):
+    campaign = commit(tx, ALICE)
+    order(tx, campaign, "n1")
+    tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLIED, receipt=b"receipt")
+    tx.forgets.set_execution(campaign.campaign_id, "n1", S.VERIFIED)
+    row = tx.forgets.set_execution(campaign.campaign_id, "n1", S.PENDING, "reports generation 0")
+    assert (row.challenge_nonce, row.expected_probes, row.receipt) == (None, None, None)
+
+
+def test_a_held_node_can_be_ordered_anew_with_another_challenge(tx, commit):
+    campaign = commit(tx, ALICE)
+    order(tx, campaign, "n1")
+    held = tx.forgets.set_execution(campaign.campaign_id, "n1", S.HELD, "probe answers", receipt=b"bad")
+    assert held.receipt == b"bad"
+    row = tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLYING, challenge_nonce=b"second")
+    assert row.challenge_nonce == b"second"
+
+
+def test_an_execution_that_changed_meanwhile_is_a_conflict(tx, commit):
+    campaign = commit(tx, ALICE)
+    read = tx.forgets.execution(campaign.campaign_id, "n1")
+    tx.forgets.set_execution(campaign.campaign_id, "n1", S.SUPPRESSED)
+    with pytest.raises(VersionConflictError):
+        tx.forgets.set_execution(campaign.campaign_id, "n1", S.HELD, expected_version=read.version)
+
+
+def test_executions_of_a_node_by_generation_and_state(tx, commit):
+    first, second, third = (commit(tx, ALICE, request_id=f"r{n}") for n in range(3))
+    tx.forgets.set_execution(second.campaign_id, "n1", S.SUPPRESSED)
+
+    def generations(**conditions):
+        return [row.generation for row in tx.forgets.executions_of("n1", **conditions)]
+
+    assert generations() == [first.generation, second.generation, third.generation]
+    assert generations(through=2) == [1, 2]
+    assert generations(above=1) == [2, 3]
+    assert generations(through=2, states={S.PENDING}) == [1]
+    assert generations(states=set()) == []
+
+
+def test_a_node_that_enrols_late_gets_every_campaign_once(tx, commit, identity):
+    commit(tx, ALICE)
+    commit(tx, BOB, request_id="r2")
+    tx.nodes.enroll(identity("n3"))
+    assert [row.generation for row in tx.forgets.join("n3")] == [1, 2]
+    assert [row.version for row in tx.forgets.join("n3")] == [1, 1]
+    assert {row.state for row in tx.forgets.executions_of("n3")} == {S.PENDING}
+
+
+def test_an_execution_that_is_not_there_is_not_found(tx, commit):
+    campaign = commit(tx, ALICE, nodes=["n1"])
+    with pytest.raises(NotFoundError, match="no execution on node 'n2'"):
+        tx.forgets.set_execution(campaign.campaign_id, "n2", S.SUPPRESSED)

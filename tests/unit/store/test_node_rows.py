@@ -1,0 +1,114 @@
+import pytest
+
+from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError
+from fleet.store.rows import NodeCostRow
+
+
+def test_enrolling_is_idempotent(store, identity, clock):
+    clock.now_ms += 1000
+    with store.transaction() as tx:
+        first, created = tx.nodes.enroll(identity("n3"))
+        again, created_again = tx.nodes.enroll(identity("n3"))
+    assert (created, created_again) == (True, False)
+    assert again == first
+    assert first.enrolled_at_ms == clock.now_ms
+
+
+def test_the_same_id_with_other_keys_is_a_conflict(store, identity):
+    with pytest.raises(ConflictError, match="enrolled with other keys"), store.transaction() as tx:
+        tx.nodes.enroll(identity("n1", key=b"x" * 32))
+
+
+def test_a_copied_state_folder_is_a_conflict(store, identity):
+    copied = identity("n9", key=identity("n1").receipt_public_key)
+    with pytest.raises(ConflictError, match="with the receipt key of n9"), store.transaction() as tx:
+        tx.nodes.enroll(copied)
+
+
+def test_a_malformed_identity_changes_nothing(store, identity):
+    with store.transaction() as tx:
+        with pytest.raises(InvalidInputError, match="32 raw bytes"):
+            tx.nodes.enroll(identity("n9", key=b"short"))
+        with pytest.raises(InvalidInputError, match="not a node id"):
+            tx.nodes.enroll(identity("../n9"))
+        assert [row.node_id for row in tx.nodes.list()] == ["n1", "n2"]
+
+
+def test_an_unknown_node_is_not_found(store):
+    with store.transaction() as tx:
+        for call in (tx.nodes.get, tx.nodes.touch, tx.nodes.release, tx.nodes.retire):
+            with pytest.raises(NotFoundError, match="no node 'n9'"):
+                call("n9")
+
+
+def test_a_sign_of_life_keeps_what_it_does_not_mention(store, clock):
+    with store.transaction() as tx:
+        tx.nodes.touch("n1", generation=3, serve_state=ServeState.SERVING)
+    clock.now_ms += 1000
+    with store.transaction() as tx:
+        tx.nodes.touch(
+            "n1", serve_state=ServeState.QUARANTINED, quarantine_reason=QuarantineReason.LEASE_EXPIRED
+        )
+        row = tx.nodes.get("n1")
+    assert (row.generation, row.serve_state) == (3, ServeState.QUARANTINED)
+    assert row.quarantine_reason is QuarantineReason.LEASE_EXPIRED
+    assert row.last_contact_ms == clock.now_ms
+
+
+def test_a_restored_node_is_believed_when_it_is_behind(store):
+    with store.transaction() as tx:
+        tx.nodes.touch("n1", generation=3)
+        tx.nodes.touch("n1", generation=0)
+        assert tx.nodes.get("n1").generation == 0
+
+
+def test_flower_ids_of_all_64_bits_come_back(store):
+    with store.transaction() as tx:
+        tx.nodes.set_flower_node_id("n1", 2**64 - 1)
+        assert tx.nodes.get("n1").flower_node_id == 2**64 - 1
+
+
+def test_a_held_node_has_a_reason_until_it_is_released(store):
+    with store.transaction() as tx:
+        tx.nodes.hold("n1", "receipt contradicts")
+        assert tx.nodes.get("n1").held_reason == "receipt contradicts"
+        tx.nodes.release("n1")
+        assert tx.nodes.get("n1").held_reason == ""
+        with pytest.raises(InvalidInputError, match="needs a reason"):
+            tx.nodes.hold("n1", "")
+
+
+def test_a_retired_node_is_listed_only_on_demand_and_stays_out(store, identity):
+    with store.transaction() as tx:
+        tx.nodes.retire("n1")
+        assert [row.node_id for row in tx.nodes.list()] == ["n2"]
+        assert [row.node_id for row in tx.nodes.list(include_retired=True)] == ["n1", "n2"]
+        with pytest.raises(ConflictError, match="was retired"):
+            tx.nodes.enroll(identity("n1"))
+
+
+def test_the_receipt_chain_only_moves_on(store):
+    with store.transaction() as tx:
+        tx.nodes.accept_receipt("n1", 1, b"h" * 32)
+        row = tx.nodes.get("n1")
+        assert (row.receipt_counter, row.last_receipt_hash) == (1, b"h" * 32)
+        with pytest.raises(ConflictError, match="counter 1 of n1 is not above"):
+            tx.nodes.accept_receipt("n1", 1, b"x" * 32)
+
+
+def test_costs_are_replaced_phase_by_phase(store):
+    def cost(phase, energy_j):
+        return NodeCostRow("n1", phase, energy_j, 0.5, 2**40, 7)
+
+    with store.transaction() as tx:
+        tx.nodes.save_costs("n1", [cost(EnergyPhase.RADIO, 1.0), cost(EnergyPhase.PROGRAM, 2.0)])
+        tx.nodes.save_costs("n1", [cost(EnergyPhase.RADIO, 3.0)])
+        assert tx.nodes.costs("n1") == [cost(EnergyPhase.PROGRAM, 2.0), cost(EnergyPhase.RADIO, 3.0)]
+        assert tx.nodes.costs("n2") == []
+
+
+def test_the_overhead_is_kept_byte_for_byte(store):
+    with store.transaction() as tx:
+        tx.nodes.save_overhead("n1", b"\0\xff")
+        assert tx.nodes.get("n1").overhead == b"\0\xff"

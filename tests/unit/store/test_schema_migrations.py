@@ -1,0 +1,105 @@
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import ExecutionState
+from fleet.domain.learning import JobState
+from fleet.errors import StoreError
+from fleet.store import Store, schema
+
+
+def ddl(engine):
+    query = sa.text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
+    with engine.connect() as connection:
+        return {name: constraints(sql) for name, sql in connection.execute(query)}
+
+
+def constraints(sql):
+    # Alembic lists the constraints of a table in another order than metadata does.
+    return sorted(line.strip().rstrip(",") for line in sql.splitlines())
+
+
+def test_the_migrated_schema_is_the_schema(url, tmp_path):
+    Store.open(url).close()
+    made = sa.create_engine(f"sqlite:///{tmp_path}/made.db")
+    schema.metadata.create_all(made)
+    migrated = sa.create_engine(url)
+    try:
+        assert ddl(migrated) == ddl(made)
+    finally:
+        made.dispose()
+        migrated.dispose()
+
+
+def test_autogenerate_finds_nothing_to_add(url):
+    Store.open(url).close()
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    engine.dispose()
+
+
+def test_every_table_compiles_for_postgresql():
+    for table in schema.metadata.sorted_tables:
+        assert f"CREATE TABLE {table.name} " in str(CreateTable(table).compile(dialect=postgresql.dialect()))
+
+
+def test_every_constraint_has_a_name():
+    unnamed = [
+        f"{table.name}: {constraint}"
+        for table in schema.metadata.sorted_tables
+        for constraint in table.constraints
+        if constraint.name is None
+    ]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize(
+    ("table", "states"),
+    [("campaign", CampaignState), ("execution", ExecutionState), ("learning_job", JobState)],
+)
+def test_a_state_column_names_its_transitions_and_refuses_other_words(store, table, states):
+    column = schema.metadata.tables[table].c.state
+    assert all(state.value in column.comment for state in states if state is not CampaignState.COMMITTED)
+    checks = [str(c.sqltext) for c in column.table.constraints if str(c.name) == f"ck_{table}_state"]
+    assert checks == [f"state IN ({', '.join(repr(state.value) for state in states)})"]
+
+
+def test_opening_again_keeps_what_is_there(url):
+    with Store.open(url) as store, store.transaction() as tx:
+        tx.fleet.create("f1")
+    with Store.open(url) as store, store.snapshot() as tx:
+        assert tx.fleet.get().fleet_id == "f1"
+
+
+def test_a_database_of_a_newer_version_is_refused(url):
+    Store.open(url).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="9999") as refused:
+        Store.open(url)
+    assert "newer version" in refused.value.hint
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="cannot open"):
+        Store.open(f"sqlite:///{tmp_path}/missing/fleet.db")
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(StoreError, match="not a database address"):
+        Store.open("nonsense")
+
+
+def test_durability_and_integrity_are_switched_on(store):
+    with store.snapshot() as tx:
+        connection = tx.nodes._connection
+        pragmas = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        values = [connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas]
+    assert values == ["wal", 2, 1, 1]

@@ -1,0 +1,112 @@
+import os
+
+import pytest
+from reram_fleet.sealing import seal
+from reram_fleet.signing import open_envelope
+from reram_fleet.v1.types_pb2 import Lease
+
+from fleet.errors import ConflictError, InvalidInputError, KeyFileError, NotFoundError
+from fleet.trust.keys import CoordinatorKeys, SubjectKeys, read_private, write_private
+
+TAG = "ab" * 16
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_keys_are_made_once_and_stay_the_same(tmp_path):
+    first = CoordinatorKeys.load_or_create(tmp_path / "keys")
+    again = CoordinatorKeys.load_or_create(tmp_path / "keys")
+    assert again.command_public_key == first.command_public_key
+    assert again.sealing_public_key == first.sealing_public_key
+    assert again.operator_token == first.operator_token
+
+
+def test_what_is_missing_after_a_crash_is_made_and_the_rest_is_kept(tmp_path):
+    first = CoordinatorKeys.load_or_create(tmp_path)
+    (tmp_path / "sealing.key").unlink()
+    again = CoordinatorKeys.load_or_create(tmp_path)
+    assert again.command_public_key == first.command_public_key
+    assert again.sealing_public_key != first.sealing_public_key
+
+
+def test_nobody_else_may_read_the_files(tmp_path):
+    CoordinatorKeys.load_or_create(tmp_path / "keys")
+    assert {path.name: mode(path) for path in (tmp_path / "keys").iterdir()} == {
+        "command.key": 0o600,
+        "sealing.key": 0o600,
+        "operator.token": 0o600,
+    }
+    assert mode(tmp_path / "keys") == 0o700
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path):
+    CoordinatorKeys.load_or_create(tmp_path)
+    (tmp_path / "command.key").chmod(0o640)
+    with pytest.raises(KeyFileError, match="mode 0640, expected 0600"):
+        CoordinatorKeys.load_or_create(tmp_path)
+
+
+def test_a_cut_key_is_refused(tmp_path):
+    CoordinatorKeys.load_or_create(tmp_path)
+    (tmp_path / "command.key").write_bytes(b"short")
+    with pytest.raises(KeyFileError, match="5 bytes, expected 32"):
+        CoordinatorKeys.load_or_create(tmp_path)
+
+
+def test_keys_sign_and_open(tmp_path):
+    keys = CoordinatorKeys.load_or_create(tmp_path)
+    envelope = keys.sign(Lease(node_id="n1"))
+    assert open_envelope(envelope, Lease, keys.command_public_key).node_id == "n1"
+    assert keys.open("use", seal(keys.sealing_public_key, "use", b"secret")) == b"secret"
+
+
+def test_secrets_are_not_in_the_text_form(tmp_path):
+    keys = CoordinatorKeys.load_or_create(tmp_path)
+    assert keys.operator_token not in repr(keys)
+
+
+def test_a_key_is_never_written_over(tmp_path):
+    write_private(tmp_path / "a.key", b"one")
+    with pytest.raises(ConflictError, match="exists already"):
+        write_private(tmp_path / "a.key", b"two")
+    assert read_private(tmp_path / "a.key") == b"one"
+
+
+def test_each_subject_has_a_key_of_its_own(tmp_path):
+    keys = SubjectKeys(tmp_path)
+    assert keys.create(TAG) != keys.create("cd" * 16)
+    assert keys.get(TAG) == SubjectKeys(tmp_path).get(TAG)
+    assert keys.ids() == [TAG, "cd" * 16]
+    with pytest.raises(ConflictError):
+        keys.create(TAG)
+
+
+def test_get_or_create_makes_a_key_once(tmp_path):
+    keys = SubjectKeys(tmp_path)
+    assert keys.get_or_create("revision-1") == keys.get_or_create("revision-1")
+
+
+def test_a_destroyed_key_is_gone_from_the_folder_and_from_its_file(tmp_path):
+    keys = SubjectKeys(tmp_path)
+    key = keys.create(TAG)
+    # A second name for the same file shows what was left in it when it was unlinked.
+    os.link(tmp_path / f"{TAG}.key", tmp_path / "witness")
+    assert keys.destroy(TAG)
+    assert not keys.exists(TAG)
+    assert (tmp_path / "witness").read_bytes() == bytes(len(key))
+    with pytest.raises(NotFoundError):
+        keys.get(TAG)
+
+
+def test_destroying_twice_is_harmless(tmp_path):
+    keys = SubjectKeys(tmp_path)
+    keys.create(TAG)
+    assert [keys.destroy(TAG), keys.destroy(TAG)] == [True, False]
+
+
+@pytest.mark.parametrize("key_id", ["", "../x", "a/b", ".x", "a.b", "x" * 129])
+def test_an_id_that_could_leave_the_folder_is_refused(tmp_path, key_id):
+    with pytest.raises(InvalidInputError):
+        SubjectKeys(tmp_path).create(key_id)
