@@ -88,7 +88,7 @@ class EngineService(EngineServiceServicer):
         self._node = node
         self._connected, self._supernode, self._changed = connected, supernode, changed
 
-    def GetStatus(self, request: wire.GetStatusRequest, context: grpc.ServicerContext) -> Message:  # noqa: N802
+    def GetStatus(self, request: wire.GetStatusRequest, context: grpc.ServicerContext) -> Message:
         """Return the node's state."""
 
         def answer() -> wire.GetStatusResponse:
@@ -99,7 +99,7 @@ class EngineService(EngineServiceServicer):
 
         return self._answer(context, answer)
 
-    def Enroll(self, request: wire.EnrollRequest, context: grpc.ServicerContext) -> Message:  # noqa: N802
+    def Enroll(self, request: wire.EnrollRequest, context: grpc.ServicerContext) -> Message:
         """Capture and keep a person's clips; durable before it answers."""
 
         def answer() -> wire.EnrollResponse:
@@ -109,11 +109,11 @@ class EngineService(EngineServiceServicer):
 
         return self._answer(context, answer)
 
-    def Identify(self, request: wire.IdentifyRequest, context: grpc.ServicerContext) -> Message:  # noqa: N802
+    def Identify(self, request: wire.IdentifyRequest, context: grpc.ServicerContext) -> Message:
         """Say who is heard, or that only the backbone serves."""
         return self._answer(context, lambda: self._node.identify(decode_clips(request.clips)))
 
-    def RunRound(self, request: wire.RunRoundRequest, context: grpc.ServicerContext) -> Message:  # noqa: N802
+    def RunRound(self, request: wire.RunRoundRequest, context: grpc.ServicerContext) -> Message:
         """Run one round of a learning job."""
         return self._answer(context, lambda: self._node.run_round(request.ticket, request.sealed_state))
 

@@ -85,8 +85,9 @@ class InputCoding:
             )
         if not np.isfinite(clip).all():
             raise ClipError("a clip has a sample that is NaN or infinite")
-        limit = np.float32(1 << 20)
-        scaled = np.rint(np.clip(clip * np.array(self.gains, dtype=np.float32), -limit, limit))
+        # Clipped first, so that no product overflows float32 or int32.
+        limit = np.float32(1 << 10)
+        scaled = np.rint(np.clip(clip, -limit, limit) * np.array(self.gains, dtype=np.float32))
         codes = scaled.astype(np.int32) - np.array(self.offsets, dtype=np.int32)
         return torch.from_numpy(np.clip(codes, -127, 127))
 

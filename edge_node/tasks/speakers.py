@@ -107,7 +107,7 @@ class SpeakersTask:
         return {name: person.train for name, person in load_people(self.split.public).items()}
 
 
-#: The split of demos and tests. Which people are public matters: see `edge_node.verification.leave_outs`.
+#: The split of demos and tests. Which people are public matters: see `edge_node.verification.forget_trial`.
 SPEAKERS = SpeakersTask(
     Split(public=("s02", "s08", "s09"), enrolled=("s01", "s03", "s04", "s05"), strangers=("s06", "s07"))
 )

@@ -1,8 +1,8 @@
 """A whole life of a small fleet, in one process and without a network: enrol, learn, forget, repair.
 
 What the demo does over real processes, as a function, to choose a recipe and to show what it is worth:
-``python -m edge_node.verification.forget_trial`` prints one JSON object; ``--leave-outs`` tries every choice of
-public people, since nine people are few and the choice matters.
+``python -m edge_node.verification.forget_trial`` prints one JSON line for each person forgotten;
+``--leave-outs`` tries every choice of public people, since nine people are few and the choice matters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edge_node.adapters.lora import quantise
 from edge_node.engine import Engine, RoundRequest
 from edge_node.learning import state as lora_state
 from edge_node.tasks import Person, Split
-from edge_node.tasks.speakers import SpeakersTask, load_people
+from edge_node.tasks.speakers import SPEAKERS, SpeakersTask, load_people
 from edge_node.verification.quality import NodeQuality, measure
 from hwmodel import load_preset
 
@@ -183,8 +183,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fleet-seed", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    from edge_node.tasks.speakers import SPEAKERS
-
     if options.leave_outs:
         trials = [(split, split.enrolled[i % 4]) for i, split in enumerate(leave_outs())]
     else:

@@ -15,7 +15,6 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import lora_state, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.revisions import job_key_id
-from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind, JobState, RetryPolicy
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, InvalidInputError
@@ -157,7 +156,7 @@ def repair(coordinator: Coordinator, tx: Transaction, stained: list[str]) -> Rep
             coordinator, tx, request_id, digest, JobKind.UNLEARN_LORA, REPAIR_ROUNDS, tuple(stained)
         )
         for campaign in tx.forgets.list_open():
-            if campaign.lora_affected and campaign.state is CampaignState.ERASING:
+            if campaign.lora_affected:
                 tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
         return Repair.UNDER_WAY
     if job.state is JobState.FAILED:

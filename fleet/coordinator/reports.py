@@ -258,11 +258,12 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
         envelope, node.receipt_public_key, _expected(coordinator, tx, node, campaign, execution)
     )
     key = (campaign.campaign_id, node.node_id)
+    if receipt.counter > node.receipt_counter:
+        # Whatever becomes of this one: the node's next receipt names it.
+        tx.nodes.accept_receipt(node.node_id, receipt.counter, verdict.receipt_hash)
     if not verdict.accepted and _overtaken(tx, receipt):
         # True when it was signed, perhaps; ask again, over what is desired now.
         tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
-        if receipt.counter > node.receipt_counter:
-            tx.nodes.accept_receipt(node.node_id, receipt.counter, verdict.receipt_hash)
         reason = "overtaken by a newer revision: another order follows"
         return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
     tx.forgets.set_execution(*key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString())
@@ -270,7 +271,6 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
     if verdict.accepted:
         target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
         tx.forgets.set_execution(*key, target)
-        tx.nodes.accept_receipt(node.node_id, receipt.counter, verdict.receipt_hash)
     else:
         target = ExecutionState.HELD
         tx.forgets.set_execution(*key, target, verdict.reason)

@@ -83,7 +83,7 @@ class JobGrid(Grid):
     begin_round
         Returns the live nodes and their tickets for a round number (LearningService.BeginRound).
     quorum
-        Replies that a round needs.
+        Replies that a round needs, at least 1.
     round_offset
         Rounds that earlier attempts have finished.
     round_timeout_s
@@ -106,6 +106,8 @@ class JobGrid(Grid):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if quorum < 1:
+            raise LearningPlaneError(f"a round needs at least one reply, got a quorum of {quorum}")
         self.last_round: RoundOutcome | None = None
         self._grid = grid
         self._codec = codec
@@ -221,7 +223,7 @@ class JobGrid(Grid):
             raise LearningPlaneError(f"node {metadata.dst_node_id} is not one of round {self._round}")
         arrays = next(iter(content.array_records.values()))
         record = ConfigRecord(
-            {STATE_KEY: self._codec.seal(arrays), TICKET_KEY: node.ticket.SerializeToString(), "leak": arrays["numerator"].numpy().tobytes()}
+            {STATE_KEY: self._codec.seal(arrays), TICKET_KEY: node.ticket.SerializeToString()}
         )
         # Nothing else goes: the ticket carries job, attempt and round, signed.
         return Message(

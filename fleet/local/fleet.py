@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -208,18 +207,12 @@ class LocalFleet:
             )
 
     def _start_coordinator(self) -> None:
-        ports = _ports_of_last_time(self.layout)
         self.layout.serve_file.unlink(missing_ok=True)
         command = [
             program("fleet"),
             "serve",
             "--state",
             str(self.layout.coordinator),
-            # Ports of its own choice would change when it is restarted, and nodes know the first ones.
-            "--port",
-            str(ports[0]),
-            "--metrics-port",
-            str(ports[1]),
             "--lease-seconds",
             str(self.settings.lease_s),
         ]
@@ -249,26 +242,3 @@ def _answers(engine: EngineClient, done: Callable[..., bool]) -> bool:
         return done(engine.status())
     except EngineCallError:
         return False
-
-
-def _ports_of_last_time(layout: Layout) -> tuple[int, int]:
-    """Return gRPC and metrics port: those of the last start while they are free, else fresh ones."""
-    try:
-        served = read_serve_file(layout.coordinator)
-        wanted = [int(address.rpartition(":")[2]) for address in (served.address, served.metrics_address)]
-    except (NoCoordinatorError, ValueError):
-        wanted = [0, 0]
-    first, second = (_free_port(port) for port in wanted)
-    return first, second
-
-
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise LocalFleetError("no free port on the loopback interface")

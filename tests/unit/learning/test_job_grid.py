@@ -246,6 +246,11 @@ def test_a_message_to_a_stranger_is_refused(codec: StateCodec, arrays: ArrayReco
     assert job.loop.sent == []
 
 
+def test_a_round_needs_somebody(codec: StateCodec) -> None:
+    with pytest.raises(LearningPlaneError, match="quorum of 0"):
+        Job(codec, quorum=0)
+
+
 def test_stock_fedavg_averages_exactly(codec: StateCodec, arrays: ArrayRecord) -> None:
     job = Job(codec)
     strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=2, min_evaluate_nodes=0, min_available_nodes=2)

@@ -1,0 +1,68 @@
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reram_fleet.digests import adapters_digest, subject_digests
+from reram_fleet.v1.types_pb2 import LoraState, SubjectAdapter
+
+from edge_node.adapters.bank import AdapterBank
+from edge_node.learning.state import decode, encode
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(range(12)), cut=st.integers(0, 12))
+def test_codes_do_not_depend_on_batch_split_or_order(pair, clips, order, cut):
+    whole = pair.capture(clips)
+    parts = [pair.capture([clips[i] for i in part]) for part in (order[:cut], order[cut:])]
+    assert torch.equal(torch.cat(parts, dim=1), whole[:, order])
+
+
+@settings(max_examples=10, deadline=None)
+@given(frames=st.lists(st.integers(2, 40), min_size=1, max_size=5), seed=st.integers(0, 2**31))
+def test_codes_of_any_clips_stay_in_their_range(pair, frames, seed):
+    rng = np.random.default_rng(seed)
+    clips = [(rng.standard_normal((n, 12)) * 10 ** rng.uniform(-3, 6)).astype(np.float32) for n in frames]
+    codes = pair.capture(clips)
+    assert codes.dtype == torch.int32
+    assert int(codes.abs().max()) <= 2 * 127 * 256
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), st.integers(1, 3)), max_size=20))
+def test_history_of_a_bank_leaves_no_trace(steps):
+    bank, expected = AdapterBank(2), {}
+    for keep, tag, count in steps:
+        if keep:
+            adapter = SubjectAdapter(subject_tag=tag, count=count, code_sum=[count, -count])
+            bank.set_subject(adapter)
+            expected[tag] = adapter
+        else:
+            subjects, _ = bank.drop([tag])
+            assert subjects == (expected.pop(tag, None) is not None)
+    fresh = AdapterBank(2)
+    for adapter in expected.values():
+        fresh.set_subject(adapter)
+    digests = [adapters_digest(subject_digests(b.subjects()), b"") for b in (bank, fresh)]
+    assert digests[0] == digests[1]
+    assert all(torch.equal(x, y) for x, y in zip(bank.sums(), fresh.sums(), strict=True))
+
+
+@given(data=st.data(), nodes=st.integers(1, 5), rows=st.integers(1, 4))
+def test_plain_average_of_states_is_the_average_over_nodes_that_trained_the_row(data, nodes, rows):
+    tags, rank = [str(k) for k in range(rows)], 2
+    trained = np.array(data.draw(st.lists(st.booleans(), min_size=nodes * rows, max_size=nodes * rows)))
+    trained = torch.from_numpy(trained.reshape(nodes, rows))
+    values = torch.randn(nodes, rows, rank, generator=torch.Generator().manual_seed(nodes * 7 + rows))
+    start = torch.randn(rows, rank, generator=torch.Generator().manual_seed(rows))
+    values = torch.where(trained[:, :, None], values, start[None])
+    states = [encode(tags, values[n], trained[n]) for n in range(nodes)]
+    arrays = [
+        np.mean([np.frombuffer(getattr(s, name), "<f4") for s in states], axis=0).astype("<f4").tobytes()
+        for name in ("numerator", "weight")
+    ]
+    merged = decode(
+        LoraState(subject_tags=tags, rank=rank, numerator=arrays[0], weight=arrays[1]), tags, rank
+    )
+    for row in range(rows):
+        knowing = values[trained[:, row], row]
+        expected = knowing.mean(dim=0) if len(knowing) else start[row]
+        torch.testing.assert_close(merged[row], expected, rtol=1e-4, atol=1e-4)

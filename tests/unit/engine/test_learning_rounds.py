@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+import torch
+from reram_fleet.v1.types_pb2 import (
+    LEARNING_KIND_EVALUATE_QUALITY,
+    LEARNING_KIND_TRAIN_LORA,
+    LEARNING_KIND_UNLEARN_LORA,
+    JobTicket,
+    LoraShape,
+)
+
+from edge_node.adapters.lora import project
+from edge_node.engine import RoundRequest
+from edge_node.errors import AdapterError, RoundError
+from edge_node.learning import neggrad
+from edge_node.learning.state import UNTRAINED_WEIGHT, decode, encode, initial
+from hwmodel import Phase
+
+RANK = 16
+
+
+def ticket_of(engine, kind, tags, forget=()):
+    shape = LoraShape(features=engine.features, rank=RANK, alpha=RANK, a_seed=9, scale_bits=16)
+    return JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
+
+
+@pytest.fixture
+def tags(device, adapters):
+    for adapter in adapters.values():
+        device.set_subject(0, adapter)
+    return sorted(adapters)
+
+
+@pytest.fixture
+def samples(captured, tags):
+    """The first three people's clips are on this node; the fourth's are not."""
+    return {tag: captured[tag][0] for tag in tags[:3]}
+
+
+@pytest.fixture
+def trained(device, tags, samples):
+    ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
+    return device.run_round(0, ticket, initial(tags, RANK), samples, {})
+
+
+def test_training_lowers_the_loss_and_keeps_accuracy(trained):
+    assert trained.metrics["loss_after"] < trained.metrics["loss_before"]
+    assert trained.metrics["accuracy_after"] >= trained.metrics["accuracy_before"] >= 0.9
+    assert trained.num_examples == 3 * 30 + 90
+
+
+def test_row_of_a_person_unknown_here_goes_back_as_it_came(device, tags, samples):
+    start = torch.randn(4, RANK, generator=torch.Generator().manual_seed(1))
+    state = encode(tags, start, torch.ones(4, dtype=torch.bool))
+    result = device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), state, samples, {})
+    weight = np.frombuffer(result.state.weight, "<f4")
+    assert weight.tolist() == [1.0, 1.0, 1.0, np.float32(UNTRAINED_WEIGHT)]
+    after = decode(result.state, tags, RANK)
+    torch.testing.assert_close(after[3], start[3])
+    assert not torch.allclose(after[:3], start[:3])
+
+
+def test_round_is_a_pure_function_of_its_input(device, tags, samples, trained):
+    ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
+    backwards = dict(reversed(samples.items()))
+    again = device.run_round(0, ticket, initial(tags, RANK), backwards, {})
+    assert again.state.SerializeToString(deterministic=True) == trained.state.SerializeToString(
+        deterministic=True
+    )
+    assert again.metrics == trained.metrics
+
+
+def test_n_nodes_learn_what_n_single_nodes_do(fleet, device, adapters, captured, tags, samples, trained):
+    ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
+    for node in (0, 1):
+        for adapter in adapters.values():
+            fleet.set_subject(node, adapter)
+    one_person = {tags[3]: captured[tags[3]][0]}
+    many = fleet.run_rounds(
+        [
+            RoundRequest(0, ticket, initial(tags, RANK), one_person, {}),
+            RoundRequest(1, ticket, initial(tags, RANK), samples, {}),
+        ]
+    )
+    torch.testing.assert_close(
+        decode(many[1].state, tags, RANK), decode(trained.state, tags, RANK), rtol=0, atol=1e-4
+    )
+    assert [r.num_examples for r in many] == [30 + 90, 3 * 30 + 90]
+
+
+def test_unlearning_brings_forgotten_clips_below_the_hinge_and_keeps_the_rest(device, tags, samples, trained):
+    gone, kept = tags[0], {tag: samples[tag] for tag in tags[1:3]}
+    hidden = {gone: samples[gone]}
+    # Rows that take the forgotten person for somebody else are what repair is for: lift all of them.
+    b = lifted(device, decode(trained.state, tags, RANK), samples[gone])
+    ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, [gone])
+    device.drop_subjects(0, [gone])
+    state = encode(tags, b, torch.ones(4, dtype=torch.bool))
+    rounds = []
+    for _ in range(3):
+        rounds.append(device.run_round(0, ticket, state, kept, hidden))
+        state = rounds[-1].state
+    assert rounds[0].metrics["forget_above_hinge_before"] >= 0.5
+    assert rounds[-1].metrics["forget_above_hinge_after"] <= 0.05
+    assert rounds[-1].metrics["forget_accept_rate_after"] == 0.0
+    assert rounds[-1].metrics["accuracy_after"] >= 0.95
+    assert torch.equal(decode(state, tags, RANK)[0], torch.zeros(RANK))
+
+
+def lifted(engine, b, codes):
+    """Change B so that these clips' logits rise by about 4 on every row."""
+    shape = ticket_of(engine, LEARNING_KIND_TRAIN_LORA, []).lora
+    u = project(shape, engine._calibration.whitening.unit(codes[None])[0]).mean(dim=0)
+    return b + (4.0 * u / u.square().sum()).float()
+
+
+def test_node_without_forgotten_clips_does_not_undo_what_others_repair(device, tags, samples, trained):
+    ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, tags[:1])
+    kept = {tag: samples[tag] for tag in tags[1:3]}
+    result = device.run_round(0, ticket, trained.state, kept, {})
+    weight = np.frombuffer(result.state.weight, "<f4")
+    assert weight.tolist() == [1.0, *[np.float32(UNTRAINED_WEIGHT)] * 3]
+    before, after = decode(trained.state, tags, RANK), decode(result.state, tags, RANK)
+    torch.testing.assert_close(after[1:], before[1:])
+    assert torch.equal(after[0], torch.zeros(RANK))
+
+
+def test_rows_on_which_nothing_forgotten_stands_out_are_left_alone():
+    b = torch.ones(1, 2, 3)
+    clips = neggrad.LabelledClips(
+        torch.ones(1, 4, 3), torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), torch.ones(1, 4, 2)
+    )
+    base = torch.full((1, 1, 2), -4.0)
+    base[0, 0, 1] = -3.0
+    present, repaired = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
+    after = neggrad.unlearn(b, clips, torch.ones(1, 1, 3), base, present, repaired)
+    assert torch.equal(after[0, 0], b[0, 0])
+    assert bool((neggrad.excess(after, torch.ones(1, 1, 3), base) <= 0).all())
+
+
+def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags, samples, trained):
+    mark = device.ledger.mark()
+    ticket = ticket_of(device, LEARNING_KIND_EVALUATE_QUALITY, tags)
+    result = device.run_round(0, ticket, trained.state, samples, {})
+    spent = device.ledger.since(mark)
+    assert spent[Phase.VERIFY].energy_j > 0
+    assert spent[Phase.TRAIN].energy_j == 0
+    assert result.metrics["accuracy_after"] == pytest.approx(trained.metrics["accuracy_after"])
+    torch.testing.assert_close(decode(result.state, tags, RANK), decode(trained.state, tags, RANK))
+
+
+def test_training_is_charged_and_writes_no_cell(device, tags, samples):
+    mark = device.ledger.mark()
+    device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), samples, {})
+    spent = device.ledger.since(mark)[Phase.TRAIN]
+    assert spent.energy_j > 0
+    assert spent.cell_writes == 0
+
+
+def test_node_that_holds_nobody_still_answers(device, tags):
+    result = device.run_round(
+        0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), {}, {}
+    )
+    assert result.num_examples == 90
+    assert set(np.frombuffer(result.state.weight, "<f4").tolist()) == {float(np.float32(UNTRAINED_WEIGHT))}
+
+
+def test_requests_that_cannot_be_run_are_refused(device, tags, samples):
+    ticket, state = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK)
+    with pytest.raises(RoundError, match="other tags"):
+        device.run_round(0, ticket, initial(tags[:2], RANK), samples, {})
+    with pytest.raises(RoundError, match="rank"):
+        device.run_round(0, ticket, initial(tags, 3), samples, {})
+    with pytest.raises(RoundError, match="kind"):
+        device.run_round(0, ticket_of(device, 77, tags), state, samples, {})
+    with pytest.raises(RoundError, match="integer codes"):
+        device.run_round(0, ticket, state, {tags[0]: torch.zeros(2, 3)}, {})
+    broken = initial(tags, RANK)
+    broken.weight = b"\0" * len(broken.weight)
+    with pytest.raises(RoundError, match="not positive"):
+        device.run_round(0, ticket, broken, samples, {})
+    foreign = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
+    foreign.lora.features = 3
+    with pytest.raises(AdapterError, match="features"):
+        device.run_round(0, foreign, state, samples, {})
