@@ -133,7 +133,8 @@ class Engine:
                 else:
                     for phase, spent in saved.items():
                         ledger.charge(phase, spent, node)
-        clips, person = [], []
+        clips: list[np.ndarray] = []
+        person: list[int] = []
         for index, name in enumerate(sorted(public := task.public_clips())):
             clips += public[name]
             person += [index] * len(public[name])

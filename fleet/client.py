@@ -194,6 +194,11 @@ class FleetClient:
         finally:
             stream.cancel()
 
+    def get_certificate(self, campaign_id: str) -> str:
+        """Return the signed certificate (JSON text) of a forget that has converged."""
+        request = operator.GetCertificateRequest(campaign_id=campaign_id)
+        return str(self._call(self._stub.GetCertificate, request).certificate)
+
     def start_learning(
         self, request_id: str, kind: LearningKind, rounds: int
     ) -> operator.StartLearningResponse:

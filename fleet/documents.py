@@ -46,7 +46,7 @@ def verdict_name(verdict: int) -> str:
     return operator.VerdictClass.Name(verdict).removeprefix("VERDICT_CLASS_")
 
 
-def kind_name(kind: int) -> str:
+def kind_name(kind: types.LearningKind) -> str:
     """Return a learning kind's Flower message type, for instance `train.lora`."""
     return MESSAGE_TYPES.get(kind, "unspecified")
 
@@ -99,6 +99,7 @@ def fleet_document(fleet: operator.GetFleetResponse) -> Document:
         "superlink_address": fleet.superlink_address,
         "log_size": fleet.log_size,
         "log_root": fleet.log_root.hex(),
+        "command_public_key": fleet.command_public_key.hex(),
     }
 
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 GAIN = 10.0
 #: Weight of a person's own clips in their row's loss; the rest is everybody else's. Own clips accepted and
 #: strangers accepted, means over every sixth of the 84 leave-outs: closed form .871, .047; LoRA with share .5
-#: and decay .02: .975, .272; .1 and .1: .927, .068; .05 and .05: .917, .054. The last was taken; over all 84 it
-#: has .916, .040 (closed form .854, .029), after a forget and its repair .912, .023 (closed form .855, .023).
+#: and decay .02: .975, .272; .1 and .1: .927, .068; .05 and .05: .917, .054. The last was taken; over all
+#: 84 it has .916, .040 (closed form .854, .029), after forget and repair .912, .023 (closed form .855, .023).
 OWN_SHARE = 0.05
 STEPS = 40
 LEARNING_RATE = 0.02

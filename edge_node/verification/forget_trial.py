@@ -121,7 +121,7 @@ def _enrol(
 
 def _federate(
     engine: Engine,
-    kind: LearningKind.ValueType,
+    kind: LearningKind,
     shape: LoraShape,
     state: LoraState,
     samples: Sequence[Mapping[str, Tensor]],

@@ -48,7 +48,7 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             (
                 (
                     node["node_id"],
-                    *(joules(node["costs"].get(phase, {}).get("energy_j", 0)) for phase in phases),
+                    *(joules(node["costs"].get(phase, {}).get("energy_j", 0.0)) for phase in phases),
                 )
                 for node in nodes
             ),

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from fleet.config import ConfigError, NoCoordinatorError
 from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError
-from fleet.local.errors import StartTimedOutError
+from fleet.local.errors import TimedOutError
 
 
 class ExitCode(IntEnum):
@@ -43,7 +43,7 @@ def exit_code(error: FleetError) -> ExitCode:
 
     for kind, code in (
         (WaitTimedOutError, ExitCode.TIMED_OUT),
-        (StartTimedOutError, ExitCode.TIMED_OUT),
+        (TimedOutError, ExitCode.TIMED_OUT),
         (PartialError, ExitCode.PARTIAL),
         (PermissionDeniedError, ExitCode.PERMISSION),
         (UnavailableError, ExitCode.UNAVAILABLE),

@@ -91,7 +91,7 @@ def show_node(
                 "inferences": node["inferences"],
                 "deployment": f"{joules(overhead['energy_j'])}, {overhead['bytes']} bytes, "
                 f"{overhead['cell_writes']} cell writes; re-programming takes "
-                f"{overhead['reprogramming_ratio']:.3g} times the energy",
+                f"{overhead['reprogramming_ratio']:.4g} times the energy",
                 "energy model": f"{model['name']} {model['version']}",
                 "Flower node": node["flower_node_id"],
                 "software": node["software_version"],

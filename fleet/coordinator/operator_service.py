@@ -12,7 +12,7 @@ import grpc.aio
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 
-from fleet.coordinator import forgets, jobs, revisions, views
+from fleet.coordinator import certificates, forgets, jobs, revisions, views
 from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState
@@ -53,6 +53,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                 superlink_address="" if plane is None else plane.superlink.control_address,
                 log_size=tx.tree.size(),
                 log_root=tx.tree.root(),
+                command_public_key=self._coordinator.keys.command_public_key,
             )
 
         return await self._read(context, read)
@@ -163,6 +164,17 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             if forget.state == CampaignState.CONVERGED:
                 return
             version = await self._coordinator.changes.wait_beyond(version, WATCH_PAUSE_S)
+
+    async def GetCertificate(
+        self, request: wire.GetCertificateRequest, context: Context
+    ) -> wire.GetCertificateResponse:
+        """Return the signed certificate of a forget that has converged."""
+        return await self._read(
+            context,
+            lambda tx: wire.GetCertificateResponse(
+                certificate=certificates.issue(self._coordinator, tx, request.campaign_id)
+            ),
+        )
 
     async def StartLearning(
         self, request: wire.StartLearningRequest, context: Context

@@ -266,7 +266,9 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
         tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
         reason = "overtaken by a newer revision: another order follows"
         return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
-    tx.forgets.set_execution(*key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString())
+    tx.forgets.set_execution(
+        *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
+    )
     tx.tree.append(LeafKind.RECEIPT, leaf_data(LeafKind.RECEIPT, envelope))
     if verdict.accepted:
         target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED

@@ -77,7 +77,7 @@ def forget_view(tx: Transaction, campaign: CampaignRow) -> wire.Forget:
         state=campaign.state,
         created_at_unix_ms=campaign.created_at_ms,
         executions=[execution_view(execution) for execution in executions],
-        verdicts=_verdicts(tx, campaign),
+        verdicts=verdicts_of(tx, campaign),
         repair_job_id=campaign.repair_job_id or "",
         seconds_to_suppress=campaign.seconds_to_suppress,
         seconds_to_verify=campaign.seconds_to_verify,
@@ -87,7 +87,7 @@ def forget_view(tx: Transaction, campaign: CampaignRow) -> wire.Forget:
     )
 
 
-def _verdicts(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
+def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
     """Return one verdict per adapter kind that the forget touched; none before it has converged."""
     if campaign.state is not CampaignState.CONVERGED:
         return []

@@ -3,7 +3,8 @@
 ::
 
     LocalFleetError
-    ├── StartTimedOutError    a process did not get ready in time
+    ├── TimedOutError         something awaited did not come true in time
+    │   └── StartTimedOutError    a process did not get ready in time
     ├── ProcessEndedError     a process ended instead of getting ready
     ├── AlreadyRunningError   ConflictError: this folder's fleet runs
     ├── NotRunningError       NotFoundError: this folder has no fleet that runs
@@ -19,7 +20,11 @@ class LocalFleetError(FleetError):
     """A fleet on this machine cannot do what was asked."""
 
 
-class StartTimedOutError(LocalFleetError):
+class TimedOutError(LocalFleetError):
+    """Something awaited did not come true in time."""
+
+
+class StartTimedOutError(TimedOutError):
     """A process did not get ready in time."""
 
 

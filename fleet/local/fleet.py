@@ -113,6 +113,7 @@ class LocalFleet:
                 self._say(f"{node.node_id} enrolled and started")
         for index in range(len(self.nodes)):
             self.wait_serving(index, deadline - time.monotonic())
+        self._wait_seen(deadline)
 
     def stop(self) -> None:
         """End everything; returns when it is gone. Nodes go first, so that none reconnects in vain."""
@@ -197,6 +198,16 @@ class LocalFleet:
             f"{node.node_id} does not {what} after {timeout_s:.0f} s",
             hint=log_tail(self.layout.log(node.node_id)),
         )
+
+    def _wait_seen(self, deadline: float) -> None:
+        # The coordinator hears of it with the next heartbeat; `fleet status` must not say less than we do.
+        with self.client() as client:
+            while time.monotonic() < deadline:
+                nodes = client.list_nodes()
+                if all(n.connected and n.serve_state == types.SERVE_STATE_SERVING for n in nodes):
+                    return
+                time.sleep(_POLL_S)
+        raise StartTimedOutError("the coordinator does not see every node serving")
 
     def _refuse_ended(self, index: int) -> None:
         process, name = self._processes[index], self.nodes[index].node_id

@@ -7,13 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fleet.local.errors import LocalFleetError
+from fleet.local.errors import TimedOutError
 
 T = TypeVar("T")
-
-
-class TimedOutError(LocalFleetError):
-    """Something awaited did not come true in time."""
 
 
 @dataclass(frozen=True)

@@ -113,3 +113,13 @@ def log_tail(path: Path, lines: int = 8) -> str:
     except OSError:
         return "(no log)"
     return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+
+
+def complaints(logs: Path, lines: int = 5) -> list[str]:
+    """Return the last warnings and errors of every log in a folder."""
+    found = []
+    for path in sorted(logs.glob("*.log")):
+        text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        wrong = [line for line in text if any(word in line for word in ("WARNING", "ERROR", "Error:"))]
+        found += [f"{path.stem}: {line[:300]}" for line in wrong[-lines:]]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, insert, null, select, update
@@ -15,6 +16,7 @@ from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
 from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow
+from fleet.trust.checks import CheckLine
 
 
 def _execution(row: RowMapping) -> ExecutionRow:
@@ -24,6 +26,7 @@ def _execution(row: RowMapping) -> ExecutionRow:
             **row,
             "state": ExecutionState(row["state"]),
             "expected_probes": None if probes is None else tuple(probes),
+            "checks": tuple(CheckLine(**line) for line in row["checks"] or ()),
         }
     )
 
@@ -204,6 +207,7 @@ class Forgets:
         challenge_nonce: bytes | None = None,
         expected_probes: Sequence[str] | None = None,
         receipt: bytes | None = None,
+        checks: Sequence[CheckLine] | None = None,
         expected_version: int | None = None,
     ) -> ExecutionRow:
         """Move an execution and write the event; fields that are None stay as they are.
@@ -219,6 +223,8 @@ class Forgets:
             What the order's probes must be answered with, in order: a tag, or "" for a stranger.
         receipt
             Serialised Envelope. Required (now or before) for APPLIED, VERIFIED and NOT_AFFECTED.
+        checks
+            The lines that the receipt was checked by, for the certificate.
 
         Raises
         ------
@@ -235,6 +241,7 @@ class Forgets:
             "challenge_nonce": challenge_nonce or row.challenge_nonce,
             "expected_probes": row.expected_probes if expected_probes is None else expected_probes,
             "receipt": receipt or row.receipt,
+            "checks": row.checks if checks is None else checks,
         }
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
@@ -244,6 +251,8 @@ class Forgets:
             raise ConflictError(f"{node_id} cannot be {target} without a receipt")
         if fields["expected_probes"] is not None:
             fields["expected_probes"] = list(fields["expected_probes"])
+        if fields["checks"] is not None:
+            fields["checks"] = [asdict(line) for line in fields["checks"]]
         table = schema.execution
         version = row.version if expected_version is None else expected_version
         changed = self._connection.execute(

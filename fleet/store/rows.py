@@ -12,6 +12,7 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import ExecutionState
 from fleet.domain.learning import JobKind, JobState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
+from fleet.trust.checks import CheckLine
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class ExecutionRow:
     expected_probes: tuple[str, ...] | None
     receipt: bytes | None
     version: int
+    checks: tuple[CheckLine, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,7 @@ execution = Table(
     Column("challenge_nonce", LargeBinary, comment="of the erase order; kept while held"),
     Column("expected_probes", JSON, comment="answers that the probes must get; '' is a stranger"),
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
+    Column("checks", JSON, comment="lines that the receipt was checked by"),
     Column("version", Integer, nullable=False),
     Index(None, "node_id", "state"),
     _one_of("state", ExecutionState),

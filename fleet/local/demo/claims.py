@@ -260,9 +260,20 @@ def _no_writes(evidence: Evidence) -> Claim:
 def _overhead(evidence: Evidence) -> Claim:
     found = {node: status.overhead for node, status in evidence.status_after.items()}
     return Claim(
-        "deploying the repaired revision cost less than re-programming it, and no cell write",
-        all(o.energy_j > 0 and o.cell_writes == 0 and o.reprogramming_ratio > 1 for o in found.values()),
-        _per_node(found, lambda o: f"{o.energy_j * 1e6:.3g} uJ, x{o.reprogramming_ratio:.3g}"),
+        "deploying the repaired revision wrote no cell and cost less than re-programming it",
+        all(
+            o.energy_j > 0
+            and o.cell_writes == 0 < o.reprogramming_cell_writes
+            and o.reprogramming_energy_j > o.energy_j
+            for o in found.values()
+        ),
+        _per_node(
+            found,
+            lambda o: (
+                f"{o.energy_j * 1e3:.4g} mJ against {o.reprogramming_energy_j * 1e3:.4g} mJ "
+                f"and {o.reprogramming_cell_writes} writes"
+            ),
+        ),
     )
 
 

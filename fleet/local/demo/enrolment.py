@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from reram_fleet.v1.engine_pb2 import GetStatusResponse
 
@@ -77,7 +77,7 @@ def wait_active_everywhere(
     return patience.until("one revision is active on every node", settled)
 
 
-def statuses(fleet: LocalFleet) -> Mapping[str, GetStatusResponse]:
+def statuses(fleet: LocalFleet) -> dict[str, GetStatusResponse]:
     """Return every node's status, by node id."""
     found = {}
     for index, node in enumerate(fleet.nodes):

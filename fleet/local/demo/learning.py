@@ -36,7 +36,7 @@ def train(
         job = client.get_learning(started.job.job_id)
         if job.state == JobState.FAILED:
             raise JobFailedError(f"the learning job {job.job_id} failed: {job.error}")
-        if job.rounds_done != said and job.state == JobState.RUNNING:
+        if job.rounds_done != said and job.flower_run_id:
             said = job.rounds_done
             say(f"Flower run {job.flower_run_id}: {said} of {job.rounds} rounds")
         return job if job.state == JobState.SUCCEEDED else None

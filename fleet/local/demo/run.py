@@ -6,18 +6,21 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reram_fleet.v1.engine_pb2 import GetStatusResponse
+
 from fleet.config import LOCAL_LEASE_S
+from fleet.errors import FleetError, InvalidInputError
 from fleet.lab.people import load_demo_people
 from fleet.local.demo import enrolment, learning, observation, outage, quality
 from fleet.local.demo.evidence import Evidence, Outage
-from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
+from fleet.local.tethered import complaints
 from fleet.registry import Registry
 
 
@@ -44,7 +47,7 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         if self.nodes < 2:
-            raise LocalFleetError("the demo kills one node: it needs at least 2")
+            raise InvalidInputError("the demo kills one node: it needs at least 2")
 
 
 class Narrator:
@@ -74,7 +77,13 @@ def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
         else:
             stack.callback(shutil.rmtree, folder)
         fleet = stack.enter_context(LocalFleet(local, narrator.detail))
-        return _run(fleet, settings, narrator)
+        try:
+            return _run(fleet, settings, narrator)
+        except FleetError:
+            # The logs are about to go with the folder: what they complain about is told now.
+            for line in complaints(fleet.layout.logs):
+                narrator.detail(line)
+            raise
 
 
 def _run(fleet: LocalFleet, settings: DemoSettings, narrator: Narrator) -> Evidence:
@@ -159,5 +168,5 @@ def _run(fleet: LocalFleet, settings: DemoSettings, narrator: Narrator) -> Evide
         )
 
 
-def _revision(statuses: dict[str, enrolment.GetStatusResponse]) -> int:
+def _revision(statuses: Mapping[str, GetStatusResponse]) -> int:
     return next(iter(statuses.values())).revision

@@ -22,7 +22,7 @@ class GetFleetRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetFleetResponse(_message.Message):
-    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root")
+    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class GetFleetResponse(_message.Message):
     SUPERLINK_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     LOG_SIZE_FIELD_NUMBER: _ClassVar[int]
     LOG_ROOT_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     version: str
     generation: int
@@ -49,7 +50,8 @@ class GetFleetResponse(_message.Message):
     superlink_address: str
     log_size: int
     log_root: bytes
-    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ...) -> None: ...
+    command_public_key: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ...) -> None: ...
 
 class EnrollNodeRequest(_message.Message):
     __slots__ = ("identity",)
@@ -244,6 +246,18 @@ class WatchForgetResponse(_message.Message):
     FORGET_FIELD_NUMBER: _ClassVar[int]
     forget: Forget
     def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ...) -> None: ...
+
+class GetCertificateRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
+
+class GetCertificateResponse(_message.Message):
+    __slots__ = ("certificate",)
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    certificate: str
+    def __init__(self, certificate: _Optional[str] = ...) -> None: ...
 
 class StartLearningRequest(_message.Message):
     __slots__ = ("request_id", "kind", "rounds")

@@ -76,6 +76,11 @@ class OperatorServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.WatchForgetRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.WatchForgetResponse.FromString,
                 _registered_method=True)
+        self.GetCertificate = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/GetCertificate',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateResponse.FromString,
+                _registered_method=True)
         self.StartLearning = channel.unary_unary(
                 '/reram_fleet.v1.OperatorService/StartLearning',
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.StartLearningRequest.SerializeToString,
@@ -151,6 +156,12 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCertificate(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartLearning(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -217,6 +228,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.WatchForget,
                     request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.WatchForgetRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_operator__pb2.WatchForgetResponse.SerializeToString,
+            ),
+            'GetCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCertificate,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateResponse.SerializeToString,
             ),
             'StartLearning': grpc.unary_unary_rpc_method_handler(
                     servicer.StartLearning,
@@ -457,6 +473,33 @@ class OperatorService:
             '/reram_fleet.v1.OperatorService/WatchForget',
             reram__fleet_dot_v1_dot_operator__pb2.WatchForgetRequest.SerializeToString,
             reram__fleet_dot_v1_dot_operator__pb2.WatchForgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/GetCertificate',
+            reram__fleet_dot_v1_dot_operator__pb2.GetCertificateRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.GetCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

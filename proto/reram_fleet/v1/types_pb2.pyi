@@ -251,7 +251,7 @@ class EnergyModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class DeploymentOverhead(_message.Message):
-    __slots__ = ("energy_j", "seconds", "bytes", "cell_writes", "reprogramming_ratio", "reprogramming_energy_j", "reprogramming_seconds", "reprogramming_cell_writes")
+    __slots__ = ("energy_j", "seconds", "bytes", "cell_writes", "reprogramming_ratio", "reprogramming_energy_j", "reprogramming_seconds", "reprogramming_cell_writes", "radio_energy_j", "reprogramming_ratio_with_radio")
     ENERGY_J_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +260,8 @@ class DeploymentOverhead(_message.Message):
     REPROGRAMMING_ENERGY_J_FIELD_NUMBER: _ClassVar[int]
     REPROGRAMMING_SECONDS_FIELD_NUMBER: _ClassVar[int]
     REPROGRAMMING_CELL_WRITES_FIELD_NUMBER: _ClassVar[int]
+    RADIO_ENERGY_J_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMING_RATIO_WITH_RADIO_FIELD_NUMBER: _ClassVar[int]
     energy_j: float
     seconds: float
     bytes: int
@@ -268,7 +270,9 @@ class DeploymentOverhead(_message.Message):
     reprogramming_energy_j: float
     reprogramming_seconds: float
     reprogramming_cell_writes: int
-    def __init__(self, energy_j: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., cell_writes: _Optional[int] = ..., reprogramming_ratio: _Optional[float] = ..., reprogramming_energy_j: _Optional[float] = ..., reprogramming_seconds: _Optional[float] = ..., reprogramming_cell_writes: _Optional[int] = ...) -> None: ...
+    radio_energy_j: float
+    reprogramming_ratio_with_radio: float
+    def __init__(self, energy_j: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., cell_writes: _Optional[int] = ..., reprogramming_ratio: _Optional[float] = ..., reprogramming_energy_j: _Optional[float] = ..., reprogramming_seconds: _Optional[float] = ..., reprogramming_cell_writes: _Optional[int] = ..., radio_energy_j: _Optional[float] = ..., reprogramming_ratio_with_radio: _Optional[float] = ...) -> None: ...
 
 class AdapterDigest(_message.Message):
     __slots__ = ("subject_tag", "digest")

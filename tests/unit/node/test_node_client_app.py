@@ -47,7 +47,7 @@ def flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
     from flwr.supercore.task_identity import TaskIdentity
 
     for name, value in {"run_id": 1, "task_id": 1, "node_id": 7}.items():
-        monkeypatch.setattr(TaskIdentity, name, value)
+        monkeypatch.setattr(TaskIdentity, f"_{name}", value)
 
 
 @pytest.mark.usefixtures("flower_task")

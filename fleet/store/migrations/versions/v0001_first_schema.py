@@ -271,6 +271,7 @@ def upgrade() -> None:
         sa.Column(
             "receipt", sa.LargeBinary(), nullable=True, comment="reram_fleet.v1.Envelope of the Receipt"
         ),
+        sa.Column("checks", sa.JSON(), nullable=True, comment="lines that the receipt was checked by"),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "state <> 'applying' OR challenge_nonce IS NOT NULL",
