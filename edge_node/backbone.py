@@ -11,9 +11,10 @@ One frame, all integers (`s` is the state in 1/256 DAC codes, `h` the DAC codes 
     s  += (256 * LUT[clamp(pre, -1024, 1024)] - s) >> 1  leak 1/2
 
 A feature is the mean state over the first, then over the second half of the clip (the middle frame of an odd
-clip belongs to the first), rounded half up: two halves tell apart people whom one mean confuses (false
-acceptance of strangers 5.5 % instead of 9 % over all splits). Hence codes are bitwise equal for any batch,
-order and number of nodes.
+clip belongs to the first), rounded half up: two halves tell apart people whom one mean confuses (in a numpy
+prototype over all 84 public triples, false acceptance of strangers 5.5 % instead of 8 %).
+
+All of it being integers, codes are bitwise equal for any batch, order and number of nodes.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def up(
         lease_s=lease_seconds,
         learning=not no_flower,
     )
-    note(f"Starting a coordinator and {nodes} nodes in {settings.state} ...")
+    note(f"Starting a coordinator and {nodes} node{'s' if nodes > 1 else ''} in {settings.state} ...")
     running = start_background(settings, timeout)
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)
     path = config_path()

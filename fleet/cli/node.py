@@ -91,7 +91,8 @@ def show_node(
                 "inferences": node["inferences"],
                 "deployment": f"{joules(overhead['energy_j'])}, {overhead['bytes']} bytes, "
                 f"{overhead['cell_writes']} cell writes; re-programming takes "
-                f"{overhead['reprogramming_ratio']:.4g} times the energy",
+                f"{overhead['reprogramming_ratio']:.3g} times the energy on the chip "
+                f"({overhead['reprogramming_ratio_with_radio']:.3g} with the radio on both sides)",
                 "energy model": f"{model['name']} {model['version']}",
                 "Flower node": node["flower_node_id"],
                 "software": node["software_version"],

@@ -52,6 +52,8 @@ def run(settings: ServeSettings) -> None:
         If the database or the learning plane cannot be opened.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # One line per request that the proxy passes on: thousands an hour, and nothing to learn from them.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings.state):
         asyncio.run(_serve(settings))

@@ -47,13 +47,13 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
         If it does not get ready; nothing of it is left then.
     """
     layout = settings.layout
+    layout.create()
     running = find_supervisor(layout)
     if running is not None:
         raise AlreadyRunningError(
             f"the fleet in {layout.root} runs already (process {running.pid})",
             hint="`fleet status` shows it; `fleet down` ends it",
         )
-    layout.create()
     layout.supervisor.unlink(missing_ok=True)
     log_path = layout.log("supervisor")
     with log_path.open("wb") as log:

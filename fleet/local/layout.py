@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.config import SERVE_FILE
+from fleet.local.errors import LocalFleetError
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,18 @@ class Layout:
     root: Path
 
     def create(self) -> None:
-        """Make the folder, readable by its owner only."""
-        for folder in (self.root, self.coordinator, self.nodes, self.logs):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the folder, readable by its owner only.
+
+        Raises
+        ------
+        LocalFleetError
+            If it cannot be made or written to.
+        """
+        try:
+            for folder in (self.root, self.coordinator, self.nodes, self.logs):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise LocalFleetError(f"cannot make the fleet's folder: {error}", hint="--state DIR") from error
 
     @property
     def coordinator(self) -> Path:

@@ -66,11 +66,11 @@ def open_envelope(envelope: Envelope, message_type: type[M], public_key: bytes) 
     """
     expected = message_type.DESCRIPTOR.full_name
     if envelope.payload_type != expected:
-        raise SignatureError(f"expected a {expected}, got a {envelope.payload_type or 'nameless payload'}")
-    if envelope.key_id != key_id(public_key):
-        raise SignatureError(
-            f"{expected} is signed by key {envelope.key_id[:12] or '(none)'}, expected {key_id(public_key)[:12]}"
-        )
+        raise SignatureError(f"expected a {expected}, got {envelope.payload_type or 'nothing'}")
+    expected_key = key_id(public_key)
+    if envelope.key_id != expected_key:
+        found = envelope.key_id[:12] or "(none)"
+        raise SignatureError(f"{expected} is signed by key {found}, expected {expected_key[:12]}")
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(
             envelope.signature, pae(expected, envelope.payload)

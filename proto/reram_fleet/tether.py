@@ -67,12 +67,12 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-class _Stop(Exception):
+class _StopRequested(Exception):  # noqa: N818 - it is a request, not an error
     """The tether was told to stop."""
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    raise _Stop
+    raise _StopRequested
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
             if pid == child:
                 code = os.waitstatus_to_exitcode(status)
                 break
-    except _Stop:
+    except _StopRequested:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # The command first, alone: a SuperNode that is asked to stop says goodbye.

@@ -55,7 +55,7 @@ def _energy(document: dict[str, Any]) -> Table:
         "radio bytes",
         "cell writes of the forget",
         "deployment",
-        "re-programming takes",
+        "re-programming, on the chip",
     )
     for node in document["nodes"]:
         overhead = node["deployment_overhead"]
@@ -65,7 +65,7 @@ def _energy(document: dict[str, Any]) -> Table:
             str(node["costs"].get("radio", {}).get("bytes", 0)),
             "-" if node["reram_writes_forget"] is None else str(node["reram_writes_forget"]),
             f"{overhead['energy_j'] * 1e3:.3g} mJ, {overhead['seconds'] * 1e3:.3g} ms, {overhead['bytes']} B",
-            f"{overhead['reprogramming_ratio']:.4g} x the energy, "
+            f"{overhead['reprogramming_ratio']:.3g} x the energy, "
             f"{overhead['reprogramming_cell_writes']} writes",
         )
     return table

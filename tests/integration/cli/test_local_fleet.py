@@ -133,12 +133,24 @@ def test_interrupted_demo_leaves_neither_process_nor_folder(tmp_path, number):
 @pytest.mark.slow
 def test_fleet_up_that_cannot_start_leaves_nothing_and_shows_the_log(tmp_path):
     shell = Shell(tmp_path)
-    shell.state.mkdir()
-    (shell.state / "coordinator").write_text("a file where a folder belongs")
+    (shell.state / "coordinator").mkdir(parents=True)
+    (shell.state / "coordinator" / "keys").write_text("a file where a folder belongs")
     done = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
     assert done.returncode == 1
-    assert "coordinator" in done.stderr
+    assert done.stderr.startswith("Starting a coordinator")
+    assert "the coordinator ended while it was awaited" in done.stderr
+    assert "keys" in done.stderr
     assert processes_of(tmp_path) == []
+    assert shell.run("down", "--state", str(shell.state)).returncode == 3
+
+
+def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):
+    shell = Shell(tmp_path)
+    shell.state.write_text("a file where a folder belongs")
+    done = shell.run("up", "--nodes", "1", "--state", str(shell.state))
+    assert done.returncode == 1
+    assert "cannot make the fleet's folder" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")

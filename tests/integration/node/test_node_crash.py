@@ -122,10 +122,11 @@ def test_a_second_order_after_a_crash_gets_the_one_receipt_for_its_own_challenge
     tmp_path: Path, pen: CoordinatorPen, forgotten: str
 ) -> None:
     def erase() -> None:
-        node = open_node(tmp_path, pen, FakeClock(), on_step=kill_at("keys-destroyed", 1))
+        node = open_node(tmp_path, pen, FakeClock(), on_step=kill_at("key-destroyed", 1))
         node.receive(pen.erase(1, 2, nonce=b"lost"))
 
     killed_while(erase)
+    assert len(list((tmp_path / "subject-keys").iterdir())) == 1
     node = open_node(tmp_path, pen, FakeClock())
     # The keys are gone before any order comes again.
     assert not list((tmp_path / "subject-keys").iterdir())

@@ -62,8 +62,11 @@ def identity(node: Node) -> types.NodeIdentity:
 
 def test_node_without_a_lease_serves_backbone_only(node: Node, clips: Clips) -> None:
     node.enroll(new_tag(), clips(0))
+    spent = list(node.status().costs)
     answer = node.identify(clips(0))
     assert answer.backbone_only
+    # Nothing was computed that could not be told anyway.
+    assert list(node.status().costs) == spent
     assert answer.quarantine_reason == types.QUARANTINE_REASON_NO_LEASE
     assert not answer.answers
     assert node.inference_counts() == (0, 3)
@@ -92,6 +95,22 @@ def test_an_expired_lease_quarantines_without_any_message(
     grant(node, pen, max_age_s=30)
     clock.advance(30)
     assert (serves(node), reason(node)) == (False, "LEASE_EXPIRED")
+
+
+def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
+    node: Node, pen: CoordinatorPen, clock: FakeClock, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.enroll(new_tag(), clips(0))
+    grant(node, pen, max_age_s=30)
+    capture = node._engine.capture
+
+    def slow_capture(recordings: list[np.ndarray]) -> object:
+        clock.advance(31)
+        return capture(recordings)
+
+    monkeypatch.setattr(node._engine, "capture", slow_capture)
+    answer = node.identify(clips(0))
+    assert (answer.backbone_only, list(answer.answers)) == (True, [])
 
 
 def test_node_behind_the_log_serves_backbone_only_until_it_has_caught_up(

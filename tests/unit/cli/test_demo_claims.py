@@ -1,0 +1,299 @@
+"""Each claim of the demo fails when its own evidence is wrong, and only then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet import signing
+from reram_fleet.v1 import operator_pb2 as operator
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.engine_pb2 import GetStatusResponse
+from rich.console import Console
+
+from fleet.local.demo.claims import check
+from fleet.local.demo.closing import closing_tables
+from fleet.local.demo.evidence import Evidence, FlowerRun, Outage, Quality, Sighting
+from fleet.local.demo.report import report
+
+NODES = ("node-1", "node-2")
+KEYS = {node: Ed25519PrivateKey.generate() for node in NODES}
+TAG = "ab" * 16
+
+
+def receipt(node: str, key: Ed25519PrivateKey | None = None, **fields: object) -> types.Envelope:
+    values = {
+        "node_id": node,
+        "campaign_id": "campaign-1",
+        "generation": 1,
+        "code_samples_erased": 15,
+        "keys_destroyed": 2,
+        **fields,
+    }
+    return signing.sign(key or KEYS[node], types.Receipt(**values))
+
+
+def forget(**receipts: types.Envelope) -> operator.Forget:
+    return operator.Forget(
+        campaign_id="campaign-1",
+        generation=1,
+        state="converged",
+        seconds_to_suppress=0.2,
+        seconds_to_verify=40.0,
+        repair_job_id="job-2",
+        executions=[
+            operator.Execution(
+                node_id=node, state="verified", receipt=receipts.get(node.replace("-", "_"), receipt(node))
+            )
+            for node in NODES
+        ],
+        verdicts=[
+            operator.Verdict(adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT),
+            operator.Verdict(adapter_kind="shared-lora", verdict=operator.VERDICT_CLASS_APPROXIMATE),
+        ],
+    )
+
+
+def status(**fields: object) -> GetStatusResponse:
+    values = {
+        "serve_state": types.SERVE_STATE_SERVING,
+        "generation": 1,
+        "revision": 9,
+        "revision_digest": b"digest",
+        "reram_writes": 1000,
+        "costs": [types.PhaseCost(phase=types.ENERGY_PHASE_PROGRAM, energy_j=4e-4, cell_writes=1000)],
+        "energy_model": types.EnergyModel(name="180nm-1t1r", version="1"),
+        "overhead": types.DeploymentOverhead(
+            energy_j=1e-3,
+            bytes=100,
+            reprogramming_ratio=1.5,
+            reprogramming_energy_j=1.5e-3,
+            reprogramming_cell_writes=500,
+        ),
+        **fields,
+    }
+    return GetStatusResponse(**values)
+
+
+def job(number: int, kind: types.LearningKind, **fields: object) -> operator.LearningJob:
+    values = {"state": "succeeded", "rounds": 3, "rounds_done": 3, "flower_run_id": 100 + number, **fields}
+    return operator.LearningJob(job_id=f"job-{number}", kind=kind, **values)
+
+
+GOOD = Quality(
+    retain_accuracy=0.98,
+    retain_accuracy_subject_only=0.97,
+    forget_accuracy=1.0,
+    forget_accuracy_subject_only=1.0,
+    genuine_accept_rate=0.98,
+    forget_accept_rate=1.0,
+    stranger_accept_rate=0.03,
+    backbone_only=False,
+)
+GONE = replace(GOOD, forget_accuracy=0.0, forget_accuracy_subject_only=0.0, forget_accept_rate=0.03)
+BLIND = Sighting(1.0, backbone_only=True, reason="starting", generation=0, named=0, named_forgotten=0)
+BACK = Sighting(3.0, backbone_only=False, reason=None, generation=1, named=8, named_forgotten=0)
+OUTAGE = Outage(
+    node_id="node-2",
+    killed_pid=42,
+    suppressed_by=frozenset({"node-1"}),
+    leaked_meanwhile=0,
+    seconds_observed=0.3,
+    sightings=(BLIND, BLIND, BACK),
+)
+TRAIN = job(1, types.LEARNING_KIND_TRAIN_LORA)
+REPAIR = job(2, types.LEARNING_KIND_UNLEARN_LORA)
+EVIDENCE = Evidence(
+    fleet_id="fleet-test",
+    forgotten_person="s05",
+    forgotten_tags=frozenset({TAG}),
+    enrolled_on={"s05": NODES},
+    identities={
+        node: types.NodeIdentity(node_id=node, receipt_public_key=key.public_key().public_bytes_raw())
+        for node, key in KEYS.items()
+    },
+    programmed={node: status(generation=0) for node in NODES},
+    before=dict.fromkeys(NODES, GOOD),
+    status_before={node: status(generation=0) for node in NODES},
+    after=dict.fromkeys(NODES, GONE),
+    status_after={node: status() for node in NODES},
+    train_job=TRAIN,
+    jobs=(TRAIN, REPAIR),
+    flower_runs=(FlowerRun(101, "finished:completed"), FlowerRun(102, "finished:completed")),
+    outage=OUTAGE,
+    forget=forget(),
+    metrics_moved={"coordinator": (0.0, 1.0), "node-1": (0.0, 1.0)},
+    step_seconds={"start": 10.0},
+)
+
+
+def after(**fields: float) -> Evidence:
+    return replace(EVIDENCE, after={**EVIDENCE.after, "node-2": replace(GONE, **fields)})
+
+
+def one_status(**fields: object) -> Evidence:
+    return replace(EVIDENCE, status_after={**EVIDENCE.status_after, "node-2": status(**fields)})
+
+
+def outage(**fields: object) -> Evidence:
+    return replace(EVIDENCE, outage=replace(OUTAGE, **fields))
+
+
+def changed_forget(change: Callable[[operator.Forget], object], **receipts: types.Envelope) -> Evidence:
+    found = forget(**receipts)
+    change(found)
+    return replace(EVIDENCE, forget=found)
+
+
+def nothing(_: operator.Forget) -> None:
+    """Only the receipts differ."""
+
+
+def first_state(state: str) -> Callable[[operator.Forget], object]:
+    return lambda found: setattr(found.executions[0], "state", state)
+
+
+WRONG = {
+    "unprogrammed": (
+        replace(EVIDENCE, programmed={**EVIDENCE.programmed, "node-1": status(costs=[])}),
+        "programmed its own backbone",
+    ),
+    "training stopped early": (
+        replace(EVIDENCE, train_job=job(1, types.LEARNING_KIND_TRAIN_LORA, rounds_done=2)),
+        "trained by a Flower run",
+    ),
+    "a connected node did not suppress": (
+        outage(suppressed_by=frozenset()),
+        "every connected node suppressed",
+    ),
+    "the dead node is said to have suppressed": (
+        outage(suppressed_by=frozenset(NODES)),
+        "every connected node suppressed",
+    ),
+    "a suppressed node names the person": (outage(leaked_meanwhile=1), "no node names the forgotten person"),
+    "never seen behind the log": (outage(sightings=(BACK,)), "backbone alone"),
+    "served while behind": (
+        outage(sightings=(BLIND, replace(BACK, generation=0), BACK)),
+        "backbone alone",
+    ),
+    "named somebody while behind": (outage(sightings=(replace(BLIND, named=1), BACK)), "backbone alone"),
+    "named the forgotten once it was back": (
+        outage(sightings=(BLIND, replace(BACK, named_forgotten=1))),
+        "backbone alone",
+    ),
+    "no repair": (
+        changed_forget(lambda found: setattr(found, "repair_job_id", "")),
+        "repaired by a Flower run",
+    ),
+    "repair failed": (
+        replace(EVIDENCE, jobs=(TRAIN, job(2, types.LEARNING_KIND_UNLEARN_LORA, state="failed"))),
+        "repaired by a Flower run",
+    ),
+    "run not listed": (replace(EVIDENCE, flower_runs=EVIDENCE.flower_runs[:1]), "`flwr ls`"),
+    "node not verified": (changed_forget(first_state("applied")), "verified on every node"),
+    "node missing": (changed_forget(lambda found: found.executions.pop()), "verified on every node"),
+    "nodes disagree": (one_status(revision_digest=b"other"), "one and the same revision"),
+    "receipt of another key": (
+        changed_forget(nothing, node_1=receipt("node-1", KEYS["node-2"])),
+        "own signature",
+    ),
+    "receipt of another campaign": (
+        changed_forget(nothing, node_1=receipt("node-1", campaign_id="campaign-0")),
+        "own signature",
+    ),
+    "no samples destroyed": (
+        changed_forget(nothing, node_2=receipt("node-2", code_samples_erased=0)),
+        "destroyed samples and keys",
+    ),
+    "accuracy lost": (after(retain_accuracy=0.949), "kept people are recognised"),
+    "measured without adapters": (after(backbone_only=True), "kept people are recognised"),
+    "still recognised": (after(forget_accuracy=0.01), "recognises the forgotten person"),
+    "still recognised without the LoRA": (
+        after(forget_accuracy_subject_only=0.01),
+        "recognises the forgotten",
+    ),
+    "never was recognised": (
+        replace(EVIDENCE, before=dict.fromkeys(NODES, replace(GOOD, forget_accuracy=0.0))),
+        "recognises the forgotten person",
+    ),
+    "accepted more often than strangers": (after(forget_accept_rate=0.09), "no more often than strangers"),
+    "receipt admits writes": (
+        changed_forget(nothing, node_1=receipt("node-1", reram_writes=1)),
+        "no ReRAM cell",
+    ),
+    "the chip counted writes": (one_status(reram_writes=1001), "no ReRAM cell"),
+    "deployment dearer than re-programming": (
+        one_status(
+            overhead=types.DeploymentOverhead(
+                energy_j=2e-3, reprogramming_energy_j=1e-3, reprogramming_cell_writes=5
+            )
+        ),
+        "deploying the repaired revision",
+    ),
+    "everything called exact": (
+        changed_forget(lambda found: setattr(found.verdicts[1], "verdict", operator.VERDICT_CLASS_EXACT)),
+        "told apart",
+    ),
+    "metrics stood still": (replace(EVIDENCE, metrics_moved={"node-1": (0.0, 0.0)}), "shows in the metrics"),
+    "metrics missing": (
+        replace(EVIDENCE, metrics_moved={"node-1": (float("nan"), float("nan"))}),
+        "shows in the metrics",
+    ),
+}
+
+
+def failed(evidence: Evidence) -> list[str]:
+    return [claim.name for claim in check(evidence) if not claim.holds]
+
+
+def test_all_claims_hold_on_good_evidence():
+    assert failed(EVIDENCE) == []
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_evidence_fails_its_claim(name):
+    evidence, claim = WRONG[name]
+    assert any(claim in each for each in failed(evidence)), failed(evidence)
+
+
+def test_every_claim_is_seen_to_fail():
+    seen = {name for evidence, _ in WRONG.values() for name in failed(evidence)}
+    assert seen == {claim.name for claim in check(EVIDENCE)}
+
+
+def test_report_has_the_promised_fields_and_no_tag():
+    document = report(EVIDENCE, check(EVIDENCE))
+    fleet_fields = {"verdicts", "energy_model", "seconds_to_suppress", "seconds_to_verify", "claims"}
+    node_fields = {
+        "state",
+        "generation",
+        "retain_accuracy_before",
+        "retain_accuracy_after",
+        "forget_accuracy_before",
+        "forget_accuracy_after",
+        "forget_accept_rate_after",
+        "stranger_accept_rate",
+        "energy_j",
+        "reram_writes_forget",
+        "deployment_overhead",
+    }
+    assert fleet_fields <= document.keys()
+    assert all(node_fields <= node.keys() for node in document["nodes"])
+    assert document["verdicts"] == {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
+    assert document["ok"]
+    assert TAG not in json.dumps(document)
+
+
+def test_report_of_failed_claims_is_not_ok_and_the_tables_say_so():
+    evidence = after(forget_accuracy=0.5)
+    document = report(evidence, check(evidence))
+    console = Console(width=200)
+    with console.capture() as capture:
+        for renderable in closing_tables(document):
+            console.print(renderable)
+    assert not document["ok"]
+    assert "FAILS" in capture.get()
+    assert "node-2 1.000 -> 0.500" in capture.get()
