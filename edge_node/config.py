@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
+from reram_fleet.durable import write_atomically
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.durable import write_atomically
 from edge_node.errors import StateFolderError
 
 

@@ -10,11 +10,11 @@ import threading
 from contextlib import ExitStack
 
 import torch
+from reram_fleet.durable import write_atomically
 from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.clock import SystemClock
 from edge_node.config import RunSettings
-from edge_node.durable import write_atomically
 from edge_node.engine import Engine
 from edge_node.journal import Journal
 from edge_node.keys import NodeKeys

@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf import json_format
 from reram_fleet import sealing
+from reram_fleet.durable import destroy, write_atomically
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from edge_node.config import StateFolder
-from edge_node.durable import destroy, write_atomically
 from edge_node.errors import KeyFileError
 
 _NODE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

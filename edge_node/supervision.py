@@ -7,11 +7,11 @@ import random
 import socket
 
 from reram_fleet import flower
+from reram_fleet.durable import write_atomically
 from reram_fleet.process import SupervisedProcess
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.config import StateFolder
-from edge_node.durable import write_atomically
 from edge_node.errors import NodeError
 from edge_node.keys import NodeKeys
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
+from reram_fleet.durable import write_atomically
 
-from fleet.durable import write_atomically
 from fleet.errors import FleetError
 
 #: Lease of a fleet on one machine: short, so that fail-closed behaviour can be watched.

@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from reram_fleet.durable import write_atomically
+
 from fleet.domain.tags import new_tag
-from fleet.durable import write_atomically
 from fleet.errors import FleetError, NotFoundError
 
 API_VERSION = "reram-fleet/registry/v1"

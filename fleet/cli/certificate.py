@@ -29,7 +29,7 @@ def issue(
     if output is None:
         sys.stdout.write(certificate + "\n")
         return
-    from fleet.durable import write_atomically
+    from reram_fleet.durable import write_atomically
 
     write_atomically(output, certificate.encode() + b"\n", 0o644)
     note(f"Certificate of {campaign_id} written to {output}.")

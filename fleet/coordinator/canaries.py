@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from reram_fleet.durable import write_atomically
 from reram_fleet.v1 import types_pb2 as types
-
-from fleet.durable import write_atomically
 
 #: Live canaries that every revision carries: one to be forgotten with the next campaign,
 #: one to prove that the engine still accepts what it should.

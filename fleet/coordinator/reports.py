@@ -249,6 +249,9 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
     if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
         # Again: the acknowledgement was lost.
         return Effect((_ack(envelope, receipt, execution.state, execution.detail),))
+    if receipt.challenge_nonce != execution.challenge_nonce:
+        # Of an order that was since replaced: neither accepted nor held against the node.
+        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, "it answers an earlier order"),))
     if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
         raise ReportError(
             f"node {node.node_id} sent another receipt for generation {receipt.generation}, "

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
+from reram_fleet.durable import write_atomically
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ServeSettings
@@ -28,7 +29,6 @@ from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.domain.tags import new_id
-from fleet.durable import write_atomically
 from fleet.errors import ConflictError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from reram_fleet.durable import write_atomically
 
 #: How long the certificates hold. Nodes carry the authority in their enrolment, so it must outlive them.
 VALID_FOR = datetime.timedelta(days=3650)
@@ -111,7 +111,7 @@ def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
             )
             .sign(authority_key, hashes.SHA256())
         )
-        _write(
+        write_atomically(
             server.key_path,
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -120,8 +120,10 @@ def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
             ),
             mode=0o600,
         )
-        _write(server.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    _write(certificates.ca_path, authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
+        write_atomically(
+            server.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644
+        )
+    write_atomically(certificates.ca_path, authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -143,15 +145,3 @@ def _alternative_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    # Written aside and renamed: a half-written key must not survive a crash.
-    aside = path.with_name(path.name + ".new")
-    aside.unlink(missing_ok=True)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)

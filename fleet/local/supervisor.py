@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from reram_fleet.durable import write_atomically
 
-from fleet.durable import write_atomically
 from fleet.errors import FleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from reram_fleet.process import start_tethered
 
 from fleet.local.errors import LocalFleetError
 
@@ -39,23 +38,7 @@ class TetheredProcess:
 
     def start(self) -> None:
         """Start the command."""
-        with self.log_path.open("ab") as log:
-            self._tether = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "reram_fleet.tether",
-                    "--parent",
-                    str(os.getpid()),
-                    "--",
-                    *self.command,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # A Ctrl-C at the terminal is for us; we end the process in order.
-                start_new_session=True,
-            )
+        self._tether = start_tethered(self.command, self.log_path)
 
     @property
     def alive(self) -> bool:

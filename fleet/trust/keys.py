@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
 from reram_fleet import sealing, signing
+from reram_fleet.durable import destroy, write_atomically
 from reram_fleet.v1.types_pb2 import Envelope, Sealed
 
-from fleet.durable import write_atomically
 from fleet.errors import ConflictError, InvalidInputError, KeyFileError, NotFoundError
 
 _KEY_BYTES = sealing.KEY_BYTES
@@ -179,21 +179,7 @@ class SubjectKeys:
         The file is overwritten before it is unlinked. Flash may keep the old block until its controller
         reuses it: the folder belongs on an encrypted disk, as the certificate's limits say.
         """
-        path = self._path(key_id)
-        try:
-            with path.open("r+b") as file:
-                file.write(bytes(os.fstat(file.fileno()).st_size))
-                file.flush()
-                os.fsync(file.fileno())
-        except FileNotFoundError:
-            return False
-        path.unlink()
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return True
+        return destroy(self._path(key_id))
 
     def _path(self, key_id: str) -> Path:
         if not _KEY_ID.fullmatch(key_id):

@@ -40,6 +40,30 @@ class Backoff:
         return random.uniform(longest / 2, longest)
 
 
+def start_tethered(
+    command: Sequence[str],
+    log_path: Path,
+    environment: Mapping[str, str] | None = None,
+    working_directory: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a command under a tether, its output appended to a log; returns the tether.
+
+    The kernel ends the tether together with the *thread* that calls this: call it from one that lives as long
+    as the command shall.
+    """
+    with log_path.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "reram_fleet.tether", "--parent", str(os.getpid()), "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=working_directory,
+            env={**os.environ, **(environment or {})},
+            # A Ctrl-C at the terminal is for us: children are ended in order.
+            start_new_session=True,
+        )
+
+
 @dataclass
 class SupervisedProcess:
     """A command kept running under a tether until `stop`.
@@ -72,7 +96,7 @@ class SupervisedProcess:
 
     def start(self) -> None:
         """Start the command and keep it running."""
-        # PR_SET_PDEATHSIG follows the thread that forked: it must live as long as the process.
+        # A thread of its own: the tether ends with the thread that started it.
         self._thread = threading.Thread(target=self._supervise, name=f"supervise-{self.name}", daemon=True)
         self._thread.start()
 
@@ -100,24 +124,9 @@ class SupervisedProcess:
         failures = 0
         while not self._stopping.is_set():
             started = time.monotonic()
-            with self.log_path.open("ab") as log:
-                self._tether = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "reram_fleet.tether",
-                        "--parent",
-                        str(os.getpid()),
-                        "--",
-                        *self.command,
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self.working_directory,
-                    env={**os.environ, **self.environment},
-                    start_new_session=True,
-                )
+            self._tether = start_tethered(
+                self.command, self.log_path, self.environment, self.working_directory
+            )
             self.state = ChildState.RUNNING
             code = self._tether.wait()
             if self._stopping.is_set():

@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from rig import Rig, running_rig
 
 from fleet.local.fleet import LocalSettings
+from tests.faults.rig import Rig, running_rig
 
 
 @pytest.fixture(scope="session")

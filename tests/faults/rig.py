@@ -57,9 +57,12 @@ class Rig:
         """Enrol one of the people under a new tag; returns it once every node serves it."""
         who = self.people.enrolled[person]
         tag = self.registry.enrol(who.name)
+        known = self.client.get_fleet().subjects
         for part, node in enumerate(nodes):
             with self.fleet.engine(node) as engine:
                 engine.enroll(tag, who.train[part : part + clips * len(nodes) : len(nodes)])
+        # The nodes know the person at once, the coordinator by what they contribute.
+        eventually(f"{tag} is contributed", lambda: self.client.get_fleet().subjects == known + 1)
         self.wait_active_everywhere(tag)
         return tag
 

@@ -264,13 +264,15 @@ def _overhead(evidence: Evidence) -> Claim:
         all(
             o.energy_j > 0
             and o.cell_writes == 0 < o.reprogramming_cell_writes
-            and o.reprogramming_energy_j > o.energy_j
+            and o.reprogramming_ratio > 1
+            and o.reprogramming_ratio_with_radio > 1
             for o in found.values()
         ),
         _per_node(
             found,
             lambda o: (
-                f"{o.energy_j * 1e3:.4g} mJ against {o.reprogramming_energy_j * 1e3:.4g} mJ "
+                f"re-programming takes {o.reprogramming_ratio:.3g} times the energy on the chip "
+                f"({o.reprogramming_ratio_with_radio:.4g} with the radio on both sides) "
                 f"and {o.reprogramming_cell_writes} writes"
             ),
         ),

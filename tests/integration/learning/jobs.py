@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from engines import ProbeNode
 from reram_fleet.sealing import job_key_purpose, new_key, open_symmetric, seal, seal_symmetric, state_purpose
 from reram_fleet.signing import sign
 from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceServicer, add_LearningServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import JobTicket, LearningKind, LoraState
+
+from tests.integration.learning.engines import ProbeNode
 
 
 @dataclass

@@ -6,7 +6,6 @@ from concurrent import futures
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jobs import Job, ProbeCoordinator
 from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceServicer, add_LearningServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LoraState
@@ -14,6 +13,7 @@ from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LoraState
 from fleet.learning.errors import CoordinatorError, StaleAttemptError
 from fleet.learning.job_client import JobClient
 from fleet.learning.superlink import remembered_port
+from tests.integration.learning.jobs import Job, ProbeCoordinator
 
 
 @pytest.fixture

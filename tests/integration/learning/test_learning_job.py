@@ -14,13 +14,13 @@ import numpy as np
 import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from engines import Learner, ProbeNode, arrays_of
-from jobs import Job, ProbeCoordinator
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, LEARNING_KIND_TRAIN_LORA, LoraState
 
 from fleet.learning.proxy import FleetProxy
 from fleet.learning.submit import run_status, stop, submit
 from fleet.learning.superlink import SuperLink
+from tests.integration.learning.engines import Learner, ProbeNode, arrays_of
+from tests.integration.learning.jobs import Job, ProbeCoordinator
 
 pytestmark = pytest.mark.slow
 

@@ -23,11 +23,11 @@ from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
-from scripted_coordinator import ScriptedCoordinator, eventually
 
 from edge_node.service import encode_clip
 from edge_node.tasks.speakers import load_people
 from edge_node.testing import new_tag
+from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
 
 CLI = [sys.executable, "-c", "from edge_node.cli import main; main()"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from small_operator import TOKEN, SmallOperator, small_operator
 from typer.testing import CliRunner
 
 from fleet.cli import app
 from fleet.registry import Registry
+from tests.unit.cli.small_operator import TOKEN, SmallOperator, small_operator
 
 
 @dataclass(frozen=True)

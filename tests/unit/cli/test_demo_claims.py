@@ -69,7 +69,8 @@ def status(**fields: object) -> GetStatusResponse:
         "overhead": types.DeploymentOverhead(
             energy_j=1e-3,
             bytes=100,
-            reprogramming_ratio=1.5,
+            reprogramming_ratio=20.0,
+            reprogramming_ratio_with_radio=1.5,
             reprogramming_energy_j=1.5e-3,
             reprogramming_cell_writes=500,
         ),
@@ -228,7 +229,10 @@ WRONG = {
     "deployment dearer than re-programming": (
         one_status(
             overhead=types.DeploymentOverhead(
-                energy_j=2e-3, reprogramming_energy_j=1e-3, reprogramming_cell_writes=5
+                energy_j=2e-3,
+                reprogramming_ratio=20.0,
+                reprogramming_ratio_with_radio=0.5,
+                reprogramming_cell_writes=5,
             )
         ),
         "deploying the repaired revision",

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
-from loop_grid import Clock, LoopGrid, round_node, state
 from reram_fleet.sealing import new_key
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import (
@@ -19,6 +18,7 @@ from reram_fleet.v1.types_pb2 import (
 from fleet.learning.errors import LearningPlaneError, QuorumError
 from fleet.learning.job_grid import JobGrid
 from fleet.learning.lora_state import StateCodec
+from tests.unit.learning.loop_grid import Clock, LoopGrid, round_node, state
 
 NODES = (3, 1, 2)
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord
-from loop_grid import JOB, RANK, TAGS, state
 from reram_fleet.sealing import new_key, seal_symmetric, state_purpose
 from reram_fleet.v1.types_pb2 import LoraState
 
 from fleet.learning.errors import StateError
 from fleet.learning.lora_state import StateCodec
+from tests.unit.learning.loop_grid import JOB, RANK, TAGS, state
 
 
 def test_a_sealed_state_opens_to_the_same_floats(codec: StateCodec, arrays: ArrayRecord) -> None:

@@ -17,7 +17,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file: readers see the old content or the new one, never a part, also after a power cut."""
+    """Replace a file: readers see the old content or the new one, never a part, also after a power cut.
+
+    The folder is made (0700) if it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Hidden and unique: a leftover of a crash is never taken for the file, nor in the way of the next write.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -1,0 +1,72 @@
+"""SIGKILL of the coordinator around a forget; its supervisor starts it anew on the same state."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fleet.client import UnavailableError
+from fleet.domain.execution import SUCCESS
+from fleet.domain.tags import new_tag
+from tests.faults.rig import Rig
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.1])
+def test_acknowledged_forget_outlives_the_coordinator(rig: Rig, delay_s: float) -> None:
+    tag = rig.enrol(3, nodes=(0, 1))
+    before = rig.client.get_fleet()
+    request_id = new_tag()
+    committed = rig.client.create_forget(request_id, [tag])
+    assert committed.created
+    time.sleep(delay_s)
+    dead = rig.kill_coordinator()
+    rig.wait_coordinator_after(dead)
+
+    campaign = committed.forget
+    done = rig.wait_converged(campaign.campaign_id)
+    assert (done.generation, done.request_id) == (before.generation + 1, request_id)
+    assert {e.node_id for e in done.executions} == set(rig.fleet.identities)
+    assert {e.state for e in done.executions} <= SUCCESS
+    again = rig.client.create_forget(request_id, [tag])
+    assert (again.created, again.forget.campaign_id) == (False, campaign.campaign_id)
+    after = rig.client.get_fleet()
+    assert after.generation == before.generation + 1
+    assert after.forgets_open == 0
+    # One command and one receipt per node: nothing was taken twice on the way.
+    assert after.log_size == before.log_size + 1 + len(done.executions)
+    for node in range(2):
+        rig.fleet.wait_serving(node, 60.0)
+        assert tag not in rig.names(node, 3)
+        assert rig.names(node, 0) == {rig.kept}
+
+
+def test_forget_whose_answer_was_lost_is_committed_once_by_asking_again(rig: Rig) -> None:
+    tag = rig.enrol(3, nodes=(0,))
+    generation = rig.client.get_fleet().generation
+    request_id = new_tag()
+    pid = rig.fleet.served().pid
+    answered: list[str] = []
+
+    def ask() -> None:
+        try:
+            answered.append(rig.client.create_forget(request_id, [tag]).forget.campaign_id)
+        except UnavailableError:
+            return
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    rig.kill_coordinator()
+    caller.join()
+    rig.wait_coordinator_after(pid)
+
+    # Whether the first call was committed or not, the caller cannot know; the same id settles it.
+    forget = rig.patiently(lambda: rig.client.create_forget(request_id, [tag])).forget
+    assert forget.generation == generation + 1
+    assert answered in ([], [forget.campaign_id])
+    rig.wait_converged(forget.campaign_id)
+    assert rig.client.get_fleet().generation == generation + 1
+    assert [f.campaign_id for f in rig.client.list_forgets() if f.request_id == request_id] == [
+        forget.campaign_id
+    ]
