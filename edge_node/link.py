@@ -45,7 +45,7 @@ class NodeLink:
     address
         host:port of the coordinator's NodeService.
     connect_delay_s
-        Upper bound of the random wait before the first connection.
+        Upper bound of the random wait before the first connection; half of it is the lower bound.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class NodeLink:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        self._stopping.wait(random.uniform(0.0, self._connect_delay_s))
+        self._stopping.wait(random.uniform(self._connect_delay_s / 2, self._connect_delay_s))
         self._node.started()
         failures = 0
         while not self._stopping.is_set():

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from reram_fleet.durable import write_atomically
 from reram_fleet.v1 import types_pb2 as types
 
@@ -68,12 +69,22 @@ class CanarySecret:
 
     def mean_codes(self, tag: str) -> list[int]:
         """Return the feature codes (int, [features]) that a canary is recognised by."""
-        seed = hmac.digest(bytes.fromhex(self.key), f"canary/{tag}".encode(), hashlib.sha256)
-        stream = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "big")))
-        codes: list[int] = stream.integers(-self.amplitude, self.amplitude + 1, self.features).tolist()
+        codes: list[int] = self._codes(self._stream(tag)).tolist()
         return codes
 
     def adapter(self, tag: str) -> types.SubjectAdapter:
         """Return a canary as the subject adapter that goes into a revision."""
-        code_sum = [self.clips * code for code in self.mean_codes(tag)]
-        return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum)
+        stream = self._stream(tag)
+        # A sum over clips is hardly ever a multiple of their number in every feature: with all remainders
+        # zero, a node could tell canaries from people. These stay below half a clip: the mean rounds to
+        # `mean_codes`.
+        half = (self.clips - 1) // 2
+        code_sum = self.clips * self._codes(stream) + stream.integers(-half, half + 1, self.features)
+        return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum.tolist())
+
+    def _stream(self, tag: str) -> np.random.Generator:
+        seed = hmac.digest(bytes.fromhex(self.key), f"canary/{tag}".encode(), hashlib.sha256)
+        return np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "big")))
+
+    def _codes(self, stream: np.random.Generator) -> npt.NDArray[np.int64]:
+        return stream.integers(-self.amplitude, self.amplitude + 1, self.features)

@@ -61,6 +61,7 @@ def create(
     campaign_id = new_id(tx.now_ms)
     spent = tx.subjects.live_canaries()[:1]
     entry = tx.log.append(campaign_id, [*wanted, *spent], coordinator.keys.sign)
+    _withdraw_orders(tx, entry.generation)
     newest = tx.revisions.latest()
     campaign = tx.forgets.create(
         campaign_id,
@@ -79,6 +80,23 @@ def create(
     return campaign, True
 
 
+def _withdraw_orders(tx: Transaction, generation: int) -> None:
+    """Take back the erase orders that are out: the canary whose answer they expect may just have been spent.
+
+    No receipt is lost by it. One that answers an order of before was signed over a revision that this
+    generation replaces, so it would have to be asked for again in any case.
+    """
+    for campaign in tx.forgets.list_open():
+        for execution in tx.forgets.executions(campaign.campaign_id):
+            if execution.state is ExecutionState.APPLYING:
+                tx.forgets.set_execution(
+                    campaign.campaign_id,
+                    execution.node_id,
+                    ExecutionState.SUPPRESSED,
+                    f"overtaken by generation {generation}: another order follows",
+                )
+
+
 def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
     """Move every open campaign as far as the store allows; returns whether anything changed."""
     changed = False
@@ -87,7 +105,7 @@ def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
         before = campaign.state
         state = _derived(tx, campaign, connected)
         if state is CampaignState.ERASING:
-            changed |= _erase(coordinator, tx, campaign, connected)
+            changed |= _erase(coordinator, tx, campaign)
             state = _derived(tx, campaign, connected)
         if state is not before:
             tx.forgets.set_state(campaign.campaign_id, state)
@@ -102,18 +120,34 @@ def _derived(tx: Transaction, campaign: CampaignRow, connected: frozenset[str]) 
     return campaign_state(states, connected, campaign.state)
 
 
-def _erase(
-    coordinator: Coordinator, tx: Transaction, campaign: CampaignRow, connected: frozenset[str]
-) -> bool:
+def orderable(coordinator: Coordinator, tx: Transaction) -> frozenset[str]:
+    """Return the nodes that an erase order reaches now: connected, not held, running the newest revision.
+
+    A node that cannot answer must neither be the canary for which all others wait nor keep a newer revision
+    from being built.
+    """
+    connected = coordinator.sessions.connected()
     newest = tx.revisions.latest()
-    if newest is not None and newest.built_at_generation < campaign.generation:
-        _rebuild(coordinator, tx, newest)
-        return True
+    return frozenset(
+        node.node_id
+        for node in tx.nodes.list()
+        if node.node_id in connected
+        and not node.held_reason
+        and (newest is None or node.revision == newest.revision)
+    )
+
+
+def _erase(coordinator: Coordinator, tx: Transaction, campaign: CampaignRow) -> bool:
+    newest = tx.revisions.latest()
+    # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
+    if newest is not None and newest.built_at_generation < tx.fleet.get().generation:
+        return _rebuild(coordinator, tx, newest)
+    reached = orderable(coordinator, tx)
     members = [
         WaveMember(
             node_id=execution.node_id,
             state=execution.state,
-            connected=execution.node_id in connected,
+            connected=execution.node_id in reached,
             ordered=execution.challenge_nonce is not None,
         )
         for execution in tx.forgets.executions(campaign.campaign_id)
@@ -131,15 +165,20 @@ def _erase(
     return bool(due)
 
 
-def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> None:
-    """Build the revision without the forgotten; when the shared LoRA knows them, once that is repaired."""
+def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> bool:
+    """Build the revision without the forgotten; when the shared LoRA knows them, once that is repaired.
+
+    Returns whether anything changed: waiting for a repair is no change, or the reconciler would never rest.
+    """
     tombstoned = {subject.tag for subject in tx.subjects.list(forgotten=True)}
     stained = sorted(tombstoned & set(newest.lora_tags))
     if not stained:
-        revisions.refresh(coordinator, tx)
-    elif jobs.repair(coordinator, tx, stained) is jobs.Repair.DROP_LORA:
+        return revisions.refresh(coordinator, tx) is not None
+    outcome = jobs.repair(coordinator, tx, stained)
+    if outcome is jobs.Repair.DROP_LORA:
         # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
-        revisions.build(coordinator, tx, None)
+        return revisions.build(coordinator, tx, None) is not None
+    return outcome is jobs.Repair.STARTED
 
 
 def _expected_probes(tx: Transaction, campaign: CampaignRow) -> list[str]:

@@ -8,7 +8,15 @@ import random
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from reram_fleet.sealing import job_key_purpose, open_symmetric, seal, seal_symmetric, state_purpose
+from google.protobuf.message import DecodeError
+from reram_fleet.sealing import (
+    SealError,
+    job_key_purpose,
+    open_symmetric,
+    seal,
+    seal_symmetric,
+    state_purpose,
+)
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -41,6 +49,8 @@ KINDS = {wire_kind: kind for kind, wire_kind in WIRE_KINDS.items()}
 class Repair(Enum):
     """What becomes of a shared LoRA that knows somebody who was forgotten."""
 
+    #: A learning job was made for it just now.
+    STARTED = auto()
     #: A learning job is at it.
     UNDER_WAY = auto()
     #: It cannot be repaired, or nobody's rows would be left.
@@ -146,23 +156,24 @@ def repair(coordinator: Coordinator, tx: Transaction, stained: list[str]) -> Rep
     generation = tx.fleet.get().generation
     request_id = f"repair-{generation}"
     job = tx.learning.by_request(request_id)
-    if job is None:
-        rows = revisions.latest_content(coordinator, tx).shared_lora.rows
-        left = {row.subject_tag for row in rows} - set(stained)
-        if coordinator.learning is None or not left:
-            return Repair.DROP_LORA
-        digest = hashlib.sha256(request_id.encode()).digest()
-        job = _create(
-            coordinator, tx, request_id, digest, JobKind.UNLEARN_LORA, REPAIR_ROUNDS, tuple(stained)
-        )
-        for campaign in tx.forgets.list_open():
-            if campaign.lora_affected:
-                tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
-        return Repair.UNDER_WAY
-    if job.state is JobState.FAILED:
+    if job is not None and job.state is not JobState.FAILED and coordinator.learning is None:
+        # Restarted without the learning plane: a forget must not wait for what will never run.
+        job = tx.learning.cancel(job.job_id, "the learning plane is off")
+    if job is not None and job.state is JobState.FAILED:
         logger.warning("the shared LoRA could not be repaired (%s) and is dropped", job.error)
         return Repair.DROP_LORA
-    return Repair.UNDER_WAY
+    if job is not None:
+        return Repair.UNDER_WAY
+    rows = revisions.latest_content(coordinator, tx).shared_lora.rows
+    left = {row.subject_tag for row in rows} - set(stained)
+    if coordinator.learning is None or not left:
+        return Repair.DROP_LORA
+    digest = hashlib.sha256(request_id.encode()).digest()
+    job = _create(coordinator, tx, request_id, digest, JobKind.UNLEARN_LORA, REPAIR_ROUNDS, tuple(stained))
+    for campaign in tx.forgets.list_open():
+        if campaign.lora_affected:
+            tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
+    return Repair.STARTED
 
 
 def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
@@ -249,8 +260,14 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
         if job.sealed_state is None:
             raise ConflictError(f"job {job_id} has no state to finish with")
         key = coordinator.secrets.get(job_key_id(job_id))
-        state = types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), job.sealed_state))
-        lora = lora_state.quantise(state, shape(coordinator, tx))
+        try:
+            state = types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), job.sealed_state))
+            lora = lora_state.quantise(state, shape(coordinator, tx))
+        except (SealError, DecodeError, lora_state.LoraStateError) as unusable:
+            # No other attempt: it would go on from this very state, and end here again.
+            tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")
+            logger.error("learning job %s: what was learned cannot be installed: %s", job_id, unusable)
+            return
         built = revisions.build(coordinator, tx, lora)
         revision = None if built is None else built.revision
     tx.learning.finish(job_id, attempt, revision=revision)

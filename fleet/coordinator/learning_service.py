@@ -10,7 +10,7 @@ import grpc.aio
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import learning_pb2_grpc
 
-from fleet.coordinator import jobs
+from fleet.coordinator import jobs, revisions
 from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.errors import FleetError
@@ -65,6 +65,8 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
             context,
             lambda tx: jobs.finish(self._coordinator, tx, request.job_id, request.attempt, request.error),
         )
+        # The job's key opens what Flower's database still holds of it.
+        await self._run(context, lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
         await self._coordinator.announce()
         return wire.FinishJobResponse()
 

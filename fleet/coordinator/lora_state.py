@@ -53,12 +53,13 @@ def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:
         If sizes do not fit, a weight is not positive, or a value is not finite.
     """
     tags, rank = len(state.subject_tags), state.rank
+    if len(state.numerator) != 4 * tags * rank or len(state.weight) != 4 * tags:
+        raise LoraStateError(
+            f"LoRA state of {tags} rows, rank {rank}, has {len(state.numerator)} bytes of values and "
+            f"{len(state.weight)} of weights, expected {4 * tags * rank} and {4 * tags}"
+        )
     numerator = np.frombuffer(state.numerator, "<f4").astype(np.float64)
     weight = np.frombuffer(state.weight, "<f4").astype(np.float64)
-    if numerator.size != tags * rank or weight.size != tags:
-        raise LoraStateError(
-            f"LoRA state of {tags} rows, rank {rank}, has {numerator.size} values and {weight.size} weights"
-        )
     if not (np.isfinite(numerator).all() and np.isfinite(weight).all() and (weight > 0).all()):
         raise LoraStateError("LoRA state has values that are not finite, or weights that are not positive")
     return numerator.reshape(tags, rank) / weight[:, None]

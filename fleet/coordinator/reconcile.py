@@ -30,7 +30,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         try:
-            if await coordinator.database.run(lambda tx: _step(coordinator, tx)):
+            if await coordinator.database.run(lambda tx: step(coordinator, tx)):
                 await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
                 await coordinator.announce()
         except FleetError:
@@ -38,7 +38,8 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
             logger.exception("the forgets could not be moved on")
 
 
-def _step(coordinator: Coordinator, tx: Transaction) -> bool:
+def step(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Do what follows from the store as it is; returns whether anything changed. Again changes nothing more."""
     changed = forgets.advance_all(coordinator, tx)
     newest = tx.revisions.latest()
     settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
@@ -48,10 +49,10 @@ def _step(coordinator: Coordinator, tx: Transaction) -> bool:
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
-    """Whether a connected node is about to sign a receipt over the newest revision: leave it in place."""
-    connected = coordinator.sessions.connected()
+    """Whether some node is about to sign a receipt over the newest revision: leave it in place."""
+    reached = forgets.orderable(coordinator, tx)
     return any(
-        execution.state is ExecutionState.APPLYING and execution.node_id in connected
+        execution.state is ExecutionState.APPLYING and execution.node_id in reached
         for campaign in tx.forgets.list_open()
         for execution in tx.forgets.executions(campaign.campaign_id)
     )
@@ -149,4 +150,5 @@ class LearningReconciler:
                 jobs.fail_attempt(tx, current, error)
 
         await self._coordinator.database.run(fail)
+        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
         await self._coordinator.announce()

@@ -20,9 +20,11 @@ def quarantine_reason(value: types.QuarantineReason) -> QuarantineReason:
     return QuarantineReason(name.removeprefix("QUARANTINE_REASON_").lower() or "unspecified")
 
 
-def phase_name(value: types.EnergyPhase) -> EnergyPhase:
-    """Return the domain's word of a phase; `ValueError` if there is none."""
-    return EnergyPhase(types.EnergyPhase.Name(value).removeprefix("ENERGY_PHASE_").lower())
+def phase_name(value: types.EnergyPhase) -> EnergyPhase | None:
+    """Return the domain's word of a phase; None if it is unspecified, or of a newer version than this one."""
+    name = types.EnergyPhase.Name(value) if value in types.EnergyPhase.values() else ""
+    word = name.removeprefix("ENERGY_PHASE_").lower()
+    return EnergyPhase(word) if word in set(EnergyPhase) else None
 
 
 def wire_serve_state(state: ServeState) -> types.ServeState:

@@ -29,7 +29,13 @@ class FleetRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """A node as enrolled and as last heard of."""
+    """A node as enrolled and as last heard of.
+
+    Attributes
+    ----------
+    last_receipt_hash
+        Empty after the node was restored from a backup: which of its receipts was the last is not known then.
+    """
 
     node_id: str
     receipt_public_key: bytes

@@ -20,6 +20,9 @@ def leaf_data(kind: LeafKind, envelope: Envelope) -> bytes:
 
     Hashes only, so that the log can be published, and what it speaks of be erased, without it changing.
     """
-    return (
-        b"reram-fleet/leaf/%s/v1\0" % kind.encode() + payload_hash(envelope) + bytes.fromhex(envelope.key_id)
-    )
+    return leaf_data_of(kind, payload_hash(envelope), envelope.key_id)
+
+
+def leaf_data_of(kind: LeafKind, payload_digest: bytes, key_id: str) -> bytes:
+    """Return the same of a payload of which only the SHA-256 (32 bytes) is known."""
+    return b"reram-fleet/leaf/%s/v1\0" % kind.encode() + payload_digest + bytes.fromhex(key_id)

@@ -6,6 +6,7 @@ import pytest
 
 from fleet.local.fleet import LocalSettings
 from tests.faults.rig import Rig, running_rig
+from tests.faults.story import Story, tell
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,10 @@ def rig(shared_fleet: Rig) -> Rig:
     for node in range(2):
         shared_fleet.fleet.wait_serving(node, 60.0)
     return shared_fleet
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A fleet with a learning plane that learned, lost its SuperLink meanwhile, and forgot somebody."""
+    with tell(tmp_path_factory.mktemp("story")) as told:
+        yield told

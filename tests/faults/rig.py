@@ -80,14 +80,14 @@ class Rig:
         """Commit a forget and return what CreateForget answered."""
         return self.client.create_forget(request_id or new_tag(), sorted(tags)).forget
 
-    def wait_converged(self, campaign_id: str) -> Forget:
+    def wait_converged(self, campaign_id: str, limit_s: float = PATIENCE_S) -> Forget:
         """Return the campaign once every node has verified; the coordinator may be away meanwhile."""
 
         def converged() -> Forget | None:
             forget = self.patiently(lambda: self.client.get_forget(campaign_id))
             return forget if forget.state == CampaignState.CONVERGED else None
 
-        return eventually(f"campaign {campaign_id} converges", converged)
+        return eventually(f"campaign {campaign_id} converges", converged, limit_s)
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Make a call, again while the coordinator does not answer."""
@@ -156,7 +156,11 @@ class Rig:
         connection = ("--address", served.address, "--token-file", str(served.token_file))
         registry = ("--registry", str(self.fleet.layout.registry))
         # A configuration of whoever runs the tests must not matter.
-        environment = {**os.environ, "FLEET_CONFIG": str(self.fleet.layout.root / "none.toml"), "NO_COLOR": "1"}
+        environment = {
+            **os.environ,
+            "FLEET_CONFIG": str(self.fleet.layout.root / "none.toml"),
+            "NO_COLOR": "1",
+        }
         return subprocess.run(
             [program("fleet"), *connection, *registry, *arguments],
             capture_output=True,

@@ -20,8 +20,8 @@ from fleet.local.errors import EngineCallError
 from fleet.local.fleet import LocalFleet
 from fleet.local.patience import Patience
 
-#: Upper bound of the restarted node's wait before it connects: leaves a window to look at.
-CONNECT_DELAY_S = 3.0
+#: The restarted node waits between half of this and all of it before it connects: a window to look at.
+CONNECT_DELAY_S = 4.0
 #: Clips per person in each question to the restarted node: few, to ask often.
 _CLIPS = 2
 _SUPPRESSED = frozenset(ExecutionState) - {ExecutionState.PENDING}

@@ -1,0 +1,230 @@
+"""Whoever gets the disks of coordinator, nodes and SuperLink finds nobody in them, and no forgotten one ever.
+
+The arrays that stand for a person are read out of the fleet's own files, with the keys of before the forget;
+then every file of before and after it is searched for their bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reram_fleet.sealing import open_symmetric
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.config import StateFolder
+from edge_node.errors import KeyFileError
+from edge_node.journal import Journal
+from edge_node.keys import KeyRing
+from edge_node.vault import CapturedClips, Vault
+from fleet.coordinator.revisions import revision_key_id, subject_key_id
+from fleet.errors import NotFoundError
+from fleet.local.layout import Layout
+from fleet.store.database import Store
+from fleet.trust.keys import SubjectKeys
+from tests.faults.planted import files_with, integer_pieces, lora_row, pieces, row_pieces
+from tests.faults.story import Story
+
+pytestmark = pytest.mark.slow
+
+NODES = ("node-1", "node-2")
+#: Folders (and files) that hold keys; everything else is what a backup would take.
+KEYS = ("keys", "secrets", "subject-keys", "revision-keys", "canary.json")
+
+
+@dataclass(frozen=True)
+class Thief:
+    """Somebody with a copy of the files: they open what the keys beside them open.
+
+    Parameters
+    ----------
+    files
+        Where the databases are.
+    keys
+        Where the key folders are: of the same copy, or of another moment.
+    """
+
+    files: Layout
+    keys: Layout
+
+    def clips(self, node_id: str, tag: str) -> CapturedClips:
+        """Open the codes that a node captured of somebody."""
+        journal = self._journal(node_id)
+        try:
+            row = journal.enrolment(tag)
+            assert row is not None, f"{node_id} has nothing of {tag}"
+            return self._vault(node_id).open_clips(row)
+        finally:
+            journal.close()
+
+    def revision(self, node_id: str) -> types.RevisionContent:
+        """Open the revision that was active on a node."""
+        journal = self._journal(node_id)
+        try:
+            row = journal.active_revision()
+            assert row is not None, f"{node_id} has no revision"
+            return self._vault(node_id).open_revision(row)
+        finally:
+            journal.close()
+
+    def contributions(self, tag: str) -> list[types.SubjectAdapter]:
+        """Open what the coordinator has of somebody, by node."""
+        with self._store() as store, store.snapshot() as tx:
+            key_id = subject_key_id(tag)
+            return [
+                types.SubjectAdapter.FromString(
+                    open_symmetric(self._secrets.get(key_id), key_id, row.ciphertext)
+                )
+                for row in tx.subjects.contributions(tag)
+            ]
+
+    def newest_revision(self) -> types.RevisionContent:
+        """Open the coordinator's newest revision."""
+        with self._store() as store, store.snapshot() as tx:
+            row = tx.revisions.latest()
+            assert row is not None
+            assert row.ciphertext is not None
+            key_id = revision_key_id(row.revision)
+            return types.RevisionContent.FromString(
+                open_symmetric(self._secrets.get(key_id), key_id, row.ciphertext)
+            )
+
+    def _store(self) -> Store:
+        return Store.open(f"sqlite:///{self.files.coordinator / 'fleet.db'}")
+
+    @property
+    def _secrets(self) -> SubjectKeys:
+        return SubjectKeys(self.keys.coordinator / "secrets")
+
+    def _journal(self, node_id: str) -> Journal:
+        return Journal.open(StateFolder(self.files.node(node_id)).journal, node_id)
+
+    def _vault(self, node_id: str) -> Vault:
+        folder = StateFolder(self.keys.node(node_id))
+        return Vault(node_id, KeyRing(folder.subject_keys), KeyRing(folder.revision_keys))
+
+
+@pytest.fixture(scope="module")
+def opened(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Thief:
+    """A copy of the backup, with its keys, that may be written to."""
+    copy = Layout(tmp_path_factory.mktemp("opened") / "copy")
+    shutil.copytree(story.backup.root, copy.root)
+    return Thief(copy, copy)
+
+
+@pytest.fixture(scope="module")
+def stolen(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """The backup as backups should be: without the folders of keys."""
+    copy = Layout(tmp_path_factory.mktemp("stolen") / "copy")
+    shutil.copytree(story.backup.root, copy.root, ignore=shutil.ignore_patterns(*KEYS))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def arrays(story: Story, opened: Thief) -> dict[bytes, str]:
+    """Pieces of everything that stands for the forgotten person, to what they are."""
+    tag = story.forgotten
+    found: dict[bytes, str] = {}
+    total = np.zeros(0, np.int64)
+    for node_id in NODES:
+        clips = opened.clips(node_id, tag)
+        for number, codes in enumerate(clips.codes):
+            found |= integer_pieces(f"codes of clip {number} on {node_id}", codes.tolist())
+        for content in clips.hashes:
+            found |= pieces(f"hash of a clip on {node_id}", content)
+        mine = clips.codes.sum(axis=0, dtype=np.int64)
+        found |= integer_pieces(f"sum of {node_id}", mine.tolist())
+        total = mine if not total.size else total + mine
+    found |= integer_pieces("sum over the fleet", total.tolist())
+    lora = opened.revision(NODES[0]).shared_lora
+    (row,) = [np.asarray(row.codes, np.int64) for row in lora.rows if row.subject_tag == tag]
+    found |= integer_pieces("row of the LoRA", row.tolist())
+    found |= row_pieces("row of the LoRA", row / 2.0**lora.shape.scale_bits)
+    found |= row_pieces("row of the LoRA after the first round", lora_row(story.checkpoint, tag))
+    kinds = {name.rsplit(" as ", 1)[-1] for name in found.values()}
+    assert {"int32", "int64", "protobuf", "float32"} <= kinds
+    return found
+
+
+def test_sums_of_coordinator_and_nodes_agree_so_the_right_arrays_are_searched(
+    story: Story, opened: Thief
+) -> None:
+    told = {tuple(adapter.code_sum) for adapter in opened.contributions(story.forgotten)}
+    captured = {
+        tuple(opened.clips(node_id, story.forgotten).adapter(story.forgotten).code_sum) for node_id in NODES
+    }
+    assert told == captured
+    assert len(told) == len(NODES)
+
+
+def test_search_finds_what_is_planted_in_a_file(arrays: dict[bytes, str], tmp_path: Path) -> None:
+    needle = next(iter(arrays))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "leak.db-wal").write_bytes(b"\0" * 5000 + needle + b"\0" * 5000)
+    assert list(files_with(tmp_path, arrays)) == [(Path("folder/leak.db-wal"), needle)]
+
+
+@pytest.mark.parametrize("moment", ["backup", "now"])
+def test_no_file_ever_holds_what_stands_for_a_person(
+    story: Story, arrays: dict[bytes, str], moment: str
+) -> None:
+    folder = getattr(story, moment).root
+    searched = {path.name for path in folder.rglob("*")}
+    assert {"fleet.db", "fleet.db-wal", "superlink.db", "journal.db"} <= searched
+    # The log says that the tag was forgotten: the search does look into these files.
+    assert {path.name for path, _ in files_with(folder, [story.forgotten.encode()])} >= {"journal.db"}
+    leaks = {(str(path), arrays[needle]) for path, needle in files_with(folder, arrays)}
+    assert not leaks
+
+
+def test_keys_of_a_forgotten_person_are_gone_everywhere(story: Story) -> None:
+    def keys_of(layout: Layout, tag: str) -> set[str]:
+        return {str(path.relative_to(layout.root)) for path in layout.root.rglob(f"*{tag}*.key")}
+
+    coordinator = f"coordinator/secrets/subject-{story.forgotten}.key"
+    nodes = {f"nodes/{node_id}/subject-keys/{story.forgotten}.key" for node_id in NODES}
+    assert keys_of(story.backup, story.forgotten) == {coordinator, *nodes}
+    assert keys_of(story.now, story.forgotten) == set()
+    assert keys_of(story.now, story.kept)
+    # Jobs and revisions that knew the person: theirs as well.
+    assert not list((story.now.coordinator / "secrets").glob("job-*"))
+    for node_id in NODES:
+        before, after = (
+            {path.name for path in (layout.node(node_id) / "revision-keys").glob("*.key")}
+            for layout in (story.backup, story.now)
+        )
+        assert before
+        assert not before & after
+
+
+def test_backup_without_its_keys_opens_for_nobody_with_the_keys_of_today(
+    story: Story, stolen: Layout
+) -> None:
+    thief = Thief(stolen, story.now)
+    for node_id in NODES:
+        with pytest.raises(KeyFileError, match="missing"):
+            thief.clips(node_id, story.forgotten)
+        with pytest.raises(KeyFileError, match="missing"):
+            thief.revision(node_id)
+        # Nothing but the key is missing: whoever was kept can be read with theirs.
+        assert len(thief.clips(node_id, story.kept).codes)
+    with pytest.raises(NotFoundError):
+        thief.contributions(story.forgotten)
+    with pytest.raises(NotFoundError):
+        thief.newest_revision()
+    assert len(thief.contributions(story.kept)) == len(NODES)
+
+
+def test_forgotten_person_is_in_no_store_of_today(story: Story, tmp_path: Path) -> None:
+    today = Layout(tmp_path / "copy")
+    shutil.copytree(story.now.root, today.root)
+    thief = Thief(today, today)
+    assert thief.contributions(story.forgotten) == []
+    contents = [thief.newest_revision(), *(thief.revision(node_id) for node_id in NODES)]
+    for content in contents:
+        tags = {s.subject_tag for s in content.subjects} | {r.subject_tag for r in content.shared_lora.rows}
+        assert story.forgotten not in tags
+        assert story.kept in tags
