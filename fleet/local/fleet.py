@@ -77,6 +77,8 @@ class LocalFleet:
             LocalNode(f"node-{i + 1}", self.layout.node(f"node-{i + 1}")) for i in range(settings.nodes)
         ]
         self.identities: dict[str, NodeIdentity] = {}
+        #: The key that nodes check commands with, and auditors certificates; known after `start`.
+        self.command_public_key = b""
         self._say = say
         self._coordinator: SupervisedProcess | None = None
         self._processes: dict[int, TetheredProcess | SupervisedProcess] = {}
@@ -108,7 +110,9 @@ class LocalFleet:
         self._say(f"coordinator ready at {served.address}")
         with self.client() as client:
             for index, node in enumerate(self.nodes):
-                node.join(client.enroll_node(self.identities[node.node_id]))
+                enrolment = client.enroll_node(self.identities[node.node_id])
+                self.command_public_key = enrolment.command_public_key
+                node.join(enrolment)
                 self.start_node(index)
                 self._say(f"{node.node_id} enrolled and started")
         for index in range(len(self.nodes)):

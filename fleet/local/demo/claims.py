@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS
 from fleet.domain.learning import JobKind, JobState
 from fleet.local.demo.evidence import Evidence
+from fleet.trust.checks import failures
 
 #: Least closed-set accuracy on the kept people, before and after.
 LEAST_RETAIN_ACCURACY = 0.95
@@ -288,6 +289,15 @@ def _verdicts(evidence: Evidence) -> Claim:
     )
 
 
+def _certificate(evidence: Evidence) -> Claim:
+    failed = failures(evidence.certificate)
+    return Claim(
+        "an auditor who has the coordinator's key alone can check the certificate offline",
+        bool(evidence.certificate) and not failed,
+        "; ".join(map(str, failed)) or f"{len(evidence.certificate)} lines, all hold",
+    )
+
+
 def _metrics(evidence: Evidence) -> Claim:
     return Claim(
         "the forget shows in the metrics of coordinator and nodes",
@@ -301,8 +311,13 @@ def _metrics(evidence: Evidence) -> Claim:
 
 
 def _per_node(values: Mapping[str, T], text: Callable[[T], str]) -> str:
-    parts: Iterable[str] = (f"{node} {text(value)}" for node, value in sorted(values.items()))
-    return "; ".join(parts)
+    """Return the figure of every node; nodes with the same one share it."""
+    groups: dict[str, list[str]] = {}
+    for node, value in sorted(values.items()):
+        groups.setdefault(text(value), []).append(node)
+    if len(groups) == 1 and len(values) > 1:
+        return f"all {len(values)}: {next(iter(groups))}"
+    return "; ".join(f"{', '.join(nodes)} {figure}" for figure, nodes in groups.items())
 
 
 _CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
@@ -323,5 +338,6 @@ _CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
     _no_writes,
     _overhead,
     _verdicts,
+    _certificate,
     _metrics,
 )

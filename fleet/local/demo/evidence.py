@@ -9,6 +9,8 @@ from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GetStatusResponse
 
+from fleet.trust.checks import CheckLine
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -95,7 +97,13 @@ class FlowerRun:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the demo saw, by node id where it is per node."""
+    """All that the demo saw, by node id where it is per node.
+
+    Attributes
+    ----------
+    certificate
+        Lines of the offline check of the certificate, against the key that nodes got when they enrolled.
+    """
 
     fleet_id: str
     forgotten_person: str
@@ -112,5 +120,6 @@ class Evidence:
     flower_runs: tuple[FlowerRun, ...]
     outage: Outage
     forget: operator.Forget
+    certificate: tuple[CheckLine, ...]
     metrics_moved: Mapping[str, tuple[float, float]]
     step_seconds: Mapping[str, float]

@@ -22,6 +22,7 @@ from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
 from fleet.local.tethered import complaints
 from fleet.registry import Registry
+from fleet.trust.audit import verify_certificate
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,9 @@ def _run(fleet: LocalFleet, settings: DemoSettings, narrator: Narrator) -> Evide
             status_after = enrolment.statuses(fleet)
             metrics_after = observation.generations(fleet)
             flower_runs = observation.flower_runs(fleet)
+            certificate = verify_certificate(
+                client.get_certificate(forget.campaign_id), fleet.command_public_key
+            )
         return Evidence(
             fleet_id=client.get_fleet().fleet_id,
             forgotten_person=forgotten.name,
@@ -163,6 +167,7 @@ def _run(fleet: LocalFleet, settings: DemoSettings, narrator: Narrator) -> Evide
                 sightings=sightings,
             ),
             forget=forget,
+            certificate=tuple(certificate),
             metrics_moved=observation.moved(metrics_before, metrics_after),
             step_seconds=narrator.seconds,
         )

@@ -18,6 +18,7 @@ from fleet.local.demo.claims import check
 from fleet.local.demo.closing import closing_tables
 from fleet.local.demo.evidence import Evidence, FlowerRun, Outage, Quality, Sighting
 from fleet.local.demo.report import report
+from fleet.trust.checks import CheckLine
 
 NODES = ("node-1", "node-2")
 KEYS = {node: Ed25519PrivateKey.generate() for node in NODES}
@@ -126,6 +127,7 @@ EVIDENCE = Evidence(
     flower_runs=(FlowerRun(101, "finished:completed"), FlowerRun(102, "finished:completed")),
     outage=OUTAGE,
     forget=forget(),
+    certificate=(CheckLine("certificate", True, "signed by abc", "signed by abc"),),
     metrics_moved={"coordinator": (0.0, 1.0), "node-1": (0.0, 1.0)},
     step_seconds={"start": 10.0},
 )
@@ -241,6 +243,11 @@ WRONG = {
         changed_forget(lambda found: setattr(found.verdicts[1], "verdict", operator.VERDICT_CLASS_EXACT)),
         "told apart",
     ),
+    "certificate does not hold": (
+        replace(EVIDENCE, certificate=(CheckLine("certificate", False, "signed by abc", "signed by def"),)),
+        "check the certificate offline",
+    ),
+    "empty certificate": (replace(EVIDENCE, certificate=()), "check the certificate offline"),
     "metrics stood still": (replace(EVIDENCE, metrics_moved={"node-1": (0.0, 0.0)}), "shows in the metrics"),
     "metrics missing": (
         replace(EVIDENCE, metrics_moved={"node-1": (float("nan"), float("nan"))}),
@@ -300,4 +307,4 @@ def test_report_of_failed_claims_is_not_ok_and_the_tables_say_so():
             console.print(renderable)
     assert not document["ok"]
     assert "FAILS" in capture.get()
-    assert "node-2 1.000 -> 0.500" in capture.get()
+    assert "1.000→0.500" in capture.get()
