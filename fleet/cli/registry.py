@@ -1,4 +1,4 @@
-"""`fleet registry enrol|list`: who is behind which tag. Works without a coordinator."""
+"""`fleet registry enroll|list`: who is behind which tag. Works without a coordinator."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fleet.cli.session import session
 app = typer.Typer(help="The caller's map of people to random tags; it never leaves this machine.")
 
 
-@app.command()
-def enrol(ctx: typer.Context, person: Annotated[str, typer.Argument()]) -> None:
+@app.command("enroll")
+def enroll(ctx: typer.Context, person: Annotated[str, typer.Argument()]) -> None:
     """Give a person a new random tag (printed to stdout): one per consent."""
     registry = session(ctx).registry()
     tag = registry.enrol(person)

@@ -121,7 +121,7 @@ def test_job_that_takes_too_long_is_exit_7(cli):
 
 
 def test_registry_enrol_prints_the_tag_alone(cli):
-    result = cli.run("registry", "enrol", "s04")
+    result = cli.run("registry", "enroll", "s04")
     assert [result.stdout.strip()] == cli.registry.active_tags("s04")
     (item,) = cli.json("registry", "list")["items"]
     assert (item["person"], item["state"]) == ("s04", "active")
