@@ -75,17 +75,21 @@ def up(
 
 
 def down(
-    state: StateFolder = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Folder of the fleet.", show_default="that of the last `fleet up`"),
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until all of it has ended.")] = 60.0,
 ) -> None:
     """End the fleet on this machine; its folder stays."""
     from fleet.local.background import stop_background
 
-    folder = (state or default_state()).absolute()
-    stop_background(folder, timeout)
     path = config_path()
     config = load_config(path)
     context = config.contexts.get(CONTEXT)
-    if context is not None and context.state is not None and context.state.parent == folder:
+    last = None if context is None or context.state is None else context.state.parent
+    folder = (state or last or default_state()).absolute()
+    stop_background(folder, timeout)
+    if last == folder:
         save_config(path, config.without_context(CONTEXT))
     note(f"The fleet in {folder} has ended.")

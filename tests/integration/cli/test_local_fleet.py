@@ -74,7 +74,7 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
         assert {node["serve_state"] for node in status["nodes"]} == {"serving"}
         assert shell.run(*up).returncode == 4
 
-        tag = shell.run("registry", "enrol", "shirley").stdout.strip()
+        tag = shell.run("registry", "enroll", "shirley").stdout.strip()
         node_state = started["nodes"][0]["state"]
         enrolled = shell.run(
             "enroll", "--state", node_state, "--tag", tag, "--person", "s04", program_name="edge-node"
@@ -92,7 +92,7 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
         assert (again["created"], again["campaign_id"]) == (False, forget["campaign_id"])
         assert shell.run("forget", "create", "--subject", "shirly", "--yes").returncode == 3
     finally:
-        down = shell.run("down", "--state", str(shell.state))
+        down = shell.run("down")
     assert down.returncode == 0, down.stderr
     assert processes_of(tmp_path) == []
     assert shell.run("down", "--state", str(shell.state)).returncode == 3
