@@ -73,6 +73,7 @@ def create(
         lora_affected=newest is not None and bool(set(wanted) & set(newest.lora_tags)),
     )
     tx.subjects.forget([*wanted, *spent], entry.generation)
+    revisions.redact(coordinator, tx, {*wanted, *spent}, entry.generation)
     envelope = types.Envelope.FromString(entry.envelope)
     tx.tree.append(LeafKind.FORGET_COMMAND, leaf_data(LeafKind.FORGET_COMMAND, envelope))
     jobs.preempt(coordinator, tx, entry.generation)

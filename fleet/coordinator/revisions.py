@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,6 @@ def subject_key_id(tag: str) -> str:
     return f"subject-{tag}"
 
 
-def revision_key_id(revision: int) -> str:
-    """Return the name of a revision's key file."""
-    return f"revision-{revision}"
-
-
 def job_key_id(job_id: str) -> str:
     """Return the name of a learning job's key file."""
     return f"job-{job_id}"
@@ -45,9 +40,8 @@ def open_content(coordinator: Coordinator, revision: RevisionRow) -> types.Revis
     """Decrypt the content of a revision that has not been erased."""
     if revision.ciphertext is None:
         raise ValueError(f"revision {revision.revision} has been erased")
-    key_id = revision_key_id(revision.revision)
-    plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, revision.ciphertext)
-    return types.RevisionContent.FromString(plaintext)
+    key = coordinator.secrets.get(revision.key_id)
+    return types.RevisionContent.FromString(open_symmetric(key, revision.key_id, revision.ciphertext))
 
 
 def latest_content(coordinator: Coordinator, tx: Transaction) -> types.RevisionContent:
@@ -117,17 +111,16 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         subject_tags=[subject.subject_tag for subject in subjects],
         has_shared_lora=bool(content.shared_lora.rows),
     )
-    key_id = revision_key_id(number)
-    # A transaction that was rolled back may have left a key of this number.
-    coordinator.secrets.destroy(key_id)
-    key = coordinator.secrets.create(key_id)
+    key_id = f"revision-{number}"
+    ciphertext = _sealed_anew(coordinator, key_id, content)
     row = tx.revisions.add(
         number,
         digest=digest,
         parent_digest=manifest.parent_digest,
         built_at_generation=generation,
         manifest=coordinator.keys.sign(manifest).SerializeToString(deterministic=True),
-        ciphertext=seal_symmetric(key, key_id, content.SerializeToString(deterministic=True)),
+        ciphertext=ciphertext,
+        key_id=key_id,
         tags=manifest.subject_tags,
         lora_tags=[row.subject_tag for row in content.shared_lora.rows],
     )
@@ -141,6 +134,32 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         generation,
     )
     return row
+
+
+def redact(coordinator: Coordinator, tx: Transaction, tags: Collection[str], generation: int) -> None:
+    """Take people who were just forgotten out of the newest revision, until the next one is built.
+
+    That may take long: the repair of the shared LoRA waits for nodes. Meanwhile nothing of them is left here;
+    the revision itself is not offered to anyone any more, since it is older than the log.
+    """
+    newest = tx.revisions.latest()
+    if newest is None or newest.ciphertext is None:
+        return
+    content = open_content(coordinator, newest)
+    left = types.RevisionContent(
+        subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
+        shared_lora=without(content.shared_lora, tags),
+    )
+    key_id = f"revision-{newest.revision}-at-{generation}"
+    ciphertext = _sealed_anew(coordinator, key_id, left)
+    tx.revisions.redact(newest.revision, ciphertext=ciphertext, key_id=key_id)
+
+
+def _sealed_anew(coordinator: Coordinator, key_id: str, content: types.RevisionContent) -> bytes:
+    # A transaction that was rolled back may have left a key of this name.
+    coordinator.secrets.destroy(key_id)
+    key = coordinator.secrets.create(key_id)
+    return seal_symmetric(key, key_id, content.SerializeToString(deterministic=True))
 
 
 def _canaries(
@@ -161,7 +180,7 @@ def destroy_dead_keys(coordinator: Coordinator, tx: Transaction) -> None:
     between leaves keys that nothing may use, and this finds them.
     """
     alive = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
-    alive |= {revision_key_id(row.revision) for row in tx.revisions.list() if row.ciphertext is not None}
+    alive |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
     alive |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
     for key_id in coordinator.secrets.ids():
         if key_id not in alive:

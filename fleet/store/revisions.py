@@ -29,6 +29,7 @@ class Revisions:
         built_at_generation: int,
         manifest: bytes,
         ciphertext: bytes,
+        key_id: str,
         tags: Iterable[str],
         lora_tags: Iterable[str] = (),
     ) -> RevisionRow:
@@ -39,7 +40,7 @@ class Revisions:
         manifest
             Serialised Envelope of the RevisionManifest.
         ciphertext
-            RevisionContent under the key file of the revision.
+            RevisionContent under the key file `key_id`.
         tags, lora_tags
             Whom it names at all, and who has a row in its shared LoRA. A tag may have a row and no adapter.
 
@@ -72,6 +73,7 @@ class Revisions:
                 built_at_generation=built_at_generation,
                 manifest=manifest,
                 ciphertext=ciphertext,
+                key_id=key_id,
                 state="active",
                 has_lora=bool(in_lora),
                 created_at_ms=self._now_ms,
@@ -122,6 +124,18 @@ class Revisions:
         numbers: Sequence[int] = sorted(self._connection.execute(naming).scalars())
         self._wipe(numbers)
         return numbers
+
+    def redact(self, revision: int, *, ciphertext: bytes, key_id: str) -> None:
+        """Replace the content of a revision by what is left of it, under another key.
+
+        The caller destroys the key file of before: that is what erases. Tags stay listed.
+        """
+        table = schema.revision
+        self._connection.execute(
+            update(table)
+            .where(table.c.revision == revision, table.c.ciphertext.is_not(None))
+            .values(ciphertext=ciphertext, key_id=key_id)
+        )
 
     def wipe_superseded(self) -> Sequence[int]:
         """Wipe the content of all superseded revisions; returns the numbers of those that had any.

@@ -176,6 +176,7 @@ class RevisionRow:
     built_at_generation: int
     manifest: bytes
     ciphertext: bytes | None
+    key_id: str
     state: str
     has_lora: bool
     created_at_ms: int

@@ -27,6 +27,7 @@ def add(tx, number, tags, lora_tags=()):
         built_at_generation=0,
         manifest=b"manifest",
         ciphertext=b"content of %d" % number,
+        key_id=f"revision-{number}",
         tags=tags,
         lora_tags=lora_tags,
     )
@@ -181,3 +182,18 @@ def test_the_desired_revision_never_goes_back(tx):
 def test_there_is_one_fleet(tx):
     with pytest.raises(ConflictError, match="already holds fleet f1"):
         tx.fleet.create("f2")
+
+
+def test_a_redacted_revision_has_what_is_left_under_another_key(tx):
+    add(tx, 1, [ALICE])
+    tx.revisions.redact(1, ciphertext=b"what is left", key_id="revision-1-at-4")
+    row = tx.revisions.get(1)
+    assert (row.ciphertext, row.key_id) == (b"what is left", "revision-1-at-4")
+    assert row.tags == (ALICE,)
+
+
+def test_an_erased_revision_stays_erased_when_it_is_redacted(tx):
+    add(tx, 1, [ALICE])
+    tx.revisions.erase([ALICE])
+    tx.revisions.redact(1, ciphertext=b"what is left", key_id="revision-1-at-4")
+    assert tx.revisions.get(1).ciphertext is None

@@ -101,7 +101,13 @@ def upgrade() -> None:
             "ciphertext",
             sa.LargeBinary(),
             nullable=True,
-            comment="RevisionContent under the key file of the revision",
+            comment="RevisionContent, without who was forgotten since",
+        ),
+        sa.Column(
+            "key_id",
+            sa.String(length=64),
+            nullable=False,
+            comment="key file that the ciphertext is under",
         ),
         sa.Column(
             "state",
