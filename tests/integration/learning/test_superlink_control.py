@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from reram_fleet.flower import process_environment, program
+from reram_fleet.process import SupervisedProcess
 
 from fleet.learning.errors import FlowerCommandError, RunNotFoundError
 from fleet.learning.submit import run_status, stop
-from fleet.learning.superlink import SuperLink
+from fleet.learning.superlink import SuperLink, remembered_port
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,54 @@ def test_a_run_that_nobody_started_is_not_found_and_counts_as_stopped(superlink:
         run_status(superlink, 12345)
     stop(superlink, 12345)
     assert superlink.ls_runs() == []
+
+
+def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
+    superlink: SuperLink, tmp_path: Path
+) -> None:
+    attached = SuperLink.attached(tmp_path, superlink.control_address, superlink.certificates.ca_path)
+    attached.wait_ready()
+    key = ec.generate_private_key(ec.SECP384R1())
+    key_path, ca_path = tmp_path / "flower.key", tmp_path / "ca.pem"
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+    )
+    ca_path.write_bytes(attached.ca_pem)
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    node_id = attached.register_supernode(public.decode(), "edge-4")
+    proxy = attached.open_proxy()
+    proxy.start()
+    supernode = SupervisedProcess(
+        name="supernode",
+        command=[
+            program("flower-supernode"),
+            *("--superlink", proxy.address, "--root-certificates", str(ca_path)),
+            *(
+                "--auth-supernode-private-key",
+                str(key_path),
+                "--port",
+                str(remembered_port(tmp_path / "port")),
+            ),
+        ],
+        log_path=tmp_path / "supernode.log",
+        environment=process_environment(tmp_path / "flwr"),
+    )
+    supernode.start()
+    try:
+        statuses = {attached.list_supernodes()[node_id]}
+        for _ in range(30):
+            if "online" in statuses:
+                break
+            statuses.add(attached.list_supernodes()[node_id])
+    finally:
+        supernode.stop()
+        proxy.stop()
+    assert "online" in statuses, (tmp_path / "supernode.log").read_text()
+    # Ours to use, not ours to end.
+    attached.stop()
+    superlink.wait_ready(5.0)
 
 
 def test_stopping_leaves_no_process_behind(superlink: SuperLink) -> None:
