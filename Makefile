@@ -50,8 +50,8 @@ proto: $(STAMP) ## Regenerate the gRPC stubs beside the .proto files
 bench: $(STAMP) ## Speed ratios, taken side by side on the same work
 	$(BIN)/python -m tests.bench
 
-claims: $(STAMP) ## Regenerate results/*.json (minutes)
-	$(BIN)/python -m tests.bench.claims
+claims: $(STAMP) ## Measure anew what results/*.json say (minutes); AREA=main measures one of them
+	$(BIN)/python -m tests.bench.claims $(AREA)
 
 constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	{ echo "# Exact versions that resolve together and that CI runs. Regenerate: make constraints"; \

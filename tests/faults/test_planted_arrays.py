@@ -20,7 +20,7 @@ from edge_node.errors import KeyFileError
 from edge_node.journal import Journal
 from edge_node.keys import KeyRing
 from edge_node.vault import CapturedClips, Vault
-from fleet.coordinator.revisions import revision_key_id, subject_key_id
+from fleet.coordinator.revisions import subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store
@@ -87,7 +87,7 @@ class Thief:
             row = tx.revisions.latest()
             assert row is not None
             assert row.ciphertext is not None
-            key_id = revision_key_id(row.revision)
+            key_id = row.key_id
             return types.RevisionContent.FromString(
                 open_symmetric(self._secrets.get(key_id), key_id, row.ciphertext)
             )

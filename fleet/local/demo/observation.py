@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections.abc import Mapping
 
@@ -14,6 +15,7 @@ COORDINATOR_GENERATION = "fleet_forget_generation"
 NODE_GENERATION = "edge_node_forget_generation"
 
 _SCRAPE_TIMEOUT_S = 10.0
+_RUNS_END_WITHIN_S = 30.0
 
 
 def scrape(address: str) -> dict[str, float]:
@@ -58,10 +60,17 @@ def moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, 
 
 
 def flower_runs(fleet: LocalFleet) -> tuple[FlowerRun, ...]:
-    """Return what `flwr ls` lists, oldest first, asked exactly as a user would."""
+    """Return what `flwr ls` lists, oldest first, asked exactly as a user would.
+
+    A job is over before its Flower run is: the ServerApp reports and then still has to end. So this asks
+    again, for a while, as long as a run is listed as unfinished.
+    """
     from fleet.learning.flower_command import FlowerCommand
     from fleet.learning.superlink import CONNECTION, run_info
 
-    answer = FlowerCommand(fleet.layout.coordinator / "flower" / "home", CONNECTION)("ls")
-    runs = [run_info(run) for run in answer["runs"]]
-    return tuple(FlowerRun(run.run_id, run.status) for run in reversed(runs))
+    command = FlowerCommand(fleet.layout.coordinator / "flower" / "home", CONNECTION)
+    deadline_s = time.monotonic() + _RUNS_END_WITHIN_S
+    while True:
+        runs = [run_info(run) for run in command("ls")["runs"]]
+        if all(run.finished for run in runs) or time.monotonic() > deadline_s:
+            return tuple(FlowerRun(run.run_id, run.status) for run in reversed(runs))
