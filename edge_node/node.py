@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from reram_fleet import signing
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
@@ -84,6 +85,8 @@ class Node:
         self._energy_model, self._task = energy_model, task
         self._lock = threading.RLock()
         self._leases = LeaseKeeper()
+        # In memory only: what was sealed to it is gone with it.
+        self._session_key = X25519PrivateKey.generate()
         self._transitions = Transitions()
         self._meter = Meter(engine, journal, clock)
         eraser = Eraser(journal, vault, on_step)
@@ -237,6 +240,7 @@ class Node:
             boot_id=boot_id(),
             software_version=SOFTWARE_VERSION,
             receipt_counter=position.receipt_counter,
+            session_public_key=self._new_session_key(),
         )
         self._contributions.reconnected()
         pending = [row for row in self._journal.receipts() if row.state == ReceiptState.PENDING]
@@ -263,7 +267,25 @@ class Node:
             mark = self._meter.mark()
         position = self._journal.position()
         suppressed = node_pb2.Suppressed(generation=position.generation, log_head=position.log_head)
+        if entries:
+            # Job keys sealed to the old one open what was learned of the forgotten.
+            session = node_pb2.SessionKey(
+                fleet_id=self._enrollment.fleet_id,
+                node_id=self.node_id,
+                generation=position.generation,
+                public_key=self._new_session_key(),
+            )
+            suppressed.session_key.CopyFrom(signing.sign(self._keys.signing, session))
         return [ConnectRequest(suppressed=suppressed), self._heartbeat()]
+
+    @property
+    def session_public_key(self) -> bytes:
+        """Raw X25519 public key that job keys must be sealed to now."""
+        return self._session_key.public_key().public_bytes_raw()
+
+    def _new_session_key(self) -> bytes:
+        self._session_key = X25519PrivateKey.generate()
+        return self.session_public_key
 
     def _known_hash(self, generation: int) -> bytes:
         row = self._journal.forget(generation)
@@ -431,7 +453,7 @@ class Node:
             if self._observe()[1] == types.QUARANTINE_REASON_GAP:
                 raise TicketRefusedError("this node's forget log has a gap; it must catch up first")
             mark = self._meter.mark()
-            seal = JobSeal.of(ticket, self._keys.sealing)
+            seal = JobSeal.of(ticket, self._session_key)
             self._engine.charge_radio(ME, envelope.ByteSize() + len(sealed_state))
             result = self._engine.run_round(
                 ME,

@@ -24,17 +24,18 @@ class JobSeal:
         return f"JobSeal({self.job_id!r})"
 
     @classmethod
-    def of(cls, ticket: types.JobTicket, sealing_key: X25519PrivateKey) -> JobSeal:
+    def of(cls, ticket: types.JobTicket, session_key: X25519PrivateKey) -> JobSeal:
         """Open the job key of a verified ticket.
 
         Raises
         ------
         TicketRefusedError
-            If it was not sealed to this node for this job.
+            If it was not sealed to this session of the node for this job. A ticket from before a reconnect or
+            a forget ends here: the round goes on without the node, or is tried again.
         """
         purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
         try:
-            return cls(ticket.job_id, sealing.open_sealed(sealing_key, purpose, ticket.job_key))
+            return cls(ticket.job_id, sealing.open_sealed(session_key, purpose, ticket.job_key))
         except sealing.SealError as error:
             raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
 

@@ -259,7 +259,9 @@ class CoordinatorPen:
             )
         )
 
-    def ticket(self, identity: types.NodeIdentity, job_key: bytes, **changes: object) -> types.Envelope:
+    def ticket(
+        self, identity: types.NodeIdentity, session_public_key: bytes, job_key: bytes, **changes: object
+    ) -> types.Envelope:
         """Return a signed ticket of job `job-1`, round 1; `changes` replace fields."""
         ticket = types.JobTicket(
             fleet_id=self.fleet_id,
@@ -271,7 +273,7 @@ class CoordinatorPen:
             generation=len(self.log),
             expires_at_unix_ms=2**53,
             job_key=sealing.seal(
-                identity.sealing_public_key, sealing.job_key_purpose("job-1", identity.node_id), job_key
+                session_public_key, sealing.job_key_purpose("job-1", identity.node_id), job_key
             ),
         )
         for name, value in changes.items():

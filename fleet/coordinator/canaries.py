@@ -75,11 +75,11 @@ class CanarySecret:
     def adapter(self, tag: str) -> types.SubjectAdapter:
         """Return a canary as the subject adapter that goes into a revision."""
         stream = self._stream(tag)
-        # A sum over clips is hardly ever a multiple of their number in every feature: with all remainders
-        # zero, a node could tell canaries from people. These stay below half a clip: the mean rounds to
-        # `mean_codes`.
-        half = (self.clips - 1) // 2
-        code_sum = self.clips * self._codes(stream) + stream.integers(-half, half + 1, self.features)
+        # A person's sums are not all multiples of their number of clips: with every remainder zero, a node
+        # could tell canaries from people. These move the mean by half a code at most.
+        lowest = -(self.clips // 2)
+        code_sum = self.clips * self._codes(stream)
+        code_sum += stream.integers(lowest, lowest + self.clips, self.features)
         return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum.tolist())
 
     def _stream(self, tag: str) -> np.random.Generator:

@@ -103,6 +103,7 @@ def _create(
     kind: JobKind,
     rounds: int,
     forget_tags: tuple[str, ...],
+    campaign_id: str | None = None,
 ) -> LearningJobRow:
     people = revisions.people(coordinator, tx)
     known = revisions.latest_content(coordinator, tx).shared_lora
@@ -123,6 +124,7 @@ def _create(
         generation=tx.fleet.get().generation,
         tags=tags,
         forget_tags=forget_tags,
+        campaign_id=campaign_id,
         sealed_state=seal_symmetric(key, state_purpose(job_id), state.SerializeToString()),
     )
 
@@ -169,7 +171,18 @@ def repair(coordinator: Coordinator, tx: Transaction, stained: list[str]) -> Rep
     if coordinator.learning is None or not left:
         return Repair.DROP_LORA
     digest = hashlib.sha256(request_id.encode()).digest()
-    job = _create(coordinator, tx, request_id, digest, JobKind.UNLEARN_LORA, REPAIR_ROUNDS, tuple(stained))
+    # It repairs what earlier campaigns left open as well; the newest is the one that made it necessary now.
+    newest = tx.forgets.by_generation(generation)
+    job = _create(
+        coordinator,
+        tx,
+        request_id,
+        digest,
+        JobKind.UNLEARN_LORA,
+        REPAIR_ROUNDS,
+        tuple(stained),
+        newest.campaign_id,
+    )
     for campaign in tx.forgets.list_open():
         if campaign.lora_affected:
             tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
@@ -187,6 +200,7 @@ def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
         and node.generation == generation
         and not node.held_reason
         and node.flower_node_id is not None
+        and coordinator.sessions.key_of(node.node_id) is not None
     ]
 
 
@@ -214,6 +228,7 @@ def begin_round(
     lora = shape(coordinator, tx)
     response = wire.BeginRoundResponse()
     for node in live_nodes(coordinator, tx):
+        session_key = coordinator.sessions.key_of(node.node_id) or b""
         ticket = types.JobTicket(
             fleet_id=coordinator.fleet_id,
             node_id=node.node_id,
@@ -224,7 +239,7 @@ def begin_round(
             generation=job.generation,
             # A round may wait its timeout for nodes and again for replies.
             expires_at_unix_ms=tx.now_ms + 3000 * ROUND_TIMEOUT_S,
-            job_key=seal(node.sealing_public_key, job_key_purpose(job_id, node.node_id), key),
+            job_key=seal(session_key, job_key_purpose(job_id, node.node_id), key),
             subject_tags=job.tags,
             forget_tags=job.forget_tags,
             lora=lora,

@@ -62,6 +62,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 if isinstance(error, ReportError | SignatureError):
                     logger.warning("node %s: %s", node_id, error)
                     await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+                elif isinstance(error, FleetError):
+                    logger.warning("node %s: %s", node_id, error)
+                    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
                 elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
                     raise error
         finally:
@@ -101,6 +104,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             try:
                 request = await asyncio.wait_for(anext(requests), SILENCE_LIMIT_S)
             except (StopAsyncIteration, TimeoutError):
+                return
+            if session.superseded:
                 return
             effect = await self._coordinator.database.run(
                 lambda tx, request=request: handle_report(self._coordinator, tx, session.node_id, request)

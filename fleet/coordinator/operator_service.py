@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
+from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import certificates, forgets, jobs, revisions, views
 from fleet.coordinator.answers import abort_with
@@ -19,6 +20,7 @@ from fleet.domain.campaign import CampaignState
 from fleet.errors import FleetError, InvalidInputError
 from fleet.learning.errors import LearningPlaneError
 from fleet.store.database import Transaction
+from fleet.store.rows import NodeRow
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -61,7 +63,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def EnrollNode(self, request: wire.EnrollNodeRequest, context: Context) -> wire.EnrollNodeResponse:
         """Register a node and return what it needs to join."""
         identity = request.identity
-        node, created = await self._run(context, lambda tx: _enroll(tx, request))
+        node, created = await self._run(context, lambda tx: enroll(tx, identity))
         plane = self._coordinator.learning
         flower_node_id = node.flower_node_id
         if plane is not None and flower_node_id is None and identity.flower_public_key:
@@ -247,11 +249,16 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             await abort_with(context, error)
 
 
-def _enroll(tx: Transaction, request: wire.EnrollNodeRequest) -> Any:
-    node, created = tx.nodes.enroll(request.identity)
-    if created:
-        # Forgets that are still open concern every node, also one that comes while they run.
-        open_campaigns = tx.forgets.list_open()
-        if open_campaigns:
-            tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1)
+def enroll(tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:
+    """Register a node; returns its row and whether it is new.
+
+    Forgets that are still open concern every node, also one that comes while they run. A campaign between
+    them that has converged is re-opened by the newcomer: a certificate speaks of every node in it.
+    """
+    node, created = tx.nodes.enroll(identity)
+    open_campaigns = tx.forgets.list_open()
+    if created and open_campaigns:
+        for execution in tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1):
+            if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
+                tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
     return node, created

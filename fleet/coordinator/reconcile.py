@@ -39,7 +39,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
 
 
 def step(coordinator: Coordinator, tx: Transaction) -> bool:
-    """Do what follows from the store as it is; returns whether anything changed. Again changes nothing more."""
+    """Do what follows from the store as it is; returns whether that changed anything."""
     changed = forgets.advance_all(coordinator, tx)
     newest = tx.revisions.latest()
     settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
@@ -50,12 +50,13 @@ def step(coordinator: Coordinator, tx: Transaction) -> bool:
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some node is about to sign a receipt over the newest revision: leave it in place."""
-    reached = forgets.orderable(coordinator, tx)
-    return any(
-        execution.state is ExecutionState.APPLYING and execution.node_id in reached
+    ordered = {
+        execution.node_id
         for campaign in tx.forgets.list_open()
         for execution in tx.forgets.executions(campaign.campaign_id)
-    )
+        if execution.state is ExecutionState.APPLYING
+    }
+    return bool(ordered) and not ordered.isdisjoint(forgets.orderable(coordinator, tx))
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,30 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
 from reram_fleet.digests import ZERO_HASH, lora_digest, subject_digest
 from reram_fleet.sealing import SealError, contribution_purpose, open_symmetric, seal_symmetric
-from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.signing import key_id, open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.revisions import latest_content, subject_key_id
+from fleet.coordinator.revisions import latest_content, people, subject_key_id
 from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import TERMINAL, ExecutionState
+from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
+from fleet.domain.tags import validate_tag
 from fleet.errors import ConflictError, FleetError, NotFoundError
 from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeCostRow, NodeRow
-from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.leaves import LeafKind, leaf_data, leaf_data_of
+from fleet.trust.merkle import leaf_hash
 from fleet.trust.receipts import ReceiptExpectation, check_receipt
 
 logger = logging.getLogger(__name__)
+
+#: Executions that a restored node leaves as they are.
+_NOT_REOPENED = frozenset({ExecutionState.PENDING, ExecutionState.HELD, ExecutionState.RETIRED})
 
 
 class ReportError(FleetError):
@@ -50,7 +56,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     ReportError
         If it was retired, or belongs to another fleet.
     """
-    claimed = types_hello(request.hello)
+    claimed = _unchecked_hello(request)
     node = tx.nodes.get(claimed.node_id)
     hello = open_envelope(request.hello, wire.Hello, node.receipt_public_key)
     if hello.challenge_nonce != nonce:
@@ -72,15 +78,18 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         software_version=hello.software_version,
     )
     _suppressed(tx, node.node_id, hello.generation)
+    coordinator.sessions.set_key(node.node_id, hello.session_public_key)
     return node.node_id
 
 
-def types_hello(envelope: types.Envelope) -> wire.Hello:
-    """Return the hello inside an envelope, unchecked: only to learn whose signature to expect."""
-    try:
-        return wire.Hello.FromString(envelope.payload)
-    except ValueError as error:
-        raise ReportError("the first message of a stream must be a signed hello") from error
+def _unchecked_hello(request: wire.ConnectRequest) -> wire.Hello:
+    """Return the hello as it is claimed: only to learn whose signature to expect."""
+    if request.WhichOneof("message") == "hello":
+        try:
+            return wire.Hello.FromString(request.hello.payload)
+        except DecodeError:
+            logger.warning("a stream was opened with a hello that cannot be parsed")
+    raise ReportError("the first message of a stream must be a signed hello")
 
 
 def handle_report(
@@ -100,6 +109,11 @@ def handle_report(
         case "suppressed":
             report = request.suppressed
             _check_prefix(tx, node, report.generation, report.log_head)
+            if report.generation < node.generation:
+                # Late: only a hello can say that a node went back.
+                return Effect()
+            if report.HasField("session_key"):
+                _renew_session_key(coordinator, node, report)
             tx.nodes.touch(node_id, generation=report.generation, log_head=report.log_head)
             _suppressed(tx, node_id, report.generation)
             return Effect(changed=True)
@@ -117,6 +131,14 @@ def handle_report(
             )
 
 
+def _renew_session_key(coordinator: Coordinator, node: NodeRow, report: wire.Suppressed) -> None:
+    session = open_envelope(report.session_key, wire.SessionKey, node.receipt_public_key)
+    expected = (coordinator.fleet_id, node.node_id, report.generation)
+    if (session.fleet_id, session.node_id, session.generation) != expected:
+        raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
+    coordinator.sessions.set_key(node.node_id, session.public_key)
+
+
 def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: bytes) -> None:
     """Refuse a node whose log is not a prefix of ours: it follows another coordinator, or lies."""
     newest = tx.fleet.get().generation
@@ -132,22 +154,36 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
 
 
 def _check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
-    """Re-open what a node that was restored from a backup may have brought back."""
+    """Re-open what a node that was restored from a backup may have brought back.
+
+    That is what came after the backup: log entries that it does not have any more, and erasures whose
+    receipts it does not remember. What it had erased before stays erased in the backup.
+    """
     if hello.generation >= node.generation and hello.receipt_counter >= node.receipt_counter:
         return
     logger.warning(
         "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
         *(node.node_id, node.generation, node.receipt_counter, hello.generation, hello.receipt_counter),
     )
+    if hello.receipt_counter < node.receipt_counter:
+        tx.nodes.rewind_receipts(node.node_id, hello.receipt_counter)
     for execution in tx.forgets.executions_of(node.node_id):
-        restored = execution.generation > hello.generation or execution.state in TERMINAL
-        if not restored or execution.state in (ExecutionState.RETIRED, ExecutionState.PENDING):
+        lost = execution.generation > hello.generation or _counter(execution) > hello.receipt_counter
+        # Out of HELD only by an operator.
+        if not lost or execution.state in _NOT_REOPENED:
             continue
         tx.forgets.set_execution(
             execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
         )
         if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
             tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
+
+
+def _counter(execution: ExecutionRow) -> int:
+    """Return the number of the receipt that a finished execution rests on, among its node's receipts."""
+    if execution.state not in SUCCESS or execution.receipt is None:
+        return 0
+    return types.Receipt.FromString(types.Envelope.FromString(execution.receipt).payload).counter
 
 
 def _suppressed(tx: Transaction, node_id: str, generation: int) -> None:
@@ -182,6 +218,7 @@ def _contribution(
     refusal, changed = "", False
     purpose = contribution_purpose(coordinator.fleet_id, node.node_id, report.subject_tag)
     try:
+        validate_tag(report.subject_tag)
         adapter = types.SubjectAdapter.FromString(coordinator.keys.open(purpose, report.adapter))
         _check_adapter(coordinator, tx, adapter, report.subject_tag)
         key_id = subject_key_id(report.subject_tag)
@@ -192,7 +229,7 @@ def _contribution(
         changed = tx.subjects.contribute(
             report.subject_tag, node.node_id, report.sequence, adapter.count, ciphertext
         )
-    except (SealError, FleetError) as error:
+    except (SealError, DecodeError, FleetError) as error:
         refusal = str(error)
         logger.warning("contribution of node %s refused: %s", node.node_id, refusal)
     ack = wire.ContributionAck(subject_tag=report.subject_tag, sequence=report.sequence, refusal=refusal)
@@ -204,7 +241,8 @@ def _check_adapter(
 ) -> None:
     if adapter.subject_tag != subject_tag or adapter.count < 1 or not adapter.code_sum:
         raise ConflictError("the sealed adapter is empty or names another tag than the message around it")
-    known = latest_content(coordinator, tx).subjects
+    # Before the first revision, what the others contributed: sums of different lengths could never be added.
+    known = latest_content(coordinator, tx).subjects or people(coordinator, tx)
     if known and len(known[0].code_sum) != len(adapter.code_sum):
         raise ConflictError(
             f"the adapter has {len(adapter.code_sum)} features, this fleet's have {len(known[0].code_sum)}"
@@ -212,6 +250,9 @@ def _check_adapter(
 
 
 def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult) -> Effect:
+    if result.revision < node.revision:
+        # Late: nodes do not go back, and one that was restored says so in its hello.
+        return Effect()
     if not result.active:
         logger.warning("node %s refused revision %d: %s", node.node_id, result.revision, result.refusal)
         return Effect()
@@ -231,8 +272,9 @@ def _telemetry(tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Eff
     tx.nodes.save_costs(
         node.node_id,
         [
-            NodeCostRow(node.node_id, phase_name(c.phase), c.energy_j, c.seconds, c.bytes, c.cell_writes)
+            NodeCostRow(node.node_id, phase, c.energy_j, c.seconds, c.bytes, c.cell_writes)
             for c in telemetry.costs
+            if (phase := phase_name(c.phase)) is not None
         ],
     )
     return Effect()
@@ -245,25 +287,25 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
         execution = tx.forgets.execution(receipt.campaign_id, node.node_id)
     except NotFoundError as error:
         raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
-    stored = execution.receipt
-    if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
+    leaf = leaf_data(LeafKind.RECEIPT, envelope)
+    if tx.tree.find(leaf_hash(leaf)) is not None:
         # Again: the acknowledgement was lost.
-        return Effect((_ack(envelope, receipt, execution.state, execution.detail),))
+        return Effect((_ack(envelope, receipt, *_judgement(execution, envelope)),))
+    expectation = _expected(coordinator, tx, node, campaign, execution, receipt)
+    # Whatever becomes of this one, it is logged, and the node's next receipt names it.
+    tx.tree.append(LeafKind.RECEIPT, leaf)
+    if receipt.counter > node.receipt_counter:
+        tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
     if receipt.challenge_nonce != execution.challenge_nonce:
-        # Of an order that was since replaced: neither accepted nor held against the node.
+        # Of an order that was since replaced, or of none: neither accepted nor held against the node.
         return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, "it answers an earlier order"),))
     if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
         raise ReportError(
             f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
             f"whose execution is {execution.state}"
         )
-    verdict = check_receipt(
-        envelope, node.receipt_public_key, _expected(coordinator, tx, node, campaign, execution)
-    )
+    verdict = check_receipt(envelope, node.receipt_public_key, expectation)
     key = (campaign.campaign_id, node.node_id)
-    if receipt.counter > node.receipt_counter:
-        # Whatever becomes of this one: the node's next receipt names it.
-        tx.nodes.accept_receipt(node.node_id, receipt.counter, verdict.receipt_hash)
     if not verdict.accepted and _overtaken(tx, receipt):
         # True when it was signed, perhaps; ask again, over what is desired now.
         tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
@@ -272,7 +314,6 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
     tx.forgets.set_execution(
         *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
     )
-    tx.tree.append(LeafKind.RECEIPT, leaf_data(LeafKind.RECEIPT, envelope))
     if verdict.accepted:
         target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
         tx.forgets.set_execution(*key, target)
@@ -282,6 +323,14 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
         tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
         logger.error("node %s is held: %s", node.node_id, verdict.reason)
     return Effect((_ack(envelope, receipt, target, verdict.reason),), changed=True)
+
+
+def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[ExecutionState, str]:
+    """Return what became of a receipt that has come before."""
+    stored = execution.receipt
+    if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
+        return execution.state, execution.detail
+    return ExecutionState.SUPPRESSED, "another receipt has taken, or will take, its place"
 
 
 def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
@@ -304,8 +353,26 @@ def _ack(
     )
 
 
+def _previous_hash(tx: Transaction, node: NodeRow, receipt: types.Receipt) -> bytes:
+    """Return the hash that a receipt must name as its predecessor's.
+
+    After a restore from a backup the node goes on from an earlier receipt. Which one is not kept: any that it
+    has signed and that is in the log will do, since the counter says how far back it may lie.
+    """
+    claimed = receipt.previous_receipt_hash
+    if node.last_receipt_hash or len(claimed) != len(ZERO_HASH):
+        return node.last_receipt_hash
+    leaf = leaf_data_of(LeafKind.RECEIPT, claimed, key_id(node.receipt_public_key))
+    return claimed if tx.tree.find(leaf_hash(leaf)) is not None else ZERO_HASH
+
+
 def _expected(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow
+    coordinator: Coordinator,
+    tx: Transaction,
+    node: NodeRow,
+    campaign: CampaignRow,
+    execution: ExecutionRow,
+    receipt: types.Receipt,
 ) -> ReceiptExpectation:
     """Return what this node's receipt must say, recomputed from what the coordinator holds."""
     content = latest_content(coordinator, tx)
@@ -322,7 +389,7 @@ def _expected(
         generation=campaign.generation,
         command_hash=payload_hash(types.Envelope.FromString(tx.log.get(campaign.generation).envelope)),
         previous_counter=node.receipt_counter,
-        previous_receipt_hash=node.last_receipt_hash,
+        previous_receipt_hash=_previous_hash(tx, node, receipt),
         active_adapters={s.subject_tag: subject_digest(s) for s in content.subjects},
         local_adapters=local,
         forgotten_tags=frozenset(subject.tag for subject in tx.subjects.list(forgotten=True)),

@@ -34,6 +34,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._open: dict[str, Session] = {}
+        self._keys: dict[str, bytes] = {}
 
     def open(self, node_id: str) -> Session:
         """Start a session; an older one of this node is told to end."""
@@ -48,6 +49,14 @@ class Sessions:
         """End a session, unless a newer one has taken its place."""
         if self._open.get(session.node_id) is session:
             del self._open[session.node_id]
+
+    def set_key(self, node_id: str, public_key: bytes) -> None:
+        """Note the session key that a node has just announced, signed (raw X25519, 32 bytes)."""
+        self._keys[node_id] = public_key
+
+    def key_of(self, node_id: str) -> bytes | None:
+        """Return what job keys must be sealed to for a node now; None if it announced nothing usable."""
+        return self._keys.get(node_id) or None
 
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, null, select, update
+from sqlalchemy import Connection, func, insert, null, select, update
 
 from fleet.domain.tags import validate_tags
 from fleet.errors import ConflictError, NotFoundError
@@ -103,8 +103,9 @@ class Revisions:
 
     def latest(self) -> RevisionRow | None:
         """Return the newest revision, erased or not; None before the first."""
-        found = self._revisions()
-        return found[-1] if found else None
+        newest = select(func.max(schema.revision.c.revision)).scalar_subquery()
+        found = self._revisions(schema.revision.c.revision == newest)
+        return found[0] if found else None
 
     def list(self) -> Sequence[RevisionRow]:
         """Return all revisions, oldest first."""

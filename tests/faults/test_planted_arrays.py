@@ -6,13 +6,16 @@ then every file of before and after it is searched for their bytes.
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from reram_fleet.sealing import open_symmetric
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from google.protobuf.message import DecodeError
+from reram_fleet.sealing import SealError, job_key_purpose, open_sealed, open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.config import StateFolder
@@ -228,3 +231,38 @@ def test_forgotten_person_is_in_no_store_of_today(story: Story, tmp_path: Path) 
         tags = {s.subject_tag for s in content.subjects} | {r.subject_tag for r in content.shared_lora.rows}
         assert story.forgotten not in tags
         assert story.kept in tags
+
+
+def tickets_in(layout: Layout) -> list[types.JobTicket]:
+    """Return the job tickets whose bytes are in the SuperLink's files, deleted pages and WAL included."""
+    found = []
+    for path in sorted((layout.coordinator / "flower").glob("superlink.db*")):
+        content = path.read_bytes()
+        for match in re.finditer(re.escape(types.JobTicket.DESCRIPTOR.full_name.encode()), content):
+            # An Envelope: its first field is the type's name, so it begins two bytes before.
+            envelope = _longest_envelope(content[match.start() - 2 : match.start() + 4096])
+            if envelope is not None:
+                found.append(types.JobTicket.FromString(envelope.payload))
+    return found
+
+
+def _longest_envelope(content: bytes) -> types.Envelope | None:
+    for length in range(200, len(content)):
+        try:
+            envelope = types.Envelope.FromString(content[:length])
+        except DecodeError:
+            continue
+        if len(envelope.signature) == 64:
+            return envelope
+    return None
+
+
+def test_keys_that_are_left_open_no_job_key_in_the_superlinks_database(story: Story) -> None:
+    tickets = tickets_in(story.now)
+    # Else they were not looked for rightly.
+    assert types.LEARNING_KIND_TRAIN_LORA in {ticket.kind for ticket in tickets}
+    files = {node_id: story.now.node(node_id) / "keys" / "sealing.key" for node_id in NODES}
+    keys = {node: X25519PrivateKey.from_private_bytes(path.read_bytes()) for node, path in files.items()}
+    for ticket in tickets:
+        with pytest.raises(SealError):
+            open_sealed(keys[ticket.node_id], job_key_purpose(ticket.job_id, ticket.node_id), ticket.job_key)

@@ -50,7 +50,7 @@ class Challenge(_message.Message):
     def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "challenge_nonce", "generation", "log_head", "revision", "revision_digest", "boot_id", "software_version", "receipt_counter")
+    __slots__ = ("fleet_id", "node_id", "challenge_nonce", "generation", "log_head", "revision", "revision_digest", "boot_id", "software_version", "receipt_counter", "session_public_key")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_NONCE_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class Hello(_message.Message):
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_COUNTER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     challenge_nonce: bytes
@@ -71,7 +72,20 @@ class Hello(_message.Message):
     boot_id: str
     software_version: str
     receipt_counter: int
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., challenge_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., software_version: _Optional[str] = ..., receipt_counter: _Optional[int] = ...) -> None: ...
+    session_public_key: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., challenge_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., software_version: _Optional[str] = ..., receipt_counter: _Optional[int] = ..., session_public_key: _Optional[bytes] = ...) -> None: ...
+
+class SessionKey(_message.Message):
+    __slots__ = ("fleet_id", "node_id", "generation", "public_key")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    node_id: str
+    generation: int
+    public_key: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., public_key: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("lease_nonce", "generation", "serve_state", "quarantine_reason")
@@ -86,12 +100,14 @@ class Heartbeat(_message.Message):
     def __init__(self, lease_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ...) -> None: ...
 
 class Suppressed(_message.Message):
-    __slots__ = ("generation", "log_head")
+    __slots__ = ("generation", "log_head", "session_key")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     LOG_HEAD_FIELD_NUMBER: _ClassVar[int]
+    SESSION_KEY_FIELD_NUMBER: _ClassVar[int]
     generation: int
     log_head: bytes
-    def __init__(self, generation: _Optional[int] = ..., log_head: _Optional[bytes] = ...) -> None: ...
+    session_key: _types_pb2.Envelope
+    def __init__(self, generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., session_key: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class Contribution(_message.Message):
     __slots__ = ("fleet_id", "node_id", "subject_tag", "sequence", "generation", "adapter")

@@ -227,7 +227,9 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
     assert list(device.status().subject_tags) == [tag]
     assert refused("GetStatus", engine_pb2.GetStatusRequest(), "guess") is grpc.StatusCode.UNAUTHENTICATED
     forged = ScriptedCoordinator(device.coordinator.identity)
-    ticket = forged.pen.ticket(device.coordinator.identity, sealing.new_key())
+    ticket = forged.pen.ticket(
+        device.coordinator.identity, device.coordinator.identity.sealing_public_key, sealing.new_key()
+    )
     forged.stop()
     request = engine_pb2.RunRoundRequest(ticket=ticket, sealed_state=b"")
     assert refused("RunRound", request) is grpc.StatusCode.PERMISSION_DENIED

@@ -159,6 +159,9 @@ def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, p
     pen.forget(new_tag())
     pen.forget(new_tag())
     first = only(node.receive(pen.log_after(0)), "suppressed")
+    assert first[0].HasField("session_key")
+    # Nothing new is suppressed from here on: the session keeps its key.
+    first[0].ClearField("session_key")
     assert only(node.receive(pen.log_after(0)), "suppressed") == first
     assert only(node.receive(pen.log_after(1)), "suppressed") == first
 
@@ -448,7 +451,7 @@ def test_codes_stay_for_unlearning_until_the_erase_order(
 
     def unlearn() -> engine_pb2.RunRoundResponse:
         kind = types.LEARNING_KIND_UNLEARN_LORA
-        ticket = pen.ticket(identity(node), key, kind=kind, forget_tags=[person])
+        ticket = pen.ticket(identity(node), node.session_public_key, key, kind=kind, forget_tags=[person])
         return node.run_round(ticket, state)
 
     assert unlearn().metrics["forget"] == 1.0
@@ -567,9 +570,10 @@ def test_the_engine_takes_no_ticket_that_is_not_for_it_now(
 ) -> None:
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
-    assert node.run_round(pen.ticket(identity(node), key), state).node_id == node.node_id
+    good = pen.ticket(identity(node), node.session_public_key, key)
+    assert node.run_round(good, state).node_id == node.node_id
     with pytest.raises((TicketRefusedError, ProtocolError), match=why):
-        node.run_round(pen.ticket(identity(node), key, **changes), state)
+        node.run_round(pen.ticket(identity(node), node.session_public_key, key, **changes), state)
 
 
 def test_a_round_learns_from_the_nodes_own_clips_of_the_named_tags_only(
@@ -581,7 +585,8 @@ def test_a_round_learns_from_the_nodes_own_clips_of_the_named_tags_only(
     key = sealing.new_key()
     state = types.LoraState(subject_tags=[named], rank=1, numerator=b"1234", weight=b"5678")
     sealed = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), state.SerializeToString())
-    response = node.run_round(pen.ticket(identity(node), key, subject_tags=[named]), sealed)
+    ticket = pen.ticket(identity(node), node.session_public_key, key, subject_tags=[named])
+    response = node.run_round(ticket, sealed)
     assert response.num_examples == 4
     opened = sealing.open_symmetric(key, sealing.state_purpose("job-1"), response.sealed_state)
     assert types.LoraState.FromString(opened) == state
@@ -600,3 +605,31 @@ def test_costs_and_counters_survive_a_restart_and_the_chip_is_programmed_once(
     node = restart()
     assert list(node.status().costs) == list(before)
     assert node.inference_counts() == (3, 0)
+
+
+@pytest.mark.parametrize("moment", ["a reconnect", "a forget"])
+def test_a_ticket_from_before_is_opened_by_no_key_that_is_left(
+    node: Node, pen: CoordinatorPen, clips: Clips, moment: str
+) -> None:
+    key = sealing.new_key()
+    state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
+    before = node.session_public_key
+    assert node.run_round(pen.ticket(identity(node), before, key), state).node_id == node.node_id
+    if moment == "a reconnect":
+        node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"n")))
+    else:
+        forgotten_everywhere(node, pen, clips)
+    assert node.session_public_key != before
+    with pytest.raises(TicketRefusedError, match="does not open"):
+        node.run_round(pen.ticket(identity(node), before, key), state)
+    assert node.run_round(pen.ticket(identity(node), node.session_public_key, key), state).node_id
+
+
+def test_the_new_session_key_travels_signed(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
+    pen.forget(new_tag())
+    answers = node.receive(pen.log_after(0))
+    suppressed = next(a.suppressed for a in answers if a.WhichOneof("message") == "suppressed")
+    public_key = identity(node).receipt_public_key
+    session = signing.open_envelope(suppressed.session_key, node_pb2.SessionKey, public_key)
+    assert (session.node_id, session.generation) == (node.node_id, 1)
+    assert session.public_key == node.session_public_key

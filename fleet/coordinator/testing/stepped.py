@@ -1,0 +1,141 @@
+"""A coordinator that a test takes from transaction to transaction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reram_fleet.v1 import node_pb2 as wire
+
+from fleet.config import ServeSettings
+from fleet.coordinator import forgets, reconcile, revisions
+from fleet.coordinator.core import Coordinator, Database
+from fleet.coordinator.needs import needs_of
+from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.plane import LearningPlane
+from fleet.coordinator.reports import Effect, check_hello, handle_report
+from fleet.coordinator.sessions import Session
+from fleet.coordinator.testing.simulated_node import SimulatedNode
+from fleet.domain.tags import new_id
+from fleet.store.database import Store, Transaction, wall_clock_ms
+from fleet.store.rows import CampaignRow
+from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+
+
+class SteppedCoordinator:
+    """A coordinator over a real store and real key files, without server and loops.
+
+    Every transaction is a call: a test can stop, lose or repeat whatever it likes between any two.
+
+    Parameters
+    ----------
+    folder
+        Its state folder; a second instance on it is the same coordinator, restarted.
+    learning
+        Whether there is a learning plane. It is prepared and never started: a test does what Flower would.
+    now_ms
+        Clock, Unix time in ms.
+    """
+
+    def __init__(
+        self, folder: Path, *, learning: bool = False, now_ms: Callable[[], int] = wall_clock_ms
+    ) -> None:
+        settings = ServeSettings(state=folder, learning=learning)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.store = Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=now_ms)
+        with self.store.transaction() as tx:
+            row = tx.fleet.find() or tx.fleet.create(new_id(tx.now_ms))
+        self.coordinator = Coordinator(
+            settings=settings,
+            fleet_id=row.fleet_id,
+            keys=CoordinatorKeys.load_or_create(folder / "keys"),
+            secrets=SubjectKeys(folder / "secrets"),
+            database=Database(self.store),
+            learning=LearningPlane.open(settings, folder / "keys" / "learning.token") if learning else None,
+        )
+        self.sessions: dict[str, Session] = {}
+        self.destroy_dead_keys()
+
+    def close(self) -> None:
+        """Close the store, as a kill would."""
+        self.coordinator.database.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Read and write the store."""
+        with self.store.transaction() as tx:
+            yield tx
+
+    def enroll(self, node: SimulatedNode) -> None:
+        """Register a node, and tell it what it needs to join."""
+        with self.transaction() as tx:
+            enroll(tx, node.identity)
+        keys = self.coordinator.keys
+        node.join(self.coordinator.fleet_id, keys.command_public_key, keys.sealing_public_key)
+
+    def welcome(self, hello: wire.ConnectRequest, nonce: bytes) -> Session:
+        """Check the first message of a stream and open its session; raises what `check_hello` raises."""
+        with self.transaction() as tx:
+            node_id = check_hello(self.coordinator, tx, hello, nonce)
+        session = self.sessions[node_id] = self.coordinator.sessions.open(node_id)
+        return session
+
+    def disconnect(self, node_id: str) -> None:
+        """End the node's stream."""
+        if (session := self.sessions.pop(node_id, None)) is not None:
+            self.coordinator.sessions.close(session)
+
+    def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
+        """Handle one message of a connected node."""
+        with self.transaction() as tx:
+            return handle_report(self.coordinator, tx, node_id, request)
+
+    def needs(self, node_id: str) -> list[wire.ConnectResponse]:
+        """Return what the node's stream is to be sent now."""
+        with self.transaction() as tx:
+            return needs_of(self.coordinator, tx, self.sessions[node_id])
+
+    def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
+        """Commit a forget; returns its campaign and whether it is new."""
+        with self.transaction() as tx:
+            campaign = forgets.create(self.coordinator, tx, request_id, tags, allow_unknown=allow_unknown)
+        self.destroy_dead_keys()
+        return campaign
+
+    def step(self) -> bool:
+        """Let the reconciler look once; returns whether it changed anything."""
+        with self.transaction() as tx:
+            changed = reconcile.step(self.coordinator, tx)
+        if changed:
+            self.destroy_dead_keys()
+        return changed
+
+    def destroy_dead_keys(self) -> None:
+        """Destroy the keys of what was forgotten, erased or finished."""
+        with self.transaction() as tx:
+            revisions.destroy_dead_keys(self.coordinator, tx)
+
+    def connect(self, node: SimulatedNode) -> list[wire.ConnectRequest]:
+        """Open a node's stream; returns what the node says after its hello."""
+        nonce = os.urandom(32)
+        hello, *rest = node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))
+        self.welcome(hello, nonce)
+        return rest
+
+    def converse(self, *nodes: SimulatedNode) -> None:
+        """Connect nodes that are not, and pass messages over a perfect network until nobody has any more."""
+        said = {
+            node.node_id: self.connect(node) if node.node_id not in self.sessions else node.beat()
+            for node in nodes
+        }
+        moved = True
+        while moved:
+            moved = self.step()
+            for node in nodes:
+                answers = said.pop(node.node_id, [])
+                replies = [reply for answer in answers for reply in self.take(node.node_id, answer).replies]
+                replies += self.needs(node.node_id)
+                said[node.node_id] = [answer for reply in replies for answer in node.receive(reply)]
+                moved |= bool(answers or replies)

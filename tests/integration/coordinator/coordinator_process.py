@@ -1,0 +1,167 @@
+"""`fleet serve` as a real process, and a simulated node on a real stream to it."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+from reram_fleet.flower import program
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
+
+from fleet.client import FleetClient
+from fleet.config import SERVE_FILE
+from fleet.coordinator.testing import SimulatedNode
+
+T = TypeVar("T")
+LIMIT_S = 60.0
+#: A proxy of the environment is for the web.
+OPTIONS = [("grpc.enable_http_proxy", 0)]
+
+
+def eventually(what: str, probe: Callable[[], T | None]) -> T:
+    """Return the first truthy answer of a probe."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        if answer := probe():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"never came: {what}")
+
+
+class CoordinatorProcess:
+    """One state folder, and the process that serves from it while there is one."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.process: subprocess.Popen[bytes] | None = None
+        self.address = ""
+
+    def start(self) -> None:
+        """Start the process; returns when it serves."""
+        (self.state / SERVE_FILE).unlink(missing_ok=True)
+        self.state.mkdir(parents=True, exist_ok=True)
+        command = [program("fleet"), "serve", "--state", str(self.state), "--no-flower"]
+        with (self.state / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.address = str(eventually("the coordinator serves", self._served)["address"])
+
+    def _served(self) -> dict[str, object] | None:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.state / "serve.log").read_text()
+        path = self.state / SERVE_FILE
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def kill(self) -> None:
+        """End the process as a power cut would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def client(self, token_file: Path | None = None) -> FleetClient:
+        """Return an operator's client."""
+        return FleetClient(self.address, token_file or self.state / "keys" / "operator.token")
+
+    def enroll(self, node: SimulatedNode) -> None:
+        """Register a node, and tell it what it needs to join."""
+        with self.client() as client:
+            answer = client.enroll_node(node.identity)
+        assert answer.node_service_address == self.address
+        node.join(answer.fleet_id, answer.command_public_key, answer.coordinator_sealing_public_key)
+
+    def metrics(self) -> str:
+        """Return what Prometheus would scrape."""
+        served = self._served()
+        assert served is not None
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{served['metrics_address']}/metrics", timeout=10.0) as response:
+            text: str = response.read().decode()
+            return text
+
+
+class NodeStream:
+    """A simulated node's stream: a thread that answers what comes, unless `answers` says no.
+
+    Parameters
+    ----------
+    answers
+        Whether the node acts upon a message; one that it does not act upon is lost.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        node: SimulatedNode,
+        answers: Callable[[wire.ConnectResponse], bool] = lambda message: True,
+    ) -> None:
+        self.node, self._answers = node, answers
+        self.heard: list[wire.ConnectResponse] = []
+        self.status: grpc.StatusCode | None = None
+        self.details = ""
+        self._outbox: queue.SimpleQueue[wire.ConnectRequest | None] = queue.SimpleQueue()
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._stream = NodeServiceStub(self._channel).Connect(iter(self._outbox.get, None))
+        self._thread = threading.Thread(target=self._run, name=f"stream-{node.node_id}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for message in self._stream:
+                if self._answers(message):
+                    for answer in self.node.receive(message):
+                        self._outbox.put(answer)
+                self.heard.append(message)
+            self.status = self._stream.code()
+        except grpc.RpcError as error:
+            self.status, self.details = error.code(), error.details() or ""
+
+    def say(self, *messages: wire.ConnectRequest) -> None:
+        """Send something unasked."""
+        for message in messages:
+            self._outbox.put(message)
+
+    def beat(self) -> None:
+        """Send the sign of life, and what is due with it."""
+        self.say(*self.node.beat())
+
+    def has_heard(self, kind: str) -> bool:
+        """Whether a message of this kind has come."""
+        return any(message.WhichOneof("message") == kind for message in list(self.heard))
+
+    def wait_heard(self, kind: str) -> None:
+        """Return once a message of this kind has come and was acted upon."""
+        eventually(f"a {kind} for {self.node.node_id}", lambda: self.has_heard(kind))
+
+    def wait_ended(self) -> grpc.StatusCode:
+        """Return the status with which the coordinator ended the stream."""
+        return eventually(f"the end of a stream of {self.node.node_id}", lambda: self.status)
+
+    def close(self) -> None:
+        """Leave."""
+        self._stream.cancel()
+        self._outbox.put(None)
+        self._channel.close()
+        self._thread.join(LIMIT_S)
+
+
+def watch(client: FleetClient, campaign_id: str) -> tuple[threading.Thread, list[str]]:
+    """Follow a forget in a thread; returns it and the states that it sees."""
+    seen: list[str] = []
+
+    def follow() -> None:
+        forgets: Iterator[object] = client.watch_forget(campaign_id)
+        for forget in forgets:
+            seen.append(forget.state)  # type: ignore[attr-defined]
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    return thread, seen

@@ -1,0 +1,136 @@
+"""Two nodes and four people, and what tests ask of a coordinator that they take step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from reram_fleet.sealing import open_symmetric, seal_symmetric, state_purpose
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import ConnectResponse
+
+from fleet.coordinator import jobs
+from fleet.coordinator.revisions import latest_content
+from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
+from fleet.domain.learning import JobKind
+from fleet.store.rows import ExecutionRow, LearningJobRow, NodeRow
+
+ANN, BOB, CEM, DEB = PEOPLE = tuple(letter * 32 for letter in "abcd")
+
+Nodes = tuple[SimulatedNode, SimulatedNode]
+
+
+@dataclass
+class Clock:
+    now_ms: int = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def code_sum(seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(-3000, 3000, FEATURES).tolist()
+
+
+def make_nodes(coordinator: SteppedCoordinator) -> Nodes:
+    """Enrol two nodes with two people each, and let everybody get to know everybody."""
+    nodes = (SimulatedNode("node-1"), SimulatedNode("node-2"))
+    for number, tag in enumerate(PEOPLE):
+        nodes[number // 2].capture(tag, code_sum(number))
+    for number, node in enumerate(nodes):
+        coordinator.enroll(node)
+        with coordinator.transaction() as tx:
+            tx.nodes.set_flower_node_id(node.node_id, 100 + number)
+    coordinator.converse(*nodes)
+    return nodes
+
+
+def campaign_state(coordinator: SteppedCoordinator, campaign_id: str) -> str:
+    with coordinator.transaction() as tx:
+        return tx.forgets.get(campaign_id).state.value
+
+
+def states(coordinator: SteppedCoordinator, campaign_id: str) -> dict[str, str]:
+    """Return the state of the campaign's execution per node."""
+    with coordinator.transaction() as tx:
+        return {row.node_id: row.state.value for row in tx.forgets.executions(campaign_id)}
+
+
+def execution(coordinator: SteppedCoordinator, campaign_id: str, node: SimulatedNode) -> ExecutionRow:
+    with coordinator.transaction() as tx:
+        return tx.forgets.execution(campaign_id, node.node_id)
+
+
+def row_of(coordinator: SteppedCoordinator, node: SimulatedNode) -> NodeRow:
+    with coordinator.transaction() as tx:
+        return tx.nodes.get(node.node_id)
+
+
+def newest(coordinator: SteppedCoordinator) -> types.RevisionContent:
+    """Return what the newest revision holds."""
+    with coordinator.transaction() as tx:
+        return latest_content(coordinator.coordinator, tx)
+
+
+def kinds(messages) -> list[str]:
+    return [message.WhichOneof("message") for message in messages]
+
+
+def deliver(coordinator: SteppedCoordinator, node: SimulatedNode, messages) -> list[ConnectResponse]:
+    """Let a node act upon messages, and the coordinator take its answers; returns the replies to those."""
+    answers = [answer for message in messages for answer in node.receive(message)]
+    return [reply for answer in answers for reply in coordinator.take(node.node_id, answer).replies]
+
+
+def serve(coordinator: SteppedCoordinator, *nodes: SimulatedNode) -> None:
+    """Give nodes what they need now, and no more."""
+    for node in nodes:
+        deliver(coordinator, node, coordinator.needs(node.node_id))
+
+
+def start_job(coordinator: SteppedCoordinator, request_id: str, kind: JobKind = JobKind.TRAIN_LORA) -> str:
+    """Queue a job of two rounds and return its id."""
+    with coordinator.transaction() as tx:
+        return jobs.start(coordinator.coordinator, tx, request_id, kind, 2)[0].job_id
+
+
+def job(coordinator: SteppedCoordinator, job_id: str) -> LearningJobRow:
+    with coordinator.transaction() as tx:
+        return tx.learning.get(job_id)
+
+
+def fill(value: float) -> Callable[[types.LoraState], None]:
+    """Return a change that sets every weight of B."""
+
+    def change(state: types.LoraState) -> None:
+        state.numerator = np.full(len(state.subject_tags) * state.rank, value, "<f4").tobytes()
+
+    return change
+
+
+def run_job(
+    coordinator: SteppedCoordinator, job_id: str, change: Callable[[types.LoraState], None] = fill(0.25)
+) -> None:
+    """Do what a Flower run does: all rounds of a job's next attempt; `change` is what is learned."""
+    with coordinator.transaction() as tx:
+        attempt = tx.learning.next_attempt(job_id).attempt
+    with coordinator.transaction() as tx:
+        given = jobs.describe(coordinator.coordinator, tx, job_id, attempt)
+    purpose = state_purpose(job_id)
+    state = types.LoraState.FromString(open_symmetric(given.job_key, purpose, given.sealed_state))
+    change(state)
+    sealed = seal_symmetric(given.job_key, purpose, state.SerializeToString())
+    for number in range(given.round_offset, given.rounds):
+        with coordinator.transaction() as tx:
+            jobs.checkpoint(tx, job_id, attempt, number + 1, sealed, {"loss": 0.5})
+    with coordinator.transaction() as tx:
+        jobs.finish(coordinator.coordinator, tx, job_id, attempt, "")
+    coordinator.destroy_dead_keys()
+
+
+def teach(coordinator: SteppedCoordinator, nodes: Nodes) -> None:
+    """Give everybody a row in the shared LoRA, and install it."""
+    run_job(coordinator, start_job(coordinator, "teach"))
+    coordinator.converse(*nodes)
+    assert {row.subject_tag for row in newest(coordinator).shared_lora.rows} == set(PEOPLE)

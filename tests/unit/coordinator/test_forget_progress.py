@@ -1,0 +1,253 @@
+"""Committing a forget, and how campaigns move on."""
+
+from __future__ import annotations
+
+import pytest
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.testing import SimulatedNode
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import ExecutionState
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError
+from tests.unit.coordinator.small_fleet import (
+    ANN,
+    BOB,
+    CEM,
+    campaign_state,
+    code_sum,
+    execution,
+    newest,
+    row_of,
+    serve,
+    states,
+)
+
+
+def generation(coordinator):
+    with coordinator.transaction() as tx:
+        return tx.fleet.get().generation
+
+
+def test_same_request_again_changes_nothing(coordinator, nodes):
+    first, created = coordinator.forget("r1", ANN, BOB)
+    assert created
+    again, created = coordinator.forget("r1", BOB, ANN)
+    assert not created
+    assert again.campaign_id == first.campaign_id
+    assert generation(coordinator) == 1
+
+
+def test_same_request_id_with_another_body_is_a_conflict(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    with pytest.raises(ConflictError, match="different forget"):
+        coordinator.forget("r1", BOB)
+    assert generation(coordinator) == 1
+
+
+def test_tag_that_was_forgotten_already_is_answered_with_its_campaign(coordinator, nodes):
+    first, _ = coordinator.forget("r1", ANN)
+    again, created = coordinator.forget("r2", ANN)
+    assert (again.campaign_id, created) == (first.campaign_id, False)
+    assert generation(coordinator) == 1
+
+
+def test_forget_of_somebody_new_beside_somebody_forgotten_is_a_new_entry(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    campaign, created = coordinator.forget("r2", ANN, BOB)
+    assert created
+    assert {ANN, BOB} < set(campaign.tags)
+    assert generation(coordinator) == 2
+
+
+@pytest.mark.parametrize(
+    ("request_id", "tags"), [("", (ANN,)), ("r1", ()), ("r1", ("Ann",)), ("r1", (ANN.upper(),))]
+)
+def test_malformed_forget_is_refused_before_anything_changes(coordinator, nodes, request_id, tags):
+    with pytest.raises(InvalidInputError):
+        coordinator.forget(request_id, *tags)
+    assert generation(coordinator) == 0
+
+
+def test_unknown_tag_is_refused_unless_the_caller_insists(coordinator, nodes):
+    with pytest.raises(NotFoundError, match="no node has ever reported 1 of the 2") as refused:
+        coordinator.forget("r1", ANN, "f" * 32)
+    assert "--allow-unknown" in refused.value.hint
+    assert generation(coordinator) == 0
+    campaign, _ = coordinator.forget("r1", ANN, "f" * 32, allow_unknown=True)
+    assert "f" * 32 in campaign.tags
+
+
+def test_every_forget_spends_one_canary_and_signs_it_into_the_log(coordinator, nodes):
+    with coordinator.transaction() as tx:
+        before = tx.subjects.live_canaries()
+    campaign, _ = coordinator.forget("r1", ANN)
+    with coordinator.transaction() as tx:
+        command = types.ForgetCommand.FromString(types.Envelope.FromString(tx.log.get(1).envelope).payload)
+        spent = set(before) - set(tx.subjects.live_canaries())
+    assert set(command.subject_tags) == {ANN, *spent} == set(campaign.tags)
+    assert len(spent) == 1
+
+
+def test_campaign_waits_in_suppressing_for_a_connected_node_and_not_for_one_that_is_away(coordinator, nodes):
+    coordinator.disconnect("node-2")
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.step()
+    assert campaign_state(coordinator, campaign.campaign_id) == "suppressing"
+    serve(coordinator, nodes[0])
+    coordinator.step()
+    assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
+
+
+def test_forget_on_connected_nodes_ends_verified_and_rests_on_receipts(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+    for node in nodes:
+        row = execution(coordinator, campaign.campaign_id, node)
+        assert row.state == "verified"
+        assert types.Envelope.FromString(row.receipt) == node.journal.receipts[-1].envelope
+        assert row.checks
+        assert all(line.holds for line in row.checks)
+        assert ANN not in node.active()
+
+
+def test_node_that_was_away_takes_the_same_path_later_and_the_campaign_waits_for_it(coordinator, nodes):
+    coordinator.disconnect("node-2")
+    campaign, _ = coordinator.forget("r1", CEM)
+    coordinator.converse(nodes[0])
+    assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
+    assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "pending"}
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+    assert CEM not in nodes[1].active()
+
+
+def test_everything_resumes_in_a_restarted_coordinator(open_coordinator, nodes):
+    campaign, _ = open_coordinator().forget("r1", ANN)
+    open_coordinator().step()
+    coordinator = open_coordinator()
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+    assert generation(coordinator) == 1
+
+
+def test_quiet_fleet_gives_the_reconciler_nothing_to_do(coordinator, nodes):
+    assert not coordinator.step()
+    coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    assert not coordinator.step()
+
+
+def test_campaign_that_waits_for_an_absent_node_gives_the_reconciler_nothing_to_do(coordinator, nodes):
+    coordinator.disconnect("node-2")
+    coordinator.forget("r1", ANN)
+    coordinator.converse(nodes[0])
+    assert not coordinator.step()
+
+
+def test_fleet_without_nodes_has_forgotten_at_once(coordinator):
+    campaign, _ = coordinator.forget("r1", ANN, allow_unknown=True)
+    coordinator.step()
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+
+
+def test_second_forget_withdraws_orders_that_expect_the_canary_it_spends(coordinator, nodes):
+    """The order of the first is out when the second names the canary that the first one's probe expects."""
+    node, other = nodes
+    coordinator.disconnect(other.node_id)
+    first, _ = coordinator.forget("r1", ANN)
+    serve(coordinator, node)
+    coordinator.step()
+    serve(coordinator, node)
+    coordinator.step()
+    assert execution(coordinator, first.campaign_id, node).state == "applying"
+    second, _ = coordinator.forget("r2", BOB)
+    assert execution(coordinator, first.campaign_id, node).state == "suppressed"
+    coordinator.converse(node, other)
+    for campaign in (first, second):
+        assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
+    assert row_of(coordinator, node).held_reason == ""
+
+
+def test_held_node_is_not_made_the_canary_node_for_which_all_others_wait(coordinator, nodes):
+    with coordinator.transaction() as tx:
+        tx.nodes.hold("node-1", "an operator wants to look at it")
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign.campaign_id) == {"node-1": "suppressed", "node-2": "verified"}
+    assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
+    with coordinator.transaction() as tx:
+        tx.nodes.release("node-1")
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+
+
+def test_held_node_under_orders_does_not_keep_new_people_out_of_the_next_revision(coordinator, nodes):
+    _, other = nodes
+    coordinator.forget("r1", ANN)
+    for _ in range(2):
+        serve(coordinator, *nodes)
+        coordinator.step()
+    with coordinator.transaction() as tx:
+        tx.nodes.hold("node-1", "an operator wants to look at it")
+    other.capture("e" * 32, code_sum(9))
+    coordinator.converse(other)
+    assert "e" * 32 in {subject.subject_tag for subject in newest(coordinator).subjects}
+
+
+def test_nobody_is_added_to_the_revision_over_which_a_node_is_about_to_sign(coordinator, nodes):
+    coordinator.disconnect("node-2")
+    coordinator.forget("r1", ANN)
+    for _ in range(2):
+        serve(coordinator, nodes[0])
+        coordinator.step()
+    revision = row_of(coordinator, nodes[0]).revision
+    nodes[0].capture("e" * 32, code_sum(9))
+    for message in nodes[0].beat():
+        coordinator.take("node-1", message)
+    coordinator.step()
+    with coordinator.transaction() as tx:
+        assert tx.revisions.latest().revision == revision
+
+
+def test_newcomer_takes_part_in_forgets_that_are_open(coordinator, nodes):
+    coordinator.disconnect("node-2")
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(nodes[0])
+    late = SimulatedNode("node-3")
+    coordinator.enroll(late)
+    assert states(coordinator, campaign.campaign_id)["node-3"] == "pending"
+    coordinator.converse(*nodes, late)
+    assert set(states(coordinator, campaign.campaign_id).values()) == {"verified", "not_affected"}
+
+
+def test_newcomer_reopens_what_converged_between_forgets_that_are_open(coordinator, nodes):
+    """Else its execution would stay open in a campaign that nobody looks after any more."""
+    node, other = nodes
+    first, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    second, _ = coordinator.forget("r2", BOB)
+    coordinator.converse(*nodes)
+    # The first one is open again, the second is not.
+    with coordinator.transaction() as tx:
+        tx.forgets.set_execution(
+            first.campaign_id, other.node_id, ExecutionState.PENDING, "restored from a backup"
+        )
+        tx.forgets.set_state(first.campaign_id, CampaignState.ERASING)
+    late = SimulatedNode("node-3")
+    coordinator.enroll(late)
+    assert campaign_state(coordinator, second.campaign_id) == "erasing"
+    coordinator.converse(node, late)
+    assert campaign_state(coordinator, second.campaign_id) == "converged"
+    assert states(coordinator, second.campaign_id)["node-3"] == "not_affected"
+
+
+def test_newcomer_after_all_forgets_has_the_whole_log_and_no_execution(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    late = SimulatedNode("node-3")
+    coordinator.enroll(late)
+    coordinator.converse(*nodes, late)
+    assert "node-3" not in states(coordinator, campaign.campaign_id)
+    assert late.journal.generation == 1
+    assert late.serving

@@ -1,0 +1,341 @@
+"""The first message of a stream, and reports that come late or make no sense."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet import signing
+from reram_fleet.digests import ZERO_HASH
+from reram_fleet.signing import SignatureError
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import ConnectRequest
+
+from fleet.coordinator.reports import ReportError
+from fleet.coordinator.testing import SimulatedNode
+from fleet.errors import NotFoundError
+from tests.unit.coordinator.small_fleet import ANN, BOB, kinds, newest, row_of, serve, states
+
+NONCE = bytes(range(32))
+
+
+def hello(node, key=None, **changes):
+    message = wire.Hello(
+        fleet_id=node.fleet_id,
+        node_id=node.node_id,
+        challenge_nonce=NONCE,
+        generation=node.journal.generation,
+        log_head=node.journal.log_head,
+        revision=node.journal.revision,
+        revision_digest=node.journal.revision_digest,
+        receipt_counter=len(node.journal.receipts),
+    )
+    message.MergeFrom(wire.Hello(**changes))
+    return ConnectRequest(hello=signing.sign(key or node.signing_key, message))
+
+
+def test_signed_answer_to_the_challenge_opens_a_session(coordinator, nodes):
+    assert coordinator.welcome(hello(nodes[0]), NONCE).node_id == "node-1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        pytest.param({"challenge_nonce": b"old" * 8}, "answers another challenge", id="old challenge"),
+        pytest.param({"fleet_id": "other"}, "belongs to fleet other", id="other fleet"),
+        pytest.param({"generation": 7}, "reports generation 7, the log has 0", id="beyond the log"),
+        pytest.param({"log_head": b"\1" * 32}, "another entry of generation 0", id="other log"),
+    ],
+)
+def test_hello_that_contradicts_the_coordinator_is_refused(coordinator, nodes, changes, error):
+    with pytest.raises(ReportError, match=error):
+        coordinator.welcome(hello(nodes[0], **changes), NONCE)
+
+
+def test_hello_signed_by_another_key_is_refused(coordinator, nodes):
+    with pytest.raises(SignatureError):
+        coordinator.welcome(hello(nodes[0], Ed25519PrivateKey.generate()), NONCE)
+    with pytest.raises(SignatureError):
+        coordinator.welcome(hello(nodes[0], nodes[1].signing_key), NONCE)
+
+
+def test_hello_of_a_node_that_was_never_enrolled_is_refused(coordinator, nodes):
+    stranger = SimulatedNode("node-9")
+    with pytest.raises(NotFoundError, match="node-9"):
+        coordinator.welcome(hello(stranger), NONCE)
+
+
+def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
+    with coordinator.transaction() as tx:
+        tx.nodes.retire("node-1")
+    with pytest.raises(ReportError, match="retired"):
+        coordinator.welcome(hello(nodes[0]), NONCE)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(ConnectRequest(), id="empty"),
+        pytest.param(ConnectRequest(heartbeat=wire.Heartbeat()), id="heartbeat"),
+        pytest.param(ConnectRequest(hello=types.Envelope(payload=b"\xff")), id="not a hello"),
+    ],
+)
+def test_stream_that_does_not_begin_with_a_hello_is_refused(coordinator, nodes, first):
+    with pytest.raises(ReportError, match="must be a signed hello"):
+        coordinator.welcome(first, NONCE)
+
+
+@pytest.mark.parametrize("message", [ConnectRequest(), ConnectRequest(hello=types.Envelope())])
+def test_message_that_is_no_report_closes_the_stream(coordinator, nodes, message):
+    with pytest.raises(ReportError, match="where a report was expected"):
+        coordinator.take("node-1", message)
+
+
+def test_suppressed_beyond_the_log_or_of_another_log_closes_the_stream(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    for report in (
+        wire.Suppressed(generation=2, log_head=bytes(32)),
+        wire.Suppressed(generation=1, log_head=bytes(32)),
+    ):
+        with pytest.raises(ReportError):
+            coordinator.take("node-1", ConnectRequest(suppressed=report))
+    assert row_of(coordinator, nodes[0]).generation == 0
+
+
+def test_late_suppressed_does_not_send_the_node_back(coordinator, nodes):
+    node, _ = nodes
+    coordinator.forget("r1", ANN)
+    serve(coordinator, node)
+    late = wire.Suppressed(generation=1, log_head=node.journal.log_head)
+    coordinator.forget("r2", BOB)
+    serve(coordinator, node)
+    coordinator.take("node-1", ConnectRequest(suppressed=late))
+    assert row_of(coordinator, node).generation == 2
+    coordinator.take("node-1", ConnectRequest(suppressed=wire.Suppressed(generation=0, log_head=ZERO_HASH)))
+    assert row_of(coordinator, node).generation == 2
+
+
+def test_late_revision_result_does_not_send_the_node_back(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    revision = row_of(coordinator, nodes[0]).revision
+    late = wire.RevisionResult(revision=revision - 1, digest=b"old", active=True)
+    coordinator.take("node-1", ConnectRequest(revision_result=late))
+    assert row_of(coordinator, nodes[0]).revision == revision
+    assert coordinator.needs("node-1") == []
+
+
+def test_refused_revision_is_not_noted_as_active(coordinator, nodes):
+    before = row_of(coordinator, nodes[0])
+    refused = wire.RevisionResult(revision=before.revision + 1, digest=b"new", refusal="no room")
+    effect = coordinator.take("node-1", ConnectRequest(revision_result=refused))
+    assert not effect.changed
+    assert row_of(coordinator, nodes[0]).revision == before.revision
+
+
+def test_telemetry_replaces_what_was_reported_and_skips_phases_of_newer_nodes(coordinator, nodes):
+    for joules in (1.0, 2.5):
+        telemetry = wire.Telemetry(
+            costs=[
+                types.PhaseCost(phase=types.ENERGY_PHASE_INFER, energy_j=joules, bytes=7),
+                types.PhaseCost(phase=types.ENERGY_PHASE_UNSPECIFIED, energy_j=100.0),
+                types.PhaseCost(phase=99, energy_j=100.0),  # type: ignore[arg-type]
+            ],
+            energy_model=types.EnergyModel(name="180nm-1t1r", version="1"),
+            inferences=4,
+            subject_adapters=3,
+        )
+        coordinator.take("node-1", ConnectRequest(telemetry=telemetry))
+    with coordinator.transaction() as tx:
+        (cost,) = tx.nodes.costs("node-1")
+    assert (cost.phase, cost.energy_j, cost.bytes) == ("infer", 2.5, 7)
+    row = row_of(coordinator, nodes[0])
+    assert (row.inferences, row.subject_adapters, row.energy_model_name) == (4, 3, "180nm-1t1r")
+
+
+def test_heartbeat_is_news_only_when_the_state_changes(coordinator, nodes):
+    beat = wire.Heartbeat(serve_state=types.SERVE_STATE_SERVING, lease_nonce=b"1")
+    coordinator.take("node-1", ConnectRequest(heartbeat=beat))
+    assert not coordinator.take("node-1", ConnectRequest(heartbeat=beat)).changed
+    beat.serve_state = types.SERVE_STATE_QUARANTINED
+    beat.quarantine_reason = types.QUARANTINE_REASON_LEASE_EXPIRED
+    assert coordinator.take("node-1", ConnectRequest(heartbeat=beat)).changed
+
+
+# Contributions
+
+
+def contribute(coordinator, node, given, sequence=1, **changes):
+    message = node.contribution(given, sequence)
+    if changes:
+        inner = wire.Contribution.FromString(message.contribution.payload)
+        inner.MergeFrom(wire.Contribution(**changes))
+        message = ConnectRequest(contribution=signing.sign(node.signing_key, inner))
+    effect = coordinator.take(node.node_id, message)
+    (reply,) = effect.replies
+    return reply.contribution_ack.refusal, effect.changed
+
+
+def adapter(tag="e" * 32, count=2, features=8):
+    return types.SubjectAdapter(subject_tag=tag, count=count, code_sum=list(range(features)))
+
+
+def test_contribution_is_stored_once_and_acknowledged_each_time(coordinator, nodes):
+    assert contribute(coordinator, nodes[0], adapter()) == ("", True)
+    assert contribute(coordinator, nodes[0], adapter()) == ("", False)
+
+
+def test_newer_contribution_of_a_node_replaces_its_older_one(coordinator, nodes):
+    contribute(coordinator, nodes[0], adapter(count=2), sequence=1)
+    contribute(coordinator, nodes[0], adapter(count=5), sequence=2)
+    refusal, changed = contribute(coordinator, nodes[0], adapter(count=2), sequence=1)
+    assert "older" in refusal
+    assert not changed
+    coordinator.step()
+    (found,) = [subject for subject in newest(coordinator).subjects if subject.subject_tag == "e" * 32]
+    assert found.count == 5
+
+
+def test_contribution_about_somebody_forgotten_is_refused_and_makes_no_key(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    refusal, changed = contribute(coordinator, nodes[0], adapter(ANN), sequence=2)
+    assert "was forgotten at generation 1" in refusal
+    assert not changed
+    assert f"subject-{ANN}" not in coordinator.coordinator.secrets.ids()
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        pytest.param(adapter(features=9), "9 features, this fleet's have 8", id="other features"),
+        pytest.param(adapter(features=0), "empty", id="empty"),
+        pytest.param(adapter(count=0), "empty", id="of no clip"),
+        pytest.param(adapter("Ann"), "32 lower-case hexadecimal digits", id="a name for a tag"),
+    ],
+)
+def test_malformed_contribution_is_refused_and_leaves_no_key(coordinator, nodes, given, error):
+    before = coordinator.coordinator.secrets.ids()
+    refusal, changed = contribute(coordinator, nodes[0], given)
+    assert error in refusal
+    assert not changed
+    assert coordinator.coordinator.secrets.ids() == before
+
+
+def test_contribution_whose_seal_does_not_open_is_refused(coordinator, nodes):
+    broken = types.Sealed(purpose="reram-fleet/other", ciphertext=b"broken")
+    refusal, _ = contribute(coordinator, nodes[0], adapter(), adapter=broken)
+    assert "sealed for" in refusal
+
+
+def test_contribution_for_another_node_closes_the_stream(coordinator, nodes):
+    with pytest.raises(ReportError, match="sent a contribution of node-2"):
+        contribute(coordinator, nodes[0], adapter(), node_id="node-2")
+
+
+def test_first_two_contributions_must_agree_about_the_features(coordinator):
+    """Before there is a revision to compare with: sums of different lengths could never be added."""
+    node = SimulatedNode("node-1")
+    coordinator.enroll(node)
+    coordinator.connect(node)
+    assert contribute(coordinator, node, adapter("e" * 32)) == ("", True)
+    refusal, _ = contribute(coordinator, node, adapter("f" * 32, features=9))
+    assert "this fleet's have 8" in refusal
+
+
+# Restored from a backup
+
+
+def forget_all(coordinator, nodes, *tags):
+    campaigns = []
+    for tag in tags:
+        campaigns.append(coordinator.forget(f"forget {tag}", tag)[0].campaign_id)
+        coordinator.converse(*nodes)
+    return campaigns
+
+
+def test_node_restored_to_before_a_forget_goes_through_it_again(coordinator, nodes):
+    node, _ = nodes
+    backup = node.backup()
+    first, second = forget_all(coordinator, nodes, ANN, BOB)
+    node.restore(backup)
+    assert {ANN, BOB} < set(node.active())
+    coordinator.connect(node)
+    for campaign_id in (first, second):
+        assert states(coordinator, campaign_id) == {"node-1": "pending", "node-2": "verified"}
+    coordinator.converse(*nodes)
+    for campaign_id in (first, second):
+        assert states(coordinator, campaign_id) == {"node-1": "verified", "node-2": "verified"}
+    assert not {ANN, BOB} & set(node.active())
+    assert row_of(coordinator, node).held_reason == ""
+
+
+def test_node_restored_to_between_two_forgets_repeats_the_second_alone(coordinator, nodes):
+    node, _ = nodes
+    (first,) = forget_all(coordinator, nodes, ANN)
+    backup = node.backup()
+    second = coordinator.forget("later", BOB)[0].campaign_id
+    coordinator.converse(*nodes)
+    node.restore(backup)
+    coordinator.connect(node)
+    assert states(coordinator, first)["node-1"] == "verified"
+    assert states(coordinator, second)["node-1"] == "pending"
+    coordinator.converse(*nodes)
+    assert states(coordinator, second)["node-1"] == "verified"
+    assert row_of(coordinator, node).receipt_counter == 2
+
+
+def test_node_restored_to_between_log_and_receipt_erases_again(coordinator, nodes):
+    """Its generation is right, but what the order destroyed is back on its disk."""
+    node, _ = nodes
+    campaign, _ = coordinator.forget("r1", ANN)
+    serve(coordinator, *nodes)
+    backup = node.backup()
+    coordinator.converse(*nodes)
+    node.restore(backup)
+    assert ANN in node.journal.enrolled
+    coordinator.connect(node)
+    assert states(coordinator, campaign.campaign_id)["node-1"] == "suppressed"
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign.campaign_id)["node-1"] == "verified"
+    assert ANN not in node.journal.enrolled
+
+
+def test_restored_node_must_go_on_from_a_receipt_that_was_its_own(coordinator, nodes):
+    node, other = nodes
+    forget_all(coordinator, nodes, ANN)
+    backup = node.backup()
+    (campaign_id,) = forget_all(coordinator, nodes, BOB)
+    node.restore(backup)
+    foreign = signing.payload_hash(other.journal.receipts[0].envelope)
+    node.amend = lambda receipt: setattr(receipt, "previous_receipt_hash", foreign)
+    coordinator.disconnect("node-1")
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign_id)["node-1"] == "held"
+    assert "previous receipt" in row_of(coordinator, node).held_reason
+
+
+def test_held_node_is_not_released_by_a_backup(coordinator, nodes):
+    node, _ = nodes
+    backup = node.backup()
+    campaign, _ = coordinator.forget("r1", ANN)
+    node.amend = lambda receipt: setattr(receipt, "statement", "trust me")
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign.campaign_id)["node-1"] == "held"
+    node.restore(backup)
+    coordinator.connect(node)
+    assert states(coordinator, campaign.campaign_id)["node-1"] == "held"
+    assert kinds(coordinator.needs("node-1")) == ["forget_log"]
+
+
+def test_repeated_hello_changes_nothing_about_the_executions(coordinator, nodes):
+    (campaign_id,) = forget_all(coordinator, nodes, ANN)
+    before = states(coordinator, campaign_id)
+    for node in nodes:
+        coordinator.connect(node)
+        nonce = os.urandom(32)
+        coordinator.welcome(
+            node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))[0], nonce
+        )
+    assert states(coordinator, campaign_id) == before == {"node-1": "verified", "node-2": "verified"}

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import asyncio
+
+from fleet.coordinator.sessions import Changes, Sessions
+
+
+def test_node_is_connected_from_open_to_close():
+    sessions = Sessions()
+    session = sessions.open("node-1")
+    sessions.open("node-2")
+    assert sessions.connected() == {"node-1", "node-2"}
+    sessions.close(session)
+    assert sessions.connected() == {"node-2"}
+
+
+def test_second_stream_of_a_node_supersedes_the_first_and_wakes_it():
+    sessions = Sessions()
+    older = sessions.open("node-1")
+    newer = sessions.open("node-1")
+    assert older.superseded
+    assert older.wake.is_set()
+    assert not newer.superseded
+    assert list(sessions) == [newer]
+
+
+def test_end_of_a_superseded_stream_does_not_disconnect_the_node():
+    sessions = Sessions()
+    older = sessions.open("node-1")
+    sessions.open("node-1")
+    sessions.close(older)
+    assert sessions.connected() == {"node-1"}
+
+
+def test_new_stream_remembers_nothing_of_what_the_old_one_was_sent():
+    sessions = Sessions()
+    older = sessions.open("node-1")
+    older.log_sent, older.revision_sent = 3, 2
+    older.erase_sent.add(b"nonce")
+    newer = sessions.open("node-1")
+    assert (newer.log_sent, newer.revision_sent, newer.erase_sent) == (0, 0, set())
+
+
+def test_everybody_is_woken_at_once():
+    sessions = Sessions()
+    both = [sessions.open("node-1"), sessions.open("node-2")]
+    sessions.wake_all()
+    assert all(session.wake.is_set() for session in both)
+
+
+def test_waiter_returns_with_the_change_that_it_has_not_seen():
+    async def story() -> tuple[int, int, int]:
+        changes = Changes()
+        waiting = asyncio.create_task(changes.wait_beyond(0, timeout_s=60.0))
+        await asyncio.sleep(0)
+        await changes.announce()
+        return await waiting, await changes.wait_beyond(0, 60.0), changes.version
+
+    assert asyncio.run(story()) == (1, 1, 1)
+
+
+def test_waiter_that_has_seen_everything_returns_after_the_timeout_with_the_same_version():
+    async def story() -> int:
+        changes = Changes()
+        await changes.announce()
+        return await changes.wait_beyond(1, timeout_s=0.01)
+
+    assert asyncio.run(story()) == 1
