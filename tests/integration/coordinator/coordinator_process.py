@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,7 +69,7 @@ class CoordinatorProcess:
 
     def client(self, token_file: Path | None = None) -> FleetClient:
         """Return an operator's client."""
-        return FleetClient(self.address, token_file or self.state / "keys" / "operator.token")
+        return FleetClient.from_token_file(self.address, token_file or self.state / "keys" / "operator.token")
 
     def enroll(self, node: SimulatedNode) -> None:
         """Register a node, and tell it what it needs to join."""
@@ -151,17 +151,3 @@ class NodeStream:
         self._outbox.put(None)
         self._channel.close()
         self._thread.join(LIMIT_S)
-
-
-def watch(client: FleetClient, campaign_id: str) -> tuple[threading.Thread, list[str]]:
-    """Follow a forget in a thread; returns it and the states that it sees."""
-    seen: list[str] = []
-
-    def follow() -> None:
-        forgets: Iterator[object] = client.watch_forget(campaign_id)
-        for forget in forgets:
-            seen.append(forget.state)  # type: ignore[attr-defined]
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    return thread, seen
