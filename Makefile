@@ -30,8 +30,9 @@ install: $(STAMP) ## Make .venv and install the project into it
 demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it, print what happened
 	$(BIN)/fleet demo --output demo.json
 
+# Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
 test: $(STAMP) ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP) ## Format check, lint, types, import rules, proto lint
 	$(BIN)/ruff format --check .

@@ -74,11 +74,11 @@ class Forgetting:
     def erase(self, order: EraseOrder, mark: LedgerMark) -> ReceiptRow | None:
         """Carry out an erase order and return its receipt; None if it cannot be carried out (yet).
 
-        A repeated order gets the receipt that there is, unless that one was not accepted and the order
-        brings another challenge.
+        A repeated order gets the receipt that there is. Another challenge gets another receipt, also when the
+        coordinator had accepted one: it asks again after this node went back to a backup.
         """
         for row in self._journal.receipts(order.generation):
-            if row.state == ReceiptState.ACCEPTED or row.challenge_nonce == order.challenge_nonce:
+            if row.challenge_nonce == order.challenge_nonce:
                 return row
         try:
             forget, active, tags = self._check(order)

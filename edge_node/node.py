@@ -198,7 +198,7 @@ class Node:
                 return [ConnectRequest(revision_result=result)]
             case "erase":
                 receipt = self._forgetting.erase(message.erase, mark)
-                return [_receipt_message(receipt)] if receipt else []
+                return [*self._contributing(), _receipt_message(receipt)] if receipt else []
             case "receipt_ack":
                 if not self._forgetting.judged(message.receipt_ack):
                     self._withdraw(types.QUARANTINE_REASON_HELD)
@@ -240,12 +240,15 @@ class Node:
             boot_id=boot_id(),
             software_version=SOFTWARE_VERSION,
             receipt_counter=position.receipt_counter,
+            last_receipt_hash=position.last_receipt_hash,
             session_public_key=self._new_session_key(),
         )
         self._contributions.reconnected()
         pending = [row for row in self._journal.receipts() if row.state == ReceiptState.PENDING]
         return [
             ConnectRequest(hello=signing.sign(self._keys.signing, hello)),
+            # Whom a receipt names must be known before it comes, or it seems to name somebody unknown.
+            *(self._contributing() if pending else []),
             *(_receipt_message(row) for row in pending),
             self._heartbeat(),
         ]

@@ -16,7 +16,7 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.revisions import latest_content, people, subject_key_id
 from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
+from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.domain.tags import validate_tag
 from fleet.errors import ConflictError, FleetError, NotFoundError
 from fleet.store.database import Transaction
@@ -154,23 +154,25 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
 
 
 def _check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
-    """Re-open what a node that was restored from a backup may have brought back.
-
-    That is what came after the backup: log entries that it does not have any more, and erasures whose
-    receipts it does not remember. What it had erased before stays erased in the backup.
-    """
-    if hello.generation >= node.generation and hello.receipt_counter >= node.receipt_counter:
+    if hello.generation >= node.generation and _continues(tx, node, hello):
         return
     logger.warning(
         "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
         *(node.node_id, node.generation, node.receipt_counter, hello.generation, hello.receipt_counter),
     )
-    if hello.receipt_counter < node.receipt_counter:
-        tx.nodes.rewind_receipts(node.node_id, hello.receipt_counter)
+    _start_over(tx, node, hello.receipt_counter, hello.last_receipt_hash)
+
+
+def _start_over(tx: Transaction, node: NodeRow, counter: int, receipt_hash: bytes) -> None:
+    """Ask a node that was restored from a backup for everything again: what it had erased may be back.
+
+    Which receipts the backup remembers cannot be told from their number, once a node has gone back twice. So
+    every forget gets a new challenge; what is erased already stays so.
+    """
+    tx.nodes.rewind_receipts(node.node_id, counter, receipt_hash)
     for execution in tx.forgets.executions_of(node.node_id):
-        lost = execution.generation > hello.generation or _counter(execution) > hello.receipt_counter
         # Out of HELD only by an operator.
-        if not lost or execution.state in _NOT_REOPENED:
+        if execution.state in _NOT_REOPENED:
             continue
         tx.forgets.set_execution(
             execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
@@ -179,11 +181,13 @@ def _check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
             tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
 
 
-def _counter(execution: ExecutionRow) -> int:
-    """Return the number of the receipt that a finished execution rests on, among its node's receipts."""
-    if execution.state not in SUCCESS or execution.receipt is None:
-        return 0
-    return types.Receipt.FromString(types.Envelope.FromString(execution.receipt).payload).counter
+def _continues(tx: Transaction, node: NodeRow, hello: wire.Hello) -> bool:
+    """Whether the node's receipts go on from the last one that came: none or only new ones follow it."""
+    last = (hello.receipt_counter, hello.last_receipt_hash)
+    if last == (node.receipt_counter, node.last_receipt_hash):
+        return True
+    leaf = leaf_data_of(LeafKind.RECEIPT, hello.last_receipt_hash, key_id(node.receipt_public_key))
+    return hello.receipt_counter > node.receipt_counter and tx.tree.find(leaf_hash(leaf)) is None
 
 
 def _suppressed(tx: Transaction, node_id: str, generation: int) -> None:
@@ -291,14 +295,20 @@ def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope:
     if tx.tree.find(leaf_hash(leaf)) is not None:
         # Again: the acknowledgement was lost.
         return Effect((_ack(envelope, receipt, *_judgement(execution, envelope)),))
-    expectation = _expected(coordinator, tx, node, campaign, execution, receipt)
+    expectation = _expected(coordinator, tx, node, campaign, execution)
     # Whatever becomes of this one, it is logged, and the node's next receipt names it.
     tx.tree.append(LeafKind.RECEIPT, leaf)
     if receipt.counter > node.receipt_counter:
         tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
     if receipt.challenge_nonce != execution.challenge_nonce:
         # Of an order that was since replaced, or of none: neither accepted nor held against the node.
-        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, "it answers an earlier order"),))
+        follows = (receipt.counter - 1, receipt.previous_receipt_hash)
+        if follows != (node.receipt_counter, node.last_receipt_hash):
+            logger.warning("node %s goes on from an older receipt: restored from a backup", node.node_id)
+            _start_over(tx, node, receipt.counter, payload_hash(envelope))
+            _suppressed(tx, node.node_id, node.generation)
+        reason = "it answers an earlier order"
+        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
     if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
         raise ReportError(
             f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
@@ -353,26 +363,8 @@ def _ack(
     )
 
 
-def _previous_hash(tx: Transaction, node: NodeRow, receipt: types.Receipt) -> bytes:
-    """Return the hash that a receipt must name as its predecessor's.
-
-    After a restore from a backup the node goes on from an earlier receipt. Which one is not kept: any that it
-    has signed and that is in the log will do, since the counter says how far back it may lie.
-    """
-    claimed = receipt.previous_receipt_hash
-    if node.last_receipt_hash or len(claimed) != len(ZERO_HASH):
-        return node.last_receipt_hash
-    leaf = leaf_data_of(LeafKind.RECEIPT, claimed, key_id(node.receipt_public_key))
-    return claimed if tx.tree.find(leaf_hash(leaf)) is not None else ZERO_HASH
-
-
 def _expected(
-    coordinator: Coordinator,
-    tx: Transaction,
-    node: NodeRow,
-    campaign: CampaignRow,
-    execution: ExecutionRow,
-    receipt: types.Receipt,
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow
 ) -> ReceiptExpectation:
     """Return what this node's receipt must say, recomputed from what the coordinator holds."""
     content = latest_content(coordinator, tx)
@@ -389,7 +381,7 @@ def _expected(
         generation=campaign.generation,
         command_hash=payload_hash(types.Envelope.FromString(tx.log.get(campaign.generation).envelope)),
         previous_counter=node.receipt_counter,
-        previous_receipt_hash=_previous_hash(tx, node, receipt),
+        previous_receipt_hash=node.last_receipt_hash,
         active_adapters={s.subject_tag: subject_digest(s) for s in content.subjects},
         local_adapters=local,
         forgotten_tags=frozenset(subject.tag for subject in tx.subjects.list(forgotten=True)),

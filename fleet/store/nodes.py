@@ -185,12 +185,9 @@ class Nodes:
             )
         self._update(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
-    def rewind_receipts(self, node_id: str, counter: int) -> None:
-        """Go back to an earlier receipt of the node, with which it was restored from a backup.
-
-        Which hash that receipt has is not kept: `last_receipt_hash` becomes empty, unless there was none.
-        """
-        self._update(node_id, receipt_counter=counter, last_receipt_hash=b"" if counter else ZERO_HASH)
+    def rewind_receipts(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
+        """Go on from another receipt of the node: the last one in the backup that it was restored from."""
+        self._update(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
     def save_overhead(self, node_id: str, overhead: bytes) -> None:
         """Keep what making the active revision active cost (serialised DeploymentOverhead)."""

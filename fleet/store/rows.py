@@ -29,13 +29,7 @@ class FleetRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """A node as enrolled and as last heard of.
-
-    Attributes
-    ----------
-    last_receipt_hash
-        Empty after the node was restored from a backup: which of its receipts was the last is not known then.
-    """
+    """A node as enrolled and as last heard of."""
 
     node_id: str
     receipt_public_key: bytes

@@ -190,6 +190,7 @@ class SimulatedNode:
             boot_id="boot",
             software_version="simulated",
             receipt_counter=len(self.journal.receipts),
+            last_receipt_hash=self._last_receipt_hash(),
             session_public_key=self._new_session_key(),
         )
         open_receipts = [row.envelope for row in self.journal.receipts if row.accepted is None]
@@ -268,9 +269,7 @@ class SimulatedNode:
     def _erase(self, order: wire.EraseOrder) -> types.Envelope | None:
         journal = self.journal
         for row in journal.receipts:
-            if row.generation == order.generation and (
-                row.accepted or row.challenge_nonce == order.challenge_nonce
-            ):
+            if (row.generation, row.challenge_nonce) == (order.generation, order.challenge_nonce):
                 return row.envelope
         if order.revision != journal.revision or order.generation > journal.generation:
             return None

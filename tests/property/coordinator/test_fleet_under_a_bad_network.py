@@ -154,11 +154,13 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             # Acted upon by the coordinator, never heard of by the node.
             self.a_stream_breaks(number)
 
-    @rule(turns=st.integers(1, 4))
-    def all_talk(self, turns: int) -> None:
+    @rule(turns=st.integers(1, 4), interrupted_by=st.none() | st.sets(PERSON, min_size=1, max_size=1))
+    def all_talk(self, turns: int, interrupted_by: set[str] | None) -> None:
         for _ in range(turns):
             for number in range(3):
                 self.one_node_and_the_coordinator_talk(number, 1, then_deaf=False)
+        if interrupted_by:
+            self.somebody_is_forgotten(interrupted_by, killed=False)
 
     @rule()
     def everything_is_well_for_a_while(self) -> None:
@@ -330,4 +332,4 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
 
 TestFleetUnderABadNetwork = FleetUnderABadNetwork.TestCase
-TestFleetUnderABadNetwork.settings = settings(max_examples=30, stateful_step_count=40)
+TestFleetUnderABadNetwork.settings = settings(max_examples=15, stateful_step_count=40)

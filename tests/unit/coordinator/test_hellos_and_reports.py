@@ -16,7 +16,7 @@ from reram_fleet.v1.node_pb2 import ConnectRequest
 from fleet.coordinator.reports import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import NotFoundError
-from tests.unit.coordinator.small_fleet import ANN, BOB, kinds, newest, row_of, serve, states
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, kinds, newest, row_of, serve, states
 
 NONCE = bytes(range(32))
 
@@ -31,6 +31,7 @@ def hello(node, key=None, **changes):
         revision=node.journal.revision,
         revision_digest=node.journal.revision_digest,
         receipt_counter=len(node.journal.receipts),
+        last_receipt_hash=ZERO_HASH,
     )
     message.MergeFrom(wire.Hello(**changes))
     return ConnectRequest(hello=signing.sign(key or node.signing_key, message))
@@ -271,19 +272,56 @@ def test_node_restored_to_before_a_forget_goes_through_it_again(coordinator, nod
     assert row_of(coordinator, node).held_reason == ""
 
 
-def test_node_restored_to_between_two_forgets_repeats_the_second_alone(coordinator, nodes):
+def test_node_restored_to_between_two_forgets_is_asked_for_both_again(coordinator, nodes):
     node, _ = nodes
     (first,) = forget_all(coordinator, nodes, ANN)
     backup = node.backup()
-    second = coordinator.forget("later", BOB)[0].campaign_id
-    coordinator.converse(*nodes)
+    (second,) = forget_all(coordinator, nodes, BOB)
     node.restore(backup)
     coordinator.connect(node)
-    assert states(coordinator, first)["node-1"] == "verified"
+    assert states(coordinator, first)["node-1"] == "suppressed"
     assert states(coordinator, second)["node-1"] == "pending"
     coordinator.converse(*nodes)
+    assert states(coordinator, first)["node-1"] == "verified"
     assert states(coordinator, second)["node-1"] == "verified"
-    assert row_of(coordinator, node).receipt_counter == 2
+    assert [row.counter for row in node.journal.receipts] == [1, 2, 3]
+    assert row_of(coordinator, node).receipt_counter == 3
+
+
+def test_node_restored_to_a_state_that_it_had_gone_back_from_is_not_believed_by_number(coordinator, nodes):
+    """It comes with as many receipts as the coordinator has of it, but with others."""
+    node, _ = nodes
+    early = node.backup()
+    forget_all(coordinator, nodes, ANN)
+    other_history = node.backup()
+    coordinator.disconnect("node-1")
+    node.restore(early)
+    node.capture(CEM, code_sum(2))
+    (again,) = forget_all(coordinator, nodes, ANN)
+    assert len(node.journal.receipts) == len(other_history.receipts) == 1
+    node.restore(other_history)
+    coordinator.connect(node)
+    assert states(coordinator, again)["node-1"] == "suppressed"
+    coordinator.converse(*nodes)
+    assert states(coordinator, again)["node-1"] == "verified"
+    assert row_of(coordinator, node).held_reason == ""
+
+
+def test_receipts_that_were_lost_on_their_way_are_no_restore(coordinator, nodes):
+    node, _ = nodes
+    (first,) = forget_all(coordinator, nodes, ANN)
+    campaign, _ = coordinator.forget("r1", BOB)
+    for _ in range(2):
+        serve(coordinator, *nodes)
+        coordinator.step()
+    # The node answers its order, and nobody hears of it.
+    assert [kinds(node.receive(message)) for message in coordinator.needs("node-1")] == [["receipt"]]
+    coordinator.disconnect("node-1")
+    before = states(coordinator, first)
+    coordinator.converse(*nodes)
+    assert states(coordinator, first) == before == {"node-1": "verified", "node-2": "verified"}
+    assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
+    assert len(node.journal.receipts) == 2
 
 
 def test_node_restored_to_between_log_and_receipt_erases_again(coordinator, nodes):
@@ -302,7 +340,7 @@ def test_node_restored_to_between_log_and_receipt_erases_again(coordinator, node
     assert ANN not in node.journal.enrolled
 
 
-def test_restored_node_must_go_on_from_a_receipt_that_was_its_own(coordinator, nodes):
+def test_restored_node_must_go_on_from_the_receipt_that_its_hello_names(coordinator, nodes):
     node, other = nodes
     forget_all(coordinator, nodes, ANN)
     backup = node.backup()
@@ -312,7 +350,7 @@ def test_restored_node_must_go_on_from_a_receipt_that_was_its_own(coordinator, n
     node.amend = lambda receipt: setattr(receipt, "previous_receipt_hash", foreign)
     coordinator.disconnect("node-1")
     coordinator.converse(*nodes)
-    assert states(coordinator, campaign_id)["node-1"] == "held"
+    assert states(coordinator, campaign_id)["node-1"] != "verified"
     assert "previous receipt" in row_of(coordinator, node).held_reason
 
 
