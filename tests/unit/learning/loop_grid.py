@@ -68,19 +68,19 @@ class LoopGrid(Grid):
         self.extra_metrics: dict[int, dict[str, Any]] = {}
 
     def set_run(self, run: Any) -> None:
-        raise NotImplementedError
+        raise AssertionError("JobGrid never asks its grid for this")
 
     @property
     def run(self) -> Any:
-        raise NotImplementedError
+        raise AssertionError("JobGrid never asks its grid for this")
 
     def create_message(self, *arguments: Any, **named: Any) -> Message:
-        raise NotImplementedError
+        raise AssertionError("JobGrid never asks its grid for this")
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        raise NotImplementedError
+        raise AssertionError("JobGrid never asks its grid for this")
 
     def get_node_ids(self) -> list[int]:
         return sorted(self.online)
