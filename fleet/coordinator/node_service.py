@@ -19,8 +19,9 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import node_pb2_grpc
 
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.effects import ReportError
 from fleet.coordinator.needs import needs_of
-from fleet.coordinator.reports import ReportError, check_hello, handle_report
+from fleet.coordinator.reports import check_hello, handle_report
 from fleet.coordinator.sessions import Session
 from fleet.errors import FleetError, NotFoundError
 

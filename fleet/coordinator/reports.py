@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
-from reram_fleet.digests import ZERO_HASH, lora_digest, subject_digest
-from reram_fleet.sealing import SealError, contribution_purpose, open_symmetric, seal_symmetric
-from reram_fleet.signing import key_id, open_envelope, payload_hash
+from reram_fleet.digests import ZERO_HASH
+from reram_fleet.sealing import SealError, contribution_purpose, seal_symmetric
+from reram_fleet.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.receipts import take_receipt
+from fleet.coordinator.restored import check_rollback, note_suppressed
 from fleet.coordinator.revisions import latest_content, people, subject_key_id
 from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
-from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.domain.tags import validate_tag
-from fleet.errors import ConflictError, FleetError, NotFoundError
+from fleet.errors import ConflictError, FleetError
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, ExecutionRow, NodeCostRow, NodeRow
-from fleet.trust.leaves import LeafKind, leaf_data, leaf_data_of
-from fleet.trust.merkle import leaf_hash
-from fleet.trust.receipts import ReceiptExpectation, check_receipt
+from fleet.store.rows import NodeCostRow, NodeRow
 
 logger = logging.getLogger(__name__)
-
-#: Executions that a restored node leaves as they are.
-_NOT_REOPENED = frozenset({ExecutionState.PENDING, ExecutionState.HELD, ExecutionState.RETIRED})
-
-
-class ReportError(FleetError):
-    """A node says what it cannot say: the stream is closed."""
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What follows from a report."""
-
-    replies: tuple[wire.ConnectResponse, ...] = ()
-    #: Others must look again: the store says something new.
-    changed: bool = False
 
 
 def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.ConnectRequest, nonce: bytes) -> str:
@@ -68,7 +49,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     if node.retired_at_ms is not None:
         raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
     _check_prefix(tx, node, hello.generation, hello.log_head)
-    _check_rollback(tx, node, hello)
+    check_rollback(tx, node, hello)
     tx.nodes.touch(
         node.node_id,
         generation=hello.generation,
@@ -77,7 +58,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         revision_digest=hello.revision_digest,
         software_version=hello.software_version,
     )
-    _suppressed(tx, node.node_id, hello.generation)
+    note_suppressed(tx, node.node_id, hello.generation)
     coordinator.sessions.set_key(node.node_id, hello.session_public_key)
     return node.node_id
 
@@ -115,10 +96,10 @@ def handle_report(
             if report.HasField("session_key"):
                 _renew_session_key(coordinator, node, report)
             tx.nodes.touch(node_id, generation=report.generation, log_head=report.log_head)
-            _suppressed(tx, node_id, report.generation)
+            note_suppressed(tx, node_id, report.generation)
             return Effect(changed=True)
         case "receipt":
-            return _receipt(coordinator, tx, node, request.receipt)
+            return take_receipt(coordinator, tx, node, request.receipt)
         case "contribution":
             return _contribution(coordinator, tx, node, request.contribution)
         case "revision_result":
@@ -151,49 +132,6 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
             return
         reason = f"has another entry of generation {generation} than the log"
     raise ReportError(f"node {node.node_id} {reason}", hint="was the coordinator restored from a backup?")
-
-
-def _check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
-    if hello.generation >= node.generation and _continues(tx, node, hello):
-        return
-    logger.warning(
-        "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
-        *(node.node_id, node.generation, node.receipt_counter, hello.generation, hello.receipt_counter),
-    )
-    _start_over(tx, node, hello.receipt_counter, hello.last_receipt_hash)
-
-
-def _start_over(tx: Transaction, node: NodeRow, counter: int, receipt_hash: bytes) -> None:
-    """Ask a node that was restored from a backup for everything again: what it had erased may be back.
-
-    Which receipts the backup remembers cannot be told from their number, once a node has gone back twice. So
-    every forget gets a new challenge; what is erased already stays so.
-    """
-    tx.nodes.rewind_receipts(node.node_id, counter, receipt_hash)
-    for execution in tx.forgets.executions_of(node.node_id):
-        # Out of HELD only by an operator.
-        if execution.state in _NOT_REOPENED:
-            continue
-        tx.forgets.set_execution(
-            execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
-        )
-        if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
-            tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
-
-
-def _continues(tx: Transaction, node: NodeRow, hello: wire.Hello) -> bool:
-    """Whether the node's receipts go on from the last one that came: none or only new ones follow it."""
-    last = (hello.receipt_counter, hello.last_receipt_hash)
-    if last == (node.receipt_counter, node.last_receipt_hash):
-        return True
-    leaf = leaf_data_of(LeafKind.RECEIPT, hello.last_receipt_hash, key_id(node.receipt_public_key))
-    return hello.receipt_counter > node.receipt_counter and tx.tree.find(leaf_hash(leaf)) is None
-
-
-def _suppressed(tx: Transaction, node_id: str, generation: int) -> None:
-    pending = tx.forgets.executions_of(node_id, through=generation, states={ExecutionState.PENDING})
-    for execution in pending:
-        tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
 
 
 def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: wire.Heartbeat) -> Effect:
@@ -282,111 +220,3 @@ def _telemetry(tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Eff
         ],
     )
     return Effect()
-
-
-def _receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
-    receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
-    try:
-        campaign = tx.forgets.get(receipt.campaign_id)
-        execution = tx.forgets.execution(receipt.campaign_id, node.node_id)
-    except NotFoundError as error:
-        raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
-    leaf = leaf_data(LeafKind.RECEIPT, envelope)
-    if tx.tree.find(leaf_hash(leaf)) is not None:
-        # Again: the acknowledgement was lost.
-        return Effect((_ack(envelope, receipt, *_judgement(execution, envelope)),))
-    expectation = _expected(coordinator, tx, node, campaign, execution)
-    # Whatever becomes of this one, it is logged, and the node's next receipt names it.
-    tx.tree.append(LeafKind.RECEIPT, leaf)
-    if receipt.counter > node.receipt_counter:
-        tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
-    if receipt.challenge_nonce != execution.challenge_nonce:
-        # Of an order that was since replaced, or of none: neither accepted nor held against the node.
-        follows = (receipt.counter - 1, receipt.previous_receipt_hash)
-        if follows != (node.receipt_counter, node.last_receipt_hash):
-            logger.warning("node %s goes on from an older receipt: restored from a backup", node.node_id)
-            _start_over(tx, node, receipt.counter, payload_hash(envelope))
-            _suppressed(tx, node.node_id, node.generation)
-        reason = "it answers an earlier order"
-        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
-    if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
-        raise ReportError(
-            f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
-            f"whose execution is {execution.state}"
-        )
-    verdict = check_receipt(envelope, node.receipt_public_key, expectation)
-    key = (campaign.campaign_id, node.node_id)
-    if not verdict.accepted and _overtaken(tx, receipt):
-        # True when it was signed, perhaps; ask again, over what is desired now.
-        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
-        reason = "overtaken by a newer revision: another order follows"
-        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
-    tx.forgets.set_execution(
-        *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
-    )
-    if verdict.accepted:
-        target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
-        tx.forgets.set_execution(*key, target)
-    else:
-        target = ExecutionState.HELD
-        tx.forgets.set_execution(*key, target, verdict.reason)
-        tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
-        logger.error("node %s is held: %s", node.node_id, verdict.reason)
-    return Effect((_ack(envelope, receipt, target, verdict.reason),), changed=True)
-
-
-def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[ExecutionState, str]:
-    """Return what became of a receipt that has come before."""
-    stored = execution.receipt
-    if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
-        return execution.state, execution.detail
-    return ExecutionState.SUPPRESSED, "another receipt has taken, or will take, its place"
-
-
-def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
-    newest = tx.revisions.latest()
-    return newest is not None and (
-        newest.digest != receipt.revision_digest or newest.built_at_generation < tx.fleet.get().generation
-    )
-
-
-def _ack(
-    envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str
-) -> wire.ConnectResponse:
-    return wire.ConnectResponse(
-        receipt_ack=wire.ReceiptAck(
-            generation=receipt.generation,
-            receipt_hash=payload_hash(envelope),
-            accepted=state in TERMINAL,
-            reason=reason,
-        )
-    )
-
-
-def _expected(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow
-) -> ReceiptExpectation:
-    """Return what this node's receipt must say, recomputed from what the coordinator holds."""
-    content = latest_content(coordinator, tx)
-    newest = tx.revisions.latest()
-    local = {}
-    for row in tx.subjects.contributions_of(node.node_id):
-        key_id = subject_key_id(row.tag)
-        plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
-        local[row.tag] = subject_digest(types.SubjectAdapter.FromString(plaintext))
-    return ReceiptExpectation(
-        fleet_id=coordinator.fleet_id,
-        node_id=node.node_id,
-        campaign_id=campaign.campaign_id,
-        generation=campaign.generation,
-        command_hash=payload_hash(types.Envelope.FromString(tx.log.get(campaign.generation).envelope)),
-        previous_counter=node.receipt_counter,
-        previous_receipt_hash=node.last_receipt_hash,
-        active_adapters={s.subject_tag: subject_digest(s) for s in content.subjects},
-        local_adapters=local,
-        forgotten_tags=frozenset(subject.tag for subject in tx.subjects.list(forgotten=True)),
-        lora_digest=lora_digest(content.shared_lora),
-        revision_digest=b"" if newest is None else newest.digest,
-        challenge_nonce=execution.challenge_nonce or b"",
-        probe_answers=tuple(execution.expected_probes or ()),
-    )

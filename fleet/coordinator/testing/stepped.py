@@ -12,10 +12,11 @@ from reram_fleet.v1 import node_pb2 as wire
 from fleet.config import ServeSettings
 from fleet.coordinator import forgets, reconcile, revisions
 from fleet.coordinator.core import Coordinator, Database
+from fleet.coordinator.effects import Effect
 from fleet.coordinator.needs import needs_of
 from fleet.coordinator.operator_service import enroll
 from fleet.coordinator.plane import LearningPlane
-from fleet.coordinator.reports import Effect, check_hello, handle_report
+from fleet.coordinator.reports import check_hello, handle_report
 from fleet.coordinator.sessions import Session
 from fleet.coordinator.testing.simulated_node import SimulatedNode
 from fleet.domain.tags import new_id

@@ -13,7 +13,7 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.reports import ReportError
+from fleet.coordinator.effects import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import NotFoundError
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, kinds, newest, row_of, serve, states
@@ -305,6 +305,40 @@ def test_node_restored_to_a_state_that_it_had_gone_back_from_is_not_believed_by_
     coordinator.converse(*nodes)
     assert states(coordinator, again)["node-1"] == "verified"
     assert row_of(coordinator, node).held_reason == ""
+
+
+def test_receipts_that_nobody_heard_of_show_a_restore_when_they_do_not_follow(coordinator, nodes):
+    """The hello alone cannot tell: such receipts might have been lost on their way."""
+    node, _ = nodes
+    early = node.backup()
+    (first,) = forget_all(coordinator, nodes, ANN)
+    coordinator.forget("r1", BOB)
+    for _ in range(2):
+        serve(coordinator, *nodes)
+        coordinator.step()
+    for message in coordinator.needs("node-1"):
+        node.receive(message)
+    unheard = node.backup()
+    assert len(unheard.receipts) == 2
+    coordinator.disconnect("node-1")
+    node.restore(early)
+    coordinator.connect(node)
+    serve(coordinator, node)
+    coordinator.step()
+    # Of the two receipts that it signs now, one arrives.
+    answers = [answer for message in coordinator.needs("node-1") for answer in node.receive(message)]
+    assert kinds(answers) == ["receipt", "receipt"]
+    coordinator.take("node-1", answers[0])
+    assert states(coordinator, first)["node-1"] == "verified"
+    coordinator.disconnect("node-1")
+    node.restore(unheard)
+    for message in coordinator.connect(node):
+        coordinator.take("node-1", message)
+    assert states(coordinator, first)["node-1"] == "suppressed"
+    coordinator.converse(*nodes)
+    assert states(coordinator, first)["node-1"] == "verified"
+    assert row_of(coordinator, node).held_reason == ""
+    assert [row.counter for row in node.journal.receipts] == [1, 2, 3, 4]
 
 
 def test_receipts_that_were_lost_on_their_way_are_no_restore(coordinator, nodes):

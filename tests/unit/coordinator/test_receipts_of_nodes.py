@@ -9,7 +9,7 @@ from reram_fleet.signing import SignatureError
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.reports import ReportError
+from fleet.coordinator.effects import ReportError
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
 from fleet.trust.receipts import STATEMENT

@@ -1,0 +1,144 @@
+"""What becomes of a node's receipt."""
+
+from __future__ import annotations
+
+import logging
+
+from reram_fleet.digests import lora_digest, subject_digest
+from reram_fleet.sealing import open_symmetric
+from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.restored import note_suppressed, start_over
+from fleet.coordinator.revisions import latest_content, subject_key_id
+from fleet.domain.execution import TERMINAL, ExecutionState
+from fleet.errors import NotFoundError
+from fleet.store.database import Transaction
+from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
+from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.merkle import leaf_hash
+from fleet.trust.receipts import ReceiptExpectation, check_receipt
+
+logger = logging.getLogger(__name__)
+
+
+def take_receipt(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
+) -> Effect:
+    """Judge a node's receipt, and acknowledge it.
+
+    Raises
+    ------
+    SignatureError
+        If the node has not signed it.
+    ReportError
+        If nobody asked for it, or its challenge was answered already.
+    """
+    receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
+    try:
+        campaign = tx.forgets.get(receipt.campaign_id)
+        execution = tx.forgets.execution(receipt.campaign_id, node.node_id)
+    except NotFoundError as error:
+        raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
+    leaf = leaf_data(LeafKind.RECEIPT, envelope)
+    if tx.tree.find(leaf_hash(leaf)) is not None:
+        # Again: the acknowledgement was lost.
+        return Effect((_ack(envelope, receipt, *_judgement(execution, envelope)),))
+    expectation = _expected(coordinator, tx, node, campaign, execution)
+    # Whatever becomes of this one, it is logged, and the node's next receipt names it.
+    tx.tree.append(LeafKind.RECEIPT, leaf)
+    if receipt.counter > node.receipt_counter:
+        tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
+    if receipt.challenge_nonce != execution.challenge_nonce:
+        # Of an order that was since replaced, or of none: neither accepted nor held against the node.
+        follows = (receipt.counter - 1, receipt.previous_receipt_hash)
+        if follows != (node.receipt_counter, node.last_receipt_hash):
+            logger.warning("node %s goes on from an older receipt: restored from a backup", node.node_id)
+            start_over(tx, node, receipt.counter, payload_hash(envelope))
+            note_suppressed(tx, node.node_id, node.generation)
+        reason = "it answers an earlier order"
+        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
+    if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
+        raise ReportError(
+            f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
+            f"whose execution is {execution.state}"
+        )
+    verdict = check_receipt(envelope, node.receipt_public_key, expectation)
+    key = (campaign.campaign_id, node.node_id)
+    if not verdict.accepted and _overtaken(tx, receipt):
+        # True when it was signed, perhaps; ask again, over what is desired now.
+        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
+        reason = "overtaken by a newer revision: another order follows"
+        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
+    tx.forgets.set_execution(
+        *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
+    )
+    if verdict.accepted:
+        target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
+        tx.forgets.set_execution(*key, target)
+    else:
+        target = ExecutionState.HELD
+        tx.forgets.set_execution(*key, target, verdict.reason)
+        tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
+        logger.error("node %s is held: %s", node.node_id, verdict.reason)
+    return Effect((_ack(envelope, receipt, target, verdict.reason),), changed=True)
+
+
+def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[ExecutionState, str]:
+    """Return what became of a receipt that has come before."""
+    stored = execution.receipt
+    if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
+        return execution.state, execution.detail
+    return ExecutionState.SUPPRESSED, "another receipt has taken, or will take, its place"
+
+
+def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
+    newest = tx.revisions.latest()
+    return newest is not None and (
+        newest.digest != receipt.revision_digest or newest.built_at_generation < tx.fleet.get().generation
+    )
+
+
+def _ack(
+    envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str
+) -> wire.ConnectResponse:
+    return wire.ConnectResponse(
+        receipt_ack=wire.ReceiptAck(
+            generation=receipt.generation,
+            receipt_hash=payload_hash(envelope),
+            accepted=state in TERMINAL,
+            reason=reason,
+        )
+    )
+
+
+def _expected(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow
+) -> ReceiptExpectation:
+    """Return what this node's receipt must say, recomputed from what the coordinator holds."""
+    content = latest_content(coordinator, tx)
+    newest = tx.revisions.latest()
+    local = {}
+    for row in tx.subjects.contributions_of(node.node_id):
+        key_id = subject_key_id(row.tag)
+        plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
+        local[row.tag] = subject_digest(types.SubjectAdapter.FromString(plaintext))
+    return ReceiptExpectation(
+        fleet_id=coordinator.fleet_id,
+        node_id=node.node_id,
+        campaign_id=campaign.campaign_id,
+        generation=campaign.generation,
+        command_hash=payload_hash(types.Envelope.FromString(tx.log.get(campaign.generation).envelope)),
+        previous_counter=node.receipt_counter,
+        previous_receipt_hash=node.last_receipt_hash,
+        active_adapters={s.subject_tag: subject_digest(s) for s in content.subjects},
+        local_adapters=local,
+        forgotten_tags=frozenset(subject.tag for subject in tx.subjects.list(forgotten=True)),
+        lora_digest=lora_digest(content.shared_lora),
+        revision_digest=b"" if newest is None else newest.digest,
+        challenge_nonce=execution.challenge_nonce or b"",
+        probe_answers=tuple(execution.expected_probes or ()),
+    )

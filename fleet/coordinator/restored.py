@@ -1,0 +1,65 @@
+"""How far a node is with the log, and nodes that were restored from a backup."""
+
+from __future__ import annotations
+
+import logging
+
+from reram_fleet.signing import key_id
+from reram_fleet.v1 import node_pb2 as wire
+
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import ExecutionState
+from fleet.store.database import Transaction
+from fleet.store.rows import NodeRow
+from fleet.trust.leaves import LeafKind, leaf_data_of
+from fleet.trust.merkle import leaf_hash
+
+logger = logging.getLogger(__name__)
+
+#: Executions that a restored node leaves as they are.
+_NOT_REOPENED = frozenset({ExecutionState.PENDING, ExecutionState.HELD, ExecutionState.RETIRED})
+
+
+def check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
+    """Start over with a node whose hello shows that it went back to a backup."""
+    if hello.generation >= node.generation and _continues(tx, node, hello):
+        return
+    logger.warning(
+        "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
+        *(node.node_id, node.generation, node.receipt_counter, hello.generation, hello.receipt_counter),
+    )
+    start_over(tx, node, hello.receipt_counter, hello.last_receipt_hash)
+
+
+def start_over(tx: Transaction, node: NodeRow, counter: int, receipt_hash: bytes) -> None:
+    """Ask a node that was restored from a backup for everything again: what it had erased may be back.
+
+    Which receipts the backup remembers cannot be told from their number, once a node has gone back twice. So
+    every forget gets a new challenge; what is erased already stays so.
+    """
+    tx.nodes.rewind_receipts(node.node_id, counter, receipt_hash)
+    for execution in tx.forgets.executions_of(node.node_id):
+        # Out of HELD only by an operator.
+        if execution.state in _NOT_REOPENED:
+            continue
+        tx.forgets.set_execution(
+            execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
+        )
+        if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
+            tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
+
+
+def _continues(tx: Transaction, node: NodeRow, hello: wire.Hello) -> bool:
+    """Whether the node's receipts go on from the last one that came: none or only new ones follow it."""
+    last = (hello.receipt_counter, hello.last_receipt_hash)
+    if last == (node.receipt_counter, node.last_receipt_hash):
+        return True
+    leaf = leaf_data_of(LeafKind.RECEIPT, hello.last_receipt_hash, key_id(node.receipt_public_key))
+    return hello.receipt_counter > node.receipt_counter and tx.tree.find(leaf_hash(leaf)) is None
+
+
+def note_suppressed(tx: Transaction, node_id: str, generation: int) -> None:
+    """Move on what waited for the node to have the log up to this generation."""
+    pending = tx.forgets.executions_of(node_id, through=generation, states={ExecutionState.PENDING})
+    for execution in pending:
+        tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
