@@ -67,7 +67,8 @@ def start(
     InvalidInputError
         If the request is malformed, or repairs are asked for by hand.
     ConflictError
-        If there is nobody to learn, no learning plane, or a forget is still being erased.
+        If there is nobody to learn, no learning plane, a forget is still being erased, or a training job is
+        open: two would start from the same rows, and the later one would undo the earlier.
     """
     if not request_id:
         raise InvalidInputError("a learning job needs a request id")
@@ -92,6 +93,11 @@ def start(
         raise ConflictError("a forget is still being erased", hint="fleet forget list, and try again later")
     if kind is JobKind.EVALUATE_QUALITY and not newest.lora_tags:
         raise ConflictError("there is no shared LoRA to evaluate", hint="fleet learn start --kind train.lora")
+    training = [job.job_id for job in tx.learning.list_open() if job.kind is JobKind.TRAIN_LORA]
+    if kind is JobKind.TRAIN_LORA and training:
+        raise ConflictError(
+            f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}"
+        )
     return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
 
 

@@ -94,6 +94,15 @@ def test_learning_waits_for_a_forget_that_is_being_erased(coordinator, nodes):
         start_job(coordinator, "r1")
 
 
+def test_second_training_waits_until_the_first_has_ended(coordinator, nodes):
+    first = start_job(coordinator, "r1")
+    with pytest.raises(ConflictError, match=f"{first} is not finished"):
+        start_job(coordinator, "r2")
+    with coordinator.transaction() as tx:
+        tx.learning.cancel(first, "stopped")
+    assert start_job(coordinator, "r2") != first
+
+
 def test_repairs_are_never_started_by_hand(coordinator, nodes):
     with pytest.raises(InvalidInputError, match="never by hand"):
         start_job(coordinator, "r1", JobKind.UNLEARN_LORA)
