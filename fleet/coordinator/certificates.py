@@ -6,7 +6,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.views import verdicts_of
-from fleet.coordinator.words import verdict_word
+from fleet.documents import verdict_name
 from fleet.domain.campaign import CampaignState
 from fleet.errors import ConflictError
 from fleet.store.database import Transaction
@@ -45,7 +45,7 @@ def issue(coordinator: Coordinator, tx: Transaction, campaign_id: str) -> str:
         root_hash=tx.tree.root(),
         nodes=tuple(_evidence(tx, execution) for execution in tx.forgets.executions(campaign_id)),
         verdicts=tuple(
-            AdapterVerdict(verdict.adapter_kind, verdict_word(verdict.verdict), verdict.basis)
+            AdapterVerdict(verdict.adapter_kind, verdict_name(verdict.verdict), verdict.basis)
             for verdict in verdicts_of(tx, campaign)
         ),
     )

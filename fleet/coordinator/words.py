@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
@@ -40,8 +39,3 @@ def wire_quarantine_reason(reason: QuarantineReason) -> types.QuarantineReason:
 def wire_phase(phase: EnergyPhase) -> types.EnergyPhase:
     """Return the wire's value."""
     return types.EnergyPhase.Value(f"ENERGY_PHASE_{phase.name}")
-
-
-def verdict_word(verdict: operator.VerdictClass) -> str:
-    """Return ``EXACT`` or ``APPROXIMATE``."""
-    return operator.VerdictClass.Name(verdict).removeprefix("VERDICT_CLASS_")

@@ -186,8 +186,9 @@ def test_metrics_parse_move_and_name_no_person(coordinator, node, person, open_s
         costs = [types.PhaseCost(phase=types.ENERGY_PHASE_ERASE, energy_j=0.5, cell_writes=3)]
         stream.say(ConnectRequest(telemetry=Telemetry(costs=costs)))
         campaign_id = client.create_forget("r1", [person]).forget.campaign_id
-        tags = set(types.ForgetCommand.FromString(node_command(node, 1)).subject_tags)
         wait_converged(client, campaign_id)
+    # Read when the node has certainly journalled it.
+    tags = set(types.ForgetCommand.FromString(node_command(node, 1)).subject_tags)
     text = coordinator.metrics()
     after = samples(text)
     assert (before[("fleet_forget_generation",)], after[("fleet_forget_generation",)]) == (0.0, 1.0)

@@ -6,6 +6,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import words
 from fleet.coordinator.jobs import KINDS, WIRE_KINDS
+from fleet.documents import verdict_name
 from fleet.domain.learning import JobKind
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 
@@ -50,5 +51,5 @@ def test_every_kind_of_learning_job_maps_both_ways():
 
 
 def test_verdicts_are_spelled_as_the_design_does():
-    assert words.verdict_word(operator.VERDICT_CLASS_EXACT) == "EXACT"
-    assert words.verdict_word(operator.VERDICT_CLASS_APPROXIMATE) == "APPROXIMATE"
+    assert verdict_name(operator.VERDICT_CLASS_EXACT) == "EXACT"
+    assert verdict_name(operator.VERDICT_CLASS_APPROXIMATE) == "APPROXIMATE"
