@@ -74,7 +74,7 @@ class Coordinator:
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
 
-    async def announce(self) -> None:
+    def announce(self) -> None:
         """Tell sessions, the reconciler and watchers that the store has changed."""
         self.sessions.wake_all()
-        await self.changes.announce()
+        self.changes.announce()

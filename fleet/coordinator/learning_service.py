@@ -56,7 +56,7 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
                 dict(request.metrics),
             ),
         )
-        await self._coordinator.announce()
+        self._coordinator.announce()
         return wire.ReportRoundResponse()
 
     async def FinishJob(self, request: wire.FinishJobRequest, context: Context) -> wire.FinishJobResponse:
@@ -67,7 +67,7 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
         )
         # The job's key opens what Flower's database still holds of it.
         await self._run(context, lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
-        await self._coordinator.announce()
+        self._coordinator.announce()
         return wire.FinishJobResponse()
 
     async def _run(self, context: Context, work: Callable[[Transaction], T]) -> T:

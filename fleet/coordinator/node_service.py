@@ -22,7 +22,7 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import ReportError
 from fleet.coordinator.needs import needs_of
 from fleet.coordinator.reports import check_hello, handle_report
-from fleet.coordinator.sessions import Session
+from fleet.coordinator.sessions import Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 #: A node that says nothing for so long is taken for gone; heartbeats come every second or so.
 SILENCE_LIMIT_S = 15.0
 HELLO_LIMIT_S = 10.0
+#: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
+LOOK_AGAIN_S = 5.0
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
@@ -56,7 +58,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             asyncio.create_task(self._write(context, outbox)),
         ]
         try:
-            await self._coordinator.changes.announce()
+            self._coordinator.changes.announce()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 error = task.exception()
@@ -74,7 +76,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await asyncio.gather(*tasks, return_exceptions=True)
             self._coordinator.sessions.close(session)
             logger.info("node %s disconnected", node_id)
-            await self._coordinator.changes.announce()
+            self._coordinator.changes.announce()
 
     async def _welcome(
         self,
@@ -115,7 +117,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 outbox.put_nowait(reply)
             if effect.changed:
                 self._coordinator.sessions.wake_all()
-                await self._coordinator.changes.announce()
+                self._coordinator.changes.announce()
 
     async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
         while not session.superseded:
@@ -124,7 +126,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 lambda tx: needs_of(self._coordinator, tx, session)
             ):
                 outbox.put_nowait(message)
-            await session.wake.wait()
+            await woken(session.wake, LOOK_AGAIN_S)
 
     async def _write(
         self,

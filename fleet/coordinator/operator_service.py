@@ -78,7 +78,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             await self._run(
                 context, lambda tx: tx.nodes.set_flower_node_id(identity.node_id, int(flower_node_id or 0))
             )
-        await self._coordinator.announce()
+        self._coordinator.announce()
         return wire.EnrollNodeResponse(
             fleet_id=self._coordinator.fleet_id,
             command_public_key=self._coordinator.keys.command_public_key,
@@ -127,7 +127,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             return wire.CreateForgetResponse(forget=views.forget_view(tx, campaign), created=created)
 
         response = await self._run(context, commit)
-        await self._coordinator.announce()
+        self._coordinator.announce()
         await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
         return response
 
@@ -192,7 +192,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             return wire.StartLearningResponse(job=views.job_view(job), created=created)
 
         response = await self._run(context, begin)
-        await self._coordinator.announce()
+        self._coordinator.announce()
         return response
 
     async def GetLearning(

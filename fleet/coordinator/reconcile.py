@@ -32,7 +32,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         try:
             if await coordinator.database.run(lambda tx: step(coordinator, tx)):
                 await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
-                await coordinator.announce()
+                coordinator.announce()
         except FleetError:
             # The next look may find it mended; a dead loop would find nothing.
             logger.exception("the forgets could not be moved on")
@@ -104,7 +104,7 @@ class LearningReconciler:
         incarnation = self._plane.superlink.incarnation
         clock = asyncio.get_running_loop().time
         self._runs[job.job_id] = _Run(started.attempt, incarnation, clock())
-        await self._coordinator.announce()
+        self._coordinator.announce()
         try:
             run_id = await asyncio.to_thread(
                 self._plane.submit, job.job_id, started.attempt, self._coordinator.address
@@ -116,7 +116,7 @@ class LearningReconciler:
         await self._coordinator.database.run(
             lambda tx: tx.learning.set_flower_run(job.job_id, started.attempt, run_id)
         )
-        await self._coordinator.announce()
+        self._coordinator.announce()
 
     async def _watch(self, job: LearningJobRow) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -152,4 +152,4 @@ class LearningReconciler:
 
         await self._coordinator.database.run(fail)
         await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
-        await self._coordinator.announce()
+        self._coordinator.announce()

@@ -72,30 +72,34 @@ class Sessions:
 
 
 class Changes:
-    """A condition that many can wait for: something in the store has changed."""
+    """Something in the store has changed: a count that many can wait on, without a lock to lose."""
 
     def __init__(self) -> None:
         self._version = 0
-        self._condition = asyncio.Condition()
+        self._next = asyncio.Event()
 
     @property
     def version(self) -> int:
         """Number of changes so far."""
         return self._version
 
-    async def announce(self) -> None:
+    def announce(self) -> None:
         """Wake everyone who waits."""
-        async with self._condition:
-            self._version += 1
-            self._condition.notify_all()
+        self._version += 1
+        waiting, self._next = self._next, asyncio.Event()
+        waiting.set()
 
     async def wait_beyond(self, version: int, timeout_s: float) -> int:
         """Return the version once it is beyond the given one, or after the timeout."""
-        async with self._condition:
-            try:
-                await asyncio.wait_for(
-                    self._condition.wait_for(lambda: self._version > version), timeout=timeout_s
-                )
-            except TimeoutError:
-                return self._version
+        if self._version <= version:
+            await woken(self._next, timeout_s)
         return self._version
+
+
+async def woken(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for an event, but not for ever; returns whether it was set."""
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return False
+    return True

@@ -53,7 +53,7 @@ def test_waiter_returns_with_the_change_that_it_has_not_seen():
         changes = Changes()
         waiting = asyncio.create_task(changes.wait_beyond(0, timeout_s=60.0))
         await asyncio.sleep(0)
-        await changes.announce()
+        changes.announce()
         return await waiting, await changes.wait_beyond(0, 60.0), changes.version
 
     assert asyncio.run(story()) == (1, 1, 1)
@@ -62,7 +62,23 @@ def test_waiter_returns_with_the_change_that_it_has_not_seen():
 def test_waiter_that_has_seen_everything_returns_after_the_timeout_with_the_same_version():
     async def story() -> int:
         changes = Changes()
-        await changes.announce()
+        changes.announce()
         return await changes.wait_beyond(1, timeout_s=0.01)
+
+    assert asyncio.run(story()) == 1
+
+
+def test_watcher_that_leaves_keeps_nobody_from_hearing_the_next_change():
+    async def story() -> int:
+        changes = Changes()
+        leaving = [asyncio.create_task(changes.wait_beyond(0, 60.0)) for _ in range(3)]
+        staying = asyncio.create_task(changes.wait_beyond(0, 60.0))
+        await asyncio.sleep(0)
+        for task in leaving:
+            task.cancel()
+            task.cancel()
+        changes.announce()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        return await asyncio.wait_for(staying, 5.0)
 
     assert asyncio.run(story()) == 1
