@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hwmodel.errors import ConverterError
+
+#: One number, or one per Monte-Carlo draw.
+Real = TypeVar("Real", float, NDArray[np.float64])
 
 #: Every integer up to here is exact in float32, and so is any sum that stays below it, in any order.
 EXACT_FLOAT32 = 1 << 24
@@ -44,6 +51,15 @@ class Dac:
             raise ConverterError("cannot convert values that are not finite (NaN or infinity)")
         codes = (values.to(torch.float64) * (self.max_code / full_scale)).round_()
         return codes.clamp_(-self.max_code, self.max_code).to(torch.int32)
+
+    def bit_planes(self, codes: Tensor) -> Iterator[Tensor]:
+        """Yield the magnitude bits of codes with their sign, least significant first: -1, 0 and 1.
+
+        ``codes = sum of plane_i 2^i``; there are ``bits - 1`` planes, in the dtype and shape of `codes`.
+        """
+        magnitudes, signs = codes.abs(), codes.sign()
+        for bit in range(self.bits - 1):
+            yield ((magnitudes >> bit) & 1) * signs
 
     def check(self, codes: Tensor) -> None:
         """Refuse codes that the DAC does not have.
@@ -111,3 +127,16 @@ class Adc:
         The caller keeps ``|sum| + step / 2`` below `EXACT_FLOAT32`; `Crossbar` checks that when it is built.
         """
         return sums.add_(self.step // 2).div_(self.step).floor_().clamp_(self.min_code, self.max_code)
+
+
+def conversion_j(j_per_step: Real, bits: int) -> Real:
+    """Return the energy of one conversion, J: ``fom 2^b`` up to 9 bits, four times as much per bit beyond.
+
+    Parameters
+    ----------
+    j_per_step
+        Walden figure of merit, J per step.
+    bits
+        Resolution.
+    """
+    return j_per_step * 2.0 ** (bits + max(0, bits - 9))

@@ -2,13 +2,15 @@
 
 HwModelError
 ├── PresetError       a technology file is missing, malformed or physically impossible
+├── SamplingError     draws of a preset that cannot be made
 ├── StreamKeyError    a random stream was asked for with a key that cannot be told apart from another
 ├── DeviceError       a device parameter is out of its range
 ├── ConverterError    input that no DAC or ADC of the preset can carry
 ├── MappingError      weights that cannot be laid onto cells
 ├── CrossbarError     a crossbar was built or used in a way that would not be exact
 ├── LedgerError       an entry that an energy ledger must refuse
-└── CostError         a cost asked for a negative amount of work
+├── CostError         a cost asked for a negative amount of work
+└── NetworkError      a network is missing, malformed or cannot be derived from a model
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ class HwModelError(Exception):
 
 class PresetError(HwModelError):
     """A preset could not be found, read or validated."""
+
+
+class SamplingError(HwModelError, ValueError):
+    """A preset was asked for draws that it cannot give."""
 
 
 class StreamKeyError(HwModelError, ValueError):
@@ -48,3 +54,7 @@ class LedgerError(HwModelError, ValueError):
 
 class CostError(HwModelError, ValueError):
     """A closed-form cost was asked for an impossible amount of work."""
+
+
+class NetworkError(HwModelError, ValueError):
+    """A network could not be found, read, validated or derived from a model."""

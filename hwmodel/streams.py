@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -72,6 +73,32 @@ def keyed_uint16(fleet_seed: int, purpose: str, *keys: int | str, count: int) ->
     return torch.from_numpy(np.frombuffer(stream, dtype="<u2").astype(np.int32))
 
 
+def keyed_uint16_rows(
+    fleet_seed: int, purpose: str, *keys: int | str, rows: Iterable[int], count: int
+) -> Tensor:
+    """Return `keyed_uint16` once for each of `rows`, which is the last key: for many short streams.
+
+    Returns
+    -------
+    Tensor
+        int32 ``[rows, count]``.
+
+    Raises
+    ------
+    StreamKeyError
+        As for `keyed_uint16`.
+    """
+    if count < 0:
+        raise StreamKeyError(f"cannot draw {count} numbers: count must not be negative")
+    shared, digests = hashlib.shake_256(_encode(fleet_seed, purpose, keys)), []
+    for row in rows:
+        stream = shared.copy()
+        stream.update(_encode_key(row))
+        digests.append(stream.digest(2 * count))
+    drawn = np.frombuffer(b"".join(digests), dtype="<u2").astype(np.int32)
+    return torch.from_numpy(drawn).view(len(digests), count)
+
+
 def keyed_normal(fleet_seed: int, purpose: str, *keys: int | str, count: int) -> Tensor:
     """Return `count` standard normal draws: `normal_quantiles` of `keyed_uint16`.
 
@@ -93,7 +120,8 @@ def normal_quantiles(draws: Tensor) -> Tensor:
 
     Through the exact inverse distribution, since a library's own sampler gives other numbers on other CPUs.
     """
-    return _quantile_table()[draws]
+    # Selecting rows is several times faster than indexing by a tensor of 32-bit numbers.
+    return _quantile_table().index_select(0, draws.reshape(-1)).view(draws.shape)
 
 
 @lru_cache(maxsize=1)
@@ -105,11 +133,12 @@ def _quantile_table() -> Tensor:
 def _encode(fleet_seed: int, purpose: str, keys: tuple[int | str, ...]) -> bytes:
     if not purpose:
         raise StreamKeyError("a keyed stream needs a purpose; got an empty string")
-    encoded = [_DOMAIN]
-    for key in (fleet_seed, purpose, *keys):
-        # bool is an int to isinstance, and True would silently share the stream of 1.
-        if isinstance(key, bool) or not isinstance(key, int | str):
-            raise StreamKeyError(f"stream keys are int or str; got {key!r} ({type(key).__name__})")
-        kind, text = (b"i", str(key).encode()) if isinstance(key, int) else (b"s", key.encode())
-        encoded.append(kind + struct.pack("<Q", len(text)) + text)
-    return b"".join(encoded)
+    return _DOMAIN + b"".join(_encode_key(key) for key in (fleet_seed, purpose, *keys))
+
+
+def _encode_key(key: int | str) -> bytes:
+    # bool is an int to isinstance, and True would silently share the stream of 1.
+    if isinstance(key, bool) or not isinstance(key, int | str):
+        raise StreamKeyError(f"stream keys are int or str; got {key!r} ({type(key).__name__})")
+    kind, text = (b"i", str(key).encode()) if isinstance(key, int) else (b"s", key.encode())
+    return kind + struct.pack("<Q", len(text)) + text

@@ -6,15 +6,16 @@ node by itself, to calibrate its chip; clips of everybody else come in through E
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from edge_node.errors import ClipError, TaskError
+from edge_node.backbones import Backbone
+from edge_node.errors import TaskError
+from hwmodel import EnergyLedger, Preset
 
 
 @dataclass(frozen=True)
@@ -35,64 +36,6 @@ class Person:
 
 
 @dataclass(frozen=True)
-class InputCoding:
-    """How samples become signed 8-bit DAC codes: ``clamp(round(sample * gain) - offset, -127, 127)``.
-
-    Attributes
-    ----------
-    gains : tuple of int
-        Codes per unit of each channel; powers of two, so that a float32 product is exact.
-    offsets : tuple of int
-        Codes subtracted, per channel.
-    min_frames, max_frames : int
-        Lengths of clip that are taken.
-    """
-
-    gains: tuple[int, ...]
-    offsets: tuple[int, ...]
-    min_frames: int
-    max_frames: int
-
-    def __post_init__(self) -> None:
-        if len(self.gains) != len(self.offsets) or not self.gains:
-            raise TaskError(f"{len(self.gains)} gains and {len(self.offsets)} offsets: give one per channel")
-        if any(gain < 1 or gain & (gain - 1) for gain in self.gains):
-            raise TaskError(f"gains must be powers of two; got {self.gains}")
-        if not 2 <= self.min_frames <= self.max_frames:
-            raise TaskError(f"need 2 <= min_frames <= max_frames; got {self.min_frames}, {self.max_frames}")
-
-    @property
-    def channels(self) -> int:
-        """Values per frame."""
-        return len(self.gains)
-
-    def encode(self, clip: np.ndarray) -> Tensor:
-        """Return DAC codes, int32 [frames, channels].
-
-        Raises
-        ------
-        ClipError
-            If the clip is not finite float32 [min_frames..max_frames, channels].
-        """
-        if clip.dtype != np.float32 or clip.ndim != 2 or clip.shape[1] != self.channels:
-            raise ClipError(
-                f"a clip is float32 [frames, {self.channels}]; got {clip.dtype} {list(clip.shape)}"
-            )
-        if not self.min_frames <= len(clip) <= self.max_frames:
-            raise ClipError(
-                f"a clip has {self.min_frames} to {self.max_frames} frames; got {len(clip)}: "
-                "cut the recording into utterances"
-            )
-        if not np.isfinite(clip).all():
-            raise ClipError("a clip has a sample that is NaN or infinite")
-        # Clipped first, so that no product overflows float32 or int32.
-        limit = np.float32(1 << 10)
-        scaled = np.rint(np.clip(clip, -limit, limit) * np.array(self.gains, dtype=np.float32))
-        codes = scaled.astype(np.int32) - np.array(self.offsets, dtype=np.int32)
-        return torch.from_numpy(np.clip(codes, -127, 127))
-
-
-@dataclass(frozen=True)
 class Split:
     """Roles of a task's people: disjoint names."""
 
@@ -101,16 +44,16 @@ class Split:
     strangers: tuple[str, ...]
 
 
+#: Names of the tasks; each is a module here with a constant of its name in capitals.
+TASKS = ("faces", "speakers")
+
+
 class Task(Protocol):
     """What an engine must know of a task."""
 
     @property
     def name(self) -> str:
         """Name on the command line and in GetStatus."""
-
-    @property
-    def coding(self) -> InputCoding:
-        """How a clip's samples become DAC codes."""
 
     @property
     def split(self) -> Split:
@@ -122,6 +65,11 @@ class Task(Protocol):
     def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return the calibration clips: public people only."""
 
+    def program(
+        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
+    ) -> Backbone:
+        """Program the task's backbone into every node's crossbars; charged to `Phase.PROGRAM`."""
+
 
 def load_task(name: str) -> Task:
     """Return the task called `name`.
@@ -131,9 +79,8 @@ def load_task(name: str) -> Task:
     TaskError
         If there is no such task.
     """
-    from edge_node.tasks.speakers import SPEAKERS
-
-    makers: dict[str, Callable[[], Task]] = {"speakers": lambda: SPEAKERS}
-    if name not in makers:
-        raise TaskError(f"there is no task {name!r}; known: {', '.join(sorted(makers))}")
-    return makers[name]()
+    if name not in TASKS:
+        raise TaskError(f"there is no task {name!r}; known: {', '.join(TASKS)}")
+    # Imported by name: a node loads the code and the data of its own task only.
+    task: Task = getattr(importlib.import_module(f"edge_node.tasks.{name}"), name.upper())
+    return task

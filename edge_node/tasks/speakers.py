@@ -19,8 +19,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
 
+from edge_node.backbones.coding import InputCoding
+from edge_node.backbones.reservoir import Reservoir
 from edge_node.errors import TaskError
-from edge_node.tasks import InputCoding, Person, Split
+from edge_node.tasks import Person, Split
+from hwmodel import EnergyLedger, Preset
 
 _FOLDER = "sktime/datasets/data/JapaneseVowels"
 _SHA256 = {
@@ -105,6 +108,12 @@ class SpeakersTask:
     def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return the training clips of the public people."""
         return {name: person.train for name, person in load_people(self.split.public).items()}
+
+    def program(
+        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
+    ) -> Reservoir:
+        """Program the random reservoir into every node's crossbars."""
+        return Reservoir.program(self.coding, preset, fleet_seed, node_ids, ledger)
 
 
 #: The split of demos and tests. It was picked because it does well, after all 84 public triples were seen,

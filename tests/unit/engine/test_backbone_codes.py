@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.backbone import rounded_mean, tanh_table
+from edge_node.backbones import rounded_mean
+from edge_node.backbones.reservoir import tanh_table
 from edge_node.engine import Engine
 from edge_node.errors import ClipError, EngineError
 from edge_node.tasks.speakers import SPEAKERS

@@ -4,8 +4,9 @@ import sys
 import numpy as np
 import pytest
 
+from edge_node.backbones.coding import InputCoding
 from edge_node.errors import ClipError, TaskError
-from edge_node.tasks import InputCoding, load_task
+from edge_node.tasks import load_task
 from edge_node.tasks.speakers import SPEAKERS, load_people
 
 
@@ -33,7 +34,7 @@ def test_data_load_without_importing_sktime_or_pandas():
 
 
 def test_unknown_task_and_unknown_speaker_are_refused():
-    with pytest.raises(TaskError, match="known: speakers"):
+    with pytest.raises(TaskError, match="known: faces, speakers"):
         load_task("whales")
     with pytest.raises(TaskError, match="s10"):
         load_people(["s01", "s10"])

@@ -36,6 +36,20 @@ def test_dac_refuses_what_is_not_an_integer(dtype):
         Dac(8).check(torch.zeros(3, dtype=dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.int64])
+def test_bit_planes_hold_the_magnitude_bits_with_their_sign_and_add_up_to_the_codes(dtype):
+    codes = torch.tensor([-7, -4, -1, 0, 3, 5, 7], dtype=dtype)
+
+    planes = list(Dac(4).bit_planes(codes))
+
+    assert [plane.tolist() for plane in planes] == [
+        [-1, 0, -1, 0, 1, 1, 1],
+        [-1, 0, 0, 0, 1, 0, 1],
+        [-1, -1, 0, 0, 0, 1, 1],
+    ]
+    assert torch.equal(sum(plane << bit for bit, plane in enumerate(planes)), codes)
+
+
 def test_adc_rounds_half_way_up_and_saturates():
     sums = torch.tensor([-15.0, -14.0, -6.0, -5.0, -4.0, 4.0, 5.0, 14.0, 15.0, 1e5, -1e5])
 

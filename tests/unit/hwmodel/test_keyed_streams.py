@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from hwmodel import StreamKeyError, keyed_generator, keyed_normal, keyed_seed, keyed_uint16, normal_quantiles
+from hwmodel import (
+    StreamKeyError,
+    keyed_generator,
+    keyed_normal,
+    keyed_seed,
+    keyed_uint16,
+    keyed_uint16_rows,
+    normal_quantiles,
+)
 
 
 def test_same_key_gives_the_same_stream():
@@ -73,3 +81,16 @@ def test_a_stream_without_purpose_or_with_negative_length_is_refused():
         keyed_seed(1, "")
     with pytest.raises(StreamKeyError, match="-1"):
         keyed_uint16(1, "p", count=-1)
+
+
+def test_rows_of_draws_are_the_streams_with_the_row_as_last_key():
+    rows = keyed_uint16_rows(7, "reads", "node", 3, rows=[5, 0, 5, 123_456_789_012], count=40)
+
+    single = [keyed_uint16(7, "reads", "node", 3, row, count=40) for row in (5, 0, 5, 123_456_789_012)]
+    assert rows.dtype == torch.int32
+    assert torch.equal(rows, torch.stack(single))
+    assert keyed_uint16_rows(7, "reads", rows=[], count=40).shape == (0, 40)
+    with pytest.raises(StreamKeyError, match="negative"):
+        keyed_uint16_rows(7, "reads", rows=[1], count=-1)
+    with pytest.raises(StreamKeyError, match="int or str"):
+        keyed_uint16_rows(7, "reads", rows=[True], count=1)

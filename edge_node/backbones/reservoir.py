@@ -1,4 +1,4 @@
-"""The backbone: a random reservoir on crossbars, in integer arithmetic from clip to feature code.
+"""Backbone of speech: a random reservoir on crossbars, in integer arithmetic from clip to feature code.
 
 Nothing personal is in it: both matrices are random signs drawn from the fleet seed, so every chip of a fleet
 gets the same targets and differs only by its own programming error. +-1 weights use the whole conductance
@@ -27,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_node.backbones import rounded_mean
+from edge_node.backbones.coding import InputCoding
 from edge_node.errors import EngineError
-from edge_node.tasks import InputCoding
 from hwmodel import Cost, Crossbar, EnergyLedger, Phase, Preset, cost
 from hwmodel.streams import keyed_uint16
 
@@ -68,13 +69,8 @@ def tanh_table() -> Tensor:
     return torch.tensor([round(value) for value in exact], dtype=torch.int32)
 
 
-def rounded_mean(total: Tensor, count: Tensor | int) -> Tensor:
-    """Return ``floor(total / count + 1/2)``, exactly: an integer mean, half-way cases up."""
-    return torch.div(2 * total + count, 2 * count, rounding_mode="floor")
-
-
 @dataclass(frozen=True, eq=False)
-class Backbone:
+class Reservoir:
     """The reservoirs of N chips.
 
     Attributes
@@ -100,7 +96,7 @@ class Backbone:
         fleet_seed: int,
         node_ids: Sequence[str],
         ledger: EnergyLedger,
-    ) -> Backbone:
+    ) -> Reservoir:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, input_rms: float) -> Crossbar:

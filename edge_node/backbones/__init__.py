@@ -1,0 +1,53 @@
+"""Backbones: what the chips of N nodes make of a recording, as integer feature codes.
+
+Nothing personal is in one: weights are fixed filters, random signs, or trained on public data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwmodel import EnergyLedger, Phase
+
+
+class Backbone(Protocol):
+    """A frozen network on the crossbars of N nodes."""
+
+    @property
+    def features(self) -> int:
+        """Feature codes per clip."""
+
+    @property
+    def cell_writes(self) -> Tensor:
+        """Pulses that programming gave to the cells of each node, int64 [N]."""
+
+    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Run clips through every chip.
+
+        Parameters
+        ----------
+        clips
+            float32, two-dimensional, of shapes that the task takes; every node gets all of them.
+        ledger, phase
+            Where the analogue and digital work is charged.
+
+        Returns
+        -------
+        Tensor
+            int32 [N, len(clips), features], not centred: bitwise the same for any batch and order.
+
+        Raises
+        ------
+        ClipError
+            If a clip has the wrong shape, type or length, or a sample that is not finite.
+        """
+
+
+def rounded_mean(total: Tensor, count: Tensor | int) -> Tensor:
+    """Return ``floor(total / count + 1/2)``, exactly: an integer mean, half-way cases up."""
+    return torch.div(2 * total + count, 2 * count, rounding_mode="floor")

@@ -1,0 +1,117 @@
+"""Task `faces`: forty real people, ten photos each (Olivetti, AT&T Laboratories Cambridge).
+
+F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994.
+The photos are not ours to ship: they are read from the file that scikit-learn caches (`olivetti_py3.pkz`), in
+the folder that `RERAM_FLEET_FACES` names or in scikit-learn's own data folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from edge_node.backbones.filters import FilterBank
+from edge_node.errors import TaskError
+from edge_node.tasks import Person, Split
+from hwmodel import EnergyLedger, Preset, keyed_uint16
+
+#: Environment variable that names the folder with the photos.
+FOLDER_VARIABLE = "RERAM_FLEET_FACES"
+PEOPLE = 40
+PHOTOS = 10
+#: Photos of each person to learn from; the others test.
+TRAINING_PHOTOS = 5
+
+
+def _name(index: int) -> str:
+    return f"f{index:02d}"
+
+
+@cache
+def _photos(folder: str | None) -> np.ndarray:
+    """Return all photos, float32 [40, 10, 64, 64], read-only."""
+    from sklearn.datasets import fetch_olivetti_faces
+
+    try:
+        bunch = fetch_olivetti_faces(data_home=folder, download_if_missing=False)
+    except OSError as error:
+        raise TaskError(
+            f"the Olivetti photos are not in {folder or 'the data folder of scikit-learn'} ({error}): set "
+            f"{FOLDER_VARIABLE} to a folder that has olivetti_py3.pkz, or let scikit-learn download it with "
+            '`python -c "from sklearn.datasets import fetch_olivetti_faces as f; f()"`'
+        ) from error
+    if bunch.images.shape != (PEOPLE * PHOTOS, 64, 64):
+        raise TaskError(f"the Olivetti photos have shape {list(bunch.images.shape)}, expected [400, 64, 64]")
+    order = np.argsort(bunch.target, kind="stable")
+    photos = bunch.images[order].astype(np.float32).reshape(PEOPLE, PHOTOS, 64, 64)
+    photos.setflags(write=False)
+    return photos
+
+
+def photos_available() -> bool:
+    """Whether the photos can be read here."""
+    try:
+        _photos(os.environ.get(FOLDER_VARIABLE))
+    except TaskError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class FacesTask:
+    """The task as the engine sees it.
+
+    Attributes
+    ----------
+    split
+        10 public people, 20 enrolled, 10 strangers who are held out of everything.
+    seed
+        Of the split and of which photos train.
+    """
+
+    split: Split
+    seed: int
+    name: str = field(default="faces", init=False)
+
+    @classmethod
+    def of(cls, seed: int) -> FacesTask:
+        """Return the task with the roles that a seed draws."""
+        order = np.argsort(keyed_uint16(seed, "faces.roles", count=PEOPLE).numpy(), kind="stable").tolist()
+        names = [_name(index) for index in order]
+        return cls(
+            Split(public=tuple(names[:10]), enrolled=tuple(names[10:30]), strangers=tuple(names[30:])), seed
+        )
+
+    def load_people(self) -> Mapping[str, Person]:
+        """Return all forty people, by name."""
+        return self._load([_name(index) for index in range(PEOPLE)])
+
+    def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
+        """Return all photos of the public people: nobody is tested on them."""
+        return {name: (*p.train, *p.test) for name, p in self._load(self.split.public).items()}
+
+    def program(
+        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
+    ) -> FilterBank:
+        """Program the Gabor filters into every node's crossbars."""
+        return FilterBank.program(preset, fleet_seed, node_ids, ledger)
+
+    def _load(self, names: Sequence[str]) -> dict[str, Person]:
+        folder = os.environ.get(FOLDER_VARIABLE)
+        photos = _photos(str(Path(folder)) if folder else None)
+        people = {}
+        for name in names:
+            draws = keyed_uint16(self.seed, "faces.photos", name, count=PHOTOS).numpy()
+            order = np.argsort(draws, kind="stable")
+            mine = photos[int(name[1:])][order]
+            people[name] = Person(name, tuple(mine[:TRAINING_PHOTOS]), tuple(mine[TRAINING_PHOTOS:]))
+        return people
+
+
+#: The split of the demo.
+FACES = FacesTask.of(1)

@@ -1,0 +1,86 @@
+"""What some work takes, by component of the chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from operator import add
+from typing import Generic
+
+from hwmodel.cost.pricing import AnyCost
+from hwmodel.errors import CostError
+
+
+class Component(StrEnum):
+    """What draws the energy. Settling and conversion time of a product are booked with its ADCs."""
+
+    PROGRAMMING = "programming"
+    ARRAY = "array"
+    DAC = "dac"
+    ADC = "adc"
+    MAC = "digital mac"
+    SRAM = "sram"
+    DRAM = "dram"
+    RADIO = "radio"
+
+
+#: What a chip without crossbars does not have.
+ANALOGUE = frozenset({Component.PROGRAMMING, Component.ARRAY, Component.DAC, Component.ADC})
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Bill(Generic[AnyCost]):
+    """Costs by component; adds up like `Cost`.
+
+    Attributes
+    ----------
+    parts
+        `Cost` (of a preset) or `CostDraws` (of a sample) by component, in the order of `Component`.
+
+    Raises
+    ------
+    CostError
+        If there are no parts.
+    """
+
+    parts: Mapping[Component, AnyCost]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise CostError("a bill needs at least one part, if only one that takes nothing")
+        ordered = {component: self.parts[component] for component in Component if component in self.parts}
+        object.__setattr__(self, "parts", ordered)
+
+    @property
+    def total(self) -> AnyCost:
+        """Sum of the parts."""
+        return reduce(add, self.parts.values())
+
+    def digital(self) -> Bill[AnyCost]:
+        """Return the bill without what crossbars and their converters take.
+
+        Raises
+        ------
+        CostError
+            If there is nothing else on it.
+        """
+        return Bill({component: cost for component, cost in self.parts.items() if component not in ANALOGUE})
+
+    def __add__(self, other: Bill[AnyCost]) -> Bill[AnyCost]:
+        """Return both, one after the other."""
+        if not isinstance(other, Bill):
+            return NotImplemented
+        parts = dict(self.parts)
+        for component, cost in other.parts.items():
+            parts[component] = parts[component] + cost if component in parts else cost
+        return Bill(parts)
+
+    def __mul__(self, times: int) -> Bill[AnyCost]:
+        """Return the same work so many times, one after the other."""
+        if not isinstance(times, int):
+            return NotImplemented
+        return Bill({component: cost * times for component, cost in self.parts.items()})
+
+    __rmul__ = __mul__

@@ -1,0 +1,144 @@
+"""What the cost formulas compute on: one technology, or many draws of it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwmodel.errors import CostError
+from hwmodel.ledger import Cost
+from hwmodel.technology import Tile
+
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CostDraws:
+    """A `Cost` under each draw of a `PresetSample`; adds up like `Cost`.
+
+    Attributes
+    ----------
+    energy_j, seconds
+        float64 ``[draws]``.
+    bytes
+        Bytes moved; no number of a preset changes them.
+    cell_writes
+        Whole numbers of pulses, float64 ``[draws]``.
+
+    Raises
+    ------
+    CostError
+        If the arrays are not one-dimensional and of one length, or hold something negative or not finite.
+    """
+
+    energy_j: Reals
+    seconds: Reals
+    bytes: int
+    cell_writes: Reals
+
+    def __post_init__(self) -> None:
+        for name in ("energy_j", "seconds", "cell_writes"):
+            values = getattr(self, name)
+            if values.shape != self.energy_j.shape or values.ndim != 1:
+                raise CostError(
+                    f"{name} has shape {values.shape}; one number per draw, {self.energy_j.shape}, is wanted"
+                )
+            if not bool(np.all(np.isfinite(values) & (values >= 0))):
+                raise CostError(f"{name} must be finite and not negative in every draw")
+        if self.bytes < 0:
+            raise CostError(f"bytes must not be negative; got {self.bytes}")
+
+    @property
+    def draws(self) -> int:
+        """Number of draws."""
+        return len(self.energy_j)
+
+    def __getitem__(self, draw: int) -> Cost:
+        """Return the cost under one draw."""
+        return Cost(
+            float(self.energy_j[draw]), float(self.seconds[draw]), self.bytes, int(self.cell_writes[draw])
+        )
+
+    def __add__(self, other: CostDraws) -> CostDraws:
+        if not isinstance(other, CostDraws):
+            return NotImplemented
+        if other.draws != self.draws:
+            raise CostError(f"cannot add costs of {self.draws} and of {other.draws} draws")
+        return CostDraws(
+            self.energy_j + other.energy_j,
+            self.seconds + other.seconds,
+            self.bytes + other.bytes,
+            self.cell_writes + other.cell_writes,
+        )
+
+    def __mul__(self, times: int) -> CostDraws:
+        if not isinstance(times, int):
+            return NotImplemented
+        return CostDraws(
+            self.energy_j * times, self.seconds * times, self.bytes * times, self.cell_writes * times
+        )
+
+    __rmul__ = __mul__
+
+
+#: `Cost` for a `Preset`, `CostDraws` for a `PresetSample`.
+AnyCost = TypeVar("AnyCost", Cost, CostDraws)
+_AnyCost_co = TypeVar("_AnyCost_co", Cost, CostDraws, covariant=True)
+
+
+class Technology(Protocol[_AnyCost_co]):
+    """What `hwmodel.Preset` and `hwmodel.PresetSample` have in common.
+
+    The numbers of a preset are floats, those of a sample float64 ``[draws]`` (its structure stays plain); so
+    a formula written once over ``technology.read.voltage_v`` serves both, and `priced` gives its result the
+    type that fits.
+    """
+
+    @property
+    def tile(self) -> Tile:
+        """Geometry; the same in every draw."""
+        ...
+
+    @property
+    def cell(self) -> Any:
+        """Numbers of `hwmodel.technology.Cell`."""
+        ...
+
+    @property
+    def write_verify(self) -> Any:
+        """Numbers of `hwmodel.technology.WriteVerify`."""
+        ...
+
+    @property
+    def read(self) -> Any:
+        """Numbers of `hwmodel.technology.Read`."""
+        ...
+
+    @property
+    def converter(self) -> Any:
+        """Numbers of `hwmodel.technology.Converter`."""
+        ...
+
+    @property
+    def digital(self) -> Any:
+        """Numbers of `hwmodel.technology.Digital`."""
+        ...
+
+    @property
+    def radio(self) -> Any:
+        """Numbers of `hwmodel.technology.Radio`."""
+        ...
+
+    @property
+    def mean_conductance_us(self) -> float:
+        """Mean target of a cell, uS; the same in every draw."""
+        ...
+
+    def priced(
+        self, energy_j: Any = 0.0, seconds: Any = 0.0, *, bytes: int = 0, cell_writes: Any = 0
+    ) -> _AnyCost_co:
+        """Return what a formula found as a cost."""
+        ...

@@ -1,0 +1,85 @@
+"""Tiles of cells multiplying codes: integers in float32, exact in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hwmodel.errors import CrossbarError
+
+#: Settings of torch's float32 products that are float32; the others round the factors first.
+_EXACT_PRECISIONS = ("none", "ieee")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TileArrays:
+    """The effective cells of a layer on many chips, or one set that all chips share.
+
+    Attributes
+    ----------
+    cells
+        float32 with integer values ``[N or 1, row_tiles, rows, columns]``.
+    """
+
+    cells: Tensor
+
+    @property
+    def shared(self) -> bool:
+        """Whether one set serves any number of nodes (of one node, both are the same)."""
+        return self.cells.shape[0] == 1
+
+    def drive(self, codes: Tensor) -> Tensor:
+        """Return integer codes ``[n, B, in]`` as float32 on the rows, ``[n, row_tiles, B, rows]``."""
+        nodes, batch, inputs = codes.shape
+        _, row_tiles, rows, _ = self.cells.shape
+        driven = functional.pad(codes.to(torch.float32), (0, row_tiles * rows - inputs))
+        return driven.view(nodes, batch, row_tiles, rows).transpose(1, 2)
+
+    def partial_sums(self, driven: Tensor, part: slice) -> Tensor:
+        """Return what the columns of each row tile sum up to.
+
+        Parameters
+        ----------
+        driven
+            Out of `drive`, of the nodes in `part`.
+        part
+            The nodes whose cells are read.
+
+        Returns
+        -------
+        Tensor
+            float32 integers ``[n, row_tiles, B, columns]``.
+        """
+        nodes, row_tiles, batch, rows = driven.shape
+        columns = self.cells.shape[3]
+        if self.shared:
+            stacked = driven.transpose(0, 1).reshape(row_tiles, nodes * batch, rows)
+            return torch.bmm(stacked, self.cells[0]).view(row_tiles, nodes, batch, columns).transpose(0, 1)
+        arrays = nodes * row_tiles
+        cells = self.cells[part].reshape(arrays, rows, columns)
+        return torch.bmm(driven.reshape(arrays, batch, rows), cells).view(nodes, row_tiles, batch, columns)
+
+
+def squared_codes(driven: Tensor) -> Tensor:
+    """Return the sum of squared codes on the rows of each tile, int64 ``[n, row_tiles, B]``: exact."""
+    return driven.square().sum(dim=3).to(torch.int64)
+
+
+def check_float32_products(layer: str) -> None:
+    """Refuse to multiply while torch may compute float32 products with less than float32 precision.
+
+    Raises
+    ------
+    CrossbarError
+        If it may.
+    """
+    # Not torch.get_float32_matmul_precision: it raises once anyone has used the newer switches.
+    precision = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    if precision not in _EXACT_PRECISIONS:
+        raise CrossbarError(
+            f"layer {layer!r}: torch computes float32 products in {precision}, so partial sums would not be "
+            'exact: call torch.set_float32_matmul_precision("highest")'
+        )

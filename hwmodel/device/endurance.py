@@ -1,0 +1,44 @@
+"""How pulses wear a cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hwmodel.device.pulse_law import pulses_per_cell
+from hwmodel.errors import DeviceError
+from hwmodel.preset import Preset
+
+
+@dataclass(frozen=True, slots=True)
+class Endurance:
+    """How much of a cell's life pulses take: each the same share, whatever it writes.
+
+    Attributes
+    ----------
+    cycles
+        Pulses until failure; published parts last 1e5 to 1e9.
+
+    Raises
+    ------
+    DeviceError
+        If `cycles` is not positive and finite.
+    """
+
+    source: ClassVar[str] = "Xia et al., DAC 2017; Gd:HfO2 1e9, Adv. Sci. 2025"
+
+    cycles: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.cycles) and self.cycles > 0):
+            raise DeviceError(f"a cell lives for a positive number of pulses; got {self.cycles}")
+
+    def used(self, pulses_per_cell: float) -> float:
+        """Return the share of a cell's life that so many pulses take; above 1 it is worn out."""
+        return pulses_per_cell / self.cycles
+
+    def programmings_left(self, preset: Preset, pulses_spent_per_cell: float = 0.0) -> int:
+        """Return how often a cell can still be programmed by write-verify."""
+        left = self.cycles - pulses_spent_per_cell
+        return max(0, math.floor(left / pulses_per_cell(preset)))

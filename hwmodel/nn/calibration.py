@@ -1,0 +1,164 @@
+"""Ranges of DAC and ADC, fixed from example inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwmodel.converter import Dac
+from hwmodel.crossbar import Crossbar
+from hwmodel.device import DeviceModels
+from hwmodel.errors import ConverterError
+from hwmodel.nn.conv import ConvGeometry
+from hwmodel.preset import Preset
+
+#: Full scales that are tried, as shares of the largest magnitude seen.
+_SHARES = tuple(k / 20 for k in range(20, 0, -1))
+
+#: Vectors of one call of a layer that are looked at, evenly spaced.
+_VECTORS_PER_CALL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ConverterRange:
+    """The fixed converter settings of one layer.
+
+    Attributes
+    ----------
+    full_scale
+        Input that gets the largest DAC code.
+    input_rms
+        Root mean square of the DAC codes.
+    adc_step
+        Partial-sum units per ADC code.
+    """
+
+    full_scale: float
+    input_rms: float
+    adc_step: int
+
+
+def least_loss_full_scale(values: Tensor, max_code: int) -> float:
+    """Return the full scale at which a converter loses least of these values.
+
+    A wide range rounds coarsely, a narrow one saturates; of twenty ranges up to the largest magnitude the one
+    with the smallest mean square error is taken, the wider of two equal ones.
+
+    Parameters
+    ----------
+    values
+        Float, any shape, not all zero.
+    max_code
+        Largest code of the converter.
+
+    Raises
+    ------
+    ConverterError
+        If there is no value but zero, or one is not finite.
+    """
+    exact = values.detach().to(torch.float64)
+    largest = float(exact.abs().max()) if exact.numel() else 0.0
+    if not 0 < largest < float("inf"):
+        raise ConverterError(f"a converter range needs finite values other than zero; largest is {largest}")
+
+    def loss(full_scale: float) -> float:
+        unit = full_scale / max_code
+        codes = (exact / unit).round_().clamp_(-max_code, max_code)
+        return float((codes * unit - exact).square_().mean())
+
+    return min((largest * share for share in _SHARES), key=loss)
+
+
+def record_inputs(
+    model: nn.Module, layers: Mapping[str, nn.Linear | nn.Conv2d], examples: Tensor | Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Run the float model and return what each layer multiplied, float64 ``[vectors, in]``.
+
+    Parameters
+    ----------
+    model
+        Run once on all examples, in evaluation mode, without gradients.
+    layers
+        Name to layer of the model.
+    examples
+        The model's input ``[B, ...]``, or its inputs.
+
+    Raises
+    ------
+    ConverterError
+        If a layer was not reached.
+    """
+    seen: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def recorder(name: str, layer: nn.Linear | nn.Conv2d) -> Any:
+        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].detach()
+            if isinstance(layer, nn.Conv2d):
+                values = ConvGeometry.of(layer).vectors(values)
+            vectors = values.reshape(-1, values.shape[-1])
+            count = min(len(vectors), _VECTORS_PER_CALL)
+            picked = torch.linspace(0, len(vectors) - 1, count).long()
+            seen[name].append(vectors[picked].to(torch.float64))
+
+        return record
+
+    hooks = [layer.register_forward_pre_hook(recorder(name, layer)) for name, layer in layers.items()]
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(*((examples,) if isinstance(examples, Tensor) else tuple(examples)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in training.items():
+            module.training = mode
+    silent = [name for name, vectors in seen.items() if not vectors]
+    if silent:
+        raise ConverterError(
+            f"the calibration inputs never reach {', '.join(silent)}: give inputs that do, or none at all, "
+            "and every layer scales each vector by its own largest magnitude"
+        )
+    return {name: torch.cat(vectors) for name, vectors in seen.items()}
+
+
+def converter_range(name: str, weight: Tensor, vectors: Tensor, preset: Preset) -> ConverterRange:
+    """Return DAC full scale and ADC step of a layer from vectors that it multiplied.
+
+    The ADC step covers the partial sums of the ideal weights: codes of different chips mean the same.
+
+    Parameters
+    ----------
+    name
+        The layer, for error messages.
+    weight, vectors
+        Float ``[out, in]`` and ``[vectors, in]``.
+    preset
+        Technology.
+
+    Raises
+    ------
+    ConverterError
+        If the vectors hold nothing but zeros, or a value is not finite.
+    """
+    dac = Dac(preset.converter.dac_bits)
+    ideal = Crossbar.program(
+        weight, preset, fleet_seed=0, nodes=["ideal"], layer=name, models=DeviceModels.ideal()
+    )
+    try:
+        full_scale = least_loss_full_scale(vectors, dac.max_code)
+        codes = dac.encode(vectors, full_scale)
+        largest_sum = least_loss_full_scale(ideal.partial_sums(codes.unsqueeze(0)), ideal.adc.max_code)
+    except ConverterError as error:
+        raise ConverterError(f"cannot calibrate layer {name!r}: {error}") from error
+    return ConverterRange(
+        full_scale=full_scale,
+        input_rms=math.sqrt(float(codes.to(torch.float64).square().mean())),
+        # A step is whole, so the range that was found is rounded up.
+        adc_step=math.ceil(largest_sum / ideal.adc.max_code),
+    )

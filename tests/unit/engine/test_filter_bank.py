@@ -1,0 +1,156 @@
+"""The filter bank on made-up photos: exact codes whatever the batch, and the task's roles."""
+
+import numpy as np
+import pytest
+import torch
+
+from edge_node.backbones.filters import FilterBank, gabor_bank, patch_codes
+from edge_node.errors import ClipError, TaskError
+from edge_node.tasks import faces, load_task
+from edge_node.tasks.faces import FOLDER_VARIABLE, FacesTask, photos_available
+from hwmodel import EnergyLedger, Phase, load_preset
+
+NODES = ("north", "east", "south")
+
+needs_faces = pytest.mark.skipif(
+    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
+)
+
+
+def photos(count, seed=3):
+    """Smooth random pictures: sums of a few waves."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[0:64, 0:64] / 64
+    made = []
+    for _ in range(count):
+        waves = generator.uniform(-9, 9, (6, 2))
+        picture = sum(np.cos(2 * np.pi * (a * x + b * y)) for a, b in waves) + generator.normal(
+            0, 0.3, (64, 64)
+        )
+        made.append(((picture - picture.min()) / np.ptp(picture)).astype(np.float32))
+    return made
+
+
+def bank(nodes=NODES):
+    ledger = EnergyLedger(len(nodes))
+    return FilterBank.program(load_preset("180nm-1t1r"), 5, nodes, ledger), ledger
+
+
+@pytest.fixture(scope="module")
+def fleet():
+    return bank()
+
+
+def test_filters_are_balanced_and_all_different():
+    filters = gabor_bank()
+
+    assert filters.shape == (32, 144)
+    assert filters.abs().amax(dim=1).min() > 0.99
+    assert filters.mean(dim=1).abs().max() < 1e-3
+    unit = torch.nn.functional.normalize(filters, dim=1)
+    assert (unit @ unit.T - torch.eye(32)).abs().max() < 0.95
+
+
+def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(fleet):
+    filters, ledger = fleet
+    clips = photos(40)
+
+    together = filters.capture(clips, ledger, Phase.INFER)
+    alone, own = bank(NODES[1:2])
+    backwards = alone.capture(clips[::-1], own, Phase.INFER).flip(1)
+    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in clips[:5]], dim=1)
+
+    assert together.shape == (3, 40, filters.features)
+    assert torch.equal(backwards[0], together[1])
+    assert torch.equal(one_by_one[0], together[1, :5])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_brightness_and_contrast_hardly_change_the_codes(fleet):
+    filters, ledger = fleet
+    clip = photos(1)[0]
+    codes = filters.capture(
+        [clip, (0.5 * clip + 0.3).astype(np.float32), photos(1, seed=8)[0]], ledger, Phase.INFER
+    )[0].double()
+    codes -= codes.mean(dim=0)
+
+    def distance(a, b):
+        return float((codes[a] - codes[b]).norm())
+
+    assert distance(0, 1) < 0.5 * distance(0, 2)
+
+
+def test_a_plain_photo_has_no_features(fleet):
+    filters, ledger = fleet
+    assert patch_codes(torch.full((1, 64, 64), 99)).abs().max() == 0
+    plain = filters.capture([np.full((64, 64), 0.4, np.float32)], ledger, Phase.INFER)
+    assert plain.float().mean() < 0.1 * filters.capture(photos(1), ledger, Phase.INFER).float().mean()
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (np.zeros((64, 63), np.float32), "64, 63"),
+        (np.zeros((64, 64)), "float64"),
+        (np.full((64, 64), 1.5, np.float32), "0 to 1"),
+        (np.full((64, 64), np.nan, np.float32), "0 to 1"),
+    ],
+)
+def test_what_is_no_photo_is_refused_before_anything_is_charged(fleet, bad, said):
+    filters, ledger = fleet
+    mark = ledger.mark()
+
+    with pytest.raises(ClipError, match=said):
+        filters.capture([photos(1)[0], bad], ledger, Phase.INFER)
+
+    assert ledger.since(mark)[Phase.INFER].energy_j == 0
+
+
+def test_energy_grows_with_photos_and_no_photo_costs_none(fleet):
+    filters, ledger = fleet
+    mark = ledger.mark()
+    assert filters.capture([], ledger, Phase.INFER).shape == (3, 0, filters.features)
+    assert ledger.since(mark)[Phase.INFER].energy_j == 0
+
+    filters.capture(photos(1), ledger, Phase.VERIFY)
+    one = ledger.since(mark)[Phase.VERIFY].energy_j
+    filters.capture(photos(3), ledger, Phase.VERIFY)
+
+    assert ledger.since(mark)[Phase.VERIFY].energy_j == pytest.approx(4 * one)
+
+
+def test_roles_are_disjoint_complete_and_drawn_by_the_seed():
+    one, other = FacesTask.of(1), FacesTask.of(2)
+
+    split = one.split
+    assert (len(split.public), len(split.enrolled), len(split.strangers)) == (10, 20, 10)
+    assert len({*split.public, *split.enrolled, *split.strangers}) == 40
+    assert other.split != split
+    assert load_task("faces").split == split
+
+
+def test_missing_photos_say_where_they_are_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    faces._photos.cache_clear()
+
+    assert not photos_available()
+    with pytest.raises(TaskError, match="olivetti_py3"):
+        load_task("faces").load_people()
+
+
+@needs_faces
+def test_each_person_has_five_photos_to_learn_from_and_five_others():
+    people = load_task("faces").load_people()
+
+    assert len(people) == 40
+    assert all(len(p.train) == len(p.test) == 5 for p in people.values())
+    one = people["f07"]
+    assert not any(np.array_equal(a, b) for a in one.train for b in one.test)
+
+
+@needs_faces
+def test_public_photos_are_of_public_people_only():
+    task = load_task("faces")
+
+    assert set(task.public_clips()) == set(task.split.public)
+    assert all(len(photos) == 10 for photos in task.public_clips().values())

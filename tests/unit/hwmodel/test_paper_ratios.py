@@ -1,0 +1,235 @@
+"""The paper's three ratios: readings that are consistent with them, and what cannot follow."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from hwmodel import CostError, NetworkSpec, load_network, load_preset, network_names, sample_preset
+from hwmodel.cost.ratios import TOLERANCE, Verdict, anchored_set, ratio_report
+from hwmodel.cost.readings import READINGS, Headline
+
+PRESET = load_preset("180nm-1t1r")
+NETWORKS = [load_network(name) for name in network_names()]
+
+
+@pytest.fixture(scope="module")
+def report():
+    return ratio_report(NETWORKS, PRESET)
+
+
+@pytest.fixture(scope="module")
+def results(report):
+    return {(r.reading, r.network): r for headline in report.headlines for r in headline.results}
+
+
+def test_the_papers_figures_are_the_targets(report):
+    assert [(h.headline, h.paper) for h in report.headlines] == [
+        (Headline.TRAINING, 147.76),
+        (Headline.DEPLOYMENT, 387.95),
+        (Headline.INFERENCE, 48.44),
+    ]
+
+
+def test_every_reading_is_computed_for_every_network_that_it_is_about(results):
+    names = [reading.name for reading in READINGS]
+
+    assert len(set(names)) == len(names)
+    assert set(results) == {(r.name, n.name) for r in READINGS for n in NETWORKS if r.applies(n)}
+    assert ("event-driven unit", "face-mixer") not in results
+    assert ("equal unit, whole network", "speaker-lsm") not in results
+
+
+@pytest.mark.parametrize(
+    ("reading", "network", "nominal"),
+    [
+        ("updates, SGD", "face-mixer", 109),
+        ("updates, SGD", "speaker-lsm", 54),
+        ("updates, SGD", "image-dit", 666),
+        ("parameter updates", "face-mixer", 44.9),
+        ("parameter updates", "speaker-lsm", 22.4),
+        ("parameter updates", "image-dit", 274),
+        ("parameters", "face-mixer", 3.60),
+        ("parameters", "speaker-lsm", 25.1),
+        ("int8 to SRAM", "face-mixer", 297),
+        ("int8 to SRAM", "speaker-lsm", 2071),
+        ("int8 to SRAM", "image-dit", 22634),
+        ("fp32 from DRAM, targets at hand", "face-mixer", 6.2),
+        ("fp32 from DRAM, targets at hand", "speaker-lsm", 43),
+        ("fp32 from DRAM, targets at hand", "image-dit", 472),
+        ("equal digital unit", "image-dit", 38.3),
+    ],
+)
+def test_nominal_ratios_are_those_of_the_reference(results, reading, network, nominal):
+    assert results[reading, network].nominal == pytest.approx(nominal, rel=0.02)
+
+
+def test_adam_divides_the_ratio_of_updates_by_three(results):
+    for network in NETWORKS:
+        sgd, adam = (results[f"updates, {rule}", network.name].nominal for rule in ("SGD", "Adam"))
+        assert sgd == pytest.approx(3 * adam)
+
+
+@pytest.mark.parametrize(
+    ("headline", "reading", "network"),
+    [
+        (Headline.TRAINING, "updates, SGD", "face-mixer"),
+        (Headline.DEPLOYMENT, "int8 to SRAM", "face-mixer"),
+        (Headline.DEPLOYMENT, "fp32 from DRAM, targets at hand", "image-dit"),
+        (Headline.INFERENCE, "equal digital unit", "image-dit"),
+    ],
+)
+def test_readings_that_are_consistent_with_the_paper(report, headline, reading, network):
+    rivals = next(h for h in report.headlines if h.headline is headline).consistent
+
+    found = next(r for r in rivals if (r.reading, r.network) == (reading, network))
+    assert found.band.p5 <= found.paper <= found.band.p95
+    assert found.share_within > 0.05
+    assert [r.distance for r in rivals] == sorted(r.distance for r in rivals)
+
+
+def test_a_mixer_is_capped_by_an_equal_digital_unit_whatever_the_crossbar_takes(report, results):
+    mixer = results["equal digital unit", "face-mixer"]
+
+    assert report.caps["face-mixer"] == pytest.approx(4.33, abs=0.005)
+    assert mixer.free_analogue == pytest.approx(report.caps["face-mixer"])
+    assert mixer.band.largest < report.caps["face-mixer"]
+    assert mixer.verdict is Verdict.TOO_LOW
+    assert any(
+        "face-mixer: an equal digital unit caps inference at M / M_L = 4.33" in s for s in report.exclusions
+    )
+
+
+def test_the_image_network_is_not_capped_below_the_papers_figure(report):
+    assert report.caps["image-dit"] == pytest.approx(155.6, abs=0.05)
+    assert not any("image-dit: an equal digital unit caps" in s for s in report.exclusions)
+
+
+@pytest.mark.parametrize("preset", ["180nm-1t1r", "130nm-neurram", "22nm"])
+def test_the_energy_of_whole_training_never_reaches_the_papers_figure_in_any_draw(preset):
+    report = ratio_report(NETWORKS, load_preset(preset), draws=2000, seed=1)
+
+    for result in report.headlines[0].results:
+        if result.reading.startswith("whole training"):
+            assert result.verdict is Verdict.TOO_LOW
+            assert result.share_within == 0
+            assert all(knob.needed is None for knob in result.knobs)
+            assert any(
+                result.network in s and f"'{result.reading}' at a batch of" in s for s in report.exclusions
+            )
+
+
+def test_that_whole_training_is_excluded_is_a_matter_of_the_batch():
+    """Update by update, without a batch to share a pulse, a mixer's best case reaches what the paper says."""
+    mixer = load_network("face-mixer")
+    single = mixer.model_copy(update={"training": mixer.training.model_copy(update={"batch": 1})})
+
+    results = ratio_report([single], PRESET).headlines[0].results
+
+    found = next(r for r in results if r.reading == "whole training, gradient stops")
+    assert found.band.largest > found.paper > found.band.p95
+
+
+def test_spikes_that_spare_the_baseline_too_exclude_the_papers_inference_figure(results):
+    gated = results["event-driven unit", "speaker-lsm"]
+
+    assert gated.verdict is Verdict.TOO_LOW
+    assert gated.free_analogue < gated.paper
+
+
+def test_a_verdict_follows_from_the_band(results):
+    for result in results.values():
+        inside = result.band.p5 <= result.paper <= result.band.p95
+        among = result.band.smallest <= result.paper <= result.band.largest
+        assert (result.verdict is Verdict.CONSISTENT) == inside
+        assert (result.verdict in {Verdict.TOO_LOW, Verdict.TOO_HIGH}) == (not among)
+
+
+def test_the_share_of_draws_is_counted_within_a_quarter_of_the_papers_figure(results):
+    reading = next(r for r in READINGS if r.name == "equal digital unit")
+    sample = sample_preset(PRESET, 4000, seed=0)
+
+    ratios = reading.ratio(load_network("image-dit"), sample)
+
+    within = np.mean((ratios > 48.44 * (1 - TOLERANCE)) & (ratios < 48.44 * (1 + TOLERANCE)))
+    assert results["equal digital unit", "image-dit"].share_within == pytest.approx(within)
+
+
+def test_a_knob_reaches_the_papers_figure(results):
+    for reading, network, path in (
+        ("updates, SGD", "face-mixer", "write_verify.update_pulses"),
+        ("int8 to SRAM", "face-mixer", "write_verify.first_pulse_sigma_us"),
+        ("equal digital unit", "image-dit", "converter.adc_j_per_step"),
+    ):
+        result = results[reading, network]
+        knob = next(k for k in result.knobs if k.path == path)
+        ratio = next(r for r in READINGS if r.name == reading).ratio
+        reached = ratio(load_network(network), PRESET.with_values({path: knob.needed}))
+        assert reached == pytest.approx(result.paper, rel=1e-4)
+
+
+def test_the_pulses_per_update_that_reach_the_training_figure_are_those_of_the_reference(results):
+    knob = next(
+        k for k in results["updates, SGD", "face-mixer"].knobs if k.path == "write_verify.update_pulses"
+    )
+
+    assert 2.6 < knob.needed < 2.9
+
+
+def test_the_pulses_per_cell_that_reach_the_deployment_figure_are_those_of_the_reference(results):
+    assert results["int8 to SRAM", "face-mixer"].pulses_per_cell == pytest.approx(11, rel=0.03)
+    assert results["int8 to SRAM", "image-dit"].pulses_per_cell is None
+
+
+def test_one_set_of_numbers_meets_all_three_ratios_and_few_draws_do(report):
+    anchored = report.anchored
+
+    assert anchored.ratios == pytest.approx((48.44, 147.76, 387.95), rel=1e-4)
+    assert anchored.pulses_per_cell == pytest.approx(11.9, rel=0.02)
+    assert anchored.values["write_verify.update_pulses"] == pytest.approx(2.90, rel=0.02)
+    assert anchored.values["converter.adc_j_per_step"] * 2**8 == pytest.approx(13.3e-12, rel=0.1)
+    assert 0 < anchored.share_within < 0.02
+
+
+def test_a_technology_whose_ranges_hold_no_such_set_has_none():
+    narrow = load_preset("22nm")
+
+    anchored = anchored_set(narrow, sample_preset(narrow, 100, seed=0))
+
+    assert anchored.values is anchored.ratios is anchored.pulses_per_cell is None
+    assert anchored.share_within == 0
+
+
+def test_the_same_seed_gives_the_same_report():
+    mixer = [load_network("face-mixer")]
+
+    assert ratio_report(mixer, PRESET, draws=50, seed=2) == ratio_report(mixer, PRESET, draws=50, seed=2)
+
+
+def test_a_report_is_json(report):
+    text = json.dumps(dataclasses.asdict(report))
+
+    assert json.loads(text)["caps"]["face-mixer"] == pytest.approx(4.33, abs=0.005)
+
+
+def test_a_network_of_ones_own_without_training_facts_is_compared_where_it_can_be():
+    own = NetworkSpec.model_validate(
+        {
+            "name": "own",
+            "title": "Own",
+            "source": "test",
+            "layers": [{"name": "fc", "inputs": 256, "outputs": 256, "uses": 1, "lora_rank": 4}],
+            "lora": {"alpha": 4, "source": "test"},
+        }
+    )
+
+    compared = {r.reading for h in ratio_report([own], PRESET, draws=20).headlines for r in h.results}
+
+    assert {"one update", "parameters", "int8 to SRAM", "equal digital unit"} <= compared
+    assert not any(name.startswith(("whole training", "updates")) for name in compared)
+
+
+def test_a_comparison_of_nothing_is_refused():
+    with pytest.raises(CostError, match="at least one network"):
+        ratio_report([], PRESET)
