@@ -25,9 +25,9 @@ from reram_fleet.v1.types_pb2 import (
 from torch import Tensor
 
 from edge_node.adapters.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
-from edge_node.adapters.calibration import Calibration
 from edge_node.adapters.lora import project
-from edge_node.backbone import Backbone
+from edge_node.adapters.score_calibration import ScoreCalibration
+from edge_node.backbones import Backbone
 from edge_node.errors import EngineError
 from edge_node.learning import logistic, neggrad
 from edge_node.learning.logistic import GAIN
@@ -81,7 +81,7 @@ class Engine:
         node_ids: tuple[str, ...],
         preset: Preset,
         backbone: Backbone,
-        calibration: Calibration,
+        calibration: ScoreCalibration,
         ledger: EnergyLedger,
     ) -> None:
         self.node_ids = node_ids
@@ -123,7 +123,7 @@ class Engine:
             If saved costs are not one per node, or calibration is impossible.
         """
         ledger = EnergyLedger(len(node_ids))
-        backbone = Backbone.program(task.coding, preset, fleet_seed, node_ids, ledger)
+        backbone = task.program(preset, fleet_seed, node_ids, ledger)
         if saved_costs is not None:
             if len(saved_costs) != len(node_ids):
                 raise EngineError(f"{len(saved_costs)} saved costs for {len(node_ids)} nodes: give one each")
@@ -139,7 +139,7 @@ class Engine:
             clips += public[name]
             person += [index] * len(public[name])
         codes = backbone.capture(clips, ledger, Phase.INFER)
-        calibration = Calibration.fit(codes, torch.tensor(person))
+        calibration = ScoreCalibration.fit(codes, torch.tensor(person))
         return cls(tuple(node_ids), preset, backbone, calibration, ledger)
 
     @property

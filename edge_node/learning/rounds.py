@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_node.adapters.bank import AdapterBank, check_shape
-from edge_node.adapters.calibration import Calibration
 from edge_node.adapters.lora import project
+from edge_node.adapters.score_calibration import ScoreCalibration
 from edge_node.errors import RoundError
 from edge_node.learning import logistic, neggrad, state
 from edge_node.learning.logistic import GAIN, OWN_SHARE, LabelledClips
@@ -74,7 +74,7 @@ class _Prepared:
 
 
 def run_rounds(
-    calibration: Calibration, banks: Sequence[AdapterBank], requests: Sequence[RoundRequest]
+    calibration: ScoreCalibration, banks: Sequence[AdapterBank], requests: Sequence[RoundRequest]
 ) -> list[RoundResult]:
     """Run one round of each request, all of the same kind and LoRA shape, as one batch.
 
@@ -138,7 +138,7 @@ def _unlearn(
     return neggrad.unlearn(start, clips, projected, base, present, repaired), repaired | forgotten
 
 
-def _prepare(calibration: Calibration, bank: AdapterBank, request: RoundRequest) -> _Prepared:
+def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundRequest) -> _Prepared:
     ticket, at = request.ticket, [request.node]
     tags = list(ticket.subject_tags)
     check_shape(ticket.lora, bank.features)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edge_node.adapters.whitening import Whitening
-from edge_node.backbone import rounded_mean
+from edge_node.backbones import rounded_mean
 from edge_node.errors import EngineError
 
 #: The rule: the threshold rejects this share of the public people's own clips when each of them in turn is
@@ -21,7 +21,7 @@ FALSE_REJECT_SHARE = 0.10
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class ScoreCalibration:
     """Public statistics of N chips.
 
     Attributes
@@ -43,7 +43,7 @@ class Calibration:
     public_codes: Tensor
 
     @classmethod
-    def fit(cls, codes: Tensor, person: Tensor) -> Calibration:
+    def fit(cls, codes: Tensor, person: Tensor) -> ScoreCalibration:
         """Calibrate on uncentred public codes, int32 [N, P, F], of the people `person`, int64 [P].
 
         Raises
