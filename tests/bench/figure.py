@@ -29,7 +29,7 @@ class Target:
         return all(_COMPARE[self.relation](value, self.bound) for value in values)
 
     def __str__(self) -> str:
-        return f"{self.relation} {self.bound:g}"
+        return f"{self.relation} {self.bound:.12g}"
 
 
 @dataclass(frozen=True)

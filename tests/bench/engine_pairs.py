@@ -1,0 +1,44 @@
+"""An engine of N nodes as one batch beside N engines of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reram_fleet.v1.types_pb2 import SubjectAdapter
+
+from edge_node.engine import Engine
+from edge_node.tasks import load_task
+from hwmodel import load_preset
+from tests.bench.side_by_side import Pair
+
+NODES = 8
+CLIPS = 32
+
+
+def engine_pairs() -> Iterator[Pair]:
+    """Yield capture and identification."""
+    task, preset = load_task("speakers"), load_preset("180nm-1t1r")
+    names = [f"node-{k}" for k in range(NODES)]
+    batch = Engine.build(task, preset, 1, names)
+    singles = [Engine.build(task, preset, 1, [name]) for name in names]
+    person = task.load_people()[task.split.enrolled[0]]
+    clips = list(person.test[:CLIPS])
+    codes = batch.capture(clips)
+    adapter = SubjectAdapter(
+        subject_tag=f"{1:032x}", count=CLIPS, code_sum=codes[0].long().sum(dim=0).tolist()
+    )
+    for node, single in enumerate(singles):
+        batch.set_subject(node, adapter)
+        single.set_subject(0, adapter)
+    yield Pair(
+        f"capture of {CLIPS} clips, {NODES} nodes at once",
+        lambda: batch.capture(clips),
+        f"{NODES} engines of one node",
+        lambda: [single.capture(clips) for single in singles],
+    )
+    yield Pair(
+        f"identification of {CLIPS} clips, {NODES} nodes at once",
+        lambda: batch.identify(codes),
+        f"{NODES} engines of one node",
+        lambda: [single.identify(codes[node : node + 1]) for node, single in enumerate(singles)],
+    )

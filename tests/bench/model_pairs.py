@@ -1,0 +1,32 @@
+"""A programmed model beside the float model that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hwmodel import program
+from tests.bench.face_backbones import MODELS, PRESET
+from tests.bench.side_by_side import Pair
+
+#: Photos per call.
+PHOTOS = 64
+
+
+def model_pairs() -> Iterator[Pair]:
+    """Yield each face backbone on one chip, and programming it."""
+    for name, build in MODELS.items():
+        model, photo = build()
+        photos = photo.expand(PHOTOS, *photo.shape[1:])
+        chip = program(model, PRESET, 1)
+        yield Pair(
+            f"{name} on one chip, {PHOTOS} photos",
+            lambda chip=chip, photos=photos: chip(photos),
+            "the float model",
+            lambda model=model, photos=photos: model(photos),
+        )
+        yield Pair(
+            f"programming {name}",
+            lambda model=model: program(model, PRESET, 1),
+            f"the float model, {PHOTOS} photos",
+            lambda model=model, photos=photos: model(photos),
+        )
