@@ -15,7 +15,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from fleet.cli import certificate, demo, energy, forget, learn, local, node, registry, serve, status
+from fleet.cli import certificate, chip, demo, energy, forget, learn, local, node, registry, serve, status
 from fleet.cli.exits import ExitCode, exit_code
 from fleet.cli.output import note_console
 from fleet.cli.session import set_session
@@ -77,6 +77,7 @@ app.add_typer(forget.app, name="forget")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(registry.app, name="registry")
 app.add_typer(energy.app, name="energy")
+app.add_typer(chip.app, name="chip")
 
 
 def main() -> None:

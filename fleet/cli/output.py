@@ -95,7 +95,7 @@ def joules(energy_j: float) -> str:
     """Return an energy with an engineering prefix, for instance `3.42 mJ`."""
     if energy_j == 0:
         return "0 J"
-    for factor, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ")):
+    for factor, unit in ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ")):
         if abs(energy_j) >= factor:
             return f"{energy_j / factor:.3g} {unit}"
     return f"{energy_j / 1e-12:.3g} pJ"

@@ -1,0 +1,84 @@
+"""Presets and networks as an operator names them."""
+
+from __future__ import annotations
+
+import pytest
+
+import hwmodel
+from fleet.errors import InvalidInputError, NotFoundError
+from fleet.lab.chip_inputs import given_networks, given_preset, preset_toml
+
+NETWORK = """
+name = "tiny"
+title = "One layer"
+source = "this test"
+[[layers]]
+name = "only"
+inputs = 8
+outputs = 4
+uses = 1
+"""
+
+
+def test_all_stands_for_every_network_and_none_comes_twice():
+    networks = given_networks(["speaker-lsm", "all", "speaker-lsm"])
+
+    assert networks[0].name == "speaker-lsm"
+    assert sorted(network.name for network in networks) == sorted(hwmodel.network_names())
+
+
+def test_users_own_network_is_taken_from_any_file(tmp_path):
+    file = tmp_path / "tiny.conf"
+    file.write_text(NETWORK)
+
+    (network,) = given_networks([str(file)])
+
+    assert (network.name, network.crossbar_weights) == ("tiny", 32)
+
+
+def test_two_networks_of_one_name_are_refused_with_both_files(tmp_path):
+    files = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    for file in files:
+        file.write_text(NETWORK)
+
+    with pytest.raises(InvalidInputError, match=r"b\.toml and .*a\.toml are both called 'tiny'"):
+        given_networks([str(file) for file in files])
+
+
+def test_bad_network_file_is_refused_with_all_its_faults(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text(NETWORK.replace("inputs = 8", "inputs = 0").replace('title = "One layer"\n', ""))
+
+    with pytest.raises(InvalidInputError, match=r"(?s)title.*inputs|inputs.*title"):
+        given_networks([str(file)])
+
+
+@pytest.mark.parametrize("given", [given_preset, lambda name: given_networks([name])])
+def test_unknown_name_is_not_found_and_the_known_ones_are_named(given):
+    with pytest.raises(NotFoundError, match="neither built in nor a file") as caught:
+        given("nonesuch")
+
+    assert "Built in: " in caught.value.hint
+
+
+def test_no_network_at_all_is_refused():
+    with pytest.raises(InvalidInputError, match="no network"):
+        given_networks([])
+
+
+def test_bad_preset_file_is_refused_with_all_its_faults(tmp_path):
+    file = tmp_path / "mine.toml"
+    text = preset_toml("180nm-1t1r")
+    text = text.replace("pulse_voltage_v = { value = 1.8,", "pulse_voltage_v = { value = 9.9,")
+    file.write_text(text.replace("[radio]", "[radio]\nantennas = 2", 1))
+
+    with pytest.raises(InvalidInputError, match=r"(?s)pulse_voltage_v.*antennas|antennas.*pulse_voltage_v"):
+        given_preset(str(file))
+
+
+def test_text_of_a_preset_loads_as_the_same_preset(tmp_path):
+    file = tmp_path / "copy.toml"
+    file.write_text(preset_toml("22nm"))
+
+    assert given_preset(str(file)).as_rows() == given_preset("22nm").as_rows()
+    assert preset_toml(str(file)) == preset_toml("22nm")

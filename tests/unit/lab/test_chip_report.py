@@ -1,0 +1,205 @@
+"""A chip report: what it says equals the cost model, as JSON and as plots."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import hwmodel
+from fleet.errors import InvalidInputError
+from fleet.lab.chip_inputs import given_networks
+from fleet.lab.chip_report import ChipReport, chip_report, report_document
+from fleet.lab.chip_report_plots import nearest_reading, report_figures
+from hwmodel.cost.designs import Activity, Design, bill
+
+DRAWS = 200
+
+
+def report_on(*networks: str, preset: str = "180nm-1t1r", seed: int = 0) -> ChipReport:
+    return chip_report(
+        given_networks(networks),
+        hwmodel.load_preset(preset),
+        draws=DRAWS,
+        seed=seed,
+        progress=lambda text: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def report():
+    return report_on("all")
+
+
+@pytest.fixture(scope="module")
+def figures(report):
+    return report_figures(report)
+
+
+@pytest.fixture(scope="module")
+def document(report):
+    return report_document(report)
+
+
+def headline_of(document, name):
+    (headline,) = [h for h in document["ratios"]["headlines"] if h["headline"] == name]
+    return headline
+
+
+def test_document_is_json_without_infinities(document):
+    text = json.dumps(document, allow_nan=False)
+
+    assert json.loads(text) == document
+    assert document["kind"] == "ChipReport"
+
+
+def test_counts_are_those_of_the_paper(document):
+    counted = {n["name"]: (n["crossbar_weights"], n["lora_parameters"]) for n in document["networks"]}
+
+    assert counted == {
+        "face-mixer": (5_048, 1_404),
+        "speaker-lsm": (336_384, 13_408),
+        "image-dit": (101_093_376, 368_640),
+    }
+
+
+@pytest.mark.parametrize("activity", Activity)
+def test_every_cost_is_that_of_the_cost_model_and_its_components_add_up(document, activity):
+    preset = hwmodel.load_preset("180nm-1t1r")
+    for each in document["designs"]:
+        network, design = hwmodel.load_network(each["network"]), Design(each["design"])
+        said = each["activities"][activity]
+
+        computed = bill(network, preset, design, activity).total
+        assert said["energy_j"]["nominal"] == computed.energy_j
+        assert said["seconds"]["nominal"] == computed.seconds
+        assert sum(said["components_j"].values()) == pytest.approx(computed.energy_j)
+
+
+def test_bands_are_in_order(document):
+    quantities = [
+        activity[measure]
+        for each in document["designs"]
+        for activity in each["activities"].values()
+        for measure in ("energy_j", "seconds", "cell_writes")
+    ]
+    readings = [reading for h in document["ratios"]["headlines"] for reading in h["readings"]]
+
+    assert readings
+    assert all(q["p5"] <= q["p50"] <= q["p95"] for q in (*quantities, *readings))
+
+
+def test_unlimited_life_is_null_and_a_rewritten_chip_wears(document):
+    life = {(d["network"], d["design"]): d["rewrites_left"] for d in document["designs"]}
+
+    assert life["face-mixer", "lora"] is None
+    assert 0 < life["face-mixer", "analogue"] < 1e6
+
+
+def test_what_cannot_follow_is_said(document):
+    ratios = document["ratios"]
+    whole = [
+        r for r in headline_of(document, "training cost")["readings"] if r["reading"] == "whole training"
+    ]
+
+    assert ratios["caps_of_inference"]["face-mixer"] == pytest.approx(4.33, abs=0.005)
+    assert any("4.33" in sentence for sentence in ratios["cannot_follow"])
+    assert len(whole) == 3
+    assert all(r["verdict"] == "cannot reach it" and r["largest"] < 147.76 for r in whole)
+
+
+def test_each_headline_names_readings_that_are_consistent_with_it_nearest_first(document):
+    for headline in document["ratios"]["headlines"]:
+        verdicts = {(r["network"], r["reading"]): r for r in headline["readings"]}
+        named = [verdicts[c["network"], c["reading"]] for c in headline["consistent_with"]]
+        apart = [max(r["nominal"] / headline["paper"], headline["paper"] / r["nominal"]) for r in named]
+
+        assert named
+        assert all(r["p5"] <= headline["paper"] <= r["p95"] for r in named)
+        assert apart == sorted(apart)
+
+
+def test_needed_value_of_a_knob_lies_in_its_range(document):
+    knobs = [
+        knob
+        for h in document["ratios"]["headlines"]
+        for reading in h["readings"]
+        for knob in reading["knobs"]
+    ]
+    needed = [knob for knob in knobs if knob["needed"] is not None]
+
+    assert needed
+    assert len(needed) < len(knobs)
+    assert all(knob["low"] <= knob["needed"] <= knob["high"] for knob in needed)
+
+
+def test_same_seed_gives_the_same_report_and_another_seed_the_same_nominals():
+    first, again, other = (report_document(report_on("face-mixer", seed=seed)) for seed in (3, 3, 4))
+
+    def energies(document, key):
+        return [a["energy_j"][key] for d in document["designs"] for a in d["activities"].values()]
+
+    assert first == again
+    assert energies(first, "nominal") == energies(other, "nominal")
+    assert energies(first, "p50") != energies(other, "p50")
+
+
+def test_figures_are_one_breakdown_per_network_a_tornado_and_a_plot_per_ratio(report, figures):
+    assert list(figures) == [
+        *(f"chip-energy-{network.name}" for network in report.networks),
+        "chip-tornado",
+        "chip-ratios-training-cost",
+        "chip-ratios-deployment-overhead",
+        "chip-ratios-inference-energy",
+    ]
+    # Every reading of every network is a row.
+    rows = [len(f.axes[0].get_yticks()) for name, f in figures.items() if name.startswith("chip-ratios")]
+    assert rows == [len(headline.results) for headline in report.ratios.headlines]
+
+
+def test_tornado_is_of_the_consistent_reading_nearest_to_each_figure(report, figures):
+    titles = [axis.get_title(loc="left") for axis in figures["chip-tornado"].axes]
+
+    for title, headline in zip(titles, report.ratios.headlines, strict=True):
+        chosen = nearest_reading(headline)
+        assert chosen is headline.consistent[0]
+        assert chosen.network in title
+        assert chosen.reading in title
+
+
+def test_network_that_was_never_trained_is_reported_without_training(tmp_path):
+    file = tmp_path / "tiny.toml"
+    file.write_text(
+        'name = "tiny"\ntitle = "t"\nsource = "s"\n'
+        '[[layers]]\nname = "only"\ninputs = 64\noutputs = 64\nuses = 1\nlora_rank = 2\n'
+        '[lora]\nalpha = 1\nsource = "s"\n'
+    )
+
+    report = report_on(str(file))
+    document = report_document(report)
+
+    assert set(document["designs"][0]["activities"]) == {"deploy", "update", "inference"}
+    assert "whole training" not in {r["reading"] for r in headline_of(document, "training cost")["readings"]}
+    assert "chip-energy-tiny" in report_figures(report)
+
+
+def test_network_without_a_lora_has_nothing_to_compare(tmp_path):
+    file = tmp_path / "plain.toml"
+    file.write_text(
+        'name = "plain"\ntitle = "t"\nsource = "s"\n'
+        '[[layers]]\nname = "only"\ninputs = 8\noutputs = 8\nuses = 1\n'
+    )
+
+    with pytest.raises(InvalidInputError, match="plain has no LoRA"):
+        report_on(str(file))
+
+
+def test_no_draws_are_refused():
+    with pytest.raises(InvalidInputError, match="at least one draw"):
+        chip_report(
+            given_networks(["face-mixer"]),
+            hwmodel.load_preset("22nm"),
+            draws=0,
+            seed=0,
+            progress=lambda text: None,
+        )
