@@ -7,6 +7,14 @@
     │   ├── TaskError            an unknown task or damaged task data
     │   ├── ClipError            a clip of the wrong shape, type or length, or with non-finite samples
     │   ├── AdapterError         an adapter that does not fit this engine (features, count, rank, tag)
+    │   │   ├── AdapterSpecError         what an adapter says about itself is impossible
+    │   │   ├── AdapterShapeError        its layers, rank, shapes or number formats do not fit the network
+    │   │   ├── AdapterValueError        its numbers are not finite, or larger than any training makes
+    │   │   ├── AdapterBaseError         it was made for another task or another frozen backbone
+    │   │   ├── AdapterStaleError        it was built before a generation that this node has suppressed
+    │   │   ├── AdapterFileError         a file that is truncated, too long, lying about itself or damaged
+    │   │   ├── AdapterSealError         a file that does not open: wrong key, wrong name, or changed bytes
+    │   │   └── AdapterUnsupportedError  a sound PEFT adapter of a kind that is not computed here
     │   └── RoundError           a learning round that cannot be run as asked
     └── NodeError                everything of the daemon around the engine
         ├── StateFolderError     the state folder lacks something, or is damaged or in use
@@ -42,6 +50,38 @@ class ClipError(EngineError):
 
 class AdapterError(EngineError):
     """A subject adapter or LoRA does not fit this engine."""
+
+
+class AdapterSpecError(AdapterError):
+    """What an adapter says about itself is impossible: its name, kind, scale, seed or generation."""
+
+
+class AdapterShapeError(AdapterError):
+    """An adapter's layers, rank, shapes or number formats do not fit the network."""
+
+
+class AdapterValueError(AdapterError):
+    """An adapter's numbers are not finite, or larger than any training makes them."""
+
+
+class AdapterBaseError(AdapterError):
+    """An adapter was made for another task or another frozen backbone."""
+
+
+class AdapterStaleError(AdapterError):
+    """An adapter was built before a generation that this node has suppressed."""
+
+
+class AdapterFileError(AdapterError):
+    """An adapter file is truncated, too long, lies about itself, or is damaged."""
+
+
+class AdapterSealError(AdapterError):
+    """A sealed adapter file does not open: wrong key, wrong name, or changed bytes."""
+
+
+class AdapterUnsupportedError(AdapterError):
+    """A sound PEFT adapter has something that is not computed here."""
 
 
 class RoundError(EngineError):

@@ -1,0 +1,210 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_node.adapters.file_format import decode_adapter, encode_adapter
+from edge_node.adapters.files import AdapterFiles
+from edge_node.adapters.frozen_base import FrozenBase
+from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.adapters.lora_bank import LoraBank
+from edge_node.adapters.lora_storage import Storage, StoredMatrix
+from edge_node.errors import AdapterError, AdapterSealError, KeyFileError
+from edge_node.keys import KeyRing
+from hwmodel import EnergyLedger, load_preset
+
+SIZES = {"a": (5, 9), "b.0": (3, 5), "b.1": (7, 3)}
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+BASE = FrozenBase.of("speakers", {name: draw(*size) for name, size in SIZES.items()})
+
+
+def adapter_of(name="x", seed=0, layers=tuple(SIZES), rank=2, storage=Storage.INT8, **fields):
+    kind = fields.pop("kind", AdapterKind.COHORT)
+    fields = {"alpha": 2.0, "rank": rank, "storage": storage, **fields}
+    spec = LoraSpec(name, kind, BASE.task, BASE.digest, layers, **fields)
+    b = {n: 0.1 * draw(SIZES[n][0], rank, seed=seed) for n in layers}
+    a = {n: 0.1 * draw(rank, SIZES[n][1], seed=seed + 1) for n in layers}
+    return LoraAdapter.build(spec, BASE, b=b, a=a if spec.a_seed is None else None)
+
+
+adapters = st.builds(
+    adapter_of,
+    name=st.from_regex(r"[a-z0-9][a-z0-9-]{0,63}", fullmatch=True),
+    seed=st.integers(0, 1000),
+    layers=st.sets(st.sampled_from(sorted(SIZES)), min_size=1).map(lambda names: tuple(sorted(names))),
+    rank=st.integers(1, 5),
+    storage=st.sampled_from(Storage),
+    kind=st.sampled_from(AdapterKind),
+    alpha=st.floats(1e-3, 20),
+    a_seed=st.none() | st.integers(0, 2**64 - 1),
+    built_at_generation=st.integers(0, 2**64 - 1),
+)
+numbers = st.floats(-60_000, 60_000, width=64)
+
+
+@given(
+    rows=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=5),
+    to=st.sampled_from(Storage),
+)
+def test_storing_what_is_stored_changes_nothing(rows, to):
+    once = StoredMatrix.of(torch.tensor(rows, dtype=torch.float64), to)
+    again = StoredMatrix.of(once.values(), to)
+    assert again.to_bytes() == once.to_bytes()
+
+
+@given(rows=st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=5))
+def test_int8_is_within_half_a_step_of_its_row(rows):
+    exact = torch.tensor(rows, dtype=torch.float64)
+    stored = StoredMatrix.of(exact, Storage.INT8)
+    # The scale is itself rounded, so the largest of a row may be 127 times 2^-24 of a step further away.
+    half_step = stored.scales.double()[:, None] * (0.5 + 2**-16) + 1e-35
+    assert bool(((stored.values() - exact).abs() <= half_step).all())
+
+
+@settings(max_examples=40)
+@given(adapter=adapters)
+def test_every_adapter_comes_back_from_its_file(adapter):
+    content = encode_adapter(adapter)
+    back = decode_adapter(content, BASE)
+    assert (back.spec, back.digest) == (adapter.spec, adapter.digest)
+    assert encode_adapter(back) == content
+    assert back.byte_count == adapter.spec.byte_count(BASE)
+
+
+CLEAR = {storage: encode_adapter(adapter_of(storage=storage)) for storage in Storage}
+
+
+@settings(max_examples=400)
+@given(storage=st.sampled_from(Storage), data=st.data())
+def test_a_changed_byte_is_refused_or_changes_nothing_that_acts(storage, data):
+    content = bytearray(CLEAR[storage])
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] = data.draw(st.integers(0, 255))
+    try:
+        taken = decode_adapter(bytes(content), BASE)
+    except AdapterError:
+        return
+    # Only the generation is outside the digest: it is the seal that protects it.
+    assert taken.digest == adapter_of(storage=storage).digest
+
+
+@given(kept=st.integers(0, len(CLEAR[Storage.FP16]) - 1), added=st.binary(min_size=1, max_size=9))
+def test_a_file_cut_or_prolonged_is_refused(kept, added):
+    whole = CLEAR[Storage.FP16]
+    for content in (whole[:kept], whole + added, whole[:kept] + added):
+        if content != whole:
+            with pytest.raises(AdapterError):
+                decode_adapter(content, BASE)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+entries = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["I8", "F16", "F32", "F64"]) | json_values,
+        "shape": st.lists(st.integers(-1, 2**62), max_size=3) | json_values,
+        "data_offsets": st.lists(st.integers(-1, 2**62), min_size=2, max_size=2) | json_values,
+    }
+)
+
+
+@given(
+    header=json_values | st.dictionaries(st.sampled_from(["a.lora_A", "a.lora_B", "__metadata__"]), entries)
+)
+def test_no_header_gets_past_the_refusals(header):
+    text = json.dumps(header).encode()
+    with pytest.raises(AdapterError):
+        decode_adapter(len(text).to_bytes(8, "little") + text, BASE)
+
+
+fields = sorted(
+    json.loads(
+        json.loads(CLEAR[Storage.INT8][8:].split(b"}}", 1)[0] + b"}}")["__metadata__"]["reram_fleet.adapter"]
+    )
+)
+
+
+@settings(max_examples=200)
+@given(field=st.sampled_from(fields), value=json_values)
+def test_no_field_of_the_metadata_gets_past_the_refusals(field, value):
+    content = CLEAR[Storage.INT8]
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    said = json.loads(header["__metadata__"]["reram_fleet.adapter"])
+    header["__metadata__"]["reram_fleet.adapter"] = json.dumps({**said, field: value})
+    text = json.dumps(header).encode()
+    try:
+        taken = decode_adapter(len(text).to_bytes(8, "little") + text + content[8 + length :], BASE)
+    except AdapterError:
+        return
+    assert taken.digest == adapter_of().digest
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("node")
+    files = AdapterFiles(root / "adapters", KeyRing(root / "keys"), "node-1")
+    files.save_adapter(adapter_of())
+    return files, (files.folder / "x.adapter").read_bytes()
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_a_sealed_file_with_a_changed_byte_never_opens(sealed, data):
+    files, content = sealed
+    at = data.draw(st.integers(0, len(content) - 1))
+    changed = bytearray(content)
+    changed[at] ^= data.draw(st.integers(1, 255))
+    (files.folder / "x.adapter").write_bytes(changed)
+    expected = AdapterError if at < 8 else KeyFileError if at < 24 else AdapterSealError
+    with pytest.raises(expected):
+        files.load_adapter("x", BASE)
+
+
+PRESET = load_preset("180nm-1t1r")
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["install", "update", "remove"]),
+        st.sampled_from("pqr"),
+        st.integers(0, 2),
+        st.integers(0, 5),
+    ),
+    max_size=15,
+)
+
+
+@given(history=steps)
+def test_history_of_a_bank_leaves_no_trace(history):
+    bank, held = LoraBank(BASE, PRESET, EnergyLedger(3)), [{}, {}, {}]
+    for step, name, node, seed in history:
+        adapter = adapter_of(name, seed, rank=1 + "pqr".index(name))
+        if step == "remove":
+            assert bank.remove(name, [node]) == (held[node].pop(name, None) is not None)
+        elif (name in held[node]) == (step == "update"):
+            getattr(bank, step)(adapter, [node])
+            held[node][name] = adapter
+        else:
+            with pytest.raises(AdapterError):
+                getattr(bank, step)(adapter, [node])
+    fresh = LoraBank(BASE, PRESET, EnergyLedger(3))
+    for node in range(3):
+        for name in sorted(held[node], reverse=True):
+            fresh.install(held[node][name], [node])
+    x = draw(3, 4, 9, seed=3)
+    assert torch.equal(bank.forward("a", x), fresh.forward("a", x))
+    for node in range(3):
+        assert bank.digest(node) == fresh.digest(node)
+        assert bank.sram_bytes(node) == fresh.sram_bytes(node)
+        for mine, other in zip(bank.composed("b.1", node), fresh.composed("b.1", node), strict=True):
+            assert np.array_equal(mine.numpy().view(np.int64), other.numpy().view(np.int64))
