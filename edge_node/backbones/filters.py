@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import ClipError
-from hwmodel import Cost, Crossbar, EnergyLedger, Phase, Preset, cost
+from hwmodel import Cost, Crossbar, DeviceModels, EnergyLedger, Phase, Preset, cost
 
 #: Side of a photo in pixels, of a patch, and pixels between patches.
 SIDE, PATCH, STRIDE = 64, 12, 4
@@ -84,9 +84,17 @@ class FilterBank:
 
     @classmethod
     def program(
-        cls, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
+        cls,
+        preset: Preset,
+        fleet_seed: int,
+        node_ids: Sequence[str],
+        ledger: EnergyLedger,
+        models: DeviceModels | None = None,
     ) -> FilterBank:
-        """Program the filters into every node's crossbars; charged to `Phase.PROGRAM`."""
+        """Program the filters into every node's crossbars; charged to `Phase.PROGRAM`.
+
+        `models` are the preset's by default; see `Crossbar.program`.
+        """
         crossbar = Crossbar.program(
             gabor_bank(),
             preset,
@@ -95,6 +103,7 @@ class FilterBank:
             layer="filters",
             input_rms=_CODE_RMS,
             ledger=ledger,
+            models=models,
         )
         return cls(crossbar, preset)
 

@@ -1,0 +1,71 @@
+"""Codes of the public people: negatives of the head, and what its threshold is fixed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from fleet.heads.errors import StatisticsError
+from fleet.heads.statistics import HeadStatistics
+
+#: Vectors of one person that a threshold can be fixed with: its cost grows with their cube.
+MAX_VECTORS_PER_PERSON = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class PublicCodes:
+    """What some nodes' chips make of the public clips. Public: may be kept and sent as they are.
+
+    A few nodes say enough of how chips differ; in a large fleet the others need not send theirs.
+
+    Attributes
+    ----------
+    codes
+        int32 [nodes, clips, features], each node's centred on its own public mean, nodes in order of id.
+    person
+        int64 [clips]: whose clip it is.
+    """
+
+    codes: npt.NDArray[np.int32]
+    person: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.codes.ndim != 3 or self.codes.dtype != np.int32 or 0 in self.codes.shape:
+            raise StatisticsError(
+                "public codes are int32 [nodes, clips, features], none of them zero; got "
+                f"{self.codes.dtype} {list(self.codes.shape)}"
+            )
+        if self.person.shape != self.codes.shape[1:2]:
+            raise StatisticsError(
+                f"{self.codes.shape[1]} public clips need as many people's numbers; "
+                f"got {list(self.person.shape)}"
+            )
+        people, clips = np.unique(self.person, return_counts=True)
+        if len(people) < 3 or clips.min() < 2:
+            raise StatisticsError(
+                f"a head needs three public people with two clips each; got {clips.tolist()} clips"
+            )
+        if clips.max() * len(self.codes) > MAX_VECTORS_PER_PERSON:
+            raise StatisticsError(
+                f"{len(self.codes)} nodes with {clips.max()} public clips of one person are more than "
+                f"{MAX_VECTORS_PER_PERSON} vectors: take the public codes of fewer nodes"
+            )
+
+    @property
+    def features(self) -> int:
+        """Length d of a feature vector."""
+        return int(self.codes.shape[2])
+
+    @cached_property
+    def statistics(self) -> HeadStatistics:
+        """Of all clips on all nodes."""
+        return HeadStatistics.of(self.codes.reshape(-1, self.features))
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes that one node sends: two per code if they fit, else four."""
+        width = 2 if int(np.abs(self.codes).max()) < 1 << 15 else 4
+        return width * int(self.codes[0].size)

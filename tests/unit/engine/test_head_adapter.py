@@ -1,0 +1,208 @@
+"""The closed-form head on a node: exact scores, masking at once, and newcomers beside it."""
+
+import numpy as np
+import pytest
+import torch
+
+from edge_node.adapters.head import MAX_CODE, MAX_COLUMN_NORM, Answer, HeadAdapter
+from edge_node.errors import AdapterError
+from edge_node.tasks.speakers import SPEAKERS
+from fleet.heads.enrolment import CodeSum, FleetHead, HeadBooks, NodeShare
+from fleet.heads.public import PublicCodes
+from fleet.heads.statistics import HeadStatistics
+
+FEATURES, TAGS = 96, ("ada", "bob", "cyd")
+
+
+def columns(seed=3, largest=1 << 20):
+    return np.random.default_rng(seed).integers(-largest, largest + 1, (FEATURES, len(TAGS))).astype(np.int32)
+
+
+def asked(nodes=2, clips=5, largest=700, seed=4):
+    shape = (nodes, clips, FEATURES)
+    return torch.from_numpy(
+        np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32)
+    )
+
+
+def loaded(codes=None, tags=TAGS, threshold=1000):
+    return HeadAdapter.load(tags, columns() if codes is None else codes, 24, threshold, features=FEATURES)
+
+
+def exact(x, w):
+    """The product in Python's integers."""
+    return (x.numpy().astype(object) @ w.astype(object)).tolist()
+
+
+def test_scores_are_the_integers():
+    assert loaded().scores(asked()).tolist() == exact(asked(), columns())
+
+
+def test_scores_are_exact_for_the_largest_column_and_codes_that_are_taken():
+    # Odd numbers near the bound: float64 would round them if a partial sum passed 2^53.
+    w = np.full((FEATURES, 1), MAX_COLUMN_NORM // FEATURES, dtype=np.int64)
+    w = np.minimum(w - 1 + w % 2, 2**31 - 1).astype(np.int32)
+    x = torch.full((1, 1, FEATURES), MAX_CODE, dtype=torch.int32)
+    x[0, 0, ::7] -= 1
+
+    assert loaded(w, ("ada",)).scores(x).tolist() == exact(x, w)
+
+
+def test_a_column_whose_scores_could_round_is_refused():
+    wide = 1024
+    w = np.full((wide, 1), MAX_COLUMN_NORM // wide, np.int32)
+    HeadAdapter.load(("ada",), w, 24, 1, features=wide)
+    w[0] += 1
+
+    with pytest.raises(AdapterError, match="would not be exact"):
+        HeadAdapter.load(("ada",), w, 24, 1, features=wide)
+
+
+def test_nodes_and_clips_score_alone_as_in_a_batch():
+    head, x = loaded(), asked(nodes=3, clips=7)
+
+    together = head.scores(x)
+
+    for node in range(3):
+        for clip in range(7):
+            assert torch.equal(head.scores(x[node : node + 1, clip : clip + 1])[0, 0], together[node, clip])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"codes": columns()[:-1]}, "another task or backbone"),
+        ({"codes": columns().astype(np.int64)}, "int64"),
+        ({"tags": TAGS[:2]}, "for 2 people"),
+        ({"tags": ("bob", "ada", "cyd")}, "sorted"),
+        ({"tags": ("ada", "ada", "bob")}, "sorted"),
+        ({"tags": ("", "ada", "bob")}, "none empty"),
+        ({"scale_bits": 0}, "scale is 1 to 36"),
+        ({"scale_bits": 37}, "scale is 1 to 36"),
+        ({"threshold": 0}, "threshold 1 to"),
+        ({"threshold": 1 << 53}, "threshold 1 to"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, said):
+    arguments = {"tags": TAGS, "codes": columns(), "scale_bits": 24, "threshold": 1} | change
+
+    with pytest.raises(AdapterError, match=said):
+        HeadAdapter.load(**arguments, features=FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (asked()[0], "integers \\[N, B, 96\\]"),
+        (asked()[:, :, :-1], "integers \\[N, B, 96\\]"),
+        (asked().double(), "float64"),
+        (torch.full((1, 1, FEATURES), -MAX_CODE - 1, dtype=torch.int32), "beyond 65535"),
+    ],
+)
+def test_codes_that_cannot_be_scored_exactly_are_refused(codes, said):
+    with pytest.raises(AdapterError, match=said):
+        loaded().scores(codes)
+
+
+def test_a_head_keeps_nothing_of_the_array_that_it_was_loaded_from():
+    w = columns()
+    head = loaded(w)
+    w[:] = 0
+
+    assert head.scores(asked()).tolist() == exact(asked(), columns())
+
+
+def test_a_forgotten_person_is_never_named_and_the_others_score_as_before():
+    head, x = loaded(), asked(clips=40)
+    assert any("bob" in row for row in head.identify(x).best_tag)
+
+    masked = head.without(["bob", "nobody"])
+
+    assert masked.tags == ("ada", "cyd")
+    assert torch.equal(masked.scores(x), head.scores(x)[:, :, [0, 2]])
+    assert not any("bob" in row for row in masked.identify(x).best_tag)
+    assert masked.sram_bytes == head.sram_bytes * 2 // 3
+    assert masked.codes.untyped_storage().nbytes() == masked.sram_bytes
+
+
+def test_a_head_of_nobody_names_nobody():
+    answer = loaded().without(TAGS).identify(asked(nodes=2, clips=3))
+
+    assert answer.best_tag == (("", "", ""),) * 2
+    assert not answer.accepted.any()
+
+
+def test_of_equal_scores_the_first_tag_is_named():
+    same = np.repeat(columns()[:, :1], 3, axis=1)
+
+    assert {tag for row in loaded(same).identify(asked()).best_tag for tag in row} == {"ada"}
+
+
+def test_a_clip_is_accepted_from_the_threshold_on():
+    x = asked(nodes=1, clips=1)
+    x = x if int(loaded().scores(x).max()) > 0 else -x
+    best = int(loaded().scores(x).max())
+
+    assert bool(loaded(threshold=best).identify(x).accepted[0, 0])
+    assert not bool(loaded(threshold=best + 1).identify(x).accepted[0, 0])
+
+
+def test_digest_is_the_coordinators():
+    head = FleetHead(TAGS, columns(), 24, 1000)
+
+    assert loaded().digest() == head.digest()
+    assert loaded(threshold=1001).digest() != head.digest()
+    assert loaded(tags=("ada", "bob", "dan")).digest() != head.digest()
+
+
+def test_newcomers_are_known_next_to_the_head():
+    head = Answer((("ada", "bob", "cyd"),), torch.tensor([[1.4, 0.4, 0.9]], dtype=torch.float64))
+    score = torch.tensor([[0.3, 0.6, 0.36]], dtype=torch.float64)
+    newcomer = Answer.of_scores((("eve", "eve", "eve"),), score, torch.tensor([0.4], dtype=torch.float64))
+
+    both = head.or_better(newcomer)
+
+    assert both.best_tag == (("ada", "eve", "cyd"),)
+    assert both.accepted.tolist() == [[True, True, False]]
+
+
+def test_answers_that_do_not_compare_are_refused():
+    one = Answer((("ada",),), torch.ones(1, 1, dtype=torch.float64))
+    two = Answer((("ada", "ada"),), torch.ones(1, 2, dtype=torch.float64))
+
+    with pytest.raises(AdapterError, match="do not compare"):
+        one.or_better(two)
+    with pytest.raises(AdapterError, match="above 0"):
+        Answer.of_scores((("ada",),), torch.ones(1, 1), torch.zeros(1))
+
+
+def test_scoring_counts_a_multiplication_per_feature_and_person():
+    assert loaded().macs(clips=4) == 4 * FEATURES * 3
+    assert loaded().without(["ada"]).macs(clips=4) == 4 * FEATURES * 2
+
+
+def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
+    public = [device.capture(people[name].train)[0].numpy() for name in SPEAKERS.split.public]
+    person = np.repeat(np.arange(len(public)), [len(codes) for codes in public])
+    train = {tag: codes.numpy() for tag, (codes, _) in captured.items()}
+    share = NodeShare(
+        HeadStatistics.of(np.concatenate(list(train.values()))),
+        {tag: CodeSum(codes.sum(axis=0, dtype=np.int64), len(codes)) for tag, codes in train.items()},
+    )
+    books = HeadBooks.empty(PublicCodes(np.concatenate(public)[None], person)).with_share(share)
+    solved = books.build()
+
+    head = HeadAdapter.load(
+        solved.tags, solved.codes, solved.scale_bits, solved.threshold, features=device.features
+    )
+
+    hits, accepted = [], []
+    for tag, (_, test) in captured.items():
+        answer = head.identify(test[None])
+        hits += [best == tag for best in answer.best_tag[0]]
+        accepted += answer.accepted[0].tolist()
+    strangers = [clip for name in SPEAKERS.split.strangers for clip in people[name].test]
+    unknown = head.identify(device.capture(strangers)).accepted
+    assert np.mean(hits) > 0.97
+    assert np.mean(accepted) > 0.85
+    assert unknown.double().mean() < np.mean(accepted) - 0.3

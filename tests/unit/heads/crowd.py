@@ -1,0 +1,56 @@
+"""Made-up people for heads: clusters of integer codes, seen through a few slightly different chips."""
+
+import numpy as np
+
+from fleet.heads.enrolment import CodeSum, HeadBooks, NodeShare
+from fleet.heads.public import PublicCodes
+from fleet.heads.statistics import HeadStatistics, total
+
+FEATURES, NODES, CLIPS = 40, 3, 4
+TAGS = ("ada", "bob", "cyd", "dan", "eve", "fay")
+
+
+class Crowd:
+    """Six people to enrol, five public people and their clips on three chips."""
+
+    def __init__(self, seed=5):
+        generator = np.random.default_rng(seed)
+        self._chips = generator.normal(0, 12, (NODES, 1, FEATURES))
+        self._generator = generator
+        public = [self._seen(generator.normal(0, 200, FEATURES), 6) for _ in range(5)]
+        codes = np.concatenate(public, axis=1)
+        codes = (codes - np.rint(codes.mean(axis=1, keepdims=True))).astype(np.int32)
+        self.public = PublicCodes(codes, np.repeat(np.arange(5), 6))
+        self.clips = {tag: self._seen(generator.normal(0, 200, FEATURES), CLIPS + 3) for tag in TAGS}
+        self.places = {tag: tuple(range(k % NODES, NODES)) for k, tag in enumerate(TAGS)}
+
+    def _seen(self, centre, count):
+        noise = self._generator.normal(0, 60, (1, count, FEATURES))
+        return np.rint(centre + noise + self._chips).astype(np.int32)
+
+    def taken(self, tag):
+        """Training codes by node: each clip is taken by one of the person's nodes."""
+        where = self.places[tag]
+        return {node: self.clips[tag][node, k : CLIPS : len(where)] for k, node in enumerate(where)}
+
+    def share(self, node, tags):
+        mine = {tag: self.taken(tag)[node] for tag in tags if node in self.places[tag]}
+        return NodeShare(
+            HeadStatistics.of(np.concatenate(list(mine.values()))),
+            {tag: CodeSum(x.sum(axis=0, dtype=np.int64), len(x)) for tag, x in mine.items()},
+        )
+
+    def books(self, tags=TAGS):
+        books = HeadBooks.empty(self.public)
+        for node in range(NODES):
+            if any(node in self.places[tag] for tag in tags):
+                books = books.with_share(self.share(node, tags))
+        return books
+
+    def statistics(self, tag):
+        return total([HeadStatistics.of(x) for x in self.taken(tag).values()], FEATURES)
+
+    def asked(self):
+        """Clips that nobody learned from, and whose they are."""
+        codes = np.concatenate([self.clips[tag][:, CLIPS:] for tag in TAGS], axis=1)
+        return codes, np.repeat(TAGS, codes.shape[1] // len(TAGS))

@@ -1,0 +1,94 @@
+"""What nodes send: the sums that the coordinator would compute itself, and nothing else is taken."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from edge_node.adapters.head_share import packed_statistics, share_cost
+from edge_node.errors import AdapterError
+from fleet.heads.errors import StatisticsError
+from fleet.heads.packing import packed_size, unpack_statistics
+from fleet.heads.statistics import HeadStatistics
+from hwmodel import load_preset
+
+
+def codes(samples=3, features=7, largest=300):
+    return np.random.default_rng(2).integers(-largest, largest + 1, (samples, features)).astype(np.int32)
+
+
+@pytest.mark.parametrize("largest", [300, 2_300, 20_000, 30_000_000])
+def test_packed_statistics_are_those_of_the_codes(largest):
+    x = codes(largest=largest)
+
+    packed = packed_statistics(torch.from_numpy(x))
+
+    assert unpack_statistics(packed).equals(HeadStatistics.of(x))
+
+
+@pytest.mark.parametrize(("largest", "width"), [(300, 4), (30_000_000, 8)])
+def test_entries_take_four_bytes_if_they_fit(largest, width):
+    assert len(packed_statistics(torch.from_numpy(codes(largest=largest)))) == packed_size(7, width)
+
+
+def test_statistics_of_no_clips_are_zero():
+    packed = packed_statistics(torch.zeros(0, 7, dtype=torch.int32))
+
+    assert unpack_statistics(packed).equals(HeadStatistics.zero(7))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (torch.zeros(3, 2), "integers"),
+        (torch.zeros(3, dtype=torch.int32), "integers"),
+        (torch.full((4, 2), 1 << 26), "2\\^53"),
+    ],
+)
+def test_codes_that_cannot_be_summed_exactly_are_refused(bad, said):
+    with pytest.raises(AdapterError, match=said):
+        packed_statistics(bad)
+
+
+def good():
+    return packed_statistics(torch.from_numpy(codes()))
+
+
+def header(magic=b"RFH1", features=7, count=3, width=4):
+    return struct.pack("<4sIII", magic, features, count, width) + good()[16:]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (b"RFH1", "no packed statistics"),
+        (good()[:-1], "bytes; got"),
+        (good() + b"\0", "bytes; got"),
+        (header(magic=b"RFH2"), "RFH2"),
+        (header(features=8), "bytes; got"),
+        (header(features=1 << 30), "1073741824 features"),
+        (header(features=0), "0 features"),
+        (header(width=3), "3 bytes"),
+        (good()[: 16 + 56] + struct.pack("<i", -1) + good()[16 + 60 :], "no sums of squares"),
+    ],
+)
+def test_other_bytes_are_refused(bad, said):
+    with pytest.raises(StatisticsError, match=said):
+        unpack_statistics(bad)
+
+
+def test_entries_beyond_what_float64_holds_are_refused():
+    packed = bytearray(packed_statistics(torch.from_numpy(codes(features=2, largest=30_000_000))))
+    packed[-8:] = struct.pack("<q", 1 << 53)
+
+    with pytest.raises(StatisticsError, match="2\\^53"):
+        unpack_statistics(bytes(packed))
+
+
+def test_cost_grows_with_clips_and_features():
+    preset = load_preset("180nm-1t1r")
+
+    assert share_cost(preset, 2, 100).energy_j > share_cost(preset, 1, 100).energy_j
+    assert share_cost(preset, 1, 200).energy_j > 3 * share_cost(preset, 1, 100).energy_j
+    assert share_cost(preset, 1, 100).cell_writes == 0

@@ -1,0 +1,156 @@
+"""The face workloads on made-up faces: what they measure is computed as it says, and a forget is exact."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from edge_node.tasks import faces as faces_task
+from edge_node.tasks.faces import FOLDER_VARIABLE, photos_available
+from fleet.lab.workloads import exact_forgets, faces
+from fleet.lab.workloads.face_fleet import FaceFleet
+from fleet.lab.workloads.open_set import auroc, open_set_rates
+from fleet.lab.workloads.running import print_runs
+from hwmodel import load_preset
+
+NODES = 3
+SEED = 9
+
+
+def made_up_photos(seed=1):
+    """Forty random pictures of ten shots each: shifted, with noise of their own."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[0:72, 0:72] / 64
+    photos = np.empty((40, 10, 64, 64), np.float32)
+    for person in photos:
+        waves, phases = generator.uniform(-6, 6, (8, 2)), generator.uniform(0, 6, 8)
+        picture = sum(
+            np.cos(2 * np.pi * (a * x + b * y) + p) for (a, b), p in zip(waves, phases, strict=True)
+        )
+        for shot in person:
+            top, left = generator.integers(0, 4, 2)
+            cut = picture[top : top + 64, left : left + 64] + generator.normal(0, 0.5, (64, 64))
+            shot[:] = (cut - cut.min()) / np.ptp(cut)
+    return photos
+
+
+@pytest.fixture(scope="module")
+def made_up():
+    photos = made_up_photos()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces_task, "_photos", lambda folder: photos)
+        torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def fleet(made_up):
+    return FaceFleet.of(SEED, nodes=NODES)
+
+
+def test_each_training_photo_is_taken_once_on_one_to_three_nodes(fleet):
+    assert len(fleet.enrolled) == 20
+    assert {len(where) for where in fleet.places.values()} == {1, 2, 3}
+    for name in fleet.enrolled:
+        taken = fleet.captured(name)
+        assert set(taken) == set(fleet.places[name])
+        assert sum(len(codes) for codes in taken.values()) == 5
+    assert sum(len(codes) for codes in fleet.captured_by_node().values()) == 100
+
+
+def test_a_perfect_fleet_has_the_same_chip_everywhere_and_the_same_places(fleet):
+    perfect = FaceFleet.of(SEED, nodes=2, perfect=True)
+    name = fleet.enrolled[0]
+
+    assert torch.equal(perfect.test[name][0], perfect.test[name][1])
+    assert not torch.equal(fleet.test[name][0], fleet.test[name][1])
+
+
+def test_forgetting_costs_less_than_training_again_and_is_exact(fleet):
+    preset = load_preset("180nm-1t1r")
+    fleet.activate()
+    name = exact_forgets.forget_order(SEED, fleet.enrolled)[0]
+    kept = [other for other in fleet.enrolled if other != name]
+
+    after, digest, spent = exact_forgets.forget(fleet, fleet.books(), name, preset)
+    reference, retrained = exact_forgets.retrain(fleet, kept, preset)
+
+    assert after.equals(reference)
+    assert digest == reference.build().digest()
+    assert name not in {a.subject_tag for a in fleet.engine.active_subjects(0)}
+    assert 0 < spent.energy_j < retrained.energy_j
+    assert 0 < spent.radio_j < spent.energy_j
+    assert spent.sent_bytes < retrained.sent_bytes
+
+
+def test_a_sequence_of_forgets_is_exact_each_time(made_up):
+    run = exact_forgets.run(SEED, forgets=2, nodes=2)
+
+    assert len(run.lines) == 2
+    assert run.all_exact
+
+
+def test_forget_order_is_everybody_once_and_the_seeds():
+    names = [f"f{k}" for k in range(20)]
+
+    assert sorted(exact_forgets.forget_order(1, names)) == sorted(names)
+    assert exact_forgets.forget_order(1, names) != exact_forgets.forget_order(2, names)
+
+
+def test_measured_rates_of_made_up_faces_are_plausible(made_up):
+    run = faces.run(SEED, nodes=2)
+
+    assert run.features == 1024
+    assert run.head_accuracy > 0.9
+    assert abs(run.head_accuracy - run.head_accuracy_perfect) < 0.1
+    assert run.head.auroc > 0.9
+    assert run.subject_accuracy > 0.8
+    assert run.settled_accuracy > 0.85
+    assert run.head_bytes == 4 * 1024 * 20
+    assert run.node_share_bytes > 2 * 1024 * 1025
+
+
+def test_area_is_the_share_of_pairs_in_order_and_ties_count_half():
+    known, strangers = np.array([3, 1, 2, 2]), np.array([0, 2, 1])
+
+    pairs = [(k > s) + 0.5 * (k == s) for k in known for s in strangers]
+
+    assert auroc(known, strangers) == pytest.approx(np.mean(pairs))
+
+
+def test_rates_are_counted_at_the_threshold_given():
+    rates = open_set_rates(np.arange(100), np.arange(-50, 50), threshold=10)
+
+    assert rates.false_rejects == pytest.approx(0.10)
+    assert rates.false_accepts == pytest.approx(0.40)
+    assert rates.false_accepts_at_5_percent == pytest.approx(0.45)
+
+
+def test_rates_of_no_clips_are_refused():
+    with pytest.raises(ValueError, match="no clips"):
+        auroc([], [1.0])
+
+
+@dataclass(frozen=True)
+class Square:
+    value: int
+
+
+def test_runs_are_printed_as_json_lines(capsys):
+    assert print_runs(lambda seed: Square(seed**2), (3, 4, 5), ["--seeds", "2"]) == 0
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [{"seed": 3, "value": 9}, {"seed": 4, "value": 16}]
+
+
+@pytest.mark.skipif(
+    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
+)
+def test_real_faces_are_told_apart():
+    fleet = FaceFleet.of(1, nodes=2)
+    head = faces.install(fleet.books().build(), fleet)
+    codes, truth = fleet.asked
+
+    assert faces.accuracy(head.identify(codes), truth) >= 0.94
