@@ -27,8 +27,8 @@ $(STAMP):
 
 install: $(STAMP) ## Make .venv and install the project into it
 
-demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it, print what happened
-	$(BIN)/fleet demo --output demo.json
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd
+	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
 
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
 test: $(STAMP) ## Run every test

@@ -27,7 +27,7 @@ CALL_LIMIT_S = 60.0
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="One device of a reram-fleet.")
 
 State = Annotated[Path, typer.Option(help="The node's own folder.", file_okay=False)]
-PersonName = Annotated[str | None, typer.Option(help="A person of the embedded task, e.g. s04.")]
+PersonName = Annotated[str | None, typer.Option(help="A person of the node's task, e.g. s04.")]
 ClipFile = Annotated[
     Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per clip.")
 ]
@@ -117,14 +117,14 @@ def enroll(
     clips: ClipFile = None,
 ) -> None:
     """Enrol a person on this node, by their training clips or by a file."""
-    request = wire.EnrollRequest(subject_tag=tag, clips=_clips(person, clips, "train"))
+    request = wire.EnrollRequest(subject_tag=tag, clips=_clips(state, person, clips, "train"))
     _show(_call(state, "Enroll", request))
 
 
 @app.command()
 def identify(state: State, person: PersonName = None, clips: ClipFile = None) -> None:
     """Ask this node whose clips these are: a person's test clips, or a file."""
-    _show(_call(state, "Identify", wire.IdentifyRequest(clips=_clips(person, clips, "test"))))
+    _show(_call(state, "Identify", wire.IdentifyRequest(clips=_clips(state, person, clips, "test"))))
 
 
 def _call(state: Path, method: str, request: Message) -> Any:
@@ -139,7 +139,7 @@ def _call(state: Path, method: str, request: Message) -> Any:
         return call(request, timeout=CALL_LIMIT_S, metadata=[("authorization", f"Bearer {token}")])
 
 
-def _clips(person: str | None, file: Path | None, part: str) -> list[wire.Clip]:
+def _clips(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Clip]:
     if (person is None) == (file is None):
         raise typer.BadParameter("give either --person or --clips")
     arrays: Sequence[np.ndarray]
@@ -150,10 +150,14 @@ def _clips(person: str | None, file: Path | None, part: str) -> list[wire.Clip]:
         except (OSError, ValueError) as error:
             raise ClipError(f"{file} cannot be read as .npz: {error}") from error
     else:
-        from edge_node.tasks.speakers import load_people
+        from edge_node.tasks import load_task
 
         assert person is not None
-        arrays = getattr(load_people([person])[person], part)
+        task = _call(state, "GetStatus", wire.GetStatusRequest()).task
+        people = load_task(task).load_people()
+        if person not in people:
+            raise ClipError(f"nobody in task {task} is called {person!r}; there are: {', '.join(people)}")
+        arrays = getattr(people[person], part)
     if wrong := [clip.shape for clip in arrays if clip.ndim != 2]:
         raise ClipError(f"a clip has shape {wrong[0]}, expected [frames, channels]")
     return [

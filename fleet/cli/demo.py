@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 
 def demo(
+    task: Annotated[
+        str, typer.Option(help="What the nodes recognise: speakers, faces or fsdd.")
+    ] = "speakers",
+    preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds of the LoRA.")] = 3,
     output: Annotated[Path | None, typer.Option(help="Write the report (JSON) here as well.")] = None,
@@ -36,7 +40,9 @@ def demo(
     from fleet.local.demo.report import report
     from fleet.local.demo.run import DemoSettings, run_demo
 
-    settings = DemoSettings(nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep)
+    settings = DemoSettings(
+        nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset
+    )
     with _terminated_like_interrupted(), _narrator() as narrator:
         evidence = run_demo(settings, narrator)
     claims = check(evidence)

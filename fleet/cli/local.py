@@ -21,6 +21,10 @@ StateFolder = Annotated[
 def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Node daemons.")] = 4,
     state: StateFolder = None,
+    task: Annotated[
+        str, typer.Option(help="What the nodes recognise: speakers, faces or fsdd.")
+    ] = "speakers",
+    preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     lease_seconds: Annotated[
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = LOCAL_LEASE_S,
@@ -38,6 +42,8 @@ def up(
         nodes=nodes,
         lease_s=lease_seconds,
         learning=not no_flower,
+        task=task,
+        preset=preset,
     )
     note(f"Starting a coordinator and {nodes} node{'s' if nodes > 1 else ''} in {settings.state} ...")
     running = start_background(settings, timeout)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from reram_fleet.v1.engine_pb2 import Clip
 
+from edge_node.errors import TaskError
 from edge_node.tasks import load_task
+from fleet.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +34,18 @@ class DemoPeople:
 
 
 def load_demo_people(task_name: str = "speakers") -> DemoPeople:
-    """Return the people of a task by their role in its split."""
-    task = load_task(task_name)
-    people = task.load_people()
+    """Return the people of a task by their role in its split.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such task, or its data are not here.
+    """
+    try:
+        task = load_task(task_name)
+        people = task.load_people()
+    except TaskError as error:
+        raise InvalidInputError(str(error)) from error
 
     def of(names: Iterable[str]) -> tuple[DemoPerson, ...]:
         return tuple(

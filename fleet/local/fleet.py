@@ -48,6 +48,8 @@ class LocalSettings:
         Seed of the simulated chips.
     restart_nodes
         Whether a node daemon that ends is started again.
+    task, preset
+        What the engines recognise, and on which chip technology.
     """
 
     state: Path
@@ -56,6 +58,8 @@ class LocalSettings:
     learning: bool = True
     fleet_seed: int = 1
     restart_nodes: bool = True
+    task: str = "speakers"
+    preset: str = "180nm-1t1r"
 
     @property
     def layout(self) -> Layout:
@@ -146,6 +150,8 @@ class LocalFleet:
         # An earlier run's file would name ports that nobody listens on.
         node.run_file.unlink(missing_ok=True)
         command = node.run_command(
+            task=self.settings.task,
+            preset=self.settings.preset,
             fleet_seed=self.settings.fleet_seed,
             connect_delay_s=connect_delay_s,
             flower=self.settings.learning,

@@ -61,13 +61,19 @@ class LocalNode:
         finally:
             path.unlink()
 
-    def run_command(self, *, fleet_seed: int, connect_delay_s: float, flower: bool) -> list[str]:
+    def run_command(
+        self, *, task: str, preset: str, fleet_seed: int, connect_delay_s: float, flower: bool
+    ) -> list[str]:
         """Return the argument vector of the daemon."""
         command = [
             _edge_node(),
             "run",
             "--state",
             str(self.state),
+            "--task",
+            task,
+            "--preset",
+            preset,
             "--fleet-seed",
             str(fleet_seed),
             "--connect-delay",

@@ -14,7 +14,7 @@ from fleet.trust.checks import CheckLine
 
 @dataclass(frozen=True)
 class Quality:
-    """How one node treats test clips; all values are shares of clips, 0..1.
+    """How one node treats test clips; rates are shares of clips, 0..1.
 
     Attributes
     ----------
@@ -25,6 +25,8 @@ class Quality:
     genuine_accept_rate, forget_accept_rate, stranger_accept_rate
         Clips at or above the calibrated threshold: of kept people, of the person to
         forget, and of people who were never enrolled.
+    forget_clips
+        How many clips of the person to forget were tried.
     backbone_only
         The node answered without adapters, so that none of the figures means anything.
     """
@@ -36,6 +38,7 @@ class Quality:
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
+    forget_clips: int
     backbone_only: bool
 
 

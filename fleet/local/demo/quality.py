@@ -55,6 +55,7 @@ def _measure_node(
         genuine_accept_rate=_share([a.accepted for _, a in kept]),
         forget_accept_rate=_share([a.accepted for _, a in gone]),
         stranger_accept_rate=_share([a.accepted for a in strangers]),
+        forget_clips=len(gone),
         backbone_only=backbone_only,
     )
 

@@ -15,7 +15,7 @@ from reram_fleet.v1.engine_pb2 import GetStatusResponse
 
 from fleet.config import LOCAL_LEASE_S
 from fleet.errors import FleetError, InvalidInputError
-from fleet.lab.people import load_demo_people
+from fleet.lab.people import DemoPeople, load_demo_people
 from fleet.local.demo import enrolment, learning, observation, outage, quality
 from fleet.local.demo.evidence import Evidence, Outage
 from fleet.local.fleet import LocalFleet, LocalSettings
@@ -39,12 +39,16 @@ class DemoSettings:
         For everything together.
     keep
         Leave the folder (databases, keys, logs) behind.
+    task, preset
+        What the nodes recognise, and on which chip technology.
     """
 
     nodes: int = 4
     rounds: int = 3
     timeout_s: float = 600.0
     keep: bool = False
+    task: str = "speakers"
+    preset: str = "180nm-1t1r"
 
     def __post_init__(self) -> None:
         if self.nodes < 2:
@@ -70,8 +74,18 @@ class Narrator:
 
 def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
     """Run the demo in a folder of its own; all that it starts is gone when this returns or raises."""
+    # First: a task without its data must not cost the start of a fleet.
+    people = load_demo_people(settings.task)
     folder = Path(tempfile.mkdtemp(prefix="reram-fleet-demo-"))
-    local = LocalSettings(folder, settings.nodes, lease_s=LOCAL_LEASE_S, learning=True, restart_nodes=False)
+    local = LocalSettings(
+        folder,
+        settings.nodes,
+        lease_s=LOCAL_LEASE_S,
+        learning=True,
+        restart_nodes=False,
+        task=settings.task,
+        preset=settings.preset,
+    )
     with contextlib.ExitStack() as stack:
         if settings.keep:
             stack.callback(narrator.detail, f"kept: {folder}")
@@ -79,7 +93,7 @@ def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
             stack.callback(shutil.rmtree, folder)
         fleet = stack.enter_context(LocalFleet(local, narrator.detail))
         try:
-            return _run(fleet, settings, narrator)
+            return _run(fleet, people, settings, narrator)
         except FleetError:
             # The logs are about to go with the folder: what they complain about is told now.
             for line in complaints(fleet.layout.logs):
@@ -87,10 +101,9 @@ def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
             raise
 
 
-def _run(fleet: LocalFleet, settings: DemoSettings, narrator: Narrator) -> Evidence:
+def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator: Narrator) -> Evidence:
     patience = Patience.of(settings.timeout_s)
     say = narrator.detail
-    people = load_demo_people()
     # The last one: with the usual number of nodes, the node that is killed holds half of the clips.
     forgotten = people.enrolled[-1]
     with narrator.step("start", f"Starting a coordinator, a SuperLink and {settings.nodes} nodes"):

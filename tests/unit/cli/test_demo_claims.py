@@ -93,6 +93,7 @@ GOOD = Quality(
     genuine_accept_rate=0.98,
     forget_accept_rate=1.0,
     stranger_accept_rate=0.03,
+    forget_clips=200,
     backbone_only=False,
 )
 GONE = replace(GOOD, forget_accuracy=0.0, forget_accuracy_subject_only=0.0, forget_accept_rate=0.03)
@@ -223,6 +224,10 @@ WRONG = {
         "recognises the forgotten person",
     ),
     "accepted more often than strangers": (after(forget_accept_rate=0.09), "no more often than strangers"),
+    "accepted too often for five clips": (
+        after(forget_accept_rate=0.6, forget_clips=5),
+        "no more often than strangers",
+    ),
     "receipt admits writes": (
         changed_forget(nothing, node_1=receipt("node-1", reram_writes=1)),
         "no ReRAM cell",
@@ -258,6 +263,12 @@ WRONG = {
 
 def failed(evidence: Evidence) -> list[str]:
     return [claim.name for claim in check(evidence) if not claim.holds]
+
+
+def test_one_of_five_clips_may_be_accepted_by_chance():
+    claims = check(after(forget_accept_rate=0.2, forget_clips=5))
+
+    assert all(claim.holds for claim in claims)
 
 
 def test_all_claims_hold_on_good_evidence():
