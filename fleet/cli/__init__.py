@@ -15,7 +15,20 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from fleet.cli import certificate, chip, demo, energy, forget, learn, local, node, registry, serve, status
+from fleet.cli import (
+    audit,
+    certificate,
+    chip,
+    demo,
+    energy,
+    forget,
+    learn,
+    local,
+    node,
+    registry,
+    serve,
+    status,
+)
 from fleet.cli.exits import ExitCode, exit_code
 from fleet.cli.output import note_console
 from fleet.cli.session import set_session
@@ -75,6 +88,7 @@ app.add_typer(node.app, name="node")
 app.add_typer(learn.app, name="learn")
 app.add_typer(forget.app, name="forget")
 app.add_typer(certificate.app, name="certificate")
+app.add_typer(audit.app, name="audit")
 app.add_typer(registry.app, name="registry")
 app.add_typer(energy.app, name="energy")
 app.add_typer(chip.app, name="chip")

@@ -1,0 +1,81 @@
+"""`fleet audit replay`: doing a forget again, from its manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.exits import ExitCode, UsageError
+from fleet.cli.output import Format, OutputFormat, note, show, table
+
+app = typer.Typer(help="Re-execute what can be re-executed.", no_args_is_help=True)
+
+
+@app.callback()
+def audit() -> None:
+    """Keep `replay` a verb, although it is the only one."""
+
+
+@app.command()
+def replay(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", exists=True, dir_okay=False)],
+    codes: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Captured codes with their salts, a file per node.",
+        ),
+    ],
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Train a cohort again without the forgotten person, and compare digests of integers.
+
+    Exit code 0: reproduced. 1: not reproduced. 8: digests differ, but so does the environment, so nothing is
+    proved; repeat on a machine like the manifest's.
+    """
+    from fleet.documents import document
+
+    try:
+        from fleet.lab.replay_audit import ReplayVerdict, audit_replay
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("fleet", "edge_node", "hwmodel", "reram_fleet"):
+            raise
+        raise UsageError(
+            f"re-execution needs {error.name}, which is not installed", hint="pip install 'reram-fleet[sim]'"
+        ) from error
+
+    outcome = audit_replay(manifest, codes)
+    lines = [*outcome.lines, *outcome.environment]
+    items = [{"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in lines]
+    show(
+        form,
+        document(
+            "ReplayAudit",
+            verdict=outcome.verdict.value,
+            lines=items[: len(outcome.lines)],
+            environment_differences=items[len(outcome.lines) :],
+        ),
+        lambda: [
+            table(
+                f"{manifest.name}: {outcome.verdict.value}",
+                ["", "line", "expected", "seen"],
+                [("holds" if x.holds else "DIFFERS", x.name, x.expected, x.got) for x in lines],
+            )
+        ],
+    )
+    if outcome.environment:
+        names = ", ".join(line.name.removeprefix("environment: ") for line in outcome.environment)
+        proves = (
+            "the digests agree all the same"
+            if outcome.verdict is ReplayVerdict.REPRODUCED
+            else ("training in float32 is repeated to the bit in one environment only")
+        )
+        note(f"This machine is not the manifest's ({names} differ): {proves}.")
+    if outcome.verdict is ReplayVerdict.NOT_REPRODUCED:
+        raise typer.Exit(ExitCode.FAILED)
+    if outcome.verdict is ReplayVerdict.INCONCLUSIVE:
+        raise typer.Exit(ExitCode.PARTIAL)
