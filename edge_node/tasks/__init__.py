@@ -45,7 +45,7 @@ class Split:
 
 
 #: Names of the tasks; each is a module here with a constant of its name in capitals.
-TASKS = ("faces", "speakers")
+TASKS = ("faces", "speakers", "fsdd")
 
 
 class Task(Protocol):

@@ -1,0 +1,164 @@
+"""Backbone of raw speech as spikes: the paper's liquid state machine, 140 channels and 512 neurons, T = 10.
+
+arXiv 2601.10037 trains its machine (`edge_node.networks.lsm` is that one); this one is frozen: random signs
+drawn from the fleet seed, on crossbars, in integers. Only spikes go onto the rows, as DAC code 0 or 127. A
+clip is cut into runs of ten frames of 10 ms, and the machine starts each of them at rest; what is left over
+at the end is dropped. Channel (band, k) spikes in a frame whose log-mel level is above threshold k, so that
+70 bands and 2 thresholds make 140 channels. One step, with m in 1/4096 of the neurons' threshold::
+
+    m  = (m >> 1) (1 - h) + (a (W s) + b (R h) + 2^15) >> 16
+    h  = 1 if m > 4096 else 0
+
+Features are each neuron's spikes, and its membrane summed over the steps (within four thresholds), both as
+means over the runs. Tried with three of the seven training digits held out in turn: one run over the whole
+clip, cut into ten longer steps, .900; ten-frame runs .915; with 20 bands and 7 thresholds .858, with 70 and 2
+.923.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_node.backbones import rounded_mean
+from edge_node.backbones.log_mel import OCTAVE, LogMel, frames_of
+from hwmodel import Cost, Crossbar, EnergyLedger, Phase, Preset, cost
+from hwmodel.streams import keyed_uint16
+
+BANDS, NEURONS, STEPS = 70, 512, 10
+#: Levels above which a channel spikes, in 1/256 octaves of power: about thirds of speech.
+LEVELS = (32 * OCTAVE, 37 * OCTAVE)
+CHANNELS = BANDS * len(LEVELS)
+#: Spread of the current of half of the channels, and of three tenths of the neurons, in thresholds.
+INPUT_GAIN, RECURRENT_GAIN = 1.0, 0.3
+#: Feature codes per spike, and per threshold of membrane.
+SPIKE_CODE, MEMBRANE_CODE = 64, 32
+
+_FULL_CODE = 127
+#: Runs computed at once: bounds scratch memory for many nodes.
+_CHUNK = 512
+_INPUT_SHARE, _RECURRENT_SHARE = 0.5, 0.3
+_MEMBRANE_BITS, _MULTIPLIER_BITS = 12, 16
+_ONE = 1 << _MEMBRANE_BITS
+_MEMBRANE_LIMIT = 4 * _ONE
+
+
+@dataclass(frozen=True, eq=False)
+class Liquid:
+    """The liquid state machines of N chips.
+
+    Attributes
+    ----------
+    entry, recurrent : Crossbar
+        ``[512, 140]`` and ``[512, 512]`` signs on the tiles of every node.
+    """
+
+    entry: Crossbar
+    recurrent: Crossbar
+    _multipliers: tuple[int, int]
+    _front_end: LogMel
+    _preset: Preset
+
+    @classmethod
+    def program(
+        cls, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
+    ) -> Liquid:
+        """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
+
+        def crossbar(layer: str, inputs: int, share: float) -> Crossbar:
+            bits = keyed_uint16(fleet_seed, f"backbone.{layer}", count=NEURONS * inputs) & 1
+            return Crossbar.program(
+                (2.0 * bits - 1.0).reshape(NEURONS, inputs),
+                preset,
+                fleet_seed=fleet_seed,
+                nodes=node_ids,
+                layer=layer,
+                input_rms=_FULL_CODE * math.sqrt(share),
+                ledger=ledger,
+            )
+
+        def multiplier(of: Crossbar, gain: float, share: float) -> int:
+            unit = of.scale / _FULL_CODE * gain / math.sqrt(share * of.in_features)
+            return round(unit * (1 << (_MEMBRANE_BITS + _MULTIPLIER_BITS)))
+
+        entry = crossbar("liquid.entry", CHANNELS, _INPUT_SHARE)
+        recurrent = crossbar("liquid.recurrent", NEURONS, _RECURRENT_SHARE)
+        multipliers = (
+            multiplier(entry, INPUT_GAIN, _INPUT_SHARE),
+            multiplier(recurrent, RECURRENT_GAIN, _RECURRENT_SHARE),
+        )
+        return cls(entry, recurrent, multipliers, LogMel(BANDS), preset)
+
+    @property
+    def features(self) -> int:
+        """Feature codes per clip: spikes and membrane of each neuron."""
+        return 2 * NEURONS
+
+    @property
+    def cell_writes(self) -> Tensor:
+        """Pulses that programming gave to the cells of each node, int64 [N]."""
+        return self.entry.cell_writes + self.recurrent.cell_writes
+
+    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Run clips, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
+        nodes = len(self.entry.nodes)
+        trains = [self.spikes(clip) for clip in clips]
+        runs = torch.tensor([len(train) for train in trains], dtype=torch.int64)
+        sums = torch.zeros(nodes, len(clips), self.features, dtype=torch.int64)
+        if clips:
+            spikes, owner = torch.cat(trains), torch.arange(len(clips)).repeat_interleave(runs)
+            for start in range(0, len(spikes), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                sums.index_add_(1, owner[part], self._run(spikes[part], ledger, phase))
+        frames = sum(frames_of(clip) for clip in clips)
+        ledger.charge(phase, self._digital_cost(int(runs.sum()), frames))
+        return rounded_mean(sums, runs[None, :, None]).to(torch.int32)
+
+    def spikes(self, clip: np.ndarray) -> Tensor:
+        """Return the spike trains of a clip's runs, int32 [runs, 10, 140] of 0 and 1.
+
+        Raises
+        ------
+        ClipError
+            If the clip is not float32 [samples, 1] within -1 ... 1, or too short or long.
+        """
+        levels = torch.from_numpy(self._front_end.levels(clip))
+        runs = len(levels) // STEPS
+        train = levels[: runs * STEPS, :, None] > torch.tensor(LEVELS)
+        return train.to(torch.int32).reshape(runs, STEPS, CHANNELS)
+
+    def _run(self, spikes: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Return the feature codes of runs [R, 10, 140], int64 [N, R, 1024]."""
+        membrane = torch.zeros(len(self.entry.nodes), len(spikes), NEURONS, dtype=torch.int32)
+        fired, count, potential = (torch.zeros_like(membrane) for _ in range(3))
+        for step in spikes.unbind(dim=1):
+            current = self._current(step * _FULL_CODE, fired, ledger, phase)
+            membrane = (membrane >> 1) * (1 - fired) + current
+            fired = (membrane > _ONE).to(torch.int32)
+            count += fired
+            potential += membrane.clamp(-_MEMBRANE_LIMIT, _MEMBRANE_LIMIT)
+        half = 1 << (_MEMBRANE_BITS - 1)
+        levels = (potential * MEMBRANE_CODE + half) >> _MEMBRANE_BITS
+        return torch.cat([count * SPIKE_CODE, levels], dim=2).long()
+
+    def _current(self, step: Tensor, fired: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Return what flows into each membrane, int32 [N, B, 512]."""
+        nodes = len(self.entry.nodes)
+        heard = self.entry.mvm(step.expand(nodes, -1, -1), ledger=ledger, phase=phase).long()
+        back = self.recurrent.mvm(fired * _FULL_CODE, ledger=ledger, phase=phase).long()
+        a, b = self._multipliers
+        current = (a * heard + b * back + (1 << (_MULTIPLIER_BITS - 1))) >> _MULTIPLIER_BITS
+        return current.to(torch.int32)
+
+    def _digital_cost(self, runs: int, frames: int) -> Cost:
+        """Fourier sums and mel bands of each frame; scalings, leak and sums of each neuron and step."""
+        updates = runs * STEPS * NEURONS
+        macs = frames * self._front_end.macs_per_frame + 4 * updates
+        return cost.digital_macs(self._preset, macs, cost.Precision.INT8) + cost.sram_read(
+            self._preset, 4 * updates
+        )

@@ -1,0 +1,101 @@
+"""Verification: is this clip of the person that it is claimed to be of?
+
+A pair is a clip and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs
+claim the truth; the others, of other enrolled people or of people who never were, are impostors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Real = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationPairs:
+    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from clips of known people.
+
+    Attributes
+    ----------
+    genuine, impostor
+        At least one of each.
+    """
+
+    genuine: Real
+    impostor: Real
+
+    def __post_init__(self) -> None:
+        if not self.genuine.size or not self.impostor.size:
+            raise ValueError(
+                f"rates need pairs of both kinds; got {self.genuine.size} genuine and {self.impostor.size} "
+                "impostor pairs"
+            )
+
+    @classmethod
+    def of(
+        cls, scores: npt.ArrayLike, claimed: npt.ArrayLike, others: npt.ArrayLike | None = None
+    ) -> VerificationPairs:
+        """Return every pair of clips and enrolled people.
+
+        Parameters
+        ----------
+        scores
+            ``[B, K]``: of each clip for each enrolled person.
+        claimed
+            int ``[B]``: the column that is the truth.
+        others
+            ``[C, K]`` scores of clips of people who are not enrolled: then all impostors are theirs.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or there are no pairs of a kind.
+        """
+        known, columns = np.asarray(scores, dtype=np.float64), np.asarray(claimed)
+        if known.ndim != 2 or columns.shape != known.shape[:1]:
+            raise ValueError(f"need scores [B, K] and the truth [B]; got {known.shape} and {columns.shape}")
+        truth = np.arange(known.shape[1]) == columns[:, None]
+        impostor = known[~truth] if others is None else np.asarray(others, dtype=np.float64)
+        return cls(np.sort(known[truth]), np.sort(impostor, axis=None))
+
+    def false_rejects(self, threshold: float) -> float:
+        """Return the share of genuine pairs below a threshold."""
+        return float(np.searchsorted(self.genuine, threshold, side="left")) / self.genuine.size
+
+    def false_accepts(self, threshold: float) -> float:
+        """Return the share of impostor pairs that reach a threshold."""
+        return 1 - float(np.searchsorted(self.impostor, threshold, side="left")) / self.impostor.size
+
+    def equal_error_rate(self) -> float:
+        """Return the rate at which false rejects equal false accepts.
+
+        Between two thresholds the rates jump; the result is where the line between the last point with fewer
+        false rejects than accepts and the first with at least as many crosses equality.
+        """
+        thresholds = np.append(np.unique(np.concatenate([self.genuine, self.impostor])), np.inf)
+        rejects = np.searchsorted(self.genuine, thresholds, side="left") / self.genuine.size
+        accepts = 1 - np.searchsorted(self.impostor, thresholds, side="left") / self.impostor.size
+        # Rejects grow from 0 and accepts fall from 1: the first is never equal, the last is beyond.
+        after = int(np.argmax(rejects >= accepts))
+        gap_before = accepts[after - 1] - rejects[after - 1]
+        gap_after = rejects[after] - accepts[after]
+        share = gap_before / (gap_before + gap_after)
+        return float(rejects[after - 1] + share * (rejects[after] - rejects[after - 1]))
+
+
+def threshold_rejecting(genuine: npt.ArrayLike, share: float) -> float:
+    """Return the largest observed score that rejects at most a share of genuine scores.
+
+    Raises
+    ------
+    ValueError
+        If there are no scores.
+    """
+    ordered = np.sort(np.asarray(genuine, dtype=np.float64), axis=None)
+    if not ordered.size:
+        raise ValueError("a threshold needs genuine scores")
+    return float(ordered[math.floor(share * ordered.size)])
