@@ -27,7 +27,7 @@ $(STAMP):
 
 install: $(STAMP) ## Make .venv and install the project into it
 
-demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces
 	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
 
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.

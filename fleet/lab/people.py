@@ -46,6 +46,11 @@ def load_demo_people(task_name: str = "speakers") -> DemoPeople:
         people = task.load_people()
     except TaskError as error:
         raise InvalidInputError(str(error)) from error
+    if not task.split.strangers:
+        raise InvalidInputError(
+            f"the split of task {task_name} has no strangers, whom the demo compares the forgotten with: "
+            "take speakers or faces"
+        )
 
     def of(names: Iterable[str]) -> tuple[DemoPerson, ...]:
         return tuple(

@@ -10,13 +10,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chip_area, main_area
+from tests.bench import chip_area, learning_area, main_area
 from tests.bench.figure import Figure
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 #: Each area measures its figures when it is called; an area is one file of `results/`.
-AREAS: Mapping[str, Callable[[], list[Figure]]] = {"main": main_area.figures, "chip": chip_area.figures}
+AREAS: Mapping[str, Callable[[], list[Figure]]] = {
+    "main": main_area.figures,
+    "chip": chip_area.figures,
+    "learning": learning_area.figures,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,139 @@
+"""Figures of the faces: head and subject adapters, exact forgets, federated and cohort LoRA."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from fleet.lab.workloads import cohort_faces, exact_forgets, faces, federated_faces
+from fleet.lab.workloads.two_layer_faces import Rates
+from tests.bench.figure import Figure, Target
+
+MILLI = 1e3
+
+
+def mean_figure(name: str, values: Sequence[float], unit: str, target: Target | None = None) -> Figure:
+    """Return the mean over seeds as a figure of its own: what a target on the mean is held against."""
+    return Figure(f"{name}, mean over seeds", (statistics.fmean(values),), unit, target)
+
+
+def faces_figures() -> Iterator[Figure]:
+    """Yield what twenty people on eight chips give, by head and by subject adapters."""
+    runs = [faces.run(seed) for seed in faces.SEEDS]
+    yield Figure("faces: features", tuple(r.features for r in runs), "1", Target("<=", 1024))
+    head = tuple(r.head_accuracy for r in runs)
+    yield mean_figure("faces, head: accuracy", head, "share", Target(">=", 0.98))
+    yield Figure("faces, head: accuracy, every seed", head, "share", Target(">=", 0.96))
+    loss = [r.head_accuracy_perfect - r.head_accuracy for r in runs]
+    yield mean_figure("faces, head: accuracy lost to errors of the chips", loss, "share", Target("<=", 0.01))
+    auroc = tuple(r.head.auroc for r in runs)
+    yield mean_figure("faces, head: AUROC against strangers", auroc, "share", Target(">=", 0.975))
+    yield Figure("faces, head: AUROC against strangers, every seed", auroc, "share")
+    accepts = tuple(r.head.false_accepts for r in runs)
+    name = "faces, head: false accepts at the threshold fixed beforehand"
+    yield mean_figure(name, accepts, "share", Target("<=", 0.15))
+    yield Figure(f"{name}, every seed", accepts, "share")
+    rejects = [r.head.false_rejects for r in runs]
+    yield mean_figure("faces, head: false rejects at that threshold", rejects, "share")
+    hindsight = [r.head.false_accepts_at_5_percent for r in runs]
+    yield mean_figure("faces, head: false accepts at 5 % false rejects in hindsight", hindsight, "share")
+    subject = tuple(r.subject_accuracy for r in runs)
+    yield mean_figure("faces, subject adapters alone: accuracy", subject, "share", Target(">=", 0.96))
+    yield Figure("faces, subject adapters alone: accuracy, every seed", subject, "share")
+    yield mean_figure(
+        "faces, subject adapters alone: AUROC", [r.subject.auroc for r in runs], "share", Target(">=", 0.95)
+    )
+    yield mean_figure(
+        "faces: accuracy on newcomers beside a head", [r.newcomer_accuracy for r in runs], "share"
+    )
+    yield Figure("faces: head, bytes", tuple(r.head_bytes for r in runs), "B")
+    yield Figure("faces: statistics that a node sends", tuple(r.node_share_bytes for r in runs), "B")
+
+
+def exact_figures() -> Iterator[Figure]:
+    """Yield ten forgets in sequence: exactness, and the share of a full retrain."""
+    runs = [exact_forgets.run(seed) for seed in exact_forgets.SEEDS]
+    lines = [line for run in runs for line in run.lines]
+    exact = tuple(
+        statistics.fmean(line.books_exact and line.head_exact and line.subjects_exact for line in run.lines)
+        for run in runs
+    )
+    yield Figure("10 forgets in sequence: share that is exact to the bit", exact, "share", Target("=", 1))
+    node = tuple(max(line.forget.node_cpu_s for line in run.lines) * MILLI for run in runs)
+    yield Figure("forget: CPU of a node, worst of ten", node, "ms", Target("<=", 10))
+    coordinator = tuple(max(line.forget.coordinator_cpu_s for line in run.lines) * MILLI for run in runs)
+    yield Figure("forget: CPU of the coordinator, worst of ten", coordinator, "ms", Target("<=", 500))
+    for nodes in sorted({line.nodes for line in lines}):
+        mine = [line for line in lines if line.nodes == nodes]
+        known = f"forget of a person whom {nodes} node{'s' if nodes > 1 else ''} met"
+        yield Figure(f"{known}: energy", tuple(line.forget.energy_j for line in mine), "J")
+        share = tuple(line.forget.energy_j / line.retrain.energy_j for line in mine)
+        yield Figure(f"{known}: energy, share of a full retrain", share, "share")
+    share = tuple(line.forget.coordinator_cpu_s / line.retrain.coordinator_cpu_s for line in lines)
+    yield Figure("forget: CPU of the coordinator, share of a full retrain", share, "share")
+    share = tuple(line.forget.sent_bytes / line.retrain.sent_bytes for line in lines)
+    yield Figure("forget: bytes sent, share of a full retrain", share, "share")
+    digests = [set(exact_forgets.environment_digests(seed)) for seed in exact_forgets.SEEDS[:2]]
+    yield Figure(
+        "forget: different digests over BLAS kernels and thread counts",
+        tuple(len(found) for found in digests),
+        "1",
+        Target("=", 1),
+    )
+
+
+def lora_figures() -> Iterator[Figure]:
+    """Yield LoRA trained over nodes that know few people each, beside its ablations."""
+    runs = [federated_faces.run(seed) for seed in federated_faces.SEEDS]
+
+    def both(name: str, rates: Sequence[Rates]) -> Iterator[Figure]:
+        yield mean_figure(f"{name}: accuracy", [r.accuracy for r in rates], "share")
+        yield mean_figure(f"{name}: AUROC", [r.auroc for r in rates], "share")
+
+    federated = [r.federated.accuracy for r in runs]
+    yield mean_figure("faces, federated LoRA: accuracy", federated, "share", Target(">=", 0.92))
+    yield mean_figure("faces, federated LoRA: AUROC", [r.federated.auroc for r in runs], "share")
+    gap = [r.central.accuracy - r.federated.accuracy for r in runs]
+    yield mean_figure("faces, federated LoRA: accuracy below central", gap, "share", Target("<=", 0.015))
+    yield from both("faces, LoRA trained centrally", [r.central for r in runs])
+    yield from both("faces, closed form alone (ablation)", [r.closed_form for r in runs])
+    yield from both("faces, every row averaged over all nodes", [r.plain for r in runs])
+    narrow = "faces, 64 hidden units"
+    yield from both(f"{narrow}, closed form alone", [r.narrow_closed_form for r in runs])
+    yield from both(f"{narrow}, head rows trained, no LoRA", [r.narrow_rows_only for r in runs])
+    yield from both(f"{narrow}, federated LoRA", [r.narrow_federated for r in runs])
+    yield from both(f"{narrow}, LoRA trained centrally", [r.narrow_central for r in runs])
+    gain = [r.narrow_federated.accuracy - r.narrow_rows_only.accuracy for r in runs]
+    yield mean_figure(f"{narrow}: what the LoRA itself adds", gain, "share", Target(">", 0))
+    yield from both("faces, 10 % stuck cells, closed form of before", [r.stuck_closed_form for r in runs])
+    yield from both("faces, 10 % stuck cells, federated LoRA", [r.stuck_federated for r in runs])
+
+
+def cohort_figures() -> Iterator[Figure]:
+    """Yield cohort LoRA in four shards, and forgets by replay."""
+    runs = [cohort_faces.run(seed) for seed in cohort_faces.SEEDS]
+    loss = [r.one_shard.accuracy - r.four_shards.accuracy for r in runs]
+    yield mean_figure(
+        "cohort LoRA, four shards: accuracy lost to one shard", loss, "share", Target("<=", 0.05)
+    )
+    loss = [r.one_shard.auroc - r.four_shards.auroc for r in runs]
+    yield mean_figure("cohort LoRA, four shards: AUROC lost to one shard", loss, "share", Target("<=", 0.02))
+    accuracy = [r.four_shards.accuracy for r in runs]
+    yield mean_figure("cohort LoRA, four shards: accuracy", accuracy, "share")
+    forgets = [cost for run in runs for cost in run.forgets]
+    yield Figure(
+        "replay: share of forgets that are exact to the bit",
+        tuple(statistics.fmean(cost.bitwise for cost in run.forgets) for run in runs),
+        "share",
+        Target("=", 1),
+    )
+    off = tuple(abs(cost.share_computed - cost.share_by_theory) for cost in forgets)
+    yield Figure("replay: steps, share of a full retrain, off theory", off, "share", Target("<=", 1e-9))
+    for measured in ("by_theory", "of_cpu", "of_energy"):
+        shares = tuple(getattr(cost, f"share_{measured}") for cost in forgets)
+        yield Figure(f"replay: share of a full retrain, {measured.replace('_', ' ')}", shares, "share")
+    yield Figure("replay: energy", tuple(cost.energy_j for cost in forgets), "J")
+    audits = tuple(float(r.audit == "REPRODUCED") for r in runs)
+    yield Figure("replay: audits that reproduce the last forget", audits, "share", Target("=", 1))
+    kept = [r.retained_after.accuracy - r.retained_before.accuracy for r in runs]
+    yield mean_figure("replay: accuracy of those who stay, change over all forgets", kept, "share")
