@@ -15,7 +15,8 @@
     │   │   ├── AdapterFileError         a file that is truncated, too long, lying about itself or damaged
     │   │   ├── AdapterSealError         a file that does not open: wrong key, wrong name, or changed bytes
     │   │   └── AdapterUnsupportedError  a sound PEFT adapter of a kind that is not computed here
-    │   └── RoundError           a learning round that cannot be run as asked
+    │   ├── RoundError           a learning round that cannot be run as asked
+    │   └── VerificationError    evidence that cannot be judged, or a report that contradicts it
     └── NodeError                everything of the daemon around the engine
         ├── StateFolderError     the state folder lacks something, or is damaged or in use
         ├── JournalError         the journal cannot be read or written
@@ -86,6 +87,10 @@ class AdapterUnsupportedError(AdapterError):
 
 class RoundError(EngineError):
     """A learning round cannot be run with these tags, this state or these samples."""
+
+
+class VerificationError(EngineError):
+    """Evidence that cannot be judged, or a report whose verdicts do not follow from it."""
 
 
 class NodeError(EdgeNodeError):

@@ -1,0 +1,53 @@
+"""Forgetting, verified: metrics, attacks, evidence and the report.
+
+>>> from edge_node.verification import VerificationReport
+>>> report = VerificationReport.of_document(json.loads(text))  # doctest: +SKIP
+>>> [(judgement.kind, judgement.verdict) for judgement in report.judgements]  # doctest: +SKIP
+
+What measures a model (`metrics`, `attacks`) needs torch and is imported from there; reading and judging a
+report does not.
+"""
+
+from edge_node.verification.evidence import (
+    AdapterKind,
+    ApproximateEvidence,
+    Canary,
+    ExactEvidence,
+    ModelScores,
+    RepairPair,
+)
+from edge_node.verification.intervals import Interval, Rate, clopper_pearson
+from edge_node.verification.judging import (
+    LIMITS,
+    Escalation,
+    Judgement,
+    Limits,
+    Line,
+    Verdict,
+    escalation,
+    judge_approximate,
+    judge_exact,
+)
+from edge_node.verification.report import VerificationReport
+
+__all__ = [
+    "LIMITS",
+    "AdapterKind",
+    "ApproximateEvidence",
+    "Canary",
+    "Escalation",
+    "ExactEvidence",
+    "Interval",
+    "Judgement",
+    "Limits",
+    "Line",
+    "ModelScores",
+    "Rate",
+    "RepairPair",
+    "Verdict",
+    "VerificationReport",
+    "clopper_pearson",
+    "escalation",
+    "judge_approximate",
+    "judge_exact",
+]

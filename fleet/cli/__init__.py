@@ -28,6 +28,7 @@ from fleet.cli import (
     registry,
     serve,
     status,
+    verify,
 )
 from fleet.cli.exits import ExitCode, exit_code
 from fleet.cli.output import note_console
@@ -84,6 +85,7 @@ app.command("down")(local.down)
 app.command("status")(status.status)
 app.command("version")(status.version)
 app.command("serve")(serve.serve)
+app.command("verify")(verify.verify)
 app.add_typer(node.app, name="node")
 app.add_typer(learn.app, name="learn")
 app.add_typer(forget.app, name="forget")

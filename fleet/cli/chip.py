@@ -23,7 +23,7 @@ app = typer.Typer(help="The chip model: technologies, costs, and the paper's rat
 _DEFAULT_PRESET = "180nm-1t1r"
 
 #: Packages of the extra that the physics and the plots need.
-_EXTRA = ("matplotlib", "numpy", "sklearn", "torch")
+_EXTRA = ("matplotlib", "numpy", "scipy", "sklearn", "torch")
 
 PresetOption = Annotated[
     str,
@@ -235,15 +235,15 @@ def write_output(folder: Path, name: str, document: Mapping[str, Any], figures: 
 
 
 @contextlib.contextmanager
-def extra_installed() -> Iterator[None]:
-    """Turn a missing package of the extra into what to install."""
+def extra_installed(what: str = "the chip model") -> Iterator[None]:
+    """Turn a missing package of the extra, which `what` needs, into what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise UsageError(
-            f"the chip model needs {error.name}, which is not installed",
+            f"{what} needs {error.name}, which is not installed",
             hint="pip install 'reram-fleet[sim]'",
         ) from error
 

@@ -1,0 +1,95 @@
+"""Exact binomial intervals: what so few clips can say at all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edge_node.errors import EngineError
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Ends of a confidence interval of a rate; both are included."""
+
+    low: float
+    high: float
+
+
+def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return the exact interval of a rate after `hits` in `trials`.
+
+    C. Clopper, E. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26, 1934. It covers the truth at least as often as it says: 0 of 21 is up to .16, 0
+    of 150 up to .024. Without any trial it is everything, 0 to 1.
+
+    Raises
+    ------
+    EngineError
+        If there are more hits than trials, or the confidence is not between 0 and 1.
+    """
+    if not 0 <= hits <= trials:
+        raise EngineError(f"an interval needs 0 <= hits <= trials; got {hits} of {trials}")
+    if not 0 < confidence < 1:
+        raise EngineError(f"a confidence lies between 0 and 1; got {confidence}")
+    # Imported here: a node that only serves has no need of it.
+    from scipy.special import betaincinv
+
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
+    return Interval(low, high)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of answers with what it rests on.
+
+    Attributes
+    ----------
+    hits, total
+        Answers, over all nodes.
+    repeats
+        Answers about one and the same clip: a fleet of eight chips does not see eight times as many clips, so
+        the interval counts clips, not answers.
+    """
+
+    hits: int
+    total: int
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.hits <= self.total and self.repeats >= 1 and self.total % self.repeats == 0):
+            raise EngineError(
+                f"a rate needs 0 <= hits <= total, a multiple of repeats; got {self.hits} of {self.total}, "
+                f"repeats {self.repeats}"
+            )
+
+    @property
+    def value(self) -> float:
+        """Share of 1; 0 without any answer."""
+        return self.hits / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """Exact interval over clips; a clip that only some chips name is rounded against the claim made.
+
+        The low end rounds the hits down and the high end up, so that it is never narrower than it may be.
+        """
+        clips = self.total // self.repeats
+        low = clopper_pearson(self.hits // self.repeats, clips).low
+        return Interval(low, clopper_pearson(math.ceil(self.hits / self.repeats), clips).high)
+
+    def __add__(self, other: Rate) -> Rate:
+        """Return both together.
+
+        Raises
+        ------
+        EngineError
+            If their clips were answered by different numbers of nodes.
+        """
+        if self.repeats != other.repeats:
+            raise EngineError(f"rates of {self.repeats} and {other.repeats} answers a clip do not add up")
+        return Rate(self.hits + other.hits, self.total + other.total, self.repeats)

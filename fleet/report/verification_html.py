@@ -1,0 +1,180 @@
+"""A verification report as one HTML page with its plots inside: nothing to fetch, nothing to run.
+
+Takes the document of `fleet verify` (kind ``VerificationReport``). The plots show numbers only.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fleet.report.curves import Curve, CurvePanel, Mark, curves
+from fleet.report.style import PALETTE, REFERENCE_COLOUR, figure_style, panels
+
+Document = Mapping[str, Any]
+
+#: Figures of a pair that are drawn, and their headings.
+_BY_PERSON = (
+    ("attack_auc", "Loss attack (AUC)"),
+    ("forget_loss", "Loss on the person"),
+    ("probe", "One-photo probe"),
+    ("relearn_steps", "Steps to relearn"),
+)
+_MODELS = ("original", "repaired", "retrained")
+_CSS = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222
+} table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } th, td { text-align: left; padding:
+.25rem .6rem; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums } .holds { color: #00664b }
+.fails { color: #a00000; font-weight: 600 } svg { max-width: 100%; height: auto }
+"""
+_FOOTNOTE = (
+    "Intervals are exact (Clopper and Pearson, 95 %) and count clips, not answers of several chips to one "
+    "clip. EXACT rests on equal digests alone; a shared LoRA is never exact, and is held against a model "
+    "that was trained without the person."
+)
+
+
+def verification_figures(document: Document) -> dict[str, Figure]:
+    """Return the plots of a report, by name: rates with their intervals, and each person's figures.
+
+    A report without approximate kinds has none.
+    """
+    figures = {}
+    for number, evidence in enumerate(document["approximate"]):
+        verdict = document["verdicts"][len(document["exact"]) + number]
+        figures[f"rates-{number}"] = _rates(f"{evidence['kind']}, {evidence['method']}", verdict["lines"])
+        figures[f"people-{number}"] = _people(evidence)
+    return figures
+
+
+def verification_html(document: Document) -> str:
+    """Return the page; equal documents give equal bytes."""
+    heading = f"Verification of forgetting: {escape(str(document['task']))}"
+    holds = document["holds"]
+    parts = [
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>',
+        f"<style>{_CSS}</style></head><body>\n<h1>{heading}</h1>",
+        f'<p class="{"holds" if holds else "fails"}">{_summary(document)}</p>',
+    ]
+    for verdict in document["verdicts"]:
+        parts.append(_verdict(verdict))
+    parts.append("<h2>Plots</h2>")
+    parts += [_svg(figure) for figure in verification_figures(document).values()]
+    parts.append(_pairs("Scores", document["scores"], ""))
+    parts.append(_pairs("Energy", document["energy_j"], " J"))
+    parts.append(f"<p>Cell writes: {int(document['cell_writes'])}. {_FOOTNOTE}</p>\n</body></html>\n")
+    return "\n".join(parts)
+
+
+def _summary(document: Document) -> str:
+    if document["holds"]:
+        return "Every kind of adapter has forgotten; no cell was written."
+    open_kinds = [v["kind"] for v in document["verdicts"] if v["escalation"] != "nothing to do"]
+    return "Does not hold: " + escape(
+        ", ".join(open_kinds) or f"{document['cell_writes']} cells were written"
+    )
+
+
+def _verdict(verdict: Document) -> str:
+    method = f" ({escape(verdict['method'])})" if verdict["method"] else ""
+    failed = any(line["passed"] is False for line in verdict["lines"])
+    rows = "".join(_line(line) for line in verdict["lines"])
+    return (
+        f"<h2>{escape(verdict['kind'])}{method}: "
+        f'<span class="{"fails" if failed else "holds"}">{escape(verdict["verdict"])}</span></h2>\n'
+        f"<p>What follows: {escape(verdict['escalation'])}.</p>\n"
+        "<table><thead><tr><th>Line</th><th>Value</th><th>95 % interval</th><th>Reference</th><th>Limit</th>"
+        f"<th></th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _line(line: Document) -> str:
+    interval = line["interval"]
+    cells = [
+        escape(line["name"]),
+        _number(line["value"]),
+        f"{interval['low']:.3f} to {interval['high']:.3f}" if interval else "",
+        _number(line["reference"]),
+        escape(line["limit"]),
+    ]
+    word, css = {True: ("holds", "holds"), False: ("FAILS", "fails"), None: ("informs", "")}[line["passed"]]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="{css}">{word}</td></tr>\n'
+
+
+def _pairs(title: str, values: Mapping[str, float], unit: str) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{value:.4g}{unit}</td></tr>" for name, value in values.items()
+    )
+    return f"<h2>{title}</h2>\n<table><tbody>{rows}</tbody></table>" if rows else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _svg(figure: Figure) -> str:
+    """Return a figure as an SVG element; without the date, equal figures are equal bytes."""
+    buffer = io.StringIO()
+    with figure_style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+@figure_style()
+def _rates(title: str, lines: Sequence[Document]) -> Figure:
+    """Draw each rate with its exact interval, beside the retrained reference."""
+    rates = [line for line in lines if line["interval"] and line["passed"] is not None]
+    figure, (axis,) = panels(title, rows=1, columns=1, width_in=8.4, height_in=1.2 + 0.32 * len(rates))
+    axis.grid(visible=False, axis="y")
+    for place, line in enumerate(rates):
+        colour = PALETTE[1] if line["passed"] is False else PALETTE[0]
+        axis.plot([line["interval"]["low"], line["interval"]["high"]], [place] * 2, color=colour, linewidth=2)
+        axis.plot(line["value"], place, "o", color=colour, markersize=5)
+        if line["reference"] is not None:
+            axis.plot(line["reference"], place, "|", color=REFERENCE_COLOUR, markersize=13, markeredgewidth=2)
+    axis.set_yticks(range(len(rates)), [line["name"] for line in rates])
+    axis.set_ylim(len(rates) - 0.5, -0.5)
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_xlabel("share of clips")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=PALETTE[0], marker="o", label="after the forget, exact 95 % interval"),
+            Line2D([], [], color=PALETTE[1], marker="o", label="the same, limit not met"),
+            Line2D([], [], color=REFERENCE_COLOUR, marker="|", linestyle="none", label="retrained without"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+    return figure
+
+
+def _people(evidence: Document) -> Figure:
+    """Draw each forgotten person's figures for the three models."""
+    drawn = []
+    places = list(range(1, len(evidence["pairs"]) + 1))
+    for name, title in _BY_PERSON:
+        lines = [
+            Curve(
+                model,
+                places,
+                [_value(pair[model][name]) for pair in evidence["pairs"]],
+                Mark.POINTS,
+            )
+            for model in _MODELS
+        ]
+        ticks = [(float(place), str(place)) for place in places]
+        drawn.append(CurvePanel(title, "forgotten person", "", lines, x_ticks=ticks))
+    return curves(f"{evidence['kind']}, {evidence['method']}: person by person", drawn)
+
+
+def _value(figure: Any) -> float:
+    """Return a number, or a rate's share."""
+    if isinstance(figure, Mapping):
+        return float(figure["hits"] / figure["total"]) if figure["total"] else 0.0
+    return float(figure)

@@ -1,0 +1,364 @@
+"""Metrics, attacks and verdicts on numbers that can be worked out by hand."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from edge_node.errors import EngineError, VerificationError
+from edge_node.verification import (
+    AdapterKind,
+    ApproximateEvidence,
+    Canary,
+    Escalation,
+    ExactEvidence,
+    ModelScores,
+    Rate,
+    RepairPair,
+    Verdict,
+    VerificationReport,
+    clopper_pearson,
+    escalation,
+    judge_approximate,
+    judge_exact,
+)
+from edge_node.verification.attacks import (
+    auc,
+    confidence_svc,
+    loss_attack_auc,
+    one_photo_probe,
+    relearn_steps,
+)
+from edge_node.verification.judging import repair_gap
+from edge_node.verification.metrics import (
+    ModelOutputs,
+    anamnesis_index,
+    entropy,
+    js_divergence,
+    losses,
+    named,
+)
+
+NODES = 2
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    # Beta quantiles, as R's binom.test prints them.
+    [
+        (0, 21, 0.0, 0.1610976),
+        (0, 150, 0.0, 0.0242926),
+        (5, 5, 0.4781762, 1.0),
+        (7, 20, 0.1539092, 0.5921885),
+    ],
+)
+def test_clopper_pearson_interval(hits, trials, low, high):
+    interval = clopper_pearson(hits, trials)
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_no_trial_says_nothing_and_impossible_counts_are_refused():
+    assert dataclasses.astuple(clopper_pearson(0, 0)) == (0.0, 1.0)
+    for hits, trials in ((3, 2), (-1, 2)):
+        with pytest.raises(EngineError, match="hits"):
+            clopper_pearson(hits, trials)
+
+
+def test_eight_chips_that_see_five_clips_are_five_clips():
+    rate = Rate(3, 40, repeats=8)
+
+    assert rate.value == 3 / 40
+    assert rate.interval.low == 0.0
+    assert rate.interval.high == clopper_pearson(1, 5).high
+    assert rate + Rate(37, 40, repeats=8) == Rate(40, 80, repeats=8)
+    with pytest.raises(EngineError, match="do not add up"):
+        rate + Rate(0, 5)
+    with pytest.raises(EngineError, match="multiple of repeats"):
+        Rate(0, 41, repeats=8)
+
+
+def outputs(forget_train=4.0, forget_test=-4.0, retain=4.0):
+    """Person 0 is forgotten; persons 1 and 2 are named right with `retain` on their own column."""
+
+    def own(label, height, clips=4):
+        logits = torch.full((NODES, clips, 3), -4.0)
+        logits[:, :, label] = height + 0.01 * torch.arange(clips)
+        return logits
+
+    others = torch.cat([own(1, retain), own(2, retain)], dim=1)
+    labels = torch.tensor([1] * 4 + [2] * 4)
+    return ModelOutputs(
+        own(0, forget_train), own(0, forget_test), others, others / 10, labels, labels, forgotten_class=0
+    )
+
+
+def test_person_is_named_only_where_the_best_match_is_accepted():
+    known, refused = outputs(), outputs(forget_train=-1.0)
+
+    assert known.recognised_train == Rate(8, 8, NODES)
+    # The best match all the same, but below the line of acceptance.
+    assert named(refused.forget_train, 0) == Rate(8, 8, NODES)
+    assert refused.recognised_train == Rate(0, 8, NODES)
+    assert known.recognised_test == Rate(0, 8, NODES)
+    assert known.accepted == Rate(8, 16, NODES)
+    assert known.retained_train == known.retained_test == Rate(16, 16, NODES)
+
+
+def test_outputs_that_do_not_fit_together_are_refused():
+    good = outputs()
+    with pytest.raises(EngineError, match="same N and K"):
+        dataclasses.replace(good, forget_test=good.forget_test[:1])
+    with pytest.raises(EngineError, match="no class 3"):
+        dataclasses.replace(good, forgotten_class=3)
+
+
+def test_loss_entropy_and_divergence_of_uniform_and_of_certain_answers():
+    uniform, certain = torch.zeros(1, 2, 4), torch.zeros(1, 2, 4)
+    certain[..., 1] = 50.0
+    other = torch.zeros(1, 2, 4)
+    other[..., 2] = 50.0
+
+    assert losses(uniform, 1).flatten().tolist() == pytest.approx([math.log(4)] * 2)
+    assert entropy(uniform) == pytest.approx(math.log(4))
+    assert entropy(certain) == pytest.approx(0.0, abs=1e-9)
+    assert js_divergence(certain, certain) == 0.0
+    assert js_divergence(certain, other) == pytest.approx(math.log(2))
+    with pytest.raises(EngineError, match="shapes"):
+        js_divergence(certain, other[:, :1])
+
+
+def test_auc_counts_ties_half():
+    assert auc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])) == 1.0
+    assert auc(torch.tensor([1.0]), torch.tensor([1.0])) == 0.5
+    assert auc(torch.tensor([0.0, 2.0]), torch.tensor([1.0])) == 0.5
+    with pytest.raises(EngineError, match="members"):
+        auc(torch.tensor([]), torch.tensor([1.0]))
+
+
+def test_loss_attack_tells_what_was_trained_on():
+    assert loss_attack_auc(outputs(forget_train=4.0, forget_test=0.0)) == 1.0
+    assert loss_attack_auc(outputs(forget_train=0.0, forget_test=0.0)) == 0.5
+    assert loss_attack_auc(outputs(forget_train=0.0, forget_test=4.0)) == 0.0
+
+
+def test_confidence_attack_calls_the_forgotten_member_or_not():
+    # Retained training clips have confidence .999, held-out ones .53: the line lies between them.
+    known, gone = outputs(forget_train=4.0), outputs(forget_train=-4.0)
+
+    assert confidence_svc(gone) == 1.0
+    assert confidence_svc(known) == 0.0
+
+
+def test_probe_finds_a_person_in_features_that_separate_them_and_not_in_others():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(3).repeat_interleave(5)
+    kept = torch.eye(5)[labels].expand(NODES, -1, -1) + 0.05 * torch.randn(NODES, 15, 5, generator=generator)
+    apart = torch.eye(5)[[4] * 5].expand(NODES, -1, -1)
+    hidden = torch.eye(5)[[0] * 5].expand(NODES, -1, -1)
+
+    assert one_photo_probe(apart[:, :1], kept, labels, apart).value == 1.0
+    assert one_photo_probe(hidden[:, :1], kept, labels, hidden).value == 0.0
+
+
+def test_relearning_counts_steps_up_to_the_cap():
+    assert relearn_steps(lambda step: step / 10, target=0.35, cap=20) == 4
+    assert relearn_steps(lambda step: 0.0, target=0.35, cap=20) == 20
+    assert anamnesis_index(2, 8) == 0.25
+    assert anamnesis_index(0, 0) == 1.0
+
+
+NOBODY, EVERYBODY = Rate(0, 200, 8), Rate(200, 200, 8)
+
+
+def scores(**changes):
+    same = {
+        "recognised_train": NOBODY,
+        "recognised_test": NOBODY,
+        "accepted": Rate(20, 400, 8),
+        "retained_train": EVERYBODY,
+        "retained_test": Rate(190, 200, 8),
+        "attack_auc": 0.5,
+        "called_non_member": 0.9,
+        "forget_loss": 5.0,
+        "forget_entropy": 1.0,
+        "probe": Rate(100, 200, 8),
+        "relearn_steps": 10,
+        "stripped": NOBODY,
+        "resurfaced": NOBODY,
+    }
+    return ModelScores(**(same | changes))
+
+
+def evidence(pairs=1, **changes):
+    original = scores(recognised_train=EVERYBODY, forget_loss=0.01)
+    pair = RepairPair("person 3", 1, original, scores(**changes), scores(), 0.02, 0.01)
+    return ApproximateEvidence(AdapterKind.SHARED, "negative-gradient", (pair,) * pairs, 20)
+
+
+def test_repair_like_the_reference_is_accepted_and_never_exact():
+    judgement = judge_approximate(evidence())
+
+    assert judgement.verdict is Verdict.ACCEPTED
+    assert judgement.failed == ()
+    assert judgement.escalation is Escalation.NONE
+    assert next(line for line in judgement.lines if line.name == "gap over UA, RA, TA, AUC").value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"accepted": Rate(60, 400, 8)}, "accepted as anybody"),
+        ({"retained_train": Rate(190, 200, 8)}, "retained, training clips (RA)"),
+        ({"retained_test": Rate(180, 200, 8)}, "retained, held-out clips (TA)"),
+        ({"attack_auc": 0.57}, "loss attack, AUC"),
+        ({"attack_auc": 0.35}, "over-forgetting (Streisand): AUC"),
+        ({"attack_auc": 0.7}, "gap over UA, RA, TA, AUC"),
+        ({"forget_loss": 2.4}, "loss on the person, share of reference"),
+        ({"forget_loss": 10.1}, "loss on the person, share of reference"),
+        ({"probe": Rate(121, 200, 8)}, "one-photo probe"),
+        ({"relearn_steps": 7}, "relearn index"),
+        ({"recognised_test": Rate(6, 200, 8)}, "named as the person, held-out clips"),
+    ],
+)
+def test_single_line_beyond_its_limit_rejects_and_escalates(changes, line):
+    judgement = judge_approximate(evidence(**changes))
+
+    assert judgement.verdict is Verdict.REJECTED
+    assert line in [failed.name for failed in judgement.failed]
+    assert judgement.escalation is Escalation.DETACH
+
+
+@pytest.mark.parametrize("what", ["recognised_train", "recognised_test", "stripped", "resurfaced"])
+def test_person_who_is_still_there_beyond_chance_is_not_forgotten(what):
+    judgement = judge_approximate(evidence(**{what: Rate(160, 200, 8)}))
+
+    assert judgement.verdict is Verdict.NOT_FORGOTTEN
+    assert judgement.escalation is Escalation.DETACH
+
+
+def test_same_share_is_chance_with_few_clips_and_not_with_many():
+    # One of five clips is compatible with nobody; of a hundred it is not.
+    few = {"recognised_train": Rate(1, 5)}
+    one = RepairPair("p", 1, scores(), scores(**few), scores(), 0.0, 0.0)
+    rejected = judge_approximate(ApproximateEvidence(AdapterKind.SHARED, "m", (one,), 20))
+    certain = judge_approximate(ApproximateEvidence(AdapterKind.SHARED, "m", (one,) * 20, 20))
+
+    assert rejected.verdict is Verdict.REJECTED
+    assert certain.verdict is Verdict.NOT_FORGOTTEN
+
+
+def test_gap_is_between_means_and_not_a_mean_of_gaps():
+    up, down = scores(attack_auc=0.8), scores(attack_auc=0.2)
+    assert repair_gap([up, down], [scores(), scores()]) == pytest.approx(0.0)
+    assert repair_gap([up], [scores()]) == pytest.approx(0.3 / 4)
+
+
+def exact(**changes):
+    same = {
+        "kind": AdapterKind.HEAD,
+        "digest": "ab",
+        "never_enrolled": "ab",
+        "recognised": NOBODY,
+        "canary": Canary(EVERYBODY, NOBODY),
+    }
+    return ExactEvidence(**(same | changes))
+
+
+def test_equal_digests_and_a_canary_that_fell_silent_are_exact():
+    judgement = judge_exact(exact())
+    assert (judgement.verdict, judgement.escalation) == (Verdict.EXACT, Escalation.NONE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"never_enrolled": "cd"},
+        {"recognised": Rate(1, 40, 8)},
+        {"canary": Canary(EVERYBODY, Rate(1, 200, 8))},
+        {"canary": Canary(NOBODY, NOBODY)},
+    ],
+)
+def test_exact_kind_is_exact_or_not_forgotten_and_nothing_between(changes):
+    judgement = judge_exact(exact(**changes))
+    assert judgement.verdict is Verdict.NOT_FORGOTTEN
+    assert judgement.escalation is Escalation.SOLVE_AGAIN
+
+
+def test_verdict_classes_do_not_mix():
+    with pytest.raises(VerificationError, match="never exact"):
+        judge_exact(exact(kind=AdapterKind.SHARED))
+    with pytest.raises(VerificationError, match="judged by digests"):
+        judge_approximate(dataclasses.replace(evidence(), kind=AdapterKind.COHORT))
+    with pytest.raises(VerificationError, match="no digests"):
+        judge_exact(exact(digest=""))
+    with pytest.raises(VerificationError, match="no repaired model"):
+        judge_approximate(evidence(pairs=0))
+
+
+def test_every_kind_escalates_to_a_path_of_its_own():
+    bad = {kind: escalation(kind, Verdict.NOT_FORGOTTEN) for kind in AdapterKind}
+    assert len(set(bad.values())) == len(AdapterKind)
+    assert all(escalation(kind, Verdict.EXACT) is Escalation.NONE for kind in AdapterKind)
+
+
+def report(**changes):
+    return VerificationReport(
+        task="made-up",
+        exact=(exact(),),
+        approximate=(evidence(pairs=2, **changes),),
+        scores={"eer": 0.02},
+        energy_j={"train": 0.5},
+    )
+
+
+def test_report_comes_back_from_json_as_it_was():
+    document = json.loads(json.dumps(report().document()))
+
+    assert VerificationReport.of_document(document) == report()
+    assert document["holds"] is True
+    assert [verdict["verdict"] for verdict in document["verdicts"]] == ["EXACT", "APPROXIMATE, accepted"]
+
+
+def test_limits_loosened_in_the_file_change_no_verdict():
+    document = json.loads(json.dumps(report(forget_loss=40.0).document()))
+    document["limits"]["loss_high"] = 100.0
+    assert VerificationReport.of_document(document).holds is False
+
+
+def test_report_without_evidence_does_not_hold():
+    assert not VerificationReport(task="made-up").holds
+
+
+def test_cell_writes_of_a_forget_break_the_promise():
+    assert not dataclasses.replace(report(), cell_writes=1).holds
+
+
+def test_verdict_that_was_written_in_by_hand_is_found_out():
+    document = json.loads(json.dumps(report(forget_loss=40.0).document()))
+    assert VerificationReport.of_document(document).holds is False
+    document["verdicts"][1]["verdict"] = "APPROXIMATE, accepted"
+    with pytest.raises(VerificationError, match="do not follow"):
+        VerificationReport.of_document(document)
+
+
+def test_summary_that_was_written_in_by_hand_is_found_out():
+    document = json.loads(json.dumps(report(forget_loss=40.0).document())) | {"holds": True}
+    with pytest.raises(VerificationError, match="do not follow"):
+        VerificationReport.of_document(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"task": 3}, "task"),
+        ({"exact": [{"kind": "row"}]}, "exact"),
+        ({"verdicts": None}, "the whole"),
+        ({"approximate": "none"}, "approximate"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_the_place(change, match):
+    document = json.loads(json.dumps(report().document())) | change
+    with pytest.raises(VerificationError, match=match):
+        VerificationReport.of_document(document)
