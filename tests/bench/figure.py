@@ -42,22 +42,26 @@ class Figure:
         SI unit, `share` for 0..1, `1` for pure numbers.
     target
         None for what is only told.
+    of_mean
+        The figure is the mean, and the target is held against it: for targets that speak of a mean.
     """
 
     name: str
     values: tuple[float, ...]
     unit: str
     target: Target | None = None
+    of_mean: bool = False
 
     def document(self, command: str) -> dict[str, Any]:
-        """Return the entry of the results file: median, lowest and highest of the runs."""
+        """Return the entry of the results file: median (or mean), lowest and highest of the runs."""
+        judged = (statistics.fmean(self.values),) if self.of_mean else self.values
         return {
             "name": self.name,
-            "value": statistics.median(self.values),
+            "value": statistics.median(judged),
             "spread": [min(self.values), max(self.values)],
             "unit": self.unit,
             "target": None if self.target is None else str(self.target),
-            "holds": None if self.target is None else self.target.holds(self.values),
+            "holds": None if self.target is None else self.target.holds(judged),
             "runs": len(self.values),
             "command": command,
         }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from rich.console import Console
 
-from tests.bench import learning_faces, learning_speakers
+from tests.bench import learning_faces, learning_repair, learning_speakers
 from tests.bench.figure import Figure
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -15,6 +15,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "exact forgets": learning_faces.exact_figures,
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,
+    "approximate repair": learning_repair.repair_figures,
     "speakers": learning_speakers.speakers_figures,
 }
 

@@ -13,8 +13,8 @@ MILLI = 1e3
 
 
 def mean_figure(name: str, values: Sequence[float], unit: str, target: Target | None = None) -> Figure:
-    """Return the mean over seeds as a figure of its own: what a target on the mean is held against."""
-    return Figure(f"{name}, mean over seeds", (statistics.fmean(values),), unit, target)
+    """Return a figure that is the mean over seeds."""
+    return Figure(f"{name}, mean over seeds", tuple(values), unit, target, of_mean=True)
 
 
 def faces_figures() -> Iterator[Figure]:
