@@ -24,6 +24,7 @@ from hwmodel.technology import (
     Converter,
     Digital,
     ModelNames,
+    Name,
     ProgrammingErrorName,
     Quantity,
     Radio,
@@ -66,7 +67,7 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     version: Annotated[str, Field(min_length=1)]
     description: str
     models: ModelNames
@@ -319,8 +320,9 @@ def _impossible(preset: Preset) -> Iterator[str]:
                 f"cell: {name}, {level} uS, is not a whole number of grid steps of "
                 f"{cell.conductance_grid_us} uS"
             )
-    if cell.stuck_low_share + cell.stuck_high_share > 1:
-        yield "cell: stuck_low_share and stuck_high_share are more than all cells"
+    # Their high ends, which draws can meet at once.
+    if sum(preset.quantities[f"cell.stuck_{end}_share"].high for end in ("low", "high")) > 1:
+        yield "cell: stuck_low_share and stuck_high_share reach up to more than all cells"
     if tile.cells_per_weight == 1 and tile.reference_columns == 0:
         yield "tile: one cell per weight needs reference_columns of at least 1"
     if converter.input_phases not in (1, converter.dac_bits - 1):

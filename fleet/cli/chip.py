@@ -151,7 +151,7 @@ def restore(
         CorrectedLayers, typer.Option(help="Correct all layers, or those with a LoRA in the paper.")
     ] = CorrectedLayers.ALL,
     storage: Annotated[LoraStorage, typer.Option(help="Number format of the LoRA.")] = LoraStorage.INT8,
-    seeds: Annotated[int, typer.Option(min=1, help="Chips per condition.")] = 5,
+    chips: Annotated[int, typer.Option(min=1, help="Chips per condition.")] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the network and the chips.")] = 0,
     data: Annotated[
         Path | None,
@@ -180,7 +180,7 @@ def restore(
             rank=rank,
             layers=layers,
             storage=storage,
-            chips=seeds,
+            chips=chips,
             seed=seed,
             data=data,
         )

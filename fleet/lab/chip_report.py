@@ -14,7 +14,7 @@ import numpy as np
 
 from fleet.documents import Document, document
 from fleet.errors import InvalidInputError
-from hwmodel import Cost, CostError, Preset
+from hwmodel import Cost, HwModelError, Preset
 from hwmodel.cost.bill import Bill
 from hwmodel.cost.designs import Design, DesignReport, design_report
 from hwmodel.cost.ratios import TOLERANCE, AnchoredSet, RatioReport, ReadingResult, ratio_report
@@ -86,7 +86,7 @@ def chip_report(
         bands = monte_carlo(networks, preset, draws=draws, seed=seed)
         progress("Readings of the paper's three ratios, and what would reach them")
         ratios = ratio_report(networks, preset, draws=draws, seed=seed)
-    except CostError as error:
+    except HwModelError as error:
         raise InvalidInputError(str(error)) from error
     return ChipReport(preset, tuple(networks), draws, seed, designs, bands, ratios)
 

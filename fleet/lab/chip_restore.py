@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edge_node.adapters.chip_calibration import ChipCalibration, calibrate_chip
+from fleet.errors import InvalidInputError
 from fleet.lab.chip_restore_data import PublicData, load_public_data
 from fleet.lab.chip_restore_network import Network, accuracy, features_and_scores, train_network
 from fleet.lab.chip_restore_settings import (
@@ -24,7 +25,7 @@ from fleet.lab.chip_restore_settings import (
     conditions,
     resolved,
 )
-from hwmodel import Cost, DeviceModels, Phase, load_network, program
+from hwmodel import Cost, DeviceModels, HwModelError, Phase, load_network, program
 from hwmodel.nn import ProgrammedModel
 
 #: Inputs, about, by which the ranges of DACs and ADCs are set.
@@ -119,11 +120,18 @@ def run_restore(settings: RestoreSettings, progress: Callable[[str], None]) -> R
     Raises
     ------
     InvalidInputError
-        If a setting is out of range, the preset's cells have no such age, or data are missing.
+        If a setting is out of range, the preset's cells have no such age or are beyond what their models
+        cover, or data are missing.
     """
     torch.set_num_threads(1)
-    settings, told = resolved(settings)
-    notes = list(told)
+    settings, notes = resolved(settings)
+    try:
+        return _restored(settings, list(notes), progress)
+    except HwModelError as error:
+        raise InvalidInputError(str(error)) from error
+
+
+def _restored(settings: RestoreSettings, notes: list[str], progress: Callable[[str], None]) -> RestoreReport:
     tried = conditions(settings)
     data = load_public_data(settings.network, folder=settings.data, seed=settings.seed)
     progress(f"Training {settings.network}")

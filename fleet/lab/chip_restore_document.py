@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fleet.documents import Document, document
 from fleet.lab.chip_restore import Quality, RestoredChips, RestoreReport
+from fleet.lab.chip_restore_settings import Corrected
 from hwmodel import Cost
 
 #: A chip counts as brought back if its accuracy is at most this far below that of a chip without errors.
@@ -42,7 +43,7 @@ def restore_document(report: RestoreReport) -> Document:
             "fits_sram": report.sram_bytes <= sram,
         },
         conditions=conditions,
-        notes=[*report.notes, *_findings(conditions)],
+        notes=[*report.notes, *_findings(conditions, settings.corrected)],
     )
 
 
@@ -82,7 +83,7 @@ def _cost(cost: Cost) -> Document:
     return {"energy_j": cost.energy_j, "seconds": cost.seconds}
 
 
-def _findings(conditions: Sequence[Document]) -> list[str]:
+def _findings(conditions: Sequence[Document], corrected: Corrected) -> list[str]:
     short = [c for c in conditions if not c["back"]]
     findings = []
     if short:
@@ -91,13 +92,14 @@ def _findings(conditions: Sequence[Document]) -> list[str]:
         )
         findings.append(
             f"not brought back to within {100 * BACK_WITHIN:g} points of a chip without errors: {names}. "
-            "Try a higher --rank, or --layers all"
+            "Try a higher --rank" + (", or --layers all" if corrected is Corrected.PAPER else "")
         )
     without, with_lora = (conditions[0][name]["energy_j"] for name in ("inference", "restored_inference"))
     if with_lora > 2 * without:
         findings.append(
             f"the LoRA takes more energy than the crossbars that it corrects: the products of one input take "
-            f"{with_lora / without:.1f} times as much with it. A lower --rank, or --layers paper, takes less"
+            f"{with_lora / without:.1f} times as much with it. A lower --rank"
+            + (", or --layers paper, takes less" if corrected is Corrected.ALL else " takes less")
         )
     worse = [
         c for c in conditions if c["restored"]["feature_error"]["mean"] > c["chip"]["feature_error"]["mean"]

@@ -205,12 +205,12 @@ def conditions(settings: RestoreSettings) -> tuple[Condition, ...]:
     Raises
     ------
     InvalidInputError
-        If there are none, or one is out of the range of its model.
+        If there are none, one is out of the range of its model, or a model does not cover the preset's cells.
     """
-    models = DeviceModels.of(settings.preset)
-    # The youngest age that the preset's cells are known at: programming error alone.
-    young_s = models.relaxation.min_age_s
     try:
+        models = DeviceModels.of(settings.preset)
+        # The youngest age that the preset's cells are known at: programming error alone.
+        young_s = models.relaxation.min_age_s
         noise = [
             Condition(
                 Sweep.NOISE,

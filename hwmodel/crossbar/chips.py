@@ -130,11 +130,14 @@ def checked_nodes(nodes: Sequence[str]) -> tuple[str, ...]:
     Raises
     ------
     CrossbarError
-        If there are none, one twice, or they are one string.
+        If there are none, one twice, one is not a string, or they are one string.
     """
     if isinstance(nodes, str):
         raise CrossbarError(f"nodes is a sequence of ids; got the string {nodes!r}: write [{nodes!r}]")
     ids = tuple(nodes)
+    if any(not isinstance(node, str) for node in ids):
+        # 1 and "1" would key different chips.
+        raise CrossbarError(f"ids of nodes are strings; got {ids}")
     if not ids or len(set(ids)) != len(ids):
         raise CrossbarError(f"a crossbar needs at least one node, and none twice; got {ids}")
     return ids

@@ -27,7 +27,8 @@ class Fidelity(StrEnum):
     BIT_SERIAL
         As tile-accurate, but the inputs come one magnitude bit (with its sign) at a time, and each plane is
         converted for itself, shifted and added digitally: hardware with one-bit drivers, and an independent
-        way to what `TILE_ACCURATE` computes.
+        way to what `TILE_ACCURATE` computes. The ledger charges what the preset's own read-out takes at every
+        level: a preset that gathers charge over its input phases converts once.
     """
 
     IDEAL = "ideal"

@@ -28,7 +28,8 @@ class IrDrop:
     wire_resistance_ohm
         Resistance of the bit line from one cell to the next; 0 switches the model off.
     activity
-        Mean drive of a row as a share of full drive, 0 to 1.
+        Mean current of a cell as a share of that at full drive, 0 to 1. Signed drives partly cancel along a
+        column; presets give their mean-square drive, 0.33 for codes spread evenly (the reference case: 0.3).
 
     Raises
     ------

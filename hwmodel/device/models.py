@@ -47,20 +47,25 @@ class DeviceModels:
         Raises
         ------
         DeviceError
-            If the preset's window reaches beyond the conductances that its programming error covers.
+            If the preset's window reaches beyond the conductances that its programming error or its
+            relaxation covers.
         """
-        cell, read = preset.cell, preset.read
-        error = programming_error_named(preset.models.programming_error, preset)
-        if cell.conductance_min_us < error.low_us or cell.conductance_max_us > error.high_us:
-            raise DeviceError(
-                f"preset {preset.name}: the window of {cell.conductance_min_us:g} to "
-                f"{cell.conductance_max_us:g} uS reaches beyond the {error.low_us:g} to {error.high_us:g} uS "
-                f"that programming error {preset.models.programming_error!r} covers: narrow the window or "
-                "choose another model"
-            )
+        cell, read, names = preset.cell, preset.read, preset.models
+        error = programming_error_named(names.programming_error, preset)
+        relaxation = relaxation_named(names.relaxation)
+        for what, model in (
+            (f"programming error {names.programming_error!r}", error),
+            (f"relaxation {names.relaxation!r}", relaxation),
+        ):
+            if cell.conductance_min_us < model.low_us or cell.conductance_max_us > model.high_us:
+                raise DeviceError(
+                    f"preset {preset.name}: the window of {cell.conductance_min_us:g} to "
+                    f"{cell.conductance_max_us:g} uS reaches beyond the {model.low_us:g} to "
+                    f"{model.high_us:g} uS that {what} covers: narrow the window or choose another model"
+                )
         return cls(
             programming_error=error,
-            relaxation=relaxation_named(preset.models.relaxation),
+            relaxation=relaxation,
             read_noise=ReadNoise(cell.read_noise_us),
             stuck_cells=StuckCells(cell.stuck_low_share, cell.stuck_high_share),
             ir_drop=IrDrop(read.wire_resistance_ohm, read.mean_square_drive),

@@ -58,6 +58,16 @@ class Relaxation(Protocol):
         ...
 
     @property
+    def low_us(self) -> float:
+        """Smallest conductance that the model covers, uS."""
+        ...
+
+    @property
+    def high_us(self) -> float:
+        """Largest conductance that the model covers, uS."""
+        ...
+
+    @property
     def source(self) -> str:
         """Publication and place of the formula."""
         ...
@@ -73,6 +83,8 @@ class NoRelaxation:
 
     min_age_s: ClassVar[float] = 0.0
     max_age_s: ClassVar[float] = math.inf
+    low_us: ClassVar[float] = 0.0
+    high_us: ClassVar[float] = math.inf
     source: ClassVar[str] = "arXiv 2601.10037, code: noise is drawn once per deployment"
 
     def shift(self, conductance_us: Tensor, age_s: float) -> ConductanceShift:
@@ -95,6 +107,8 @@ class WanRelaxation:
 
     min_age_s: ClassVar[float] = 1.0
     max_age_s: ClassVar[float] = 2 * DAY_S
+    low_us: ClassVar[float] = WanProgrammingError.low_us
+    high_us: ClassVar[float] = WanProgrammingError.high_us
     source: ClassVar[str] = "Wan et al., Nature 608, 504 (2022), 1 s, 1 day, 2 days; fits of aihwkit"
 
     def shift(self, conductance_us: Tensor, age_s: float) -> ConductanceShift:
@@ -126,6 +140,8 @@ class CmoRelaxation:
 
     min_age_s: ClassVar[float] = 1.0
     max_age_s: ClassVar[float] = 10 * YEAR_S
+    low_us: ClassVar[float] = 0.0
+    high_us: ClassVar[float] = math.inf
     source: ClassVar[str] = "Falcone et al., arXiv 2502.04524; fit of aihwkit"
 
     def shift(self, conductance_us: Tensor, age_s: float) -> ConductanceShift:

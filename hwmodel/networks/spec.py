@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hwmodel.errors import NetworkError
 from hwmodel.networks.derive import derived_layers
 from hwmodel.networks.layer import Count, CountOrZero, LayerSpec, Strict, Text, Tiled
+from hwmodel.technology import Name
 
 
 class TrainingFacts(Strict):
@@ -76,7 +77,7 @@ class NetworkSpec(Strict):
         Steps and batch; designs that train need it.
     """
 
-    name: Text
+    name: Name
     title: Text
     source: Text
     layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]

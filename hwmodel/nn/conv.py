@@ -93,8 +93,16 @@ class AnalogConv2d(AnalogLayer):
                 f"layer {self.crossbar.layer!r} takes images [batch, channels, height, width]; "
                 f"got {list(inputs.shape)}"
             )
+        high, wide = self.geometry.kernel
+        channels, count = self.crossbar.in_features // (high * wide), self.crossbar.out_features
+        if inputs.shape[1] != channels:
+            raise CrossbarError(
+                f"layer {self.crossbar.layer!r} takes images of {channels} channels; got {list(inputs.shape)}"
+            )
         size = self.geometry.output_size(inputs.shape[2], inputs.shape[3])
-        vectors = self.geometry.vectors(inputs).reshape(self.nodes, -1, self.crossbar.in_features)
-        places = self.product(vectors).reshape(len(inputs), -1, self.crossbar.out_features)
-        outputs = places.transpose(1, 2).reshape(len(inputs), self.crossbar.out_features, *size)
+        vectors = self.geometry.vectors(inputs)
+        each = len(inputs) // self.nodes * vectors.shape[1]
+        products = self.product(vectors.reshape(self.nodes, each, self.crossbar.in_features))
+        places = products.reshape(len(inputs), vectors.shape[1], count)
+        outputs = places.transpose(1, 2).reshape(len(inputs), count, *size)
         return outputs if self.bias is None else outputs + self.bias[:, None, None]

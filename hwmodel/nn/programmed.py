@@ -230,6 +230,8 @@ def _unfold(outputs: Any, nodes: int) -> Any:
                 "nodes, node after node"
             )
         return outputs.reshape(nodes, outputs.shape[0] // nodes, *outputs.shape[1:])
+    if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
+        return type(outputs)(*(_unfold(part, nodes) for part in outputs))
     if isinstance(outputs, list | tuple):
         return type(outputs)(_unfold(part, nodes) for part in outputs)
     if isinstance(outputs, dict):

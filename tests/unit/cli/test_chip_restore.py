@@ -23,7 +23,7 @@ def restore(tmp_path):
     return run
 
 
-TINY = ("--noise", "5", "--stuck", "", "--seeds", "1")
+TINY = ("--noise", "5", "--stuck", "", "--chips", "1")
 
 
 def test_json_on_stdout_and_the_same_with_a_plot_in_the_folder(restore, tmp_path):
@@ -66,5 +66,35 @@ def test_what_cannot_be_done_is_told_with_an_exit_code(restore, arguments, code,
     result = restore(*arguments)
 
     assert result.exit_code == code
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            ('programming_error = "constant"', 'programming_error = "milo"'),
+            "50 to 225 uS that programming error",
+        ),
+        (('relaxation = "none"', 'relaxation = "wan"'), "0 to 40 uS that relaxation 'wan' covers"),
+        (
+            (
+                "wire_resistance_ohm = { value = 0.0, low = 0.0, high = 0.7",
+                "wire_resistance_ohm = { value = 9, low = 0, high = 9",
+            ),
+            "first order holds to 20%",
+        ),
+    ],
+    ids=["programming error", "relaxation", "wire"],
+)
+def test_own_preset_that_no_chip_can_be_made_of_is_told_with_an_exit_code(restore, tmp_path, model, message):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(CliRunner().invoke(app, ["chip", "show", "180nm-1t1r", "--toml"]).stdout.replace(*model))
+
+    # On a layer of 512 rows, so that a wire is long enough to lose its voltage.
+    result = restore("--preset", str(mine), "--network", "speaker-lsm", *TINY)
+
+    assert result.exit_code == ExitCode.USAGE
     assert message in result.stderr
     assert result.stdout == ""

@@ -170,6 +170,7 @@ def test_all_faults_of_a_file_are_named_at_once(own_file):
         ("[lora]", "[other]", r"other\.alpha: Extra inputs"),
         ('[lora]\nalpha = 8\nsource = "test"', "", r"add \[lora\] with alpha and source"),
         ("[[layers.layers]]", "[layers.layer]", "block.layers: a repeated block needs layers of its own"),
+        ('name = "own"', 'name = "../own"', "name: String should match"),
         ("name =", "name", "is not TOML"),
     ],
 )

@@ -1,6 +1,7 @@
 """Any torch model on crossbars: `hwmodel.program`."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -418,3 +419,36 @@ def test_batch_norm_may_not_mix_nodes():
 def test_string_is_not_a_sequence_of_nodes():
     with pytest.raises(CrossbarError, match="sequence of ids"):
         program(nn.Linear(4, 4), PRESET, 1, nodes="attic")
+
+
+def test_ids_of_nodes_that_are_not_strings_are_refused():
+    with pytest.raises(CrossbarError, match=r"ids of nodes are strings; got \(1, 2\)"):
+        program(mlp()[0], PRESET, 1, nodes=[1, 2])
+
+
+def test_named_outputs_keep_their_names():
+    class Both(NamedTuple):
+        scores: torch.Tensor
+        hidden: torch.Tensor
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            hidden = self.layer(x)
+            return Both(hidden.relu(), hidden)
+
+    outputs = program(Model(), PRESET, 1, nodes=FLEET)(torch.rand(2, 4))
+
+    assert outputs.scores.shape == outputs.hidden.shape == (3, 2, 3)
+
+
+def test_convolution_of_no_images_gives_none_and_other_channels_are_refused():
+    model, images = cnn()
+    chips = program(model[:1], PRESET, 1, nodes=FLEET)
+
+    assert chips(images[:0]).shape == (3, 0, *model[:1](images).shape[1:])
+    with pytest.raises(CrossbarError, match=r"takes images of 1 channels; got \[6, 2,"):
+        chips(torch.rand(2, 2, 9, 9))

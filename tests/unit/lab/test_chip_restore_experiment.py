@@ -111,6 +111,13 @@ class TestWhatIsSaid:
         assert not document["conditions"][0]["back"]
         assert any("not brought back" in note and "noise 5 uS" in note for note in document["notes"])
         assert document["lora"]["parameters"] == 4 * 52 + 30
+        assert any("--layers all" in note for note in document["notes"])
+
+    def test_nobody_is_told_to_choose_what_they_have_chosen(self):
+        document = restore_document(run_restore(tiny(rank=1, chips=1), quietly))
+
+        assert any("not brought back" in note for note in document["notes"])
+        assert not any("--layers all" in note for note in document["notes"])
 
     def test_a_lora_larger_than_the_network_is_pointed_out(self):
         document = restore_document(run_restore(tiny(rank=16, chips=1), quietly))
