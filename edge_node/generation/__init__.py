@@ -1,0 +1,1 @@
+"""Generation of images on crossbars: a diffusion transformer, classes enrolled by LoRA, and their erasure."""

@@ -1,0 +1,400 @@
+"""The diffusion transformer on chips: sampling, a class learnt by LoRA and forgotten, a class erased."""
+
+import copy
+import dataclasses
+import math
+
+import pytest
+import torch
+from safetensors.torch import load
+from torch.nn.functional import mse_loss
+
+from edge_node.adapters.file_format import decode_adapter, encode_adapter
+from edge_node.adapters.lora_adapter import AdapterKind
+from edge_node.errors import AdapterError, EngineError
+from edge_node.generation.backbone_cache import cached_backbone
+from edge_node.generation.diffusion import (
+    STEPS,
+    Sampling,
+    from_grey_levels,
+    in_float,
+    kept_signal,
+    keyed_noise,
+    noised,
+    on_chips,
+    sample,
+    to_grey_levels,
+)
+from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, unpatched
+from edge_node.generation.erasure import erase_class, erasure_name
+from edge_node.generation.generator import Generator, subject_name
+from edge_node.generation.lora_fit import LoraRecipe
+from edge_node.generation.scores import Judge, frechet_distance
+from edge_node.generation.subject_lora import learn_class
+from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
+from edge_node.tasks.images import ImagesTask
+from hwmodel import Phase, load_preset
+
+TASK = ImagesTask.of(50)
+PUBLIC = TASK.images(TASK.public, test=False)
+FIRST, SECOND = TASK.private[:2]
+BACKBONE = BackboneRecipe(
+    steps=60, hardening_steps=20, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9
+)
+LORA = LoraRecipe(rank=4, steps=4, batch=8, learning_rate=1e-2)
+BRIEF = Sampling(steps=4)
+NODES = ("attic", "cellar")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return train_backbone(PUBLIC.levels, PUBLIC.labels, 50, BACKBONE)
+
+
+def chips_of(backbone, nodes=NODES):
+    return Generator.program(
+        backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels)
+    )
+
+
+def class_aware(backbone):
+    """Return a network that its few steps have not taught to heed the label, made to heed it."""
+    model = copy.deepcopy(backbone.model)
+    model.labels.rows[list(TASK.public)] += keyed_noise(1, "rows", count=len(TASK.public)).flatten(1)
+    return dataclasses.replace(backbone, model=model, base=frozen_base(model))
+
+
+@pytest.fixture
+def chips(backbone):
+    return chips_of(backbone)
+
+
+def images_of(label):
+    return TASK.images([label], test=False).levels
+
+
+def noise(count, nodes=2):
+    return keyed_noise(1, "test", count=nodes * count).view(nodes, count, 8, 8)
+
+
+def drawn(generator, *labels):
+    return generator.generate(torch.tensor(labels), noise(len(labels)), sampling=BRIEF)
+
+
+def test_transformer_has_the_size_that_was_probed():
+    model = DiffusionTransformer()
+
+    assert sum(p.numel() for p in model.parameters()) == 243_012
+    assert sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)) == 238_080
+
+
+def test_patches_are_put_together_as_they_were_cut():
+    images = torch.arange(3 * 64.0).view(3, 8, 8)
+
+    assert torch.equal(unpatched(patches(images)), images)
+    assert patches(images)[0, 1].tolist() == [2, 3, 10, 11]
+
+
+def test_signal_fades_from_all_to_nothing_and_variance_is_kept():
+    signal = kept_signal()
+    assert signal[0] == 1
+    assert signal[STEPS] < 1e-3
+    assert bool((signal.diff() < 0).all())
+
+    steps = torch.tensor([40])
+    x = noised(torch.ones(1, 8, 8), steps, torch.zeros(1, 8, 8))
+    y = noised(torch.zeros(1, 8, 8), steps, torch.ones(1, 8, 8))
+    assert float(x[0, 0, 0] ** 2 + y[0, 0, 0] ** 2) == pytest.approx(1)
+
+
+def test_sampling_with_a_perfect_denoiser_returns_the_image():
+    image = from_grey_levels(PUBLIC.levels[:6]).view(2, 3, 8, 8)
+
+    def perfect(x, steps, labels):
+        signal = kept_signal()[steps].float()[..., None, None]
+        aim = torch.cat([image, image], dim=1)
+        return (x - signal.sqrt() * aim) / (1 - signal).sqrt()
+
+    levels = sample(perfect, noise(3), torch.zeros(2, 3, dtype=torch.int64))
+
+    assert torch.equal(levels, to_grey_levels(image))
+
+
+def test_guidance_pulls_away_from_what_is_predicted_for_no_class():
+    def by_class(x, steps, labels):
+        return torch.where(labels == NULL_LABEL, 0.1, 0.5)[..., None, None].expand(x.shape)
+
+    def already_guided(x, steps, labels):
+        return torch.full_like(x, 0.1 + 1.5 * 0.4)
+
+    labels = torch.full((2, 3), 7)
+    guided = sample(by_class, noise(3), labels, Sampling(steps=5, guidance=1.5))
+
+    assert torch.equal(guided, sample(already_guided, noise(3), labels, Sampling(steps=5, guidance=1)))
+    assert not torch.equal(guided, sample(by_class, noise(3), labels, Sampling(steps=5, guidance=1)))
+
+
+@pytest.mark.parametrize("steps", [0, STEPS + 1])
+def test_sampling_takes_no_more_steps_than_there_are(steps):
+    with pytest.raises(EngineError, match=str(steps)):
+        Sampling(steps=steps)
+
+
+def test_training_learns_to_tell_noise_from_image(backbone):
+    test = TASK.images(TASK.public, test=True)
+    steps = torch.arange(len(test.labels)) % STEPS + 1
+    added = keyed_noise(2, "test", count=len(test.labels))
+
+    predicted = backbone.model(noised(from_grey_levels(test.levels), steps, added), steps, test.labels)
+
+    assert float(mse_loss(predicted, added)) < 0.5  # 1 before training
+
+
+def test_training_is_the_same_again_and_another_seed_is_another_network():
+    brief = BackboneRecipe(steps=1, hardening_steps=1, batch=4)
+
+    def digest(seed):
+        return train_backbone(PUBLIC.levels, PUBLIC.labels, seed, brief).base.digest
+
+    assert digest(1) == digest(1)
+    assert digest(1) != digest(2)
+
+
+def test_asked_for_a_class_that_it_never_saw_the_network_does_as_if_asked_for_nothing(backbone):
+    x, steps = noise(4)[0], torch.full((4,), 60)
+
+    def predicted(label):
+        return backbone.model(x, steps, torch.full((4,), label))
+
+    assert backbone.trained_on == set(TASK.public)
+    assert torch.equal(predicted(FIRST), predicted(NULL_LABEL))
+    assert not torch.equal(predicted(TASK.public[0]), predicted(NULL_LABEL))
+
+
+def test_trained_network_is_read_back_and_a_damaged_file_is_trained_anew(tmp_path):
+    brief, trained = BackboneRecipe(steps=1, hardening_steps=1, batch=4), []
+
+    def get(images=PUBLIC):
+        def note(done, total):
+            trained.append((done, total))
+
+        return cached_backbone(images.levels, images.labels, 1, brief, folder=tmp_path, progress=note)
+
+    first = get()
+    assert trained == [(1, 2), (2, 2)]
+    assert get().base.digest == first.base.digest
+    assert len(trained) == 2
+
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    assert set(load(bytes(content[32:]))) == set(first.model.state_dict())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert get().base.digest == first.base.digest
+    assert len(trained) == 4
+
+    get(TASK.images(TASK.public[:2], test=False))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("levels", "labels", "said"),
+    [
+        (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.int64), "float32"),
+        (torch.zeros(3, 8, 7, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "8, 7"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), r"\[2\]"),
+        (torch.zeros(1, 8, 8, dtype=torch.uint8), torch.full((1,), 10), "10"),
+    ],
+)
+def test_what_are_no_labelled_images_is_refused(levels, labels, said):
+    with pytest.raises(EngineError, match=said):
+        train_backbone(levels, labels, 1, BACKBONE)
+
+
+def test_class_is_forgotten_to_the_bit_and_others_never_notice_it(backbone, chips):
+    everything = (*range(10), FIRST)
+    other = learn_class(chips, images_of(SECOND), SECOND, 3, LORA)
+    chips.install(other)
+    before = drawn(chips, *TASK.public, SECOND)
+
+    chips.install(learn_class(chips, images_of(FIRST), FIRST, 3, LORA))
+    enrolled = drawn(chips, *everything)
+    assert torch.equal(drawn(chips, *TASK.public, SECOND), before)
+    assert chips.forget(FIRST)
+    assert not chips.forget(FIRST)
+
+    # Chips that never met the class, and learn the other one from its images.
+    never = chips_of(backbone)
+    never.install(learn_class(never, images_of(SECOND), SECOND, 3, LORA))
+    assert [chips.digest(n) for n in range(2)] == [never.digest(n) for n in range(2)]
+    assert torch.equal(drawn(chips, *everything), drawn(never, *everything))
+    assert not torch.equal(enrolled, drawn(never, *everything))
+
+
+def test_learning_makes_the_class_likelier_and_quantising_hardly_matters(chips):
+    images = images_of(FIRST)
+    steps = (torch.arange(2 * len(images)) % STEPS + 1).view(2, -1)
+    added = keyed_noise(4, "test", count=2 * len(images)).view(2, -1, 8, 8)
+    x = noised(from_grey_levels(images).expand(2, -1, -1, -1), steps, added)
+
+    def loss(*adapters):
+        with torch.no_grad(), chips.serving(adapters):
+            return float(mse_loss(on_chips(chips.chips)(x, steps, torch.full(steps.shape, FIRST)), added))
+
+    recipe = LoraRecipe(rank=4, steps=25, batch=8, learning_rate=1e-2)
+    adapter = learn_class(chips, images, FIRST, 3, recipe)
+
+    assert loss(adapter) < 0.98 * loss()
+    assert adapter.spec.storage.value == "int8"
+
+
+def test_label_row_is_part_of_the_adapter_and_survives_its_file(backbone, chips):
+    adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
+    a, b = adapter.factors("labels", 11)
+    row = adapter.spec.scaling * (b @ a)[:, FIRST]
+    assert float(row.abs().max()) > 0
+
+    table = chips.chips.module.get_submodule("labels")
+    asked = torch.tensor([FIRST, FIRST, NULL_LABEL, FIRST])  # two nodes, two images each
+    with torch.no_grad(), chips.serving([adapter]):
+        looked_up = table(asked)
+    assert torch.allclose(looked_up[0] - backbone.model.labels.rows[FIRST], row.float(), atol=1e-6)
+    assert torch.equal(looked_up[0], looked_up[3])
+    assert torch.equal(table(asked), backbone.model.labels.rows[asked])
+
+    assert decode_adapter(encode_adapter(adapter), backbone.base).digest == adapter.digest
+
+
+def test_fleet_draws_what_each_chip_draws_alone(backbone, chips):
+    adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
+    labels = torch.tensor([*TASK.public, FIRST, FIRST])
+    started = noise(len(labels))
+    chips.install(adapter)
+    together = chips.generate(labels, started, sampling=BRIEF)
+
+    for index, node in enumerate(NODES):
+        alone = chips_of(backbone, [node])
+        alone.install(adapter)
+        own = alone.generate(labels, started[index : index + 1], sampling=BRIEF)
+        # Float arithmetic between the crossbars may round otherwise in another batch, and a code flip.
+        assert int((own[0].int() - together[index].int()).abs().max()) <= 1
+    assert not torch.equal(together[0], together[1])
+
+
+def test_class_of_the_backbone_is_not_enrolled_but_erased_and_the_other_way_round(chips):
+    known, kept = TASK.public[0], TASK.images(TASK.public[1:], test=False)
+    retain = (kept.levels, kept.labels)
+
+    with pytest.raises(EngineError, match=f"class {known}.*not trained on"):
+        learn_class(chips, images_of(known), known, 3, LORA)
+    with pytest.raises(EngineError, match=f"class {FIRST}.*exact"):
+        erase_class(chips, images_of(FIRST), retain, FIRST, 3, LORA)
+    with pytest.raises(EngineError, match="other classes only"):
+        erase_class(chips, images_of(known), (PUBLIC.levels, PUBLIC.labels), known, 3, LORA)
+    with pytest.raises(EngineError, match="no images"):
+        learn_class(chips, images_of(FIRST)[:0], FIRST, 3, LORA)
+
+    masked = erase_class(chips, images_of(known), retain, known, 3, LORA)
+    assert masked.spec.kind is AdapterKind.SHARED
+    posing = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
+    object.__setattr__(posing.spec, "name", subject_name(known))
+    with pytest.raises(EngineError, match="forget nothing"):
+        chips.install(posing)
+
+
+def test_erasure_pushes_the_class_away_spares_the_others_and_is_undone_by_stripping(backbone):
+    chips = chips_of(class_aware(backbone))
+    label, other, kept = TASK.public[0], TASK.public[3], TASK.images(TASK.public[1:], test=False)
+    steps = torch.arange(60).expand(2, -1) + 30
+    x = noised(from_grey_levels(kept.levels[:60]).expand(2, -1, -1, -1), steps, noise(60))
+
+    def predicted(asked, *adapters):
+        with torch.no_grad(), chips.serving(adapters):
+            return on_chips(chips.chips)(x, steps, torch.full(steps.shape, asked))
+
+    recipe = LoraRecipe(rank=4, steps=25, batch=8, learning_rate=1e-2)
+    adapter = erase_class(chips, images_of(label), (kept.levels, kept.labels), label, 3, recipe)
+
+    of_class, of_nothing = predicted(label), predicted(NULL_LABEL)
+    pushed = of_nothing - (of_class - of_nothing)
+    assert mse_loss(predicted(label, adapter), pushed) < 0.25 * mse_loss(of_class, pushed)
+    for spared in (other, NULL_LABEL):
+        drift = mse_loss(predicted(spared, adapter), predicted(spared))
+        assert drift < 0.1 * mse_loss(predicted(label, adapter), of_class)
+
+    before = drawn(chips, *TASK.public)
+    chips.install(adapter)
+    assert not torch.equal(drawn(chips, *TASK.public), before)
+    assert chips.bank.remove(erasure_name(label)) == 2
+    assert torch.equal(drawn(chips, *TASK.public), before)
+
+
+def test_learning_and_drawing_are_charged_and_write_no_cell(chips):
+    mark = chips.ledger.mark()
+    adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
+    learnt = chips.ledger.since(mark)
+    assert learnt[Phase.TRAIN].energy_j > 0
+    assert learnt[Phase.INFER].energy_j == 0
+
+    chips.install(adapter)
+    assert chips.ledger.since(mark)[Phase.PROGRAM].bytes == adapter.byte_count
+    mark = chips.ledger.mark()
+    drawn(chips, TASK.public[0])
+    plain = chips.ledger.since(mark)[Phase.INFER].energy_j
+    mark = chips.ledger.mark()
+    drawn(chips, FIRST)
+    assert chips.ledger.since(mark)[Phase.INFER].energy_j > plain > 0
+    chips.forget(FIRST)
+    spent = chips.ledger.since(mark)
+    assert spent[Phase.ERASE].bytes == adapter.byte_count
+    assert sum(cost.cell_writes for cost in spent.values()) == 0
+
+
+def test_diverging_training_and_unknown_layers_are_named(chips):
+    wild = LoraRecipe(rank=4, steps=6, batch=8, learning_rate=1e30)
+    with pytest.raises(EngineError, match="diverged at step"):
+        learn_class(chips, images_of(FIRST), FIRST, 3, wild)
+    with pytest.raises(AdapterError, match=r"blocks\.9\.qkv"), chips.attached({"blocks.9.qkv": torch.relu}):
+        pass
+    assert all(layer.correction is None for layer in chips.chips.analog.values())
+
+
+def test_images_of_no_class_and_noise_of_another_size_are_refused(chips):
+    with pytest.raises(EngineError, match=r"\[11\]"):
+        chips.generate(torch.tensor([11]), noise(1))
+    with pytest.raises(EngineError, match=r"\(2, 3, 8, 8\); got \(2, 1, 8, 8\)"):
+        chips.generate(torch.tensor([0, 1, 2]), noise(1))
+
+
+def test_distance_of_normal_clouds_is_that_of_their_means_and_covariances():
+    cloud = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1))
+    cloud = (cloud - cloud.mean(dim=0)) @ torch.linalg.inv(torch.linalg.cholesky(cloud.T.cov())).T
+
+    assert frechet_distance(cloud, cloud) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(cloud, cloud + torch.tensor([3.0, 0, 4])) == pytest.approx(25, rel=1e-4)
+    stretched = cloud * torch.tensor([1.0, 2, 3])
+    assert frechet_distance(cloud, stretched) == pytest.approx(1 + 4, rel=1e-3)
+    with pytest.raises(EngineError, match="two images"):
+        frechet_distance(cloud, cloud[:1])
+
+
+def test_judge_knows_digits_that_it_has_not_seen():
+    real, test = TASK.images(range(10), test=False), TASK.images(range(10), test=True)
+
+    judge = Judge.train(real.levels, real.labels, 1)
+
+    assert judge.accuracy(test.levels, test.labels) > 0.96
+    assert judge.activations(test.levels).shape == (len(test.labels), 128)
+    assert math.isclose(
+        judge.accuracy(test.of(3), 3), float((judge.classes(test.of(3)) == 3).double().mean())
+    )
+
+
+def test_float_model_is_a_denoiser_over_the_node_axis(backbone):
+    x, steps, labels = noise(3), torch.full((2, 3), 50), torch.full((2, 3), TASK.public[0])
+
+    assert torch.allclose(
+        in_float(backbone.model)(x, steps, labels)[1],
+        backbone.model(x[1], steps[1], labels[1]),
+        atol=1e-6,
+    )
