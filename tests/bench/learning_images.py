@@ -1,0 +1,50 @@
+"""Figures of the images: public classes, private classes by their own LoRA, an erased class."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from fleet.lab.workloads import images
+from fleet.lab.workloads.images import ImagesRun
+from tests.bench.figure import Figure, Target
+from tests.bench.learning_faces import mean_figure
+
+
+def images_figures() -> Iterator[Figure]:
+    """Measure every seed: minutes each, more if the backbone was not trained here before."""
+    yield from figures_of([images.run(seed) for seed in images.SEEDS])
+
+
+def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
+    """Yield the figures of these runs."""
+
+    def each(name: str, values: Sequence[float], target: Target | None = None, unit: str = "share") -> Figure:
+        return Figure(f"images: {name}", tuple(values), unit, target)
+
+    yield each("judge on real test images", [r.judge_accuracy for r in runs])
+    yield each("public classes that show", [r.public.accuracy for r in runs], Target(">=", 0.98))
+    yield each("worst public class", [r.public.worst_class for r in runs])
+    yield each("Frechet distance, judge's hidden layer", [r.public.distance for r in runs], unit="1")
+    yield each("the same of real test images (floor)", [r.public.real_distance for r in runs], unit="1")
+    private = [one for r in runs for one in r.private]
+    shown = [one.accuracy for one in private]
+    yield mean_figure("images: private class by its own LoRA", shown, "share", Target(">=", 0.95))
+    yield each("private class by its own LoRA, each", shown, Target(">=", 0.90))
+    exact = [statistics.fmean(one.adapters_equal and one.images_equal for one in r.private) for r in runs]
+    yield each("forgotten: adapters and images as never enrolled, to the bit", exact, Target("=", 1))
+    within = [float(one.never_enrolled_low <= one.forgotten <= one.never_enrolled_high) for one in private]
+    yield each("forgotten: within never enrolled's binomial interval (95 %)", within, Target("=", 1))
+    yield each("forgotten class that still shows", [one.forgotten for one in private])
+    yield each("never enrolled class that shows", [one.never_enrolled for one in private])
+    yield each("erased public class that shows", [r.erased.erased for r in runs], Target("<=", 0.05))
+    yield each(
+        "the other public classes, with the eraser", [r.erased.retain for r in runs], Target(">=", 0.97)
+    )
+    yield each("erased class, eraser stripped off", [r.erased.stripped for r in runs])
+    yield each("private classes, with the eraser", [r.erased.private for r in runs])
+    yield each("SRAM of a private class", [r.adapter_bytes for r in runs], unit="B")
+    yield each("energy to learn a class, one node", [r.learn_energy_j for r in runs], unit="J")
+    yield each(
+        "cell writes after programming", [r.cell_writes_after_programming for r in runs], Target("=", 0), "1"
+    )
