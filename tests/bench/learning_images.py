@@ -35,7 +35,9 @@ def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
     yield each("forgotten: adapters and images as never enrolled, to the bit", exact, Target("=", 1))
     within = [float(one.never_enrolled_low <= one.forgotten <= one.never_enrolled_high) for one in private]
     yield each("forgotten: within never enrolled's binomial interval (95 %)", within, Target("=", 1))
-    yield each("forgotten class that still shows", [one.forgotten for one in private])
+    yield each("forgotten class that still shows, other noise", [one.forgotten_again for one in private])
+    chance = [one.again_p for one in private]
+    yield each("how likely one model's samples differ as much (Fisher)", chance)
     yield each("never enrolled class that shows", [one.never_enrolled for one in private])
     yield each("erased public class that shows", [r.erased.erased for r in runs], Target("<=", 0.05))
     yield each(

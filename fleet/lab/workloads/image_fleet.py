@@ -57,7 +57,7 @@ class Size:
     sampling: Sampling = field(default_factory=Sampling)
     public_images: int = 13
     private_images: int = 25
-    compared_images: int = 4
+    compared_images: int = 2
 
 
 @dataclass(eq=False)

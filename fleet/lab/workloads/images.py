@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from scipy.stats import fisher_exact
 from torch import Tensor
 
 from edge_node.adapters.lora_adapter import LoraAdapter
@@ -72,7 +73,10 @@ class PrivateClass:
     never_enrolled, never_enrolled_low, never_enrolled_high
         The same of chips that never had it, with its exact binomial interval at 95 %.
     forgotten
-        The same after the forget, from noise that was not used before.
+        The same after the forget, from the same noise: it must lie within that interval.
+    forgotten_again, again_p
+        The same from other noise; and how likely two samples of one model are to differ as much or more
+        (Fisher's exact test, two-sided): by chance below .05 for one class in twenty, or fewer.
     adapters_equal, images_equal
         Whether digests after the forget are those of chips that never had it: of the bits of every node's
         active adapters, and of drawn images of all classes.
@@ -84,6 +88,8 @@ class PrivateClass:
     never_enrolled_low: float
     never_enrolled_high: float
     forgotten: float
+    forgotten_again: float
+    again_p: float
     adapters_equal: bool
     images_equal: bool
 
@@ -97,7 +103,8 @@ class ErasedClass:
     label
         The class.
     before, erased, stripped
-        Share of images that show it: before, with the adapter, and with the adapter taken off again.
+        Share of images that show it, from the same noise: before, with the adapter, and with the adapter
+        taken off again.
     retain_before, retain
         Share of right images of the other public classes.
     private
@@ -180,11 +187,12 @@ def run(
     panels = pictures if pictures is not None else []
     chips = fleet.program()
     programmed = chips.ledger.mark()
-    public = _public(fleet, chips, panels)
+    drawn = fleet.draw(chips, "public", fleet.task.public, fleet.size.public_images)
     energy_j, images = fleet.energy_j["draw"], len(fleet.task.public) * fleet.size.public_images
+    public = _public(fleet, drawn, panels)
     adapters = {label: fleet.learn(chips, label) for label in fleet.task.private}
     private = _private(fleet, chips, adapters, panels)
-    erased = _erased(fleet, chips, adapters, panels)
+    erased = _erased(fleet, chips, drawn, adapters, panels)
     judged = fleet.task.images(range(CLASSES), test=True)
     return ImagesRun(
         judge_accuracy=fleet.judge.accuracy(judged.levels, judged.labels),
@@ -204,9 +212,8 @@ def run(
     )
 
 
-def _public(fleet: ImageFleet, chips: Generator, panels: list[GridPanel]) -> PublicFigures:
+def _public(fleet: ImageFleet, drawn: Mapping[int, Tensor], panels: list[GridPanel]) -> PublicFigures:
     count, labels = fleet.size.public_images, fleet.task.public
-    drawn = fleet.draw(chips, "public", labels, count)
     asked = torch.tensor(labels).repeat_interleave(count).expand(fleet.size.nodes, -1)
     perfect = sample(
         in_float(fleet.backbone.model), fleet.noise("public", labels, count), asked, fleet.size.sampling
@@ -244,6 +251,7 @@ def _private(
     never.install(fleet.learn(never, last))
     equal: dict[int, tuple[bool, bool]] = {}
     after: dict[int, Tensor] = {}
+    again: dict[int, Tensor] = {}
     for label in labels[:-1]:
         chips.forget(label)
     same = (
@@ -251,13 +259,15 @@ def _private(
         fleet.images_digest(chips) == fleet.images_digest(never),
     )
     equal |= dict.fromkeys(labels[:-1], same)
-    after |= fleet.draw(chips, "forgotten", labels[:-1], count)
+    after |= fleet.draw(chips, "private", labels[:-1], count)
+    again |= fleet.draw(chips, "forgotten", labels[:-1], count)
     chips.forget(last)
     equal[last] = (
         fleet.adapter_digests(chips) == bare_adapters,
         fleet.images_digest(chips) == bare_images,
     )
-    after |= fleet.draw(chips, "forgotten", [last], count)
+    after |= fleet.draw(chips, "private", [last], count)
+    again |= fleet.draw(chips, "forgotten", [last], count)
 
     real = fleet.task.images(labels, test=False)
     panels += [
@@ -267,13 +277,21 @@ def _private(
         GridPanel("never enrolled", [_row(f"asked for {k}", without[k]) for k in labels]),
     ]
     return tuple(
-        forgotten_class(fleet, label, enrolled[label], without[label], after[label], equal[label])
+        forgotten_class(
+            fleet, label, enrolled[label], without[label], after[label], again[label], equal[label]
+        )
         for label in labels
     )
 
 
 def forgotten_class(
-    fleet: ImageFleet, label: int, enrolled: Tensor, without: Tensor, after: Tensor, equal: tuple[bool, bool]
+    fleet: ImageFleet,
+    label: int,
+    enrolled: Tensor,
+    without: Tensor,
+    after: Tensor,
+    again: Tensor,
+    equal: tuple[bool, bool],
 ) -> PrivateClass:
     """Return the figures of a class from images, uint8 ``[N, count, 8, 8]``, drawn when asked for it.
 
@@ -283,13 +301,18 @@ def forgotten_class(
         Whose judge looks at them.
     label
         The class.
-    enrolled, without, after
-        Drawn while it was enrolled, by chips that never had it, and after the forget.
+    enrolled, without, after, again
+        Drawn while it was enrolled, by chips that never had it, after the forget, and then from other noise.
     equal
         Whether digests of adapters and of images are equal.
     """
-    hits = int((fleet.judge.classes(without) == label).sum())
-    asked = without.shape[0] * without.shape[1]
+
+    def shown(images: Tensor) -> tuple[int, int]:
+        hits = int((fleet.judge.classes(images) == label).sum())
+        return hits, images.shape[0] * images.shape[1]
+
+    hits, asked = shown(without)
+    hits_again, asked_again = shown(again)
     interval = clopper_pearson(hits, asked)
     return PrivateClass(
         label=label,
@@ -298,45 +321,47 @@ def forgotten_class(
         never_enrolled_low=interval.low,
         never_enrolled_high=interval.high,
         forgotten=fleet.judge.accuracy(after, label),
+        forgotten_again=hits_again / asked_again,
+        again_p=float(fisher_exact([[hits, asked - hits], [hits_again, asked_again - hits_again]]).pvalue),
         adapters_equal=equal[0],
         images_equal=equal[1],
     )
 
 
 def _erased(
-    fleet: ImageFleet, chips: Generator, adapters: Mapping[int, LoraAdapter], panels: list[GridPanel]
+    fleet: ImageFleet,
+    chips: Generator,
+    before: Mapping[int, Tensor],
+    adapters: Mapping[int, LoraAdapter],
+    panels: list[GridPanel],
 ) -> ErasedClass:
-    """Erase a public class, look, strip the adapter off, and look again."""
-    public, private = fleet.task.public, fleet.task.private
+    """Erase a public class, look, strip the adapter off, and look again: always from the same noise."""
+    public, count = fleet.task.public, fleet.size.public_images
     label = public[keyed_seed(fleet.seed, "images.erased") % len(public)]
-    others = [other for other in public if other != label]
-
-    def of_class(purpose: str) -> Tensor:
-        return fleet.draw(chips, purpose, [label], fleet.size.private_images)[label]
-
-    before = of_class("erase")
-    retained = fleet.draw(chips, "retain", others, fleet.size.public_images)
     chips.install(fleet.erase(chips, label))
     for adapter in adapters.values():
         chips.install(adapter)
-    erased = of_class("erase")
-    kept = fleet.draw(chips, "retain", others, fleet.size.public_images)
-    enrolled = fleet.draw(chips, "private", private, fleet.size.public_images)
+    after = fleet.draw(chips, "public", public, count)
+    enrolled = fleet.draw(chips, "private", fleet.task.private, count)
     chips.bank.remove(erasure_name(label))
-    stripped = of_class("erase")
+    stripped = fleet.draw(chips, "public", [label], count)[label]
     panels.append(
         GridPanel(
             f"class {label} of the backbone, erased approximately",
-            [_row("before", before), _row("erased", erased), _row("adapter stripped", stripped)],
+            [_row("before", before[label]), _row("erased", after[label]), _row("adapter stripped", stripped)],
         )
     )
+
+    def of_others(drawn: Mapping[int, Tensor]) -> float:
+        return fleet.accuracy({other: images for other, images in drawn.items() if other != label})
+
     return ErasedClass(
         label=label,
-        before=fleet.judge.accuracy(before, label),
-        erased=fleet.judge.accuracy(erased, label),
+        before=fleet.judge.accuracy(before[label], label),
+        erased=fleet.judge.accuracy(after[label], label),
         stripped=fleet.judge.accuracy(stripped, label),
-        retain_before=fleet.accuracy(retained),
-        retain=fleet.accuracy(kept),
+        retain_before=of_others(before),
+        retain=of_others(after),
         private=fleet.accuracy(enrolled),
     )
 

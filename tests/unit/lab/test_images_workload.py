@@ -53,6 +53,7 @@ def test_forgotten_classes_leave_chips_that_never_had_them(measured):
 
     assert [c.label for c in figures.private] == list(ImagesTask.of(50).private)
     assert all(c.adapters_equal and c.images_equal for c in figures.private)
+    assert all(c.forgotten == c.never_enrolled for c in figures.private)
     assert figures.cell_writes_after_programming == 0
 
 
@@ -107,13 +108,15 @@ def test_interval_of_the_never_enrolled_is_exact():
     fleet.judge = bright
     without = torch.zeros(2, 10, 8, 8, dtype=torch.uint8)
     without[1, 4] = 16
+    none = torch.zeros_like(without)
 
-    figures = images.forgotten_class(fleet, 3, without, without, without, (True, True))
+    figures = images.forgotten_class(fleet, 3, without, without, without, none, (True, True))
 
     assert isinstance(figures, PrivateClass)
     assert figures.never_enrolled == figures.forgotten == 0.05
     # 1 of 20: the standard example of Clopper and Pearson's interval.
     assert figures.never_enrolled_low == pytest.approx(0.00126, abs=1e-5)
+    assert (figures.forgotten_again, figures.again_p) == (0, 1)
     assert figures.never_enrolled_high == pytest.approx(0.24873, abs=1e-5)
 
 
