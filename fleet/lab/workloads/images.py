@@ -348,7 +348,7 @@ def _erased(
     panels.append(
         GridPanel(
             f"class {label} of the backbone, erased approximately",
-            [_row("before", before[label]), _row("erased", after[label]), _row("adapter stripped", stripped)],
+            [_row("before", before[label]), _row("erased", after[label]), _row("stripped", stripped)],
         )
     )
 
