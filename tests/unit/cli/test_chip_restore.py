@@ -15,7 +15,11 @@ from fleet.documents import API_VERSION
 @pytest.fixture
 def restore(tmp_path):
     """Run it where no photos are found, so on digits."""
-    environment = {"SCIKIT_LEARN_DATA": str(tmp_path / "no-photos"), "RERAM_FLEET_FACES": None}
+    environment = {
+        "SCIKIT_LEARN_DATA": str(tmp_path / "no-photos"),
+        "RERAM_FLEET_FACES": None,
+        "RERAM_FLEET_DATA": None,
+    }
 
     def run(*arguments: str):
         return CliRunner().invoke(app, ["chip", "restore", *arguments], env=environment)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from edge_node.tasks import faces as faces_task
-from edge_node.tasks.faces import FOLDER_VARIABLE, photos_available
 from fleet.lab.workloads import exact_forgets, faces
 from fleet.lab.workloads.face_fleet import FaceFleet
 from fleet.lab.workloads.open_set import auroc, open_set_rates
@@ -143,14 +142,3 @@ def test_runs_are_printed_as_json_lines(capsys):
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [{"seed": 3, "value": 9}, {"seed": 4, "value": 16}]
-
-
-@pytest.mark.skipif(
-    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
-)
-def test_real_faces_are_told_apart():
-    fleet = FaceFleet.of(1, nodes=2)
-    head = faces.install(fleet.books().build(), fleet)
-    codes, truth = fleet.asked
-
-    assert faces.accuracy(head.identify(codes), truth) >= 0.94
