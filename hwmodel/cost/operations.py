@@ -173,23 +173,6 @@ def update_weights(technology: Technology[AnyCost], weights: int, steps: int = 1
     return update_cells(technology, _cells_of(technology, weights), steps)
 
 
-def reprogram_weights(technology: Technology[AnyCost], weights: int, *, over_radio: bool) -> AnyCost:
-    """Return the cost of changing weights where they are in ReRAM: what `deploy` is compared with.
-
-    Parameters
-    ----------
-    technology
-        A preset or a sample.
-    weights
-        Weights to write.
-    over_radio
-        Whether the new targets (2 bytes each) come through the radio. Say the same for `deploy`: a byte on
-        air costs more than a cell, so leaving it out on one side decides the ratio.
-    """
-    write = program_weights(technology, weights)
-    return write + radio(technology, BYTES_PER_TARGET * weights) if over_radio else write
-
-
 @overload
 def adaptations_left(
     technology: Technology[Cost], *, steps: int | None = None, pulses_spent_per_cell: float = 0.0

@@ -100,13 +100,6 @@ def pulses_per_cell(preset: Preset) -> float:
     )
 
 
-def programming_pulses(preset: Preset, cells: int) -> int:
-    """Return the pulses that programming `cells` cells takes: closed form, rounded to whole pulses."""
-    if cells < 0:
-        raise DeviceError(f"cannot program {cells} cells")
-    return round(cells * pulses_per_cell(preset))
-
-
 def verified_variance_us2(tolerance_us: float, first_pulse_sigma_us: float) -> float:
     """Return the variance of an accepted cell's error, uS^2: a normal law cut off at +-tolerance.
 
