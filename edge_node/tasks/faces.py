@@ -59,6 +59,17 @@ def photos_folder() -> str | None:
     return data_source(FOLDER_VARIABLE, CACHE_FILE, inside=False)
 
 
+def olivetti_photos() -> np.ndarray:
+    """Return all photos by person, float32 [40, 10, 64, 64], read-only.
+
+    Raises
+    ------
+    TaskError
+        If they are not here.
+    """
+    return _photos(photos_folder())
+
+
 @dataclass(frozen=True)
 class FacesTask:
     """The task as the engine sees it.
@@ -99,7 +110,7 @@ class FacesTask:
         return FilterBank.program(preset, fleet_seed, node_ids, ledger)
 
     def _load(self, names: Sequence[str]) -> dict[str, Person]:
-        photos = _photos(photos_folder())
+        photos = olivetti_photos()
         people = {}
         for name in names:
             draws = keyed_uint16(self.seed, "faces.photos", name, count=PHOTOS).numpy()
