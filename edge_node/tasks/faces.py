@@ -53,10 +53,22 @@ def _photos(folder: str | None) -> np.ndarray:
     return photos
 
 
+def olivetti_photos() -> np.ndarray:
+    """Return all photos by person, float32 [40, 10, 64, 64], read-only.
+
+    Raises
+    ------
+    TaskError
+        If they are not here.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return _photos(str(Path(folder)) if folder else None)
+
+
 def photos_available() -> bool:
     """Whether the photos can be read here."""
     try:
-        _photos(os.environ.get(FOLDER_VARIABLE))
+        olivetti_photos()
     except TaskError:
         return False
     return True
@@ -102,8 +114,7 @@ class FacesTask:
         return FilterBank.program(preset, fleet_seed, node_ids, ledger)
 
     def _load(self, names: Sequence[str]) -> dict[str, Person]:
-        folder = os.environ.get(FOLDER_VARIABLE)
-        photos = _photos(str(Path(folder)) if folder else None)
+        photos = olivetti_photos()
         people = {}
         for name in names:
             draws = keyed_uint16(self.seed, "faces.photos", name, count=PHOTOS).numpy()
