@@ -1,8 +1,8 @@
 """Approximate erasure of a class that the transformer was trained on: random labels, by a shared LoRA.
 
-What arXiv 2601.10037 does to erase a style is like random labels: the LoRA is trained so that the chips, asked
-for the class, draw images of other ones; the others are learnt on as they are. It is here to be compared
-with; `erasure` (negative guidance) erases better for the same cost.
+What arXiv 2601.10037 does to erase a style is like random labels: the LoRA is trained so that the chips,
+asked for the class, draw images of other ones; the others are learnt on as they are. It is here to be
+compared with: `erasure` (negative guidance) is what the fleet's own workload uses.
 
 As with any adapter beside a backbone that knows the class, the class is back once the adapter is taken off.
 """

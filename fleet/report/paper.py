@@ -20,7 +20,7 @@ _STRIP_BACKGROUND = "#FBE3D6"
 
 @figure_style()
 def paper_figure(document: Document) -> Figure:
-    """Draw all shares of the table: means with their range over seeds, the paper's figures, strip tests shaded.
+    """Draw all shares of the table: means, their range over seeds, the paper's figures; strip tests shaded.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def paper_figure(document: Document) -> Figure:
     rows = [row for row in sections[0]["rows"] if row["share"]]
     seeds = len(document["seeds"])
     figure, axes = panels(
-        f"The protocol of {document['paper']}, {document['task']}: {seeds} seed{'s' if seeds > 1 else ''}, mean "
-        "and range",
+        f"The protocol of {document['paper']}, {document['task']}: mean and range, {seeds} "
+        f"seed{'s' if seeds > 1 else ''}",
         rows=1,
         columns=len(sections),
         width_in=4.4 + 3.4 * len(sections),
@@ -50,7 +50,12 @@ def paper_figure(document: Document) -> Figure:
                 axis.plot([spread["mean"]], [at], color=colour, marker=mark, linestyle="none", clip_on=False)
             if row["paper"] is not None:
                 axis.plot(
-                    [row["paper"]], [position], color=REFERENCE_COLOUR, marker="x", linestyle="none", markersize=8
+                    [row["paper"]],
+                    [position],
+                    color=REFERENCE_COLOUR,
+                    marker="x",
+                    linestyle="none",
+                    markersize=8,
                 )
         axis.set_xlim(-0.02, 1.02)
         axis.set_xlabel("share of the tests")
@@ -113,11 +118,14 @@ def _table(rows: Sequence[Document]) -> str:
 
 def _legend(rows: Sequence[Document]) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=colour, marker=mark, label=ARMS[arm]) for arm, (colour, mark, _) in _LOOKS.items()
+        Line2D([], [], color=colour, marker=mark, label=ARMS[arm])
+        for arm, (colour, mark, _) in _LOOKS.items()
     ]
     if any(row["paper"] is not None for row in rows):
         handles.append(Line2D([], [], color=REFERENCE_COLOUR, marker="x", linestyle="none", label="paper"))
     handles.append(
-        Line2D([], [], color=_STRIP_BACKGROUND, marker="s", markersize=9, linestyle="none", label="strip test")
+        Line2D(
+            [], [], color=_STRIP_BACKGROUND, marker="s", markersize=9, linestyle="none", label="strip test"
+        )
     )
     return handles

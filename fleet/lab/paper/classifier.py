@@ -185,7 +185,7 @@ class ForgettingObjective:
 
     def forgotten_loss(self, adapter: Adapter) -> Tensor:
         """Return the loss of each forgotten input under its own label, float32 [N, S]."""
-        return self.relabelled_loss(adapter, torch.full_like(self.present, self.forgotten_class).long())
+        return self.relabelled_loss(adapter, torch.full(self.present.shape, self.forgotten_class))
 
     def public_loss(self, adapter: Adapter) -> Tensor:
         """Refuse: the paper's protocol has no public people.
@@ -285,11 +285,13 @@ def run_arm(
     mine, mine_labels = people.training(forgotten)
     tested, retained = people.testing(forgotten), people.testing(*known)
     progress("forgetting one person")
-    objective = ForgettingObjective(
-        network, recipe.forgetting, people.training(*known), mine, forgotten
-    )
+    objective = ForgettingObjective(network, recipe.forgetting, people.training(*known), mine, forgotten)
     start = network.start(recipe.forgetting, seed)
-    base, before, retained_before = recognised(*people.testing(*range(KNOWN))), recognised(*tested), recognised(*retained)
+    base, before, retained_before = (
+        recognised(*people.testing(*range(KNOWN))),
+        recognised(*tested),
+        recognised(*retained),
+    )
     with torch.no_grad():
         loss_before = float(objective.forgotten_loss(start).mean())
     unlearnt = recipe.method.repair(objective, start, seed)

@@ -22,8 +22,10 @@ _SUFFIX = {Hardware.CHIP: "", Hardware.NOISE_FREE: "_noise_free"}
 #: What the paper's protocol is not given by, or what we do otherwise.
 _DIFFERENCES = {
     PaperTask.FACES: (
-        "ours: how views are made, images at mean 0 and mean square 1, a fifth of the views tested on, alpha "
-        "and epochs of the second LoRA; the forgotten person is another one for each seed",
+        (
+            "ours: how views are made, images at mean 0 and mean square 1, a fifth of the views tested on, "
+            "alpha and epochs of the second LoRA; the forgotten person is another one for each seed"
+        ),
         "the honest arm tests on 2 photos a person: its 60 views a person are not 60 photos",
         "the backbone is trained in float and programmed; its LoRAs are trained on the chip as it is",
     ),
@@ -33,8 +35,10 @@ _DIFFERENCES = {
         "as published, recordings are divided at random: everybody is tested on words they were learnt from",
     ),
     PaperTask.IMAGES: (
-        "other data and size: scikit-learn's 8x8 digits and 243,012 parameters instead of styles of "
-        "UnlearnCanvas at 128 pixels and a DiT-B/2; a style is a class here",
+        (
+            "other data and size: scikit-learn's 8x8 digits and 243,012 parameters instead of styles of "
+            "UnlearnCanvas at 128 pixels and a DiT-B/2; a style is a class here"
+        ),
         "a judge trained on all classes says what an image shows: it is no part of the chip",
     ),
 }
@@ -51,7 +55,9 @@ def outcome(task: PaperTask, runs: Sequence[Document]) -> Document:
     sections = [
         {
             "hardware": hardware.value,
-            "title": f"on simulated {PRESET} chips" if hardware is Hardware.CHIP else "without errors of a chip",
+            "title": f"on simulated {PRESET} chips"
+            if hardware is Hardware.CHIP
+            else "without errors of a chip",
             "rows": [_row(measure, figures, suffix) for measure in MEASURES[task]],
         }
         for hardware, suffix in _SUFFIX.items()
@@ -118,17 +124,18 @@ def _findings(task: PaperTask, rows: dict[str, Document]) -> list[str]:
         findings.append(
             f"A class that the backbone never saw is shown in {mean('known', 'honest'):.2f} by its own LoRA, "
             f"and in {mean('stripped', 'honest'):.2f} once that is destroyed, with nothing left to take off; "
-            f"{mean('as_never_known', 'honest'):.0%} of the chips are then, bit for bit, chips that never knew it"
+            f"{mean('as_never_known', 'honest'):.0%} of the chips are then, to the bit, ones that never knew it"
         )
     else:
         leaked = mean("leaked", "published")
-        findings.append(
-            f"{leaked:.0%} of what the published split tests was made from what was also learnt from (honest: "
-            f"{mean('leaked', 'honest'):.0%}); accuracy on five people {mean('base', 'published'):.3f} as "
-            f"published, {mean('base', 'honest'):.3f} honest"
+        shared = (
+            f"{leaked:.0%} of the tests show photos that were also learnt from"
             if leaked > 0
-            else f"Accuracy on five people: {mean('base', 'published'):.3f} as published, on words and sessions "
-            f"that were learnt from; {mean('base', 'honest'):.3f} honest"
+            else "tested on words and sessions that were learnt from"
+        )
+        findings.append(
+            f"Accuracy on five people: {mean('base', 'published'):.3f} as published ({shared}), "
+            f"{mean('base', 'honest'):.3f} honest"
         )
         for arm in ("published", "honest"):
             resurfaced = 1 - mean("forgotten_after", arm)

@@ -13,7 +13,6 @@ Not given by what we have of the paper, and so ours: how views are made, each im
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from edge_node.learning.methods import Descent
 from edge_node.learning.methods.gradient_ascent import GradientAscent
 from edge_node.networks import FaceMixer
 from edge_node.networks.mixer import BLOCKS, IMAGE_SIDE
-from edge_node.tasks.faces import FOLDER_VARIABLE, PHOTOS, olivetti_photos
+from edge_node.tasks.faces import olivetti_photos
 from fleet.lab.paper.arms import Arm, Hardware
 from fleet.lab.paper.classifier import (
     CLASSES,
@@ -49,7 +48,10 @@ HELD_OUT_PHOTOS = 2
 TURN_DEGREES, SHIFT_PIXELS, BRIGHTNESS, MIRRORED, PIXEL_NOISE = 10.0, 1.0, 0.2, 0.5, 0.05
 
 _LAYERS = tuple(
-    sorted([f"blocks.{block}.channel_mixing.{fc}" for block in range(BLOCKS) for fc in ("fc1", "fc2")] + ["readout"])
+    sorted(
+        [f"blocks.{block}.channel_mixing.{fc}" for block in range(BLOCKS) for fc in ("fc1", "fc2")]
+        + ["readout"]
+    )
 )
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
@@ -63,7 +65,7 @@ RECIPE = ClassifierRecipe(
     method=GradientAscent(_ASCENT, Descent(steps=16, learning_rate=0.01, falling=False)),
     forgetting=LoraShape("forget", _LAYERS, rank=6, alpha=4.0),
     learning=LoraShape("learn", _LAYERS, rank=8, alpha=4.0),
-    continual=Descent(steps=60, learning_rate=0.01, falling=False),
+    continual=Descent(steps=40, learning_rate=0.01),
 )
 
 
@@ -94,7 +96,9 @@ def silent(what: str) -> None:
 
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
-    return repr((RECIPE, VIEWS, HELD_OUT_PHOTOS, TURN_DEGREES, SHIFT_PIXELS, BRIGHTNESS, MIRRORED, PIXEL_NOISE))
+    return repr(
+        (RECIPE, VIEWS, HELD_OUT_PHOTOS, TURN_DEGREES, SHIFT_PIXELS, BRIGHTNESS, MIRRORED, PIXEL_NOISE)
+    )
 
 
 def run(seed: int, progress: Callable[[str], None] = silent) -> FacesPaperRun:

@@ -1,9 +1,9 @@
 """The paper's images: a class erased by random labels from a diffusion transformer that knows it.
 
-Recipe by arXiv 2601.10037 and its code: the transformer is trained on everything, a LoRA of rank 4 and alpha 8
-on the layers whose name has "fc" learns to draw other styles when asked for the erased one. Its data, styles
-of UnlearnCanvas at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the digits of scikit-learn
-and a transformer of 243,012 parameters, and styles are classes.
+Recipe by arXiv 2601.10037 and its code: the transformer is trained on everything, a LoRA of rank 4 and alpha
+8 on the layers whose name has "fc" learns to draw other styles when asked for the erased one. Its data,
+styles of UnlearnCanvas at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the digits of
+scikit-learn and a transformer of 243,012 parameters, and styles are classes.
 
 The honest arm keeps the class out of the backbone: it is learnt by a LoRA and a label row of its own, and
 erased by destroying those. Taking every adapter off then brings nothing back.
@@ -22,6 +22,7 @@ from edge_node.generation.erasure import erasure_name
 from edge_node.generation.generator import Generator
 from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.relabelling import RECIPE, relabel_class
+from edge_node.generation.scores import Judge
 from edge_node.generation.training import Progress
 from edge_node.tasks import Split
 from edge_node.tasks.images import CLASSES, ImagesTask, class_name
@@ -86,12 +87,25 @@ class ImagesPaperRun:
 
 @dataclass(eq=False)
 class KnowingFleet(ImageFleet):
-    """Chips whose backbone was trained on all classes, as the paper's was."""
+    """Chips whose backbone was trained on all classes, as the paper's was.
+
+    Attributes
+    ----------
+    eye
+        What says which class an image shows; trained here if None.
+    """
+
+    eye: Judge | None = None
 
     @cached_property
     def task(self) -> ImagesTask:
         """Every class is public; the images that test are those of the other arm."""
         return ImagesTask(Split(tuple(map(class_name, range(CLASSES))), (), ()), self.seed)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The given one."""
+        return self.eye if self.eye is not None else super().judge
 
 
 def silent(what: str) -> None:
@@ -136,11 +150,9 @@ def run(
         return stage
 
     honest = ImageFleet(seed, size, stage_of(Arm.HONEST), cache)
-    knowing = KnowingFleet(seed, size, stage_of(Arm.PUBLISHED), cache)
+    knowing = KnowingFleet(seed, size, stage_of(Arm.PUBLISHED), cache, eye=honest.judge)
     label = honest.task.private[0]
-    return ImagesPaperRun(
-        published=_published(knowing, label, relabelling), honest=_honest(honest, label)
-    )
+    return ImagesPaperRun(published=_published(knowing, label, relabelling), honest=_honest(honest, label))
 
 
 def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:

@@ -1,8 +1,7 @@
 """What is held against the paper: measures of each task, and the paper's figures where we have them.
 
-The paper's figures are what its code logged (arXiv 2601.10037 and its repository, read for
-`shared/reference/unlearning.md`); of faces and images none are at hand. Nobody's strip test is among them: the
-paper has none.
+The paper's figures are what its code logged (arXiv 2601.10037 and its repository); of faces and images none
+are at hand. No strip test is among them: the paper has none.
 """
 
 from __future__ import annotations
@@ -54,7 +53,9 @@ _SPEAKERS = (
     Measure("base", "five people recognised, before", 0.9832, f"{_LOG}, best test accuracy"),
     Measure("known", "of them the one to be forgotten"),
     Measure("forgotten_train", "forgotten: not recognised (UA), training inputs"),
-    Measure("forgotten", "forgotten: not recognised (UA), test inputs", 1.0, f"{_LOG}, epoch 57: forget 0.000"),
+    Measure(
+        "forgotten", "forgotten: not recognised (UA), test inputs", 1.0, f"{_LOG}, epoch 57: forget 0.000"
+    ),
     Measure("retained_before", "the four others recognised, before"),
     Measure("retained", "the four others recognised, after (RA)", 0.9842, f"{_LOG}, epoch 57"),
     Measure("stripped", "STRIP TEST: forgotten recognised, adapter off", strip=True),
@@ -69,11 +70,7 @@ _SPEAKERS = (
 
 _FACES = (
     Measure("leaked", "test views whose photo was also learnt from"),
-    *(
-        Measure(m.field, m.name, strip=m.strip, share=m.share)
-        for m in _SPEAKERS
-        if m.field != "leaked"
-    ),
+    *(Measure(m.field, m.name, strip=m.strip, share=m.share) for m in _SPEAKERS if m.field != "leaked"),
 )
 
 _IMAGES = (

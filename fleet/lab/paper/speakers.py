@@ -3,8 +3,8 @@
 Recipe by arXiv 2601.10037 and its code: 140 spike channels, 512 neurons, 10 steps, five outputs; LoRA of rank
 8 and alpha 16 on the input and the recurrent layer; the forgotten person's recordings learnt under other
 people's labels for 60 epochs of about 8 batches. Ours, full batch, takes 30. The paper's data, five speakers
-of the Spiking Speech Commands, cannot be had here: ours are six speakers of FSDD if the recordings are at hand,
-else of JapaneseVowels, which comes with sktime.
+of the Spiking Speech Commands, cannot be had here: ours are six speakers of FSDD if the recordings are at
+hand, else of JapaneseVowels, which comes with sktime.
 
 As published, recordings are divided at random, so that everybody is tested on words, and in a session, that
 they were learnt from. The honest arm tests on other words (FSDD) or on the set's own, later test recordings

@@ -103,7 +103,11 @@ class StackedNetwork:
         """Let an adapter with gradients act on top of the active ones inside the ``with`` block."""
         branches = {
             name: LoraBranch(
-                a, shape.alpha / shape.rank * b, Storage.FP32, self.chips.preset, self.chips.analog[name].meter
+                a,
+                shape.alpha / shape.rank * b,
+                Storage.FP32,
+                self.chips.preset,
+                self.chips.analog[name].meter,
             )
             for name, (a, b) in zip(shape.layers, _pairs(adapter), strict=True)
         }
@@ -148,9 +152,13 @@ class StackedNetwork:
         AdapterError
             If a node has none of this name: the test would say nothing.
         """
-        held = [one for node in range(self.nodes) for one in self.bank.adapters(node) if one.spec.name == name]
+        held = [
+            one for node in range(self.nodes) for one in self.bank.adapters(node) if one.spec.name == name
+        ]
         if len(held) != self.nodes:
-            raise AdapterError(f"{self.nodes - len(held)} of {self.nodes} nodes have no adapter {name} to strip")
+            raise AdapterError(
+                f"{self.nodes - len(held)} of {self.nodes} nodes have no adapter {name} to strip"
+            )
         self.bank.remove(name)
         try:
             yield

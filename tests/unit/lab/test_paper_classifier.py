@@ -27,7 +27,7 @@ from fleet.lab.paper.stacked_lora import StackedNetwork
 from hwmodel import program
 
 FORGOTTEN = 2
-QUICK = dataclasses.replace(faces.RECIPE, epochs=40, continual=Descent(steps=8, learning_rate=0.01))
+QUICK = dataclasses.replace(faces.RECIPE, epochs=40, continual=Descent(steps=2, learning_rate=0.01))
 
 
 def silent(what):
@@ -51,11 +51,11 @@ def photos():
 
 @pytest.fixture(scope="module")
 def people(photos):
-    """The honest arm, with every tenth view only: seconds instead of minutes."""
+    """The honest arm, with every fifteenth view only: seconds instead of minutes."""
     whole = faces.divided(photos, Arm.HONEST, 1)
     return dataclasses.replace(
         whole,
-        **{f: getattr(whole, f)[::10] for f in (n.name for n in dataclasses.fields(whole))},
+        **{f: getattr(whole, f)[::15] for f in (n.name for n in dataclasses.fields(whole))},
     )
 
 
@@ -90,11 +90,9 @@ def test_published_split_tests_on_photos_that_were_learnt_from_and_the_honest_on
 def test_both_splits_divide_the_same_views(photos):
     def views(arm):
         people = faces.divided(photos, arm, 1)
-        return torch.cat([people.train, people.test])[
-            torch.cat([people.train_sources, people.test_sources]).argsort(stable=True)
-        ].sum(dim=(1, 2)).sort().values
+        return torch.cat([people.train, people.test])[:, 0, 0].sort().values
 
-    torch.testing.assert_close(views(Arm.PUBLISHED), views(Arm.HONEST), rtol=0, atol=0)
+    assert torch.equal(views(Arm.PUBLISHED), views(Arm.HONEST))
 
 
 def test_views_are_a_function_of_the_seed(photos):
@@ -166,7 +164,9 @@ def test_ascent_is_the_papers_class_weighted_loss(network, people):
         scores = network.logits(torch.cat([mine, others]))[0]
     weights = torch.tensor([1, 1, -0.5, 1, 1, 1])
     papers = functional.cross_entropy(scores, torch.cat([mine_labels, labels]), weight=weights)
-    ours = objective.retained_loss(start) - faces.RECIPE.method.weight * objective.forgotten_loss(start).mean(1)
+    ours = objective.retained_loss(start) - faces.RECIPE.method.weight * objective.forgotten_loss(start).mean(
+        1
+    )
 
     # The paper's mean is over weights, 3.5 for five classes of one size; ours over the four that are kept.
     torch.testing.assert_close(papers * 3.5 / 4, ours[0])
@@ -200,12 +200,12 @@ def test_others_are_kept_and_no_cell_is_written(arm):
 
 
 def made_up_voices():
-    """Six people whose signals lie at levels of their own; the last two of ten recordings are held out."""
+    """Six people whose signals lie at levels of their own; the last of five recordings is held out."""
     draws = torch.Generator().manual_seed(6)
-    labels = torch.arange(CLASSES).repeat_interleave(10)
+    labels = torch.arange(CLASSES).repeat_interleave(5)
     offsets = torch.randn(CLASSES, 1, 70, generator=draws)
     signals = offsets[labels] + 0.3 * torch.randn(len(labels), 10, 70, generator=draws)
-    held_out = (torch.arange(len(labels)) % 10) >= 8
+    held_out = (torch.arange(len(labels)) % 5) == 4
     return speakers.Voices("made up", signals.double().numpy(), labels, held_out)
 
 
@@ -224,12 +224,12 @@ def test_honest_speakers_are_tested_on_what_is_held_out_and_published_ones_on_an
 def test_speakers_run_both_arms_on_both_kinds_of_hardware():
     recipe = dataclasses.replace(
         speakers.RECIPE,
-        make=partial(SpikingLsm, neurons=48),
-        epochs=12,
+        make=partial(SpikingLsm, neurons=32),
+        epochs=6,
         batch=8,
-        learning_rate=5e-3,
-        method=RandomLabel(descent=Descent(steps=25, learning_rate=0.01, falling=False)),
-        continual=Descent(steps=2, learning_rate=0.01),
+        learning_rate=1e-2,
+        method=RandomLabel(descent=Descent(steps=12, learning_rate=0.02, falling=False)),
+        continual=Descent(steps=1, learning_rate=0.01),
     )
 
     run = speakers.run_voices(recipe, made_up_voices(), 1, silent)

@@ -164,7 +164,9 @@ def test_more_seeds_than_there_are_is_refused_before_anything_runs(asked):
     assert asked == []
 
 
-def test_settings_know_which_recordings_are_here(monkeypatch):
-    here = speakers.settings()
-    monkeypatch.setattr(speakers.fsdd, "recordings_available", lambda: "other" in here or None)
-    assert speakers.settings() != here
+def test_settings_tell_fsdd_from_the_vowels_that_stand_in_for_it(monkeypatch):
+    settings = []
+    for here in (True, False):
+        monkeypatch.setattr(speakers.fsdd, "recordings_available", lambda here=here: here)
+        settings.append(speakers.settings())
+    assert settings[0] != settings[1]

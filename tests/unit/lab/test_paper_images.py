@@ -102,6 +102,8 @@ def test_what_cannot_be_relabelled_is_refused(cache, case):
         "no images": (known, (levels[others][:0], labels[others][:0])),
     }[case]
 
-    with pytest.raises(EngineError, match="destroy its adapter" if case == "unknown class" else "other classes only"):
+    with pytest.raises(
+        EngineError, match="destroy its adapter" if case == "unknown class" else "other classes only"
+    ):
         relabel_class(chips, images_of, label, SEED, RELABELLING)
     assert 0 <= label < CLASSES
