@@ -77,16 +77,23 @@ def paper_page(document: Document, picture: str) -> str:
     """
     parts = [
         f"# The protocol of {document['paper']}, {document['task']}",
+        "",
         f"Seeds {', '.join(map(str, document['seeds']))}: mean (lowest to highest). "
         + (f"Data: {'; '.join(document['data'])}. " if document["data"] else "")
         + f"Made by `fleet paper run --task {document['task']}`.",
+        "",
         "## What follows",
+        "",
         *(f"- {finding}." for finding in document["findings"]),
     ]
     for section in document["sections"]:
         parts += ["", f"## {section['title'][0].upper()}{section['title'][1:]}", "", _table(section["rows"])]
     parts += ["", f"![Shares of the table]({picture})", "", "A dash: no figure of the paper is at hand.", ""]
-    parts += ["## Where ours differs from the paper's", *(f"- {text}." for text in document["differences"])]
+    parts += [
+        "## Where ours differs from the paper's",
+        "",
+        *(f"- {text}." for text in document["differences"]),
+    ]
     return "\n".join(parts) + "\n"
 
 

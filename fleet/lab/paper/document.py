@@ -39,6 +39,10 @@ _DIFFERENCES = {
             "other data and size: scikit-learn's 8x8 digits and 243,012 parameters instead of styles of "
             "UnlearnCanvas at 128 pixels and a DiT-B/2; a style is a class here"
         ),
+        (
+            "the backbone has seen seven classes; as published one of them is erased, honest is one of the "
+            "other three"
+        ),
         "a judge trained on all classes says what an image shows: it is no part of the chip",
     ),
 }
@@ -124,7 +128,8 @@ def _findings(task: PaperTask, rows: dict[str, Document]) -> list[str]:
         findings.append(
             f"A class that the backbone never saw is shown in {mean('known', 'honest'):.2f} by its own LoRA, "
             f"and in {mean('stripped', 'honest'):.2f} once that is destroyed, with nothing left to take off; "
-            f"{mean('as_never_known', 'honest'):.0%} of the chips are then, to the bit, ones that never knew it"
+            f"in {mean('as_programmed', 'honest'):.0%} of the runs the chip is then, to the bit, the one "
+            "that was programmed, which never knew it"
         )
     else:
         leaked = mean("leaked", "published")

@@ -80,7 +80,7 @@ _IMAGES = (
     Measure("erased", "erased: class does not show"),
     Measure("others", "other classes show, after"),
     Measure("stripped", "STRIP TEST: class shows, adapters off", strip=True),
-    Measure("as_never_known", "then equal, bit for bit, to a chip that never knew"),
+    Measure("as_programmed", "then, to the bit, the chip as programmed", strip=True),
     Measure("cell_writes", "cell writes after programming", share=False),
 )
 

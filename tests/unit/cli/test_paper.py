@@ -12,7 +12,7 @@ from fleet.documents import API_VERSION
 from fleet.lab.paper import images
 from fleet.lab.paper.images import ImagesArm, ImagesPaperRun
 
-PUBLISHED = ImagesArm(3, True, 0.99, 0.98, 0.9, 0.97, 0.99, False, 0)
+PUBLISHED = ImagesArm(3, True, 0.99, 0.98, 0.9, 0.97, 0.99, True, 0)
 HONEST = ImagesArm(3, False, 0.96, 0.99, 0.95, 0.99, 0.05, True, 0)
 
 
@@ -29,7 +29,7 @@ def test_table_has_the_paper_both_arms_and_the_strip_test():
     result = paper("--task", "images", "--seeds", "2")
 
     assert result.exit_code == 0, result.stderr
-    for words in ("paper", "ours, as published", "ours, honest", "STRIP TEST", "not tested", "never knew"):
+    for words in ("paper", "ours, as published", "ours, honest", "STRIP TEST", "not tested", "as programmed"):
         assert words in result.stdout
     assert "\x1b" not in result.stdout
 

@@ -33,7 +33,7 @@ ARM = ClassifierArm(
     cell_writes=0,
 )
 SPEAKERS = SpeakersPaperRun("made up", 0, ARM, ARM, ARM, ARM)
-PUBLISHED = ImagesArm(3, True, 0.99, 0.98, 0.9, 0.97, 0.99, False, 0)
+PUBLISHED = ImagesArm(3, True, 0.99, 0.98, 0.9, 0.97, 0.99, True, 0)
 HONEST = ImagesArm(3, False, 0.96, 0.99, 0.95, 0.99, 0.05, True, 0)
 
 
