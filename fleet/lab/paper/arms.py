@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from hwmodel.crossbar import Fidelity
+
+#: Told what is being done.
+Progress = Callable[[str], None]
 
 #: Technology of the simulated chips.
 PRESET = "180nm-1t1r"
@@ -43,3 +47,7 @@ class Hardware(StrEnum):
     def fidelity(self) -> Fidelity:
         """The level of detail that this takes."""
         return Fidelity.TILE_ACCURATE if self is Hardware.CHIP else Fidelity.IDEAL
+
+
+def silent(what: str) -> None:
+    """Ignore progress."""

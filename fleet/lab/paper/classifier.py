@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from edge_node.errors import EngineError
 from edge_node.learning.methods import Adapter, Descent, Method
-from fleet.lab.paper.arms import PRESET, Hardware
+from fleet.lab.paper.arms import PRESET, Hardware, Progress
 from fleet.lab.paper.stacked_lora import LoraShape, StackedNetwork
 from hwmodel import keyed_generator, keyed_seed, program
 
@@ -214,7 +214,7 @@ def training_loss(
 
 
 def train_backbone(
-    recipe: ClassifierRecipe, people: DividedPeople, seed: int, progress: Callable[[str], None]
+    recipe: ClassifierRecipe, people: DividedPeople, seed: int, progress: Progress
 ) -> nn.Module:
     """Return the recipe's network trained on the five people, the one to be forgotten among them; frozen.
 
@@ -244,7 +244,7 @@ def run_arm(
     forgotten: int,
     seed: int,
     hardware: Hardware,
-    progress: Callable[[str], None],
+    progress: Progress,
     *,
     nodes: int = 1,
 ) -> ClassifierArm:

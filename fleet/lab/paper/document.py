@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleet.documents import Document, document
-from fleet.lab.paper.arms import PRESET, Hardware
+from fleet.lab.paper.arms import PRESET, Hardware, Progress
 from fleet.lab.paper.measures import MEASURES, Measure, PaperTask
-from fleet.lab.paper.seeds import Progress, run_seeds
+from fleet.lab.paper.seeds import run_seeds
 
 #: How far outside the range of our seeds a figure of the paper may lie to be called consistent.
 CONSISTENT_WITHIN = 0.02

@@ -13,8 +13,6 @@ Not given by what we have of the paper, and so ours: how views are made, each im
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,16 +23,9 @@ from edge_node.learning.methods.gradient_ascent import GradientAscent
 from edge_node.networks import FaceMixer
 from edge_node.networks.mixer import BLOCKS, IMAGE_SIDE
 from edge_node.tasks.faces import olivetti_photos
-from fleet.lab.paper.arms import Arm, Hardware
-from fleet.lab.paper.classifier import (
-    CLASSES,
-    KNOWN,
-    ClassifierArm,
-    ClassifierRecipe,
-    DividedPeople,
-    run_arm,
-    train_backbone,
-)
+from fleet.lab.paper.arms import Arm, Progress, silent
+from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
+from fleet.lab.paper.classifier import CLASSES, KNOWN, ClassifierRecipe, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
@@ -69,31 +60,6 @@ RECIPE = ClassifierRecipe(
 )
 
 
-@dataclass(frozen=True)
-class FacesPaperRun:
-    """One seed: division, views, first weights and chip; and another of the five is forgotten.
-
-    Attributes
-    ----------
-    forgotten
-        Which of the five.
-    published, honest
-        On a chip.
-    published_noise_free, honest_noise_free
-        The same backbones without errors.
-    """
-
-    forgotten: int
-    published: ClassifierArm
-    honest: ClassifierArm
-    published_noise_free: ClassifierArm
-    honest_noise_free: ClassifierArm
-
-
-def silent(what: str) -> None:
-    """Ignore progress."""
-
-
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
     return repr(
@@ -101,7 +67,7 @@ def settings() -> str:
     )
 
 
-def run(seed: int, progress: Callable[[str], None] = silent) -> FacesPaperRun:
+def run(seed: int, progress: Progress = silent) -> PeopleRun:
     """Run both arms of one seed.
 
     Raises
@@ -110,24 +76,8 @@ def run(seed: int, progress: Callable[[str], None] = silent) -> FacesPaperRun:
         If the photos are not here.
     """
     photos = small_photos()
-    forgotten = seed % KNOWN
-    arms: dict[tuple[Arm, Hardware], ClassifierArm] = {}
-    for arm in Arm:
-
-        def told(what: str, arm: Arm = arm) -> None:
-            progress(f"{arm.value}: {what}")
-
-        people = divided(photos, arm, seed)
-        backbone = train_backbone(RECIPE, people, seed, told)
-        for hardware in Hardware:
-            arms[arm, hardware] = run_arm(RECIPE, people, backbone, forgotten, seed, hardware, told)
-    return FacesPaperRun(
-        forgotten=forgotten,
-        published=arms[Arm.PUBLISHED, Hardware.CHIP],
-        honest=arms[Arm.HONEST, Hardware.CHIP],
-        published_noise_free=arms[Arm.PUBLISHED, Hardware.NOISE_FREE],
-        honest_noise_free=arms[Arm.HONEST, Hardware.NOISE_FREE],
-    )
+    data = f"Olivetti, ids 0 to {len(photos) - 1}, {photos.shape[1]} photos each"
+    return run_both_arms(RECIPE, data, lambda arm: divided(photos, arm, seed), seed, progress)
 
 
 def small_photos() -> Tensor:

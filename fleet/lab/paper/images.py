@@ -13,7 +13,7 @@ the fleet's own images have too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from edge_node.generation.erasure import erasure_name
 from edge_node.generation.generator import Generator
 from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.relabelling import RECIPE, relabel_class
-from edge_node.generation.training import Progress
+from edge_node.generation.training import Progress as Steps
+from fleet.lab.paper.arms import Progress, silent
 from fleet.lab.workloads.image_fleet import ImageFleet, Size
 from hwmodel import LedgerMark, keyed_seed
 
@@ -83,10 +84,6 @@ class ImagesPaperRun:
     honest: ImagesArm
 
 
-def silent(what: str) -> None:
-    """Ignore progress."""
-
-
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
     return repr((SIZE, RECIPE))
@@ -94,7 +91,7 @@ def settings() -> str:
 
 def run(
     seed: int,
-    progress: Callable[[str], None] = silent,
+    progress: Progress = silent,
     *,
     size: Size = SIZE,
     relabelling: LoraRecipe = RECIPE,
@@ -114,7 +111,7 @@ def run(
         Folder of trained backbones, as for `cached_backbone`.
     """
 
-    def stage(what: str) -> Progress:
+    def stage(what: str) -> Steps:
         def told(done: int, total: int) -> None:
             if done % 50 == 0 or done == total:
                 progress(f"{what}, step {done} of {total}")

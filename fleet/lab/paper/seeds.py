@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +16,11 @@ from reram_fleet.durable import write_atomically
 from edge_node.errors import TaskError
 from fleet.documents import API_VERSION, Document, document
 from fleet.errors import InvalidInputError
+from fleet.lab.paper.arms import Progress
 from fleet.lab.paper.measures import PaperTask
 
 #: Changes when the same settings give other figures: what is stored is then not taken for them.
 _VERSION = 1
-
-Progress = Callable[[str], None]
 
 
 class _Task(Protocol):

@@ -13,7 +13,7 @@ they were learnt from. The honest arm tests on other words (FSDD) or on the set'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,16 +28,9 @@ from edge_node.networks.lsm import CHANNELS, STEPS
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import load_people
 from fleet.lab.chip_restore_data import resampled_vowels, threshold_code
-from fleet.lab.paper.arms import Arm, Hardware
-from fleet.lab.paper.classifier import (
-    CLASSES,
-    KNOWN,
-    ClassifierArm,
-    ClassifierRecipe,
-    DividedPeople,
-    run_arm,
-    train_backbone,
-)
+from fleet.lab.paper.arms import Arm, Progress, silent
+from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
+from fleet.lab.paper.classifier import CLASSES, ClassifierRecipe, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
@@ -87,40 +80,12 @@ class Voices:
     held_out: Tensor
 
 
-@dataclass(frozen=True)
-class SpeakersPaperRun:
-    """One seed: who is one of the six and who comes last, division, first weights and chip.
-
-    Attributes
-    ----------
-    data
-        Which recordings.
-    forgotten
-        Which of the five.
-    published, honest
-        On a chip.
-    published_noise_free, honest_noise_free
-        The same backbones without errors.
-    """
-
-    data: str
-    forgotten: int
-    published: ClassifierArm
-    honest: ClassifierArm
-    published_noise_free: ClassifierArm
-    honest_noise_free: ClassifierArm
-
-
-def silent(what: str) -> None:
-    """Ignore progress."""
-
-
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
     return repr((RECIPE, fsdd.recordings_available(), TAKES, TEST_SHARE, BANDS))
 
 
-def run(seed: int, progress: Callable[[str], None] = silent) -> SpeakersPaperRun:
+def run(seed: int, progress: Progress = silent) -> PeopleRun:
     """Run both arms of one seed, on FSDD if it is here.
 
     Raises
@@ -130,32 +95,7 @@ def run(seed: int, progress: Callable[[str], None] = silent) -> SpeakersPaperRun
     """
     progress("hearing the recordings")
     voices = fsdd_voices(seed) if fsdd.recordings_available() else vowel_voices(seed)
-    return run_voices(RECIPE, voices, seed, progress)
-
-
-def run_voices(
-    recipe: ClassifierRecipe, voices: Voices, seed: int, progress: Callable[[str], None]
-) -> SpeakersPaperRun:
-    """Run both arms on these recordings."""
-    arms: dict[tuple[Arm, Hardware], ClassifierArm] = {}
-    forgotten = seed % KNOWN
-    for arm in Arm:
-
-        def told(what: str, arm: Arm = arm) -> None:
-            progress(f"{arm.value}: {what}")
-
-        people = divided(voices, arm, seed)
-        backbone = train_backbone(recipe, people, seed, told)
-        for hardware in Hardware:
-            arms[arm, hardware] = run_arm(recipe, people, backbone, forgotten, seed, hardware, told)
-    return SpeakersPaperRun(
-        data=voices.title,
-        forgotten=forgotten,
-        published=arms[Arm.PUBLISHED, Hardware.CHIP],
-        honest=arms[Arm.HONEST, Hardware.CHIP],
-        published_noise_free=arms[Arm.PUBLISHED, Hardware.NOISE_FREE],
-        honest_noise_free=arms[Arm.HONEST, Hardware.NOISE_FREE],
-    )
+    return run_both_arms(RECIPE, voices.title, lambda arm: divided(voices, arm, seed), seed, progress)
 
 
 def divided(voices: Voices, arm: Arm, seed: int) -> DividedPeople:

@@ -14,7 +14,8 @@ from edge_node.learning.methods import Descent
 from edge_node.learning.methods.random_label import RandomLabel
 from edge_node.networks import FaceMixer, SpikingLsm
 from fleet.lab.paper import faces, speakers
-from fleet.lab.paper.arms import Arm, Hardware
+from fleet.lab.paper.arms import Arm, Hardware, silent
+from fleet.lab.paper.both_arms import run_both_arms
 from fleet.lab.paper.classifier import (
     CLASSES,
     KNOWN,
@@ -28,10 +29,6 @@ from hwmodel import program
 
 FORGOTTEN = 2
 QUICK = dataclasses.replace(faces.RECIPE, epochs=40, continual=Descent(steps=2, learning_rate=0.01))
-
-
-def silent(what):
-    pass
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -232,7 +229,8 @@ def test_speakers_run_both_arms_on_both_kinds_of_hardware():
         continual=Descent(steps=1, learning_rate=0.01),
     )
 
-    run = speakers.run_voices(recipe, made_up_voices(), 1, silent)
+    voices = made_up_voices()
+    run = run_both_arms(recipe, voices.title, lambda arm: speakers.divided(voices, arm, 1), 1, silent)
 
     assert run.forgotten == 1 % KNOWN
     for arm in (run.published, run.honest, run.published_noise_free, run.honest_noise_free):

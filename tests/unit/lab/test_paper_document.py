@@ -9,11 +9,11 @@ import pytest
 
 from fleet.errors import InvalidInputError
 from fleet.lab.paper import images, speakers
+from fleet.lab.paper.both_arms import PeopleRun
 from fleet.lab.paper.classifier import ClassifierArm
 from fleet.lab.paper.document import outcome, paper_document
 from fleet.lab.paper.images import ImagesArm, ImagesPaperRun
 from fleet.lab.paper.measures import MEASURES, PaperTask
-from fleet.lab.paper.speakers import SpeakersPaperRun
 
 ARM = ClassifierArm(
     leaked=0.0,
@@ -32,7 +32,7 @@ ARM = ClassifierArm(
     loss=8.0,
     cell_writes=0,
 )
-SPEAKERS = SpeakersPaperRun("made up", 0, ARM, ARM, ARM, ARM)
+SPEAKERS = PeopleRun("made up", 0, ARM, ARM, ARM, ARM)
 PUBLISHED = ImagesArm(3, True, 0.99, 0.98, 0.9, 0.97, 0.99, True, 0)
 HONEST = ImagesArm(3, False, 0.96, 0.99, 0.95, 0.99, 0.05, True, 0)
 
