@@ -148,7 +148,7 @@ class FsddTask:
     Attributes
     ----------
     split
-        Three public people and three enrolled; six are too few for strangers of the demo.
+        Three public people, two enrolled, and a stranger who is held out of everything.
     machine
         Which backbone: random spectral filters, or the spiking liquid state machine.
     """
@@ -162,7 +162,7 @@ class FsddTask:
         """Return the task with the roles that a seed draws."""
         order = np.argsort(keyed_uint16(seed, "fsdd.roles", count=len(SPEAKERS)).numpy(), kind="stable")
         names = [SPEAKERS[index] for index in order]
-        return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:]), strangers=()))
+        return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:5]), strangers=tuple(names[5:])))
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all six people, by name."""
