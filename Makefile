@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format proto bench claims constraints clean
+.PHONY: help install demo test test-data lint format proto bench claims constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=s
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
 test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Fails where the data are missing, and says what to set.
+test-data: $(STAMP) ## Run the tests that want the real faces and digits; RERAM_FLEET_DATA=folder
+	$(BIN)/python -m pytest tests/with_data
 
 lint: $(STAMP) ## Format check, lint, types, import rules, proto lint
 	$(BIN)/ruff format --check .

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from tests.bench import learning_faces, learning_images, learning_repair, learning_speakers
+from tests.bench import (
+    learning_faces,
+    learning_images,
+    learning_paper,
+    learning_repair,
+    learning_speakers,
+)
 from tests.bench.figure import Figure
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -15,4 +21,5 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "approximate repair": learning_repair.repair_figures,
     "images": learning_images.images_figures,
     "speakers": learning_speakers.speakers_figures,
+    "paper's protocol": learning_paper.paper_figures,
 }

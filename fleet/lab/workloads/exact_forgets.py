@@ -95,11 +95,6 @@ class ForgetsRun:
 
     lines: tuple[ForgetLine, ...]
 
-    @property
-    def all_exact(self) -> bool:
-        """Whether every forget of both kinds left nothing."""
-        return all(line.books_exact and line.head_exact and line.subjects_exact for line in self.lines)
-
 
 def run(seed: int, forgets: int = FORGETS, nodes: int = NODES) -> ForgetsRun:
     """Forget people of one seed's fleet in a random order."""

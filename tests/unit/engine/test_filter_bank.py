@@ -7,14 +7,11 @@ import torch
 from edge_node.backbones.filters import COARSE, FINE, FilterBank, gabor_bank, patch_codes
 from edge_node.errors import ClipError, TaskError
 from edge_node.tasks import faces, load_task
-from edge_node.tasks.faces import FOLDER_VARIABLE, FacesTask, photos_available
+from edge_node.tasks.data_folder import DATA_VARIABLE
+from edge_node.tasks.faces import FOLDER_VARIABLE, FacesTask
 from hwmodel import EnergyLedger, Phase, load_preset
 
 NODES = ("north", "east", "south")
-
-needs_faces = pytest.mark.skipif(
-    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
-)
 
 
 def photos(count, seed=3):
@@ -157,24 +154,17 @@ def test_missing_photos_say_where_they_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     faces._photos.cache_clear()
 
-    assert not photos_available()
-    with pytest.raises(TaskError, match="olivetti_py3"):
+    with pytest.raises(TaskError, match=f"{FOLDER_VARIABLE} or {DATA_VARIABLE}.*olivetti_py3"):
         load_task("faces").load_people()
 
 
-@needs_faces
-def test_each_person_has_five_photos_to_learn_from_and_five_others():
-    people = load_task("faces").load_people()
+def test_photos_are_looked_for_in_their_own_folder_then_in_that_of_all_data(tmp_path, monkeypatch):
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    assert faces.photos_folder() is None
 
-    assert len(people) == 40
-    assert all(len(p.train) == len(p.test) == 5 for p in people.values())
-    one = people["f07"]
-    assert not any(np.array_equal(a, b) for a in one.train for b in one.test)
+    (tmp_path / "olivetti_py3.pkz").touch()
+    assert faces.photos_folder() == str(tmp_path)
 
-
-@needs_faces
-def test_public_photos_are_of_public_people_only():
-    task = load_task("faces")
-
-    assert set(task.public_clips()) == set(task.split.public)
-    assert all(len(photos) == 10 for photos in task.public_clips().values())
+    monkeypatch.setenv(FOLDER_VARIABLE, "/elsewhere")
+    assert faces.photos_folder() == "/elsewhere"
