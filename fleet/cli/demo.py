@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def demo(
-    task: Annotated[str, typer.Option(help="What the nodes recognise: speakers or faces.")] = "speakers",
+    task: Annotated[
+        str, typer.Option(help="What the nodes recognise: speakers, faces or fsdd.")
+    ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds of the LoRA.")] = 3,

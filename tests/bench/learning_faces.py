@@ -73,6 +73,8 @@ def exact_figures() -> Iterator[Figure]:
         for run in runs
     )
     yield Figure("10 forgets in sequence: share that is exact to the bit", exact, "share", Target("=", 1))
+    spread = tuple(float(len({line.nodes for line in run.lines})) for run in runs)
+    yield Figure("10 forgets in sequence: numbers of nodes that met the person", spread, "1", Target(">=", 2))
     node = tuple(max(line.forget.node_cpu_s for line in run.lines) * MILLI for run in runs)
     yield Figure("forget: CPU of a node, worst of ten", node, "ms", Target("<=", 10))
     coordinator = tuple(max(line.forget.coordinator_cpu_s for line in run.lines) * MILLI for run in runs)
@@ -135,6 +137,10 @@ def cohort_figures() -> Iterator[Figure]:
     accuracy = [r.four_shards.accuracy for r in runs]
     yield mean_figure("cohort LoRA, four shards: accuracy", accuracy, "share")
     forgets = [cost for run in runs for cost in run.forgets]
+    in_sequence = tuple(float(len(run.forgets)) for run in runs)
+    yield Figure("replay: forgets in sequence over four shards", in_sequence, "1", Target(">=", 10))
+    hit = tuple(float(len({cost.shard for cost in run.forgets})) for run in runs)
+    yield Figure("replay: different shards that these were in", hit, "1")
     yield Figure(
         "replay: share of forgets that are exact to the bit",
         tuple(statistics.fmean(cost.bitwise for cost in run.forgets) for run in runs),
@@ -146,6 +152,7 @@ def cohort_figures() -> Iterator[Figure]:
     for measured in ("by_theory", "of_cpu", "of_energy"):
         shares = tuple(getattr(cost, f"share_{measured}") for cost in forgets)
         yield Figure(f"replay: share of a full retrain, {measured.replace('_', ' ')}", shares, "share")
+    yield Figure("replay: CPU of all nodes", tuple(cost.cpu_s * MILLI for cost in forgets), "ms")
     yield Figure("replay: energy", tuple(cost.energy_j for cost in forgets), "J")
     audits = tuple(float(r.audit == "REPRODUCED") for r in runs)
     yield Figure("replay: audits that reproduce the last forget", audits, "share", Target("=", 1))
