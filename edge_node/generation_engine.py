@@ -117,7 +117,7 @@ class GenerationEngine:
         self._bank(node).set_subject(adapter)
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Overwrite the adapters of these tags in SRAM; charged to `Phase.ERASE`. Return how many there were."""
+        """Overwrite the adapters of these tags in SRAM, charged to `Phase.ERASE`; return how many."""
         dropped, _ = self._bank(node).drop(tags)
         if dropped:
             size = dropped * self.features * BYTES_PER_FEATURE

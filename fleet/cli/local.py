@@ -22,7 +22,7 @@ def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Node daemons.")] = 4,
     state: StateFolder = None,
     task: Annotated[
-        str, typer.Option(help="What the nodes recognise: speakers, faces or fsdd.")
+        str, typer.Option(help="What the nodes recognise (speakers, faces, fsdd) or draw (images).")
     ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     lease_seconds: Annotated[

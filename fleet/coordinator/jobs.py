@@ -83,6 +83,12 @@ def start(
     existing = tx.learning.by_request(request_id, digest)
     if existing is not None:
         return existing, False
+    if _trained_by_nodes(coordinator, tx):
+        raise ConflictError(
+            "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
+            "feature codes that a shared LoRA could be trained on",
+            hint="learning jobs are for fleets that recognise: edge-node run --task speakers",
+        )
     if coordinator.learning is None:
         raise ConflictError(
             "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
@@ -90,12 +96,6 @@ def start(
     newest = tx.revisions.latest()
     if newest is None:
         raise ConflictError("nobody is enrolled yet", hint="enrol people on nodes: edge-node enroll")
-    if _trained_by_nodes(coordinator, tx):
-        raise ConflictError(
-            "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
-            "feature codes that a shared LoRA could be trained on",
-            hint="learning jobs are for fleets that recognise: edge-node run --task speakers",
-        )
     if newest.built_at_generation < tx.fleet.get().generation:
         raise ConflictError("a forget is still being erased", hint="fleet forget list, and try again later")
     if kind is JobKind.EVALUATE_QUALITY and not newest.lora_tags:
