@@ -20,8 +20,8 @@ from fleet.registry import Registry
 
 #: Drawn on each node of each public class, and of each private one.
 PUBLIC_IMAGES, PRIVATE_IMAGES = 8, 25
-#: Of the noise, by what is drawn: the same before and after; and noise that was not used before.
-_SEED, _FRESH_SEED = 1, 2
+#: Of the noise: the same before and after, another on every node, so that their images count separately.
+_SEED, _FRESH_SEED, _NODE_STRIDE = 1, 2, 1000
 #: Nodes that are asked at the same time: there are as many cores.
 _AT_ONCE = 2
 
@@ -79,7 +79,8 @@ def draw_everywhere(
 
     def one(index: int) -> Drawings:
         with fleet.engine(index) as client:
-            return _draw(client, classes, kept, forgotten, tag, album if index == 0 else None, title)
+            seed = _SEED + _NODE_STRIDE * index
+            return _draw(client, seed, classes, kept, forgotten, tag, album if index == 0 else None, title)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         drawn = list(pool.map(one, range(len(fleet.nodes))))
@@ -88,6 +89,7 @@ def draw_everywhere(
 
 def _draw(
     client: EngineClient,
+    seed: int,
     classes: DemoClasses,
     kept: Mapping[str, str],
     forgotten: str,
@@ -98,18 +100,18 @@ def _draw(
     digest = hashlib.sha256()
     public: list[float] = []
     for name in classes.public:
-        drawn = client.generate(PUBLIC_IMAGES, _SEED, class_name=name)
+        drawn = client.generate(PUBLIC_IMAGES, seed, class_name=name)
         digest.update(drawn.levels)
         public.append(_share(classes.hits(drawn, name)))
     private = {}
     for name, own in kept.items():
-        drawn = client.generate(PRIVATE_IMAGES, _SEED, subject_tag=own)
+        drawn = client.generate(PRIVATE_IMAGES, seed, subject_tag=own)
         digest.update(drawn.levels)
         private[name] = _share(classes.hits(drawn, name))
-    alone = client.generate(PRIVATE_IMAGES, _SEED, class_name=forgotten)
+    alone = client.generate(PRIVATE_IMAGES, seed, class_name=forgotten)
     digest.update(alone.levels)
     hits, images = classes.hits(alone, forgotten)
-    by_tag = None if tag is None else client.generate(PRIVATE_IMAGES, _SEED, subject_tag=tag)
+    by_tag = None if tag is None else client.generate(PRIVATE_IMAGES, seed, subject_tag=tag)
     if album is not None:
         album.rows.append((f"{title}: by its name", pictures(alone)))
         if by_tag is not None and not by_tag.refusal:
@@ -130,7 +132,7 @@ def draw_alone_anew(fleet: LocalFleet, classes: DemoClasses, name: str) -> tuple
     hits = images = 0
     for index in range(len(fleet.nodes)):
         with fleet.engine(index) as client:
-            drawn = client.generate(PRIVATE_IMAGES, _FRESH_SEED, class_name=name)
+            drawn = client.generate(PRIVATE_IMAGES, _FRESH_SEED + _NODE_STRIDE * index, class_name=name)
         shown, count = classes.hits(drawn, name)
         hits, images = hits + shown, images + count
     return hits, images
