@@ -9,8 +9,9 @@ that it is simulated twice, once to learn and once to draw, lets it serve while 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -91,14 +92,26 @@ class Drawn:
 
 @dataclass(eq=False)
 class _Bench:
-    """Chips that one thing at a time is done on."""
+    """A chip that one thing at a time is done on, made when it is first needed, under the lock."""
 
-    generator: Generator
+    make: Callable[[], Generator]
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The chip."""
+        return self.make()
 
 
 class Studio:
     """One device's chip that draws; made by `Studio.build`.
+
+    Parameters
+    ----------
+    task, fleet_seed
+        What the fleet draws; the seed of chips and of learning.
+    chip
+        Programs the chip: the same one whenever it is called.
 
     Attributes
     ----------
@@ -108,13 +121,14 @@ class Studio:
         What programming the chip took.
     """
 
-    def __init__(self, task: ImagesTask, fleet_seed: int, drawing: Generator, learning: Generator) -> None:
+    def __init__(self, task: ImagesTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
+        drawing = chip()
         self._recipe = RECIPES[task.name]
         self._layout = ClassLayout(
             drawing.backbone.base, task.seed, self._recipe.subject.rank, self._recipe.subject.alpha
         )
         self._fleet_seed = fleet_seed
-        self._drawing, self._learning = _Bench(drawing), _Bench(learning)
+        self._drawing, self._learning = _Bench(lambda: drawing), _Bench(chip)
         self._free = free_label(drawing.backbone)
         self.features = self._layout.length
         self.programming: Cost = drawing.ledger.totals()[Phase.PROGRAM]
@@ -128,7 +142,7 @@ class Studio:
             examples = (public.levels, public.labels)
             return Generator.program(backbone, preset, fleet_seed, [node_id], examples=examples)
 
-        return cls(task, fleet_seed, chip(), chip())
+        return cls(task, fleet_seed, chip)
 
     def learn(self, subject_tag: str, levels: np.ndarray, progress: Progress | None = None) -> Learnt:
         """Learn a class from grey levels, integers [clips, 64]; a pure function of chip, tag and images.
