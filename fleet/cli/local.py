@@ -45,6 +45,12 @@ def up(
         task=task,
         preset=preset,
     )
+    if task.startswith("images"):
+        from fleet.lab.demo_classes import load_demo_classes
+
+        # Else the nodes would train it while they are waited for; it takes two minutes, once.
+        note("Training the backbone on public classes, unless that was done before ...")
+        load_demo_classes(task).prepare_backbone(lambda done, steps: None)
     note(f"Starting a coordinator and {nodes} node{'s' if nodes > 1 else ''} in {settings.state} ...")
     running = start_background(settings, timeout)
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)

@@ -196,10 +196,12 @@ def _like_a_stranger(quality: Quality) -> bool:
         return True
     accepted = round(quality.forget_accept_rate * clips)
     # The chance of as many or more if each clip were accepted as often as a stranger's.
-    chance = sum(
-        math.comb(clips, k) * rate**k * (1 - rate) ** (clips - k) for k in range(accepted, clips + 1)
-    )
-    return chance >= ACCEPTANCE_CHANCE
+    return chance_of_more(accepted, clips, rate) >= ACCEPTANCE_CHANCE
+
+
+def chance_of_more(hits: int, trials: int, rate: float) -> float:
+    """Return how likely so many hits or more are in independent trials of this rate (binomial, exact)."""
+    return sum(math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(hits, trials + 1))
 
 
 def _repaired(evidence: Evidence) -> Claim:

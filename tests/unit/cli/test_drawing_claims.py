@@ -113,8 +113,12 @@ WRONG = {
     ),
     "public classes lost by the forget": (one("after", public=0.9), "public classes are drawn"),
     "public classes lost by learning": (one("before", public=0.9), "public classes are drawn"),
-    "a kept class is lost": (one("after", private={"d0": 0.7}), "private classes are drawn"),
-    "the class never was drawn well": (one("before", forgotten=0.8), "private classes are drawn"),
+    "a kept class is lost": (one("after", private={"d0": 0.4}), "private classes are drawn"),
+    "the class never was drawn well": (one("before", forgotten=0.5), "private classes are drawn"),
+    "the mean is too low": (
+        replace(GOOD, before=dict.fromkeys(NODES, replace(BEFORE, forgotten=0.8, private={"d0": 0.8}))),
+        "private classes are drawn",
+    ),
     "the tag is still drawn": (one("after", forgotten=0.9, refusal=""), "refuses that tag now"),
     "the tag is refused for another reason": (one("after", refusal="quarantined"), "refuses that tag now"),
     "the tag never was drawn": (one("before", forgotten=None), "refuses that tag now"),
@@ -153,6 +157,12 @@ def failed(evidence):
 
 def test_all_claims_hold_on_good_evidence():
     assert failed(GOOD) == []
+
+
+def test_class_may_miss_its_rate_by_chance():
+    # 8 of 50 images miss once in eight times if one in ten does; 14 almost never.
+    assert failed(one("before", forgotten=0.72)) == []
+    assert failed(one("before", forgotten=0.50)) != []
 
 
 @pytest.mark.parametrize("name", WRONG)
