@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def demo(
     task: Annotated[
-        str, typer.Option(help="What the nodes do: recognise speakers or faces, or draw images.")
+        str, typer.Option(help="What the nodes do: recognise speakers, faces or fsdd; draw images.")
     ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
