@@ -27,7 +27,7 @@ $(STAMP):
 
 install: $(STAMP) ## Make .venv and install the project into it
 
-demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd|images
 	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
 
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
@@ -63,4 +63,4 @@ constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.txt
 
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .claims demo.json
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .claims demo.json demo.png

@@ -69,8 +69,9 @@ def start(
     InvalidInputError
         If the request is malformed, or repairs are asked for by hand.
     ConflictError
-        If there is nobody to learn, no learning plane, a forget is still being erased, or a training job is
-        open: two would start from the same rows, and the later one would undo the earlier.
+        If there is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still
+        being erased, or a training job is open: two would start from the same rows, and the later one would
+        undo the earlier.
     """
     if not request_id:
         raise InvalidInputError("a learning job needs a request id")
@@ -84,6 +85,12 @@ def start(
     existing = tx.learning.by_request(request_id, digest)
     if existing is not None:
         return existing, False
+    if _trained_by_nodes(coordinator, tx):
+        raise ConflictError(
+            "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
+            "feature codes that a shared LoRA could be trained on",
+            hint="learning jobs are for fleets that recognise: edge-node run --task speakers",
+        )
     if coordinator.learning is None:
         raise ConflictError(
             "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
@@ -101,6 +108,11 @@ def start(
             f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}"
         )
     return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
+
+
+def _trained_by_nodes(coordinator: Coordinator, tx: Transaction) -> bool:
+    subjects = revisions.latest_content(coordinator, tx).subjects
+    return any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects)
 
 
 def _create(

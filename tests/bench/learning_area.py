@@ -20,6 +20,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "cohort LoRA": learning_faces.cohort_figures,
     "approximate repair": learning_repair.repair_figures,
     "images": learning_images.images_figures,
+    "federated images": learning_images.federated_figures,
     "speakers": learning_speakers.speakers_figures,
     "paper's protocol": learning_paper.paper_figures,
 }
