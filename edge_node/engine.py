@@ -224,7 +224,9 @@ class Engine:
             return
         own = float(self._calibration.accept_threshold[node])
         if own <= 0:
-            raise AdapterError(f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it")
+            raise AdapterError(
+                f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it"
+            )
         bank.head = HeadAdapter.of_message(head, features=self.features)
 
     def active_head(self, node: int) -> ClosedFormHead | None:
@@ -233,7 +235,7 @@ class Engine:
         return None if head is None else head.to_message()
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return what the chip made of the public clips: int32 [P, features], and whose each is, int64 [P]."""
+        """Return what the chip made of the public clips: int32 [P, features]; and whose it is, int64 [P]."""
         self._bank(node)
         return self._calibration.public_codes[node].clone(), self._calibration.public_person.clone()
 

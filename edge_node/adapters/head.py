@@ -150,9 +150,7 @@ class HeadAdapter:
                 f"{people} people; this engine has {features} features"
             )
         codes = np.frombuffer(message.codes, "<i4").reshape(features, people).astype(np.int32)
-        return cls.load(
-            message.subject_tags, codes, message.scale_bits, message.threshold, features=features
-        )
+        return cls.load(message.subject_tags, codes, message.scale_bits, message.threshold, features=features)
 
     def to_message(self) -> ClosedFormHead:
         """Return it as it travels."""
@@ -215,9 +213,9 @@ class HeadAdapter:
         """Return scores of subject adapters and LoRA, averaged with the head's for those who are in it.
 
         Each side counts in units of its own threshold, so the mean has that of the subject adapters. Measured
-        against taking the head alone (ADR 9): as accurate, and a third of the false accepts, since a clip must
+        against the head alone (ADR 9): as accurate, with half of the false accepts or less, since a clip must
         both lie in a person's direction and not look like anybody else. It also keeps a clip that resembles
-        nothing from passing because the head amplifies directions without variance.
+        nothing from passing because the head amplifies directions in which people hardly vary.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ def lora_digest(lora: SharedLora) -> bytes:
 
 
 def head_digest(head: ClosedFormHead) -> bytes:
-    """Return the digest of a closed-form head: tags, integer columns, scale and threshold; `NO_HEAD` if empty."""
+    """Return the digest of a head: tags, integer columns, scale and threshold; `NO_HEAD` if it is empty."""
     if not head.subject_tags:
         return NO_HEAD
     numbers = struct.pack("<IIQ", head.features, head.scale_bits, head.threshold)

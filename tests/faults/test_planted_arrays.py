@@ -23,7 +23,7 @@ from edge_node.errors import KeyFileError
 from edge_node.journal import Journal
 from edge_node.keys import KeyRing
 from edge_node.vault import CapturedClips, Vault
-from fleet.coordinator.revisions import subject_key_id
+from fleet.coordinator.key_ids import subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store
