@@ -121,9 +121,9 @@ def _head_verdict(tx: Transaction) -> wire.Verdict:
     noted = newest is not None and tx.heads.note_of(newest.revision) is not None
     if newest is not None and noted and tx.heads.tags_of(newest.revision):
         basis = (
-            "solved anew from the integer sums of those who are left, certified to be exactly rounded: bitwise "
-            "as if the person had never been enrolled; their statistics went with their key, and every node's "
-            "head has the digest that the coordinator recomputed"
+            "solved anew from the integer sums of those who are left, certified to be exactly rounded: "
+            "bitwise as if the person had never been enrolled; their statistics went with their key, and "
+            "every node's head has the digest that the coordinator recomputed"
         )
     else:
         basis = "dropped as a whole: no column is left that was solved with the person"

@@ -27,7 +27,7 @@ ACCEPTANCE_CHANCE = 0.01
 
 T = TypeVar("T")
 
-_VERDICTS = {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
+_VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,10 @@ def _backbone_only(evidence: Evidence) -> Claim:
 def _forgotten(evidence: Evidence) -> Claim:
     return Claim(
         "no node recognises the forgotten person any more",
-        all(q.forget_accuracy == 0 and q.forget_accuracy_subject_only == 0 for q in evidence.after.values())
+        all(
+            q.forget_accuracy == q.forget_accuracy_subject_only == q.forget_accuracy_without_head == 0
+            for q in evidence.after.values()
+        )
         and all(q.forget_accuracy > 0 for q in evidence.before.values()),
         _per_node(
             {
@@ -296,7 +299,7 @@ def _overhead(evidence: Evidence) -> Claim:
 def _verdicts(evidence: Evidence) -> Claim:
     found = {v.adapter_kind: verdict_name(v.verdict) for v in evidence.forget.verdicts}
     return Claim(
-        "exact and approximate are told apart",
+        "subject adapter and head are forgotten exactly, the shared LoRA approximately, and told apart",
         found == _VERDICTS,
         ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(found.items())) or "no verdicts",
     )

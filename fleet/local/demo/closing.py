@@ -13,8 +13,8 @@ _PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 
 
 def closing_tables(document: dict[str, Any]) -> Iterable[RenderableType]:
-    """Yield recognition, energy, deployment, claims and summary; each fits a terminal of 100 columns."""
-    for table in (_recognition, _energy, _deployment, _claims):
+    """Yield recognition, its parts, energy, deployment, claims and summary; each fits 100 columns."""
+    for table in (_recognition, _parts, _energy, _deployment, _claims):
         yield Group(table(document), Text())
     yield _summary(document)
 
@@ -30,10 +30,8 @@ def _recognition(document: dict[str, Any]) -> Table:
         f"{person}",
         f"{person} accepted",
         "strangers acc.",
-        "kept, no LoRA",
     )
     for node in document["nodes"]:
-        alone = node["subject_adapters_only"]
         serving = node["serve_state"] == "serving"
         table.add_row(
             node["node_id"],
@@ -43,7 +41,23 @@ def _recognition(document: dict[str, Any]) -> Table:
             _change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
             _change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
             f"{node['stranger_accept_rate']:.3f}",
-            _change(alone["retain_accuracy_before"], alone["retain_accuracy_after"]),
+        )
+    return table
+
+
+def _parts(document: dict[str, Any]) -> Table:
+    table = _table(
+        "What each kind of adapter adds: kept people recognised, before and after",
+        "node",
+        "subject adapters alone",
+        "with the LoRA",
+        "with the closed-form head",
+    )
+    for node in document["nodes"]:
+        kinds = (node["subject_adapters_only"], node["without_head"], node)
+        table.add_row(
+            node["node_id"],
+            *(_change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds),
         )
     return table
 

@@ -52,6 +52,8 @@ def _measure_node(
         retain_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in kept]),
         forget_accuracy=_share([a.best_tag == tag for tag, a in gone]),
         forget_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in gone]),
+        retain_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in kept]),
+        forget_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in gone]),
         genuine_accept_rate=_share([a.accepted for _, a in kept]),
         forget_accept_rate=_share([a.accepted for _, a in gone]),
         stranger_accept_rate=_share([a.accepted for a in strangers]),
@@ -62,7 +64,9 @@ def _measure_node(
 
 def named(answers: Sequence[Answer], tags: Collection[str]) -> int:
     """Return how many answers name one of these tags, accepted or not."""
-    return sum(a.best_tag in tags or a.best_tag_subject_only in tags for a in answers)
+    return sum(
+        not {a.best_tag, a.best_tag_subject_only, a.best_tag_without_head}.isdisjoint(tags) for a in answers
+    )
 
 
 def _share(hits: Sequence[bool]) -> float:
