@@ -169,22 +169,26 @@ def _forgotten(evidence: Evidence) -> Claim:
 
 def _stranger(evidence: Evidence) -> Claim:
     return Claim(
-        f"the forgotten person is accepted no more often than strangers (+ {ACCEPTANCE_MARGIN:.2f}, or "
-        f"within chance at {ACCEPTANCE_CHANCE:.0%})",
-        all(_like_a_stranger(quality) for quality in evidence.after.values()),
+        "the forgotten person is accepted no more often than strangers, or than they were before they were "
+        f"enrolled (+ {ACCEPTANCE_MARGIN:.2f}, or within chance at {ACCEPTANCE_CHANCE:.0%})",
+        all(_like_a_stranger(q, evidence.never_enrolled[n]) for n, q in evidence.after.items()),
         _per_node(
-            {n: (q.forget_accept_rate, q.stranger_accept_rate) for n, q in evidence.after.items()},
-            lambda pair: f"{pair[0]:.3f} against {pair[1]:.3f}",
+            {
+                n: (q.forget_accept_rate, q.stranger_accept_rate, evidence.never_enrolled[n])
+                for n, q in evidence.after.items()
+            },
+            lambda rates: f"{rates[0]:.3f} against {rates[1]:.3f}, and {rates[2]:.3f} before",
         ),
     )
 
 
-def _like_a_stranger(quality: Quality) -> bool:
-    rate, clips = quality.stranger_accept_rate, quality.forget_clips
+def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
+    # Some people resemble somebody who stays: they were taken for them before, and will be again.
+    rate, clips = max(quality.stranger_accept_rate, never_enrolled), quality.forget_clips
     if quality.forget_accept_rate <= rate + ACCEPTANCE_MARGIN:
         return True
     accepted = round(quality.forget_accept_rate * clips)
-    # The chance of as many or more if each clip were accepted as often as a stranger's.
+    # The chance of as many or more if each clip were accepted as often as that.
     chance = sum(
         math.comb(clips, k) * rate**k * (1 - rate) ** (clips - k) for k in range(accepted, clips + 1)
     )

@@ -29,6 +29,7 @@ def _recognition(document: dict[str, Any]) -> Table:
         "kept people",
         f"{person}",
         f"{person} accepted",
+        "never enrolled",
         "strangers acc.",
     )
     for node in document["nodes"]:
@@ -40,6 +41,7 @@ def _recognition(document: dict[str, Any]) -> Table:
             _change(node["retain_accuracy_before"], node["retain_accuracy_after"]),
             _change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
             _change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
+            f"{node['forget_accept_rate_never_enrolled']:.3f}",
             f"{node['stranger_accept_rate']:.3f}",
         )
     return table

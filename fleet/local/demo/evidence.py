@@ -108,6 +108,9 @@ class Evidence:
 
     Attributes
     ----------
+    never_enrolled
+        Share of the forgotten person's test clips that each node accepted as somebody when everybody else was
+        enrolled, and they never had been.
     certificate
         Lines of the offline check of the certificate, against the key that nodes got when they enrolled.
     """
@@ -118,6 +121,7 @@ class Evidence:
     enrolled_on: Mapping[str, tuple[str, ...]]
     identities: Mapping[str, types.NodeIdentity]
     programmed: Mapping[str, GetStatusResponse]
+    never_enrolled: Mapping[str, float]
     before: Mapping[str, Quality]
     status_before: Mapping[str, GetStatusResponse]
     after: Mapping[str, Quality]

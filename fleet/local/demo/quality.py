@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from reram_fleet.v1.engine_pb2 import Answer
 
-from fleet.lab.people import DemoPeople
+from fleet.lab.people import DemoPeople, DemoPerson
 from fleet.local.demo.evidence import Quality
 from fleet.local.engine_client import EngineClient
 from fleet.local.fleet import LocalFleet
@@ -60,6 +60,15 @@ def _measure_node(
         forget_clips=len(gone),
         backbone_only=backbone_only,
     )
+
+
+def acceptance(fleet: LocalFleet, person: DemoPerson) -> dict[str, float]:
+    """Return the share of a person's test clips that each node accepts as somebody, by node id."""
+    found = {}
+    for index, node in enumerate(fleet.nodes):
+        with fleet.engine(index) as engine:
+            found[node.node_id] = _share([a.accepted for a in engine.identify(person.test).answers])
+    return found
 
 
 def named(answers: Sequence[Answer], tags: Collection[str]) -> int:

@@ -77,6 +77,7 @@ def _node(evidence: Evidence, node_id: str, receipt: Receipt | None) -> Document
         "forget_accept_rate_before": before.forget_accept_rate,
         "forget_accept_rate_after": after.forget_accept_rate,
         "stranger_accept_rate": after.stranger_accept_rate,
+        "forget_accept_rate_never_enrolled": evidence.never_enrolled[node_id],
         "genuine_accept_rate": after.genuine_accept_rate,
         # The ablation: what the subject adapters do alone.
         "subject_adapters_only": {

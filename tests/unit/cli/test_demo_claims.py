@@ -128,6 +128,7 @@ EVIDENCE = Evidence(
         for node, key in KEYS.items()
     },
     programmed={node: status(generation=0) for node in NODES},
+    never_enrolled=dict.fromkeys(NODES, 0.02),
     before=dict.fromkeys(NODES, GOOD),
     status_before={node: status(generation=0) for node in NODES},
     after=dict.fromkeys(NODES, GONE),
@@ -283,6 +284,14 @@ def test_one_of_five_clips_may_be_accepted_by_chance():
     claims = check(after(forget_accept_rate=0.2, forget_clips=5))
 
     assert all(claim.holds for claim in claims)
+
+
+def test_person_who_resembles_somebody_may_be_accepted_as_often_as_before_they_were_enrolled():
+    def seen_before(rate):
+        return replace(after(forget_accept_rate=0.5), never_enrolled=dict.fromkeys(NODES, rate))
+
+    assert failed(seen_before(0.5)) == []
+    assert any("no more often than strangers" in name for name in failed(seen_before(0.3)))
 
 
 def test_all_claims_hold_on_good_evidence():
