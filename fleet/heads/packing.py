@@ -37,11 +37,14 @@ class PackedStatistics:
         int64 [d].
     triangle
         Rows of the upper triangle of ``sum of x x'``, int32 or int64 [d (d + 1) / 2].
+    largest
+        Magnitude of its largest entry.
     """
 
     count: int
     code_sum: Int64
     triangle: npt.NDArray[np.integer]
+    largest: int
 
     @property
     def features(self) -> int:
@@ -72,10 +75,10 @@ def open_packed(packed: bytes) -> PackedStatistics:
         )
     code_sum = np.frombuffer(packed, "<i8", features, _HEADER.size).astype(np.int64)
     triangle = np.frombuffer(packed, f"<i{width}", offset=_HEADER.size + 8 * features)
-    diagonal = triangle[_diagonal(features)]
-    if int(triangle.max()) >= _LIMIT or int(triangle.min()) <= -_LIMIT or (diagonal < 0).any():
+    largest = max(int(triangle.max()), -int(triangle.min()))
+    if largest >= _LIMIT or (triangle[_diagonal(features)] < 0).any():
         raise StatisticsError("the packed entries are no sums of squares below 2^53")
-    return PackedStatistics(count, code_sum, triangle)
+    return PackedStatistics(count, code_sum, triangle, largest)
 
 
 def unpack_statistics(packed: bytes) -> HeadStatistics:
@@ -91,7 +94,7 @@ def sum_packed(parts: Iterable[PackedStatistics]) -> HeadStatistics:
     StatisticsError
         If there are none, they differ in features, or the sum reaches 2^53.
     """
-    triangle, code_sum, count = np.zeros(0, np.int64), np.zeros(0, np.int64), 0
+    triangle, code_sum, count, bound = np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0
     for part in parts:
         if not triangle.size:
             triangle, code_sum = part.triangle.astype(np.int64), part.code_sum.copy()
@@ -104,7 +107,9 @@ def sum_packed(parts: Iterable[PackedStatistics]) -> HeadStatistics:
             triangle += part.triangle
             code_sum += part.code_sum
         count += part.count
-        if int(triangle.max()) >= _LIMIT or int(triangle.min()) <= -_LIMIT:
+        # No entry is beyond the sum of the largest ones: only if that might be, is it looked at.
+        bound += part.largest
+        if bound >= _LIMIT and max(int(triangle.max()), -int(triangle.min())) >= _LIMIT:
             raise StatisticsError("the statistics of all people together reach 2^53: use fewer bits per code")
     if not triangle.size:
         raise StatisticsError("there are no statistics to add up")
