@@ -213,9 +213,9 @@ class HeadAdapter:
         """Return scores of subject adapters and LoRA, averaged with the head's for those who are in it.
 
         Each side counts in units of its own threshold, so the mean has that of the subject adapters. Measured
-        against the head alone (ADR 9): as accurate, with half of the false accepts or less, since a clip must
-        both lie in a person's direction and not look like anybody else. It also keeps a clip that resembles
-        nothing from passing because the head amplifies directions in which people hardly vary.
+        against the head alone (ADR 9): as accurate, with a third to two thirds of the false accepts, since a
+        clip must both lie in a person's direction and not look like anybody else. It also keeps a clip that
+        resembles nothing from passing because the head amplifies directions in which people hardly vary.
 
         Parameters
         ----------
