@@ -51,9 +51,18 @@ class ActiveAdapters:
         return self._engine.active_lora(ME) or types.SharedLora()
 
     @property
+    def head(self) -> types.ClosedFormHead:
+        """The closed-form head in SRAM; without columns if there is none."""
+        return self._engine.active_head(ME) or types.ClosedFormHead()
+
+    @property
     def digest(self) -> bytes:
         """Digest of all that is in SRAM."""
-        return digests.adapters_digest(digests.subject_digests(self.subjects), digests.lora_digest(self.lora))
+        return digests.adapters_digest(
+            digests.subject_digests(self.subjects),
+            digests.lora_digest(self.lora),
+            digests.head_digest(self.head),
+        )
 
     def restore(self) -> None:
         """Load what the journal says is active, after a start."""
@@ -62,7 +71,7 @@ class ActiveAdapters:
         self.load()
 
     def drop(self, tags: Collection[str]) -> None:
-        """Take adapters and LoRA rows of these tags out of SRAM."""
+        """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
         self._content = without(self._content, tags)
         self._engine.drop_subjects(ME, tags)
 
@@ -82,6 +91,9 @@ class ActiveAdapters:
         lora = self._content.shared_lora if self._content.shared_lora.rows else None
         if self._engine.active_lora(ME) != lora:
             self._engine.set_lora(ME, lora)
+        head = self._content.head if self._content.head.subject_tags else None
+        if self._engine.active_head(ME) != head:
+            self._engine.set_head(ME, head)
 
     def install(
         self, manifest: types.RevisionManifest, offer: RevisionOffer, mark: LedgerMark

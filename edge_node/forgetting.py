@@ -134,6 +134,7 @@ class Forgetting:
                 evidence=Evidence(
                     active_adapters=digests.subject_digests(self._adapters.subjects),
                     lora_digest=digests.lora_digest(self._adapters.lora),
+                    head_digest=digests.head_digest(self._adapters.head),
                     revision_digest=active.digest if active else b"",
                     probe_tags=probe_tags,
                     costs=self._journal.forget_costs(order.generation),

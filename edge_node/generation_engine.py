@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from reram_fleet.v1.types_pb2 import (
     SUBJECT_ADAPTER_KIND_TRAINED,
+    ClosedFormHead,
     DeploymentOverhead,
     JobTicket,
     LoraState,
@@ -118,7 +119,7 @@ class GenerationEngine:
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Overwrite the adapters of these tags in SRAM, charged to `Phase.ERASE`; return how many."""
-        dropped, _ = self._bank(node).drop(tags)
+        dropped, *_ = self._bank(node).drop(tags)
         if dropped:
             size = dropped * self.features * BYTES_PER_FEATURE
             self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
@@ -134,6 +135,29 @@ class GenerationEngine:
         """
         if lora is not None:
             raise AdapterError("nodes that draw have no shared LoRA: every class has an adapter of its own")
+
+    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
+        """Accept that there is no closed-form head.
+
+        Raises
+        ------
+        AdapterError
+            If there is one: nodes that draw tell nobody apart.
+        """
+        if head is not None:
+            raise AdapterError("nodes that draw have no closed-form head: there is nobody to tell apart")
+
+    def active_head(self, node: int) -> ClosedFormHead | None:
+        """Return None: there is never one."""
+        return None
+
+    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
+        """Return none: no head is solved for nodes that draw."""
+        return torch.empty(0, self.features, dtype=torch.int32), torch.empty(0, dtype=torch.int64)
+
+    def head_statistics(self, node: int, codes: Tensor) -> bytes:
+        """Return nothing: no head is solved for nodes that draw."""
+        return b""
 
     def active_subjects(self, node: int) -> list[SubjectAdapter]:
         """Return copies of the node's adapters, sorted by tag."""
@@ -171,7 +195,7 @@ class GenerationEngine:
         names = tuple(tuple(tag for tag, _ in row) for row in answers)
         score = torch.tensor([[score for _, score in row] for row in answers], dtype=torch.float64)
         score = score.reshape(nodes, -1)
-        return Identification(names, score, score >= self.accept_threshold[:, None], names)
+        return Identification(names, score, score >= self.accept_threshold[:, None], names, names)
 
     def _nearest(self, node: int, probes: Tensor) -> list[tuple[str, float]]:
         tags = self._banks[node].tags

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from reram_fleet import signing
 from reram_fleet.v1 import engine_pb2, node_pb2
@@ -47,7 +46,7 @@ from edge_node.lease import LeaseKeeper, Standing
 from edge_node.meter import ME, Meter
 from edge_node.node_engine import NodeEngine
 from edge_node.receipts import SOFTWARE_VERSION
-from edge_node.rounds import JobSeal, check_ticket
+from edge_node.rounds import Rounds
 from edge_node.telemetry import Transitions, phase_costs
 from edge_node.vault import Vault
 from hwmodel import LedgerMark
@@ -114,7 +113,8 @@ class Node:
             clock=clock,
             on_step=on_step,
         )
-        self._contributions = Contributions(keys, enrollment, journal, vault)
+        self._contributions = Contributions(keys, enrollment, journal, vault, engine)
+        self._rounds = Rounds(enrollment.fleet_id, keys.node_id, journal, vault, engine, self._meter, clock)
         self._enrolment = Enrolment(
             self._lock,
             journal=journal,
@@ -234,6 +234,9 @@ class Node:
             case "contribution_ack":
                 self._contributions.acknowledged(message.contribution_ack)
                 return []
+            case "public_codes_request":
+                codes = self._contributions.public_codes()
+                return [ConnectRequest(public_codes=codes)] if codes is not None else []
             case _:
                 # A newer coordinator may say more than this node understands.
                 logger.warning("a message of an unknown kind was ignored")
@@ -419,13 +422,18 @@ class Node:
                 generation=self._journal.position().generation,
                 answers=[
                     engine_pb2.Answer(
-                        best_tag=best, score=score, accepted=accepted, best_tag_subject_only=subject_only
+                        best_tag=best,
+                        score=score,
+                        accepted=accepted,
+                        best_tag_subject_only=subject_only,
+                        best_tag_without_head=without_head,
                     )
-                    for best, score, accepted, subject_only in zip(
+                    for best, score, accepted, subject_only, without_head in zip(
                         found.best_tag[ME],
                         found.score[ME].tolist(),
                         found.accepted[ME].tolist(),
                         found.best_tag_subject_only[ME],
+                        found.best_tag_without_head[ME],
                         strict=True,
                     )
                 ],
@@ -453,44 +461,9 @@ class Node:
         """
         with self._lock:
             ticket = self._verified(envelope, types.JobTicket)
-            tombstones = self._journal.tombstones()
-            check_ticket(
-                ticket,
-                fleet_id=self._enrollment.fleet_id,
-                node_id=self.node_id,
-                generation=self._journal.position().generation,
-                tombstones=tombstones,
-                unix_ms=self._clock.unix_ms(),
-            )
             if self._observe()[1] == types.QUARANTINE_REASON_GAP:
                 raise TicketRefusedError("this node's forget log has a gap; it must catch up first")
-            mark = self._meter.mark()
-            seal = JobSeal.of(ticket, self._session_key)
-            self._engine.charge_radio(ME, envelope.ByteSize() + len(sealed_state))
-            result = self._engine.run_round(
-                ME,
-                ticket,
-                seal.open(sealed_state),
-                samples=self._codes(ticket.subject_tags),
-                forget=self._codes(ticket.forget_tags),
-            )
-            sealed_result = seal.seal(result.state)
-            self._engine.charge_radio(ME, len(sealed_result))
-            with self._journal.transaction():
-                if ticket.forget_tags:
-                    generation = max(tombstones[tag] for tag in ticket.forget_tags)
-                    self._journal.add_forget_cost(generation, self._meter.since(mark))
-                self._meter.save()
-            return engine_pb2.RunRoundResponse(
-                node_id=self.node_id,
-                sealed_state=sealed_result,
-                num_examples=result.num_examples,
-                metrics=result.metrics,
-            )
-
-    def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = [row for row in self._journal.enrolments() if row.subject_tag in set(tags)]
-        return {row.subject_tag: torch.from_numpy(self._vault.open_clips(row).codes) for row in rows}
+            return self._rounds.run(ticket, envelope.ByteSize(), sealed_state, self._session_key)
 
     def status(self) -> engine_pb2.GetStatusResponse:
         """Return the node's state; `connected` and `supernode` are for the daemon to fill in."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from reram_fleet.v1.types_pb2 import (
+    ClosedFormHead,
     DeploymentOverhead,
     JobTicket,
     LoraState,
@@ -58,6 +59,18 @@ class NodeEngine(Protocol):
 
     def set_lora(self, node: int, lora: SharedLora | None) -> None:
         """Make a shared LoRA active, or none; `AdapterError` if it does not fit."""
+
+    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
+        """Make a closed-form head active, or none; `AdapterError` if it does not fit."""
+
+    def active_head(self, node: int) -> ClosedFormHead | None:
+        """Return the active head."""
+
+    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
+        """Return the public clips' codes, int32 [P, features], and whose they are; none without a head."""
+
+    def head_statistics(self, node: int, codes: Tensor) -> bytes:
+        """Return what captured codes add to the head, packed; empty where there is none."""
 
     def active_subjects(self, node: int) -> list[SubjectAdapter]:
         """Return the active subject adapters, sorted by tag."""

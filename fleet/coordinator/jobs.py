@@ -22,7 +22,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import lora_state, revisions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.revisions import job_key_id
+from fleet.coordinator.key_ids import job_key_id
 from fleet.domain.learning import JobKind, JobState, RetryPolicy
 from fleet.domain.repair import START, accepted, judge_repair
 from fleet.domain.tags import new_id

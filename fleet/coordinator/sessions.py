@@ -19,6 +19,8 @@ class Session:
         Revision last offered on this stream.
     erase_sent
         Challenge nonces of the erase orders sent on this stream.
+    public_codes_asked
+        Whether this stream has been asked for public codes.
     """
 
     node_id: str
@@ -26,6 +28,7 @@ class Session:
     log_sent: int = 0
     revision_sent: int = 0
     erase_sent: set[bytes] = field(default_factory=set)
+    public_codes_asked: bool = False
     superseded: bool = False
 
 

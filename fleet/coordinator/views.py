@@ -17,6 +17,7 @@ from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCost
 
 SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
+CLOSED_FORM_HEAD = "closed-form-head"
 
 
 def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
@@ -100,6 +101,8 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
             "have the digests that the coordinator recomputed without the person",
         )
     ]
+    if tx.heads.knew(campaign.tags):
+        verdicts.append(_head_verdict(tx))
     if not campaign.lora_affected:
         return verdicts
     job = tx.learning.get(campaign.repair_job_id) if campaign.repair_job_id else None
@@ -117,6 +120,21 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
             basis += f" ({job.error})"
     verdicts.append(wire.Verdict(adapter_kind=SHARED_LORA, verdict=verdict, basis=basis))
     return verdicts
+
+
+def _head_verdict(tx: Transaction) -> wire.Verdict:
+    newest = tx.revisions.latest()
+    # Without a note, the revision is one from which the head was taken out for yet another forget.
+    noted = newest is not None and tx.heads.note_of(newest.revision) is not None
+    if newest is not None and noted and tx.heads.tags_of(newest.revision):
+        basis = (
+            "solved anew from the integer sums of those who are left, certified to be exactly rounded: "
+            "bitwise as if the person had never been enrolled; their statistics went with their key, and "
+            "every node's head has the digest that the coordinator recomputed"
+        )
+    else:
+        basis = "dropped as a whole: no column is left that was solved with the person"
+    return wire.Verdict(adapter_kind=CLOSED_FORM_HEAD, verdict=wire.VERDICT_CLASS_EXACT, basis=basis)
 
 
 def total_costs(costs: Iterable[types.PhaseCost]) -> list[types.PhaseCost]:

@@ -32,7 +32,7 @@ ACCEPTANCE_CHANCE = 0.01
 T = TypeVar("T")
 E = TypeVar("E", bound=FleetEvidence)
 
-_VERDICTS = {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
+_VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,10 @@ def backbone_only(evidence: FleetEvidence) -> Claim:
 def _forgotten(evidence: Evidence) -> Claim:
     return Claim(
         "no node recognises the forgotten person any more",
-        all(q.forget_accuracy == 0 and q.forget_accuracy_subject_only == 0 for q in evidence.after.values())
+        all(
+            q.forget_accuracy == q.forget_accuracy_subject_only == q.forget_accuracy_without_head == 0
+            for q in evidence.after.values()
+        )
         and all(q.forget_accuracy > 0 for q in evidence.before.values()),
         per_node(
             {
@@ -180,22 +183,26 @@ def _forgotten(evidence: Evidence) -> Claim:
 
 def _stranger(evidence: Evidence) -> Claim:
     return Claim(
-        f"the forgotten person is accepted no more often than strangers (+ {ACCEPTANCE_MARGIN:.2f}, or "
-        f"within chance at {ACCEPTANCE_CHANCE:.0%})",
-        all(_like_a_stranger(quality) for quality in evidence.after.values()),
+        "the forgotten person is accepted no more often than strangers, or than they were before they were "
+        f"enrolled (+ {ACCEPTANCE_MARGIN:.2f}, or within chance at {ACCEPTANCE_CHANCE:.0%})",
+        all(_like_a_stranger(q, evidence.never_enrolled[n]) for n, q in evidence.after.items()),
         per_node(
-            {n: (q.forget_accept_rate, q.stranger_accept_rate) for n, q in evidence.after.items()},
-            lambda pair: f"{pair[0]:.3f} against {pair[1]:.3f}",
+            {
+                n: (q.forget_accept_rate, q.stranger_accept_rate, evidence.never_enrolled[n])
+                for n, q in evidence.after.items()
+            },
+            lambda rates: f"{rates[0]:.3f} against {rates[1]:.3f}, and {rates[2]:.3f} before",
         ),
     )
 
 
-def _like_a_stranger(quality: Quality) -> bool:
-    rate, clips = quality.stranger_accept_rate, quality.forget_clips
+def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
+    # Some people resemble somebody who stays: they were taken for them before, and will be again.
+    rate, clips = max(quality.stranger_accept_rate, never_enrolled), quality.forget_clips
     if quality.forget_accept_rate <= rate + ACCEPTANCE_MARGIN:
         return True
     accepted = round(quality.forget_accept_rate * clips)
-    # The chance of as many or more if each clip were accepted as often as a stranger's.
+    # The chance of as many or more if each clip were accepted as often as that.
     return chance_of_more(accepted, clips, rate) >= ACCEPTANCE_CHANCE
 
 
@@ -317,7 +324,7 @@ def overhead(evidence: FleetEvidence) -> Claim:
 def _verdicts(evidence: Evidence) -> Claim:
     found = {v.adapter_kind: verdict_name(v.verdict) for v in evidence.forget.verdicts}
     return Claim(
-        "exact and approximate are told apart",
+        "subject adapter and head are forgotten exactly, the shared LoRA approximately, and told apart",
         found == _VERDICTS,
         ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(found.items())) or "no verdicts",
     )

@@ -13,8 +13,8 @@ _PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 
 
 def closing_tables(document: dict[str, Any]) -> Iterable[RenderableType]:
-    """Yield recognition, energy, deployment, claims and summary; each fits a terminal of 100 columns."""
-    for table in (_recognition, energy_table, deployment_table, claims_table):
+    """Yield recognition, its parts, energy, deployment, claims and summary; each fits 100 columns."""
+    for table in (_recognition, _parts, energy_table, deployment_table, claims_table):
         yield Group(table(document), Text())
     yield _summary(document)
 
@@ -29,11 +29,10 @@ def _recognition(document: dict[str, Any]) -> Table:
         "kept people",
         f"{person}",
         f"{person} accepted",
+        "never enrolled",
         "strangers acc.",
-        "kept, no LoRA",
     )
     for node in document["nodes"]:
-        alone = node["subject_adapters_only"]
         serving = node["serve_state"] == "serving"
         table.add_row(
             node["node_id"],
@@ -42,8 +41,25 @@ def _recognition(document: dict[str, Any]) -> Table:
             change(node["retain_accuracy_before"], node["retain_accuracy_after"]),
             change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
             change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
+            f"{node['forget_accept_rate_never_enrolled']:.3f}",
             f"{node['stranger_accept_rate']:.3f}",
-            change(alone["retain_accuracy_before"], alone["retain_accuracy_after"]),
+        )
+    return table
+
+
+def _parts(document: dict[str, Any]) -> Table:
+    table = titled_table(
+        "What each kind of adapter adds: kept people recognised, before and after",
+        "node",
+        "subject adapters alone",
+        "with the LoRA",
+        "with the closed-form head",
+    )
+    for node in document["nodes"]:
+        kinds = (node["subject_adapters_only"], node["without_head"], node)
+        table.add_row(
+            node["node_id"],
+            *(change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds),
         )
     return table
 

@@ -21,7 +21,9 @@ class Quality:
     retain_accuracy, forget_accuracy
         Closed-set top-1 on the kept people, and on the person to forget.
     retain_accuracy_subject_only, forget_accuracy_subject_only
-        The same by the subject adapters alone, without the LoRA.
+        The same by the subject adapters alone.
+    retain_accuracy_without_head, forget_accuracy_without_head
+        The same by subject adapters and LoRA, without the closed-form head.
     genuine_accept_rate, forget_accept_rate, stranger_accept_rate
         Clips at or above the calibrated threshold: of kept people, of the person to
         forget, and of people who were never enrolled.
@@ -35,6 +37,8 @@ class Quality:
     retain_accuracy_subject_only: float
     forget_accuracy: float
     forget_accuracy_subject_only: float
+    retain_accuracy_without_head: float
+    forget_accuracy_without_head: float
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
@@ -125,8 +129,16 @@ class FleetEvidence:
 
 @dataclass(frozen=True)
 class Evidence(FleetEvidence):
-    """All that a demo saw whose nodes recognise."""
+    """All that a demo saw whose nodes recognise.
 
+    Attributes
+    ----------
+    never_enrolled
+        Share of the forgotten person's test clips that each node accepted as somebody when everybody else was
+        enrolled, and they never had been.
+    """
+
+    never_enrolled: Mapping[str, float]
     before: Mapping[str, Quality]
     after: Mapping[str, Quality]
     train_job: operator.LearningJob

@@ -122,7 +122,10 @@ def who_is_heard(
             backbone_only=response.backbone_only,
             reason=quarantine_name(response.quarantine_reason),
             generation=response.generation,
-            named=sum(bool(a.best_tag or a.best_tag_subject_only) for a in response.answers),
+            named=sum(
+                bool(a.best_tag or a.best_tag_subject_only or a.best_tag_without_head)
+                for a in response.answers
+            ),
             named_forgotten=named(response.answers, forgotten_tags),
         )
 

@@ -82,13 +82,21 @@ def _node(evidence: Evidence, node_id: str, receipt: Receipt | None) -> Document
         "forget_accept_rate_before": before.forget_accept_rate,
         "forget_accept_rate_after": after.forget_accept_rate,
         "stranger_accept_rate": after.stranger_accept_rate,
+        "forget_accept_rate_never_enrolled": evidence.never_enrolled[node_id],
         "genuine_accept_rate": after.genuine_accept_rate,
-        # The ablation: what the subject adapters do alone, without the LoRA.
+        # The ablation: what the subject adapters do alone.
         "subject_adapters_only": {
             "retain_accuracy_before": before.retain_accuracy_subject_only,
             "retain_accuracy_after": after.retain_accuracy_subject_only,
             "forget_accuracy_after": after.forget_accuracy_subject_only,
         },
+        # And what they do with the LoRA; the figures above are with the head as well.
+        "without_head": {
+            "retain_accuracy_before": before.retain_accuracy_without_head,
+            "retain_accuracy_after": after.retain_accuracy_without_head,
+            "forget_accuracy_after": after.forget_accuracy_without_head,
+        },
+        "head_digest": receipt.head_digest.hex() if receipt is not None else None,
         "accept_threshold": evidence.status_after[node_id].accept_threshold,
     }
 

@@ -118,16 +118,18 @@ class IdentifyResponse(_message.Message):
     def __init__(self, backbone_only: _Optional[bool] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("best_tag", "score", "accepted", "best_tag_subject_only")
+    __slots__ = ("best_tag", "score", "accepted", "best_tag_subject_only", "best_tag_without_head")
     BEST_TAG_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     BEST_TAG_SUBJECT_ONLY_FIELD_NUMBER: _ClassVar[int]
+    BEST_TAG_WITHOUT_HEAD_FIELD_NUMBER: _ClassVar[int]
     best_tag: str
     score: float
     accepted: bool
     best_tag_subject_only: str
-    def __init__(self, best_tag: _Optional[str] = ..., score: _Optional[float] = ..., accepted: _Optional[bool] = ..., best_tag_subject_only: _Optional[str] = ...) -> None: ...
+    best_tag_without_head: str
+    def __init__(self, best_tag: _Optional[str] = ..., score: _Optional[float] = ..., accepted: _Optional[bool] = ..., best_tag_subject_only: _Optional[str] = ..., best_tag_without_head: _Optional[str] = ...) -> None: ...
 
 class RunRoundRequest(_message.Message):
     __slots__ = ("ticket", "sealed_state")
