@@ -27,7 +27,7 @@ $(STAMP):
 
 install: $(STAMP) ## Make .venv and install the project into it
 
-demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd|images
 	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
 
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
@@ -56,12 +56,12 @@ proto: $(STAMP) ## Regenerate the gRPC stubs beside the .proto files
 bench: $(STAMP) ## Speed ratios, taken side by side on the same work
 	$(BIN)/python -m tests.bench
 
-claims: $(STAMP) ## Measure anew what results/*.json say (minutes); AREA=main measures one of them
-	$(BIN)/python -m tests.bench.claims $(AREA)
+claims: $(STAMP) ## Measure what results/*.json say, going on where it stopped; AREA=learning SECTION=faces
+	$(BIN)/python -m tests.bench.claims $(AREA) $(if $(SECTION),--section "$(SECTION)")
 
 constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	{ echo "# Exact versions that resolve together and that CI runs. Regenerate: make constraints"; \
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.txt
 
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.json
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .claims demo.json demo.png

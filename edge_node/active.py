@@ -9,13 +9,13 @@ from reram_fleet import digests
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import RevisionOffer, RevisionResult
 
-from edge_node.engine import Engine
 from edge_node.erasure import Eraser
 from edge_node.errors import AdapterError, RevisionRefusedError
 from edge_node.journal import Journal
 from edge_node.journal_schema import RevisionRow
 from edge_node.keys import NodeKeys
 from edge_node.meter import ME, Meter
+from edge_node.node_engine import NodeEngine
 from edge_node.revisions import Standpoint, check_manifest, open_content, without
 from edge_node.vault import Vault
 from hwmodel import LedgerMark
@@ -27,7 +27,14 @@ class ActiveAdapters:
     """Keeps the engine's adapters equal to what journal and log say."""
 
     def __init__(
-        self, *, keys: NodeKeys, journal: Journal, vault: Vault, engine: Engine, meter: Meter, eraser: Eraser
+        self,
+        *,
+        keys: NodeKeys,
+        journal: Journal,
+        vault: Vault,
+        engine: NodeEngine,
+        meter: Meter,
+        eraser: Eraser,
     ) -> None:
         self._keys, self._journal, self._vault = keys, journal, vault
         self._engine, self._meter, self._eraser = engine, meter, eraser

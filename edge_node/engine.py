@@ -32,7 +32,7 @@ from edge_node.errors import EngineError
 from edge_node.learning import logistic, neggrad
 from edge_node.learning.logistic import GAIN
 from edge_node.learning.rounds import RoundRequest, RoundResult, run_rounds
-from edge_node.tasks import Task
+from edge_node.tasks import RecognitionTask
 from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
 
 __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
@@ -97,7 +97,7 @@ class Engine:
     @classmethod
     def build(
         cls,
-        task: Task,
+        task: RecognitionTask,
         preset: Preset,
         fleet_seed: int,
         node_ids: Sequence[str],

@@ -86,5 +86,5 @@ def check_ticket(
         raise TicketRefusedError(f"{job} would learn from {len(forgotten)} forgotten subject tags")
     if kept := set(ticket.forget_tags) - set(tombstones):
         raise TicketRefusedError(f"{job} would unlearn {len(kept)} subject tags that are not forgotten")
-    if ticket.forget_tags and ticket.kind != types.LEARNING_KIND_UNLEARN_LORA:
-        raise TicketRefusedError(f"{job} names tags to unlearn, but is no unlearning job")
+    if ticket.forget_tags and ticket.kind == types.LEARNING_KIND_TRAIN_LORA:
+        raise TicketRefusedError(f"{job} names tags to unlearn, but trains")

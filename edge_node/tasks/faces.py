@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from edge_node.backbones.filters import FilterBank
+from edge_node.backbones.filters import FINE, FilterBank, FilterLayout
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
 from edge_node.tasks.data_folder import DATA_VARIABLE, data_source
@@ -80,10 +80,13 @@ class FacesTask:
         10 public people, 20 enrolled, 10 strangers who are held out of everything.
     seed
         Of the split and of which photos train.
+    layout
+        Of the filters.
     """
 
     split: Split
     seed: int
+    layout: FilterLayout = FINE
     name: str = field(default="faces", init=False)
 
     @classmethod
@@ -107,7 +110,7 @@ class FacesTask:
         self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
     ) -> FilterBank:
         """Program the Gabor filters into every node's crossbars."""
-        return FilterBank.program(preset, fleet_seed, node_ids, ledger)
+        return FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
 
     def _load(self, names: Sequence[str]) -> dict[str, Person]:
         photos = olivetti_photos()

@@ -126,6 +126,20 @@ def _clip(name: str, raw: bytes) -> np.ndarray:
     return clip
 
 
+def recordings_source() -> str | None:
+    """Return the zip file or folder that is named for the recordings, or None."""
+    return data_source(SOURCE_VARIABLE, "fsdd.zip", "fsdd")
+
+
+def recordings_available() -> bool:
+    """Whether the recordings can be read here."""
+    try:
+        _recordings(recordings_source())
+    except TaskError:
+        return False
+    return True
+
+
 def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Recording, ...]]:
     """Return all recordings of the named people, in order of digit and take.
 
@@ -137,7 +151,7 @@ def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Record
     unknown = sorted(set(names) - set(SPEAKERS))
     if unknown:
         raise TaskError(f"unknown speakers {unknown}; the set has {', '.join(SPEAKERS)}")
-    everybody = _recordings(data_source(SOURCE_VARIABLE, "fsdd.zip", "fsdd"))
+    everybody = _recordings(recordings_source())
     return {name: everybody[name] for name in sorted(names)}
 
 
@@ -148,7 +162,7 @@ class FsddTask:
     Attributes
     ----------
     split
-        Three public people and three enrolled; six are too few for strangers of the demo.
+        Three public people, two enrolled, and a stranger who is held out of everything.
     machine
         Which backbone: random spectral filters, or the spiking liquid state machine.
     """
@@ -162,7 +176,7 @@ class FsddTask:
         """Return the task with the roles that a seed draws."""
         order = np.argsort(keyed_uint16(seed, "fsdd.roles", count=len(SPEAKERS)).numpy(), kind="stable")
         names = [SPEAKERS[index] for index in order]
-        return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:]), strangers=()))
+        return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:5]), strangers=tuple(names[5:])))
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all six people, by name."""

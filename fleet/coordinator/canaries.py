@@ -39,12 +39,15 @@ class CanarySecret:
         Codes are uniform in [-amplitude, amplitude].
     clips
         How many a canary pretends to have.
+    kind
+        `SubjectAdapterKind` of this fleet's people.
     """
 
     key: str
     features: int
     amplitude: int
     clips: int
+    kind: int = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED
 
     @classmethod
     def load(cls, path: Path) -> CanarySecret:
@@ -63,6 +66,7 @@ class CanarySecret:
             # A uniform variable on [-a, a] has RMS a / sqrt(3).
             amplitude=max(1, round(float(np.sqrt(np.mean(squares) * 3.0)))),
             clips=round(float(np.median([p.count for p in people]))),
+            kind=people[0].kind,
         )
         write_atomically(path, json.dumps(asdict(secret)).encode())
         return secret
@@ -80,7 +84,9 @@ class CanarySecret:
         lowest = -(self.clips // 2)
         code_sum = self.clips * self._codes(stream)
         code_sum += stream.integers(lowest, lowest + self.clips, self.features)
-        return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum.tolist())
+        return types.SubjectAdapter(
+            subject_tag=tag, count=self.clips, code_sum=code_sum.tolist(), kind=self.kind
+        )
 
     def _stream(self, tag: str) -> np.random.Generator:
         seed = hmac.digest(bytes.fromhex(self.key), f"canary/{tag}".encode(), hashlib.sha256)

@@ -189,6 +189,15 @@ def _check_adapter(
         raise ConflictError(
             f"the adapter has {len(adapter.code_sum)} features, this fleet's have {len(known[0].code_sum)}"
         )
+    if known and known[0].kind != adapter.kind:
+        raise ConflictError(
+            f"the adapter is of kind {_kind_name(adapter)}, this fleet's are of {_kind_name(known[0])}: a "
+            "fleet runs one task"
+        )
+
+
+def _kind_name(adapter: types.SubjectAdapter) -> str:
+    return types.SubjectAdapterKind.Name(adapter.kind).removeprefix("SUBJECT_ADAPTER_KIND_")
 
 
 def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult) -> Effect:

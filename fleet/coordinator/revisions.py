@@ -67,7 +67,10 @@ def people(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapt
 def _added(left: types.SubjectAdapter, right: types.SubjectAdapter) -> types.SubjectAdapter:
     total = np.asarray(left.code_sum, np.int64) + np.asarray(right.code_sum, np.int64)
     return types.SubjectAdapter(
-        subject_tag=left.subject_tag, count=left.count + right.count, code_sum=total.tolist()
+        subject_tag=left.subject_tag,
+        count=left.count + right.count,
+        code_sum=total.tolist(),
+        kind=left.kind,
     )
 
 

@@ -97,9 +97,14 @@ class Changes:
 
 
 async def woken(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait for an event, but not for ever; returns whether it was set."""
+    """Wait for an event, but not for ever; returns whether it was set.
+
+    Never with `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that comes together with the
+    event, and a loop that was told to end goes on.
+    """
     try:
-        await asyncio.wait_for(event.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -11,6 +11,7 @@ from fleet.coordinator.jobs import WIRE_KINDS
 from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobState
+from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow
 
@@ -104,10 +105,16 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
     job = tx.learning.get(campaign.repair_job_id) if campaign.repair_job_id else None
     if job is not None and job.state is JobState.SUCCEEDED:
         verdict = wire.VERDICT_CLASS_APPROXIMATE
-        basis = f"row removed; the other rows repaired by hinged NegGrad+ (learning job {job.job_id})"
+        lines = "; ".join(map(str, judge_repair(job.metrics)))
+        basis = (
+            f"accepted: row removed, the other rows repaired by hinged NegGrad+ (learning job {job.job_id}); "
+            f"with it, {lines}"
+        )
     else:
         verdict = wire.VERDICT_CLASS_EXACT
         basis = "the whole shared LoRA was dropped: nothing trained on the person is left"
+        if job is not None:
+            basis += f" ({job.error})"
     verdicts.append(wire.Verdict(adapter_kind=SHARED_LORA, verdict=verdict, basis=basis))
     return verdicts
 

@@ -204,7 +204,7 @@ def _views(images: Tensor, seed: int) -> list[Tensor]:
 def _speakers() -> PublicData:
     people = load_people()
     signals = {
-        part: [_resampled(clip) for person in people.values() for clip in getattr(person, part)]
+        part: [resampled_vowels(clip) for person in people.values() for clip in getattr(person, part)]
         for part in ("train", "test")
     }
     labels = {
@@ -229,7 +229,7 @@ def _speakers() -> PublicData:
     )
 
 
-def _resampled(clip: np.ndarray) -> np.ndarray:
+def resampled_vowels(clip: np.ndarray) -> np.ndarray:
     """Return 12 coefficients and the changes of the first two at ten moments, float64 ``[10, 14]``."""
     moments = np.linspace(0, len(clip) - 1, STEPS)
     frames = np.arange(len(clip))

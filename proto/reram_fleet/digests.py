@@ -33,10 +33,11 @@ def _int64(values: Sequence[int]) -> bytes:
 
 
 def subject_digest(adapter: SubjectAdapter) -> bytes:
-    """Return the digest of one person's adapter: tag, clip count and integer code sum."""
-    return _hash(
-        "subject", adapter.subject_tag.encode(), struct.pack("<Q", adapter.count), _int64(adapter.code_sum)
-    )
+    """Return the digest of one person's adapter: tag, count, integer sum, and its kind if it is not a sum."""
+    parts = [adapter.subject_tag.encode(), struct.pack("<Q", adapter.count), _int64(adapter.code_sum)]
+    if adapter.kind:
+        parts.append(struct.pack("<I", adapter.kind))
+    return _hash("subject", *parts)
 
 
 def lora_digest(lora: SharedLora) -> bytes:

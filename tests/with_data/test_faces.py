@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_node.backbones.filters import FINE
 from edge_node.learning.cohort import train_cohort
 from edge_node.learning.cohort_state import LoraRecipe
 from edge_node.tasks import load_task
@@ -31,7 +32,7 @@ def test_public_photos_are_of_public_people_only():
 
 
 def test_real_faces_are_told_apart():
-    fleet = FaceFleet.of(1, nodes=2)
+    fleet = FaceFleet.of(1, nodes=2, layout=FINE)
     head = faces.install(fleet.books().build(), fleet)
     codes, truth = fleet.asked
 

@@ -109,9 +109,17 @@ class SimulatedNode:
         """Go back to a backup, and start anew."""
         self.journal, self.lease = copy.deepcopy(backup), None
 
-    def capture(self, tag: str, code_sum: list[int], count: int = 3) -> None:
+    def capture(
+        self,
+        tag: str,
+        code_sum: list[int],
+        count: int = 3,
+        kind: types.SubjectAdapterKind = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED,
+    ) -> None:
         """Enrol somebody on this node."""
-        self.journal.enrolled[tag] = types.SubjectAdapter(subject_tag=tag, count=count, code_sum=code_sum)
+        self.journal.enrolled[tag] = types.SubjectAdapter(
+            subject_tag=tag, count=count, code_sum=code_sum, kind=kind
+        )
 
     @property
     def serving(self) -> bool:

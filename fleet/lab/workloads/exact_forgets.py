@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_node.adapters.head_share import packed_statistics, share_cost
+from edge_node.backbones.filters import FINE
 from fleet.heads.enrolment import HeadBooks
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.public import PublicCodes
@@ -97,7 +98,7 @@ class ForgetsRun:
 
 def run(seed: int, forgets: int = FORGETS, nodes: int = NODES) -> ForgetsRun:
     """Forget people of one seed's fleet in a random order."""
-    fleet, preset = FaceFleet.of(seed, nodes=nodes), load_preset(PRESET)
+    fleet, preset = FaceFleet.of(seed, nodes=nodes, layout=FINE), load_preset(PRESET)
     fleet.activate()
     books = fleet.books()
     lines = []
@@ -201,7 +202,7 @@ def _spent(
 
 def digest_after_a_forget(seed: int) -> str:
     """Return the head's digest after the first forget of a seed, everything computed anew."""
-    fleet = FaceFleet.of(seed)
+    fleet = FaceFleet.of(seed, layout=FINE)
     first = forget_order(seed, fleet.enrolled)[0]
     head = forget(fleet, fleet.books(), first, load_preset(PRESET))[1]
     installed = install(fleet.books([name for name in fleet.enrolled if name != first]).build(), fleet)

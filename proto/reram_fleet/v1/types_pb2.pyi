@@ -14,6 +14,11 @@ class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEARNING_KIND_UNLEARN_LORA: _ClassVar[LearningKind]
     LEARNING_KIND_EVALUATE_QUALITY: _ClassVar[LearningKind]
 
+class SubjectAdapterKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SUBJECT_ADAPTER_KIND_UNSPECIFIED: _ClassVar[SubjectAdapterKind]
+    SUBJECT_ADAPTER_KIND_TRAINED: _ClassVar[SubjectAdapterKind]
+
 class EnergyPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ENERGY_PHASE_UNSPECIFIED: _ClassVar[EnergyPhase]
@@ -49,6 +54,8 @@ LEARNING_KIND_UNSPECIFIED: LearningKind
 LEARNING_KIND_TRAIN_LORA: LearningKind
 LEARNING_KIND_UNLEARN_LORA: LearningKind
 LEARNING_KIND_EVALUATE_QUALITY: LearningKind
+SUBJECT_ADAPTER_KIND_UNSPECIFIED: SubjectAdapterKind
+SUBJECT_ADAPTER_KIND_TRAINED: SubjectAdapterKind
 ENERGY_PHASE_UNSPECIFIED: EnergyPhase
 ENERGY_PHASE_PROGRAM: EnergyPhase
 ENERGY_PHASE_INFER: EnergyPhase
@@ -165,14 +172,16 @@ class LoraShape(_message.Message):
     def __init__(self, features: _Optional[int] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., a_seed: _Optional[int] = ..., scale_bits: _Optional[int] = ...) -> None: ...
 
 class SubjectAdapter(_message.Message):
-    __slots__ = ("subject_tag", "count", "code_sum")
+    __slots__ = ("subject_tag", "count", "code_sum", "kind")
     SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     CODE_SUM_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     subject_tag: str
     count: int
     code_sum: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, subject_tag: _Optional[str] = ..., count: _Optional[int] = ..., code_sum: _Optional[_Iterable[int]] = ...) -> None: ...
+    kind: SubjectAdapterKind
+    def __init__(self, subject_tag: _Optional[str] = ..., count: _Optional[int] = ..., code_sum: _Optional[_Iterable[int]] = ..., kind: _Optional[_Union[SubjectAdapterKind, str]] = ...) -> None: ...
 
 class LoraState(_message.Message):
     __slots__ = ("subject_tags", "rank", "numerator", "weight")

@@ -13,7 +13,14 @@ from reram_fleet.digests import (
     subject_digest,
     subject_digests,
 )
-from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, RevisionContent, SharedLora, SubjectAdapter
+from reram_fleet.v1.types_pb2 import (
+    SUBJECT_ADAPTER_KIND_TRAINED,
+    LoraRow,
+    LoraShape,
+    RevisionContent,
+    SharedLora,
+    SubjectAdapter,
+)
 
 SHAPE = LoraShape(features=4, rank=2, alpha=2.0, a_seed=7, scale_bits=16)
 SUBJECTS = [
@@ -21,6 +28,13 @@ SUBJECTS = [
 ]
 ROWS = [LoraRow(subject_tag=f"{k:032x}", codes=[k, -k]) for k in (1, 2, 3)]
 CONTENT = RevisionContent(subjects=SUBJECTS, shared_lora=SharedLora(shape=SHAPE, rows=ROWS))
+
+
+def test_trained_adapter_is_another_than_a_sum_of_the_same_integers() -> None:
+    trained = SubjectAdapter(kind=SUBJECT_ADAPTER_KIND_TRAINED)
+    trained.MergeFrom(SUBJECTS[0])
+
+    assert subject_digest(trained) != subject_digest(SUBJECTS[0])
 
 
 def test_digests_are_pinned() -> None:

@@ -69,8 +69,8 @@ def test_roles_are_disjoint_complete_and_drawn_by_the_seed():
     splits = [FsddTask.of(seed).split for seed in range(20)]
 
     for split in splits:
-        assert (len(split.public), len(split.enrolled)) == (3, 3)
-        assert {*split.public, *split.enrolled} == set(SPEAKERS)
+        assert (len(split.public), len(split.enrolled), len(split.strangers)) == (3, 2, 1)
+        assert {*split.public, *split.enrolled, *split.strangers} == set(SPEAKERS)
     assert len({split.public for split in splits}) > 5
     assert load_task("fsdd").split == FsddTask.of(1).split
 

@@ -101,14 +101,14 @@ def test_forget_order_is_everybody_once_and_the_seeds():
 def test_measured_rates_of_made_up_faces_are_plausible(made_up):
     run = faces.run(SEED, nodes=2)
 
-    assert run.features == 1024
+    assert run.features == 1000
     assert run.head_accuracy > 0.9
     assert abs(run.head_accuracy - run.head_accuracy_perfect) < 0.1
     assert run.head.auroc > 0.9
     assert run.subject_accuracy > 0.8
     assert run.settled_accuracy > 0.85
-    assert run.head_bytes == 4 * 1024 * 20
-    assert run.node_share_bytes > 2 * 1024 * 1025
+    assert run.head_bytes == 4 * 1000 * 20
+    assert run.node_share_bytes > 2 * 1000 * 1001
 
 
 def test_area_is_the_share_of_pairs_in_order_and_ties_count_half():
