@@ -58,6 +58,7 @@ def _measure_node(
         forget_accept_rate=_share([a.accepted for _, a in gone]),
         stranger_accept_rate=_share([a.accepted for a in strangers]),
         forget_clips=len(gone),
+        stranger_clips=len(strangers),
         backbone_only=backbone_only,
     )
 
