@@ -118,7 +118,7 @@ class GenerationEngine:
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Overwrite the adapters of these tags in SRAM, charged to `Phase.ERASE`; return how many."""
-        dropped, _ = self._bank(node).drop(tags)
+        dropped, *_ = self._bank(node).drop(tags)
         if dropped:
             size = dropped * self.features * BYTES_PER_FEATURE
             self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
