@@ -105,7 +105,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     ) -> None:
         while True:
             try:
-                request = await asyncio.wait_for(anext(requests), SILENCE_LIMIT_S)
+                # Not `wait_for`: see `woken`.
+                async with asyncio.timeout(SILENCE_LIMIT_S):
+                    request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
             if session.superseded:

@@ -102,7 +102,10 @@ class Changes:
 async def woken(event: asyncio.Event, timeout_s: float) -> bool:
     """Wait for an event, but not for ever; returns whether it was set."""
     try:
-        await asyncio.wait_for(event.wait(), timeout_s)
+        # `wait_for` swallows a cancellation that comes together with the event (Python 3.11): the watcher of
+        # a stream that had ended went on, and its node counted as connected for ever.
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     except TimeoutError:
         return False
     return True

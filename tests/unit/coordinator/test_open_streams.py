@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet.coordinator.sessions import Changes, Sessions
+import pytest
+
+from fleet.coordinator.sessions import Changes, Sessions, woken
 
 
 def test_node_is_connected_from_open_to_close():
@@ -82,3 +84,32 @@ def test_watcher_that_leaves_keeps_nobody_from_hearing_the_next_change():
         return await asyncio.wait_for(staying, 5.0)
 
     assert asyncio.run(story()) == 1
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_watcher_that_is_cancelled_as_its_event_comes_ends(steps):
+    """Else the session of a stream that has ended stays open: its node would count as connected for ever."""
+
+    async def turn(times: int) -> None:
+        for _ in range(times):
+            await asyncio.sleep(0)
+
+    async def ends() -> bool:
+        event = asyncio.Event()
+
+        async def watch() -> None:
+            while True:
+                event.clear()
+                await woken(event, 60.0)
+
+        watcher = asyncio.create_task(watch())
+        await turn(5)
+        event.set()
+        await turn(steps)
+        watcher.cancel()
+        await turn(10)
+        ended = watcher.done()
+        watcher.cancel()
+        return ended
+
+    assert asyncio.run(ends())
