@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from rich.console import Console
 
-from tests.bench import learning_faces, learning_images, learning_repair, learning_speakers
+from tests.bench import (
+    learning_batch,
+    learning_continual,
+    learning_faces,
+    learning_images,
+    learning_repair,
+    learning_speakers,
+)
 from tests.bench.figure import Figure
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -16,6 +23,8 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,
     "approximate repair": learning_repair.repair_figures,
+    "continual learning": learning_continual.continual_figures,
+    "batch of nodes": learning_batch.batch_figures,
     "images": learning_images.images_figures,
     "speakers": learning_speakers.speakers_figures,
 }
