@@ -168,6 +168,13 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
                 "canary named after", canary.named_after, limit="0", passed=not canary.named_after.hits
             )
         )
+    if pair := evidence.unaffected:
+        lines.append(
+            Line("shards of others, as if never enrolled", None, None, "digests equal", pair.equal)
+        )
+    if pair := evidence.later:
+        name = f"integers after {evidence.later_rounds} more rounds, as if never enrolled"
+        lines.append(Line(name, None, None, "digests equal", pair.equal))
     passed = all(line.passed for line in lines)
     return _judgement(evidence.kind, "", Verdict.EXACT if passed else Verdict.NOT_FORGOTTEN, lines)
 
@@ -193,7 +200,7 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     )
     before = _Means([p.original for p in evidence.pairs])
     named = {
-        "named as the person, training clips": (
+        "named as the person, training clips (1 - UA)": (
             now.rate("recognised_train"),
             reference.mean("recognised_train"),
         ),
@@ -241,6 +248,13 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
             abs(auc - auc_r) <= limits.attack_auc,
         ),
         Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
+        Line(
+            "average gap as published (SalUn): UA, RA, TA, MIA",
+            fmean(average_gap(p.repaired, p.retrained) for p in evidence.pairs),
+            None,
+            "",
+            None,
+        ),
         Line(
             "loss on the person, share of reference",
             ratio,
@@ -303,6 +317,17 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
     now, reference = _Means(repaired), _Means(retrained)
     names = ("recognised_train", "retained_train", "retained_test", "attack_auc")
     return fmean(abs(now.mean(name) - reference.mean(name)) for name in names)
+
+
+def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
+    """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
+
+    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten clips that the confidence
+    attack calls non-members. Coarse for one person with few clips, so it informs and limits nothing.
+    """
+    rates = ("recognised_train", "retained_train", "retained_test")
+    gaps = [abs(getattr(repaired, name).value - getattr(retrained, name).value) for name in rates]
+    return fmean([*gaps, abs(repaired.called_non_member - retrained.called_non_member)])
 
 
 class _Means:
