@@ -169,9 +169,7 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
             )
         )
     if pair := evidence.unaffected:
-        lines.append(
-            Line("shards of others, as if never enrolled", None, None, "digests equal", pair.equal)
-        )
+        lines.append(Line("shards of others, as if never enrolled", None, None, "digests equal", pair.equal))
     if pair := evidence.later:
         name = f"integers after {evidence.later_rounds} more rounds, as if never enrolled"
         lines.append(Line(name, None, None, "digests equal", pair.equal))

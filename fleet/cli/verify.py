@@ -61,6 +61,8 @@ def verify(
     if not outcome.holds:
         for verdict in body["verdicts"]:
             if verdict["escalation"] != "nothing to do":
+                failed = [line["name"] for line in verdict["lines"] if line["passed"] is False]
+                note(f"{verdict['kind']}: {verdict['verdict']}. Failed: {'; '.join(failed)}.")
                 hint(f"{verdict['kind']}: {verdict['escalation']}.")
         raise typer.Exit(ExitCode.FAILED)
 

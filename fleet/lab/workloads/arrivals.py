@@ -110,4 +110,6 @@ class Trajectory:
         more people to be taken for counts too.
         """
         earlier, last = self.accuracy[:-1], self.accuracy[-1]
-        return fmean(max(line[j] for line in earlier if len(line) > j) - last[j] for j in range(len(last) - 1))
+        return fmean(
+            max(line[j] for line in earlier if len(line) > j) - last[j] for j in range(len(last) - 1)
+        )

@@ -1,7 +1,7 @@
 """A batch of N nodes against N single nodes: how much of what they compute differs.
 
-For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and once
-one by one, and shown the same inputs. Then what is computed behind them: a round of learning and of repair,
+For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and
+once one by one, and shown the same inputs. Then what is computed behind them: a round of learning and of repair,
 answers of subject adapters, of a head, and a round of a cohort. Inputs are made up, but for the voices of
 JapaneseVowels: whose photo it is does not matter to whether two computers agree.
 
@@ -21,7 +21,6 @@ from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_UNLEARN_LORA,
     JobTicket,
     LoraShape,
-    SubjectAdapter,
 )
 from torch import Tensor
 
@@ -233,9 +232,7 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
         yield compared(name, level, *products, tolerance=FLOAT64_TOLERANCE if ideal else None)
         with torch.no_grad():
             images = sample(on_chips(together), noise, labels, _DRAWING)
-            own = [
-                sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)
-            ]
+            own = [sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)]
         yield compared(
             "grey levels that the transformer draws",
             level,
@@ -289,9 +286,7 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     yield from _cohort_round(fleet, seed)
 
 
-def _round(
-    fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str
-) -> Compared:
+def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
     """Compare one round of `Engine.run_rounds`."""
     forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
     shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=16)
@@ -302,9 +297,7 @@ def _round(
     start = encode(tags, rows_before, torch.ones(len(tags), dtype=torch.bool))
     requests = []
     for node in range(len(singles)):
-        mine = {
-            tag: fleet.captured(tag)[node].to(torch.int32) for tag in tags if node in fleet.places[tag]
-        }
+        mine = {tag: fleet.captured(tag)[node].to(torch.int32) for tag in tags if node in fleet.places[tag]}
         kept = {tag: codes for tag, codes in mine.items() if tag not in forget}
         gone = {tag: codes for tag, codes in mine.items() if tag in forget}
         requests.append(RoundRequest(node, ticket, start, kept, gone))
@@ -312,7 +305,9 @@ def _round(
     alone = [one.run_rounds([replace(r, node=0)])[0] for one, r in zip(singles, requests, strict=True)]
 
     def rows(results: Sequence[Any]) -> Tensor:
-        return torch.stack([torch.from_numpy(np.frombuffer(r.state.numerator, "<f4").copy()) for r in results])
+        return torch.stack(
+            [torch.from_numpy(np.frombuffer(r.state.numerator, "<f4").copy()) for r in results]
+        )
 
     return compared(
         f"LoRA after a round of {name}",
@@ -343,7 +338,9 @@ def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
     def trained(some: Sequence[NodeClips]) -> Tensor:
         batch = TrainingBatch.of(recipe, some, start.tags, [chosen] * len(some))
         sent = train_round(recipe, start, batch)
-        return torch.stack([torch.from_numpy(np.concatenate([s.hidden.ravel(), s.head.ravel()])) for s in sent])
+        return torch.stack(
+            [torch.from_numpy(np.concatenate([s.hidden.ravel(), s.head.ravel()])) for s in sent]
+        )
 
     alone = torch.cat([trained([node]) for node in clips])
     yield compared("LoRA after a round of a cohort", Fidelity.TILE_ACCURATE, trained(clips), alone)

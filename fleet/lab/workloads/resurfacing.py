@@ -21,11 +21,11 @@ from edge_node.learning.methods import METHODS, Adapter, method_named
 from edge_node.revisions import Standpoint, check_manifest
 from edge_node.rounds import check_ticket
 from fleet.domain.tags import new_tag
+from fleet.errors import SubjectForgottenError
 from fleet.lab.workloads.approximate_repair import ROUNDS
 from fleet.lab.workloads.face_fleet import PRESET, FaceFleet
 from fleet.lab.workloads.shared_lora_fleet import ACCEPT_LOGIT, SharedLoraFleet
 from fleet.store import Store
-from fleet.errors import SubjectForgottenError
 from hwmodel import load_preset
 
 
@@ -155,9 +155,7 @@ def _node_refuses(tag: str, tombstones: Sequence[str]) -> int:
     manifest = RevisionManifest(revision=2, built_at_generation=1, subject_tags=[tag])
     refused = 0
     try:
-        check_ticket(
-            ticket, fleet_id="fleet", node_id="n0", generation=1, tombstones=tombstones, unix_ms=1
-        )
+        check_ticket(ticket, fleet_id="fleet", node_id="n0", generation=1, tombstones=tombstones, unix_ms=1)
     except TicketRefusedError:
         refused += 1
     try:

@@ -1,4 +1,4 @@
-"""Contributions about a forgotten tag, to a coordinator process: refused with the reason, also after a kill."""
+"""Contributions about a forgotten tag to a coordinator: refused with the reason, before a kill and after."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def coordinator(tmp_path) -> Iterator[CoordinatorProcess]:
 
 def acknowledged(stream: NodeStream, tag: str) -> list[str]:
     """Return the refusals, empty for none, of all contributions about a tag that were answered."""
-    acks = [message.contribution_ack for message in list(stream.heard) if message.HasField("contribution_ack")]
+    acks = [
+        message.contribution_ack for message in list(stream.heard) if message.HasField("contribution_ack")
+    ]
     return [ack.refusal for ack in acks if ack.subject_tag == tag]
 
 

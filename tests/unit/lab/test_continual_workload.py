@@ -1,4 +1,4 @@
-"""Continual learning on voices: who comes and goes, what is measured, and that it could come out otherwise."""
+"""Continual learning on voices: who comes and goes, what is measured, and that it could come out worse."""
 
 from __future__ import annotations
 
