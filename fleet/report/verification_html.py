@@ -28,7 +28,8 @@ _BY_PERSON = (
 )
 _MODELS = ("original", "repaired", "retrained")
 _CSS = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222 }
 table { border-collapse: collapse; table-layout: fixed; width: 100%; margin: .5rem 0 1.5rem }
 th, td { box-sizing: border-box; text-align: left; vertical-align: top; padding: .25rem .6rem;
   border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }
