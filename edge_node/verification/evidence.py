@@ -67,7 +67,10 @@ class ExactEvidence:
         SHA-256 in hexadecimal over the integers that are active now, and over those of an independent
         execution that never had the person.
     recognised
-        Held-out clips of the person that are still named as theirs.
+        Held-out clips of the person that are still named as theirs; of a drawn class, images that show it.
+    chance
+        The same of the independent execution, where it may happen by chance: somebody who was never taught
+        a digit draws one now and then. None where it cannot.
     canary
         If one was planted.
     unaffected
@@ -86,6 +89,7 @@ class ExactEvidence:
     unaffected: DigestPair | None = None
     later: DigestPair | None = None
     later_rounds: int = 0
+    chance: Rate | None = None
 
 
 @dataclass(frozen=True)

@@ -153,12 +153,7 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
     equal = evidence.digest == evidence.never_enrolled
     lines = [
         Line("integers as if never enrolled", None, None, "digests equal", equal),
-        _rate_line(
-            "named as the person, held-out clips",
-            evidence.recognised,
-            limit="0",
-            passed=not evidence.recognised.hits,
-        ),
+        _still_named(evidence.recognised, evidence.chance),
     ]
     if canary := evidence.canary:
         known = canary.named_before.value >= 0.5
@@ -341,6 +336,21 @@ class _Means:
     def mean(self, name: str) -> float:
         values = [getattr(scores, name) for scores in self._scores]
         return fmean(value.value if isinstance(value, Rate) else value for value in values)
+
+
+def _still_named(recognised: Rate, chance: Rate | None) -> Line:
+    """Return the line of a person's own clips, or of images of a class that are drawn by chance too."""
+    if chance is None:
+        name = "named as the person, held-out clips"
+        return _rate_line(name, recognised, limit="0", passed=not recognised.hits)
+    ends = chance.interval
+    return _rate_line(
+        "images that show the class",
+        recognised,
+        limit=f"{ends.low:.3f} to {ends.high:.3f}, of never enrolled",
+        passed=ends.low <= recognised.value <= ends.high,
+        reference=chance.value,
+    )
 
 
 def _rate_line(

@@ -22,7 +22,9 @@ def verify(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="faces|speakers", help="Forget people of a simulated fleet."),
+        typer.Option(
+            "--task", metavar="faces|speakers|images", help="Forget people, or a class, of a simulated fleet."
+        ),
     ] = None,
     people: Annotated[int, typer.Option(min=1, help="How many are forgotten, one at a time.")] = 3,
     method: Annotated[

@@ -38,14 +38,15 @@ from fleet.heads.enrolment import CodeSum, FleetHead, NodeShare
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
 from fleet.lab.verify_cohort import CohortVerification
+from fleet.lab.verify_images import verify_images
 from fleet.lab.workloads.approximate_repair import ROUNDS, chosen
 from fleet.lab.workloads.face_fleet import PRESET, FaceFleet
 from fleet.lab.workloads.shared_lora_fleet import RESURFACING_ROUNDS, SharedLoraFleet
 from fleet.lab.workloads.verification_pairs import VerificationPairs
 from hwmodel import Phase, load_preset
 
-#: Tasks that can be verified; speakers need no data but what comes with the packages.
-TASKS = ("faces", "speakers")
+#: Tasks that can be verified; speakers and images need no data but what comes with the packages.
+TASKS = ("faces", "speakers", "images")
 SPEAKER_NODES = 3
 CANARY = "canary"
 #: Clips of the canary: the first half is planted, the others ask for it.
@@ -103,9 +104,9 @@ def verify_task(
     seed
         Of split, chips and who is forgotten.
     people
-        How many are forgotten, each from the full fleet.
+        How many are forgotten, each from the full fleet; of images, one class is.
     method
-        For the shared LoRA.
+        For the shared LoRA; images have their own, negative guidance.
     progress
         Told what is being done.
 
@@ -116,6 +117,8 @@ def verify_task(
     """
     if task not in TASKS:
         raise InvalidInputError(f"cannot verify task {task!r}", hint=f"Known: {', '.join(TASKS)}.")
+    if task == "images":
+        return verify_images(seed, progress=progress)
     try:
         method_named(method)
         progress("Enrolling everybody")

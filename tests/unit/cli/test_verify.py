@@ -156,7 +156,7 @@ def test_missing_file_is_exit_3(tmp_path):
     [
         ([], "either a report or --task"),
         (["report.json", "--task", "speakers"], "either a report or --task"),
-        (["--task", "gaits"], "Known: faces, speakers"),
+        (["--task", "gaits"], "Known: faces, speakers, images"),
         (["--task", "speakers", "--method", "scrub"], "negative-gradient"),
         (["--task", "speakers", "--people", "4"], "one must be left"),
     ],

@@ -317,6 +317,15 @@ def test_exact_kind_is_exact_or_not_forgotten_and_nothing_between(changes):
     assert judgement.escalation is Escalation.SOLVE_AGAIN
 
 
+@pytest.mark.parametrize(("drawn", "verdict"), [(8, Verdict.EXACT), (60, Verdict.NOT_FORGOTTEN)])
+def test_class_that_is_drawn_by_chance_is_held_against_those_who_never_knew_it(drawn, verdict):
+    judgement = judge_exact(exact(recognised=Rate(drawn, 200), chance=Rate(10, 200), canary=None))
+
+    assert judgement.verdict is verdict
+    line = judgement.lines[1]
+    assert (line.name, line.reference) == ("images that show the class", 0.05)
+
+
 def test_verdict_classes_do_not_mix():
     with pytest.raises(VerificationError, match="never exact"):
         judge_exact(exact(kind=AdapterKind.SHARED))
