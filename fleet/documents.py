@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from reram_fleet.flower import MESSAGE_TYPES
+from reram_fleet.flower import JOB_NAMES
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 
@@ -47,8 +47,8 @@ def verdict_name(verdict: int) -> str:
 
 
 def kind_name(kind: types.LearningKind) -> str:
-    """Return a learning kind's Flower message type, for instance `train.lora`."""
-    return MESSAGE_TYPES.get(kind, "unspecified")
+    """Return a learning kind's name, for instance `train.lora`."""
+    return JOB_NAMES.get(kind, "unspecified")
 
 
 def costs_document(costs: Iterable[types.PhaseCost]) -> Document:
@@ -203,5 +203,6 @@ def job_document(job: operator.LearningJob) -> Document:
         "flower_run_id": job.flower_run_id or None,
         "revision": job.revision or None,
         "campaign_id": job.campaign_id or None,
+        "shard": job.shard if job.HasField("shard") else None,
         "metrics": dict(job.metrics),
     }

@@ -60,6 +60,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     )
     note_suppressed(tx, node.node_id, hello.generation)
     coordinator.sessions.set_key(node.node_id, hello.session_public_key)
+    coordinator.sessions.set_environment(node.node_id, hello.environment)
     return node.node_id
 
 
