@@ -28,20 +28,20 @@ def startable(
     if newest is None or newest.built_at_generation < tx.fleet.get().generation:
         return False
     ready = {node.node_id for node in live if node.revision >= found.min_revision}
-    key = (job.job_id, job.attempt, job.generation)
-    waited_ms = tx.now_ms - coordinator.waiting_since.setdefault(key, tx.now_ms)
-    if not ready or (len(ready) < len(live) and waited_ms < INSTALL_WAIT_MS):
+    since = coordinator.waiting_since
+    began_ms = since.setdefault((job.job_id, job.attempt, job.generation), tx.now_ms)
+    if not ready or (len(ready) < len(live) and tx.now_ms - began_ms < INSTALL_WAIT_MS):
         return False
-    if found.purpose is not CohortPurpose.TRAIN and waited_ms < LOGGED_WAIT_MS:
+    if found.purpose is not CohortPurpose.TRAIN:
+        # A replay is a chain of jobs: what was out of reach for its first is not awaited again.
+        chain = f"shard-{found.shard}" if found.purpose is CohortPurpose.REPLAY else job.job_id
+        began_ms = since.setdefault((chain, 0, job.generation), began_ms)
         history = tx.cohorts.get(found.shard).history
         needed = history.nodes_from(found.first_round + job.rounds_done, found.first_round + job.rounds)
         awaited = {n.node_id for n in tx.nodes.list() if not n.held_reason and n.retired_at_ms is None}
-        if (needed & awaited) - ready:
+        if (needed & awaited) - ready and tx.now_ms - began_ms < LOGGED_WAIT_MS:
             return False
-    if tx.cohorts.one_is_running():
-        return False
-    coordinator.waiting_since.pop(key, None)
-    return True
+    return not tx.cohorts.one_is_running()
 
 
 def quorum(tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]) -> int:
