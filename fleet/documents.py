@@ -187,6 +187,31 @@ def forget_document(forget: operator.Forget) -> Document:
     }
 
 
+def cohort_document(shard: operator.CohortShard) -> Document:
+    """Return a cohort shard: everything that decides its rows, but for what nodes have captured."""
+    audit = shard.audit
+    return {
+        "shard": shard.shard,
+        "rounds": shard.rounds,
+        "entries": {member.subject_tag: member.entry for member in shard.members},
+        "log": [
+            {"nodes": dict(sorted(entry.nodes.items())), "inputs": entry.inputs, "rewritten": entry.rewritten}
+            for entry in shard.log
+        ],
+        "digest": shard.digest.hex() or None,
+        "replay_from": shard.replay_from if shard.HasField("replay_from") else None,
+        "replay_job_id": shard.replay_job_id or None,
+        "audit": {
+            "state": audit.state,
+            "job_id": audit.job_id or None,
+            "lines": [
+                {"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in audit.lines
+            ],
+            "detail": audit.detail or None,
+        },
+    }
+
+
 def job_document(job: operator.LearningJob) -> Document:
     """Return a learning job."""
     return {
