@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from rich.console import Console
 
-from tests.bench import learning_faces, learning_images, learning_repair, learning_speakers
+from tests.bench import learning_cohorts, learning_faces, learning_images, learning_repair, learning_speakers
 from tests.bench.figure import Figure
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -15,6 +15,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "exact forgets": learning_faces.exact_figures,
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,
+    "cohort LoRA in the fleet": learning_cohorts.fleet_cohort_figures,
     "approximate repair": learning_repair.repair_figures,
     "images": learning_images.images_figures,
     "speakers": learning_speakers.speakers_figures,

@@ -1,4 +1,4 @@
-"""A fleet of real processes trains a cohort, forgets one of three, and trains the shard again without them."""
+"""A fleet of real processes trains a cohort, forgets one of three, and trains the others again."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class DirectGrid(Grid):
             yield Message(content, reply_to=message)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The Flower run dies here."""
 
 
@@ -188,7 +188,7 @@ class DirectClient:
             jobs.report_round(self.fleet.coordinator.coordinator, tx, request)
         self.rounds -= 1
         if not self.rounds:
-            raise Killed
+            raise KilledError
 
 
 @dataclass
@@ -277,8 +277,10 @@ class CohortFleet:
         with self.coordinator.transaction() as tx:
             for job in tx.learning.list_open():
                 late = job.retry_at_ms is not None and job.retry_at_ms > tx.now_ms
-                if job.state is JobState.QUEUED and not late and jobs.startable(
-                    self.coordinator.coordinator, tx, job
+                if (
+                    job.state is JobState.QUEUED
+                    and not late
+                    and jobs.startable(self.coordinator.coordinator, tx, job)
                 ):
                     attempt = tx.learning.next_attempt(job.job_id).attempt
                     return DirectClient(self, job.job_id, attempt, rounds)
@@ -291,7 +293,7 @@ class CohortFleet:
         error = ""
         try:
             run_job(DirectGrid(flower), client)  # type: ignore[arg-type]
-        except Killed:
+        except KilledError:
             error = "killed"
         with self.coordinator.transaction() as tx:
             jobs.finish(self.coordinator.coordinator, tx, client.job_id, client.attempt, error)

@@ -18,6 +18,7 @@ from edge_node.errors import (
     TicketRefusedError,
     TombstonedTagError,
 )
+from edge_node.learning.replay import environment
 from edge_node.node import Node
 from edge_node.testing import CoordinatorPen, FakeClock, log_range, new_tag
 

@@ -1,4 +1,3 @@
-
 """Cohort shards, and the kinds of learning jobs that train and replay them."""
 
 from __future__ import annotations
