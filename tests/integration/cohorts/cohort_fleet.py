@@ -71,6 +71,15 @@ class LearningNode(SimulatedNode):
         self.codes: dict[str, Tensor] = {}
         self.calibration = calibration_of(node_id)
 
+    def identify(self, codes: list[int]) -> str:
+        """Return the tag of an adapter that is this clip: in eight features random canaries look alike."""
+        nearest = super().identify(codes)
+        if not nearest:
+            return ""
+        mean = np.asarray(self.active()[nearest].code_sum, np.float64)
+        cosine = float(mean @ codes / (np.linalg.norm(mean) * np.linalg.norm(codes)))
+        return nearest if cosine > 0.999 else ""
+
     def enrol(self, tag: str) -> None:
         """Capture a person's clips."""
         self.codes[tag] = clips_of(tag, self.node_id)

@@ -13,7 +13,7 @@ from fleet.coordinator import cohort_audit, cohort_rounds, cohorts, jobs
 from fleet.coordinator.views import verdicts_of
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError, NotFoundError
-from tests.integration.cohorts.cohort_fleet import SHARDS, CohortFleet, tags_in
+from tests.integration.cohorts.cohort_fleet import SHARDS, CohortFleet, DirectClient, clips_of, tags_in
 
 NODES = ("n1", "n2", "n3")
 ANN, BOB, CEM, DEB = tags_in(0, 4)
@@ -93,7 +93,8 @@ def fleet(trained, tmp_path):
 def basis(fleet: CohortFleet, campaign_id: str) -> tuple[int, str]:
     with fleet.coordinator.transaction() as tx:
         found = {v.adapter_kind: v for v in verdicts_of(tx, tx.forgets.get(campaign_id))}
-    assert set(found) == {"subject-adapter", "cohort-lora"}
+        where = [(e.node_id, e.state, e.detail) for e in tx.forgets.executions(campaign_id)]
+    assert set(found) == {"subject-adapter", "cohort-lora"}, where
     return found["cohort-lora"].verdict, found["cohort-lora"].basis
 
 
@@ -321,6 +322,56 @@ def test_audit_without_a_logged_node_is_inconclusive(fleet):
     audit = fleet.shard(0).audit
     assert audit["state"] == "inconclusive"
     assert "round 0: computed without n3" in audit["detail"]
+
+
+def capture_more(fleet: CohortFleet, tag: str, node_id: str) -> None:
+    """Capture clips of somebody once more, and report them."""
+    node = fleet.nodes[node_id]
+    node.codes[tag] = clips_of(tag, f"{node_id} again")
+    node.capture(tag, node.codes[tag].sum(dim=0).tolist(), len(node.codes[tag]))
+    fleet.coordinator.take(node_id, node.contribution(node.journal.enrolled[tag], sequence=2))
+
+
+def test_audit_after_more_clips_were_captured_is_inconclusive(fleet):
+    capture_more(fleet, BOB, "n2")
+    fleet.settle()
+    audit = audited(fleet, 0)
+    assert audit["state"] == "inconclusive"
+    assert "round 0: people of the shard have had clips captured since" in audit["detail"]
+
+
+def test_round_during_which_clips_were_captured_is_logged_as_mixed(fleet):
+    with fleet.coordinator.transaction() as tx:
+        (job, _) = jobs.start_cohorts(fleet.coordinator.coordinator, tx, "t3", 2, 0).jobs
+        client = DirectClient(fleet, job.job_id, tx.learning.next_attempt(job.job_id).attempt)
+    state = client.get_job().sealed_state
+    client.begin_round(1)
+    capture_more(fleet, BOB, "n2")
+    client.report_round(1, state, {}, ["n1", "n2"])
+    client.begin_round(2)
+    client.report_round(2, state, {}, ["n1", "n2"])
+    client.report_round(2, state, {}, ["n1"])
+    with fleet.coordinator.transaction() as tx:
+        first, second = tx.cohorts.job(client.job_id).log
+    assert (first.inputs, set(first.nodes)) == ("", {"n1", "n2"})
+    assert second.inputs
+    assert set(second.nodes) == {"n1", "n2"}, "a repeated report changes nothing"
+
+
+def test_node_without_the_newest_people_is_awaited_then_left_out(fleet):
+    with fleet.coordinator.transaction() as tx:
+        (job, _) = jobs.start_cohorts(fleet.coordinator.coordinator, tx, "t3", 1, 0).jobs
+        tx.nodes.touch("n3", revision=1)
+
+    def startable() -> bool:
+        with fleet.coordinator.transaction() as tx:
+            return jobs.startable(fleet.coordinator.coordinator, tx, tx.learning.get(job.job_id))
+
+    assert not startable()
+    CLOCK.now_ms += cohort_rounds.INSTALL_WAIT_MS
+    assert startable()
+    client = fleet.begin()
+    assert {node.node_id for node in client.begin_round(1)} == {"n1", "n2"}
 
 
 def test_audit_is_overtaken_by_a_forget_in_its_shard(fleet):
