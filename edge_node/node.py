@@ -42,6 +42,7 @@ from edge_node.forgetting import Forgetting
 from edge_node.journal import Journal
 from edge_node.journal_schema import ReceiptRow, ReceiptState
 from edge_node.keys import KeyRing, NodeKeys
+from edge_node.learning.replay import environment
 from edge_node.lease import LeaseKeeper, Standing
 from edge_node.meter import ME, Meter
 from edge_node.node_engine import NodeEngine
@@ -273,6 +274,7 @@ class Node:
             receipt_counter=position.receipt_counter,
             last_receipt_hash=position.last_receipt_hash,
             session_public_key=self._new_session_key(),
+            environment=environment()["hash"],
         )
         self._contributions.reconnected()
         pending = [row for row in self._journal.receipts() if row.state == ReceiptState.PENDING]

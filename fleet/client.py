@@ -200,10 +200,12 @@ class FleetClient:
         return str(self._call(self._stub.GetCertificate, request).certificate)
 
     def start_learning(
-        self, request_id: str, kind: LearningKind, rounds: int
+        self, request_id: str, kind: LearningKind, rounds: int, shards: int = 0
     ) -> operator.StartLearningResponse:
-        """Queue a learning job."""
-        request = operator.StartLearningRequest(request_id=request_id, kind=kind, rounds=rounds)
+        """Queue a learning job, or one per cohort shard."""
+        request = operator.StartLearningRequest(
+            request_id=request_id, kind=kind, rounds=rounds, shards=shards
+        )
         return self._call(self._stub.StartLearning, request)
 
     def get_learning(self, job_id: str) -> operator.LearningJob:
@@ -213,6 +215,18 @@ class FleetClient:
     def list_learning(self) -> list[operator.LearningJob]:
         """Return all learning jobs."""
         return list(self._call(self._stub.ListLearning, operator.ListLearningRequest()).jobs)
+
+    def get_cohorts(self) -> operator.GetCohortsResponse:
+        """Return the cohort shards with their history."""
+        return self._call(self._stub.GetCohorts, operator.GetCohortsRequest())
+
+    def audit_cohort(self, shard: int) -> operator.LearningJob:
+        """Queue the re-execution of a shard; returns its first job."""
+        return self._call(self._stub.AuditCohort, operator.AuditCohortRequest(shard=shard)).job
+
+    def drop_lora(self) -> operator.DropLoraResponse:
+        """Drop what was learned by gradient, shared or in cohorts."""
+        return self._call(self._stub.DropLora, operator.DropLoraRequest())
 
     def get_energy_report(self) -> operator.GetEnergyReportResponse:
         """Return joules, seconds, bytes and cell writes by node and phase."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from reram_fleet.flower import MESSAGE_TYPES
+from reram_fleet.flower import JOB_NAMES
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 
@@ -47,8 +47,8 @@ def verdict_name(verdict: int) -> str:
 
 
 def kind_name(kind: types.LearningKind) -> str:
-    """Return a learning kind's Flower message type, for instance `train.lora`."""
-    return MESSAGE_TYPES.get(kind, "unspecified")
+    """Return a learning kind's name, for instance `train.lora`."""
+    return JOB_NAMES.get(kind, "unspecified")
 
 
 def costs_document(costs: Iterable[types.PhaseCost]) -> Document:
@@ -187,6 +187,31 @@ def forget_document(forget: operator.Forget) -> Document:
     }
 
 
+def cohort_document(shard: operator.CohortShard) -> Document:
+    """Return a cohort shard: everything that decides its rows, but for what nodes have captured."""
+    audit = shard.audit
+    return {
+        "shard": shard.shard,
+        "rounds": shard.rounds,
+        "entries": {member.subject_tag: member.entry for member in shard.members},
+        "log": [
+            {"nodes": dict(sorted(entry.nodes.items())), "inputs": entry.inputs, "rewritten": entry.rewritten}
+            for entry in shard.log
+        ],
+        "digest": shard.digest.hex() or None,
+        "replay_from": shard.replay_from if shard.HasField("replay_from") else None,
+        "replay_job_id": shard.replay_job_id or None,
+        "audit": {
+            "state": audit.state,
+            "job_id": audit.job_id or None,
+            "lines": [
+                {"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in audit.lines
+            ],
+            "detail": audit.detail or None,
+        },
+    }
+
+
 def job_document(job: operator.LearningJob) -> Document:
     """Return a learning job."""
     return {
@@ -203,5 +228,6 @@ def job_document(job: operator.LearningJob) -> Document:
         "flower_run_id": job.flower_run_id or None,
         "revision": job.revision or None,
         "campaign_id": job.campaign_id or None,
+        "shard": job.shard if job.HasField("shard") else None,
         "metrics": dict(job.metrics),
     }

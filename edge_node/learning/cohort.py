@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from reram_fleet import cohorts
 from torch import Tensor
 
 from edge_node.adapters.frozen_base import FrozenBase
@@ -20,7 +21,7 @@ from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec, 
 from edge_node.errors import RoundError
 from edge_node.learning.cohort_state import LAYER, SCALING, STATE_BITS, CohortState, LoraRecipe
 from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, fed_average, train_round
-from hwmodel import keyed_seed, keyed_uint16
+from hwmodel import keyed_uint16
 
 #: Start rows, int32 [hidden] by tag, of people who enter, given everybody who is in the cohort from now on.
 StartRows = Callable[[tuple[str, ...], tuple[str, ...]], Mapping[str, Tensor]]
@@ -34,9 +35,10 @@ def shard_of(tag: str, fleet_seed: int, shards: int) -> int:
     RoundError
         If there is no shard.
     """
-    if shards < 1:
-        raise RoundError(f"a fleet has at least one shard; got {shards}")
-    return keyed_seed(fleet_seed, "cohort.shard", tag) % shards
+    try:
+        return cohorts.shard_of(tag, fleet_seed, shards)
+    except ValueError as error:
+        raise RoundError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,16 @@ class LabelledClips:
         logits = self.base + self.projected @ b.mT
         return (self.weight * (torch.sigmoid(logits) - self.target)).mT @ self.projected
 
+    def two_rows(self) -> LabelledClips:
+        """Return clips of a single row with a second one that nothing trains."""
+        return LabelledClips(
+            self.projected, _two_rows(self.base, 2), _two_rows(self.target, 2), _two_rows(self.weight, 2)
+        )
+
+
+def _two_rows(tensor: Tensor, dim: int) -> Tensor:
+    return torch.cat([tensor, torch.zeros_like(tensor)], dim=dim)
+
 
 class Adam:
     """Adam for the length of one round: its state lives and dies inside the keyed unit of work."""
@@ -79,7 +89,13 @@ class Adam:
 
 
 def train(b: Tensor, clips: LabelledClips, trained: Tensor) -> Tensor:
-    """Train B, float32 [N, K, rank], full batch; rows not `trained`, bool [N, K], stay as they are."""
+    """Train B, float32 [N, K, rank], full batch; rows not `trained`, bool [N, K], stay as they are.
+
+    The same bits for a node alone and in a batch, in one environment, if its clips are padded alike.
+    """
+    if b.shape[1] == 1:
+        # One row alone is a matrix-vector product, which sums in another order for one node than for many.
+        return train(_two_rows(b, 1), clips.two_rows(), _two_rows(trained, 1))[:, :1]
     adam, mask = Adam(b), trained[:, :, None]
     for step in range(STEPS):
         gradient = clips.gradient(b) + DECAY * b

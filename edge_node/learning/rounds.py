@@ -23,6 +23,10 @@ from edge_node.errors import RoundError
 from edge_node.learning import logistic, neggrad, state
 from edge_node.learning.logistic import GAIN, OWN_SHARE, LabelledClips
 
+#: Clips are padded to a multiple of this, so that a node's products have the same shape alone and in a batch:
+#: kernels choose their order of summation by shape, and a round must be repeatable to the bit.
+_PADDING = 128
+
 KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVALUATE_QUALITY)
 
 
@@ -250,6 +254,6 @@ def _is_in(tags: Sequence[str], among: Sequence[str]) -> Tensor:
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack [S_n, ...] tensors along a node axis, padded with zeros to the longest."""
-    longest = max(len(t) for t in tensors)
+    """Stack [S_n, ...] tensors along a node axis, padded with zeros to a multiple of `_PADDING`."""
+    longest = -(-max(len(t) for t in tensors) // _PADDING) * _PADDING
     return torch.stack([functional.pad(t, (0, 0, 0, longest - len(t))) for t in tensors])

@@ -1,4 +1,4 @@
-"""`fleet audit replay`: doing a forget again, from its manifest."""
+"""`fleet audit replay|cohort`: doing again what can be done again, and comparing integers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import typer
 
 from fleet.cli.exits import ExitCode, UsageError
 from fleet.cli.output import Format, OutputFormat, note, show, table
+from fleet.cli.session import session
+from fleet.cli.waiting import wait_for_audit
 
 app = typer.Typer(help="Re-execute what can be re-executed.", no_args_is_help=True)
-
-
-@app.callback()
-def audit() -> None:
-    """Keep `replay` a verb, although it is the only one."""
 
 
 @app.command()
@@ -79,3 +76,39 @@ def replay(
         raise typer.Exit(ExitCode.FAILED)
     if outcome.verdict is ReplayVerdict.INCONCLUSIVE:
         raise typer.Exit(ExitCode.PARTIAL)
+
+
+@app.command()
+def cohort(
+    ctx: typer.Context,
+    shard: Annotated[int, typer.Option(min=0, help="Shard to train again.")],
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait.")] = 600.0,
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Let the fleet train a cohort shard again from its very first round, and compare digests of integers.
+
+    Nothing is installed. It runs on the nodes, since only they have the captured clips. Exit code 0:
+    reproduced. 1: not reproduced. 8: digests differ, but a logged node, its environment or the clips are not
+    those of then, so nothing is proved.
+    """
+    from fleet.documents import cohort_document, document
+
+    with session(ctx).client() as client:
+        client.audit_cohort(shard)
+        found = cohort_document(wait_for_audit(client, shard, timeout))
+    audit = found["audit"]
+    title = f"shard {shard}, {found['rounds']} rounds: {audit['state'].upper().replace('-', ' ')}"
+    rows = [
+        ("holds" if x["holds"] else "DIFFERS", x["name"], x["expected"], x["got"]) for x in audit["lines"]
+    ]
+    show(
+        form,
+        document("CohortAudit", **found),
+        lambda: [table(title, ["", "line", "expected", "seen"], rows)],
+    )
+    if audit["detail"]:
+        note(audit["detail"])
+    if audit["state"] == "inconclusive":
+        raise typer.Exit(ExitCode.PARTIAL)
+    if audit["state"] != "reproduced":
+        raise typer.Exit(ExitCode.FAILED)

@@ -1,20 +1,26 @@
-"""`fleet learn start|list|show`."""
+"""`fleet learn start|list|show|cohorts|drop`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
+from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, clock, facts, hint, note, show, table
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_job
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
+
+if TYPE_CHECKING:
+    from reram_fleet.v1.operator_pb2 import StartLearningResponse
+
+    from fleet.client import FleetClient
 
 app = typer.Typer(help="Learning jobs: each is one Flower run.", no_args_is_help=True)
 
@@ -23,6 +29,7 @@ class StartableKind(StrEnum):
     """Kinds that an operator starts; `train.unlearn` is started by a forget."""
 
     TRAIN_LORA = JobKind.TRAIN_LORA
+    TRAIN_COHORT = JobKind.TRAIN_COHORT
     EVALUATE_QUALITY = JobKind.EVALUATE_QUALITY
 
 
@@ -31,6 +38,15 @@ def start(
     ctx: typer.Context,
     kind: Annotated[StartableKind, typer.Option(help="What to do.")] = StartableKind.TRAIN_LORA,
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds.")] = 3,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With train.cohort: shards that are trained apart, so that a forget is exact by training "
+            "one of them again; fixed with the first training.",
+            show_default="as before, or 4",
+        ),
+    ] = None,
     request_id: Annotated[
         str | None, typer.Option(help="The same id again starts nothing twice.", show_default="a new one")
     ] = None,
@@ -38,15 +54,24 @@ def start(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, with --wait.")] = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Start a learning job."""
-    from reram_fleet.flower import MESSAGE_TYPES
+    """Start a learning job; with train.cohort one per shard.
+
+    train.lora teaches one LoRA that everybody shares: a forget repairs it approximately. train.cohort teaches
+    a LoRA in shards: a forget is exact. A fleet has one or the other; `fleet learn drop` leaves either.
+    """
+    from reram_fleet.flower import JOB_NAMES
 
     from fleet.documents import document, job_document
 
-    number = next(number for number, name in MESSAGE_TYPES.items() if name == kind)
+    if shards is not None and kind is not StartableKind.TRAIN_COHORT:
+        raise UsageError("--shards goes with --kind train.cohort")
+    number = next(number for number, name in JOB_NAMES.items() if name == kind)
     request = request_id or new_id(time.time_ns() // 1_000_000)
     with session(ctx).client() as client:
-        response = client.start_learning(request, number, rounds)
+        response = client.start_learning(request, number, rounds, shards or 0)
+        if kind is StartableKind.TRAIN_COHORT:
+            _show_cohort_jobs(client, response, wait, timeout, form)
+            return
         job = response.job
         note(f"Job {job.job_id} {'queued' if response.created else f'exists already ({job.state})'}.")
         if wait:
@@ -57,6 +82,77 @@ def start(
         hint(f"fleet learn show {job.job_id}")
 
 
+def _show_cohort_jobs(
+    client: FleetClient, response: StartLearningResponse, wait: bool, timeout: float, form: OutputFormat
+) -> None:
+    from fleet.documents import document, job_document
+
+    jobs = list(response.jobs)
+    note(f"{len(jobs)} jobs {'queued' if response.created else 'exist already'}, one per shard with people.")
+    for shard in response.skipped_shards:
+        note(f"Shard {shard} is being replayed after a forget, and not trained now.")
+    if wait:
+        deadline = time.monotonic() + timeout
+        jobs = [wait_for_job(client, job.job_id, deadline - time.monotonic()) for job in jobs]
+    found = [job_document(job) for job in jobs]
+    show(
+        form,
+        document(
+            "LearningJobList",
+            items=found,
+            created=response.created,
+            skipped_shards=list(response.skipped_shards),
+        ),
+        lambda: [_table(found)],
+    )
+
+
+@app.command()
+def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
+    """Show the cohort shards: who entered when, who took part in each round, what is installed.
+
+    With json or yaml in full: what an auditor needs beside the clips that nodes have captured.
+    """
+    from fleet.documents import cohort_document, document
+
+    with session(ctx).client() as client:
+        shards = [cohort_document(shard) for shard in client.get_cohorts().cohorts]
+
+    def render() -> Iterable[RenderableType]:
+        yield table(
+            "Cohort shards",
+            ["shard>", "people>", "rounds>", "state", "digest", "audit"],
+            (
+                (
+                    s["shard"],
+                    len(s["entries"]),
+                    s["rounds"],
+                    "installed" if s["replay_from"] is None else f"replayed from round {s['replay_from']}",
+                    (s["digest"] or "")[:16],
+                    s["audit"]["state"],
+                )
+                for s in shards
+            ),
+        )
+
+    show(form, document("CohortShardList", items=shards), render)
+
+
+@app.command()
+def drop(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
+    """Drop what was learned by gradient, shared or in cohorts; subject adapters stay."""
+    from fleet.documents import document
+
+    with session(ctx).client() as client:
+        response = client.drop_lora()
+    found = {"revision": response.revision, "rows": response.rows}
+    show(
+        form,
+        document("DroppedLora", **found),
+        lambda: [facts("Dropped LoRA", {"rows": response.rows, "revision without it": response.revision})],
+    )
+
+
 @app.command("list")
 def list_jobs(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List learning jobs, oldest first."""
@@ -65,26 +161,7 @@ def list_jobs(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     with session(ctx).client() as client:
         jobs = [job_document(job) for job in client.list_learning()]
 
-    def render() -> Iterable[RenderableType]:
-        yield table(
-            "Learning jobs",
-            ["job", "type", "state", "attempt>", "rounds>", "Flower run>", "revision>", "created"],
-            (
-                (
-                    j["job_id"],
-                    j["type"],
-                    j["state"],
-                    j["attempt"],
-                    f"{j['rounds_done']}/{j['rounds']}",
-                    j["flower_run_id"],
-                    j["revision"],
-                    clock(j["created_at_unix_ms"]),
-                )
-                for j in jobs
-            ),
-        )
-
-    show(form, document("LearningJobList", items=jobs), render)
+    show(form, document("LearningJobList", items=jobs), lambda: [_table(jobs)])
 
 
 @app.command("show")
@@ -101,6 +178,27 @@ def show_job(
     show(form, document("LearningJob", **job), lambda: [_facts(job)])
 
 
+def _table(jobs: list[dict[str, Any]]) -> RenderableType:
+    return table(
+        "Learning jobs",
+        ["job", "type", "shard>", "state", "attempt>", "rounds>", "Flower run>", "revision>", "created"],
+        (
+            (
+                j["job_id"],
+                j["type"],
+                j["shard"],
+                j["state"],
+                j["attempt"],
+                f"{j['rounds_done']}/{j['rounds']}",
+                j["flower_run_id"],
+                j["revision"],
+                clock(j["created_at_unix_ms"]),
+            )
+            for j in jobs
+        ),
+    )
+
+
 def _facts(job: dict[str, object]) -> RenderableType:
     metrics = job["metrics"]
     assert isinstance(metrics, dict)
@@ -108,6 +206,7 @@ def _facts(job: dict[str, object]) -> RenderableType:
         f"Learning job {job['job_id']}",
         {
             "type": job["type"],
+            "shard": job["shard"],
             "state": job["state"],
             "attempt": job["attempt"],
             "rounds": f"{job['rounds_done']} of {job['rounds']}",

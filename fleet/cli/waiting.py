@@ -14,7 +14,7 @@ from fleet.domain.learning import JobState
 from fleet.errors import FleetError
 
 if TYPE_CHECKING:
-    from reram_fleet.v1.operator_pb2 import Forget, LearningJob
+    from reram_fleet.v1.operator_pb2 import CohortShard, Forget, LearningJob
 
     from fleet.client import FleetClient
 
@@ -110,5 +110,31 @@ def wait_for_job(client: FleetClient, job_id: str, timeout_s: float) -> Learning
             raise WaitTimedOutError(
                 f"learning job {job_id} is not over after {timeout_s:g} s ({line or 'no answer'})",
                 hint=f"it goes on; look with `fleet learn show {job_id}`",
+            )
+        time.sleep(_RETRY_S)
+
+
+def wait_for_audit(client: FleetClient, shard: int, timeout_s: float) -> CohortShard:
+    """Follow the audit of a cohort shard until it is over, however it ends.
+
+    Raises
+    ------
+    WaitTimedOutError
+        If it is not over in time.
+    """
+    from fleet.client import UnavailableError
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = next((c for c in client.get_cohorts().cohorts if c.shard == shard), None)
+        except UnavailableError:
+            found = None
+        if found is not None and found.audit.state != "running":
+            return found
+        if time.monotonic() >= deadline:
+            raise WaitTimedOutError(
+                f"the audit of shard {shard} is not over after {timeout_s:g} s",
+                hint="it goes on; look with `fleet learn cohorts`",
             )
         time.sleep(_RETRY_S)

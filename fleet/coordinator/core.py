@@ -77,6 +77,8 @@ class Coordinator:
     sessions: Sessions = field(default_factory=Sessions)
     changes: Changes = field(default_factory=Changes)
     heads_ahead: HeadsAhead | None = None
+    #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
+    waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
 

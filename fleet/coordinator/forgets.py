@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import jobs, revisions
+from fleet.coordinator import cohorts, jobs, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import ExecutionState
@@ -70,13 +70,17 @@ def create(
         generation=entry.generation,
         tags=[*wanted, *spent],
         node_ids=[node.node_id for node in tx.nodes.list()],
-        lora_affected=newest is not None and bool(set(wanted) & set(newest.lora_tags)),
+        lora_affected=(
+            newest is not None and not tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))
+        ),
     )
+    shards = cohorts.forget(coordinator, tx, campaign_id, wanted)
     tx.subjects.forget([*wanted, *spent], entry.generation)
-    revisions.redact(coordinator, tx, {*wanted, *spent}, entry.generation)
+    rows = [tag for tags in shards.values() for tag in tags]
+    revisions.redact(coordinator, tx, {*wanted, *spent}, entry.generation, rows)
     envelope = types.Envelope.FromString(entry.envelope)
     tx.tree.append(LeafKind.FORGET_COMMAND, leaf_data(LeafKind.FORGET_COMMAND, envelope))
-    jobs.preempt(coordinator, tx, entry.generation)
+    jobs.preempt(tx, entry.generation, wanted, shards)
     logger.info("forget %s committed as generation %d", campaign_id, entry.generation)
     return campaign, True
 
@@ -173,7 +177,8 @@ def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> 
     """
     tombstoned = {subject.tag for subject in tx.subjects.list(forgotten=True)}
     stained = sorted(tombstoned & set(newest.lora_tags))
-    if not stained:
+    # The rows of a stained cohort shard left with the commit; its replay follows the revision.
+    if not stained or tx.cohorts.count():
         return revisions.refresh(coordinator, tx) is not None
     outcome = jobs.repair(coordinator, tx, stained)
     if outcome is jobs.Repair.DROP_LORA:

@@ -5,30 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
 from google.protobuf.message import DecodeError
-from reram_fleet.sealing import (
-    SealError,
-    job_key_purpose,
-    open_symmetric,
-    seal,
-    seal_symmetric,
-    state_purpose,
-)
+from reram_fleet.sealing import SealError, job_key_purpose, open_symmetric, seal, state_purpose
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import lora_state, revisions
+from fleet.coordinator import cohort_jobs, cohort_rounds, cohorts, job_queue, lora_state, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.key_ids import job_key_id
-from fleet.domain.learning import JobKind, JobState, RetryPolicy
+from fleet.coordinator.revisions import shape
+from fleet.domain.learning import COHORT_KINDS, JobKind, JobState, RetryPolicy
 from fleet.domain.repair import START, accepted, judge_repair
-from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
-from fleet.store.rows import LearningJobRow, NodeRow
+from fleet.store.rows import LearningJobRow, NodeRow, RevisionRow
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +37,15 @@ WIRE_KINDS = {
     JobKind.TRAIN_LORA: types.LEARNING_KIND_TRAIN_LORA,
     JobKind.UNLEARN_LORA: types.LEARNING_KIND_UNLEARN_LORA,
     JobKind.EVALUATE_QUALITY: types.LEARNING_KIND_EVALUATE_QUALITY,
+    JobKind.TRAIN_COHORT: types.LEARNING_KIND_TRAIN_COHORT,
+    JobKind.REPLAY_COHORT: types.LEARNING_KIND_REPLAY_COHORT,
 }
 KINDS = {wire_kind: kind for kind, wire_kind in WIRE_KINDS.items()}
+
+
+def node_kind(kind: JobKind) -> types.LearningKind:
+    """Return what a node is asked to do: a cohort's rounds are training rounds like any other."""
+    return types.LEARNING_KIND_TRAIN_LORA if kind in COHORT_KINDS else WIRE_KINDS[kind]
 
 
 class Repair(Enum):
@@ -73,18 +73,60 @@ def start(
         being erased, or a training job is open: two would start from the same rows, and the later one would
         undo the earlier.
     """
-    if not request_id:
-        raise InvalidInputError("a learning job needs a request id")
     if kind is JobKind.UNLEARN_LORA:
         raise InvalidInputError(
             "repairs are started by a forget, never by hand", hint="fleet forget create --subject NAME"
         )
-    if not 1 <= rounds <= MAX_ROUNDS:
-        raise InvalidInputError(f"rounds must lie in 1..{MAX_ROUNDS}, got {rounds}")
+    if kind in COHORT_KINDS:
+        raise InvalidInputError(f"{kind} is not started as one job: cohorts are, or an audit of one is")
+    _check_request(request_id, rounds)
     digest = hashlib.sha256(f"{kind}/{rounds}".encode()).digest()
     existing = tx.learning.by_request(request_id, digest)
     if existing is not None:
         return existing, False
+    newest = _check_ready(coordinator, tx)
+    if kind is JobKind.EVALUATE_QUALITY and not newest.lora_tags:
+        raise ConflictError("there is no shared LoRA to evaluate", hint="fleet learn start --kind train.lora")
+    if kind is JobKind.TRAIN_LORA and tx.cohorts.count():
+        raise ConflictError(
+            f"this fleet has {tx.cohorts.count()} cohort shards; a shared LoRA cannot stand beside them",
+            hint="fleet learn start --kind train.cohort, or `fleet learn drop` first",
+        )
+    training = [job.job_id for job in tx.learning.list_open() if job.kind is JobKind.TRAIN_LORA]
+    if kind is JobKind.TRAIN_LORA and training:
+        raise ConflictError(
+            f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}"
+        )
+    return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
+
+
+def start_cohorts(
+    coordinator: Coordinator, tx: Transaction, request_id: str, rounds: int, shards: int
+) -> cohort_jobs.CohortStart:
+    """Queue the training of all cohort shards that an operator asked for.
+
+    Raises
+    ------
+    InvalidInputError, ConflictError
+        As `start` and `cohort_jobs.train`.
+    """
+    _check_request(request_id, rounds)
+    if (other := tx.learning.by_request(request_id)) is not None:
+        raise ConflictError(f"request id {request_id!r} was used for learning job {other.job_id}")
+    if (made := cohort_jobs.made_by(tx, request_id, rounds, shards)) is not None:
+        return made
+    _check_ready(coordinator, tx)
+    return cohort_jobs.train(coordinator, tx, request_id, rounds, shards)
+
+
+def _check_request(request_id: str, rounds: int) -> None:
+    if not request_id:
+        raise InvalidInputError("a learning job needs a request id")
+    if not 1 <= rounds <= MAX_ROUNDS:
+        raise InvalidInputError(f"rounds must lie in 1..{MAX_ROUNDS}, got {rounds}")
+
+
+def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
     if _trained_by_nodes(coordinator, tx):
         raise ConflictError(
             "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
@@ -100,14 +142,28 @@ def start(
         raise ConflictError("nobody is enrolled yet", hint="enrol people on nodes: edge-node enroll")
     if newest.built_at_generation < tx.fleet.get().generation:
         raise ConflictError("a forget is still being erased", hint="fleet forget list, and try again later")
-    if kind is JobKind.EVALUATE_QUALITY and not newest.lora_tags:
-        raise ConflictError("there is no shared LoRA to evaluate", hint="fleet learn start --kind train.lora")
-    training = [job.job_id for job in tx.learning.list_open() if job.kind is JobKind.TRAIN_LORA]
-    if kind is JobKind.TRAIN_LORA and training:
+    return newest
+
+
+def drop_lora(coordinator: Coordinator, tx: Transaction) -> tuple[int, int]:
+    """Drop what was learned by gradient, shared or in cohorts; returns the revision without it, and its rows.
+
+    Raises
+    ------
+    ConflictError
+        If nobody is enrolled, or a forget is still being erased: its repair may be at work.
+    """
+    newest = tx.revisions.latest()
+    if newest is None or newest.built_at_generation < tx.fleet.get().generation:
         raise ConflictError(
-            f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}"
+            "nobody is enrolled yet, or a forget is still being erased", hint="fleet forget list"
         )
-    return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
+    for job in tx.learning.list_open():
+        tx.learning.cancel(job.job_id, "the LoRA was dropped")
+    rows = len(revisions.latest_content(coordinator, tx).shared_lora.rows)
+    cohorts.drop(tx)
+    built = revisions.build(coordinator, tx, None)
+    return (newest if built is None else built).revision, rows
 
 
 def _trained_by_nodes(coordinator: Coordinator, tx: Transaction) -> bool:
@@ -131,38 +187,37 @@ def _create(
     if kind is not JobKind.TRAIN_LORA:
         # A repair must not teach; who has no row yet gets none.
         tags = [row.subject_tag for row in known.rows if row.subject_tag in set(tags)]
-    job_id = new_id(tx.now_ms)
-    key_id = job_key_id(job_id)
-    key = coordinator.secrets.create(key_id)
-    state = lora_state.initial_state(tags, shape(coordinator, tx), known)
-    return tx.learning.create(
-        job_id,
+    return job_queue.queue(
+        coordinator,
+        tx,
         request_id=request_id,
         request_digest=digest,
         kind=kind,
         rounds=rounds,
-        generation=tx.fleet.get().generation,
         tags=tags,
+        shape=shape(coordinator, tx),
+        known=known,
         forget_tags=forget_tags,
         campaign_id=campaign_id,
-        sealed_state=seal_symmetric(key, state_purpose(job_id), state.SerializeToString()),
     )
 
 
-def shape(coordinator: Coordinator, tx: Transaction) -> types.LoraShape:
-    """Return the shape of the fleet's shared LoRA: that of the newest revision, or a new one."""
-    content = revisions.latest_content(coordinator, tx)
-    if content.shared_lora.rows:
-        return content.shared_lora.shape
-    seed = hashlib.sha256(f"reram-fleet/lora-a/{coordinator.fleet_id}".encode()).digest()
-    features = len(content.subjects[0].code_sum)
-    # 63 bits: generators take signed seeds.
-    return lora_state.lora_shape(features, int.from_bytes(seed[:8], "big") >> 1)
+def preempt(
+    tx: Transaction, generation: int, tags: Collection[str] = (), shards: Collection[int] = ()
+) -> None:
+    """Cancel every open job: its tickets are for an older generation, and its rows may know the forgotten.
 
+    A job of a cohort shard that knows none of them goes on at the new generation.
 
-def preempt(coordinator: Coordinator, tx: Transaction, generation: int) -> None:
-    """Cancel every open job: its tickets are for an older generation, and its rows may know the forgotten."""
+    Parameters
+    ----------
+    tags, shards
+        Who is forgotten, and whose shards those are.
+    """
     for job in tx.learning.list_open():
+        if job.kind in COHORT_KINDS and cohort_jobs.outlives(tx, job, tags, shards):
+            tx.learning.requeue(job.job_id, generation)
+            continue
         tx.learning.cancel(job.job_id, f"overtaken by the forget of generation {generation}")
         logger.info("learning job %s is overtaken by generation %d", job.job_id, generation)
 
@@ -224,18 +279,29 @@ def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
     ]
 
 
+def startable(coordinator: Coordinator, tx: Transaction, job: LearningJobRow) -> bool:
+    """Whether a queued job may begin now, as far as nodes and other jobs go."""
+    live = live_nodes(coordinator, tx)
+    if job.kind in COHORT_KINDS:
+        return cohort_rounds.startable(coordinator, tx, job, live)
+    # A node that is about to catch up would miss the first round: give it a moment, not for ever.
+    return bool(live)
+
+
 def describe(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int) -> wire.GetJobResponse:
     """Return what the ServerApp of an attempt needs."""
     job = tx.learning.fenced(job_id, attempt)
+    live, in_cohort = live_nodes(coordinator, tx), job.kind in COHORT_KINDS
     return wire.GetJobResponse(
-        kind=WIRE_KINDS[job.kind],
+        kind=node_kind(job.kind),
         rounds=job.rounds,
         round_offset=job.rounds_done,
         # More than half: one slow node must not stop a round, and one alone must not be it.
-        quorum=len(live_nodes(coordinator, tx)) // 2 + 1,
+        quorum=cohort_rounds.quorum(tx, job, live) if in_cohort else len(live) // 2 + 1,
         sealed_state=job.sealed_state,
         job_key=coordinator.secrets.get(job_key_id(job_id)),
         round_timeout_s=ROUND_TIMEOUT_S,
+        scale_bits=lora_state.SCALE_BITS if in_cohort else 0,
     )
 
 
@@ -248,7 +314,11 @@ def begin_round(
     lora = shape(coordinator, tx)
     verifies = _verifies(job, round_number)
     response = wire.BeginRoundResponse()
-    for node in live_nodes(coordinator, tx):
+    nodes = live_nodes(coordinator, tx)
+    if job.kind in COHORT_KINDS:
+        nodes = cohort_rounds.nodes_of_round(tx, job, round_number, nodes)
+        cohort_rounds.note_inputs(tx, job)
+    for node in nodes:
         session_key = coordinator.sessions.key_of(node.node_id) or b""
         ticket = types.JobTicket(
             fleet_id=coordinator.fleet_id,
@@ -256,7 +326,7 @@ def begin_round(
             job_id=job_id,
             attempt=attempt,
             round=round_number,
-            kind=types.LEARNING_KIND_EVALUATE_QUALITY if verifies else WIRE_KINDS[job.kind],
+            kind=types.LEARNING_KIND_EVALUATE_QUALITY if verifies else node_kind(job.kind),
             generation=job.generation,
             # A round may wait its timeout for nodes and again for replies.
             expires_at_unix_ms=tx.now_ms + 3000 * ROUND_TIMEOUT_S,
@@ -299,6 +369,16 @@ def _verifies(job: LearningJobRow, round_number: int) -> bool:
     return job.kind is JobKind.UNLEARN_LORA and round_number == job.rounds
 
 
+def report_round(coordinator: Coordinator, tx: Transaction, request: wire.ReportRoundRequest) -> None:
+    """Keep the state after a round and, for a cohort, note who took part: both or neither."""
+    job = tx.learning.fenced(request.job_id, request.attempt)
+    if job.kind in COHORT_KINDS:
+        cohort_rounds.log_round(coordinator, tx, job, request.round, list(request.node_ids))
+    checkpoint(
+        tx, request.job_id, request.attempt, request.round, request.sealed_state, dict(request.metrics)
+    )
+
+
 def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int, error: str) -> None:
     """End an attempt: on success its state becomes a revision, on failure it is tried again or given up."""
     job = tx.learning.fenced(job_id, attempt)
@@ -323,15 +403,20 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
             tx.learning.cancel(job_id, f"the repair was rejected: {failed}")
             logger.warning("learning job %s: the repair was rejected: %s", job_id, failed)
             return
-        built = revisions.build(coordinator, tx, lora)
-        revision = None if built is None else built.revision
+        if job.kind in COHORT_KINDS:
+            revision = cohort_jobs.finish(coordinator, tx, job, lora)
+        else:
+            built = revisions.build(coordinator, tx, lora)
+            revision = None if built is None else built.revision
     tx.learning.finish(job_id, attempt, revision=revision)
     logger.info("learning job %s has succeeded (revision %s)", job_id, revision)
 
 
 def fail_attempt(tx: Transaction, job: LearningJobRow, error: str) -> None:
     """Note that an attempt has failed; the next one follows after a back-off, if one is left."""
-    retry_at_ms = RETRY.retry_at_ms(job.attempt, tx.now_ms, random.random())
+    # An attempt that a forget ended has not failed.
+    overtaken = tx.cohorts.job(job.job_id).overtaken if job.kind in COHORT_KINDS else 0
+    retry_at_ms = RETRY.retry_at_ms(job.attempt - overtaken, tx.now_ms, random.random())
     tx.learning.fail_attempt(job.job_id, job.attempt, error, retry_at_ms=retry_at_ms)
     logger.warning(
         "attempt %d of learning job %s failed: %s (%s)",

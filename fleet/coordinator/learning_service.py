@@ -47,14 +47,7 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
         """Keep the state after a round."""
         await self._run(
             context,
-            lambda tx: jobs.checkpoint(
-                tx,
-                request.job_id,
-                request.attempt,
-                request.round,
-                request.sealed_state,
-                dict(request.metrics),
-            ),
+            lambda tx: jobs.report_round(self._coordinator, tx, request),
         )
         self._coordinator.announce()
         return wire.ReportRoundResponse()

@@ -13,10 +13,11 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import certificates, forgets, jobs, revisions, views
+from fleet.coordinator import certificates, cohort_audit, forgets, jobs, revisions, views
 from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState
+from fleet.domain.learning import JobKind
 from fleet.errors import FleetError, InvalidInputError
 from fleet.learning.errors import LearningPlaneError
 from fleet.store.database import Transaction
@@ -185,22 +186,60 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
         def begin(tx: Transaction) -> wire.StartLearningResponse:
             if request.kind not in jobs.KINDS:
-                raise InvalidInputError("a learning job needs a kind: train.lora or evaluate.quality")
-            job, created = jobs.start(
-                self._coordinator, tx, request.request_id, jobs.KINDS[request.kind], request.rounds
-            )
-            return wire.StartLearningResponse(job=views.job_view(job), created=created)
+                raise InvalidInputError(
+                    "a learning job needs a kind: train.lora, train.cohort or evaluate.quality"
+                )
+            kind = jobs.KINDS[request.kind]
+            if kind is JobKind.TRAIN_COHORT:
+                return self._start_cohorts(tx, request)
+            job, created = jobs.start(self._coordinator, tx, request.request_id, kind, request.rounds)
+            found = views.job_view(tx, job)
+            return wire.StartLearningResponse(job=found, created=created, jobs=[found])
 
         response = await self._run(context, begin)
         self._coordinator.announce()
         return response
+
+    def _start_cohorts(
+        self, tx: Transaction, request: wire.StartLearningRequest
+    ) -> wire.StartLearningResponse:
+        made = jobs.start_cohorts(self._coordinator, tx, request.request_id, request.rounds, request.shards)
+        found = [views.job_view(tx, job) for job in made.jobs]
+        return wire.StartLearningResponse(
+            job=found[0], created=made.created, jobs=found, skipped_shards=made.skipped
+        )
+
+    async def GetCohorts(self, request: wire.GetCohortsRequest, context: Context) -> wire.GetCohortsResponse:
+        """Return the cohort shards with their history."""
+        return await self._read(context, lambda tx: views.cohorts_view(self._coordinator, tx))
+
+    async def AuditCohort(
+        self, request: wire.AuditCohortRequest, context: Context
+    ) -> wire.AuditCohortResponse:
+        """Queue the re-execution of a shard."""
+        response = await self._run(
+            context,
+            lambda tx: wire.AuditCohortResponse(
+                job=views.job_view(tx, cohort_audit.start(self._coordinator, tx, request.shard))
+            ),
+        )
+        self._coordinator.announce()
+        return response
+
+    async def DropLora(self, request: wire.DropLoraRequest, context: Context) -> wire.DropLoraResponse:
+        """Drop what was learned by gradient."""
+        revision, rows = await self._run(context, lambda tx: jobs.drop_lora(self._coordinator, tx))
+        self._coordinator.announce()
+        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        return wire.DropLoraResponse(revision=revision, rows=rows)
 
     async def GetLearning(
         self, request: wire.GetLearningRequest, context: Context
     ) -> wire.GetLearningResponse:
         """Return one learning job."""
         return await self._read(
-            context, lambda tx: wire.GetLearningResponse(job=views.job_view(tx.learning.get(request.job_id)))
+            context,
+            lambda tx: wire.GetLearningResponse(job=views.job_view(tx, tx.learning.get(request.job_id))),
         )
 
     async def ListLearning(
@@ -209,7 +248,9 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """Return all learning jobs, oldest first."""
         return await self._read(
             context,
-            lambda tx: wire.ListLearningResponse(jobs=[views.job_view(job) for job in tx.learning.list()]),
+            lambda tx: wire.ListLearningResponse(
+                jobs=[views.job_view(tx, job) for job in tx.learning.list()]
+            ),
         )
 
     async def GetEnergyReport(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from fleet.coordinator import forgets, jobs, revisions
+from fleet.coordinator import cohort_jobs, forgets, jobs, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.heads import HeadsAhead
 from fleet.coordinator.plane import LearningPlane
@@ -48,7 +48,7 @@ def step(coordinator: Coordinator, tx: Transaction) -> bool:
     settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
     if settled and not _ordered(coordinator, tx):
         changed |= revisions.refresh(coordinator, tx) is not None
-    return changed
+    return cohort_jobs.advance(coordinator, tx) or changed
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
@@ -96,8 +96,7 @@ class LearningReconciler:
     async def _start(self, job: LearningJobRow) -> None:
         def begin(tx: Transaction) -> LearningJobRow | None:
             waits = job.retry_at_ms is not None and job.retry_at_ms > tx.now_ms
-            # A node that is about to catch up would miss the first round: give it a moment, not for ever.
-            if waits or not jobs.live_nodes(self._coordinator, tx):
+            if waits or not jobs.startable(self._coordinator, tx, tx.learning.get(job.job_id)):
                 return None
             return tx.learning.next_attempt(job.job_id)
 

@@ -62,6 +62,8 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     )
     note_suppressed(tx, node.node_id, hello.generation)
     coordinator.sessions.set_key(node.node_id, hello.session_public_key)
+    # Logged with every round that the node takes part in: a hash, whatever it sends.
+    coordinator.sessions.set_environment(node.node_id, hello.environment[:64])
     return node.node_id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from fleet.coordinator import heads
 from fleet.coordinator.canaries import LIVE, CanarySecret
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.key_ids import job_key_id, subject_key_id
-from fleet.coordinator.lora_state import without
+from fleet.coordinator.lora_state import lora_shape, without
 from fleet.domain.tags import new_tag
 from fleet.store.database import Transaction
 from fleet.store.rows import RevisionRow
@@ -66,6 +67,17 @@ def _added(left: types.SubjectAdapter, right: types.SubjectAdapter) -> types.Sub
     )
 
 
+def shape(coordinator: Coordinator, tx: Transaction) -> types.LoraShape:
+    """Return the shape of the fleet's LoRA: that of the newest revision, or a new one."""
+    content = latest_content(coordinator, tx)
+    if content.shared_lora.rows:
+        return content.shared_lora.shape
+    seed = hashlib.sha256(f"reram-fleet/lora-a/{coordinator.fleet_id}".encode()).digest()
+    features = len(content.subjects[0].code_sum)
+    # 63 bits: generators take signed seeds.
+    return lora_shape(features, int.from_bytes(seed[:8], "big") >> 1)
+
+
 def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
     """Build the next revision if people or the log have changed since the newest; keep its LoRA.
 
@@ -94,7 +106,8 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
     subjects = [*enrolled, *_canaries(coordinator, tx, enrolled)]
     solved = heads.head_for(coordinator, tx, newest, latest_content(coordinator, tx))
     head = solved.head if solved.head.subject_tags else None
-    content = types.RevisionContent(subjects=subjects, shared_lora=lora, head=head)
+    shards = tx.cohorts.count()
+    content = types.RevisionContent(subjects=subjects, shared_lora=lora, head=head, cohort_shards=shards)
     digest = revision_digest(content)
     if newest is None and not subjects:
         return None
@@ -112,6 +125,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         subject_tags=[subject.subject_tag for subject in subjects],
         has_shared_lora=bool(content.shared_lora.rows),
         has_head=head is not None,
+        cohort_shards=shards,
     )
     key_id = f"revision-{number}"
     ciphertext = _sealed_anew(coordinator, key_id, content)
@@ -140,8 +154,16 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
     return row
 
 
-def redact(coordinator: Coordinator, tx: Transaction, tags: Collection[str], generation: int) -> None:
+def redact(
+    coordinator: Coordinator,
+    tx: Transaction,
+    tags: Collection[str],
+    generation: int,
+    rows: Collection[str] = (),
+) -> None:
     """Take people who were just forgotten out of the newest revision, until the next one is built.
+
+    `rows` are others whose LoRA rows leave with them, since they were trained together.
 
     That may take long: the repair of the shared LoRA waits for nodes. Meanwhile nothing of them is left here;
     the revision itself is not offered to anyone any more, since it is older than the log. The head goes as a
@@ -153,7 +175,8 @@ def redact(coordinator: Coordinator, tx: Transaction, tags: Collection[str], gen
     content = open_content(coordinator, newest)
     left = types.RevisionContent(
         subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
-        shared_lora=without(content.shared_lora, tags),
+        shared_lora=without(content.shared_lora, {*tags, *rows}),
+        cohort_shards=content.cohort_shards,
     )
     key_id = f"revision-{newest.revision}-at-{generation}"
     ciphertext = _sealed_anew(coordinator, key_id, left)
@@ -188,6 +211,7 @@ def destroy_dead_keys(coordinator: Coordinator, tx: Transaction) -> None:
     alive = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
     alive |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
     alive |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
+    alive |= {row.key_id for row in tx.cohorts.slices()}
     for key_id in coordinator.secrets.ids():
         if key_id not in alive:
             coordinator.secrets.destroy(key_id)

@@ -38,6 +38,7 @@ class Sessions:
     def __init__(self) -> None:
         self._open: dict[str, Session] = {}
         self._keys: dict[str, bytes] = {}
+        self._environments: dict[str, str] = {}
 
     def open(self, node_id: str) -> Session:
         """Start a session; an older one of this node is told to end."""
@@ -60,6 +61,14 @@ class Sessions:
     def key_of(self, node_id: str) -> bytes | None:
         """Return what job keys must be sealed to for a node now; None if it announced nothing usable."""
         return self._keys.get(node_id) or None
+
+    def set_environment(self, node_id: str, environment: str) -> None:
+        """Note what a node says that its float32 results depend on (a hash)."""
+        self._environments[node_id] = environment
+
+    def environment_of(self, node_id: str) -> str:
+        """Return it; empty if the node has said nothing."""
+        return self._environments.get(node_id, "")
 
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from reram_fleet.digests import lora_digest
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator import cohorts
+from fleet.coordinator.core import Coordinator
 from fleet.coordinator.jobs import WIRE_KINDS
 from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
 from fleet.domain.campaign import CampaignState
-from fleet.domain.learning import JobState
+from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow
@@ -18,6 +22,7 @@ from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCost
 SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
 CLOSED_FORM_HEAD = "closed-form-head"
+COHORT_LORA = "cohort-lora"
 
 
 def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
@@ -103,6 +108,10 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
     ]
     if tx.heads.knew(campaign.tags):
         verdicts.append(_head_verdict(tx))
+    if shards := tx.cohorts.forgets(campaign.campaign_id):
+        basis = "; ".join(row.basis for row in shards)
+        exact = wire.VERDICT_CLASS_EXACT
+        verdicts.append(wire.Verdict(adapter_kind=COHORT_LORA, verdict=exact, basis=basis))
     if not campaign.lora_affected:
         return verdicts
     job = tx.learning.get(campaign.repair_job_id) if campaign.repair_job_id else None
@@ -149,7 +158,7 @@ def total_costs(costs: Iterable[types.PhaseCost]) -> list[types.PhaseCost]:
     return [totals[phase] for phase in sorted(totals)]
 
 
-def job_view(job: LearningJobRow) -> wire.LearningJob:
+def job_view(tx: Transaction, job: LearningJobRow) -> wire.LearningJob:
     """Return a learning job."""
     return wire.LearningJob(
         job_id=job.job_id,
@@ -166,4 +175,35 @@ def job_view(job: LearningJobRow) -> wire.LearningJob:
         revision=job.revision or 0,
         campaign_id=job.campaign_id or "",
         metrics=job.metrics,
+        shard=tx.cohorts.job(job.job_id).shard if job.kind in COHORT_KINDS else None,
+    )
+
+
+def cohorts_view(coordinator: Coordinator, tx: Transaction) -> wire.GetCohortsResponse:
+    """Return all that decides the cohorts' rows, but for what nodes have captured."""
+    shards = [
+        wire.CohortShard(
+            shard=row.history.shard,
+            rounds=row.history.rounds,
+            members=[
+                wire.CohortMember(subject_tag=tag, entry=entry)
+                for tag, entry in sorted(row.history.entries.items())
+            ],
+            log=[wire.CohortRound(**entry.to_json()) for entry in row.history.log],
+            replay_from=row.replay_from,
+            replay_job_id=row.replay_job_id or "",
+            digest=lora_digest(cohorts.rows_of(coordinator, tx, row.history.shard)),
+            audit=_audit(row.audit),
+        )
+        for row in tx.cohorts.list()
+    ]
+    return wire.GetCohortsResponse(shards=len(shards), cohorts=shards)
+
+
+def _audit(audit: Mapping[str, Any]) -> wire.CohortAudit:
+    return wire.CohortAudit(
+        state=audit.get("state", "none"),
+        job_id=audit.get("job_id", ""),
+        lines=[wire.CohortAuditLine(**line) for line in audit.get("lines", [])],
+        detail=audit.get("detail", ""),
     )

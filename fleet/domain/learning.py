@@ -10,11 +10,29 @@ from fleet.errors import IllegalTransitionError
 
 
 class JobKind(StrEnum):
-    """What a learning job does; the values are the Flower message types."""
+    """What a learning job does; the values are the Flower message types, but for cohorts (`train.lora`)."""
 
     TRAIN_LORA = "train.lora"
     UNLEARN_LORA = "train.unlearn"
     EVALUATE_QUALITY = "evaluate.quality"
+    #: Trains the LoRA of one cohort shard.
+    TRAIN_COHORT = "train.cohort"
+    #: Does rounds of a cohort shard again: without somebody, or for an audit.
+    REPLAY_COHORT = "replay.cohort"
+
+
+#: Their rounds are logged, and can be done again to the bit.
+COHORT_KINDS = frozenset({JobKind.TRAIN_COHORT, JobKind.REPLAY_COHORT})
+
+
+class CohortPurpose(StrEnum):
+    """Why a job runs rounds of a cohort shard."""
+
+    TRAIN = "train"
+    #: Somebody was forgotten: what comes out is installed.
+    REPLAY = "replay"
+    #: What comes out is compared with what is installed, and dropped.
+    AUDIT = "audit"
 
 
 class JobState(StrEnum):

@@ -32,15 +32,21 @@ class StateCodec:
         Whose rows the state has, in row order; the same in every state of the job.
     rank
         Columns of B.
+    scale_bits
+        Not 0: what is sealed is B rounded to integers at 2^-scale_bits, with weights 1, so that going on from
+        it is going on from integers.
     """
 
     job_id: str
     key: bytes = field(repr=False)
     subject_tags: tuple[str, ...]
     rank: int
+    scale_bits: int = 0
 
     @classmethod
-    def opening(cls, job_id: str, key: bytes, sealed: bytes) -> tuple[StateCodec, ArrayRecord]:
+    def opening(
+        cls, job_id: str, key: bytes, sealed: bytes, scale_bits: int = 0
+    ) -> tuple[StateCodec, ArrayRecord]:
         """Open the first state of a job; its tags and rank are what later states must have.
 
         Raises
@@ -49,7 +55,7 @@ class StateCodec:
             If it does not open under this key for this job, or is malformed.
         """
         state = _unseal(job_id, key, sealed)
-        codec = cls(job_id, key, tuple(state.subject_tags), state.rank)
+        codec = cls(job_id, key, tuple(state.subject_tags), state.rank, scale_bits)
         return codec, codec._arrays(state)
 
     def seal(self, arrays: ArrayRecord) -> bytes:
@@ -68,6 +74,10 @@ class StateCodec:
                 f"job {self.job_id} has {rows} rows of rank {self.rank}, "
                 f"got numerator {numerator.shape} and weight {weight.shape}"
             )
+        if self.scale_bits:
+            values = numerator.astype(np.float64) / weight.astype(np.float64)[:, None]
+            numerator = (np.rint(values * 2.0**self.scale_bits) * 2.0**-self.scale_bits).astype(_FLOAT32)
+            weight = np.ones(rows, _FLOAT32)
         state = LoraState(
             subject_tags=self.subject_tags,
             rank=self.rank,

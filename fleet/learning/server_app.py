@@ -95,7 +95,7 @@ def run_job(grid: Grid, client: JobClient) -> None:
         raise LearningPlaneError(
             f"job {client.job_id} is of unknown kind {job.kind}: update this coordinator"
         )
-    codec, arrays = StateCodec.opening(client.job_id, job.job_key, job.sealed_state)
+    codec, arrays = StateCodec.opening(client.job_id, job.job_key, job.sealed_state, job.scale_bits)
     rounds_left = job.rounds - job.round_offset
     if rounds_left <= 0:
         return

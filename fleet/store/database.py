@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from fleet.errors import ConflictError, StoreError
+from fleet.store.cohorts import Cohorts
 from fleet.store.forgets import Forgets
 from fleet.store.heads import Heads
 from fleet.store.learning import LearningJobs
@@ -55,6 +56,7 @@ class Transaction:
         self.revisions = Revisions(connection, now_ms)
         self.heads = Heads(connection)
         self.learning = LearningJobs(connection, now_ms)
+        self.cohorts = Cohorts(connection)
         self.tree = Tree(connection)
 
 

@@ -238,6 +238,19 @@ class LearningJobs:
             job_id, state=JobState.FAILED.value, error=reason or "no reason given", sealed_state=null()
         )
 
+    def requeue(self, job_id: str, generation: int) -> LearningJobRow:
+        """Let an open job go on at another generation, by a new attempt; a run of the past is fenced off."""
+        row = self.get(job_id)
+        if row.state is JobState.RUNNING:
+            domain.advance(row.state, JobState.QUEUED)
+        return self._update(
+            job_id,
+            state=JobState.QUEUED.value,
+            generation=generation,
+            retry_at_ms=null(),
+            flower_run_id=null(),
+        )
+
     def _update(self, job_id: str, **values: Any) -> LearningJobRow:
         table = schema.learning_job
         self._connection.execute(update(table).where(table.c.job_id == job_id).values(values))

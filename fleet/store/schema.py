@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import WITH_RECEIPT, ExecutionState
-from fleet.domain.learning import JobKind, JobState
+from fleet.domain.learning import CohortPurpose, JobKind, JobState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 
 # Constraints need names, or no migration can ever drop them.
@@ -329,6 +329,70 @@ learning_job = Table(
     CheckConstraint("rounds >= 1 AND rounds_done >= 0 AND rounds_done <= rounds", name="rounds"),
     CheckConstraint("state <> 'running' OR attempt >= 1", name="running_has_attempt"),
     CheckConstraint("state <> 'failed' OR error <> ''", name="failed_has_error"),
+)
+
+cohort_shard = Table(
+    "cohort_shard",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("replay_from", Integer, comment="round to replay from; NULL: its rows are installed"),
+    Column("replay_job_id", String(26), comment="learning job that is at it"),
+    Column("audit", JSON, nullable=False, comment="what the latest re-execution found"),
+    _non_negative("shard"),
+)
+
+cohort_member = Table(
+    "cohort_member",
+    metadata,
+    Column("tag", String(32), primary_key=True),
+    Column("shard", ForeignKey("cohort_shard.shard"), nullable=False),
+    Column("entry", Integer, nullable=False, comment="round before which they entered"),
+    Index(None, "shard"),
+    _non_negative("entry"),
+)
+
+cohort_round = Table(
+    "cohort_round",
+    metadata,
+    Column("shard", ForeignKey("cohort_shard.shard"), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False, comment="dense: 0, 1, 2, ..."),
+    Column("nodes", JSON, nullable=False, comment="who answered: node id to hash of its environment"),
+    Column("inputs", String(64), nullable=False, comment="digest of (tag, node, sequence); '' is mixed"),
+    Column("rewritten", Boolean(create_constraint=False), nullable=False, comment="by a replay"),
+)
+
+cohort_slice = Table(
+    "cohort_slice",
+    metadata,
+    Column("shard", ForeignKey("cohort_shard.shard"), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False, comment="state before it"),
+    Column("ciphertext", LargeBinary, nullable=False, comment="SharedLora under the key file key_id"),
+    Column("key_id", String(64), nullable=False, unique=True),
+)
+
+cohort_job = Table(
+    "cohort_job",
+    metadata,
+    Column("job_id", ForeignKey("learning_job.job_id"), primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("purpose", String(8), nullable=False),
+    Column("first_round", Integer, nullable=False, comment="of the shard; its first round is this one"),
+    Column("min_revision", BigInteger, nullable=False, comment="that a node needs for its rounds"),
+    Column("overtaken", Integer, nullable=False, comment="attempts that a forget ended"),
+    Column("begun_inputs", String(64), nullable=False, comment="as its latest round began"),
+    Column("log", JSON, nullable=False, comment="its rounds so far, as cohort_round"),
+    _one_of("purpose", CohortPurpose),
+)
+
+cohort_forget = Table(
+    "cohort_forget",
+    metadata,
+    Column("campaign_id", ForeignKey("campaign.campaign_id"), primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("from_round", Integer, nullable=False, comment="the person's entry"),
+    Column("outcome", String(16), nullable=False, comment="replaying -> replayed | dropped; or emptied"),
+    Column("basis", Text, nullable=False, comment="grounds of the verdict"),
+    CheckConstraint("outcome IN ('replaying', 'replayed', 'dropped', 'emptied')", name="outcome"),
 )
 
 tree_leaf = Table(

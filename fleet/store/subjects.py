@@ -122,6 +122,13 @@ class Subjects:
             query = query.where(table.c.tag == tag)
         return [ContributionRow(**row) for row in self._connection.execute(query).mappings()]
 
+    def sequences(self, tags: Iterable[str]) -> Sequence[tuple[str, str, int]]:
+        """Return (tag, node, sequence) of what was contributed about these people, by tag and node."""
+        table = schema.contribution
+        query = select(table.c.tag, table.c.node_id, table.c.sequence).where(table.c.tag.in_(list(tags)))
+        rows = self._connection.execute(query.order_by(table.c.tag, table.c.node_id))
+        return [(row.tag, row.node_id, row.sequence) for row in rows]
+
     def contributions_of(self, node_id: str) -> Sequence[ContributionRow]:
         """Return what one node contributed, by tag."""
         return [row for row in self.contributions() if row.node_id == node_id]

@@ -30,6 +30,7 @@ PAYLOAD_TYPE = "application/vnd.reram-fleet.certificate.v1+json"
 #: What a certificate does not say; part of every one.
 LIMITS = (
     "EXACT holds for subject adapters, on which nothing else depends.",
+    "EXACT holds for a cohort LoRA: its shard left; what is trained again repeats in one environment only.",
     "APPROXIMATE holds for a shared LoRA repaired by a gradient method: what remains is measured, not nil.",
     "VERIFIED means: the node's signed receipt names exactly the adapters that the coordinator recomputed.",
     "VERIFIED also means that planted canaries behaved; only they can catch a node that lies throughout.",

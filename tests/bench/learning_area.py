@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tests.bench import (
     learning_batch,
+    learning_cohorts,
     learning_continual,
     learning_faces,
     learning_images,
@@ -20,6 +21,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "exact forgets": learning_faces.exact_figures,
     "federated LoRA": learning_faces.lora_figures,
     "cohort LoRA": learning_faces.cohort_figures,
+    "cohort LoRA in the fleet": learning_cohorts.fleet_cohort_figures,
     "approximate repair": learning_repair.repair_figures,
     "continual learning": learning_continual.continual_figures,
     "batch of nodes": learning_batch.batch_figures,

@@ -242,6 +242,7 @@ class SimulatedNode:
             receipt_counter=len(self.journal.receipts),
             last_receipt_hash=self._last_receipt_hash(),
             session_public_key=self._new_session_key(),
+            environment="simulated",
         )
         open_receipts = [row.envelope for row in self.journal.receipts if row.accepted is None]
         return [

@@ -54,7 +54,7 @@ class Challenge(_message.Message):
     def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "challenge_nonce", "generation", "log_head", "revision", "revision_digest", "boot_id", "software_version", "receipt_counter", "session_public_key", "last_receipt_hash")
+    __slots__ = ("fleet_id", "node_id", "challenge_nonce", "generation", "log_head", "revision", "revision_digest", "boot_id", "software_version", "receipt_counter", "session_public_key", "last_receipt_hash", "environment")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_NONCE_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class Hello(_message.Message):
     RECEIPT_COUNTER_FIELD_NUMBER: _ClassVar[int]
     SESSION_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     LAST_RECEIPT_HASH_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     challenge_nonce: bytes
@@ -79,7 +80,8 @@ class Hello(_message.Message):
     receipt_counter: int
     session_public_key: bytes
     last_receipt_hash: bytes
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., challenge_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., software_version: _Optional[str] = ..., receipt_counter: _Optional[int] = ..., session_public_key: _Optional[bytes] = ..., last_receipt_hash: _Optional[bytes] = ...) -> None: ...
+    environment: str
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., challenge_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., software_version: _Optional[str] = ..., receipt_counter: _Optional[int] = ..., session_public_key: _Optional[bytes] = ..., last_receipt_hash: _Optional[bytes] = ..., environment: _Optional[str] = ...) -> None: ...
 
 class SessionKey(_message.Message):
     __slots__ = ("fleet_id", "node_id", "generation", "public_key")

@@ -260,25 +260,31 @@ class GetCertificateResponse(_message.Message):
     def __init__(self, certificate: _Optional[str] = ...) -> None: ...
 
 class StartLearningRequest(_message.Message):
-    __slots__ = ("request_id", "kind", "rounds")
+    __slots__ = ("request_id", "kind", "rounds", "shards")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     kind: _types_pb2.LearningKind
     rounds: int
-    def __init__(self, request_id: _Optional[str] = ..., kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., rounds: _Optional[int] = ...) -> None: ...
+    shards: int
+    def __init__(self, request_id: _Optional[str] = ..., kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., rounds: _Optional[int] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class StartLearningResponse(_message.Message):
-    __slots__ = ("job", "created")
+    __slots__ = ("job", "created", "jobs", "skipped_shards")
     JOB_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_SHARDS_FIELD_NUMBER: _ClassVar[int]
     job: LearningJob
     created: bool
-    def __init__(self, job: _Optional[_Union[LearningJob, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+    jobs: _containers.RepeatedCompositeFieldContainer[LearningJob]
+    skipped_shards: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, job: _Optional[_Union[LearningJob, _Mapping]] = ..., created: _Optional[bool] = ..., jobs: _Optional[_Iterable[_Union[LearningJob, _Mapping]]] = ..., skipped_shards: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LearningJob(_message.Message):
-    __slots__ = ("job_id", "request_id", "kind", "state", "attempt", "rounds", "rounds_done", "generation", "created_at_unix_ms", "error", "flower_run_id", "revision", "campaign_id", "metrics")
+    __slots__ = ("job_id", "request_id", "kind", "state", "attempt", "rounds", "rounds_done", "generation", "created_at_unix_ms", "error", "flower_run_id", "revision", "campaign_id", "metrics", "shard")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -300,6 +306,7 @@ class LearningJob(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     request_id: str
     kind: _types_pb2.LearningKind
@@ -314,7 +321,8 @@ class LearningJob(_message.Message):
     revision: int
     campaign_id: str
     metrics: _containers.ScalarMap[str, float]
-    def __init__(self, job_id: _Optional[str] = ..., request_id: _Optional[str] = ..., kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., state: _Optional[str] = ..., attempt: _Optional[int] = ..., rounds: _Optional[int] = ..., rounds_done: _Optional[int] = ..., generation: _Optional[int] = ..., created_at_unix_ms: _Optional[int] = ..., error: _Optional[str] = ..., flower_run_id: _Optional[int] = ..., revision: _Optional[int] = ..., campaign_id: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    shard: int
+    def __init__(self, job_id: _Optional[str] = ..., request_id: _Optional[str] = ..., kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., state: _Optional[str] = ..., attempt: _Optional[int] = ..., rounds: _Optional[int] = ..., rounds_done: _Optional[int] = ..., generation: _Optional[int] = ..., created_at_unix_ms: _Optional[int] = ..., error: _Optional[str] = ..., flower_run_id: _Optional[int] = ..., revision: _Optional[int] = ..., campaign_id: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., shard: _Optional[int] = ...) -> None: ...
 
 class GetLearningRequest(_message.Message):
     __slots__ = ("job_id",)
@@ -363,3 +371,108 @@ class ForgetEnergy(_message.Message):
     costs: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
     reram_writes: int
     def __init__(self, campaign_id: _Optional[str] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ...) -> None: ...
+
+class CohortShard(_message.Message):
+    __slots__ = ("shard", "rounds", "members", "log", "replay_from", "digest", "replay_job_id", "audit")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_FROM_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    rounds: int
+    members: _containers.RepeatedCompositeFieldContainer[CohortMember]
+    log: _containers.RepeatedCompositeFieldContainer[CohortRound]
+    replay_from: int
+    digest: bytes
+    replay_job_id: str
+    audit: CohortAudit
+    def __init__(self, shard: _Optional[int] = ..., rounds: _Optional[int] = ..., members: _Optional[_Iterable[_Union[CohortMember, _Mapping]]] = ..., log: _Optional[_Iterable[_Union[CohortRound, _Mapping]]] = ..., replay_from: _Optional[int] = ..., digest: _Optional[bytes] = ..., replay_job_id: _Optional[str] = ..., audit: _Optional[_Union[CohortAudit, _Mapping]] = ...) -> None: ...
+
+class CohortMember(_message.Message):
+    __slots__ = ("subject_tag", "entry")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    entry: int
+    def __init__(self, subject_tag: _Optional[str] = ..., entry: _Optional[int] = ...) -> None: ...
+
+class CohortRound(_message.Message):
+    __slots__ = ("nodes", "inputs", "rewritten")
+    class NodesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.ScalarMap[str, str]
+    inputs: str
+    rewritten: bool
+    def __init__(self, nodes: _Optional[_Mapping[str, str]] = ..., inputs: _Optional[str] = ..., rewritten: _Optional[bool] = ...) -> None: ...
+
+class CohortAudit(_message.Message):
+    __slots__ = ("state", "job_id", "lines", "detail")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    job_id: str
+    lines: _containers.RepeatedCompositeFieldContainer[CohortAuditLine]
+    detail: str
+    def __init__(self, state: _Optional[str] = ..., job_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[CohortAuditLine, _Mapping]]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class CohortAuditLine(_message.Message):
+    __slots__ = ("name", "holds", "expected", "got")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    GOT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    holds: bool
+    expected: str
+    got: str
+    def __init__(self, name: _Optional[str] = ..., holds: _Optional[bool] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ...) -> None: ...
+
+class GetCohortsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetCohortsResponse(_message.Message):
+    __slots__ = ("shards", "cohorts")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    COHORTS_FIELD_NUMBER: _ClassVar[int]
+    shards: int
+    cohorts: _containers.RepeatedCompositeFieldContainer[CohortShard]
+    def __init__(self, shards: _Optional[int] = ..., cohorts: _Optional[_Iterable[_Union[CohortShard, _Mapping]]] = ...) -> None: ...
+
+class AuditCohortRequest(_message.Message):
+    __slots__ = ("shard",)
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    def __init__(self, shard: _Optional[int] = ...) -> None: ...
+
+class AuditCohortResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: LearningJob
+    def __init__(self, job: _Optional[_Union[LearningJob, _Mapping]] = ...) -> None: ...
+
+class DropLoraRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DropLoraResponse(_message.Message):
+    __slots__ = ("revision", "rows")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    rows: int
+    def __init__(self, revision: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...

@@ -101,6 +101,21 @@ class OperatorServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetEnergyReportRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetEnergyReportResponse.FromString,
                 _registered_method=True)
+        self.GetCohorts = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/GetCohorts',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetCohortsRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetCohortsResponse.FromString,
+                _registered_method=True)
+        self.AuditCohort = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/AuditCohort',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.AuditCohortRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.AuditCohortResponse.FromString,
+                _registered_method=True)
+        self.DropLora = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/DropLora',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.DropLoraRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.DropLoraResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -186,6 +201,24 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCohorts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuditCohort(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropLora(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -253,6 +286,21 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetEnergyReport,
                     request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetEnergyReportRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetEnergyReportResponse.SerializeToString,
+            ),
+            'GetCohorts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCohorts,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetCohortsRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetCohortsResponse.SerializeToString,
+            ),
+            'AuditCohort': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuditCohort,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.AuditCohortRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.AuditCohortResponse.SerializeToString,
+            ),
+            'DropLora': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropLora,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.DropLoraRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.DropLoraResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -608,6 +656,87 @@ class OperatorService:
             '/reram_fleet.v1.OperatorService/GetEnergyReport',
             reram__fleet_dot_v1_dot_operator__pb2.GetEnergyReportRequest.SerializeToString,
             reram__fleet_dot_v1_dot_operator__pb2.GetEnergyReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCohorts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/GetCohorts',
+            reram__fleet_dot_v1_dot_operator__pb2.GetCohortsRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.GetCohortsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditCohort(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/AuditCohort',
+            reram__fleet_dot_v1_dot_operator__pb2.AuditCohortRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.AuditCohortResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropLora(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/DropLora',
+            reram__fleet_dot_v1_dot_operator__pb2.DropLoraRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.DropLoraResponse.FromString,
             options,
             channel_credentials,
             insecure,

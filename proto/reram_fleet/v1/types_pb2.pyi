@@ -13,6 +13,8 @@ class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEARNING_KIND_TRAIN_LORA: _ClassVar[LearningKind]
     LEARNING_KIND_UNLEARN_LORA: _ClassVar[LearningKind]
     LEARNING_KIND_EVALUATE_QUALITY: _ClassVar[LearningKind]
+    LEARNING_KIND_TRAIN_COHORT: _ClassVar[LearningKind]
+    LEARNING_KIND_REPLAY_COHORT: _ClassVar[LearningKind]
 
 class SubjectAdapterKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -54,6 +56,8 @@ LEARNING_KIND_UNSPECIFIED: LearningKind
 LEARNING_KIND_TRAIN_LORA: LearningKind
 LEARNING_KIND_UNLEARN_LORA: LearningKind
 LEARNING_KIND_EVALUATE_QUALITY: LearningKind
+LEARNING_KIND_TRAIN_COHORT: LearningKind
+LEARNING_KIND_REPLAY_COHORT: LearningKind
 SUBJECT_ADAPTER_KIND_UNSPECIFIED: SubjectAdapterKind
 SUBJECT_ADAPTER_KIND_TRAINED: SubjectAdapterKind
 ENERGY_PHASE_UNSPECIFIED: EnergyPhase
@@ -226,17 +230,19 @@ class ClosedFormHead(_message.Message):
     def __init__(self, subject_tags: _Optional[_Iterable[str]] = ..., features: _Optional[int] = ..., codes: _Optional[bytes] = ..., scale_bits: _Optional[int] = ..., threshold: _Optional[int] = ...) -> None: ...
 
 class RevisionContent(_message.Message):
-    __slots__ = ("subjects", "shared_lora", "head")
+    __slots__ = ("subjects", "shared_lora", "head", "cohort_shards")
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    COHORT_SHARDS_FIELD_NUMBER: _ClassVar[int]
     subjects: _containers.RepeatedCompositeFieldContainer[SubjectAdapter]
     shared_lora: SharedLora
     head: ClosedFormHead
-    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ..., head: _Optional[_Union[ClosedFormHead, _Mapping]] = ...) -> None: ...
+    cohort_shards: int
+    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ..., head: _Optional[_Union[ClosedFormHead, _Mapping]] = ..., cohort_shards: _Optional[int] = ...) -> None: ...
 
 class RevisionManifest(_message.Message):
-    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora", "has_head")
+    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora", "has_head", "cohort_shards")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +251,7 @@ class RevisionManifest(_message.Message):
     SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
     HAS_SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
     HAS_HEAD_FIELD_NUMBER: _ClassVar[int]
+    COHORT_SHARDS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     revision: int
     digest: bytes
@@ -253,7 +260,8 @@ class RevisionManifest(_message.Message):
     subject_tags: _containers.RepeatedScalarFieldContainer[str]
     has_shared_lora: bool
     has_head: bool
-    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ..., has_head: _Optional[bool] = ...) -> None: ...
+    cohort_shards: int
+    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ..., has_head: _Optional[bool] = ..., cohort_shards: _Optional[int] = ...) -> None: ...
 
 class PhaseCost(_message.Message):
     __slots__ = ("phase", "energy_j", "seconds", "bytes", "cell_writes")

@@ -44,6 +44,18 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         }
         self.changed = threading.Condition()
         self.next_job_states = ["queued", "running", "succeeded"]
+        entry = operator.CohortRound(nodes={"node-1": "e" * 64}, inputs="i" * 64)
+        self.cohorts = [
+            operator.CohortShard(
+                shard=0,
+                rounds=1,
+                members=[operator.CohortMember(subject_tag="a" * 32, entry=0)],
+                log=[entry],
+                digest=bytes(32),
+            ),
+            operator.CohortShard(shard=1, replay_from=0, audit=operator.CohortAudit(state="none")),
+        ]
+        self.next_audit = operator.CohortAudit(state="reproduced")
 
     def advance(self, campaign_id: str, state: str, executions: dict[str, str]) -> None:
         """Move a campaign and its executions."""
@@ -145,6 +157,8 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 return
 
     def StartLearning(self, request, context):
+        if request.kind == types.LEARNING_KIND_TRAIN_COHORT:
+            return self._start_cohorts(request)
         for job in self.jobs.values():
             if job.request_id == request.request_id:
                 return operator.StartLearningResponse(job=job, created=False)
@@ -157,6 +171,28 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         )
         self.jobs[job.job_id] = job
         return operator.StartLearningResponse(job=job, created=True)
+
+    def _start_cohorts(self, request):
+        jobs = [
+            operator.LearningJob(
+                job_id=f"job-{shard}", kind=request.kind, state="queued", rounds=request.rounds, shard=shard
+            )
+            for shard in (0, 2)
+        ]
+        self.jobs |= {job.job_id: job for job in jobs}
+        return operator.StartLearningResponse(job=jobs[0], created=True, jobs=jobs, skipped_shards=[1])
+
+    def GetCohorts(self, request, context):
+        return operator.GetCohortsResponse(shards=len(self.cohorts), cohorts=self.cohorts)
+
+    def AuditCohort(self, request, context):
+        if request.shard >= len(self.cohorts):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"this fleet has no cohort shard {request.shard}")
+        self.cohorts[request.shard].audit.CopyFrom(self.next_audit)
+        return operator.AuditCohortResponse(job=operator.LearningJob(job_id="job-1", shard=request.shard))
+
+    def DropLora(self, request, context):
+        return operator.DropLoraResponse(revision=9, rows=5)
 
     def GetLearning(self, request, context):
         if request.job_id not in self.jobs:

@@ -1,12 +1,13 @@
 import pytest
-from reram_fleet.flower import MESSAGE_TYPES
+from reram_fleet.flower import JOB_NAMES, MESSAGE_TYPES
 
-from fleet.domain.learning import FINISHED, TRANSITIONS, JobKind, JobState, RetryPolicy, advance
+from fleet.domain.learning import COHORT_KINDS, FINISHED, TRANSITIONS, JobKind, JobState, RetryPolicy, advance
 from fleet.errors import IllegalTransitionError
 
 
 def test_kinds_are_the_message_types_of_the_wire():
-    assert {kind.value for kind in JobKind} == set(MESSAGE_TYPES.values())
+    assert {kind.value for kind in JobKind} == set(JOB_NAMES.values())
+    assert {kind.value for kind in JobKind} - COHORT_KINDS == set(MESSAGE_TYPES.values())
 
 
 def test_a_running_job_cannot_be_started_again():

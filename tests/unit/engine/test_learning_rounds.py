@@ -184,3 +184,27 @@ def test_requests_that_cannot_be_run_are_refused(device, tags, samples):
     foreign.lora.features = 3
     with pytest.raises(AdapterError, match="features"):
         device.run_round(0, foreign, state, samples, {})
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(
+    fleet, device, adapters, captured, tags, rows
+):
+    named = tags[:rows]
+    ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, named)
+    samples = {tag: captured[tag][0] for tag in named}
+    alone = device.run_round(0, ticket, initial(named, RANK), samples, {})
+    for node in range(3):
+        for adapter in adapters.values():
+            fleet.set_subject(node, adapter)
+    # More clips on a neighbour: the batch is longer than this node's own.
+    more = {tag: torch.cat([codes, codes, captured[tag][1]]) for tag, codes in samples.items()}
+    many = fleet.run_rounds(
+        [
+            RoundRequest(node, ticket, initial(named, RANK), samples if node == 1 else more, {})
+            for node in range(3)
+        ]
+    )
+    assert many[1].state.SerializeToString(deterministic=True) == alone.state.SerializeToString(
+        deterministic=True
+    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edge_node.tasks import faces as faces_task
-from fleet.lab.workloads import exact_forgets, faces
+from fleet.lab.workloads import exact_forgets, faces, fleet_cohorts
 from fleet.lab.workloads.face_fleet import FaceFleet
 from fleet.lab.workloads.open_set import auroc, open_set_rates
 from fleet.lab.workloads.running import print_runs
@@ -109,6 +109,15 @@ def test_measured_rates_of_made_up_faces_are_plausible(made_up):
     assert run.settled_accuracy > 0.85
     assert run.head_bytes == 4 * 1000 * 20
     assert run.node_share_bytes > 2 * 1000 * 1001
+
+
+def test_fleet_of_four_shards_forgets_exactly_and_loses_little(made_up):
+    run = fleet_cohorts.run(SEED, nodes=2, forgets=1)
+
+    assert run.forgets == run.exact == 1
+    assert 0 < run.share_of_retrain < 0.5
+    assert run.four_shards.known_accepted > run.closed_form.known_accepted
+    assert run.four_shards.accuracy > run.one_shard.accuracy - 0.05
 
 
 def test_area_is_the_share_of_pairs_in_order_and_ties_count_half():

@@ -53,3 +53,21 @@ def test_arrays_of_another_shape_are_not_sealed(codec: StateCodec) -> None:
 
     with pytest.raises(StateError, match="rows of rank 4"):
         other.seal(state(np.zeros(6), [1, 1]))
+
+
+def test_rounding_codec_seals_integers_with_weight_one(codec):
+    rounding = StateCodec(JOB, codec.key, TAGS, RANK, scale_bits=4)
+    values = np.array([[1.0, 0.3, -0.3], [2.0, 5.0, 0.031]], np.float32)
+    opened = rounding.open(rounding.seal(state(values, [0.5, 2.0])))
+    np.testing.assert_array_equal(
+        opened["numerator"].numpy() * 16, [[32, 10, -10], [16, 40, 0]], "halves to even, of B not of B w"
+    )
+    np.testing.assert_array_equal(opened["weight"].numpy(), [1, 1])
+
+
+def test_rounding_twice_is_rounding_once(codec):
+    rounding = StateCodec(JOB, codec.key, TAGS, RANK, scale_bits=16)
+    values = np.random.default_rng(1).normal(size=(2, RANK)).astype(np.float32) * 300
+    once = rounding.open(rounding.seal(state(values, [1.0, 3.0])))
+    twice = rounding.open(rounding.seal(once))
+    np.testing.assert_array_equal(once["numerator"].numpy(), twice["numerator"].numpy())

@@ -14,6 +14,7 @@ from edge_node.errors import (
     LogRejectedError,
     ProtocolError,
 )
+from edge_node.learning.replay import environment
 from edge_node.node import Node
 from edge_node.testing import CoordinatorPen, log_range, new_tag
 from tests.unit.node.talk import (
@@ -272,3 +273,4 @@ def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, 
     assert answers[0].WhichOneof("message") == "hello"
     hello = signing.open_envelope(answers[0].hello, node_pb2.Hello, identity(node).receipt_public_key)
     assert (hello.challenge_nonce, hello.generation, hello.log_head) == (b"fresh", 1, pen.log_head)
+    assert hello.environment == environment()["hash"]

@@ -1,0 +1,208 @@
+"""Cohort shards: their rows and slices, and what a forget does to them.
+
+A shard's rows depend on its own people, on public clips and on the log of its rounds, on nobody else. So a
+forget takes the rows of one shard out of the fleet at once; training its rounds again without the person
+(`cohort_jobs`) brings back the others', as if the person had never entered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from reram_fleet.cohorts import fleet_seed, shard_of
+from reram_fleet.digests import lora_digest
+from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator import job_queue, revisions
+from fleet.coordinator.core import Coordinator
+from fleet.domain.cohort import Segment
+from fleet.domain.learning import CohortPurpose, JobKind
+from fleet.errors import NotFoundError
+from fleet.store.database import Transaction
+from fleet.store.rows import LearningJobRow, RevisionRow
+
+logger = logging.getLogger(__name__)
+
+
+def shard_in(coordinator: Coordinator, tx: Transaction, tag: str) -> int:
+    """Return the shard that a person is in, or would be."""
+    return shard_of(tag, fleet_seed(coordinator.fleet_id), tx.cohorts.count())
+
+
+def rows_of(coordinator: Coordinator, tx: Transaction, shard: int) -> types.SharedLora:
+    """Return the rows of a shard in the newest revision; none while it is being replayed."""
+    content = revisions.latest_content(coordinator, tx)
+    rows = [row for row in content.shared_lora.rows if shard_in(coordinator, tx, row.subject_tag) == shard]
+    return types.SharedLora(shape=revisions.shape(coordinator, tx), rows=rows)
+
+
+def digest_of(lora: types.SharedLora) -> str:
+    """Return the digest of a shard's integers, hexadecimal."""
+    return lora_digest(lora).hex()
+
+
+def install(
+    coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora
+) -> RevisionRow | None:
+    """Build the revision in which a shard has these rows; those of the other shards stay as they are."""
+    content = revisions.latest_content(coordinator, tx)
+    kept = [row for row in content.shared_lora.rows if shard_in(coordinator, tx, row.subject_tag) != shard]
+    rows = sorted([*kept, *lora.rows], key=lambda row: row.subject_tag)
+    return revisions.build(coordinator, tx, types.SharedLora(shape=lora.shape, rows=rows))
+
+
+def save_slice(
+    coordinator: Coordinator,
+    tx: Transaction,
+    shard: int,
+    round_number: int,
+    lora: types.SharedLora,
+    job_id: str,
+) -> None:
+    """Keep the state of a shard before a round, sealed under a key of its own.
+
+    Parameters
+    ----------
+    job_id
+        Job that it comes from. It makes the key's name new: the key of a slice that this one replaces must
+        stay until the replacement is durable.
+    """
+    key_id = f"slice-{shard}-{round_number}-{job_id}"
+    # A transaction that was rolled back may have left a key of this name.
+    coordinator.secrets.destroy(key_id)
+    key = coordinator.secrets.create(key_id)
+    ciphertext = seal_symmetric(key, key_id, lora.SerializeToString(deterministic=True))
+    tx.cohorts.save_slice(shard, round_number, ciphertext, key_id)
+
+
+def load_slice(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
+    """Open a slice.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none before this round, or its key is gone.
+    """
+    for row in tx.cohorts.slices(shard):
+        if row.round_number == round_number:
+            key = coordinator.secrets.get(row.key_id)
+            return types.SharedLora.FromString(open_symmetric(key, row.key_id, row.ciphertext))
+    raise NotFoundError(f"shard {shard} has no slice before round {round_number}")
+
+
+def queue_segment(
+    coordinator: Coordinator,
+    tx: Transaction,
+    purpose: CohortPurpose,
+    shard: int,
+    segment: Segment,
+    known: types.SharedLora,
+    request_id: str = "",
+    request_digest: bytes = b"",
+    campaign_id: str | None = None,
+) -> LearningJobRow:
+    """Queue a job that runs a segment of a shard.
+
+    Parameters
+    ----------
+    known
+        Rows before it; who is in the segment and has none starts from zero.
+    request_id, request_digest
+        Of the operator's request; a name is made up for what follows from the store.
+    """
+    newest = tx.revisions.latest()
+    job = job_queue.queue(
+        coordinator,
+        tx,
+        request_id=request_id or f"{purpose}/{shard}/{segment.first}/{1 + len(tx.learning.list())}",
+        request_digest=request_digest,
+        kind=JobKind.TRAIN_COHORT if purpose is CohortPurpose.TRAIN else JobKind.REPLAY_COHORT,
+        rounds=segment.end - segment.first,
+        tags=segment.tags,
+        shape=revisions.shape(coordinator, tx),
+        known=known,
+        campaign_id=campaign_id,
+    )
+    tx.cohorts.add_job(job.job_id, shard, purpose, segment.first, 0 if newest is None else newest.revision)
+    return job
+
+
+def forget(
+    coordinator: Coordinator, tx: Transaction, campaign_id: str, tags: Collection[str]
+) -> dict[int, frozenset[str]]:
+    """Take people out of their shards, in the transaction that commits the forget.
+
+    Slices taken after an entry know the person: they are deleted here, their keys when this is durable. The
+    slice before the entry never knew them, and is where the replay starts.
+
+    Returns
+    -------
+    dict
+        By affected shard, whose rows must leave the newest revision: everybody's who was trained with them.
+    """
+    affected = {}
+    shards = tx.cohorts.count()
+    for row in tx.cohorts.list():
+        history = row.history
+        gone = set(tags) & set(history.entries)
+        if not gone:
+            continue
+        shard, entry = history.shard, min(history.entries[tag] for tag in gone)
+        affected[shard] = frozenset(history.entries)
+        tx.cohorts.leave(gone)
+        tx.cohorts.delete_slices(shard, lambda number, entry=entry: number > entry)
+        name = f"shard {shard} of {shards}"
+        if len(gone) == len(history.entries):
+            basis = f"nobody else was in {name}: its rows, its log and its slices are gone"
+            tx.cohorts.settle_forgets(shard, "emptied", basis)
+            tx.cohorts.empty(shard)
+            tx.cohorts.add_forget(campaign_id, shard, entry, "emptied", basis)
+            continue
+        first = entry if row.replay_from is None else min(entry, row.replay_from)
+        tx.cohorts.set_replay(shard, first)
+        basis = (
+            f"all rows of {name} left the fleet with this forget, and slices that knew the person are "
+            f"destroyed; its replay from round {entry} is not done yet"
+        )
+        tx.cohorts.add_forget(campaign_id, shard, entry, "replaying", basis)
+        logger.info("%s is to be replayed from round %d, for forget %s", name, first, campaign_id)
+    return affected
+
+
+def give_up(tx: Transaction, shard: int, reason: str) -> None:
+    """Leave a shard without rows: its replay failed for good. The next training starts it anew."""
+    basis = (
+        f"all rows of shard {shard} of {tx.cohorts.count()} left the fleet with this forget and stay "
+        f"dropped: nothing trained on the person is left; the replay failed ({reason})"
+    )
+    tx.cohorts.settle_forgets(shard, "dropped", basis)
+    tx.cohorts.empty(shard)
+    logger.error("cohort shard %d cannot be replayed (%s) and is dropped", shard, reason)
+
+
+def replayed(tx: Transaction, shard: int, digest: str) -> None:
+    """Note for every forget of a shard that its replay is done, and on what grounds it is exact."""
+    history = tx.cohorts.get(shard).history
+    for row in tx.cohorts.replaying(shard):
+        log = history.log[row.from_round :]
+        environments = sorted({name[:12] or "unknown" for entry in log for name in entry.nodes.values()})
+        again = [str(number) for number, entry in enumerate(log, row.from_round) if entry.rewritten]
+        basis = (
+            f"shard {shard} of {tx.cohorts.count()} was trained again without the person from round "
+            f"{row.from_round} to {history.rounds - 1} on its logged nodes: bitwise what it would be had "
+            f"they never entered, within environment {', '.join(environments)}; digest {digest}"
+        )
+        if again:
+            basis += f"; in round {', '.join(again)} a logged node was out of reach, and the log now says so"
+        tx.cohorts.settle_forget(row.campaign_id, shard, "replayed", basis)
+
+
+def drop(tx: Transaction) -> None:
+    """Forget all shards, with whatever was being replayed."""
+    for row in tx.cohorts.list():
+        shard = row.history.shard
+        basis = f"all rows of shard {shard} left the fleet with this forget; later the cohorts were dropped"
+        tx.cohorts.settle_forgets(shard, "dropped", basis)
+    tx.cohorts.drop()

@@ -1,0 +1,124 @@
+"""What decides a cohort shard's rows: who entered when, who took part in each round, and on which clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LoggedRound:
+    """One round, as it happened.
+
+    Attributes
+    ----------
+    nodes
+        Nodes whose replies were averaged, each with the hash of its environment.
+    inputs
+        Digest of what the shard's people had contributed; empty if that changed while the round ran.
+    rewritten
+        A replay could not have the nodes of before: the round stands as it went then.
+    """
+
+    nodes: Mapping[str, str]
+    inputs: str
+    rewritten: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"nodes": dict(sorted(self.nodes.items())), "inputs": self.inputs, "rewritten": self.rewritten}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LoggedRound:
+        """Read what `to_json` returned."""
+        return cls(dict(value["nodes"]), str(value["inputs"]), bool(value["rewritten"]))
+
+    def replaced_by(self, again: LoggedRound) -> LoggedRound:
+        """Return the entry of a round that a replay has done again."""
+        return replace(again, rewritten=self.rewritten or self.nodes.keys() != again.nodes.keys())
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rounds [first, end) of a shard in which nobody enters after the first: one Flower run.
+
+    Attributes
+    ----------
+    tags
+        Everybody in the shard during it, sorted.
+    """
+
+    first: int
+    end: int
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CohortHistory:
+    """The history of one shard.
+
+    Attributes
+    ----------
+    entries
+        Round before which each person entered, by tag.
+    log
+        Its rounds.
+    """
+
+    shard: int
+    entries: Mapping[str, int]
+    log: tuple[LoggedRound, ...]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds so far."""
+        return len(self.log)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Everybody in the shard, sorted."""
+        return tuple(sorted(self.entries))
+
+    def segment(self, first: int) -> Segment | None:
+        """Return the segment that a replay from a round begins with; None if nobody is there any more.
+
+        Rounds before anybody was there compute nothing and are skipped.
+        """
+        if not self.entries:
+            return None
+        first = max(first, min(self.entries.values()))
+        later = [entry for entry in self.entries.values() if entry > first]
+        here = sorted(tag for tag, entry in self.entries.items() if entry <= first)
+        return Segment(first, min(later, default=self.rounds), tuple(here))
+
+    def has_members_before(self, round_number: int) -> bool:
+        """Whether somebody entered before a round, so that a replay from it needs a slice."""
+        return any(entry < round_number for entry in self.entries.values())
+
+    def slice_rounds(self) -> frozenset[int]:
+        """Return the rounds before which a slice is worth keeping: somebody enters, and somebody is there."""
+        return frozenset(e for e in self.entries.values() if self.has_members_before(e))
+
+    def nodes_from(self, first: int, end: int) -> frozenset[str]:
+        """Return every node that took part in one of these rounds."""
+        return frozenset(node for entry in self.log[first:end] for node in entry.nodes)
+
+
+def differences(
+    logged: Iterable[LoggedRound], repeated: Iterable[LoggedRound], first_round: int = 0
+) -> list[str]:
+    """Return why re-executed rounds could give other integers than the logged ones, one line each.
+
+    None: same nodes, same environments, same clips, so the integers must be equal to the bit.
+    """
+    lines = []
+    for number, (then, now) in enumerate(zip(logged, repeated, strict=True), first_round):
+        if then.nodes.keys() != now.nodes.keys():
+            missing = ", ".join(sorted(then.nodes.keys() - now.nodes.keys()))
+            lines.append(f"round {number}: computed without {missing or 'the logged nodes alone'}")
+        elif then.nodes != now.nodes:
+            lines.append(f"round {number}: the environment of a node is another one now")
+        if then.inputs != now.inputs or not then.inputs:
+            lines.append(f"round {number}: people of the shard have had clips captured since")
+    return lines
