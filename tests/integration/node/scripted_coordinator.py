@@ -17,6 +17,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
 
+from edge_node.link import MAX_MESSAGE_BYTES
 from edge_node.testing import CoordinatorPen
 
 T = TypeVar("T")
@@ -42,7 +43,9 @@ class ScriptedCoordinator(NodeServiceServicer):
         self.hellos: list[node_pb2.Hello] = []
         self.heard: list[ConnectRequest] = []
         self._streams: list[queue.SimpleQueue[ConnectResponse | None]] = []
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=16))
+        # As the real one: a contribution with statistics has megabytes.
+        limit = ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[limit])
         add_NodeServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
