@@ -25,6 +25,7 @@ from fleet.cli import (
     learn,
     local,
     node,
+    paper,
     registry,
     serve,
     status,
@@ -94,6 +95,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(registry.app, name="registry")
 app.add_typer(energy.app, name="energy")
 app.add_typer(chip.app, name="chip")
+app.add_typer(paper.app, name="paper")
 
 
 def main() -> None:

@@ -15,8 +15,10 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohort_jobs, cohort_rounds, cohorts, job_queue, lora_state, revisions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.revisions import job_key_id, shape
+from fleet.coordinator.key_ids import job_key_id
+from fleet.coordinator.revisions import shape
 from fleet.domain.learning import COHORT_KINDS, JobKind, JobState, RetryPolicy
+from fleet.domain.repair import START, accepted, judge_repair
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow, NodeRow, RevisionRow
@@ -26,8 +28,9 @@ logger = logging.getLogger(__name__)
 RETRY = RetryPolicy(max_attempts=5, first_s=1.0, longest_s=30.0)
 #: A round on a busy two-core machine takes 10 s; a node that needs longer is left out by the quorum.
 ROUND_TIMEOUT_S = 120
-#: Steps of hinged NegGrad+ happen inside a round; two rounds average them twice.
-REPAIR_ROUNDS = 2
+#: Steps of hinged NegGrad+ happen inside a round; two rounds average them twice. The third changes nothing:
+#: nodes measure the average, and the repair is judged by that (`fleet.domain.repair`).
+REPAIR_ROUNDS = 3
 MAX_ROUNDS = 1000
 
 WIRE_KINDS = {
@@ -66,8 +69,9 @@ def start(
     InvalidInputError
         If the request is malformed, or repairs are asked for by hand.
     ConflictError
-        If there is nobody to learn, no learning plane, a forget is still being erased, or a training job is
-        open: two would start from the same rows, and the later one would undo the earlier.
+        If there is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still
+        being erased, or a training job is open: two would start from the same rows, and the later one would
+        undo the earlier.
     """
     if kind is JobKind.UNLEARN_LORA:
         raise InvalidInputError(
@@ -123,6 +127,12 @@ def _check_request(request_id: str, rounds: int) -> None:
 
 
 def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
+    if _trained_by_nodes(coordinator, tx):
+        raise ConflictError(
+            "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
+            "feature codes that a shared LoRA could be trained on",
+            hint="learning jobs are for fleets that recognise: edge-node run --task speakers",
+        )
     if coordinator.learning is None:
         raise ConflictError(
             "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
@@ -154,6 +164,11 @@ def drop_lora(coordinator: Coordinator, tx: Transaction) -> tuple[int, int]:
     cohorts.drop(tx)
     built = revisions.build(coordinator, tx, None)
     return (newest if built is None else built).revision, rows
+
+
+def _trained_by_nodes(coordinator: Coordinator, tx: Transaction) -> bool:
+    subjects = revisions.latest_content(coordinator, tx).subjects
+    return any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects)
 
 
 def _create(
@@ -297,6 +312,7 @@ def begin_round(
     job = tx.learning.fenced(job_id, attempt)
     key = coordinator.secrets.get(job_key_id(job_id))
     lora = shape(coordinator, tx)
+    verifies = _verifies(job, round_number)
     response = wire.BeginRoundResponse()
     nodes = live_nodes(coordinator, tx)
     if job.kind in COHORT_KINDS:
@@ -310,7 +326,7 @@ def begin_round(
             job_id=job_id,
             attempt=attempt,
             round=round_number,
-            kind=node_kind(job.kind),
+            kind=types.LEARNING_KIND_EVALUATE_QUALITY if verifies else node_kind(job.kind),
             generation=job.generation,
             # A round may wait its timeout for nodes and again for replies.
             expires_at_unix_ms=tx.now_ms + 3000 * ROUND_TIMEOUT_S,
@@ -335,8 +351,22 @@ def checkpoint(
     sealed_state: bytes,
     metrics: Mapping[str, float],
 ) -> None:
-    """Keep the state after a round; a later attempt goes on from it."""
-    tx.learning.checkpoint(job_id, attempt, round_number, sealed_state=sealed_state or None, metrics=metrics)
+    """Keep the state after a round; a later attempt goes on from it.
+
+    A repair's job also remembers what was measured before its first round, and keeps the very state that its
+    last round has verified.
+    """
+    job, kept = tx.learning.fenced(job_id, attempt), dict(metrics)
+    if job.kind is JobKind.UNLEARN_LORA:
+        start = {name.removesuffix("_before") + START: v for name, v in metrics.items() if "_before" in name}
+        kept |= start if round_number == 1 else {n: v for n, v in job.metrics.items() if n.endswith(START)}
+    state = None if _verifies(job, round_number) else sealed_state or None
+    tx.learning.checkpoint(job_id, attempt, round_number, sealed_state=state, metrics=kept)
+
+
+def _verifies(job: LearningJobRow, round_number: int) -> bool:
+    """Whether a round only measures what the rounds before it have made of a LoRA."""
+    return job.kind is JobKind.UNLEARN_LORA and round_number == job.rounds
 
 
 def report_round(coordinator: Coordinator, tx: Transaction, request: wire.ReportRoundRequest) -> None:
@@ -367,6 +397,11 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
             # No other attempt: it would go on from this very state, and end here again.
             tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")
             logger.error("learning job %s: what was learned cannot be installed: %s", job_id, unusable)
+            return
+        if job.kind is JobKind.UNLEARN_LORA and not accepted(lines := judge_repair(job.metrics)):
+            failed = "; ".join(str(line) for line in lines if not line.passed)
+            tx.learning.cancel(job_id, f"the repair was rejected: {failed}")
+            logger.warning("learning job %s: the repair was rejected: %s", job_id, failed)
             return
         if job.kind in COHORT_KINDS:
             revision = cohort_jobs.finish(coordinator, tx, job, lora)

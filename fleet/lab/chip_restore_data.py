@@ -5,7 +5,6 @@ Nobody here is enrolled anywhere: all people of this experiment are public ones.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch.nn import functional
 from edge_node.errors import TaskError
 from edge_node.networks.lsm import CHANNELS, STEPS
 from edge_node.networks.mixer import IMAGE_SIDE
-from edge_node.tasks.faces import FACES, FOLDER_VARIABLE
+from edge_node.tasks.faces import FACES, photos_folder
 from edge_node.tasks.speakers import load_people
 from fleet.errors import InvalidInputError
 from hwmodel import keyed_generator
@@ -128,7 +127,7 @@ def _olivetti(folder: Path | None) -> Tensor | None:
     """Return photos, float32 ``[40, 10, 16, 16]``, or None if there are none and none were asked for."""
     from sklearn.datasets import fetch_olivetti_faces
 
-    named = str(folder) if folder is not None else os.environ.get(FOLDER_VARIABLE)
+    named = str(folder) if folder is not None else photos_folder()
     try:
         bunch = fetch_olivetti_faces(data_home=named, download_if_missing=False)
     except OSError as error:
@@ -205,7 +204,7 @@ def _views(images: Tensor, seed: int) -> list[Tensor]:
 def _speakers() -> PublicData:
     people = load_people()
     signals = {
-        part: [_resampled(clip) for person in people.values() for clip in getattr(person, part)]
+        part: [resampled_vowels(clip) for person in people.values() for clip in getattr(person, part)]
         for part in ("train", "test")
     }
     labels = {
@@ -230,7 +229,7 @@ def _speakers() -> PublicData:
     )
 
 
-def _resampled(clip: np.ndarray) -> np.ndarray:
+def resampled_vowels(clip: np.ndarray) -> np.ndarray:
     """Return 12 coefficients and the changes of the first two at ten moments, float64 ``[10, 14]``."""
     moments = np.linspace(0, len(clip) - 1, STEPS)
     frames = np.arange(len(clip))

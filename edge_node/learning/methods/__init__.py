@@ -97,10 +97,13 @@ class Descent:
     ----------
     steps, learning_rate
         How far it goes. The last steps are small, so that a hinge is met and not jumped over.
+    falling
+        Whether the rate falls; the paper's stays.
     """
 
     steps: int = 30
     learning_rate: float = 0.003
+    falling: bool = True
 
     def run(self, loss: Callable[[Adapter], Tensor], start: Adapter) -> Adapter:
         """Minimise ``loss(adapter)``, float32 [N].
@@ -115,7 +118,7 @@ class Descent:
         for step in range(self.steps):
             leaves = tuple(part.requires_grad_() for part in now)
             gradients = torch.autograd.grad(loss(leaves).sum(), leaves)
-            rate = self.learning_rate * (1 - step / self.steps)
+            rate = self.learning_rate * (1 - step / self.steps if self.falling else 1)
             now = tuple(
                 adam.update(part.detach(), gradient, rate)
                 for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)

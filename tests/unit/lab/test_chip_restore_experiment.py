@@ -33,7 +33,8 @@ def no_photos(tmp_path_factory):
     """Nobody's photos decide how these tests go."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCIKIT_LEARN_DATA", str(tmp_path_factory.mktemp("no-photos")))
-        patch.delenv("RERAM_FLEET_FACES", raising=False)
+        for name in ("RERAM_FLEET_FACES", "RERAM_FLEET_DATA"):
+            patch.delenv(name, raising=False)
         yield
 
 

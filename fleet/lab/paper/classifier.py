@@ -1,0 +1,333 @@
+"""The protocol for faces and speakers: learn five people, forget one, strip the adapter, learn a sixth.
+
+1. The backbone is trained on five people in float and programmed; its output for the sixth stays unused.
+2. A LoRA makes the chips forget one of the five (the paper's method of the task).
+3. Strip test: the LoRA is taken off. The paper does not do this.
+4. A second LoRA, stacked on the first, learns the sixth person from their and the retained people's inputs.
+   Nothing of the forgotten person is shown again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_node.errors import EngineError
+from edge_node.learning.methods import Adapter, Descent, Method
+from fleet.lab.paper.arms import PRESET, Hardware, Progress
+from fleet.lab.paper.stacked_lora import LoraShape, StackedNetwork
+from hwmodel import keyed_generator, keyed_seed, program
+
+#: People whom the backbone is trained on, and the label of the one who is learnt later.
+KNOWN, NEWCOMER = 5, 5
+CLASSES = KNOWN + 1
+
+#: Inputs, about, by which the ranges of DACs and ADCs are set.
+_RANGE_INPUTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class DividedPeople:
+    """Inputs of six people, divided into what is learnt from and what is tested on.
+
+    Attributes
+    ----------
+    train, test
+        Float ``[B, ...]``.
+    train_labels, test_labels
+        0 to 4, and `NEWCOMER`; int64 ``[B]``.
+    train_sources, test_sources
+        Which photo or recording each input was made from, int64 ``[B]``.
+    """
+
+    train: Tensor
+    train_labels: Tensor
+    train_sources: Tensor
+    test: Tensor
+    test_labels: Tensor
+    test_sources: Tensor
+
+    @property
+    def leaked(self) -> float:
+        """Share of the test inputs whose photo or recording was learnt from, too."""
+        return float(torch.isin(self.test_sources, self.train_sources).double().mean())
+
+    def training(self, *labels: int) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels of these people to learn from."""
+        mine = torch.isin(self.train_labels, torch.tensor(labels))
+        return self.train[mine], self.train_labels[mine]
+
+    def testing(self, *labels: int) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels of these people to test on."""
+        mine = torch.isin(self.test_labels, torch.tensor(labels))
+        return self.test[mine], self.test_labels[mine]
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """Everything about a task that is not data.
+
+    Attributes
+    ----------
+    task
+        Its name.
+    make
+        The network for a number of outputs.
+    epochs, batch, learning_rate
+        Of the backbone's training by Adam; full batch if `batch` is None.
+    method
+        How the paper forgets.
+    forgetting, learning
+        The first and the second LoRA.
+    continual
+        How the second one is trained.
+    """
+
+    task: str
+    make: Callable[[int], nn.Module]
+    epochs: int
+    batch: int | None
+    learning_rate: float
+    method: Method
+    forgetting: LoraShape
+    learning: LoraShape
+    continual: Descent
+
+
+@dataclass(frozen=True)
+class ClassifierArm:
+    """What one arm of one seed gave on one kind of hardware; shares of test inputs unless said otherwise.
+
+    Attributes
+    ----------
+    leaked
+        Whose photo or recording was also learnt from.
+    base
+        Recognised, of the five people, before anything is forgotten.
+    known
+        Recognised, of the person to be forgotten.
+    forgotten_train, forgotten
+        Not recognised any more, with the unlearning LoRA: of the person's training and test inputs (UA).
+    retained_before, retained
+        Recognised, of the four others, before and with it (RA).
+    stripped
+        Recognised, of the forgotten person, once the LoRA is taken off.
+    newcomer, retained_after, forgotten_after
+        With the second LoRA on top: recognised of the sixth person and of the four, not recognised of the
+        forgotten one.
+    stripped_after
+        Recognised, of the forgotten person, once the first LoRA is taken off and the second stays.
+    loss_before, loss
+        Mean cross-entropy of the person's training inputs under their own label before and after, nats.
+    cell_writes
+        Pulses to cells of a chip after programming.
+    """
+
+    leaked: float
+    base: float
+    known: float
+    forgotten_train: float
+    forgotten: float
+    retained_before: float
+    retained: float
+    stripped: float
+    newcomer: float
+    retained_after: float
+    forgotten_after: float
+    stripped_after: float
+    loss_before: float
+    loss: float
+    cell_writes: int
+
+
+class ForgettingObjective:
+    """A `RepairObjective` of cross-entropy over all classes, for the paper's methods.
+
+    Parameters
+    ----------
+    network
+        The chips; adapters that are active take part, frozen.
+    shape
+        Of the adapter that is trained.
+    retained
+        Inputs and labels of the others.
+    forgotten
+        Inputs of the person to be forgotten.
+    forgotten_class
+        Their label.
+    """
+
+    def __init__(
+        self,
+        network: StackedNetwork,
+        shape: LoraShape,
+        retained: tuple[Tensor, Tensor],
+        forgotten: Tensor,
+        forgotten_class: int,
+    ) -> None:
+        self._network, self._shape = network, shape
+        self._retained, self._forgotten = retained, forgotten
+        self.forgotten_class = forgotten_class
+        self.present = torch.ones(network.nodes, len(forgotten), dtype=torch.bool)
+
+    @property
+    def classes(self) -> int:
+        """People whom the network knows: labels are drawn from these, never from the sixth's."""
+        return KNOWN
+
+    def retained_loss(self, adapter: Adapter) -> Tensor:
+        """Return the others' mean loss, float32 [N]."""
+        return training_loss(self._network, self._shape, adapter, *self._retained)
+
+    def forgotten_loss(self, adapter: Adapter) -> Tensor:
+        """Return the loss of each forgotten input under its own label, float32 [N, S]."""
+        return self.relabelled_loss(adapter, torch.full(self.present.shape, self.forgotten_class))
+
+    def public_loss(self, adapter: Adapter) -> Tensor:
+        """Refuse: the paper's protocol has no public people.
+
+        Raises
+        ------
+        EngineError
+            Always.
+        """
+        raise EngineError("the paper's protocol has no public people: use one of the paper's own methods")
+
+    def relabelled_loss(self, adapter: Adapter, labels: Tensor) -> Tensor:
+        """Return the loss of each forgotten input under other labels, int64 [N, S], as float32 [N, S]."""
+        with self._network.training(self._shape, adapter):
+            scores = self._network.logits(self._forgotten)
+        return functional.cross_entropy(scores.mT, labels, reduction="none")
+
+
+def training_loss(
+    network: StackedNetwork, shape: LoraShape, adapter: Adapter, inputs: Tensor, labels: Tensor
+) -> Tensor:
+    """Return the mean cross-entropy of inputs with an adapter in training, float32 [N]."""
+    with network.training(shape, adapter):
+        scores = network.logits(inputs)
+    return functional.cross_entropy(scores.mT, labels.expand(network.nodes, -1), reduction="none").mean(dim=1)
+
+
+def train_backbone(
+    recipe: ClassifierRecipe, people: DividedPeople, seed: int, progress: Progress
+) -> nn.Module:
+    """Return the recipe's network trained on the five people, the one to be forgotten among them; frozen.
+
+    The same for the same seed, data, thread count and torch build.
+    """
+    inputs, labels = people.training(*range(KNOWN))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keyed_seed(seed, "paper.weights", recipe.task))
+        network = recipe.make(CLASSES)
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    batch = recipe.batch or len(inputs)
+    for epoch in range(recipe.epochs):
+        if epoch % 10 == 0:
+            progress(f"training the backbone, epoch {epoch} of {recipe.epochs}")
+        order = torch.randperm(len(inputs), generator=keyed_generator(seed, "paper.order", epoch))
+        for picked in order.split(batch):
+            optimiser.zero_grad()
+            functional.cross_entropy(network(inputs[picked]), labels[picked]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    return network.eval().requires_grad_(False)
+
+
+def run_arm(
+    recipe: ClassifierRecipe,
+    people: DividedPeople,
+    backbone: nn.Module,
+    forgotten: int,
+    seed: int,
+    hardware: Hardware,
+    progress: Progress,
+    *,
+    nodes: int = 1,
+) -> ClassifierArm:
+    """Forget, strip and learn anew on freshly programmed chips.
+
+    Parameters
+    ----------
+    recipe, people, backbone
+        The task, its data, and the network that was trained on five of them.
+    forgotten
+        Which of the five is forgotten.
+    seed
+        Of chips, first factors and drawn labels.
+    hardware
+        What the network runs on.
+    progress
+        Told what is being done.
+    nodes
+        Chips, over which all figures are means.
+    """
+    known = [label for label in range(KNOWN) if label != forgotten]
+    public, _ = people.training(*range(KNOWN))
+    chips = program(
+        backbone,
+        PRESET,
+        seed,
+        nodes=[f"chip-{node}" for node in range(nodes)],
+        fidelity=hardware.fidelity,
+        calibration=public[:: max(1, len(public) // _RANGE_INPUTS)],
+    )
+    network = StackedNetwork(recipe.task, backbone, chips)
+    programmed = chips.ledger.mark()
+
+    def recognised(inputs: Tensor, labels: Tensor) -> float:
+        with torch.no_grad():
+            return float((network.logits(inputs).argmax(dim=-1) == labels).double().mean())
+
+    mine, mine_labels = people.training(forgotten)
+    tested, retained = people.testing(forgotten), people.testing(*known)
+    progress("forgetting one person")
+    objective = ForgettingObjective(network, recipe.forgetting, people.training(*known), mine, forgotten)
+    start = network.start(recipe.forgetting, seed)
+    base, before, retained_before = (
+        recognised(*people.testing(*range(KNOWN))),
+        recognised(*tested),
+        recognised(*retained),
+    )
+    with torch.no_grad():
+        loss_before = float(objective.forgotten_loss(start).mean())
+    unlearnt = recipe.method.repair(objective, start, seed)
+    with torch.no_grad():
+        loss = float(objective.forgotten_loss(unlearnt).mean())
+    network.install(recipe.forgetting, unlearnt)
+    forgotten_train, forgotten_test = 1 - recognised(mine, mine_labels), 1 - recognised(*tested)
+    retained_now = recognised(*retained)
+    with network.stripped(recipe.forgetting.name):
+        stripped = recognised(*tested)
+
+    progress("learning a sixth person")
+    lesson = people.training(*known, NEWCOMER)
+    second = recipe.continual.run(
+        lambda adapter: training_loss(network, recipe.learning, adapter, *lesson),
+        network.start(recipe.learning, seed),
+    )
+    network.install(recipe.learning, second)
+    newcomer, retained_after = recognised(*people.testing(NEWCOMER)), recognised(*retained)
+    forgotten_after = 1 - recognised(*tested)
+    with network.stripped(recipe.forgetting.name):
+        stripped_after = recognised(*tested)
+    return ClassifierArm(
+        leaked=people.leaked,
+        base=base,
+        known=before,
+        forgotten_train=forgotten_train,
+        forgotten=forgotten_test,
+        retained_before=retained_before,
+        retained=retained_now,
+        stripped=stripped,
+        newcomer=newcomer,
+        retained_after=retained_after,
+        forgotten_after=forgotten_after,
+        stripped_after=stripped_after,
+        loss_before=loss_before,
+        loss=loss,
+        cell_writes=sum(spent.cell_writes for spent in chips.ledger.since(programmed).values()),
+    )
