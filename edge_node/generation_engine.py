@@ -2,11 +2,13 @@
 
 Nothing here touches a chip: the `Studio` draws and learns, on what this engine holds. An adapter is a vector
 of integers (`edge_node.generation.class_codes`); a probe is one as well, and is answered by the adapter that
-lies nearest, in integers, so that the same probe has the same answer on every machine.
+lies nearest in direction, from exact integer products, so that the same probe has the same answer on every
+machine.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -32,9 +34,9 @@ from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.learning.rounds import RoundResult
 from hwmodel import EnergyLedger, Phase, Preset, cost
 
-#: A probe is accepted if it lies nearer to an adapter than half its own length. A canary's probe is within
-#: half a code of its adapter in every place; two unrelated vectors lie further apart than either is long.
-ACCEPTED = 0.5
+#: Cosine from which a probe is accepted. A canary's probe is its adapter but for rounding and size: .99 or
+#: more. Of two unrelated vectors it is about 0, of what two nodes learnt of one class about .5.
+ACCEPTED = 0.75
 
 
 class GenerationEngine:
@@ -70,8 +72,8 @@ class GenerationEngine:
 
     @property
     def accept_threshold(self) -> Tensor:
-        """Score from which a probe is accepted, float64 [N]: one minus its distance in its own lengths."""
-        return torch.full((len(self.node_ids),), 1 - ACCEPTED, dtype=torch.float64)
+        """Score from which a probe is accepted, float64 [N]: a cosine."""
+        return torch.full((len(self.node_ids),), ACCEPTED, dtype=torch.float64)
 
     @property
     def cell_writes(self) -> Tensor:
@@ -168,7 +170,7 @@ class GenerationEngine:
         return None
 
     def identify(self, codes: Tensor, phase: Phase = Phase.VERIFY) -> Identification:
-        """Answer probes by the nearest adapter in the space of codes.
+        """Answer probes by the adapter that lies nearest in direction.
 
         Parameters
         ----------
@@ -202,14 +204,18 @@ class GenerationEngine:
         if not tags:
             return [("", float("-inf"))] * len(probes)
         sums, counts = self._banks[node].sums()
-        # Rounded means of 16 bits: squares of their differences add up exactly in int64.
+        # Rounded means of 16 bits: their products add up exactly in int64.
         means = torch.div(2 * sums + counts[:, None], 2 * counts[:, None], rounding_mode="floor")
+        squares = means.square().sum(dim=1).tolist()
         answers = []
         for probe in probes.to(torch.int64).clamp(-MAX_CODE, MAX_CODE):
-            distances = (means - probe).square().sum(dim=1)
-            nearest = int(distances.argmin())
-            length = max(1, int(probe.square().sum()))
-            answers.append((tags[nearest], 1 - (int(distances[nearest]) / length) ** 0.5))
+            products, square = (means * probe).sum(dim=1).tolist(), int(probe.square().sum())
+            cosines = [
+                product / math.sqrt(max(1, square * own))
+                for product, own in zip(products, squares, strict=True)
+            ]
+            nearest = max(range(len(tags)), key=cosines.__getitem__)
+            answers.append((tags[nearest], cosines[nearest]))
         return answers
 
     def run_round(

@@ -50,7 +50,7 @@ class ClassRecipe:
 
     rank: int = 8
     alpha: float = 16.0
-    steps: int = 300
+    steps: int = 500
     batch: int = 8
     learning_rate: float = 1e-2
 

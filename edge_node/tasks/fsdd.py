@@ -126,6 +126,20 @@ def _clip(name: str, raw: bytes) -> np.ndarray:
     return clip
 
 
+def recordings_source() -> str | None:
+    """Return the zip file or folder that is named for the recordings, or None."""
+    return data_source(SOURCE_VARIABLE, "fsdd.zip", "fsdd")
+
+
+def recordings_available() -> bool:
+    """Whether the recordings can be read here."""
+    try:
+        _recordings(recordings_source())
+    except TaskError:
+        return False
+    return True
+
+
 def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Recording, ...]]:
     """Return all recordings of the named people, in order of digit and take.
 
@@ -137,7 +151,7 @@ def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Record
     unknown = sorted(set(names) - set(SPEAKERS))
     if unknown:
         raise TaskError(f"unknown speakers {unknown}; the set has {', '.join(SPEAKERS)}")
-    everybody = _recordings(data_source(SOURCE_VARIABLE, "fsdd.zip", "fsdd"))
+    everybody = _recordings(recordings_source())
     return {name: everybody[name] for name in sorted(names)}
 
 

@@ -43,6 +43,19 @@ class Canary:
 
 
 @dataclass(frozen=True)
+class DigestPair:
+    """SHA-256 over integers, in hexadecimal: what was found, and what it must be."""
+
+    found: str
+    expected: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether they are the same; two missing digests are not."""
+        return bool(self.found) and self.found == self.expected
+
+
+@dataclass(frozen=True)
 class ExactEvidence:
     """One exact kind after one forget.
 
@@ -54,9 +67,18 @@ class ExactEvidence:
         SHA-256 in hexadecimal over the integers that are active now, and over those of an independent
         execution that never had the person.
     recognised
-        Held-out clips of the person that are still named as theirs.
+        Held-out clips of the person that are still named as theirs; of a drawn class, images that show it.
+    chance
+        The same of the independent execution, where it may happen by chance: somebody who was never taught
+        a digit draws one now and then. None where it cannot.
     canary
         If one was planted.
+    unaffected
+        For kinds in shards: of the shards that the person was not in, as they are, and as an independent
+        execution without the person makes them.
+    later, later_rounds
+        For kinds that are trained: after so many further rounds, of the fleet that forgot, with nodes that
+        were restored from a backup among its own; and of the one that never had the person.
     """
 
     kind: AdapterKind
@@ -64,6 +86,10 @@ class ExactEvidence:
     never_enrolled: str
     recognised: Rate
     canary: Canary | None = None
+    unaffected: DigestPair | None = None
+    later: DigestPair | None = None
+    later_rounds: int = 0
+    chance: Rate | None = None
 
 
 @dataclass(frozen=True)

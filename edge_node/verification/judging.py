@@ -153,12 +153,7 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
     equal = evidence.digest == evidence.never_enrolled
     lines = [
         Line("integers as if never enrolled", None, None, "digests equal", equal),
-        _rate_line(
-            "named as the person, held-out clips",
-            evidence.recognised,
-            limit="0",
-            passed=not evidence.recognised.hits,
-        ),
+        _still_named(evidence.recognised, evidence.chance),
     ]
     if canary := evidence.canary:
         known = canary.named_before.value >= 0.5
@@ -168,6 +163,11 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
                 "canary named after", canary.named_after, limit="0", passed=not canary.named_after.hits
             )
         )
+    if pair := evidence.unaffected:
+        lines.append(Line("shards of others, as if never enrolled", None, None, "digests equal", pair.equal))
+    if pair := evidence.later:
+        name = f"integers after {evidence.later_rounds} more rounds, as if never enrolled"
+        lines.append(Line(name, None, None, "digests equal", pair.equal))
     passed = all(line.passed for line in lines)
     return _judgement(evidence.kind, "", Verdict.EXACT if passed else Verdict.NOT_FORGOTTEN, lines)
 
@@ -193,7 +193,7 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     )
     before = _Means([p.original for p in evidence.pairs])
     named = {
-        "named as the person, training clips": (
+        "named as the person, training clips (1 - UA)": (
             now.rate("recognised_train"),
             reference.mean("recognised_train"),
         ),
@@ -241,6 +241,13 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
             abs(auc - auc_r) <= limits.attack_auc,
         ),
         Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
+        Line(
+            "average gap as published (SalUn): UA, RA, TA, MIA",
+            fmean(average_gap(p.repaired, p.retrained) for p in evidence.pairs),
+            None,
+            "",
+            None,
+        ),
         Line(
             "loss on the person, share of reference",
             ratio,
@@ -305,6 +312,17 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
     return fmean(abs(now.mean(name) - reference.mean(name)) for name in names)
 
 
+def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
+    """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
+
+    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten clips that the confidence
+    attack calls non-members. Coarse for one person with few clips, so it informs and limits nothing.
+    """
+    rates = ("recognised_train", "retained_train", "retained_test")
+    gaps = [abs(getattr(repaired, name).value - getattr(retrained, name).value) for name in rates]
+    return fmean([*gaps, abs(repaired.called_non_member - retrained.called_non_member)])
+
+
 class _Means:
     """Means over models of a figure, by its name."""
 
@@ -318,6 +336,21 @@ class _Means:
     def mean(self, name: str) -> float:
         values = [getattr(scores, name) for scores in self._scores]
         return fmean(value.value if isinstance(value, Rate) else value for value in values)
+
+
+def _still_named(recognised: Rate, chance: Rate | None) -> Line:
+    """Return the line of a person's own clips, or of images of a class that are drawn by chance too."""
+    if chance is None:
+        name = "named as the person, held-out clips"
+        return _rate_line(name, recognised, limit="0", passed=not recognised.hits)
+    ends = chance.interval
+    return _rate_line(
+        "images that show the class",
+        recognised,
+        limit=f"{ends.low:.3f} to {ends.high:.3f}, of never enrolled",
+        passed=ends.low <= recognised.value <= ends.high,
+        reference=chance.value,
+    )
 
 
 def _rate_line(

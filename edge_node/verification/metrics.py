@@ -135,19 +135,6 @@ def js_divergence(one: Tensor, other: Tensor) -> float:
     return min(math.log(2), max(0.0, float((both[0] + both[1]).mean() / 2)))
 
 
-def average_gap(
-    unlearned: ModelOutputs, retrained: ModelOutputs, auc_unlearned: float, auc_retrained: float
-) -> float:
-    """Return the mean distance to the reference over UA, RA, TA and the loss attack's AUC (SalUn)."""
-    pairs = [
-        (unlearned.recognised_train.value, retrained.recognised_train.value),
-        (unlearned.retained_train.value, retrained.retained_train.value),
-        (unlearned.retained_test.value, retrained.retained_test.value),
-        (auc_unlearned, auc_retrained),
-    ]
-    return sum(abs(u - r) for u, r in pairs) / len(pairs)
-
-
 def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
     """Return how much longer the person takes to learn again than by a model that never knew them.
 

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from fleet.cli import (
+    adapter,
     audit,
     certificate,
     chip,
@@ -96,6 +97,7 @@ app.add_typer(registry.app, name="registry")
 app.add_typer(energy.app, name="energy")
 app.add_typer(chip.app, name="chip")
 app.add_typer(paper.app, name="paper")
+app.add_typer(adapter.app, name="adapter")
 
 
 def main() -> None:

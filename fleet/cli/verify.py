@@ -22,7 +22,9 @@ def verify(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="faces|speakers", help="Forget people of a simulated fleet."),
+        typer.Option(
+            "--task", metavar="faces|speakers|images", help="Forget people, or a class, of a simulated fleet."
+        ),
     ] = None,
     people: Annotated[int, typer.Option(min=1, help="How many are forgotten, one at a time.")] = 3,
     method: Annotated[
@@ -61,6 +63,8 @@ def verify(
     if not outcome.holds:
         for verdict in body["verdicts"]:
             if verdict["escalation"] != "nothing to do":
+                failed = [line["name"] for line in verdict["lines"] if line["passed"] is False]
+                note(f"{verdict['kind']}: {verdict['verdict']}. Failed: {'; '.join(failed)}.")
                 hint(f"{verdict['kind']}: {verdict['escalation']}.")
         raise typer.Exit(ExitCode.FAILED)
 

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fleet.config import ServeSettings
 from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.sessions import Changes, Sessions
 from fleet.store.database import Store, Transaction
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+
+if TYPE_CHECKING:
+    from fleet.coordinator.heads import HeadsAhead
 
 T = TypeVar("T")
 
@@ -61,6 +64,8 @@ class Coordinator:
         stored under it is gone when the file is.
     learning
         The learning plane, or None when the fleet runs without.
+    heads_ahead
+        Solves closed-form heads off the thread that writes while the reconcile loop runs; else None.
     """
 
     settings: ServeSettings
@@ -73,6 +78,7 @@ class Coordinator:
     changes: Changes = field(default_factory=Changes)
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    heads_ahead: HeadsAhead | None = None
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
 

@@ -24,7 +24,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.key_ids import subject_key_id
-from fleet.errors import ConflictError
+from fleet.errors import ConflictError, NotFoundError
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, HeadBooks
 from fleet.heads.errors import HeadError, StatisticsError
 from fleet.heads.packing import PackedStatistics, open_packed, sum_packed
@@ -151,10 +151,45 @@ def wants_public_codes(tx: Transaction, node_id: str) -> bool:
 # Solving
 
 
+class HeadsAhead:
+    """Solves heads before a revision needs them, off the thread that writes: leases wait for that one.
+
+    Attributes
+    ----------
+    solved
+        The last head that was solved ahead, until a revision has it.
+    """
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self.solved: RevisionHead | None = None
+
+    async def prepare(self) -> None:
+        """Solve the head of the next revision if it needs another than the newest one's."""
+        self.solved = await self._coordinator.database.read(self._solve_if_needed)
+
+    def _solve_if_needed(self, tx: Transaction) -> RevisionHead | None:
+        basis, newest = _basis(tx), tx.revisions.latest()
+        noted = None if newest is None else tx.heads.note_of(newest.revision)
+        if noted is not None and noted.basis == basis:
+            return None
+        if self.solved is not None and self.solved.basis == basis:
+            return self.solved
+        try:
+            return _solve(self._coordinator, tx, basis)
+        except NotFoundError:
+            # Somebody was forgotten since this view of the store: their key is gone. The next look sees it.
+            return None
+
+
 def head_for(
     coordinator: Coordinator, tx: Transaction, newest: RevisionRow | None, content: types.RevisionContent
 ) -> RevisionHead:
-    """Return the head of the next revision: the newest one's while it follows from the same, else anew.
+    """Return the head of the next revision.
+
+    It is the newest one's while that follows from the same; else the one that was solved ahead. If people
+    came while that was being solved, the newest one's stays for now: it knows nobody who must not be known,
+    since a forget takes it out at the commit. Only without any is it solved here and now.
 
     Parameters
     ----------
@@ -165,6 +200,11 @@ def head_for(
     noted = None if newest is None else tx.heads.note_of(newest.revision)
     if noted is not None and noted.basis == basis:
         return RevisionHead(basis, content.head, noted.error)
+    ahead = coordinator.heads_ahead
+    if ahead is not None and ahead.solved is not None and ahead.solved.basis == basis:
+        return ahead.solved
+    if ahead is not None and noted is not None:
+        return RevisionHead(noted.basis, content.head, noted.error)
     return _solve(coordinator, tx, basis)
 
 

@@ -106,6 +106,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     ) -> None:
         while True:
             try:
+                # Not `wait_for`: see `woken`.
                 async with asyncio.timeout(SILENCE_LIMIT_S):
                     request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):

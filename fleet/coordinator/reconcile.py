@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fleet.coordinator import cohort_jobs, forgets, jobs, revisions
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.heads import HeadsAhead
 from fleet.coordinator.plane import LearningPlane
 from fleet.domain.execution import ExecutionState
 from fleet.domain.learning import JobState
@@ -27,9 +28,11 @@ STATUS_EVERY_S = 20.0
 async def reconcile_forgets(coordinator: Coordinator) -> None:
     """Move campaigns on and keep the desired revision up to date, for ever."""
     version = -1
+    coordinator.heads_ahead = ahead = HeadsAhead(coordinator)
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         try:
+            await ahead.prepare()
             if await coordinator.database.run(lambda tx: step(coordinator, tx)):
                 await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
                 coordinator.announce()

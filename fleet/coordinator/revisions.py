@@ -98,7 +98,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
     All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
     transaction is durable (`destroy_dead_keys`). Returns None if the newest revision already says this.
 
-    The head is solved here, in the thread that writes, and only when what it follows from has changed.
+    The head is the newest one's unless what it follows from has changed (`heads.head_for`).
     """
     generation = tx.fleet.get().generation
     newest = tx.revisions.latest()

@@ -26,6 +26,7 @@ from edge_node.verification import (
     AdapterKind,
     ApproximateEvidence,
     Canary,
+    DigestPair,
     ExactEvidence,
     Rate,
     RepairPair,
@@ -36,14 +37,16 @@ from fleet.errors import InvalidInputError, NotFoundError
 from fleet.heads.enrolment import CodeSum, FleetHead, NodeShare
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
+from fleet.lab.verify_cohort import CohortVerification
+from fleet.lab.verify_images import verify_images
 from fleet.lab.workloads.approximate_repair import ROUNDS, chosen
 from fleet.lab.workloads.face_fleet import PRESET, FaceFleet
 from fleet.lab.workloads.shared_lora_fleet import RESURFACING_ROUNDS, SharedLoraFleet
 from fleet.lab.workloads.verification_pairs import VerificationPairs
 from hwmodel import Phase, load_preset
 
-#: Tasks that can be verified; speakers need no data but what comes with the packages.
-TASKS = ("faces", "speakers")
+#: Tasks that can be verified; speakers and images need no data but what comes with the packages.
+TASKS = ("faces", "speakers", "images")
 SPEAKER_NODES = 3
 CANARY = "canary"
 #: Clips of the canary: the first half is planted, the others ask for it.
@@ -101,9 +104,9 @@ def verify_task(
     seed
         Of split, chips and who is forgotten.
     people
-        How many are forgotten, each from the full fleet.
+        How many are forgotten, each from the full fleet; of images, one class is.
     method
-        For the shared LoRA.
+        For the shared LoRA; images have their own, negative guidance.
     progress
         Told what is being done.
 
@@ -114,6 +117,8 @@ def verify_task(
     """
     if task not in TASKS:
         raise InvalidInputError(f"cannot verify task {task!r}", hint=f"Known: {', '.join(TASKS)}.")
+    if task == "images":
+        return verify_images(seed, progress=progress)
     try:
         method_named(method)
         progress("Enrolling everybody")
@@ -129,15 +134,21 @@ def verify_task(
     engine = fleet.engine
     mark, writes = engine.ledger.mark(), int(engine.cell_writes.sum())
     names = chosen(seed, fleet.enrolled, people)
-    exact: dict[AdapterKind, list[ExactEvidence]] = {AdapterKind.SUBJECT: [], AdapterKind.HEAD: []}
+    exact: dict[AdapterKind, list[ExactEvidence]] = {
+        kind: [] for kind in (AdapterKind.SUBJECT, AdapterKind.HEAD, AdapterKind.COHORT)
+    }
     error_rates = []
+    progress("Cohort LoRA, everybody")
+    cohorts = CohortVerification(fleet, seed, CANARY_CLIPS // 2)
     for name in names:
         progress(f"Exact kinds, person {fleet.enrolled.index(name)}")
         exact[AdapterKind.SUBJECT].append(_forget_subject_adapter(fleet, name))
         evidence, rate = _forget_in_head(fleet, name)
         exact[AdapterKind.HEAD].append(evidence)
         error_rates.append(rate)
+        exact[AdapterKind.COHORT].append(cohorts.forget(name))
     pairs, repair_j = _repair(fleet, seed, names, method, progress)
+    repair_j[Phase.TRAIN] += cohorts.replay_cost.energy_j
     spent = [engine.ledger.since(mark, node) for node in range(len(engine.node_ids))]
     return VerificationReport(
         task=task,
@@ -283,7 +294,17 @@ def _together(found: Sequence[ExactEvidence]) -> ExactEvidence:
             _sum([canary.named_before for canary in canaries]),
             _sum([canary.named_after for canary in canaries]),
         ),
+        unaffected=_paired([evidence.unaffected for evidence in found]),
+        later=_paired([evidence.later for evidence in found]),
+        later_rounds=found[0].later_rounds,
     )
+
+
+def _paired(found: Sequence[DigestPair | None]) -> DigestPair | None:
+    pairs = [pair for pair in found if pair is not None]
+    if not pairs:
+        return None
+    return DigestPair(_digest([pair.found for pair in pairs]), _digest([pair.expected for pair in pairs]))
 
 
 def _sum(rates: Sequence[Rate]) -> Rate:

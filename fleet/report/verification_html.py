@@ -6,12 +6,13 @@ Takes the document of `fleet verify` (kind ``VerificationReport``). The plots sh
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from fleet.report.curves import Curve, CurvePanel, Mark, curves
 from fleet.report.style import PALETTE, REFERENCE_COLOUR, figure_style, panels
@@ -27,10 +28,15 @@ _BY_PERSON = (
 )
 _MODELS = ("original", "repaired", "retrained")
 _CSS = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222
-} table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } th, td { text-align: left; padding:
-.25rem .6rem; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums } .holds { color: #00664b }
-.fails { color: #a00000; font-weight: 600 } svg { max-width: 100%; height: auto }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222 }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; margin: .5rem 0 1.5rem }
+th, td { box-sizing: border-box; text-align: left; vertical-align: top; padding: .25rem .6rem;
+  border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }
+th:first-child, td:first-child { width: 37% } th:nth-child(2) { width: 8% } th:nth-child(3) { width: 17% }
+th:nth-child(4) { width: 10% } th:nth-child(5) { width: 19% } th:nth-child(6) { width: 9% }
+.holds { color: #00664b } .fails { color: #a00000; font-weight: 600 }
+code { font-size: .85em } svg { max-width: 100%; height: auto }
 """
 _FOOTNOTE = (
     "Intervals are exact (Clopper and Pearson, 95 %) and count clips, not answers of several chips to one "
@@ -61,12 +67,14 @@ def verification_html(document: Document) -> str:
         f"<style>{_CSS}</style></head><body>\n<h1>{heading}</h1>",
         f'<p class="{"holds" if holds else "fails"}">{_summary(document)}</p>',
     ]
-    for verdict in document["verdicts"]:
-        parts.append(_verdict(verdict))
-    parts.append("<h2>Plots</h2>")
-    parts += [_svg(figure) for figure in verification_figures(document).values()]
-    parts.append(_pairs("Scores", document["scores"], ""))
-    parts.append(_pairs("Energy", document["energy_j"], " J"))
+    evidence = [*document["exact"], *document["approximate"]]
+    for verdict, found in zip(document["verdicts"], evidence, strict=True):
+        parts.append(_verdict(verdict, found))
+    if figures := verification_figures(document):
+        parts.append("<h2>Plots</h2>")
+        parts += [_svg(figure) for figure in figures.values()]
+    parts.append(_pairs("Scores", document["scores"], _plain))
+    parts.append(_pairs("Energy", document["energy_j"], _joules))
     parts.append(f"<p>Cell writes: {int(document['cell_writes'])}. {_FOOTNOTE}</p>\n</body></html>\n")
     return "\n".join(parts)
 
@@ -80,16 +88,23 @@ def _summary(document: Document) -> str:
     )
 
 
-def _verdict(verdict: Document) -> str:
+def _verdict(verdict: Document, evidence: Document) -> str:
     method = f" ({escape(verdict['method'])})" if verdict["method"] else ""
-    failed = any(line["passed"] is False for line in verdict["lines"])
+    failed = [escape(line["name"]) for line in verdict["lines"] if line["passed"] is False]
     rows = "".join(_line(line) for line in verdict["lines"])
+    digests = "<br>".join(
+        f"{name}: <code>{escape(evidence[key])}</code>"
+        for name, key in (("Digest found", "digest"), ("Never enrolled", "never_enrolled"))
+        if key in evidence
+    )
     return (
         f"<h2>{escape(verdict['kind'])}{method}: "
         f'<span class="{"fails" if failed else "holds"}">{escape(verdict["verdict"])}</span></h2>\n'
-        f"<p>What follows: {escape(verdict['escalation'])}.</p>\n"
-        "<table><thead><tr><th>Line</th><th>Value</th><th>95 % interval</th><th>Reference</th><th>Limit</th>"
-        f"<th></th></tr></thead><tbody>{rows}</tbody></table>"
+        + (f'<p class="fails">Failed: {"; ".join(failed)}.</p>\n' if failed else "")
+        + f"<p>What follows: {escape(verdict['escalation'])}.</p>\n"
+        + (f"<p>{digests}</p>\n" if digests else "")
+        + "<table><thead><tr><th>Line</th><th>Value</th><th>95 % interval</th><th>Reference</th>"
+        f"<th>Limit</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
@@ -106,11 +121,19 @@ def _line(line: Document) -> str:
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="{css}">{word}</td></tr>\n'
 
 
-def _pairs(title: str, values: Mapping[str, float], unit: str) -> str:
+def _pairs(title: str, values: Mapping[str, float], text: Callable[[float], str]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{value:.4g}{unit}</td></tr>" for name, value in values.items()
+        f"<tr><td>{escape(name)}</td><td>{text(value)}</td></tr>" for name, value in values.items()
     )
     return f"<h2>{title}</h2>\n<table><tbody>{rows}</tbody></table>" if rows else ""
+
+
+def _plain(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _joules(value: float) -> str:
+    return EngFormatter("J", places=2)(value)
 
 
 def _number(value: float | None) -> str:

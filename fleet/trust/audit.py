@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reram_fleet.digests import adapters_digest
 from reram_fleet.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_ERASED,
@@ -91,6 +92,11 @@ def _node(content: Certificate, node: NodeEvidence) -> Iterator[CheckLine]:
     yield compare(f"{name}: outcome", _OUTCOMES[node.state], receipt.outcome)
     still_active = {entry.subject_tag for entry in receipt.active_adapters} & set(content.subject_tags)
     yield compare(f"{name}: forgotten tags still active", 0, len(still_active))
+    yield compare(
+        f"{name}: digest of adapters, LoRA and closed-form head",
+        adapters_digest(receipt.active_adapters, receipt.lora_digest, receipt.head_digest),
+        receipt.adapters_digest_after,
+    )
     yield compare(f"{name}: ReRAM writes", 0, receipt.reram_writes)
     yield compare(f"{name}: statement", STATEMENT, receipt.statement)
     failed = "; ".join(str(line) for line in failures(node.checks))

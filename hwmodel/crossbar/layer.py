@@ -174,6 +174,16 @@ class Crossbar:
         aged.reads = self.reads.clone()
         return aged
 
+    def at_fidelity(self, fidelity: Fidelity) -> Crossbar:
+        """Return the same chips at another level of detail, no read made yet; nothing is paid.
+
+        Raises
+        ------
+        CrossbarError
+            If the write-verify mode needs cells that the level does not have, or sums would not be exact.
+        """
+        return Crossbar(replace(self._plan, fidelity=Fidelity(fidelity)))
+
     def mvm(
         self,
         codes: Tensor,

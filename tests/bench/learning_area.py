@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.bench import (
+    learning_batch,
     learning_cohorts,
+    learning_continual,
     learning_faces,
     learning_images,
     learning_paper,
@@ -21,6 +23,8 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "cohort LoRA": learning_faces.cohort_figures,
     "cohort LoRA in the fleet": learning_cohorts.fleet_cohort_figures,
     "approximate repair": learning_repair.repair_figures,
+    "continual learning": learning_continual.continual_figures,
+    "batch of nodes": learning_batch.batch_figures,
     "images": learning_images.images_figures,
     "federated images": learning_images.federated_figures,
     "speakers": learning_speakers.speakers_figures,

@@ -198,12 +198,19 @@ def _stranger(evidence: Evidence) -> Claim:
 
 def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
     # Some people resemble somebody who stays: they were taken for them before, and will be again.
-    rate, clips = max(quality.stranger_accept_rate, never_enrolled), quality.forget_clips
-    if quality.forget_accept_rate <= rate + ACCEPTANCE_MARGIN:
+    usual = max(quality.stranger_accept_rate, never_enrolled)
+    if quality.forget_accept_rate <= usual + ACCEPTANCE_MARGIN:
         return True
+    clips, strange = quality.forget_clips, quality.stranger_clips
     accepted = round(quality.forget_accept_rate * clips)
-    # The chance of as many or more if each clip were accepted as often as that.
-    return chance_of_more(accepted, clips, rate) >= ACCEPTANCE_CHANCE
+    together = accepted + round(quality.stranger_accept_rate * strange)
+    # Fisher's exact test: of all clips that were accepted, as many or more are the forgotten person's, if
+    # nothing tells theirs from strangers'. The strangers' rate is of a sample, too: it may be 0 by chance.
+    chance = sum(
+        math.comb(clips, k) * math.comb(strange, together - k)
+        for k in range(accepted, min(clips, together) + 1)
+    ) / math.comb(clips + strange, together)
+    return chance >= ACCEPTANCE_CHANCE
 
 
 def chance_of_more(hits: int, trials: int, rate: float) -> float:

@@ -29,8 +29,8 @@ def _recognition(document: dict[str, Any]) -> Table:
         "kept people",
         f"{person}",
         f"{person} accepted",
-        "never enrolled",
-        "strangers acc.",
+        "not enrolled",
+        "strangers",
     )
     for node in document["nodes"]:
         serving = node["serve_state"] == "serving"

@@ -27,8 +27,8 @@ class Quality:
     genuine_accept_rate, forget_accept_rate, stranger_accept_rate
         Clips at or above the calibrated threshold: of kept people, of the person to
         forget, and of people who were never enrolled.
-    forget_clips
-        How many clips of the person to forget were tried.
+    forget_clips, stranger_clips
+        How many clips of the person to forget, and of strangers, were tried.
     backbone_only
         The node answered without adapters, so that none of the figures means anything.
     """
@@ -43,6 +43,7 @@ class Quality:
     forget_accept_rate: float
     stranger_accept_rate: float
     forget_clips: int
+    stranger_clips: int
     backbone_only: bool
 
 

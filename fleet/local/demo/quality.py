@@ -10,6 +10,7 @@ from fleet.lab.people import DemoPeople, DemoPerson
 from fleet.local.demo.evidence import Quality
 from fleet.local.engine_client import EngineClient
 from fleet.local.fleet import LocalFleet
+from fleet.local.patience import Patience
 
 
 def measure(
@@ -58,16 +59,22 @@ def _measure_node(
         forget_accept_rate=_share([a.accepted for _, a in gone]),
         stranger_accept_rate=_share([a.accepted for a in strangers]),
         forget_clips=len(gone),
+        stranger_clips=len(strangers),
         backbone_only=backbone_only,
     )
 
 
-def acceptance(fleet: LocalFleet, person: DemoPerson) -> dict[str, float]:
+def acceptance(fleet: LocalFleet, person: DemoPerson, patience: Patience) -> dict[str, float]:
     """Return the share of a person's test clips that each node accepts as somebody, by node id."""
     found = {}
     for index, node in enumerate(fleet.nodes):
         with fleet.engine(index) as engine:
-            found[node.node_id] = _share([a.accepted for a in engine.identify(person.test).answers])
+            # Without adapters nobody is accepted, which says nothing.
+            answers = patience.until(
+                f"{node.node_id} answers with its adapters",
+                lambda engine=engine: engine.identify(person.test).answers or None,
+            )
+        found[node.node_id] = _share([answer.accepted for answer in answers])
     return found
 
 

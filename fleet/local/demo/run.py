@@ -131,7 +131,7 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
             tags, where = enrolment.enrol(fleet, registry, others)
             enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), patience)
             # While they have never been enrolled: some people resemble somebody who is.
-            never_enrolled = quality.acceptance(fleet, forgotten)
+            never_enrolled = quality.acceptance(fleet, forgotten, patience)
             last_tag, last_where = enrolment.enrol(fleet, registry, [forgotten], first=len(others))
             tags, where = {**tags, **last_tag}, {**where, **last_where}
             everybody = frozenset(tags.values())

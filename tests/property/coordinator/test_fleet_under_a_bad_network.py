@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -30,8 +31,8 @@ PEOPLE = [f"{number:032x}" for number in range(1, 9)]
 PERSON = st.sampled_from(PEOPLE)
 
 
-def codes_of(tag: str) -> list[int]:
-    return np.random.default_rng(int(tag, 16)).integers(-3000, 3000, FEATURES).tolist()
+def codes_of(tag: str) -> npt.NDArray[np.int32]:
+    return np.random.default_rng(int(tag, 16)).integers(-3000, 3000, (3, FEATURES)).astype(np.int32)
 
 
 @cache
@@ -43,9 +44,12 @@ def settled_fleet() -> tuple[Path, tuple[SimulatedNode, ...]]:
     nodes = tuple(SimulatedNode(f"node-{number}") for number in range(3))
     for number, node in enumerate(nodes):
         coordinator.enroll(node)
-        node.capture(PEOPLE[number], codes_of(PEOPLE[number]))
-    nodes[0].capture(PEOPLE[3], codes_of(PEOPLE[3]))
+        node.capture_codes(PEOPLE[number], codes_of(PEOPLE[number]))
+        public = np.random.default_rng(100 + number).integers(-3000, 3000, (12, FEATURES))
+        node.show_public(public.astype(np.int16), [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+    nodes[0].capture_codes(PEOPLE[3], codes_of(PEOPLE[3]))
     coordinator.converse(*nodes)
+    assert all(node.head().subject_tags == PEOPLE[:4] for node in nodes)
     coordinator.close()
     return root / "coordinator", nodes
 
@@ -175,7 +179,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
     def somebody_is_enrolled(self, number: int, tag: str) -> None:
         journal = self.nodes[number].journal
         if tag not in journal.tombstones and tag not in journal.enrolled:
-            self.nodes[number].capture(tag, codes_of(tag))
+            self.nodes[number].capture_codes(tag, codes_of(tag))
 
     @rule(tags=st.sets(PERSON, min_size=1, max_size=2), killed=st.booleans())
     def somebody_is_forgotten(self, tags: set[str], killed: bool) -> None:

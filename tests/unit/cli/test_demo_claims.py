@@ -97,6 +97,7 @@ GOOD = Quality(
     forget_accept_rate=1.0,
     stranger_accept_rate=0.03,
     forget_clips=200,
+    stranger_clips=400,
     backbone_only=False,
 )
 GONE = replace(
@@ -243,6 +244,10 @@ WRONG = {
         after(forget_accept_rate=0.6, forget_clips=5),
         "no more often than strangers",
     ),
+    "two of five clips accepted, and no stranger's": (
+        after(forget_accept_rate=0.4, forget_clips=5, stranger_accept_rate=0.0, stranger_clips=100),
+        "no more often than strangers",
+    ),
     "receipt admits writes": (
         changed_forget(nothing, node_1=receipt("node-1", reram_writes=1)),
         "no ReRAM cell",
@@ -280,8 +285,11 @@ def failed(evidence: Evidence) -> list[str]:
     return [claim.name for claim in check(evidence) if not claim.holds]
 
 
-def test_one_of_five_clips_may_be_accepted_by_chance():
-    claims = check(after(forget_accept_rate=0.2, forget_clips=5))
+@pytest.mark.parametrize("strangers", [0.0, 0.03])
+def test_one_of_five_clips_may_be_accepted_by_chance(strangers):
+    claims = check(
+        after(forget_accept_rate=0.2, forget_clips=5, stranger_accept_rate=strangers, stranger_clips=100)
+    )
 
     assert all(claim.holds for claim in claims)
 

@@ -204,7 +204,8 @@ def test_tasks_that_draw_are_told_from_those_that_recognise():
         load_demo_classes("speakers")
 
 
-def test_judge_sees_what_real_images_show():
+def test_judge_sees_what_real_images_show(monkeypatch):
+    monkeypatch.setattr("edge_node.generation.scores._JUDGE_STEPS", 400)
     classes = load_demo_classes("images")
     assert (len(classes.public), len(classes.private)) == (7, 3)
     levels = classes.task.images([classes.task.private[0]], test=True).levels

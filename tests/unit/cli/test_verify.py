@@ -36,11 +36,12 @@ def stored(folder):
 def test_report_has_a_verdict_for_every_kind_of_adapter(folder, stored):
     assert (stored["api_version"], stored["kind"]) == (API_VERSION, "VerificationReport")
     assert json.loads((folder / "stdout.json").read_text()) == stored
-    assert {verdict["kind"]: verdict["verdict"] for verdict in stored["verdicts"][:2]} == {
+    assert {verdict["kind"]: verdict["verdict"] for verdict in stored["verdicts"][:3]} == {
         "subject adapter": "EXACT",
         "closed-form head": "EXACT",
+        "cohort LoRA": "EXACT",
     }
-    assert stored["verdicts"][2]["verdict"].startswith("APPROXIMATE")
+    assert stored["verdicts"][3]["verdict"].startswith("APPROXIMATE")
     assert stored["holds"] is (int((folder / "exit").read_text()) == 0)
 
 
@@ -53,6 +54,37 @@ def test_person_was_known_before_and_nobody_names_them_after(stored):
         assert evidence["digest"] == evidence["never_enrolled"]
         assert evidence["recognised"]["hits"] == 0 < evidence["recognised"]["total"]
         assert evidence["canary"]["named_before"]["hits"] > 0 == evidence["canary"]["named_after"]["hits"]
+
+
+def test_cohort_is_held_against_independent_executions_now_and_after_more_rounds(stored):
+    cohort = next(evidence for evidence in stored["exact"] if evidence["kind"] == "cohort LoRA")
+    names = [line["name"] for line in stored["verdicts"][2]["lines"]]
+
+    assert cohort["later"]["found"] == cohort["later"]["expected"] != ""
+    assert cohort["later_rounds"] == 20
+    assert "integers after 20 more rounds, as if never enrolled" in names
+
+
+def test_every_figure_of_forgetting_is_named_in_the_report(folder, stored):
+    shared = [line["name"] for line in stored["verdicts"][3]["lines"]]
+    for words in (
+        "(1 - UA)",
+        "(RA)",
+        "(TA)",
+        "loss attack",
+        "confidence attack",
+        "relearn index",
+        "JS divergence",
+        "one-photo probe",
+        "over-forgetting",
+        "stripped",
+        "more rounds",
+        "average gap as published",
+    ):
+        assert [name for name in shared if words in name], words
+    page = (folder / "verification.html").read_text()
+    for words in ("canary named after", "equal error rate", "95 % interval", "Energy", "Cell writes: 0"):
+        assert words in page
 
 
 def test_forget_costs_joules_and_writes_no_cell(stored):
@@ -124,7 +156,7 @@ def test_missing_file_is_exit_3(tmp_path):
     [
         ([], "either a report or --task"),
         (["report.json", "--task", "speakers"], "either a report or --task"),
-        (["--task", "gaits"], "Known: faces, speakers"),
+        (["--task", "gaits"], "Known: faces, speakers, images"),
         (["--task", "speakers", "--method", "scrub"], "negative-gradient"),
         (["--task", "speakers", "--people", "4"], "one must be left"),
     ],

@@ -83,3 +83,14 @@ def test_canary_among_people_with_one_silent_clip_still_has_codes(tmp_path):
     secret = CanarySecret.load_or_create(tmp_path / "canary.json", [silent])
     assert secret.amplitude == 1
     assert set(secret.adapter(TAG).code_sum) == {-1, 0, 1}
+
+
+def test_probe_asks_in_the_canarys_direction_at_a_quarter_of_its_size(secret):
+    codes, probe = np.array(secret.mean_codes(TAG)), np.array(secret.probe_codes(TAG))
+    assert np.abs(probe).max() <= AMPLITUDE / 4 + 1
+    assert codes @ probe / np.linalg.norm(codes) / np.linalg.norm(probe) > 0.99
+
+
+def test_probe_of_a_canary_with_small_codes_is_as_large_as_they_are(secret):
+    small = dataclasses.replace(secret, amplitude=5)
+    assert small.probe_codes(TAG) == small.mean_codes(TAG)

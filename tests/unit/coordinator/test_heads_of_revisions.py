@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import numpy as np
@@ -164,6 +165,72 @@ def test_head_that_cannot_be_solved_is_left_out_said_and_not_tried_again(coordin
     tries = len(solved)
     coordinator.step()
     assert len(solved) == tries
+
+
+# Ahead of the revision
+
+
+@pytest.fixture
+def ahead(coordinator, pair) -> heads.HeadsAhead:
+    """Solve ahead from now on, as the reconcile loop does."""
+    coordinator.coordinator.heads_ahead = found = heads.HeadsAhead(coordinator.coordinator)
+    return found
+
+
+def test_head_solved_ahead_is_taken_and_not_solved_again(coordinator, pair, ahead, solved):
+    pair[1].capture_codes(DEB, captured(5))
+    coordinator.take("node-2", pair[1]._contributions()[0])
+    asyncio.run(ahead.prepare())
+    coordinator.step()
+    assert len(solved) == 1
+    assert newest(coordinator).head == expected_head({ANN: [1], BOB: [2, 3], CEM: [4], DEB: [5]}, [1, 2])
+    asyncio.run(ahead.prepare())
+    assert ahead.solved is None
+
+
+def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with_the_next(
+    coordinator, pair, ahead, solved
+):
+    before = newest(coordinator).head
+    pair[1].capture_codes(DEB, captured(5))
+    asyncio.run(ahead.prepare())
+    coordinator.take("node-2", pair[1]._contributions()[0])
+    coordinator.step()
+    assert solved == []
+    assert DEB in {subject.subject_tag for subject in newest(coordinator).subjects}
+    assert newest(coordinator).head == before
+    asyncio.run(ahead.prepare())
+    coordinator.step()
+    assert DEB in newest(coordinator).head.subject_tags
+
+
+def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solved_ahead(
+    coordinator, pair, ahead
+):
+    pair[1].capture_codes(DEB, captured(5))
+    coordinator.take("node-2", pair[1]._contributions()[0])
+    asyncio.run(ahead.prepare())
+    assert BOB in ahead.solved.head.subject_tags
+    coordinator.forget("r1", BOB)
+    serve(coordinator, *pair)
+    coordinator.step()
+    assert newest(coordinator).head == expected_head({ANN: [1], CEM: [4], DEB: [5]}, [1, 2])
+
+
+def test_person_forgotten_during_a_solve_ends_it_without_an_error(coordinator, pair, ahead, monkeypatch):
+    pair[1].capture_codes(DEB, captured(5))
+    coordinator.take("node-2", pair[1]._contributions()[0])
+    real = heads._basis
+
+    def forgotten_meanwhile(tx):
+        monkeypatch.setattr(heads, "_basis", real)
+        basis = real(tx)
+        coordinator.forget("r1", BOB)
+        return basis
+
+    monkeypatch.setattr(heads, "_basis", forgotten_meanwhile)
+    asyncio.run(ahead.prepare())
+    assert ahead.solved is None
 
 
 # What nodes send

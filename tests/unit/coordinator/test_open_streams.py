@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from fleet.coordinator.sessions import Changes, Sessions, woken
 
 
@@ -84,16 +86,30 @@ def test_watcher_that_leaves_keeps_nobody_from_hearing_the_next_change():
     assert asyncio.run(story()) == 1
 
 
-def test_watcher_that_is_told_to_end_ends_also_when_it_is_woken_at_that_moment():
-    """Else the stream of a node that died would stay open: the node would seem connected for ever."""
+@pytest.mark.parametrize("steps", range(4))
+def test_watcher_that_is_cancelled_as_its_event_comes_ends(steps):
+    """Else the session of a stream that has ended stays open: its node would count as connected for ever."""
 
-    async def story() -> asyncio.Task[bool]:
+    async def turn(times: int) -> None:
+        for _ in range(times):
+            await asyncio.sleep(0)
+
+    async def ends() -> bool:
         event = asyncio.Event()
-        watching = asyncio.create_task(woken(event, 60.0))
-        await asyncio.sleep(0)
-        event.set()
-        watching.cancel()
-        await asyncio.wait([watching])
-        return watching
 
-    assert asyncio.run(story()).cancelled()
+        async def watch() -> None:
+            while True:
+                event.clear()
+                await woken(event, 60.0)
+
+        watcher = asyncio.create_task(watch())
+        await turn(5)
+        event.set()
+        await turn(steps)
+        watcher.cancel()
+        await turn(10)
+        ended = watcher.done()
+        watcher.cancel()
+        return ended
+
+    assert asyncio.run(ends())

@@ -71,7 +71,17 @@ def test_probe_is_answered_by_the_nearest_adapter_only_if_it_is_near():
 
     assert found.best_tag[0][:2] == (ANN, BOB)
     assert found.accepted.tolist() == [[True, True, False]]
-    assert float(found.score[0, 0]) == 1
+    assert float(found.score[0, 0]) == pytest.approx(1)
+
+
+def test_size_of_a_probe_does_not_matter():
+    engine = make_engine()
+    engine.set_subject(0, trained(ANN))
+    quarter = [round(code / 4) for code in trained(ANN).code_sum]
+
+    found = engine.identify(probe(quarter, [-code for code in quarter], [0] * FEATURES))
+
+    assert found.accepted.tolist() == [[True, False, False]]
 
 
 def test_planted_canary_is_recognised_until_it_is_forgotten(tmp_path):

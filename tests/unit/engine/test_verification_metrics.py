@@ -12,6 +12,7 @@ from edge_node.verification import (
     AdapterKind,
     ApproximateEvidence,
     Canary,
+    DigestPair,
     Escalation,
     ExactEvidence,
     ModelScores,
@@ -19,6 +20,7 @@ from edge_node.verification import (
     RepairPair,
     Verdict,
     VerificationReport,
+    average_gap,
     clopper_pearson,
     escalation,
     judge_approximate,
@@ -255,6 +257,21 @@ def test_gap_is_between_means_and_not_a_mean_of_gaps():
     assert repair_gap([up], [scores()]) == pytest.approx(0.3 / 4)
 
 
+def test_published_gap_takes_each_person_for_itself_and_the_confidence_attack():
+    person, reference = scores(retained_test=Rate(150, 200, 8), called_non_member=0.7), scores()
+
+    # TA .75 against .95, MIA-efficacy .7 against .9; UA and RA are the same.
+    assert average_gap(person, reference) == pytest.approx(0.4 / 4)
+    up, down = (
+        RepairPair("p", 1, scores(), scores(called_non_member=share), reference, 0.0, 0.0)
+        for share in (0.7, 1.0)
+    )
+    judgement = judge_approximate(ApproximateEvidence(AdapterKind.SHARED, "m", (up, down), 20))
+    line = next(line for line in judgement.lines if line.name.startswith("average gap as published"))
+    assert line.value == pytest.approx((0.2 / 4 + 0.1 / 4) / 2)
+    assert line.passed is None
+
+
 def exact(**changes):
     same = {
         "kind": AdapterKind.HEAD,
@@ -271,6 +288,17 @@ def test_equal_digests_and_a_canary_that_fell_silent_are_exact():
     assert (judgement.verdict, judgement.escalation) == (Verdict.EXACT, Escalation.NONE)
 
 
+def test_cohort_is_exact_if_the_others_shards_and_what_follows_are_as_well():
+    same = DigestPair("ef", "ef")
+    judgement = judge_exact(exact(kind=AdapterKind.COHORT, unaffected=same, later=same, later_rounds=20))
+
+    assert judgement.verdict is Verdict.EXACT
+    assert [line.name for line in judgement.lines][-2:] == [
+        "shards of others, as if never enrolled",
+        "integers after 20 more rounds, as if never enrolled",
+    ]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -278,12 +306,24 @@ def test_equal_digests_and_a_canary_that_fell_silent_are_exact():
         {"recognised": Rate(1, 40, 8)},
         {"canary": Canary(EVERYBODY, Rate(1, 200, 8))},
         {"canary": Canary(NOBODY, NOBODY)},
+        {"unaffected": DigestPair("ab", "cd")},
+        {"unaffected": DigestPair("", "")},
+        {"later": DigestPair("ab", "cd"), "later_rounds": 20},
     ],
 )
 def test_exact_kind_is_exact_or_not_forgotten_and_nothing_between(changes):
     judgement = judge_exact(exact(**changes))
     assert judgement.verdict is Verdict.NOT_FORGOTTEN
     assert judgement.escalation is Escalation.SOLVE_AGAIN
+
+
+@pytest.mark.parametrize(("drawn", "verdict"), [(8, Verdict.EXACT), (60, Verdict.NOT_FORGOTTEN)])
+def test_class_that_is_drawn_by_chance_is_held_against_those_who_never_knew_it(drawn, verdict):
+    judgement = judge_exact(exact(recognised=Rate(drawn, 200), chance=Rate(10, 200), canary=None))
+
+    assert judgement.verdict is verdict
+    line = judgement.lines[1]
+    assert (line.name, line.reference) == ("images that show the class", 0.05)
 
 
 def test_verdict_classes_do_not_mix():

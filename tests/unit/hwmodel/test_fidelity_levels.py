@@ -65,6 +65,20 @@ def test_every_level_takes_the_same_call_and_means_the_same(preset, fidelity):
     assert relative_error(layer, codes_for(preset, 2, 9, 300)) < 0.5
 
 
+@pytest.mark.parametrize("fidelity", list(Fidelity))
+def test_a_layer_at_another_level_is_the_layer_programmed_at_that_level(fidelity):
+    weights, codes = gaussian(30, 300), codes_for(PRESET, 2, 9, 300)
+    tiles = program(weights)
+    tiles.mvm(codes)
+
+    there = tiles.at_fidelity(fidelity)
+
+    programmed = program(weights, fidelity=fidelity)
+    assert (there.fidelity, there.scale) == (fidelity, programmed.scale)
+    assert torch.equal(there.mvm(codes), programmed.mvm(codes))
+    assert tiles.fidelity is Fidelity.TILE_ACCURATE
+
+
 def test_ideal_is_the_product_with_the_weights_as_given():
     weights = gaussian(30, 300)
     layer = program(weights, fidelity=Fidelity.IDEAL)

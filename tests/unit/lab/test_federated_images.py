@@ -21,7 +21,8 @@ TINY = FederatedSize(
 )
 
 
-def test_every_private_class_is_measured_and_its_message_is_small(tmp_path):
+def test_every_private_class_is_measured_and_its_message_is_small(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.generation.scores._JUDGE_STEPS", 50)
     figures = run(50, TINY, cache=tmp_path)
 
     assert [one.label for one in figures.classes] == list(ImagesTask.of(50).private)

@@ -241,6 +241,7 @@ def test_speakers_run_both_arms_on_both_kinds_of_hardware():
 
 def test_vowels_stand_in_where_fsdd_is_not_here(monkeypatch):
     monkeypatch.delenv("RERAM_FLEET_FSDD", raising=False)
+    monkeypatch.delenv("RERAM_FLEET_DATA", raising=False)
     voices = speakers.vowel_voices(1)
 
     assert not speakers.fsdd.recordings_available()

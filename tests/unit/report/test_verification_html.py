@@ -49,7 +49,7 @@ def document(**changes):
     same = {
         "task": "made-up",
         "holds": False,
-        "exact": [{"kind": "closed-form head"}],
+        "exact": [{"kind": "closed-form head", "digest": "ab12", "never_enrolled": "cd34"}],
         "approximate": [{"kind": "shared LoRA", "method": "negative-gradient", "pairs": [pair, pair]}],
         "verdicts": [head, shared],
         "scores": {"equal error rate": 0.0123},
@@ -96,7 +96,10 @@ def test_every_verdict_line_and_figure_is_on_the_page(page):
         "detach the shared LoRA now",
         "equal error rate",
         "0.0123",
-        "0.5 J",
+        "500.00 mJ",
+        "Failed: one-photo probe.",
+        "<code>ab12</code>",
+        "<code>cd34</code>",
         "Cell writes: 0",
         "Does not hold: shared LoRA",
     ):
@@ -147,11 +150,12 @@ def test_report_of_exact_kinds_alone_has_no_plots():
 
     assert verification_figures(exact_only) == {}
     assert "<svg" not in page
+    assert "Plots" not in page
     assert "Every kind of adapter has forgotten" in page
 
 
 def test_text_of_a_report_cannot_become_markup():
-    hostile = document(task="<script>alert(1)</script>", scores={"<b>": 1.0}, approximate=[])
+    hostile = document(task="<script>alert(1)</script>", scores={"<b>": 1.0})
     page = verification_html(hostile)
 
     assert "<script" not in page

@@ -149,6 +149,12 @@ def test_a_receipt_in_which_the_person_is_still_active_fails(forget):
     assert "node n1: forgotten tags still active" in failed(forget, whole)
 
 
+@pytest.mark.parametrize("digest", ["head_digest", "lora_digest", "adapters_digest_after"])
+def test_a_receipt_whose_digests_do_not_add_up_fails(forget, digest):
+    whole = content(forget, forget.signed(**{digest: b"x" * 32}))
+    assert "node n1: digest of adapters, LoRA and closed-form head" in failed(forget, whole)
+
+
 def test_checks_that_failed_or_were_never_made_fail(forget):
     bad = CheckLine("ReRAM writes", False, "0", "1")
     assert failed(forget, with_node(forget, checks=(bad,))) == ["node n1: coordinator's checks"]
