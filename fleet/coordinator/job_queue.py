@@ -9,7 +9,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import lora_state
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.revisions import job_key_id
+from fleet.coordinator.key_ids import job_key_id
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
 from fleet.store.database import Transaction
