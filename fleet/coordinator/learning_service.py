@@ -10,7 +10,7 @@ import grpc.aio
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import learning_pb2_grpc
 
-from fleet.coordinator import jobs, revisions
+from fleet.coordinator import job_rounds, revisions
 from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.errors import FleetError
@@ -29,14 +29,14 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
     async def GetJob(self, request: wire.GetJobRequest, context: Context) -> wire.GetJobResponse:
         """Return kind, rounds, state and key of the job."""
         return await self._run(
-            context, lambda tx: jobs.describe(self._coordinator, tx, request.job_id, request.attempt)
+            context, lambda tx: job_rounds.describe(self._coordinator, tx, request.job_id, request.attempt)
         )
 
     async def BeginRound(self, request: wire.BeginRoundRequest, context: Context) -> wire.BeginRoundResponse:
         """Return the live nodes and their tickets."""
         return await self._run(
             context,
-            lambda tx: jobs.begin_round(
+            lambda tx: job_rounds.begin_round(
                 self._coordinator, tx, request.job_id, request.attempt, request.round
             ),
         )
@@ -47,7 +47,7 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
         """Keep the state after a round."""
         await self._run(
             context,
-            lambda tx: jobs.report_round(self._coordinator, tx, request),
+            lambda tx: job_rounds.report_round(self._coordinator, tx, request),
         )
         self._coordinator.announce()
         return wire.ReportRoundResponse()
@@ -56,7 +56,9 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
         """Turn the last state into a revision, or note the failure."""
         await self._run(
             context,
-            lambda tx: jobs.finish(self._coordinator, tx, request.job_id, request.attempt, request.error),
+            lambda tx: job_rounds.finish(
+                self._coordinator, tx, request.job_id, request.attempt, request.error
+            ),
         )
         # The job's key opens what Flower's database still holds of it.
         await self._run(context, lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))

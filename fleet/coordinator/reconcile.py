@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from fleet.coordinator import cohort_jobs, forgets, jobs, revisions
+from fleet.coordinator import cohort_jobs, forgets, job_rounds, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.heads import HeadsAhead
 from fleet.coordinator.plane import LearningPlane
@@ -96,7 +96,7 @@ class LearningReconciler:
     async def _start(self, job: LearningJobRow) -> None:
         def begin(tx: Transaction) -> LearningJobRow | None:
             waits = job.retry_at_ms is not None and job.retry_at_ms > tx.now_ms
-            if waits or not jobs.startable(self._coordinator, tx, tx.learning.get(job.job_id)):
+            if waits or not job_rounds.startable(self._coordinator, tx, tx.learning.get(job.job_id)):
                 return None
             return tx.learning.next_attempt(job.job_id)
 
@@ -150,7 +150,7 @@ class LearningReconciler:
             current = tx.learning.get(job.job_id)
             # It may have finished, or been overtaken by a forget, while Flower was asked.
             if current.state is JobState.RUNNING and current.attempt == job.attempt:
-                jobs.fail_attempt(tx, current, error)
+                job_rounds.fail_attempt(tx, current, error)
 
         await self._coordinator.database.run(fail)
         await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))

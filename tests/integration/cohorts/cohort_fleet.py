@@ -27,7 +27,7 @@ from edge_node.adapters.bank import AdapterBank
 from edge_node.adapters.score_calibration import ScoreCalibration
 from edge_node.learning.rounds import RoundRequest, run_rounds
 from edge_node.rounds import check_ticket
-from fleet.coordinator import cohorts, jobs
+from fleet.coordinator import cohorts, job_rounds, jobs
 from fleet.coordinator.revisions import latest_content
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
 from fleet.domain.learning import JobState
@@ -173,11 +173,11 @@ class DirectClient:
 
     def get_job(self) -> wire.GetJobResponse:
         with self.fleet.coordinator.transaction() as tx:
-            return jobs.describe(self.fleet.coordinator.coordinator, tx, self.job_id, self.attempt)
+            return job_rounds.describe(self.fleet.coordinator.coordinator, tx, self.job_id, self.attempt)
 
     def begin_round(self, round_number: int) -> Sequence[wire.RoundNode]:
         with self.fleet.coordinator.transaction() as tx:
-            begun = jobs.begin_round(
+            begun = job_rounds.begin_round(
                 self.fleet.coordinator.coordinator, tx, self.job_id, self.attempt, round_number
             )
         return list(begun.nodes)
@@ -194,7 +194,7 @@ class DirectClient:
             node_ids=node_ids,
         )
         with self.fleet.coordinator.transaction() as tx:
-            jobs.report_round(self.fleet.coordinator.coordinator, tx, request)
+            job_rounds.report_round(self.fleet.coordinator.coordinator, tx, request)
         self.rounds -= 1
         if not self.rounds:
             raise KilledError
@@ -289,7 +289,7 @@ class CohortFleet:
                 if (
                     job.state is JobState.QUEUED
                     and not late
-                    and jobs.startable(self.coordinator.coordinator, tx, job)
+                    and job_rounds.startable(self.coordinator.coordinator, tx, job)
                 ):
                     attempt = tx.learning.next_attempt(job.job_id).attempt
                     return DirectClient(self, job.job_id, attempt, rounds)
@@ -305,7 +305,7 @@ class CohortFleet:
         except KilledError:
             error = "killed"
         with self.coordinator.transaction() as tx:
-            jobs.finish(self.coordinator.coordinator, tx, client.job_id, client.attempt, error)
+            job_rounds.finish(self.coordinator.coordinator, tx, client.job_id, client.attempt, error)
         self.coordinator.destroy_dead_keys()
 
     def rows(self) -> dict[str, list[int]]:

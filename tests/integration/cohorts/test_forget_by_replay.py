@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flwr.supercore.task_identity import TaskIdentity
 
-from fleet.coordinator import cohort_audit, cohort_rounds, cohorts, jobs
+from fleet.coordinator import cohort_audit, cohort_rounds, cohorts, job_rounds, jobs
 from fleet.coordinator.views import verdicts_of
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError, NotFoundError
@@ -274,11 +274,13 @@ def test_last_person_of_a_shard_leaves_it_empty(fleet):
 
 def test_shard_whose_replay_fails_for_good_is_dropped_and_the_verdict_says_so(fleet):
     campaign = fleet.forget(ANN)
-    for _ in range(jobs.RETRY.max_attempts):
+    for _ in range(job_rounds.RETRY.max_attempts):
         CLOCK.now_ms += 60_000
         client = fleet.begin()
         with fleet.coordinator.transaction() as tx:
-            jobs.finish(fleet.coordinator.coordinator, tx, client.job_id, client.attempt, "no node answered")
+            job_rounds.finish(
+                fleet.coordinator.coordinator, tx, client.job_id, client.attempt, "no node answered"
+            )
     fleet.settle()
     assert set(fleet.rows()) == {EVE, FAY}
     verdict, grounds = basis(fleet, campaign)
@@ -365,7 +367,7 @@ def test_node_without_the_newest_people_is_awaited_then_left_out(fleet):
 
     def startable() -> bool:
         with fleet.coordinator.transaction() as tx:
-            return jobs.startable(fleet.coordinator.coordinator, tx, tx.learning.get(job.job_id))
+            return job_rounds.startable(fleet.coordinator.coordinator, tx, tx.learning.get(job.job_id))
 
     assert not startable()
     CLOCK.now_ms += cohort_rounds.INSTALL_WAIT_MS

@@ -10,7 +10,7 @@ from reram_fleet.sealing import open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
-from fleet.coordinator import jobs
+from fleet.coordinator import job_rounds, jobs
 from fleet.coordinator.revisions import latest_content
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
 from fleet.domain.learning import JobKind
@@ -133,16 +133,16 @@ def run_job(
     with coordinator.transaction() as tx:
         attempt = tx.learning.next_attempt(job_id).attempt
     with coordinator.transaction() as tx:
-        given = jobs.describe(coordinator.coordinator, tx, job_id, attempt)
+        given = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt)
     purpose = state_purpose(job_id)
     state = types.LoraState.FromString(open_symmetric(given.job_key, purpose, given.sealed_state))
     change(state)
     sealed = seal_symmetric(given.job_key, purpose, state.SerializeToString())
     for number in range(given.round_offset, given.rounds):
         with coordinator.transaction() as tx:
-            jobs.checkpoint(tx, job_id, attempt, number + 1, sealed, metrics)
+            job_rounds.checkpoint(tx, job_id, attempt, number + 1, sealed, metrics)
     with coordinator.transaction() as tx:
-        jobs.finish(coordinator.coordinator, tx, job_id, attempt, "")
+        job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "")
     coordinator.destroy_dead_keys()
 
 

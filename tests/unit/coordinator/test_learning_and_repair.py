@@ -8,7 +8,7 @@ import pytest
 from reram_fleet.sealing import job_key_purpose, open_sealed
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import jobs
+from fleet.coordinator import job_rounds, jobs
 from fleet.coordinator.views import verdicts_of
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError, InvalidInputError, StaleAttemptError
@@ -120,8 +120,8 @@ def test_ticket_is_signed_for_one_node_and_carries_the_key_that_only_it_opens(co
     job_id = start_job(coordinator, "r1")
     with coordinator.transaction() as tx:
         attempt = tx.learning.next_attempt(job_id).attempt
-        response = jobs.begin_round(coordinator.coordinator, tx, job_id, attempt, 1)
-        key = jobs.describe(coordinator.coordinator, tx, job_id, attempt).job_key
+        response = job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1)
+        key = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt).job_key
     assert [(node.node_id, node.flower_node_id) for node in response.nodes] == [
         ("node-1", 100),
         ("node-2", 101),
@@ -137,7 +137,7 @@ def test_ticket_is_signed_for_one_node_and_carries_the_key_that_only_it_opens(co
 def test_round_goes_to_nodes_that_are_connected_up_to_date_and_not_held(coordinator, nodes):
     def live():
         with coordinator.transaction() as tx:
-            return [node.node_id for node in jobs.live_nodes(coordinator.coordinator, tx)]
+            return [node.node_id for node in job_rounds.live_nodes(coordinator.coordinator, tx)]
 
     assert live() == ["node-1", "node-2"]
     coordinator.disconnect("node-2")
@@ -155,13 +155,13 @@ def test_report_of_an_attempt_that_is_over_changes_nothing(coordinator, nodes):
     job_id = start_job(coordinator, "r1")
     with coordinator.transaction() as tx:
         attempt = tx.learning.next_attempt(job_id).attempt
-        jobs.finish(coordinator.coordinator, tx, job_id, attempt, "the engine was busy")
+        job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "the engine was busy")
     assert job(coordinator, job_id).state == "queued"
     for call in (
-        lambda tx: jobs.describe(coordinator.coordinator, tx, job_id, attempt),
-        lambda tx: jobs.begin_round(coordinator.coordinator, tx, job_id, attempt, 1),
-        lambda tx: jobs.checkpoint(tx, job_id, attempt, 1, b"state", {}),
-        lambda tx: jobs.finish(coordinator.coordinator, tx, job_id, attempt, ""),
+        lambda tx: job_rounds.describe(coordinator.coordinator, tx, job_id, attempt),
+        lambda tx: job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1),
+        lambda tx: job_rounds.checkpoint(tx, job_id, attempt, 1, b"state", {}),
+        lambda tx: job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, ""),
     ):
         with coordinator.transaction() as tx, pytest.raises(StaleAttemptError):
             call(tx)
@@ -172,23 +172,23 @@ def test_next_attempt_goes_on_after_the_last_checkpoint(coordinator, nodes, cloc
     job_id = start_job(coordinator, "r1")
     with coordinator.transaction() as tx:
         attempt = tx.learning.next_attempt(job_id).attempt
-        sealed = jobs.describe(coordinator.coordinator, tx, job_id, attempt).sealed_state
-        jobs.checkpoint(tx, job_id, attempt, 1, sealed, {"loss": 1.0})
-        jobs.finish(coordinator.coordinator, tx, job_id, attempt, "killed")
+        sealed = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt).sealed_state
+        job_rounds.checkpoint(tx, job_id, attempt, 1, sealed, {"loss": 1.0})
+        job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "killed")
     clock.now_ms += 60_000
     with coordinator.transaction() as tx:
         attempt = tx.learning.next_attempt(job_id).attempt
-        given = jobs.describe(coordinator.coordinator, tx, job_id, attempt)
+        given = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt)
     assert (attempt, given.round_offset, given.sealed_state) == (2, 1, sealed)
 
 
 def test_job_that_fails_as_often_as_it_may_is_given_up(coordinator, nodes, clock):
     job_id = start_job(coordinator, "r1")
-    for _ in range(jobs.RETRY.max_attempts):
+    for _ in range(job_rounds.RETRY.max_attempts):
         clock.now_ms += 60_000
         with coordinator.transaction() as tx:
             attempt = tx.learning.next_attempt(job_id).attempt
-            jobs.finish(coordinator.coordinator, tx, job_id, attempt, "no node answered")
+            job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "no node answered")
     row = job(coordinator, job_id)
     assert (row.state, row.error, row.sealed_state) == ("failed", "no node answered", None)
 
@@ -249,11 +249,11 @@ def test_lora_is_dropped_when_no_attempt_of_its_repair_succeeds(coordinator, nod
     campaign, _ = coordinator.forget("f1", ANN)
     suppress(coordinator, nodes)
     repair = repair_job(coordinator, campaign)
-    for _ in range(jobs.RETRY.max_attempts):
+    for _ in range(job_rounds.RETRY.max_attempts):
         clock.now_ms += 60_000
         with coordinator.transaction() as tx:
             attempt = tx.learning.next_attempt(repair.job_id).attempt
-            jobs.finish(coordinator.coordinator, tx, repair.job_id, attempt, "no node answered")
+            job_rounds.finish(coordinator.coordinator, tx, repair.job_id, attempt, "no node answered")
     coordinator.converse(*nodes)
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
     assert lora_tags(coordinator) == set()
@@ -297,10 +297,12 @@ def test_last_round_of_a_repair_measures_and_changes_nothing(coordinator, nodes)
         tickets = [
             types.JobTicket.FromString(node.ticket.payload)
             for number in range(1, repair.rounds + 1)
-            for node in jobs.begin_round(coordinator.coordinator, tx, repair.job_id, attempt, number).nodes
+            for node in job_rounds.begin_round(
+                coordinator.coordinator, tx, repair.job_id, attempt, number
+            ).nodes
         ]
         for number in range(1, repair.rounds + 1):
-            jobs.checkpoint(tx, repair.job_id, attempt, number, b"state-%d" % number, GOOD_REPAIR)
+            job_rounds.checkpoint(tx, repair.job_id, attempt, number, b"state-%d" % number, GOOD_REPAIR)
         kept = tx.learning.get(repair.job_id).sealed_state
     asked = {ticket.round: ticket.kind for ticket in tickets}
     assert asked == {
