@@ -19,7 +19,7 @@ from edge_node.adapters.frozen_base import FrozenBase
 from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter
 from edge_node.adapters.lora_storage import Storage
 from edge_node.adapters.peft_format import export_peft, import_peft
-from edge_node.backbones.filters import WINDOWS, gabor_bank
+from edge_node.backbones.filters import COARSE
 from edge_node.backbones.hidden_layer import hidden_signs
 from edge_node.backbones.reservoir import UNITS
 from edge_node.errors import AdapterError, EdgeNodeError, KeyFileError
@@ -77,8 +77,8 @@ class Network:
             return cached_backbone(public.levels, public.labels, self.seed).base
         if self.hidden < 1:
             raise InvalidInputError(f"a hidden layer has at least one unit; got {self.hidden}")
-        # As `FilterBank.features` and `Reservoir.features`, without programming a chip.
-        inputs = 2 * (len(WINDOWS) ** 2 * len(gabor_bank()) if self.task == "faces" else UNITS)
+        # What the two-layer networks read; as `Reservoir.features`, without programming a chip.
+        inputs = COARSE.features if self.task == "faces" else 2 * UNITS
         return FrozenBase.of(self.task, {LAYER: hidden_signs(self.seed, inputs, self.hidden)})
 
 
