@@ -229,9 +229,9 @@ def test_what_cannot_be_done_says_what_can(tmp_path, monkeypatch, arguments, cod
 
 
 def test_the_base_of_faces_is_that_of_their_second_layer():
-    from edge_node.backbones.filters import FilterBank
+    from edge_node.backbones.filters import COARSE, FilterBank
     from hwmodel import EnergyLedger, load_preset
 
-    bank = FilterBank.program(load_preset("180nm-1t1r"), 1, ["a"], EnergyLedger(1))
+    bank = FilterBank.program(load_preset("180nm-1t1r"), 1, ["a"], EnergyLedger(1), layout=COARSE)
 
     assert Network("faces", 3, 16).base().layer("hidden").inputs == bank.features
