@@ -42,6 +42,11 @@ class DividedPeople:
         0 to 4, and `NEWCOMER`; int64 ``[B]``.
     train_sources, test_sources
         Which photo or recording each input was made from, int64 ``[B]``.
+
+    Raises
+    ------
+    EngineError
+        If one of the six has nothing to learn from or to be tested on: a share of nothing says nothing.
     """
 
     train: Tensor
@@ -50,6 +55,11 @@ class DividedPeople:
     test: Tensor
     test_labels: Tensor
     test_sources: Tensor
+
+    def __post_init__(self) -> None:
+        for part, labels in (("learn from", self.train_labels), ("test on", self.test_labels)):
+            if missing := sorted(set(range(CLASSES)) - set(labels.tolist())):
+                raise EngineError(f"people {missing} have no inputs to {part}: divide more of them")
 
     @property
     def leaked(self) -> float:
@@ -266,14 +276,14 @@ def run_arm(
         Chips, over which all figures are means.
     """
     known = [label for label in range(KNOWN) if label != forgotten]
-    public, _ = people.training(*range(KNOWN))
+    shown, _ = people.training(*range(KNOWN))
     chips = program(
         backbone,
         PRESET,
         seed,
         nodes=[f"chip-{node}" for node in range(nodes)],
         fidelity=hardware.fidelity,
-        calibration=public[:: max(1, len(public) // _RANGE_INPUTS)],
+        calibration=shown[:: max(1, len(shown) // _RANGE_INPUTS)],
     )
     network = StackedNetwork(recipe.task, backbone, chips)
     programmed = chips.ledger.mark()

@@ -13,9 +13,8 @@ from edge_node.errors import AdapterError, EngineError
 from edge_node.learning.methods import Descent
 from edge_node.learning.methods.random_label import RandomLabel
 from edge_node.networks import FaceMixer, SpikingLsm
-from fleet.lab.paper import faces, speakers
+from fleet.lab.paper import both_arms, faces, speakers
 from fleet.lab.paper.arms import Arm, Hardware, silent
-from fleet.lab.paper.both_arms import run_both_arms
 from fleet.lab.paper.classifier import (
     CLASSES,
     KNOWN,
@@ -28,7 +27,7 @@ from fleet.lab.paper.stacked_lora import StackedNetwork
 from hwmodel import program
 
 FORGOTTEN = 2
-QUICK = dataclasses.replace(faces.RECIPE, epochs=40, continual=Descent(steps=2, learning_rate=0.01))
+QUICK = dataclasses.replace(faces.RECIPE, epochs=30, continual=Descent(steps=2, learning_rate=0.01))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -197,12 +196,12 @@ def test_others_are_kept_and_no_cell_is_written(arm):
 
 
 def made_up_voices():
-    """Six people whose signals lie at levels of their own; the last of five recordings is held out."""
+    """Six people whose signals lie at levels of their own; the last two of ten recordings are held out."""
     draws = torch.Generator().manual_seed(6)
-    labels = torch.arange(CLASSES).repeat_interleave(5)
+    labels = torch.arange(CLASSES).repeat_interleave(10)
     offsets = torch.randn(CLASSES, 1, 70, generator=draws)
     signals = offsets[labels] + 0.3 * torch.randn(len(labels), 10, 70, generator=draws)
-    held_out = (torch.arange(len(labels)) % 5) == 4
+    held_out = (torch.arange(len(labels)) % 10) >= 8
     return speakers.Voices("made up", signals.double().numpy(), labels, held_out)
 
 
@@ -218,25 +217,63 @@ def test_honest_speakers_are_tested_on_what_is_held_out_and_published_ones_on_an
     assert honest.train.shape[1:] == (10, 140)
 
 
-def test_speakers_run_both_arms_on_both_kinds_of_hardware():
+def test_division_that_leaves_a_person_untested_is_refused():
+    whole = speakers.divided(made_up_voices(), Arm.HONEST, 1)
+    others = whole.test_labels != 4
+
+    with pytest.raises(EngineError, match=r"people \[4\] have no inputs to test on"):
+        dataclasses.replace(
+            whole,
+            test=whole.test[others],
+            test_labels=whole.test_labels[others],
+            test_sources=whole.test_sources[others],
+        )
+
+
+def test_speaker_is_forgotten_by_random_labels_and_comes_back_when_stripped():
     recipe = dataclasses.replace(
         speakers.RECIPE,
         make=partial(SpikingLsm, neurons=32),
         epochs=6,
         batch=8,
         learning_rate=1e-2,
-        method=RandomLabel(descent=Descent(steps=12, learning_rate=0.02, falling=False)),
+        method=RandomLabel(descent=Descent(steps=25, learning_rate=0.02, falling=False)),
         continual=Descent(steps=1, learning_rate=0.01),
     )
+    people = speakers.divided(made_up_voices(), Arm.HONEST, 1)
+    network = train_backbone(recipe, people, 1, silent)
 
-    voices = made_up_voices()
-    run = run_both_arms(recipe, voices.title, lambda arm: speakers.divided(voices, arm, 1), 1, silent)
+    arm = run_arm(recipe, people, network, FORGOTTEN, 1, Hardware.NOISE_FREE, silent)
 
-    assert run.forgotten == 1 % KNOWN
-    for arm in (run.published, run.honest, run.published_noise_free, run.honest_noise_free):
-        assert arm.known >= 0.5
-        assert arm.forgotten_train == 1.0
-        assert arm.stripped == arm.known
+    assert arm.known == arm.stripped == 1.0
+    assert arm.forgotten_train == 1.0
+
+
+def test_run_has_a_backbone_for_each_arm_and_each_on_both_kinds_of_hardware(monkeypatch):
+    told, ran = [], []
+
+    def trained(recipe, people, seed, progress):
+        progress("training")
+        return f"network of {people}"
+
+    def run(recipe, people, network, forgotten, seed, hardware, progress):
+        progress("forgetting")
+        ran.append((people, network, forgotten))
+        return (people, hardware)
+
+    monkeypatch.setattr(both_arms, "train_backbone", trained)
+    monkeypatch.setattr(both_arms, "run_arm", run)
+
+    figures = both_arms.run_both_arms(faces.RECIPE, "made up", lambda arm: arm.value, KNOWN + 2, told.append)
+
+    assert figures.data == "made up"
+    assert figures.forgotten == 2
+    assert figures.published == (Arm.PUBLISHED.value, Hardware.CHIP)
+    assert figures.honest == (Arm.HONEST.value, Hardware.CHIP)
+    assert figures.published_noise_free == (Arm.PUBLISHED.value, Hardware.NOISE_FREE)
+    assert figures.honest_noise_free == (Arm.HONEST.value, Hardware.NOISE_FREE)
+    assert set(ran) == {(arm.value, f"network of {arm.value}", 2) for arm in Arm}
+    assert told[:2] == ["as published: training", "as published, chip: forgetting"]
 
 
 def test_vowels_stand_in_where_fsdd_is_not_here(monkeypatch):
