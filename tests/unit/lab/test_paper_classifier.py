@@ -237,7 +237,7 @@ def test_speaker_is_forgotten_by_random_labels_and_comes_back_when_stripped():
         epochs=6,
         batch=8,
         learning_rate=1e-2,
-        method=RandomLabel(descent=Descent(steps=25, learning_rate=0.02, falling=False)),
+        method=RandomLabel(descent=Descent(steps=50, learning_rate=0.05, falling=False)),
         continual=Descent(steps=1, learning_rate=0.01),
     )
     people = speakers.divided(made_up_voices(), Arm.HONEST, 1)
