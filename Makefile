@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format proto bench claims constraints clean
+.PHONY: help install demo test test-data lint format proto bench claims constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,12 +27,17 @@ $(STAMP):
 
 install: $(STAMP) ## Make .venv and install the project into it
 
-demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces
+demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd|images
 	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
 
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
+# In the order of `testpaths`, fleets first: short files then fill what is left, and neither process is idle.
 test: $(STAMP) ## Run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Fails where the data are missing, and says what to set.
+test-data: $(STAMP) ## Run the tests that want the real faces and digits; RERAM_FLEET_DATA=folder
+	$(BIN)/python -m pytest tests/with_data
 
 lint: $(STAMP) ## Format check, lint, types, import rules, proto lint
 	$(BIN)/ruff format --check .
@@ -51,12 +56,12 @@ proto: $(STAMP) ## Regenerate the gRPC stubs beside the .proto files
 bench: $(STAMP) ## Speed ratios, taken side by side on the same work
 	$(BIN)/python -m tests.bench
 
-claims: $(STAMP) ## Measure anew what results/*.json say (minutes); AREA=main measures one of them
-	$(BIN)/python -m tests.bench.claims $(AREA)
+claims: $(STAMP) ## Measure what results/*.json say, going on where it stopped; AREA=learning SECTION=faces
+	$(BIN)/python -m tests.bench.claims $(AREA) $(if $(SECTION),--section "$(SECTION)")
 
 constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	{ echo "# Exact versions that resolve together and that CI runs. Regenerate: make constraints"; \
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.txt
 
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.json
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .claims demo.json demo.png

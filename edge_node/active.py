@@ -9,13 +9,13 @@ from reram_fleet import digests
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import RevisionOffer, RevisionResult
 
-from edge_node.engine import Engine
 from edge_node.erasure import Eraser
 from edge_node.errors import AdapterError, RevisionRefusedError
 from edge_node.journal import Journal
 from edge_node.journal_schema import RevisionRow
 from edge_node.keys import NodeKeys
 from edge_node.meter import ME, Meter
+from edge_node.node_engine import NodeEngine
 from edge_node.revisions import Standpoint, check_manifest, open_content, without
 from edge_node.vault import Vault
 from hwmodel import LedgerMark
@@ -27,7 +27,14 @@ class ActiveAdapters:
     """Keeps the engine's adapters equal to what journal and log say."""
 
     def __init__(
-        self, *, keys: NodeKeys, journal: Journal, vault: Vault, engine: Engine, meter: Meter, eraser: Eraser
+        self,
+        *,
+        keys: NodeKeys,
+        journal: Journal,
+        vault: Vault,
+        engine: NodeEngine,
+        meter: Meter,
+        eraser: Eraser,
     ) -> None:
         self._keys, self._journal, self._vault = keys, journal, vault
         self._engine, self._meter, self._eraser = engine, meter, eraser
@@ -44,9 +51,18 @@ class ActiveAdapters:
         return self._engine.active_lora(ME) or types.SharedLora()
 
     @property
+    def head(self) -> types.ClosedFormHead:
+        """The closed-form head in SRAM; without columns if there is none."""
+        return self._engine.active_head(ME) or types.ClosedFormHead()
+
+    @property
     def digest(self) -> bytes:
         """Digest of all that is in SRAM."""
-        return digests.adapters_digest(digests.subject_digests(self.subjects), digests.lora_digest(self.lora))
+        return digests.adapters_digest(
+            digests.subject_digests(self.subjects),
+            digests.lora_digest(self.lora),
+            digests.head_digest(self.head),
+        )
 
     def restore(self) -> None:
         """Load what the journal says is active, after a start."""
@@ -55,7 +71,7 @@ class ActiveAdapters:
         self.load()
 
     def drop(self, tags: Collection[str]) -> None:
-        """Take adapters and LoRA rows of these tags out of SRAM."""
+        """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
         self._content = without(self._content, tags)
         self._engine.drop_subjects(ME, tags)
 
@@ -75,6 +91,9 @@ class ActiveAdapters:
         lora = self._content.shared_lora if self._content.shared_lora.rows else None
         if self._engine.active_lora(ME) != lora:
             self._engine.set_lora(ME, lora)
+        head = self._content.head if self._content.head.subject_tags else None
+        if self._engine.active_head(ME) != head:
+            self._engine.set_head(ME, head)
 
     def install(
         self, manifest: types.RevisionManifest, offer: RevisionOffer, mark: LedgerMark

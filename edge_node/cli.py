@@ -19,10 +19,11 @@ from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.config import RunSettings, StateFolder
-from edge_node.errors import ClipError, EdgeNodeError, StateFolderError
+from edge_node.errors import ClipError, EdgeNodeError, RefusedError, StateFolderError
 from edge_node.keys import NodeKeys
 
-CALL_LIMIT_S = 60.0
+#: A node that draws learns a class while it is enrolled, on a core that others may share.
+CALL_LIMIT_S = 600.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="One device of a reram-fleet.")
 
@@ -73,7 +74,7 @@ def join(
 @app.command()
 def run(
     state: State,
-    task: Annotated[str, typer.Option(help="What the engine recognises.")] = "speakers",
+    task: Annotated[str, typer.Option(help="What the engine recognises or draws.")] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology.")] = "180nm-1t1r",
     fleet_seed: Annotated[int, typer.Option(help="Seed that the chip's devices are drawn from.")] = 0,
     engine_port: Annotated[int, typer.Option(help="0 takes a free port; see run.json.")] = 0,
@@ -125,6 +126,29 @@ def enroll(
 def identify(state: State, person: PersonName = None, clips: ClipFile = None) -> None:
     """Ask this node whose clips these are: a person's test clips, or a file."""
     _show(_call(state, "Identify", wire.IdentifyRequest(clips=_clips(state, person, clips, "test"))))
+
+
+@app.command()
+def generate(
+    state: State,
+    output: Annotated[Path, typer.Option(help="Where to write the images: an .npz file.")],
+    tag: Annotated[str | None, typer.Option(help="Subject tag of a private class.")] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="A class by its name, e.g. d3: by the backbone alone.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that drawing starts from.")] = 0,
+) -> None:
+    """Have this node draw images of a class; exit code 1 with the reason if it refuses."""
+    if (tag is None) == (class_name is None):
+        raise typer.BadParameter("give either --tag or --class")
+    request = wire.GenerateRequest(subject_tag=tag, class_name=class_name, count=count, seed=seed)
+    drawn = _call(state, "Generate", request)
+    if drawn.refusal:
+        raise RefusedError(f"the node does not draw it: {wire.GenerateRefusal.Name(drawn.refusal)}")
+    levels = np.frombuffer(drawn.levels, np.uint8).reshape(-1, drawn.rows, drawn.columns)
+    np.savez(output, levels=levels)
+    typer.echo(f"{len(levels)} images of grey levels 0 to 16 are in {output}", err=True)
 
 
 def _call(state: Path, method: str, request: Message) -> Any:

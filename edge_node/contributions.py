@@ -1,15 +1,25 @@
-"""What this node contributes to the fleet's subject adapters: integer sums, sealed to the coordinator."""
+"""What this node contributes to the fleet: integer sums over captured codes, and public codes when asked.
+
+A person's code sum is their subject adapter; with their Gram matrix it is what the closed-form head is solved
+from. Both are sealed to the coordinator.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from reram_fleet import sealing, signing
-from reram_fleet.v1.node_pb2 import Contribution, ContributionAck
+from reram_fleet.v1.node_pb2 import Contribution, ContributionAck, PublicCodes
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope
 
 from edge_node.journal import Journal
 from edge_node.keys import NodeKeys
+from edge_node.meter import ME
+from edge_node.node_engine import NodeEngine
 from edge_node.vault import Vault
+
+_INT16_LIMIT = 1 << 15
 
 
 class Contributions:
@@ -20,9 +30,15 @@ class Contributions:
     """
 
     def __init__(
-        self, keys: NodeKeys, enrollment: EnrollNodeResponse, journal: Journal, vault: Vault
+        self,
+        keys: NodeKeys,
+        enrollment: EnrollNodeResponse,
+        journal: Journal,
+        vault: Vault,
+        engine: NodeEngine,
     ) -> None:
         self._keys, self._enrollment, self._journal, self._vault = keys, enrollment, journal, vault
+        self._engine = engine
         self._sent: set[tuple[str, int]] = set()
 
     def reconnected(self) -> None:
@@ -40,25 +56,47 @@ class Contributions:
             if key in self._sent:
                 continue
             self._sent.add(key)
-            adapter = self._vault.open_clips(row).adapter(row.subject_tag)
-            envelopes.append(self._sign(row.subject_tag, row.sequence, adapter.SerializeToString()))
+            clips = self._vault.open_clips(row)
+            adapter = clips.adapter(row.subject_tag).SerializeToString()
+            statistics = self._engine.head_statistics(ME, torch.from_numpy(clips.codes))
+            envelopes.append(self._sign(row.subject_tag, row.sequence, adapter, statistics))
         return envelopes
 
-    def _sign(self, subject_tag: str, sequence: int, adapter: bytes) -> Envelope:
+    def _sign(self, subject_tag: str, sequence: int, adapter: bytes, statistics: bytes) -> Envelope:
         fleet_id, node_id = self._enrollment.fleet_id, self._keys.node_id
+        receiver = self._enrollment.coordinator_sealing_public_key
+        about = (fleet_id, node_id, subject_tag)
         contribution = Contribution(
             fleet_id=fleet_id,
             node_id=node_id,
             subject_tag=subject_tag,
             sequence=sequence,
             generation=self._journal.position().generation,
-            adapter=sealing.seal(
-                self._enrollment.coordinator_sealing_public_key,
-                sealing.contribution_purpose(fleet_id, node_id, subject_tag),
-                adapter,
-            ),
+            adapter=sealing.seal(receiver, sealing.contribution_purpose(*about), adapter),
         )
+        if statistics:
+            purpose = sealing.statistics_purpose(*about)
+            contribution.statistics.CopyFrom(sealing.seal(receiver, purpose, statistics))
         return signing.sign(self._keys.signing, contribution)
+
+    def public_codes(self) -> Envelope | None:
+        """Return what this chip makes of the public clips, signed; the same whenever it is asked for.
+
+        None if this node's adapters have no use for a head.
+        """
+        codes, person = self._engine.public_codes(ME)
+        if not len(codes):
+            return None
+        width = 2 if int(codes.abs().max()) < _INT16_LIMIT else 4
+        message = PublicCodes(
+            fleet_id=self._enrollment.fleet_id,
+            node_id=self._keys.node_id,
+            features=codes.shape[1],
+            person=person.tolist(),
+            bytes_per_code=width,
+            codes=codes.numpy().astype(np.dtype(f"<i{width}")).tobytes(),
+        )
+        return signing.sign(self._keys.signing, message)
 
     def acknowledged(self, ack: ContributionAck) -> None:
         """Note that the coordinator has, or has refused, a contribution."""

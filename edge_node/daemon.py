@@ -15,7 +15,7 @@ from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.clock import SystemClock
 from edge_node.config import RunSettings
-from edge_node.engine import Engine
+from edge_node.engine_choice import build_engine
 from edge_node.journal import Journal
 from edge_node.keys import NodeKeys
 from edge_node.link import NodeLink
@@ -23,7 +23,6 @@ from edge_node.metrics import NodeCollector, serve_metrics
 from edge_node.node import Node
 from edge_node.service import EngineService, serve
 from edge_node.supervision import DISABLED, supernode
-from edge_node.tasks import load_task
 from hwmodel import load_preset
 
 logger = logging.getLogger(__name__)
@@ -51,19 +50,14 @@ def run(settings: RunSettings) -> None:
         journal = Journal.open(folder.journal, keys.node_id)
         preset = load_preset(settings.preset)
         saved = journal.costs()
-        engine = Engine.build(
-            load_task(settings.task),
-            preset,
-            settings.fleet_seed,
-            [keys.node_id],
-            saved_costs=[saved] if saved else None,
-        )
+        engine, studio = build_engine(settings, preset, keys.node_id, saved)
         node = Node(
             keys=keys,
             enrollment=enrollment,
             journal=journal,
             vault=Node.open_vault(folder, keys.node_id),
             engine=engine,
+            studio=studio,
             energy_model=EnergyModel(name=preset.name, version=preset.version),
             task=settings.task,
             clock=SystemClock(),

@@ -14,6 +14,7 @@ import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
+    ClosedFormHead,
     DeploymentOverhead,
     JobTicket,
     LoraShape,
@@ -24,15 +25,17 @@ from reram_fleet.v1.types_pb2 import (
 )
 from torch import Tensor
 
+from edge_node.adapters import head_share
 from edge_node.adapters.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
+from edge_node.adapters.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.adapters.lora import project
 from edge_node.adapters.score_calibration import ScoreCalibration
 from edge_node.backbones import Backbone
-from edge_node.errors import EngineError
+from edge_node.errors import AdapterError, EngineError
 from edge_node.learning import logistic, neggrad
 from edge_node.learning.logistic import GAIN
 from edge_node.learning.rounds import RoundRequest, RoundResult, run_rounds
-from edge_node.tasks import Task
+from edge_node.tasks import RecognitionTask
 from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
 
 __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
@@ -50,17 +53,21 @@ class Identification:
     best_tag
         [N][B]: best match, also below the threshold; "" if the node has no adapter.
     score
-        float64 [N, B]: cosine plus the LoRA's logit over its gain; -inf if the node has no adapter.
+        float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of
+        the thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
     accepted
         bool [N, B]: the score reaches `Engine.accept_threshold`.
     best_tag_subject_only
-        [N][B]: best match without the LoRA.
+        [N][B]: best match by subject adapters alone.
+    best_tag_without_head
+        [N][B]: best match by subject adapters and LoRA.
     """
 
     best_tag: tuple[tuple[str, ...], ...]
     score: Tensor
     accepted: Tensor
     best_tag_subject_only: tuple[tuple[str, ...], ...]
+    best_tag_without_head: tuple[tuple[str, ...], ...]
 
 
 class Engine:
@@ -97,7 +104,7 @@ class Engine:
     @classmethod
     def build(
         cls,
-        task: Task,
+        task: RecognitionTask,
         preset: Preset,
         fleet_seed: int,
         node_ids: Sequence[str],
@@ -175,14 +182,16 @@ class Engine:
         self._rows[node] = None
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Drop subject adapters and their LoRA rows from SRAM; return how many adapters were dropped.
+        """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
 
         What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent.
+        The head's other columns were solved with these people among the negatives, and depend on them until
+        the next revision brings another head.
         """
         bank = self._bank(node)
         lora = bank.lora()
-        subjects, rows = bank.drop(tags)
-        size = subjects * self.features * BYTES_PER_FEATURE
+        subjects, rows, columns = bank.drop(tags)
+        size = subjects * self.features * BYTES_PER_FEATURE + columns * self.features * BYTES_PER_CODE
         if lora is not None:
             size += rows * lora.shape.rank * BYTES_PER_LORA_CODE
         if size:
@@ -199,6 +208,49 @@ class Engine:
             If it does not fit; nothing is changed.
         """
         self._bank(node).set_lora(lora)
+
+    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
+        """Make a closed-form head active on a node, or none.
+
+        Raises
+        ------
+        AdapterError
+            If it does not fit, or the chip's own threshold is not above 0, in units of which it would count;
+            nothing is changed.
+        """
+        bank = self._bank(node)
+        if head is None or not head.subject_tags:
+            bank.head = None
+            return
+        own = float(self._calibration.accept_threshold[node])
+        if own <= 0:
+            raise AdapterError(
+                f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it"
+            )
+        bank.head = HeadAdapter.of_message(head, features=self.features)
+
+    def active_head(self, node: int) -> ClosedFormHead | None:
+        """Return a copy of the node's head without dropped columns; None if there is none or none is left."""
+        head = self._bank(node).head
+        return None if head is None else head.to_message()
+
+    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
+        """Return what the chip made of the public clips: int32 [P, features]; and whose it is, int64 [P]."""
+        self._bank(node)
+        return self._calibration.public_codes[node].clone(), self._calibration.public_person.clone()
+
+    def head_statistics(self, node: int, codes: Tensor) -> bytes:
+        """Return what captured codes, int32 [samples, features], add to the head; charged to `Phase.TRAIN`.
+
+        Raises
+        ------
+        AdapterError
+            If their products would not stay below 2^53.
+        """
+        self._bank(node)
+        spent = head_share.share_cost(self._preset, len(codes), self.features)
+        self.ledger.charge(Phase.TRAIN, spent, node)
+        return head_share.packed_statistics(codes)
 
     def active_subjects(self, node: int) -> list[SubjectAdapter]:
         """Return copies of the node's subject adapters, sorted by tag."""
@@ -243,13 +295,21 @@ class Engine:
             for i, node in enumerate(members):
                 b[i, : len(tags[node])] = self._banks[node].lora_rows()
             score[members] += project(shape, unit[members]) @ b.mT / GAIN
-        best = score.max(dim=2)
+        fused = score.clone()
+        threshold = self._calibration.accept_threshold
+        for head, members in self._head_groups():
+            width = len(tags[members[0]])
+            fused[members, :, :width] = head.fused(
+                score[members, :, :width], threshold[members], tags[members[0]], codes[members]
+            )
+        best = fused.max(dim=2)
         self._charge_identify(codes.shape[1], phase)
         return Identification(
             best_tag=_named(tags, best.indices),
             score=best.values,
-            accepted=best.values >= self._calibration.accept_threshold[:, None],
+            accepted=best.values >= threshold[:, None],
             best_tag_subject_only=_named(tags, cosine.argmax(dim=2)),
+            best_tag_without_head=_named(tags, score.argmax(dim=2)),
         )
 
     def run_round(
@@ -285,17 +345,18 @@ class Engine:
         """Charge and return what it takes to make a revision active on a node.
 
         The radio is charged to `Phase.RADIO`, writing the SRAM to `Phase.PROGRAM`; no cell is written. The
-        alternative receives the same bytes and writes the same rows, one cell per feature, into ReRAM.
+        alternative receives the same bytes and writes the same rows and columns, one cell per feature, into
+        ReRAM.
         The ratio is that of the chip alone: a byte on air costs 5,000 times a byte of SRAM, so with the radio
         on both sides (the other ratio) it says more about the radio than about either way to store.
         """
         self._bank(node)
         preset, lora = self._preset, content.shared_lora
-        rows = len(content.subjects)
-        size = rows * self.features * BYTES_PER_FEATURE
+        rows, columns = len(content.subjects), len(content.head.subject_tags)
+        size = rows * self.features * BYTES_PER_FEATURE + columns * self.features * BYTES_PER_CODE
         size += len(lora.rows) * lora.shape.rank * BYTES_PER_LORA_CODE
         radio, sram = cost.radio(preset, received_bytes), cost.sram_write(preset, size)
-        write = cost.program_weights(preset, rows * self.features)
+        write = cost.program_weights(preset, (rows + columns) * self.features)
         analogue = radio + write
         self.ledger.charge(Phase.RADIO, radio, node)
         self.ledger.charge(Phase.PROGRAM, sram, node)
@@ -341,6 +402,14 @@ class Engine:
                 groups.setdefault(key, (lora.shape, []))[1].append(node)
         return list(groups.values())
 
+    def _head_groups(self) -> list[tuple[HeadAdapter, list[int]]]:
+        """Return nodes with the same head and the same people: in a fleet nearly always one group."""
+        groups: dict[tuple[str, tuple[str, ...]], tuple[HeadAdapter, list[int]]] = {}
+        for node, bank in enumerate(self._banks):
+            if bank.head is not None and bank.tags:
+                groups.setdefault((bank.head.digest(), bank.tags), (bank.head, []))[1].append(node)
+        return list(groups.values())
+
     def _charge_identify(self, clips: int, phase: Phase) -> None:
         whitening = self._calibration.whitening.macs_per_vector
         for node, bank in enumerate(self._banks):
@@ -352,6 +421,9 @@ class Engine:
                 spent += cost.lora_forward(
                     self._preset, inputs=self.features, outputs=rows, rank=lora.shape.rank, samples=clips
                 )
+            if bank.head is not None:
+                spent += cost.digital_macs(self._preset, bank.head.macs(clips), cost.Precision.FP32)
+                spent += cost.sram_read(self._preset, bank.head.sram_bytes)
             self.ledger.charge(phase, spent, node)
 
     def _charge_round(self, request: RoundRequest, clips: int) -> None:

@@ -12,7 +12,6 @@ from reram_fleet.v1.node_pb2 import EraseOrder, Probe, ReceiptAck
 
 from edge_node.active import ActiveAdapters
 from edge_node.clock import Clock
-from edge_node.engine import Engine
 from edge_node.erasure import Eraser
 from edge_node.errors import AdapterError, EraseRefusedError
 from edge_node.forget_log import LogEntry
@@ -20,6 +19,7 @@ from edge_node.journal import Journal
 from edge_node.journal_schema import ForgetRow, ReceiptRow, ReceiptState, RevisionRow
 from edge_node.keys import NodeKeys
 from edge_node.meter import ME, Meter
+from edge_node.node_engine import NodeEngine
 from edge_node.receipts import Evidence, build_receipt
 from hwmodel import LedgerMark, Phase
 
@@ -35,7 +35,7 @@ class Forgetting:
         fleet_id: str,
         keys: NodeKeys,
         journal: Journal,
-        engine: Engine,
+        engine: NodeEngine,
         adapters: ActiveAdapters,
         eraser: Eraser,
         meter: Meter,
@@ -134,6 +134,7 @@ class Forgetting:
                 evidence=Evidence(
                     active_adapters=digests.subject_digests(self._adapters.subjects),
                     lora_digest=digests.lora_digest(self._adapters.lora),
+                    head_digest=digests.head_digest(self._adapters.head),
                     revision_digest=active.digest if active else b"",
                     probe_tags=probe_tags,
                     costs=self._journal.forget_costs(order.generation),

@@ -17,6 +17,8 @@ from edge_node.node import Node
 
 logger = logging.getLogger(__name__)
 
+#: A revision with the head of a thousand people; gRPC's own limit for a receiver is 4 MiB.
+MAX_MESSAGE_BYTES = 16 * 2**20
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
 SILENT_BEATS = 8
 
@@ -109,7 +111,8 @@ class NodeLink:
         outgoing: queue.SimpleQueue[ConnectRequest | None] = queue.SimpleQueue()
         ended = threading.Event()
         # A proxy of the environment is for the web; the control plane is reached directly.
-        with grpc.insecure_channel(self._address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+        with grpc.insecure_channel(self._address, options=options) as channel:
             stream = NodeServiceStub(channel).Connect(iter(outgoing.get, None))
             self._stream = stream
             beats = threading.Thread(

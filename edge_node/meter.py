@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_node.clock import Clock
-from edge_node.engine import Engine
 from edge_node.journal import Journal
+from edge_node.node_engine import NodeEngine
 from hwmodel import Cost, LedgerMark, Phase
 
 #: A device is a batch of one.
@@ -18,7 +18,7 @@ SAVE_EVERY_S = 10.0
 class Meter:
     """Counts, and stores the counts beside what they belong to."""
 
-    def __init__(self, engine: Engine, journal: Journal, clock: Clock) -> None:
+    def __init__(self, engine: NodeEngine, journal: Journal, clock: Clock) -> None:
         self._ledger, self._journal, self._clock = engine.ledger, journal, clock
         self.inferences, self.stale_refused = journal.inference_counts()
         self._saved_at_s = clock.boottime_s()

@@ -2,7 +2,8 @@
 
 `receive` takes what the coordinator says and returns what to answer; `beat` is the sign of life. Link and
 EngineService are rims around this class. One lock: every public method holds it from start to end, so that no
-answer is computed from adapters that a forget is just removing.
+answer is computed from adapters that a forget is just removing. Two let go of it in between and look again
+before they store or tell anything, since a forget must not wait so long: enrolling and drawing.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from reram_fleet import signing
 from reram_fleet.v1 import engine_pb2, node_pb2
@@ -26,28 +26,33 @@ from edge_node.active import ActiveAdapters
 from edge_node.clock import Clock, boot_id
 from edge_node.config import StateFolder
 from edge_node.contributions import Contributions
-from edge_node.engine import Engine
+from edge_node.drawing import Drawing
+from edge_node.enrolment import Enrolment
 from edge_node.erasure import Eraser
 from edge_node.errors import (
-    AdapterError,
     ClipError,
+    EngineError,
     LogRejectedError,
     ProtocolError,
+    RefusedError,
     TicketRefusedError,
-    TombstonedTagError,
 )
-from edge_node.forget_log import is_subject_tag, new_entries
+from edge_node.forget_log import new_entries
 from edge_node.forgetting import Forgetting
 from edge_node.journal import Journal
 from edge_node.journal_schema import ReceiptRow, ReceiptState
 from edge_node.keys import KeyRing, NodeKeys
 from edge_node.lease import LeaseKeeper, Standing
 from edge_node.meter import ME, Meter
+from edge_node.node_engine import NodeEngine
 from edge_node.receipts import SOFTWARE_VERSION
-from edge_node.rounds import JobSeal, check_ticket
-from edge_node.telemetry import Transitions, phase_cost, phase_costs
-from edge_node.vault import CapturedClips, Vault, clip_hash
-from hwmodel import LedgerMark, Phase
+from edge_node.rounds import Rounds
+from edge_node.telemetry import Transitions, phase_costs
+from edge_node.vault import Vault
+from hwmodel import LedgerMark
+
+if TYPE_CHECKING:
+    from edge_node.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +68,8 @@ class Node:
         Opened for this node.
     engine
         Built for this node alone.
+    studio
+        Where classes are learnt and drawn; None on a node that recognises.
     on_step
         Called at each of `erasure.STEPS`; tests end the process there.
     """
@@ -74,10 +81,11 @@ class Node:
         enrollment: EnrollNodeResponse,
         journal: Journal,
         vault: Vault,
-        engine: Engine,
+        engine: NodeEngine,
         energy_model: types.EnergyModel,
         task: str,
         clock: Clock,
+        studio: Studio | None = None,
         on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         self._keys, self._enrollment = keys, enrollment
@@ -105,7 +113,27 @@ class Node:
             clock=clock,
             on_step=on_step,
         )
-        self._contributions = Contributions(keys, enrollment, journal, vault)
+        self._contributions = Contributions(keys, enrollment, journal, vault, engine)
+        self._rounds = Rounds(enrollment.fleet_id, keys.node_id, journal, vault, engine, self._meter, clock)
+        self._enrolment = Enrolment(
+            self._lock,
+            journal=journal,
+            vault=vault,
+            engine=engine,
+            studio=studio,
+            adapters=self._adapters,
+            meter=self._meter,
+        )
+        self._drawing: Drawing | None = None
+        if studio is not None:
+            self._drawing = Drawing(
+                self._lock,
+                studio=studio,
+                journal=journal,
+                engine=engine,
+                meter=self._meter,
+                standing=self._observe,
+            )
         # Finish what a crash interrupted, then load what the journal says is active.
         eraser.recover()
         self._adapters.restore()
@@ -206,6 +234,9 @@ class Node:
             case "contribution_ack":
                 self._contributions.acknowledged(message.contribution_ack)
                 return []
+            case "public_codes_request":
+                codes = self._contributions.public_codes()
+                return [ConnectRequest(public_codes=codes)] if codes is not None else []
             case _:
                 # A newer coordinator may say more than this node understands.
                 logger.warning("a message of an unknown kind was ignored")
@@ -267,6 +298,7 @@ class Node:
         )
         for entry in entries:
             self._forgetting.suppress(entry, mark)
+            self._enrolment.forgotten(entry.command.subject_tags)
             mark = self._meter.mark()
         position = self._journal.position()
         suppressed = node_pb2.Suppressed(generation=position.generation, log_head=position.log_head)
@@ -341,52 +373,28 @@ class Node:
     # What the device's application asks
 
     def enroll(self, subject_tag: str, clips: Sequence[np.ndarray]) -> engine_pb2.EnrollResponse:
-        """Capture a person's clips once and keep their codes sealed; on disk before this returns.
+        """Capture a person's clips once and keep them sealed: `Enrolment.enroll`."""
+        return self._enrolment.enroll(subject_tag, clips)
 
-        Clips that the tag has already are skipped, so that a repeated call changes nothing.
-
-        Parameters
-        ----------
-        clips
-            float32 [frames, channels] each.
+    def generate(self, request: engine_pb2.GenerateRequest) -> engine_pb2.GenerateResponse:
+        """Draw images of a class, or say why not.
 
         Raises
         ------
-        AdapterError
-            If the tag is malformed.
-        TombstonedTagError
-            If the tag was forgotten.
-        ClipError
-            If there is no clip, or one does not fit the task.
+        RefusedError
+            If this node does not draw.
+        EngineError
+            If the request names no class, one that does not exist, or too many images or none.
         """
-        if not is_subject_tag(subject_tag):
-            raise AdapterError("a subject tag is 32 lower-case hexadecimal digits, made at random")
-        if not clips:
-            raise ClipError("there is no clip to enrol; send at least one")
-        with self._lock:
-            if subject_tag in self._journal.tombstones():
-                raise TombstonedTagError(
-                    "this subject tag was forgotten; a new consent needs a new tag (fleet.registry makes one)"
-                )
-            row = self._journal.enrolment(subject_tag)
-            present = self._vault.open_clips(row) if row else None
-            fresh = {clip_hash(clip): clip for clip in clips}
-            for known in present.hashes if present else ():
-                fresh.pop(known, None)
-            mark = self._meter.mark()
-            if fresh:
-                codes = self._engine.capture(list(fresh.values()))[ME].numpy()
-                captured = present or CapturedClips((), np.empty((0, self._engine.features), np.int32))
-                captured = captured.extended(list(fresh), codes)
-                ciphertext = self._vault.seal_clips(subject_tag, captured)
-                with self._journal.transaction():
-                    self._journal.save_enrolment(subject_tag, len(captured.codes), ciphertext)
-                    self._meter.save()
-                self._adapters.load()
-            spent = self._meter.since(mark)[Phase.INFER]
-            saved = self._journal.enrolment(subject_tag)
-            assert saved is not None
-            return engine_pb2.EnrollResponse(count=saved.clips, infer_cost=phase_cost(Phase.INFER, spent))
+        if self._drawing is None:
+            raise RefusedError(f"this node's task is {self._task}: it recognises, and draws nothing")
+        match request.WhichOneof("of"):
+            case "subject_tag":
+                return self._drawing.subject(request.subject_tag, request.count, request.seed)
+            case "class_name":
+                return self._drawing.of_class(request.class_name, request.count, request.seed)
+            case _:
+                raise EngineError("say what to draw: a subject tag, or the name of a class")
 
     def identify(self, clips: Sequence[np.ndarray]) -> engine_pb2.IdentifyResponse:
         """Say who is heard in each clip; without any adapter, and without answers, while quarantined.
@@ -395,7 +403,11 @@ class Node:
         ------
         ClipError
             If a clip does not fit the task.
+        RefusedError
+            If this node draws.
         """
+        if self._drawing is not None:
+            raise RefusedError(f"this node's task is {self._task}: it draws, and recognises nobody")
         with self._lock:
             if not self._serving():
                 return self._backbone_only(len(clips))
@@ -410,13 +422,18 @@ class Node:
                 generation=self._journal.position().generation,
                 answers=[
                     engine_pb2.Answer(
-                        best_tag=best, score=score, accepted=accepted, best_tag_subject_only=subject_only
+                        best_tag=best,
+                        score=score,
+                        accepted=accepted,
+                        best_tag_subject_only=subject_only,
+                        best_tag_without_head=without_head,
                     )
-                    for best, score, accepted, subject_only in zip(
+                    for best, score, accepted, subject_only, without_head in zip(
                         found.best_tag[ME],
                         found.score[ME].tolist(),
                         found.accepted[ME].tolist(),
                         found.best_tag_subject_only[ME],
+                        found.best_tag_without_head[ME],
                         strict=True,
                     )
                 ],
@@ -444,44 +461,9 @@ class Node:
         """
         with self._lock:
             ticket = self._verified(envelope, types.JobTicket)
-            tombstones = self._journal.tombstones()
-            check_ticket(
-                ticket,
-                fleet_id=self._enrollment.fleet_id,
-                node_id=self.node_id,
-                generation=self._journal.position().generation,
-                tombstones=tombstones,
-                unix_ms=self._clock.unix_ms(),
-            )
             if self._observe()[1] == types.QUARANTINE_REASON_GAP:
                 raise TicketRefusedError("this node's forget log has a gap; it must catch up first")
-            mark = self._meter.mark()
-            seal = JobSeal.of(ticket, self._session_key)
-            self._engine.charge_radio(ME, envelope.ByteSize() + len(sealed_state))
-            result = self._engine.run_round(
-                ME,
-                ticket,
-                seal.open(sealed_state),
-                samples=self._codes(ticket.subject_tags),
-                forget=self._codes(ticket.forget_tags),
-            )
-            sealed_result = seal.seal(result.state)
-            self._engine.charge_radio(ME, len(sealed_result))
-            with self._journal.transaction():
-                if ticket.forget_tags:
-                    generation = max(tombstones[tag] for tag in ticket.forget_tags)
-                    self._journal.add_forget_cost(generation, self._meter.since(mark))
-                self._meter.save()
-            return engine_pb2.RunRoundResponse(
-                node_id=self.node_id,
-                sealed_state=sealed_result,
-                num_examples=result.num_examples,
-                metrics=result.metrics,
-            )
-
-    def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = [row for row in self._journal.enrolments() if row.subject_tag in set(tags)]
-        return {row.subject_tag: torch.from_numpy(self._vault.open_clips(row).codes) for row in rows}
+            return self._rounds.run(ticket, envelope.ByteSize(), sealed_state, self._session_key)
 
     def status(self) -> engine_pb2.GetStatusResponse:
         """Return the node's state; `connected` and `supernode` are for the daemon to fill in."""
@@ -517,6 +499,7 @@ class Node:
 
     def close(self) -> None:
         """Store counters and close the journal; the node must not be used afterwards."""
+        self._enrolment.end()
         with self._lock:
             self._withdraw(types.QUARANTINE_REASON_NO_LEASE)
             self.save_counters()

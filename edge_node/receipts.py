@@ -20,10 +20,11 @@ SOFTWARE_VERSION = version("reram-fleet")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the engine shows after the erase: active adapters, LoRA, and how it answered the probes."""
+    """What the engine shows after the erase: active adapters, LoRA, head, and how it answered the probes."""
 
     active_adapters: Sequence[types.AdapterDigest]
     lora_digest: bytes
+    head_digest: bytes
     revision_digest: bytes
     probe_tags: Sequence[str]
     costs: Mapping[Phase, Cost]
@@ -59,9 +60,12 @@ def build_receipt(
         counter=position.receipt_counter + 1,
         previous_receipt_hash=position.last_receipt_hash,
         adapters_digest_before=forget.digest_before,
-        adapters_digest_after=digests.adapters_digest(evidence.active_adapters, evidence.lora_digest),
+        adapters_digest_after=digests.adapters_digest(
+            evidence.active_adapters, evidence.lora_digest, evidence.head_digest
+        ),
         active_adapters=evidence.active_adapters,
         lora_digest=evidence.lora_digest,
+        head_digest=evidence.head_digest,
         revision_digest=evidence.revision_digest,
         subject_adapters_erased=forget.subject_adapters,
         lora_rows_erased=forget.lora_rows,

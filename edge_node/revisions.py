@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from reram_fleet import digests, sealing
 from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SharedLora
 
+from edge_node.adapters.head import HeadAdapter
 from edge_node.errors import RevisionRefusedError
 
 
@@ -81,16 +82,25 @@ def open_content(
         raise RevisionRefusedError(
             f"revision {manifest.revision} does not hold the subject tags that its manifest names"
         )
+    if strangers := set(content.head.subject_tags) - set(tags):
+        raise RevisionRefusedError(
+            f"the head of revision {manifest.revision} knows {len(strangers)} subject tags without an adapter"
+        )
     return content
 
 
 def without(content: RevisionContent, tags: Collection[str]) -> RevisionContent:
-    """Return a revision's content without the adapters and LoRA rows of these tags."""
+    """Return a revision's content without the adapters, LoRA rows and head columns of these tags."""
     lora = SharedLora(
         shape=content.shared_lora.shape,
         rows=[row for row in content.shared_lora.rows if row.subject_tag not in tags],
     )
-    return RevisionContent(
+    kept = RevisionContent(
         subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
         shared_lora=lora if lora.rows else None,
     )
+    if content.head.subject_tags:
+        head = HeadAdapter.of_message(content.head, features=content.head.features).without(tags)
+        if head.tags:
+            kept.head.CopyFrom(head.to_message())
+    return kept

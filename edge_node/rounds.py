@@ -1,16 +1,23 @@
-"""Checking a job ticket and opening the state of a round."""
+"""A round of a learning job on this node: checking its ticket, opening its state, running it, charging it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
 from reram_fleet import sealing
+from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
+from edge_node.clock import Clock
 from edge_node.errors import TicketRefusedError
+from edge_node.journal import Journal
+from edge_node.meter import ME, Meter
+from edge_node.node_engine import NodeEngine
+from edge_node.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -86,5 +93,78 @@ def check_ticket(
         raise TicketRefusedError(f"{job} would learn from {len(forgotten)} forgotten subject tags")
     if kept := set(ticket.forget_tags) - set(tombstones):
         raise TicketRefusedError(f"{job} would unlearn {len(kept)} subject tags that are not forgotten")
-    if ticket.forget_tags and ticket.kind != types.LEARNING_KIND_UNLEARN_LORA:
-        raise TicketRefusedError(f"{job} names tags to unlearn, but is no unlearning job")
+    if ticket.forget_tags and ticket.kind == types.LEARNING_KIND_TRAIN_LORA:
+        raise TicketRefusedError(f"{job} names tags to unlearn, but trains")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Runs rounds on what this node has captured. Not locked: its one user, `Node`, is."""
+
+    fleet_id: str
+    node_id: str
+    journal: Journal
+    vault: Vault
+    engine: NodeEngine
+    meter: Meter
+    clock: Clock
+
+    def run(
+        self,
+        ticket: types.JobTicket,
+        ticket_bytes: int,
+        sealed_state: bytes,
+        session_key: X25519PrivateKey,
+    ) -> engine_pb2.RunRoundResponse:
+        """Run the round of a ticket whose signature holds.
+
+        Parameters
+        ----------
+        ticket_bytes
+            What it took on the air.
+        session_key
+            To which the job's key must be sealed.
+
+        Raises
+        ------
+        TicketRefusedError
+            If the ticket must not be acted upon now, or the state does not open.
+        EngineError
+            If the engine cannot run the round.
+        """
+        tombstones = self.journal.tombstones()
+        check_ticket(
+            ticket,
+            fleet_id=self.fleet_id,
+            node_id=self.node_id,
+            generation=self.journal.position().generation,
+            tombstones=tombstones,
+            unix_ms=self.clock.unix_ms(),
+        )
+        mark = self.meter.mark()
+        seal = JobSeal.of(ticket, session_key)
+        self.engine.charge_radio(ME, ticket_bytes + len(sealed_state))
+        result = self.engine.run_round(
+            ME,
+            ticket,
+            seal.open(sealed_state),
+            samples=self._codes(ticket.subject_tags),
+            forget=self._codes(ticket.forget_tags),
+        )
+        sealed_result = seal.seal(result.state)
+        self.engine.charge_radio(ME, len(sealed_result))
+        with self.journal.transaction():
+            if ticket.forget_tags:
+                generation = max(tombstones[tag] for tag in ticket.forget_tags)
+                self.journal.add_forget_cost(generation, self.meter.since(mark))
+            self.meter.save()
+        return engine_pb2.RunRoundResponse(
+            node_id=self.node_id,
+            sealed_state=sealed_result,
+            num_examples=result.num_examples,
+            metrics=result.metrics,
+        )
+
+    def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
+        rows = [row for row in self.journal.enrolments() if row.subject_tag in set(tags)]
+        return {row.subject_tag: torch.from_numpy(self.vault.open_clips(row).codes) for row in rows}

@@ -113,6 +113,10 @@ class EngineService(EngineServiceServicer):
         """Say who is heard, or that only the backbone serves."""
         return self._answer(context, lambda: self._node.identify(decode_clips(request.clips)))
 
+    def Generate(self, request: wire.GenerateRequest, context: grpc.ServicerContext) -> Message:
+        """Draw images of a class, or say why not."""
+        return self._answer(context, lambda: self._node.generate(request))
+
     def RunRound(self, request: wire.RunRoundRequest, context: grpc.ServicerContext) -> Message:
         """Run one round of a learning job."""
         return self._answer(context, lambda: self._node.run_round(request.ticket, request.sealed_state))

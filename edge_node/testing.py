@@ -24,6 +24,8 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from torch import Tensor
 
+from edge_node.adapters.head import HeadAdapter
+from edge_node.adapters.head_share import packed_statistics
 from edge_node.config import StateFolder
 from edge_node.engine import Identification, RoundResult
 from edge_node.errors import AdapterError, ClipError
@@ -65,6 +67,7 @@ class MemoryEngine:
         self.cell_writes = torch.tensor([64])
         self._subjects: dict[str, types.SubjectAdapter] = {}
         self._lora: types.SharedLora | None = None
+        self._head: HeadAdapter | None = None
         if saved_costs:
             self.ledger.restore(saved_costs)
         else:
@@ -86,11 +89,12 @@ class MemoryEngine:
         self._subjects[adapter.subject_tag] = adapter
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Drop adapters and LoRA rows; returns how many adapters went."""
+        """Drop adapters, LoRA rows and head columns; returns how many adapters went."""
         dropped = [self._subjects.pop(tag) for tag in tags if tag in self._subjects]
         if self._lora:
             rows = [row for row in self._lora.rows if row.subject_tag not in tags]
             self._lora = types.SharedLora(shape=self._lora.shape, rows=rows) if rows else None
+        self._head = self._head.without(tags) if self._head else None
         self.ledger.charge(Phase.ERASE, Cost(1e-9 * len(dropped), 0.0, 8 * len(dropped)))
         return len(dropped)
 
@@ -106,6 +110,23 @@ class MemoryEngine:
         """Return the loaded LoRA."""
         return self._lora
 
+    def set_head(self, node: int, head: types.ClosedFormHead | None) -> None:
+        """Load a closed-form head."""
+        self._head = HeadAdapter.of_message(head, features=self.features) if head else None
+
+    def active_head(self, node: int) -> types.ClosedFormHead | None:
+        """Return the loaded head."""
+        return self._head.to_message() if self._head and self._head.tags else None
+
+    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
+        """Return codes of four made-up public people, three clips each, and whose each is."""
+        codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
+        return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
+
+    def head_statistics(self, node: int, codes: Tensor) -> bytes:
+        """Pack what codes add to the head."""
+        return packed_statistics(codes)
+
     def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
         """Answer with the nearest subject by cosine."""
         self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
@@ -113,13 +134,17 @@ class MemoryEngine:
         if not tags:
             empty = (("",) * codes.shape[1],)
             return Identification(
-                empty, torch.full(codes.shape[:2], -torch.inf), torch.zeros(codes.shape[:2]).bool(), empty
+                empty,
+                torch.full(codes.shape[:2], -torch.inf),
+                torch.zeros(codes.shape[:2]).bool(),
+                empty,
+                empty,
             )
         means = torch.tensor([list(self._subjects[tag].code_sum) for tag in tags], dtype=torch.float64)
         cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], means[None], dim=-1)
         score, best = cosine.max(dim=-1)
         names = (tuple(tags[k] for k in best.tolist()),)
-        return Identification(names, score[None], (score >= self.accept_threshold)[None], names)
+        return Identification(names, score[None], (score >= self.accept_threshold)[None], names, names)
 
     def run_round(
         self,
@@ -226,9 +251,10 @@ class CoordinatorPen:
         *,
         built_at_generation: int | None = None,
         shared_lora: types.SharedLora | None = None,
+        head: types.ClosedFormHead | None = None,
     ) -> ConnectResponse:
         """Offer a revision to a node."""
-        content = types.RevisionContent(subjects=subjects, shared_lora=shared_lora)
+        content = types.RevisionContent(subjects=subjects, shared_lora=shared_lora, head=head)
         generation = len(self.log) if built_at_generation is None else built_at_generation
         manifest = types.RevisionManifest(
             fleet_id=self.fleet_id,
@@ -237,6 +263,7 @@ class CoordinatorPen:
             built_at_generation=generation,
             subject_tags=sorted(subject.subject_tag for subject in subjects),
             has_shared_lora=shared_lora is not None,
+            has_head=head is not None,
         )
         purpose = sealing.revision_purpose(self.fleet_id, number, identity.node_id)
         offer = node_pb2.RevisionOffer(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from reram_fleet import sealing
-from reram_fleet.v1.types_pb2 import RevisionContent, SubjectAdapter
+from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, RevisionContent, SubjectAdapter
 
 from edge_node.errors import JournalError
 from edge_node.journal_schema import EnrolmentRow, RevisionRow
@@ -26,25 +26,35 @@ def clip_hash(clip: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class CapturedClips:
-    """Feature codes of one person as this chip captured them, once.
+    """What one chip captured of one person, once, and what was learnt from it.
 
     Attributes
     ----------
     hashes
         SHA-256 of each recording.
     codes
-        int32 [clips, features].
+        Integers of each recording, int32 [clips, width]: feature codes, or an image's grey levels.
+    trained
+        int32 [features]: the adapter that this node trained on the codes; None where an adapter is their sum.
     """
 
     hashes: tuple[bytes, ...]
     codes: np.ndarray
+    trained: np.ndarray | None = None
 
     def extended(self, hashes: Sequence[bytes], codes: np.ndarray) -> CapturedClips:
-        """Return these clips and further ones."""
+        """Return these clips and further ones, of which nothing has been learnt yet."""
         return CapturedClips((*self.hashes, *hashes), np.concatenate([self.codes, codes]))
 
     def adapter(self, subject_tag: str) -> SubjectAdapter:
-        """Return the person's adapter: the integer sum of the codes, and their count."""
+        """Return the person's adapter: the integer sum of the codes and their count, or what was trained."""
+        if self.trained is not None:
+            return SubjectAdapter(
+                subject_tag=subject_tag,
+                count=1,
+                code_sum=self.trained.tolist(),
+                kind=SUBJECT_ADAPTER_KIND_TRAINED,
+            )
         return SubjectAdapter(
             subject_tag=subject_tag,
             count=len(self.codes),
@@ -52,18 +62,20 @@ class CapturedClips:
         )
 
     def to_bytes(self) -> bytes:
-        """Return hashes and codes as bytes (little-endian)."""
+        """Return hashes, codes and what was trained as bytes (little-endian)."""
+        trained = b"" if self.trained is None else self.trained.astype("<i4").tobytes()
         header = _HEADER.pack(*self.codes.shape)
-        return header + b"".join(self.hashes) + self.codes.astype("<i4").tobytes()
+        return header + b"".join(self.hashes) + self.codes.astype("<i4").tobytes() + trained
 
     @classmethod
     def from_bytes(cls, content: bytes) -> CapturedClips:
         """Read what `to_bytes` wrote."""
-        clips, features = _HEADER.unpack_from(content)
+        clips, width = _HEADER.unpack_from(content)
         start = _HEADER.size + clips * _HASH_BYTES
         hashes = tuple(content[at : at + _HASH_BYTES] for at in range(_HEADER.size, start, _HASH_BYTES))
-        codes = np.frombuffer(content, dtype="<i4", offset=start).reshape(clips, features)
-        return cls(hashes, codes.astype(np.int32))
+        numbers = np.frombuffer(content, dtype="<i4", offset=start).astype(np.int32)
+        codes, trained = numbers[: clips * width], numbers[clips * width :]
+        return cls(hashes, codes.reshape(clips, width), trained if len(trained) else None)
 
 
 @dataclass(frozen=True)

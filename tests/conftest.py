@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 from reram_fleet.flower import ENVIRONMENT
 
@@ -14,3 +15,29 @@ settings.load_profile("reram-fleet")
 # What tests start inherits these: one thread of linear algebra, and no calls home from Flower.
 os.environ.update(ENVIRONMENT)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+#: Files whose tests look at one fleet, which takes a minute to get where they want it: by the first of them.
+ONE_FLEET = {
+    "tests/faults/test_forget_requests.py": "tests/faults/test_coordinator_killed.py",
+    "tests/faults/test_node_killed.py": "tests/faults/test_coordinator_killed.py",
+    "tests/faults/test_superlink_killed.py": "tests/faults/test_planted_arrays.py",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let one process run all files that share a fleet: it would else be started in each process."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    gone = [file for file in {*ONE_FLEET, *ONE_FLEET.values()} if not (config.rootpath / file).is_file()]
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py names {', '.join(sorted(gone))}, which are not there")
+
+    class OneFleetScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return ONE_FLEET.get(file, file)
+
+    return OneFleetScheduling(config, log)

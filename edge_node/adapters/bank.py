@@ -8,6 +8,7 @@ import torch
 from reram_fleet.v1.types_pb2 import LoraShape, SharedLora, SubjectAdapter
 from torch import Tensor
 
+from edge_node.adapters.head import HeadAdapter
 from edge_node.errors import AdapterError
 
 #: SRAM bytes of one feature of a subject's mean, and of one entry of B.
@@ -19,7 +20,7 @@ _MAX_SCALE_BITS = 30
 
 
 class AdapterBank:
-    """Subject adapters and shared LoRA of one node. Rows are in order of tag, so history leaves no trace.
+    """Subject adapters, shared LoRA and head of one node. Rows are in order of tag: history leaves no trace.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ class AdapterBank:
         self.features = features
         self._subjects: dict[str, SubjectAdapter] = {}
         self._lora: SharedLora | None = None
+        #: The closed-form head, if one is installed.
+        self.head: HeadAdapter | None = None
 
     def set_subject(self, adapter: SubjectAdapter) -> None:
         """Add or replace one person's adapter.
@@ -73,8 +76,8 @@ class AdapterBank:
         kept.CopyFrom(lora)
         self._lora = kept if kept.rows else None
 
-    def drop(self, tags: Collection[str]) -> tuple[int, int]:
-        """Remove subjects and their LoRA rows; return how many of each there were."""
+    def drop(self, tags: Collection[str]) -> tuple[int, int, int]:
+        """Remove subjects, their LoRA rows and head columns; return how many of each there were."""
         gone = [tag for tag in self._subjects if tag in set(tags)]
         for tag in gone:
             del self._subjects[tag]
@@ -84,7 +87,12 @@ class AdapterBank:
             rows = len(self._lora.rows) - len(kept)
             if rows:
                 self._lora = SharedLora(shape=self._lora.shape, rows=kept) if kept else None
-        return len(gone), rows
+        columns = 0
+        if self.head is not None:
+            left = self.head.without(tags)
+            columns = len(self.head.tags) - len(left.tags)
+            self.head = left if left.tags else None
+        return len(gone), rows, columns
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ hundred times the chip reads: left out. int8 factors do as well as float32 ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,7 +32,7 @@ from edge_node.adapters.lora_storage import Storage
 from edge_node.errors import AdapterError
 from hwmodel import Cost, Phase, Precision, cost
 from hwmodel.nn import Correction, ProgrammedModel
-from hwmodel.nn.conv import ConvGeometry
+from hwmodel.nn.calibration import layer_inputs
 from hwmodel.nn.placement import ROOT
 
 #: Ridge as a share of the mean energy of an input.
@@ -135,7 +135,8 @@ def calibrate_chip(
     wanted = tuple(analog) if layers is None else tuple(layers)
     if unknown := sorted(set(wanted) - set(analog)):
         raise AdapterError(f"the chip has no layer {', '.join(unknown)}; it has: {', '.join(analog)}")
-    ideal_inputs = _network_inputs(network, wanted, public)
+    floats = {name: network.get_submodule("" if name == ROOT else name) for name in wanted}
+    ideal_inputs = layer_inputs(network, floats, public)
     if unused := sorted(set(wanted) - set(ideal_inputs)):
         raise AdapterError(f"no public input reaches layer {', '.join(unused)}: leave it out with `layers`")
 
@@ -198,32 +199,6 @@ def reduced_rank_regression(x: Tensor, r: Tensor, *, rank: int, ridge: float) ->
     _, directions = torch.linalg.eigh((explained + explained.mT) / 2)
     strongest = directions[..., -min(rank, inputs, outputs) :]
     return (full @ strongest).mT.contiguous(), strongest.contiguous()
-
-
-def _network_inputs(network: nn.Module, names: Collection[str], public: Tensor) -> dict[str, list[Tensor]]:
-    """Return what layers multiply in the float network, ``[V, in]`` for each use, in order of first use."""
-    seen: dict[str, list[Tensor]] = {}
-
-    def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            values = inputs[0].detach()
-            if isinstance(layer, nn.Conv2d):
-                values = ConvGeometry.of(layer).vectors(values)
-            seen.setdefault(name, []).append(values.reshape(-1, values.shape[-1]))
-
-        return record
-
-    hooks = [
-        network.get_submodule("" if name == ROOT else name).register_forward_pre_hook(recorder(name))
-        for name in names
-    ]
-    try:
-        with torch.no_grad():
-            network(public)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen
 
 
 def _fit_cost(branch: LoraBranch, vectors: int) -> Cost:

@@ -2,18 +2,20 @@
 
 The coordinator solves for the columns (`fleet.heads`); a node multiplies, compares with the threshold that
 came with them, and drops a person's column at once when told to forget. The other columns were solved with
-that person among the negatives, so they are replaced when the next head arrives: until then a node may keep
-to subject adapters, which nothing else depends on.
+that person among the negatives, so they still depend on them until the next revision replaces the head: they
+cannot name the person, but their bytes are not yet those of a fleet that never knew them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
+from reram_fleet.v1.types_pb2 import ClosedFormHead
 from torch import Tensor
 
 from edge_node.errors import AdapterError
@@ -132,6 +134,34 @@ class HeadAdapter:
             )
         return cls(names, torch.from_numpy(codes.copy()), scale_bits, threshold)
 
+    @classmethod
+    def of_message(cls, message: ClosedFormHead, *, features: int) -> HeadAdapter:
+        """Take a head as it travels in a revision.
+
+        Raises
+        ------
+        AdapterError
+            As `load`, or if its bytes are not as many as it says.
+        """
+        people = len(message.subject_tags)
+        if message.features != features or len(message.codes) != BYTES_PER_CODE * features * people:
+            raise AdapterError(
+                f"the head has {message.features} features and {len(message.codes)} bytes of codes for "
+                f"{people} people; this engine has {features} features"
+            )
+        codes = np.frombuffer(message.codes, "<i4").reshape(features, people).astype(np.int32)
+        return cls.load(message.subject_tags, codes, message.scale_bits, message.threshold, features=features)
+
+    def to_message(self) -> ClosedFormHead:
+        """Return it as it travels."""
+        return ClosedFormHead(
+            subject_tags=self.tags,
+            features=len(self.codes),
+            codes=self.codes.contiguous().numpy().astype("<i4", copy=False).tobytes(),
+            scale_bits=self.scale_bits,
+            threshold=self.threshold,
+        )
+
     @property
     def sram_bytes(self) -> int:
         """Bytes of SRAM that the columns take."""
@@ -179,12 +209,42 @@ class HeadAdapter:
         named = tuple(tuple(self.tags[column] for column in row) for row in best.tolist())
         return Answer(named, scores.amax(dim=2).double() / self.threshold)
 
+    def fused(self, score: Tensor, threshold: Tensor, tags: Sequence[str], codes: Tensor) -> Tensor:
+        """Return scores of subject adapters and LoRA, averaged with the head's for those who are in it.
+
+        Each side counts in units of its own threshold, so the mean has that of the subject adapters. Measured
+        against the head alone (ADR 9): as accurate, with a third to two thirds of the false accepts, since a
+        clip must both lie in a person's direction and not look like anybody else. It also keeps a clip that
+        resembles nothing from passing because the head amplifies directions in which people hardly vary.
+
+        Parameters
+        ----------
+        score
+            float64 [N, B, K], of `tags` in this order. A newcomer who is not in the head keeps theirs.
+        threshold
+            From which such a score accepts, float64 [N], above 0.
+        codes
+            As in `scores`.
+        """
+        columns = {tag: column for column, tag in enumerate(self.tags)}
+        known = [row for row, tag in enumerate(tags) if tag in columns]
+        if not known:
+            return score
+        margin = self.scores(codes)[:, :, [columns[tags[row]] for row in known]].double() / self.threshold
+        fused = score.clone()
+        fused[:, :, known] = (score[:, :, known] + threshold[:, None, None] * margin) / 2
+        return fused
+
     def macs(self, clips: int) -> int:
         """Return the multiply-accumulates of scoring clips on one node."""
         return clips * self.codes.numel()
 
     def digest(self) -> str:
         """Return the SHA-256 of everything in it, as `fleet.heads.enrolment.FleetHead.digest` computes it."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         sha = hashlib.sha256(
             f"{len(self.tags)} {len(self.codes)} {self.scale_bits} {self.threshold}\n".encode()
         )

@@ -35,12 +35,15 @@ class ScoreCalibration:
         float64 [N].
     public_codes
         Centred codes of the public clips, int32 [N, P, F]: the negatives of learning.
+    public_person
+        Whose clip each of them is, int64 [P].
     """
 
     centre: Tensor
     whitening: Whitening
     accept_threshold: Tensor
     public_codes: Tensor
+    public_person: Tensor
 
     @classmethod
     def fit(cls, codes: Tensor, person: Tensor) -> ScoreCalibration:
@@ -63,6 +66,7 @@ class ScoreCalibration:
             whitening=Whitening.fit(centred, person),
             accept_threshold=_threshold(genuine_scores(codes, person)),
             public_codes=centred,
+            public_person=person,
         )
 
 

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from edge_node.backbones import rounded_mean
 from edge_node.backbones.log_mel import OCTAVE, LogMel, frames_of
+from edge_node.backbones.random_signs import program_signs
 from hwmodel import Cost, Crossbar, EnergyLedger, Phase, Preset, cost
-from hwmodel.streams import keyed_uint16
 
 BANDS, NEURONS, STEPS = 70, 512, 10
 #: Levels above which a channel spikes, in 1/256 octaves of power: about thirds of speech.
@@ -71,15 +71,15 @@ class Liquid:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, share: float) -> Crossbar:
-            bits = keyed_uint16(fleet_seed, f"backbone.{layer}", count=NEURONS * inputs) & 1
-            return Crossbar.program(
-                (2.0 * bits - 1.0).reshape(NEURONS, inputs),
+            return program_signs(
                 preset,
-                fleet_seed=fleet_seed,
-                nodes=node_ids,
+                fleet_seed,
+                node_ids,
+                ledger,
                 layer=layer,
+                outputs=NEURONS,
+                inputs=inputs,
                 input_rms=_FULL_CODE * math.sqrt(share),
-                ledger=ledger,
             )
 
         def multiplier(of: Crossbar, gain: float, share: float) -> int:

@@ -29,9 +29,9 @@ from torch import Tensor
 
 from edge_node.backbones import rounded_mean
 from edge_node.backbones.coding import InputCoding
+from edge_node.backbones.random_signs import program_signs
 from edge_node.errors import EngineError
 from hwmodel import Cost, Crossbar, EnergyLedger, Phase, Preset, cost
-from hwmodel.streams import keyed_uint16
 
 #: Reservoir units; feature codes are two halves of this many.
 UNITS = 512
@@ -100,15 +100,15 @@ class Reservoir:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, input_rms: float) -> Crossbar:
-            bits = keyed_uint16(fleet_seed, f"backbone.{layer}", count=UNITS * inputs) & 1
-            return Crossbar.program(
-                (2.0 * bits - 1.0).reshape(UNITS, inputs),
+            return program_signs(
                 preset,
-                fleet_seed=fleet_seed,
-                nodes=node_ids,
+                fleet_seed,
+                node_ids,
+                ledger,
                 layer=layer,
+                outputs=UNITS,
+                inputs=inputs,
                 input_rms=input_rms,
-                ledger=ledger,
             )
 
         recurrent = crossbar("recurrent", UNITS, _STATE_RMS)

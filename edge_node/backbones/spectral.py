@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones.log_mel import OCTAVE, LogMel
+from edge_node.backbones.random_signs import program_signs
 from hwmodel import Cost, Crossbar, EnergyLedger, Phase, Preset, cost
 from hwmodel.streams import keyed_uint16
 
@@ -76,16 +77,15 @@ class SpectralFilters:
         evened: bool = False,
     ) -> SpectralFilters:
         """Program the filters into every node's crossbars; charged to `Phase.PROGRAM`."""
-        inputs = SPAN * BANDS
-        signs = 2.0 * (keyed_uint16(fleet_seed, "backbone.spectral", count=FILTERS * inputs) & 1) - 1.0
-        crossbar = Crossbar.program(
-            signs.reshape(FILTERS, inputs),
+        crossbar = program_signs(
             preset,
-            fleet_seed=fleet_seed,
-            nodes=node_ids,
+            fleet_seed,
+            node_ids,
+            ledger,
             layer="spectral",
+            outputs=FILTERS,
+            inputs=SPAN * BANDS,
             input_rms=_CODE_RMS,
-            ledger=ledger,
         )
         draws = keyed_uint16(fleet_seed, "backbone.spectral.thresholds", count=FILTERS)
         thresholds = ((draws * (2 * THRESHOLD_SPREAD + 1)) >> 16) - THRESHOLD_SPREAD

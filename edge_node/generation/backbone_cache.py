@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -42,7 +46,8 @@ def cached_backbone(
     Parameters
     ----------
     levels, labels, seed, recipe, progress
-        As for `train_backbone`.
+        As for `train_backbone`. Processes that want the same network at the same time train it once: the
+        others wait.
     folder
         Where trained networks are kept; ``backbones`` in the user's cache folder if None. They are of public
         classes, so they are not encrypted. Files in it may be deleted at any time.
@@ -53,12 +58,28 @@ def cached_backbone(
     weights = _read(path)
     if weights is not None:
         return backbone_of(weights, labels)
-    backbone = train_backbone(levels, labels, seed, recipe, progress=progress)
-    content = safetensors.torch.save(
-        {name: value.detach().contiguous() for name, value in backbone.model.named_parameters()}
-    )
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    with _held(path.with_suffix(".lock")):
+        weights = _read(path)
+        if weights is not None:
+            return backbone_of(weights, labels)
+        backbone = train_backbone(levels, labels, seed, recipe, progress=progress)
+        content = safetensors.torch.save(
+            {name: value.detach().contiguous() for name, value in backbone.model.named_parameters()}
+        )
+        write_atomically(path, hashlib.sha256(content).digest() + content)
     return backbone
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; the kernel lets go of it when its owner dies."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _recipe_digest(levels: Tensor, labels: Tensor, seed: int, recipe: BackboneRecipe) -> str:

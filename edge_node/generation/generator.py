@@ -238,7 +238,7 @@ class Generator:
             (adapter.spec.scaling * b).float()[None],
             adapter.spec.storage,
             self.chips.preset,
-            self._meter,
+            self.meter,
         )
 
     @property
@@ -248,7 +248,8 @@ class Generator:
         return table
 
     @property
-    def _meter(self) -> Meter:
+    def meter(self) -> Meter:
+        """What branches beside the crossbars are charged by."""
         return next(iter(self.chips.analog.values())).meter
 
 

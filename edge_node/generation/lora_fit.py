@@ -126,7 +126,10 @@ def fit_lora(
             adam.step()
             if progress is not None:
                 progress(step + 1, recipe.steps)
-    generator.ledger.charge(Phase.TRAIN, _digital_cost(generator, layers, recipe))
+    spent = digital_cost(
+        generator, layers, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=True
+    )
+    generator.ledger.charge(Phase.TRAIN, spent)
     spec = LoraSpec(
         name=name,
         kind=kind,
@@ -155,8 +158,10 @@ def _first_factors(
     return _Factors(a, b, recipe.alpha / recipe.rank)
 
 
-def _digital_cost(generator: Generator, layers: Sequence[str], recipe: LoraRecipe) -> Cost:
-    """Return what all steps take beside the products of the forward pass, which the chips charge.
+def digital_cost(
+    generator: Generator, layers: Sequence[str], *, rank: int, batch: int, steps: int, train_a: bool
+) -> Cost:
+    """Return what training takes on each node beside the products of the forward pass, which chips charge.
 
     LoRA arithmetic and Adam in digital; and the gradient's way back through each crossbar behind the
     condition, as one product with its transpose.
@@ -165,20 +170,18 @@ def _digital_cost(generator: Generator, layers: Sequence[str], recipe: LoraRecip
     total = Cost()
     for layer in generator.chips.layers:
         if layer.name not in _IN_FRONT:
-            total += cost.crossbar_mvm(
-                preset, layer.outputs, layer.inputs, _vectors(layer.name, recipe.batch)
-            )
+            total += cost.crossbar_mvm(preset, layer.outputs, layer.inputs, _vectors(layer.name, batch))
     for name in layers:
         total += cost.lora_training_step(
             preset,
             inputs=base.layer(name).inputs,
             outputs=base.layer(name).outputs,
-            rank=recipe.rank,
-            samples=_vectors(name, recipe.batch),
-            train_a=True,
+            rank=rank,
+            samples=_vectors(name, batch),
+            train_a=train_a,
             accesses_per_parameter=_ADAM_ACCESSES,
         )
-    return total * recipe.steps
+    return total * steps
 
 
 def _vectors(layer: str, batch: int) -> int:

@@ -202,23 +202,47 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
 
 
 def _quality(node: _Prepared, b: Tensor, suffix: str) -> dict[str, float]:
-    """Return closed-set accuracy and acceptance of the node's clips with B; only rows that it can score."""
-    if not bool(node.scored.any()):
-        return {}
-    quality = {}
-    logits = (node.base + node.projected @ b.mT)[:, node.scored]
-    target, best = node.target[:, node.scored], logits.max(dim=1)
-    own = len(logits) - node.public
-    if own:
-        hit = target[:own].gather(1, best.indices[:own, None])
-        quality["accuracy"] = float(hit.mean())
+    """Return how B treats the node's clips; only rows that it can score take part.
+
+    Rates of what not every node has are left out where there is none. So what a repair is judged by comes as
+    counts and sums divided by the node's number of examples: the mean over nodes, which is weighted by that
+    number, then has the totals' proportions, also when few nodes hold such clips.
+    """
+    examples, scored = len(node.projected), node.scored
+    own = examples - node.public
+    logits = (node.base + node.projected @ b.mT)[:, scored]
+    if not bool(scored.any()):
+        logits = torch.full((examples, 1), -torch.inf)
+    best = logits.max(dim=1)
+    hits = 0.0
+    quality = {"public_accept_rate": float((best.values[own:] >= 0).float().mean())}
+    if own and bool(scored.any()):
+        hits = float(node.target[:own, scored].gather(1, best.indices[:own, None]).sum())
+        quality["accuracy"] = hits / own
         quality["accept_rate"] = float((best.values[:own] >= 0).float().mean())
-    quality["public_accept_rate"] = float((best.values[own:] >= 0).float().mean())
-    if len(node.forget_projected):
-        hidden = (node.forget_base + node.forget_projected @ b.mT)[:, node.scored].max(dim=1).values
-        quality["forget_accept_rate"] = float((hidden >= 0).float().mean())
-        quality["forget_above_hinge"] = float((hidden > neggrad.HINGE).float().mean())
+    sums = {"kept_clips": float(own), "kept_hits": hits} | _treatment_of_forgotten(node, b, best.values[own:])
+    quality |= {name: value / examples for name, value in sums.items()}
     return {name + suffix: value for name, value in quality.items()}
+
+
+def _treatment_of_forgotten(node: _Prepared, b: Tensor, public_best: Tensor) -> dict[str, float]:
+    """Return counts and sums over the forgotten people's clips: with B, and by the exact parts alone (B = 0).
+
+    The shift is what B adds to a clip's best logit, less what it adds to a public clip's on average.
+    """
+    best = best_exact = shift = node.forget_base.new_zeros(0)
+    if bool(node.scored.any()):
+        best_exact = node.forget_base[:, node.scored].amax(dim=1)
+        best = (node.forget_base + node.forget_projected @ b.mT)[:, node.scored].amax(dim=1)
+        public_exact = node.base[-node.public :, node.scored].amax(dim=1)
+        shift = (best - best_exact) - (public_best - public_exact).mean()
+    return {
+        "forget_clips": float(len(best)),
+        "forget_accepted": float((best >= 0).sum()),
+        "forget_accepted_exactly": float((best_exact >= 0).sum()),
+        "forget_above_hinge": float((best > neggrad.HINGE).sum()),
+        "forget_shift": float(shift.sum()),
+    }
 
 
 def _is_in(tags: Sequence[str], among: Sequence[str]) -> Tensor:

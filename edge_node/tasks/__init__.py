@@ -44,12 +44,12 @@ class Split:
     strangers: tuple[str, ...]
 
 
-#: Names of the tasks; each is a module here with a constant of its name in capitals.
-TASKS = ("faces", "speakers", "fsdd")
+#: Names of the tasks; each is a constant of its name in capitals, in the module here of its first word.
+TASKS = ("faces", "speakers", "fsdd", "images", "images-brief")
 
 
 class Task(Protocol):
-    """What an engine must know of a task."""
+    """Who is in a task, and in which role."""
 
     @property
     def name(self) -> str:
@@ -64,6 +64,10 @@ class Task(Protocol):
 
     def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return the calibration clips: public people only."""
+
+
+class RecognitionTask(Task, Protocol):
+    """A task whose backbone turns clips into feature codes: what an `Engine` runs."""
 
     def program(
         self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
@@ -82,5 +86,6 @@ def load_task(name: str) -> Task:
     if name not in TASKS:
         raise TaskError(f"there is no task {name!r}; known: {', '.join(TASKS)}")
     # Imported by name: a node loads the code and the data of its own task only.
-    task: Task = getattr(importlib.import_module(f"edge_node.tasks.{name}"), name.upper())
+    module = importlib.import_module(f"edge_node.tasks.{name.partition('-')[0]}")
+    task: Task = getattr(module, name.upper().replace("-", "_"))
     return task

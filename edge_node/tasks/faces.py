@@ -2,26 +2,27 @@
 
 F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994.
 The photos are not ours to ship: they are read from the file that scikit-learn caches (`olivetti_py3.pkz`), in
-the folder that `RERAM_FLEET_FACES` names or in scikit-learn's own data folder.
+the folder that `RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-learn's own data folder.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from edge_node.backbones.filters import FilterBank
+from edge_node.backbones.filters import FINE, FilterBank, FilterLayout
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
+from edge_node.tasks.data_folder import DATA_VARIABLE, data_source
 from hwmodel import EnergyLedger, Preset, keyed_uint16
 
 #: Environment variable that names the folder with the photos.
 FOLDER_VARIABLE = "RERAM_FLEET_FACES"
+#: The file that scikit-learn keeps them in.
+CACHE_FILE = "olivetti_py3.pkz"
 PEOPLE = 40
 PHOTOS = 10
 #: Photos of each person to learn from; the others test.
@@ -42,8 +43,8 @@ def _photos(folder: str | None) -> np.ndarray:
     except OSError as error:
         raise TaskError(
             f"the Olivetti photos are not in {folder or 'the data folder of scikit-learn'} ({error}): set "
-            f"{FOLDER_VARIABLE} to a folder that has olivetti_py3.pkz, or let scikit-learn download it with "
-            '`python -c "from sklearn.datasets import fetch_olivetti_faces as f; f()"`'
+            f"{FOLDER_VARIABLE} or {DATA_VARIABLE} to a folder that has {CACHE_FILE}, or let scikit-learn "
+            'download it with `python -c "from sklearn.datasets import fetch_olivetti_faces as f; f()"`'
         ) from error
     if bunch.images.shape != (PEOPLE * PHOTOS, 64, 64):
         raise TaskError(f"the Olivetti photos have shape {list(bunch.images.shape)}, expected [400, 64, 64]")
@@ -51,6 +52,11 @@ def _photos(folder: str | None) -> np.ndarray:
     photos = bunch.images[order].astype(np.float32).reshape(PEOPLE, PHOTOS, 64, 64)
     photos.setflags(write=False)
     return photos
+
+
+def photos_folder() -> str | None:
+    """Return the folder that is named for the photos, or None for scikit-learn's own."""
+    return data_source(FOLDER_VARIABLE, CACHE_FILE, inside=False)
 
 
 def olivetti_photos() -> np.ndarray:
@@ -61,17 +67,7 @@ def olivetti_photos() -> np.ndarray:
     TaskError
         If they are not here.
     """
-    folder = os.environ.get(FOLDER_VARIABLE)
-    return _photos(str(Path(folder)) if folder else None)
-
-
-def photos_available() -> bool:
-    """Whether the photos can be read here."""
-    try:
-        olivetti_photos()
-    except TaskError:
-        return False
-    return True
+    return _photos(photos_folder())
 
 
 @dataclass(frozen=True)
@@ -84,10 +80,13 @@ class FacesTask:
         10 public people, 20 enrolled, 10 strangers who are held out of everything.
     seed
         Of the split and of which photos train.
+    layout
+        Of the filters.
     """
 
     split: Split
     seed: int
+    layout: FilterLayout = FINE
     name: str = field(default="faces", init=False)
 
     @classmethod
@@ -111,7 +110,7 @@ class FacesTask:
         self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
     ) -> FilterBank:
         """Program the Gabor filters into every node's crossbars."""
-        return FilterBank.program(preset, fleet_seed, node_ids, ledger)
+        return FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
 
     def _load(self, names: Sequence[str]) -> dict[str, Person]:
         photos = olivetti_photos()

@@ -9,13 +9,13 @@ then all that it needs from its caller, both backbones take it (they want 32 and
 by one integer front end (`log_mel`) instead of by every caller's own library, and that work is charged to the
 node. At most 2^18 samples: 33 s, 1 MiB. The usual one has 14 kB; its levels would have 5 kB.
 
-The recordings are not ours to ship: they are read from the zip file or folder that `RERAM_FLEET_FSDD` names.
+The recordings are not ours to ship: they are read from the zip file or folder that `RERAM_FLEET_FSDD` names,
+or from `fsdd.zip` or `fsdd/` in the folder that `RERAM_FLEET_DATA` names.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ from edge_node.backbones.log_mel import SAMPLE_RATE_HZ
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
+from edge_node.tasks.data_folder import DATA_VARIABLE, data_source
 from hwmodel import EnergyLedger, Preset, keyed_uint16
 
 #: Environment variable that names the zip file or the folder with the recordings.
@@ -67,7 +68,8 @@ def _recordings(source: str | None) -> Mapping[str, tuple[Recording, ...]]:
     if not source:
         raise TaskError(
             f"the recordings of FSDD are not here: set {SOURCE_VARIABLE} to its zip file or its folder of "
-            "recordings (https://github.com/Jakobovski/free-spoken-digit-dataset)"
+            f"recordings, or {DATA_VARIABLE} to a folder with one of them as fsdd.zip or fsdd "
+            "(https://github.com/Jakobovski/free-spoken-digit-dataset)"
         )
     found: dict[str, list[Recording]] = {name: [] for name in SPEAKERS}
     for name, raw in _wave_files(Path(source)):
@@ -124,10 +126,15 @@ def _clip(name: str, raw: bytes) -> np.ndarray:
     return clip
 
 
+def recordings_source() -> str | None:
+    """Return the zip file or folder that is named for the recordings, or None."""
+    return data_source(SOURCE_VARIABLE, "fsdd.zip", "fsdd")
+
+
 def recordings_available() -> bool:
     """Whether the recordings can be read here."""
     try:
-        _recordings(os.environ.get(SOURCE_VARIABLE))
+        _recordings(recordings_source())
     except TaskError:
         return False
     return True
@@ -144,7 +151,7 @@ def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Record
     unknown = sorted(set(names) - set(SPEAKERS))
     if unknown:
         raise TaskError(f"unknown speakers {unknown}; the set has {', '.join(SPEAKERS)}")
-    everybody = _recordings(os.environ.get(SOURCE_VARIABLE))
+    everybody = _recordings(recordings_source())
     return {name: everybody[name] for name in sorted(names)}
 
 
@@ -155,7 +162,7 @@ class FsddTask:
     Attributes
     ----------
     split
-        Three public people and three enrolled; six are too few for strangers of the demo.
+        Three public people, two enrolled, and a stranger who is held out of everything.
     machine
         Which backbone: random spectral filters, or the spiking liquid state machine.
     """
@@ -169,7 +176,7 @@ class FsddTask:
         """Return the task with the roles that a seed draws."""
         order = np.argsort(keyed_uint16(seed, "fsdd.roles", count=len(SPEAKERS)).numpy(), kind="stable")
         names = [SPEAKERS[index] for index in order]
-        return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:]), strangers=()))
+        return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:5]), strangers=tuple(names[5:])))
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all six people, by name."""

@@ -3,17 +3,19 @@
 E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998:
 the 1,797 images that come inside scikit-learn, of grey levels 0 to 16.
 
-Of the `Task` protocol this task has the people and their roles: a "person" is a class, public ones train the
-backbone, enrolled ones (private) are learnt on the devices. It has no `program`, since its backbone does not
-turn clips into feature codes: `edge_node.generation.Generator` does, and an engine, which identifies people,
-has no use for it. So it is not among `edge_node.tasks.TASKS`; nor are there strangers: a class that is asked
-for and not known is the never-enrolled case itself.
+A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the
+devices. It has no `program`, since its backbone does not turn clips into feature codes: it draws, by way of
+`edge_node.studio`. There are no strangers: a class that is asked for and not known is the never-enrolled
+case.
+
+`images-brief` is the same with so few steps that it draws nothing of use: for trying out the machinery around
+it in seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -99,7 +101,7 @@ class ImagesTask:
 
     split: Split
     seed: int
-    name: str = field(default="images", init=False)
+    name: str = "images"
 
     @classmethod
     def of(cls, seed: int) -> ImagesTask:
@@ -161,3 +163,4 @@ class ImagesTask:
 
 #: The roles of the demo.
 IMAGES = ImagesTask.of(1)
+IMAGES_BRIEF = replace(IMAGES, name="images-brief")

@@ -186,7 +186,7 @@ def restore(
         )
         body = restore_document(run_restore(settings, progress))
         if output is not None:
-            from fleet.report.restore import restore_figures
+            from fleet.lab.chip_restore_plots import restore_figures
 
             progress("Plots")
             write_output(output, "chip-restore", body, restore_figures(body))
@@ -202,7 +202,7 @@ def fits(
     output: OutputOption = None,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Hold simulated cells against published fits. Exit code 1 if they lie outside the tolerance."""
+    """Hold simulated cells and pulses against published fits and closed forms. Exit code 1 if they miss."""
     with extra_installed(), narrated() as progress:
         from fleet.lab.chip_fits import chip_fits, fits_document
 
@@ -217,7 +217,10 @@ def fits(
 
     show(form, body, lambda: fits_tables(body))
     if not computed.hold:
-        note("The simulated cells lie outside max(0.35 uS, 15 %) of the published fit.")
+        note(
+            "Simulated cells lie outside max(0.35 uS, 15 %) of the published fit, or pulses off the closed "
+            "form: see the lines that fail."
+        )
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -114,7 +114,18 @@ def fits_tables(body: Document) -> Iterable[RenderableType]:
     )
     yield table(
         "Write-verify: closed form, and simulated pulse by pulse",
-        ["tolerance>", "pulses>", "simulated>", "not converged>", "simulated>", "per cell>", "simulated>"],
+        [
+            *(
+                "tolerance>",
+                "pulses>",
+                "simulated>",
+                "not converged>",
+                "simulated>",
+                "per cell>",
+                "simulated>",
+            ),
+            "",
+        ],
         (
             (
                 f"{row['tolerance_us']:g} uS",
@@ -124,6 +135,7 @@ def fits_tables(body: Document) -> Iterable[RenderableType]:
                 f"{row['simulated_not_converged_share']:.2%}",
                 joules(row["expected_energy_j"]),
                 joules(row["simulated_energy_j"]),
+                "holds" if row["holds"] else "FAILS",
             )
             for row in body["write_verify"]
         ),

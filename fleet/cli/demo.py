@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def demo(
-    task: Annotated[str, typer.Option(help="What the nodes recognise: speakers or faces.")] = "speakers",
+    task: Annotated[
+        str, typer.Option(help="What the nodes do: recognise speakers, faces or fsdd; draw images.")
+    ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds of the LoRA.")] = 3,
@@ -33,22 +35,23 @@ def demo(
 
     Exit code 0 only if every claim was verified.
     """
-    from fleet.local.demo.claims import check
-    from fleet.local.demo.closing import closing_tables
-    from fleet.local.demo.report import report
-    from fleet.local.demo.run import DemoSettings, run_demo
+    from fleet.local.demo.run import DemoSettings
+    from fleet.local.demo.story import tell
 
     settings = DemoSettings(
         nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset
     )
     with _terminated_like_interrupted(), _narrator() as narrator:
-        evidence = run_demo(settings, narrator)
-    claims = check(evidence)
-    document = report(evidence, claims)
+        told = tell(settings, narrator)
     if output is not None:
-        output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(told.document, indent=2) + "\n", encoding="utf-8")
         note(f"The report is in {output}.")
-    show(form, document, lambda: closing_tables(document))
+        if told.save_pictures is not None:
+            pictures = output.with_suffix(".png")
+            told.save_pictures(pictures)
+            note(f"Pictures of the forgotten class are in {pictures}.")
+    show(form, told.document, told.tables)
+    claims = told.claims
     failed = [claim for claim in claims if not claim.holds]
     if failed:
         console = note_console()

@@ -22,7 +22,7 @@ def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Node daemons.")] = 4,
     state: StateFolder = None,
     task: Annotated[
-        str, typer.Option(help="What the nodes recognise: speakers, faces or fsdd.")
+        str, typer.Option(help="What the nodes recognise (speakers, faces, fsdd) or draw (images).")
     ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     lease_seconds: Annotated[
@@ -45,6 +45,12 @@ def up(
         task=task,
         preset=preset,
     )
+    if task.startswith("images"):
+        from fleet.lab.demo_classes import load_demo_classes
+
+        # Else the nodes would train it while they are waited for; it takes two minutes, once.
+        note("Training the backbone on public classes, unless that was done before ...")
+        load_demo_classes(task).prepare_backbone(lambda done, steps: None)
     note(f"Starting a coordinator and {nodes} node{'s' if nodes > 1 else ''} in {settings.state} ...")
     running = start_background(settings, timeout)
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)

@@ -22,8 +22,9 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import lora_state, revisions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.revisions import job_key_id
+from fleet.coordinator.key_ids import job_key_id
 from fleet.domain.learning import JobKind, JobState, RetryPolicy
+from fleet.domain.repair import START, accepted, judge_repair
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
@@ -34,8 +35,9 @@ logger = logging.getLogger(__name__)
 RETRY = RetryPolicy(max_attempts=5, first_s=1.0, longest_s=30.0)
 #: A round on a busy two-core machine takes 10 s; a node that needs longer is left out by the quorum.
 ROUND_TIMEOUT_S = 120
-#: Steps of hinged NegGrad+ happen inside a round; two rounds average them twice.
-REPAIR_ROUNDS = 2
+#: Steps of hinged NegGrad+ happen inside a round; two rounds average them twice. The third changes nothing:
+#: nodes measure the average, and the repair is judged by that (`fleet.domain.repair`).
+REPAIR_ROUNDS = 3
 MAX_ROUNDS = 1000
 
 WIRE_KINDS = {
@@ -67,8 +69,9 @@ def start(
     InvalidInputError
         If the request is malformed, or repairs are asked for by hand.
     ConflictError
-        If there is nobody to learn, no learning plane, a forget is still being erased, or a training job is
-        open: two would start from the same rows, and the later one would undo the earlier.
+        If there is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still
+        being erased, or a training job is open: two would start from the same rows, and the later one would
+        undo the earlier.
     """
     if not request_id:
         raise InvalidInputError("a learning job needs a request id")
@@ -82,6 +85,12 @@ def start(
     existing = tx.learning.by_request(request_id, digest)
     if existing is not None:
         return existing, False
+    if _trained_by_nodes(coordinator, tx):
+        raise ConflictError(
+            "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
+            "feature codes that a shared LoRA could be trained on",
+            hint="learning jobs are for fleets that recognise: edge-node run --task speakers",
+        )
     if coordinator.learning is None:
         raise ConflictError(
             "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
@@ -99,6 +108,11 @@ def start(
             f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}"
         )
     return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
+
+
+def _trained_by_nodes(coordinator: Coordinator, tx: Transaction) -> bool:
+    subjects = revisions.latest_content(coordinator, tx).subjects
+    return any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects)
 
 
 def _create(
@@ -232,6 +246,7 @@ def begin_round(
     job = tx.learning.fenced(job_id, attempt)
     key = coordinator.secrets.get(job_key_id(job_id))
     lora = shape(coordinator, tx)
+    verifies = _verifies(job, round_number)
     response = wire.BeginRoundResponse()
     for node in live_nodes(coordinator, tx):
         session_key = coordinator.sessions.key_of(node.node_id) or b""
@@ -241,7 +256,7 @@ def begin_round(
             job_id=job_id,
             attempt=attempt,
             round=round_number,
-            kind=WIRE_KINDS[job.kind],
+            kind=types.LEARNING_KIND_EVALUATE_QUALITY if verifies else WIRE_KINDS[job.kind],
             generation=job.generation,
             # A round may wait its timeout for nodes and again for replies.
             expires_at_unix_ms=tx.now_ms + 3000 * ROUND_TIMEOUT_S,
@@ -266,8 +281,22 @@ def checkpoint(
     sealed_state: bytes,
     metrics: Mapping[str, float],
 ) -> None:
-    """Keep the state after a round; a later attempt goes on from it."""
-    tx.learning.checkpoint(job_id, attempt, round_number, sealed_state=sealed_state or None, metrics=metrics)
+    """Keep the state after a round; a later attempt goes on from it.
+
+    A repair's job also remembers what was measured before its first round, and keeps the very state that its
+    last round has verified.
+    """
+    job, kept = tx.learning.fenced(job_id, attempt), dict(metrics)
+    if job.kind is JobKind.UNLEARN_LORA:
+        start = {name.removesuffix("_before") + START: v for name, v in metrics.items() if "_before" in name}
+        kept |= start if round_number == 1 else {n: v for n, v in job.metrics.items() if n.endswith(START)}
+    state = None if _verifies(job, round_number) else sealed_state or None
+    tx.learning.checkpoint(job_id, attempt, round_number, sealed_state=state, metrics=kept)
+
+
+def _verifies(job: LearningJobRow, round_number: int) -> bool:
+    """Whether a round only measures what the rounds before it have made of a LoRA."""
+    return job.kind is JobKind.UNLEARN_LORA and round_number == job.rounds
 
 
 def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int, error: str) -> None:
@@ -288,6 +317,11 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
             # No other attempt: it would go on from this very state, and end here again.
             tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")
             logger.error("learning job %s: what was learned cannot be installed: %s", job_id, unusable)
+            return
+        if job.kind is JobKind.UNLEARN_LORA and not accepted(lines := judge_repair(job.metrics)):
+            failed = "; ".join(str(line) for line in lines if not line.passed)
+            tx.learning.cancel(job_id, f"the repair was rejected: {failed}")
+            logger.warning("learning job %s: the repair was rejected: %s", job_id, failed)
             return
         built = revisions.build(coordinator, tx, lora)
         revision = None if built is None else built.revision

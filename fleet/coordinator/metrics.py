@@ -44,6 +44,14 @@ class StoreCollector(Collector):
         yield GaugeMetricFamily(
             "fleet_desired_revision", "Revision that nodes are to run.", fleet.desired_revision
         )
+        noted = tx.heads.note_of(fleet.desired_revision)
+        people = tx.heads.tags_of(fleet.desired_revision) if noted is not None else ()
+        yield GaugeMetricFamily("fleet_head_people", "People in the closed-form head.", len(people))
+        yield GaugeMetricFamily(
+            "fleet_head_unsolved",
+            "1 if the closed-form head could not be solved, and nodes do without.",
+            float(noted is not None and bool(noted.error)),
+        )
         yield GaugeMetricFamily("fleet_log_tree_size", "Leaves of the Merkle log.", tx.tree.size())
         yield GaugeMetricFamily(
             "fleet_nodes_connected", "Nodes with an open stream.", len(self._coordinator.sessions.connected())

@@ -6,6 +6,7 @@ from reram_fleet.sealing import revision_purpose, seal
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator import heads
 from fleet.coordinator.canaries import CanarySecret
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.revisions import canary_path, open_content
@@ -24,6 +25,9 @@ def needs_of(coordinator: Coordinator, tx: Transaction, session: Session) -> lis
     messages = _forget_log(tx, node, session)
     if node.held_reason:
         return messages
+    if not session.public_codes_asked and heads.wants_public_codes(tx, node.node_id):
+        session.public_codes_asked = True
+        messages.append(wire.ConnectResponse(public_codes_request=wire.PublicCodesRequest()))
     fleet = tx.fleet.get()
     revision = tx.revisions.latest()
     if revision is not None:
@@ -76,7 +80,7 @@ def _erase_order(
         # "" (a stranger) is what the canary must be that this campaign forgot.
         spent = [t for t in campaign.tags if (row := tx.subjects.find(t)) is not None and row.canary]
         probed = [answer or spent[0] for answer in execution.expected_probes]
-        probes = [wire.Probe(codes=secret.mean_codes(tag)) for tag in probed]
+        probes = [wire.Probe(codes=secret.probe_codes(tag)) for tag in probed]
     return wire.ConnectResponse(
         erase=wire.EraseOrder(
             generation=execution.generation,

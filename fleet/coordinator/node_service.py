@@ -85,7 +85,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
     ) -> str:
         try:
-            first = await asyncio.wait_for(anext(requests), HELLO_LIMIT_S)
+            async with asyncio.timeout(HELLO_LIMIT_S):
+                first = await anext(requests)
             return await self._coordinator.database.run(
                 lambda tx: check_hello(self._coordinator, tx, first, nonce)
             )
@@ -105,7 +106,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     ) -> None:
         while True:
             try:
-                request = await asyncio.wait_for(anext(requests), SILENCE_LIMIT_S)
+                async with asyncio.timeout(SILENCE_LIMIT_S):
+                    request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
             if session.superseded:

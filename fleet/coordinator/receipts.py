@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from reram_fleet.digests import lora_digest, subject_digest
+from reram_fleet.digests import head_digest, lora_digest, subject_digest
 from reram_fleet.sealing import open_symmetric
 from reram_fleet.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
@@ -12,8 +12,9 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.key_ids import subject_key_id
 from fleet.coordinator.restored import note_suppressed, start_over
-from fleet.coordinator.revisions import latest_content, subject_key_id
+from fleet.coordinator.revisions import latest_content
 from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
@@ -138,6 +139,7 @@ def _expected(
         local_adapters=local,
         forgotten_tags=frozenset(subject.tag for subject in tx.subjects.list(forgotten=True)),
         lora_digest=lora_digest(content.shared_lora),
+        head_digest=head_digest(content.head),
         revision_digest=b"" if newest is None else newest.digest,
         challenge_nonce=execution.challenge_nonce or b"",
         probe_answers=tuple(execution.expected_probes or ()),

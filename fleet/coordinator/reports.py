@@ -6,16 +6,18 @@ import logging
 
 from google.protobuf.message import DecodeError
 from reram_fleet.digests import ZERO_HASH
-from reram_fleet.sealing import SealError, contribution_purpose, seal_symmetric
+from reram_fleet.sealing import SealError, contribution_purpose, seal_symmetric, statistics_purpose
 from reram_fleet.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator import heads
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.key_ids import subject_key_id
 from fleet.coordinator.receipts import take_receipt
 from fleet.coordinator.restored import check_rollback, note_suppressed
-from fleet.coordinator.revisions import latest_content, people, subject_key_id
+from fleet.coordinator.revisions import latest_content, people
 from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
 from fleet.domain.tags import validate_tag
 from fleet.errors import ConflictError, FleetError
@@ -106,6 +108,8 @@ def handle_report(
             return _revision_result(tx, node, request.revision_result)
         case "telemetry":
             return _telemetry(tx, node, request.telemetry)
+        case "public_codes":
+            return _public_codes(coordinator, tx, node, request.public_codes)
         case other:
             raise ReportError(
                 f"node {node_id} sent {other or 'an empty message'} where a report was expected"
@@ -158,18 +162,29 @@ def _contribution(
     if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
         raise ReportError(f"node {node.node_id} sent a contribution of {report.node_id}")
     refusal, changed = "", False
-    purpose = contribution_purpose(coordinator.fleet_id, node.node_id, report.subject_tag)
+    about = (coordinator.fleet_id, node.node_id, report.subject_tag)
+    statistics = None
     try:
         validate_tag(report.subject_tag)
-        adapter = types.SubjectAdapter.FromString(coordinator.keys.open(purpose, report.adapter))
+        adapter = types.SubjectAdapter.FromString(
+            coordinator.keys.open(contribution_purpose(*about), report.adapter)
+        )
         _check_adapter(coordinator, tx, adapter, report.subject_tag)
+        if report.HasField("statistics"):
+            statistics = coordinator.keys.open(statistics_purpose(*about), report.statistics)
+            heads.check_statistics(statistics, adapter)
         key_id = subject_key_id(report.subject_tag)
         subject = tx.subjects.find(report.subject_tag)
         # A key must not be made for somebody who was forgotten: `contribute` refuses, with the reason.
         key = bytes(32) if subject and subject.forgotten else coordinator.secrets.get_or_create(key_id)
         ciphertext = seal_symmetric(key, key_id, adapter.SerializeToString(deterministic=True))
         changed = tx.subjects.contribute(
-            report.subject_tag, node.node_id, report.sequence, adapter.count, ciphertext
+            report.subject_tag,
+            node.node_id,
+            report.sequence,
+            adapter.count,
+            ciphertext,
+            None if statistics is None else heads.seal_statistics(key, key_id, statistics),
         )
     except (SealError, DecodeError, FleetError) as error:
         refusal = str(error)
@@ -189,6 +204,26 @@ def _check_adapter(
         raise ConflictError(
             f"the adapter has {len(adapter.code_sum)} features, this fleet's have {len(known[0].code_sum)}"
         )
+    if known and known[0].kind != adapter.kind:
+        raise ConflictError(
+            f"the adapter is of kind {_kind_name(adapter)}, this fleet's are of {_kind_name(known[0])}: a "
+            "fleet runs one task"
+        )
+
+
+def _kind_name(adapter: types.SubjectAdapter) -> str:
+    return types.SubjectAdapterKind.Name(adapter.kind).removeprefix("SUBJECT_ADAPTER_KIND_")
+
+
+def _public_codes(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
+) -> Effect:
+    try:
+        return Effect(changed=heads.take_public_codes(coordinator, tx, node, envelope))
+    except ConflictError as error:
+        # The head does without this node's.
+        logger.warning("public codes of node %s refused: %s", node.node_id, error)
+        return Effect()
 
 
 def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult) -> Effect:

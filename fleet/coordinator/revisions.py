@@ -1,4 +1,4 @@
-"""Building revisions: integer addition of what nodes contributed, canaries, the shared LoRA."""
+"""Building revisions: integer addition of what nodes contributed, canaries, the head, the shared LoRA."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from reram_fleet.digests import revision_digest
 from reram_fleet.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator import heads
 from fleet.coordinator.canaries import LIVE, CanarySecret
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.key_ids import job_key_id, subject_key_id
 from fleet.coordinator.lora_state import without
 from fleet.domain.tags import new_tag
 from fleet.store.database import Transaction
@@ -24,16 +26,6 @@ logger = logging.getLogger(__name__)
 def canary_path(coordinator: Coordinator) -> Path:
     """Return the file of the canary secret."""
     return coordinator.settings.state / "canary.json"
-
-
-def subject_key_id(tag: str) -> str:
-    """Return the name of a person's key file."""
-    return f"subject-{tag}"
-
-
-def job_key_id(job_id: str) -> str:
-    """Return the name of a learning job's key file."""
-    return f"job-{job_id}"
 
 
 def open_content(coordinator: Coordinator, revision: RevisionRow) -> types.RevisionContent:
@@ -67,7 +59,10 @@ def people(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapt
 def _added(left: types.SubjectAdapter, right: types.SubjectAdapter) -> types.SubjectAdapter:
     total = np.asarray(left.code_sum, np.int64) + np.asarray(right.code_sum, np.int64)
     return types.SubjectAdapter(
-        subject_tag=left.subject_tag, count=left.count + right.count, code_sum=total.tolist()
+        subject_tag=left.subject_tag,
+        count=left.count + right.count,
+        code_sum=total.tolist(),
+        kind=left.kind,
     )
 
 
@@ -90,16 +85,22 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
 
     All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
     transaction is durable (`destroy_dead_keys`). Returns None if the newest revision already says this.
+
+    The head is solved here, in the thread that writes, and only when what it follows from has changed.
     """
     generation = tx.fleet.get().generation
     newest = tx.revisions.latest()
     enrolled = people(coordinator, tx)
     subjects = [*enrolled, *_canaries(coordinator, tx, enrolled)]
-    content = types.RevisionContent(subjects=subjects, shared_lora=lora)
+    solved = heads.head_for(coordinator, tx, newest, latest_content(coordinator, tx))
+    head = solved.head if solved.head.subject_tags else None
+    content = types.RevisionContent(subjects=subjects, shared_lora=lora, head=head)
     digest = revision_digest(content)
     if newest is None and not subjects:
         return None
     if newest is not None and newest.digest == digest and newest.built_at_generation == generation:
+        # The same from other books, for instance no head again: not to be solved once more.
+        heads.note(tx, newest.revision, solved)
         return None
     number = 1 if newest is None else newest.revision + 1
     manifest = types.RevisionManifest(
@@ -110,6 +111,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         built_at_generation=generation,
         subject_tags=[subject.subject_tag for subject in subjects],
         has_shared_lora=bool(content.shared_lora.rows),
+        has_head=head is not None,
     )
     key_id = f"revision-{number}"
     ciphertext = _sealed_anew(coordinator, key_id, content)
@@ -124,12 +126,14 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         tags=manifest.subject_tags,
         lora_tags=[row.subject_tag for row in content.shared_lora.rows],
     )
+    heads.note(tx, number, solved)
     tx.fleet.set_desired_revision(number)
     tx.revisions.wipe_superseded()
     logger.info(
-        "revision %d: %d people, %s LoRA, built at generation %d",
+        "revision %d: %d people, %d of them in the head, %s LoRA, built at generation %d",
         number,
         len(enrolled),
+        len(solved.head.subject_tags),
         "with" if manifest.has_shared_lora else "without",
         generation,
     )
@@ -140,7 +144,8 @@ def redact(coordinator: Coordinator, tx: Transaction, tags: Collection[str], gen
     """Take people who were just forgotten out of the newest revision, until the next one is built.
 
     That may take long: the repair of the shared LoRA waits for nodes. Meanwhile nothing of them is left here;
-    the revision itself is not offered to anyone any more, since it is older than the log.
+    the revision itself is not offered to anyone any more, since it is older than the log. The head goes as a
+    whole: its other columns were solved with the forgotten among the negatives.
     """
     newest = tx.revisions.latest()
     if newest is None or newest.ciphertext is None:
@@ -153,6 +158,7 @@ def redact(coordinator: Coordinator, tx: Transaction, tags: Collection[str], gen
     key_id = f"revision-{newest.revision}-at-{generation}"
     ciphertext = _sealed_anew(coordinator, key_id, left)
     tx.revisions.redact(newest.revision, ciphertext=ciphertext, key_id=key_id)
+    tx.heads.drop_note(newest.revision)
 
 
 def _sealed_anew(coordinator: Coordinator, key_id: str, content: types.RevisionContent) -> bytes:

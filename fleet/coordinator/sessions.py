@@ -19,6 +19,8 @@ class Session:
         Revision last offered on this stream.
     erase_sent
         Challenge nonces of the erase orders sent on this stream.
+    public_codes_asked
+        Whether this stream has been asked for public codes.
     """
 
     node_id: str
@@ -26,6 +28,7 @@ class Session:
     log_sent: int = 0
     revision_sent: int = 0
     erase_sent: set[bytes] = field(default_factory=set)
+    public_codes_asked: bool = False
     superseded: bool = False
 
 
@@ -97,9 +100,14 @@ class Changes:
 
 
 async def woken(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait for an event, but not for ever; returns whether it was set."""
+    """Wait for an event, but not for ever; returns whether it was set.
+
+    Never with `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that comes together with the
+    event, and a loop that was told to end goes on.
+    """
     try:
-        await asyncio.wait_for(event.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     except TimeoutError:
         return False
     return True

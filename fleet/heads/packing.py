@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fleet.heads.errors import StatisticsError
-from fleet.heads.statistics import HeadStatistics
+from fleet.heads.statistics import HeadStatistics, Int64
 
 MAGIC = b"RFH1"
 _HEADER = struct.Struct("<4sIII")
@@ -22,8 +25,35 @@ def packed_size(features: int, width: int = 4) -> int:
     return _HEADER.size + 8 * features + width * (features * (features + 1) // 2)
 
 
-def unpack_statistics(packed: bytes) -> HeadStatistics:
-    """Return statistics from what a node packed.
+@dataclass(frozen=True, eq=False)
+class PackedStatistics:
+    """Checked statistics whose Gram matrix is still packed: what most readers need, without its square.
+
+    Attributes
+    ----------
+    count
+        How many vectors.
+    code_sum
+        int64 [d].
+    triangle
+        Rows of the upper triangle of ``sum of x x'``, int32 or int64 [d (d + 1) / 2].
+    largest
+        Magnitude of its largest entry.
+    """
+
+    count: int
+    code_sum: Int64
+    triangle: npt.NDArray[np.integer]
+    largest: int
+
+    @property
+    def features(self) -> int:
+        """Length d of a feature vector."""
+        return len(self.code_sum)
+
+
+def open_packed(packed: bytes) -> PackedStatistics:
+    """Return what a node packed.
 
     Raises
     ------
@@ -44,18 +74,68 @@ def unpack_statistics(packed: bytes) -> HeadStatistics:
             f"got {len(packed)}"
         )
     code_sum = np.frombuffer(packed, "<i8", features, _HEADER.size).astype(np.int64)
-    entries = np.frombuffer(packed, f"<i{width}", offset=_HEADER.size + 8 * features)
+    triangle = np.frombuffer(packed, f"<i{width}", offset=_HEADER.size + 8 * features)
+    largest = max(int(triangle.max()), -int(triangle.min()))
+    if largest >= _LIMIT or (triangle[_diagonal(features)] < 0).any():
+        raise StatisticsError("the packed entries are no sums of squares below 2^53")
+    return PackedStatistics(count, code_sum, triangle, largest)
+
+
+def unpack_statistics(packed: bytes) -> HeadStatistics:
+    """Return statistics from what a node packed; raises as `open_packed`."""
+    return sum_packed([open_packed(packed)])
+
+
+def sum_packed(parts: Iterable[PackedStatistics]) -> HeadStatistics:
+    """Return the sum of at least one packed statistics; consumed one by one, squared once.
+
+    Raises
+    ------
+    StatisticsError
+        If there are none, they differ in features, or the sum reaches 2^53.
+    """
+    triangle, code_sum, count, bound = np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0
+    for part in parts:
+        if not triangle.size:
+            triangle, code_sum = part.triangle.astype(np.int64), part.code_sum.copy()
+        elif part.features != len(code_sum):
+            raise StatisticsError(
+                f"statistics of {len(code_sum)} and of {part.features} features cannot be combined: "
+                "they come from different backbones"
+            )
+        else:
+            triangle += part.triangle
+            code_sum += part.code_sum
+        count += part.count
+        # No entry is beyond the sum of the largest ones: only if that might be, is it looked at.
+        bound += part.largest
+        if bound >= _LIMIT and max(int(triangle.max()), -int(triangle.min())) >= _LIMIT:
+            raise StatisticsError("the statistics of all people together reach 2^53: use fewer bits per code")
+    if not triangle.size:
+        raise StatisticsError("there are no statistics to add up")
+    return HeadStatistics(_squared(triangle, len(code_sum)), code_sum, count)
+
+
+def pack_statistics(statistics: HeadStatistics) -> bytes:
+    """Return statistics as a node packs them, eight bytes an entry."""
+    features = statistics.features
+    triangle = statistics.gram[np.triu_indices(features)].astype("<i8")
+    header = _HEADER.pack(MAGIC, features, statistics.count, 8)
+    return header + statistics.code_sum.astype("<i8").tobytes() + triangle.tobytes()
+
+
+def _diagonal(features: int) -> npt.NDArray[np.int64]:
+    """Return where the diagonal's entries are in a packed triangle: row i begins after d + (d - 1) + ..."""
+    row = np.arange(features, dtype=np.int64)
+    return row * features - row * (row - 1) // 2
+
+
+def _squared(triangle: Int64, features: int) -> Int64:
     gram = np.zeros((features, features), np.int64)
     start = 0
     for i in range(features):
-        row = entries[start : start + features - i]
+        row = triangle[start : start + features - i]
         gram[i, i:] = row
         gram[i:, i] = row
         start += features - i
-    if (
-        int(gram.max(initial=0)) >= _LIMIT
-        or int(gram.min(initial=0)) <= -_LIMIT
-        or (gram.diagonal() < 0).any()
-    ):
-        raise StatisticsError("the packed entries are no sums of squares below 2^53")
-    return HeadStatistics(gram, code_sum, count)
+    return gram

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -19,6 +20,13 @@ AGES_S = (1.0, DAY_S, 2 * DAY_S)
 
 #: Half-widths of the acceptance window at which pulses are compared, uS.
 TOLERANCES_US = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0)
+
+#: Standard errors by which simulated pulses may miss the closed form. The number of pulses of a cell is
+#: geometric, so its standard deviation is at most its mean.
+STANDARD_ERRORS = 5.0
+
+#: Share by which simulated energy may differ beside that: landings that the floor clips raise it by 1 %.
+ENERGY_SHARE = 0.02
 
 #: The preset whose cells the fits describe.
 PRESET = "130nm-neurram"
@@ -45,8 +53,26 @@ class ChipFits:
 
     @property
     def hold(self) -> bool:
-        """Whether the sampled cells are within the tolerance of the fits at every age."""
-        return all(error.worst_share_of_tolerance < 1 for error in self.errors)
+        """Whether cells are within the tolerance of the fits at every age, and pulses of the closed form."""
+        return all(error.worst_share_of_tolerance < 1 for error in self.errors) and all(
+            pulses_hold(comparison, self.cells) for comparison in self.pulses
+        )
+
+
+def pulses_hold(comparison: PulseComparison, cells: int) -> bool:
+    """Return whether so many simulated cells took the pulses and joules of the closed form.
+
+    Pulses within `STANDARD_ERRORS`, energy within these and `ENERGY_SHARE`, and cells that did not converge
+    within as many standard errors of a binomial share and one cell.
+    """
+    error = STANDARD_ERRORS / math.sqrt(cells)
+    missed = comparison.expected_not_converged_share
+    return (
+        abs(comparison.simulated_pulses / comparison.expected_pulses - 1) <= error
+        and abs(comparison.simulated_energy_j / comparison.expected_energy_j - 1) <= error + ENERGY_SHARE
+        and abs(comparison.simulated_not_converged_share - missed)
+        <= error * math.sqrt(missed * (1 - missed)) + 1 / cells
+    )
 
 
 def chip_fits(
@@ -122,7 +148,9 @@ def fits_document(fits: ChipFits) -> Document:
             }
             for error in fits.errors
         ],
-        write_verify=[asdict(comparison) for comparison in fits.pulses],
+        write_verify=[
+            asdict(comparison) | {"holds": pulses_hold(comparison, fits.cells)} for comparison in fits.pulses
+        ],
     )
 
 

@@ -21,7 +21,8 @@ def given_preset(name_or_file: str) -> hwmodel.Preset:
     NotFoundError
         If it is neither a name nor a file.
     InvalidInputError
-        If the file is not a preset; all its faults are named.
+        If the file is not a preset (all its faults are named), no chip can be made of it, or it is another
+        than the built-in of its name and version: figures go by these two.
     """
     place = _place(
         "preset",
@@ -30,11 +31,30 @@ def given_preset(name_or_file: str) -> hwmodel.Preset:
         "To start one of your own: fleet chip show 180nm-1t1r --toml > mine.toml",
     )
     try:
-        return hwmodel.load_preset(place)
+        preset = hwmodel.load_preset(place)
     except hwmodel.PresetError as error:
         raise InvalidInputError(
             str(error), hint="Every number is {value, low, high, source}: fleet chip show 180nm-1t1r --toml"
         ) from error
+    try:
+        hwmodel.DeviceModels.of(preset)
+    except hwmodel.DeviceError as error:
+        raise InvalidInputError(
+            str(error), hint="No chip can be made of it: see [models] and the window in [cell]."
+        ) from error
+    _refuse_impostor(preset, name_or_file)
+    return preset
+
+
+def _refuse_impostor(preset: hwmodel.Preset, given: str) -> None:
+    if preset.name not in hwmodel.preset_names():
+        return
+    built_in = hwmodel.load_preset(preset.name)
+    if preset.version == built_in.version and preset != built_in:
+        raise InvalidInputError(
+            f"{given} calls itself {preset.name} version {preset.version}, which is built in and another",
+            hint="Give it another name or version: figures go by these two.",
+        )
 
 
 def preset_toml(name_or_file: str) -> str:

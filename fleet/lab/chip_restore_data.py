@@ -5,7 +5,6 @@ Nobody here is enrolled anywhere: all people of this experiment are public ones.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch.nn import functional
 from edge_node.errors import TaskError
 from edge_node.networks.lsm import CHANNELS, STEPS
 from edge_node.networks.mixer import IMAGE_SIDE
-from edge_node.tasks.faces import FACES, FOLDER_VARIABLE
+from edge_node.tasks.faces import FACES, photos_folder
 from edge_node.tasks.speakers import load_people
 from fleet.errors import InvalidInputError
 from hwmodel import keyed_generator
@@ -128,7 +127,7 @@ def _olivetti(folder: Path | None) -> Tensor | None:
     """Return photos, float32 ``[40, 10, 16, 16]``, or None if there are none and none were asked for."""
     from sklearn.datasets import fetch_olivetti_faces
 
-    named = str(folder) if folder is not None else os.environ.get(FOLDER_VARIABLE)
+    named = str(folder) if folder is not None else photos_folder()
     try:
         bunch = fetch_olivetti_faces(data_home=named, download_if_missing=False)
     except OSError as error:

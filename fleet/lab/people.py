@@ -54,13 +54,15 @@ def load_demo_people(task_name: str = "speakers") -> DemoPeople:
 
     def of(names: Iterable[str]) -> tuple[DemoPerson, ...]:
         return tuple(
-            DemoPerson(name, _clips(people[name].train), _clips(people[name].test)) for name in names
+            DemoPerson(name, person_clips(people[name].train), person_clips(people[name].test))
+            for name in names
         )
 
     return DemoPeople(enrolled=of(task.split.enrolled), strangers=of(task.split.strangers))
 
 
-def _clips(arrays: Iterable[np.ndarray]) -> tuple[Clip, ...]:
+def person_clips(arrays: Iterable[np.ndarray]) -> tuple[Clip, ...]:
+    """Return recordings, float32 [frames, channels] each, as the wire carries them."""
     return tuple(
         Clip(frames=array.shape[0], channels=array.shape[1], samples=array.astype("<f4").tobytes())
         for array in arrays

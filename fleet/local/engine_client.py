@@ -14,6 +14,8 @@ from fleet.local.errors import EngineCallError
 
 #: Enrolling captures every clip on the simulated chip, on cores that other nodes share.
 CALL_TIMEOUT_S = 60.0
+#: A node that draws learns a class while it is enrolled: ten seconds of a core that is free.
+ENROL_TIMEOUT_S = 600.0
 
 
 class EngineClient:
@@ -45,15 +47,25 @@ class EngineClient:
 
     def enroll(self, subject_tag: str, clips: Sequence[engine.Clip]) -> engine.EnrollResponse:
         """Make the node know a person by these clips; durable when it returns."""
-        return self._call(self._stub.Enroll, engine.EnrollRequest(subject_tag=subject_tag, clips=clips))
+        request = engine.EnrollRequest(subject_tag=subject_tag, clips=clips)
+        return self._call(self._stub.Enroll, request, ENROL_TIMEOUT_S)
 
     def identify(self, clips: Sequence[engine.Clip]) -> engine.IdentifyResponse:
         """Ask whose clips these are."""
         return self._call(self._stub.Identify, engine.IdentifyRequest(clips=clips))
 
-    def _call(self, method: Any, request: Any) -> Any:
+    def generate(
+        self, count: int, seed: int, *, subject_tag: str | None = None, class_name: str | None = None
+    ) -> engine.GenerateResponse:
+        """Have images drawn: of a private class by its tag, or of a class by the backbone alone."""
+        request = engine.GenerateRequest(
+            subject_tag=subject_tag, class_name=class_name, count=count, seed=seed
+        )
+        return self._call(self._stub.Generate, request)
+
+    def _call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         try:
-            return method(request, metadata=self._metadata, timeout=CALL_TIMEOUT_S)
+            return method(request, metadata=self._metadata, timeout=timeout_s)
         except grpc.RpcError as error:
             raise EngineCallError(
                 f"the engine of {self.node_id} answers {error.code().name}: {error.details()}"

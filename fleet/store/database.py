@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from fleet.errors import ConflictError, StoreError
 from fleet.store.forgets import Forgets
+from fleet.store.heads import Heads
 from fleet.store.learning import LearningJobs
 from fleet.store.log import ForgetLog
 from fleet.store.nodes import Nodes
@@ -52,6 +53,7 @@ class Transaction:
         self.forgets = Forgets(connection, now_ms)
         self.subjects = Subjects(connection)
         self.revisions = Revisions(connection, now_ms)
+        self.heads = Heads(connection)
         self.learning = LearningJobs(connection, now_ms)
         self.tree = Tree(connection)
 

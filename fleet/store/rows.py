@@ -161,6 +161,32 @@ class ContributionRow:
 
 
 @dataclass(frozen=True)
+class HeadStatisticsRow:
+    """A person's packed statistics from one node, under the key file of the tag."""
+
+    tag: str
+    node_id: str
+    sequence: int
+    ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class PublicCodesRow:
+    """What a node's chip makes of the public clips (PublicCodes, serialised)."""
+
+    node_id: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class HeadNoteRow:
+    """What the head of a revision follows from; `error` is why it has none."""
+
+    basis: bytes
+    error: str
+
+
+@dataclass(frozen=True)
 class RevisionRow:
     """A revision; `ciphertext` is None once it was erased."""
 

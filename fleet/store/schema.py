@@ -239,6 +239,26 @@ contribution = Table(
     CheckConstraint("count >= 1", name="count"),
 )
 
+# Apart from `contribution`: rows have megabytes, and contributions are read often.
+head_statistics = Table(
+    "head_statistics",
+    metadata,
+    Column("tag", ForeignKey("subject.tag"), primary_key=True),
+    Column("node_id", ForeignKey("node.node_id"), primary_key=True),
+    Column("sequence", BigInteger, nullable=False, comment="of the contribution that it came with"),
+    Column(
+        "ciphertext", LargeBinary, nullable=False, comment="packed statistics under the key file of the tag"
+    ),
+)
+
+public_codes = Table(
+    "public_codes",
+    metadata,
+    Column("node_id", ForeignKey("node.node_id"), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of content"),
+    Column("content", LargeBinary, nullable=False, comment="reram_fleet.v1.PublicCodes: of public people"),
+)
+
 revision = Table(
     "revision",
     metadata,
@@ -262,6 +282,22 @@ revision_tag = Table(
     Column("revision", ForeignKey("revision.revision"), primary_key=True),
     Column("tag", String(32), primary_key=True),
     Column("in_lora", Boolean(create_constraint=False), nullable=False, comment="has a row in the LoRA"),
+    Index(None, "tag"),
+)
+
+revision_head = Table(
+    "revision_head",
+    metadata,
+    Column("revision", ForeignKey("revision.revision"), primary_key=True),
+    Column("basis", LargeBinary, nullable=False, comment="digest of what its head follows from"),
+    Column("error", Text, nullable=False, comment="not empty: why it has none"),
+)
+
+revision_head_tag = Table(
+    "revision_head_tag",
+    metadata,
+    Column("revision", ForeignKey("revision.revision"), primary_key=True),
+    Column("tag", String(32), primary_key=True, comment="has a column in the head"),
     Index(None, "tag"),
 )
 

@@ -46,7 +46,15 @@ class Subjects:
         """Return the active subjects, canaries among them, by tag; or the forgotten ones."""
         return self._subjects(schema.subject.c.state == ("forgotten" if forgotten else "active"))
 
-    def contribute(self, tag: str, node_id: str, sequence: int, count: int, ciphertext: bytes) -> bool:
+    def contribute(
+        self,
+        tag: str,
+        node_id: str,
+        sequence: int,
+        count: int,
+        ciphertext: bytes,
+        statistics: bytes | None = None,
+    ) -> bool:
         """Store a node's sum of a person; returns whether it changed anything.
 
         It replaces what this node contributed about the tag before. The same sequence again is a repeat, and
@@ -58,6 +66,8 @@ class Subjects:
             Clips summed up.
         ciphertext
             SubjectAdapter under the key file of the tag.
+        statistics
+            Packed statistics for the head under the same key, if the node sent them.
 
         Raises
         ------
@@ -96,6 +106,12 @@ class Subjects:
                 tag=tag, node_id=node_id, sequence=sequence, count=count, ciphertext=ciphertext
             )
         )
+        table = schema.head_statistics
+        self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))
+        if statistics is not None:
+            self._connection.execute(
+                insert(table).values(tag=tag, node_id=node_id, sequence=sequence, ciphertext=statistics)
+            )
         return True
 
     def contributions(self, tag: str | None = None) -> Sequence[ContributionRow]:
@@ -117,8 +133,8 @@ class Subjects:
         keeps its first generation.
         """
         for tag in validate_tags(tags):
-            table = schema.contribution
-            self._connection.execute(delete(table).where(table.c.tag == tag))
+            for table in (schema.contribution, schema.head_statistics):
+                self._connection.execute(delete(table).where(table.c.tag == tag))
             subject = self.find(tag)
             if subject is None:
                 self._insert(tag)

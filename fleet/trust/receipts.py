@@ -42,7 +42,7 @@ class ReceiptExpectation:
         does not have yet.
     forgotten_tags
         Tags that must not be active: of this campaign and of all before it.
-    lora_digest, revision_digest
+    lora_digest, head_digest, revision_digest
         Of the revision that the erase order named.
     probe_answers
         In the order of the probes: a tag, or "" for a stranger.
@@ -62,6 +62,7 @@ class ReceiptExpectation:
     probe_answers: tuple[str, ...]
     local_adapters: Mapping[str, bytes] = field(default_factory=dict)
     forgotten_tags: frozenset[str] = frozenset()
+    head_digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,12 @@ def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLin
         compare("differing subject adapters", "none", _listed(differing)),
         compare("forgotten subject adapters", "none", _listed(forgotten)),
         compare("shared LoRA digest", expectation.lora_digest, receipt.lora_digest),
+        compare("closed-form head digest", expectation.head_digest, receipt.head_digest),
         compare("revision digest", expectation.revision_digest, receipt.revision_digest),
         # Recomputed from the receipt itself: the one digest stands for the list.
         compare(
             "digest of all adapters",
-            adapters_digest(receipt.active_adapters, receipt.lora_digest),
+            adapters_digest(receipt.active_adapters, receipt.lora_digest, receipt.head_digest),
             receipt.adapters_digest_after,
         ),
     )

@@ -1,14 +1,16 @@
-"""Energy, time and wear, in closed form: of single operations, of whole designs, with their uncertainty."""
+"""Energy, time and wear, in closed form: of single operations, of whole designs, with their uncertainty.
+
+The formulas of operations (`products`, `writes`, `digital`) count work; all physical numbers, and their
+sources, are in the preset. Time is of one node, operations in sequence; what runs in parallel on the chip is
+said where it does. Each takes a `Preset` and returns a `Cost`, or a `PresetSample` and returns `CostDraws`.
+
+The forms are those of NeuroSim, ISAAC and AccelForge, simplified to what a preset can name: area, data-
+dependent activity and routing are not in them.
+"""
 
 from hwmodel.converter import conversion_j
-from hwmodel.cost.operations import (
-    BYTES_PER_TARGET,
-    MvmEnergy,
+from hwmodel.cost.digital import (
     Precision,
-    adaptations_left,
-    crossbar_cells,
-    crossbar_mvm,
-    crossbar_mvm_energy,
     deploy,
     digital_macs,
     dram_read,
@@ -16,16 +18,20 @@ from hwmodel.cost.operations import (
     lora_forward,
     lora_training_step,
     lora_update,
-    program_cells,
-    program_weights,
     radio,
-    reprogram_weights,
     sram_read,
     sram_write,
+)
+from hwmodel.cost.pricing import AnyCost, CostDraws, Technology
+from hwmodel.cost.products import MvmEnergy, crossbar_cells, crossbar_mvm, crossbar_mvm_energy
+from hwmodel.cost.writes import (
+    BYTES_PER_TARGET,
+    adaptations_left,
+    program_cells,
+    program_weights,
     update_cells,
     update_weights,
 )
-from hwmodel.cost.pricing import AnyCost, CostDraws, Technology
 
 __all__ = [
     "BYTES_PER_TARGET",
@@ -49,7 +55,6 @@ __all__ = [
     "program_cells",
     "program_weights",
     "radio",
-    "reprogram_weights",
     "sram_read",
     "sram_write",
     "update_cells",

@@ -36,10 +36,10 @@ from functools import reduce
 from operator import add
 from typing import Generic
 
-from hwmodel.cost import operations
+from hwmodel.cost import digital, products, writes
 from hwmodel.cost.assumptions import DEFAULT, Assumptions, Fetch, Origin
 from hwmodel.cost.bill import Bill, Component
-from hwmodel.cost.operations import Precision
+from hwmodel.cost.digital import Precision
 from hwmodel.cost.pricing import AnyCost, Reals, Technology
 from hwmodel.errors import CostError
 from hwmodel.networks.spec import NetworkSpec, TrainingFacts
@@ -135,7 +135,7 @@ def design_report(
     adaptations: float | Reals | None = math.inf
     if rewritten:
         adaptations = (
-            operations.adaptations_left(technology, steps=network.training.full_steps)
+            writes.adaptations_left(technology, steps=network.training.full_steps)
             if network.training
             else None
         )
@@ -150,7 +150,7 @@ def design_report(
         sram_training_bytes=in_sram * assumptions.training_bytes * assumptions.optimiser.copies,
         sram_bytes=technology.digital.sram_bytes,
         adaptations_left=adaptations,
-        rewrites_left=operations.adaptations_left(technology) if rewritten else math.inf,
+        rewrites_left=writes.adaptations_left(technology) if rewritten else math.inf,
     )
 
 
@@ -219,22 +219,22 @@ class _Chip(Generic[AnyCost]):
     def deploy(self, design: Design) -> Bill[AnyCost]:
         changing = _changing(self.network, design)
         if design is Design.ANALOGUE:
-            size = changing * operations.BYTES_PER_TARGET
-            written = Bill({Component.PROGRAMMING: operations.program_weights(self.technology, changing)})
+            size = changing * writes.BYTES_PER_TARGET
+            written = Bill({Component.PROGRAMMING: writes.program_weights(self.technology, changing)})
         else:
             size = changing * self.assumed.lora_bytes
-            written = Bill({Component.SRAM: operations.sram_write(self.technology, size)})
+            written = Bill({Component.SRAM: digital.sram_write(self.technology, size)})
         if self.assumed.origin is Origin.DRAM:
-            return written + Bill({Component.DRAM: operations.dram_read(self.technology, size)})
+            return written + Bill({Component.DRAM: digital.dram_read(self.technology, size)})
         if self.assumed.origin is Origin.RADIO:
-            return written + Bill({Component.RADIO: operations.radio(self.technology, size)})
+            return written + Bill({Component.RADIO: digital.radio(self.technology, size)})
         return written
 
     def update(self, design: Design) -> Bill[AnyCost]:
         changing = _changing(self.network, design)
         if design is Design.ANALOGUE:
-            return Bill({Component.PROGRAMMING: operations.update_weights(self.technology, changing)})
-        changed = operations.lora_update(
+            return Bill({Component.PROGRAMMING: writes.update_weights(self.technology, changing)})
+        changed = digital.lora_update(
             self.technology,
             changing,
             bytes_per_parameter=self.assumed.training_bytes,
@@ -286,8 +286,8 @@ class _Chip(Generic[AnyCost]):
 
     def _product(self, inputs: int, outputs: int, density: float, uses: int) -> Bill[AnyCost]:
         technology = self.technology
-        energy = operations.crossbar_mvm_energy(technology, inputs, outputs, uses, input_density=density)
-        whole = operations.crossbar_mvm(technology, inputs, outputs, uses, input_density=density)
+        energy = products.crossbar_mvm_energy(technology, inputs, outputs, uses, input_density=density)
+        whole = products.crossbar_mvm(technology, inputs, outputs, uses, input_density=density)
         return Bill(
             {
                 Component.ARRAY: technology.priced(energy.array_j),
@@ -299,11 +299,11 @@ class _Chip(Generic[AnyCost]):
     def _digital_product(self, macs: float, weights_read_once: int | None) -> Bill[AnyCost]:
         """Int8 MACs with their weights: read for each MAC, or so many of them once."""
         reads = math.ceil(macs) if weights_read_once is None else weights_read_once
-        fetched = operations.sram_read(self.technology, reads * self.assumed.lora_bytes)
+        fetched = digital.sram_read(self.technology, reads * self.assumed.lora_bytes)
         return self._macs(macs, Precision.INT8) + Bill({Component.SRAM: fetched})
 
     def _macs(self, macs: float, precision: Precision) -> Bill[AnyCost]:
-        return Bill({Component.MAC: operations.digital_macs(self.technology, macs, precision)})
+        return Bill({Component.MAC: digital.digital_macs(self.technology, macs, precision)})
 
     def _backward_macs(self, design: Design) -> int:
         """MACs of a sample's backward pass: own gradients of what learns, and gradients passed on."""

@@ -142,3 +142,10 @@ class Technology(Protocol[_AnyCost_co]):
     ) -> _AnyCost_co:
         """Return what a formula found as a cost."""
         ...
+
+
+def refuse_negative(**amounts: float) -> None:
+    """Raise a `CostError` that names an amount below zero, if one is."""
+    for name, amount in amounts.items():
+        if not amount >= 0:
+            raise CostError(f"{name} must not be negative; got {amount}")

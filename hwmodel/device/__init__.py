@@ -5,7 +5,7 @@ nothing of the others; `DeviceModels` names the ones that a chip is made with, a
 together. Conductances are whole numbers of grid steps ("levels"), so what is built on them is exact.
 """
 
-from hwmodel.device.cells import cell_levels, programmed_levels
+from hwmodel.device.cells import cell_levels
 from hwmodel.device.endurance import Endurance
 from hwmodel.device.fits import (
     PulseComparison,
@@ -29,7 +29,6 @@ from hwmodel.device.programming_error import (
 )
 from hwmodel.device.pulse_law import (
     mean_pulses,
-    programming_pulses,
     pulses_per_cell,
     verified_variance_us2,
 )
@@ -79,10 +78,8 @@ __all__ = [
     "expected_write_verify",
     "fit_tolerance_us",
     "mean_pulses",
-    "programmed_levels",
     "programming_error_named",
     "programming_error_names",
-    "programming_pulses",
     "pulses_against_tolerance",
     "pulses_per_cell",
     "relaxation_named",

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hwmodel.device.keys import CellKey
 from hwmodel.device.models import DeviceModels
-from hwmodel.device.programming_error import ProgrammingError
 from hwmodel.device.window import ConductanceWindow
 from hwmodel.device.write_verify import SimulatedWriteVerify
 from hwmodel.errors import DeviceError
@@ -80,40 +79,9 @@ def cell_levels(
     if bool(shift.mean_us.any()):
         deviation = deviation + (shift.mean_us / window.grid_us)[rows]
     deviation = deviation + _scatter(shift.sigma_us / window.grid_us, rows, key.relaxation_draws)
-    return models.stuck_cells.hold(_moved(targets, deviation, window), key, window)
-
-
-def programmed_levels(
-    targets: Tensor, draws: Tensor, error: ProgrammingError, window: ConductanceWindow
-) -> Tensor:
-    """Return where cells end up after write-verify alone: target plus error, on the grid, clipped.
-
-    `cell_levels` does the same for a keyed cell and adds relaxation and stuck cells.
-
-    Parameters
-    ----------
-    targets
-        Wanted levels inside the window, any integer dtype and shape.
-    draws
-        Uniform draws from 0 ... 65535 (`hwmodel.keyed_uint16`), same number of elements.
-    error
-        The model of the error.
-    window
-        Conductance window; floor and ceiling clip.
-
-    Returns
-    -------
-    Tensor
-        int32, shape of `targets`.
-
-    Raises
-    ------
-    DeviceError
-        If a target is outside the window or the model does not cover the whole of it.
-    """
-    rows = window.rows_of(targets)
-    sigma = error.sigma_us(window.to_us(window.levels)) / window.grid_us
-    return _moved(targets, _scatter(sigma, rows, lambda count: draws), window)
+    moved = targets.to(torch.float64) + deviation.round()
+    levels = moved.clamp_(window.floor_level, window.ceiling_level).int()
+    return models.stuck_cells.hold(levels, key, window)
 
 
 def _scatter(sigma: Tensor, rows: Tensor, draws: Callable[[int], Tensor]) -> Tensor:
@@ -121,8 +89,3 @@ def _scatter(sigma: Tensor, rows: Tensor, draws: Callable[[int], Tensor]) -> Ten
     if not bool(sigma.any()):
         return torch.zeros((), dtype=torch.float64)
     return sigma[rows] * normal_quantiles(draws(rows.numel())).view(rows.shape)
-
-
-def _moved(targets: Tensor, deviation: Tensor, window: ConductanceWindow) -> Tensor:
-    moved = targets.to(torch.float64) + deviation.round()
-    return moved.clamp_(window.floor_level, window.ceiling_level).int()

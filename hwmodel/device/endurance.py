@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hwmodel.device.pulse_law import pulses_per_cell
 from hwmodel.errors import DeviceError
-from hwmodel.preset import Preset
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +35,3 @@ class Endurance:
     def used(self, pulses_per_cell: float) -> float:
         """Return the share of a cell's life that so many pulses take; above 1 it is worn out."""
         return pulses_per_cell / self.cycles
-
-    def programmings_left(self, preset: Preset, pulses_spent_per_cell: float = 0.0) -> int:
-        """Return how often a cell can still be programmed by write-verify."""
-        left = self.cycles - pulses_spent_per_cell
-        return max(0, math.floor(left / pulses_per_cell(preset)))

@@ -1,4 +1,4 @@
-"""How many pulses write-verify takes, and what error it accepts, in closed form.
+"""How many pulses write-verify takes, their price, and what error it accepts, in closed form.
 
 The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around
 the target, so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free
@@ -8,11 +8,12 @@ constant, fitted to the 8.52 pulses per cell at +-1 uS of Wan et al., Nature 608
 from __future__ import annotations
 
 import math
-from typing import overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwmodel.converter import conversion_j
 from hwmodel.errors import DeviceError
 from hwmodel.preset import Preset
 
@@ -89,9 +90,37 @@ def mean_pulses(
     return mean if isinstance(mean, np.ndarray) else float(mean)
 
 
-def pulses_per_cell(preset: Preset) -> float:
-    """Return the mean number of pulses that write-verify gives a cell of a preset (`mean_pulses`)."""
-    programming, cell = preset.write_verify, preset.cell
+class PulsedTechnology(Protocol):
+    """What pulses need of a preset (floats) or a sample of one (float64 ``[draws]``)."""
+
+    @property
+    def cell(self) -> Any:
+        """Numbers of `hwmodel.technology.Cell`."""
+
+    @property
+    def write_verify(self) -> Any:
+        """Numbers of `hwmodel.technology.WriteVerify`."""
+
+    @property
+    def read(self) -> Any:
+        """Numbers of `hwmodel.technology.Read`."""
+
+    @property
+    def converter(self) -> Any:
+        """Numbers of `hwmodel.technology.Converter`."""
+
+
+@overload
+def pulses_per_cell(technology: Preset) -> float: ...
+
+
+@overload
+def pulses_per_cell(technology: PulsedTechnology) -> Any: ...
+
+
+def pulses_per_cell(technology: PulsedTechnology) -> Any:
+    """Return the mean pulses that write-verify gives a cell (`mean_pulses`); an array for a sample."""
+    programming, cell = technology.write_verify, technology.cell
     return mean_pulses(
         programming.tolerance_us,
         programming.first_pulse_sigma_us,
@@ -100,11 +129,30 @@ def pulses_per_cell(preset: Preset) -> float:
     )
 
 
-def programming_pulses(preset: Preset, cells: int) -> int:
-    """Return the pulses that programming `cells` cells takes: closed form, rounded to whole pulses."""
-    if cells < 0:
-        raise DeviceError(f"cannot program {cells} cells")
-    return round(cells * pulses_per_cell(preset))
+def pulse_price(technology: PulsedTechnology, pulses: Any, pulsed_conductance_s: Any) -> tuple[Any, Any]:
+    """Return energy, J, and time, s, of pulses with the verify read after each.
+
+    A pulse costs ``V_p^2 G t_p + E_line`` and its read ``V_r^2 G t_r + E_adc + E_tia``; both take
+    ``(t_p + t_r + t_adc) / parallel``.
+
+    Parameters
+    ----------
+    technology
+        A preset or a sample; arrays for the latter.
+    pulses
+        How many.
+    pulsed_conductance_s
+        Sum over them of the conductance G where each lands, siemens.
+    """
+    programming, read, converter = technology.write_verify, technology.read, technology.converter
+    j_per_siemens = (
+        programming.pulse_voltage_v**2 * programming.pulse_width_s + read.voltage_v**2 * read.time_s
+    )
+    adc_j = conversion_j(converter.adc_j_per_step, converter.adc_bits)
+    j_per_pulse = programming.line_energy_j + adc_j + converter.tia_j
+    step_s = programming.pulse_width_s + read.time_s + converter.adc_s
+    energy_j = pulses * j_per_pulse + pulsed_conductance_s * j_per_siemens
+    return energy_j, pulses * step_s / programming.parallel_cells
 
 
 def verified_variance_us2(tolerance_us: float, first_pulse_sigma_us: float) -> float:

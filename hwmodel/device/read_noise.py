@@ -26,6 +26,11 @@ class ReadNoise:
     small independent errors need not be drawn cell by cell. The usual figure is 1 % of the largest
     conductance (advice of aihwkit for ReRAM). Correlation between reads, which 1/f noise has, is left out.
 
+    Where charge is gathered over input phases and converted once, noise that is anew in each phase would sum
+    to ``sum of 4^i x_i^2`` of a code's bits x_i instead of ``c^2``: this form draws too much there, by 1.29
+    in sigma for evenly spread 4-bit codes, and is kept as the cautious side: noise that is slower than a read
+    is the same in all phases, and gives ``c^2``.
+
     Attributes
     ----------
     sigma_us

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwmodel.converter import conversion_j
 from hwmodel.device.keys import CellKey
 from hwmodel.device.models import DeviceModels
-from hwmodel.device.pulse_law import hit_probability, mean_pulses, verified_variance_us2
+from hwmodel.device.pulse_law import hit_probability, mean_pulses, pulse_price, verified_variance_us2
 from hwmodel.device.stuck import StuckCells
 from hwmodel.device.window import ConductanceWindow
 from hwmodel.errors import DeviceError
@@ -235,18 +234,12 @@ def _result(
     preset: Preset, *, cells: int, pulses: int, not_converged: float, pulsed_conductance_s: float
 ) -> WriteVerifyResult:
     """Price pulses whose conductances (siemens) add up to `pulsed_conductance_s`."""
-    programming, read, converter = preset.write_verify, preset.read, preset.converter
-    j_per_siemens = (
-        programming.pulse_voltage_v**2 * programming.pulse_width_s + read.voltage_v**2 * read.time_s
-    )
-    adc_j = conversion_j(converter.adc_j_per_step, converter.adc_bits)
-    j_per_pulse = programming.line_energy_j + adc_j + converter.tia_j
-    step_s = programming.pulse_width_s + read.time_s + converter.adc_s
+    energy_j, seconds = pulse_price(preset, pulses, pulsed_conductance_s)
     return WriteVerifyResult(
         cells=cells,
         pulses=pulses,
         not_converged=not_converged,
-        energy_j=pulses * j_per_pulse + pulsed_conductance_s * j_per_siemens,
-        seconds=pulses * step_s / programming.parallel_cells,
+        energy_j=energy_j,
+        seconds=seconds,
         wear=pulses / cells / preset.cell.endurance_cycles if cells else 0.0,
     )

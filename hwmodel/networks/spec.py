@@ -223,15 +223,3 @@ class NetworkSpec(Strict):
         held = self.crossbar_weights * tile.cells_per_weight * tile.weight_slices
         cells = self.tiles(chip) * tile.rows * tile.columns
         return held / cells if cells else 0.0
-
-    def adapter_bytes(self, bytes_per_parameter: int) -> int:
-        """Return the size of the LoRA, e.g. 1 byte per parameter for int8, 4 for fp32.
-
-        Raises
-        ------
-        NetworkError
-            If `bytes_per_parameter` is less than 1.
-        """
-        if bytes_per_parameter < 1:
-            raise NetworkError(f"a parameter takes at least one byte; got {bytes_per_parameter}")
-        return self.lora_parameters * bytes_per_parameter

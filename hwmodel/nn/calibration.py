@@ -93,21 +93,54 @@ def record_inputs(
     ConverterError
         If a layer was not reached.
     """
-    seen: dict[str, list[Tensor]] = {name: [] for name in layers}
+    seen = layer_inputs(model, layers, examples, most=_VECTORS_PER_CALL)
+    silent = [name for name in layers if name not in seen]
+    if silent:
+        raise ConverterError(
+            f"the calibration inputs never reach {', '.join(silent)}: give inputs that do, or none at all, "
+            "and every layer scales each vector by its own largest magnitude"
+        )
+    return {name: torch.cat(seen[name]).to(torch.float64) for name in layers}
 
-    def recorder(name: str, layer: nn.Linear | nn.Conv2d) -> Any:
-        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+
+def layer_inputs(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    examples: Tensor | Sequence[Tensor],
+    *,
+    most: int | None = None,
+) -> dict[str, list[Tensor]]:
+    """Run the float model and return what layers multiplied at each use, ``[vectors, in]``.
+
+    Parameters
+    ----------
+    model, examples
+        As for `record_inputs`.
+    layers
+        Name to layer of the model, linear or convolutional.
+    most
+        Vectors of one use that are kept, evenly spaced; all if None.
+
+    Returns
+    -------
+    dict
+        In order of first use, without the layers that were not reached.
+    """
+    seen: dict[str, list[Tensor]] = {}
+
+    def recorder(name: str) -> Any:
+        def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             values = inputs[0].detach()
             if isinstance(layer, nn.Conv2d):
                 values = ConvGeometry.of(layer).vectors(values)
             vectors = values.reshape(-1, values.shape[-1])
-            count = min(len(vectors), _VECTORS_PER_CALL)
-            picked = torch.linspace(0, len(vectors) - 1, count).long()
-            seen[name].append(vectors[picked].to(torch.float64))
+            if most is not None and len(vectors) > most:
+                vectors = vectors[torch.linspace(0, len(vectors) - 1, most).long()]
+            seen.setdefault(name, []).append(vectors)
 
         return record
 
-    hooks = [layer.register_forward_pre_hook(recorder(name, layer)) for name, layer in layers.items()]
+    hooks = [layer.register_forward_pre_hook(recorder(name)) for name, layer in layers.items()]
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -118,13 +151,7 @@ def record_inputs(
             hook.remove()
         for module, mode in training.items():
             module.training = mode
-    silent = [name for name, vectors in seen.items() if not vectors]
-    if silent:
-        raise ConverterError(
-            f"the calibration inputs never reach {', '.join(silent)}: give inputs that do, or none at all, "
-            "and every layer scales each vector by its own largest magnitude"
-        )
-    return {name: torch.cat(vectors) for name, vectors in seen.items()}
+    return seen
 
 
 def converter_range(name: str, weight: Tensor, vectors: Tensor, preset: Preset) -> ConverterRange:

@@ -79,6 +79,8 @@ def program(
         If the calibration inputs do not reach every layer, or give one nothing but zeros.
     MappingError
         If a layer's weights cannot be mapped, e.g. because all are zero.
+    DeviceError
+        If a model of the cell does not cover the preset's window, the age, or what a column's wire loses.
     """
     technology = preset if isinstance(preset, Preset) else load_preset(preset)
     ids = nodes if isinstance(nodes, str) else tuple(nodes)

@@ -162,11 +162,6 @@ class ProgrammedModel(nn.Module):
         """Tiles of one chip."""
         return sum(layer.tiles for layer in self.layers)
 
-    @property
-    def digital_parameters(self) -> int:
-        """Parameters of the model that are not on crossbars."""
-        return sum(part.count for part in self.digital)
-
     def energy(self, node: int = 0) -> dict[Phase, Cost]:
         """Return what a node has spent so far, by phase."""
         return self.ledger.totals(node)

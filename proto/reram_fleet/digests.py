@@ -11,13 +11,21 @@ import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 
-from reram_fleet.v1.types_pb2 import AdapterDigest, RevisionContent, SharedLora, SubjectAdapter
+from reram_fleet.v1.types_pb2 import (
+    AdapterDigest,
+    ClosedFormHead,
+    RevisionContent,
+    SharedLora,
+    SubjectAdapter,
+)
 
 #: "Nothing before this": previous hash of the first log entry and of the first receipt.
 ZERO_HASH = bytes(32)
 
 #: Digest of an absent LoRA.
 NO_LORA = b""
+#: Digest of an absent head.
+NO_HEAD = b""
 
 
 def _hash(domain: str, *parts: bytes) -> bytes:
@@ -33,10 +41,11 @@ def _int64(values: Sequence[int]) -> bytes:
 
 
 def subject_digest(adapter: SubjectAdapter) -> bytes:
-    """Return the digest of one person's adapter: tag, clip count and integer code sum."""
-    return _hash(
-        "subject", adapter.subject_tag.encode(), struct.pack("<Q", adapter.count), _int64(adapter.code_sum)
-    )
+    """Return the digest of one person's adapter: tag, count, integer sum, and its kind if it is not a sum."""
+    parts = [adapter.subject_tag.encode(), struct.pack("<Q", adapter.count), _int64(adapter.code_sum)]
+    if adapter.kind:
+        parts.append(struct.pack("<I", adapter.kind))
+    return _hash("subject", *parts)
 
 
 def lora_digest(lora: SharedLora) -> bytes:
@@ -52,11 +61,22 @@ def lora_digest(lora: SharedLora) -> bytes:
     return _hash("lora", *parts)
 
 
-def adapters_digest(subjects: Iterable[AdapterDigest], lora: bytes) -> bytes:
+def head_digest(head: ClosedFormHead) -> bytes:
+    """Return the digest of a head: tags, integer columns, scale and threshold; `NO_HEAD` if it is empty."""
+    if not head.subject_tags:
+        return NO_HEAD
+    numbers = struct.pack("<IIQ", head.features, head.scale_bits, head.threshold)
+    return _hash("head", numbers, *(tag.encode() for tag in head.subject_tags), head.codes)
+
+
+def adapters_digest(subjects: Iterable[AdapterDigest], lora: bytes, head: bytes = NO_HEAD) -> bytes:
     """Return the digest of a set of adapters, whatever order they come in."""
     parts = [lora]
     for entry in sorted(subjects, key=lambda entry: entry.subject_tag):
         parts += [entry.subject_tag.encode(), entry.digest]
+    if head:
+        # Not a tag, so no set of subject adapters has these parts.
+        parts += [b"closed-form-head", head]
     return _hash("adapters", *parts)
 
 
@@ -70,4 +90,6 @@ def subject_digests(subjects: Iterable[SubjectAdapter]) -> list[AdapterDigest]:
 
 def revision_digest(content: RevisionContent) -> bytes:
     """Return the digest of a revision: the address of its content."""
-    return adapters_digest(subject_digests(content.subjects), lora_digest(content.shared_lora))
+    return adapters_digest(
+        subject_digests(content.subjects), lora_digest(content.shared_lora), head_digest(content.head)
+    )

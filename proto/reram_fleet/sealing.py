@@ -96,3 +96,8 @@ def revision_purpose(fleet_id: str, revision: int, node_id: str) -> str:
 def contribution_purpose(fleet_id: str, node_id: str, subject_tag: str) -> str:
     """Return the purpose under which a contribution is sealed to the coordinator."""
     return f"reram-fleet/contribution/{fleet_id}/{node_id}/{subject_tag}"
+
+
+def statistics_purpose(fleet_id: str, node_id: str, subject_tag: str) -> str:
+    """Return the purpose under which a contribution's statistics are sealed to the coordinator."""
+    return f"reram-fleet/statistics/{fleet_id}/{node_id}/{subject_tag}"

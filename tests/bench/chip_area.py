@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
-from rich.console import Console
 
 from hwmodel import (
     load_network,
@@ -53,16 +51,6 @@ HEADLINES: tuple[tuple[Headline, Reading, str], ...] = (
     (Headline.DEPLOYMENT, DEPLOY_INT8, "face-mixer"),
     (Headline.INFERENCE, EQUAL_UNIT, "image-dit"),
 )
-
-
-def figures() -> list[Figure]:
-    """Measure everything, in a few minutes on one thread."""
-    torch.set_num_threads(1)
-    found: list[Figure] = []
-    for name, part in PARTS.items():
-        Console(stderr=True).print(f"{name} ...")
-        found += part()
-    return found
 
 
 def fit_figures() -> Iterator[Figure]:
@@ -196,7 +184,7 @@ def memory_figures() -> Iterator[Figure]:
         yield Figure(f"{name}: programming and product", tuple(run.seconds for run in runs), "s")
 
 
-PARTS: dict[str, Callable[[], Iterator[Figure] | Sequence[Figure]]] = {
+SECTIONS: dict[str, Callable[[], Iterator[Figure] | Sequence[Figure]]] = {
     "models against fits": fit_figures,
     "networks": count_figures,
     "ratios": ratio_figures,

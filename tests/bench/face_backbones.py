@@ -22,9 +22,9 @@ def face_mixer() -> tuple[nn.Module, Tensor]:
 
 
 def filter_bank() -> tuple[nn.Module, Tensor]:
-    """Return the nodes' 32 filters of 12x12 over 14x14 places as a convolution, and one photo of 64x64."""
+    """Return the nodes' filters of 12x12, every other pixel, as a convolution, and one photo of 64x64."""
     kernels = filters.gabor_bank().to(torch.float32).view(-1, 1, filters.PATCH, filters.PATCH)
-    bank = nn.Conv2d(1, len(kernels), filters.PATCH, stride=filters.STRIDE, bias=False)
+    bank = nn.Conv2d(1, len(kernels), filters.PATCH, stride=filters.FINE.stride, bias=False)
     bank.requires_grad_(requires_grad=False).weight.copy_(kernels)
     return bank, torch.rand(1, 1, filters.SIDE, filters.SIDE, generator=torch.Generator().manual_seed(1))
 

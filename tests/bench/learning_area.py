@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import torch
-from rich.console import Console
-
 from tests.bench import (
     learning_faces,
     learning_images,
@@ -23,16 +20,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "cohort LoRA": learning_faces.cohort_figures,
     "approximate repair": learning_repair.repair_figures,
     "images": learning_images.images_figures,
+    "federated images": learning_images.federated_figures,
     "speakers": learning_speakers.speakers_figures,
     "paper's protocol": learning_paper.paper_figures,
 }
-
-
-def figures() -> list[Figure]:
-    """Measure every workload; minutes each. The faces are read as `edge_node.tasks.faces` says."""
-    torch.set_num_threads(1)
-    measured: list[Figure] = []
-    for name, section in SECTIONS.items():
-        Console(stderr=True).print(f"{name} ...")
-        measured += section()
-    return measured

@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from fleet.lab.workloads import images
+from fleet.lab.workloads import federated_images, images
+from fleet.lab.workloads.federated_images import FederatedImagesRun
 from fleet.lab.workloads.images import ImagesRun
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
@@ -50,3 +51,22 @@ def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
     yield each(
         "cell writes after programming", [r.cell_writes_after_programming for r in runs], Target("=", 0), "1"
     )
+
+
+def federated_figures() -> Iterator[Figure]:
+    """Measure every seed: two minutes each; the backbones are those of `images_figures`."""
+    yield from federated_of([federated_images.run(seed) for seed in images.SEEDS])
+
+
+def federated_of(runs: Sequence[FederatedImagesRun]) -> Iterator[Figure]:
+    """Yield the figures of these runs: classes as the real fleet keeps them."""
+    classes = [one for run in runs for one in run.classes]
+    mean = [one.mean for one in classes]
+    yield mean_figure("images: private class by the mean of two nodes", mean, "share", Target(">=", 0.95))
+    yield Figure(
+        "images: private class by the mean of two nodes, each", tuple(mean), "share", Target(">=", 0.90)
+    )
+    own = [one.own for one in classes]
+    yield mean_figure("images: private class by one node's own codes, half of the images", own, "share", None)
+    sizes = [float(one.message_bytes) for one in classes]
+    yield Figure("images: a private class in a message", tuple(sizes), "B", None)

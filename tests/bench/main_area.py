@@ -167,3 +167,6 @@ def _writes(node: Node) -> float:
 
 def _joules(forget: dict[str, Any], but: tuple[str, ...] = ()) -> float:
     return sum(cost["energy_j"] for phase, cost in forget["costs"].items() if phase not in but)
+
+
+SECTIONS: dict[str, Callable[[], list[Figure]]] = {"demo": figures}

@@ -66,7 +66,11 @@ def test_forget_is_accounted_for_and_writes_no_cell(demo: DemoRun, number: int) 
 
 def test_fleet_tells_verdicts_energy_model_and_seconds(demo: DemoRun) -> None:
     document = demo.document
-    assert document["verdicts"] == {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
+    assert document["verdicts"] == {
+        "subject-adapter": "EXACT",
+        "closed-form-head": "EXACT",
+        "shared-lora": "APPROXIMATE",
+    }
     assert document["energy_model"]["name"] == "180nm-1t1r"
     assert document["energy_model"]["version"]
     assert 0 < document["seconds_to_suppress"] < document["seconds_to_verify"]

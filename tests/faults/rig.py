@@ -118,7 +118,8 @@ class Rig:
     def names(self, node: int, person: int) -> set[str]:
         """Return the tags that a node names for a person's test clips, accepted or not."""
         answers = self.identify(node, person).answers
-        return {answer.best_tag for answer in answers} | {a.best_tag_subject_only for a in answers} - {""}
+        found = {(a.best_tag, a.best_tag_subject_only, a.best_tag_without_head) for a in answers}
+        return {tag for tags in found for tag in tags} - {""}
 
     def serves(self, node: int) -> bool:
         """Whether a node is connected and serves its adapters."""

@@ -23,7 +23,7 @@ from edge_node.errors import KeyFileError
 from edge_node.journal import Journal
 from edge_node.keys import KeyRing
 from edge_node.vault import CapturedClips, Vault
-from fleet.coordinator.revisions import subject_key_id
+from fleet.coordinator.key_ids import subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store
@@ -84,6 +84,16 @@ class Thief:
                 for row in tx.subjects.contributions(tag)
             ]
 
+    def statistics(self, tag: str) -> list[bytes]:
+        """Open the packed Gram matrices that the coordinator has of somebody, by node."""
+        with self._store() as store, store.snapshot() as tx:
+            key_id = subject_key_id(tag)
+            return [
+                open_symmetric(self._secrets.get(key_id), f"{key_id}/statistics", row.ciphertext)
+                for row in tx.heads.statistics()
+                if row.tag == tag
+            ]
+
     def newest_revision(self) -> types.RevisionContent:
         """Open the coordinator's newest revision."""
         with self._store() as store, store.snapshot() as tx:
@@ -126,8 +136,22 @@ def stolen(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return copy
 
 
+def columns(head: types.ClosedFormHead) -> dict[str, np.ndarray]:
+    """Return the columns of a head, int32 [features] by tag."""
+    codes = np.frombuffer(head.codes, "<i4").reshape(head.features, len(head.subject_tags))
+    return {tag: codes[:, k] for k, tag in enumerate(head.subject_tags)}
+
+
 @pytest.fixture(scope="module")
-def arrays(story: Story, opened: Thief) -> dict[bytes, str]:
+def today(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Thief:
+    """A copy of what there is after the forget, with the keys that are left, that may be written to."""
+    copy = Layout(tmp_path_factory.mktemp("today") / "copy")
+    shutil.copytree(story.now.root, copy.root)
+    return Thief(copy, copy)
+
+
+@pytest.fixture(scope="module")
+def arrays(story: Story, opened: Thief, today: Thief) -> dict[bytes, str]:
     """Pieces of everything that stands for the forgotten person, to what they are."""
     tag = story.forgotten
     found: dict[bytes, str] = {}
@@ -147,6 +171,14 @@ def arrays(story: Story, opened: Thief) -> dict[bytes, str]:
     found |= integer_pieces("row of the LoRA", row.tolist())
     found |= row_pieces("row of the LoRA", row / 2.0**lora.shape.scale_bits)
     found |= row_pieces("row of the LoRA after the first round", lora_row(story.checkpoint, tag))
+    for number, packed in enumerate(opened.statistics(tag)):
+        found |= pieces(f"Gram matrix {number}", packed[len(packed) // 2 :])
+    before, after = columns(opened.newest_revision().head), columns(today.newest_revision().head)
+    found |= pieces("column of the head", before[tag].tobytes())
+    found |= pieces("head before", opened.newest_revision().head.codes)
+    difference = before[story.kept].astype(np.int64) - after[story.kept]
+    assert np.count_nonzero(difference) > len(difference) // 2
+    found |= integer_pieces("head before minus head after", difference.tolist())
     kinds = {name.rsplit(" as ", 1)[-1] for name in found.values()}
     assert {"int32", "int64", "protobuf", "float32"} <= kinds
     return found
@@ -217,20 +249,31 @@ def test_backup_without_its_keys_opens_for_nobody_with_the_keys_of_today(
     with pytest.raises(NotFoundError):
         thief.contributions(story.forgotten)
     with pytest.raises(NotFoundError):
+        thief.statistics(story.forgotten)
+    # Neither the head of before opens nor the forgotten's Gram matrix: nothing to subtract from, or with.
+    with pytest.raises(NotFoundError):
         thief.newest_revision()
     assert len(thief.contributions(story.kept)) == len(NODES)
+    assert len(thief.statistics(story.kept)) == len(NODES)
 
 
-def test_forgotten_person_is_in_no_store_of_today(story: Story, tmp_path: Path) -> None:
-    today = Layout(tmp_path / "copy")
-    shutil.copytree(story.now.root, today.root)
-    thief = Thief(today, today)
-    assert thief.contributions(story.forgotten) == []
-    contents = [thief.newest_revision(), *(thief.revision(node_id) for node_id in NODES)]
+def test_statistics_of_those_who_stay_are_the_same_before_and_after(
+    story: Story, opened: Thief, today: Thief
+) -> None:
+    """No total over several people is kept, so nothing that is left has changed by the forgotten."""
+    assert opened.statistics(story.kept) == today.statistics(story.kept)
+    assert len(opened.statistics(story.forgotten)) == len(NODES)
+    assert set(opened.newest_revision().head.subject_tags) == {story.kept, story.forgotten}
+
+
+def test_forgotten_person_is_in_no_store_of_today(story: Story, today: Thief) -> None:
+    assert today.contributions(story.forgotten) == []
+    assert today.statistics(story.forgotten) == []
+    contents = [today.newest_revision(), *(today.revision(node_id) for node_id in NODES)]
     for content in contents:
         tags = {s.subject_tag for s in content.subjects} | {r.subject_tag for r in content.shared_lora.rows}
-        assert story.forgotten not in tags
-        assert story.kept in tags
+        assert story.forgotten not in tags | set(content.head.subject_tags)
+        assert story.kept in tags & set(content.head.subject_tags)
 
 
 def tickets_in(layout: Layout) -> list[types.JobTicket]:

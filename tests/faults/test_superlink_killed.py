@@ -34,6 +34,7 @@ def test_lora_of_a_job_that_was_tried_again_is_repaired_by_a_later_forget(story:
     assert {e.state for e in forget.executions} <= SUCCESS
     assert {v.adapter_kind: verdict_name(v.verdict) for v in forget.verdicts} == {
         "subject-adapter": "EXACT",
+        "closed-form-head": "EXACT",
         "shared-lora": "APPROXIMATE",
     }
     for node in range(2):

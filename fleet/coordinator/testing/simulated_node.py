@@ -1,4 +1,7 @@
-"""A node's side of the protocol, without a chip: who it takes a code vector for is its nearest adapter."""
+"""A node's side of the protocol, without a chip: who it takes a code vector for is its nearest adapter.
+
+It has the closed-form head like a real node, but only says what it has: its answers are the adapters'.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
@@ -16,11 +20,14 @@ from reram_fleet import digests, sealing, signing
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.heads.packing import pack_statistics
+from fleet.heads.statistics import HeadStatistics
 from fleet.trust.receipts import STATEMENT
 
 Signed = TypeVar("Signed", bound=Message)
 
-FEATURES = 8
+#: Enough that two random canaries are never taken for each other: of 8, one pair in 1,400 is within 0.9.
+FEATURES = 32
 #: Cosine from which on a code vector is taken for somebody.
 _THRESHOLD = 0.9
 
@@ -52,6 +59,8 @@ class Journal:
     revision_digest: bytes = b""
     content: types.RevisionContent = field(default_factory=types.RevisionContent)
     enrolled: dict[str, types.SubjectAdapter] = field(default_factory=dict)
+    #: Packed statistics of those whose codes were captured one by one.
+    statistics: dict[str, bytes] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     receipts: list[SignedReceipt] = field(default_factory=list)
     #: Adapters that the log made the node drop, per generation.
@@ -75,6 +84,8 @@ class SimulatedNode:
         self.sealing_key = X25519PrivateKey.generate()
         self.session_key = X25519PrivateKey.generate()
         self.amend = amend
+        #: What it answers when asked for public codes; nothing if None.
+        self.public: wire.PublicCodes | None = None
         self.journal = Journal()
         self.lease: types.Lease | None = None
         self.fleet_id, self.command_key, self.coordinator_sealing_key = "", b"", b""
@@ -108,9 +119,33 @@ class SimulatedNode:
         """Go back to a backup, and start anew."""
         self.journal, self.lease = copy.deepcopy(backup), None
 
-    def capture(self, tag: str, code_sum: list[int], count: int = 3) -> None:
+    def capture(
+        self,
+        tag: str,
+        code_sum: list[int],
+        count: int = 3,
+        kind: types.SubjectAdapterKind = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED,
+    ) -> None:
         """Enrol somebody on this node."""
-        self.journal.enrolled[tag] = types.SubjectAdapter(subject_tag=tag, count=count, code_sum=code_sum)
+        self.journal.enrolled[tag] = types.SubjectAdapter(
+            subject_tag=tag, count=count, code_sum=code_sum, kind=kind
+        )
+
+    def capture_codes(self, tag: str, codes: npt.NDArray[np.int32]) -> None:
+        """Enrol somebody on this node by codes [clips, features], for adapter and head."""
+        self.capture(tag, codes.sum(axis=0, dtype=np.int64).tolist(), len(codes))
+        self.journal.statistics[tag] = pack_statistics(HeadStatistics.of(codes))
+
+    def show_public(self, codes: npt.NDArray[np.int16], person: list[int]) -> None:
+        """Let the node have codes [clips, features] of public people."""
+        self.public = wire.PublicCodes(
+            fleet_id=self.fleet_id,
+            node_id=self.node_id,
+            features=codes.shape[1],
+            person=person,
+            bytes_per_code=2,
+            codes=codes.astype("<i2").tobytes(),
+        )
 
     @property
     def serving(self) -> bool:
@@ -128,6 +163,19 @@ class SimulatedNode:
         lora = self.journal.content.shared_lora
         rows = [row for row in lora.rows if row.subject_tag not in self.journal.tombstones]
         return types.SharedLora(shape=lora.shape, rows=rows)
+
+    def head(self) -> types.ClosedFormHead:
+        """Return the active head, without the columns of the forgotten."""
+        head = self.journal.content.head
+        kept = [k for k, tag in enumerate(head.subject_tags) if tag not in self.journal.tombstones]
+        codes = np.frombuffer(head.codes, "<i4").reshape(-1, max(1, len(head.subject_tags)))
+        return types.ClosedFormHead(
+            subject_tags=[head.subject_tags[k] for k in kept],
+            features=head.features,
+            codes=codes[:, kept].tobytes(),
+            scale_bits=head.scale_bits,
+            threshold=head.threshold,
+        )
 
     def identify(self, codes: list[int]) -> str:
         """Return the tag of the nearest adapter, or "" for a stranger."""
@@ -156,6 +204,8 @@ class SimulatedNode:
                 return [*self._contributions(), wire.ConnectRequest(receipt=receipt)] if receipt else []
             case "receipt_ack":
                 self._judged(message.receipt_ack)
+            case "public_codes_request" if self.public is not None:
+                return [wire.ConnectRequest(public_codes=signing.sign(self.signing_key, self.public))]
             case "contribution_ack":
                 self.journal.acknowledged.add(message.contribution_ack.subject_tag)
         return []
@@ -264,6 +314,9 @@ class SimulatedNode:
             generation=self.journal.generation,
             adapter=sealing.seal(self.coordinator_sealing_key, purpose, adapter.SerializeToString()),
         )
+        if (packed := self.journal.statistics.get(adapter.subject_tag)) is not None:
+            purpose = sealing.statistics_purpose(self.fleet_id, self.node_id, adapter.subject_tag)
+            contribution.statistics.CopyFrom(sealing.seal(self.coordinator_sealing_key, purpose, packed))
         return wire.ConnectRequest(contribution=signing.sign(self.signing_key, contribution))
 
     def _erase(self, order: wire.EraseOrder) -> types.Envelope | None:
@@ -276,9 +329,11 @@ class SimulatedNode:
         command = journal.commands[order.generation]
         tags = types.ForgetCommand.FromString(command.payload).subject_tags
         destroyed = sum(journal.enrolled.pop(tag, None) is not None for tag in tags)
+        for tag in tags:
+            journal.statistics.pop(tag, None)
         dropped = journal.dropped[order.generation]
         active = digests.subject_digests(self.active().values())
-        lora = digests.lora_digest(self.lora())
+        lora, head = digests.lora_digest(self.lora()), digests.head_digest(self.head())
         receipt = types.Receipt(
             fleet_id=self.fleet_id,
             node_id=self.node_id,
@@ -288,9 +343,10 @@ class SimulatedNode:
             outcome=types.RECEIPT_OUTCOME_ERASED if dropped else types.RECEIPT_OUTCOME_NOT_AFFECTED,
             counter=len(journal.receipts) + 1,
             previous_receipt_hash=self._last_receipt_hash(),
-            adapters_digest_after=digests.adapters_digest(active, lora),
+            adapters_digest_after=digests.adapters_digest(active, lora, head),
             active_adapters=active,
             lora_digest=lora,
+            head_digest=head,
             revision_digest=journal.revision_digest,
             subject_adapters_erased=dropped,
             keys_destroyed=destroyed,

@@ -35,7 +35,7 @@ from fleet.lab.workloads.two_layer_faces import Rates, TwoLayerFaces
 from hwmodel import keyed_seed, load_preset
 
 SHARDS = 4
-FORGETS = 4
+FORGETS = 10
 #: Chance that a node misses a round.
 ABSENT_SHARE = 0.1
 
@@ -46,8 +46,10 @@ class ForgetCost:
 
     Attributes
     ----------
-    entry_round, shard_people
-        Of the person; people in their shard before.
+    shard, entry_round
+        Of the person.
+    shard_people
+        People in the shard before.
     bitwise
         State and remaining slices equal those of a cohort that never knew the person, other shards are as
         they were, and the slices that knew the person do not open.
@@ -59,6 +61,7 @@ class ForgetCost:
         Of the replay, on all nodes together.
     """
 
+    shard: int
     entry_round: int
     shard_people: int
     bitwise: bool
@@ -178,6 +181,7 @@ class _History:
         full = self._full
         energy_j = self._energy_j(result.plan, result.work)
         return ForgetCost(
+            shard=shard,
             entry_round=result.first_round,
             shard_people=len(plan.entries),
             bitwise=self._never_known(result)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_node.adapters.head_share import packed_statistics, share_cost
+from edge_node.backbones.filters import FINE
 from fleet.heads.enrolment import HeadBooks
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.public import PublicCodes
@@ -94,15 +95,10 @@ class ForgetsRun:
 
     lines: tuple[ForgetLine, ...]
 
-    @property
-    def all_exact(self) -> bool:
-        """Whether every forget of both kinds left nothing."""
-        return all(line.books_exact and line.head_exact and line.subjects_exact for line in self.lines)
-
 
 def run(seed: int, forgets: int = FORGETS, nodes: int = NODES) -> ForgetsRun:
     """Forget people of one seed's fleet in a random order."""
-    fleet, preset = FaceFleet.of(seed, nodes=nodes), load_preset(PRESET)
+    fleet, preset = FaceFleet.of(seed, nodes=nodes, layout=FINE), load_preset(PRESET)
     fleet.activate()
     books = fleet.books()
     lines = []
@@ -206,7 +202,7 @@ def _spent(
 
 def digest_after_a_forget(seed: int) -> str:
     """Return the head's digest after the first forget of a seed, everything computed anew."""
-    fleet = FaceFleet.of(seed)
+    fleet = FaceFleet.of(seed, layout=FINE)
     first = forget_order(seed, fleet.enrolled)[0]
     head = forget(fleet, fleet.books(), first, load_preset(PRESET))[1]
     installed = install(fleet.books([name for name in fleet.enrolled if name != first]).build(), fleet)

@@ -11,7 +11,7 @@ import torch
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 from torch import Tensor
 
-from edge_node.backbones.filters import FilterBank
+from edge_node.backbones.filters import COARSE, FilterBank, FilterLayout
 from edge_node.engine import Engine
 from edge_node.tasks.faces import FacesTask
 from fleet.heads.enrolment import CodeSum, HeadBooks, NodeShare
@@ -33,7 +33,7 @@ class PerfectFaces(FacesTask):
     ) -> FilterBank:
         """Program the filters into perfect cells."""
         perfect = DeviceModels(ConstantProgrammingError(0.0))
-        return FilterBank.program(preset, fleet_seed, node_ids, ledger, perfect)
+        return FilterBank.program(preset, fleet_seed, node_ids, ledger, perfect, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +65,29 @@ class FaceFleet:
     places: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, seed: int, *, nodes: int = NODES, perfect: bool = False) -> FaceFleet:
+    def of(
+        cls, seed: int, *, nodes: int = NODES, perfect: bool = False, layout: FilterLayout = COARSE
+    ) -> FaceFleet:
         """Program the chips of a seed and show everybody's photos to all of them.
+
+        Parameters
+        ----------
+        seed
+            Of the split, of the chips, and of who shows up where.
+        nodes
+            How many.
+        perfect
+            Whether cells take their conductances without an error.
+        layout
+            Of the filters; two-layer networks are tuned to the default.
 
         Raises
         ------
         TaskError
             If the photos are not there.
         """
-        task = FacesTask.of(seed)
-        if perfect:
-            task = PerfectFaces(task.split, task.seed)
+        kind = PerfectFaces if perfect else FacesTask
+        task = kind(FacesTask.of(seed).split, seed, layout)
         ids = [f"n{node}" for node in range(nodes)]
         engine = Engine.build(task, load_preset(PRESET), seed, ids)
         people = task.load_people()

@@ -13,15 +13,15 @@ _PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 
 
 def closing_tables(document: dict[str, Any]) -> Iterable[RenderableType]:
-    """Yield recognition, energy, deployment, claims and summary; each fits a terminal of 100 columns."""
-    for table in (_recognition, _energy, _deployment, _claims):
+    """Yield recognition, its parts, energy, deployment, claims and summary; each fits 100 columns."""
+    for table in (_recognition, _parts, energy_table, deployment_table, claims_table):
         yield Group(table(document), Text())
     yield _summary(document)
 
 
 def _recognition(document: dict[str, Any]) -> Table:
     person = document["forgotten_person"]
-    table = _table(
+    table = titled_table(
         f"Recognition, before and after forgetting {person}",
         "node",
         "state",
@@ -29,28 +29,45 @@ def _recognition(document: dict[str, Any]) -> Table:
         "kept people",
         f"{person}",
         f"{person} accepted",
+        "never enrolled",
         "strangers acc.",
-        "kept, no LoRA",
     )
     for node in document["nodes"]:
-        alone = node["subject_adapters_only"]
         serving = node["serve_state"] == "serving"
         table.add_row(
             node["node_id"],
             node["state"] if serving else f"{node['state']}, {node['serve_state']}",
             str(node["generation"]),
-            _change(node["retain_accuracy_before"], node["retain_accuracy_after"]),
-            _change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
-            _change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
+            change(node["retain_accuracy_before"], node["retain_accuracy_after"]),
+            change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
+            change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
+            f"{node['forget_accept_rate_never_enrolled']:.3f}",
             f"{node['stranger_accept_rate']:.3f}",
-            _change(alone["retain_accuracy_before"], alone["retain_accuracy_after"]),
         )
     return table
 
 
-def _energy(document: dict[str, Any]) -> Table:
+def _parts(document: dict[str, Any]) -> Table:
+    table = titled_table(
+        "What each kind of adapter adds: kept people recognised, before and after",
+        "node",
+        "subject adapters alone",
+        "with the LoRA",
+        "with the closed-form head",
+    )
+    for node in document["nodes"]:
+        kinds = (node["subject_adapters_only"], node["without_head"], node)
+        table.add_row(
+            node["node_id"],
+            *(change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds),
+        )
+    return table
+
+
+def energy_table(document: dict[str, Any]) -> Table:
+    """Return joules of every node by phase."""
     model = document["energy_model"]
-    table = _table(
+    table = titled_table(
         f"Energy in mJ by phase, since each node was made (model {model['name']} {model['version']})",
         "node",
         *_PHASES,
@@ -65,8 +82,9 @@ def _energy(document: dict[str, Any]) -> Table:
     return table
 
 
-def _deployment(document: dict[str, Any]) -> Table:
-    table = _table(
+def deployment_table(document: dict[str, Any]) -> Table:
+    """Return what deploying the repaired revision took on every node."""
+    table = titled_table(
         "Cells written by the forget; deploying the repaired revision, or re-writing it in ReRAM",
         "node",
         "forget: cells",
@@ -94,7 +112,8 @@ def _deployment(document: dict[str, Any]) -> Table:
     return table
 
 
-def _claims(document: dict[str, Any]) -> Table:
+def claims_table(document: dict[str, Any]) -> Table:
+    """Return every claim with what was seen."""
     table = Table(title="Claims", title_justify="left", header_style="bold")
     table.add_column("")
     table.add_column("claim", overflow="fold")
@@ -116,7 +135,8 @@ def _summary(document: dict[str, Any]) -> Text:
     )
 
 
-def _table(title: str, first: str, *columns: str) -> Table:
+def titled_table(title: str, first: str, *columns: str) -> Table:
+    """Return an empty table: the first column is text, the others are figures."""
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column(first)
     for column in columns:
@@ -124,5 +144,6 @@ def _table(title: str, first: str, *columns: str) -> Table:
     return table
 
 
-def _change(before: float, after: float) -> str:
+def change(before: float, after: float) -> str:
+    """Return two shares as text."""
     return f"{before:.3f}→{after:.3f}"

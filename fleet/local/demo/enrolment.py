@@ -17,9 +17,14 @@ _SETTLED_S = 2.0
 
 
 def enrol(
-    fleet: LocalFleet, registry: Registry, people: Sequence[DemoPerson]
+    fleet: LocalFleet, registry: Registry, people: Sequence[DemoPerson], first: int = 0
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Enrol each person with half of their training clips on each of two neighbouring nodes.
+
+    Parameters
+    ----------
+    first
+        How many people were enrolled before: which nodes a person goes to is their number's matter.
 
     Returns
     -------
@@ -29,7 +34,7 @@ def enrol(
     tags: dict[str, str] = {}
     where: dict[str, tuple[str, ...]] = {}
     count = len(fleet.nodes)
-    for index, person in enumerate(people):
+    for index, person in enumerate(people, start=first):
         tags[person.name] = registry.enrol(person.name)
         chosen = (index % count, (index + 1) % count)
         # Every second clip: halves of a recording session would differ.

@@ -21,12 +21,14 @@ class Quality:
     retain_accuracy, forget_accuracy
         Closed-set top-1 on the kept people, and on the person to forget.
     retain_accuracy_subject_only, forget_accuracy_subject_only
-        The same by the subject adapters alone, without the LoRA.
+        The same by the subject adapters alone.
+    retain_accuracy_without_head, forget_accuracy_without_head
+        The same by subject adapters and LoRA, without the closed-form head.
     genuine_accept_rate, forget_accept_rate, stranger_accept_rate
         Clips at or above the calibrated threshold: of kept people, of the person to
         forget, and of people who were never enrolled.
-    forget_clips
-        How many clips of the person to forget were tried.
+    forget_clips, stranger_clips
+        How many clips of the person to forget, and of strangers, were tried.
     backbone_only
         The node answered without adapters, so that none of the figures means anything.
     """
@@ -35,10 +37,13 @@ class Quality:
     retain_accuracy_subject_only: float
     forget_accuracy: float
     forget_accuracy_subject_only: float
+    retain_accuracy_without_head: float
+    forget_accuracy_without_head: float
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
     forget_clips: int
+    stranger_clips: int
     backbone_only: bool
 
 
@@ -99,8 +104,8 @@ class FlowerRun:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that the demo saw, by node id where it is per node.
+class FleetEvidence:
+    """What every demo saw of its fleet, by node id where it is per node.
 
     Attributes
     ----------
@@ -114,15 +119,90 @@ class Evidence:
     enrolled_on: Mapping[str, tuple[str, ...]]
     identities: Mapping[str, types.NodeIdentity]
     programmed: Mapping[str, GetStatusResponse]
-    before: Mapping[str, Quality]
     status_before: Mapping[str, GetStatusResponse]
-    after: Mapping[str, Quality]
     status_after: Mapping[str, GetStatusResponse]
-    train_job: operator.LearningJob
-    jobs: tuple[operator.LearningJob, ...]
-    flower_runs: tuple[FlowerRun, ...]
     outage: Outage
     forget: operator.Forget
     certificate: tuple[CheckLine, ...]
     metrics_moved: Mapping[str, tuple[float, float]]
     step_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evidence(FleetEvidence):
+    """All that a demo saw whose nodes recognise.
+
+    Attributes
+    ----------
+    never_enrolled
+        Share of the forgotten person's test clips that each node accepted as somebody when everybody else was
+        enrolled, and they never had been.
+    """
+
+    never_enrolled: Mapping[str, float]
+    before: Mapping[str, Quality]
+    after: Mapping[str, Quality]
+    train_job: operator.LearningJob
+    jobs: tuple[operator.LearningJob, ...]
+    flower_runs: tuple[FlowerRun, ...]
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """What one node drew, always from the same noise; shares are of images that show their class, 0..1.
+
+    Attributes
+    ----------
+    public
+        Share over the classes that the backbone was trained on.
+    private
+        Share of each kept private class, drawn by its tag.
+    forgotten
+        Share of the class to forget, drawn by its tag; None where the node refused.
+    refusal
+        Why it refused; empty where it drew.
+    alone
+        How many images of the class to forget show it, drawn by its name: by the backbone alone.
+    alone_images
+        How many were drawn.
+    digest
+        SHA-256 over all of these images but those of the forgotten tag.
+    """
+
+    public: float
+    private: Mapping[str, float]
+    forgotten: float | None
+    refusal: str
+    alone: int
+    alone_images: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class DrawnEvidence(FleetEvidence):
+    """All that a demo saw whose nodes draw.
+
+    Attributes
+    ----------
+    never
+        Before the class to forget was ever enrolled.
+    before, after
+        While it was, and after the forget.
+    fresh_alone
+        As `Drawings.alone`, after the forget and from noise that was not used before: hits and images, over
+        all nodes.
+    never_interval
+        Exact binomial interval of `Drawings.alone` before the class was ever enrolled, over all nodes.
+    fresh_p
+        How likely two samples of one model differ as much or more (Fisher's exact test, two-sided).
+    job_refusal
+        Why the coordinator refused a learning job; empty if it made one.
+    """
+
+    never: Mapping[str, Drawings]
+    before: Mapping[str, Drawings]
+    after: Mapping[str, Drawings]
+    fresh_alone: tuple[int, int]
+    never_interval: tuple[float, float]
+    fresh_p: float
+    job_refusal: str

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from reram_fleet.v1 import operator_pb2 as operator
-from reram_fleet.v1.engine_pb2 import Clip
 
 from fleet.client import FleetClient
 from fleet.documents import quarantine_name
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import ExecutionState
 from fleet.domain.tags import new_tag
-from fleet.lab.people import DemoPeople, DemoPerson
+from fleet.lab.people import DemoPerson
 from fleet.local.demo.evidence import Sighting
 from fleet.local.demo.quality import named
+from fleet.local.engine_client import EngineClient
 from fleet.local.errors import EngineCallError
 from fleet.local.fleet import LocalFleet
 from fleet.local.patience import Patience
@@ -72,19 +72,22 @@ def count_leaks(fleet: LocalFleet, person: DemoPerson, tags: Collection[str], aw
 def watch_return(
     fleet: LocalFleet,
     index: int,
-    people: DemoPeople,
-    forgotten_tags: Collection[str],
+    ask: Callable[[EngineClient, float], Sighting],
     generation: int,
     patience: Patience,
 ) -> tuple[Sighting, ...]:
     """Restart a node and ask it, from its first moment on, until it serves at this generation.
+
+    Parameters
+    ----------
+    ask
+        Puts one question to the node's engine; is told the seconds since the start.
 
     Returns
     -------
     tuple of Sighting
         Every answer, oldest first; the last one is with adapters.
     """
-    clips = [clip for person in people.enrolled for clip in person.test[:_CLIPS]]
     started = time.monotonic()
     fleet.start_node(index, connect_delay_s=CONNECT_DELAY_S)
     patience.until(
@@ -93,8 +96,11 @@ def watch_return(
     sightings: list[Sighting] = []
 
     def back() -> tuple[Sighting, ...] | None:
-        sighting = _ask(fleet, index, clips, forgotten_tags, started)
-        if sighting is None:
+        try:
+            with fleet.engine(index) as engine:
+                sighting = ask(engine, time.monotonic() - started)
+        except EngineCallError:
+            # The port is bound, the service not yet up: nothing was answered, so nothing leaked.
             return None
         sightings.append(sighting)
         caught_up = sighting.generation >= generation and not sighting.backbone_only
@@ -103,23 +109,27 @@ def watch_return(
     return patience.until("the restarted node serves again", back, poll_s=0.05)
 
 
-def _ask(
-    fleet: LocalFleet, index: int, clips: Sequence[Clip], forgotten_tags: Collection[str], started: float
-) -> Sighting | None:
-    try:
-        with fleet.engine(index) as engine:
-            response = engine.identify(clips)
-    except EngineCallError:
-        # The port is bound, the service not yet up: nothing was answered, so nothing leaked.
-        return None
-    return Sighting(
-        at_s=time.monotonic() - started,
-        backbone_only=response.backbone_only,
-        reason=quarantine_name(response.quarantine_reason),
-        generation=response.generation,
-        named=sum(bool(a.best_tag or a.best_tag_subject_only) for a in response.answers),
-        named_forgotten=named(response.answers, forgotten_tags),
-    )
+def who_is_heard(
+    people: Sequence[DemoPerson], forgotten_tags: Collection[str]
+) -> Callable[[EngineClient, float], Sighting]:
+    """Return the question of whose clips these are, a few of each person's."""
+    clips = [clip for person in people for clip in person.test[:_CLIPS]]
+
+    def ask(engine: EngineClient, at_s: float) -> Sighting:
+        response = engine.identify(clips)
+        return Sighting(
+            at_s=at_s,
+            backbone_only=response.backbone_only,
+            reason=quarantine_name(response.quarantine_reason),
+            generation=response.generation,
+            named=sum(
+                bool(a.best_tag or a.best_tag_subject_only or a.best_tag_without_head)
+                for a in response.answers
+            ),
+            named_forgotten=named(response.answers, forgotten_tags),
+        )
+
+    return ask
 
 
 def wait_converged(client: FleetClient, campaign_id: str, patience: Patience) -> operator.Forget:

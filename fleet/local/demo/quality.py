@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from reram_fleet.v1.engine_pb2 import Answer
 
-from fleet.lab.people import DemoPeople
+from fleet.lab.people import DemoPeople, DemoPerson
 from fleet.local.demo.evidence import Quality
 from fleet.local.engine_client import EngineClient
 from fleet.local.fleet import LocalFleet
@@ -52,17 +52,31 @@ def _measure_node(
         retain_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in kept]),
         forget_accuracy=_share([a.best_tag == tag for tag, a in gone]),
         forget_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in gone]),
+        retain_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in kept]),
+        forget_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in gone]),
         genuine_accept_rate=_share([a.accepted for _, a in kept]),
         forget_accept_rate=_share([a.accepted for _, a in gone]),
         stranger_accept_rate=_share([a.accepted for a in strangers]),
         forget_clips=len(gone),
+        stranger_clips=len(strangers),
         backbone_only=backbone_only,
     )
 
 
+def acceptance(fleet: LocalFleet, person: DemoPerson) -> dict[str, float]:
+    """Return the share of a person's test clips that each node accepts as somebody, by node id."""
+    found = {}
+    for index, node in enumerate(fleet.nodes):
+        with fleet.engine(index) as engine:
+            found[node.node_id] = _share([a.accepted for a in engine.identify(person.test).answers])
+    return found
+
+
 def named(answers: Sequence[Answer], tags: Collection[str]) -> int:
     """Return how many answers name one of these tags, accepted or not."""
-    return sum(a.best_tag in tags or a.best_tag_subject_only in tags for a in answers)
+    return sum(
+        not {a.best_tag, a.best_tag_subject_only, a.best_tag_without_head}.isdisjoint(tags) for a in answers
+    )
 
 
 def _share(hits: Sequence[bool]) -> float:

@@ -19,13 +19,26 @@ from fleet.documents import (
     verdict_name,
 )
 from fleet.local.demo.claims import Claim, open_receipts
-from fleet.local.demo.evidence import Evidence
+from fleet.local.demo.evidence import Evidence, FleetEvidence
 
 
 def report(evidence: Evidence, claims: Sequence[Claim]) -> Document:
-    """Return what `fleet demo --output` writes."""
-    forget = evidence.forget
+    """Return what `fleet demo --output` writes of a fleet that recognises."""
     receipts = open_receipts(evidence)
+    return fleet_document(
+        evidence,
+        claims,
+        nodes=[_node(evidence, node, receipts.get(node)) for node in sorted(evidence.status_after)],
+        learning_jobs=[job_document(job) for job in evidence.jobs],
+        flower_runs=[asdict(run) for run in evidence.flower_runs],
+    )
+
+
+def fleet_document(
+    evidence: FleetEvidence, claims: Sequence[Claim], *, nodes: Sequence[Document], **further: object
+) -> Document:
+    """Return the document of a demo: what every task has, its nodes, and what else there is."""
+    forget = evidence.forget
     return document(
         "DemoReport",
         fleet_id=evidence.fleet_id,
@@ -42,9 +55,7 @@ def report(evidence: Evidence, claims: Sequence[Claim]) -> Document:
         verdict_basis={v.adapter_kind: v.basis for v in forget.verdicts},
         energy_model=energy_model_document(next(iter(evidence.status_after.values())).energy_model),
         forget_costs=costs_document(forget.costs),
-        nodes=[_node(evidence, node, receipts.get(node)) for node in sorted(evidence.status_after)],
-        learning_jobs=[job_document(job) for job in evidence.jobs],
-        flower_runs=[asdict(run) for run in evidence.flower_runs],
+        nodes=list(nodes),
         outage={
             "node_id": evidence.outage.node_id,
             "killed_pid": evidence.outage.killed_pid,
@@ -56,11 +67,42 @@ def report(evidence: Evidence, claims: Sequence[Claim]) -> Document:
             for name, (before, after) in evidence.metrics_moved.items()
         },
         step_seconds=dict(evidence.step_seconds),
+        **further,
     )
 
 
 def _node(evidence: Evidence, node_id: str, receipt: Receipt | None) -> Document:
     before, after = evidence.before[node_id], evidence.after[node_id]
+    return {
+        **node_document(evidence, node_id, receipt),
+        "retain_accuracy_before": before.retain_accuracy,
+        "retain_accuracy_after": after.retain_accuracy,
+        "forget_accuracy_before": before.forget_accuracy,
+        "forget_accuracy_after": after.forget_accuracy,
+        "forget_accept_rate_before": before.forget_accept_rate,
+        "forget_accept_rate_after": after.forget_accept_rate,
+        "stranger_accept_rate": after.stranger_accept_rate,
+        "forget_accept_rate_never_enrolled": evidence.never_enrolled[node_id],
+        "genuine_accept_rate": after.genuine_accept_rate,
+        # The ablation: what the subject adapters do alone.
+        "subject_adapters_only": {
+            "retain_accuracy_before": before.retain_accuracy_subject_only,
+            "retain_accuracy_after": after.retain_accuracy_subject_only,
+            "forget_accuracy_after": after.forget_accuracy_subject_only,
+        },
+        # And what they do with the LoRA; the figures above are with the head as well.
+        "without_head": {
+            "retain_accuracy_before": before.retain_accuracy_without_head,
+            "retain_accuracy_after": after.retain_accuracy_without_head,
+            "forget_accuracy_after": after.forget_accuracy_without_head,
+        },
+        "head_digest": receipt.head_digest.hex() if receipt is not None else None,
+        "accept_threshold": evidence.status_after[node_id].accept_threshold,
+    }
+
+
+def node_document(evidence: FleetEvidence, node_id: str, receipt: Receipt | None) -> Document:
+    """Return what every task tells of a node: state, revision, costs, its forget."""
     status = evidence.status_after[node_id]
     execution = next((e for e in evidence.forget.executions if e.node_id == node_id), None)
     return {
@@ -70,21 +112,6 @@ def _node(evidence: Evidence, node_id: str, receipt: Receipt | None) -> Document
         "generation": status.generation,
         "revision": status.revision,
         "revision_digest": status.revision_digest.hex(),
-        "retain_accuracy_before": before.retain_accuracy,
-        "retain_accuracy_after": after.retain_accuracy,
-        "forget_accuracy_before": before.forget_accuracy,
-        "forget_accuracy_after": after.forget_accuracy,
-        "forget_accept_rate_before": before.forget_accept_rate,
-        "forget_accept_rate_after": after.forget_accept_rate,
-        "stranger_accept_rate": after.stranger_accept_rate,
-        "genuine_accept_rate": after.genuine_accept_rate,
-        # The ablation: what the subject adapters do alone, without the LoRA.
-        "subject_adapters_only": {
-            "retain_accuracy_before": before.retain_accuracy_subject_only,
-            "retain_accuracy_after": after.retain_accuracy_subject_only,
-            "forget_accuracy_after": after.forget_accuracy_subject_only,
-        },
-        "accept_threshold": status.accept_threshold,
         "energy_j": {phase_name(cost.phase): cost.energy_j for cost in status.costs},
         "costs": costs_document(status.costs),
         "reram_writes_forget": receipt.reram_writes if receipt is not None else None,

@@ -40,7 +40,7 @@ class DemoSettings:
     keep
         Leave the folder (databases, keys, logs) behind.
     task, preset
-        What the nodes recognise, and on which chip technology.
+        What the nodes recognise or draw, and on which chip technology.
     """
 
     nodes: int = 4
@@ -73,15 +73,28 @@ class Narrator:
 
 
 def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
-    """Run the demo in a folder of its own; all that it starts is gone when this returns or raises."""
+    """Run the demo of a fleet that recognises; all that it starts is gone when this returns or raises."""
     # First: a task without its data must not cost the start of a fleet.
     people = load_demo_people(settings.task)
+    with demo_fleet(settings, narrator, learning=True) as fleet:
+        return _run(fleet, people, settings, narrator)
+
+
+@contextmanager
+def demo_fleet(settings: DemoSettings, narrator: Narrator, *, learning: bool) -> Iterator[LocalFleet]:
+    """Give a fleet, not yet started, in a folder of its own; both are gone afterwards.
+
+    Parameters
+    ----------
+    learning
+        Whether it has a learning plane.
+    """
     folder = Path(tempfile.mkdtemp(prefix="reram-fleet-demo-"))
     local = LocalSettings(
         folder,
         settings.nodes,
         lease_s=LOCAL_LEASE_S,
-        learning=True,
+        learning=learning,
         restart_nodes=False,
         task=settings.task,
         preset=settings.preset,
@@ -93,7 +106,7 @@ def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
             stack.callback(shutil.rmtree, folder)
         fleet = stack.enter_context(LocalFleet(local, narrator.detail))
         try:
-            return _run(fleet, people, settings, narrator)
+            yield fleet
         except FleetError:
             # The logs are about to go with the folder: what they complain about is told now.
             for line in complaints(fleet.layout.logs):
@@ -114,7 +127,13 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
     client = fleet.client()
     with client:
         with narrator.step("enrol", f"Enrolling {len(people.enrolled)} people, each on two nodes"):
-            tags, where = enrolment.enrol(fleet, registry, people.enrolled)
+            others = people.enrolled[:-1]
+            tags, where = enrolment.enrol(fleet, registry, others)
+            enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), patience)
+            # While they have never been enrolled: some people resemble somebody who is.
+            never_enrolled = quality.acceptance(fleet, forgotten)
+            last_tag, last_where = enrolment.enrol(fleet, registry, [forgotten], first=len(others))
+            tags, where = {**tags, **last_tag}, {**where, **last_where}
             everybody = frozenset(tags.values())
             enrolled = enrolment.wait_active_everywhere(fleet, everybody, patience)
             say(f"revision {_revision(enrolled)} is active on every node")
@@ -139,9 +158,8 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
             leaks = outage.count_leaks(fleet, forgotten, forgotten_tags, victim)
             say(f"suppressed on every connected node in {forget.seconds_to_suppress:.2f} s")
         with narrator.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):
-            sightings = outage.watch_return(
-                fleet, victim, people, forgotten_tags, forget.generation, patience
-            )
+            question = outage.who_is_heard(people.enrolled, forgotten_tags)
+            sightings = outage.watch_return(fleet, victim, question, forget.generation, patience)
             blind = sum(sighting.backbone_only for sighting in sightings)
             say(f"{blind} answers by the backbone alone, then generation {sightings[-1].generation}")
         with narrator.step("verify", "Repairing the LoRA by a Flower run, erasing, verifying every node"):
@@ -164,6 +182,7 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
             enrolled_on=where,
             identities=fleet.identities,
             programmed=programmed,
+            never_enrolled=never_enrolled,
             before=before,
             status_before=status_before,
             after=after,

@@ -1,11 +1,23 @@
 from reram_fleet.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class GenerateRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GENERATE_REFUSAL_UNSPECIFIED: _ClassVar[GenerateRefusal]
+    GENERATE_REFUSAL_QUARANTINED: _ClassVar[GenerateRefusal]
+    GENERATE_REFUSAL_UNKNOWN_TAG: _ClassVar[GenerateRefusal]
+    GENERATE_REFUSAL_FORGOTTEN_TAG: _ClassVar[GenerateRefusal]
+GENERATE_REFUSAL_UNSPECIFIED: GenerateRefusal
+GENERATE_REFUSAL_QUARANTINED: GenerateRefusal
+GENERATE_REFUSAL_UNKNOWN_TAG: GenerateRefusal
+GENERATE_REFUSAL_FORGOTTEN_TAG: GenerateRefusal
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
@@ -78,12 +90,14 @@ class EnrollRequest(_message.Message):
     def __init__(self, subject_tag: _Optional[str] = ..., clips: _Optional[_Iterable[_Union[Clip, _Mapping]]] = ...) -> None: ...
 
 class EnrollResponse(_message.Message):
-    __slots__ = ("count", "infer_cost")
+    __slots__ = ("count", "infer_cost", "train_cost")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     INFER_COST_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_COST_FIELD_NUMBER: _ClassVar[int]
     count: int
     infer_cost: _types_pb2.PhaseCost
-    def __init__(self, count: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...
+    train_cost: _types_pb2.PhaseCost
+    def __init__(self, count: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ..., train_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...
 
 class IdentifyRequest(_message.Message):
     __slots__ = ("clips",)
@@ -104,16 +118,18 @@ class IdentifyResponse(_message.Message):
     def __init__(self, backbone_only: _Optional[bool] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("best_tag", "score", "accepted", "best_tag_subject_only")
+    __slots__ = ("best_tag", "score", "accepted", "best_tag_subject_only", "best_tag_without_head")
     BEST_TAG_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     BEST_TAG_SUBJECT_ONLY_FIELD_NUMBER: _ClassVar[int]
+    BEST_TAG_WITHOUT_HEAD_FIELD_NUMBER: _ClassVar[int]
     best_tag: str
     score: float
     accepted: bool
     best_tag_subject_only: str
-    def __init__(self, best_tag: _Optional[str] = ..., score: _Optional[float] = ..., accepted: _Optional[bool] = ..., best_tag_subject_only: _Optional[str] = ...) -> None: ...
+    best_tag_without_head: str
+    def __init__(self, best_tag: _Optional[str] = ..., score: _Optional[float] = ..., accepted: _Optional[bool] = ..., best_tag_subject_only: _Optional[str] = ..., best_tag_without_head: _Optional[str] = ...) -> None: ...
 
 class RunRoundRequest(_message.Message):
     __slots__ = ("ticket", "sealed_state")
@@ -141,3 +157,33 @@ class RunRoundResponse(_message.Message):
     num_examples: int
     metrics: _containers.ScalarMap[str, float]
     def __init__(self, node_id: _Optional[str] = ..., sealed_state: _Optional[bytes] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("subject_tag", "class_name", "count", "seed")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    class_name: str
+    count: int
+    seed: int
+    def __init__(self, subject_tag: _Optional[str] = ..., class_name: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class GenerateResponse(_message.Message):
+    __slots__ = ("refusal", "quarantine_reason", "generation", "levels", "rows", "columns", "infer_cost")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_REASON_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    INFER_COST_FIELD_NUMBER: _ClassVar[int]
+    refusal: GenerateRefusal
+    quarantine_reason: _types_pb2.QuarantineReason
+    generation: int
+    levels: bytes
+    rows: int
+    columns: int
+    infer_cost: _types_pb2.PhaseCost
+    def __init__(self, refusal: _Optional[_Union[GenerateRefusal, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., levels: _Optional[bytes] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...

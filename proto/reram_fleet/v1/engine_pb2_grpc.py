@@ -57,6 +57,11 @@ class EngineServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_engine__pb2.RunRoundRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_engine__pb2.RunRoundResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_unary(
+                '/reram_fleet.v1.EngineService/Generate',
+                request_serializer=reram__fleet_dot_v1_dot_engine__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_engine__pb2.GenerateResponse.FromString,
+                _registered_method=True)
 
 
 class EngineServiceServicer:
@@ -89,6 +94,13 @@ class EngineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Images of one class (nodes that draw only; such a node refuses Identify).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_EngineServiceServicer_to_server(servicer, server):
                     servicer.RunRound,
                     request_deserializer=reram__fleet_dot_v1_dot_engine__pb2.RunRoundRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_engine__pb2.RunRoundResponse.SerializeToString,
+            ),
+            'Generate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=reram__fleet_dot_v1_dot_engine__pb2.GenerateRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_engine__pb2.GenerateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +241,33 @@ class EngineService:
             '/reram_fleet.v1.EngineService/RunRound',
             reram__fleet_dot_v1_dot_engine__pb2.RunRoundRequest.SerializeToString,
             reram__fleet_dot_v1_dot_engine__pb2.RunRoundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.EngineService/Generate',
+            reram__fleet_dot_v1_dot_engine__pb2.GenerateRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_engine__pb2.GenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "suppressed", "receipt", "contribution", "revision_result", "telemetry")
+    __slots__ = ("hello", "heartbeat", "suppressed", "receipt", "contribution", "revision_result", "telemetry", "public_codes")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class ConnectRequest(_message.Message):
     CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     REVISION_RESULT_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_CODES_FIELD_NUMBER: _ClassVar[int]
     hello: _types_pb2.Envelope
     heartbeat: Heartbeat
     suppressed: Suppressed
@@ -23,10 +24,11 @@ class ConnectRequest(_message.Message):
     contribution: _types_pb2.Envelope
     revision_result: RevisionResult
     telemetry: Telemetry
-    def __init__(self, hello: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., suppressed: _Optional[_Union[Suppressed, _Mapping]] = ..., receipt: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., contribution: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision_result: _Optional[_Union[RevisionResult, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ...) -> None: ...
+    public_codes: _types_pb2.Envelope
+    def __init__(self, hello: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., suppressed: _Optional[_Union[Suppressed, _Mapping]] = ..., receipt: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., contribution: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision_result: _Optional[_Union[RevisionResult, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., public_codes: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("challenge", "forget_log", "lease", "revision", "erase", "receipt_ack", "contribution_ack")
+    __slots__ = ("challenge", "forget_log", "lease", "revision", "erase", "receipt_ack", "contribution_ack", "public_codes_request")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     FORGET_LOG_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +36,7 @@ class ConnectResponse(_message.Message):
     ERASE_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_ACK_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_ACK_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_CODES_REQUEST_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     forget_log: ForgetLogRange
     lease: _types_pb2.Envelope
@@ -41,7 +44,8 @@ class ConnectResponse(_message.Message):
     erase: EraseOrder
     receipt_ack: ReceiptAck
     contribution_ack: ContributionAck
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., forget_log: _Optional[_Union[ForgetLogRange, _Mapping]] = ..., lease: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision: _Optional[_Union[RevisionOffer, _Mapping]] = ..., erase: _Optional[_Union[EraseOrder, _Mapping]] = ..., receipt_ack: _Optional[_Union[ReceiptAck, _Mapping]] = ..., contribution_ack: _Optional[_Union[ContributionAck, _Mapping]] = ...) -> None: ...
+    public_codes_request: PublicCodesRequest
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., forget_log: _Optional[_Union[ForgetLogRange, _Mapping]] = ..., lease: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision: _Optional[_Union[RevisionOffer, _Mapping]] = ..., erase: _Optional[_Union[EraseOrder, _Mapping]] = ..., receipt_ack: _Optional[_Union[ReceiptAck, _Mapping]] = ..., contribution_ack: _Optional[_Union[ContributionAck, _Mapping]] = ..., public_codes_request: _Optional[_Union[PublicCodesRequest, _Mapping]] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("nonce",)
@@ -112,20 +116,42 @@ class Suppressed(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., session_key: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class Contribution(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "subject_tag", "sequence", "generation", "adapter")
+    __slots__ = ("fleet_id", "node_id", "subject_tag", "sequence", "generation", "adapter", "statistics")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     subject_tag: str
     sequence: int
     generation: int
     adapter: _types_pb2.Sealed
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., subject_tag: _Optional[str] = ..., sequence: _Optional[int] = ..., generation: _Optional[int] = ..., adapter: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ...) -> None: ...
+    statistics: _types_pb2.Sealed
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., subject_tag: _Optional[str] = ..., sequence: _Optional[int] = ..., generation: _Optional[int] = ..., adapter: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ..., statistics: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ...) -> None: ...
+
+class PublicCodesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PublicCodes(_message.Message):
+    __slots__ = ("fleet_id", "node_id", "features", "person", "bytes_per_code", "codes")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    PERSON_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_CODE_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    node_id: str
+    features: int
+    person: _containers.RepeatedScalarFieldContainer[int]
+    bytes_per_code: int
+    codes: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., features: _Optional[int] = ..., person: _Optional[_Iterable[int]] = ..., bytes_per_code: _Optional[int] = ..., codes: _Optional[bytes] = ...) -> None: ...
 
 class RevisionResult(_message.Message):
     __slots__ = ("revision", "digest", "active", "refusal", "overhead")

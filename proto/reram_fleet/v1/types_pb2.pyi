@@ -14,6 +14,11 @@ class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEARNING_KIND_UNLEARN_LORA: _ClassVar[LearningKind]
     LEARNING_KIND_EVALUATE_QUALITY: _ClassVar[LearningKind]
 
+class SubjectAdapterKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SUBJECT_ADAPTER_KIND_UNSPECIFIED: _ClassVar[SubjectAdapterKind]
+    SUBJECT_ADAPTER_KIND_TRAINED: _ClassVar[SubjectAdapterKind]
+
 class EnergyPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ENERGY_PHASE_UNSPECIFIED: _ClassVar[EnergyPhase]
@@ -49,6 +54,8 @@ LEARNING_KIND_UNSPECIFIED: LearningKind
 LEARNING_KIND_TRAIN_LORA: LearningKind
 LEARNING_KIND_UNLEARN_LORA: LearningKind
 LEARNING_KIND_EVALUATE_QUALITY: LearningKind
+SUBJECT_ADAPTER_KIND_UNSPECIFIED: SubjectAdapterKind
+SUBJECT_ADAPTER_KIND_TRAINED: SubjectAdapterKind
 ENERGY_PHASE_UNSPECIFIED: EnergyPhase
 ENERGY_PHASE_PROGRAM: EnergyPhase
 ENERGY_PHASE_INFER: EnergyPhase
@@ -165,14 +172,16 @@ class LoraShape(_message.Message):
     def __init__(self, features: _Optional[int] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., a_seed: _Optional[int] = ..., scale_bits: _Optional[int] = ...) -> None: ...
 
 class SubjectAdapter(_message.Message):
-    __slots__ = ("subject_tag", "count", "code_sum")
+    __slots__ = ("subject_tag", "count", "code_sum", "kind")
     SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     CODE_SUM_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     subject_tag: str
     count: int
     code_sum: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, subject_tag: _Optional[str] = ..., count: _Optional[int] = ..., code_sum: _Optional[_Iterable[int]] = ...) -> None: ...
+    kind: SubjectAdapterKind
+    def __init__(self, subject_tag: _Optional[str] = ..., count: _Optional[int] = ..., code_sum: _Optional[_Iterable[int]] = ..., kind: _Optional[_Union[SubjectAdapterKind, str]] = ...) -> None: ...
 
 class LoraState(_message.Message):
     __slots__ = ("subject_tags", "rank", "numerator", "weight")
@@ -202,16 +211,32 @@ class SharedLora(_message.Message):
     rows: _containers.RepeatedCompositeFieldContainer[LoraRow]
     def __init__(self, shape: _Optional[_Union[LoraShape, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[LoraRow, _Mapping]]] = ...) -> None: ...
 
+class ClosedFormHead(_message.Message):
+    __slots__ = ("subject_tags", "features", "codes", "scale_bits", "threshold")
+    SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    SCALE_BITS_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    subject_tags: _containers.RepeatedScalarFieldContainer[str]
+    features: int
+    codes: bytes
+    scale_bits: int
+    threshold: int
+    def __init__(self, subject_tags: _Optional[_Iterable[str]] = ..., features: _Optional[int] = ..., codes: _Optional[bytes] = ..., scale_bits: _Optional[int] = ..., threshold: _Optional[int] = ...) -> None: ...
+
 class RevisionContent(_message.Message):
-    __slots__ = ("subjects", "shared_lora")
+    __slots__ = ("subjects", "shared_lora", "head")
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
     subjects: _containers.RepeatedCompositeFieldContainer[SubjectAdapter]
     shared_lora: SharedLora
-    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ...) -> None: ...
+    head: ClosedFormHead
+    def __init__(self, subjects: _Optional[_Iterable[_Union[SubjectAdapter, _Mapping]]] = ..., shared_lora: _Optional[_Union[SharedLora, _Mapping]] = ..., head: _Optional[_Union[ClosedFormHead, _Mapping]] = ...) -> None: ...
 
 class RevisionManifest(_message.Message):
-    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora")
+    __slots__ = ("fleet_id", "revision", "digest", "parent_digest", "built_at_generation", "subject_tags", "has_shared_lora", "has_head")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +244,7 @@ class RevisionManifest(_message.Message):
     BUILT_AT_GENERATION_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
     HAS_SHARED_LORA_FIELD_NUMBER: _ClassVar[int]
+    HAS_HEAD_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     revision: int
     digest: bytes
@@ -226,7 +252,8 @@ class RevisionManifest(_message.Message):
     built_at_generation: int
     subject_tags: _containers.RepeatedScalarFieldContainer[str]
     has_shared_lora: bool
-    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ...) -> None: ...
+    has_head: bool
+    def __init__(self, fleet_id: _Optional[str] = ..., revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., parent_digest: _Optional[bytes] = ..., built_at_generation: _Optional[int] = ..., subject_tags: _Optional[_Iterable[str]] = ..., has_shared_lora: _Optional[bool] = ..., has_head: _Optional[bool] = ...) -> None: ...
 
 class PhaseCost(_message.Message):
     __slots__ = ("phase", "energy_j", "seconds", "bytes", "cell_writes")
@@ -289,7 +316,7 @@ class ProbeResult(_message.Message):
     def __init__(self, subject_tag: _Optional[str] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "campaign_id", "generation", "command_hash", "outcome", "counter", "previous_receipt_hash", "adapters_digest_before", "adapters_digest_after", "active_adapters", "lora_digest", "revision_digest", "subject_adapters_erased", "lora_rows_erased", "code_samples_erased", "keys_destroyed", "costs", "energy_model", "reram_writes", "challenge_nonce", "probe_results", "suppress_seconds", "erase_seconds", "finished_at_unix_ms", "software_version", "statement")
+    __slots__ = ("fleet_id", "node_id", "campaign_id", "generation", "command_hash", "outcome", "counter", "previous_receipt_hash", "adapters_digest_before", "adapters_digest_after", "active_adapters", "lora_digest", "revision_digest", "subject_adapters_erased", "lora_rows_erased", "code_samples_erased", "keys_destroyed", "costs", "energy_model", "reram_writes", "challenge_nonce", "probe_results", "suppress_seconds", "erase_seconds", "finished_at_unix_ms", "software_version", "statement", "head_digest")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -317,6 +344,7 @@ class Receipt(_message.Message):
     FINISHED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    HEAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     campaign_id: str
@@ -344,7 +372,8 @@ class Receipt(_message.Message):
     finished_at_unix_ms: int
     software_version: str
     statement: str
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., campaign_id: _Optional[str] = ..., generation: _Optional[int] = ..., command_hash: _Optional[bytes] = ..., outcome: _Optional[_Union[ReceiptOutcome, str]] = ..., counter: _Optional[int] = ..., previous_receipt_hash: _Optional[bytes] = ..., adapters_digest_before: _Optional[bytes] = ..., adapters_digest_after: _Optional[bytes] = ..., active_adapters: _Optional[_Iterable[_Union[AdapterDigest, _Mapping]]] = ..., lora_digest: _Optional[bytes] = ..., revision_digest: _Optional[bytes] = ..., subject_adapters_erased: _Optional[int] = ..., lora_rows_erased: _Optional[int] = ..., code_samples_erased: _Optional[int] = ..., keys_destroyed: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[EnergyModel, _Mapping]] = ..., reram_writes: _Optional[int] = ..., challenge_nonce: _Optional[bytes] = ..., probe_results: _Optional[_Iterable[_Union[ProbeResult, _Mapping]]] = ..., suppress_seconds: _Optional[float] = ..., erase_seconds: _Optional[float] = ..., finished_at_unix_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., statement: _Optional[str] = ...) -> None: ...
+    head_digest: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., campaign_id: _Optional[str] = ..., generation: _Optional[int] = ..., command_hash: _Optional[bytes] = ..., outcome: _Optional[_Union[ReceiptOutcome, str]] = ..., counter: _Optional[int] = ..., previous_receipt_hash: _Optional[bytes] = ..., adapters_digest_before: _Optional[bytes] = ..., adapters_digest_after: _Optional[bytes] = ..., active_adapters: _Optional[_Iterable[_Union[AdapterDigest, _Mapping]]] = ..., lora_digest: _Optional[bytes] = ..., revision_digest: _Optional[bytes] = ..., subject_adapters_erased: _Optional[int] = ..., lora_rows_erased: _Optional[int] = ..., code_samples_erased: _Optional[int] = ..., keys_destroyed: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[EnergyModel, _Mapping]] = ..., reram_writes: _Optional[int] = ..., challenge_nonce: _Optional[bytes] = ..., probe_results: _Optional[_Iterable[_Union[ProbeResult, _Mapping]]] = ..., suppress_seconds: _Optional[float] = ..., erase_seconds: _Optional[float] = ..., finished_at_unix_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., statement: _Optional[str] = ..., head_digest: _Optional[bytes] = ...) -> None: ...
 
 class NodeIdentity(_message.Message):
     __slots__ = ("node_id", "receipt_public_key", "sealing_public_key", "flower_public_key")

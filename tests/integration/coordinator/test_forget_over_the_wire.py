@@ -165,7 +165,9 @@ def test_node_that_lies_is_held_and_gets_no_lease(coordinator, node, person, ope
         stream.heard.clear()
         stream.beat()
         # Answered in order: had there been a lease, it would have come before the contribution's answer.
-        stream.say(node.contribution(types.SubjectAdapter(subject_tag=new_tag(), count=1, code_sum=[1] * 8)))
+        stream.say(
+            node.contribution(types.SubjectAdapter(subject_tag=new_tag(), count=1, code_sum=[1] * FEATURES))
+        )
         stream.wait_heard("contribution_ack")
         assert not stream.has_heard("lease")
 

@@ -36,7 +36,7 @@ def test_history_of_a_bank_leaves_no_trace(steps):
             bank.set_subject(adapter)
             expected[tag] = adapter
         else:
-            subjects, _ = bank.drop([tag])
+            subjects, _, _ = bank.drop([tag])
             assert subjects == (expected.pop(tag, None) is not None)
     fresh = AdapterBank(2)
     for adapter in expected.values():

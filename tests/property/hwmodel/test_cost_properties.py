@@ -34,7 +34,6 @@ CLOSED_FORMS = {
     "crossbar_mvm of a batch": lambda t, n: cost.crossbar_mvm(t, 30, 20, vectors=n),
     "program_cells": lambda t, n: cost.program_cells(t, n),
     "program_weights": lambda t, n: cost.program_weights(t, n),
-    "reprogram_weights": lambda t, n: cost.reprogram_weights(t, n, over_radio=True),
     "update_cells": lambda t, n: cost.update_cells(t, n, steps=3),
     "update_weights in n steps": lambda t, n: cost.update_weights(t, 100, steps=n),
     "digital_macs": lambda t, n: cost.digital_macs(t, n, Precision.FP16),
@@ -52,7 +51,6 @@ CLOSED_FORMS = {
 WRITING = {
     "program_cells",
     "program_weights",
-    "reprogram_weights",
     "update_cells",
     "update_weights in n steps",
 }

@@ -15,7 +15,11 @@ from fleet.documents import API_VERSION
 @pytest.fixture
 def restore(tmp_path):
     """Run it where no photos are found, so on digits."""
-    environment = {"SCIKIT_LEARN_DATA": str(tmp_path / "no-photos"), "RERAM_FLEET_FACES": None}
+    environment = {
+        "SCIKIT_LEARN_DATA": str(tmp_path / "no-photos"),
+        "RERAM_FLEET_FACES": None,
+        "RERAM_FLEET_DATA": None,
+    }
 
     def run(*arguments: str):
         return CliRunner().invoke(app, ["chip", "restore", *arguments], env=environment)
@@ -90,7 +94,8 @@ def test_what_cannot_be_done_is_told_with_an_exit_code(restore, arguments, code,
 )
 def test_own_preset_that_no_chip_can_be_made_of_is_told_with_an_exit_code(restore, tmp_path, model, message):
     mine = tmp_path / "mine.toml"
-    mine.write_text(CliRunner().invoke(app, ["chip", "show", "180nm-1t1r", "--toml"]).stdout.replace(*model))
+    text = CliRunner().invoke(app, ["chip", "show", "180nm-1t1r", "--toml"]).stdout.replace(*model)
+    mine.write_text(text.replace('name = "180nm-1t1r"', 'name = "mine"'))
 
     # On a layer of 512 rows, so that a wire is long enough to lose its voltage.
     result = restore("--preset", str(mine), "--network", "speaker-lsm", *TINY)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -85,12 +86,15 @@ def test_a_new_consent_after_a_forget_is_forgotten_by_its_new_tag_only(cli):
 
 def test_wait_returns_when_every_node_has_verified(cli):
     cli.enrol("s07")
-    converge = threading.Timer(
-        0.3,
-        lambda: cli.operator.advance(
-            "campaign-1", "converged", {"node-1": "verified", "node-2": "not_affected"}
-        ),
-    )
+
+    def verify() -> None:
+        # Not before it was created, however busy the machine is; then a moment for the first sight of it.
+        while "campaign-1" not in cli.operator.tags:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        cli.operator.advance("campaign-1", "converged", {"node-1": "verified", "node-2": "not_affected"})
+
+    converge = threading.Thread(target=verify, daemon=True)
     converge.start()
     result = cli.run("forget", "create", "--subject", "s07", "--yes", "--wait", "-o", "json")
     converge.join()

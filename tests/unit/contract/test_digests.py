@@ -6,21 +6,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reram_fleet.digests import (
+    NO_HEAD,
     NO_LORA,
     adapters_digest,
+    head_digest,
     lora_digest,
     revision_digest,
     subject_digest,
     subject_digests,
 )
-from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, RevisionContent, SharedLora, SubjectAdapter
+from reram_fleet.v1.types_pb2 import (
+    SUBJECT_ADAPTER_KIND_TRAINED,
+    ClosedFormHead,
+    LoraRow,
+    LoraShape,
+    RevisionContent,
+    SharedLora,
+    SubjectAdapter,
+)
 
 SHAPE = LoraShape(features=4, rank=2, alpha=2.0, a_seed=7, scale_bits=16)
 SUBJECTS = [
     SubjectAdapter(subject_tag=f"{k:032x}", count=k, code_sum=[k, -k, 2**40 + k, 0]) for k in (1, 2, 3)
 ]
 ROWS = [LoraRow(subject_tag=f"{k:032x}", codes=[k, -k]) for k in (1, 2, 3)]
+HEAD = ClosedFormHead(
+    subject_tags=[f"{k:032x}" for k in (1, 2)],
+    features=4,
+    codes=bytes(range(32)),
+    scale_bits=34,
+    threshold=2**33,
+)
 CONTENT = RevisionContent(subjects=SUBJECTS, shared_lora=SharedLora(shape=SHAPE, rows=ROWS))
+
+
+def test_trained_adapter_is_another_than_a_sum_of_the_same_integers() -> None:
+    trained = SubjectAdapter(kind=SUBJECT_ADAPTER_KIND_TRAINED)
+    trained.MergeFrom(SUBJECTS[0])
+
+    assert subject_digest(trained) != subject_digest(SUBJECTS[0])
 
 
 def test_digests_are_pinned() -> None:
@@ -83,3 +107,33 @@ def test_revision_digest_is_made_of_the_digests_that_a_receipt_lists() -> None:
     parts = subject_digests(reversed(SUBJECTS))
     assert [part.subject_tag for part in parts] == sorted(s.subject_tag for s in SUBJECTS)
     assert adapters_digest(reversed(parts), lora_digest(CONTENT.shared_lora)) == revision_digest(CONTENT)
+
+
+def test_digest_of_a_head_is_pinned() -> None:
+    found = head_digest(HEAD), revision_digest(RevisionContent(subjects=SUBJECTS, head=HEAD))
+    assert [digest.hex() for digest in found] == [
+        "a46b7111467afc5f25cf3d6220f536fc8e1d594c97fe0abe31825f3dea4d278e",
+        "181639c3a88856958fed8bbe82912e0aa990efa22f55793cccf1d0669036cb0a",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject_tags": [f"{k:032x}" for k in (1, 3)]},
+        {"features": 5},
+        {"codes": bytes(range(1, 33))},
+        {"scale_bits": 33},
+        {"threshold": 2**33 + 1},
+    ],
+)
+def test_whatever_differs_in_a_head_changes_its_digest(change: dict[str, object]) -> None:
+    fields = {field.name: value for field, value in HEAD.ListFields()}
+    assert head_digest(ClosedFormHead(**fields)) == head_digest(HEAD)
+    assert head_digest(ClosedFormHead(**{**fields, **change})) != head_digest(HEAD)
+
+
+def test_revision_without_a_head_has_the_digest_of_before_there_were_heads() -> None:
+    assert head_digest(ClosedFormHead(features=4)) == NO_HEAD
+    empty = RevisionContent(subjects=SUBJECTS, shared_lora=CONTENT.shared_lora, head=ClosedFormHead())
+    assert revision_digest(empty) == revision_digest(CONTENT)

@@ -14,7 +14,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.effects import ReportError
-from fleet.coordinator.testing import SimulatedNode
+from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.errors import NotFoundError
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, kinds, newest, row_of, serve, states
 
@@ -179,7 +179,7 @@ def contribute(coordinator, node, given, sequence=1, **changes):
     return reply.contribution_ack.refusal, effect.changed
 
 
-def adapter(tag="e" * 32, count=2, features=8):
+def adapter(tag="e" * 32, count=2, features=FEATURES):
     return types.SubjectAdapter(subject_tag=tag, count=count, code_sum=list(range(features)))
 
 
@@ -210,7 +210,9 @@ def test_contribution_about_somebody_forgotten_is_refused_and_makes_no_key(coord
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        pytest.param(adapter(features=9), "9 features, this fleet's have 8", id="other features"),
+        pytest.param(
+            adapter(features=FEATURES + 1), "33 features, this fleet's have 32", id="other features"
+        ),
         pytest.param(adapter(features=0), "empty", id="empty"),
         pytest.param(adapter(count=0), "empty", id="of no clip"),
         pytest.param(adapter("Ann"), "32 lower-case hexadecimal digits", id="a name for a tag"),
@@ -241,8 +243,8 @@ def test_first_two_contributions_must_agree_about_the_features(coordinator):
     coordinator.enroll(node)
     coordinator.connect(node)
     assert contribute(coordinator, node, adapter("e" * 32)) == ("", True)
-    refusal, _ = contribute(coordinator, node, adapter("f" * 32, features=9))
-    assert "this fleet's have 8" in refusal
+    refusal, _ = contribute(coordinator, node, adapter("f" * 32, features=FEATURES + 1))
+    assert "this fleet's have 32" in refusal
 
 
 # Restored from a backup

@@ -17,8 +17,10 @@ from tests.unit.coordinator.small_fleet import (
     BOB,
     CEM,
     DEB,
+    GOOD_REPAIR,
     PEOPLE,
     campaign_state,
+    code_sum,
     fill,
     job,
     newest,
@@ -258,6 +260,58 @@ def test_lora_is_dropped_when_no_attempt_of_its_repair_succeeds(coordinator, nod
     assert verdicts(coordinator, campaign) == {"subject-adapter": 1, "shared-lora": 1}
 
 
+@pytest.mark.parametrize(
+    ("measured", "failed"),
+    [
+        ({"forget_accepted_after": 0.1}, "accepted, beyond the exact adapters alone 0.4"),
+        ({"forget_shift_after": -0.5}, "pushed below public ones, logits 2"),
+        ({"kept_hits_after": 0.3}, "accuracy on kept people lost 0.2"),
+        ({"forget_clips_after": 0.0}, "clips of the forgotten, per example 0"),
+    ],
+)
+def test_rejected_repair_escalates_to_the_exact_adapters(coordinator, nodes, measured, failed):
+    teach(coordinator, nodes)
+    campaign, _ = coordinator.forget("f1", ANN)
+    suppress(coordinator, nodes)
+    run_job(coordinator, repair_job(coordinator, campaign).job_id, metrics=GOOD_REPAIR | measured)
+    row = repair_job(coordinator, campaign)
+    assert row.state == "failed"
+    assert "rejected" in row.error
+    assert failed in row.error
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+    assert lora_tags(coordinator) == set()
+    with coordinator.transaction() as tx:
+        lora = verdicts_of(tx, tx.forgets.get(campaign.campaign_id))[-1]
+    assert (lora.adapter_kind, lora.verdict) == ("shared-lora", 1)
+    assert failed in lora.basis
+
+
+def test_last_round_of_a_repair_measures_and_changes_nothing(coordinator, nodes):
+    teach(coordinator, nodes)
+    campaign, _ = coordinator.forget("f1", ANN)
+    suppress(coordinator, nodes)
+    repair = repair_job(coordinator, campaign)
+    with coordinator.transaction() as tx:
+        attempt = tx.learning.next_attempt(repair.job_id).attempt
+        tickets = [
+            types.JobTicket.FromString(node.ticket.payload)
+            for number in range(1, repair.rounds + 1)
+            for node in jobs.begin_round(coordinator.coordinator, tx, repair.job_id, attempt, number).nodes
+        ]
+        for number in range(1, repair.rounds + 1):
+            jobs.checkpoint(tx, repair.job_id, attempt, number, b"state-%d" % number, GOOD_REPAIR)
+        kept = tx.learning.get(repair.job_id).sealed_state
+    asked = {ticket.round: ticket.kind for ticket in tickets}
+    assert asked == {
+        1: types.LEARNING_KIND_UNLEARN_LORA,
+        2: types.LEARNING_KIND_UNLEARN_LORA,
+        3: types.LEARNING_KIND_EVALUATE_QUALITY,
+    }
+    assert {tuple(ticket.forget_tags) for ticket in tickets} == {(ANN,)}
+    assert kept == b"state-2"
+
+
 def test_lora_is_dropped_when_its_repair_diverges(coordinator, nodes):
     teach(coordinator, nodes)
     campaign, _ = coordinator.forget("f1", ANN)
@@ -312,7 +366,7 @@ def test_forget_during_a_repair_starts_one_repair_for_both(coordinator, nodes):
 def test_forget_of_somebody_without_a_row_leaves_the_lora_alone(coordinator, nodes):
     teach(coordinator, nodes)
     before = newest(coordinator).shared_lora
-    nodes[0].capture("e" * 32, list(range(1, 9)))
+    nodes[0].capture("e" * 32, code_sum(5))
     coordinator.converse(*nodes)
     campaign, _ = coordinator.forget("f1", "e" * 32)
     coordinator.converse(*nodes)

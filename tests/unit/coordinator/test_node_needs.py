@@ -7,7 +7,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, RevisionResult
 
 from fleet.coordinator import needs
-from fleet.coordinator.testing import SimulatedNode
+from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.trust.receipts import STATEMENT
 from tests.unit.coordinator.small_fleet import (
     ANN,
@@ -154,7 +154,7 @@ def test_canaries_are_in_every_revision_and_told_apart_by_nothing_on_the_wire(co
     assert len(canaries) == 2
     tags = [subject.subject_tag for subject in newest(coordinator).subjects]
     assert set(canaries) < set(tags)
-    assert {len(subject.code_sum) for subject in newest(coordinator).subjects} == {8}
+    assert {len(subject.code_sum) for subject in newest(coordinator).subjects} == {FEATURES}
 
 
 def test_orders_of_several_campaigns_come_in_the_order_of_the_log(coordinator, nodes):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet.coordinator.sessions import Changes, Sessions
+from fleet.coordinator.sessions import Changes, Sessions, woken
 
 
 def test_node_is_connected_from_open_to_close():
@@ -82,3 +82,18 @@ def test_watcher_that_leaves_keeps_nobody_from_hearing_the_next_change():
         return await asyncio.wait_for(staying, 5.0)
 
     assert asyncio.run(story()) == 1
+
+
+def test_watcher_that_is_told_to_end_ends_also_when_it_is_woken_at_that_moment():
+    """Else the stream of a node that died would stay open: the node would seem connected for ever."""
+
+    async def story() -> asyncio.Task[bool]:
+        event = asyncio.Event()
+        watching = asyncio.create_task(woken(event, 60.0))
+        await asyncio.sleep(0)
+        event.set()
+        watching.cancel()
+        await asyncio.wait([watching])
+        return watching
+
+    assert asyncio.run(story()).cancelled()

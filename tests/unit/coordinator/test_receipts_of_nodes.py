@@ -17,6 +17,7 @@ from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,
     campaign_state,
+    code_sum,
     execution,
     kinds,
     row_of,
@@ -254,7 +255,7 @@ def test_every_receipt_is_a_leaf_of_the_log_once(coordinator, nodes):
 def test_person_enrolled_just_now_may_be_active_beside_the_revision(coordinator, nodes):
     campaign, _ = coordinator.forget("r1", ANN)
     order(coordinator, *nodes)
-    nodes[0].capture("e" * 32, [1000, 0, 0, 0, 0, 0, 0, -5])
+    nodes[0].capture("e" * 32, code_sum(5))
     messages = coordinator.needs("node-1")
     answers = [answer for message in messages for answer in nodes[0].receive(message)]
     assert kinds(answers) == ["contribution", "receipt"]

@@ -33,7 +33,6 @@ from edge_node.learning.federated import (
     train_round,
     training_cost,
 )
-from edge_node.tasks.faces import FOLDER_VARIABLE, photos_available
 from hwmodel import load_preset
 from tests.unit.engine.cohort_fleet import (
     ENTRIES,
@@ -322,21 +321,3 @@ def test_a_round_costs_more_with_more_clips_people_and_steps():
             joules(replace(RECIPE, rank=5)),
         )
     )
-
-
-@pytest.mark.skipif(
-    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
-)
-def test_on_real_faces_federated_training_is_nearly_as_good_as_central():
-    from fleet.lab.workloads import federated_faces as workload
-    from fleet.lab.workloads.face_fleet import FaceFleet
-    from fleet.lab.workloads.two_layer_faces import TwoLayerFaces
-
-    fleet = TwoLayerFaces.of(210, FaceFleet.of(210), workload.WIDE)
-    plan = workload.plan_of(fleet, 210, LoraRecipe(a_seed=210))
-    federated = train_cohort(plan, fleet.nodes, starts_of(fleet.nodes, plan.recipe))
-
-    rates = fleet.rates(plan.recipe, [federated])
-    central = fleet.rates(plan.recipe, [workload.trained_centrally(fleet, plan)])
-    assert rates.accuracy >= 0.9
-    assert rates.accuracy >= central.accuracy - 0.03

@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.backbones.filters import FilterBank, gabor_bank, patch_codes
+from edge_node.backbones.filters import COARSE, FINE, FilterBank, gabor_bank, patch_codes
 from edge_node.errors import ClipError, TaskError
 from edge_node.tasks import faces, load_task
-from edge_node.tasks.faces import FOLDER_VARIABLE, FacesTask, photos_available
+from edge_node.tasks.data_folder import DATA_VARIABLE
+from edge_node.tasks.faces import FOLDER_VARIABLE, FacesTask
 from hwmodel import EnergyLedger, Phase, load_preset
 
 NODES = ("north", "east", "south")
-
-needs_faces = pytest.mark.skipif(
-    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
-)
 
 
 def photos(count, seed=3):
@@ -31,9 +28,9 @@ def photos(count, seed=3):
     return made
 
 
-def bank(nodes=NODES):
+def bank(nodes=NODES, layout=FINE):
     ledger = EnergyLedger(len(nodes))
-    return FilterBank.program(load_preset("180nm-1t1r"), 5, nodes, ledger), ledger
+    return FilterBank.program(load_preset("180nm-1t1r"), 5, nodes, ledger, layout=layout), ledger
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +38,38 @@ def fleet():
     return bank()
 
 
-def test_filters_are_balanced_and_all_different():
-    filters = gabor_bank()
+LAYOUTS = pytest.mark.parametrize("layout", [FINE, COARSE], ids=["fine", "coarse"])
 
-    assert filters.shape == (32, 144)
+
+@LAYOUTS
+def test_filters_are_balanced_and_all_different(layout):
+    filters = gabor_bank(layout)
+
+    assert filters.shape == (2 * sum(orientations for _, orientations, _ in layout.bands), 144)
     assert filters.abs().amax(dim=1).min() > 0.99
     assert filters.mean(dim=1).abs().max() < 1e-3
     unit = torch.nn.functional.normalize(filters, dim=1)
-    assert (unit @ unit.T - torch.eye(32)).abs().max() < 0.95
+    assert (unit @ unit.T - torch.eye(len(unit))).abs().max() < 0.95
+
+
+@LAYOUTS
+def test_windows_cover_every_position_and_features_stay_within_what_heads_are_planned_for(layout):
+    covered = {position for first, end in layout.windows for position in range(first, end)}
+
+    assert covered == set(range(layout.positions))
+    assert bank(NODES[:1], layout)[0].features <= 1024
+
+
+def test_a_face_moved_by_one_pixel_moves_fine_codes_less():
+    (clip,), (other,) = photos(1), photos(1, seed=8)
+
+    def moved(layout):
+        filters, ledger = bank(NODES[:1], layout)
+        shown = [clip, np.roll(clip, 1, axis=1), other]
+        here, shifted, else_ = filters.capture(shown, ledger, Phase.INFER)[0].double()
+        return float((here - shifted).norm() / (here - else_).norm())
+
+    assert moved(FINE) < moved(COARSE)
 
 
 def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(fleet):
@@ -82,7 +103,7 @@ def test_brightness_and_contrast_hardly_change_the_codes(fleet):
 
 def test_a_plain_photo_has_no_features(fleet):
     filters, ledger = fleet
-    assert patch_codes(torch.full((1, 64, 64), 99)).abs().max() == 0
+    assert patch_codes(torch.full((1, 64, 64), 99), FINE.stride).abs().max() == 0
     plain = filters.capture([np.full((64, 64), 0.4, np.float32)], ledger, Phase.INFER)
     assert plain.float().mean() < 0.1 * filters.capture(photos(1), ledger, Phase.INFER).float().mean()
 
@@ -133,24 +154,17 @@ def test_missing_photos_say_where_they_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     faces._photos.cache_clear()
 
-    assert not photos_available()
-    with pytest.raises(TaskError, match="olivetti_py3"):
+    with pytest.raises(TaskError, match=f"{FOLDER_VARIABLE} or {DATA_VARIABLE}.*olivetti_py3"):
         load_task("faces").load_people()
 
 
-@needs_faces
-def test_each_person_has_five_photos_to_learn_from_and_five_others():
-    people = load_task("faces").load_people()
+def test_photos_are_looked_for_in_their_own_folder_then_in_that_of_all_data(tmp_path, monkeypatch):
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    assert faces.photos_folder() is None
 
-    assert len(people) == 40
-    assert all(len(p.train) == len(p.test) == 5 for p in people.values())
-    one = people["f07"]
-    assert not any(np.array_equal(a, b) for a in one.train for b in one.test)
+    (tmp_path / "olivetti_py3.pkz").touch()
+    assert faces.photos_folder() == str(tmp_path)
 
-
-@needs_faces
-def test_public_photos_are_of_public_people_only():
-    task = load_task("faces")
-
-    assert set(task.public_clips()) == set(task.split.public)
-    assert all(len(photos) == 10 for photos in task.public_clips().values())
+    monkeypatch.setenv(FOLDER_VARIABLE, "/elsewhere")
+    assert faces.photos_folder() == "/elsewhere"

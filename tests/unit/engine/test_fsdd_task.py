@@ -14,22 +14,18 @@ from edge_node.backbones.spectral import SpectralFilters
 from edge_node.engine import Engine
 from edge_node.errors import TaskError
 from edge_node.tasks import fsdd, load_task
+from edge_node.tasks.data_folder import DATA_VARIABLE
 from edge_node.tasks.fsdd import (
     SOURCE_VARIABLE,
     SPEAKERS,
     FsddTask,
     load_recordings,
-    recordings_available,
 )
 from hwmodel import EnergyLedger, load_preset
 
 from .voices import voice
 
 TAKES = 3
-
-needs_fsdd = pytest.mark.skipif(
-    not recordings_available(), reason=f"no recordings: set {SOURCE_VARIABLE} to their zip file or folder"
-)
 
 
 def wave_file(digit, speaker, take, rate=8_000, dtype=np.int16):
@@ -73,8 +69,8 @@ def test_roles_are_disjoint_complete_and_drawn_by_the_seed():
     splits = [FsddTask.of(seed).split for seed in range(20)]
 
     for split in splits:
-        assert (len(split.public), len(split.enrolled)) == (3, 3)
-        assert {*split.public, *split.enrolled} == set(SPEAKERS)
+        assert (len(split.public), len(split.enrolled), len(split.strangers)) == (3, 2, 1)
+        assert {*split.public, *split.enrolled, *split.strangers} == set(SPEAKERS)
     assert len({split.public for split in splits}) > 5
     assert load_task("fsdd").split == FsddTask.of(1).split
 
@@ -128,10 +124,24 @@ def test_zip_file_and_folder_hold_the_same(folder, made_up, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("entry", ["fsdd", "fsdd.zip"])
+def test_recordings_are_found_in_the_folder_of_all_data(folder, made_up, monkeypatch, entry):
+    if entry == "fsdd":
+        (folder / "recordings").rename(folder / "fsdd")
+    else:
+        with zipfile.ZipFile(folder / "fsdd.zip", "w") as made:
+            for name, raw in made_up.items():
+                made.writestr(f"recordings/{name}", raw)
+    monkeypatch.delenv(SOURCE_VARIABLE)
+    monkeypatch.setenv(DATA_VARIABLE, str(folder))
+
+    assert {len(mine) for mine in load_recordings().values()} == {10 * TAKES}
+
+
 def test_missing_recordings_say_what_to_set(tmp_path, monkeypatch):
     monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
-    assert not recordings_available()
-    with pytest.raises(TaskError, match=SOURCE_VARIABLE):
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(TaskError, match=f"{SOURCE_VARIABLE} .*{DATA_VARIABLE} "):
         load_task("fsdd").load_people()
 
     monkeypatch.setenv(SOURCE_VARIABLE, str(tmp_path / "gone.zip"))
@@ -190,11 +200,3 @@ def test_an_engine_enrols_and_recognises_made_up_speakers():
     for name, tag in tags.items():
         named = engine.identify(engine.capture(people[name].train[1::2])).best_tag
         assert np.mean([best == tag for row in named for best in row]) > 0.8
-
-
-@needs_fsdd
-def test_the_real_set_has_fifty_takes_of_each_digit():
-    recordings = load_recordings()
-    assert {len(mine) for mine in recordings.values()} == {500}
-    lengths = [len(r.clip) for mine in recordings.values() for r in mine]
-    assert (min(lengths), max(lengths)) == (1_148, 18_262)

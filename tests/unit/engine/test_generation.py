@@ -185,7 +185,7 @@ def test_trained_network_is_read_back_and_a_damaged_file_is_trained_anew(tmp_pat
     assert get().base.digest == first.base.digest
     assert len(trained) == 2
 
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.safetensors")
     content = bytearray(file.read_bytes())
     assert set(load(bytes(content[32:]))) == set(first.model.state_dict())
     content[-1] ^= 1
@@ -194,7 +194,7 @@ def test_trained_network_is_read_back_and_a_damaged_file_is_trained_anew(tmp_pat
     assert len(trained) == 4
 
     get(TASK.images(TASK.public[:2], test=False))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@
 import json
 
 import pytest
-import safetensors.torch
 import torch
 from reram_fleet import sealing
 
 from edge_node.adapters import file_format
 from edge_node.adapters.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from edge_node.adapters.files import AdapterFiles
-from edge_node.adapters.frozen_base import FrozenBase
 from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.adapters.lora_bank import LoraBank
 from edge_node.adapters.lora_storage import Storage
@@ -22,87 +20,31 @@ from edge_node.errors import (
     AdapterShapeError,
     AdapterSpecError,
     AdapterValueError,
-    KeyFileError,
 )
 from edge_node.keys import KeyRing
 from hwmodel import EnergyLedger
-
-NAME = "cohort-0001"
-METADATA = "reram_fleet.adapter"
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-BASE = FrozenBase.of("faces", {"fc1": draw(300, 300), "fc2": draw(6, 300)})
-
-
-def adapter_of(storage=Storage.FP32, rank=4):
-    spec = LoraSpec(NAME, AdapterKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
-    b = {n: 0.1 * draw(s.outputs, rank) for n, s in BASE.layers.items()}
-    a = {n: 0.1 * draw(rank, s.inputs, seed=1) for n, s in BASE.layers.items()}
-    return LoraAdapter.build(spec, BASE, b=b, a=a)
-
-
-def parts(content):
-    """Header and data of a safetensors file."""
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def joined(header, data):
-    text = (header if isinstance(header, str) else json.dumps(header)).encode()
-    return len(text).to_bytes(8, "little") + text + data
-
-
-def with_metadata(content, **changes):
-    header, data = parts(content)
-    said = json.loads(header["__metadata__"][METADATA])
-    header["__metadata__"][METADATA] = json.dumps({**said, **changes})
-    return joined(header, data)
-
-
-def with_entry(content, tensor, **changes):
-    header, data = parts(content)
-    header[tensor].update(changes)
-    return joined(header, data)
-
-
-def with_tensors(content, **changes):
-    """Replace tensors (None removes one), keeping the metadata: what only the content digest could tell."""
-    tensors = {**safetensors.torch.load(content), **{n.replace("__", "."): t for n, t in changes.items()}}
-    metadata = parts(content)[0]["__metadata__"]
-    return safetensors.torch.save({n: t for n, t in tensors.items() if t is not None}, metadata)
-
-
-def with_header_text(content, old, new):
-    header, data = parts(content)
-    text = json.dumps(header)
-    assert text.count(old) >= 1
-    return joined(text.replace(old, new, 1), data)
-
-
-SOUND = encode_adapter(adapter_of())
-SOUND_INT8 = encode_adapter(adapter_of(Storage.INT8))
-DATA_BYTES = len(parts(SOUND)[1])
-IN_ORDER = sorted((e["data_offsets"], name) for name, e in parts(SOUND)[0].items() if name != "__metadata__")
-FIRST = IN_ORDER[0][1]
-(LAST_BEGINS, _), LAST = IN_ORDER[-1]
-ENTRY = json.dumps({FIRST: parts(SOUND)[0][FIRST]})[1:-1]
-
-
-def spoilt(value, at=0):
-    b = safetensors.torch.load(SOUND)["fc1.lora_B"].clone()
-    b.view(-1)[at] = value
-    return b
-
-
-def spoilt_int8(name, value):
-    tensor = safetensors.torch.load(SOUND_INT8)[name].clone()
-    tensor.view(-1)[0] = value
-    return tensor
-
+from tests.unit.engine.adapter_bytes import (
+    BASE,
+    DATA_BYTES,
+    ENTRY,
+    FIRST,
+    LAST,
+    LAST_BEGINS,
+    METADATA,
+    NAME,
+    SOUND,
+    SOUND_INT8,
+    adapter_of,
+    draw,
+    joined,
+    parts,
+    spoilt,
+    spoilt_int8,
+    with_entry,
+    with_header_text,
+    with_metadata,
+    with_tensors,
+)
 
 #: Refused on what the file says, before a tensor is made: what, bytes, error, reason.
 LIES = [
@@ -456,61 +398,6 @@ def test_another_adapter_under_this_name_is_refused(files, bank):
     del spec["format_version"], spec["content_digest"]
     renamed = LoraAdapter(LoraSpec(**spec), b=adapter_of().b, a=adapter_of().a)
     refuse(files, bank, encode_adapter(renamed), AdapterFileError, "expected cohort-0001, got cohort-0002")
-
-
-@pytest.mark.parametrize("at", [24, 40, -1])
-def test_a_changed_ciphertext_does_not_open(files, at):
-    files.save_adapter(adapter_of())
-    path = files.folder / f"{NAME}.adapter"
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(AdapterSealError, match="does not open: it was changed"):
-        files.load_adapter(NAME, BASE)
-
-
-@pytest.mark.parametrize("kept", [60, 5000, -1])
-def test_a_cut_ciphertext_does_not_open(files, kept):
-    files.save_adapter(adapter_of())
-    path = files.folder / f"{NAME}.adapter"
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(AdapterSealError, match="does not open"):
-        files.load_adapter(NAME, BASE)
-
-
-def test_the_wrong_key_does_not_open(files):
-    files.save_adapter(adapter_of())
-    (key_id,) = files.keys.ids()
-    (files.keys.folder / f"{key_id}.key").write_bytes(bytes(32))
-    with pytest.raises(AdapterSealError, match="sealed under another key"):
-        files.load_adapter(NAME, BASE)
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "reason"),
-    [
-        (b"", AdapterFileError, "is no adapter file: expected RFADAPT1"),
-        (b"RFADAPT1" + bytes(16), AdapterFileError, "is no adapter file"),
-        (SOUND, AdapterFileError, "is no adapter file"),
-        (b"RFADAPT1" + bytes(100), KeyFileError, "is missing"),
-        (bytes(4_000_000), AdapterFileError, "larger than .* bytes, the most expected"),
-    ],
-    ids=["empty", "head alone", "not sealed", "unknown key", "4 MB"],
-)
-def test_what_is_no_adapter_file_is_not_opened(files, monkeypatch, content, error, reason):
-    files.folder.mkdir()
-    (files.folder / f"{NAME}.adapter").write_bytes(content)
-    monkeypatch.setattr(sealing, "open_symmetric", lambda *_: pytest.fail("decrypted"))
-    with pytest.raises(error, match=reason):
-        files.load_adapter(NAME, BASE)
-
-
-@pytest.mark.parametrize("name", ["../keys/x", "", ".x", "a/b"])
-def test_a_name_that_leaves_the_folder_is_refused(files, name):
-    with pytest.raises(AdapterSpecError, match="cannot name an adapter file"):
-        files.load_adapter(name, BASE)
-    with pytest.raises(AdapterSpecError, match="cannot name an adapter file"):
-        files.destroy_adapter(name)
 
 
 def test_every_family_of_refusal_is_an_adapter_error():

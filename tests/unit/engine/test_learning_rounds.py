@@ -100,9 +100,10 @@ def test_unlearning_brings_forgotten_clips_below_the_hinge_and_keeps_the_rest(de
     for _ in range(3):
         rounds.append(device.run_round(0, ticket, state, kept, hidden))
         state = rounds[-1].state
-    assert rounds[0].metrics["forget_above_hinge_before"] >= 0.5
-    assert rounds[-1].metrics["forget_above_hinge_after"] <= 0.05
-    assert rounds[-1].metrics["forget_accept_rate_after"] == 0.0
+    first, last = rounds[0].metrics, rounds[-1].metrics
+    assert first["forget_above_hinge_before"] >= 0.5 * first["forget_clips_before"] > 0
+    assert last["forget_above_hinge_after"] <= 0.05 * last["forget_clips_after"]
+    assert last["forget_accepted_after"] == 0.0
     assert rounds[-1].metrics["accuracy_after"] >= 0.95
     assert torch.equal(decode(state, tags, RANK)[0], torch.zeros(RANK))
 

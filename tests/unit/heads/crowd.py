@@ -7,6 +7,8 @@ from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics, total
 
 FEATURES, NODES, CLIPS = 40, 3, 4
+#: Of the equation that `problem` states.
+UNKNOWNS = 200
 TAGS = ("ada", "bob", "cyd", "dan", "eve", "fay")
 
 
@@ -54,3 +56,11 @@ class Crowd:
         """Clips that nobody learned from, and whose they are."""
         codes = np.concatenate([self.clips[tag][:, CLIPS:] for tag in TAGS], axis=1)
         return codes, np.repeat(TAGS, codes.shape[1] // len(TAGS))
+
+
+def problem(people=12, samples=5, seed=4):
+    """Gram matrix and targets, as a head is solved from."""
+    generator = np.random.default_rng(seed)
+    crowd = [generator.integers(-2000, 2001, (samples, UNKNOWNS)) for _ in range(people)]
+    gram = HeadStatistics.of(np.concatenate(crowd)).gram
+    return gram, np.stack([codes.sum(axis=0) for codes in crowd], axis=1)

@@ -1,9 +1,5 @@
 """Books of a head: integers in, integers out, and a forget that leaves nothing."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -149,24 +145,3 @@ def test_digest_tells_one_integer_and_one_name_from_another(crowd):
 def test_public_codes_that_no_head_can_be_built_on_are_refused(codes, person, said):
     with pytest.raises(StatisticsError, match=said):
         PublicCodes(codes, person)
-
-
-def head_digest():
-    crowd = Crowd()
-    return crowd.books().without("cyd", crowd.statistics("cyd")).build().digest()
-
-
-def test_one_digest_of_head_and_threshold_over_kernels_and_threads():
-    script = "from tests.unit.heads.test_head_books import head_digest; print(head_digest())"
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": threads},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for kernel, threads in (("Prescott", "1"), ("Haswell", "2"), ("SkylakeX", "1"))
-    }
-
-    assert digests == {head_digest()}

@@ -9,8 +9,8 @@ import torch
 from edge_node.adapters.head_share import packed_statistics, share_cost
 from edge_node.errors import AdapterError
 from fleet.heads.errors import StatisticsError
-from fleet.heads.packing import packed_size, unpack_statistics
-from fleet.heads.statistics import HeadStatistics
+from fleet.heads.packing import open_packed, pack_statistics, packed_size, sum_packed, unpack_statistics
+from fleet.heads.statistics import HeadStatistics, total
 from hwmodel import load_preset
 
 
@@ -92,3 +92,37 @@ def test_cost_grows_with_clips_and_features():
     assert share_cost(preset, 2, 100).energy_j > share_cost(preset, 1, 100).energy_j
     assert share_cost(preset, 1, 200).energy_j > 3 * share_cost(preset, 1, 100).energy_j
     assert share_cost(preset, 1, 100).cell_writes == 0
+
+
+def test_sum_of_packed_statistics_is_that_of_the_codes_in_any_order_and_width():
+    parts = [codes(samples=k, largest=largest) for k, largest in ((1, 300), (4, 30_000_000), (2, 20_000))]
+    packed = [open_packed(packed_statistics(torch.from_numpy(x))) for x in parts]
+    expected = total([HeadStatistics.of(x) for x in parts], 7)
+
+    assert {part.triangle.itemsize for part in packed} == {4, 8}
+    assert sum_packed(packed).equals(expected)
+    assert sum_packed(reversed(packed)).equals(expected)
+
+
+def test_sum_leaves_its_parts_as_they_are():
+    packed = packed_statistics(torch.from_numpy(codes(largest=30_000_000)))
+    part = open_packed(packed)
+    sum_packed([part, part])
+
+    assert unpack_statistics(packed).equals(sum_packed([part]))
+
+
+def test_sum_of_nothing_of_other_features_or_beyond_the_limit_is_refused():
+    with pytest.raises(StatisticsError, match="no statistics"):
+        sum_packed([])
+    with pytest.raises(StatisticsError, match="of 7 and of 3 features"):
+        sum_packed(open_packed(pack_statistics(HeadStatistics.zero(d))) for d in (7, 3))
+    large = open_packed(pack_statistics(HeadStatistics.of(np.full((1, 7), 70_000_000))))
+    with pytest.raises(StatisticsError, match="2\\^53"):
+        sum_packed([large, large])
+
+
+def test_packing_again_gives_the_same_statistics():
+    statistics = HeadStatistics.of(codes())
+
+    assert unpack_statistics(pack_statistics(statistics)).equals(statistics)

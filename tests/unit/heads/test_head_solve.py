@@ -1,62 +1,11 @@
 """The certified solver: one answer in every environment, or none."""
 
-import hashlib
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from fleet.heads.errors import HeadError, NotCertifiedError, StatisticsError
 from fleet.heads.solve import solve_rounded
-from fleet.heads.statistics import HeadStatistics
-
-FEATURES = 200
-
-
-def problem(features=FEATURES, people=12, samples=5, seed=4):
-    generator = np.random.default_rng(seed)
-    crowd = [generator.integers(-2000, 2001, (samples, features)) for _ in range(people)]
-    gram = HeadStatistics.of(np.concatenate(crowd)).gram
-    return gram, np.stack([codes.sum(axis=0) for codes in crowd], axis=1)
-
-
-def digest(features=FEATURES):
-    return hashlib.sha256(solve_rounded(*problem(features), 2_000_000, 36).tobytes()).hexdigest()
-
-
-#: Kernels of OpenBLAS for old and new processors; one that this processor cannot run falls back by itself.
-KERNELS = [("Prescott", 1), ("Nehalem", 1), ("Haswell", 1), ("Haswell", 2), ("SkylakeX", 1)]
-
-
-def test_one_digest_over_blas_kernels_and_thread_counts():
-    script = "from tests.unit.heads.test_head_solve import digest, problem, raw; print(digest(), raw())"
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ
-            | {
-                "OPENBLAS_CORETYPE": kernel,
-                "OPENBLAS_NUM_THREADS": str(threads),
-                "OMP_NUM_THREADS": str(threads),
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        for kernel, threads in KERNELS
-    ]
-
-    assert {certified for certified, _ in answers} == {digest()}
-    # The kernels do differ: what LAPACK says by itself is not the same in all of them.
-    assert len({uncertified for _, uncertified in answers}) > 1
-
-
-def raw():
-    gram, targets = problem()
-    solution = np.linalg.solve(gram + 2_000_000 * np.eye(FEATURES), targets.astype(float))
-    return hashlib.sha256(solution.tobytes()).hexdigest()
+from tests.unit.heads.crowd import UNKNOWNS, problem
 
 
 def test_solution_solves_the_equation_to_the_last_bit_that_it_has():
@@ -65,14 +14,14 @@ def test_solution_solves_the_equation_to_the_last_bit_that_it_has():
 
     solved = solve_rounded(gram, targets, ridge, scale)
 
-    real = np.linalg.solve(gram + ridge * np.eye(FEATURES), targets.astype(float)) * 2.0**scale
+    real = np.linalg.solve(gram + ridge * np.eye(UNKNOWNS), targets.astype(float)) * 2.0**scale
     assert np.abs(solved - real).max() < 0.51
     assert np.abs(solved).max() > 10_000
 
 
 def test_order_of_features_does_not_matter():
     gram, targets = problem()
-    order = np.random.default_rng(1).permutation(FEATURES)
+    order = np.random.default_rng(1).permutation(UNKNOWNS)
 
     shuffled = solve_rounded(
         np.ascontiguousarray(gram[np.ix_(order, order)]), np.ascontiguousarray(targets[order]), 2_000_000, 36
@@ -92,7 +41,7 @@ def test_a_person_can_be_solved_for_alone():
 def test_nobody_needs_no_head():
     gram, targets = problem()
 
-    assert solve_rounded(gram, targets[:, :0], 1, 36).shape == (FEATURES, 0)
+    assert solve_rounded(gram, targets[:, :0], 1, 36).shape == (UNKNOWNS, 0)
 
 
 def test_an_entry_half_way_between_two_codes_is_refused():

@@ -24,8 +24,8 @@ from hwmodel import (
     cell_levels,
     keyed_uint16,
     load_preset,
-    programmed_levels,
 )
+from hwmodel.streams import normal_quantiles
 
 PRESET = load_preset("180nm-1t1r")
 WINDOW = ConductanceWindow.of(PRESET)
@@ -56,9 +56,9 @@ def test_window_knows_how_far_errors_can_carry_a_cell():
 
 
 def test_programming_error_has_the_stated_sigma_and_no_bias():
-    draws = keyed_uint16(1, "test", count=100_000)
+    models = DeviceModels(ConstantProgrammingError(1.0))
 
-    levels = programmed_levels(cells(WINDOW.mid_level, 100_000), draws, ConstantProgrammingError(1.0), WINDOW)
+    levels = cell_levels(cells(WINDOW.mid_level, 100_000), key=KEY, models=models, window=WINDOW)
     error_us = WINDOW.to_us(levels - WINDOW.mid_level)
 
     assert error_us.std().item() == pytest.approx(1.0, rel=0.01)
@@ -67,9 +67,9 @@ def test_programming_error_has_the_stated_sigma_and_no_bias():
 
 def test_no_cell_passes_floor_or_ceiling():
     targets = torch.tensor([WINDOW.min_level, WINDOW.max_level], dtype=torch.int32).repeat(5000)
-    draws = keyed_uint16(1, "test", count=10_000)
+    models = DeviceModels(ConstantProgrammingError(10.0))
 
-    levels = programmed_levels(targets, draws, ConstantProgrammingError(10.0), WINDOW)
+    levels = cell_levels(targets, key=KEY, models=models, window=WINDOW)
 
     assert levels.min() == WINDOW.floor_level
     assert levels.max() == WINDOW.ceiling_level
@@ -114,7 +114,9 @@ def test_the_programming_draw_keeps_its_key():
 
     levels = cell_levels(WINDOW.levels, key=KEY, models=models, window=WINDOW)
 
-    assert torch.equal(levels, programmed_levels(WINDOW.levels, draws, models.programming_error, WINDOW))
+    sigma_us = models.programming_error.sigma_us(WINDOW.to_us(WINDOW.levels))
+    moved = WINDOW.levels + (normal_quantiles(draws) * sigma_us / WINDOW.grid_us).round()
+    assert torch.equal(levels, moved.clamp(WINDOW.floor_level, WINDOW.ceiling_level).int())
 
 
 @pytest.mark.parametrize("part", ["fleet_seed", "node", "layer", "epoch", "plane"])
@@ -188,13 +190,11 @@ def test_a_window_that_the_model_does_not_cover_is_refused():
         DeviceModels.of(PRESET.with_models(programming_error="wan-aihwkit"))
 
 
-def test_endurance_counts_down():
+def test_each_pulse_takes_the_same_share_of_a_life():
     endurance = Endurance(PRESET.cell.endurance_cycles)
 
     assert endurance.used(8.5) == pytest.approx(8.5e-6)
-    assert endurance.programmings_left(PRESET) == pytest.approx(117_428, abs=1)
-    assert endurance.programmings_left(PRESET, pulses_spent_per_cell=1e6 - 9) == 1
-    assert endurance.programmings_left(PRESET, pulses_spent_per_cell=2e6) == 0
+    assert endurance.used(2e6) == 2
 
 
 @pytest.mark.parametrize("cycles", [0, -1, math.nan, math.inf])

@@ -116,13 +116,6 @@ def test_absent_spikes_spare_the_first_factor_of_a_lora_but_not_the_second():
     assert layer.lora_active_macs == pytest.approx(10 * 8 * (5 + 40))
 
 
-def test_an_adapter_takes_its_parameters_times_their_bytes():
-    assert load_network("face-mixer").adapter_bytes(1) == 1_404
-    assert load_network("face-mixer").adapter_bytes(4) == 5_616
-    with pytest.raises(NetworkError, match="at least one byte; got 0"):
-        load_network("face-mixer").adapter_bytes(0)
-
-
 def test_a_repeated_block_is_written_out(own_file):
     network = load_network(own_file(OWN))
 

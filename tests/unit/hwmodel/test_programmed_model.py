@@ -180,8 +180,9 @@ def test_report_counts_what_is_on_crossbars_and_what_is_not():
         ("Linear", 128, 5),
     ]
     assert chip.weights == 9 * 6 + 54 * 8 + 128 * 5
-    assert chip.digital_parameters == 6 + 8 + 5
-    assert chip.weights + chip.digital_parameters == sum(p.numel() for p in model.parameters())
+    digital_parameters = sum(part.count for part in chip.digital)
+    assert digital_parameters == 6 + 8 + 5
+    assert chip.weights + digital_parameters == sum(p.numel() for p in model.parameters())
     assert chip.tiles == 3
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hwmodel import ConductanceWindow, DeviceError, ReadNoise, keyed_normal, keyed_uint16, load_preset
+from hwmodel import ConductanceWindow, Dac, DeviceError, ReadNoise, keyed_normal, keyed_uint16, load_preset
 
 WINDOW = ConductanceWindow.of(load_preset("180nm-1t1r"))
 
@@ -71,3 +71,15 @@ def test_what_would_not_be_exact_is_refused():
         ReadNoise(0.8).noise(torch.tensor([1]), torch.tensor([4.0]), 1, WINDOW)
     with pytest.raises(DeviceError, match="cells_per_output=0"):
         ReadNoise(0.8).noise(torch.tensor([1]), torch.tensor([4]), 0, WINDOW)
+
+
+def test_drawn_once_for_all_phases_it_is_larger_by_what_the_page_says():
+    """Noise that is anew in each phase has sum 4^i x_i^2 of a code's bits; 4-bit codes, evenly spread."""
+    dac = Dac(4)
+    codes = torch.arange(-dac.max_code, dac.max_code + 1)
+
+    phases = sum(4**i * int(plane.square().sum()) for i, plane in enumerate(dac.bit_planes(codes)))
+    once = int(codes.square().sum())
+
+    assert phases / once == pytest.approx(0.60)
+    assert math.sqrt(once / phases) == pytest.approx(1.29, abs=0.005)

@@ -121,11 +121,11 @@ def test_a_sample_without_draws_is_refused():
 
 def test_the_draws_of_a_cost_are_those_of_presets_with_these_numbers():
     sample = sample_preset(PRESET, 5, seed=3)
-    drawn_costs = cost.reprogram_weights(sample, 500, over_radio=True)
+    drawn_costs = cost.program_weights(sample, 500) + cost.radio(sample, 1000)
 
     for draw in range(5):
         preset = PRESET.with_values({path: float(values[draw]) for path, values in sample.drawn.items()})
-        single = cost.reprogram_weights(preset, 500, over_radio=True)
+        single = cost.program_weights(preset, 500) + cost.radio(preset, 1000)
         assert drawn_costs[draw].energy_j == pytest.approx(single.energy_j, rel=1e-12)
         assert drawn_costs[draw].seconds == pytest.approx(single.seconds, rel=1e-12)
         assert drawn_costs[draw].cell_writes == single.cell_writes

@@ -22,7 +22,6 @@ from hwmodel import (
     expected_write_verify,
     load_preset,
     mean_pulses,
-    programming_pulses,
     pulses_per_cell,
     simulate_write_verify,
     verified_variance_us2,
@@ -92,10 +91,10 @@ def test_stuck_cells_spend_all_their_pulses():
 
 
 def test_pulses_of_many_cells_are_whole():
-    assert programming_pulses(PRESET, 0) == 0
-    assert programming_pulses(PRESET, 1000) == 8516
+    assert expected_write_verify(PRESET, 0).pulses == 0
+    assert expected_write_verify(PRESET, 1000).pulses == 8516
     with pytest.raises(DeviceError, match="-1 cells"):
-        programming_pulses(PRESET, -1)
+        expected_write_verify(PRESET, -1)
 
 
 @pytest.mark.parametrize("name", ["180nm-1t1r", "130nm-neurram", "22nm"])

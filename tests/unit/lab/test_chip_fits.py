@@ -53,6 +53,19 @@ def test_cells_beside_the_fit_do_not_hold(fits):
     assert not replace(fits, errors=(off, *fits.errors[1:])).hold
 
 
+@pytest.mark.parametrize(
+    ("name", "factor"), [("pulses", 1.2), ("energy_j", 1.25), ("pulses", 0.8), ("not_converged_share", 1e6)]
+)
+def test_pulses_beside_the_closed_form_do_not_hold(fits, name, factor):
+    first, second = fits.pulses
+    simulated = getattr(first, f"expected_{name}") * factor
+    off = replace(fits, pulses=(replace(first, **{f"simulated_{name}": simulated}), second))
+
+    assert not off.hold
+    assert [row["holds"] for row in fits_document(off)["write_verify"]] == [False, True]
+    assert all(error["worst_share_of_tolerance"] < 1 for error in fits_document(off)["programming_error"])
+
+
 def test_figures_show_one_panel_per_age_and_all_models(fits):
     figures = fits_figures(fits)
 

@@ -76,6 +76,52 @@ def test_bad_preset_file_is_refused_with_all_its_faults(tmp_path):
         given_preset(str(file))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("pulse_voltage_v = { value = 1.8,", "pulse_voltage_v = { value = 2.0,"),
+        ("low = 1.2, high = 4.0,", "low = 1.1, high = 4.0,"),
+        ("PRIME and ISAAC 2 V", "nobody"),
+    ],
+    ids=["value", "range", "source"],
+)
+def test_edited_preset_under_a_built_ins_name_and_version_is_refused(tmp_path, old, new):
+    file, text = tmp_path / "mine.toml", preset_toml("180nm-1t1r")
+    edited = text.replace(old, new, 1)
+    assert edited != text
+    file.write_text(edited)
+
+    with pytest.raises(InvalidInputError, match=r"mine\.toml calls itself 180nm-1t1r version 2") as caught:
+        given_preset(str(file))
+
+    assert "another name or version" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kept", "other"), [('name = "180nm-1t1r"', 'name = "mine"'), ('version = "2"', 'version = "2-mine"')]
+)
+def test_edited_preset_of_another_name_or_version_is_taken(tmp_path, kept, other):
+    file = tmp_path / "mine.toml"
+    text = preset_toml("180nm-1t1r").replace(
+        "pulse_voltage_v = { value = 1.8,", "pulse_voltage_v = { value = 2.0,"
+    )
+    file.write_text(text.replace(kept, other))
+
+    assert given_preset(str(file)).write_verify.pulse_voltage_v == 2.0
+
+
+def test_preset_that_no_chip_can_be_made_of_is_refused(tmp_path):
+    file = tmp_path / "mine.toml"
+    text = preset_toml("180nm-1t1r").replace('name = "180nm-1t1r"', 'name = "mine"')
+    file.write_text(text.replace('programming_error = "constant"', 'programming_error = "milo"'))
+
+    with pytest.raises(
+        InvalidInputError, match="50 to 225 uS that programming error 'milo' covers"
+    ) as caught:
+        preset_toml(str(file))
+    assert "No chip can be made of it" in caught.value.hint
+
+
 def test_text_of_a_preset_loads_as_the_same_preset(tmp_path):
     file = tmp_path / "copy.toml"
     file.write_text(preset_toml("22nm"))

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from edge_node.tasks import faces as faces_task
-from edge_node.tasks.faces import FOLDER_VARIABLE, photos_available
 from fleet.lab.workloads import exact_forgets, faces
 from fleet.lab.workloads.face_fleet import FaceFleet
 from fleet.lab.workloads.open_set import auroc, open_set_rates
@@ -89,7 +88,7 @@ def test_a_sequence_of_forgets_is_exact_each_time(made_up):
     run = exact_forgets.run(SEED, forgets=2, nodes=2)
 
     assert len(run.lines) == 2
-    assert run.all_exact
+    assert all(line.books_exact and line.head_exact and line.subjects_exact for line in run.lines)
 
 
 def test_forget_order_is_everybody_once_and_the_seeds():
@@ -102,14 +101,14 @@ def test_forget_order_is_everybody_once_and_the_seeds():
 def test_measured_rates_of_made_up_faces_are_plausible(made_up):
     run = faces.run(SEED, nodes=2)
 
-    assert run.features == 1024
+    assert run.features == 1000
     assert run.head_accuracy > 0.9
     assert abs(run.head_accuracy - run.head_accuracy_perfect) < 0.1
     assert run.head.auroc > 0.9
     assert run.subject_accuracy > 0.8
     assert run.settled_accuracy > 0.85
-    assert run.head_bytes == 4 * 1024 * 20
-    assert run.node_share_bytes > 2 * 1024 * 1025
+    assert run.head_bytes == 4 * 1000 * 20
+    assert run.node_share_bytes > 2 * 1000 * 1001
 
 
 def test_area_is_the_share_of_pairs_in_order_and_ties_count_half():
@@ -143,14 +142,3 @@ def test_runs_are_printed_as_json_lines(capsys):
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [{"seed": 3, "value": 9}, {"seed": 4, "value": 16}]
-
-
-@pytest.mark.skipif(
-    not photos_available(), reason=f"no Olivetti photos: set {FOLDER_VARIABLE} to their folder"
-)
-def test_real_faces_are_told_apart():
-    fleet = FaceFleet.of(1, nodes=2)
-    head = faces.install(fleet.books().build(), fleet)
-    codes, truth = fleet.asked
-
-    assert faces.accuracy(head.identify(codes), truth) >= 0.94

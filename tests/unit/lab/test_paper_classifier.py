@@ -278,6 +278,7 @@ def test_run_has_a_backbone_for_each_arm_and_each_on_both_kinds_of_hardware(monk
 
 def test_vowels_stand_in_where_fsdd_is_not_here(monkeypatch):
     monkeypatch.delenv("RERAM_FLEET_FSDD", raising=False)
+    monkeypatch.delenv("RERAM_FLEET_DATA", raising=False)
     voices = speakers.vowel_voices(1)
 
     assert not speakers.fsdd.recordings_available()

@@ -51,9 +51,10 @@ class ForgottenPerson:
             outcome=RECEIPT_OUTCOME_ERASED,
             counter=1,
             previous_receipt_hash=ZERO_HASH,
-            adapters_digest_after=adapters_digest(active, b"l" * 32),
+            adapters_digest_after=adapters_digest(active, b"l" * 32, b"h" * 32),
             active_adapters=active,
             lora_digest=b"l" * 32,
+            head_digest=b"h" * 32,
             revision_digest=b"r" * 32,
             subject_adapters_erased=1,
             challenge_nonce=b"nonce",
@@ -67,7 +68,9 @@ class ForgottenPerson:
             else:
                 setattr(receipt, name, value)
         if "active_adapters" in changes and "adapters_digest_after" not in changes:
-            receipt.adapters_digest_after = adapters_digest(receipt.active_adapters, receipt.lora_digest)
+            receipt.adapters_digest_after = adapters_digest(
+                receipt.active_adapters, receipt.lora_digest, receipt.head_digest
+            )
         return receipt
 
     def signed(self, **changes) -> Envelope:
@@ -95,6 +98,7 @@ class ForgottenPerson:
             local_adapters={LOCAL: b"b" * 32},
             forgotten_tags=frozenset({FORGOTTEN}),
             lora_digest=b"l" * 32,
+            head_digest=b"h" * 32,
             revision_digest=b"r" * 32,
             challenge_nonce=b"nonce",
             probe_answers=("", CANARY),

@@ -56,6 +56,8 @@ LIES = [
     ("differing subject adapters", {"active_adapters": [*HONEST, entry(LOCAL, b"x")]}),
     ("subject adapters listed once each", {"active_adapters": [*HONEST, HONEST[0]]}),
     ("shared LoRA digest", {"lora_digest": b"x" * 32, "active_adapters": HONEST}),
+    ("closed-form head digest", {"head_digest": b"x" * 32, "active_adapters": HONEST}),
+    ("closed-form head digest", {"head_digest": b"", "active_adapters": HONEST}),
     ("revision digest", {"revision_digest": b"x" * 32}),
     ("digest of all adapters", {"adapters_digest_after": b"x" * 32}),
     ("outcome", {"outcome": 0}),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.report.restore import restore_figures
+from fleet.lab.chip_restore_plots import restore_figures
 
 
 def quality(mean):

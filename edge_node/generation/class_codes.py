@@ -1,0 +1,96 @@
+"""A private class's adapter as one integer vector: how it is kept, added up over nodes, and used.
+
+Of a layer ``y = W x`` the adapter makes ``y = W x + alpha / rank * B (A x)``, with A frozen: drawn from the
+task's seed, the same on every node. So a class is its B factors alone, and adding the codes of several nodes
+and dividing by their number is the average of what they learnt: a class is federated, stored, digested and
+destroyed like any other subject adapter. The label table is one of the layers: its part of the vector is the
+row that the class adds to that of no class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edge_node.adapters.frozen_base import FrozenBase
+from edge_node.adapters.lora_adapter import frozen_factor
+from edge_node.errors import AdapterError
+from edge_node.generation.generator import BLOCK_LAYERS, LABELS
+from hwmodel import keyed_seed
+
+#: Layers that a class changes, in the order of the vector.
+CLASS_LAYERS = tuple(sorted((*BLOCK_LAYERS, LABELS)))
+#: B is kept as integers at 2^-12. Trained factors lie within 1; below 2^-12 the chip's own errors are larger.
+SCALE_BITS = 12
+#: Largest code of one node: an int16, so that squares of differences add up exactly in int64.
+MAX_CODE = 2**15 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLayout:
+    """Where the factors of a class lie in its vector.
+
+    Attributes
+    ----------
+    base
+        The frozen transformer.
+    seed
+        The task's, from which A is drawn.
+    rank, alpha
+        Of every layer.
+    """
+
+    base: FrozenBase
+    seed: int
+    rank: int = 8
+    alpha: float = 16.0
+
+    @property
+    def length(self) -> int:
+        """Codes of one class."""
+        return sum(self.base.layer(name).outputs for name in CLASS_LAYERS) * self.rank
+
+    @property
+    def scaling(self) -> float:
+        """``alpha / rank``."""
+        return self.alpha / self.rank
+
+    def frozen(self, layer: str) -> Tensor:
+        """Return A of a layer, float32 ``[rank, in]``."""
+        seed = keyed_seed(self.seed, "images.class.a")
+        return frozen_factor(seed, layer, self.rank, self.base.layer(layer).inputs).float()
+
+    def codes(self, b: Mapping[str, Tensor]) -> Tensor:
+        """Return trained factors, floats ``[N, out, rank]`` by layer, as codes, int32 ``[N, length]``.
+
+        Raises
+        ------
+        AdapterError
+            If a factor is not finite, or too large for codes of 16 bits.
+        """
+        flat = torch.cat([b[name].detach().flatten(1) for name in CLASS_LAYERS], dim=1).double()
+        codes = torch.round(flat * 2.0**SCALE_BITS)
+        if not bool(torch.isfinite(codes).all()) or float(codes.abs().max()) > MAX_CODE:
+            raise AdapterError(
+                f"a trained factor does not fit into 16 bits at 2^-{SCALE_BITS}: learning has diverged"
+            )
+        return codes.to(torch.int32)
+
+    def factors(self, sums: Tensor, counts: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yield each layer's name, A ``[1, rank, in]`` and scaled B ``[N, out, rank]``, float32.
+
+        Parameters
+        ----------
+        sums, counts
+            Integer sums of codes, int64 ``[N, length]``, and of how many nodes each is, int64 ``[N]``.
+        """
+        mean = sums.double() / counts.double()[:, None] * (self.scaling * 2.0**-SCALE_BITS)
+        start = 0
+        for name in CLASS_LAYERS:
+            outputs = self.base.layer(name).outputs
+            part = mean[:, start : start + outputs * self.rank]
+            start += outputs * self.rank
+            yield name, self.frozen(name)[None], part.view(-1, outputs, self.rank).float()

@@ -1,0 +1,30 @@
+"""Where data lie that are not ours to ship: one folder for all of it, or a place for each set of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Environment variable that names the folder with everything: `olivetti_py3.pkz`, and `fsdd.zip` or `fsdd/`.
+DATA_VARIABLE = "RERAM_FLEET_DATA"
+
+
+def data_source(variable: str, *entries: str, inside: bool = True) -> str | None:
+    """Return where a data set is, or None if nothing says so.
+
+    Parameters
+    ----------
+    variable
+        Environment variable of this set alone; it comes first.
+    entries
+        Names of the set in the folder that `RERAM_FLEET_DATA` names; the first that is there counts.
+    inside
+        Whether the entry is what is meant, or else the folder that has it.
+    """
+    if named := os.environ.get(variable):
+        return named
+    if folder := os.environ.get(DATA_VARIABLE):
+        for entry in entries:
+            if (path := Path(folder) / entry).exists():
+                return str(path if inside else folder)
+    return None

@@ -1,0 +1,239 @@
+"""The closed-form head of a revision: who it is solved from, when, and what it is checked by.
+
+A head is a function of the store: of the statistics of everybody who is enrolled, and of the public codes of
+a few nodes. Statistics are kept per person and node, each under the person's own key. So nothing has to be
+taken away at a forget, and no sum over several people is kept that could be compared with the one after it:
+the sum is formed anew over those who are left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.signing import open_envelope
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.key_ids import subject_key_id
+from fleet.errors import ConflictError
+from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, HeadBooks
+from fleet.heads.errors import HeadError, StatisticsError
+from fleet.heads.packing import PackedStatistics, open_packed, sum_packed
+from fleet.heads.public import MAX_VECTORS_PER_PERSON, PublicCodes
+from fleet.store.database import Transaction
+from fleet.store.rows import NodeRow, PublicCodesRow, RevisionRow
+
+logger = logging.getLogger(__name__)
+
+#: Nodes whose public codes a head is solved with: a few say enough of how chips differ.
+PUBLIC_NODES = 8
+
+_MAX_FEATURES = 1 << 14
+
+
+@dataclass(frozen=True)
+class RevisionHead:
+    """What a revision says by closed form.
+
+    Attributes
+    ----------
+    basis
+        Digest of all that it follows from; empty if there is nothing to solve.
+    head
+        Without columns if there is none.
+    error
+        Why there is none although there are people; "" otherwise.
+    """
+
+    basis: bytes
+    head: types.ClosedFormHead
+    error: str = ""
+
+
+# What nodes send
+
+
+def seal_statistics(key: bytes, key_id: str, packed: bytes) -> bytes:
+    """Encrypt a person's packed statistics under the key of their tag."""
+    return seal_symmetric(key, _at_rest(key_id), packed)
+
+
+def _at_rest(key_id: str) -> str:
+    # Another purpose than that of the sum under the same key: neither opens as the other.
+    return f"{key_id}/statistics"
+
+
+def check_statistics(packed: bytes, adapter: types.SubjectAdapter) -> None:
+    """Refuse statistics that are not those of the clips that the adapter sums up.
+
+    Raises
+    ------
+    ConflictError
+        If they are malformed, or differ from the adapter in features, count or sum.
+    """
+    try:
+        statistics = open_packed(packed)
+    except StatisticsError as error:
+        raise ConflictError(f"the statistics for the head are refused: {error}") from error
+    same = np.array_equal(statistics.code_sum, np.asarray(adapter.code_sum, np.int64))
+    if statistics.count != adapter.count or not same:
+        raise ConflictError(
+            f"the statistics for the head ({statistics.count} clips, {statistics.features} features) are not "
+            f"of the clips that the adapter sums up ({adapter.count} clips, {len(adapter.code_sum)} features)"
+        )
+
+
+def take_public_codes(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
+) -> bool:
+    """Store what a node's chip makes of the public clips; returns whether that changed anything.
+
+    Raises
+    ------
+    SignatureError
+        If the node has not signed it.
+    ConflictError
+        If the message is another node's or malformed, or its clips are not those of the other nodes.
+    """
+    report = open_envelope(envelope, wire.PublicCodes, node.receipt_public_key)
+    if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
+        raise ConflictError(f"node {node.node_id} sent public codes of {report.node_id}")
+    codes = _decoded(report)
+    try:
+        PublicCodes(codes[None], np.asarray(report.person, np.int64))
+    except StatisticsError as error:
+        raise ConflictError(f"public codes that no head can be solved with: {error}") from error
+    for row in tx.heads.public_codes():
+        known = wire.PublicCodes.FromString(row.content)
+        if row.node_id != node.node_id and (known.features, known.person) != (report.features, report.person):
+            raise ConflictError(
+                f"node {node.node_id} has public codes of {list(codes.shape)}, other clips than {row.node_id}"
+            )
+    return tx.heads.save_public_codes(node.node_id, envelope.payload)
+
+
+def _decoded(report: wire.PublicCodes) -> npt.NDArray[np.int32]:
+    width, clips, features = report.bytes_per_code, len(report.person), report.features
+    if width not in (2, 4) or not 1 <= features <= _MAX_FEATURES or not clips:
+        raise ConflictError(
+            f"public codes of {clips} clips, {features} features, {width} bytes each are malformed"
+        )
+    if len(report.codes) != width * clips * features:
+        raise ConflictError(
+            f"public codes of {clips} clips and {features} features have {len(report.codes)} bytes, "
+            f"expected {width * clips * features}"
+        )
+    return np.frombuffer(report.codes, f"<i{width}").reshape(clips, features).astype(np.int32)
+
+
+def wants_public_codes(tx: Transaction, node_id: str) -> bool:
+    """Whether a node is one of those that public codes are asked of, and has not sent any.
+
+    Nobody is asked before there is somebody to solve for. A node that joins later does not displace one whose
+    codes are in use.
+    """
+    told = {node for node, _ in tx.heads.public_digests()}
+    if node_id in told or len(told) >= PUBLIC_NODES or not tx.heads.sources():
+        return False
+    others = sorted(n.node_id for n in tx.nodes.list() if n.retired_at_ms is None and n.node_id not in told)
+    return node_id in others[: PUBLIC_NODES - len(told)]
+
+
+# Solving
+
+
+def head_for(
+    coordinator: Coordinator, tx: Transaction, newest: RevisionRow | None, content: types.RevisionContent
+) -> RevisionHead:
+    """Return the head of the next revision: the newest one's while it follows from the same, else anew.
+
+    Parameters
+    ----------
+    content
+        Of the newest revision.
+    """
+    basis = _basis(tx)
+    noted = None if newest is None else tx.heads.note_of(newest.revision)
+    if noted is not None and noted.basis == basis:
+        return RevisionHead(basis, content.head, noted.error)
+    return _solve(coordinator, tx, basis)
+
+
+def note(tx: Transaction, revision: int, solved: RevisionHead) -> None:
+    """Note what the head of a revision follows from, unless that is known."""
+    noted = tx.heads.note_of(revision)
+    if noted is None or (noted.basis, noted.error) != (solved.basis, solved.error):
+        tx.heads.note(revision, basis=solved.basis, error=solved.error, tags=solved.head.subject_tags)
+
+
+def _solve(coordinator: Coordinator, tx: Transaction, basis: bytes) -> RevisionHead:
+    """Solve for everybody whose statistics are here; without a head, and with the reason, if that fails."""
+    if not basis:
+        return RevisionHead(basis, types.ClosedFormHead())
+    begun_s = time.monotonic()
+    try:
+        solved = _books(coordinator, tx).build()
+    except HeadError as error:
+        logger.error("the closed-form head cannot be solved: %s", error)
+        return RevisionHead(basis, types.ClosedFormHead(), str(error))
+    logger.info("closed-form head of %d people in %.2f s", len(solved.tags), time.monotonic() - begun_s)
+    return RevisionHead(
+        basis,
+        types.ClosedFormHead(
+            subject_tags=solved.tags,
+            features=len(solved.codes),
+            codes=np.ascontiguousarray(solved.codes, "<i4").tobytes(),
+            scale_bits=solved.scale_bits,
+            threshold=solved.threshold,
+        ),
+    )
+
+
+def _basis(tx: Transaction) -> bytes:
+    """Return the digest of what a head would be solved from; empty without people or public codes."""
+    sources, public = tx.heads.sources(), tx.heads.public_digests()
+    if not sources or not public:
+        return b""
+    sha = hashlib.sha256(b"reram-fleet/head-basis/v1\0")
+    sha.update(struct.pack("<IIII", RIDGE_PERCENT, SCALE_BITS, len(sources), len(public)))
+    for tag, node_id, sequence in sources:
+        sha.update(f"{tag} {node_id} {sequence}\n".encode())
+    for node_id, digest in public:
+        sha.update(f"{node_id} {digest.hex()}\n".encode())
+    return sha.digest()
+
+
+def _books(coordinator: Coordinator, tx: Transaction) -> HeadBooks:
+    """Return the integers of everybody who is enrolled now, added up over people and nodes."""
+    people: dict[str, CodeSum] = {}
+
+    def parts() -> Iterator[PackedStatistics]:
+        for row in tx.heads.statistics():
+            key_id = subject_key_id(row.tag)
+            key = coordinator.secrets.get(key_id)
+            part = open_packed(open_symmetric(key, _at_rest(key_id), row.ciphertext))
+            mine = CodeSum(part.code_sum, part.count)
+            people[row.tag] = people[row.tag] + mine if row.tag in people else mine
+            yield part
+
+    # Consumed before `people` is read.
+    enrolled = sum_packed(parts())
+    return HeadBooks(_public(tx.heads.public_codes()), enrolled, people)
+
+
+def _public(rows: Sequence[PublicCodesRow]) -> PublicCodes:
+    """Return the codes of as many nodes, in order of id, as a threshold can be fixed with."""
+    reports = [wire.PublicCodes.FromString(row.content) for row in rows]
+    person = np.asarray(reports[0].person, np.int64)
+    most = int(np.unique(person, return_counts=True)[1].max())
+    used = reports[: max(1, MAX_VECTORS_PER_PERSON // most)]
+    return PublicCodes(np.stack([_decoded(report) for report in used]), person)

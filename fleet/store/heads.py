@@ -1,0 +1,89 @@
+"""What the closed-form head is solved from, and what the head of each revision was solved from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import Connection, delete, insert, select
+
+from fleet.store import schema
+from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
+
+
+class Heads:
+    """Statistics of people (ciphertext), codes of public people (plain), and one note per revision."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def sources(self) -> Sequence[tuple[str, str, int]]:
+        """Return tag, node and sequence of all statistics, sorted; without their megabytes."""
+        table = schema.head_statistics
+        query = select(table.c.tag, table.c.node_id, table.c.sequence).order_by(table.c.tag, table.c.node_id)
+        return [(row.tag, row.node_id, row.sequence) for row in self._connection.execute(query)]
+
+    def statistics(self) -> Iterator[HeadStatisticsRow]:
+        """Yield all statistics by tag and node, one in memory at a time."""
+        table = schema.head_statistics
+        for tag, node_id, _ in self.sources():
+            query = select(table).where(table.c.tag == tag, table.c.node_id == node_id)
+            for row in self._connection.execute(query).mappings():
+                yield HeadStatisticsRow(**row)
+
+    def save_public_codes(self, node_id: str, content: bytes) -> bool:
+        """Store a node's public codes in place of those before; returns whether that changed anything."""
+        table, digest = schema.public_codes, hashlib.sha256(content).digest()
+        if digest == dict(self.public_digests()).get(node_id):
+            return False
+        self._connection.execute(delete(table).where(table.c.node_id == node_id))
+        self._connection.execute(insert(table).values(node_id=node_id, digest=digest, content=content))
+        return True
+
+    def public_digests(self) -> Sequence[tuple[str, bytes]]:
+        """Return node and digest of all public codes, by node."""
+        table = schema.public_codes
+        query = select(table.c.node_id, table.c.digest).order_by(table.c.node_id)
+        return [(row.node_id, row.digest) for row in self._connection.execute(query)]
+
+    def public_codes(self) -> Sequence[PublicCodesRow]:
+        """Return all public codes, by node."""
+        table = schema.public_codes
+        query = select(table.c.node_id, table.c.content).order_by(table.c.node_id)
+        return [PublicCodesRow(**row) for row in self._connection.execute(query).mappings()]
+
+    def note(self, revision: int, *, basis: bytes, error: str, tags: Collection[str]) -> None:
+        """Note what the head of a revision follows from, why it has none (or ""), and whom it knows.
+
+        Tags of an earlier note stay: the head of this revision has known them.
+        """
+        self.drop_note(revision)
+        table, named = schema.revision_head, schema.revision_head_tag
+        self._connection.execute(insert(table).values(revision=revision, basis=basis, error=error))
+        fresh = sorted(set(tags) - set(self.tags_of(revision)))
+        if fresh:
+            self._connection.execute(insert(named), [{"revision": revision, "tag": tag} for tag in fresh])
+
+    def note_of(self, revision: int) -> HeadNoteRow | None:
+        """Return what was noted of a revision; None if its head must not be taken for anybody's."""
+        table = schema.revision_head
+        query = select(table.c.basis, table.c.error).where(table.c.revision == revision)
+        row = self._connection.execute(query).mappings().first()
+        return None if row is None else HeadNoteRow(**row)
+
+    def drop_note(self, revision: int) -> None:
+        """Say that a revision has no head any more. Whom its head knew stays listed."""
+        table = schema.revision_head
+        self._connection.execute(delete(table).where(table.c.revision == revision))
+
+    def tags_of(self, revision: int) -> Sequence[str]:
+        """Return whom the head of a revision knows, or has known, sorted."""
+        table = schema.revision_head_tag
+        query = select(table.c.tag).where(table.c.revision == revision).order_by(table.c.tag)
+        return self._connection.execute(query).scalars().all()
+
+    def knew(self, tags: Collection[str]) -> bool:
+        """Whether the head of some revision has known one of these people."""
+        table = schema.revision_head_tag
+        query = select(table.c.tag).where(table.c.tag.in_(list(tags))).limit(1)
+        return self._connection.execute(query).first() is not None

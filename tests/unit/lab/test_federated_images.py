@@ -1,0 +1,46 @@
+"""Private classes added up over nodes: the workload behind the figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from edge_node.generation.class_fit import ClassRecipe
+from edge_node.generation.diffusion import Sampling
+from edge_node.generation.training import BackboneRecipe
+from edge_node.tasks.images import ImagesTask
+from fleet.lab.workloads.federated_images import FederatedClass, FederatedImagesRun, FederatedSize, run
+from tests.bench.learning_images import federated_of
+
+TINY = FederatedSize(
+    nodes=3,
+    backbone=BackboneRecipe(steps=16, hardening_steps=4, batch=8, learning_rate=8e-3, warm_up=2),
+    subject=ClassRecipe(rank=2, steps=3, batch=4),
+    sampling=Sampling(steps=2),
+    private_images=2,
+)
+
+
+def test_every_private_class_is_measured_and_its_message_is_small(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_node.generation.scores._JUDGE_STEPS", 50)
+    figures = run(50, TINY, cache=tmp_path)
+
+    assert [one.label for one in figures.classes] == list(ImagesTask.of(50).private)
+    assert all(0 <= share <= 1 for one in figures.classes for share in (one.own, one.mean))
+    # Two nodes with other images and other chips learn something else, about the same thing.
+    assert all(0 < one.apart < 2 for one in figures.classes)
+    assert all(one.message_bytes < 3 * 2944 * 2 for one in figures.classes)
+    assert json.loads(json.dumps(asdict(figures)))["learn_cpu_s"] > 0
+
+
+def test_figures_hold_the_mean_to_the_target_of_the_issue():
+    def classes(*shares):
+        found = tuple(FederatedClass(k, 1.0, share, 1.0, 47_000) for k, share in enumerate(shares))
+        return [FederatedImagesRun(found, 9.0)]
+
+    def holds(*shares):
+        figures = [figure.document("make claims") for figure in federated_of(classes(*shares))]
+        return [figure["holds"] for figure in figures if figure["target"]]
+
+    assert holds(1.0, 0.92) == [True, True]
+    assert holds(1.0, 0.88) == [False, False]

@@ -1,0 +1,63 @@
+"""What tests of a node say to it, and what they read from its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from reram_fleet import signing
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import ConnectRequest
+
+from edge_node.node import Node
+from edge_node.testing import CoordinatorPen, new_tag
+
+Clips = Callable[..., list[np.ndarray]]
+Restart = Callable[[], Node]
+
+
+def only(answers: list[ConnectRequest], kind: str) -> list[object]:
+    return [getattr(answer, kind) for answer in answers if answer.WhichOneof("message") == kind]
+
+
+def grant(node: Node, pen: CoordinatorPen, **lease: float) -> list[ConnectRequest]:
+    """One heartbeat and the lease that answers it; returns all that the node said."""
+    said = node.beat()
+    (heartbeat,) = only(said, "heartbeat")
+    return said + node.receive(pen.lease(node.node_id, heartbeat.lease_nonce, **lease))
+
+
+def reason(node: Node) -> str:
+    return types.QuarantineReason.Name(node.standing()[1]).removeprefix("QUARANTINE_REASON_")
+
+
+def serves(node: Node) -> bool:
+    return node.standing()[0] == types.SERVE_STATE_SERVING
+
+
+def adapter(tag: str, voice: int) -> types.SubjectAdapter:
+    return types.SubjectAdapter(subject_tag=tag, count=1, code_sum=[4000 * (k == voice) for k in range(8)])
+
+
+def receipt_of(answers: list[ConnectRequest], node: Node) -> types.Receipt:
+    (envelope,) = only(answers, "receipt")
+    return signing.open_envelope(envelope, types.Receipt, identity(node).receipt_public_key)
+
+
+def identity(node: Node) -> types.NodeIdentity:
+    return node._keys.identity
+
+
+def forgotten_everywhere(node: Node, pen: CoordinatorPen, clips: Clips) -> tuple[str, str, str]:
+    """A person in the revision and enrolled here, and a canary, are forgotten; the new revision is active."""
+    kept, person, canary = new_tag(), new_tag(), new_tag()
+    node.enroll(person, clips(1, 2))
+    lora = types.SharedLora(
+        rows=[types.LoraRow(subject_tag=person, codes=[1]), types.LoraRow(subject_tag=kept)]
+    )
+    adapters = [adapter(kept, 0), adapter(person, 1), adapter(canary, 2)]
+    node.receive(pen.revision(identity(node), 1, adapters, shared_lora=lora))
+    pen.forget(person, canary)
+    node.receive(pen.log_after(0))
+    node.receive(pen.revision(identity(node), 2, [adapter(kept, 0)]))
+    return kept, person, canary

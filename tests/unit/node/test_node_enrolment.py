@@ -1,0 +1,104 @@
+"""What a node learns by itself: people who enrol, and what of them goes to the coordinator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reram_fleet import sealing, signing
+from reram_fleet.v1 import node_pb2
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import ConnectResponse
+
+from edge_node.errors import (
+    AdapterError,
+    ClipError,
+    TombstonedTagError,
+)
+from edge_node.node import Node
+from edge_node.testing import CoordinatorPen, new_tag
+from tests.unit.node.talk import (
+    Clips,
+    Restart,
+    grant,
+    identity,
+    only,
+)
+
+# Enrolment
+
+
+def test_enrolling_the_same_clips_again_counts_them_once(node: Node, clips: Clips) -> None:
+    tag = new_tag()
+    assert node.enroll(tag, clips(0, 3)).count == 3
+    again = node.enroll(tag, clips(0, 3))
+    assert (again.count, again.infer_cost.energy_j) == (3, 0.0)
+    assert node.enroll(tag, clips(0, 5)).count == 5
+
+
+def test_an_enrolment_survives_a_restart(
+    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+) -> None:
+    tag = new_tag()
+    node.enroll(tag, clips(2))
+    node = restart()
+    grant(node, pen)
+    assert node.identify(clips(2, 1)).answers[0].best_tag == tag
+
+
+def test_a_forgotten_tag_cannot_be_enrolled_again(
+    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+) -> None:
+    tag = new_tag()
+    pen.forget(tag)
+    node.receive(pen.log_after(0))
+    with pytest.raises(TombstonedTagError):
+        restart().enroll(tag, clips(0))
+
+
+def test_bad_input_is_refused_before_anything_changes(node: Node, clips: Clips) -> None:
+    before = node.status()
+    with pytest.raises(AdapterError):
+        node.enroll("s04", clips(0))
+    with pytest.raises(ClipError):
+        node.enroll(new_tag(), [])
+    with pytest.raises(ClipError):
+        node.enroll(new_tag(), [*clips(0), np.zeros((4, 3), np.float32)])
+    with pytest.raises(ClipError):
+        node.enroll(new_tag(), [np.full((4, 8), np.nan, np.float32)])
+    assert node.status() == before
+
+
+# Contributions
+
+
+def test_a_contribution_goes_out_when_the_node_may_serve_and_until_it_is_acknowledged(
+    node: Node, pen: CoordinatorPen, clips: Clips
+) -> None:
+    tag = new_tag()
+    node.enroll(tag, clips(0, 3))
+    assert not only(node.beat(), "contribution")
+    (envelope,) = only(grant(node, pen), "contribution")
+    contribution = signing.open_envelope(envelope, node_pb2.Contribution, identity(node).receipt_public_key)
+    purpose = sealing.contribution_purpose(pen.fleet_id, node.node_id, tag)
+    opened = sealing.open_sealed(pen.sealing_key, purpose, contribution.adapter)
+    sent = types.SubjectAdapter.FromString(opened)
+    assert (sent.subject_tag, sent.count, sent.code_sum[0]) == (tag, 3, 3 * 4000 + 12)
+    assert not only(node.beat(), "contribution")
+    # A new stream: the old one may have lost it.
+    node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"c")))
+    assert only(grant(node, pen), "contribution")
+    ack = node_pb2.ContributionAck(subject_tag=tag, sequence=contribution.sequence)
+    node.receive(ConnectResponse(contribution_ack=ack))
+    node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"d")))
+    assert not only(grant(node, pen), "contribution")
+    node.enroll(tag, clips(0, 4))
+    (further,) = only(node.beat(), "contribution")
+    assert node_pb2.Contribution.FromString(further.payload).sequence == contribution.sequence + 1
+
+
+def test_nothing_of_a_forgotten_tag_is_contributed(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
+    tag = new_tag()
+    node.enroll(tag, clips(0))
+    pen.forget(tag)
+    node.receive(pen.log_after(0))
+    assert not only(grant(node, pen), "contribution")

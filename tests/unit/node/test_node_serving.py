@@ -1,0 +1,108 @@
+"""When a node serves its adapters: leases, and what withdraws them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.node import Node
+from edge_node.testing import CoordinatorPen, FakeClock, new_tag
+from tests.unit.node.talk import (
+    Clips,
+    Restart,
+    grant,
+    reason,
+    serves,
+)
+
+
+def test_node_without_a_lease_serves_backbone_only(node: Node, clips: Clips) -> None:
+    node.enroll(new_tag(), clips(0))
+    spent = list(node.status().costs)
+    answer = node.identify(clips(0))
+    assert answer.backbone_only
+    # Nothing was computed that could not be told anyway.
+    assert list(node.status().costs) == spent
+    assert answer.quarantine_reason == types.QUARANTINE_REASON_NO_LEASE
+    assert not answer.answers
+    assert node.inference_counts() == (0, 3)
+
+
+def test_node_with_a_lease_recognises_who_was_enrolled(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
+    tags = [new_tag(), new_tag()]
+    for voice, tag in enumerate(tags):
+        node.enroll(tag, clips(voice))
+    grant(node, pen)
+    answer = node.identify([*clips(0, 1), *clips(1, 1), *clips(5, 1)])
+    assert not answer.backbone_only
+    assert [(a.best_tag, a.accepted) for a in answer.answers[:2]] == [(tags[0], True), (tags[1], True)]
+    assert not answer.answers[2].accepted
+
+
+def test_no_lease_survives_a_restart(node: Node, pen: CoordinatorPen, restart: Restart) -> None:
+    grant(node, pen, max_age_s=86_400)
+    assert serves(node)
+    assert reason(restart()) == "NO_LEASE"
+
+
+def test_an_expired_lease_quarantines_without_any_message(
+    node: Node, pen: CoordinatorPen, clock: FakeClock
+) -> None:
+    grant(node, pen, max_age_s=30)
+    clock.advance(30)
+    assert (serves(node), reason(node)) == (False, "LEASE_EXPIRED")
+
+
+def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
+    node: Node, pen: CoordinatorPen, clock: FakeClock, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.enroll(new_tag(), clips(0))
+    grant(node, pen, max_age_s=30)
+    capture = node._engine.capture
+
+    def slow_capture(recordings: list[np.ndarray]) -> object:
+        clock.advance(31)
+        return capture(recordings)
+
+    monkeypatch.setattr(node._engine, "capture", slow_capture)
+    answer = node.identify(clips(0))
+    assert (answer.backbone_only, list(answer.answers)) == (True, [])
+
+
+def test_node_behind_the_log_serves_backbone_only_until_it_has_caught_up(
+    node: Node, pen: CoordinatorPen, clips: Clips
+) -> None:
+    kept, forgotten = new_tag(), new_tag()
+    node.enroll(kept, clips(0))
+    node.enroll(forgotten, clips(1))
+    pen.forget(forgotten)
+    grant(node, pen)
+    assert node.identify(clips(1)).quarantine_reason == types.QUARANTINE_REASON_BEHIND_GENERATION
+    node.receive(pen.log_after(0))
+    answer = node.identify(clips(1, 1)).answers[0]
+    assert answer.best_tag != forgotten
+    assert not answer.accepted
+
+
+def test_transitions_are_recorded_in_order(node: Node, pen: CoordinatorPen, clock: FakeClock) -> None:
+    grant(node, pen, max_age_s=1)
+    clock.advance(2)
+    node.standing()
+    names = [
+        types.QuarantineReason.Name(row.quarantine_reason).removeprefix("QUARANTINE_REASON_")
+        for row in node.status().transitions
+    ]
+    assert names == ["STARTING", "NO_LEASE", "UNSPECIFIED", "LEASE_EXPIRED"]
+
+
+def test_costs_and_counters_survive_a_restart_and_the_chip_is_programmed_once(
+    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+) -> None:
+    node.enroll(new_tag(), clips(0))
+    grant(node, pen)
+    node.identify(clips(0))
+    before = node.status().costs
+    node = restart()
+    assert list(node.status().costs) == list(before)
+    assert node.inference_counts() == (3, 0)

@@ -1,0 +1,50 @@
+"""The real faces (Olivetti): roles, and rates that made-up photos cannot show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_node.backbones.filters import FINE
+from edge_node.learning.cohort import train_cohort
+from edge_node.learning.cohort_state import LoraRecipe
+from edge_node.tasks import load_task
+from fleet.lab.workloads import faces
+from fleet.lab.workloads import federated_faces as workload
+from fleet.lab.workloads.face_fleet import FaceFleet
+from fleet.lab.workloads.two_layer_faces import TwoLayerFaces
+from tests.unit.engine.cohort_fleet import starts_of
+
+
+def test_each_person_has_five_photos_to_learn_from_and_five_others():
+    people = load_task("faces").load_people()
+
+    assert len(people) == 40
+    assert all(len(p.train) == len(p.test) == 5 for p in people.values())
+    one = people["f07"]
+    assert not any(np.array_equal(a, b) for a in one.train for b in one.test)
+
+
+def test_public_photos_are_of_public_people_only():
+    task = load_task("faces")
+
+    assert set(task.public_clips()) == set(task.split.public)
+    assert all(len(photos) == 10 for photos in task.public_clips().values())
+
+
+def test_real_faces_are_told_apart():
+    fleet = FaceFleet.of(1, nodes=2, layout=FINE)
+    head = faces.install(fleet.books().build(), fleet)
+    codes, truth = fleet.asked
+
+    assert faces.accuracy(head.identify(codes), truth) >= 0.94
+
+
+def test_federated_training_is_nearly_as_good_as_central():
+    fleet = TwoLayerFaces.of(210, FaceFleet.of(210), workload.WIDE)
+    plan = workload.plan_of(fleet, 210, LoraRecipe(a_seed=210))
+    federated = train_cohort(plan, fleet.nodes, starts_of(fleet.nodes, plan.recipe))
+
+    rates = fleet.rates(plan.recipe, [federated])
+    central = fleet.rates(plan.recipe, [workload.trained_centrally(fleet, plan)])
+    assert rates.accuracy >= 0.9
+    assert rates.accuracy >= central.accuracy - 0.03
