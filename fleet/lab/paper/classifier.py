@@ -95,6 +95,9 @@ class ClassifierRecipe:
         The first and the second LoRA.
     continual
         How the second one is trained.
+    temperature
+        What scores are divided by in the loss that forgets. At 1 a person who is recognised for certain has next
+        to no gradient to ascend.
     """
 
     task: str
@@ -106,6 +109,7 @@ class ClassifierRecipe:
     forgetting: LoraShape
     learning: LoraShape
     continual: Descent
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,8 @@ class ForgettingObjective:
         Inputs of the person to be forgotten.
     forgotten_class
         Their label.
+    temperature
+        What scores are divided by in all losses.
     """
 
     def __init__(
@@ -178,8 +184,9 @@ class ForgettingObjective:
         retained: tuple[Tensor, Tensor],
         forgotten: Tensor,
         forgotten_class: int,
+        temperature: float = 1.0,
     ) -> None:
-        self._network, self._shape = network, shape
+        self._network, self._shape, self._temperature = network, shape, temperature
         self._retained, self._forgotten = retained, forgotten
         self.forgotten_class = forgotten_class
         self.present = torch.ones(network.nodes, len(forgotten), dtype=torch.bool)
@@ -191,7 +198,9 @@ class ForgettingObjective:
 
     def retained_loss(self, adapter: Adapter) -> Tensor:
         """Return the others' mean loss, float32 [N]."""
-        return training_loss(self._network, self._shape, adapter, *self._retained)
+        return training_loss(
+            self._network, self._shape, adapter, *self._retained, temperature=self._temperature
+        )
 
     def forgotten_loss(self, adapter: Adapter) -> Tensor:
         """Return the loss of each forgotten input under its own label, float32 [N, S]."""
@@ -210,16 +219,22 @@ class ForgettingObjective:
     def relabelled_loss(self, adapter: Adapter, labels: Tensor) -> Tensor:
         """Return the loss of each forgotten input under other labels, int64 [N, S], as float32 [N, S]."""
         with self._network.training(self._shape, adapter):
-            scores = self._network.logits(self._forgotten)
+            scores = self._network.logits(self._forgotten) / self._temperature
         return functional.cross_entropy(scores.mT, labels, reduction="none")
 
 
 def training_loss(
-    network: StackedNetwork, shape: LoraShape, adapter: Adapter, inputs: Tensor, labels: Tensor
+    network: StackedNetwork,
+    shape: LoraShape,
+    adapter: Adapter,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
 ) -> Tensor:
-    """Return the mean cross-entropy of inputs with an adapter in training, float32 [N]."""
+    """Return the mean cross-entropy of scores over a temperature, with an adapter in training, float32 [N]."""
     with network.training(shape, adapter):
-        scores = network.logits(inputs)
+        scores = network.logits(inputs) / temperature
     return functional.cross_entropy(scores.mT, labels.expand(network.nodes, -1), reduction="none").mean(dim=1)
 
 
@@ -295,7 +310,12 @@ def run_arm(
     mine, mine_labels = people.training(forgotten)
     tested, retained = people.testing(forgotten), people.testing(*known)
     progress("forgetting one person")
-    objective = ForgettingObjective(network, recipe.forgetting, people.training(*known), mine, forgotten)
+    others = people.training(*known)
+    objective = ForgettingObjective(
+        network, recipe.forgetting, others, mine, forgotten, temperature=recipe.temperature
+    )
+    # Nats are told of the scores as they are, whatever the loss divides them by.
+    plain = ForgettingObjective(network, recipe.forgetting, others, mine, forgotten)
     start = network.start(recipe.forgetting, seed)
     base, before, retained_before = (
         recognised(*people.testing(*range(KNOWN))),
@@ -303,10 +323,10 @@ def run_arm(
         recognised(*retained),
     )
     with torch.no_grad():
-        loss_before = float(objective.forgotten_loss(start).mean())
+        loss_before = float(plain.forgotten_loss(start).mean())
     unlearnt = recipe.method.repair(objective, start, seed)
     with torch.no_grad():
-        loss = float(objective.forgotten_loss(unlearnt).mean())
+        loss = float(plain.forgotten_loss(unlearnt).mean())
     network.install(recipe.forgetting, unlearnt)
     forgotten_train, forgotten_test = 1 - recognised(mine, mine_labels), 1 - recognised(*tested)
     retained_now = recognised(*retained)

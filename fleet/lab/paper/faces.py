@@ -7,7 +7,8 @@ cross-entropy with a weight of -0.5 on the forgotten class for 16 full-batch epo
 The honest arm holds two photos of every person out before any view is made.
 
 Not given by what we have of the paper, and so ours: how views are made, each image at mean 0 and mean square
-1, alpha and epochs of the second LoRA, and a fifth of all views to test on.
+1, the temperature of the loss that forgets, alpha and epochs of the second LoRA, and a fifth of all views to
+test on.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from fleet.lab.paper.classifier import CLASSES, KNOWN, ClassifierRecipe, Divided
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
-#: Not used for any choice: constants were chosen on seeds 0 and 1.
-SEEDS = (400, 401, 402, 403, 404)
+#: Not used for any choice: constants were chosen on seeds 0 to 4.
+SEEDS = (410, 411, 412, 413, 414)
 VIEWS = 30
 #: Photos of each person that the honest arm tests on.
 HELD_OUT_PHOTOS = 2
@@ -46,6 +47,10 @@ _LAYERS = tuple(
 )
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
+#: Of the forgetting loss; not the paper's, as far as we know. At 1 a perfectly recognised person's gradient is
+#: a thousandth of what it is at the end, and a chip's first few errors on the others, a gradient ten times as
+#: large, stay in Adam's second moment for most of the 16 epochs. Chosen on seeds 0 to 4.
+_TEMPERATURE = 4.0
 
 RECIPE = ClassifierRecipe(
     task="faces",
@@ -57,6 +62,7 @@ RECIPE = ClassifierRecipe(
     forgetting=LoraShape("forget", _LAYERS, rank=6, alpha=4.0),
     learning=LoraShape("learn", _LAYERS, rank=8, alpha=4.0),
     continual=Descent(steps=40, learning_rate=0.01),
+    temperature=_TEMPERATURE,
 )
 
 
