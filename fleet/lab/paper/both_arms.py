@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from fleet.lab.paper.arms import Arm, Hardware, Progress
 from fleet.lab.paper.classifier import (
-    KNOWN,
     ClassifierArm,
     ClassifierRecipe,
-    DividedPeople,
     run_arm,
     train_backbone,
 )
+from fleet.lab.paper.divided_people import KNOWN, DividedPeople
 
 
 @dataclass(frozen=True)

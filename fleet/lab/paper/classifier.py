@@ -19,62 +19,12 @@ from torch.nn import functional
 from edge_node.errors import EngineError
 from edge_node.learning.methods import Adapter, Descent, Method
 from fleet.lab.paper.arms import PRESET, Hardware, Progress
+from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape, StackedNetwork
 from hwmodel import keyed_generator, keyed_seed, program
 
-#: People whom the backbone is trained on, and the label of the one who is learnt later.
-KNOWN, NEWCOMER = 5, 5
-CLASSES = KNOWN + 1
-
 #: Inputs, about, by which the ranges of DACs and ADCs are set.
 _RANGE_INPUTS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class DividedPeople:
-    """Inputs of six people, divided into what is learnt from and what is tested on.
-
-    Attributes
-    ----------
-    train, test
-        Float ``[B, ...]``.
-    train_labels, test_labels
-        0 to 4, and `NEWCOMER`; int64 ``[B]``.
-    train_sources, test_sources
-        Which photo or recording each input was made from, int64 ``[B]``.
-
-    Raises
-    ------
-    EngineError
-        If one of the six has nothing to learn from or to be tested on: a share of nothing says nothing.
-    """
-
-    train: Tensor
-    train_labels: Tensor
-    train_sources: Tensor
-    test: Tensor
-    test_labels: Tensor
-    test_sources: Tensor
-
-    def __post_init__(self) -> None:
-        for part, labels in (("learn from", self.train_labels), ("test on", self.test_labels)):
-            if missing := sorted(set(range(CLASSES)) - set(labels.tolist())):
-                raise EngineError(f"people {missing} have no inputs to {part}: divide more of them")
-
-    @property
-    def leaked(self) -> float:
-        """Share of the test inputs whose photo or recording was learnt from, too."""
-        return float(torch.isin(self.test_sources, self.train_sources).double().mean())
-
-    def training(self, *labels: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of these people to learn from."""
-        mine = torch.isin(self.train_labels, torch.tensor(labels))
-        return self.train[mine], self.train_labels[mine]
-
-    def testing(self, *labels: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of these people to test on."""
-        mine = torch.isin(self.test_labels, torch.tensor(labels))
-        return self.test[mine], self.test_labels[mine]
 
 
 @dataclass(frozen=True)
@@ -96,8 +46,8 @@ class ClassifierRecipe:
     continual
         How the second one is trained.
     temperature
-        What scores are divided by in the loss that forgets. At 1 a person who is recognised for certain has next
-        to no gradient to ascend.
+        What scores are divided by in the loss that forgets. At 1 a person who is recognised for certain has
+        next to no gradient to ascend.
     """
 
     task: str
@@ -232,7 +182,7 @@ def training_loss(
     *,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Return the mean cross-entropy of scores over a temperature, with an adapter in training, float32 [N]."""
+    """Return the mean loss of inputs, scores over a temperature, with an adapter in training, float32 [N]."""
     with network.training(shape, adapter):
         scores = network.logits(inputs) / temperature
     return functional.cross_entropy(scores.mT, labels.expand(network.nodes, -1), reduction="none").mean(dim=1)

@@ -26,7 +26,8 @@ from edge_node.networks.mixer import BLOCKS, IMAGE_SIDE
 from edge_node.tasks.faces import olivetti_photos
 from fleet.lab.paper.arms import Arm, Progress, silent
 from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
-from fleet.lab.paper.classifier import CLASSES, KNOWN, ClassifierRecipe, DividedPeople
+from fleet.lab.paper.classifier import ClassifierRecipe
+from fleet.lab.paper.divided_people import CLASSES, KNOWN, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
@@ -47,9 +48,9 @@ _LAYERS = tuple(
 )
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
-#: Of the forgetting loss; not the paper's, as far as we know. At 1 a perfectly recognised person's gradient is
-#: a thousandth of what it is at the end, and a chip's first few errors on the others, a gradient ten times as
-#: large, stay in Adam's second moment for most of the 16 epochs. Chosen on seeds 0 to 4.
+#: Of the loss that forgets; not known of the paper. At 1 the gradient of a person who is recognised for certain
+#: is tiny at first, and that of a chip's few errors on the others, up to eighty times as large, stays in Adam's
+#: second moment for most of the 16 epochs. Chosen on seeds 0 to 4.
 _TEMPERATURE = 4.0
 
 RECIPE = ClassifierRecipe(

@@ -15,14 +15,8 @@ from edge_node.learning.methods.random_label import RandomLabel
 from edge_node.networks import FaceMixer, SpikingLsm
 from fleet.lab.paper import both_arms, faces, speakers
 from fleet.lab.paper.arms import Arm, Hardware, silent
-from fleet.lab.paper.classifier import (
-    CLASSES,
-    KNOWN,
-    NEWCOMER,
-    ForgettingObjective,
-    run_arm,
-    train_backbone,
-)
+from fleet.lab.paper.classifier import ForgettingObjective, run_arm, train_backbone
+from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER
 from fleet.lab.paper.stacked_lora import StackedNetwork
 from hwmodel import program
 
@@ -166,6 +160,47 @@ def test_ascent_is_the_papers_class_weighted_loss(network, people):
 
     # The paper's mean is over weights, 3.5 for five classes of one size; ours over the four that are kept.
     torch.testing.assert_close(papers * 3.5 / 4, ours[0])
+
+
+def test_temperature_divides_the_scores_in_every_loss_that_forgets(network, people):
+    shape = faces.RECIPE.forgetting
+    (mine, _), (others, labels) = people.training(FORGOTTEN), people.training(0, 1, 3, 4)
+    objective = ForgettingObjective(network, shape, (others, labels), mine, FORGOTTEN, temperature=4.0)
+    start = random_adapter(network, shape, 1)
+
+    with network.training(shape, start):
+        scores, kept = network.logits(mine)[0] / 4, network.logits(others)[0] / 4
+
+    own = torch.full((len(mine),), FORGOTTEN)
+    torch.testing.assert_close(
+        objective.forgotten_loss(start)[0], functional.cross_entropy(scores, own, reduction="none")
+    )
+    torch.testing.assert_close(objective.retained_loss(start)[0], functional.cross_entropy(kept, labels))
+
+
+def test_person_who_is_recognised_for_certain_has_a_gradient_to_ascend_at_a_temperature(network, people):
+    shape = faces.RECIPE.forgetting
+    mine, _ = people.training(FORGOTTEN)
+    # The backbone of this test is not trained for long: certainty is made by larger output weights.
+    network.chips.analog["readout"].crossbar.scale *= 8
+
+    def slope(temperature):
+        objective = ForgettingObjective(
+            network, shape, people.training(0, 1, 3, 4), mine, FORGOTTEN, temperature=temperature
+        )
+        start = tuple(part.requires_grad_() for part in network.start(shape, 1))
+        gradients = torch.autograd.grad(objective.forgotten_loss(start).sum(), start)
+        return sum(float(part.square().sum()) for part in gradients) ** 0.5
+
+    assert slope(4.0) > 10 * slope(1.0)
+
+
+def test_nats_are_told_at_temperature_one(people, backbone):
+    def nats(temperature):
+        recipe = dataclasses.replace(QUICK, temperature=temperature)
+        return run_arm(recipe, people, backbone, FORGOTTEN, 1, Hardware.NOISE_FREE, silent).loss_before
+
+    assert nats(4.0) == nats(1.0)
 
 
 def test_protocol_without_public_people_refuses_a_method_that_needs_them(network, people):
