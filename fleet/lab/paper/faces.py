@@ -49,8 +49,8 @@ _LAYERS = tuple(
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
 #: Of the loss that forgets; not known of the paper. At 1 a person who is recognised for certain has a tiny
-#: gradient at first, and that of a chip's few errors on the others, up to eighty times as large, stays in
-#: Adam's second moment for most of the 16 epochs. Chosen on seeds 0 to 4.
+#: gradient at first, and that of a chip's few errors on the others, up to eighty times as large, sets
+#: Adam's moments at the first step: of 16 epochs too few are left. Chosen on seeds 0 to 4.
 _TEMPERATURE = 4.0
 
 RECIPE = ClassifierRecipe(
