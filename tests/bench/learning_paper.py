@@ -31,7 +31,9 @@ def paper_figures() -> Iterator[Figure]:
     runs = [faces.run(seed) for seed in faces.SEEDS]
     yield from _classifier("paper's faces, published, chip", [r.published for r in runs], _FACES_PUBLISHED)
     yield from _classifier("paper's faces, honest, chip", [r.honest for r in runs])
-    yield from _classifier("paper's faces, published, noise-free", [r.published_noise_free for r in runs])
+    yield from _classifier(
+        "paper's faces, published, noise-free", [r.published_noise_free for r in runs], _FACES_PUBLISHED
+    )
     yield from _classifier("paper's faces, honest, noise-free", [r.honest_noise_free for r in runs])
     heard = [speakers.run(seed) for seed in speakers.SEEDS]
     yield from _classifier("paper's speakers, published, chip", [r.published for r in heard])

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from fleet.lab.paper.arms import Arm, Hardware, Progress
 from fleet.lab.paper.classifier import (
-    KNOWN,
     ClassifierArm,
     ClassifierRecipe,
-    DividedPeople,
     run_arm,
     train_backbone,
 )
+from fleet.lab.paper.divided_people import KNOWN, DividedPeople
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,15 @@ def run_both_arms(
     """
     forgotten = seed % KNOWN
     arms: dict[tuple[Arm, Hardware], ClassifierArm] = {}
+
+    def under(heading: str) -> Progress:
+        return lambda what: progress(f"{heading}: {what}")
+
     for arm in Arm:
-
-        def told(what: str, arm: Arm = arm) -> None:
-            progress(f"{arm.value}: {what}")
-
         people = divide(arm)
-        backbone = train_backbone(recipe, people, seed, told)
+        backbone = train_backbone(recipe, people, seed, under(arm.value))
         for hardware in Hardware:
+            told = under(f"{arm.value}, {hardware.value}")
             arms[arm, hardware] = run_arm(recipe, people, backbone, forgotten, seed, hardware, told)
     return PeopleRun(
         data=data,

@@ -19,52 +19,12 @@ from torch.nn import functional
 from edge_node.errors import EngineError
 from edge_node.learning.methods import Adapter, Descent, Method
 from fleet.lab.paper.arms import PRESET, Hardware, Progress
+from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape, StackedNetwork
 from hwmodel import keyed_generator, keyed_seed, program
 
-#: People whom the backbone is trained on, and the label of the one who is learnt later.
-KNOWN, NEWCOMER = 5, 5
-CLASSES = KNOWN + 1
-
 #: Inputs, about, by which the ranges of DACs and ADCs are set.
 _RANGE_INPUTS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class DividedPeople:
-    """Inputs of six people, divided into what is learnt from and what is tested on.
-
-    Attributes
-    ----------
-    train, test
-        Float ``[B, ...]``.
-    train_labels, test_labels
-        0 to 4, and `NEWCOMER`; int64 ``[B]``.
-    train_sources, test_sources
-        Which photo or recording each input was made from, int64 ``[B]``.
-    """
-
-    train: Tensor
-    train_labels: Tensor
-    train_sources: Tensor
-    test: Tensor
-    test_labels: Tensor
-    test_sources: Tensor
-
-    @property
-    def leaked(self) -> float:
-        """Share of the test inputs whose photo or recording was learnt from, too."""
-        return float(torch.isin(self.test_sources, self.train_sources).double().mean())
-
-    def training(self, *labels: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of these people to learn from."""
-        mine = torch.isin(self.train_labels, torch.tensor(labels))
-        return self.train[mine], self.train_labels[mine]
-
-    def testing(self, *labels: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of these people to test on."""
-        mine = torch.isin(self.test_labels, torch.tensor(labels))
-        return self.test[mine], self.test_labels[mine]
 
 
 @dataclass(frozen=True)
@@ -85,6 +45,9 @@ class ClassifierRecipe:
         The first and the second LoRA.
     continual
         How the second one is trained.
+    temperature
+        What scores are divided by in the loss that forgets. At 1 a person who is recognised for certain has
+        next to no gradient to ascend.
     """
 
     task: str
@@ -96,6 +59,7 @@ class ClassifierRecipe:
     forgetting: LoraShape
     learning: LoraShape
     continual: Descent
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -159,6 +123,8 @@ class ForgettingObjective:
         Inputs of the person to be forgotten.
     forgotten_class
         Their label.
+    temperature
+        What scores are divided by in all losses.
     """
 
     def __init__(
@@ -168,8 +134,9 @@ class ForgettingObjective:
         retained: tuple[Tensor, Tensor],
         forgotten: Tensor,
         forgotten_class: int,
+        temperature: float = 1.0,
     ) -> None:
-        self._network, self._shape = network, shape
+        self._network, self._shape, self._temperature = network, shape, temperature
         self._retained, self._forgotten = retained, forgotten
         self.forgotten_class = forgotten_class
         self.present = torch.ones(network.nodes, len(forgotten), dtype=torch.bool)
@@ -181,7 +148,9 @@ class ForgettingObjective:
 
     def retained_loss(self, adapter: Adapter) -> Tensor:
         """Return the others' mean loss, float32 [N]."""
-        return training_loss(self._network, self._shape, adapter, *self._retained)
+        return training_loss(
+            self._network, self._shape, adapter, *self._retained, temperature=self._temperature
+        )
 
     def forgotten_loss(self, adapter: Adapter) -> Tensor:
         """Return the loss of each forgotten input under its own label, float32 [N, S]."""
@@ -200,16 +169,22 @@ class ForgettingObjective:
     def relabelled_loss(self, adapter: Adapter, labels: Tensor) -> Tensor:
         """Return the loss of each forgotten input under other labels, int64 [N, S], as float32 [N, S]."""
         with self._network.training(self._shape, adapter):
-            scores = self._network.logits(self._forgotten)
+            scores = self._network.logits(self._forgotten) / self._temperature
         return functional.cross_entropy(scores.mT, labels, reduction="none")
 
 
 def training_loss(
-    network: StackedNetwork, shape: LoraShape, adapter: Adapter, inputs: Tensor, labels: Tensor
+    network: StackedNetwork,
+    shape: LoraShape,
+    adapter: Adapter,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
 ) -> Tensor:
-    """Return the mean cross-entropy of inputs with an adapter in training, float32 [N]."""
+    """Return the mean loss of inputs, scores over a temperature, with an adapter in training, float32 [N]."""
     with network.training(shape, adapter):
-        scores = network.logits(inputs)
+        scores = network.logits(inputs) / temperature
     return functional.cross_entropy(scores.mT, labels.expand(network.nodes, -1), reduction="none").mean(dim=1)
 
 
@@ -266,14 +241,14 @@ def run_arm(
         Chips, over which all figures are means.
     """
     known = [label for label in range(KNOWN) if label != forgotten]
-    public, _ = people.training(*range(KNOWN))
+    shown, _ = people.training(*range(KNOWN))
     chips = program(
         backbone,
         PRESET,
         seed,
         nodes=[f"chip-{node}" for node in range(nodes)],
         fidelity=hardware.fidelity,
-        calibration=public[:: max(1, len(public) // _RANGE_INPUTS)],
+        calibration=shown[:: max(1, len(shown) // _RANGE_INPUTS)],
     )
     network = StackedNetwork(recipe.task, backbone, chips)
     programmed = chips.ledger.mark()
@@ -285,7 +260,12 @@ def run_arm(
     mine, mine_labels = people.training(forgotten)
     tested, retained = people.testing(forgotten), people.testing(*known)
     progress("forgetting one person")
-    objective = ForgettingObjective(network, recipe.forgetting, people.training(*known), mine, forgotten)
+    others = people.training(*known)
+    objective = ForgettingObjective(
+        network, recipe.forgetting, others, mine, forgotten, temperature=recipe.temperature
+    )
+    # Nats are told of the scores as they are, whatever the loss divides them by.
+    plain = ForgettingObjective(network, recipe.forgetting, others, mine, forgotten)
     start = network.start(recipe.forgetting, seed)
     base, before, retained_before = (
         recognised(*people.testing(*range(KNOWN))),
@@ -293,10 +273,10 @@ def run_arm(
         recognised(*retained),
     )
     with torch.no_grad():
-        loss_before = float(objective.forgotten_loss(start).mean())
+        loss_before = float(plain.forgotten_loss(start).mean())
     unlearnt = recipe.method.repair(objective, start, seed)
     with torch.no_grad():
-        loss = float(objective.forgotten_loss(unlearnt).mean())
+        loss = float(plain.forgotten_loss(unlearnt).mean())
     network.install(recipe.forgetting, unlearnt)
     forgotten_train, forgotten_test = 1 - recognised(mine, mine_labels), 1 - recognised(*tested)
     retained_now = recognised(*retained)

@@ -143,6 +143,12 @@ def _findings(task: PaperTask, rows: dict[str, Document]) -> list[str]:
             f"{mean('base', 'honest'):.3f} honest"
         )
         for arm in ("published", "honest"):
+            if mean("forgotten", arm) < 1 - _GONE:
+                findings.append(
+                    f"The paper's recipe does not forget far enough on these chips: the person is still "
+                    f"recognised in {1 - mean('forgotten', arm):.2f} of the tests with the adapter on "
+                    f"({'as published' if arm == 'published' else 'honest'})"
+                )
             resurfaced = 1 - mean("forgotten_after", arm)
             if resurfaced > _GONE:
                 findings.append(

@@ -7,7 +7,8 @@ cross-entropy with a weight of -0.5 on the forgotten class for 16 full-batch epo
 The honest arm holds two photos of every person out before any view is made.
 
 Not given by what we have of the paper, and so ours: how views are made, each image at mean 0 and mean square
-1, alpha and epochs of the second LoRA, and a fifth of all views to test on.
+1, the temperature of the loss that forgets, alpha and epochs of the second LoRA, and a fifth of all views to
+test on.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from edge_node.networks.mixer import BLOCKS, IMAGE_SIDE
 from edge_node.tasks.faces import olivetti_photos
 from fleet.lab.paper.arms import Arm, Progress, silent
 from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
-from fleet.lab.paper.classifier import CLASSES, KNOWN, ClassifierRecipe, DividedPeople
+from fleet.lab.paper.classifier import ClassifierRecipe
+from fleet.lab.paper.divided_people import CLASSES, KNOWN, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
-#: Not used for any choice: constants were chosen on seeds 0 to 2.
-SEEDS = (400, 401, 402, 403, 404)
+#: Not used for any choice: constants were chosen on seeds 0 to 4.
+SEEDS = (410, 411, 412, 413, 414)
 VIEWS = 30
 #: Photos of each person that the honest arm tests on.
 HELD_OUT_PHOTOS = 2
@@ -46,6 +48,10 @@ _LAYERS = tuple(
 )
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
+#: Of the loss that forgets; not known of the paper. At 1 a person who is recognised for certain has a tiny
+#: gradient at first, and that of a chip's few errors on the others, up to eighty times as large, sets
+#: Adam's moments at the first step: of 16 epochs too few are left. Chosen on seeds 0 to 4.
+_TEMPERATURE = 4.0
 
 RECIPE = ClassifierRecipe(
     task="faces",
@@ -57,6 +63,7 @@ RECIPE = ClassifierRecipe(
     forgetting=LoraShape("forget", _LAYERS, rank=6, alpha=4.0),
     learning=LoraShape("learn", _LAYERS, rank=8, alpha=4.0),
     continual=Descent(steps=40, learning_rate=0.01),
+    temperature=_TEMPERATURE,
 )
 
 

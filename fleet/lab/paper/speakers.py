@@ -30,7 +30,8 @@ from edge_node.tasks.speakers import load_people
 from fleet.lab.chip_restore_data import resampled_vowels, threshold_code
 from fleet.lab.paper.arms import Arm, Progress, silent
 from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
-from fleet.lab.paper.classifier import CLASSES, ClassifierRecipe, DividedPeople
+from fleet.lab.paper.classifier import ClassifierRecipe
+from fleet.lab.paper.divided_people import CLASSES, DividedPeople
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 

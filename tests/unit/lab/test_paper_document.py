@@ -106,6 +106,14 @@ def test_person_who_comes_back_with_a_sixth_is_told():
     assert any("back in 0.40 of the tests (as published)" in f for f in findings)
 
 
+def test_incomplete_forgetting_is_told():
+    assert not any("far enough" in f for f in speakers_outcome()["findings"])
+
+    findings = speakers_outcome(forgotten=0.7)["findings"]
+
+    assert any("still recognised in 0.30 of the tests with the adapter on (as pub" in f for f in findings)
+
+
 def test_images_tell_what_the_strip_test_and_the_exact_arm_show():
     body = outcome(PaperTask.IMAGES, [seed_of(ImagesPaperRun(PUBLISHED, HONEST))])
 
