@@ -23,6 +23,7 @@ from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.active import ActiveAdapters
+from edge_node.answers import answers_of
 from edge_node.clock import Clock, boot_id
 from edge_node.config import StateFolder
 from edge_node.contributions import Contributions
@@ -422,23 +423,7 @@ class Node:
             self._meter.inferences += len(clips)
             return engine_pb2.IdentifyResponse(
                 generation=self._journal.position().generation,
-                answers=[
-                    engine_pb2.Answer(
-                        best_tag=best,
-                        score=score,
-                        accepted=accepted,
-                        best_tag_subject_only=subject_only,
-                        best_tag_without_head=without_head,
-                    )
-                    for best, score, accepted, subject_only, without_head in zip(
-                        found.best_tag[ME],
-                        found.score[ME].tolist(),
-                        found.accepted[ME].tolist(),
-                        found.best_tag_subject_only[ME],
-                        found.best_tag_without_head[ME],
-                        strict=True,
-                    )
-                ],
+                answers=answers_of(found, ME),
             )
 
     def _backbone_only(self, clips: int) -> engine_pb2.IdentifyResponse:
