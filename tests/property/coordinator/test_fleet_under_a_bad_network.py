@@ -338,5 +338,5 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 TestFleetUnderABadNetwork = FleetUnderABadNetwork.TestCase
 # Not shrunk: keys, nonces and canaries are random, so that a failure may not come back in a smaller example.
 TestFleetUnderABadNetwork.settings = settings(
-    max_examples=20, stateful_step_count=40, phases=[Phase.generate]
+    max_examples=12, stateful_step_count=40, phases=[Phase.generate]
 )
