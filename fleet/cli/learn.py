@@ -88,7 +88,8 @@ def _show_cohort_jobs(
     from fleet.documents import document, job_document
 
     jobs = list(response.jobs)
-    note(f"{len(jobs)} jobs {'queued' if response.created else 'exist already'}, one per shard with people.")
+    made = "queued" if response.created else "there already"
+    note(f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} {made}, one per shard with people.")
     for shard in response.skipped_shards:
         note(f"Shard {shard} is being replayed after a forget, and not trained now.")
     if wait:
