@@ -31,6 +31,7 @@ from edge_node.adapters.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.adapters.lora import project
 from edge_node.adapters.score_calibration import ScoreCalibration
 from edge_node.backbones import Backbone
+from edge_node.deployment import deploy
 from edge_node.errors import AdapterError, EngineError
 from edge_node.learning import logistic, neggrad
 from edge_node.learning.logistic import GAIN
@@ -342,36 +343,21 @@ class Engine:
         return results
 
     def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
-        """Charge and return what it takes to make a revision active on a node.
+        """Charge and return what it takes to make a revision active on a node (`deployment.deploy`).
 
-        The radio is charged to `Phase.RADIO`, writing the SRAM to `Phase.PROGRAM`; no cell is written. The
-        alternative receives the same bytes and writes the same rows and columns, one cell per feature, into
-        ReRAM.
-        The ratio is that of the chip alone: a byte on air costs 5,000 times a byte of SRAM, so with the radio
-        on both sides (the other ratio) it says more about the radio than about either way to store.
+        The alternative writes the same rows and columns into ReRAM, one cell per feature.
         """
         self._bank(node)
-        preset, lora = self._preset, content.shared_lora
-        rows, columns = len(content.subjects), len(content.head.subject_tags)
+        lora, rows, columns = content.shared_lora, len(content.subjects), len(content.head.subject_tags)
         size = rows * self.features * BYTES_PER_FEATURE + columns * self.features * BYTES_PER_CODE
         size += len(lora.rows) * lora.shape.rank * BYTES_PER_LORA_CODE
-        radio, sram = cost.radio(preset, received_bytes), cost.sram_write(preset, size)
-        write = cost.program_weights(preset, (rows + columns) * self.features)
-        analogue = radio + write
-        self.ledger.charge(Phase.RADIO, radio, node)
-        self.ledger.charge(Phase.PROGRAM, sram, node)
-        spent = radio + sram
-        return DeploymentOverhead(
-            energy_j=spent.energy_j,
-            seconds=spent.seconds,
-            bytes=radio.bytes,
-            cell_writes=spent.cell_writes,
-            reprogramming_ratio=_ratio(write.energy_j, sram.energy_j),
-            reprogramming_energy_j=analogue.energy_j,
-            reprogramming_seconds=analogue.seconds,
-            reprogramming_cell_writes=analogue.cell_writes,
-            radio_energy_j=radio.energy_j,
-            reprogramming_ratio_with_radio=_ratio(analogue.energy_j, spent.energy_j),
+        return deploy(
+            self._preset,
+            self.ledger,
+            node,
+            received_bytes=received_bytes,
+            sram_bytes=size,
+            weights=(rows + columns) * self.features,
         )
 
     def charge_radio(self, node: int, byte_count: int) -> None:
@@ -452,7 +438,3 @@ def _named(tags: Sequence[Sequence[str]], indices: Tensor) -> tuple[tuple[str, .
         tuple(names[i] if names else "" for i in row)
         for names, row in zip(tags, indices.tolist(), strict=True)
     )
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else 0.0

@@ -26,6 +26,7 @@ from reram_fleet.v1.types_pb2 import (
 from torch import Tensor
 
 from edge_node.adapters.bank import BYTES_PER_FEATURE, AdapterBank
+from edge_node.deployment import deploy
 from edge_node.engine import Identification
 from edge_node.errors import AdapterError, ClipError, EngineError, RoundError
 from edge_node.generation.class_codes import MAX_CODE
@@ -236,29 +237,19 @@ class GenerationEngine:
         raise RoundError("this node draws: it learns a class when that is enrolled, not in rounds of a job")
 
     def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
-        """Charge and return what it takes to make a revision active on a node.
+        """Charge and return what it takes to make a revision active on a node (`deployment.deploy`).
 
-        As `Engine.deployment`; the alternative writes the same factors into cells, one per code.
+        The alternative writes the same factors into cells, one per code.
         """
         self._bank(node)
-        preset, numbers = self._preset, len(content.subjects) * self.features
-        radio = cost.radio(preset, received_bytes)
-        sram = cost.sram_write(preset, numbers * BYTES_PER_FEATURE)
-        write = cost.program_weights(preset, numbers)
-        analogue, spent = radio + write, radio + sram
-        self.ledger.charge(Phase.RADIO, radio, node)
-        self.ledger.charge(Phase.PROGRAM, sram, node)
-        return DeploymentOverhead(
-            energy_j=spent.energy_j,
-            seconds=spent.seconds,
-            bytes=radio.bytes,
-            cell_writes=spent.cell_writes,
-            reprogramming_ratio=write.energy_j / sram.energy_j if sram.energy_j else 0.0,
-            reprogramming_energy_j=analogue.energy_j,
-            reprogramming_seconds=analogue.seconds,
-            reprogramming_cell_writes=analogue.cell_writes,
-            radio_energy_j=radio.energy_j,
-            reprogramming_ratio_with_radio=analogue.energy_j / spent.energy_j if spent.energy_j else 0.0,
+        numbers = len(content.subjects) * self.features
+        return deploy(
+            self._preset,
+            self.ledger,
+            node,
+            received_bytes=received_bytes,
+            sram_bytes=numbers * BYTES_PER_FEATURE,
+            weights=numbers,
         )
 
     def charge_radio(self, node: int, byte_count: int) -> None:
