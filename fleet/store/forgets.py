@@ -15,7 +15,7 @@ from fleet.domain.execution import WITH_RECEIPT, ExecutionState
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
-from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow
+from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, HeldAtCommit
 from fleet.trust.checks import CheckLine
 
 
@@ -27,6 +27,8 @@ def _execution(row: RowMapping) -> ExecutionRow:
             "state": ExecutionState(row["state"]),
             "expected_probes": None if probes is None else tuple(probes),
             "checks": tuple(CheckLine(**line) for line in row["checks"] or ()),
+            "joined": bool(row["joined"]),
+            "held": None if row["held"] is None else HeldAtCommit(**row["held"]),
         }
     )
 
@@ -51,10 +53,15 @@ class Forgets:
         request_digest: bytes,
         generation: int,
         tags: Iterable[str],
-        node_ids: Iterable[str],
+        held: Mapping[str, HeldAtCommit],
         lora_affected: bool,
     ) -> CampaignRow:
         """Make the campaign of a log entry that was just appended, with a PENDING execution per node.
+
+        Parameters
+        ----------
+        held
+            By node id: what each node is known to hold of those named.
 
         Raises
         ------
@@ -79,8 +86,8 @@ class Forgets:
         )
         rows = [{"campaign_id": campaign_id, "tag": tag} for tag in validate_tags(tags)]
         self._connection.execute(insert(schema.campaign_tag), rows)
-        for node_id in sorted(set(node_ids)):
-            self._insert_execution(campaign_id, node_id, "committed")
+        for node_id in sorted(held):
+            self._insert_execution(campaign_id, node_id, "committed", held=held[node_id])
         return self.get(campaign_id)
 
     def get(self, campaign_id: str) -> CampaignRow:
@@ -194,7 +201,7 @@ class Forgets:
         mine = {row.campaign_id for row in self.executions_of(node_id)}
         for row in self._campaigns(schema.campaign.c.generation > after):
             if row.campaign_id not in mine:
-                self._insert_execution(row.campaign_id, node_id, "joined")
+                self._insert_execution(row.campaign_id, node_id, "joined", joined=True)
         return self.executions_of(node_id, above=after)
 
     def set_execution(
@@ -245,6 +252,9 @@ class Forgets:
         }
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
+            # A backup holds less than the node did, or more. One that was lost is the same.
+            if row.state is not ExecutionState.LOST:
+                fields["held"] = None
         if target is ExecutionState.APPLYING and not fields["challenge_nonce"]:
             raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
         if target in WITH_RECEIPT and not fields["receipt"]:
@@ -323,7 +333,15 @@ class Forgets:
             raise VersionConflictError(f"forget {row.campaign_id} has changed since version {version}")
         return self.get(row.campaign_id)
 
-    def _insert_execution(self, campaign_id: str, node_id: str, detail: str) -> None:
+    def _insert_execution(
+        self,
+        campaign_id: str,
+        node_id: str,
+        detail: str,
+        *,
+        joined: bool = False,
+        held: HeldAtCommit | None = None,
+    ) -> None:
         self._connection.execute(
             insert(schema.execution).values(
                 campaign_id=campaign_id,
@@ -331,6 +349,8 @@ class Forgets:
                 state=ExecutionState.PENDING.value,
                 detail="",
                 updated_at_ms=self._now_ms,
+                joined=joined,
+                held=null() if held is None else asdict(held),
                 version=1,
             )
         )

@@ -25,6 +25,8 @@ class FleetRow:
     log_head: bytes
     desired_revision: int
     lease_sequence: int
+    task: str | None
+    registry_public_key: bytes | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ class NodeRow:
     energy_model_name: str
     energy_model_version: str
     retired_at_ms: int | None
+    lease_until_ms: int | None
+
+
+@dataclass(frozen=True)
+class QuarantinedReportRow:
+    """Reports of a node that were put aside for one reason."""
+
+    node_id: str
+    kind: str
+    reason: str
+    first_at_ms: int
+    last_at_ms: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -106,8 +121,30 @@ class CampaignRow:
 
 
 @dataclass(frozen=True)
+class HeldAtCommit:
+    """What a node was known to hold of those named when a forget was committed: its receipt says no less.
+
+    Attributes
+    ----------
+    subject_adapters
+        Adapters in the revision that it ran, or of people whom it had contributed.
+    lora_rows
+        Rows of the shared LoRA in that revision.
+    samples
+        Captured samples that it had contributed sums of.
+    keys
+        People whom it had contributed: each has a key of its own on the node.
+    """
+
+    subject_adapters: int
+    lora_rows: int
+    samples: int
+    keys: int
+
+
+@dataclass(frozen=True)
 class ExecutionRow:
-    """A campaign on one node. `generation` is the campaign's."""
+    """A campaign on one node. `generation` is the campaign's; `joined`: the node came after the commit."""
 
     campaign_id: str
     node_id: str
@@ -120,6 +157,8 @@ class ExecutionRow:
     receipt: bytes | None
     version: int
     checks: tuple[CheckLine, ...] = ()
+    joined: bool = False
+    held: HeldAtCommit | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.domain.tags import new_id
 from fleet.store import Store
+from fleet.store.rows import HeldAtCommit
+
+NOTHING = HeldAtCommit(subject_adapters=0, lora_rows=0, samples=0, keys=0)
 
 
 @dataclass
@@ -69,7 +72,7 @@ def commit(clock, command_key):
             request_digest=body,
             generation=entry.generation,
             tags=tags,
-            node_ids=nodes,
+            held=dict.fromkeys(nodes, NOTHING),
             lora_affected=False,
         )
 
