@@ -57,6 +57,8 @@ def check_renderables(name: str, check: dict[str, Any], *, verbose: bool) -> Ite
         FAILS: f"DOES NOT HOLD: {len(failed)} of {len(check['lines'])} checks fail",
         UNVOUCHED: "NOT VOUCHED FOR: it agrees with the key that the coordinator itself says is its own",
     }[check["result"]]
+    if said is not None and said["excepted"]:
+        headline += f", EXCEPT {len(said['excepted'])} node(s)"
     trust = "given with --public-key" if vouched["pinned"] else "VOUCHED FOR BY THE COORDINATOR ITSELF"
     yield facts(
         f"{name}: {headline}",

@@ -109,6 +109,7 @@ def test_nodes_that_were_given_up_are_listed_with_their_reason(cli, forget, writ
     events = [event(forget, AUDIT_EVENT_KIND_NODE_RETIRED)]
     whole = given_up(content(forget, events=events), ExecutionState.RETIRED)
     shown = verify(cli, write(whole), forget, "--offline").stdout
+    assert "certificate.json: holds, EXCEPT 1 node(s)" in shown
     assert "EXCEPT n1" in shown
     assert "retired: fell off a lorry" in shown
     assert "NOTHING WAS VERIFIED ON ANY NODE" in shown

@@ -12,7 +12,7 @@ from fleet.errors import ConflictError
 from fleet.trust.audit import verify_certificate
 from fleet.trust.certificate import read_certificate
 from fleet.trust.checks import failures
-from tests.unit.coordinator.small_fleet import ANN, CEM, campaign_state, serve
+from tests.unit.coordinator.small_fleet import ANN, CEM, campaign_state, run_job, serve, teach
 
 
 def certified(coordinator, campaign_id):
@@ -108,3 +108,27 @@ def test_a_certificate_tells_when_its_forget_converged(coordinator, nodes, clock
     clock.now_ms += 5_000
     content, _ = certified(coordinator, campaign.campaign_id)
     assert (content.converged_at_ms, content.issued_at_ms) == (converged_at_ms, clock.now_ms)
+
+
+@pytest.fixture
+def learning_coordinator(open_coordinator, nodes):
+    """Return the settled fleet's coordinator with a learning plane, and its nodes connected to it."""
+    coordinator = open_coordinator(learning=True)
+    coordinator.converse(*nodes)
+    return coordinator
+
+
+def test_a_repaired_lora_is_certified_as_approximate(learning_coordinator, nodes):
+    coordinator = learning_coordinator
+    teach(coordinator, nodes)
+    campaign, _ = coordinator.forget("r1", ANN)
+    serve(coordinator, *nodes)
+    coordinator.step()
+    with coordinator.transaction() as tx:
+        repair = tx.forgets.get(campaign.campaign_id).repair_job_id
+    run_job(coordinator, repair)
+    coordinator.converse(*nodes)
+    content, failed = certified(coordinator, campaign.campaign_id)
+    assert failed == []
+    verdicts = {verdict.adapter_kind: verdict.verdict for verdict in content.verdicts}
+    assert verdicts == {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
