@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from reram_fleet.signing import SignatureError
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import node_pb2_grpc
@@ -71,6 +72,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 elif isinstance(error, FleetError):
                     logger.warning("node %s: %s", node_id, error)
                     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+                elif isinstance(error, DecodeError):
+                    await self._put_aside_malformed(node_id)
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed")
                 elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
                     raise error
         finally:
@@ -122,6 +126,12 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             if effect.changed:
                 self._coordinator.sessions.wake_all()
                 self._coordinator.changes.announce()
+
+    async def _put_aside_malformed(self, node_id: str) -> None:
+        logger.warning("node %s sent something that cannot be parsed", node_id)
+        await self._coordinator.database.run(
+            lambda tx: put_aside(tx, node_id, wire.ConnectRequest(), "it cannot be parsed")
+        )
 
     async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
