@@ -121,7 +121,7 @@ def _trained_on(
         chosen = [plan.negatives(number, node.node_id, node.public.clips) for node in fleet.nodes]
         batch = changed(TrainingBatch.of(recipe, fleet.nodes, state.tags, chosen))
         sent = [(node.arrays(), node.num_examples) for node in train_round(recipe, state, batch)]
-        state = averaged_state(state.tags, fed_average(sent))
+        state = averaged_state(state, fed_average(sent), [examples for _, examples in sent])
     return state
 
 
