@@ -20,7 +20,7 @@ from edge_node.adapters.frozen_base import FrozenBase
 from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
 from edge_node.errors import RoundError
 from edge_node.learning.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
-from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, fed_average, train_round
+from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, train_round
 from hwmodel import keyed_uint16
 
 #: Start rows, int32 [hidden] by tag, of people who enter, given everybody who is in the cohort from now on.
@@ -181,7 +181,7 @@ def train_cohort(
         chosen = [plan.negatives(round_number, node.node_id, node.public.clips) for node in taking]
         batch = TrainingBatch.of(recipe, taking, state.tags, chosen)
         messages = [(sent.arrays(), sent.num_examples) for sent in train_round(recipe, state, batch)]
-        state = averaged_state(state, fed_average(messages), [examples for _, examples in messages])
+        state = averaged_state(state, messages)
         if work is not None:
             work.node_steps += len(taking) * recipe.steps
             work.clip_steps += int(batch.clips.sum()) * recipe.steps

@@ -39,7 +39,7 @@ DRIVE_BITS = 7
 SCALING = 2.0
 #: Fraction bits of B and of rows in products, and where they saturate there.
 HIDDEN_BITS, LARGEST_HIDDEN = 10, 2.0
-HEAD_BITS, LARGEST_HEAD = 12, 8.0
+HEAD_BITS, LARGEST_HEAD = 12, 32.0
 
 _DOMAIN = b"reram-fleet/cohort-state/v1\0"
 _INT32_MAX = 2**31 - 1

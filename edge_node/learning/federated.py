@@ -49,6 +49,7 @@ from hwmodel import Cost, Preset, cost
 
 #: Fraction bits of gradients.
 GRADIENT_BITS = 22
+_INT32_MAX = 2**31 - 1
 _PRE_BITS = PROJECTED_BITS + HIDDEN_BITS
 #: Accesses of one parameter in a step of Adam: value and two moments, read and written.
 _ADAM_ACCESSES = 6
@@ -270,8 +271,6 @@ def train_round(recipe: LoraRecipe, state: CohortState, batch: TrainingBatch) ->
         for_b, for_head = batch.gradients(b, head, recipe.gain)
         b = torch.where(shared, adam_b.update(b, for_b), start_b)
         head = torch.where(rows, adam_head.update(head, for_head), start_head)
-    # What saturates in products need not be sent, and bounds the sums of `averaged_state`.
-    b, head = b.clamp(-LARGEST_HIDDEN, LARGEST_HIDDEN), head.clamp(-LARGEST_HEAD, LARGEST_HEAD)
     return [
         Contribution(b[i].numpy(), head[i].numpy(), batch.known[i].numpy(), int(batch.clips[i]))
         for i in range(nodes)
@@ -292,40 +291,37 @@ def fed_average(messages: Sequence[tuple[Arrays, int]]) -> Arrays:
     return average
 
 
-def averaged_state(before: CohortState, average: Arrays, examples: Sequence[int]) -> CohortState:
+def averaged_state(before: CohortState, messages: Sequence[tuple[Arrays, int]]) -> CohortState:
     """Return the state after a round: integer sums over nodes, divided once, half to even.
 
-    An average times all examples is nearly such a sum, so it is had back exactly, in whatever order messages
-    were added. What no node trained stays as it was.
+    FedAvg's average times all examples is nearly such a sum, so it is had back exactly, in whatever order
+    messages come. What no node trained stays as it was.
 
     Parameters
     ----------
-    before, average
-        The state that went out, and what FedAvg made of the replies.
-    examples
-        Number of examples of each reply.
+    before
+        The state that went out.
+    messages
+        Arrays and number of examples of each reply.
 
     Raises
     ------
     RoundError
         If a value is not finite or too large: learning has diverged.
     """
-    total, found = sum(examples), []
-    for name, start, most in (
-        ("hidden", before.hidden, LARGEST_HIDDEN),
-        ("head", before.head, LARGEST_HEAD),
-    ):
-        most *= 2.0**STATE_BITS * total
+    average, total = fed_average(messages), sum(examples for _, examples in messages)
+    found = []
+    for name, start in (("hidden", before.hidden), ("head", before.head)):
+        numerator = f"{name}.numerator"
+        most = sum(np.abs(arrays[numerator]).max(initial=1) * examples for arrays, examples in messages)
         # FedAvg rounds N + 2 times on the way to a sum: all of it together must stay below half a unit.
-        if not most * (len(examples) + 3) < 2.0**52:
-            raise RoundError(
-                f"{len(examples)} nodes with {total} clips: too many for one average to be exact"
-            )
-        sums = np.rint(average[f"{name}.numerator"] * (2.0**STATE_BITS * total))
+        if not most * 2.0**STATE_BITS * (len(messages) + 3) < 2.0**52:
+            raise RoundError(f"{name} is not finite, or too large to be averaged: learning has diverged")
+        sums = np.rint(average[numerator] * (2.0**STATE_BITS * total)).astype(np.int64)
         weight = np.rint(average[f"{name}.weight"] * total).astype(np.int64)[:, None]
-        if not np.abs(sums).max(initial=0) <= most:
-            raise RoundError(f"the average of {name} is not finite or too large: learning has diverged")
-        codes = np.where(weight > 0, _quotient(sums.astype(np.int64), np.maximum(weight, 1)), start.numpy())
+        codes = np.where(weight > 0, _quotient(sums, np.maximum(weight, 1)), start.numpy())
+        if np.abs(codes).max(initial=0) > _INT32_MAX:
+            raise RoundError(f"{name} does not fit into int32 at 2^-{STATE_BITS}: learning has diverged")
         found.append(torch.from_numpy(codes.astype(np.int32)))
     return CohortState(before.tags, *found)
 

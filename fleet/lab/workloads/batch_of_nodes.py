@@ -314,12 +314,11 @@ def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: 
         Fidelity.TILE_ACCURATE,
         rows(batch),
         rows(alone),
-        tolerance=FLOAT32_TOLERANCE,
     )
 
 
 def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
-    """Compare one round of a cohort: float32, in products whose shape does not depend on the batch."""
+    """Compare one round of a cohort."""
     recipe = LoraRecipe(a_seed=seed)
     nodes = [f"n{node}" for node in range(len(fleet.engine.node_ids))]
     layer = HiddenLayer.program(fleet.engine.features, 128, load_preset(PRESET), seed, nodes)
