@@ -46,7 +46,7 @@ from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed
 SEEDS = (300, 301, 302)
 CLIPS = 6
 #: Largest difference of numbers, as a share of the largest of them, where float arithmetic is in between.
-FLOAT64_TOLERANCE, FLOAT32_TOLERANCE = 1e-9, 1e-3
+FLOAT64_TOLERANCE = 1e-9
 #: Grey levels (of 16) that a pixel may differ by: a code on a rounding boundary may flip.
 GREY_TOLERANCE = 1
 _DRAWING = Sampling(steps=4)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from edge_node.learning.cohort import train_cohort
@@ -23,7 +22,6 @@ TAG = "dora"
 @pytest.fixture(scope="module")
 def forgotten(tmp_path_factory):
     """A forget that happened: nodes, the manifest's fields and the auditor's codes."""
-    torch.set_num_threads(1)
     nodes, plan = clips_of(), plan_of()
     slices = slices_in(tmp_path_factory.mktemp("fleet"))
     before = train_cohort(plan, nodes, starts_of(nodes), on_slice=lambda n, s: slices.save(0, n, s))

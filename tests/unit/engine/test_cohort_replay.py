@@ -39,7 +39,6 @@ from tests.unit.engine.cohort_fleet import (
 
 @pytest.fixture(scope="module")
 def nodes():
-    torch.set_num_threads(1)
     return clips_of()
 
 
@@ -278,11 +277,12 @@ def test_commitments_bind_person_node_codes_and_salt(nodes):
 
 def test_the_environment_hash_follows_the_number_of_threads():
     before = environment()
-    torch.set_num_threads(2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
     try:
         assert environment()["hash"] != before["hash"]
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
     assert environment() == before
 
 

@@ -56,7 +56,6 @@ TAGS = tuple(sorted(PLACES))
 
 @pytest.fixture(scope="module")
 def nodes():
-    torch.set_num_threads(1)
     return clips_of()
 
 
