@@ -189,13 +189,13 @@ def scores(recipe: LoraRecipe, state: CohortState, pairs: PairCodes, centre: Ten
 
 def hidden(drives: Tensor, projected: Tensor, b: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     """Return what flows into the rectifier, and h: float64 ``[N, S, hidden]``."""
-    pre = drives + projected @ on_grid(b, HIDDEN_BITS, LARGEST_HIDDEN).mT
-    return pre, pre.clamp(min=0) - centre
+    pre = (projected @ on_grid(b, HIDDEN_BITS, LARGEST_HIDDEN).mT).add_(drives)
+    return pre, pre.clamp(min=0).sub_(centre)
 
 
 def read_out(h: Tensor, head: Tensor, gain: int) -> Tensor:
     """Return logits of rows, float64 ``[N, S, K]``."""
-    return h @ on_grid(head, HEAD_BITS, LARGEST_HEAD).mT - gain / 2
+    return (h @ on_grid(head, HEAD_BITS, LARGEST_HEAD).mT).sub_(gain / 2)
 
 
 def start_row(column: npt.NDArray[np.integer], scale_bits: int, gain: int) -> Tensor:

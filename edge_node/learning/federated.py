@@ -220,9 +220,9 @@ class TrainingBatch:
     def gradients(self, b: Tensor, head: Tensor, gain: int) -> tuple[Tensor, Tensor]:
         """Return the gradients of the weighted loss for B and for the rows, float64 ``[N, K, hidden]``."""
         pre, h = hidden(self.drives, self.projected, b, self.centre)
-        error = exact.sigmoid(read_out(h, head, gain)) - self.target
-        error = on_grid(self.weight * error, ERROR_BITS)
-        behind = (error @ on_grid(head, HEAD_BITS, LARGEST_HEAD)) * (pre > 0)
+        error = exact.sigmoid(read_out(h, head, gain)).sub_(self.target).mul_(self.weight)
+        error = on_grid(error, ERROR_BITS)
+        behind = (error @ on_grid(head, HEAD_BITS, LARGEST_HEAD)).masked_fill_(pre <= 0, 0.0)
         return behind.mT @ self.projected, error.mT @ h
 
 
