@@ -28,8 +28,6 @@ STEPS = 40
 LEARNING_RATE = 0.02
 #: Pull of trained rows towards B = 0: the closed form is right unless the clips insist.
 DECAY = 0.05
-
-
 #: Fraction bits of the closed form's logits, and of gradients: a forgotten clip's may reach several units.
 BASE_BITS, GRADIENT_BITS = 12, 18
 #: Where B saturates in products: below it a code is exact in float32, in which B travels.
@@ -69,7 +67,7 @@ class LabelledClips:
         check_projected(self.projected, self.base)
         exact.check_grid(target=(self.target, 0), weight=(self.weight, WEIGHT_BITS))
         # A row's weights come to 1, so its errors to 1 and a rounding of each, however many clips there are.
-        rounding = self.weight.shape[1] * 2.0 ** -(ERROR_BITS + 1)
+        rounding = exact.largest((self.weight > 0).sum(dim=1)) * 2.0 ** -(ERROR_BITS + 1)
         error = exact.largest(self.weight.sum(dim=1)) + rounding
         loss = exact.largest(self.weight.sum(dim=(1, 2))) * 2 * _LARGEST_LOGIT
         exact.check_sums(

@@ -57,7 +57,7 @@ def unlearn(
         If forgotten clips are not on their grids, or so large that a sum might not be exact.
     """
     check_projected(projected, base)
-    shares = 1 + present.shape[1] * 2.0**-WEIGHT_BITS
+    shares = 1 + exact.largest(present.sum(dim=1)) * 2.0**-WEIGHT_BITS
     exact.check_sums(ascent=(shares * exact.largest(projected), WEIGHT_BITS + PROJECTED_BITS))
     now = start = on_grid(b, STATE_BITS)
     adam = exact.Adam(now, LEARNING_RATE, STEPS, falling=True, gradient_bits=GRADIENT_BITS)
