@@ -156,8 +156,27 @@ class FleetClient:
         return list(self._call(self._stub.ListNodes, operator.ListNodesRequest()).nodes)
 
     def get_node(self, node_id: str) -> operator.GetNodeResponse:
-        """Return a node with its executions."""
+        """Return a node with its executions and audit events; also one that was retired."""
         return self._call(self._stub.GetNode, operator.GetNodeRequest(node_id=node_id))
+
+    def release_node(self, node_id: str, reason: str) -> operator.Node:
+        """Give a held node leases again; its held executions are ordered anew."""
+        request = operator.ReleaseNodeRequest(node_id=node_id, reason=reason)
+        return self._call(self._stub.ReleaseNode, request).node
+
+    def retire_node(
+        self, node_id: str, reason: str, *, discard_contributions: bool = False
+    ) -> operator.RetireNodeResponse:
+        """Take a node out of the fleet for good."""
+        request = operator.RetireNodeRequest(
+            node_id=node_id, reason=reason, discard_contributions=discard_contributions
+        )
+        return self._call(self._stub.RetireNode, request)
+
+    def retry_forget(self, node_id: str, campaign_id: str, reason: str) -> operator.Execution:
+        """Have an erase order sent to a node anew, with another challenge."""
+        request = operator.RetryForgetRequest(node_id=node_id, campaign_id=campaign_id, reason=reason)
+        return self._call(self._stub.RetryForget, request).execution
 
     def create_forget(
         self, request_id: str, subject_tags: list[str], *, allow_unknown: bool = False

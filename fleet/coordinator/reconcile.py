@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from fleet.coordinator import cohort_jobs, forgets, job_rounds, revisions
+from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.heads import HeadsAhead
 from fleet.coordinator.plane import LearningPlane
@@ -43,7 +43,9 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
 
 def step(coordinator: Coordinator, tx: Transaction) -> bool:
     """Do what follows from the store as it is; returns whether that changed anything."""
-    changed = forgets.advance_all(coordinator, tx)
+    changed = node_decisions.note_held(coordinator, tx)
+    changed |= node_decisions.note_lost(coordinator, tx)
+    changed |= forgets.advance_all(coordinator, tx)
     newest = tx.revisions.latest()
     settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
     if settled and not _ordered(coordinator, tx):

@@ -36,7 +36,7 @@ class Device:
         self.folder = folder
         self.pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key)
         with coordinator.transaction() as tx:
-            enroll(tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
+            enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
 
     def _open(self) -> Node:
