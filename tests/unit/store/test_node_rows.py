@@ -90,6 +90,19 @@ def test_a_retired_node_is_listed_only_on_demand_and_stays_out(store, identity):
             tx.nodes.enroll(identity("n1"))
 
 
+def test_the_end_of_the_last_lease_is_known(store):
+    with store.transaction() as tx:
+        assert tx.nodes.get("n1").lease_until_ms is None
+        tx.nodes.grant_lease("n1", 5)
+        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.get("n2").lease_until_ms) == (5, None)
+
+
+def test_a_retired_node_is_held_since_a_report_may_be_on_its_way(store):
+    with store.transaction() as tx:
+        tx.nodes.retire("n1", "stolen")
+        assert tx.nodes.get("n1").held_reason == "retired: stolen"
+
+
 def test_the_receipt_chain_only_moves_on(store):
     with store.transaction() as tx:
         tx.nodes.accept_receipt("n1", 1, b"h" * 32)
