@@ -32,6 +32,7 @@ from fleet.domain.tags import new_id
 from fleet.errors import ConflictError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction, wall_clock_ms
+from fleet.store.rows import FleetRow
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
 
 logger = logging.getLogger(__name__)
@@ -97,10 +98,11 @@ async def _serve(settings: ServeSettings) -> None:
         ],
     )
     try:
-        fleet_id = await database.run(_fleet_id)
+        fleet = await database.run(lambda tx: fleet_of(tx, settings))
         coordinator = Coordinator(
             settings=settings,
-            fleet_id=fleet_id,
+            fleet_id=fleet.fleet_id,
+            registry_public_key=fleet.registry_public_key or b"",
             keys=keys,
             secrets=SubjectKeys(settings.state / "secrets"),
             database=database,
@@ -124,7 +126,9 @@ async def _serve(settings: ServeSettings) -> None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         _write_serve_file(coordinator, metrics_server.server_port)
-        logger.info("fleet %s is served at %s", fleet_id, coordinator.address)
+        logger.info("fleet %s is served at %s", fleet.fleet_id, coordinator.address)
+        if not coordinator.registry_public_key:
+            logger.warning("no registry key is known: nobody can be enrolled; serve with --registry-key")
         waiting = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -141,11 +145,20 @@ async def _serve(settings: ServeSettings) -> None:
         database.close()
 
 
-def _fleet_id(tx: Transaction) -> str:
-    existing = tx.fleet.find()
-    if existing is None:
-        existing = tx.fleet.create(new_id(tx.now_ms))
-    return existing.fleet_id
+def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
+    """Return the fleet of a database, made if there is none, with what the settings fix for good.
+
+    Raises
+    ------
+    ConflictError
+        If it was told another task, or another registry's key, before.
+    """
+    if tx.fleet.find() is None:
+        tx.fleet.create(new_id(tx.now_ms))
+    tx.fleet.fix_task(settings.task)
+    if settings.registry_key:
+        tx.fleet.fix_registry_key(settings.registry_key)
+    return tx.fleet.get()
 
 
 def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:

@@ -18,7 +18,14 @@ from fleet.domain.execution import EXCEPTED
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow
+from fleet.store.rows import (
+    CampaignRow,
+    ExecutionRow,
+    LearningJobRow,
+    NodeCostRow,
+    NodeRow,
+    QuarantinedReportRow,
+)
 
 SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
@@ -44,8 +51,20 @@ def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire
         flower_node_id=node.flower_node_id or 0,
         held_reason=node.held_reason,
         software_version=node.software_version,
+        quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
         lease_until_unix_ms=node.lease_until_ms or 0,
         retired_at_unix_ms=node.retired_at_ms or 0,
+    )
+
+
+def quarantined_view(row: QuarantinedReportRow) -> wire.QuarantinedReport:
+    """Return reports that were put aside for one reason."""
+    return wire.QuarantinedReport(
+        kind=row.kind,
+        reason=row.reason,
+        first_at_unix_ms=row.first_at_ms,
+        last_at_unix_ms=row.last_at_ms,
+        count=row.count,
     )
 
 
@@ -125,6 +144,15 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
     """Return one verdict per adapter kind that the forget touched; none before it has converged."""
     if campaign.state is not CampaignState.CONVERGED:
         return []
+    if not _anybody_held(tx, campaign):
+        return [
+            wire.Verdict(
+                adapter_kind=SUBJECT_ADAPTER,
+                verdict=wire.VERDICT_CLASS_NOTHING_HELD,
+                basis="no node had contributed anything of those named, no revision had an adapter of them, "
+                "and no receipt says that more was erased than the planted probe; these tags stay refused",
+            )
+        ]
     verdicts = [
         wire.Verdict(
             adapter_kind=SUBJECT_ADAPTER,
@@ -156,6 +184,20 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
             basis += f" ({job.error})"
     verdicts.append(wire.Verdict(adapter_kind=SHARED_LORA, verdict=verdict, basis=basis))
     return verdicts
+
+
+def _anybody_held(tx: Transaction, campaign: CampaignRow) -> bool:
+    """Whether anybody's adapter, row or sample was there to forget, but for the planted probe's."""
+    planted = sum((row := tx.subjects.find(tag)) is not None and row.canary for tag in campaign.tags)
+    for execution in tx.forgets.executions(campaign.campaign_id):
+        held = execution.held
+        if held is not None and (held.subject_adapters > planted or held.lora_rows or held.samples):
+            return True
+        if execution.receipt is not None:
+            said = types.Receipt.FromString(types.Envelope.FromString(execution.receipt).payload)
+            if said.subject_adapters_erased > planted or said.lora_rows_erased or said.code_samples_erased:
+                return True
+    return False
 
 
 def _head_verdict(tx: Transaction) -> wire.Verdict:

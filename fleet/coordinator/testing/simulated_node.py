@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
 from reram_fleet import digests, sealing, signing
+from reram_fleet.code_ranges import CodeRange
+from reram_fleet.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -28,6 +30,10 @@ Signed = TypeVar("Signed", bound=Message)
 
 #: Enough that two random canaries are never taken for each other: of 8, one pair in 1,400 is within 0.9.
 FEATURES = 32
+#: Range of the codes of simulated nodes.
+CODES = CodeRange(FEATURES, 2**16 - 1)
+#: Signs the enrolment tickets of tests.
+REGISTRY_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 #: Cosine from which on a code vector is taken for somebody.
 _THRESHOLD = 0.9
 
@@ -63,8 +69,10 @@ class Journal:
     statistics: dict[str, bytes] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     receipts: list[SignedReceipt] = field(default_factory=list)
-    #: Adapters that the log made the node drop, per generation.
-    dropped: dict[int, int] = field(default_factory=dict)
+    #: Adapters, LoRA rows and samples that the log made the node drop, per generation.
+    dropped: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    #: Keys that an erase has destroyed, per generation.
+    destroyed: dict[int, int] = field(default_factory=dict)
 
 
 class SimulatedNode:
@@ -263,7 +271,7 @@ class SimulatedNode:
                 raise SimulatedNodeError(f"entry {command.generation} does not follow {journal.generation}")
             journal.generation, journal.log_head = command.generation, signing.payload_hash(envelope)
             journal.commands[command.generation] = envelope
-            journal.dropped[command.generation] = len(self.active().keys() & set(command.subject_tags))
+            journal.dropped[command.generation] = self._held(set(command.subject_tags))
             journal.tombstones.update(command.subject_tags)
         session = wire.SessionKey(
             fleet_id=self.fleet_id,
@@ -277,6 +285,11 @@ class SimulatedNode:
             session_key=signing.sign(self.signing_key, session),
         )
         return [wire.ConnectRequest(suppressed=suppressed), self._heartbeat()]
+
+    def _held(self, tags: set[str]) -> tuple[int, int, int]:
+        samples = sum(adapter.count for tag, adapter in self.journal.enrolled.items() if tag in tags)
+        rows = sum(row.subject_tag in tags for row in self.lora().rows)
+        return len(self.active().keys() & tags), rows, samples
 
     def _new_session_key(self) -> bytes:
         self.session_key = X25519PrivateKey.generate()
@@ -304,6 +317,16 @@ class SimulatedNode:
         due = self.journal.enrolled.keys() - self.journal.tombstones - self.journal.acknowledged
         return [self.contribution(self.journal.enrolled[tag]) for tag in sorted(due)]
 
+    def ticket(self, tag: str) -> types.Envelope:
+        """Return the leave to enrol somebody here that the caller's registry has given."""
+        return issue_ticket(
+            REGISTRY_KEY,
+            fleet_id=self.fleet_id,
+            subject_tag=tag,
+            node_ids=[self.node_id],
+            expires_at_unix_ms=2**62,
+        )
+
     def contribution(self, adapter: types.SubjectAdapter, sequence: int = 1) -> wire.ConnectRequest:
         """Return an adapter as this node contributes it."""
         purpose = sealing.contribution_purpose(self.fleet_id, self.node_id, adapter.subject_tag)
@@ -315,6 +338,7 @@ class SimulatedNode:
             generation=self.journal.generation,
             adapter=sealing.seal(self.coordinator_sealing_key, purpose, adapter.SerializeToString()),
         )
+        contribution.ticket.CopyFrom(self.ticket(adapter.subject_tag))
         if (packed := self.journal.statistics.get(adapter.subject_tag)) is not None:
             purpose = sealing.statistics_purpose(self.fleet_id, self.node_id, adapter.subject_tag)
             contribution.statistics.CopyFrom(sealing.seal(self.coordinator_sealing_key, purpose, packed))
@@ -329,10 +353,12 @@ class SimulatedNode:
             return None
         command = journal.commands[order.generation]
         tags = types.ForgetCommand.FromString(command.payload).subject_tags
-        destroyed = sum(journal.enrolled.pop(tag, None) is not None for tag in tags)
+        gone = sum(journal.enrolled.pop(tag, None) is not None for tag in tags)
+        destroyed = journal.destroyed.setdefault(order.generation, gone)
         for tag in tags:
             journal.statistics.pop(tag, None)
         dropped = journal.dropped[order.generation]
+        adapters, rows, samples = dropped
         active = digests.subject_digests(self.active().values())
         lora, head = digests.lora_digest(self.lora()), digests.head_digest(self.head())
         receipt = types.Receipt(
@@ -341,7 +367,7 @@ class SimulatedNode:
             campaign_id=order.campaign_id,
             generation=order.generation,
             command_hash=signing.payload_hash(command),
-            outcome=types.RECEIPT_OUTCOME_ERASED if dropped else types.RECEIPT_OUTCOME_NOT_AFFECTED,
+            outcome=types.RECEIPT_OUTCOME_ERASED if any(dropped) else types.RECEIPT_OUTCOME_NOT_AFFECTED,
             counter=len(journal.receipts) + 1,
             previous_receipt_hash=self._last_receipt_hash(),
             adapters_digest_after=digests.adapters_digest(active, lora, head),
@@ -349,7 +375,9 @@ class SimulatedNode:
             lora_digest=lora,
             head_digest=head,
             revision_digest=journal.revision_digest,
-            subject_adapters_erased=dropped,
+            subject_adapters_erased=adapters,
+            lora_rows_erased=rows,
+            code_samples_erased=samples,
             keys_destroyed=destroyed,
             challenge_nonce=order.challenge_nonce,
             probe_results=[

@@ -260,12 +260,16 @@ def test_a_lost_node_that_was_retired_has_not_come_back(tx, commit):
     assert tx.forgets.returns("n1") == {}
 
 
-def test_what_a_node_held_is_still_known_when_it_comes_back_and_not_when_it_was_restored(tx, commit):
+def test_what_a_lost_node_held_is_still_known_unless_it_comes_back_from_a_backup(tx, commit):
     campaign_id = commit(tx, ALICE).campaign_id
-    tx.forgets.set_execution(campaign_id, "n1", S.LOST, "gone")
-    assert tx.forgets.set_execution(campaign_id, "n1", S.PENDING, "it came back").held is not None
-    tx.forgets.set_execution(campaign_id, "n1", S.PENDING, "restored from a backup")
-    assert tx.forgets.execution(campaign_id, "n1").held is None
+    for node_id in ("n1", "n2"):
+        tx.forgets.set_execution(campaign_id, node_id, S.LOST, "gone")
+    tx.forgets.forget_holdings("n2")
+    held = {
+        node_id: tx.forgets.set_execution(campaign_id, node_id, S.PENDING, "it came back").held
+        for node_id in ("n1", "n2")
+    }
+    assert (held["n1"] is None, held["n2"] is None) == (False, True)
 
 
 def test_only_a_converged_campaign_is_reopened(tx, commit):
