@@ -26,7 +26,7 @@ from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundE
 
 #: A call that only reads or writes the coordinator's database.
 CALL_TIMEOUT_S = 15.0
-#: Enrolling registers the node with the SuperLink by Flower's command line, which takes seconds.
+#: Enrolling and retiring tell the SuperLink of the node by Flower's command line, which takes seconds.
 ENROLL_TIMEOUT_S = 90.0
 
 
@@ -171,7 +171,7 @@ class FleetClient:
         request = operator.RetireNodeRequest(
             node_id=node_id, reason=reason, discard_contributions=discard_contributions
         )
-        return self._call(self._stub.RetireNode, request)
+        return self._call(self._stub.RetireNode, request, ENROLL_TIMEOUT_S)
 
     def retry_forget(self, node_id: str, campaign_id: str, reason: str) -> operator.Execution:
         """Have an erase order sent to a node anew, with another challenge."""

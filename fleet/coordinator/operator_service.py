@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ from fleet.errors import FleetError, InvalidInputError
 from fleet.learning.errors import LearningPlaneError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -155,6 +158,13 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
         response = await self._run(context, retire)
         self._coordinator.announce()
+        plane = self._coordinator.learning
+        if plane is not None and response.node.flower_node_id:
+            try:
+                await asyncio.to_thread(plane.superlink.unregister_supernode, response.node.flower_node_id)
+            except LearningPlaneError as error:
+                # A second line: rounds address nodes with an open stream only. Retiring again tries again.
+                logger.warning("the SuperLink keeps the key of node %s: %s", request.node_id, error)
         await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
         return response
 
