@@ -6,7 +6,6 @@ Each is checked before anything changes, and leaves a signed audit event.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from reram_fleet.v1 import types_pb2 as types
 
@@ -25,14 +24,6 @@ RETURN_GRACE_S = 60.0
 
 _LONGEST_REASON = 400
 _ORDERABLE = frozenset({ExecutionState.HELD, ExecutionState.SUPPRESSED, ExecutionState.APPLYING})
-
-
-@dataclass(frozen=True)
-class Retirement:
-    """What came of retiring a node: its row, and the forgets that have converged without it."""
-
-    node: NodeRow
-    converged_campaign_ids: tuple[str, ...]
 
 
 def release(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str) -> NodeRow:
@@ -58,9 +49,7 @@ def release(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str
     return tx.nodes.get(node_id)
 
 
-def retire(
-    coordinator: Coordinator, tx: Transaction, node_id: str, reason: str, *, discard: bool
-) -> Retirement:
+def retire(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str, *, discard: bool) -> NodeRow:
     """Take a node out of the fleet for good; a repeat changes nothing.
 
     What it has verified stays verified. Its public codes go, since they are of a chip that serves no more.
@@ -93,14 +82,18 @@ def retire(
         tx.nodes.retire(node_id, said)
         logger.warning("node %s is retired: %s", node_id, said)
     elif not discarded:
-        return Retirement(node, ())
+        return node
     if discarded:
         said += f" (what it contributed about {discarded} people was discarded)"
     audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETIRED, node_id, said)
+    return tx.nodes.get(node_id)
+
+
+def move_on(coordinator: Coordinator, tx: Transaction) -> tuple[str, ...]:
+    """Move forgets on, as the reconciler would at its next look; returns which ones have converged by it."""
     before = {campaign.campaign_id for campaign in tx.forgets.list_open()}
     forgets.advance_all(coordinator, tx)
-    after = {campaign.campaign_id for campaign in tx.forgets.list_open()}
-    return Retirement(tx.nodes.get(node_id), tuple(sorted(before - after)))
+    return tuple(sorted(before - {campaign.campaign_id for campaign in tx.forgets.list_open()}))
 
 
 def _refuse_to_discard_cohort(tx: Transaction, node_id: str) -> None:
@@ -204,7 +197,7 @@ def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, patienc
     for execution in lost:
         tx.forgets.set_execution(execution.campaign_id, node.node_id, ExecutionState.LOST, reason)
     audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_LOST, node.node_id, reason)
-    logger.warning("node %s is lost: %s; %d forgets go on without it", node.node_id, reason, len(lost))
+    logger.warning("node %s is lost: %s; forgets that go on without it: %d", node.node_id, reason, len(lost))
     return True
 
 

@@ -148,16 +148,16 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         connected = self._coordinator.sessions.connected() - {request.node_id}
 
         def retire(tx: Transaction) -> wire.RetireNodeResponse:
-            done = node_decisions.retire(
+            node = node_decisions.retire(
                 self._coordinator, tx, request.node_id, request.reason, discard=request.discard_contributions
             )
-            return wire.RetireNodeResponse(
-                node=views.node_view(tx, done.node, connected),
-                converged_campaign_ids=done.converged_campaign_ids,
-            )
+            return wire.RetireNodeResponse(node=views.node_view(tx, node, connected))
 
         response = await self._run(context, retire)
         self._coordinator.announce()
+        # A transaction of its own: what keeps one forget from moving on must not keep the node in the fleet.
+        converged = await self._run(context, lambda tx: node_decisions.move_on(self._coordinator, tx))
+        response.converged_campaign_ids.extend(converged)
         plane = self._coordinator.learning
         if plane is not None and response.node.flower_node_id:
             try:

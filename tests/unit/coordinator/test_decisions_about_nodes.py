@@ -9,6 +9,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import audit_events, jobs, node_decisions, views
 from fleet.coordinator.effects import ReportError
+from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
@@ -18,6 +19,7 @@ from tests.unit.coordinator.small_fleet import (
     PEOPLE,
     campaign_state,
     execution,
+    job,
     newest,
     row_of,
     serve,
@@ -41,9 +43,9 @@ def release(coordinator, node, reason="looked at it"):
 
 def retire(coordinator, node, reason="lost in the field", *, discard=False):
     with coordinator.transaction() as tx:
-        return node_decisions.retire(
-            coordinator.coordinator, tx, node.node_id, reason, discard=discard
-        ).converged_campaign_ids
+        node_decisions.retire(coordinator.coordinator, tx, node.node_id, reason, discard=discard)
+    with coordinator.transaction() as tx:
+        return node_decisions.move_on(coordinator.coordinator, tx)
 
 
 def retry(coordinator, node, campaign, reason="once more"):
@@ -195,6 +197,15 @@ def test_retired_node_may_serve_a_forget_that_it_has_not_taken_until_its_lease_e
     assert "node-2" not in may_serve()
 
 
+def test_head_is_solved_without_the_public_codes_of_a_chip_that_serves_no_more(coordinator, nodes):
+    with coordinator.transaction() as tx:
+        for node in nodes:
+            tx.heads.save_public_codes(node.node_id, b"codes")
+    retire(coordinator, nodes[0])
+    with coordinator.transaction() as tx:
+        assert [node_id for node_id, _ in tx.heads.public_digests()] == ["node-2"]
+
+
 def test_retiring_again_changes_nothing(coordinator, nodes):
     retire(coordinator, nodes[0])
     row = row_of(coordinator, nodes[0])
@@ -237,6 +248,43 @@ def test_contributions_that_a_cohort_was_trained_with_are_not_discarded(coordina
         jobs.drop_lora(coordinator.coordinator, tx)
     retire(coordinator, nodes[0], discard=True)
     assert row_of(coordinator, nodes[0]).retired_at_ms is not None
+
+
+def test_newcomer_gets_a_revision_without_the_person_although_no_node_was_left_to_forget_them(
+    coordinator, nodes
+):
+    for node in nodes:
+        coordinator.disconnect(node.node_id)
+    campaign, _ = coordinator.forget("r1", ANN)
+    assert retire(coordinator, nodes[0]) == ()
+    assert retire(coordinator, nodes[1]) == (campaign.campaign_id,)
+    newcomer = SimulatedNode("node-3")
+    coordinator.enroll(newcomer)
+    coordinator.converse(newcomer)
+    assert newcomer.serving
+    assert set(PEOPLE) - {ANN} <= newcomer.active().keys()
+    assert ANN not in newcomer.active()
+
+
+def test_lora_that_nobody_is_left_to_repair_is_dropped_and_the_verdict_says_so(open_coordinator, nodes):
+    coordinator = open_coordinator(learning=True)
+    coordinator.converse(*nodes)
+    teach(coordinator, nodes)
+    campaign, _ = coordinator.forget("r1", ANN)
+    for _ in range(2):
+        serve(coordinator, *nodes)
+        coordinator.step()
+    with coordinator.transaction() as tx:
+        repair_id = tx.forgets.get(campaign.campaign_id).repair_job_id
+    assert repair_id
+    retire(coordinator, nodes[0])
+    assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
+    assert retire(coordinator, nodes[1]) == (campaign.campaign_id,)
+    assert not newest(coordinator).shared_lora.rows
+    assert job(coordinator, repair_id).error == "no node is left"
+    with coordinator.transaction() as tx:
+        verdicts = views.forget_view(tx, tx.forgets.get(campaign.campaign_id)).verdicts
+    assert "shared LoRA was dropped" in {v.adapter_kind: v.basis for v in verdicts}["shared-lora"]
 
 
 # Retry
