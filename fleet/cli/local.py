@@ -35,7 +35,7 @@ def up(
     """Start a coordinator and node daemons on this machine; they go on running."""
     from fleet.documents import document
     from fleet.local.background import start_background
-    from fleet.local.fleet import LocalSettings
+    from fleet.local.fleet import LocalSettings, absence
 
     settings = LocalSettings(
         state=(state or default_state()).absolute(),
@@ -56,12 +56,15 @@ def up(
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)
     path = config_path()
     save_config(path, load_config(path).with_context(CONTEXT, context))
+    if running.absent:
+        note(absence(running.absent))
     body = {
         "state": str(settings.state),
         "pid": running.pid,
         "coordinator": running.address,
         "coordinator_metrics": running.metrics_address,
         "nodes": running.nodes,
+        "absent": running.absent,
     }
     show(
         form,

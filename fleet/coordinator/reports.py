@@ -170,6 +170,7 @@ def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: w
         request_nonce=beat.lease_nonce,
         max_age_ms=round(1000 * coordinator.settings.lease_s),
     )
+    tx.nodes.grant_lease(node.node_id, tx.now_ms + lease.max_age_ms)
     return Effect((wire.ConnectResponse(lease=coordinator.keys.sign(lease)),), changed)
 
 

@@ -31,7 +31,7 @@ from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError
 from fleet.learning.superlink import remembered_port
-from fleet.store.database import Store, Transaction
+from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import FleetRow
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
 
@@ -107,6 +107,7 @@ async def _serve(settings: ServeSettings) -> None:
             secrets=SubjectKeys(settings.state / "secrets"),
             database=database,
             learning=plane,
+            started_at_ms=wall_clock_ms(),
         )
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorService(coordinator), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(coordinator), server)

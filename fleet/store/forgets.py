@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, insert, null, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, null, select, update
 
 from fleet.domain import campaign as campaigns
 from fleet.domain import execution as executions_domain
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.domain.execution import AWAITED, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
-from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow
+from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, ReturnsRow
 from fleet.trust.checks import CheckLine
 
 
@@ -155,6 +155,11 @@ class Forgets:
         values["converged_at_ms"] = self._now_ms if target is CampaignState.CONVERGED else None
         return self._update_campaign(row, values, expected_version)
 
+    def reopen(self, campaign_id: str) -> None:
+        """Take a campaign up again if it had converged."""
+        if self.get(campaign_id).state is CampaignState.CONVERGED:
+            self.set_state(campaign_id, CampaignState.ERASING)
+
     def set_repair_job(self, campaign_id: str, job_id: str) -> CampaignRow:
         """Note the learning job that repairs the shared LoRA."""
         return self._update_campaign(self.get(campaign_id), {"repair_job_id": job_id}, None)
@@ -286,10 +291,26 @@ class Forgets:
             self._event(campaign_id, node_id, row.state, target, detail)
         return self.execution(campaign_id, node_id)
 
+    def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
+        """Return the forgets that were taken up again after the node was lost, by campaign."""
+        table = schema.execution_event
+        back = [state.value for state in AWAITED]
+        query = (
+            select(
+                table.c.campaign_id, func.count().label("count"), func.max(table.c.at_ms).label("last_at_ms")
+            )
+            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST.value)
+            .where(table.c.to_state.in_(back))
+            .group_by(table.c.campaign_id)
+        )
+        return {
+            row.campaign_id: ReturnsRow(row.count, row.last_at_ms) for row in self._connection.execute(query)
+        }
+
     def forget_holdings(self, node_id: str) -> None:
         """Note that what the node held at the commit of open forgets is not known any more."""
         table = schema.execution
-        still_open = [state.value for state in ExecutionState if state not in WITH_RECEIPT | TERMINAL]
+        still_open = [state.value for state in (*AWAITED, ExecutionState.HELD, ExecutionState.LOST)]
         self._connection.execute(
             update(table).where(table.c.node_id == node_id, table.c.state.in_(still_open)).values(held=null())
         )

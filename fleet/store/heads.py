@@ -40,6 +40,11 @@ class Heads:
         self._connection.execute(insert(table).values(node_id=node_id, digest=digest, content=content))
         return True
 
+    def drop_public_codes(self, node_id: str) -> None:
+        """Delete a node's public codes: its chip is not one that serves."""
+        table = schema.public_codes
+        self._connection.execute(delete(table).where(table.c.node_id == node_id))
+
     def public_digests(self) -> Sequence[tuple[str, bytes]]:
         """Return node and digest of all public codes, by node; not of nodes that are held or retired."""
         table = schema.public_codes

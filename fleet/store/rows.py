@@ -140,6 +140,14 @@ class ExecutionRow:
 
 
 @dataclass(frozen=True)
+class ReturnsRow:
+    """How often an execution was taken up again after its node was lost, and when it was the last time."""
+
+    count: int
+    last_at_ms: int
+
+
+@dataclass(frozen=True)
 class ExecutionEventRow:
     """One step of an execution; `from_state` is None for its making."""
 

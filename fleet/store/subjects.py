@@ -154,6 +154,19 @@ class Subjects:
         for table in (schema.contribution, schema.head_statistics):
             self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))
 
+    def known_only_to(self, node_id: str) -> Sequence[str]:
+        """Return the tags that nobody but this node has contributed."""
+        table = schema.contribution
+        others = select(table.c.tag).where(table.c.node_id != node_id)
+        query = select(table.c.tag).where(table.c.node_id == node_id, table.c.tag.not_in(others))
+        return self._connection.execute(query.order_by(table.c.tag)).scalars().all()
+
+    def discard(self, node_id: str) -> int:
+        """Delete all that a node contributed; returns about how many people that was."""
+        for table in (schema.head_statistics, schema.contribution):
+            deleted = self._connection.execute(delete(table).where(table.c.node_id == node_id))
+        return deleted.rowcount
+
     def forget(self, tags: Iterable[str], generation: int) -> None:
         """Put tombstones, also on tags that were never seen, and delete what was contributed about them.
 

@@ -70,6 +70,7 @@ class SteppedCoordinator:
             secrets=SubjectKeys(folder / "secrets"),
             database=Database(self.store),
             learning=LearningPlane.open(settings, folder / "keys" / "learning.token") if learning else None,
+            started_at_ms=now_ms(),
         )
         self.sessions: dict[str, Session] = {}
         self.destroy_dead_keys()
@@ -87,7 +88,7 @@ class SteppedCoordinator:
     def enroll(self, node: SimulatedNode) -> None:
         """Register a node, and tell it what it needs to join."""
         with self.transaction() as tx:
-            enroll(tx, node.identity)
+            enroll(self.coordinator, tx, node.identity)
         keys = self.coordinator.keys
         node.join(self.coordinator.fleet_id, keys.command_public_key, keys.sealing_public_key)
 

@@ -146,7 +146,7 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     keys = coordinator.coordinator.keys
     pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as tx:
-        enroll(tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
+        enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
     node = open_node(now / "node", pen, FakeClock())
     try:
         planted, *others = sorted(new_tag() for _ in range(OTHERS + 1))

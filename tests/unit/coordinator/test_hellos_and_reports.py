@@ -73,7 +73,7 @@ def test_hello_of_a_node_that_was_never_enrolled_is_refused(coordinator, nodes):
 
 def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
     with coordinator.transaction() as tx:
-        tx.nodes.retire("node-1")
+        tx.nodes.retire("node-1", "lost")
     with pytest.raises(ReportError, match="retired"):
         coordinator.welcome(hello(nodes[0]), NONCE)
 

@@ -252,7 +252,8 @@ def test_every_receipt_is_a_leaf_of_the_log_once(coordinator, nodes):
     receipts = [row.envelope for node in nodes for row in node.journal.receipts]
     assert len(receipts) == 5
     with coordinator.transaction() as tx:
-        assert tx.tree.size() == 2 + len(receipts)
+        enrolments, commands = 2, 2
+        assert tx.tree.size() == enrolments + commands + len(receipts)
         for envelope in receipts:
             assert tx.tree.find(leaf_hash(leaf_data(LeafKind.RECEIPT, envelope))) is not None
 
