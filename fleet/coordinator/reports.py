@@ -39,7 +39,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     ReportError
         If it was retired, or belongs to another fleet.
     """
-    claimed = _unchecked_hello(request)
+    claimed = claimed_hello(request)
     node = tx.nodes.get(claimed.node_id)
     hello = open_envelope(request.hello, wire.Hello, node.receipt_public_key)
     if hello.challenge_nonce != nonce:
@@ -67,14 +67,14 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     return node.node_id
 
 
-def _unchecked_hello(request: wire.ConnectRequest) -> wire.Hello:
-    """Return the hello as it is claimed: only to learn whose signature to expect."""
+def claimed_hello(request: wire.ConnectRequest) -> wire.Hello:
+    """Return a hello as it is claimed: only to learn whose signature to expect, and over which challenge."""
     if request.WhichOneof("message") == "hello":
         try:
             return wire.Hello.FromString(request.hello.payload)
         except DecodeError:
             logger.warning("a stream was opened with a hello that cannot be parsed")
-    raise ReportError("the first message of a stream must be a signed hello")
+    raise ReportError("a stream must be opened by a signed hello")
 
 
 def handle_report(

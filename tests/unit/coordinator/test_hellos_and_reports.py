@@ -84,7 +84,7 @@ def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
     ],
 )
 def test_stream_that_does_not_begin_with_a_hello_is_refused(coordinator, nodes, first):
-    with pytest.raises(ReportError, match="must be a signed hello"):
+    with pytest.raises(ReportError, match="opened by a signed hello"):
         coordinator.welcome(first, NONCE)
 
 
