@@ -13,12 +13,12 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import cohorts, jobs, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState, campaign_state
-from fleet.domain.execution import ExecutionState
+from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
 from fleet.errors import InvalidInputError, NotFoundError
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, HeldAtCommit, NodeRow, RevisionRow
+from fleet.store.rows import CampaignRow, NodeRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)

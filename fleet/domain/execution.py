@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from fleet.errors import IllegalTransitionError
@@ -30,6 +31,28 @@ class ExecutionState(StrEnum):
     #: Out of contact for longer than the fleet waits; listed by name in the certificate. It serves nothing
     #: since its lease has ended, and takes the log first when it comes back.
     LOST = "lost"
+
+
+@dataclass(frozen=True)
+class HeldAtCommit:
+    """Holdings of a node that were known when a forget was committed: its receipt says no less.
+
+    Attributes
+    ----------
+    subject_adapters
+        Adapters in the revision that it ran, or of people whom it had contributed.
+    lora_rows
+        Rows of the shared LoRA in that revision.
+    samples
+        Captured samples that it had contributed sums of.
+    keys
+        People whom it had contributed: each has a key of its own on the node.
+    """
+
+    subject_adapters: int
+    lora_rows: int
+    samples: int
+    keys: int
 
 
 _S = ExecutionState

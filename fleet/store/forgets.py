@@ -11,11 +11,11 @@ from sqlalchemy import Connection, RowMapping, Select, insert, null, select, upd
 from fleet.domain import campaign as campaigns
 from fleet.domain import execution as executions_domain
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import WITH_RECEIPT, ExecutionState
+from fleet.domain.execution import TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
-from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, HeldAtCommit
+from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow
 from fleet.trust.checks import CheckLine
 
 
@@ -252,9 +252,12 @@ class Forgets:
         }
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
-            # A backup holds less than the node did, or more. One that was lost is the same.
-            if row.state is not ExecutionState.LOST:
-                fields["held"] = None
+        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the
+        # operator vouches: else a node that had lost something could never be released.
+        if row.state is ExecutionState.HELD or (
+            target is ExecutionState.PENDING and row.state is not ExecutionState.LOST
+        ):
+            fields["held"] = None
         if target is ExecutionState.APPLYING and not fields["challenge_nonce"]:
             raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
         if target in WITH_RECEIPT and not fields["receipt"]:
@@ -282,6 +285,14 @@ class Forgets:
         if target is not row.state or detail != row.detail:
             self._event(campaign_id, node_id, row.state, target, detail)
         return self.execution(campaign_id, node_id)
+
+    def forget_holdings(self, node_id: str) -> None:
+        """Note that what the node held at the commit of open forgets is not known any more."""
+        table = schema.execution
+        still_open = [state.value for state in ExecutionState if state not in WITH_RECEIPT | TERMINAL]
+        self._connection.execute(
+            update(table).where(table.c.node_id == node_id, table.c.state.in_(still_open)).values(held=null())
+        )
 
     def events(self, campaign_id: str, node_id: str | None = None) -> Sequence[ExecutionEventRow]:
         """Return what happened, in order."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import ExecutionState
+from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.learning import JobKind, JobState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.trust.checks import CheckLine
@@ -118,28 +118,6 @@ class CampaignRow:
     def seconds_to_verify(self) -> float | None:
         """From the commit until the campaign converged."""
         return None if self.converged_at_ms is None else (self.converged_at_ms - self.created_at_ms) / 1000
-
-
-@dataclass(frozen=True)
-class HeldAtCommit:
-    """What a node was known to hold of those named when a forget was committed: its receipt says no less.
-
-    Attributes
-    ----------
-    subject_adapters
-        Adapters in the revision that it ran, or of people whom it had contributed.
-    lora_rows
-        Rows of the shared LoRA in that revision.
-    samples
-        Captured samples that it had contributed sums of.
-    keys
-        People whom it had contributed: each has a key of its own on the node.
-    """
-
-    subject_adapters: int
-    lora_rows: int
-    samples: int
-    keys: int
 
 
 @dataclass(frozen=True)

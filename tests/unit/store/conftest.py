@@ -5,9 +5,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.signing import sign
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
+from fleet.domain.execution import HeldAtCommit
 from fleet.domain.tags import new_id
 from fleet.store import Store
-from fleet.store.rows import HeldAtCommit
 
 NOTHING = HeldAtCommit(subject_adapters=0, lora_rows=0, samples=0, keys=0)
 
