@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
+from reram_fleet.code_ranges import CODE_RANGES, CodeRange
 from reram_fleet.durable import write_atomically
 
 from fleet.errors import FleetError
@@ -60,6 +61,12 @@ class ServeSettings:
         Address of a SuperLink that runs already; None starts an embedded one.
     flower_ca
         CA certificate (PEM) of that SuperLink.
+    task, codes
+        What the nodes recognise or draw, and the range of the integers that they send.
+    registry_key
+        Raw Ed25519 public key of the caller's registry, which signs enrolment tickets; then fixed.
+    tags_per_node
+        How many people one node may contribute.
     """
 
     state: Path
@@ -70,8 +77,16 @@ class ServeSettings:
     learning: bool = True
     flower_attach: str | None = None
     flower_ca: Path | None = None
+    task: str = "speakers"
+    codes: CodeRange = CODE_RANGES["speakers"]
+    registry_key: bytes = b""
+    tags_per_node: int = 256
 
     def __post_init__(self) -> None:
+        if self.tags_per_node < 1:
+            raise ConfigError(
+                f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more"
+            )
         for name in ("port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ConfigError(

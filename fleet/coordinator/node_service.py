@@ -22,9 +22,9 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.challenges import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.needs import needs_of
-from fleet.coordinator.reports import check_hello, claimed_hello, handle_report
+from fleet.coordinator.reports import check_hello, claimed_hello, handle_report, put_aside
 from fleet.coordinator.sessions import Session, woken
 from fleet.errors import FleetError, NotFoundError
 
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: A node that says nothing for so long is taken for gone; heartbeats come every second or so.
 SILENCE_LIMIT_S = 15.0
+#: Messages that wait to be written to one node.
+OUTBOX_LIMIT = 64
 #: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
 LOOK_AGAIN_S = 5.0
 
@@ -53,7 +55,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         node_id = await self._welcome(context)
         session = self._coordinator.sessions.open(node_id)
         logger.info("node %s connected", node_id)
-        outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue()
+        # Bounded: a node that talks without listening is not listened to either.
+        outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue(OUTBOX_LIMIT)
         tasks = [
             asyncio.create_task(self._read(request_iterator, session, outbox)),
             asyncio.create_task(self._watch(session, outbox)),
@@ -119,14 +122,33 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 return
             if session.superseded:
                 return
-            effect = await self._coordinator.database.run(
-                lambda tx, request=request: handle_report(self._coordinator, tx, session.node_id, request)
-            )
+            effect = await self._take(session.node_id, request)
             for reply in effect.replies:
-                outbox.put_nowait(reply)
+                await outbox.put(reply)
             if effect.changed:
                 self._coordinator.sessions.wake_all()
                 self._coordinator.changes.announce()
+
+    async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
+        """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
+        run = self._coordinator.database.run
+        try:
+            return await run(lambda tx: handle_report(self._coordinator, tx, node_id, request))
+        except QuarantineError as error:
+            refused: Exception = error
+            logger.warning("a report of node %s is put aside: %s", node_id, error)
+        except (FleetError, SignatureError) as error:
+            await run(lambda tx, reason=str(error): put_aside(tx, node_id, request, reason))
+            raise
+        except Exception as error:
+            # A defect of ours, perhaps; the node's next messages may be sound.
+            refused = error
+            logger.exception("a report of node %s cannot be handled", node_id)
+        reason = (
+            str(refused) if isinstance(refused, QuarantineError) else f"it cannot be handled: {refused!r}"
+        )
+        await run(lambda tx: put_aside(tx, node_id, request, reason))
+        return Effect()
 
     async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
         while not session.superseded:
@@ -134,7 +156,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             for message in await self._coordinator.database.run(
                 lambda tx: needs_of(self._coordinator, tx, session)
             ):
-                outbox.put_nowait(message)
+                await outbox.put(message)
             await woken(session.wake, LOOK_AGAIN_S)
 
     async def _write(

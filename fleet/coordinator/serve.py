@@ -19,7 +19,7 @@ from reram_fleet.durable import write_atomically
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ServeSettings
-from fleet.coordinator import revisions
+from fleet.coordinator import contributions, revisions
 from fleet.coordinator.authentication import TokenInterceptor
 from fleet.coordinator.core import Coordinator, Database
 from fleet.coordinator.learning_service import LearningService
@@ -32,6 +32,7 @@ from fleet.domain.tags import new_id
 from fleet.errors import ConflictError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction
+from fleet.store.rows import FleetRow
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
 
 logger = logging.getLogger(__name__)
@@ -110,10 +111,11 @@ async def _serve(settings: ServeSettings) -> None:
         maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
-        fleet_id = await database.run(_fleet_id)
+        fleet = await database.run(lambda tx: fleet_of(tx, settings))
         coordinator = Coordinator(
             settings=settings,
-            fleet_id=fleet_id,
+            fleet_id=fleet.fleet_id,
+            registry_public_key=fleet.registry_public_key or b"",
             keys=keys,
             secrets=SubjectKeys(settings.state / "secrets"),
             database=database,
@@ -125,6 +127,7 @@ async def _serve(settings: ServeSettings) -> None:
         # Nodes keep the address: it must be the same after a restart.
         port = settings.port or remembered_port(settings.state / "serve.port")
         coordinator.address = f"{settings.host}:{server.add_insecure_port(f'{settings.host}:{port}')}"
+        await database.run(lambda tx: contributions.bind_to_rows(coordinator, tx))
         await database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
         metrics_server, _ = start_http_server(
             settings.metrics_port, addr=settings.host, registry=registry(coordinator)
@@ -136,7 +139,9 @@ async def _serve(settings: ServeSettings) -> None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         _write_serve_file(coordinator, metrics_server.server_port)
-        logger.info("fleet %s is served at %s", fleet_id, coordinator.address)
+        logger.info("fleet %s is served at %s", fleet.fleet_id, coordinator.address)
+        if not coordinator.registry_public_key:
+            logger.warning("no registry key is known: nobody can be enrolled; serve with --registry-key")
         waiting = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -153,11 +158,20 @@ async def _serve(settings: ServeSettings) -> None:
         database.close()
 
 
-def _fleet_id(tx: Transaction) -> str:
-    existing = tx.fleet.find()
-    if existing is None:
-        existing = tx.fleet.create(new_id(tx.now_ms))
-    return existing.fleet_id
+def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
+    """Return the fleet of a database, made if there is none, with what the settings fix for good.
+
+    Raises
+    ------
+    ConflictError
+        If it was told another task, or another registry's key, before.
+    """
+    if tx.fleet.find() is None:
+        tx.fleet.create(new_id(tx.now_ms))
+    tx.fleet.fix_task(settings.task)
+    if settings.registry_key:
+        tx.fleet.fix_registry_key(settings.registry_key)
+    return tx.fleet.get()
 
 
 def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:

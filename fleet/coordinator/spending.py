@@ -1,4 +1,4 @@
-"""Checks of the numbers that a node reports of itself, before any of them is stored."""
+"""Checks of what a node says that it has spent, before any of it is stored."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ _OVERHEAD_FIELDS = (
 )
 #: Of an energy model; the columns have as many.
 MAX_NAME = 64
-#: Of a heartbeat: it is signed, and sent back.
-MAX_NONCE_BYTES = 64
 
 
 def check_telemetry(telemetry: wire.Telemetry, before: wire.Telemetry) -> None:
@@ -53,14 +51,6 @@ def check_telemetry(telemetry: wire.Telemetry, before: wire.Telemetry) -> None:
 def check_overhead(overhead: types.DeploymentOverhead) -> None:
     """Refuse a deployment overhead that cannot be true; raises `QuarantineError`."""
     _refuse("deployment overhead", out_of_range({n: getattr(overhead, n) for n in _OVERHEAD_FIELDS}))
-
-
-def check_heartbeat(beat: wire.Heartbeat, newest_generation: int) -> None:
-    """Refuse a heartbeat of a generation that does not exist, or with a long nonce; raises as above."""
-    if beat.generation > newest_generation:
-        _refuse("heartbeat", f"generation {beat.generation} is beyond the log's {newest_generation}")
-    if len(beat.lease_nonce) > MAX_NONCE_BYTES:
-        _refuse("heartbeat", f"the nonce has more than {MAX_NONCE_BYTES} bytes")
 
 
 def _numbers(costs: Sequence[types.PhaseCost]) -> dict[str, float]:

@@ -17,7 +17,14 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow
+from fleet.store.rows import (
+    CampaignRow,
+    ExecutionRow,
+    LearningJobRow,
+    NodeCostRow,
+    NodeRow,
+    QuarantinedReportRow,
+)
 
 SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
@@ -43,6 +50,20 @@ def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire
         flower_node_id=node.flower_node_id or 0,
         held_reason=node.held_reason,
         software_version=node.software_version,
+        quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
+        lease_until_unix_ms=node.lease_until_ms or 0,
+        retired_at_unix_ms=node.retired_at_ms or 0,
+    )
+
+
+def quarantined_view(row: QuarantinedReportRow) -> wire.QuarantinedReport:
+    """Return reports that were put aside for one reason."""
+    return wire.QuarantinedReport(
+        kind=row.kind,
+        reason=row.reason,
+        first_at_unix_ms=row.first_at_ms,
+        last_at_unix_ms=row.last_at_ms,
+        count=row.count,
     )
 
 
