@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Nothing personal is stored in the clear: codes and revisions are ciphertext under keys that live in files of
 # their own, and what was sealed to the coordinator is not stored at all but made afresh whenever it is sent.
@@ -66,7 +66,9 @@ CREATE TABLE enrolment (
     acked_sequence INTEGER NOT NULL DEFAULT 0,
     refusal TEXT NOT NULL DEFAULT '',
     clips INTEGER NOT NULL,
-    ciphertext BLOB NOT NULL
+    ciphertext BLOB NOT NULL,
+    -- Envelope of the EnrolmentTicket that allowed it; the contribution carries it.
+    ticket BLOB NOT NULL DEFAULT x''
 ) STRICT;
 
 CREATE TABLE revision (
@@ -99,6 +101,10 @@ CREATE TABLE receipt (
     state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'refused'))
 ) STRICT;
 """
+
+
+#: What brings a journal of the version before to each version.
+UPGRADES = {2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';"}
 
 
 class ReceiptState(StrEnum):
@@ -144,6 +150,7 @@ class EnrolmentRow:
     refusal: str
     clips: int
     ciphertext: bytes
+    ticket: bytes
 
 
 @dataclass(frozen=True)
