@@ -226,7 +226,7 @@ def test_suppression_does_not_wait_for_a_class_that_is_being_learnt(device):
     device.studio.held = True
     with ThreadPoolExecutor(1) as pool:
         device.studio.busy.clear()
-        enrolling = pool.submit(device.node.enroll, learning, images(0.5))
+        enrolling = pool.submit(device.node.enroll, device.pen.consent(learning), images(0.5))
         assert device.studio.busy.wait(30)
 
         # With the lock held by the learner this would never return: it is freed only afterwards.
