@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from reram_fleet.identities import IdentityError, check_identity
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 from reram_fleet.v1 import types_pb2 as types
@@ -366,7 +367,20 @@ def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdenti
 
     Forgets that are still open concern every node, also one that comes while they run. A campaign between
     them that has converged is re-opened by the newcomer: a certificate speaks of every node in it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the identity proves nothing, or is malformed.
+    ConflictError
+        If the id is taken by other keys, or the node was retired.
     """
+    try:
+        check_identity(identity)
+    except IdentityError as error:
+        raise InvalidInputError(
+            str(error), hint="print it anew on the device, with this version's `edge-node init`"
+        ) from error
     node, created = tx.nodes.enroll(identity)
     if created:
         kind = types.AUDIT_EVENT_KIND_NODE_ENROLLED

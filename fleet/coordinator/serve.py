@@ -19,7 +19,7 @@ from reram_fleet.durable import write_atomically
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ServeSettings
-from fleet.coordinator import revisions
+from fleet.coordinator import contributions, revisions
 from fleet.coordinator.authentication import TokenInterceptor
 from fleet.coordinator.core import Coordinator, Database
 from fleet.coordinator.learning_service import LearningService
@@ -39,7 +39,24 @@ logger = logging.getLogger(__name__)
 
 #: A revision for thousands of people fits; larger ones will need chunks.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+#: A node holds one, an operator's command or a learning job a few.
+MAX_CALLS = 10_000
 STOP_GRACE_S = 1.0
+
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Two coordinators on one port would each see half of the calls.
+    ("grpc.so_reuseport", 0),
+    # What is buffered of a stream that nobody reads stays at the 64 KiB that HTTP/2 begins with: the probe
+    # raises that to megabytes (measured: 970 MiB for 200 streams, against 53 MiB).
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_concurrent_streams", 100),
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Of a connection without a call; nodes hold one for as long as they live.
+    ("grpc.max_connection_idle_ms", 60_000),
+)
 
 
 def run(settings: ServeSettings) -> None:
@@ -90,12 +107,8 @@ async def _serve(settings: ServeSettings) -> None:
                 }
             )
         ],
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            # Two coordinators on one port would each see half of the calls.
-            ("grpc.so_reuseport", 0),
-        ],
+        options=_SERVER_OPTIONS,
+        maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
         fleet = await database.run(lambda tx: fleet_of(tx, settings))
@@ -115,6 +128,7 @@ async def _serve(settings: ServeSettings) -> None:
         # Nodes keep the address: it must be the same after a restart.
         port = settings.port or remembered_port(settings.state / "serve.port")
         coordinator.address = f"{settings.host}:{server.add_insecure_port(f'{settings.host}:{port}')}"
+        await database.run(lambda tx: contributions.bind_to_rows(coordinator, tx))
         await database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
         metrics_server, _ = start_http_server(
             settings.metrics_port, addr=settings.host, registry=registry(coordinator)

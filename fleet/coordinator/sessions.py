@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from reram_fleet.v1.node_pb2 import Telemetry
+
 
 @dataclass(eq=False)
 class Session:
@@ -39,6 +41,7 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._keys: dict[str, bytes] = {}
         self._environments: dict[str, str] = {}
+        self._telemetry: dict[str, Telemetry] = {}
 
     def open(self, node_id: str) -> Session:
         """Start a session; an older one of this node is told to end."""
@@ -47,6 +50,8 @@ class Sessions:
             older.superseded = True
             older.wake.set()
         session = self._open[node_id] = Session(node_id)
+        # A node that was killed goes on from the counters that it saved last.
+        self._telemetry.pop(node_id, None)
         return session
 
     def close(self, session: Session) -> None:
@@ -69,6 +74,14 @@ class Sessions:
     def environment_of(self, node_id: str) -> str:
         """Return it; empty if the node has said nothing."""
         return self._environments.get(node_id, "")
+
+    def set_telemetry(self, node_id: str, telemetry: Telemetry) -> None:
+        """Note what a node has reported on its present stream."""
+        self._telemetry[node_id] = telemetry
+
+    def telemetry_of(self, node_id: str) -> Telemetry:
+        """Return what it reported last; empty if its stream has just begun."""
+        return self._telemetry.get(node_id, Telemetry())
 
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""

@@ -18,6 +18,10 @@ from fleet.store import schema
 from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, ReturnsRow
 from fleet.trust.checks import CheckLine
 
+#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it
+#: has answered one of them, and the next answers only go on from receipts that are not in the log.
+OPEN_CHALLENGES = 16
+
 
 def _execution(row: RowMapping) -> ExecutionRow:
     probes = row["expected_probes"]
@@ -28,6 +32,7 @@ def _execution(row: RowMapping) -> ExecutionRow:
             "expected_probes": None if probes is None else tuple(probes),
             "checks": tuple(CheckLine(**line) for line in row["checks"] or ()),
             "joined": bool(row["joined"]),
+            "open_challenges": _open_challenges(row),
             "held": None if row["held"] is None else HeldAtCommit(**row["held"]),
         }
     )
@@ -36,6 +41,14 @@ def _execution(row: RowMapping) -> ExecutionRow:
 def _executions() -> Select[Any]:
     joined = schema.execution.join(schema.campaign)
     return select(schema.execution, schema.campaign.c.generation).select_from(joined)
+
+
+def _open_challenges(row: RowMapping) -> tuple[bytes, ...]:
+    if row["open_challenges"] is not None:
+        return tuple(bytes.fromhex(nonce) for nonce in row["open_challenges"])
+    # Of a version that did not note them: only the present order's is known.
+    ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
+    return (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
 
 
 class Forgets:
@@ -224,6 +237,7 @@ class Forgets:
     ) -> ExecutionRow:
         """Move an execution and write the event; fields that are None stay as they are.
 
+        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`.
         Going back to PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting
         the state that it is in changes the fields only, and leaves an event if the detail is new.
 
@@ -257,6 +271,9 @@ class Forgets:
         }
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
+        if challenge_nonce:
+            open_challenges = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
+            fields["open_challenges"] = [nonce.hex() for nonce in open_challenges]
         # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the
         # operator vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
@@ -306,6 +323,16 @@ class Forgets:
         return {
             row.campaign_id: ReturnsRow(row.count, row.last_at_ms) for row in self._connection.execute(query)
         }
+
+    def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
+        """Note that an open challenge of an execution has been answered: it never is again."""
+        row, table = self.execution(campaign_id, node_id), schema.execution
+        left = [challenge.hex() for challenge in row.open_challenges if challenge != nonce]
+        self._connection.execute(
+            update(table)
+            .where(table.c.campaign_id == campaign_id, table.c.node_id == node_id)
+            .values(open_challenges=left)
+        )
 
     def forget_holdings(self, node_id: str) -> None:
         """Note that what the node held at the commit of open forgets is not known any more."""

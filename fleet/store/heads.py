@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from fleet.store import schema
 from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
@@ -30,6 +30,12 @@ class Heads:
             query = select(table).where(table.c.tag == tag, table.c.node_id == node_id)
             for row in self._connection.execute(query).mappings():
                 yield HeadStatisticsRow(**row)
+
+    def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
+        """Replace the ciphertext of statistics by another of the same."""
+        table = schema.head_statistics
+        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
+        self._connection.execute(update(table).where(mine).values(ciphertext=ciphertext))
 
     def save_public_codes(self, node_id: str, content: bytes) -> bool:
         """Store a node's public codes in place of those before; returns whether that changed anything."""

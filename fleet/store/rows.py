@@ -122,7 +122,17 @@ class CampaignRow:
 
 @dataclass(frozen=True)
 class ExecutionRow:
-    """A campaign on one node. `generation` is the campaign's; `joined`: the node came after the commit."""
+    """A campaign on one node.
+
+    Attributes
+    ----------
+    generation
+        Of the campaign.
+    joined
+        The node came after the commit.
+    open_challenges
+        Of the last erase orders, withdrawn ones among them, that no receipt has answered.
+    """
 
     campaign_id: str
     node_id: str
@@ -136,6 +146,7 @@ class ExecutionRow:
     version: int
     checks: tuple[CheckLine, ...] = ()
     joined: bool = False
+    open_challenges: tuple[bytes, ...] = ()
     held: HeldAtCommit | None = None
 
 

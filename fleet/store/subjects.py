@@ -149,6 +149,12 @@ class Subjects:
         people, total = self._connection.execute(query).one()
         return people, total
 
+    def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
+        """Replace the ciphertext of what a node contributed about a person by another of the same."""
+        table = schema.contribution
+        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
+        self._connection.execute(update(table).where(mine).values(ciphertext=ciphertext))
+
     def drop_contribution(self, tag: str, node_id: str) -> None:
         """Delete what one node contributed about a person."""
         for table in (schema.contribution, schema.head_statistics):

@@ -11,7 +11,7 @@ from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.config import ServeSettings
-from fleet.coordinator import forgets, reconcile, revisions
+from fleet.coordinator import contributions, forgets, reconcile, revisions
 from fleet.coordinator.core import Coordinator, Database
 from fleet.coordinator.effects import Effect, QuarantineError
 from fleet.coordinator.needs import needs_of
@@ -73,6 +73,8 @@ class SteppedCoordinator:
             started_at_ms=now_ms(),
         )
         self.sessions: dict[str, Session] = {}
+        with self.store.transaction() as tx:
+            contributions.bind_to_rows(self.coordinator, tx)
         self.destroy_dead_keys()
 
     def close(self) -> None:
