@@ -47,7 +47,9 @@ def run(settings: RunSettings) -> None:
     with folder.locked(), ExitStack() as closing:
         # Addresses of a run that was killed must not mislead a launcher.
         folder.run.unlink(missing_ok=True)
+        folder.check_journal()
         journal = Journal.open(folder.journal, keys.node_id)
+        folder.note_journal_made()
         preset = load_preset(settings.preset)
         saved = journal.costs()
         engine, studio = build_engine(settings, preset, keys.node_id, saved)

@@ -8,6 +8,7 @@ address of today), or by address and token file.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import tomllib
@@ -25,6 +26,9 @@ LOCAL_LEASE_S = 30.0
 #: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
 FIELD_LEASE_S = 24 * 3600.0
 
+#: Longer than any device is left alone; what is beyond was mistyped.
+LONGEST_LEASE_S = 365 * 24 * 3600.0
+
 #: Written by a coordinator into its state folder when it is ready.
 SERVE_FILE = "serve.json"
 
@@ -40,6 +44,28 @@ class NoCoordinatorError(ConfigError):
     """Nothing names a coordinator, or the one that is named has not got ready."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is reached from this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_lease(lease_s: float) -> None:
+    """Refuse a lease that no node can keep.
+
+    Raises
+    ------
+    ConfigError
+        Unless it is longer than 0 seconds and at most `LONGEST_LEASE_S`.
+    """
+    if not 0 < lease_s <= LONGEST_LEASE_S:
+        raise ConfigError(
+            f"a lease of {lease_s:g} s: choose more than 0 and at most {LONGEST_LEASE_S:g} seconds (a year)"
+        )
+
+
 @dataclass(frozen=True)
 class ServeSettings:
     """What `fleet.coordinator.serve.run` needs.
@@ -49,7 +75,9 @@ class ServeSettings:
     state
         Folder of the coordinator's database, keys, tokens and `serve.json`.
     host
-        Address to bind; loopback unless a deployment terminates TLS in front.
+        Address to bind.
+    tls_in_front
+        Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
     port, metrics_port
         0 takes a free one; `serve.json` tells which.
     lease_s
@@ -70,15 +98,21 @@ class ServeSettings:
     learning: bool = True
     flower_attach: str | None = None
     flower_ca: Path | None = None
+    tls_in_front: bool = False
 
     def __post_init__(self) -> None:
+        if not self.tls_in_front and not is_loopback(self.host):
+            raise ConfigError(
+                f"{self.host!r} is not a loopback address, and the coordinator speaks plain gRPC: "
+                "whoever is on the way reads the operator's token",
+                hint="bind 127.0.0.1, or end TLS in front of it and say so with --tls-in-front",
+            )
         for name in ("port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one"
                 )
-        if self.lease_s <= 0:
-            raise ConfigError(f"lease_s is {self.lease_s}: a lease lasts longer than 0 seconds")
+        check_lease(self.lease_s)
         if self.flower_attach is not None and not self.learning:
             raise ConfigError(
                 "flower_attach names a SuperLink, but the learning plane is off: drop one of them"

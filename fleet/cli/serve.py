@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli.output import note
-from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state
+from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state, is_loopback
 
 
 def serve(
@@ -28,6 +28,13 @@ def serve(
         str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
     ] = None,
     flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
+    tls_in_front: Annotated[
+        bool,
+        typer.Option(
+            "--tls-in-front",
+            help="Bind an address other than loopback: something in front ends TLS.",
+        ),
+    ] = False,
 ) -> None:
     """Run the coordinator until SIGTERM or Ctrl-C."""
     settings = ServeSettings(
@@ -39,7 +46,13 @@ def serve(
         learning=not no_flower,
         flower_attach=flower_attach,
         flower_ca=flower_ca,
+        tls_in_front=tls_in_front,
     )
+    if not is_loopback(host):
+        note(
+            f"Warning: {host} is reached from other machines, and the coordinator speaks plain gRPC. Whoever "
+            "reaches it past the TLS in front reads the operator's token."
+        )
     # The database and Flower's client load with it: 2 seconds that no other verb has to pay.
     from fleet.coordinator.serve import run
 

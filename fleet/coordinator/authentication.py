@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 
 import grpc
 import grpc.aio
+from reram_fleet import bearer
 
 #: NodeService needs no token: a node proves itself with its key, by answering the challenge.
 OPEN_SERVICES = frozenset({"reram_fleet.v1.NodeService"})
@@ -34,10 +34,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if service in OPEN_SERVICES or handler is None:
             return handler
-        expected = self._tokens.get(service)
         metadata = dict(handler_call_details.invocation_metadata or ())
-        given = str(metadata.get("authorization", "")).removeprefix("Bearer ")
-        if expected is not None and hmac.compare_digest(given.encode(), expected.encode()):
+        if bearer.allows(self._tokens.get(service, ""), metadata.get("authorization", "")):
             return handler
         return _refusal(handler)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,6 +100,7 @@ class Store:
         except ArgumentError as error:
             raise StoreError(f"not a database address: {error}") from error
         if engine.dialect.name == "sqlite":
+            _make_private(where.database)
             _configure_sqlite(engine)
         store = cls(engine, now_ms)
         try:
@@ -164,6 +167,22 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make_private(database: str | None) -> None:
+    """Make the file, if it is not there, and let only its owner read it; SQLite's WAL takes its mode."""
+    if not database or database == ":memory:":
+        return
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for path in (database, f"{database}-wal", f"{database}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(path, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"cannot open the database {database}: {error.strerror or error}",
+            hint="check the path and its permissions",
+        ) from error
 
 
 def _configure_sqlite(engine: Engine) -> None:

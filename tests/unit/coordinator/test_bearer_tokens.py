@@ -29,7 +29,7 @@ class Context:
         raise RefusedError(code, message)
 
 
-def answer_to(method, *authorization):
+def answer_to(method, *authorization, interceptor=None):
     """Return "served", or the status of the refusal."""
     streams = method in (WATCH, NODE)
     make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
@@ -41,8 +41,9 @@ def answer_to(method, *authorization):
         return make(serve)
 
     async def call():
-        interceptor = TokenInterceptor(TOKENS)
-        handler = await interceptor.intercept_service(continuation, Details(method, *authorization))
+        handler = await (interceptor or TokenInterceptor(TOKENS)).intercept_service(
+            continuation, Details(method, *authorization)
+        )
         assert handler.response_streaming == streams
         return await (handler.unary_stream if streams else handler.unary_unary)(b"", Context())
 
@@ -72,6 +73,12 @@ def test_call_with_the_token_of_its_service_is_served():
 )
 def test_call_without_the_token_is_unauthenticated(method, authorization):
     assert answer_to(method, *authorization) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_empty_token_on_the_servers_side_opens_nothing():
+    interceptor = TokenInterceptor({"reram_fleet.v1.OperatorService": ""})
+    for given in ("", "Bearer", "Bearer "):
+        assert answer_to(OPERATOR, given, interceptor=interceptor) is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_token_of_one_service_opens_no_other():

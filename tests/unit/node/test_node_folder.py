@@ -101,6 +101,31 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         NodeKeys.load(folder)
 
 
+def test_a_journal_that_is_lost_is_not_made_anew(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    NodeKeys.create(folder, "node-1")
+    folder.check_journal()
+    Journal.open(folder.journal, "node-1").close()
+    folder.note_journal_made()
+    folder.check_journal()
+    folder.journal.unlink()
+    with pytest.raises(StateFolderError, match="this node had one"):
+        folder.check_journal()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b" " * 43])
+def test_an_engine_token_that_would_open_to_anybody_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = StateFolder(tmp_path)
+    token = folder.load_or_create_engine_token()
+    assert folder.load_or_create_engine_token() == token
+    folder.engine_token.write_bytes(content)
+    with pytest.raises(StateFolderError, match="opens nothing"):
+        folder.load_or_create_engine_token()
+    folder.engine_token.chmod(0o644)
+    with pytest.raises(StateFolderError, match="0644"):
+        folder.load_or_create_engine_token()
+
+
 def test_private_keys_do_not_show_in_repr(tmp_path: Path) -> None:
     assert repr(NodeKeys.create(StateFolder(tmp_path), "node-1")) == "NodeKeys('node-1')"
 
