@@ -22,13 +22,11 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import ReportError
 from fleet.coordinator.needs import needs_of
 from fleet.coordinator.reports import check_hello, handle_report
-from fleet.coordinator.sessions import Session, woken
+from fleet.coordinator.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
-#: A node that says nothing for so long is taken for gone; heartbeats come every second or so.
-SILENCE_LIMIT_S = 15.0
 HELLO_LIMIT_S = 10.0
 #: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
 LOOK_AGAIN_S = 5.0
@@ -104,15 +102,18 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         session: Session,
         outbox: asyncio.Queue[wire.ConnectResponse],
     ) -> None:
+        pace = HeartbeatPace()
         while True:
             try:
                 # Not `wait_for`: see `woken`.
-                async with asyncio.timeout(SILENCE_LIMIT_S):
+                async with asyncio.timeout(pace.silence_limit_s):
                     request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
             if session.superseded:
                 return
+            if request.WhichOneof("message") == "heartbeat":
+                pace.beat(asyncio.get_running_loop().time())
             effect = await self._coordinator.database.run(
                 lambda tx, request=request: handle_report(self._coordinator, tx, session.node_id, request)
             )

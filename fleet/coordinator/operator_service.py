@@ -96,9 +96,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         connected = self._coordinator.sessions.connected()
         return await self._read(
             context,
-            lambda tx: wire.ListNodesResponse(
-                nodes=[views.node_view(tx, node, connected) for node in tx.nodes.list()]
-            ),
+            lambda tx: wire.ListNodesResponse(nodes=views.node_views(tx, connected)),
         )
 
     async def GetNode(self, request: wire.GetNodeRequest, context: Context) -> wire.GetNodeResponse:
@@ -260,7 +258,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         connected = self._coordinator.sessions.connected()
 
         def read(tx: Transaction) -> wire.GetEnergyReportResponse:
-            nodes = [views.node_view(tx, node, connected) for node in tx.nodes.list()]
+            nodes = views.node_views(tx, connected)
             found = [views.forget_view(tx, campaign) for campaign in tx.forgets.list()]
             models = [node.energy_model for node in nodes if node.energy_model.name]
             return wire.GetEnergyReportResponse(

@@ -104,6 +104,10 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             # Two coordinators on one port would each see half of the calls.
             ("grpc.so_reuseport", 0),
+            # A machine that lost its power sends no FIN: without pings, TCP would wait for minutes.
+            ("grpc.keepalive_time_ms", 2_000),
+            ("grpc.keepalive_timeout_ms", 4_000),
+            ("grpc.http2.max_pings_without_data", 0),
         ],
     )
     try:

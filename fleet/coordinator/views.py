@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reram_fleet.digests import lora_digest
@@ -10,6 +10,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohorts
+from fleet.coordinator.canaries import LIVE
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.jobs import WIRE_KINDS
 from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
@@ -17,7 +18,7 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow
+from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow, SubjectRow
 
 SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
@@ -25,8 +26,20 @@ CLOSED_FORM_HEAD = "closed-form-head"
 COHORT_LORA = "cohort-lora"
 
 
+def node_views(tx: Transaction, connected: frozenset[str]) -> list[wire.Node]:
+    """Return all nodes as operators see them."""
+    canaries = tx.subjects.canaries()
+    return [_node_view(tx, node, connected, canaries) for node in tx.nodes.list()]
+
+
 def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
     """Return a node as operators see it."""
+    return _node_view(tx, node, connected, tx.subjects.canaries())
+
+
+def _node_view(
+    tx: Transaction, node: NodeRow, connected: frozenset[str], canaries: Sequence[SubjectRow]
+) -> wire.Node:
     return wire.Node(
         node_id=node.node_id,
         connected=node.node_id in connected,
@@ -39,11 +52,19 @@ def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire
         energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
         overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
         inferences=node.inferences,
-        subject_adapters=node.subject_adapters,
+        subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
         flower_node_id=node.flower_node_id or 0,
         held_reason=node.held_reason,
         software_version=node.software_version,
     )
+
+
+def _canaries_on(node: NodeRow, canaries: Sequence[SubjectRow]) -> int:
+    """Return how many of a node's adapters are planted: two in every revision, until they are forgotten."""
+    if not node.revision:
+        return 0
+    there = [c for c in canaries if not c.forgotten or (c.forgotten_generation or 0) > node.generation]
+    return min(LIVE, len(there))
 
 
 def _cost(row: NodeCostRow) -> types.PhaseCost:

@@ -39,6 +39,16 @@ def test_tables_show_the_nodes_without_colour_when_piped(cli, arguments):
     assert "\x1b" not in result.stdout
 
 
+def test_a_node_out_of_contact_is_never_shown_as_serving(cli):
+    cli.operator.nodes["node-2"].connected = False
+    for arguments in (["status"], ["node", "list"], ["node", "show", "node-2"]):
+        assert "unknown, last said serving" in cli.run(*arguments).stdout
+    assert "1 serving" in cli.run("status").stdout
+    nodes = {node["node_id"]: node for node in cli.json("status")["nodes"]}
+    assert [nodes[n]["serve_state"] for n in sorted(nodes)] == ["serving", "unknown"]
+    assert nodes["node-2"]["last_serve_state"] == "serving"
+
+
 def test_energy_is_reported_by_phase_with_its_model(cli):
     report = cli.json("energy", "report")
     assert report["totals"]["program"] == {"energy_j": 0.012, "seconds": 3.0, "bytes": 0, "cell_writes": 900}
