@@ -16,10 +16,12 @@ from edge_node.errors import JournalError
 from edge_node.journal_schema import (
     SCHEMA,
     SCHEMA_VERSION,
+    UPGRADES,
     EnrolmentRow,
     ErasureRow,
     ForgetRow,
     Position,
+    ProgrammedChip,
     ReceiptRow,
     ReceiptState,
     RevisionRow,
@@ -61,7 +63,12 @@ class Journal:
                 connection.executescript(
                     f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
-            elif version != SCHEMA_VERSION:
+            while version and version in UPGRADES:
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {UPGRADES[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+                )
+                version += 1
+            if version not in (0, SCHEMA_VERSION):
                 raise JournalError(f"the journal has schema version {version}, expected {SCHEMA_VERSION}")
             with journal.transaction():
                 journal._run(
@@ -119,6 +126,28 @@ class Journal:
     def _one(self, statement: str, *values: Any) -> Any:
         rows = self._all(statement, *values)
         return rows[0] if rows else None
+
+    def check_chip(self, chip: ProgrammedChip) -> None:
+        """Refuse to run what this node's chip was not programmed for.
+
+        Raises
+        ------
+        JournalError
+            With what it was programmed for. Its cells would be taken for others, and its joules relabelled.
+        """
+        if (row := self._one("SELECT task, preset, fleet_seed FROM chip")) is None:
+            return
+        before = ProgrammedChip(*row)
+        if before != chip:
+            raise JournalError(
+                f"this node's chip was programmed for --task {before.task} --preset {before.preset} "
+                f"--fleet-seed {before.fleet_seed}, not for --task {chip.task} --preset {chip.preset} "
+                f"--fleet-seed {chip.fleet_seed}: start it as before, or make a new node in another folder"
+            )
+
+    def note_chip(self, chip: ProgrammedChip) -> None:
+        """Remember what the chip was programmed for, the first time."""
+        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?)", *astuple(chip))
 
     # Position and counters
 

@@ -19,12 +19,16 @@ from pathlib import Path
 import platformdirs
 from reram_fleet.durable import write_atomically
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, reason_of
 
 #: Lease of a fleet on one machine: short, so that fail-closed behaviour can be watched.
 LOCAL_LEASE_S = 30.0
 #: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
 FIELD_LEASE_S = 24 * 3600.0
+
+#: Tasks and chip technologies that nodes know: named here so that a slip is told before anything is started.
+TASKS = ("faces", "speakers", "fsdd", "images", "images-brief")
+PRESETS = ("130nm-neurram", "180nm-1t1r", "22nm")
 
 #: Longer than any device is left alone; what is beyond was mistyped.
 LONGEST_LEASE_S = 365 * 24 * 3600.0
@@ -63,6 +67,20 @@ def check_lease(lease_s: float) -> None:
     if not 0 < lease_s <= LONGEST_LEASE_S:
         raise ConfigError(
             f"a lease of {lease_s:g} s: choose more than 0 and at most {LONGEST_LEASE_S:g} seconds (a year)"
+        )
+
+
+def check_task(task: str) -> None:
+    """Refuse a task that no node knows."""
+    if task not in TASKS:
+        raise ConfigError(f"there is no task {task!r}", hint=f"known: {', '.join(TASKS)}")
+
+
+def check_preset(preset: str) -> None:
+    """Refuse a chip technology that is neither built in nor a file."""
+    if preset not in PRESETS and not (preset.endswith(".toml") and Path(preset).is_file()):
+        raise ConfigError(
+            f"there is no preset {preset!r}", hint=f"known: {', '.join(PRESETS)}; or the path of a .toml file"
         )
 
 
@@ -317,7 +335,7 @@ def read_serve_file(state: Path) -> Served:
             f"no coordinator is ready in {state}", hint="start one with `fleet up`"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not what a coordinator writes: {error!r}") from error
+        raise ConfigError(f"{path} is not what a coordinator writes: {reason_of(error)}") from error
 
 
 def _quoted(text: str) -> str:
