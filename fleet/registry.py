@@ -22,7 +22,7 @@ from pathlib import Path
 from reram_fleet.durable import write_atomically
 
 from fleet.domain.tags import new_tag
-from fleet.errors import FleetError, NotFoundError
+from fleet.errors import FleetError, NotFoundError, reason_of
 
 API_VERSION = "reram-fleet/registry/v1"
 
@@ -77,7 +77,7 @@ class Registry:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(f"cannot read the registry {self.path}: {error!r}") from error
+            raise RegistryError(f"cannot read the registry {self.path}: {reason_of(error)}") from error
 
     def enrolments(self, person: str) -> tuple[Enrolment, ...]:
         """Return a person's enrolments.
@@ -147,15 +147,28 @@ class Registry:
             "api_version": API_VERSION,
             "people": {name: [asdict(e) for e in enrolments] for name, enrolments in people.items()},
         }
-        write_atomically(self.path, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+        try:
+            write_atomically(self.path, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         # The lock has a file of its own: the registry itself is replaced at each change.
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _unwritable(self, error: OSError) -> RegistryError:
+        return RegistryError(
+            f"cannot write the registry {self.path}: {reason_of(error)}; nothing was changed",
+            hint="--registry names another file",
+        )

@@ -11,6 +11,7 @@ import typer
 from fleet.cli.exits import ExitCode, UsageError
 from fleet.cli.output import Format, OutputFormat, hint, note, show, table
 from fleet.cli.session import session
+from fleet.errors import CertificateError, reason_of
 
 app = typer.Typer(help="What an auditor gets, and how to check it.", no_args_is_help=True)
 
@@ -54,7 +55,7 @@ def verify(
     from fleet.documents import document
     from fleet.trust.audit import verify_certificate
 
-    lines = verify_certificate(certificate.read_text(encoding="utf-8"), _key(ctx, public_key))
+    lines = verify_certificate(_text(certificate), _key(ctx, public_key))
     failed = [line for line in lines if not line.holds]
     items = [{"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in lines]
     show(
@@ -70,6 +71,16 @@ def verify(
     )
     if failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CertificateError(
+            f"{file} is not a certificate: {reason_of(error)}",
+            hint="expected the JSON that `fleet certificate issue` wrote",
+        ) from error
 
 
 def _key(ctx: typer.Context, given: str | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -14,8 +15,13 @@ app = typer.Typer(help="The caller's map of people to random tags; it never leav
 
 
 @app.command("enroll")
-def enroll(ctx: typer.Context, person: Annotated[str, typer.Argument()]) -> None:
+def enroll(
+    ctx: typer.Context,
+    person: Annotated[str, typer.Argument(help="- reads the name from standard input.")],
+) -> None:
     """Give a person a new random tag (printed to stdout): one per consent."""
+    if person == "-":
+        person = sys.stdin.readline().strip()
     registry = session(ctx).registry()
     tag = registry.enrol(person)
     typer.echo(tag)
@@ -28,7 +34,8 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List people, their tags, and what became of them."""
     from fleet.documents import document
 
-    people = session(ctx).registry().people()
+    registry = session(ctx).registry()
+    people = registry.people()
     items = [
         {"person": person, **asdict(enrolment)} for person, all_of in people.items() for enrolment in all_of
     ]
@@ -47,3 +54,7 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             )
         ],
     )
+    if form is OutputFormat.TABLE:
+        note(f"From {registry.path}{'' if registry.path.exists() else ', which does not exist yet'}.")
+        if not items:
+            hint("--registry FILE, or the context of a fleet (`fleet up`), names another registry")

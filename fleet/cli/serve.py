@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from reram_fleet.command_line import folder
 
 from fleet.cli.output import note
 from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state, is_loopback
@@ -13,7 +14,13 @@ from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state
 
 def serve(
     state: Annotated[
-        Path | None, typer.Option(help="Folder of the database, keys and token.", show_default="per user")
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="DIR",
+            help="Folder of the database, keys and token.",
+            show_default="per user",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,

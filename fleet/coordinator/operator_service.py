@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -18,10 +19,12 @@ from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind
-from fleet.errors import FleetError, InvalidInputError
+from fleet.errors import FleetError, InvalidInputError, StoreError, reason_of
 from fleet.learning.errors import LearningPlaneError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -280,12 +283,21 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             return await self._coordinator.database.run(work)
         except FleetError as error:
             await abort_with(context, error)
+        except OSError as error:
+            await abort_with(context, _disk_error(error))
 
     async def _read(self, context: Context, work: Callable[[Transaction], T]) -> T:
         try:
             return await self._coordinator.database.read(work)
         except FleetError as error:
             await abort_with(context, error)
+        except OSError as error:
+            await abort_with(context, _disk_error(error))
+
+
+def _disk_error(error: OSError) -> StoreError:
+    logger.error("a call failed: %s", error)
+    return StoreError(f"the coordinator cannot use its state folder: {reason_of(error)}; nothing was changed")
 
 
 def enroll(tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:

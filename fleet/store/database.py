@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from fleet.errors import ConflictError, StoreError
 from fleet.store.cohorts import Cohorts
@@ -155,6 +155,9 @@ class Store:
                         begun.rollback()
             except IntegrityError as error:
                 raise ConflictError(f"the database refused a write: {error.orig}") from error
+            except OperationalError as error:
+                # A full disk, a lost mount, a lock that nobody gives back: not the caller's doing.
+                raise StoreError(f"the database cannot be used now: {error.orig}") from error
 
     def close(self) -> None:
         """Close all connections."""

@@ -21,7 +21,7 @@ from reram_fleet.signing import key_id, pae
 from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.domain.execution import ExecutionState
-from fleet.errors import CertificateError
+from fleet.errors import CertificateError, reason_of
 from fleet.trust.checks import CheckLine
 from fleet.trust.merkle import InclusionProof
 
@@ -134,7 +134,8 @@ def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certifica
         content = _from_json(json.loads(payload))
     except (KeyError, TypeError, ValueError, AttributeError, DecodeError) as error:
         raise CertificateError(
-            f"this is not a certificate: {error!r}", hint="expected the JSON that `fleet certificate` wrote"
+            f"this is not a certificate: {reason_of(error)}",
+            hint="expected the JSON that `fleet certificate` wrote",
         ) from error
     expected = f"signed by {key_id(public_key)[:12]}"
     if envelope.get("payloadType") != PAYLOAD_TYPE:

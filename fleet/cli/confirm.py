@@ -1,0 +1,32 @@
+"""Asking before what cannot be undone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fleet.cli.exits import UsageError
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: this cannot be undone.")]
+
+
+def confirm(what: str, question: str, yes: bool) -> None:
+    """Ask, unless `yes`; a "no" ends the command.
+
+    Parameters
+    ----------
+    what
+        For the error where nobody can be asked, for instance "forgetting s07".
+
+    Raises
+    ------
+    UsageError
+        If there is no terminal to ask at.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what} cannot be undone, and there is no terminal to ask at", hint="add --yes")
+    typer.confirm(f"{question} This cannot be undone.", abort=True, err=True)
