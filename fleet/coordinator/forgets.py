@@ -13,12 +13,12 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import cohorts, jobs, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState, campaign_state
-from fleet.domain.execution import ExecutionState
+from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
 from fleet.errors import InvalidInputError, UnknownTagsError
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, RevisionRow
+from fleet.store.rows import CampaignRow, NodeRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def create(
         return active[-1], False
     campaign_id = new_id(tx.now_ms)
     spent = tx.subjects.live_canaries()[:1]
-    entry = tx.log.append(campaign_id, [*wanted, *spent], coordinator.keys.sign)
+    held = {node.node_id: _held(tx, node, [*wanted, *spent]) for node in tx.nodes.list()}
+    entry = tx.log.append(campaign_id, [*wanted, *spent], coordinator.keys.sign, sorted(held))
     _withdraw_orders(tx, entry.generation)
     newest = tx.revisions.latest()
     campaign = tx.forgets.create(
@@ -70,7 +71,7 @@ def create(
         request_digest=digest,
         generation=entry.generation,
         tags=[*wanted, *spent],
-        node_ids=[node.node_id for node in tx.nodes.list()],
+        held=held,
         lora_affected=(
             newest is not None and not tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))
         ),
@@ -84,6 +85,23 @@ def create(
     jobs.preempt(tx, entry.generation, wanted, shards)
     logger.info("forget %s committed as generation %d", campaign_id, entry.generation)
     return campaign, True
+
+
+def _held(tx: Transaction, node: NodeRow, tags: Sequence[str]) -> HeldAtCommit:
+    """Return what a node is known to hold of these people now: what it contributed, what its revision has.
+
+    It may hold more: people whom it has enrolled and not contributed yet.
+    """
+    still = {tag for tag in tags if (row := tx.subjects.find(tag)) is None or not row.forgotten}
+    contributed = [row for row in tx.subjects.contributions_of(node.node_id) if row.tag in still]
+    active = tx.revisions.find(node.revision)
+    revised = set() if active is None else still & set(active.tags)
+    return HeldAtCommit(
+        subject_adapters=len(revised | {row.tag for row in contributed}),
+        lora_rows=0 if active is None else len(still & set(active.lora_tags)),
+        samples=sum(row.count for row in contributed),
+        keys=len(contributed),
+    )
 
 
 def _withdraw_orders(tx: Transaction, generation: int) -> None:

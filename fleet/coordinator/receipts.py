@@ -143,4 +143,6 @@ def _expected(
         revision_digest=b"" if newest is None else newest.digest,
         challenge_nonce=execution.challenge_nonce or b"",
         probe_answers=tuple(execution.expected_probes or ()),
+        named=len(campaign.tags),
+        held=execution.held,
     )

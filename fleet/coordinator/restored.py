@@ -23,6 +23,10 @@ _NOT_REOPENED = frozenset({ExecutionState.PENDING, ExecutionState.HELD, Executio
 def check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
     """Start over with a node whose hello shows that it went back to a backup."""
     if hello.generation >= node.generation and _continues(tx, node, hello):
+        if hello.revision < node.revision:
+            # From before the last revision, and maybe from before people were enrolled: it holds less.
+            logger.warning("node %s went back to revision %d", node.node_id, hello.revision)
+            tx.forgets.forget_holdings(node.node_id)
         return
     logger.warning(
         "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
@@ -38,6 +42,7 @@ def start_over(tx: Transaction, node: NodeRow, counter: int, receipt_hash: bytes
     every forget gets a new challenge; what is erased already stays so.
     """
     tx.nodes.rewind_receipts(node.node_id, counter, receipt_hash)
+    tx.forgets.forget_holdings(node.node_id)
     for execution in tx.forgets.executions_of(node.node_id):
         # Out of HELD only by an operator.
         if execution.state in _NOT_REOPENED:

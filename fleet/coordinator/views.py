@@ -119,6 +119,15 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
     """Return one verdict per adapter kind that the forget touched; none before it has converged."""
     if campaign.state is not CampaignState.CONVERGED:
         return []
+    if not _anybody_held(tx, campaign):
+        return [
+            wire.Verdict(
+                adapter_kind=SUBJECT_ADAPTER,
+                verdict=wire.VERDICT_CLASS_NOTHING_HELD,
+                basis="no node had contributed anything of those named, no revision had an adapter of them, "
+                "and no receipt says that more was erased than the planted probe; these tags stay refused",
+            )
+        ]
     verdicts = [
         wire.Verdict(
             adapter_kind=SUBJECT_ADAPTER,
@@ -150,6 +159,20 @@ def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:
             basis += f" ({job.error})"
     verdicts.append(wire.Verdict(adapter_kind=SHARED_LORA, verdict=verdict, basis=basis))
     return verdicts
+
+
+def _anybody_held(tx: Transaction, campaign: CampaignRow) -> bool:
+    """Whether anybody's adapter, row or sample was there to forget, but for the planted probe's."""
+    planted = sum((row := tx.subjects.find(tag)) is not None and row.canary for tag in campaign.tags)
+    for execution in tx.forgets.executions(campaign.campaign_id):
+        held = execution.held
+        if held is not None and (held.subject_adapters > planted or held.lora_rows or held.samples):
+            return True
+        if execution.receipt is not None:
+            said = types.Receipt.FromString(types.Envelope.FromString(execution.receipt).payload)
+            if said.subject_adapters_erased > planted or said.lora_rows_erased or said.code_samples_erased:
+                return True
+    return False
 
 
 def _head_verdict(tx: Transaction) -> wire.Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from fleet.errors import IllegalTransitionError
@@ -27,6 +28,31 @@ class ExecutionState(StrEnum):
     HELD = "held"
     #: The operator took the node out of the fleet; listed by name in the certificate.
     RETIRED = "retired"
+    #: Out of contact for longer than the fleet waits; listed by name in the certificate. It serves nothing
+    #: since its lease has ended, and takes the log first when it comes back.
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class HeldAtCommit:
+    """Holdings of a node that were known when a forget was committed: its receipt says no less.
+
+    Attributes
+    ----------
+    subject_adapters
+        Adapters in the revision that it ran, or of people whom it had contributed.
+    lora_rows
+        Rows of the shared LoRA in that revision.
+    samples
+        Captured samples that it had contributed sums of.
+    keys
+        People whom it had contributed: each has a key of its own on the node.
+    """
+
+    subject_adapters: int
+    lora_rows: int
+    samples: int
+    keys: int
 
 
 _S = ExecutionState
@@ -34,11 +60,11 @@ _S = ExecutionState
 #: Legal steps. A step back to PENDING is a node that reports an older generation than it once did: it was
 #: restored from a backup, and what it erased may be back.
 TRANSITIONS: Mapping[ExecutionState, frozenset[ExecutionState]] = {
-    _S.PENDING: frozenset({_S.SUPPRESSED, _S.HELD, _S.RETIRED}),
+    _S.PENDING: frozenset({_S.SUPPRESSED, _S.HELD, _S.RETIRED, _S.LOST}),
     # APPLIED at once: the receipt of an order that was withdrawn when its stream broke.
-    _S.SUPPRESSED: frozenset({_S.APPLYING, _S.APPLIED, _S.HELD, _S.RETIRED, _S.PENDING}),
+    _S.SUPPRESSED: frozenset({_S.APPLYING, _S.APPLIED, _S.HELD, _S.RETIRED, _S.PENDING, _S.LOST}),
     # SUPPRESSED: the order is withdrawn, the wave goes on without this node.
-    _S.APPLYING: frozenset({_S.APPLIED, _S.SUPPRESSED, _S.HELD, _S.RETIRED, _S.PENDING}),
+    _S.APPLYING: frozenset({_S.APPLIED, _S.SUPPRESSED, _S.HELD, _S.RETIRED, _S.PENDING, _S.LOST}),
     _S.APPLIED: frozenset({_S.VERIFIED, _S.NOT_AFFECTED, _S.HELD, _S.RETIRED, _S.PENDING}),
     _S.VERIFIED: frozenset({_S.PENDING, _S.HELD, _S.RETIRED}),
     _S.NOT_AFFECTED: frozenset({_S.PENDING, _S.HELD, _S.RETIRED}),
@@ -46,10 +72,15 @@ TRANSITIONS: Mapping[ExecutionState, frozenset[ExecutionState]] = {
     _S.HELD: frozenset({_S.PENDING, _S.SUPPRESSED, _S.APPLYING, _S.RETIRED}),
     # A device that comes back after this is enrolled as a new node.
     _S.RETIRED: frozenset(),
+    # It has come back.
+    _S.LOST: frozenset({_S.PENDING, _S.SUPPRESSED, _S.HELD, _S.RETIRED}),
 }
 
-#: Nothing left to do for these (a restored node re-opens the first two).
-TERMINAL = frozenset({_S.VERIFIED, _S.NOT_AFFECTED, _S.RETIRED})
+#: Nothing left to do for these (a restored node re-opens the first two, one that comes back the last).
+TERMINAL = frozenset({_S.VERIFIED, _S.NOT_AFFECTED, _S.RETIRED, _S.LOST})
+
+#: Without these a forget has converged; each is named in its certificate.
+EXCEPTED = frozenset({_S.RETIRED, _S.LOST})
 
 #: Forgotten and checked.
 SUCCESS = frozenset({_S.VERIFIED, _S.NOT_AFFECTED})

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, Select, insert, null, select, upd
 from fleet.domain import campaign as campaigns
 from fleet.domain import execution as executions_domain
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import WITH_RECEIPT, ExecutionState
+from fleet.domain.execution import TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
@@ -27,6 +27,8 @@ def _execution(row: RowMapping) -> ExecutionRow:
             "state": ExecutionState(row["state"]),
             "expected_probes": None if probes is None else tuple(probes),
             "checks": tuple(CheckLine(**line) for line in row["checks"] or ()),
+            "joined": bool(row["joined"]),
+            "held": None if row["held"] is None else HeldAtCommit(**row["held"]),
         }
     )
 
@@ -51,10 +53,15 @@ class Forgets:
         request_digest: bytes,
         generation: int,
         tags: Iterable[str],
-        node_ids: Iterable[str],
+        held: Mapping[str, HeldAtCommit],
         lora_affected: bool,
     ) -> CampaignRow:
         """Make the campaign of a log entry that was just appended, with a PENDING execution per node.
+
+        Parameters
+        ----------
+        held
+            By node id: what each node is known to hold of those named.
 
         Raises
         ------
@@ -79,8 +86,8 @@ class Forgets:
         )
         rows = [{"campaign_id": campaign_id, "tag": tag} for tag in validate_tags(tags)]
         self._connection.execute(insert(schema.campaign_tag), rows)
-        for node_id in sorted(set(node_ids)):
-            self._insert_execution(campaign_id, node_id, "committed")
+        for node_id in sorted(held):
+            self._insert_execution(campaign_id, node_id, "committed", held=held[node_id])
         return self.get(campaign_id)
 
     def get(self, campaign_id: str) -> CampaignRow:
@@ -194,7 +201,7 @@ class Forgets:
         mine = {row.campaign_id for row in self.executions_of(node_id)}
         for row in self._campaigns(schema.campaign.c.generation > after):
             if row.campaign_id not in mine:
-                self._insert_execution(row.campaign_id, node_id, "joined")
+                self._insert_execution(row.campaign_id, node_id, "joined", joined=True)
         return self.executions_of(node_id, above=after)
 
     def set_execution(
@@ -245,6 +252,12 @@ class Forgets:
         }
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
+        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the
+        # operator vouches: else a node that had lost something could never be released.
+        if row.state is ExecutionState.HELD or (
+            target is ExecutionState.PENDING and row.state is not ExecutionState.LOST
+        ):
+            fields["held"] = None
         if target is ExecutionState.APPLYING and not fields["challenge_nonce"]:
             raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
         if target in WITH_RECEIPT and not fields["receipt"]:
@@ -272,6 +285,14 @@ class Forgets:
         if target is not row.state or detail != row.detail:
             self._event(campaign_id, node_id, row.state, target, detail)
         return self.execution(campaign_id, node_id)
+
+    def forget_holdings(self, node_id: str) -> None:
+        """Note that what the node held at the commit of open forgets is not known any more."""
+        table = schema.execution
+        still_open = [state.value for state in ExecutionState if state not in WITH_RECEIPT | TERMINAL]
+        self._connection.execute(
+            update(table).where(table.c.node_id == node_id, table.c.state.in_(still_open)).values(held=null())
+        )
 
     def events(self, campaign_id: str, node_id: str | None = None) -> Sequence[ExecutionEventRow]:
         """Return what happened, in order."""
@@ -323,7 +344,15 @@ class Forgets:
             raise VersionConflictError(f"forget {row.campaign_id} has changed since version {version}")
         return self.get(row.campaign_id)
 
-    def _insert_execution(self, campaign_id: str, node_id: str, detail: str) -> None:
+    def _insert_execution(
+        self,
+        campaign_id: str,
+        node_id: str,
+        detail: str,
+        *,
+        joined: bool = False,
+        held: HeldAtCommit | None = None,
+    ) -> None:
         self._connection.execute(
             insert(schema.execution).values(
                 campaign_id=campaign_id,
@@ -331,6 +360,8 @@ class Forgets:
                 state=ExecutionState.PENDING.value,
                 detail="",
                 updated_at_ms=self._now_ms,
+                joined=joined,
+                held=null() if held is None else asdict(held),
                 version=1,
             )
         )

@@ -13,6 +13,7 @@ from fleet.errors import NotFoundError
 from fleet.store import schema
 from fleet.store.registry import Fleet
 from fleet.store.rows import LogRow
+from fleet.trust.node_set import nodes_root
 
 
 class ForgetLog:
@@ -24,7 +25,11 @@ class ForgetLog:
         self._fleet = Fleet(connection, now_ms)
 
     def append(
-        self, campaign_id: str, tags: Iterable[str], sign: Callable[[ForgetCommand], Envelope]
+        self,
+        campaign_id: str,
+        tags: Iterable[str],
+        sign: Callable[[ForgetCommand], Envelope],
+        node_ids: Sequence[str] = (),
     ) -> LogRow:
         """Append the next generation and move the fleet's head to it.
 
@@ -36,6 +41,8 @@ class ForgetLog:
             Subject tags, the canary's among them. Sorted, so that its place tells nothing.
         sign
             Signs the finished command with the coordinator's key.
+        node_ids
+            The nodes that it is committed for.
         """
         fleet = self._fleet.get()
         command = ForgetCommand(
@@ -45,6 +52,8 @@ class ForgetLog:
             campaign_id=validate_id(campaign_id),
             subject_tags=validate_tags(tags),
             issued_at_unix_ms=self._now_ms,
+            nodes_root=nodes_root(node_ids),
+            nodes=len(node_ids),
         )
         envelope = sign(command)
         row = LogRow(command.generation, campaign_id, envelope.SerializeToString(deterministic=True))

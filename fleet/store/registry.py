@@ -52,6 +52,27 @@ class Fleet:
             raise ConflictError(f"revision {revision} is older than the desired one, {current}")
         self._connection.execute(update(schema.fleet).values(desired_revision=revision))
 
+    def fix_task(self, task: str) -> None:
+        """Say what the fleet's nodes recognise or draw; `ConflictError` if another task is said."""
+        said = self.get().task
+        if said and said != task:
+            raise ConflictError(
+                f"this fleet's task is {said}, not {task}: its people's codes are of that task",
+                hint=f"serve it with --task {said}, or start a fleet of {task} in another folder",
+            )
+        self._connection.execute(update(schema.fleet).values(task=task))
+
+    def fix_registry_key(self, public_key: bytes) -> None:
+        """Say whose tickets enrol people (raw Ed25519, 32 bytes); `ConflictError` if another is said."""
+        said = self.get().registry_public_key
+        if said is not None and said != public_key:
+            raise ConflictError(
+                f"this fleet takes people in on tickets of registry key {said.hex()[:12]}, "
+                f"not of {public_key.hex()[:12]}",
+                hint="nodes have the first key pinned as well: restore that registry's key file",
+            )
+        self._connection.execute(update(schema.fleet).values(registry_public_key=public_key))
+
     def next_lease_sequence(self) -> int:
         """Count a lease, and return its number."""
         self._connection.execute(

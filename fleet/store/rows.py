@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import ExecutionState
+from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.learning import JobKind, JobState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.trust.checks import CheckLine
@@ -25,6 +25,8 @@ class FleetRow:
     log_head: bytes
     desired_revision: int
     lease_sequence: int
+    task: str | None
+    registry_public_key: bytes | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ class NodeRow:
     energy_model_name: str
     energy_model_version: str
     retired_at_ms: int | None
+    lease_until_ms: int | None
+
+
+@dataclass(frozen=True)
+class QuarantinedReportRow:
+    """Reports of a node that were put aside for one reason."""
+
+    node_id: str
+    kind: str
+    reason: str
+    first_at_ms: int
+    last_at_ms: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,7 @@ class CampaignRow:
 
 @dataclass(frozen=True)
 class ExecutionRow:
-    """A campaign on one node. `generation` is the campaign's."""
+    """A campaign on one node. `generation` is the campaign's; `joined`: the node came after the commit."""
 
     campaign_id: str
     node_id: str
@@ -120,6 +135,8 @@ class ExecutionRow:
     receipt: bytes | None
     version: int
     checks: tuple[CheckLine, ...] = ()
+    joined: bool = False
+    held: HeldAtCommit | None = None
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ fleet = Table(
     Column("log_head", LargeBinary, nullable=False, comment="SHA-256 of that entry's payload"),
     Column("desired_revision", BigInteger, nullable=False, comment="0: none yet"),
     Column("lease_sequence", BigInteger, nullable=False),
+    Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
+    Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
 )
 
@@ -113,9 +115,21 @@ node = Table(
     Column("energy_model_name", String(64), nullable=False),
     Column("energy_model_version", String(64), nullable=False),
     _time("retired_at_ms", nullable=True),
+    _time("lease_until_ms", nullable=True),
     _one_of("serve_state", ServeState),
     _one_of("quarantine_reason", QuarantineReason),
     _non_negative("generation", "revision", "receipt_counter", "inferences", "subject_adapters"),
+)
+
+quarantined_report = Table(
+    "quarantined_report",
+    metadata,
+    Column("node_id", ForeignKey("node.node_id"), primary_key=True),
+    Column("kind", String(32), primary_key=True, comment="field of ConnectRequest that it came in"),
+    Column("reason", String(400), primary_key=True),
+    _time("first_at_ms"),
+    _time("last_at_ms"),
+    Column("count", BigInteger, nullable=False),
 )
 
 node_cost = Table(
@@ -187,7 +201,8 @@ execution = Table(
         String(16),
         nullable=False,
         comment="pending -> suppressed -> applying -> applied -> verified | not_affected;"
-        " any -> held | retired; any but retired -> pending when the node was restored",
+        " any -> held | retired; any but retired -> pending when the node was restored;"
+        " pending | suppressed | applying -> lost -> pending",
     ),
     Column("detail", Text, nullable=False),
     _time("updated_at_ms"),
@@ -195,6 +210,8 @@ execution = Table(
     Column("expected_probes", JSON, comment="answers that the probes must get; '' is a stranger"),
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
     Column("checks", JSON, comment="lines that the receipt was checked by"),
+    Column("joined", Boolean(create_constraint=False), comment="the node came after the commit"),
+    Column("held", JSON, comment="what the node was known to hold at the commit; NULL: not known"),
     Column("version", Integer, nullable=False),
     Index(None, "node_id", "state"),
     _one_of("state", ExecutionState),

@@ -13,6 +13,7 @@ class LeafKind(StrEnum):
 
     FORGET_COMMAND = "forget-command"
     RECEIPT = "receipt"
+    AUDIT_EVENT = "audit-event"
 
 
 def leaf_data(kind: LeafKind, envelope: Envelope) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reram_fleet.code_ranges import MAX_SAMPLES
 from reram_fleet.digests import adapters_digest
 from reram_fleet.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
@@ -19,6 +20,7 @@ from reram_fleet.v1.types_pb2 import (
     ReceiptOutcome,
 )
 
+from fleet.domain.execution import HeldAtCommit
 from fleet.trust.checks import CheckLine, compare, failures
 
 #: What a node has to state, word for word: nobody but the node can know it.
@@ -46,6 +48,10 @@ class ReceiptExpectation:
         Of the revision that the erase order named.
     probe_answers
         In the order of the probes: a tag, or "" for a stranger.
+    named
+        How many tags the command names.
+    held
+        What the node was known to hold of those at the commit; None if that is not known.
     """
 
     fleet_id: str
@@ -63,6 +69,8 @@ class ReceiptExpectation:
     local_adapters: Mapping[str, bytes] = field(default_factory=dict)
     forgotten_tags: frozenset[str] = frozenset()
     head_digest: bytes = b""
+    named: int = 0
+    held: HeldAtCommit | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExp
         *_identity(receipt, expectation),
         *_chain(receipt, expectation),
         *_active(receipt, expectation),
-        *_erased(receipt),
+        *_erased(receipt, expectation),
         compare("challenge nonce", expectation.challenge_nonce, receipt.challenge_nonce),
         compare(
             "probe answers",
@@ -177,8 +185,9 @@ def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLin
     )
 
 
-def _erased(receipt: Receipt) -> tuple[CheckLine, ...]:
+def _erased(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
     outcomes = (RECEIPT_OUTCOME_ERASED, RECEIPT_OUTCOME_NOT_AFFECTED)
+    erased = receipt.subject_adapters_erased + receipt.lora_rows_erased + receipt.code_samples_erased
     known = receipt.outcome in outcomes
     name = ReceiptOutcome.Name(receipt.outcome) if known else f"outcome {receipt.outcome}"
     lines = [
@@ -187,9 +196,24 @@ def _erased(receipt: Receipt) -> tuple[CheckLine, ...]:
         compare("statement", STATEMENT, receipt.statement),
     ]
     if receipt.outcome == RECEIPT_OUTCOME_NOT_AFFECTED:
-        erased = receipt.subject_adapters_erased + receipt.lora_rows_erased + receipt.code_samples_erased
         lines.append(compare("erased by a node that held nothing", 0, erased))
+    else:
+        lines.append(CheckLine("erased by a node that held something", erased > 0, "1 or more", str(erased)))
+    # Not known of a node that joined after the commit, or was restored from a backup: then 0 or more.
+    held, most = expectation.held or HeldAtCommit(0, 0, 0, 0), expectation.named
+    lines += [
+        _between("subject adapters erased", receipt.subject_adapters_erased, held.subject_adapters, most),
+        _between("LoRA rows erased", receipt.lora_rows_erased, held.lora_rows, most),
+        _between("captured samples erased", receipt.code_samples_erased, held.samples, most * MAX_SAMPLES),
+        _between("keys destroyed", receipt.keys_destroyed, held.keys, None),
+    ]
     return tuple(lines)
+
+
+def _between(name: str, got: int, least: int, most: int | None) -> CheckLine:
+    """Compare a count with what the node was known to hold at the commit, and with what it can have held."""
+    expected = f"{least} or more" if most is None else f"{least} to {most}"
+    return CheckLine(name, least <= got and (most is None or got <= most), expected, str(got))
 
 
 def _listed(tags: list[str]) -> str:

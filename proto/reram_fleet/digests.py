@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from reram_fleet.v1.types_pb2 import (
     AdapterDigest,
     ClosedFormHead,
+    NodeIdentity,
     RevisionContent,
     SharedLora,
     SubjectAdapter,
@@ -92,4 +93,15 @@ def revision_digest(content: RevisionContent) -> bytes:
     """Return the digest of a revision: the address of its content."""
     return adapters_digest(
         subject_digests(content.subjects), lora_digest(content.shared_lora), head_digest(content.head)
+    )
+
+
+def identity_digest(identity: NodeIdentity) -> bytes:
+    """Return the digest of a node's name and public keys: its receipt key signs it to prove possession."""
+    return _hash(
+        "identity",
+        identity.node_id.encode(),
+        identity.receipt_public_key,
+        identity.sealing_public_key,
+        identity.flower_public_key.encode(),
     )

@@ -63,8 +63,10 @@ class Journal:
     statistics: dict[str, bytes] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     receipts: list[SignedReceipt] = field(default_factory=list)
-    #: Adapters that the log made the node drop, per generation.
-    dropped: dict[int, int] = field(default_factory=dict)
+    #: Adapters, LoRA rows and samples that the log made the node drop, per generation.
+    dropped: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    #: Keys that an erase has destroyed, per generation.
+    destroyed: dict[int, int] = field(default_factory=dict)
 
 
 class SimulatedNode:
@@ -263,7 +265,7 @@ class SimulatedNode:
                 raise SimulatedNodeError(f"entry {command.generation} does not follow {journal.generation}")
             journal.generation, journal.log_head = command.generation, signing.payload_hash(envelope)
             journal.commands[command.generation] = envelope
-            journal.dropped[command.generation] = len(self.active().keys() & set(command.subject_tags))
+            journal.dropped[command.generation] = self._held(set(command.subject_tags))
             journal.tombstones.update(command.subject_tags)
         session = wire.SessionKey(
             fleet_id=self.fleet_id,
@@ -277,6 +279,11 @@ class SimulatedNode:
             session_key=signing.sign(self.signing_key, session),
         )
         return [wire.ConnectRequest(suppressed=suppressed), self._heartbeat()]
+
+    def _held(self, tags: set[str]) -> tuple[int, int, int]:
+        samples = sum(adapter.count for tag, adapter in self.journal.enrolled.items() if tag in tags)
+        rows = sum(row.subject_tag in tags for row in self.lora().rows)
+        return len(self.active().keys() & tags), rows, samples
 
     def _new_session_key(self) -> bytes:
         self.session_key = X25519PrivateKey.generate()
@@ -329,10 +336,12 @@ class SimulatedNode:
             return None
         command = journal.commands[order.generation]
         tags = types.ForgetCommand.FromString(command.payload).subject_tags
-        destroyed = sum(journal.enrolled.pop(tag, None) is not None for tag in tags)
+        gone = sum(journal.enrolled.pop(tag, None) is not None for tag in tags)
+        destroyed = journal.destroyed.setdefault(order.generation, gone)
         for tag in tags:
             journal.statistics.pop(tag, None)
         dropped = journal.dropped[order.generation]
+        adapters, rows, samples = dropped
         active = digests.subject_digests(self.active().values())
         lora, head = digests.lora_digest(self.lora()), digests.head_digest(self.head())
         receipt = types.Receipt(
@@ -341,7 +350,7 @@ class SimulatedNode:
             campaign_id=order.campaign_id,
             generation=order.generation,
             command_hash=signing.payload_hash(command),
-            outcome=types.RECEIPT_OUTCOME_ERASED if dropped else types.RECEIPT_OUTCOME_NOT_AFFECTED,
+            outcome=types.RECEIPT_OUTCOME_ERASED if any(dropped) else types.RECEIPT_OUTCOME_NOT_AFFECTED,
             counter=len(journal.receipts) + 1,
             previous_receipt_hash=self._last_receipt_hash(),
             adapters_digest_after=digests.adapters_digest(active, lora, head),
@@ -349,7 +358,9 @@ class SimulatedNode:
             lora_digest=lora,
             head_digest=head,
             revision_digest=journal.revision_digest,
-            subject_adapters_erased=dropped,
+            subject_adapters_erased=adapters,
+            lora_rows_erased=rows,
+            code_samples_erased=samples,
             keys_destroyed=destroyed,
             challenge_nonce=order.challenge_nonce,
             probe_results=[

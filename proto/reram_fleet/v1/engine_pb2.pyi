@@ -82,12 +82,12 @@ class Clip(_message.Message):
     def __init__(self, frames: _Optional[int] = ..., channels: _Optional[int] = ..., samples: _Optional[bytes] = ...) -> None: ...
 
 class EnrollRequest(_message.Message):
-    __slots__ = ("subject_tag", "clips")
-    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("clips", "ticket")
     CLIPS_FIELD_NUMBER: _ClassVar[int]
-    subject_tag: str
+    TICKET_FIELD_NUMBER: _ClassVar[int]
     clips: _containers.RepeatedCompositeFieldContainer[Clip]
-    def __init__(self, subject_tag: _Optional[str] = ..., clips: _Optional[_Iterable[_Union[Clip, _Mapping]]] = ...) -> None: ...
+    ticket: _types_pb2.Envelope
+    def __init__(self, clips: _Optional[_Iterable[_Union[Clip, _Mapping]]] = ..., ticket: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class EnrollResponse(_message.Message):
     __slots__ = ("count", "infer_cost", "train_cost")

@@ -118,7 +118,7 @@ class Suppressed(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., session_key: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class Contribution(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "subject_tag", "sequence", "generation", "adapter", "statistics")
+    __slots__ = ("fleet_id", "node_id", "subject_tag", "sequence", "generation", "adapter", "statistics", "ticket")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class Contribution(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     subject_tag: str
@@ -133,7 +134,8 @@ class Contribution(_message.Message):
     generation: int
     adapter: _types_pb2.Sealed
     statistics: _types_pb2.Sealed
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., subject_tag: _Optional[str] = ..., sequence: _Optional[int] = ..., generation: _Optional[int] = ..., adapter: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ..., statistics: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ...) -> None: ...
+    ticket: _types_pb2.Envelope
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., subject_tag: _Optional[str] = ..., sequence: _Optional[int] = ..., generation: _Optional[int] = ..., adapter: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ..., statistics: _Optional[_Union[_types_pb2.Sealed, _Mapping]] = ..., ticket: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class PublicCodesRequest(_message.Message):
     __slots__ = ()

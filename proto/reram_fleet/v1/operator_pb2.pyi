@@ -13,16 +13,18 @@ class VerdictClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_CLASS_UNSPECIFIED: _ClassVar[VerdictClass]
     VERDICT_CLASS_EXACT: _ClassVar[VerdictClass]
     VERDICT_CLASS_APPROXIMATE: _ClassVar[VerdictClass]
+    VERDICT_CLASS_NOTHING_HELD: _ClassVar[VerdictClass]
 VERDICT_CLASS_UNSPECIFIED: VerdictClass
 VERDICT_CLASS_EXACT: VerdictClass
 VERDICT_CLASS_APPROXIMATE: VerdictClass
+VERDICT_CLASS_NOTHING_HELD: VerdictClass
 
 class GetFleetRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetFleetResponse(_message.Message):
-    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key")
+    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +39,8 @@ class GetFleetResponse(_message.Message):
     LOG_SIZE_FIELD_NUMBER: _ClassVar[int]
     LOG_ROOT_FIELD_NUMBER: _ClassVar[int]
     COMMAND_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     version: str
     generation: int
@@ -51,7 +55,9 @@ class GetFleetResponse(_message.Message):
     log_size: int
     log_root: bytes
     command_public_key: bytes
-    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ...) -> None: ...
+    registry_public_key: bytes
+    task: str
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ...) -> None: ...
 
 class EnrollNodeRequest(_message.Message):
     __slots__ = ("identity",)
@@ -60,7 +66,7 @@ class EnrollNodeRequest(_message.Message):
     def __init__(self, identity: _Optional[_Union[_types_pb2.NodeIdentity, _Mapping]] = ...) -> None: ...
 
 class EnrollNodeResponse(_message.Message):
-    __slots__ = ("fleet_id", "command_public_key", "coordinator_sealing_public_key", "node_service_address", "flower_fleet_address", "flower_ca_pem", "flower_node_id", "created")
+    __slots__ = ("fleet_id", "command_public_key", "coordinator_sealing_public_key", "node_service_address", "flower_fleet_address", "flower_ca_pem", "flower_node_id", "created", "registry_public_key")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     COMMAND_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +75,7 @@ class EnrollNodeResponse(_message.Message):
     FLOWER_CA_PEM_FIELD_NUMBER: _ClassVar[int]
     FLOWER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     command_public_key: bytes
     coordinator_sealing_public_key: bytes
@@ -77,10 +84,11 @@ class EnrollNodeResponse(_message.Message):
     flower_ca_pem: str
     flower_node_id: int
     created: bool
-    def __init__(self, fleet_id: _Optional[str] = ..., command_public_key: _Optional[bytes] = ..., coordinator_sealing_public_key: _Optional[bytes] = ..., node_service_address: _Optional[str] = ..., flower_fleet_address: _Optional[str] = ..., flower_ca_pem: _Optional[str] = ..., flower_node_id: _Optional[int] = ..., created: _Optional[bool] = ...) -> None: ...
+    registry_public_key: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., command_public_key: _Optional[bytes] = ..., coordinator_sealing_public_key: _Optional[bytes] = ..., node_service_address: _Optional[str] = ..., flower_fleet_address: _Optional[str] = ..., flower_ca_pem: _Optional[str] = ..., flower_node_id: _Optional[int] = ..., created: _Optional[bool] = ..., registry_public_key: _Optional[bytes] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("node_id", "connected", "last_contact_unix_ms", "generation", "revision", "serve_state", "quarantine_reason", "costs", "energy_model", "overhead", "inferences", "subject_adapters", "flower_node_id", "held_reason", "software_version")
+    __slots__ = ("node_id", "connected", "last_contact_unix_ms", "generation", "revision", "serve_state", "quarantine_reason", "costs", "energy_model", "overhead", "inferences", "subject_adapters", "flower_node_id", "held_reason", "software_version", "quarantined_reports", "lease_until_unix_ms", "retired_at_unix_ms")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     LAST_CONTACT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +104,9 @@ class Node(_message.Message):
     FLOWER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
     HELD_REASON_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_REPORTS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_UNTIL_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     connected: bool
     last_contact_unix_ms: int
@@ -111,7 +122,24 @@ class Node(_message.Message):
     flower_node_id: int
     held_reason: str
     software_version: str
-    def __init__(self, node_id: _Optional[str] = ..., connected: _Optional[bool] = ..., last_contact_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., overhead: _Optional[_Union[_types_pb2.DeploymentOverhead, _Mapping]] = ..., inferences: _Optional[int] = ..., subject_adapters: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., held_reason: _Optional[str] = ..., software_version: _Optional[str] = ...) -> None: ...
+    quarantined_reports: int
+    lease_until_unix_ms: int
+    retired_at_unix_ms: int
+    def __init__(self, node_id: _Optional[str] = ..., connected: _Optional[bool] = ..., last_contact_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., overhead: _Optional[_Union[_types_pb2.DeploymentOverhead, _Mapping]] = ..., inferences: _Optional[int] = ..., subject_adapters: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., held_reason: _Optional[str] = ..., software_version: _Optional[str] = ..., quarantined_reports: _Optional[int] = ..., lease_until_unix_ms: _Optional[int] = ..., retired_at_unix_ms: _Optional[int] = ...) -> None: ...
+
+class QuarantinedReport(_message.Message):
+    __slots__ = ("kind", "reason", "first_at_unix_ms", "last_at_unix_ms", "count")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIRST_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    reason: str
+    first_at_unix_ms: int
+    last_at_unix_ms: int
+    count: int
+    def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ..., first_at_unix_ms: _Optional[int] = ..., last_at_unix_ms: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ()
@@ -130,12 +158,62 @@ class GetNodeRequest(_message.Message):
     def __init__(self, node_id: _Optional[str] = ...) -> None: ...
 
 class GetNodeResponse(_message.Message):
-    __slots__ = ("node", "executions")
+    __slots__ = ("node", "executions", "quarantined")
     NODE_FIELD_NUMBER: _ClassVar[int]
     EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     node: Node
     executions: _containers.RepeatedCompositeFieldContainer[Execution]
-    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ...) -> None: ...
+    quarantined: _containers.RepeatedCompositeFieldContainer[QuarantinedReport]
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., quarantined: _Optional[_Iterable[_Union[QuarantinedReport, _Mapping]]] = ...) -> None: ...
+
+class ReleaseNodeRequest(_message.Message):
+    __slots__ = ("node_id", "reason")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    reason: str
+    def __init__(self, node_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ReleaseNodeResponse(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ...) -> None: ...
+
+class RetireNodeRequest(_message.Message):
+    __slots__ = ("node_id", "reason", "discard_contributions")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DISCARD_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    reason: str
+    discard_contributions: bool
+    def __init__(self, node_id: _Optional[str] = ..., reason: _Optional[str] = ..., discard_contributions: _Optional[bool] = ...) -> None: ...
+
+class RetireNodeResponse(_message.Message):
+    __slots__ = ("node", "converged_campaign_ids")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CONVERGED_CAMPAIGN_IDS_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    converged_campaign_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., converged_campaign_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RetryForgetRequest(_message.Message):
+    __slots__ = ("campaign_id", "node_id", "reason")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    node_id: str
+    reason: str
+    def __init__(self, campaign_id: _Optional[str] = ..., node_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RetryForgetResponse(_message.Message):
+    __slots__ = ("execution",)
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    execution: Execution
+    def __init__(self, execution: _Optional[_Union[Execution, _Mapping]] = ...) -> None: ...
 
 class CreateForgetRequest(_message.Message):
     __slots__ = ("request_id", "subject_tags", "allow_unknown")
@@ -156,7 +234,7 @@ class CreateForgetResponse(_message.Message):
     def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
 
 class Forget(_message.Message):
-    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "executions", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model")
+    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "executions", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model", "excepted_node_ids", "may_serve")
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +248,8 @@ class Forget(_message.Message):
     COSTS_FIELD_NUMBER: _ClassVar[int]
     RERAM_WRITES_FIELD_NUMBER: _ClassVar[int]
     ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXCEPTED_NODE_IDS_FIELD_NUMBER: _ClassVar[int]
+    MAY_SERVE_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     request_id: str
     generation: int
@@ -183,7 +263,17 @@ class Forget(_message.Message):
     costs: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
     reram_writes: int
     energy_model: _types_pb2.EnergyModel
-    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ...) -> None: ...
+    excepted_node_ids: _containers.RepeatedScalarFieldContainer[str]
+    may_serve: _containers.RepeatedCompositeFieldContainer[MayServe]
+    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., excepted_node_ids: _Optional[_Iterable[str]] = ..., may_serve: _Optional[_Iterable[_Union[MayServe, _Mapping]]] = ...) -> None: ...
+
+class MayServe(_message.Message):
+    __slots__ = ("node_id", "until_unix_ms")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    until_unix_ms: int
+    def __init__(self, node_id: _Optional[str] = ..., until_unix_ms: _Optional[int] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("campaign_id", "node_id", "state", "detail", "updated_at_unix_ms", "generation", "receipt")

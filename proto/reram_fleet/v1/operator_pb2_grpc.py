@@ -56,6 +56,21 @@ class OperatorServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetNodeRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetNodeResponse.FromString,
                 _registered_method=True)
+        self.ReleaseNode = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/ReleaseNode',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.ReleaseNodeRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ReleaseNodeResponse.FromString,
+                _registered_method=True)
+        self.RetireNode = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/RetireNode',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.RetireNodeRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.RetireNodeResponse.FromString,
+                _registered_method=True)
+        self.RetryForget = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/RetryForget',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetResponse.FromString,
+                _registered_method=True)
         self.CreateForget = channel.unary_unary(
                 '/reram_fleet.v1.OperatorService/CreateForget',
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.CreateForgetRequest.SerializeToString,
@@ -142,6 +157,24 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryForget(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,6 +274,21 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetNode,
                     request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetNodeRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetNodeResponse.SerializeToString,
+            ),
+            'ReleaseNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseNode,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ReleaseNodeRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.ReleaseNodeResponse.SerializeToString,
+            ),
+            'RetireNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireNode,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.RetireNodeRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.RetireNodeResponse.SerializeToString,
+            ),
+            'RetryForget': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryForget,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetResponse.SerializeToString,
             ),
             'CreateForget': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateForget,
@@ -413,6 +461,87 @@ class OperatorService:
             '/reram_fleet.v1.OperatorService/GetNode',
             reram__fleet_dot_v1_dot_operator__pb2.GetNodeRequest.SerializeToString,
             reram__fleet_dot_v1_dot_operator__pb2.GetNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/ReleaseNode',
+            reram__fleet_dot_v1_dot_operator__pb2.ReleaseNodeRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.ReleaseNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/RetireNode',
+            reram__fleet_dot_v1_dot_operator__pb2.RetireNodeRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.RetireNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryForget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/RetryForget',
+            reram__fleet_dot_v1_dot_operator__pb2.RetryForgetRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.RetryForgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

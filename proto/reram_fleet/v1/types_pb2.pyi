@@ -7,6 +7,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class AuditEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUDIT_EVENT_KIND_UNSPECIFIED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_ENROLLED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_HELD: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_RELEASED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_RETIRED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_RETRIED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_LOST: _ClassVar[AuditEventKind]
+
 class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LEARNING_KIND_UNSPECIFIED: _ClassVar[LearningKind]
@@ -52,6 +62,13 @@ class ReceiptOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECEIPT_OUTCOME_UNSPECIFIED: _ClassVar[ReceiptOutcome]
     RECEIPT_OUTCOME_ERASED: _ClassVar[ReceiptOutcome]
     RECEIPT_OUTCOME_NOT_AFFECTED: _ClassVar[ReceiptOutcome]
+AUDIT_EVENT_KIND_UNSPECIFIED: AuditEventKind
+AUDIT_EVENT_KIND_NODE_ENROLLED: AuditEventKind
+AUDIT_EVENT_KIND_NODE_HELD: AuditEventKind
+AUDIT_EVENT_KIND_NODE_RELEASED: AuditEventKind
+AUDIT_EVENT_KIND_NODE_RETIRED: AuditEventKind
+AUDIT_EVENT_KIND_NODE_RETRIED: AuditEventKind
+AUDIT_EVENT_KIND_NODE_LOST: AuditEventKind
 LEARNING_KIND_UNSPECIFIED: LearningKind
 LEARNING_KIND_TRAIN_LORA: LearningKind
 LEARNING_KIND_UNLEARN_LORA: LearningKind
@@ -102,20 +119,54 @@ class Sealed(_message.Message):
     def __init__(self, purpose: _Optional[str] = ..., ciphertext: _Optional[bytes] = ...) -> None: ...
 
 class ForgetCommand(_message.Message):
-    __slots__ = ("fleet_id", "generation", "previous_hash", "campaign_id", "subject_tags", "issued_at_unix_ms")
+    __slots__ = ("fleet_id", "generation", "previous_hash", "campaign_id", "subject_tags", "issued_at_unix_ms", "nodes_root", "nodes")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_HASH_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
     ISSUED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    NODES_ROOT_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     generation: int
     previous_hash: bytes
     campaign_id: str
     subject_tags: _containers.RepeatedScalarFieldContainer[str]
     issued_at_unix_ms: int
-    def __init__(self, fleet_id: _Optional[str] = ..., generation: _Optional[int] = ..., previous_hash: _Optional[bytes] = ..., campaign_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., issued_at_unix_ms: _Optional[int] = ...) -> None: ...
+    nodes_root: bytes
+    nodes: int
+    def __init__(self, fleet_id: _Optional[str] = ..., generation: _Optional[int] = ..., previous_hash: _Optional[bytes] = ..., campaign_id: _Optional[str] = ..., subject_tags: _Optional[_Iterable[str]] = ..., issued_at_unix_ms: _Optional[int] = ..., nodes_root: _Optional[bytes] = ..., nodes: _Optional[int] = ...) -> None: ...
+
+class EnrolmentTicket(_message.Message):
+    __slots__ = ("fleet_id", "subject_tag", "node_ids", "expires_at_unix_ms")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    NODE_IDS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    subject_tag: str
+    node_ids: _containers.RepeatedScalarFieldContainer[str]
+    expires_at_unix_ms: int
+    def __init__(self, fleet_id: _Optional[str] = ..., subject_tag: _Optional[str] = ..., node_ids: _Optional[_Iterable[str]] = ..., expires_at_unix_ms: _Optional[int] = ...) -> None: ...
+
+class AuditEvent(_message.Message):
+    __slots__ = ("fleet_id", "kind", "node_id", "reason", "at_unix_ms", "generation", "campaign_id")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    kind: AuditEventKind
+    node_id: str
+    reason: str
+    at_unix_ms: int
+    generation: int
+    campaign_id: str
+    def __init__(self, fleet_id: _Optional[str] = ..., kind: _Optional[_Union[AuditEventKind, str]] = ..., node_id: _Optional[str] = ..., reason: _Optional[str] = ..., at_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., campaign_id: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("fleet_id", "node_id", "generation", "sequence", "request_nonce", "max_age_ms")
@@ -384,13 +435,15 @@ class Receipt(_message.Message):
     def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., campaign_id: _Optional[str] = ..., generation: _Optional[int] = ..., command_hash: _Optional[bytes] = ..., outcome: _Optional[_Union[ReceiptOutcome, str]] = ..., counter: _Optional[int] = ..., previous_receipt_hash: _Optional[bytes] = ..., adapters_digest_before: _Optional[bytes] = ..., adapters_digest_after: _Optional[bytes] = ..., active_adapters: _Optional[_Iterable[_Union[AdapterDigest, _Mapping]]] = ..., lora_digest: _Optional[bytes] = ..., revision_digest: _Optional[bytes] = ..., subject_adapters_erased: _Optional[int] = ..., lora_rows_erased: _Optional[int] = ..., code_samples_erased: _Optional[int] = ..., keys_destroyed: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[EnergyModel, _Mapping]] = ..., reram_writes: _Optional[int] = ..., challenge_nonce: _Optional[bytes] = ..., probe_results: _Optional[_Iterable[_Union[ProbeResult, _Mapping]]] = ..., suppress_seconds: _Optional[float] = ..., erase_seconds: _Optional[float] = ..., finished_at_unix_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., statement: _Optional[str] = ..., head_digest: _Optional[bytes] = ...) -> None: ...
 
 class NodeIdentity(_message.Message):
-    __slots__ = ("node_id", "receipt_public_key", "sealing_public_key", "flower_public_key")
+    __slots__ = ("node_id", "receipt_public_key", "sealing_public_key", "flower_public_key", "possession")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     FLOWER_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    POSSESSION_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     receipt_public_key: bytes
     sealing_public_key: bytes
     flower_public_key: str
-    def __init__(self, node_id: _Optional[str] = ..., receipt_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., flower_public_key: _Optional[str] = ...) -> None: ...
+    possession: bytes
+    def __init__(self, node_id: _Optional[str] = ..., receipt_public_key: _Optional[bytes] = ..., sealing_public_key: _Optional[bytes] = ..., flower_public_key: _Optional[str] = ..., possession: _Optional[bytes] = ...) -> None: ...

@@ -6,10 +6,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet import digests, signing
 from reram_fleet.signing import SignatureError
+from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.effects import ReportError
+from fleet.coordinator.testing import SimulatedNode
+from fleet.coordinator.views import verdicts_of
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
 from fleet.trust.receipts import STATEMENT
@@ -24,6 +27,8 @@ from tests.unit.coordinator.small_fleet import (
     serve,
     states,
 )
+
+EVE = "e" * 32
 
 
 def order(coordinator, *nodes):
@@ -265,12 +270,53 @@ def test_person_enrolled_just_now_may_be_active_beside_the_revision(coordinator,
 
 
 def test_node_that_held_nothing_of_the_person_is_not_affected(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        (canary, *_) = tx.subjects.live_canaries()
-    nodes[1].journal.content.ClearField("subjects")
-    nodes[1].journal.enrolled.clear()
+    newcomer = SimulatedNode("node-3")
+    coordinator.enroll(newcomer)
     campaign, _ = coordinator.forget("r1", ANN)
-    assert canary in campaign.tags
-    coordinator.converse(*nodes)
-    assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "not_affected"}
+    coordinator.converse(*nodes, newcomer)
+    found = states(coordinator, campaign.campaign_id)
+    assert found == {"node-1": "verified", "node-2": "verified", "node-3": "not_affected"}
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+
+
+def test_node_that_had_contributed_the_person_and_denies_it_is_held(coordinator, nodes):
+    def deny(receipt):
+        receipt.outcome = types.RECEIPT_OUTCOME_NOT_AFFECTED
+        receipt.subject_adapters_erased = receipt.code_samples_erased = receipt.keys_destroyed = 0
+
+    nodes[0].amend = deny
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    row = execution(coordinator, campaign.campaign_id, nodes[0])
+    assert row.state == "held"
+    assert "captured samples erased: expected 3 to" in row.detail
+
+
+def test_node_that_went_back_to_an_older_revision_is_not_held_against_what_it_had(coordinator, nodes):
+    before = nodes[1].backup()
+    nodes[1].capture(EVE, code_sum(9))
+    coordinator.converse(*nodes)
+    coordinator.disconnect("node-2")
+    campaign, _ = coordinator.forget("r1", EVE)
+    nodes[1].restore(before)
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign.campaign_id) == "converged"
+
+
+def test_forget_of_somebody_whom_nobody_held_says_so(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", EVE, allow_unknown=True)
+    coordinator.converse(*nodes)
+    assert verdicts(coordinator, campaign.campaign_id) == {"subject-adapter": wire.VERDICT_CLASS_NOTHING_HELD}
+
+
+def test_forget_of_somebody_who_was_captured_and_not_contributed_yet_is_exact(coordinator, nodes):
+    coordinator.disconnect("node-1")
+    nodes[0].capture(EVE, code_sum(9))
+    campaign, _ = coordinator.forget("r1", EVE, allow_unknown=True)
+    coordinator.converse(*nodes)
+    assert verdicts(coordinator, campaign.campaign_id)["subject-adapter"] == wire.VERDICT_CLASS_EXACT
+
+
+def verdicts(coordinator, campaign_id):
+    with coordinator.transaction() as tx:
+        return {v.adapter_kind: v.verdict for v in verdicts_of(tx, tx.forgets.get(campaign_id))}

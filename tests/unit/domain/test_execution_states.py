@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from fleet.domain.execution import SUCCESS, TERMINAL, TRANSITIONS, ExecutionState, advance
+from fleet.domain.execution import EXCEPTED, SUCCESS, TERMINAL, TRANSITIONS, ExecutionState, advance
 from fleet.errors import ConflictError, IllegalTransitionError
 
 S = ExecutionState
@@ -44,7 +44,7 @@ def test_every_open_state_can_end_as_held_or_retired():
 
 def test_success_is_terminal_and_retired_is_no_success():
     assert SUCCESS < TERMINAL
-    assert {S.RETIRED} == TERMINAL - SUCCESS
+    assert {S.RETIRED, S.LOST} == TERMINAL - SUCCESS == EXCEPTED
 
 
 def test_an_illegal_step_is_a_conflict_for_callers_that_know_no_more():

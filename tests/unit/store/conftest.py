@@ -5,8 +5,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.signing import sign
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
+from fleet.domain.execution import HeldAtCommit
 from fleet.domain.tags import new_id
 from fleet.store import Store
+
+NOTHING = HeldAtCommit(subject_adapters=0, lora_rows=0, samples=0, keys=0)
 
 
 @dataclass
@@ -69,7 +72,7 @@ def commit(clock, command_key):
             request_digest=body,
             generation=entry.generation,
             tags=tags,
-            node_ids=nodes,
+            held=dict.fromkeys(nodes, NOTHING),
             lora_affected=False,
         )
 

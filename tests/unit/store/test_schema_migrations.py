@@ -21,9 +21,17 @@ def ddl(engine):
 
 
 def constraints(sql):
-    # Alembic lists the constraints of a table in another order than metadata does.
-    # SQLite quotes the name of a table that a migration has copied.
-    return sorted(line.strip().rstrip(",").replace('"', "") for line in sql.splitlines())
+    # Alembic lists the constraints of a table in another order than metadata does, and a column that was
+    # added comes last. SQLite quotes the name of a table that a migration has copied.
+    head, _, body = sql.replace('"', "").partition("(")
+    parts, depth = [""], 0
+    for character in body[: body.rindex(")")]:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [head.strip(), *sorted(" ".join(part.split()) for part in parts)]
 
 
 def test_the_migrated_schema_is_the_schema(url, tmp_path):
@@ -126,3 +134,40 @@ def test_jobs_of_before_the_cohorts_are_kept(url):
     with Store.open(url) as store, store.snapshot() as tx:
         assert [(job.job_id, job.kind, job.rounds) for job in tx.learning.list()] == [("j", "train.lora", 2)]
         assert tx.cohorts.count() == 0
+
+
+OF_BEFORE = """
+INSERT INTO log_entry VALUES (1, 'c', x'00');
+INSERT INTO campaign
+    (campaign_id, request_id, request_digest, generation, state, created_at_ms, lora_affected, version)
+    VALUES ('c', 'r', x'00', 1, 'committed', 1, 0, 1);
+INSERT INTO node
+    (node_id, receipt_public_key, sealing_public_key, flower_public_key, enrolled_at_ms, generation, log_head,
+    revision, revision_digest, serve_state, quarantine_reason, held_reason, receipt_counter, last_receipt_hash,
+    software_version, inferences, subject_adapters, energy_model_name, energy_model_version)
+    VALUES ('n1', x'00', x'00', '', 1, 0, x'00', 0, x'', 'serving', 'unspecified', '', 0, x'00', '', 0, 0,
+    '', '');
+INSERT INTO execution (campaign_id, node_id, state, detail, updated_at_ms, version)
+    VALUES ('c', 'n1', 'pending', '', 1, 1);
+INSERT INTO execution_event (campaign_id, node_id, to_state, detail, at_ms)
+    VALUES ('c', 'n1', 'pending', 'committed', 1)
+"""
+
+
+def test_executions_and_their_events_of_before_the_tickets_are_kept(url):
+    engine = sa.create_engine(url)
+    # As `Store` has it: what refers to a table that is copied must not be lost, nor stop the copying.
+    sa.event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA foreign_keys = ON"))
+    config = Config()
+    config.set_main_option("script_location", "fleet.store:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for statement in OF_BEFORE.strip().split(";"):
+            connection.execute(sa.text(statement))
+    engine.dispose()
+    with Store.open(url) as store, store.transaction() as tx:
+        (execution,) = tx.forgets.executions("c")
+        assert (execution.state, execution.joined, execution.held) == (ExecutionState.PENDING, False, None)
+        assert [event.detail for event in tx.forgets.events("c")] == ["committed"]
+        tx.forgets.set_execution("c", "n1", ExecutionState.LOST, "gone")

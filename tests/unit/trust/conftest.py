@@ -102,6 +102,7 @@ class ForgottenPerson:
             revision_digest=b"r" * 32,
             challenge_nonce=b"nonce",
             probe_answers=("", CANARY),
+            named=1,
         )
 
 

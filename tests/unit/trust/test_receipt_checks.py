@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.signing import payload_hash, sign
@@ -9,6 +11,7 @@ from reram_fleet.v1.types_pb2 import (
     ProbeResult,
 )
 
+from fleet.domain.execution import HeldAtCommit
 from fleet.trust.receipts import check_receipt
 
 KEPT, LOCAL, FORGOTTEN, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16)
@@ -63,6 +66,10 @@ LIES = [
     ("outcome", {"outcome": 0}),
     ("outcome", {"outcome": 77}),
     ("erased by a node that held nothing", {"outcome": RECEIPT_OUTCOME_NOT_AFFECTED}),
+    ("erased by a node that held something", {"subject_adapters_erased": 0}),
+    ("subject adapters erased", {"subject_adapters_erased": 2}),
+    ("LoRA rows erased", {"lora_rows_erased": 2}),
+    ("captured samples erased", {"code_samples_erased": 5000}),
     ("ReRAM writes", {"reram_writes": 1}),
     ("statement", {"statement": "trust me"}),
     ("challenge nonce", {"challenge_nonce": b"old"}),
@@ -81,6 +88,49 @@ def test_each_lie_fails_its_own_line_and_no_other(forget, line, changes):
     assert [failed.name for failed in verdict.failures] == [line]
     assert not verdict.accepted
     assert f"{line}: expected" in verdict.reason
+
+
+#: Three samples of the person contributed, an adapter of them in the revision, and a row in its LoRA.
+HELD = HeldAtCommit(subject_adapters=1, lora_rows=1, samples=3, keys=1)
+TRUE = {"subject_adapters_erased": 1, "lora_rows_erased": 1, "code_samples_erased": 3, "keys_destroyed": 1}
+
+
+def test_a_node_that_erased_what_it_was_known_to_hold_is_accepted(forget):
+    verdict = check_receipt(
+        forget.signed(**TRUE), forget.node_public_key, replace(forget.expectation, held=HELD)
+    )
+    assert verdict.accepted, verdict.reason
+
+
+def test_a_node_that_erased_more_than_it_was_known_to_hold_is_accepted(forget):
+    envelope = forget.signed(**{**TRUE, "code_samples_erased": 30, "keys_destroyed": 3})
+    assert check_receipt(envelope, forget.node_public_key, replace(forget.expectation, held=HELD)).accepted
+
+
+@pytest.mark.parametrize(
+    ("line", "lie"),
+    [
+        ("subject adapters erased", {"subject_adapters_erased": 0}),
+        ("LoRA rows erased", {"lora_rows_erased": 0}),
+        ("captured samples erased", {"code_samples_erased": 2}),
+        ("keys destroyed", {"keys_destroyed": 0}),
+    ],
+)
+def test_a_node_that_says_less_than_it_was_known_to_hold_is_not(forget, line, lie):
+    verdict = check_receipt(
+        forget.signed(**{**TRUE, **lie}), forget.node_public_key, replace(forget.expectation, held=HELD)
+    )
+    assert [failed.name for failed in verdict.failures] == [line]
+
+
+def test_a_node_that_held_something_cannot_say_that_it_was_not_affected(forget):
+    nothing = dict.fromkeys(TRUE, 0)
+    verdict = check_receipt(
+        forget.signed(outcome=RECEIPT_OUTCOME_NOT_AFFECTED, **nothing),
+        forget.node_public_key,
+        replace(forget.expectation, held=HELD),
+    )
+    assert not verdict.accepted
 
 
 def test_a_forgotten_adapter_that_is_active_is_named(forget):

@@ -1,0 +1,91 @@
+"""Ranges of the integers that a task's nodes send: what the coordinator holds every contribution against.
+
+A node checks its own codes before it stores them, so an honest one is never refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from reram_fleet.v1.types_pb2 import (
+    SUBJECT_ADAPTER_KIND_TRAINED,
+    SUBJECT_ADAPTER_KIND_UNSPECIFIED,
+    SubjectAdapter,
+    SubjectAdapterKind,
+)
+
+#: Samples of one person that one node may sum up.
+MAX_SAMPLES = 4096
+
+
+class CodeRangeError(ValueError):
+    """Integers that no node of the task can have captured."""
+
+
+@dataclass(frozen=True)
+class CodeRange:
+    """Integers that one sample can have.
+
+    Attributes
+    ----------
+    features
+        Codes of one sample, after the backbone.
+    code_max
+        Largest magnitude of one code.
+    kind
+        Of the task's subject adapters.
+    """
+
+    features: int
+    code_max: int
+    kind: SubjectAdapterKind = SUBJECT_ADAPTER_KIND_UNSPECIFIED
+
+    def check(self, adapter: SubjectAdapter) -> None:
+        """Refuse an adapter that no node of the task can have captured.
+
+        Raises
+        ------
+        CodeRangeError
+            With what was expected and what was found.
+        """
+        if adapter.kind != self.kind:
+            raise CodeRangeError(
+                f"the adapter is of kind {kind_name(adapter.kind)}, this fleet's are of "
+                f"{kind_name(self.kind)}: a fleet runs one task"
+            )
+        most = 1 if self.kind == SUBJECT_ADAPTER_KIND_TRAINED else MAX_SAMPLES
+        if not 1 <= adapter.count <= most:
+            raise CodeRangeError(f"the adapter sums up {adapter.count} samples, expected 1 to {most}")
+        self.check_codes(adapter.code_sum, adapter.count)
+
+    def check_codes(self, codes: Sequence[int], samples: int = 1) -> None:
+        """Refuse codes of one sample, or the sum of several, that are out of range."""
+        if len(codes) != self.features:
+            raise CodeRangeError(f"there are {len(codes)} features, this fleet's task has {self.features}")
+        largest, limit = max(map(abs, codes)), samples * self.code_max
+        if largest > limit:
+            raise CodeRangeError(
+                f"a code sum of {samples} samples is {largest}, the task's range ends at {limit}"
+            )
+
+
+def kind_name(kind: int) -> str:
+    """Return the name of a subject adapter kind, also of one that this version does not know."""
+    try:
+        return SubjectAdapterKind.Name(kind).removeprefix("SUBJECT_ADAPTER_KIND_")
+    except ValueError:
+        return str(kind)
+
+
+#: By the name of the task. Largest codes seen of real people: speakers 51,845, faces 450, fsdd 1,683.
+CODE_RANGES: Mapping[str, CodeRange] = MappingProxyType(
+    {
+        "speakers": CodeRange(1024, 2**16 - 1),
+        "faces": CodeRange(1000, 2**12 - 1),
+        "fsdd": CodeRange(1024, 2**14 - 1),
+        "images": CodeRange(23_552, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED),
+        "images-brief": CodeRange(23_552, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED),
+    }
+)
