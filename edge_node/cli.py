@@ -21,6 +21,7 @@ from reram_fleet.command_line import (
     printable,
     version_option,
 )
+from reram_fleet.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
@@ -56,6 +57,7 @@ ClipFile = Annotated[
 
 def main() -> None:
     """Run the command line; expected errors are one line on standard error and exit code 1."""
+    keep_memory_private()
     try:
         app(prog_name="edge-node")
     except EdgeNodeError as error:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import torch
 from reram_fleet.durable import write_atomically
+from reram_fleet.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.clock import SystemClock
@@ -45,6 +46,8 @@ def run(settings: RunSettings) -> None:
     EdgeNodeError
         If the state folder is not ready, or a port is taken.
     """
+    keep_memory_private()
+    keep_files_private()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

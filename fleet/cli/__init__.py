@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import click
 import typer
 from reram_fleet.command_line import install_hint, missing_package, version_option
+from reram_fleet.hardening import keep_memory_private
 from typer.core import TyperGroup
 
 from fleet.cli import (
@@ -127,5 +128,7 @@ for noun in (
 
 def main() -> None:
     """Entry point of the `fleet` command."""
+    # Tokens, names of people and, in the demo, their samples pass through.
+    keep_memory_private()
     app(prog_name="fleet")
     sys.exit(ExitCode.OK)

@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc.aio
 from prometheus_client import start_http_server
 from reram_fleet.durable import write_atomically
+from reram_fleet.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
@@ -55,6 +56,8 @@ def run(settings: ServeSettings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request that the proxy passes on: thousands an hour, and nothing to learn from them.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    keep_memory_private()
+    keep_files_private()
     if settings.flower_ca is not None:
         _check_authority(settings.flower_ca)
     folder = CoordinatorFolder(settings.state)

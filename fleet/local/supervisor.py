@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from reram_fleet.durable import write_atomically
+from reram_fleet.hardening import keep_files_private, keep_memory_private
 
 from fleet.errors import FleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
@@ -33,6 +34,8 @@ def _on_signal(number: int, frame: object) -> None:
 
 def main(argv: list[str]) -> int:
     """Run a local fleet until SIGTERM; returns the exit code."""
+    keep_memory_private()
+    keep_files_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     raw, timeout_s = json.loads(argv[0]), float(argv[1])
     settings = LocalSettings(**{**raw, "state": Path(raw["state"])})
