@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
+from reram_fleet.code_ranges import CODE_RANGES, CodeRange
 from reram_fleet.durable import write_atomically
 
 from fleet.errors import FleetError, reason_of
@@ -26,8 +27,7 @@ LOCAL_LEASE_S = 30.0
 #: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
 FIELD_LEASE_S = 24 * 3600.0
 
-#: Tasks and chip technologies that nodes know: named here so that a slip is told before anything is started.
-TASKS = ("faces", "speakers", "fsdd", "images", "images-brief")
+#: Chip technologies that nodes know: named here so that a slip is told before anything is started.
 PRESETS = ("130nm-neurram", "180nm-1t1r", "22nm")
 
 #: Longer than any device is left alone; what is beyond was mistyped.
@@ -72,8 +72,8 @@ def check_lease(lease_s: float) -> None:
 
 def check_task(task: str) -> None:
     """Refuse a task that no node knows."""
-    if task not in TASKS:
-        raise ConfigError(f"there is no task {task!r}", hint=f"known: {', '.join(TASKS)}")
+    if task not in CODE_RANGES:
+        raise ConfigError(f"there is no task {task!r}", hint=f"known: {', '.join(CODE_RANGES)}")
 
 
 def check_preset(preset: str) -> None:
@@ -106,6 +106,12 @@ class ServeSettings:
         Address of a SuperLink that runs already; None starts an embedded one.
     flower_ca
         CA certificate (PEM) of that SuperLink.
+    task, codes
+        What the nodes recognise or draw, and the range of the integers that they send.
+    registry_key
+        Raw Ed25519 public key of the caller's registry, which signs enrolment tickets; then fixed.
+    tags_per_node
+        How many people one node may contribute.
     """
 
     state: Path
@@ -117,6 +123,10 @@ class ServeSettings:
     flower_attach: str | None = None
     flower_ca: Path | None = None
     tls_in_front: bool = False
+    task: str = "speakers"
+    codes: CodeRange = CODE_RANGES["speakers"]
+    registry_key: bytes = b""
+    tags_per_node: int = 256
 
     def __post_init__(self) -> None:
         if not self.tls_in_front and not is_loopback(self.host):
@@ -124,6 +134,10 @@ class ServeSettings:
                 f"{self.host!r} is not a loopback address, and the coordinator speaks plain gRPC: "
                 "whoever is on the way reads the operator's token",
                 hint="bind 127.0.0.1, or end TLS in front of it and say so with --tls-in-front",
+            )
+        if self.tags_per_node < 1:
+            raise ConfigError(
+                f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more"
             )
         for name in ("port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from reram_fleet.code_ranges import CODE_RANGES, CodeRange
 from reram_fleet.command_line import folder
 
+from fleet.cli.exits import UsageError
 from fleet.cli.output import note
 from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state, is_loopback
 
@@ -42,6 +44,23 @@ def serve(
             help="Bind an address other than loopback: something in front ends TLS.",
         ),
     ] = False,
+    registry_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEX",
+            help="Public key of the registry that signs enrolment tickets (`fleet registry key` prints it). "
+            "Kept once it was given; without one nobody can be enrolled.",
+        ),
+    ] = None,
+    task: Annotated[str, typer.Option(help="What the fleet's nodes recognise or draw.")] = "speakers",
+    code_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FEATURES:MAX",
+            help="Codes of one sample, and the largest of them, of a task that is not built in.",
+        ),
+    ] = None,
+    tags_per_node: Annotated[int, typer.Option(min=1, help="People that one node may contribute.")] = 256,
 ) -> None:
     """Run the coordinator until SIGTERM or Ctrl-C."""
     settings = ServeSettings(
@@ -54,6 +73,10 @@ def serve(
         flower_attach=flower_attach,
         flower_ca=flower_ca,
         tls_in_front=tls_in_front,
+        task=task,
+        codes=_codes(task, code_range),
+        registry_key=public_key(registry_key) if registry_key else b"",
+        tags_per_node=tags_per_node,
     )
     if not is_loopback(host):
         note(
@@ -65,3 +88,28 @@ def serve(
 
     note(f"Coordinator starting in {settings.state}; Ctrl-C ends it.")
     run(settings)
+
+
+def _codes(task: str, given: str | None) -> CodeRange:
+    if given is None:
+        if task not in CODE_RANGES:
+            raise UsageError(
+                f"there is no built-in task {task!r} (there are {', '.join(CODE_RANGES)})",
+                hint="--code-range FEATURES:MAX says what the codes of another task are",
+            )
+        return CODE_RANGES[task]
+    features, _, code_max = given.partition(":")
+    if not (features.isdecimal() and code_max.isdecimal() and int(features) and 0 < int(code_max) < 2**31):
+        raise UsageError(f"--code-range takes FEATURES:MAX, for instance 1024:65535; got {given!r}")
+    return CodeRange(int(features), int(code_max))
+
+
+def public_key(text: str) -> bytes:
+    """Return a raw Ed25519 public key from 64 hexadecimal digits; `UsageError` if it is none."""
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise UsageError(f"a public key is 64 hexadecimal digits; got {len(text)} characters")
+    return key

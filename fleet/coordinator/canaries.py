@@ -57,8 +57,13 @@ class CanarySecret:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod
-    def load_or_create(cls, path: Path, people: Sequence[types.SubjectAdapter]) -> CanarySecret:
-        """Return the secret in a file, or make one whose canaries look like these people's adapters."""
+    def load_or_create(
+        cls, path: Path, people: Sequence[types.SubjectAdapter], code_max: int
+    ) -> CanarySecret:
+        """Return the secret in a file, or make one whose canaries look like these people's adapters.
+
+        Their codes are within the task's range, whatever the first people are.
+        """
         if path.exists():
             return cls.load(path)
         squares = [np.square(np.asarray(p.code_sum, np.float64) / p.count).mean() for p in people]
@@ -66,7 +71,7 @@ class CanarySecret:
             key=os.urandom(32).hex(),
             features=len(people[0].code_sum),
             # A uniform variable on [-a, a] has RMS a / sqrt(3).
-            amplitude=max(1, round(float(np.sqrt(np.mean(squares) * 3.0)))),
+            amplitude=min(code_max, max(1, round(float(np.sqrt(np.mean(squares) * 3.0))))),
             clips=round(float(np.median([p.count for p in people]))),
             kind=people[0].kind,
         )

@@ -79,6 +79,8 @@ class Coordinator:
     heads_ahead: HeadsAhead | None = None
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    #: Raw Ed25519 key of the registry whose tickets take people in; empty: nobody is taken in.
+    registry_public_key: bytes = b""
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
 

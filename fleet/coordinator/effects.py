@@ -13,6 +13,10 @@ class ReportError(FleetError):
     """A node says what it cannot say: the stream is closed."""
 
 
+class QuarantineError(FleetError):
+    """A report that is put aside instead of being acted upon; the stream stays open."""
+
+
 @dataclass(frozen=True)
 class Effect:
     """What follows from a report."""

@@ -18,10 +18,13 @@ from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
 from fleet.errors import InvalidInputError, UnknownTagsError
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, NodeRow, RevisionRow
+from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)
+
+#: A connected node is awaited this long, to suppress and to erase; honest ones take seconds.
+ANSWER_MS = 60_000
 
 
 def create(
@@ -124,8 +127,11 @@ def _withdraw_orders(tx: Transaction, generation: int) -> None:
 def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
     """Move every open campaign as far as the store allows; returns whether anything changed."""
     changed = False
-    connected = coordinator.sessions.connected()
     for campaign in tx.forgets.list_open():
+        # A connected node that says nothing must not keep the others from erasing: it has no lease for this
+        # generation, and gets none.
+        patient = tx.now_ms - campaign.created_at_ms < ANSWER_MS
+        connected = coordinator.sessions.connected() if patient else frozenset()
         before = campaign.state
         state = _derived(tx, campaign, connected)
         if state is CampaignState.ERASING:
@@ -136,6 +142,11 @@ def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
             logger.info("forget %s is %s", campaign.campaign_id, state)
             changed = True
     return changed
+
+
+def is_awaited(tx: Transaction, execution: ExecutionRow) -> bool:
+    """Whether a node may still be about to answer its erase order: nobody waits for it for ever."""
+    return tx.now_ms - execution.updated_at_ms < ANSWER_MS
 
 
 def _derived(tx: Transaction, campaign: CampaignRow, connected: frozenset[str]) -> CampaignState:
@@ -171,7 +182,8 @@ def _erase(coordinator: Coordinator, tx: Transaction, campaign: CampaignRow) -> 
         WaveMember(
             node_id=execution.node_id,
             state=execution.state,
-            connected=execution.node_id in reached,
+            connected=execution.node_id in reached
+            and (execution.state is not ExecutionState.APPLYING or is_awaited(tx, execution)),
             ordered=execution.challenge_nonce is not None,
         )
         for execution in tx.forgets.executions(campaign.campaign_id)

@@ -12,11 +12,13 @@ import hashlib
 import logging
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.sealing import open_symmetric, seal_symmetric
 from reram_fleet.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
@@ -72,13 +74,14 @@ def _at_rest(key_id: str) -> str:
     return f"{key_id}/statistics"
 
 
-def check_statistics(packed: bytes, adapter: types.SubjectAdapter) -> None:
+def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRange) -> None:
     """Refuse statistics that are not those of the clips that the adapter sums up.
 
     Raises
     ------
     ConflictError
-        If they are malformed, or differ from the adapter in features, count or sum.
+        If they are malformed, differ from the adapter in features, count or sum, or have an entry that no
+        codes of the task add up to.
     """
     try:
         statistics = open_packed(packed)
@@ -89,6 +92,12 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter) -> None:
         raise ConflictError(
             f"the statistics for the head ({statistics.count} clips, {statistics.features} features) are not "
             f"of the clips that the adapter sums up ({adapter.count} clips, {len(adapter.code_sum)} features)"
+        )
+    limit = adapter.count * codes.code_max**2
+    if statistics.largest > limit:
+        raise ConflictError(
+            f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} clips of "
+            f"this fleet's task add up to {limit} at most"
         )
 
 
@@ -102,22 +111,21 @@ def take_public_codes(
     SignatureError
         If the node has not signed it.
     ConflictError
-        If the message is another node's or malformed, or its clips are not those of the other nodes.
+        If the message is another node's, malformed or out of range.
     """
     report = open_envelope(envelope, wire.PublicCodes, node.receipt_public_key)
     if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
         raise ConflictError(f"node {node.node_id} sent public codes of {report.node_id}")
-    codes = _decoded(report)
+    codes, limits = _decoded(report), coordinator.settings.codes
+    if report.features != limits.features or int(np.abs(codes).max()) > limits.code_max:
+        raise ConflictError(
+            f"public codes of {report.features} features up to {np.abs(codes).max()}; this fleet's task has "
+            f"{limits.features} up to {limits.code_max}"
+        )
     try:
         PublicCodes(codes[None], np.asarray(report.person, np.int64))
     except StatisticsError as error:
         raise ConflictError(f"public codes that no head can be solved with: {error}") from error
-    for row in tx.heads.public_codes():
-        known = wire.PublicCodes.FromString(row.content)
-        if row.node_id != node.node_id and (known.features, known.person) != (report.features, report.person):
-            raise ConflictError(
-                f"node {node.node_id} has public codes of {list(codes.shape)}, other clips than {row.node_id}"
-            )
     return tx.heads.save_public_codes(node.node_id, envelope.payload)
 
 
@@ -144,7 +152,7 @@ def wants_public_codes(tx: Transaction, node_id: str) -> bool:
     told = {node for node, _ in tx.heads.public_digests()}
     if node_id in told or len(told) >= PUBLIC_NODES or not tx.heads.sources():
         return False
-    others = sorted(n.node_id for n in tx.nodes.list() if n.retired_at_ms is None and n.node_id not in told)
+    others = sorted(n.node_id for n in tx.nodes.list() if not n.held_reason and n.node_id not in told)
     return node_id in others[: PUBLIC_NODES - len(told)]
 
 
@@ -271,8 +279,13 @@ def _books(coordinator: Coordinator, tx: Transaction) -> HeadBooks:
 
 
 def _public(rows: Sequence[PublicCodesRow]) -> PublicCodes:
-    """Return the codes of as many nodes, in order of id, as a threshold can be fixed with."""
-    reports = [wire.PublicCodes.FromString(row.content) for row in rows]
+    """Return the codes of as many nodes, in order of id, as a threshold can be fixed with.
+
+    Of nodes that speak of other clips than most do, none are taken: no single node decides what clips are.
+    """
+    told = [wire.PublicCodes.FromString(row.content) for row in rows]
+    (usual, _), *_ = Counter(tuple(report.person) for report in told).most_common(1)
+    reports = [report for report in told if tuple(report.person) == usual]
     person = np.asarray(reports[0].person, np.int64)
     most = int(np.unique(person, return_counts=True)[1].max())
     used = reports[: max(1, MAX_VECTORS_PER_PERSON // most)]

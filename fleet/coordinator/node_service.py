@@ -19,15 +19,17 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import node_pb2_grpc
 
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.needs import needs_of
-from fleet.coordinator.reports import check_hello, handle_report
+from fleet.coordinator.reports import check_hello, handle_report, put_aside
 from fleet.coordinator.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
 HELLO_LIMIT_S = 10.0
+#: Messages that wait to be written to one node.
+OUTBOX_LIMIT = 64
 #: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
 LOOK_AGAIN_S = 5.0
 
@@ -49,7 +51,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         node_id = await self._welcome(request_iterator, nonce, context)
         session = self._coordinator.sessions.open(node_id)
         logger.info("node %s connected", node_id)
-        outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue()
+        # Bounded: a node that talks without listening is not listened to either.
+        outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue(OUTBOX_LIMIT)
         tasks = [
             asyncio.create_task(self._read(request_iterator, session, outbox)),
             asyncio.create_task(self._watch(session, outbox)),
@@ -114,14 +117,33 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 return
             if request.WhichOneof("message") == "heartbeat":
                 pace.beat(asyncio.get_running_loop().time())
-            effect = await self._coordinator.database.run(
-                lambda tx, request=request: handle_report(self._coordinator, tx, session.node_id, request)
-            )
+            effect = await self._take(session.node_id, request)
             for reply in effect.replies:
-                outbox.put_nowait(reply)
+                await outbox.put(reply)
             if effect.changed:
                 self._coordinator.sessions.wake_all()
                 self._coordinator.changes.announce()
+
+    async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
+        """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
+        run = self._coordinator.database.run
+        try:
+            return await run(lambda tx: handle_report(self._coordinator, tx, node_id, request))
+        except QuarantineError as error:
+            refused: Exception = error
+            logger.warning("a report of node %s is put aside: %s", node_id, error)
+        except (FleetError, SignatureError) as error:
+            await run(lambda tx, reason=str(error): put_aside(tx, node_id, request, reason))
+            raise
+        except Exception as error:
+            # A defect of ours, perhaps; the node's next messages may be sound.
+            refused = error
+            logger.exception("a report of node %s cannot be handled", node_id)
+        reason = (
+            str(refused) if isinstance(refused, QuarantineError) else f"it cannot be handled: {refused!r}"
+        )
+        await run(lambda tx: put_aside(tx, node_id, request, reason))
+        return Effect()
 
     async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
         while not session.superseded:
@@ -129,7 +151,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             for message in await self._coordinator.database.run(
                 lambda tx: needs_of(self._coordinator, tx, session)
             ):
-                outbox.put_nowait(message)
+                await outbox.put(message)
             await woken(session.wake, LOOK_AGAIN_S)
 
     async def _write(

@@ -60,6 +60,8 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                 log_size=tx.tree.size(),
                 log_root=tx.tree.root(),
                 command_public_key=self._coordinator.keys.command_public_key,
+                registry_public_key=self._coordinator.registry_public_key,
+                task=fleet.task or "",
             )
 
         return await self._read(context, read)
@@ -88,6 +90,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             command_public_key=self._coordinator.keys.command_public_key,
             coordinator_sealing_public_key=self._coordinator.keys.sealing_public_key,
             node_service_address=self._coordinator.address,
+            registry_public_key=self._coordinator.registry_public_key,
             flower_fleet_address="" if plane is None else plane.proxy.address,
             flower_ca_pem="" if plane is None else plane.superlink.ca_pem.decode(),
             flower_node_id=flower_node_id or 0,
@@ -110,6 +113,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             lambda tx: wire.GetNodeResponse(
                 node=views.node_view(tx, tx.nodes.get(request.node_id), connected),
                 executions=[views.execution_view(e) for e in tx.forgets.executions_of(request.node_id)],
+                quarantined=[views.quarantined_view(row) for row in tx.nodes.quarantined(request.node_id)],
             ),
         )
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 
 from reram_fleet.digests import head_digest, lora_digest, subject_digest
-from reram_fleet.sealing import open_symmetric
 from reram_fleet.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator import contributions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, ReportError
-from fleet.coordinator.key_ids import subject_key_id
 from fleet.coordinator.restored import note_suppressed, start_over
 from fleet.coordinator.revisions import latest_content
 from fleet.domain.execution import TERMINAL, ExecutionState
@@ -123,10 +122,8 @@ def _expected(
     content = latest_content(coordinator, tx)
     newest = tx.revisions.latest()
     local = {}
-    for row in tx.subjects.contributions_of(node.node_id):
-        key_id = subject_key_id(row.tag)
-        plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
-        local[row.tag] = subject_digest(types.SubjectAdapter.FromString(plaintext))
+    for row, adapter in contributions.opened(coordinator, tx, tx.subjects.contributions_of(node.node_id)):
+        local[row.tag] = subject_digest(adapter)
     return ReceiptExpectation(
         fleet_id=coordinator.fleet_id,
         node_id=node.node_id,

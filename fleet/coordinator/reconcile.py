@@ -33,22 +33,35 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         try:
             await ahead.prepare()
-            if await coordinator.database.run(lambda tx: step(coordinator, tx)):
-                await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
-                coordinator.announce()
-        except FleetError:
-            # The next look may find it mended; a dead loop would find nothing.
-            logger.exception("the forgets could not be moved on")
+        except Exception:
+            # Then it is solved when the revision is built, or that has none.
+            logger.exception("the closed-form head could not be solved ahead")
+        changed = False
+        for what, work in STEPS:
+            try:
+                changed |= await coordinator.database.run(lambda tx, work=work: work(coordinator, tx))
+            except Exception:
+                # The next look may find it mended, a dead loop would find nothing; and what one row prevents,
+                # the other steps need not wait for.
+                logger.exception("%s could not be moved on", what)
+        if changed:
+            await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
+            coordinator.announce()
 
 
-def step(coordinator: Coordinator, tx: Transaction) -> bool:
-    """Do what follows from the store as it is; returns whether that changed anything."""
-    changed = forgets.advance_all(coordinator, tx)
+def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Build the next revision if people have changed; after a forget its campaign does."""
     newest = tx.revisions.latest()
     settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
-    if settled and not _ordered(coordinator, tx):
-        changed |= revisions.refresh(coordinator, tx) is not None
-    return cohort_jobs.advance(coordinator, tx) or changed
+    return settled and not _ordered(coordinator, tx) and revisions.refresh(coordinator, tx) is not None
+
+
+#: All that follows from the store as it is, a transaction each.
+STEPS = (
+    ("forgets", forgets.advance_all),
+    ("the revision", _refresh),
+    ("cohorts", cohort_jobs.advance),
+)
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
@@ -57,7 +70,7 @@ def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
         execution.node_id
         for campaign in tx.forgets.list_open()
         for execution in tx.forgets.executions(campaign.campaign_id)
-        if execution.state is ExecutionState.APPLYING
+        if execution.state is ExecutionState.APPLYING and forgets.is_awaited(tx, execution)
     }
     return bool(ordered) and not ordered.isdisjoint(forgets.orderable(coordinator, tx))
 
@@ -92,6 +105,9 @@ class LearningReconciler:
                         await self._watch(job)
                 except (FleetError, LearningPlaneError) as error:
                     logger.warning("learning job %s: %s", job.job_id, error)
+                except Exception:
+                    # The other jobs need not wait for this one.
+                    logger.exception("learning job %s could not be moved on", job.job_id)
 
     async def _start(self, job: LearningJobRow) -> None:
         def begin(tx: Transaction) -> LearningJobRow | None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import logging
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from reram_fleet.digests import ZERO_HASH
-from reram_fleet.sealing import SealError, contribution_purpose, seal_symmetric, statistics_purpose
 from reram_fleet.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import heads
+from fleet.coordinator import contributions, heads
+from fleet.coordinator.bounds import check_bounds, check_nonce
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, ReportError
-from fleet.coordinator.key_ids import subject_key_id
+from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.receipts import take_receipt
 from fleet.coordinator.restored import check_rollback, note_suppressed
-from fleet.coordinator.revisions import latest_content, people
 from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
-from fleet.domain.tags import validate_tag
-from fleet.errors import ConflictError, FleetError
+from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeCostRow, NodeRow
 
 logger = logging.getLogger(__name__)
+
+Signed = TypeVar("Signed", wire.Hello, wire.Contribution)
 
 
 def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.ConnectRequest, nonce: bytes) -> str:
@@ -41,7 +41,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     """
     claimed = _unchecked_hello(request)
     node = tx.nodes.get(claimed.node_id)
-    hello = open_envelope(request.hello, wire.Hello, node.receipt_public_key)
+    hello = _opened(request.hello, wire.Hello, node)
     if hello.challenge_nonce != nonce:
         raise ReportError(f"node {node.node_id} answers another challenge")
     if hello.fleet_id != coordinator.fleet_id:
@@ -86,8 +86,11 @@ def handle_report(
     ------
     ReportError, SignatureError
         If the node contradicts the log, itself, or its signature.
+    QuarantineError
+        If the message cannot be acted upon and is to be put aside.
     """
     node = tx.nodes.get(node_id)
+    check_bounds(request)
     match request.WhichOneof("message"):
         case "heartbeat":
             return _heartbeat(coordinator, tx, node, request.heartbeat)
@@ -118,6 +121,18 @@ def handle_report(
             )
 
 
+def put_aside(tx: Transaction, node_id: str, request: wire.ConnectRequest, reason: str) -> None:
+    """Note, for operators, a message of a node that is not acted upon."""
+    tx.nodes.quarantine(node_id, request.WhichOneof("message") or "empty", reason)
+
+
+def _opened(envelope: types.Envelope, kind: type[Signed], node: NodeRow) -> Signed:
+    """Return a signed message of a node, within bounds."""
+    message = open_envelope(envelope, kind, node.receipt_public_key)
+    check_bounds(message)
+    return message
+
+
 def _renew_session_key(coordinator: Coordinator, node: NodeRow, report: wire.Suppressed) -> None:
     session = open_envelope(report.session_key, wire.SessionKey, node.receipt_public_key)
     expected = (coordinator.fleet_id, node.node_id, report.generation)
@@ -141,6 +156,7 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
 
 
 def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: wire.Heartbeat) -> Effect:
+    check_nonce("Heartbeat.lease_nonce", beat.lease_nonce)
     state, reason = serve_state(beat.serve_state), quarantine_reason(beat.quarantine_reason)
     tx.nodes.touch(node.node_id, serve_state=state, quarantine_reason=reason)
     changed = (state, reason) != (node.serve_state, node.quarantine_reason)
@@ -160,72 +176,34 @@ def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: w
 def _contribution(
     coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
 ) -> Effect:
-    report = open_envelope(envelope, wire.Contribution, node.receipt_public_key)
+    report = _opened(envelope, wire.Contribution, node)
     if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
         raise ReportError(f"node {node.node_id} sent a contribution of {report.node_id}")
     refusal, changed = "", False
-    about = (coordinator.fleet_id, node.node_id, report.subject_tag)
-    statistics = None
     try:
-        validate_tag(report.subject_tag)
-        adapter = types.SubjectAdapter.FromString(
-            coordinator.keys.open(contribution_purpose(*about), report.adapter)
-        )
-        _check_adapter(coordinator, tx, adapter, report.subject_tag)
-        if report.HasField("statistics"):
-            statistics = coordinator.keys.open(statistics_purpose(*about), report.statistics)
-            heads.check_statistics(statistics, adapter)
-        key_id = subject_key_id(report.subject_tag)
-        subject = tx.subjects.find(report.subject_tag)
-        # A key must not be made for somebody who was forgotten: `contribute` refuses, with the reason.
-        key = bytes(32) if subject and subject.forgotten else coordinator.secrets.get_or_create(key_id)
-        ciphertext = seal_symmetric(key, key_id, adapter.SerializeToString(deterministic=True))
-        changed = tx.subjects.contribute(
-            report.subject_tag,
-            node.node_id,
-            report.sequence,
-            adapter.count,
-            ciphertext,
-            None if statistics is None else heads.seal_statistics(key, key_id, statistics),
-        )
-    except (SealError, DecodeError, FleetError) as error:
+        changed = contributions.take(coordinator, tx, node, report)
+    except (StaleContributionError, SubjectForgottenError) as error:
+        # Nothing is wrong with the node: it has not heard yet.
         refusal = str(error)
+    except FleetError as error:
+        refusal = str(error)
+        tx.nodes.quarantine(node.node_id, "contribution", refusal)
+    if refusal:
         logger.warning("contribution of node %s refused: %s", node.node_id, refusal)
     ack = wire.ContributionAck(subject_tag=report.subject_tag, sequence=report.sequence, refusal=refusal)
     return Effect((wire.ConnectResponse(contribution_ack=ack),), changed)
 
 
-def _check_adapter(
-    coordinator: Coordinator, tx: Transaction, adapter: types.SubjectAdapter, subject_tag: str
-) -> None:
-    if adapter.subject_tag != subject_tag or adapter.count < 1 or not adapter.code_sum:
-        raise ConflictError("the sealed adapter is empty or names another tag than the message around it")
-    # Before the first revision, what the others contributed: sums of different lengths could never be added.
-    known = latest_content(coordinator, tx).subjects or people(coordinator, tx)
-    if known and len(known[0].code_sum) != len(adapter.code_sum):
-        raise ConflictError(
-            f"the adapter has {len(adapter.code_sum)} features, this fleet's have {len(known[0].code_sum)}"
-        )
-    if known and known[0].kind != adapter.kind:
-        raise ConflictError(
-            f"the adapter is of kind {_kind_name(adapter)}, this fleet's are of {_kind_name(known[0])}: a "
-            "fleet runs one task"
-        )
-
-
-def _kind_name(adapter: types.SubjectAdapter) -> str:
-    return types.SubjectAdapterKind.Name(adapter.kind).removeprefix("SUBJECT_ADAPTER_KIND_")
-
-
 def _public_codes(
     coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
 ) -> Effect:
+    if node.held_reason:
+        raise QuarantineError("the node is held: it contributes nothing until an operator releases it")
     try:
         return Effect(changed=heads.take_public_codes(coordinator, tx, node, envelope))
     except ConflictError as error:
         # The head does without this node's.
-        logger.warning("public codes of node %s refused: %s", node.node_id, error)
-        return Effect()
+        raise QuarantineError(f"public codes refused: {error}") from error
 
 
 def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult) -> Effect:

@@ -12,7 +12,7 @@ from reram_fleet.digests import revision_digest
 from reram_fleet.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import heads
+from fleet.coordinator import contributions, heads
 from fleet.coordinator.canaries import LIVE, CanarySecret
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.key_ids import job_key_id, subject_key_id
@@ -48,11 +48,7 @@ def latest_content(coordinator: Coordinator, tx: Transaction) -> types.RevisionC
 def people(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapter]:
     """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
     sums: dict[str, types.SubjectAdapter] = {}
-    for row in tx.subjects.contributions():
-        key_id = subject_key_id(row.tag)
-        part = types.SubjectAdapter.FromString(
-            open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
-        )
+    for row, part in contributions.opened(coordinator, tx, tx.subjects.contributions()):
         sums[row.tag] = _added(sums[row.tag], part) if row.tag in sums else part
     return [sums[tag] for tag in sorted(sums)]
 
@@ -196,7 +192,9 @@ def _canaries(
 ) -> Iterable[types.SubjectAdapter]:
     if not enrolled and not canary_path(coordinator).exists():
         return []
-    secret = CanarySecret.load_or_create(canary_path(coordinator), enrolled)
+    secret = CanarySecret.load_or_create(
+        canary_path(coordinator), enrolled, coordinator.settings.codes.code_max
+    )
     while len(tx.subjects.live_canaries()) < LIVE:
         tx.subjects.add_canary(new_tag())
     return [secret.adapter(tag) for tag in tx.subjects.live_canaries()]

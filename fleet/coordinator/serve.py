@@ -34,6 +34,7 @@ from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction
+from fleet.store.rows import FleetRow
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
 
 logger = logging.getLogger(__name__)
@@ -114,12 +115,13 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         ],
     )
     try:
-        fleet_id = await database.run(lambda tx: _fleet_id(tx, folder))
+        fleet = await database.run(lambda tx: _fleet(tx, settings, folder))
         folder.note_made()
         plane = LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None
         coordinator = Coordinator(
             settings=settings,
-            fleet_id=fleet_id,
+            fleet_id=fleet.fleet_id,
+            registry_public_key=fleet.registry_public_key or b"",
             keys=keys,
             secrets=SubjectKeys(folder.secrets),
             database=database,
@@ -140,7 +142,9 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         _write_serve_file(coordinator, metrics_port)
-        logger.info("fleet %s is served at %s", fleet_id, coordinator.address)
+        logger.info("fleet %s is served at %s", fleet.fleet_id, coordinator.address)
+        if not coordinator.registry_public_key:
+            logger.warning("no registry key is known: nobody can be enrolled; serve with --registry-key")
         waiting = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -192,16 +196,28 @@ def _serve_metrics(coordinator: Coordinator) -> int:
     return int(server.server_port)
 
 
-def _fleet_id(tx: Transaction, folder: CoordinatorFolder) -> str:
-    existing = tx.fleet.find()
-    if existing is None:
-        if folder.has_fleet():
-            raise StoreError(
-                f"{folder.database} knows no fleet, but there was one",
-                hint="bring the folder back from a backup",
-            )
-        existing = tx.fleet.create(new_id(tx.now_ms))
-    return existing.fleet_id
+def _fleet(tx: Transaction, settings: ServeSettings, folder: CoordinatorFolder) -> FleetRow:
+    if folder.has_fleet() and tx.fleet.find() is None:
+        raise StoreError(
+            f"{folder.database} knows no fleet, but there was one", hint="bring the folder back from a backup"
+        )
+    return fleet_of(tx, settings)
+
+
+def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
+    """Return the fleet of a database, made if there is none, with what the settings fix for good.
+
+    Raises
+    ------
+    ConflictError
+        If it was told another task, or another registry's key, before.
+    """
+    if tx.fleet.find() is None:
+        tx.fleet.create(new_id(tx.now_ms))
+    tx.fleet.fix_task(settings.task)
+    if settings.registry_key:
+        tx.fleet.fix_registry_key(settings.registry_key)
+    return tx.fleet.get()
 
 
 def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:

@@ -18,7 +18,15 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
-from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow, SubjectRow
+from fleet.store.rows import (
+    CampaignRow,
+    ExecutionRow,
+    LearningJobRow,
+    NodeCostRow,
+    NodeRow,
+    QuarantinedReportRow,
+    SubjectRow,
+)
 
 SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
@@ -56,6 +64,20 @@ def _node_view(
         flower_node_id=node.flower_node_id or 0,
         held_reason=node.held_reason,
         software_version=node.software_version,
+        quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
+        lease_until_unix_ms=node.lease_until_ms or 0,
+        retired_at_unix_ms=node.retired_at_ms or 0,
+    )
+
+
+def quarantined_view(row: QuarantinedReportRow) -> wire.QuarantinedReport:
+    """Return reports that were put aside for one reason."""
+    return wire.QuarantinedReport(
+        kind=row.kind,
+        reason=row.reason,
+        first_at_unix_ms=row.first_at_ms,
+        last_at_unix_ms=row.last_at_ms,
+        count=row.count,
     )
 
 

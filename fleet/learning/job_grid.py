@@ -29,6 +29,8 @@ logger = logging.getLogger("flwr.reram_fleet.job_grid")
 ARRAYS_RECORD = "arrays"
 METRICS_RECORD = "metrics"
 NUM_EXAMPLES = "num-examples"
+#: Samples that a node can have trained with; it is what its reply weighs in the average.
+MAX_EXAMPLES = 2**22
 
 
 @dataclass(frozen=True)
@@ -287,8 +289,10 @@ class JobGrid(Grid):
         if record.get(NODE_ID_KEY) != node.node_id:
             raise StateError(f"the reply names node {record.get(NODE_ID_KEY)!r}")
         examples = metrics.get(NUM_EXAMPLES)
-        if not isinstance(examples, int | float) or not math.isfinite(examples) or examples < 0:
-            raise StateError(f"the reply's {NUM_EXAMPLES} is {examples!r}")
+        if not isinstance(examples, int | float) or not 0 <= examples <= MAX_EXAMPLES:
+            raise StateError(f"the reply's {NUM_EXAMPLES} is {examples!r}, expected 0 to {MAX_EXAMPLES}")
+        if odd := [name for name, value in metrics.items() if not _is_finite(value)]:
+            raise StateError(f"the reply's {odd[0]} is {metrics[odd[0]]!r}")
         opened = RecordDict({METRICS_RECORD: metrics})
         if self._kind != LEARNING_KIND_EVALUATE_QUALITY:
             sealed = record.get(STATE_KEY)
@@ -321,6 +325,11 @@ class JobGrid(Grid):
         self._round += 1
         self._nodes = {}
         self._asked = {}
+
+
+def _is_finite(value: object) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in values)
 
 
 def _average_metrics(records: Sequence[MetricRecord]) -> tuple[float, dict[str, float]]:

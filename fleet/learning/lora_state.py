@@ -16,6 +16,8 @@ from fleet.learning.errors import StateError
 NUMERATOR = "numerator"
 WEIGHT = "weight"
 _FLOAT32 = np.dtype("<f4")
+#: B is installed as int32 at 2^-16: what a node sends is far below, or learning has diverged on it.
+MAX_VALUE = 2.0**14
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,11 @@ class StateCodec:
                 f"job {self.job_id} has {len(self.subject_tags)} rows of rank {self.rank} in a fixed order; "
                 f"got {len(state.subject_tags)} rows of rank {state.rank}, or another order"
             )
-        return self._arrays(state)
+        arrays = self._arrays(state)
+        if any(np.abs(array.numpy()).max(initial=0) >= MAX_VALUE for array in arrays.values()):
+            # Alone it would make what is learned by all of them too large to be installed.
+            raise StateError(f"a state of job {self.job_id} has a value of {MAX_VALUE} or more")
+        return arrays
 
     def _arrays(self, state: LoraState) -> ArrayRecord:
         rows = len(self.subject_tags)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from fleet.store import schema
 from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
@@ -41,16 +41,26 @@ class Heads:
         return True
 
     def public_digests(self) -> Sequence[tuple[str, bytes]]:
-        """Return node and digest of all public codes, by node."""
+        """Return node and digest of all public codes, by node; not of nodes that are held or retired."""
         table = schema.public_codes
-        query = select(table.c.node_id, table.c.digest).order_by(table.c.node_id)
+        query = (
+            select(table.c.node_id, table.c.digest).where(self._in_good_standing).order_by(table.c.node_id)
+        )
         return [(row.node_id, row.digest) for row in self._connection.execute(query)]
 
     def public_codes(self) -> Sequence[PublicCodesRow]:
-        """Return all public codes, by node."""
+        """Return the public codes that `public_digests` has, by node."""
         table = schema.public_codes
-        query = select(table.c.node_id, table.c.content).order_by(table.c.node_id)
+        query = (
+            select(table.c.node_id, table.c.content).where(self._in_good_standing).order_by(table.c.node_id)
+        )
         return [PublicCodesRow(**row) for row in self._connection.execute(query).mappings()]
+
+    @property
+    def _in_good_standing(self) -> ColumnElement[bool]:
+        node = schema.node.c
+        sound = select(node.node_id).where(node.held_reason == "", node.retired_at_ms.is_(None))
+        return schema.public_codes.c.node_id.in_(sound)
 
     def note(self, revision: int, *, basis: bytes, error: str, tags: Collection[str]) -> None:
         """Note what the head of a revision follows from, why it has none (or ""), and whom it knows.

@@ -7,15 +7,18 @@ from typing import Any
 
 from reram_fleet.digests import ZERO_HASH
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.domain.tags import validate_node_id
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
-from fleet.store.rows import NodeCostRow, NodeRow
+from fleet.store.rows import NodeCostRow, NodeRow, QuarantinedReportRow
 
 _RAW_KEY_BYTES = 32
+#: Reasons that are kept apart per node: what an operator would read.
+_MAX_REASONS = 50
+_MORE = "further reasons"
 
 
 def _node(row: RowMapping) -> NodeRow:
@@ -169,6 +172,40 @@ class Nodes:
     def retire(self, node_id: str) -> None:
         """Take the node out of the fleet for good."""
         self._update(node_id, retired_at_ms=self._now_ms)
+
+    def quarantine(self, node_id: str, kind: str, reason: str) -> None:
+        """Note that a report of the node was put aside, and why; the same reason again is counted.
+
+        A node can give any number of reasons: those beyond `_MAX_REASONS` are counted as one.
+        """
+        table = schema.quarantined_report
+        kind, reason = kind[:32], reason[:400]
+        mine = (table.c.node_id == node_id) & (table.c.kind == kind) & (table.c.reason == reason)
+        again = self._connection.execute(
+            update(table).where(mine).values(last_at_ms=self._now_ms, count=table.c.count + 1)
+        )
+        if again.rowcount:
+            return
+        of_node = select(func.count()).select_from(table).where(table.c.node_id == node_id)
+        if reason != _MORE and self._connection.execute(of_node).scalar_one() >= _MAX_REASONS:
+            self.quarantine(node_id, "", _MORE)
+            return
+        self._connection.execute(
+            insert(table).values(
+                node_id=node_id,
+                kind=kind,
+                reason=reason,
+                first_at_ms=self._now_ms,
+                last_at_ms=self._now_ms,
+                count=1,
+            )
+        )
+
+    def quarantined(self, node_id: str) -> Sequence[QuarantinedReportRow]:
+        """Return the reports of the node that were put aside, the latest first."""
+        table = schema.quarantined_report
+        query = select(table).where(table.c.node_id == node_id).order_by(table.c.last_at_ms.desc())
+        return [QuarantinedReportRow(**row) for row in self._connection.execute(query).mappings()]
 
     def accept_receipt(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
         """Move the node's receipt chain on.

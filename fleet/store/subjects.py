@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from fleet.domain.tags import validate_tag, validate_tags
 from fleet.errors import (
@@ -131,7 +131,28 @@ class Subjects:
 
     def contributions_of(self, node_id: str) -> Sequence[ContributionRow]:
         """Return what one node contributed, by tag."""
-        return [row for row in self.contributions() if row.node_id == node_id]
+        table = schema.contribution
+        query = select(table).where(table.c.node_id == node_id).order_by(table.c.tag)
+        return [ContributionRow(**row) for row in self._connection.execute(query).mappings()]
+
+    def tags_of(self, node_id: str) -> frozenset[str]:
+        """Return whom a node has contributed."""
+        table = schema.contribution
+        query = select(table.c.tag).where(table.c.node_id == node_id)
+        return frozenset(self._connection.execute(query).scalars())
+
+    def sizes(self) -> tuple[int, int]:
+        """Return how many people are contributed, and the bytes of everybody's largest contribution."""
+        size = func.max(func.length(schema.contribution.c.ciphertext)).label("size")
+        largest = select(size).group_by(schema.contribution.c.tag).subquery()
+        query = select(func.count(), func.coalesce(func.sum(largest.c.size), 0)).select_from(largest)
+        people, total = self._connection.execute(query).one()
+        return people, total
+
+    def drop_contribution(self, tag: str, node_id: str) -> None:
+        """Delete what one node contributed about a person."""
+        for table in (schema.contribution, schema.head_statistics):
+            self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))
 
     def forget(self, tags: Iterable[str], generation: int) -> None:
         """Put tombstones, also on tags that were never seen, and delete what was contributed about them.

@@ -4,7 +4,22 @@
 coordinator over a real store and real key files, without server and loops.
 """
 
-from fleet.coordinator.testing.simulated_node import FEATURES, Journal, SimulatedNode, SimulatedNodeError
+from fleet.coordinator.testing.simulated_node import (
+    CODES,
+    FEATURES,
+    REGISTRY_KEY,
+    Journal,
+    SimulatedNode,
+    SimulatedNodeError,
+)
 from fleet.coordinator.testing.stepped import SteppedCoordinator
 
-__all__ = ["FEATURES", "Journal", "SimulatedNode", "SimulatedNodeError", "SteppedCoordinator"]
+__all__ = [
+    "CODES",
+    "FEATURES",
+    "REGISTRY_KEY",
+    "Journal",
+    "SimulatedNode",
+    "SimulatedNodeError",
+    "SteppedCoordinator",
+]

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
 from reram_fleet import digests, sealing, signing
+from reram_fleet.code_ranges import CodeRange
+from reram_fleet.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -28,6 +30,10 @@ Signed = TypeVar("Signed", bound=Message)
 
 #: Enough that two random canaries are never taken for each other: of 8, one pair in 1,400 is within 0.9.
 FEATURES = 32
+#: Range of the codes of simulated nodes.
+CODES = CodeRange(FEATURES, 2**16 - 1)
+#: Signs the enrolment tickets of tests.
+REGISTRY_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 #: Cosine from which on a code vector is taken for somebody.
 _THRESHOLD = 0.9
 
@@ -311,6 +317,16 @@ class SimulatedNode:
         due = self.journal.enrolled.keys() - self.journal.tombstones - self.journal.acknowledged
         return [self.contribution(self.journal.enrolled[tag]) for tag in sorted(due)]
 
+    def ticket(self, tag: str) -> types.Envelope:
+        """Return the leave to enrol somebody here that the caller's registry has given."""
+        return issue_ticket(
+            REGISTRY_KEY,
+            fleet_id=self.fleet_id,
+            subject_tag=tag,
+            node_ids=[self.node_id],
+            expires_at_unix_ms=2**62,
+        )
+
     def contribution(self, adapter: types.SubjectAdapter, sequence: int = 1) -> wire.ConnectRequest:
         """Return an adapter as this node contributes it."""
         purpose = sealing.contribution_purpose(self.fleet_id, self.node_id, adapter.subject_tag)
@@ -322,6 +338,7 @@ class SimulatedNode:
             generation=self.journal.generation,
             adapter=sealing.seal(self.coordinator_sealing_key, purpose, adapter.SerializeToString()),
         )
+        contribution.ticket.CopyFrom(self.ticket(adapter.subject_tag))
         if (packed := self.journal.statistics.get(adapter.subject_tag)) is not None:
             purpose = sealing.statistics_purpose(self.fleet_id, self.node_id, adapter.subject_tag)
             contribution.statistics.CopyFrom(sealing.seal(self.coordinator_sealing_key, purpose, packed))

@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.config import ServeSettings
 from fleet.coordinator import forgets, reconcile, revisions
 from fleet.coordinator.core import Coordinator, Database
-from fleet.coordinator.effects import Effect
+from fleet.coordinator.effects import Effect, QuarantineError
 from fleet.coordinator.needs import needs_of
 from fleet.coordinator.operator_service import enroll
 from fleet.coordinator.plane import LearningPlane
-from fleet.coordinator.reports import check_hello, handle_report
+from fleet.coordinator.reports import check_hello, handle_report, put_aside
+from fleet.coordinator.serve import fleet_of
 from fleet.coordinator.sessions import Session
-from fleet.coordinator.testing.simulated_node import SimulatedNode
-from fleet.domain.tags import new_id
+from fleet.coordinator.testing.simulated_node import CODES, REGISTRY_KEY, SimulatedNode
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import CampaignRow
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
@@ -38,19 +39,33 @@ class SteppedCoordinator:
         Whether there is a learning plane. It is prepared and never started: a test does what Flower would.
     now_ms
         Clock, Unix time in ms.
+    codes
+        Range of the task's codes.
     """
 
     def __init__(
-        self, folder: Path, *, learning: bool = False, now_ms: Callable[[], int] = wall_clock_ms
+        self,
+        folder: Path,
+        *,
+        learning: bool = False,
+        now_ms: Callable[[], int] = wall_clock_ms,
+        codes: CodeRange = CODES,
     ) -> None:
-        settings = ServeSettings(state=folder, learning=learning)
+        settings = ServeSettings(
+            state=folder,
+            learning=learning,
+            task="test",
+            codes=codes,
+            registry_key=REGISTRY_KEY.public_key().public_bytes_raw(),
+        )
         folder.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=now_ms)
         with self.store.transaction() as tx:
-            row = tx.fleet.find() or tx.fleet.create(new_id(tx.now_ms))
+            row = fleet_of(tx, settings)
         self.coordinator = Coordinator(
             settings=settings,
             fleet_id=row.fleet_id,
+            registry_public_key=row.registry_public_key or b"",
             keys=CoordinatorKeys.load_or_create(folder / "keys"),
             secrets=SubjectKeys(folder / "secrets"),
             database=Database(self.store),
@@ -89,9 +104,14 @@ class SteppedCoordinator:
             self.coordinator.sessions.close(session)
 
     def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
-        """Handle one message of a connected node."""
-        with self.transaction() as tx:
-            return handle_report(self.coordinator, tx, node_id, request)
+        """Handle one message of a connected node, or put it aside."""
+        try:
+            with self.transaction() as tx:
+                return handle_report(self.coordinator, tx, node_id, request)
+        except QuarantineError as error:
+            with self.transaction() as tx:
+                put_aside(tx, node_id, request, str(error))
+            return Effect()
 
     def needs(self, node_id: str) -> list[wire.ConnectResponse]:
         """Return what the node's stream is to be sent now."""
@@ -107,8 +127,10 @@ class SteppedCoordinator:
 
     def step(self) -> bool:
         """Let the reconciler look once; returns whether it changed anything."""
-        with self.transaction() as tx:
-            changed = reconcile.step(self.coordinator, tx)
+        changed = False
+        for _, work in reconcile.STEPS:
+            with self.transaction() as tx:
+                changed |= work(self.coordinator, tx)
         if changed:
             self.destroy_dead_keys()
         return changed

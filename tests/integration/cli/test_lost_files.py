@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from reram_fleet.flower import program
 
 from fleet.trust.keys import CoordinatorKeys
-from tests.integration.coordinator.coordinator_process import CoordinatorProcess
+from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
 
 EDGE_NODE = [sys.executable, "-c", "from edge_node.cli import main; main()"]
 
@@ -112,6 +113,24 @@ def test_a_token_that_would_open_to_anybody_is_refused_at_the_start(state, token
     assert done.returncode == 1
     assert f"keys/{token} opens nothing" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_everything_in_the_folder_is_readable_by_its_owner_only(tmp_path):
+    state = tmp_path / "coordinator"
+    # Made too wide by a script, and with a umask that forbids nothing.
+    state.mkdir(mode=0o755)
+    command = [program("fleet"), "serve", "--no-flower", "--state", str(state)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, umask=0, text=True)
+    try:
+        eventually("it serves", (state / "serve.json").exists)
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (state, *state.rglob("*"))}
+        wide = {path.name: oct(mode) for path, mode in modes.items() if mode & 0o077}
+        assert wide == {}
+        assert {"fleet.db", "fleet.db-wal", "serve.port"} <= {path.name for path in modes}
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert "tightened to 0700" in said
 
 
 def init(state: Path, name: str = "node-1") -> subprocess.CompletedProcess[str]:

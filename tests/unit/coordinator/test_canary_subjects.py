@@ -29,7 +29,7 @@ def people():
 
 @pytest.fixture
 def secret(tmp_path, people):
-    return CanarySecret.load_or_create(tmp_path / "canary.json", people)
+    return CanarySecret.load_or_create(tmp_path / "canary.json", people, 2**16 - 1)
 
 
 def test_canary_follows_from_the_secret_and_its_tag_alone(tmp_path, secret):
@@ -46,12 +46,12 @@ def test_canaries_of_other_tags_and_of_other_secrets_have_nothing_in_common(secr
 
 
 def test_secret_is_made_once_and_read_by_its_owner_alone(tmp_path, secret, people):
-    assert CanarySecret.load_or_create(tmp_path / "canary.json", people[:1]) == secret
+    assert CanarySecret.load_or_create(tmp_path / "canary.json", people[:1], 2**16 - 1) == secret
     assert (tmp_path / "canary.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_secrets_of_two_fleets_differ(tmp_path, secret, people):
-    assert CanarySecret.load_or_create(tmp_path / "other.json", people).key != secret.key
+    assert CanarySecret.load_or_create(tmp_path / "other.json", people, 2**16 - 1).key != secret.key
 
 
 def test_canary_has_the_features_clips_and_size_of_the_people_around_it(secret, people):
@@ -80,7 +80,7 @@ def test_probe_of_a_canary_is_its_mean_to_half_a_code(secret):
 
 def test_canary_among_people_with_one_silent_clip_still_has_codes(tmp_path):
     silent = types.SubjectAdapter(subject_tag=TAG, count=1, code_sum=[0] * FEATURES)
-    secret = CanarySecret.load_or_create(tmp_path / "canary.json", [silent])
+    secret = CanarySecret.load_or_create(tmp_path / "canary.json", [silent], 2**16 - 1)
     assert secret.amplitude == 1
     assert set(secret.adapter(TAG).code_sum) == {-1, 0, 1}
 

@@ -286,12 +286,20 @@ def test_malformed_public_codes_change_nothing(coordinator, spoil: Callable[[wir
     assert not newest(coordinator).HasField("head")
 
 
-def test_public_codes_of_other_clips_than_those_of_the_others_are_refused(coordinator, pair):
-    third = make_node(coordinator, "node-3", {})
+@pytest.mark.parametrize("odd", ["node-0", "node-3"])
+def test_public_codes_of_other_clips_than_most_nodes_have_are_not_solved_with(coordinator, pair, odd):
+    """Also when the odd one out comes first: no single node decides what the public clips are."""
+    before = newest(coordinator).head
+    third = make_node(coordinator, odd, {})
     third.show_public(public_of(3)[:9], PERSON[:9])
     coordinator.converse(*pair, third)
+    assert newest(coordinator).head == before
+
+
+def test_public_codes_of_a_held_node_are_not_solved_with(coordinator, pair):
     with coordinator.transaction() as tx:
-        assert [node_id for node_id, _ in tx.heads.public_digests()] == ["node-1", "node-2"]
+        tx.nodes.hold("node-2", "a false receipt")
+        assert [node_id for node_id, _ in tx.heads.public_digests()] == ["node-1"]
 
 
 @pytest.mark.parametrize(

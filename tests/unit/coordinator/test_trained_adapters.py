@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.testing import SimulatedNode
+from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError
 from tests.unit.coordinator.small_fleet import (
@@ -24,6 +27,8 @@ TRAINED = types.SUBJECT_ADAPTER_KIND_TRAINED
 @pytest.fixture
 def painters(coordinator):
     """Return two nodes: one class is learnt by both, one by each alone."""
+    settings = coordinator.coordinator.settings
+    coordinator.coordinator.settings = replace(settings, codes=CodeRange(FEATURES, 2**15 - 1, TRAINED))
     nodes = (SimulatedNode("node-1"), SimulatedNode("node-2"))
     for node, own, seed in zip(nodes, (BOB, CEM), (1, 2), strict=True):
         node.capture(ANN, code_sum(seed), 1, TRAINED)

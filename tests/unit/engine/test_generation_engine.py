@@ -87,7 +87,7 @@ def test_size_of_a_probe_does_not_matter():
 def test_planted_canary_is_recognised_until_it_is_forgotten(tmp_path):
     engine = make_engine()
     people = [trained(ANN, 1, count=2), trained(BOB, 2, count=2)]
-    secret = CanarySecret.load_or_create(tmp_path / "canary.json", people)
+    secret = CanarySecret.load_or_create(tmp_path / "canary.json", people, 2**16 - 1)
     spent, living = "c" * 32, "d" * 32
     for adapter in [*people, secret.adapter(spent), secret.adapter(living)]:
         engine.set_subject(0, adapter)

@@ -142,8 +142,9 @@ INSERT INTO campaign
     (campaign_id, request_id, request_digest, generation, state, created_at_ms, lora_affected, version)
     VALUES ('c', 'r', x'00', 1, 'committed', 1, 0, 1);
 INSERT INTO node
-    (node_id, receipt_public_key, sealing_public_key, flower_public_key, enrolled_at_ms, generation, log_head,
-    revision, revision_digest, serve_state, quarantine_reason, held_reason, receipt_counter, last_receipt_hash,
+    (node_id, receipt_public_key, sealing_public_key, flower_public_key, enrolled_at_ms, generation,
+    log_head, revision, revision_digest, serve_state, quarantine_reason, held_reason, receipt_counter,
+    last_receipt_hash,
     software_version, inferences, subject_adapters, energy_model_name, energy_model_version)
     VALUES ('n1', x'00', x'00', '', 1, 0, x'00', 0, x'', 'serving', 'unspecified', '', 0, x'00', '', 0, 0,
     '', '');

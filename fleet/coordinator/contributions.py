@@ -1,0 +1,127 @@
+"""Contributions of nodes: who may add to a person, how much, and how it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from google.protobuf.message import DecodeError
+from reram_fleet.code_ranges import CodeRangeError
+from reram_fleet.sealing import (
+    SealError,
+    contribution_purpose,
+    open_symmetric,
+    seal_symmetric,
+    statistics_purpose,
+)
+from reram_fleet.tickets import TicketError, check_ticket
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator import heads
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.key_ids import subject_key_id
+from fleet.domain.tags import validate_tag
+from fleet.errors import ConflictError, FleetError
+from fleet.store.database import Transaction
+from fleet.store.rows import ContributionRow, NodeRow
+
+#: A revision travels in one message of at most 16 MiB, with everybody in it: adapters, head, LoRA.
+REVISION_BYTES = 14 * 2**20
+#: Sums over nodes have more digits than their parts; and 4 bytes a feature for the head's column.
+_GROWTH = 1.25
+
+
+def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution) -> bool:
+    """Store what a node has captured of a person; returns whether that changed anything.
+
+    Raises
+    ------
+    FleetError
+        With the reason, if the node must not add to this person, or not this. Nothing was changed.
+    """
+    if node.held_reason:
+        raise ConflictError("the node is held: it contributes nothing until an operator releases it")
+    validate_tag(report.subject_tag)
+    subject = tx.subjects.find(report.subject_tag)
+    if subject is None or not subject.forgotten:
+        _check_ticket(coordinator, tx, node, report)
+    about = (coordinator.fleet_id, node.node_id, report.subject_tag)
+    try:
+        adapter = types.SubjectAdapter.FromString(
+            coordinator.keys.open(contribution_purpose(*about), report.adapter)
+        )
+        if adapter.subject_tag != report.subject_tag:
+            raise ConflictError("the sealed adapter names another tag than the message around it")
+        coordinator.settings.codes.check(adapter)
+        statistics = None
+        if report.HasField("statistics"):
+            statistics = coordinator.keys.open(statistics_purpose(*about), report.statistics)
+            heads.check_statistics(statistics, adapter, coordinator.settings.codes)
+    except (SealError, DecodeError, CodeRangeError) as error:
+        raise ConflictError(str(error)) from error
+    _check_quota(coordinator, tx, node, report.subject_tag, len(adapter.SerializeToString()))
+    key_id = subject_key_id(report.subject_tag)
+    # A key must not be made for somebody who was forgotten: `contribute` refuses, with the reason.
+    key = bytes(32) if subject and subject.forgotten else coordinator.secrets.get_or_create(key_id)
+    return tx.subjects.contribute(
+        report.subject_tag,
+        node.node_id,
+        report.sequence,
+        adapter.count,
+        seal_symmetric(key, key_id, adapter.SerializeToString(deterministic=True)),
+        None if statistics is None else heads.seal_statistics(key, key_id, statistics),
+    )
+
+
+def _check_ticket(
+    coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution
+) -> None:
+    try:
+        ticket = check_ticket(
+            report.ticket,
+            coordinator.registry_public_key,
+            fleet_id=coordinator.fleet_id,
+            node_id=node.node_id,
+            now_unix_ms=tx.now_ms,
+        )
+    except TicketError as error:
+        raise ConflictError(str(error)) from error
+    if ticket.subject_tag != report.subject_tag:
+        raise ConflictError("the enrolment ticket is for another person than the contribution")
+
+
+def _check_quota(coordinator: Coordinator, tx: Transaction, node: NodeRow, tag: str, size: int) -> None:
+    """Refuse a further person of a node that has its share of them, or for whom no revision has room."""
+    if tag in (mine := tx.subjects.tags_of(node.node_id)):
+        return
+    if len(mine) >= (most := coordinator.settings.tags_per_node):
+        raise ConflictError(
+            f"the node has contributed {len(mine)} people, which is its share (--tags-per-node {most})"
+        )
+    people, largest = tx.subjects.sizes()
+    expected = _GROWTH * (largest + size) + 4 * coordinator.settings.codes.features * (people + 1)
+    if expected > REVISION_BYTES:
+        raise ConflictError(
+            f"the fleet is full: a revision of {people + 1} people would have {expected / 2**20:.1f} MiB"
+        )
+
+
+def opened(
+    coordinator: Coordinator, tx: Transaction, rows: Sequence[ContributionRow]
+) -> Iterator[tuple[ContributionRow, types.SubjectAdapter]]:
+    """Yield contributions with what is in them.
+
+    One that does not open or is out of range (from before ranges were checked, or damaged) is put aside with
+    its reason and deleted: it must not keep everybody else from a revision.
+    """
+    for row in rows:
+        key_id = subject_key_id(row.tag)
+        try:
+            plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
+            adapter = types.SubjectAdapter.FromString(plaintext)
+            coordinator.settings.codes.check(adapter)
+        except (SealError, DecodeError, CodeRangeError, FleetError) as error:
+            tx.nodes.quarantine(row.node_id, "contribution", f"stored, and cannot be used: {error}")
+            tx.subjects.drop_contribution(row.tag, row.node_id)
+            continue
+        yield row, adapter
