@@ -22,6 +22,7 @@ from reram_fleet.command_line import (
     version_option,
 )
 from reram_fleet.hardening import keep_memory_private
+from reram_fleet.tickets import TicketError, read_ticket
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
@@ -168,12 +169,16 @@ def status(state: State) -> None:
 @app.command()
 def enroll(
     state: State,
-    tag: Annotated[str, typer.Option(help="Random subject tag: 32 hexadecimal digits.")],
+    ticket: Annotated[str, typer.Option(help="What `fleet registry enroll` printed for this node.")],
     person: PersonName = None,
     clips: ClipFile = None,
 ) -> None:
     """Enrol a person on this node, by their training clips or by a file."""
-    request = wire.EnrollRequest(subject_tag=tag, clips=_clips(state, person, clips, "train"))
+    try:
+        allowed = read_ticket(ticket)
+    except TicketError as error:
+        raise typer.BadParameter(str(error)) from error
+    request = wire.EnrollRequest(ticket=allowed, clips=_clips(state, person, clips, "train"))
     _show(_call(state, "Enroll", request))
 
 

@@ -134,8 +134,10 @@ class StateFolder:
         ]
         problems += [
             f"{name} has {len(getattr(enrollment, name))} bytes, expected 32"
-            for name in ("command_public_key", "coordinator_sealing_public_key")
+            for name in ("command_public_key", "coordinator_sealing_public_key", "registry_public_key")
             if len(getattr(enrollment, name)) != 32
+            # A fleet that was told of no registry enrols nobody; the node may join it all the same.
+            and (name != "registry_public_key" or enrollment.registry_public_key)
         ]
         if problems:
             raise StateFolderError(f"this enrollment cannot be used: {', '.join(problems)}")
@@ -149,6 +151,11 @@ class StateFolder:
                 raise StateFolderError(
                     f"this node belongs to fleet {present.fleet_id} under another command key; "
                     f"to join {enrollment.fleet_id}, make a node in a new state folder"
+                )
+            if present.registry_public_key not in (b"", enrollment.registry_public_key):
+                raise StateFolderError(
+                    "this node enrols people on tickets of another registry key, which it has pinned: "
+                    "restore that registry's key file, or make a node in a new state folder"
                 )
         write_atomically(self.enrollment, json_format.MessageToJson(enrollment).encode())
 

@@ -14,6 +14,7 @@ from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope
 
 from edge_node.journal import Journal
+from edge_node.journal_schema import EnrolmentRow
 from edge_node.keys import NodeKeys
 from edge_node.meter import ME
 from edge_node.node_engine import NodeEngine
@@ -59,20 +60,21 @@ class Contributions:
             clips = self._vault.open_clips(row)
             adapter = clips.adapter(row.subject_tag).SerializeToString()
             statistics = self._engine.head_statistics(ME, torch.from_numpy(clips.codes))
-            envelopes.append(self._sign(row.subject_tag, row.sequence, adapter, statistics))
+            envelopes.append(self._sign(row, adapter, statistics))
         return envelopes
 
-    def _sign(self, subject_tag: str, sequence: int, adapter: bytes, statistics: bytes) -> Envelope:
+    def _sign(self, row: EnrolmentRow, adapter: bytes, statistics: bytes) -> Envelope:
         fleet_id, node_id = self._enrollment.fleet_id, self._keys.node_id
         receiver = self._enrollment.coordinator_sealing_public_key
-        about = (fleet_id, node_id, subject_tag)
+        about = (fleet_id, node_id, row.subject_tag)
         contribution = Contribution(
             fleet_id=fleet_id,
             node_id=node_id,
-            subject_tag=subject_tag,
-            sequence=sequence,
+            subject_tag=row.subject_tag,
+            sequence=row.sequence,
             generation=self._journal.position().generation,
             adapter=sealing.seal(receiver, sealing.contribution_purpose(*about), adapter),
+            ticket=Envelope.FromString(row.ticket),
         )
         if statistics:
             purpose = sealing.statistics_purpose(*about)

@@ -12,7 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from reram_fleet.code_ranges import CodeRange, CodeRangeError
 from reram_fleet.v1.engine_pb2 import EnrollResponse
+from reram_fleet.v1.types_pb2 import SubjectAdapter
 
 from edge_node.active import ActiveAdapters
 from edge_node.errors import AdapterError, ClipError, RefusedError, TombstonedTagError
@@ -37,6 +39,8 @@ class Enrolment:
         The node's.
     studio
         Where a class is learnt; None if a person's adapter is the sum of their codes.
+    codes
+        The task's range, to which the coordinator holds contributions; None if the task is not built in.
     """
 
     def __init__(
@@ -49,8 +53,9 @@ class Enrolment:
         studio: Studio | None,
         adapters: ActiveAdapters,
         meter: Meter,
+        codes: CodeRange | None,
     ) -> None:
-        self._lock = lock
+        self._lock, self._codes = lock, codes
         self._journal, self._vault, self._engine, self._studio = journal, vault, engine, studio
         self._adapters, self._meter = adapters, meter
         # Two learnings at once would each miss what the other stores.
@@ -58,10 +63,15 @@ class Enrolment:
         self._forgotten: set[str] = set()
         self._ended = False
 
-    def enroll(self, subject_tag: str, clips: Sequence[np.ndarray]) -> EnrollResponse:
+    def enroll(self, subject_tag: str, clips: Sequence[np.ndarray], ticket: bytes) -> EnrollResponse:
         """Capture a person's clips once and keep them sealed; on disk before this returns.
 
         Clips that the tag has already are skipped, so that a repeated call changes nothing.
+
+        Parameters
+        ----------
+        ticket
+            Envelope of the checked EnrolmentTicket: what is contributed of the person travels with it.
 
         Raises
         ------
@@ -70,7 +80,7 @@ class Enrolment:
         TombstonedTagError
             If the tag was forgotten, before or meanwhile.
         ClipError
-            If there is no clip, or one does not fit the task.
+            If there is no clip or there are too many, or one does not fit the task.
         RefusedError
             If the node ends meanwhile.
         """
@@ -92,6 +102,7 @@ class Enrolment:
                 )
                 captured = CapturedClips(captured.hashes, captured.codes, learnt.codes)
                 spent = {phase: spent[phase] + learnt.costs[phase] for phase in Phase}
+            self._check_range(captured.adapter(subject_tag))
             with self._lock:
                 self._check(subject_tag)
                 if self._studio is not None:
@@ -99,7 +110,7 @@ class Enrolment:
                         self._engine.ledger.charge(phase, cost, ME)
                 ciphertext = self._vault.seal_clips(subject_tag, captured)
                 with self._journal.transaction():
-                    self._journal.save_enrolment(subject_tag, len(captured.codes), ciphertext)
+                    self._journal.save_enrolment(subject_tag, len(captured.codes), ciphertext, ticket)
                     self._meter.save()
                 self._adapters.load()
                 return self._response(subject_tag, spent)
@@ -129,6 +140,14 @@ class Enrolment:
         self._check_wanted(subject_tag)
         if subject_tag in self._journal.tombstones():
             raise _tombstoned()
+
+    def _check_range(self, adapter: SubjectAdapter) -> None:
+        if self._codes is None:
+            return
+        try:
+            self._codes.check(adapter)
+        except CodeRangeError as error:
+            raise ClipError(f"the coordinator would refuse this person: {error}") from error
 
     def _check_wanted(self, subject_tag: str) -> None:
         if self._ended:

@@ -27,7 +27,8 @@
             ├── TombstonedTagError    the tag was forgotten
             ├── RevisionRefusedError  from before a forget, or not what its manifest says
             ├── EraseRefusedError     an erase order that cannot be carried out truthfully
-            └── TicketRefusedError    a job ticket that is expired, foreign, or of another generation
+            ├── TicketRefusedError    a job ticket that is expired, foreign, or of another generation
+            └── NotAllowedError       an enrolment without the caller's ticket for this person and node
 """
 
 from __future__ import annotations
@@ -135,3 +136,7 @@ class EraseRefusedError(RefusedError):
 
 class TicketRefusedError(RefusedError):
     """A job ticket is expired, meant for another node, or of another generation."""
+
+
+class NotAllowedError(RefusedError):
+    """The caller's registry has not allowed this node to enrol this person now."""

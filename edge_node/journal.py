@@ -59,17 +59,14 @@ class Journal:
             connection.execute("PRAGMA foreign_keys = ON")
             journal = cls(connection)
             (version,) = journal._one("PRAGMA user_version")
-            if version == 0:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            if version > SCHEMA_VERSION:
+                raise JournalError(
+                    f"the journal has schema version {version}, this version writes {SCHEMA_VERSION}"
                 )
-            while version and version in UPGRADES:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {UPGRADES[version]} PRAGMA user_version = {version + 1}; COMMIT;"
-                )
-                version += 1
-            if version not in (0, SCHEMA_VERSION):
-                raise JournalError(f"the journal has schema version {version}, expected {SCHEMA_VERSION}")
+            steps = [UPGRADES[n] for n in range(version + 1, SCHEMA_VERSION + 1)] if version else [SCHEMA]
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
             with journal.transaction():
                 journal._run(
                     "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash)"
@@ -220,15 +217,16 @@ class Journal:
 
     # Enrolments
 
-    def save_enrolment(self, subject_tag: str, clips: int, ciphertext: bytes) -> None:
+    def save_enrolment(self, subject_tag: str, clips: int, ciphertext: bytes, ticket: bytes) -> None:
         """Store sealed codes in place of the tag's earlier ones; its sequence rises by one."""
         self._run(
-            "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext) VALUES (?, 1, ?, ?)"
+            "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext, ticket) VALUES (?, 1, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET sequence = sequence + 1, refusal = '', clips = excluded.clips,"
-            " ciphertext = excluded.ciphertext",
+            " ciphertext = excluded.ciphertext, ticket = excluded.ticket",
             subject_tag,
             clips,
             ciphertext,
+            ticket,
         )
 
     def enrolments(self) -> list[EnrolmentRow]:

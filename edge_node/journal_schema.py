@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # What the node's chip was programmed for: one chip, for good.
 _CHIP = """
@@ -16,9 +16,6 @@ CREATE TABLE chip (
     fleet_seed INTEGER NOT NULL
 ) STRICT;
 """
-
-#: What brings a journal of an older version to the next one.
-UPGRADES = {1: _CHIP}
 
 # Nothing personal is stored in the clear: codes and revisions are ciphertext under keys that live in files of
 # their own, and what was sealed to the coordinator is not stored at all but made afresh whenever it is sent.
@@ -81,7 +78,9 @@ CREATE TABLE enrolment (
     acked_sequence INTEGER NOT NULL DEFAULT 0,
     refusal TEXT NOT NULL DEFAULT '',
     clips INTEGER NOT NULL,
-    ciphertext BLOB NOT NULL
+    ciphertext BLOB NOT NULL,
+    -- Envelope of the EnrolmentTicket that allowed it; the contribution carries it.
+    ticket BLOB NOT NULL DEFAULT x''
 ) STRICT;
 
 CREATE TABLE revision (
@@ -115,6 +114,10 @@ CREATE TABLE receipt (
 ) STRICT;
 """
 )
+
+
+#: What brings a journal of the version before to each version.
+UPGRADES = {2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';", 3: _CHIP}
 
 
 class ReceiptState(StrEnum):
@@ -169,6 +172,7 @@ class EnrolmentRow:
     refusal: str
     clips: int
     ciphertext: bytes
+    ticket: bytes
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from reram_fleet import signing
+from reram_fleet.code_ranges import CODE_RANGES
+from reram_fleet.tickets import TicketError, check_ticket
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
@@ -34,6 +36,7 @@ from edge_node.errors import (
     ClipError,
     EngineError,
     LogRejectedError,
+    NotAllowedError,
     ProtocolError,
     RefusedError,
     TicketRefusedError,
@@ -125,6 +128,7 @@ class Node:
             studio=studio,
             adapters=self._adapters,
             meter=self._meter,
+            codes=CODE_RANGES.get(task),
         )
         self._drawing: Drawing | None = None
         if studio is not None:
@@ -375,9 +379,30 @@ class Node:
 
     # What the device's application asks
 
-    def enroll(self, subject_tag: str, clips: Sequence[np.ndarray]) -> engine_pb2.EnrollResponse:
-        """Capture a person's clips once and keep them sealed: `Enrolment.enroll`."""
-        return self._enrolment.enroll(subject_tag, clips)
+    def enroll(self, ticket: types.Envelope, clips: Sequence[np.ndarray]) -> engine_pb2.EnrollResponse:
+        """Capture a person's clips once and keep them sealed: `Enrolment.enroll`.
+
+        Parameters
+        ----------
+        ticket
+            Envelope of the EnrolmentTicket of the caller's registry, for this person and this node.
+
+        Raises
+        ------
+        NotAllowedError
+            If the ticket does not allow it.
+        """
+        try:
+            allowed = check_ticket(
+                ticket,
+                self._enrollment.registry_public_key,
+                fleet_id=self._enrollment.fleet_id,
+                node_id=self.node_id,
+                now_unix_ms=self._clock.unix_ms(),
+            )
+        except TicketError as error:
+            raise NotAllowedError(str(error)) from error
+        return self._enrolment.enroll(allowed.subject_tag, clips, ticket.SerializeToString())
 
     def generate(self, request: engine_pb2.GenerateRequest) -> engine_pb2.GenerateResponse:
         """Draw images of a class, or say why not.

@@ -18,6 +18,7 @@ from edge_node.errors import (
     ClipError,
     EngineError,
     NodeError,
+    NotAllowedError,
     ProtocolError,
     RefusedError,
     RoundError,
@@ -62,7 +63,7 @@ def encode_clip(clip: np.ndarray) -> wire.Clip:
 
 def _status_code(error: EngineError | NodeError) -> grpc.StatusCode:
     match error:
-        case ProtocolError():
+        case ProtocolError() | NotAllowedError():
             return grpc.StatusCode.PERMISSION_DENIED
         case RefusedError() | RoundError():
             return grpc.StatusCode.FAILED_PRECONDITION
@@ -103,7 +104,7 @@ class EngineService(EngineServiceServicer):
         """Capture and keep a person's clips; durable before it answers."""
 
         def answer() -> wire.EnrollResponse:
-            response = self._node.enroll(request.subject_tag, decode_clips(request.clips))
+            response = self._node.enroll(request.ticket, decode_clips(request.clips))
             self._changed()
             return response
 

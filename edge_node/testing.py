@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
 from reram_fleet import digests, sealing, signing
+from reram_fleet.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
@@ -185,6 +186,7 @@ class CoordinatorPen:
     fleet_id: str = "test-fleet"
     command_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     sealing_key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    registry_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     log: list[types.Envelope] = field(default_factory=list)
     lease_sequence: int = 0
 
@@ -195,6 +197,17 @@ class CoordinatorPen:
             command_public_key=self.command_key.public_key().public_bytes_raw(),
             coordinator_sealing_public_key=self.sealing_key.public_key().public_bytes_raw(),
             node_service_address=node_service_address,
+            registry_public_key=self.registry_key.public_key().public_bytes_raw(),
+        )
+
+    def consent(self, subject_tag: str, *node_ids: str, expires_at_unix_ms: int = 2**62) -> types.Envelope:
+        """Return the ticket with which a person may be enrolled; on `node-1` if no node is named."""
+        return issue_ticket(
+            self.registry_key,
+            fleet_id=self.fleet_id,
+            subject_tag=subject_tag,
+            node_ids=node_ids or ["node-1"],
+            expires_at_unix_ms=expires_at_unix_ms,
         )
 
     @property

@@ -42,8 +42,8 @@ def quarantine_name(reason: int) -> str | None:
 
 
 def verdict_name(verdict: int) -> str:
-    """Return `EXACT` or `APPROXIMATE`."""
-    return operator.VerdictClass.Name(verdict).removeprefix("VERDICT_CLASS_")
+    """Return `EXACT`, `APPROXIMATE` or `NOTHING HELD`."""
+    return operator.VerdictClass.Name(verdict).removeprefix("VERDICT_CLASS_").replace("_", " ")
 
 
 def kind_name(kind: types.LearningKind) -> str:

@@ -4,6 +4,9 @@ The fleet knows random tags only; who is behind a tag stands in this JSON file (
 Each enrolment of a person has a tag of its own, so that a new consent after a forget is
 a new tag. A forgotten tag stays listed, to show that it was forgotten; it is never used
 again.
+
+The registry alone knows who consented, so it signs who may be enrolled where: its key lies beside it, and
+coordinator and nodes have the public half.
 """
 
 from __future__ import annotations
@@ -18,11 +21,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.durable import write_atomically
+from reram_fleet.tickets import issue_ticket
+from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.domain.tags import new_tag
 from fleet.errors import FleetError, NotFoundError, reason_of
+from fleet.trust.keys import read_private, write_private
 
 API_VERSION = "reram-fleet/registry/v1"
 
@@ -66,18 +74,25 @@ class Registry:
         RegistryError
             If the file is damaged or written by something else.
         """
+        raw = self._read()
         try:
-            raw = json.loads(self.path.read_text(encoding="utf-8"))
-            if raw["api_version"] != API_VERSION:
-                raise RegistryError(f"{self.path} is {raw['api_version']!r}, expected {API_VERSION!r}")
             return {
                 person: tuple(Enrolment(**{**e, "state": EnrolmentState(e["state"])}) for e in enrolments)
-                for person, enrolments in raw["people"].items()
+                for person, enrolments in (raw["people"] if raw else {}).items()
             }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryError(f"cannot read the registry {self.path}: {reason_of(error)}") from error
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            raw: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+            if raw["api_version"] != API_VERSION:
+                raise RegistryError(f"{self.path} is {raw['api_version']!r}, expected {API_VERSION!r}")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RegistryError(f"cannot read the registry {self.path}: {reason_of(error)}") from error
+        return raw
 
     def enrolments(self, person: str) -> tuple[Enrolment, ...]:
         """Return a person's enrolments.
@@ -125,6 +140,65 @@ class Registry:
             self._write(people)
         return tag
 
+    @property
+    def key_path(self) -> Path:
+        """File of the key that signs enrolment tickets (0600)."""
+        return self.path.with_suffix(".key")
+
+    def key(self) -> Ed25519PrivateKey:
+        """Return the key that signs enrolment tickets, made with the first ticket.
+
+        Raises
+        ------
+        RegistryError
+            If it is not there although there was one: coordinators and nodes have its public half pinned, so
+            another one would be of no use to them.
+        """
+        with self._locked():
+            content = self._read()
+            said = content.get("ticket_public_key")
+            if not self.key_path.exists():
+                if said is not None:
+                    raise RegistryError(
+                        f"the registry's key {self.key_path} is missing",
+                        hint="restore it from a backup: fleets take people in on tickets of that key only",
+                    )
+                try:
+                    write_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
+                except OSError as error:
+                    raise self._unwritable(error) from error
+            try:
+                key = Ed25519PrivateKey.from_private_bytes(read_private(self.key_path))
+            except ValueError as error:
+                raise RegistryError(f"{self.key_path} is not a key: {error}") from error
+            public = key.public_key().public_bytes_raw().hex()
+            if said not in (None, public):
+                raise RegistryError(f"{self.key_path} is another key than {self.path} was begun with")
+            if said is None:
+                self._save({**content, "ticket_public_key": public})
+            return key
+
+    def ticket(self, tag: str, fleet_id: str, node_ids: Collection[str], days: float = 30.0) -> Envelope:
+        """Return leave to enrol the person of a tag on some nodes, for some days.
+
+        Raises
+        ------
+        RegistryError
+            If no active enrolment has this tag, or no node is named.
+        """
+        if not node_ids:
+            raise RegistryError("a ticket is for nodes that are named", hint="--node NODE, once for each")
+        person = self.person_of(tag)
+        if person is None or tag not in self.active_tags(person):
+            raise RegistryError(f"no active enrolment in {self.path} has the tag {tag[:40]!r}")
+        return issue_ticket(
+            self.key(),
+            fleet_id=fleet_id,
+            subject_tag=tag,
+            node_ids=node_ids,
+            expires_at_unix_ms=round(time.time() * 1000 + days * 86_400_000),
+        )
+
     def mark_forgotten(self, tags: Collection[str], campaign_id: str) -> int:
         """Record that these tags were forgotten by a campaign; returns how many are listed here."""
         with self._locked():
@@ -143,12 +217,13 @@ class Registry:
         return marked
 
     def _write(self, people: dict[str, tuple[Enrolment, ...]]) -> None:
-        content = {
-            "api_version": API_VERSION,
-            "people": {name: [asdict(e) for e in enrolments] for name, enrolments in people.items()},
-        }
+        listed = {name: [asdict(e) for e in enrolments] for name, enrolments in people.items()}
+        self._save({**self._read(), "people": listed})
+
+    def _save(self, content: dict[str, Any]) -> None:
+        whole = {"people": {}, **content, "api_version": API_VERSION}
         try:
-            write_atomically(self.path, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+            write_atomically(self.path, json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n")
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fleet.cli.exits import ExitCode, UsageError
-from fleet.cli.output import Format, OutputFormat, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, hint, note, show
 from fleet.cli.session import session
-from fleet.errors import CertificateError, reason_of
+from fleet.errors import FleetError, NotFoundError
+
+if TYPE_CHECKING:
+    from fleet.client import FleetClient
+    from fleet.trust.certificate import Certificate
+    from fleet.trust.checks import CheckLine
 
 app = typer.Typer(help="What an auditor gets, and how to check it.", no_args_is_help=True)
+
+#: Longest file that may hold a public key.
+_KEY_FILE_BYTES = 4096
 
 
 @app.command()
@@ -24,17 +33,19 @@ def issue(
         Path | None, typer.Option(help="File to write.", show_default="standard output")
     ] = None,
 ) -> None:
-    """Get the signed certificate (JSON) of a forget that has converged."""
+    """Get the signed certificate (JSON) of a forget that has converged, and the key to check it with."""
     with session(ctx).client() as client:
         certificate = client.get_certificate(campaign_id)
+        public_key = client.get_fleet().command_public_key.hex()
     if output is None:
         sys.stdout.write(certificate + "\n")
-        return
-    from reram_fleet.durable import write_atomically
+    else:
+        from reram_fleet.durable import write_atomically
 
-    write_atomically(output, certificate.encode() + b"\n", 0o644)
-    note(f"Certificate of {campaign_id} written to {output}.")
-    hint(f"fleet certificate verify {output}")
+        write_atomically(output, certificate.encode() + b"\n", 0o644)
+        note(f"Certificate of {campaign_id} written to {output}.")
+    note(f"Public key, for the auditor to get by another way than the certificate: {public_key}")
+    hint(f"fleet certificate verify {output or 'FILE'} --public-key {public_key}")
 
 
 @app.command()
@@ -44,54 +55,126 @@ def verify(
     public_key: Annotated[
         str | None,
         typer.Option(
-            metavar="HEX",
-            help="The coordinator's command key, 64 hexadecimal digits, from a source that you trust.",
-            show_default="asked of the coordinator",
+            metavar="HEX|FILE",
+            envvar="FLEET_PUBLIC_KEY",
+            help="The coordinator's command key, from a source that you trust: 64 hexadecimal digits, or a "
+            "file with them. `fleet status` and `fleet certificate issue` show it.",
+            show_default="asked of the coordinator, which then vouches for itself",
         ),
     ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Do not ask the coordinator whether the forget has re-opened since."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="List the checks that hold, too.")] = False,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Check a certificate line by line; with --public-key, offline. Exit code 1 if a line fails."""
+    """Check a certificate: verdicts and limits, then what fails.
+
+    Exit code 0: it holds under the key that was given, and, if the coordinator could be asked, the forget is
+    converged still. 1: a check fails. 8: all checks hold, but no key was given, so that the coordinator
+    vouches for itself, as an impostor would.
+    """
+    from fleet.cli import certificate_view as view
     from fleet.documents import document
     from fleet.trust.audit import verify_certificate
+    from fleet.trust.certificate import read_certificate, read_file
 
-    lines = verify_certificate(_text(certificate), _key(ctx, public_key))
-    failed = [line for line in lines if not line.holds]
-    items = [{"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in lines]
+    pinned = None if public_key is None else _read_key(public_key)
+    if offline and pinned is None:
+        raise UsageError("--offline takes the key from you", hint="give --public-key HEX or FILE")
+    text = read_file(certificate)
+    key = pinned or _coordinators_key(ctx)
+    lines = verify_certificate(text, key)
+    signed, content = read_certificate(text, key)
+    current = _Current("not asked: the certificate is not this coordinator's")
+    if signed.holds:
+        current = _current(ctx, content, key, offline=offline)
+        lines += current.lines
+    result = view.FAILS
+    if all(line.holds for line in lines):
+        result = view.HOLDS if pinned else view.UNVOUCHED
+    check: dict[str, Any] = {
+        "result": result,
+        "holds": result == view.HOLDS,
+        "certificate": view.certificate_document(content) if signed.holds else None,
+        "vouched_by": {"command_public_key": key.hex(), "pinned": pinned is not None},
+        "current": {"asked": current.asked, "detail": current.detail},
+        "lines": view.check_document(lines),
+    }
     show(
         form,
-        document("CertificateCheck", holds=not failed, lines=items),
-        lambda: [
-            table(
-                f"{certificate.name}: {f'{len(failed)} of {len(lines)} lines fail' if failed else 'holds'}",
-                ["", "line", "seen"],
-                [("holds" if line.holds else "FAILS", line.name, line.got) for line in lines],
-            )
-        ],
+        document("CertificateCheck", **check),
+        lambda: view.check_renderables(certificate.name, check, verbose=verbose),
     )
-    if failed:
+    if result == view.FAILS:
         raise typer.Exit(ExitCode.FAILED)
+    if result == view.UNVOUCHED:
+        note("The coordinator vouches for itself: give --public-key from a source that you trust.")
+        raise typer.Exit(ExitCode.PARTIAL)
 
 
-def _text(file: Path) -> str:
+@dataclass(frozen=True)
+class _Current:
+    """Outcome of asking the coordinator about a certificate's forget, in words and in lines."""
+
+    detail: str
+    asked: bool = False
+    lines: tuple[CheckLine, ...] = ()
+
+
+def _current(ctx: typer.Context, content: Certificate, key: bytes, *, offline: bool) -> _Current:
+    from fleet.trust.freshness import current_lines, moment
+
+    unseen = f"a re-opening after {moment(content.issued_at_ms)} would not be seen"
+    if offline:
+        return _Current(f"not asked (--offline): {unseen}")
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CertificateError(
-            f"{file} is not a certificate: {reason_of(error)}",
-            hint="expected the JSON that `fleet certificate issue` wrote",
-        ) from error
-
-
-def _key(ctx: typer.Context, given: str | None) -> bytes:
-    if given is None:
-        note("The key is the coordinator's own word: give --public-key to check against one that you trust.")
         with session(ctx).client() as client:
-            return client.get_fleet().command_public_key
+            fleet = client.get_fleet()
+            if (fleet.fleet_id, fleet.command_public_key) != (content.fleet_id, key):
+                return _Current(f"not told: the coordinator at {client.address} is another one; {unseen}")
+            lines = tuple(current_lines(content, fleet, _forget(client, content.campaign_id)))
+    except FleetError as error:
+        return _Current(f"not told: {error}; {unseen}")
+    failed = "; ".join(str(line) for line in lines if not line.holds)
+    return _Current(failed or f"still converged, says the coordinator at {client.address}", True, lines)
+
+
+def _forget(client: FleetClient, campaign_id: str) -> Any:
+    try:
+        return client.get_forget(campaign_id)
+    except NotFoundError:
+        return None
+
+
+def _coordinators_key(ctx: typer.Context) -> bytes:
+    try:
+        with session(ctx).client() as client:
+            key = client.get_fleet().command_public_key
+    except FleetError as error:
+        error.hint = "give --public-key HEX or FILE: then no coordinator is needed"
+        raise
+    if len(key) != 32:
+        raise FleetError(
+            f"the coordinator at {client.address} says that its command key has {len(key)} bytes"
+        )
+    return bytes(key)
+
+
+def _read_key(given: str) -> bytes:
+    """Return the raw key of hexadecimal digits, or of a file with them."""
     try:
         key = bytes.fromhex(given)
     except ValueError:
-        key = b""
+        try:
+            with Path(given).open("rb") as file:
+                key = bytes.fromhex(file.read(_KEY_FILE_BYTES).decode("ascii").strip())
+        except (OSError, ValueError):
+            key = b""
     if len(key) != 32:
-        raise UsageError(f"--public-key takes 64 hexadecimal digits, got {len(given)} characters")
+        raise UsageError(
+            f"--public-key takes 64 hexadecimal digits or a file with them, not {given[:80]!r}",
+            hint="`fleet status` shows the key",
+        )
     return key

@@ -1,4 +1,4 @@
-"""`fleet registry enroll|list`: who is behind which tag. Works without a coordinator."""
+"""`fleet registry enroll|key|list`: who is behind which tag, and who may be enrolled where."""
 
 from __future__ import annotations
 
@@ -18,15 +18,53 @@ app = typer.Typer(help="The caller's map of people to random tags; it never leav
 def enroll(
     ctx: typer.Context,
     person: Annotated[str, typer.Argument(help="- reads the name from standard input.")],
+    node: Annotated[list[str], typer.Option(help="A node that may enrol them; once for each node.")],
+    tag: Annotated[
+        str | None, typer.Option(help="Another ticket for an enrolment that there is, instead of a new one.")
+    ] = None,
+    days: Annotated[float, typer.Option(min=0.001, max=3650, help="How long the ticket holds.")] = 30.0,
+    fleet: Annotated[
+        str | None, typer.Option(help="Id of the fleet.", show_default="asked of the coordinator")
+    ] = None,
+    form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Give a person a new random tag (printed to stdout): one per consent."""
+    """Give a person a random tag, and print the signed ticket with which these nodes may enrol them.
+
+    One tag per consent: after a forget the person needs a new one.
+    """
+    from reram_fleet.tickets import ticket_text
+
+    from fleet.domain.tags import validate_node_id
+    from fleet.registry import RegistryError
+
     if person == "-":
         person = sys.stdin.readline().strip()
     registry = session(ctx).registry()
-    tag = registry.enrol(person)
-    typer.echo(tag)
-    note(f"{person} has a new enrolment in {registry.path}.")
-    hint(f"edge-node enroll --tag {tag} ... on each node that is to know this person")
+    nodes = [validate_node_id(name) for name in node]
+    fleet_id = fleet or session(ctx).fleet_id()
+    # Before anything is written: a key that is missing must not leave an enrolment without a ticket.
+    registry.key()
+    if tag is None:
+        tag = registry.enrol(person)
+    elif tag not in registry.active_tags(person):
+        raise RegistryError(f"{person} has no active enrolment with the tag {tag[:40]!r}")
+    ticket = ticket_text(registry.ticket(tag, fleet_id, nodes, days))
+    if form is OutputFormat.JSON:
+        from fleet.documents import document
+
+        show(form, document("EnrolmentTicket", person=person, tag=tag, nodes=nodes, ticket=ticket), tuple)
+        return
+    typer.echo(ticket)
+    note(f"{person} may be enrolled on {', '.join(nodes)} for {days:g} days; tag {tag} in {registry.path}.")
+    hint("edge-node enroll --ticket TICKET ... on each of these nodes")
+
+
+@app.command("key")
+def key(ctx: typer.Context) -> None:
+    """Print the public key that tickets are signed under: `fleet serve --registry-key` takes it."""
+    registry = session(ctx).registry()
+    typer.echo(registry.key().public_key().public_bytes_raw().hex())
+    note(f"The private half is {registry.key_path}: keep a copy of it, and of the registry, in a safe place.")
 
 
 @app.command("list")

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import platformdirs
 import typer
 
-from fleet.config import Context, Overrides, config_path, connection, load_config, resolve_context
+from fleet.config import (
+    Context,
+    Overrides,
+    config_path,
+    connection,
+    load_config,
+    read_serve_file,
+    resolve_context,
+)
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient
@@ -33,6 +41,14 @@ class Session:
 
         target = connection(self.context())
         return FleetClient.from_token_file(target.address, target.token_file)
+
+    def fleet_id(self) -> str:
+        """Return the id of the fleet: as its coordinator wrote it down on this machine, else asked of it."""
+        context = self.context()
+        if context.state is not None:
+            return read_serve_file(context.state).fleet_id
+        with self.client() as client:
+            return client.get_fleet().fleet_id
 
     def registry(self) -> Registry:
         """Return the caller's registry of people."""

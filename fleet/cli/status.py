@@ -32,6 +32,7 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
                 "open forgets": fleet["forgets_open"],
                 "SuperLink": f"{fleet['superlink']} {fleet['superlink_address']}",
                 "log": f"{fleet['log_size']} leaves, root {fleet['log_root'][:12]}",
+                "public key": fleet["command_public_key"],
             },
         )
         if nodes:

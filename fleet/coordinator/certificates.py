@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator import audit_events
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.views import verdicts_of
 from fleet.documents import verdict_name
@@ -11,7 +14,14 @@ from fleet.domain.campaign import CampaignState
 from fleet.errors import ConflictError
 from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow
-from fleet.trust.certificate import AdapterVerdict, Certificate, NodeEvidence, build_certificate
+from fleet.trust.audit import needed_events
+from fleet.trust.certificate import (
+    AdapterVerdict,
+    Certificate,
+    LoggedEvent,
+    NodeEvidence,
+    build_certificate,
+)
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import InclusionProof, leaf_hash
 
@@ -24,13 +34,19 @@ def issue(coordinator: Coordinator, tx: Transaction, campaign_id: str) -> str:
     NotFoundError
         If there is no such forget.
     ConflictError
-        If it has not converged.
+        If it has not converged, or concerned no node.
     """
     campaign = tx.forgets.get(campaign_id)
     if campaign.state is not CampaignState.CONVERGED:
         raise ConflictError(
             f"forget {campaign_id} is {campaign.state}: a certificate is issued once every node is done",
             hint=f"fleet forget watch {campaign_id}",
+        )
+    executions = tx.forgets.executions(campaign_id)
+    if not executions:
+        raise ConflictError(
+            f"forget {campaign_id} was committed for a fleet without nodes: there is nothing to certify",
+            hint="fleet node enroll",
         )
     command = types.Envelope.FromString(tx.log.get(campaign.generation).envelope)
     content = Certificate(
@@ -43,10 +59,15 @@ def issue(coordinator: Coordinator, tx: Transaction, campaign_id: str) -> str:
         command_inclusion=_inclusion(tx, LeafKind.FORGET_COMMAND, command),
         tree_size=tx.tree.size(),
         root_hash=tx.tree.root(),
-        nodes=tuple(_evidence(tx, execution) for execution in tx.forgets.executions(campaign_id)),
+        nodes=tuple(_evidence(tx, execution) for execution in executions),
         verdicts=tuple(
             AdapterVerdict(verdict.adapter_kind, verdict_name(verdict.verdict), verdict.basis)
             for verdict in verdicts_of(tx, campaign)
+        ),
+        campaign_version=campaign.version,
+        converged_at_ms=campaign.converged_at_ms or 0,
+        planted_tags=tuple(
+            tag for tag in campaign.tags if (row := tx.subjects.find(tag)) is not None and row.canary
         ),
     )
     return build_certificate(content, coordinator.keys.command_key)
@@ -62,7 +83,23 @@ def _evidence(tx: Transaction, execution: ExecutionRow) -> NodeEvidence:
         receipt=receipt,
         inclusion=None if receipt is None else _inclusion(tx, LeafKind.RECEIPT, receipt),
         checks=execution.checks,
+        joined=execution.joined,
+        events=tuple(_events(tx, execution)),
     )
+
+
+def _events(tx: Transaction, execution: ExecutionRow) -> Iterator[LoggedEvent]:
+    """Yield the newest decision of each kind that the node's place in this certificate rests on."""
+    about = audit_events.about(tx, execution.node_id)
+    for kind in needed_events(execution.state, joined=execution.joined):
+        for envelope, event in reversed(about):
+            if (
+                event.kind == kind
+                and event.generation >= execution.generation
+                and event.campaign_id in ("", execution.campaign_id)
+            ):
+                yield LoggedEvent(envelope, _inclusion(tx, LeafKind.AUDIT_EVENT, envelope))
+                break
 
 
 def _inclusion(tx: Transaction, kind: LeafKind, envelope: types.Envelope) -> InclusionProof:

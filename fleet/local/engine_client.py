@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import grpc
 from reram_fleet.v1 import engine_pb2 as engine
+from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 
 from fleet.local.errors import EngineCallError
@@ -45,9 +46,9 @@ class EngineClient:
         """Return the node's state, costs and transitions."""
         return self._call(self._stub.GetStatus, engine.GetStatusRequest())
 
-    def enroll(self, subject_tag: str, clips: Sequence[engine.Clip]) -> engine.EnrollResponse:
-        """Make the node know a person by these clips; durable when it returns."""
-        request = engine.EnrollRequest(subject_tag=subject_tag, clips=clips)
+    def enroll(self, ticket: types.Envelope, clips: Sequence[engine.Clip]) -> engine.EnrollResponse:
+        """Make the node know the person of a ticket by these clips; durable when it returns."""
+        request = engine.EnrollRequest(ticket=ticket, clips=clips)
         return self._call(self._stub.Enroll, request, ENROL_TIMEOUT_S)
 
     def identify(self, clips: Sequence[engine.Clip]) -> engine.IdentifyResponse:

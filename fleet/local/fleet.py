@@ -42,6 +42,7 @@ from fleet.local.errors import (
 from fleet.local.layout import Layout
 from fleet.local.node import LocalNode
 from fleet.local.tethered import TetheredProcess, log_size, log_tail
+from fleet.registry import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +206,16 @@ class LocalFleet:
         served = self.served()
         return FleetClient.from_token_file(served.address, served.token_file)
 
+    @property
+    def registry(self) -> Registry:
+        """The caller's map of people to tags, and its key."""
+        return Registry(self.layout.registry)
+
+    def ticket(self, tag: str, *indices: int) -> types.Envelope:
+        """Return the registry's ticket for a tag on some nodes, by index; on all if none is named."""
+        nodes = [self.nodes[index].node_id for index in indices or range(len(self.nodes))]
+        return self.registry.ticket(tag, self.served().fleet_id, nodes)
+
     def engine(self, index: int) -> EngineClient:
         """Open a connection to a node's engine."""
         return self.nodes[index].engine()
@@ -322,6 +333,10 @@ class LocalFleet:
             str(self.layout.coordinator),
             "--lease-seconds",
             str(self.settings.lease_s),
+            "--task",
+            self.settings.task,
+            "--registry-key",
+            self.registry.key().public_key().public_bytes_raw().hex(),
         ]
         if not self.settings.learning:
             command.append("--no-flower")

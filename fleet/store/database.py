@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from fleet.errors import ConflictError, StoreError
+from fleet.store.audit_events import AuditEvents
 from fleet.store.cohorts import Cohorts
 from fleet.store.forgets import Forgets
 from fleet.store.heads import Heads
@@ -60,6 +61,7 @@ class Transaction:
         self.learning = LearningJobs(connection, now_ms)
         self.cohorts = Cohorts(connection)
         self.tree = Tree(connection)
+        self.audit_events = AuditEvents(connection)
 
 
 class Store:

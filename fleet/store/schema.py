@@ -412,6 +412,16 @@ cohort_forget = Table(
     CheckConstraint("outcome IN ('replaying', 'replayed', 'dropped', 'emptied')", name="outcome"),
 )
 
+audit_event = Table(
+    "audit_event",
+    metadata,
+    # SQLite numbers rows by itself only for INTEGER.
+    Column("event_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("node_id", ForeignKey("node.node_id"), nullable=False),
+    Column("envelope", LargeBinary, nullable=False, comment="reram_fleet.v1.Envelope of the AuditEvent"),
+    Index(None, "node_id"),
+)
+
 tree_leaf = Table(
     "tree_leaf",
     metadata,

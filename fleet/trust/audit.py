@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from google.protobuf.message import DecodeError
 from reram_fleet.digests import adapters_digest
 from reram_fleet.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
+    AUDIT_EVENT_KIND_NODE_ENROLLED,
+    AUDIT_EVENT_KIND_NODE_LOST,
+    AUDIT_EVENT_KIND_NODE_RETIRED,
+    AUDIT_EVENT_KIND_UNSPECIFIED,
     RECEIPT_OUTCOME_ERASED,
     RECEIPT_OUTCOME_NOT_AFFECTED,
+    AuditEvent,
+    AuditEventKind,
     Envelope,
     ForgetCommand,
     Receipt,
 )
 
-from fleet.domain.execution import SUCCESS, ExecutionState
+from fleet.domain.execution import EXCEPTED, SUCCESS, ExecutionState
 from fleet.errors import ProofError
 from fleet.trust.certificate import Certificate, NodeEvidence, read_certificate
 from fleet.trust.checks import CheckLine, compare, failures
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import InclusionProof, leaf_hash, verify_inclusion
+from fleet.trust.node_set import nodes_root
 from fleet.trust.receipts import STATEMENT
+from fleet.trust.verdicts import verdict_lines
 
 _OUTCOMES = {
     ExecutionState.VERIFIED: RECEIPT_OUTCOME_ERASED,
     ExecutionState.NOT_AFFECTED: RECEIPT_OUTCOME_NOT_AFFECTED,
+}
+
+#: Every state of `EXCEPTED`.
+_DECIDED_BY = {
+    ExecutionState.RETIRED: AUDIT_EVENT_KIND_NODE_RETIRED,
+    ExecutionState.LOST: AUDIT_EVENT_KIND_NODE_LOST,
 }
 
 
@@ -51,18 +67,25 @@ def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:
     signed, content = read_certificate(text, public_key)
     if not signed.holds:
         return [signed]
-    lines = [signed, *_command(content, public_key)]
-    for node in content.nodes:
-        lines += _node(content, node)
-    return lines
-
-
-def _command(content: Certificate, public_key: bytes) -> Iterator[CheckLine]:
+    lines = [signed]
     try:
         command = open_envelope(content.command, ForgetCommand, public_key)
     except SignatureError as error:
-        yield CheckLine("command", False, "signed by the coordinator", str(error))
-        return
+        lines.append(CheckLine("command", False, "signed by the coordinator", str(error)))
+    else:
+        lines += [*_command(content, command), *_node_set(content, command)]
+    for node in content.nodes:
+        lines += [*_node(content, node), *_decisions(content, node, public_key)]
+    return [*lines, *verdict_lines(content)]
+
+
+def needed_events(state: ExecutionState, *, joined: bool) -> tuple[AuditEventKind, ...]:
+    """Return the kinds of logged decision without which a node may not stand in a certificate like this."""
+    kinds = [] if state not in EXCEPTED else [_DECIDED_BY[state]]
+    return (*([AUDIT_EVENT_KIND_NODE_ENROLLED] if joined else []), *kinds)
+
+
+def _command(content: Certificate, command: ForgetCommand) -> Iterator[CheckLine]:
     yield compare("command: fleet", content.fleet_id, command.fleet_id)
     yield compare("command: campaign", content.campaign_id, command.campaign_id)
     yield compare("command: generation", content.generation, command.generation)
@@ -70,10 +93,60 @@ def _command(content: Certificate, public_key: bytes) -> Iterator[CheckLine]:
     yield _included(content, "command", LeafKind.FORGET_COMMAND, content.command, content.command_inclusion)
 
 
+def _node_set(content: Certificate, command: ForgetCommand) -> Iterator[CheckLine]:
+    """Check that the nodes are those that the command was committed for, each once."""
+    committed = [node.node_id for node in content.nodes if not node.joined]
+    twice = [name for name, times in Counter(node.node_id for node in content.nodes).items() if times > 1]
+    yield CheckLine("nodes", bool(content.nodes), "one or more", str(len(content.nodes)))
+    yield compare("nodes named twice", "none", ", ".join(sorted(twice)) or "none")
+    if not command.nodes and not command.nodes_root:
+        yield CheckLine(
+            "command: nodes",
+            False,
+            "a command that names its nodes",
+            "one of before commands did: whether a node was left out cannot be told",
+        )
+        return
+    yield compare("command: number of nodes", command.nodes, len(committed))
+    yield compare("command: root over the nodes", command.nodes_root, nodes_root(committed))
+
+
+def _decisions(content: Certificate, node: NodeEvidence, public_key: bytes) -> Iterator[CheckLine]:
+    """Check that what sets a node apart was decided in a signed and logged event."""
+    for kind in needed_events(node.state, joined=node.joined):
+        word = AuditEventKind.Name(kind).removeprefix("AUDIT_EVENT_KIND_NODE_").lower()
+        name = f"node {node.node_id}: {word}"
+        found = [event for event in node.events if _kind(event.envelope) == kind]
+        if not found:
+            yield CheckLine(name, False, "a signed event in the log", "none")
+            continue
+        try:
+            event = open_envelope(found[0].envelope, AuditEvent, public_key)
+        except SignatureError as error:
+            yield CheckLine(name, False, "an event signed by the coordinator", str(error))
+            continue
+        yield compare(f"{name}: fleet", content.fleet_id, event.fleet_id)
+        yield compare(f"{name}: node", node.node_id, event.node_id)
+        yield CheckLine(
+            f"{name}: forget",
+            event.campaign_id in ("", content.campaign_id) and event.generation >= content.generation,
+            f"of this forget, at generation {content.generation} or later",
+            f"of {event.campaign_id or 'no forget'}, at generation {event.generation}",
+        )
+        yield _included(content, name, LeafKind.AUDIT_EVENT, found[0].envelope, found[0].inclusion)
+
+
+def _kind(envelope: Envelope) -> int:
+    try:
+        return AuditEvent.FromString(envelope.payload).kind
+    except DecodeError:
+        return AUDIT_EVENT_KIND_UNSPECIFIED
+
+
 def _node(content: Certificate, node: NodeEvidence) -> Iterator[CheckLine]:
     name = f"node {node.node_id}"
-    settled = node.state in SUCCESS or node.state is ExecutionState.RETIRED
-    yield CheckLine(f"{name}: state", settled, "verified, not_affected or retired", node.state.value)
+    settled = node.state in SUCCESS or node.state in EXCEPTED
+    yield CheckLine(f"{name}: state", settled, "verified, not_affected, retired or lost", node.state.value)
     if node.state not in SUCCESS:
         return
     if node.receipt is None:

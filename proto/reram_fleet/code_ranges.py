@@ -86,6 +86,6 @@ CODE_RANGES: Mapping[str, CodeRange] = MappingProxyType(
         "faces": CodeRange(1000, 2**12 - 1),
         "fsdd": CodeRange(1024, 2**14 - 1),
         "images": CodeRange(23_552, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED),
-        "images-brief": CodeRange(23_552, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED),
+        "images-brief": CodeRange(11_776, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED),
     }
 )

@@ -48,6 +48,8 @@ class Rig:
     people: DemoPeople = field(default_factory=load_demo_people)
     #: Tag of somebody whom no test forgets.
     kept: str = ""
+    #: Of everybody who was enrolled: good on every node.
+    tickets: dict[str, types.Envelope] = field(default_factory=dict)
 
     @property
     def registry(self) -> Registry:
@@ -58,10 +60,11 @@ class Rig:
         """Enrol one of the people under a new tag; returns it once every node serves it."""
         who = self.people.enrolled[person]
         tag = self.registry.enrol(who.name)
+        self.tickets[tag] = self.fleet.ticket(tag)
         known = self.client.get_fleet().subjects
         for part, node in enumerate(nodes):
             with self.fleet.engine(node) as engine:
-                engine.enroll(tag, who.train[part : part + clips * len(nodes) : len(nodes)])
+                engine.enroll(self.tickets[tag], who.train[part : part + clips * len(nodes) : len(nodes)])
         # The nodes know the person at once, the coordinator by what they contribute.
         eventually(f"{tag} is contributed", lambda: self.client.get_fleet().subjects == known + 1)
         self.wait_active_everywhere(tag)

@@ -45,10 +45,11 @@ def enrol_class(
     """
     tag = registry.enrol(person.name)
     chosen = (first % len(fleet.nodes), (first + 1) % len(fleet.nodes))
+    ticket = fleet.ticket(tag, *chosen)
 
     def learn(half: int) -> None:
         with fleet.engine(chosen[half]) as client:
-            client.enroll(tag, person.train[half::2])
+            client.enroll(ticket, person.train[half::2])
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(learn, range(2)))

@@ -38,9 +38,10 @@ def enrol(
         tags[person.name] = registry.enrol(person.name)
         chosen = (index % count, (index + 1) % count)
         # Every second clip: halves of a recording session would differ.
+        ticket = fleet.ticket(tags[person.name], *chosen)
         for half, node in enumerate(chosen):
             with fleet.engine(node) as engine:
-                engine.enroll(tags[person.name], person.train[half::2])
+                engine.enroll(ticket, person.train[half::2])
         where[person.name] = tuple(fleet.nodes[node].node_id for node in chosen)
     return tags, where
 

@@ -75,10 +75,10 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
         assert {node["serve_state"] for node in status["nodes"]} == {"serving"}
         assert shell.run(*up).returncode == 4
 
-        tag = shell.run("registry", "enroll", "shirley").stdout.strip()
+        ticket = shell.run("registry", "enroll", "shirley", "--node", "node-1").stdout.strip()
         node_state = started["nodes"][0]["state"]
         enrolled = shell.run(
-            "enroll", "--state", node_state, "--tag", tag, "--person", "s04", program_name="edge-node"
+            "enroll", "--state", node_state, "--ticket", ticket, "--person", "s04", program_name="edge-node"
         )
         assert enrolled.returncode == 0, enrolled.stderr
         arguments = ["forget", "create", "--subject", "shirley", "--yes", "--request-id", "r-1"]
@@ -100,7 +100,7 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
     assert shell.run("status").returncode == 6
     # Who is behind which tag does not end with the coordinator.
     (enrolment,) = shell.json("registry", "list")["items"]
-    assert (enrolment["person"], enrolment["tag"]) == ("shirley", tag)
+    assert (enrolment["person"], enrolment["state"]) == ("shirley", "forgotten")
 
     for other in (["--preset", "22nm"], ["--task", "images"]):
         refused = shell.run(*up, *other)
@@ -212,7 +212,7 @@ def test_killed_node_stays_down_and_is_backbone_only_until_it_has_caught_up(loca
     person = people.enrolled[0]
     tag = registry.enrol(person.name)
     with local.engine(1) as engine:
-        engine.enroll(tag, person.train[:10])
+        engine.enroll(local.ticket(tag, 1), person.train[:10])
     with local.client() as client:
         Patience.of(30).until("the tag is known", lambda: client.get_fleet().subjects or None)
         killed = local.kill_node(1)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.cohorts import fleet_seed, shard_of
 from reram_fleet.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
@@ -51,6 +52,10 @@ def clips_of(tag: str, node_id: str) -> Tensor:
     mean = np.random.default_rng(int(tag, 16)).integers(-3000, 3000, FEATURES)
     noise = np.random.default_rng([int(tag, 16), *node_id.encode()]).integers(-1500, 1500, (CLIPS, FEATURES))
     return torch.from_numpy((mean + noise).astype(np.int32))
+
+
+#: Of eight features.
+CODES = CodeRange(FEATURES, 2**16 - 1)
 
 
 def calibration_of(node_id: str) -> ScoreCalibration:
@@ -221,7 +226,7 @@ class CohortFleet:
         folder.mkdir(parents=True)
         with Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=clock) as store, store.transaction() as tx:
             tx.fleet.create(FLEET_ID)
-        coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock)
+        coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock, codes=CODES)
         fleet = cls(folder, {}, clock, set(node_ids), coordinator)
         for number, node_id in enumerate(node_ids):
             fleet.nodes[node_id] = LearningNode(node_id)
@@ -234,7 +239,7 @@ class CohortFleet:
         """Return a copy that goes its own way; this one must be closed."""
         shutil.copytree(self.folder, folder)
         nodes = {node_id: self._twin(node) for node_id, node in self.nodes.items()}
-        coordinator = SteppedCoordinator(folder, learning=True, now_ms=self.clock)
+        coordinator = SteppedCoordinator(folder, learning=True, now_ms=self.clock, codes=CODES)
         fleet = CohortFleet(folder, nodes, self.clock, set(self.online), coordinator)
         fleet.settle()
         return fleet

@@ -19,7 +19,7 @@ from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
 from fleet.client import FleetClient
 from fleet.config import SERVE_FILE
-from fleet.coordinator.testing import SimulatedNode
+from fleet.coordinator.testing import CODES, REGISTRY_KEY, SimulatedNode
 
 T = TypeVar("T")
 LIMIT_S = 60.0
@@ -50,6 +50,8 @@ class CoordinatorProcess:
         (self.state / SERVE_FILE).unlink(missing_ok=True)
         self.state.mkdir(parents=True, exist_ok=True)
         command = [program("fleet"), "serve", "--state", str(self.state), "--no-flower"]
+        command += ["--task", "test", "--code-range", f"{CODES.features}:{CODES.code_max}"]
+        command += ["--registry-key", REGISTRY_KEY.public_key().public_bytes_raw().hex()]
         with (self.state / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.address = str(eventually("the coordinator serves", self._served)["address"])

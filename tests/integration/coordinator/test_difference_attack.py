@@ -18,15 +18,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.sealing import SealError, open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.config import StateFolder
 from edge_node.keys import NodeKeys
 from edge_node.node import Node
-from edge_node.testing import CoordinatorPen, FakeClock, new_tag, open_node
+from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
 from fleet.coordinator.operator_service import enroll
-from fleet.coordinator.testing import SteppedCoordinator
+from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.statistics import HeadStatistics
 
@@ -141,17 +142,17 @@ class Heist:
 def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     root = tmp_path_factory.mktemp("heist")
     now = root / "now"
-    coordinator = SteppedCoordinator(now / "coordinator")
+    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.features, 2**24 - 1))
     keys = coordinator.coordinator.keys
-    pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key)
+    pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as tx:
         enroll(tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
     node = open_node(now / "node", pen, FakeClock())
     try:
         planted, *others = sorted(new_tag() for _ in range(OTHERS + 1))
-        node.enroll(planted, clips_of(PLANTED))
+        node.enroll(pen.consent(planted), clips_of(PLANTED))
         for person, tag in enumerate(others):
-            node.enroll(tag, clips_of(codes_of(person)))
+            node.enroll(pen.consent(tag), clips_of(codes_of(person)))
         coordinator.converse(node)
         assert planted in active_head(node).subject_tags
         shutil.copytree(now, root / "before")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reram_fleet.code_ranges import CodeRange
 
 from edge_node.config import StateFolder
 from edge_node.keys import NodeKeys
 from edge_node.node import Node
-from edge_node.testing import CoordinatorPen, FakeClock, new_tag, open_node
+from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
 from fleet.coordinator.operator_service import enroll
-from fleet.coordinator.testing import SteppedCoordinator
+from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 
 
 def clip(voice: int) -> np.ndarray:
@@ -23,7 +24,7 @@ def clip(voice: int) -> np.ndarray:
 
 @pytest.fixture
 def coordinator(tmp_path) -> Iterator[SteppedCoordinator]:
-    stepped = SteppedCoordinator(tmp_path / "coordinator")
+    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(MemoryEngine.features, 2**16 - 1))
     yield stepped
     stepped.close()
 
@@ -34,7 +35,9 @@ class Device:
     def __init__(self, folder: Path, coordinator: SteppedCoordinator) -> None:
         keys = coordinator.coordinator.keys
         self.folder = folder
-        self.pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key)
+        self.pen = CoordinatorPen(
+            coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY
+        )
         with coordinator.transaction() as tx:
             enroll(tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
@@ -80,8 +83,8 @@ def deliver(coordinator, node):
 
 def test_forget_is_verified(coordinator, device):
     kept, forgotten = new_tag(), new_tag()
-    device.node.enroll(kept, [clip(0)])
-    device.node.enroll(forgotten, [clip(1)])
+    device.node.enroll(device.pen.consent(kept), [clip(0)])
+    device.node.enroll(device.pen.consent(forgotten), [clip(1)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     coordinator.converse(device.node)
@@ -94,8 +97,8 @@ def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(
     tmp_path, coordinator, device
 ):
     first, second = new_tag(), new_tag()
-    device.node.enroll(first, [clip(0)])
-    device.node.enroll(second, [clip(1)])
+    device.node.enroll(device.pen.consent(first), [clip(0)])
+    device.node.enroll(device.pen.consent(second), [clip(1)])
     coordinator.converse(device.node)
     one, _ = coordinator.forget("r1", first)
     coordinator.converse(device.node)
@@ -119,13 +122,13 @@ def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(
 def test_person_enrolled_while_a_forget_is_carried_out_is_not_held_against_the_node(coordinator, device):
     """The receipt names somebody whom the coordinator hears of just before it, on the same stream."""
     forgotten, newcomer = new_tag(), new_tag()
-    device.node.enroll(forgotten, [clip(0)])
+    device.node.enroll(device.pen.consent(forgotten), [clip(0)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     for _ in range(2):
         deliver(coordinator, device.node)
         coordinator.step()
-    device.node.enroll(newcomer, [clip(1)])
+    device.node.enroll(device.pen.consent(newcomer), [clip(1)])
     deliver(coordinator, device.node)
     coordinator.step()
     assert campaign(coordinator, made.campaign_id) == ("converged", "verified", "")
@@ -134,13 +137,13 @@ def test_person_enrolled_while_a_forget_is_carried_out_is_not_held_against_the_n
 
 def test_person_enrolled_before_a_lost_receipt_comes_again_is_not_held_against_the_node(coordinator, device):
     forgotten, newcomer = new_tag(), new_tag()
-    device.node.enroll(forgotten, [clip(0)])
+    device.node.enroll(device.pen.consent(forgotten), [clip(0)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     for _ in range(2):
         deliver(coordinator, device.node)
         coordinator.step()
-    device.node.enroll(newcomer, [clip(1)])
+    device.node.enroll(device.pen.consent(newcomer), [clip(1)])
     for message in coordinator.needs("node-1"):
         device.node.receive(message)
     # Neither the contribution nor the receipt has arrived when the stream breaks.

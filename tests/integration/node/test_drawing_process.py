@@ -36,7 +36,9 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 def enroll(device: Device, tag: str, name: str) -> engine_pb2.EnrollResponse:
     clips = [encode_clip(clip) for clip in load_task(TASK).load_people()[name].train[:10]]
-    return device.call("Enroll", engine_pb2.EnrollRequest(subject_tag=tag, clips=clips))
+    return device.call(
+        "Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), clips=clips)
+    )
 
 
 def draw(device: Device, **what: object) -> engine_pb2.GenerateResponse:
@@ -73,7 +75,7 @@ def test_class_is_learnt_drawn_and_forgotten_over_a_sigkill(device: Device) -> N
     assert draw(device, subject_tag=kept).levels == drawn.levels
     assert draw(device, class_name=GONE).levels == never.levels
     clip = encode_clip(np.zeros((8, 8), np.float32))
-    enrol = engine_pb2.EnrollRequest(subject_tag=gone, clips=[clip])
+    enrol = engine_pb2.EnrollRequest(ticket=pen.consent(gone), clips=[clip])
     assert code(device, "Enroll", enrol) is grpc.StatusCode.FAILED_PRECONDITION
 
     # Killed: without a lease the backbone alone draws; with one the same chip draws the same bytes.

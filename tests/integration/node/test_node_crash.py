@@ -62,8 +62,8 @@ def forgotten(tmp_path: Path, pen: CoordinatorPen) -> str:
     kept, person, other = new_tag(), new_tag(), new_tag()
     node = open_node(tmp_path, pen, FakeClock())
     identity = node._keys.identity
-    node.enroll(person, clips(1, 3))
-    node.enroll(other, clips(2, 2))
+    node.enroll(pen.consent(person), clips(1, 3))
+    node.enroll(pen.consent(other), clips(2, 2))
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(other, 2)]
     node.receive(pen.revision(identity, 1, adapters))
     pen.forget(person, other)
@@ -142,8 +142,8 @@ def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, p
 
     def work() -> None:
         node = open_node(tmp_path, pen, FakeClock())
-        node.enroll(kept, clips(0, 2))
-        node.enroll(forgotten, clips(1, 2))
+        node.enroll(pen.consent(kept), clips(0, 2))
+        node.enroll(pen.consent(forgotten), clips(1, 2))
         node.receive(pen.log_after(0))
         os.kill(os.getpid(), signal.SIGKILL)
 

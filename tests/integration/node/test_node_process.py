@@ -19,6 +19,7 @@ import pytest
 from google.protobuf import json_format
 from prometheus_client.parser import text_string_to_metric_families
 from reram_fleet import sealing, signing
+from reram_fleet.tickets import ticket_text
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
@@ -87,7 +88,9 @@ class Device:
 
     def enroll(self, tag: str, person: str) -> engine_pb2.EnrollResponse:
         clips = [encode_clip(clip) for clip in load_people([person])[person].train]
-        return self.call("Enroll", engine_pb2.EnrollRequest(subject_tag=tag, clips=clips))
+        return self.call(
+            "Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.pen.consent(tag), clips=clips)
+        )
 
     def wait_serving(self) -> None:
         eventually("SERVING", lambda: self.status().serve_state == types.SERVE_STATE_SERVING)
@@ -206,7 +209,8 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
     assert status.quarantine_reason == types.QUARANTINE_REASON_STARTING
     assert (status.node_id, status.supernode, status.connected) == ("node-1", "disabled", False)
     tag = new_tag()
-    enrolled = json.loads(device.cli("enroll", "--person", "s06", "--tag", tag).stdout)
+    ticket = ticket_text(device.coordinator.pen.consent(tag))
+    enrolled = json.loads(device.cli("enroll", "--person", "s06", "--ticket", ticket).stdout)
     assert enrolled["count"] == 30
     assert json.loads(device.cli("identify", "--person", "s06").stdout)["backboneOnly"]
 
@@ -222,7 +226,7 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
         "empty": engine_pb2.Clip(),
     }
     for clip in bad_clips.values():
-        request = engine_pb2.EnrollRequest(subject_tag=new_tag(), clips=[clip])
+        request = engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(new_tag()), clips=[clip])
         assert refused("Enroll", request) is grpc.StatusCode.INVALID_ARGUMENT
     assert list(device.status().subject_tags) == [tag]
     assert refused("GetStatus", engine_pb2.GetStatusRequest(), "guess") is grpc.StatusCode.UNAUTHENTICATED

@@ -41,7 +41,7 @@ class GenerationProtocol(RuleBasedStateMachine):
         self.present: tuple[float, int] | None = None
         self.old_ranges: list[ConnectResponse] = []
         for voice, tag in enumerate(TAGS):
-            self.node.enroll(tag, [clip(voice)])
+            self.node.enroll(self.pen.consent(tag), [clip(voice)])
 
     def teardown(self) -> None:
         if hasattr(self, "node"):

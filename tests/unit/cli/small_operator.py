@@ -57,6 +57,10 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
             operator.CohortShard(shard=1, replay_from=0, audit=operator.CohortAudit(state="none")),
         ]
         self.next_audit = operator.CohortAudit(state="reproduced")
+        self.fleet = operator.GetFleetResponse(
+            fleet_id="fleet-test", version="0.1.0", subjects=4, superlink="running"
+        )
+        self.certificates: dict[str, str] = {}
 
     def advance(self, campaign_id: str, state: str, executions: dict[str, str]) -> None:
         """Move a campaign and its executions."""
@@ -70,16 +74,13 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
             self.changed.notify_all()
 
     def GetFleet(self, request, context):
-        return operator.GetFleetResponse(
-            fleet_id="fleet-test",
-            version="0.1.0",
-            generation=len(self.forgets),
-            nodes_registered=2,
-            nodes_connected=2,
-            subjects=4,
-            forgets_open=sum(f.state != "converged" for f in self.forgets.values()),
-            superlink="running",
-        )
+        self.fleet.generation = len(self.forgets)
+        self.fleet.nodes_registered = self.fleet.nodes_connected = 2
+        self.fleet.forgets_open = sum(f.state != "converged" for f in self.forgets.values())
+        return self.fleet
+
+    def GetCertificate(self, request, context):
+        return operator.GetCertificateResponse(certificate=self.certificates[request.campaign_id])
 
     def EnrollNode(self, request, context):
         name = request.identity.node_id

@@ -6,8 +6,10 @@ import os
 
 import pytest
 from google.protobuf import json_format
+from reram_fleet.signing import open_envelope
+from reram_fleet.tickets import read_ticket
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
-from reram_fleet.v1.types_pb2 import NodeIdentity
+from reram_fleet.v1.types_pb2 import EnrolmentTicket, NodeIdentity
 
 from fleet.documents import API_VERSION
 
@@ -132,11 +134,44 @@ def test_job_that_takes_too_long_is_exit_7(cli):
     assert cli.run("learn", "start", "--wait", "--timeout", "0.2").exit_code == 7
 
 
-def test_registry_enrol_prints_the_tag_alone(cli):
-    result = cli.run("registry", "enroll", "s04")
-    assert [result.stdout.strip()] == cli.registry.active_tags("s04")
+def opened_ticket(cli, text):
+    key = cli.registry.key().public_key().public_bytes_raw()
+    return open_envelope(read_ticket(text), EnrolmentTicket, key)
+
+
+def test_registry_enrol_prints_a_ticket_alone(cli):
+    result = cli.run("registry", "enroll", "s04", "--node", "node-2", "--node", "node-1")
+    ticket = opened_ticket(cli, result.stdout)
+    assert [ticket.subject_tag] == cli.registry.active_tags("s04")
+    assert list(ticket.node_ids) == ["node-1", "node-2"]
+    assert ticket.fleet_id == cli.json("status")["fleet"]["fleet_id"]
     (item,) = cli.json("registry", "list")["items"]
     assert (item["person"], item["state"]) == ("s04", "active")
+
+
+def test_registry_enrol_needs_a_node_and_writes_nothing_without(cli):
+    assert cli.run("registry", "enroll", "s04").exit_code == 2
+    assert cli.run("registry", "enroll", "s04", "--node", "no node").exit_code == 2
+    assert not cli.registry.people()
+
+
+def test_enrolment_gets_another_ticket_and_keeps_its_tag(cli):
+    first = cli.json("registry", "enroll", "s04", "--node", "node-1")
+    again = cli.json("registry", "enroll", "s04", "--node", "node-3", "--tag", first["tag"])
+    assert again["tag"] == first["tag"]
+    assert opened_ticket(cli, again["ticket"]).subject_tag == first["tag"]
+    assert cli.run("registry", "enroll", "s05", "--node", "node-3", "--tag", first["tag"]).exit_code != 0
+
+
+def test_registry_key_is_never_made_anew(cli):
+    public = cli.run("registry", "key").stdout.strip()
+    assert cli.run("registry", "key").stdout.strip() == public
+    cli.registry.key_path.unlink()
+    lost = cli.run("registry", "enroll", "s04", "--node", "node-1")
+    assert lost.exit_code != 0
+    assert "is missing" in lost.stderr
+    assert not cli.registry.people()
+    assert not cli.registry.key_path.exists()
 
 
 def test_flags_beat_the_environment_and_contexts_find_a_restarted_coordinator(cli):
@@ -163,14 +198,15 @@ def test_registry_says_which_file_it_shows(cli):
     result = cli.run("registry", "list")
     assert f"From {cli.registry.path}, which does not exist yet." in result.stderr
     assert "--registry" in result.stderr
-    cli.run("registry", "enroll", "-", stdin="s04\n")
+    cli.run("registry", "enroll", "-", "--node", "node-1", stdin="s04\n")
     assert cli.registry.active_tags("s04")
     assert f"From {cli.registry.path}." in cli.run("registry", "list").stderr
 
 
 def test_registry_that_cannot_be_written_is_a_plain_error(cli):
     (cli.folder / "file").write_text("no folder")
-    result = cli.run("--registry", str(cli.folder / "file" / "registry.json"), "registry", "enroll", "s04")
+    registry = ["--registry", str(cli.folder / "file" / "registry.json")]
+    result = cli.run(*registry, "registry", "enroll", "s04", "--node", "node-1")
     assert result.exit_code == 1
     assert "cannot write the registry" in result.stderr
     assert result.stdout == ""
@@ -184,7 +220,7 @@ def test_registry_on_a_full_disk_is_a_plain_error_and_stays_as_it_was(cli, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    result = cli.run("registry", "enroll", "s07")
+    result = cli.run("registry", "enroll", "s07", "--node", "node-1")
     monkeypatch.undo()
     assert result.exit_code == 1
     assert "No space left on device; nothing was changed" in result.stderr

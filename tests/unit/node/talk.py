@@ -51,7 +51,7 @@ def identity(node: Node) -> types.NodeIdentity:
 def forgotten_everywhere(node: Node, pen: CoordinatorPen, clips: Clips) -> tuple[str, str, str]:
     """A person in the revision and enrolled here, and a canary, are forgotten; the new revision is active."""
     kept, person, canary = new_tag(), new_tag(), new_tag()
-    node.enroll(person, clips(1, 2))
+    node.enroll(pen.consent(person), clips(1, 2))
     lora = types.SharedLora(
         rows=[types.LoraRow(subject_tag=person, codes=[1]), types.LoraRow(subject_tag=kept)]
     )

@@ -103,7 +103,7 @@ class Device:
             engine=self.engine,
             studio=self.studio,
             energy_model=types.EnergyModel(name="memory", version="1"),
-            task="images",
+            task="test",
             clock=self.clock,
         )
         self.node.started()
@@ -160,8 +160,8 @@ def images(shade=0.5, count=3):
 def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     tag = new_tag()
 
-    answer = device.node.enroll(tag, images())
-    again = device.node.enroll(tag, images())
+    answer = device.node.enroll(device.pen.consent(tag), images())
+    again = device.node.enroll(device.pen.consent(tag), images())
 
     assert (answer.count, again.count) == (3, 3)
     assert answer.train_cost.energy_j == 1e-3
@@ -180,10 +180,10 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
 
 def test_further_images_are_learnt_together_with_those_before(device):
     tag = new_tag()
-    device.node.enroll(tag, images(0.2))
+    device.node.enroll(device.pen.consent(tag), images(0.2))
     first = device.adapters_digest()
 
-    device.node.enroll(tag, images(0.5))
+    device.node.enroll(device.pen.consent(tag), images(0.5))
 
     assert device.studio.learnt == [3, 6]
     assert device.adapters_digest() != first
@@ -191,7 +191,7 @@ def test_further_images_are_learnt_together_with_those_before(device):
 
 def test_contribution_is_a_trained_adapter_of_one_node(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
 
     (message,) = [m for m in device.lease() if m.WhichOneof("message") == "contribution"]
 
@@ -209,7 +209,7 @@ def test_contribution_is_a_trained_adapter_of_one_node(device):
 
 def test_class_is_there_again_after_a_restart(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     before = device.adapters_digest()
 
     device.restart()
@@ -222,11 +222,11 @@ def test_class_is_there_again_after_a_restart(device):
 
 def test_suppression_does_not_wait_for_a_class_that_is_being_learnt(device):
     known, learning = new_tag(), new_tag()
-    device.node.enroll(known, images(0.1))
+    device.node.enroll(device.pen.consent(known), images(0.1))
     device.studio.held = True
     with ThreadPoolExecutor(1) as pool:
         device.studio.busy.clear()
-        enrolling = pool.submit(device.node.enroll, learning, images(0.5))
+        enrolling = pool.submit(device.node.enroll, device.pen.consent(learning), images(0.5))
         assert device.studio.busy.wait(30)
 
         # With the lock held by the learner this would never return: it is freed only afterwards.
@@ -244,7 +244,7 @@ def test_class_that_is_forgotten_while_it_is_learnt_is_not_stored(device):
     device.studio.meanwhile = lambda: device.forget(tag)
 
     with pytest.raises(TombstonedTagError):
-        device.node.enroll(tag, images())
+        device.node.enroll(device.pen.consent(tag), images())
 
     assert device.journal.enrolment(tag) is None
     assert device.engine.active_subjects(0) == []
@@ -257,14 +257,14 @@ def test_node_that_ends_while_it_learns_stores_nothing(device):
     device.studio.meanwhile = device.node._enrolment.end
 
     with pytest.raises(RefusedError, match="stored nothing"):
-        device.node.enroll(tag, images())
+        device.node.enroll(device.pen.consent(tag), images())
 
     assert device.journal.enrolment(tag) is None
 
 
 def test_private_class_is_drawn_by_its_tag_and_public_ones_by_name(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     device.lease()
 
     mine, public = device.draw(tag), device.draw(name="d1", seed=3)
@@ -277,7 +277,7 @@ def test_private_class_is_drawn_by_its_tag_and_public_ones_by_name(device):
 
 def test_without_a_lease_private_classes_are_refused_and_public_ones_are_not(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
 
     answer = device.draw(tag)
 
@@ -290,7 +290,7 @@ def test_without_a_lease_private_classes_are_refused_and_public_ones_are_not(dev
 
 def test_unknown_and_forgotten_tags_are_told_apart(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     device.lease()
     assert device.refusal(new_tag()) == "UNKNOWN_TAG"
 
@@ -302,7 +302,7 @@ def test_unknown_and_forgotten_tags_are_told_apart(device):
 
 def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     device.lease()
     device.studio.meanwhile = lambda: device.forget(tag)
 
@@ -315,7 +315,7 @@ def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
 
 def test_images_drawn_while_the_lease_runs_out_are_thrown_away(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     device.lease()
     device.studio.meanwhile = lambda: device.clock.advance(60.0)
 
@@ -327,7 +327,7 @@ def test_node_that_forgot_equals_one_that_never_knew(device, tmp_path):
     other = Device(tmp_path / "other")
     for each, tags in ((device, (kept, gone)), (other, (kept,))):
         for shade, tag in zip((0.2, 0.6), tags, strict=False):
-            each.node.enroll(tag, images(shade))
+            each.node.enroll(each.pen.consent(tag, each.node.node_id), images(shade))
         each.lease()
     own = device.engine.active_subjects(0)
     assert device.adapters_digest() != other.adapters_digest()
@@ -348,7 +348,7 @@ def test_node_that_forgot_equals_one_that_never_knew(device, tmp_path):
 
 def test_probes_of_an_erase_order_are_vectors_of_codes(device):
     tag, gone = new_tag(), new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     codes = list(device.engine.active_subjects(0)[0].code_sum)
     device.lease()
     device.forget(gone)
@@ -360,7 +360,7 @@ def test_probes_of_an_erase_order_are_vectors_of_codes(device):
 
 def test_sum_over_two_nodes_replaces_what_the_node_learnt_itself(device):
     tag = new_tag()
-    device.node.enroll(tag, images())
+    device.node.enroll(device.pen.consent(tag), images())
     own = device.engine.active_subjects(0)[0]
     summed = types.SubjectAdapter(
         subject_tag=tag, count=2, code_sum=[2 * code for code in own.code_sum], kind=own.kind
@@ -382,7 +382,7 @@ def test_revision_of_feature_codes_is_refused(device):
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_learnt(device):
     with pytest.raises(ClipError):
-        device.node.enroll(new_tag(), [np.zeros((4, 12), np.float32)])
+        device.node.enroll(device.pen.consent(new_tag()), [np.zeros((4, 12), np.float32)])
     assert device.studio.learnt == []
 
 

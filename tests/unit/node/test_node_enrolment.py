@@ -12,6 +12,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 from edge_node.errors import (
     AdapterError,
     ClipError,
+    NotAllowedError,
     TombstonedTagError,
 )
 from edge_node.node import Node
@@ -27,19 +28,21 @@ from tests.unit.node.talk import (
 # Enrolment
 
 
-def test_enrolling_the_same_clips_again_counts_them_once(node: Node, clips: Clips) -> None:
+def test_enrolling_the_same_clips_again_counts_them_once(
+    node: Node, pen: CoordinatorPen, clips: Clips
+) -> None:
     tag = new_tag()
-    assert node.enroll(tag, clips(0, 3)).count == 3
-    again = node.enroll(tag, clips(0, 3))
+    assert node.enroll(pen.consent(tag), clips(0, 3)).count == 3
+    again = node.enroll(pen.consent(tag), clips(0, 3))
     assert (again.count, again.infer_cost.energy_j) == (3, 0.0)
-    assert node.enroll(tag, clips(0, 5)).count == 5
+    assert node.enroll(pen.consent(tag), clips(0, 5)).count == 5
 
 
 def test_an_enrolment_survives_a_restart(
     node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
 ) -> None:
     tag = new_tag()
-    node.enroll(tag, clips(2))
+    node.enroll(pen.consent(tag), clips(2))
     node = restart()
     grant(node, pen)
     assert node.identify(clips(2, 1)).answers[0].best_tag == tag
@@ -52,19 +55,27 @@ def test_a_forgotten_tag_cannot_be_enrolled_again(
     pen.forget(tag)
     node.receive(pen.log_after(0))
     with pytest.raises(TombstonedTagError):
-        restart().enroll(tag, clips(0))
+        restart().enroll(pen.consent(tag), clips(0))
 
 
-def test_bad_input_is_refused_before_anything_changes(node: Node, clips: Clips) -> None:
+def test_bad_input_is_refused_before_anything_changes(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
     before = node.status()
     with pytest.raises(AdapterError):
-        node.enroll("s04", clips(0))
+        node.enroll(pen.consent("s04"), clips(0))
+    with pytest.raises(NotAllowedError, match="is not the registry's"):
+        node.enroll(CoordinatorPen().consent(new_tag()), clips(0))
+    with pytest.raises(NotAllowedError, match="not for node-1"):
+        node.enroll(pen.consent(new_tag(), "node-2"), clips(0))
+    with pytest.raises(NotAllowedError, match="expired"):
+        node.enroll(pen.consent(new_tag(), expires_at_unix_ms=1), clips(0))
+    with pytest.raises(NotAllowedError):
+        node.enroll(types.Envelope(), clips(0))
     with pytest.raises(ClipError):
-        node.enroll(new_tag(), [])
+        node.enroll(pen.consent(new_tag()), [])
     with pytest.raises(ClipError):
-        node.enroll(new_tag(), [*clips(0), np.zeros((4, 3), np.float32)])
+        node.enroll(pen.consent(new_tag()), [*clips(0), np.zeros((4, 3), np.float32)])
     with pytest.raises(ClipError):
-        node.enroll(new_tag(), [np.full((4, 8), np.nan, np.float32)])
+        node.enroll(pen.consent(new_tag()), [np.full((4, 8), np.nan, np.float32)])
     assert node.status() == before
 
 
@@ -75,7 +86,7 @@ def test_a_contribution_goes_out_when_the_node_may_serve_and_until_it_is_acknowl
     node: Node, pen: CoordinatorPen, clips: Clips
 ) -> None:
     tag = new_tag()
-    node.enroll(tag, clips(0, 3))
+    node.enroll(pen.consent(tag), clips(0, 3))
     assert not only(node.beat(), "contribution")
     (envelope,) = only(grant(node, pen), "contribution")
     contribution = signing.open_envelope(envelope, node_pb2.Contribution, identity(node).receipt_public_key)
@@ -91,14 +102,14 @@ def test_a_contribution_goes_out_when_the_node_may_serve_and_until_it_is_acknowl
     node.receive(ConnectResponse(contribution_ack=ack))
     node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"d")))
     assert not only(grant(node, pen), "contribution")
-    node.enroll(tag, clips(0, 4))
+    node.enroll(pen.consent(tag), clips(0, 4))
     (further,) = only(node.beat(), "contribution")
     assert node_pb2.Contribution.FromString(further.payload).sequence == contribution.sequence + 1
 
 
 def test_nothing_of_a_forgotten_tag_is_contributed(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
     tag = new_tag()
-    node.enroll(tag, clips(0))
+    node.enroll(pen.consent(tag), clips(0))
     pen.forget(tag)
     node.receive(pen.log_after(0))
     assert not only(grant(node, pen), "contribution")

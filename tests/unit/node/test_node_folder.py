@@ -59,7 +59,7 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     (tmp_path / "control").unlink()
 
     identity = node._keys.identity
-    node.enroll(person, [clip])
+    node.enroll(pen.consent(person), [clip])
     node.receive(pen.revision(identity, 1, [adapter]))
     assert found() == []
     pen.forget(person, shared)
@@ -74,9 +74,9 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
 
 
 def test_everything_in_the_folder_is_readable_by_its_owner_only(
-    node: Node, clips: Clips, tmp_path: Path
+    node: Node, pen: CoordinatorPen, clips: Clips, tmp_path: Path
 ) -> None:
-    node.enroll(new_tag(), clips(0))
+    node.enroll(pen.consent(new_tag()), clips(0))
     root = tmp_path / "state"
     for path in [root, *root.rglob("*")]:
         expected = 0o700 if path.is_dir() else 0o600
@@ -187,11 +187,11 @@ def test_a_journal_remembers_what_the_chip_was_programmed_for(
     journal.close()
 
 
-def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_journal_that_knows_no_chip_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal.open(path, "node-1").close()
     with closing(sqlite3.connect(path)) as old:
-        old.executescript("DROP TABLE chip; UPDATE node SET inferences = 7; PRAGMA user_version = 1;")
+        old.executescript("DROP TABLE chip; UPDATE node SET inferences = 7; PRAGMA user_version = 2;")
     journal = Journal.open(path, "node-1")
     assert journal.inference_counts() == (7, 0)
     with journal.transaction():
@@ -210,7 +210,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
 
     def interrupted() -> None:
         with journal.transaction():
-            journal.save_enrolment(new_tag(), 1, b"sealed")
+            journal.save_enrolment(new_tag(), 1, b"sealed", b"ticket")
             raise RuntimeError("interrupted")
 
     with pytest.raises(RuntimeError):

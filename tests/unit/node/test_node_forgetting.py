@@ -37,7 +37,7 @@ def test_suppression_is_durable_and_removes_the_adapter(
     node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
 ) -> None:
     tag = new_tag()
-    node.enroll(tag, clips(0))
+    node.enroll(pen.consent(tag), clips(0))
     pen.forget(tag)
     (suppressed,) = only(node.receive(pen.log_after(0)), "suppressed")
     assert (suppressed.generation, suppressed.log_head) == (1, pen.log_head)
@@ -65,7 +65,7 @@ def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
     node: Node, pen: CoordinatorPen, broken: str, clips: Clips
 ) -> None:
     tag = new_tag()
-    node.enroll(tag, clips(0))
+    node.enroll(pen.consent(tag), clips(0))
     pen.forget(new_tag())
     node.receive(pen.log_after(0))
     grant(node, pen)
@@ -196,7 +196,7 @@ def test_an_order_is_not_carried_out_before_its_revision_is_active(
     node: Node, pen: CoordinatorPen, clips: Clips
 ) -> None:
     tag = new_tag()
-    node.enroll(tag, clips(0))
+    node.enroll(pen.consent(tag), clips(0))
     pen.forget(tag)
     node.receive(pen.log_after(0))
     assert node.receive(pen.erase(1, 1)) == []

@@ -119,7 +119,7 @@ def test_revision_with_a_head_that_does_not_fit_is_refused_whole(
 def test_contribution_carries_statistics_of_exactly_the_clips_of_its_adapter(
     node: Node, pen: CoordinatorPen, clips: Callable[..., list[np.ndarray]]
 ) -> None:
-    node.enroll(KEPT, clips(2))
+    node.enroll(pen.consent(KEPT), clips(2))
     (heartbeat,) = only(node.beat(), "heartbeat")
     answers = node.receive(pen.lease(node.node_id, heartbeat.lease_nonce))
     (envelope,) = only(answers, "contribution")

@@ -19,7 +19,7 @@ def test_a_revision_becomes_active_and_survives_a_restart(
     node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
 ) -> None:
     tag, local = new_tag(), new_tag()
-    node.enroll(local, clips(1))
+    node.enroll(pen.consent(local), clips(1))
     (result,) = only(node.receive(pen.revision(identity(node), 7, [adapter(tag, 0)])), "revision_result")
     assert (result.active, result.refusal) == (True, "")
     assert result.overhead.bytes > 0

@@ -47,8 +47,8 @@ def test_a_round_learns_from_the_nodes_own_clips_of_the_named_tags_only(
     node: Node, pen: CoordinatorPen, clips: Clips
 ) -> None:
     named, other = new_tag(), new_tag()
-    node.enroll(named, clips(0, 4))
-    node.enroll(other, clips(1, 2))
+    node.enroll(pen.consent(named), clips(0, 4))
+    node.enroll(pen.consent(other), clips(1, 2))
     key = sealing.new_key()
     state = types.LoraState(subject_tags=[named], rank=1, numerator=b"1234", weight=b"5678")
     sealed = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), state.SerializeToString())

@@ -17,8 +17,8 @@ from tests.unit.node.talk import (
 )
 
 
-def test_node_without_a_lease_serves_backbone_only(node: Node, clips: Clips) -> None:
-    node.enroll(new_tag(), clips(0))
+def test_node_without_a_lease_serves_backbone_only(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
+    node.enroll(pen.consent(new_tag()), clips(0))
     spent = list(node.status().costs)
     answer = node.identify(clips(0))
     assert answer.backbone_only
@@ -32,7 +32,7 @@ def test_node_without_a_lease_serves_backbone_only(node: Node, clips: Clips) -> 
 def test_node_with_a_lease_recognises_who_was_enrolled(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
     tags = [new_tag(), new_tag()]
     for voice, tag in enumerate(tags):
-        node.enroll(tag, clips(voice))
+        node.enroll(pen.consent(tag), clips(voice))
     grant(node, pen)
     answer = node.identify([*clips(0, 1), *clips(1, 1), *clips(5, 1)])
     assert not answer.backbone_only
@@ -57,7 +57,7 @@ def test_an_expired_lease_quarantines_without_any_message(
 def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
     node: Node, pen: CoordinatorPen, clock: FakeClock, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node.enroll(new_tag(), clips(0))
+    node.enroll(pen.consent(new_tag()), clips(0))
     grant(node, pen, max_age_s=30)
     capture = node._engine.capture
 
@@ -74,8 +74,8 @@ def test_node_behind_the_log_serves_backbone_only_until_it_has_caught_up(
     node: Node, pen: CoordinatorPen, clips: Clips
 ) -> None:
     kept, forgotten = new_tag(), new_tag()
-    node.enroll(kept, clips(0))
-    node.enroll(forgotten, clips(1))
+    node.enroll(pen.consent(kept), clips(0))
+    node.enroll(pen.consent(forgotten), clips(1))
     pen.forget(forgotten)
     grant(node, pen)
     assert node.identify(clips(1)).quarantine_reason == types.QUARANTINE_REASON_BEHIND_GENERATION
@@ -99,7 +99,7 @@ def test_transitions_are_recorded_in_order(node: Node, pen: CoordinatorPen, cloc
 def test_costs_and_counters_survive_a_restart_and_the_chip_is_programmed_once(
     node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
 ) -> None:
-    node.enroll(new_tag(), clips(0))
+    node.enroll(pen.consent(new_tag()), clips(0))
     grant(node, pen)
     node.identify(clips(0))
     before = node.status().costs

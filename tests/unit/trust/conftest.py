@@ -13,6 +13,7 @@ from reram_fleet.v1.types_pb2 import (
     Receipt,
 )
 
+from fleet.trust.node_set import nodes_root
 from fleet.trust.receipts import STATEMENT, ReceiptExpectation
 
 KEPT, LOCAL, FORGOTTEN, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16)
@@ -34,6 +35,8 @@ class ForgottenPerson:
             previous_hash=b"\1" * 32,
             campaign_id=self.campaign_id,
             subject_tags=[FORGOTTEN],
+            nodes_root=nodes_root(["n1"]),
+            nodes=1,
         )
         return sign(self.coordinator_key, command)
 

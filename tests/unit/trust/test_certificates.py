@@ -5,56 +5,23 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.signing import sign
+from reram_fleet.v1.types_pb2 import (
+    AUDIT_EVENT_KIND_NODE_ENROLLED,
+    AUDIT_EVENT_KIND_NODE_HELD,
+    AUDIT_EVENT_KIND_NODE_LOST,
+    AUDIT_EVENT_KIND_NODE_RETIRED,
+    RECEIPT_OUTCOME_NOT_AFFECTED,
+    ForgetCommand,
+)
 
 from fleet.domain.execution import ExecutionState
 from fleet.errors import CertificateError
+from fleet.trust import certificate
 from fleet.trust.audit import verify_certificate
-from fleet.trust.certificate import (
-    LIMITS,
-    AdapterVerdict,
-    Certificate,
-    NodeEvidence,
-    build_certificate,
-    read_certificate,
-)
+from fleet.trust.certificate import LIMITS, AdapterVerdict, build_certificate, read_certificate, read_file
 from fleet.trust.checks import CheckLine, failures
-from fleet.trust.leaves import LeafKind, leaf_data
-from fleet.trust.merkle import leaf_hash, prove_inclusion, root_hash
-from fleet.trust.receipts import check_receipt
-
-FORGOTTEN = "cc" * 16
-
-
-def evidence(forget, receipt, leaves, index):
-    return NodeEvidence(
-        "n1",
-        ExecutionState.VERIFIED,
-        "",
-        forget.node_public_key,
-        receipt,
-        prove_inclusion(leaves, index),
-        check_receipt(receipt, forget.node_public_key, forget.expectation).lines,
-    )
-
-
-def content(forget, receipt=None):
-    receipt = receipt or forget.signed()
-    data = [b"before", leaf_data(LeafKind.FORGET_COMMAND, forget.command), b"between"]
-    data += [leaf_data(LeafKind.RECEIPT, receipt), b"after"]
-    leaves = [leaf_hash(entry) for entry in data]
-    return Certificate(
-        fleet_id="f1",
-        campaign_id=forget.campaign_id,
-        generation=4,
-        issued_at_ms=1_000,
-        subject_tags=(FORGOTTEN,),
-        command=forget.command,
-        command_inclusion=prove_inclusion(leaves, 1),
-        tree_size=len(leaves),
-        root_hash=root_hash(leaves),
-        nodes=(evidence(forget, receipt, leaves, 3),),
-        verdicts=(AdapterVerdict("subject-adapter", "EXACT", "nothing else depends on it"),),
-    )
+from tests.unit.trust.certified import EXACT, content, event, given_up
+from tests.unit.trust.conftest import CANARY, FORGOTTEN
 
 
 def with_node(forget, **changes):
@@ -103,7 +70,17 @@ def test_another_payload_type_fails_it(forget):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"payload": "!"}', '{"payload": "e30=", "signatures": []}']
+    "written", [b"\xff\xfe\x00\x01", b"x" * 65], ids=["binary", "larger than a certificate may be"]
+)
+def test_a_file_that_cannot_be_one_is_an_error(tmp_path, monkeypatch, written):
+    monkeypatch.setattr(certificate, "MAX_BYTES", 64)
+    (tmp_path / "certificate.json").write_bytes(written)
+    with pytest.raises(CertificateError, match="is no certificate"):
+        read_file(tmp_path / "certificate.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "", "[]", "{}", '{"payload": "!"}', '{"payload": "e30=", "signatures": []}']
 )
 def test_what_is_no_certificate_is_an_error(forget, text):
     with pytest.raises(CertificateError, match="not a certificate"):
@@ -114,16 +91,135 @@ def test_what_is_no_certificate_is_an_error(forget, text):
 
 
 def test_a_node_that_has_not_finished_fails_its_line(forget):
-    assert failed(forget, with_node(forget, state=ExecutionState.APPLIED)) == ["node n1: state"]
+    assert "node n1: state" in failed(forget, with_node(forget, state=ExecutionState.APPLIED))
 
 
-def test_a_retired_node_needs_no_receipt(forget):
-    whole = with_node(forget, state=ExecutionState.RETIRED, receipt=None, inclusion=None, checks=())
+GIVEN_UP = [
+    (ExecutionState.RETIRED, AUDIT_EVENT_KIND_NODE_RETIRED),
+    (ExecutionState.LOST, AUDIT_EVENT_KIND_NODE_LOST),
+]
+
+
+@pytest.mark.parametrize(("state", "kind"), GIVEN_UP)
+def test_a_node_that_was_given_up_needs_no_receipt_but_a_logged_decision(forget, state, kind):
+    whole = given_up(content(forget, events=[event(forget, kind)]), state)
     assert failed(forget, whole) == []
+    assert [(node.node_id, node.reason) for node in whole.excepted] == [("n1", "fell off a lorry")]
+
+
+@pytest.mark.parametrize(("state", "kind"), GIVEN_UP)
+def test_a_node_that_is_said_to_be_given_up_without_a_decision_fails(forget, state, kind):
+    name = f"node n1: {state}"
+    assert failed(forget, given_up(content(forget), state)) == [name]
+    decisions = {
+        name: [event(forget, AUDIT_EVENT_KIND_NODE_HELD)],
+        f"{name}: node": [event(forget, kind, "n2")],
+        f"{name}: fleet": [event(forget, kind, fleet_id="f2")],
+        f"{name}: forget": [event(forget, kind, generation=3)],
+    }
+    for line, events in decisions.items():
+        assert failed(forget, given_up(content(forget, events=events), state)) == [line]
+    of_another_forget = [event(forget, kind, campaign_id="01aryz6s410000000000000001")]
+    whole = given_up(content(forget, events=of_another_forget), state)
+    assert failed(forget, whole) == [f"{name}: forget"]
+
+
+def test_a_decision_that_is_not_the_coordinators_or_not_in_the_log_fails(forget):
+    state, kind = GIVEN_UP[0]
+    whole = given_up(content(forget, events=[event(forget, kind)]), state)
+    (logged,) = whole.nodes[0].events
+    for line, envelope in {
+        "node n1: retired": sign(forget.node_key, event(forget, kind)),
+        "node n1: retired in the log": event(forget, kind, reason="other words"),
+    }.items():
+        node = replace(whole.nodes[0], events=(replace(logged, envelope=envelope),))
+        assert failed(forget, replace(whole, nodes=(node,))) == [line]
+
+
+def test_a_node_that_is_left_out_or_stands_in_it_twice_fails(forget):
+    whole = content(forget)
+    number, root = "command: number of nodes", "command: root over the nodes"
+    assert failed(forget, replace(whole, nodes=())) == [
+        *("nodes", number, root),
+        "verdict: something was held",
+    ]
+    twice = replace(whole, nodes=whole.nodes * 2)
+    assert failed(forget, twice) == ["nodes named twice", number, root]
+
+
+def test_another_node_in_the_place_of_one_fails(forget):
+    assert "command: root over the nodes" in failed(forget, with_node(forget, node_id="n2"))
+
+
+def test_who_came_after_the_commit_is_not_among_the_commands_nodes(forget):
+    joined = [event(forget, AUDIT_EVENT_KIND_NODE_ENROLLED, "n2")]
+    whole = content(forget, events=joined)
+    (committed,) = whole.nodes
+    newcomer = replace(given_up(whole, ExecutionState.RETIRED).nodes[0], node_id="n2", joined=True)
+    whole = replace(whole, nodes=(replace(committed, events=()), newcomer))
+    # It has come; that it went is not in the log.
+    assert failed(forget, whole) == ["node n2: retired"]
+
+
+def test_a_node_may_not_be_said_to_have_come_later(forget):
+    whole = with_node(forget, joined=True)
+    assert {"command: root over the nodes", "node n1: enrolled"} <= set(failed(forget, whole))
+
+
+def test_a_command_of_before_they_named_their_nodes_says_so(forget):
+    command = ForgetCommand.FromString(forget.command.payload)
+    command.ClearField("nodes")
+    command.ClearField("nodes_root")
+    whole = content(forget, command=sign(forget.coordinator_key, command))
+    lines = verify_certificate(build_certificate(whole, forget.coordinator_key), forget.public_key)
+    (line,) = [line for line in failures(lines) if line.name == "command: nodes"]
+    assert "of before" in line.got
+
+
+def test_nothing_held_fails_where_a_receipt_erased_somebody(forget):
+    nothing = (AdapterVerdict("subject-adapter", "NOTHING HELD", ""),)
+    said = "verdict: erased more than the planted probe"
+    assert failed(forget, replace(content(forget), verdicts=nothing)) == [said]
+    samples = content(forget, forget.signed(subject_adapters_erased=0, code_samples_erased=3))
+    assert failed(forget, replace(samples, verdicts=nothing)) == [said]
+
+
+def held_nobody(forget):
+    """Return the certificate of a forget whose one node held nothing."""
+    receipt = forget.signed(outcome=RECEIPT_OUTCOME_NOT_AFFECTED, subject_adapters_erased=0)
+    whole = content(forget, receipt)
+    return replace(whole, nodes=(replace(whole.nodes[0], state=ExecutionState.NOT_AFFECTED),))
+
+
+def test_exact_fails_where_no_receipt_erased_anybody(forget):
+    assert failed(forget, held_nobody(forget)) == ["verdict: something was held"]
+    nothing = (AdapterVerdict("subject-adapter", "NOTHING HELD", ""),)
+    assert failed(forget, replace(held_nobody(forget), verdicts=nothing)) == []
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "line"),
+    [
+        ((), "verdict subject-adapter"),
+        ((replace(EXACT, verdict="PERFECT"),), "verdict subject-adapter"),
+        ((EXACT, AdapterVerdict("cohort-lora", "APPROXIMATE", "")), "verdict cohort-lora"),
+        ((EXACT, AdapterVerdict("shared-lora", "NOTHING HELD", "")), "verdict shared-lora"),
+        ((EXACT, AdapterVerdict("telepathy", "EXACT", "")), "verdict telepathy"),
+        ((EXACT, EXACT), "verdicts: one for each kind of adapter"),
+    ],
+)
+def test_verdicts_that_no_forget_ends_with_fail(forget, verdicts, line):
+    assert failed(forget, replace(content(forget), verdicts=verdicts)) == [line]
+
+
+def test_who_is_forgotten_cannot_all_be_planted(forget):
+    whole = replace(content(forget), planted_tags=(FORGOTTEN,))
+    assert "planted probe" in failed(forget, whole)
+    assert "planted probe" in failed(forget, replace(content(forget), planted_tags=(CANARY,)))
 
 
 def test_verified_without_a_receipt_fails(forget):
-    assert failed(forget, with_node(forget, receipt=None)) == ["node n1: receipt"]
+    assert "node n1: receipt" in failed(forget, with_node(forget, receipt=None))
 
 
 def test_a_receipt_by_another_key_fails(forget):
@@ -138,7 +234,7 @@ def test_a_receipt_that_is_not_in_the_log_fails(forget):
 
 
 def test_a_proof_against_another_tree_fails(forget):
-    whole = replace(content(forget), tree_size=6)
+    whole = replace(content(forget), tree_size=7)
     assert failed(forget, whole) == ["command in the log", "node n1: receipt in the log"]
 
 
@@ -162,7 +258,7 @@ def test_checks_that_failed_or_were_never_made_fail(forget):
 
 
 def test_not_affected_needs_a_receipt_that_says_so(forget):
-    assert failed(forget, with_node(forget, state=ExecutionState.NOT_AFFECTED)) == ["node n1: outcome"]
+    assert "node n1: outcome" in failed(forget, with_node(forget, state=ExecutionState.NOT_AFFECTED))
 
 
 def test_a_certificate_about_other_tags_than_the_command_fails(forget):

@@ -51,6 +51,17 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("node_id", "kind", "reason", name=op.f("pk_quarantined_report")),
     )
+    op.create_table(
+        "audit_event",
+        sa.Column("event_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("node_id", sa.String(length=64), nullable=False),
+        sa.Column(
+            "envelope", sa.LargeBinary(), nullable=False, comment="reram_fleet.v1.Envelope of the AuditEvent"
+        ),
+        sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_audit_event_node_id_node")),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_audit_event")),
+    )
+    op.create_index(op.f("ix_audit_event_node_id"), "audit_event", ["node_id"], unique=False)
     if op.get_bind().dialect.name == "sqlite":
         # It copies a table to change a constraint, and would miss the rows that refer to the copied one.
         op.execute("CREATE TABLE kept_event AS SELECT * FROM execution_event")

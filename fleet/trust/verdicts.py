@@ -1,0 +1,83 @@
+"""Verdicts of a certificate, as far as its receipts can bear them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.message import DecodeError
+from reram_fleet.v1.types_pb2 import Receipt
+
+from fleet.domain.execution import SUCCESS
+from fleet.trust.certificate import Certificate
+from fleet.trust.checks import CheckLine, compare
+
+EXACT, APPROXIMATE, NOTHING_HELD = "EXACT", "APPROXIMATE", "NOTHING HELD"
+
+#: What may be said of a kind of adapter of which something was held.
+_MAY_SAY = {
+    "subject-adapter": (EXACT,),
+    "closed-form-head": (EXACT,),
+    "cohort-lora": (EXACT,),
+    "shared-lora": (EXACT, APPROXIMATE),
+}
+
+
+def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
+    """Check the verdicts against what the nodes' receipts say that they erased.
+
+    Whether anybody was there to forget can be told. How a head or a LoRA was made without the person cannot:
+    that is the signer's word, as the certificate's limits say.
+    """
+    tags, planted = content.subject_tags, content.planted_tags
+    yield CheckLine(
+        "planted probe",
+        len(planted) <= 1 and set(planted) < set(tags),
+        "at most one of the tags, beside others",
+        ", ".join(planted) or "none",
+    )
+    kinds = [verdict.adapter_kind for verdict in content.verdicts]
+    yield compare("verdicts: one for each kind of adapter", len(set(kinds)), len(kinds))
+    erasing = _erasing(content)
+    if [verdict.verdict for verdict in content.verdicts] == [NOTHING_HELD]:
+        yield compare("verdict: erased more than the planted probe", "nobody", ", ".join(erasing) or "nobody")
+        return
+    yield CheckLine(
+        "verdict subject-adapter",
+        "subject-adapter" in kinds,
+        "one",
+        "one" if "subject-adapter" in kinds else "none",
+    )
+    for verdict in content.verdicts:
+        allowed = _MAY_SAY.get(verdict.adapter_kind, ())
+        name = f"verdict {verdict.adapter_kind}"
+        yield CheckLine(
+            name, verdict.verdict in allowed, " or ".join(allowed) or "no such kind", verdict.verdict
+        )
+    # A node that was given up may be the only one that held somebody.
+    held_by = [*erasing, *(node.node_id for node in content.excepted)]
+    yield CheckLine(
+        "verdict: something was held",
+        bool(held_by),
+        f"a receipt that erases more than the planted probe, else {NOTHING_HELD}",
+        ", ".join(held_by) or "none",
+    )
+
+
+def _erasing(content: Certificate) -> list[str]:
+    """Return the nodes whose receipts tell of more than the planted probe's adapter."""
+    found = []
+    for node in content.nodes:
+        if node.state not in SUCCESS or node.receipt is None:
+            continue
+        try:
+            receipt = Receipt.FromString(node.receipt.payload)
+        except DecodeError:
+            # Its own line fails.
+            continue
+        if (
+            receipt.subject_adapters_erased > len(content.planted_tags)
+            or receipt.lora_rows_erased
+            or receipt.code_samples_erased
+        ):
+            found.append(node.node_id)
+    return found

@@ -1,0 +1,64 @@
+"""A certificate of one person's forget on one node, and what tests change in it."""
+
+from dataclasses import replace
+
+from reram_fleet.signing import sign
+from reram_fleet.v1.types_pb2 import AuditEvent
+
+from fleet.domain.execution import ExecutionState
+from fleet.trust.certificate import AdapterVerdict, Certificate, LoggedEvent, NodeEvidence
+from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.merkle import leaf_hash, prove_inclusion, root_hash
+from fleet.trust.receipts import check_receipt
+from tests.unit.trust.conftest import FORGOTTEN, ForgottenPerson
+
+EXACT = AdapterVerdict("subject-adapter", "EXACT", "nothing else depends on it")
+
+
+def event(forget: ForgottenPerson, kind: int, node_id: str = "n1", **changes):
+    """Return a signed decision about a node of the fleet."""
+    fields = {"fleet_id": "f1", "generation": 4, "reason": "fell off a lorry", **changes}
+    return sign(forget.coordinator_key, AuditEvent(kind=kind, node_id=node_id, **fields))
+
+
+def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -> Certificate:
+    """Return the certificate's content: VERIFIED on the one node, with every decision about it logged."""
+    receipt, command = receipt or forget.signed(), command or forget.command
+    data = [b"before", leaf_data(LeafKind.FORGET_COMMAND, command), b"between"]
+    data += [leaf_data(LeafKind.RECEIPT, receipt), b"after"]
+    data += [leaf_data(LeafKind.AUDIT_EVENT, envelope) for envelope in events]
+    leaves = [leaf_hash(entry) for entry in data]
+    node = NodeEvidence(
+        "n1",
+        ExecutionState.VERIFIED,
+        "",
+        forget.node_public_key,
+        receipt,
+        prove_inclusion(leaves, 3),
+        check_receipt(receipt, forget.node_public_key, forget.expectation).lines,
+        events=tuple(
+            LoggedEvent(envelope, prove_inclusion(leaves, 5 + number))
+            for number, envelope in enumerate(events)
+        ),
+    )
+    return Certificate(
+        fleet_id="f1",
+        campaign_id=forget.campaign_id,
+        generation=4,
+        issued_at_ms=2_000,
+        subject_tags=(FORGOTTEN,),
+        command=command,
+        command_inclusion=prove_inclusion(leaves, 1),
+        tree_size=len(leaves),
+        root_hash=root_hash(leaves),
+        nodes=(node,),
+        verdicts=(EXACT,),
+        campaign_version=3,
+        converged_at_ms=1_500,
+    )
+
+
+def given_up(whole: Certificate, state: ExecutionState) -> Certificate:
+    """Return the certificate with its node in a state without a receipt."""
+    node = replace(whole.nodes[0], state=state, receipt=None, inclusion=None, checks=())
+    return replace(whole, nodes=(node,))
