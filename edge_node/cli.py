@@ -7,13 +7,21 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import grpc
-import numpy as np
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from reram_fleet.command_line import (
+    FiniteRange,
+    folder,
+    install_hint,
+    missing_package,
+    printable,
+    version_option,
+)
+from reram_fleet.hardening import keep_memory_private
 from reram_fleet.tickets import TicketError, read_ticket
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
@@ -23,12 +31,25 @@ from edge_node.config import RunSettings, StateFolder
 from edge_node.errors import ClipError, EdgeNodeError, RefusedError, StateFolderError
 from edge_node.keys import NodeKeys
 
+if TYPE_CHECKING:
+    import numpy as np
+
 #: A node that draws learns a class while it is enrolled, on a core that others may share.
 CALL_LIMIT_S = 600.0
+#: The coordinator takes a node for gone that it has not heard of for 15 s, before it knows its pace.
+LONGEST_HEARTBEAT_S = 10.0
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="One device of a reram-fleet.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # click suggests by itself.
+    suggest_commands=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="One device of a reram-fleet.",
+)
 
-State = Annotated[Path, typer.Option(help="The node's own folder.", file_okay=False)]
+State = Annotated[Path, typer.Option(help="The node's own folder.", parser=folder, metavar="DIR")]
+Port = typer.Option(min=0, max=65535, help="0 takes a free port; see run.json.")
 PersonName = Annotated[str | None, typer.Option(help="A person of the node's task, e.g. s04.")]
 ClipFile = Annotated[
     Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per clip.")
@@ -37,14 +58,35 @@ ClipFile = Annotated[
 
 def main() -> None:
     """Run the command line; expected errors are one line on standard error and exit code 1."""
+    keep_memory_private()
     try:
-        app()
+        app(prog_name="edge-node")
     except EdgeNodeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error), 1)
     except grpc.RpcError as error:
-        typer.echo(f"error: the engine answers {error.code().name}: {error.details()}", err=True)
-        sys.exit(6 if error.code() is grpc.StatusCode.UNAVAILABLE else 1)
+        code = 6 if error.code() is grpc.StatusCode.UNAVAILABLE else 1
+        _fail(f"the engine answers {error.code().name}: {error.details()}", code)
+    except ModuleNotFoundError as error:
+        if (package := missing_package(error)) is None:
+            raise
+        _fail(f"this needs {package}, which is not installed: {install_hint('node')}", 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {printable(message)}", err=True)
+    sys.exit(code)
+
+
+@app.callback()
+def edge_node(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=version_option("edge-node"), help="Show the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Take the options before the verb."""
 
 
 def _show(message: Message) -> None:
@@ -53,7 +95,11 @@ def _show(message: Message) -> None:
 
 @app.command()
 def init(state: State, node_id: Annotated[str, typer.Option(help="Name of the node, a DNS label.")]) -> None:
-    """Make a node's keys; prints its public identity, for `fleet node enroll`. Repeating it is harmless."""
+    """Make a node's keys; prints its public identity, for `fleet node enroll`.
+
+    Where the node is there already, its identity is printed and nothing is made. A folder that has lost its
+    keys, or part of them, is refused.
+    """
     _show(NodeKeys.create(StateFolder(state), node_id).identity)
 
 
@@ -62,13 +108,13 @@ def join(
     state: State, enrollment: Annotated[Path, typer.Argument(help="What `fleet node enroll` printed.")]
 ) -> None:
     """Store what the coordinator answered to the node's registration."""
-    folder = StateFolder(state)
-    keys = NodeKeys.load(folder)
+    node_folder = StateFolder(state)
+    keys = NodeKeys.load(node_folder)
     try:
         answer = json_format.Parse(enrollment.read_text(), EnrollNodeResponse())
     except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
         raise StateFolderError(f"{enrollment} is no enrollment: {error}") from error
-    folder.save_enrollment(answer)
+    node_folder.save_enrollment(answer)
     typer.echo(f"{keys.node_id} belongs to fleet {answer.fleet_id}", err=True)
 
 
@@ -78,13 +124,22 @@ def run(
     task: Annotated[str, typer.Option(help="What the engine recognises or draws.")] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology.")] = "180nm-1t1r",
     fleet_seed: Annotated[int, typer.Option(help="Seed that the chip's devices are drawn from.")] = 0,
-    engine_port: Annotated[int, typer.Option(help="0 takes a free port; see run.json.")] = 0,
-    metrics_port: Annotated[int, typer.Option(help="0 takes a free port; see run.json.")] = 0,
+    engine_port: Annotated[int, Port] = 0,
+    metrics_port: Annotated[int, Port] = 0,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Without a SuperNode.")] = False,
     connect_delay: Annotated[
-        float, typer.Option(min=0, help="Longest random wait before the first connection, in seconds.")
+        float,
+        typer.Option(
+            click_type=FiniteRange(min=0, max=1e7),
+            help="Longest random wait before the first connection, in seconds.",
+        ),
     ] = 0.0,
-    heartbeat: Annotated[float, typer.Option(min=0.05, help="Seconds between heartbeats.")] = 1.0,
+    heartbeat: Annotated[
+        float,
+        typer.Option(
+            click_type=FiniteRange(min=0.05, max=LONGEST_HEARTBEAT_S), help="Seconds between heartbeats."
+        ),
+    ] = 1.0,
 ) -> None:
     """Run the node until SIGTERM or SIGINT."""
     from edge_node import daemon
@@ -151,16 +206,18 @@ def generate(
     drawn = _call(state, "Generate", request)
     if drawn.refusal:
         raise RefusedError(f"the node does not draw it: {wire.GenerateRefusal.Name(drawn.refusal)}")
+    import numpy as np
+
     levels = np.frombuffer(drawn.levels, np.uint8).reshape(-1, drawn.rows, drawn.columns)
     np.savez(output, levels=levels)
     typer.echo(f"{len(levels)} images of grey levels 0 to 16 are in {output}", err=True)
 
 
 def _call(state: Path, method: str, request: Message) -> Any:
-    folder = StateFolder(state)
+    files = StateFolder(state)
     try:
-        address = json.loads(folder.run.read_text())["engine_address"]
-        token = folder.engine_token.read_text()
+        address = json.loads(files.run.read_text())["engine_address"]
+        token = files.engine_token.read_text()
     except FileNotFoundError:
         raise StateFolderError(f"no node runs on {state}; run: edge-node run --state {state}") from None
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
@@ -173,6 +230,8 @@ def _clips(state: Path, person: str | None, file: Path | None, part: str) -> lis
         raise typer.BadParameter("give either --person or --clips")
     arrays: Sequence[np.ndarray]
     if file is not None:
+        import numpy as np
+
         try:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = [archive[name] for name in archive.files]

@@ -13,6 +13,7 @@ import grpc
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from reram_fleet import flower
+from reram_fleet.hardening import keep_memory_private
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.types_pb2 import Envelope
@@ -47,6 +48,7 @@ def evaluate_quality(message: Message, context: Context) -> Message:
 
 
 def _run_round(message: Message, context: Context) -> Message:
+    keep_memory_private()
     record = message.content.config_records[flower.STATE_RECORD]
     request = RunRoundRequest(
         ticket=Envelope.FromString(record[flower.TICKET_KEY]), sealed_state=record[flower.STATE_KEY]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
+from reram_fleet import bearer
 from reram_fleet.durable import write_atomically
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
@@ -31,6 +32,12 @@ class StateFolder:
         for folder in (self.root, self.keys, self.subject_keys, self.revision_keys, self.flower, self.logs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
+
+    def remains(self) -> list[str]:
+        """Return what of a node is here, by names relative to the folder: its keys, journal and enrolment."""
+        found = [*self.keys.glob("*"), *self.subject_keys.glob("*"), *self.revision_keys.glob("*")]
+        found += [path for path in (self.journal, self.enrollment) if path.exists()]
+        return sorted(str(path.relative_to(self.root)) for path in found)
 
     @property
     def keys(self) -> Path:
@@ -63,6 +70,11 @@ class StateFolder:
         return self.root / "journal.db"
 
     @property
+    def journal_made(self) -> Path:
+        """Empty file, written when the journal had been made: from then on, a missing one is a lost one."""
+        return self.root / "journal.made"
+
+    @property
     def enrollment(self) -> Path:
         """EnrollNodeResponse as JSON: what the coordinator told the node at `join`."""
         return self.root / "enrollment.json"
@@ -86,6 +98,26 @@ class StateFolder:
     def supernode_config(self) -> Path:
         """`--node-config` of the SuperNode, as a TOML file."""
         return self.flower / "node.toml"
+
+    def check_journal(self) -> None:
+        """Refuse a folder whose journal is lost; to be called before one is opened, and thereby made.
+
+        Raises
+        ------
+        StateFolderError
+            If there was a journal here. A new one would not know who was forgotten.
+        """
+        keys = [*self.subject_keys.glob("*.key"), *self.revision_keys.glob("*.key")]
+        if not self.journal.exists() and (self.journal_made.exists() or keys):
+            raise StateFolderError(
+                f"{self.journal} is missing, and this node had one: bring the folder back from a backup, or "
+                "make a new node, with a new name, in another folder"
+            )
+
+    def note_journal_made(self) -> None:
+        """Remember that there is a journal."""
+        if not self.journal_made.exists():
+            write_atomically(self.journal_made, b"")
 
     def save_enrollment(self, enrollment: EnrollNodeResponse) -> None:
         """Store what the coordinator answered to this node's registration.
@@ -145,10 +177,26 @@ class StateFolder:
             raise StateFolderError(f"{self.enrollment.name} is damaged ({error}); join again") from None
 
     def load_or_create_engine_token(self) -> str:
-        """Return the token that callers of the EngineService must send."""
+        """Return the token that callers of the EngineService must send.
+
+        Raises
+        ------
+        StateFolderError
+            If the file is readable by others, or holds nothing that may open an engine.
+        """
         if not self.engine_token.exists():
-            write_atomically(self.engine_token, secrets.token_urlsafe(32).encode())
-        return self.engine_token.read_text()
+            write_atomically(self.engine_token, bearer.new_token().encode())
+        mode = stat.S_IMODE(self.engine_token.stat().st_mode)
+        if mode & 0o077:
+            raise StateFolderError(
+                f"{self.engine_token} has mode {mode:04o}: others can read it; expected 0600"
+            )
+        try:
+            return bearer.check_token(self.engine_token.read_bytes())
+        except bearer.TokenError as error:
+            raise StateFolderError(
+                f"{self.engine_token} opens nothing: {error}; remove it, and the next start makes a new one"
+            ) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

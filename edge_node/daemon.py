@@ -11,21 +11,31 @@ from contextlib import ExitStack
 
 import torch
 from reram_fleet.durable import write_atomically
+from reram_fleet.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.clock import SystemClock
 from edge_node.config import RunSettings
 from edge_node.engine_choice import build_engine
+from edge_node.errors import NodeError
 from edge_node.journal import Journal
+from edge_node.journal_schema import ProgrammedChip
 from edge_node.keys import NodeKeys
 from edge_node.link import NodeLink
 from edge_node.metrics import NodeCollector, serve_metrics
 from edge_node.node import Node
 from edge_node.service import EngineService, serve
 from edge_node.supervision import DISABLED, supernode
-from hwmodel import load_preset
+from hwmodel import Preset, PresetError, load_preset
 
 logger = logging.getLogger(__name__)
+
+
+def _preset(name: str) -> Preset:
+    try:
+        return load_preset(name)
+    except PresetError as error:
+        raise NodeError(str(error)) from error
 
 
 def run(settings: RunSettings) -> None:
@@ -36,21 +46,29 @@ def run(settings: RunSettings) -> None:
     EdgeNodeError
         If the state folder is not ready, or a port is taken.
     """
+    keep_memory_private()
+    keep_files_private()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # A device has one small core; and several nodes share a machine in tests and demos.
     torch.set_num_threads(1)
     folder = settings.state
+    preset = _preset(settings.preset)
     keys, enrollment = NodeKeys.load(folder), folder.load_enrollment()
     folder.create()
     with folder.locked(), ExitStack() as closing:
         # Addresses of a run that was killed must not mislead a launcher.
         folder.run.unlink(missing_ok=True)
+        folder.check_journal()
         journal = Journal.open(folder.journal, keys.node_id)
-        preset = load_preset(settings.preset)
-        saved = journal.costs()
-        engine, studio = build_engine(settings, preset, keys.node_id, saved)
+        folder.note_journal_made()
+        closing.callback(journal.close)
+        chip = ProgrammedChip(settings.task, preset.name, settings.fleet_seed)
+        journal.check_chip(chip)
+        engine, studio = build_engine(settings, preset, keys.node_id, journal.costs())
+        with journal.transaction():
+            journal.note_chip(chip)
         node = Node(
             keys=keys,
             enrollment=enrollment,
@@ -68,6 +86,7 @@ def run(settings: RunSettings) -> None:
             enrollment.node_service_address,
             heartbeat_s=settings.heartbeat_s,
             connect_delay_s=settings.connect_delay_s,
+            on_refusal=lambda reason: write_run_file(reason),
         )
         learner = None
 
@@ -88,16 +107,21 @@ def run(settings: RunSettings) -> None:
             learner = supernode(folder, keys, enrollment, engine_address)
             learner.start()
             closing.callback(learner.stop)
+
+        def write_run_file(refusal: str = "") -> None:
+            told = {
+                "pid": os.getpid(),
+                "node_id": keys.node_id,
+                "engine_address": engine_address,
+                "metrics_address": metrics_address,
+                "refusal": refusal,
+            }
+            write_atomically(folder.run, json.dumps(told, indent=2).encode())
+
+        closing.callback(folder.run.unlink, missing_ok=True)
+        write_run_file()
         link.start()
         closing.callback(link.stop)
-        addresses = {
-            "pid": os.getpid(),
-            "node_id": keys.node_id,
-            "engine_address": engine_address,
-            "metrics_address": metrics_address,
-        }
-        write_atomically(folder.run, json.dumps(addresses, indent=2).encode())
-        closing.callback(folder.run.unlink, missing_ok=True)
         logger.info("%s runs: engine %s, metrics %s", keys.node_id, engine_address, metrics_address)
         stop.wait()
         logger.info("%s ends", keys.node_id)

@@ -21,6 +21,7 @@ from edge_node.journal_schema import (
     ErasureRow,
     ForgetRow,
     Position,
+    ProgrammedChip,
     ReceiptRow,
     ReceiptState,
     RevisionRow,
@@ -122,6 +123,28 @@ class Journal:
     def _one(self, statement: str, *values: Any) -> Any:
         rows = self._all(statement, *values)
         return rows[0] if rows else None
+
+    def check_chip(self, chip: ProgrammedChip) -> None:
+        """Refuse to run what this node's chip was not programmed for.
+
+        Raises
+        ------
+        JournalError
+            With what it was programmed for. Its cells would be taken for others, and its joules relabelled.
+        """
+        if (row := self._one("SELECT task, preset, fleet_seed FROM chip")) is None:
+            return
+        before = ProgrammedChip(*row)
+        if before != chip:
+            raise JournalError(
+                f"this node's chip was programmed for --task {before.task} --preset {before.preset} "
+                f"--fleet-seed {before.fleet_seed}, not for --task {chip.task} --preset {chip.preset} "
+                f"--fleet-seed {chip.fleet_seed}: start it as before, or make a new node in another folder"
+            )
+
+    def note_chip(self, chip: ProgrammedChip) -> None:
+        """Remember what the chip was programmed for, the first time."""
+        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?)", *astuple(chip))
 
     # Position and counters
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+# What the node's chip was programmed for: one chip, for good.
+_CHIP = """
+CREATE TABLE chip (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    task TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    fleet_seed INTEGER NOT NULL
+) STRICT;
+"""
 
 # Nothing personal is stored in the clear: codes and revisions are ciphertext under keys that live in files of
 # their own, and what was sealed to the coordinator is not stored at all but made afresh whenever it is sent.
-SCHEMA = """
+SCHEMA = (
+    _CHIP
+    + """
 CREATE TABLE node (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     node_id TEXT NOT NULL,
@@ -101,10 +113,11 @@ CREATE TABLE receipt (
     state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'refused'))
 ) STRICT;
 """
+)
 
 
 #: What brings a journal of the version before to each version.
-UPGRADES = {2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';"}
+UPGRADES = {2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';", 3: _CHIP}
 
 
 class ReceiptState(StrEnum):
@@ -113,6 +126,15 @@ class ReceiptState(StrEnum):
     PENDING = "pending"
     ACCEPTED = "accepted"
     REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class ProgrammedChip:
+    """What a node's chip was programmed for: another task, technology or seed is another chip."""
+
+    task: str
+    preset: str
+    fleet_seed: int
 
 
 @dataclass(frozen=True)

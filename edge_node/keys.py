@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf import json_format
 from reram_fleet import sealing
-from reram_fleet.durable import destroy, write_atomically
+from reram_fleet.durable import destroy, write_atomically, write_folder_atomically
 from reram_fleet.identities import prove_possession
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
@@ -34,6 +34,8 @@ from edge_node.errors import KeyFileError
 
 _NODE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY_ID = re.compile(r"[a-z0-9-]{1,64}")
+#: The node's name, beside its keys.
+_IDENTITY = "identity.json"
 
 
 def _read_private(path: Path) -> bytes:
@@ -77,35 +79,42 @@ class NodeKeys:
 
     @classmethod
     def create(cls, folder: StateFolder, node_id: str) -> NodeKeys:
-        """Make the keys, or return those that are there already (also after a crash half-way).
+        """Make the keys, all or none; return those that are there already.
 
         Raises
         ------
         KeyFileError
-            For a name that is no DNS label, or a folder that holds another node.
+            For a name that is no DNS label, a folder that holds another node, or one that has lost its name
+            or its keys: new keys would make another node of the same name.
         """
         if not _NODE_ID.fullmatch(node_id):
             raise KeyFileError(
                 f"{node_id!r} cannot name a node: use 1 to 63 lower-case letters, digits and inner hyphens"
             )
-        folder.create()
-        identity = folder.keys / "identity.json"
-        if identity.exists():
+        if (folder.keys / _IDENTITY).exists():
             keys = cls.load(folder)
             if keys.node_id != node_id:
                 raise KeyFileError(
                     f"this folder holds node {keys.node_id}, not {node_id}; use another folder"
                 )
             return keys
-        write_atomically(folder.keys / "signing.key", Ed25519PrivateKey.generate().private_bytes_raw())
-        write_atomically(folder.keys / "sealing.key", X25519PrivateKey.generate().private_bytes_raw())
+        if left := folder.remains():
+            raise KeyFileError(
+                f"{folder.root} was a node's: it has {', '.join(left)}, but no keys/{_IDENTITY}. "
+                "Nothing was changed: bring the missing file back from a backup, or make a new node, with a "
+                "new name, in another folder"
+            )
+        folder.create()
         flower = generate_ec_key(SECP384R1())
-        write_atomically(
-            folder.keys / "flower.key",
-            flower.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+        write_folder_atomically(
+            folder.keys,
+            {
+                "signing.key": Ed25519PrivateKey.generate().private_bytes_raw(),
+                "sealing.key": X25519PrivateKey.generate().private_bytes_raw(),
+                "flower.key": flower.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+                _IDENTITY: json_format.MessageToJson(NodeIdentity(node_id=node_id)).encode(),
+            },
         )
-        # The name goes last: a folder without it has never been shown to anybody and starts over.
-        write_atomically(identity, json_format.MessageToJson(NodeIdentity(node_id=node_id)).encode())
         return cls.load(folder)
 
     @classmethod
@@ -117,7 +126,7 @@ class NodeKeys:
         KeyFileError
             If one is missing, damaged or readable by others.
         """
-        identity = folder.keys / "identity.json"
+        identity = folder.keys / _IDENTITY
         if not identity.exists():
             raise KeyFileError(
                 f"there is no node in {folder.root}; run: edge-node init --state {folder.root} --node-id NAME"

@@ -6,6 +6,7 @@ import logging
 import queue
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -24,6 +25,10 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 CHALLENGE_TIMEOUT_S = 5.0
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
 SILENT_BEATS = 8
+#: Trying again does not help until somebody has done something.
+_REFUSALS = frozenset(
+    [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND]
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class NodeLink:
         host:port of the coordinator's NodeService.
     connect_delay_s
         Upper bound of the random wait before the first connection; half of it is the lower bound.
+    on_refusal
+        Told why node and coordinator do not go together, when that changes; "" once they do.
     """
 
     def __init__(
@@ -61,10 +68,12 @@ class NodeLink:
         heartbeat_s: float = 1.0,
         connect_delay_s: float = 0.0,
         backoff: Backoff | None = None,
+        on_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._node, self._address = node, address
         self._heartbeat_s, self._connect_delay_s = heartbeat_s, connect_delay_s
         self._backoff = backoff or Backoff()
+        self._on_refusal, self._refusal = on_refusal, ""
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._stream: grpc.Call | None = None
         self._thread = threading.Thread(target=self._run, name="node-link", daemon=True)
@@ -101,14 +110,24 @@ class NodeLink:
                 self._connect_once()
             except grpc.RpcError as error:
                 logger.info("the stream to %s ended: %s", self._address, _status(error))
+                if isinstance(error, grpc.Call) and error.code() in _REFUSALS:
+                    self._note_refusal(f"the coordinator refuses this node: {error.details()}")
             except ProtocolError as error:
                 logger.warning("closed the stream to %s: %s", self._address, error)
+                self._note_refusal(f"this node refuses the coordinator: {error}")
             except Exception:
                 # A rim must not die of what it carries: the node has withdrawn its lease; try again.
                 logger.exception("closed the stream to %s", self._address)
             failures = 1 if self._answered else failures + 1
             self._answered = False
             self._stopping.wait(self._backoff.delay_s(failures))
+
+    def _note_refusal(self, reason: str) -> None:
+        if reason != self._refusal:
+            self._refusal = reason
+            if reason:
+                logger.warning("%s", reason)
+            self._on_refusal(reason)
 
     def _connect_once(self) -> None:
         outgoing: queue.SimpleQueue[ConnectRequest | None] = queue.SimpleQueue()
@@ -138,6 +157,8 @@ class NodeLink:
                     self._heard.set()
                     # Anything else proves nothing: a listener that never answers a beat is no contact.
                     self._answered = self._answered or kind == "lease"
+                    if self._answered:
+                        self._note_refusal("")
             finally:
                 self._stream = None
                 ended.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import TypeVar
 import grpc
 import numpy as np
 from google.protobuf.message import Message
+from reram_fleet import bearer
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 
@@ -138,7 +138,7 @@ class _BearerToken(grpc.ServerInterceptor):
     """Refuses calls without the token."""
 
     def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
+        self._expected = token
 
         def refuse(requests: object, context: grpc.ServicerContext) -> None:
             context.abort(
@@ -156,8 +156,7 @@ class _BearerToken(grpc.ServerInterceptor):
     ) -> grpc.RpcMethodHandler:
         """Pass a call on if it brings the token."""
         given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        given_bytes = given.encode() if isinstance(given, str) else given
-        if hmac.compare_digest(given_bytes, self._expected):
+        if bearer.allows(self._expected, given):
             return continuation(handler_call_details)
         return self._refuse
 

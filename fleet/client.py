@@ -22,7 +22,7 @@ from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 from reram_fleet.v1.types_pb2 import LearningKind, NodeIdentity
 
-from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError
+from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError, UnknownTagsError
 
 #: A call that only reads or writes the coordinator's database.
 CALL_TIMEOUT_S = 15.0
@@ -39,7 +39,15 @@ class RefusedError(ClientError, InvalidInputError):
 
 
 class AbsentError(ClientError, NotFoundError):
-    """There is no such thing."""
+    """There is no such thing.
+
+    Attributes
+    ----------
+    unknown_tags
+        Subject tags of the call that no node has ever reported.
+    """
+
+    unknown_tags: frozenset[str] = frozenset()
 
 
 class ForbiddenStateError(ClientError, ConflictError):
@@ -86,7 +94,13 @@ def translate(error: grpc.RpcError, address: str) -> ClientError:
             f"the coordinator at {address} refuses the token: {detail}",
             hint="--token-file names the operator.token in the coordinator's state folder",
         )
-    return kind(detail)
+    text, _, hint = detail.partition("\n")
+    translated = kind(text, hint=hint)
+    if isinstance(translated, AbsentError):
+        trailing = error.trailing_metadata() or ()
+        key = UnknownTagsError.METADATA_KEY
+        translated.unknown_tags = frozenset(str(tag) for name, tag in trailing if name == key)
+    return translated
 
 
 class FleetClient:

@@ -8,6 +8,7 @@ address of today), or by address and token file.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import platformdirs
 from reram_fleet.code_ranges import CODE_RANGES, CodeRange
 from reram_fleet.durable import write_atomically
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, reason_of
 
 #: Lease of a fleet on one machine: short, so that fail-closed behaviour can be watched.
 LOCAL_LEASE_S = 30.0
@@ -29,6 +30,12 @@ FIELD_LEASE_S = 24 * 3600.0
 
 #: A forget goes on without a node that was out of contact for a week.
 LOST_AFTER_S = 7 * 24 * 3600.0
+
+#: Chip technologies that nodes know: named here so that a slip is told before anything is started.
+PRESETS = ("130nm-neurram", "180nm-1t1r", "22nm")
+
+#: Longer than any device is left alone; what is beyond was mistyped.
+LONGEST_LEASE_S = 365 * 24 * 3600.0
 
 #: Written by a coordinator into its state folder when it is ready.
 SERVE_FILE = "serve.json"
@@ -45,6 +52,42 @@ class NoCoordinatorError(ConfigError):
     """Nothing names a coordinator, or the one that is named has not got ready."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is reached from this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_lease(lease_s: float) -> None:
+    """Refuse a lease that no node can keep.
+
+    Raises
+    ------
+    ConfigError
+        Unless it is longer than 0 seconds and at most `LONGEST_LEASE_S`.
+    """
+    if not 0 < lease_s <= LONGEST_LEASE_S:
+        raise ConfigError(
+            f"a lease of {lease_s:g} s: choose more than 0 and at most {LONGEST_LEASE_S:g} seconds (a year)"
+        )
+
+
+def check_task(task: str) -> None:
+    """Refuse a task that no node knows."""
+    if task not in CODE_RANGES:
+        raise ConfigError(f"there is no task {task!r}", hint=f"known: {', '.join(CODE_RANGES)}")
+
+
+def check_preset(preset: str) -> None:
+    """Refuse a chip technology that is neither built in nor a file."""
+    if preset not in PRESETS and not (preset.endswith(".toml") and Path(preset).is_file()):
+        raise ConfigError(
+            f"there is no preset {preset!r}", hint=f"known: {', '.join(PRESETS)}; or the path of a .toml file"
+        )
+
+
 @dataclass(frozen=True)
 class ServeSettings:
     """What `fleet.coordinator.serve.run` needs.
@@ -54,7 +97,9 @@ class ServeSettings:
     state
         Folder of the coordinator's database, keys, tokens and `serve.json`.
     host
-        Address to bind; loopback unless a deployment terminates TLS in front.
+        Address to bind.
+    tls_in_front
+        Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
     port, metrics_port
         0 takes a free one; `serve.json` tells which.
     lease_s
@@ -84,12 +129,19 @@ class ServeSettings:
     learning: bool = True
     flower_attach: str | None = None
     flower_ca: Path | None = None
+    tls_in_front: bool = False
     task: str = "speakers"
     codes: CodeRange = CODE_RANGES["speakers"]
     registry_key: bytes = b""
     tags_per_node: int = 256
 
     def __post_init__(self) -> None:
+        if not self.tls_in_front and not is_loopback(self.host):
+            raise ConfigError(
+                f"{self.host!r} is not a loopback address, and the coordinator speaks plain gRPC: "
+                "whoever is on the way reads the operator's token",
+                hint="bind 127.0.0.1, or end TLS in front of it and say so with --tls-in-front",
+            )
         if self.tags_per_node < 1:
             raise ConfigError(
                 f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more"
@@ -99,8 +151,7 @@ class ServeSettings:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one"
                 )
-        if self.lease_s <= 0:
-            raise ConfigError(f"lease_s is {self.lease_s}: a lease lasts longer than 0 seconds")
+        check_lease(self.lease_s)
         if not self.lease_s < self.lost_after_s < math.inf:
             raise ConfigError(
                 f"lost_after_s is {self.lost_after_s:g}: forgets wait for a node longer than its lease of "
@@ -311,7 +362,7 @@ def read_serve_file(state: Path) -> Served:
             f"no coordinator is ready in {state}", hint="start one with `fleet up`"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not what a coordinator writes: {error!r}") from error
+        raise ConfigError(f"{path} is not what a coordinator writes: {reason_of(error)}") from error
 
 
 def _quoted(text: str) -> str:

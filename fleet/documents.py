@@ -113,7 +113,9 @@ def node_document(node: operator.Node) -> Document:
         "last_contact_unix_ms": node.last_contact_unix_ms,
         "generation": node.generation,
         "revision": node.revision,
-        "serve_state": serve_state_name(node.serve_state),
+        # What a node out of reach does now, nobody knows.
+        "serve_state": serve_state_name(node.serve_state) if node.connected else "unknown",
+        "last_serve_state": serve_state_name(node.serve_state),
         "quarantine_reason": quarantine_name(node.quarantine_reason),
         "held_reason": node.held_reason or None,
         "costs": costs_document(node.costs),

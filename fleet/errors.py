@@ -5,6 +5,7 @@
     FleetError                     hint: what to do about it
     ├── InvalidInputError          refused before anything was changed
     ├── NotFoundError              no such node, campaign, job, revision, key
+    │   └── UnknownTagsError           subject tags that no node has ever reported
     ├── ConflictError              legal in itself, not in this state
     │   ├── IllegalTransitionError     a state machine has no such step
     │   ├── VersionConflictError       somebody else changed the row in between
@@ -21,6 +22,8 @@ Packages with failures of their own (client, settings, learning plane) derive th
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class FleetError(Exception):
@@ -39,12 +42,43 @@ class FleetError(Exception):
         self.hint = hint
 
 
+def reason_of(error: Exception) -> str:
+    """Return what is wrong with a file, in words: a missing key is not the text of a `KeyError`."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
+    if isinstance(error, TypeError | AttributeError):
+        # Their text is about our code.
+        return "something in it is of another kind than expected"
+    return str(error) or "it is malformed"
+
+
 class InvalidInputError(FleetError):
     """An argument is malformed; nothing was changed."""
 
 
 class NotFoundError(FleetError):
     """What was named does not exist."""
+
+
+class UnknownTagsError(NotFoundError):
+    """No node has ever reported some of the subject tags.
+
+    Parameters
+    ----------
+    tags
+        Those tags.
+    """
+
+    #: Trailing gRPC metadata that carries them, once per tag.
+    METADATA_KEY = "unknown-tag"
+
+    def __init__(self, message: str = "", *, tags: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.tags = tuple(tags)
 
 
 class ConflictError(FleetError):

@@ -29,7 +29,7 @@ from reram_fleet.tickets import issue_ticket
 from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.domain.tags import new_tag
-from fleet.errors import FleetError, NotFoundError
+from fleet.errors import FleetError, NotFoundError, reason_of
 from fleet.trust.keys import read_private, write_private
 
 API_VERSION = "reram-fleet/registry/v1"
@@ -81,7 +81,7 @@ class Registry:
                 for person, enrolments in (raw["people"] if raw else {}).items()
             }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(f"cannot read the registry {self.path}: {error!r}") from error
+            raise RegistryError(f"cannot read the registry {self.path}: {reason_of(error)}") from error
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -91,7 +91,7 @@ class Registry:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RegistryError(f"cannot read the registry {self.path}: {error!r}") from error
+            raise RegistryError(f"cannot read the registry {self.path}: {reason_of(error)}") from error
         return raw
 
     def enrolments(self, person: str) -> tuple[Enrolment, ...]:
@@ -163,7 +163,10 @@ class Registry:
                         f"the registry's key {self.key_path} is missing",
                         hint="restore it from a backup: fleets take people in on tickets of that key only",
                     )
-                write_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
+                try:
+                    write_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
+                except OSError as error:
+                    raise self._unwritable(error) from error
             try:
                 key = Ed25519PrivateKey.from_private_bytes(read_private(self.key_path))
             except ValueError as error:
@@ -219,15 +222,28 @@ class Registry:
 
     def _save(self, content: dict[str, Any]) -> None:
         whole = {"people": {}, **content, "api_version": API_VERSION}
-        write_atomically(self.path, json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n")
+        try:
+            write_atomically(self.path, json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         # The lock has a file of its own: the registry itself is replaced at each change.
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _unwritable(self, error: OSError) -> RegistryError:
+        return RegistryError(
+            f"cannot write the registry {self.path}: {reason_of(error)}; nothing was changed",
+            hint="--registry names another file",
+        )

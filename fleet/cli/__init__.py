@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import click
 import typer
+from reram_fleet.command_line import install_hint, missing_package, version_option
+from reram_fleet.hardening import keep_memory_private
 from typer.core import TyperGroup
 
 from fleet.cli import (
@@ -32,8 +34,8 @@ from fleet.cli import (
     status,
     verify,
 )
-from fleet.cli.exits import ExitCode, exit_code
-from fleet.cli.output import note_console
+from fleet.cli.exits import ExitCode, UsageError, exit_code
+from fleet.cli.output import note_console, show_error
 from fleet.cli.session import set_session
 from fleet.errors import FleetError
 
@@ -41,15 +43,27 @@ from fleet.errors import FleetError
 class _FleetGroup(TyperGroup):
     """Turns expected errors into a message and an exit code; anything else keeps its traceback."""
 
+    #: Extra that a verb needs; all others that need one need the physics.
+    _EXTRAS: ClassVar = {"serve": "coordinator"}
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FleetError as error:
-            console = note_console()
-            console.print(f"Error: {error}", style="bold red", markup=False, highlight=False)
-            if error.hint:
-                console.print(error.hint, markup=False, highlight=False)
+            show_error(error)
             raise typer.Exit(exit_code(error)) from error
+        except ModuleNotFoundError as error:
+            package = missing_package(error)
+            if package is None:
+                raise
+            verb = ctx.invoked_subcommand or ""
+            show_error(
+                UsageError(
+                    f"`fleet {verb}` needs {package}, which is not installed",
+                    hint=install_hint(self._EXTRAS.get(verb, "sim")),
+                )
+            )
+            raise typer.Exit(ExitCode.USAGE) from error
         except KeyboardInterrupt:
             note_console().print("Interrupted.", style="bold red")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -59,6 +73,8 @@ app = typer.Typer(
     name="fleet",
     cls=_FleetGroup,
     no_args_is_help=True,
+    # click suggests by itself.
+    suggest_commands=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Operate a fleet of edge devices that learn people and provably forget them.",
@@ -76,6 +92,12 @@ def fleet(
     registry_file: Annotated[
         Path | None, typer.Option("--registry", help="The caller's map of people to tags.")
     ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=version_option("fleet"), help="Show the version and end."
+        ),
+    ] = False,
 ) -> None:
     """Keep the connection flags for whichever verb runs."""
     set_session(ctx, context, address, token_file, registry_file)
@@ -88,19 +110,25 @@ app.command("status")(status.status)
 app.command("version")(status.version)
 app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
-app.add_typer(node.app, name="node")
-app.add_typer(learn.app, name="learn")
-app.add_typer(forget.app, name="forget")
-app.add_typer(certificate.app, name="certificate")
-app.add_typer(audit.app, name="audit")
-app.add_typer(registry.app, name="registry")
-app.add_typer(energy.app, name="energy")
-app.add_typer(chip.app, name="chip")
-app.add_typer(paper.app, name="paper")
-app.add_typer(adapter.app, name="adapter")
+for noun in (
+    node,
+    learn,
+    forget,
+    certificate,
+    audit,
+    registry,
+    energy,
+    chip,
+    paper,
+    adapter,
+):
+    noun.app.suggest_commands = False
+    app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 
 
 def main() -> None:
     """Entry point of the `fleet` command."""
+    # Tokens, names of people and, in the demo, their samples pass through.
+    keep_memory_private()
     app(prog_name="fleet")
     sys.exit(ExitCode.OK)

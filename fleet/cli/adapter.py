@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.chip import extra_installed, narrated
+from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import ExitCode
 from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
 
@@ -179,8 +180,9 @@ def import_adapter(
 
 
 @app.command()
-def destroy(name: NameArgument, store: StoreOption, node: NodeOption = "node-1") -> None:
+def destroy(name: NameArgument, store: StoreOption, node: NodeOption = "node-1", yes: Yes = False) -> None:
     """Erase a sealed adapter: its key, then its file."""
+    confirm(f"erasing {name}", f"Erase adapter {name} of {store}?", yes)
     with extra_installed("erasing adapters"):
         from fleet.errors import NotFoundError
         from fleet.lab.adapter_files import AdapterStore

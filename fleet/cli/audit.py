@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from reram_fleet.command_line import FiniteRange
 
-from fleet.cli.exits import ExitCode, UsageError
+from fleet.cli.exits import ExitCode
 from fleet.cli.output import Format, OutputFormat, note, show, table
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_audit
@@ -34,15 +35,7 @@ def replay(
     Any machine will do: training is exact. Exit code 0: reproduced. 1: not reproduced.
     """
     from fleet.documents import document
-
-    try:
-        from fleet.lab.replay_audit import ReplayVerdict, audit_replay
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("fleet", "edge_node", "hwmodel", "reram_fleet"):
-            raise
-        raise UsageError(
-            f"re-execution needs {error.name}, which is not installed", hint="pip install 'reram-fleet[sim]'"
-        ) from error
+    from fleet.lab.replay_audit import ReplayVerdict, audit_replay
 
     outcome = audit_replay(manifest, codes)
     items = [{"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in outcome.lines]
@@ -65,7 +58,7 @@ def replay(
 def cohort(
     ctx: typer.Context,
     shard: Annotated[int, typer.Option(min=0, help="Shard to train again.")],
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait.")] = 600.0,
+    timeout: Annotated[float, typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait.")] = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Let the fleet train a cohort shard again from its very first round, and compare digests of integers.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from reram_fleet.command_line import install_hint, missing_package
 
 from fleet.cli.exits import ExitCode, UsageError
 from fleet.cli.output import Format, OutputFormat, hint, note, note_console, show
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The chip model: technologies, costs, and the paper's ratios.", no_args_is_help=True)
 
 _DEFAULT_PRESET = "180nm-1t1r"
-
-#: Packages of the extra that the physics and the plots need.
-_EXTRA = ("matplotlib", "numpy", "scipy", "sklearn", "torch")
 
 PresetOption = Annotated[
     str,
@@ -243,11 +241,10 @@ def extra_installed(what: str = "the chip model") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if (package := missing_package(error)) is None:
             raise
         raise UsageError(
-            f"{what} needs {error.name}, which is not installed",
-            hint="pip install 'reram-fleet[sim]'",
+            f"{what} needs {package}, which is not installed", hint=install_hint("sim")
         ) from error
 
 

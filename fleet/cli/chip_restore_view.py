@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from fleet.cli.output import facts, joules, table
+from fleet.cli.output import counted, facts, joules, table
 
 
 def restore_tables(body: Mapping[str, Any]) -> Iterable[RenderableType]:
@@ -17,7 +17,8 @@ def restore_tables(body: Mapping[str, Any]) -> Iterable[RenderableType]:
     fits = "fits" if lora["fits_sram"] else "does NOT fit"
     first = body["conditions"][0]
     yield facts(
-        f"{body['network']['name']} on {body['preset']['name']}, {body['chips']} chips per condition",
+        f"{body['network']['name']} on {body['preset']['name']}, "
+        f"{counted(body['chips'], 'chip')} per condition",
         {
             "data": body["data"]["title"],
             "accuracy of the network": f"{body['network']['accuracy']:.3f}; on a chip without errors "

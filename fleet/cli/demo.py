@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, require
+from rich.text import Text
 
 from fleet.cli.exits import ExitCode
 from fleet.cli.output import Format, OutputFormat, note, note_console, show
+from fleet.config import check_preset, check_task
 
 if TYPE_CHECKING:
     from fleet.local.demo.run import Narrator
@@ -28,13 +31,18 @@ def demo(
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds of the LoRA.")] = 3,
     output: Annotated[Path | None, typer.Option(help="Write the report (JSON) here as well.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave databases and logs behind.")] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for everything together.")] = 600.0,
+    timeout: Annotated[
+        float, typer.Option(click_type=FiniteRange(min=1), help="Seconds for everything together.")
+    ] = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Start a fleet, enrol people, kill a node, forget a person, verify everything, clean up.
 
     Exit code 0 only if every claim was verified.
     """
+    require(sorted(EXTRA_MODULES - {"matplotlib"}))
+    check_task(task)
+    check_preset(preset)
     from fleet.local.demo.run import DemoSettings
     from fleet.local.demo.story import tell
 
@@ -57,7 +65,7 @@ def demo(
         console = note_console()
         console.print(f"{len(failed)} of {len(claims)} claims do not hold:", style="bold red")
         for claim in failed:
-            console.print(f"  {claim.name}: {claim.detail}", markup=False, highlight=False)
+            console.print(f"  {claim.name}: {claim.detail}", highlight=False)
         raise typer.Exit(ExitCode.FAILED)
     note(f"All {len(claims)} claims hold.")
 
@@ -74,12 +82,12 @@ def _narrator() -> Iterator[Narrator]:
         status = stack.enter_context(console.status("")) if console.is_terminal else None
 
         def title(text: str) -> None:
-            console.print(f"[{time.monotonic() - started:5.1f} s] {text}", style="bold", markup=False)
+            console.print(f"[{time.monotonic() - started:5.1f} s] {text}", style="bold")
             if status is not None:
-                status.update(text)
+                status.update(Text(text))
 
         def detail(text: str) -> None:
-            console.print(f"          {text}", markup=False, highlight=False)
+            console.print(f"          {text}", highlight=False)
 
         yield Narrator(title, detail)
         title("Done; everything that was started is gone")

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from reram_fleet.command_line import FiniteRange
 
+from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
 from fleet.cli.forget_view import forget_list, forget_renderables
-from fleet.cli.output import Format, OutputFormat, hint, note, show
+from fleet.cli.output import Format, OutputFormat, counted, hint, note, show
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_forget
 from fleet.domain.campaign import CampaignState
 from fleet.domain.tags import new_id, validate_tags
-from fleet.errors import ConflictError
 
 if TYPE_CHECKING:
-    from fleet.registry import Enrolment, Registry
+    from reram_fleet.v1.operator_pb2 import CreateForgetResponse
+
+    from fleet.client import FleetClient
+    from fleet.registry import Registry
 
 app = typer.Typer(help="Forget people, on every node, and see it proved.", no_args_is_help=True)
 
-Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait until every node has verified.")]
+#: In place of a name: read names from standard input.
+_STDIN = "-"
+
+Timeout = Annotated[
+    float, typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait until every node has verified.")
+]
 
 
 @app.command()
 def create(
     ctx: typer.Context,
     subject: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A person of the registry; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A person of the registry; may be repeated. - reads names from standard input, one a line, "
+            "so that no process list shows them.",
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="A subject tag; may be repeated.")
@@ -40,7 +55,7 @@ def create(
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Commit also when no node has reported the tag yet.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: a forget cannot be undone.")] = False,
+    yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when every node has verified.")] = False,
     timeout: Timeout = 600.0,
     form: Format = OutputFormat.TABLE,
@@ -48,16 +63,24 @@ def create(
     """Forget people on every node, for good. Nodes out of reach stop answering until they have caught up."""
     from fleet.documents import document, forget_document
 
-    names = subject or []
+    names = _names(subject or [], yes)
     registry = session(ctx).registry()
     found = {name: _tags_to_forget(registry, name, request_id) for name in names}
-    tags = validate_tags([*(t for tags in found.values() for t in tags), *(tag or [])])
-    _confirm(names, len(tags), yes)
+    done = {name: registry.enrolments(name)[-1].campaign_id for name, tags in found.items() if not tags}
+    for name, campaign_id in done.items():
+        note(f"{name} is forgotten already, by campaign {campaign_id}.")
+    if done and len(done) == len(names) and not tag:
+        _show_done(ctx, sorted({str(each) for each in done.values()}), timeout if wait else None, form)
+        return
+    listed = {t for tags in found.values() for t in tags}
+    tags = validate_tags([*listed, *(tag or [])])
+    who = ", ".join(name for name in names if name not in done) or counted(len(tags), "tag")
+    confirm(f"forgetting {who}", f"Forget {who} on every node?", yes)
     request = request_id or new_id(time.time_ns() // 1_000_000)
     with session(ctx).client() as client:
         # Said before the call: whoever loses the answer can ask again under the same id.
-        note(f"Request {request}: forgetting {len(tags)} enrolment{'s' if len(tags) > 1 else ''}.")
-        response = client.create_forget(request, list(tags), allow_unknown=allow_unknown)
+        note(f"Request {request}: forgetting {counted(len(tags), 'enrolment')}.")
+        response = _create(client, request, tags, listed, allow_unknown)
         forget = response.forget
         registry.mark_forgotten(tags, forget.campaign_id)
         verb = "committed" if response.created else "was committed by an earlier call"
@@ -72,6 +95,52 @@ def create(
     )
     if form is OutputFormat.TABLE and not wait:
         hint(f"fleet forget watch {forget.campaign_id}")
+
+
+def _show_done(ctx: typer.Context, campaigns: list[str], wait_s: float | None, form: OutputFormat) -> None:
+    from fleet.documents import document, forget_document
+
+    with session(ctx).client() as client:
+        forgets = [client.get_forget(each) for each in campaigns]
+        if wait_s is not None:
+            forgets = [wait_for_forget(client, each, wait_s) for each in campaigns]
+    found = [forget_document(forget) for forget in forgets]
+    if len(found) == 1:
+        show(form, document("Forget", **found[0], created=False), lambda: forget_renderables(found[0]))
+    else:
+        show(form, document("ForgetList", items=found), lambda: [forget_list(found)])
+
+
+def _create(
+    client: FleetClient, request: str, tags: Sequence[str], listed: Set[str], allow_unknown: bool
+) -> CreateForgetResponse:
+    """Commit; an enrolment of the registry that was never used is forgotten with the person's others."""
+    from fleet.client import AbsentError
+
+    try:
+        return client.create_forget(request, list(tags), allow_unknown=allow_unknown)
+    except AbsentError as error:
+        unused = error.unknown_tags
+        # A tag that was typed, and is unknown, may be a slip; and somebody whom nobody knows, too.
+        if not unused or not unused <= listed or unused >= set(tags):
+            raise
+    note(
+        f"No node has ever reported {counted(len(unused), 'enrolment')} of them: forgotten as well, so that "
+        "it cannot come later."
+    )
+    return client.create_forget(request, list(tags), allow_unknown=True)
+
+
+def _names(given: list[str], yes: bool) -> list[str]:
+    """Return the names, `-` replaced by those on standard input: there, no process list shows them."""
+    if _STDIN not in given:
+        return given
+    if not yes:
+        raise UsageError("--subject - reads names, so nothing is left to ask at", hint="add --yes")
+    read = [line.strip() for line in sys.stdin if line.strip()]
+    if not read:
+        raise UsageError("--subject - reads one name a line from standard input, and found none")
+    return [name for name in given if name != _STDIN] + read
 
 
 @app.command("list")
@@ -118,30 +187,10 @@ def watch(
 
 
 def _tags_to_forget(registry: Registry, person: str, request_id: str | None) -> list[str]:
+    """Return what a forget of a person names; nothing if that was done already."""
     active = registry.active_tags(person)
-    if active:
+    if active or request_id is None:
         return active
-    last = registry.enrolments(person)[-1]
-    if request_id is None:
-        raise ConflictError(
-            f"{person!r} is forgotten already (campaign {last.campaign_id})",
-            hint=f"fleet forget show {last.campaign_id}",
-        )
     # A repeated request has to carry the tags of the first one.
-    return _of_campaign(registry.enrolments(person), last.campaign_id)
-
-
-def _of_campaign(enrolments: tuple[Enrolment, ...], campaign_id: str | None) -> list[str]:
-    return [enrolment.tag for enrolment in enrolments if enrolment.campaign_id == campaign_id]
-
-
-def _confirm(names: list[str], tags: int, yes: bool) -> None:
-    if yes:
-        return
-    who = ", ".join(names) or f"{tags} tag{'s' if tags > 1 else ''}"
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"forgetting {who} cannot be undone, and there is no terminal to ask at",
-            hint="add --yes",
-        )
-    typer.confirm(f"Forget {who} on every node? This cannot be undone.", abort=True, err=True)
+    enrolments = registry.enrolments(person)
+    return [each.tag for each in enrolments if each.campaign_id == enrolments[-1].campaign_id]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from fleet.cli.output import clock, facts, joules, seconds, table
+from fleet.cli.output import clock, counted, facts, joules, seconds, table
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
 
@@ -144,7 +144,12 @@ def erased(receipt: dict[str, Any] | None) -> str | None:
         return None
     if receipt["outcome"] == "not_affected":
         return "held nothing"
-    return (
-        f"{receipt['subject_adapters_erased']} adapters, {receipt['lora_rows_erased']} LoRA rows, "
-        f"{receipt['code_samples_erased']} samples, {receipt['keys_destroyed']} keys"
+    return ", ".join(
+        counted(receipt[name], noun)
+        for name, noun in (
+            ("subject_adapters_erased", "adapter"),
+            ("lora_rows_erased", "LoRA row"),
+            ("code_samples_erased", "sample"),
+            ("keys_destroyed", "key"),
+        )
     )

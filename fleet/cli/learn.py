@@ -8,8 +8,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from reram_fleet.command_line import FiniteRange
 from rich.console import RenderableType
 
+from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, clock, facts, hint, note, show, table
 from fleet.cli.session import session
@@ -51,7 +53,9 @@ def start(
         str | None, typer.Option(help="The same id again starts nothing twice.", show_default="a new one")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the job is over.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, with --wait.")] = 600.0,
+    timeout: Annotated[
+        float, typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait, with --wait.")
+    ] = 600.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Start a learning job; with train.cohort one per shard.
@@ -140,10 +144,11 @@ def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
 
 @app.command()
-def drop(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
+def drop(ctx: typer.Context, yes: Yes = False, form: Format = OutputFormat.TABLE) -> None:
     """Drop what was learned by gradient, shared or in cohorts; subject adapters stay."""
     from fleet.documents import document
 
+    confirm("dropping the LoRA", "Drop the LoRA on every node, with all that was trained?", yes)
     with session(ctx).client() as client:
         response = client.drop_lora()
     found = {"revision": response.revision, "rows": response.rows}

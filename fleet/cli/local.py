@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, folder, require
 
 from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
 from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config
 
-#: Name of the context that `fleet up` writes and `fleet down` removes.
+#: Name of the context that `fleet up` writes; `fleet down` leaves its registry in it.
 CONTEXT = "local"
 
 StateFolder = Annotated[
-    Path | None, typer.Option("--state", help="Folder of the fleet.", show_default="per user")
+    Path | None,
+    typer.Option(
+        "--state", parser=folder, metavar="DIR", help="Folder of the fleet.", show_default="per user"
+    ),
 ]
 
 
@@ -29,10 +34,14 @@ def up(
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = LOCAL_LEASE_S,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="No learning plane.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait until every node serves.")] = 180.0,
+    timeout: Annotated[
+        float,
+        typer.Option(click_type=FiniteRange(min=1), help="Seconds to wait until every node serves."),
+    ] = 180.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Start a coordinator and node daemons on this machine; they go on running."""
+    require(sorted(EXTRA_MODULES - {"matplotlib"}))
     from fleet.documents import document
     from fleet.local.background import start_background
     from fleet.local.fleet import LocalSettings, absence
@@ -45,6 +54,8 @@ def up(
         task=task,
         preset=preset,
     )
+    # Before minutes are spent on a backbone that this folder has no use for.
+    settings.check_folder()
     if task.startswith("images"):
         from fleet.lab.demo_classes import load_demo_classes
 
@@ -92,9 +103,18 @@ def up(
 def down(
     state: Annotated[
         Path | None,
-        typer.Option("--state", help="Folder of the fleet.", show_default="that of the last `fleet up`"),
+        typer.Option(
+            "--state",
+            parser=folder,
+            metavar="DIR",
+            help="Folder of the fleet.",
+            show_default="that of the last `fleet up`",
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait until all of it has ended.")] = 60.0,
+    timeout: Annotated[
+        float,
+        typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait until all of it has ended."),
+    ] = 60.0,
 ) -> None:
     """End the fleet on this machine; its folder stays."""
     from fleet.local.background import stop_background
@@ -103,8 +123,9 @@ def down(
     config = load_config(path)
     context = config.contexts.get(CONTEXT)
     last = None if context is None or context.state is None else context.state.parent
-    folder = (state or last or default_state()).absolute()
-    stop_background(folder, timeout)
-    if last == folder:
-        save_config(path, config.without_context(CONTEXT))
-    note(f"The fleet in {folder} has ended.")
+    root = (state or last or default_state()).absolute()
+    stop_background(root, timeout)
+    if last == root and context is not None:
+        # The registry stays in force: who is behind which tag does not end with the coordinator.
+        save_config(path, config.with_context(CONTEXT, replace(context, state=None)))
+    note(f"The fleet in {root} has ended.")

@@ -10,8 +10,12 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from reram_fleet.command_line import printable
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.table import Table
+
+from fleet.errors import FleetError
 
 #: Columns when stdout is not a terminal: wide enough that no cell is cut.
 _PIPE_WIDTH = 200
@@ -29,14 +33,40 @@ Format = Annotated[
 ]
 
 
+class _OnlyText(RenderHook):
+    """Guard of the terminal: whatever is printed, text of nodes and files neither steers nor styles it."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Wrap everything that is about to be printed."""
+        return [_Guarded(renderable) for renderable in renderables]
+
+
+class _Guarded:
+    def __init__(self, renderable: ConsoleRenderable) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._renderable, options):
+            # Control segments are rich's own: cursor and spinner.
+            text = segment.text if segment.control else printable(segment.text, keep="\n")
+            yield Segment(text, segment.style, segment.control)
+
+
 def data_console() -> Console:
     """Return the console for data (stdout); obeys NO_COLOR."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
+    return _console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 
 
 def note_console() -> Console:
     """Return the console for progress, hints and errors (stderr); obeys NO_COLOR."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+    return _console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+
+def _console(**options: Any) -> Console:
+    # Without markup: "[bold]" in the name of a person or the word of a node is text.
+    console = Console(markup=False, **options)
+    console.push_render_hook(_OnlyText())
+    return console
 
 
 def show(
@@ -44,21 +74,37 @@ def show(
 ) -> None:
     """Print a document as JSON, or what `renderables` makes of it."""
     if form is OutputFormat.JSON:
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(_json(document) + "\n")
         return
     console = data_console()
     for renderable in renderables():
         console.print(renderable)
 
 
+def _json(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    # JSON leaves the upper control characters (a terminal's CSI among them) as they are.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
 def note(text: str) -> None:
     """Print a line of progress."""
-    note_console().print(text, markup=False, highlight=False)
+    note_console().print(text, highlight=False)
 
 
 def hint(text: str) -> None:
     """Print what the reader may want to do next."""
-    note_console().print(f"Next: {text}", markup=False, highlight=False, style="dim")
+    note_console().print(f"Next: {text}", highlight=False, style="dim")
+
+
+def show_error(error: FleetError) -> None:
+    """Print what went wrong, and what to do about it."""
+    console = note_console()
+    console.print(f"Error: {error}", style="bold red", highlight=False)
+    if error.hint:
+        console.print(error.hint, highlight=False)
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
@@ -70,7 +116,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
             column.rstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
         )
     for row in rows:
-        result.add_row(*("-" if cell is None or cell == "" else str(cell) for cell in row))
+        result.add_row(*map(_cell, row))
     return result
 
 
@@ -80,15 +126,25 @@ def facts(title: str, pairs: Mapping[str, object]) -> Table:
     result.add_column(style="bold")
     result.add_column(overflow="fold")
     for name, value in pairs.items():
-        result.add_row(name, "-" if value is None or value == "" else str(value))
+        result.add_row(name, _cell(value))
     return result
 
 
+def _cell(value: object) -> str:
+    # Before the layout, so that columns have the width of what is shown.
+    return "-" if value is None or value == "" else printable(str(value), keep="")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, for instance `1 key` or `2 keys`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def clock(unix_ms: int) -> str:
-    """Return a moment as local text, `-` for never."""
+    """Return a moment as local text with its zone, `-` for never."""
     if not unix_ms:
         return "-"
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def joules(energy_j: float) -> str:

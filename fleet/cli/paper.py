@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fleet.cli.chip import extra_installed, narrated
 from fleet.cli.exits import UsageError
-from fleet.cli.output import Format, OutputFormat, note, show, table
+from fleet.cli.output import Format, OutputFormat, counted, note, show, table
 
 app = typer.Typer(help="The paper's protocol, as published and honest.", no_args_is_help=True)
 
@@ -88,7 +88,8 @@ def paper_tables(body: Mapping[str, Any]) -> Iterable[RenderableType]:
 
     for section in body["sections"]:
         yield table(
-            f"{body['task']}, {section['title']}; {len(body['seeds'])} seeds, mean (lowest to highest)",
+            f"{body['task']}, {section['title']}; {counted(len(body['seeds']), 'seed')}, "
+            "mean (lowest to highest)",
             ["", "paper>", *(f"{name}>" for name in ARMS.values())],
             (
                 (row["name"], paper_cell(row), *(arm_cell(row, arm) for arm in ARMS))

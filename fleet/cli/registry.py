@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -16,7 +17,7 @@ app = typer.Typer(help="The caller's map of people to random tags; it never leav
 @app.command("enroll")
 def enroll(
     ctx: typer.Context,
-    person: Annotated[str, typer.Argument()],
+    person: Annotated[str, typer.Argument(help="- reads the name from standard input.")],
     node: Annotated[list[str], typer.Option(help="A node that may enrol them; once for each node.")],
     tag: Annotated[
         str | None, typer.Option(help="Another ticket for an enrolment that there is, instead of a new one.")
@@ -36,6 +37,8 @@ def enroll(
     from fleet.domain.tags import validate_node_id
     from fleet.registry import RegistryError
 
+    if person == "-":
+        person = sys.stdin.readline().strip()
     registry = session(ctx).registry()
     nodes = [validate_node_id(name) for name in node]
     fleet_id = fleet or session(ctx).fleet_id()
@@ -69,7 +72,8 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List people, their tags, and what became of them."""
     from fleet.documents import document
 
-    people = session(ctx).registry().people()
+    registry = session(ctx).registry()
+    people = registry.people()
     items = [
         {"person": person, **asdict(enrolment)} for person, all_of in people.items() for enrolment in all_of
     ]
@@ -88,3 +92,7 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             )
         ],
     )
+    if form is OutputFormat.TABLE:
+        note(f"From {registry.path}{'' if registry.path.exists() else ', which does not exist yet'}.")
+        if not items:
+            hint("--registry FILE, or the context of a fleet (`fleet up`), names another registry")

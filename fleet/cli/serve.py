@@ -7,15 +7,28 @@ from typing import Annotated
 
 import typer
 from reram_fleet.code_ranges import CODE_RANGES, CodeRange
+from reram_fleet.command_line import folder
 
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
-from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state
+from fleet.config import (
+    FIELD_LEASE_S,
+    LOST_AFTER_S,
+    ServeSettings,
+    default_coordinator_state,
+    is_loopback,
+)
 
 
 def serve(
     state: Annotated[
-        Path | None, typer.Option(help="Folder of the database, keys and token.", show_default="per user")
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="DIR",
+            help="Folder of the database, keys and token.",
+            show_default="per user",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
@@ -33,6 +46,13 @@ def serve(
         str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
     ] = None,
     flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
+    tls_in_front: Annotated[
+        bool,
+        typer.Option(
+            "--tls-in-front",
+            help="Bind an address other than loopback: something in front ends TLS.",
+        ),
+    ] = False,
     registry_key: Annotated[
         str | None,
         typer.Option(
@@ -62,11 +82,17 @@ def serve(
         learning=not no_flower,
         flower_attach=flower_attach,
         flower_ca=flower_ca,
+        tls_in_front=tls_in_front,
         task=task,
         codes=_codes(task, code_range),
         registry_key=public_key(registry_key) if registry_key else b"",
         tags_per_node=tags_per_node,
     )
+    if not is_loopback(host):
+        note(
+            f"Warning: {host} is reached from other machines, and the coordinator speaks plain gRPC. Whoever "
+            "reaches it past the TLS in front reads the operator's token."
+        )
     # The database and Flower's client load with it: 2 seconds that no other verb has to pay.
     from fleet.coordinator.serve import run
 

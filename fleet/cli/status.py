@@ -26,7 +26,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
                 "coordinator": f"{client.address} (version {fleet['version']})",
                 "generation": fleet["generation"],
                 "revision": f"{fleet['revision']} ({fleet['revision_digest'][:12] or 'none'})",
-                "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected",
+                "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected, "
+                f"{sum(node['serve_state'] == 'serving' for node in nodes)} serving",
                 "enrolments": fleet["subjects"],
                 "open forgets": fleet["forgets_open"],
                 "SuperLink": f"{fleet['superlink']} {fleet['superlink_address']}",
@@ -82,5 +83,7 @@ def serving(node: dict[str, object]) -> str:
         return str(node["held_reason"])
     if node["held_reason"]:
         return f"held: {node['held_reason']}"
-    reason = node["quarantine_reason"]
-    return f"{node['serve_state']}: {str(reason).replace('_', ' ')}" if reason else str(node["serve_state"])
+    reason, said = node["quarantine_reason"], str(node["last_serve_state"])
+    if reason:
+        said += f": {str(reason).replace('_', ' ')}"
+    return said if node["connected"] else f"unknown, last said {said}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
 import grpc.aio
+from reram_fleet import bearer
 
 #: NodeService needs no token: a node proves itself with its key, by answering the challenge.
 OPEN_SERVICES = frozenset({"reram_fleet.v1.NodeService"})
@@ -35,10 +35,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if service in OPEN_SERVICES or handler is None:
             return handler
-        expected = self._tokens.get(service)
         metadata = dict(handler_call_details.invocation_metadata or ())
-        given = str(metadata.get("authorization", "")).removeprefix("Bearer ")
-        if expected is not None and hmac.compare_digest(given.encode(), expected.encode()):
+        if bearer.allows(self._tokens.get(service, ""), metadata.get("authorization", "")):
             return handler
         return _REFUSAL
 

@@ -16,7 +16,7 @@ from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
-from fleet.errors import InvalidInputError, NotFoundError
+from fleet.errors import InvalidInputError, UnknownTagsError
 from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
@@ -53,8 +53,9 @@ def create(
         return existing, False
     unknown = [tag for tag in wanted if not tx.subjects.known(tag)]
     if unknown and not allow_unknown:
-        raise NotFoundError(
+        raise UnknownTagsError(
             f"no node has ever reported {len(unknown)} of the {len(wanted)} tag(s), first {unknown[0]}",
+            tags=unknown,
             hint="if the person was enrolled on a node that is offline, repeat with --allow-unknown",
         )
     active = [campaign for tag in wanted for campaign in tx.forgets.by_tag(tag)]

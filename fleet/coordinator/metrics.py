@@ -19,6 +19,9 @@ from fleet.domain.execution import ExecutionState
 from fleet.domain.node import ServeState
 from fleet.store.database import Transaction
 
+#: Beside the serve states that nodes report.
+_LOST = "lost"
+
 
 class StoreCollector(Collector):
     """Reads one snapshot of the store per scrape."""
@@ -56,9 +59,17 @@ class StoreCollector(Collector):
         yield GaugeMetricFamily(
             "fleet_nodes_connected", "Nodes with an open stream.", len(self._coordinator.sessions.connected())
         )
-        nodes = GaugeMetricFamily("fleet_nodes", "Enrolled nodes by reported serve state.", labels=["state"])
-        states = Counter(node.serve_state for node in tx.nodes.list())
-        for state in ServeState:
+        nodes = GaugeMetricFamily(
+            "fleet_nodes",
+            "Enrolled nodes by serve state; lost: out of contact, whatever they said last.",
+            labels=["state"],
+        )
+        connected = self._coordinator.sessions.connected()
+        states = Counter(
+            str(node.serve_state) if node.node_id in connected or not node.last_contact_ms else _LOST
+            for node in tx.nodes.list()
+        )
+        for state in (*ServeState, _LOST):
             nodes.add_metric([state], states[state])
         yield nodes
         jobs = GaugeMetricFamily("fleet_learning_jobs", "Learning jobs by state.", labels=["state"])

@@ -25,13 +25,11 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.needs import needs_of
 from fleet.coordinator.reports import check_hello, claimed_hello, handle_report, put_aside
-from fleet.coordinator.sessions import Session, woken
+from fleet.coordinator.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
-#: A node that says nothing for so long is taken for gone; heartbeats come every second or so.
-SILENCE_LIMIT_S = 15.0
 #: Messages that wait to be written to one node.
 OUTBOX_LIMIT = 64
 #: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
@@ -116,15 +114,18 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         session: Session,
         outbox: asyncio.Queue[wire.ConnectResponse],
     ) -> None:
+        pace = HeartbeatPace()
         while True:
             try:
                 # Not `wait_for`: see `woken`.
-                async with asyncio.timeout(SILENCE_LIMIT_S):
+                async with asyncio.timeout(pace.silence_limit_s):
                     request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
             if session.superseded:
                 return
+            if request.WhichOneof("message") == "heartbeat":
+                pace.beat(asyncio.get_running_loop().time())
             effect = await self._take(session.node_id, request)
             for reply in effect.replies:
                 await outbox.put(reply)

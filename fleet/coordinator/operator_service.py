@@ -29,7 +29,7 @@ from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind
-from fleet.errors import FleetError, InvalidInputError
+from fleet.errors import FleetError, InvalidInputError, StoreError, reason_of
 from fleet.learning.errors import LearningPlaneError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow
@@ -112,9 +112,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         connected = self._coordinator.sessions.connected()
         return await self._read(
             context,
-            lambda tx: wire.ListNodesResponse(
-                nodes=[views.node_view(tx, node, connected) for node in tx.nodes.list()]
-            ),
+            lambda tx: wire.ListNodesResponse(nodes=views.node_views(tx, connected)),
         )
 
     async def GetNode(self, request: wire.GetNodeRequest, context: Context) -> wire.GetNodeResponse:
@@ -332,7 +330,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         connected = self._coordinator.sessions.connected()
 
         def read(tx: Transaction) -> wire.GetEnergyReportResponse:
-            nodes = [views.node_view(tx, node, connected) for node in tx.nodes.list()]
+            nodes = views.node_views(tx, connected)
             found = [views.forget_view(tx, campaign) for campaign in tx.forgets.list()]
             models = [node.energy_model for node in nodes if node.energy_model.name]
             return wire.GetEnergyReportResponse(
@@ -354,12 +352,21 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             return await self._coordinator.database.run(work)
         except FleetError as error:
             await abort_with(context, error)
+        except OSError as error:
+            await abort_with(context, _disk_error(error))
 
     async def _read(self, context: Context, work: Callable[[Transaction], T]) -> T:
         try:
             return await self._coordinator.database.read(work)
         except FleetError as error:
             await abort_with(context, error)
+        except OSError as error:
+            await abort_with(context, _disk_error(error))
+
+
+def _disk_error(error: OSError) -> StoreError:
+    logger.error("a call failed: %s", error)
+    return StoreError(f"the coordinator cannot use its state folder: {reason_of(error)}; nothing was changed")
 
 
 def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:

@@ -7,8 +7,8 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import signal
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +16,14 @@ from pathlib import Path
 import grpc.aio
 from prometheus_client import start_http_server
 from reram_fleet.durable import write_atomically
+from reram_fleet.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
-from fleet.config import SERVE_FILE, ServeSettings
+from fleet.config import SERVE_FILE, ConfigError, ServeSettings
 from fleet.coordinator import contributions, revisions
 from fleet.coordinator.authentication import TokenInterceptor
 from fleet.coordinator.core import Coordinator, Database
+from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.learning_service import LearningService
 from fleet.coordinator.metrics import registry
 from fleet.coordinator.node_service import NodeService
@@ -29,7 +31,7 @@ from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.domain.tags import new_id
-from fleet.errors import ConflictError
+from fleet.errors import ConflictError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import FleetRow
@@ -56,6 +58,10 @@ _SERVER_OPTIONS = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     # Of a connection without a call; nodes hold one for as long as they live.
     ("grpc.max_connection_idle_ms", 60_000),
+    # A machine that lost its power sends no FIN: without pings, TCP would wait for minutes.
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -72,38 +78,49 @@ def run(settings: ServeSettings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request that the proxy passes on: thousands an hour, and nothing to learn from them.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_one(settings.state):
-        asyncio.run(_serve(settings))
+    keep_memory_private()
+    keep_files_private()
+    if settings.flower_ca is not None:
+        _check_authority(settings.flower_ca)
+    folder = CoordinatorFolder(settings.state)
+    folder.create()
+    folder.check()
+    with _only_one(folder):
+        # Again: another one may have been starting here.
+        folder.check()
+        asyncio.run(_serve(settings, folder))
 
 
 @contextmanager
-def _only_one(state: Path) -> Iterator[None]:
-    with (state / "serve.lock").open("w") as lock:
+def _only_one(folder: CoordinatorFolder) -> Iterator[None]:
+    try:
+        lock = folder.lock.open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {folder.lock}: {error.strerror or error}", hint="--state DIR"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConflictError(f"another coordinator serves from {state}") from None
+            raise ConflictError(f"another coordinator serves from {folder.root}") from None
         yield
 
 
-async def _serve(settings: ServeSettings) -> None:
+async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    keys = CoordinatorKeys.load_or_create(settings.state / "keys")
-    learning_token_path = settings.state / "keys" / "learning.token"
-    if not learning_token_path.exists():
-        write_atomically(learning_token_path, secrets.token_urlsafe(32).encode())
-    database = Database(Store.open(f"sqlite:///{settings.state / 'fleet.db'}"))
-    plane = LearningPlane.open(settings, learning_token_path) if settings.learning else None
+    keys = CoordinatorKeys.load_or_create(folder.keys)
+    database = Database(Store.open(f"sqlite:///{folder.database}"))
+    plane: LearningPlane | None = None
     tasks: list[asyncio.Task[None]] = []
     server = grpc.aio.server(
         interceptors=[
             TokenInterceptor(
                 {
                     "reram_fleet.v1.OperatorService": keys.operator_token,
-                    "reram_fleet.v1.LearningService": learning_token_path.read_text().strip(),
+                    "reram_fleet.v1.LearningService": keys.learning_token,
                 }
             )
         ],
@@ -111,13 +128,15 @@ async def _serve(settings: ServeSettings) -> None:
         maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
-        fleet = await database.run(lambda tx: fleet_of(tx, settings))
+        fleet = await database.run(lambda tx: _fleet(tx, settings, folder))
+        folder.note_made()
+        plane = LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None
         coordinator = Coordinator(
             settings=settings,
             fleet_id=fleet.fleet_id,
             registry_public_key=fleet.registry_public_key or b"",
             keys=keys,
-            secrets=SubjectKeys(settings.state / "secrets"),
+            secrets=SubjectKeys(folder.secrets),
             database=database,
             learning=plane,
             started_at_ms=wall_clock_ms(),
@@ -126,20 +145,18 @@ async def _serve(settings: ServeSettings) -> None:
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(coordinator), server)
         learning_pb2_grpc.add_LearningServiceServicer_to_server(LearningService(coordinator), server)
         # Nodes keep the address: it must be the same after a restart.
-        port = settings.port or remembered_port(settings.state / "serve.port")
-        coordinator.address = f"{settings.host}:{server.add_insecure_port(f'{settings.host}:{port}')}"
+        port = settings.port or remembered_port(folder.port)
+        coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
         await database.run(lambda tx: contributions.bind_to_rows(coordinator, tx))
         await database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
-        metrics_server, _ = start_http_server(
-            settings.metrics_port, addr=settings.host, registry=registry(coordinator)
-        )
+        metrics_port = _serve_metrics(coordinator)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
         tasks.append(asyncio.create_task(reconcile_forgets(coordinator)))
         if plane is not None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
-        _write_serve_file(coordinator, metrics_server.server_port)
+        _write_serve_file(coordinator, metrics_port)
         logger.info("fleet %s is served at %s", fleet.fleet_id, coordinator.address)
         if not coordinator.registry_public_key:
             logger.warning("no registry key is known: nobody can be enrolled; serve with --registry-key")
@@ -157,6 +174,49 @@ async def _serve(settings: ServeSettings) -> None:
         if plane is not None:
             await asyncio.to_thread(plane.stop)
         database.close()
+
+
+def _check_authority(ca: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        # An ssl.SSLError names no file.
+        raise ConfigError(
+            f"{ca} is no CA certificate that a SuperLink can be checked with: {error.strerror or error}",
+            hint="--flower-ca takes the PEM file of the SuperLink's authority",
+        ) from error
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    try:
+        return int(server.add_insecure_port(f"{host}:{port}"))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"cannot listen at {host}:{port}: the port is in use, or this machine has no such address",
+            hint="--port and --host name another place",
+        ) from error
+
+
+def _serve_metrics(coordinator: Coordinator) -> int:
+    settings = coordinator.settings
+    try:
+        server, _ = start_http_server(
+            settings.metrics_port, addr=settings.host, registry=registry(coordinator)
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot serve metrics at {settings.host}:{settings.metrics_port}: {error.strerror or error}",
+            hint="--metrics-port names another port, 0 a free one",
+        ) from error
+    return int(server.server_port)
+
+
+def _fleet(tx: Transaction, settings: ServeSettings, folder: CoordinatorFolder) -> FleetRow:
+    if folder.has_fleet() and tx.fleet.find() is None:
+        raise StoreError(
+            f"{folder.database} knows no fleet, but there was one", hint="bring the folder back from a backup"
+        )
+    return fleet_of(tx, settings)
 
 
 def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:

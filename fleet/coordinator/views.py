@@ -10,6 +10,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohorts
+from fleet.coordinator.canaries import LIVE
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.jobs import WIRE_KINDS
 from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
@@ -25,6 +26,7 @@ from fleet.store.rows import (
     NodeCostRow,
     NodeRow,
     QuarantinedReportRow,
+    SubjectRow,
 )
 
 SUBJECT_ADAPTER = "subject-adapter"
@@ -33,8 +35,20 @@ CLOSED_FORM_HEAD = "closed-form-head"
 COHORT_LORA = "cohort-lora"
 
 
+def node_views(tx: Transaction, connected: frozenset[str]) -> list[wire.Node]:
+    """Return all nodes as operators see them."""
+    canaries = tx.subjects.canaries()
+    return [_node_view(tx, node, connected, canaries) for node in tx.nodes.list()]
+
+
 def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
     """Return a node as operators see it."""
+    return _node_view(tx, node, connected, tx.subjects.canaries())
+
+
+def _node_view(
+    tx: Transaction, node: NodeRow, connected: frozenset[str], canaries: Sequence[SubjectRow]
+) -> wire.Node:
     return wire.Node(
         node_id=node.node_id,
         connected=node.node_id in connected,
@@ -47,7 +61,7 @@ def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire
         energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
         overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
         inferences=node.inferences,
-        subject_adapters=node.subject_adapters,
+        subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
         flower_node_id=node.flower_node_id or 0,
         held_reason=node.held_reason,
         software_version=node.software_version,
@@ -66,6 +80,14 @@ def quarantined_view(row: QuarantinedReportRow) -> wire.QuarantinedReport:
         last_at_unix_ms=row.last_at_ms,
         count=row.count,
     )
+
+
+def _canaries_on(node: NodeRow, canaries: Sequence[SubjectRow]) -> int:
+    """Return how many of a node's adapters are planted: two in every revision, until they are forgotten."""
+    if not node.revision:
+        return 0
+    there = [c for c in canaries if not c.forgotten or (c.forgotten_generation or 0) > node.generation]
+    return min(LIVE, len(there))
 
 
 def _cost(row: NodeCostRow) -> types.PhaseCost:

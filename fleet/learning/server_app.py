@@ -14,6 +14,7 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from reram_fleet.flower import MESSAGE_TYPES
+from reram_fleet.hardening import keep_memory_private
 from reram_fleet.v1.learning_pb2 import GetJobResponse
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
@@ -62,6 +63,7 @@ class RunConfiguration:
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run one attempt of a job; report its end unless another attempt has taken over."""
+    keep_memory_private()
     run = RunConfiguration.of(context)
     token = run.token_file.read_text().strip()
     with JobClient(run.coordinator, token, run.job_id, run.attempt) as client:

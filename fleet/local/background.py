@@ -24,6 +24,8 @@ from fleet.local.layout import Layout
 from fleet.local.tethered import log_tail
 
 _POLL_S = 0.1
+#: For a supervisor that has given up, to end what it had started.
+_GRACE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
         If it does not get ready; nothing of it is left then.
     """
     layout = settings.layout
+    settings.check_folder()
     layout.create()
     running = find_supervisor(layout)
     if running is not None:
@@ -60,14 +63,21 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
     log_path = layout.log("supervisor")
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fleet.local.supervisor", json.dumps(asdict(settings), default=str)],
+            [
+                sys.executable,
+                "-m",
+                "fleet.local.supervisor",
+                json.dumps(asdict(settings), default=str),
+                str(timeout_s),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             # Outlives the terminal that started it.
             start_new_session=True,
         )
-    deadline = time.monotonic() + timeout_s
+    # The supervisor knows better what it waited for: it says so before we give up.
+    deadline = time.monotonic() + timeout_s + _GRACE_S
     try:
         while time.monotonic() < deadline:
             found = _read(layout)

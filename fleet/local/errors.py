@@ -8,6 +8,8 @@
     ├── ProcessEndedError     a process ended instead of getting ready
     ├── AlreadyRunningError   ConflictError: this folder's fleet runs
     ├── NotRunningError       NotFoundError: this folder has no fleet that runs
+    ├── ProgrammedOtherwiseError  ConflictError: this folder's chips are for another task or preset
+    ├── NodeRefusedError      node and coordinator do not go together
     └── EngineCallError       a node's engine refused a call
 """
 
@@ -38,6 +40,14 @@ class AlreadyRunningError(LocalFleetError, ConflictError):
 
 class NotRunningError(LocalFleetError, NotFoundError):
     """No fleet runs in this folder."""
+
+
+class ProgrammedOtherwiseError(LocalFleetError, ConflictError):
+    """The chips in this folder were programmed for another task, technology or seed."""
+
+
+class NodeRefusedError(LocalFleetError):
+    """A node and the coordinator do not go together; waiting does not help."""
 
 
 class EngineCallError(LocalFleetError):

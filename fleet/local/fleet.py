@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -12,18 +13,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reram_fleet.durable import write_atomically
 from reram_fleet.flower import program
 from reram_fleet.process import SupervisedProcess
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.client import FleetClient, UnavailableError
-from fleet.config import LOCAL_LEASE_S, NoCoordinatorError, Served, read_serve_file
+from fleet.config import (
+    LOCAL_LEASE_S,
+    NoCoordinatorError,
+    Served,
+    check_lease,
+    check_preset,
+    check_task,
+    read_serve_file,
+)
+from fleet.errors import FleetError
 from fleet.local.engine_client import EngineClient
-from fleet.local.errors import EngineCallError, LocalFleetError, ProcessEndedError, StartTimedOutError
+from fleet.local.errors import (
+    EngineCallError,
+    LocalFleetError,
+    NodeRefusedError,
+    ProcessEndedError,
+    ProgrammedOtherwiseError,
+    StartTimedOutError,
+)
 from fleet.local.layout import Layout
 from fleet.local.node import LocalNode
-from fleet.local.tethered import TetheredProcess, log_tail
+from fleet.local.tethered import TetheredProcess, log_size, log_tail
 from fleet.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -62,10 +80,53 @@ class LocalSettings:
     task: str = "speakers"
     preset: str = "180nm-1t1r"
 
+    def __post_init__(self) -> None:
+        check_lease(self.lease_s)
+        check_task(self.task)
+        check_preset(self.preset)
+
     @property
     def layout(self) -> Layout:
         """Paths inside the folder."""
         return Layout(self.state)
+
+    def check_folder(self) -> None:
+        """Refuse a folder whose chips were programmed for something else; nothing is changed.
+
+        Raises
+        ------
+        ProgrammedOtherwiseError
+            With what they were programmed for.
+        """
+        before = self._read_programmed()
+        if before is not None and before != self._programmed:
+            was, asked = (
+                " ".join(f"--{name.replace('_', '-')} {value}" for name, value in chips.items())
+                for chips in (before, self._programmed)
+            )
+            raise ProgrammedOtherwiseError(
+                f"the chips of the fleet in {self.state} were programmed for {was}, not for {asked}",
+                hint="start it as before, or another fleet in another folder (--state)",
+            )
+
+    def note_folder(self) -> None:
+        """Remember what the chips in this folder are programmed for."""
+        if self._read_programmed() is None:
+            write_atomically(self.layout.programmed, json.dumps(self._programmed).encode())
+
+    @property
+    def _programmed(self) -> dict[str, object]:
+        return {"task": self.task, "preset": self.preset, "fleet_seed": self.fleet_seed}
+
+    def _read_programmed(self) -> dict[str, object] | None:
+        path = self.layout.programmed
+        try:
+            found: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise LocalFleetError(f"{path} cannot be read: {error}") from error
 
 
 class LocalFleet:
@@ -89,6 +150,8 @@ class LocalFleet:
         self._say = say
         self._coordinator: SupervisedProcess | None = None
         self._processes: dict[int, TetheredProcess | SupervisedProcess] = {}
+        #: Where in each log this run begins: what an earlier one complained of is not this one's failure.
+        self._log_starts: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +170,9 @@ class LocalFleet:
             With the end of the log of whichever process did not get ready.
         """
         deadline = time.monotonic() + timeout_s
+        self.settings.check_folder()
         self.layout.create()
+        self.settings.note_folder()
         self._start_coordinator()
         # Keys are made while the coordinator starts.
         with ThreadPoolExecutor(len(self.nodes)) as pool:
@@ -174,6 +239,7 @@ class LocalFleet:
             flower=self.settings.learning,
         )
         log = self.layout.log(node.node_id)
+        self._log_starts[node.node_id] = log_size(log)
         process: TetheredProcess | SupervisedProcess
         if self.settings.restart_nodes:
             process = SupervisedProcess(node.node_id, command, log)
@@ -216,14 +282,17 @@ class LocalFleet:
             engine = None
             while time.monotonic() < deadline:
                 self._refuse_ended(index)
-                if engine is None and node.running() is not None:
+                running = node.running()
+                if engine is None and running is not None:
                     engine = stack.enter_context(node.engine())
+                if running is not None and running.refusal:
+                    raise self._refused(node, running.refusal)
                 if engine is not None and _answers(engine, done):
                     return
                 time.sleep(_POLL_S)
         raise StartTimedOutError(
             f"{node.node_id} does not {what} after {timeout_s:.0f} s",
-            hint=log_tail(self.layout.log(node.node_id)),
+            hint=self._log_tail(node.node_id),
         )
 
     def _wait_seen(self, deadline: float) -> None:
@@ -240,9 +309,26 @@ class LocalFleet:
         process, name = self._processes[index], self.nodes[index].node_id
         ended = not process.alive if isinstance(process, TetheredProcess) else process.restarts > 0
         if ended:
-            raise ProcessEndedError(
-                f"{name} ended while it was awaited", hint=log_tail(self.layout.log(name))
+            raise ProcessEndedError(f"{name} ended while it was awaited", hint=self._log_tail(name))
+
+    def _log_tail(self, name: str) -> str:
+        return log_tail(self.layout.log(name), start=self._log_starts.get(name, 0))
+
+    def _refused(self, node: LocalNode, reason: str) -> NodeRefusedError:
+        hint = self._log_tail(node.node_id)
+        try:
+            with node.engine() as engine, self.client() as client:
+                seen, known = engine.status().generation, client.get_fleet().generation
+        except FleetError:
+            seen = known = 0
+        if seen > known:
+            hint = (
+                f"{node.node_id} has seen {seen} forgets, the coordinator knows {known}: it was restored "
+                f"from an older backup. Bring the newest copy of {self.layout.coordinator} back. If there is "
+                "none, nobody knows any more who was forgotten: start a new fleet in another folder "
+                "(--state), and enrol anew whoever consents."
             )
+        return NodeRefusedError(f"{node.node_id} cannot join: {reason}", hint=hint)
 
     def _start_coordinator(self) -> None:
         self.layout.serve_file.unlink(missing_ok=True)
@@ -260,15 +346,18 @@ class LocalFleet:
         ]
         if not self.settings.learning:
             command.append("--no-flower")
-        self._coordinator = SupervisedProcess("coordinator", command, self.layout.log("coordinator"))
+        log = self.layout.log("coordinator")
+        self._log_starts["coordinator"] = log_size(log)
+        self._coordinator = SupervisedProcess("coordinator", command, log)
         self._coordinator.start()
 
     def _wait_for_coordinator(self, deadline: float) -> Served:
         assert self._coordinator is not None, "called by start, after the coordinator"
-        log = self.layout.log("coordinator")
         while time.monotonic() < deadline:
             if self._coordinator.restarts:
-                raise ProcessEndedError("the coordinator ended while it was awaited", hint=log_tail(log))
+                raise ProcessEndedError(
+                    "the coordinator ended while it was awaited", hint=self._log_tail("coordinator")
+                )
             try:
                 served = self.served()
                 with self.client() as client:
@@ -276,7 +365,9 @@ class LocalFleet:
                 return served
             except (NoCoordinatorError, UnavailableError):
                 time.sleep(_POLL_S)
-        raise StartTimedOutError("the coordinator does not answer in time", hint=log_tail(log))
+        raise StartTimedOutError(
+            "the coordinator does not answer in time", hint=self._log_tail("coordinator")
+        )
 
 
 def absence(node_ids: list[str]) -> str:

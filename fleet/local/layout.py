@@ -50,6 +50,11 @@ class Layout:
         return self.root / "logs"
 
     @property
+    def programmed(self) -> Path:
+        """What the chips of this fleet were programmed for."""
+        return self.root / "fleet.json"
+
+    @property
     def registry(self) -> Path:
         """The caller's map of people to tags."""
         return self.root / "registry.json"

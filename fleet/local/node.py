@@ -12,6 +12,7 @@ from reram_fleet.flower import program
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
+from fleet.errors import reason_of
 from fleet.local.engine_client import EngineClient
 from fleet.local.errors import LocalFleetError
 
@@ -25,6 +26,8 @@ class Running:
     pid: int
     engine_address: str
     metrics_address: str
+    #: Why node and coordinator do not go together; "" if they do.
+    refusal: str
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,18 @@ class LocalNode:
         """Return what the daemon says of itself; None before its ports are bound."""
         try:
             raw = json.loads(self.run_file.read_text(encoding="utf-8"))
-            return Running(int(raw["pid"]), str(raw["engine_address"]), str(raw["metrics_address"]))
+            return Running(
+                int(raw["pid"]),
+                str(raw["engine_address"]),
+                str(raw["metrics_address"]),
+                str(raw.get("refusal", "")),
+            )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LocalFleetError(f"{self.run_file} is not what edge-node writes: {error!r}") from error
+            raise LocalFleetError(
+                f"{self.run_file} is not what edge-node writes: {reason_of(error)}"
+            ) from error
 
     def engine(self) -> EngineClient:
         """Open a connection to the running daemon's engine.

@@ -1,4 +1,4 @@
-"""`python -m fleet.local.supervisor SETTINGS`: what `fleet up` leaves running."""
+"""`python -m fleet.local.supervisor SETTINGS TIMEOUT_S`: what `fleet up` leaves running."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from reram_fleet.durable import write_atomically
+from reram_fleet.hardening import keep_files_private, keep_memory_private
 
 from fleet.errors import FleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
@@ -33,8 +34,10 @@ def _on_signal(number: int, frame: object) -> None:
 
 def main(argv: list[str]) -> int:
     """Run a local fleet until SIGTERM; returns the exit code."""
+    keep_memory_private()
+    keep_files_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    raw = json.loads(argv[0])
+    raw, timeout_s = json.loads(argv[0]), float(argv[1])
     settings = LocalSettings(**{**raw, "state": Path(raw["state"])})
     layout = settings.layout
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +50,7 @@ def main(argv: list[str]) -> int:
     try:
         write_atomically(layout.supervisor, json.dumps(me).encode())
         with LocalFleet(settings, logger.info) as fleet:
-            fleet.start()
+            fleet.start(timeout_s)
             served = fleet.served()
             me |= {
                 "ready": True,

@@ -89,10 +89,18 @@ class TetheredProcess:
                 process.kill()
 
 
-def log_tail(path: Path, lines: int = 8) -> str:
-    """Return the last lines of a log, for an error message."""
+def log_size(path: Path) -> int:
+    """Return how long a log is now: where the next run's lines begin."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def log_tail(path: Path, lines: int = 8, *, start: int = 0) -> str:
+    """Return the last lines of a log from an offset (in bytes) on, for an error message."""
+    try:
+        text = path.read_bytes()[start:].decode(errors="replace")
     except OSError:
         return "(no log)"
     return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from fleet.errors import ConflictError, StoreError
 from fleet.store.audit_events import AuditEvents
@@ -100,6 +102,7 @@ class Store:
         except ArgumentError as error:
             raise StoreError(f"not a database address: {error}") from error
         if engine.dialect.name == "sqlite":
+            _make_private(where.database)
             _configure_sqlite(engine)
         store = cls(engine, now_ms)
         try:
@@ -154,6 +157,9 @@ class Store:
                         begun.rollback()
             except IntegrityError as error:
                 raise ConflictError(f"the database refused a write: {error.orig}") from error
+            except OperationalError as error:
+                # A full disk, a lost mount, a lock that nobody gives back: not the caller's doing.
+                raise StoreError(f"the database cannot be used now: {error.orig}") from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -166,6 +172,22 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make_private(database: str | None) -> None:
+    """Make the file, if it is not there, and let only its owner read it; SQLite's WAL takes its mode."""
+    if not database or database == ":memory:":
+        return
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for path in (database, f"{database}-wal", f"{database}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(path, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"cannot open the database {database}: {error.strerror or error}",
+            hint="check the path and its permissions",
+        ) from error
 
 
 def _configure_sqlite(engine: Engine) -> None:

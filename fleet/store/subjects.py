@@ -198,6 +198,10 @@ class Subjects:
             raise ConflictError(f"tag {tag} is taken", hint="draw a new one")
         self._insert(tag, canary=True)
 
+    def canaries(self) -> Sequence[SubjectRow]:
+        """Return all planted subjects, those that campaigns have used up among them."""
+        return self._subjects(schema.subject.c.canary)
+
     def live_canaries(self) -> builtins.list[str]:
         """Return the tags of planted subjects that no campaign has used up, sorted."""
         return [subject.tag for subject in self.list() if subject.canary]

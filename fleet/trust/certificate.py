@@ -22,7 +22,7 @@ from reram_fleet.signing import key_id, pae
 from reram_fleet.v1.types_pb2 import AuditEvent, Envelope
 
 from fleet.domain.execution import EXCEPTED, ExecutionState
-from fleet.errors import CertificateError
+from fleet.errors import CertificateError, reason_of
 from fleet.trust.checks import CheckLine
 from fleet.trust.merkle import InclusionProof
 
@@ -164,7 +164,7 @@ def read_file(path: Path) -> str:
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CertificateError(
-            f"{path} is no certificate: {error}",
+            f"{path} is no certificate: {reason_of(error)}",
             hint="expected the JSON that `fleet certificate issue` wrote",
         ) from error
 
@@ -207,7 +207,7 @@ def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certifica
         DecodeError,
     ) as error:
         raise CertificateError(
-            f"this is not a certificate: {str(repr(error))[:200]}",
+            f"this is not a certificate: {reason_of(error)[:200]}",
             hint="expected the JSON that `fleet certificate issue` wrote",
         ) from error
     expected = f"signed by {public_key.hex()}"

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
-from reram_fleet import sealing, signing
-from reram_fleet.durable import destroy, write_atomically
+from reram_fleet import bearer, sealing, signing
+from reram_fleet.durable import destroy, write_atomically, write_folder_atomically
 from reram_fleet.v1.types_pb2 import Envelope, Sealed
 
 from fleet.errors import ConflictError, InvalidInputError, KeyFileError, NotFoundError
@@ -53,18 +53,27 @@ def read_private(path: Path) -> bytes:
             content = file.read()
     except FileNotFoundError:
         raise NotFoundError(f"no key file {path}") from None
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path}: {error.strerror or error}") from error
     if mode & 0o077:
         raise KeyFileError(f"{path} has mode {mode:04o}, expected 0600", hint=f"chmod 600 {path}")
     return content
 
 
-def _load_or_create(path: Path, fresh: bytes) -> bytes:
-    if not path.exists():
-        write_private(path, fresh)
+def _load(path: Path, size: int) -> bytes:
     content = read_private(path)
-    if len(content) != len(fresh):
-        raise KeyFileError(f"{path} holds {len(content)} bytes, expected {len(fresh)}")
+    if len(content) != size:
+        raise KeyFileError(f"{path} holds {len(content)} bytes, expected {size}")
     return content
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return bearer.check_token(read_private(path))
+    except bearer.TokenError as error:
+        raise KeyFileError(
+            f"{path} opens nothing: {error}", hint=f"bring {path.name} back from a backup"
+        ) from error
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,35 +86,52 @@ class CoordinatorKeys:
         Ed25519: signs forget commands, leases, job tickets, revision manifests and certificates.
     sealing_key
         X25519: opens contributions.
-    operator_token
-        Bearer token of OperatorService.
-    token_path
-        Its file, for clients on this machine.
+    operator_token, learning_token
+        Bearer tokens of OperatorService and LearningService.
+    token_path, learning_token_path
+        Their files, for clients on this machine.
     """
+
+    #: The files in the folder. Made together at the first start, never again.
+    FILES: ClassVar = ("command.key", "sealing.key", "operator.token", "learning.token")
 
     command_key: Ed25519PrivateKey
     sealing_key: X25519PrivateKey
     operator_token: str
+    learning_token: str
     token_path: Path
+    learning_token_path: Path
 
     @classmethod
     def load_or_create(cls, folder: Path) -> CoordinatorKeys:
-        """Return the keys in a folder, making those that are missing.
+        """Return the keys in a folder; an empty or absent one gets new keys, all or none.
 
         Raises
         ------
+        NotFoundError
+            If only some of them are there.
         KeyFileError
             If a file is malformed or readable by others.
         """
-        token_path = folder / "operator.token"
-        command = _load_or_create(folder / "command.key", Ed25519PrivateKey.generate().private_bytes_raw())
-        seal = _load_or_create(folder / "sealing.key", X25519PrivateKey.generate().private_bytes_raw())
-        token = _load_or_create(token_path, secrets.token_urlsafe(32).encode())
+        if not any((folder / name).exists() for name in cls.FILES):
+            fresh = {
+                "command.key": Ed25519PrivateKey.generate().private_bytes_raw(),
+                "sealing.key": X25519PrivateKey.generate().private_bytes_raw(),
+                "operator.token": bearer.new_token().encode(),
+                "learning.token": bearer.new_token().encode(),
+            }
+            try:
+                write_folder_atomically(folder, fresh)
+            except OSError as error:
+                raise KeyFileError(f"cannot make keys in {folder}: {error.strerror or error}") from error
+        command, seal, operator, learning = (folder / name for name in cls.FILES)
         return cls(
-            Ed25519PrivateKey.from_private_bytes(command),
-            X25519PrivateKey.from_private_bytes(seal),
-            token.decode(),
-            token_path,
+            Ed25519PrivateKey.from_private_bytes(_load(command, _KEY_BYTES)),
+            X25519PrivateKey.from_private_bytes(_load(seal, _KEY_BYTES)),
+            _read_token(operator),
+            _read_token(learning),
+            operator,
+            learning,
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -35,6 +36,25 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder (0700) with these files (0600): all of them are there or none, also after a power cut.
+
+    Raises
+    ------
+    OSError
+        If the folder holds something already, or cannot be made.
+    """
+    staged = folder.with_name(f".{folder.name}.new")
+    if staged.exists():
+        # Of a crash: nobody has seen what is in it.
+        for leftover in staged.iterdir():
+            destroy(leftover)
+    for name, content in files.items():
+        write_atomically(staged / name, content)
+    os.rename(staged, folder)
+    sync_folder(folder.parent)
 
 
 def destroy(path: Path) -> bool:

@@ -9,7 +9,6 @@ PR_SET_CHILD_SUBREAPER (prctl(2)).
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -18,18 +17,12 @@ from types import FrameType
 
 import psutil
 
+from reram_fleet.hardening import prctl
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 #: How long the command may take to end by itself after SIGTERM.
 GRACE_S = 6.0
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"prctl({option}): {os.strerror(errno)}")
 
 
 def _descendants() -> list[psutil.Process]:
@@ -82,14 +75,14 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: python -m reram_fleet.tether --parent PID -- COMMAND ...", file=sys.stderr)
         return 2
     parent, command = int(arguments[1]), arguments[3:]
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return 0
 
     child = os.fork()
     if child == 0:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             os.execvp(command[0], command)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -191,7 +192,10 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            told = [*process.cmdline(), *process.environ().values()]
+            told = process.cmdline()
+            # Of a process that keeps its memory private, only root may read the environment.
+            with contextlib.suppress(psutil.AccessDenied):
+                told += process.environ().values()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         if process.pid != os.getpid() and any(str(folder) in text for text in told):

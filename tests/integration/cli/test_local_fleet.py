@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,16 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
     assert processes_of(tmp_path) == []
     assert shell.run("down", "--state", str(shell.state)).returncode == 3
     assert shell.run("status").returncode == 6
+    # Who is behind which tag does not end with the coordinator.
+    (enrolment,) = shell.json("registry", "list")["items"]
+    assert (enrolment["person"], enrolment["state"]) == ("shirley", "forgotten")
+
+    for other in (["--preset", "22nm"], ["--task", "images"]):
+        refused = shell.run(*up, *other)
+        assert refused.returncode == 4
+        assert "programmed for --task speakers --preset 180nm-1t1r" in refused.stderr
+        assert "Training" not in refused.stderr
+        assert processes_of(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -143,6 +154,37 @@ def test_fleet_up_that_cannot_start_leaves_nothing_and_shows_the_log(tmp_path):
     assert "keys" in done.stderr
     assert processes_of(tmp_path) == []
     assert shell.run("down", "--state", str(shell.state)).returncode == 3
+
+
+@pytest.mark.slow
+def test_fleet_up_with_a_coordinator_of_before_says_so_and_what_to_do(tmp_path):
+    shell = Shell(tmp_path)
+    settings = LocalSettings(shell.state, nodes=1, lease_s=30.0, learning=False)
+    with LocalFleet(settings) as fleet:
+        fleet.start()
+    backup = shutil.copytree(settings.layout.coordinator, tmp_path / "backup")
+    with LocalFleet(settings) as fleet:
+        fleet.start()
+        with fleet.client() as client, fleet.engine(0) as engine:
+            client.create_forget("request-1", ["ab" * 16], allow_unknown=True)
+            Patience.of(60).until("the node has the log", lambda: engine.status().generation or None)
+    # What an earlier run complained of is not why this one fails.
+    with settings.layout.log("node-1").open("a") as log:
+        log.write("ERROR of an earlier run\n")
+    shutil.rmtree(settings.layout.coordinator)
+    shutil.copytree(backup, settings.layout.coordinator)
+
+    done = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+
+    assert done.returncode == 1
+    assert "node-1 cannot join: the coordinator refuses this node" in done.stderr
+    assert (
+        "node-1 has seen 1 forgets, the coordinator knows 0: it was restored from an older backup"
+        in done.stderr
+    )
+    assert "Bring the newest copy" in done.stderr
+    assert "earlier run" not in done.stderr
+    assert processes_of(shell.state) == []
 
 
 def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):

@@ -212,6 +212,22 @@ def test_second_stream_of_a_node_supersedes_the_first(coordinator, client, node,
     assert second.status is None
 
 
+def test_a_node_that_stops_beating_is_gone_before_one_of_unknown_pace(coordinator, client, node, open_stream):
+    unheard = SimulatedNode(f"node-{new_tag()[:8]}")
+    coordinator.enroll(unheard)
+    # Opened last, it says no more than its hello: its limit is the one for nodes of unknown pace.
+    beating = connect(coordinator, node, open_stream)
+    for _ in range(8):
+        beating.beat()
+    silent = open_stream(coordinator.address, unheard)
+    silent.wait_heard("challenge")
+    eventually("the silent one is connected", lambda: client.get_node(unheard.node_id).node.connected)
+    beating.wait_ended()
+    eventually("the node is lost", lambda: not client.get_node(node.node_id).node.connected)
+    assert client.get_node(unheard.node_id).node.connected
+    assert 'fleet_nodes{state="lost"}' in coordinator.metrics()
+
+
 def test_watching_what_is_not_there_is_not_found(client):
     with pytest.raises(AbsentError):
         list(client.watch_forget("0" * 26, timeout_s=60.0))

@@ -297,3 +297,43 @@ def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--preset", "nope"], 1),
+        (["--heartbeat", "nan"], 2),
+        (["--heartbeat", "0"], 2),
+        (["--connect-delay", "inf"], 2),
+        (["--engine-port", "99999"], 2),
+        (["--engine-port", "-1"], 2),
+        (["--metrics-port", "70000"], 2),
+        (["--state", ""], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_settings_that_mean_nothing_are_refused_before_anything_is_made(tmp_path, options, code):
+    folder = ["--state", str(tmp_path / "node")]
+    done = subprocess.run(
+        [*CLI, "run", *folder, *options],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    assert options[-1] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_node_does_not_run_on_a_chip_that_was_programmed_for_something_else(device: Device) -> None:
+    device.start()
+    device.end(signal.SIGTERM)
+    for other in (["--preset", "22nm"], ["--fleet-seed", "5"], ["--task", "fsdd"]):
+        done = device.cli("run", "--no-flower", *other, check=False)
+        assert done.returncode == 1
+        assert "programmed for --task speakers --preset 180nm-1t1r --fleet-seed 0" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -32,7 +32,7 @@ class Cli:
         self.operator.known_tags.add(tag)
         return tag
 
-    def run(self, *arguments: str, **environment: str) -> Result:
+    def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> Result:
         settings = {
             "FLEET_CONFIG": str(self.folder / "config.toml"),
             "FLEET_ADDRESS": self.address,
@@ -40,7 +40,7 @@ class Cli:
             "FLEET_REGISTRY": str(self.registry.path),
             **environment,
         }
-        return CliRunner().invoke(app, list(arguments), env=settings)
+        return CliRunner().invoke(app, list(arguments), env=settings, input=stdin)
 
     def json(self, *arguments: str) -> dict[str, Any]:
         result = self.run(*arguments, "-o", "json")

@@ -45,6 +45,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         }
         self.audit_events: defaultdict[str, list[types.Envelope]] = defaultdict(list)
         self.discarded: set[str] = set()
+        self.dropped = False
         self.changed = threading.Condition()
         self.next_job_states = ["queued", "running", "succeeded"]
         entry = operator.CohortRound(nodes={"node-1": "e" * 64}, inputs="i" * 64)
@@ -142,7 +143,8 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                     if self.tags[forget.campaign_id] != set(request.subject_tags):
                         context.abort(grpc.StatusCode.ALREADY_EXISTS, "this request id had another body")
                     return operator.CreateForgetResponse(forget=forget, created=False)
-            if not request.allow_unknown and not set(request.subject_tags) <= self.known_tags:
+            if unknown := set() if request.allow_unknown else set(request.subject_tags) - self.known_tags:
+                context.set_trailing_metadata([("unknown-tag", tag) for tag in sorted(unknown)])
                 context.abort(grpc.StatusCode.NOT_FOUND, "no node has reported this tag")
             generation = len(self.forgets) + 1
             campaign_id = f"campaign-{generation}"
@@ -227,6 +229,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         return operator.AuditCohortResponse(job=operator.LearningJob(job_id="job-1", shard=request.shard))
 
     def DropLora(self, request, context):
+        self.dropped = True
         return operator.DropLoraResponse(revision=9, rows=5)
 
     def GetLearning(self, request, context):

@@ -201,11 +201,12 @@ def test_another_nodes_file_does_not_open(trained):
 def test_destroyed_adapter_is_gone_with_its_key(store):
     keys = {path.name for path in (store / "adapter-keys").iterdir()}
 
-    assert adapter("destroy", "cohort-0000", "--store", store).exit_code == 0
+    assert adapter("destroy", "cohort-0000", "--store", store).exit_code == 2
+    assert adapter("destroy", "cohort-0000", "--store", store, "--yes").exit_code == 0
 
     assert AdapterStore(store, "node-1").names() == ("cohort-0001",)
     assert len(keys - {path.name for path in (store / "adapter-keys").iterdir()}) == 1
-    assert adapter("destroy", "cohort-0000", "--store", store).exit_code == 3
+    assert adapter("destroy", "cohort-0000", "--store", store, "--yes").exit_code == 3
     assert adapter("show", "cohort-0000", "--store", store, *NETWORK).exit_code == 3
 
 

@@ -46,7 +46,7 @@ def test_the_table_says_what_it_cost_and_what_it_could_not_do(restore):
     result = restore(*TINY, "--rank", "1", "--layers", "paper")
 
     assert result.exit_code == 0, result.stderr
-    assert "face-mixer on 180nm-1t1r, 1 chips per condition" in result.stdout
+    assert "face-mixer on 180nm-1t1r, 1 chip per condition" in result.stdout
     assert "rank 1, paper layers, int8: 238 numbers" in result.stdout
     assert "digits of scikit-learn (no Olivetti photos were found)" in result.stdout
     assert "180nm-1t1r has no model of relaxation" in result.stdout

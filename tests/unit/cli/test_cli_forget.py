@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from fleet.cli.forget_view import erased
+
 
 def test_forget_of_a_registered_person_names_all_their_active_tags(cli):
     tags = {cli.enrol("s07"), cli.enrol("s07")}
@@ -68,12 +70,74 @@ def test_same_request_id_with_other_tags_is_exit_4(cli):
     assert cli.run("forget", "create", "--subject", "s04", "-y", "--request-id", "r-1").exit_code == 4
 
 
-def test_second_forget_of_the_same_person_is_exit_4_and_names_the_campaign(cli):
+def test_second_forget_of_the_same_person_says_so_and_shows_the_campaign(cli):
     cli.enrol("s07")
     cli.json("forget", "create", "--subject", "s07", "--yes")
+    result = cli.run("forget", "create", "--subject", "s07")
+    assert result.exit_code == 0
+    assert "s07 is forgotten already, by campaign campaign-1" in result.stderr
+    assert "Forget campaign-1" in result.stdout
+    again = cli.json("forget", "create", "--subject", "s07")
+    assert (again["campaign_id"], again["created"]) == ("campaign-1", False)
+    assert len(cli.operator.forgets) == 1
+
+
+def test_people_who_are_left_are_forgotten_beside_one_who_is_forgotten_already(cli):
+    cli.enrol("s07")
+    cli.json("forget", "create", "--subject", "s07", "--yes")
+    left = cli.enrol("s04")
+    forget = cli.json("forget", "create", "--subject", "s07", "--subject", "s04", "--yes")
+    assert cli.operator.tags[forget["campaign_id"]] == {left}
+
+
+def test_an_enrolment_that_was_never_used_does_not_block_the_forget_and_goes_with_it(cli):
+    used = cli.enrol("s07")
+    unused = cli.registry.enrol("s07")
     result = cli.run("forget", "create", "--subject", "s07", "--yes")
-    assert result.exit_code == 4
-    assert "fleet forget show campaign-1" in result.stderr
+    assert result.exit_code == 0, result.stderr
+    assert "1 enrolment of them" in result.stderr
+    assert cli.operator.tags["campaign-1"] == {used, unused}
+    assert cli.registry.active_tags("s07") == []
+
+
+def test_a_tag_that_was_typed_wrongly_beside_a_known_one_is_refused(cli):
+    known = cli.enrol("s07")
+    result = cli.run("forget", "create", "--tag", known, "--tag", "ab" * 16, "--yes")
+    assert result.exit_code == 3
+    assert not cli.operator.forgets
+
+
+def test_somebody_whom_no_node_has_reported_is_refused_with_a_way_on(cli):
+    cli.registry.enrol("s07")
+    cli.registry.enrol("s07")
+    assert cli.run("forget", "create", "--subject", "s07", "--yes").exit_code == 3
+    assert not cli.operator.forgets
+
+
+def test_names_are_read_from_standard_input(cli):
+    tags = {cli.enrol("s07"), cli.enrol("Zoë B.")}
+    cli.enrol("s04")
+    result = cli.run("forget", "create", "--subject", "-", "--yes", stdin="s07\n\nZoë B.\n")
+    assert result.exit_code == 0, result.stderr
+    assert cli.operator.tags["campaign-1"] == tags
+
+
+@pytest.mark.parametrize(("stdin", "options"), [("", ["--yes"]), ("s07\n", [])], ids=["no name", "no --yes"])
+def test_names_from_standard_input_that_cannot_be_used_are_exit_2(cli, stdin, options):
+    cli.enrol("s07")
+    assert cli.run("forget", "create", "--subject", "-", *options, stdin=stdin).exit_code == 2
+    assert not cli.operator.forgets
+
+
+def test_one_of_a_thing_is_not_several():
+    receipt = {
+        "outcome": "erased",
+        "subject_adapters_erased": 1,
+        "lora_rows_erased": 0,
+        "code_samples_erased": 12,
+        "keys_destroyed": 1,
+    }
+    assert erased(receipt) == "1 adapter, 0 LoRA rows, 12 samples, 1 key"
 
 
 def test_a_new_consent_after_a_forget_is_forgotten_by_its_new_tag_only(cli):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 from google.protobuf import json_format
@@ -39,6 +41,16 @@ def test_tables_show_the_nodes_without_colour_when_piped(cli, arguments):
     assert result.exit_code == 0
     assert "node-1" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_a_node_out_of_contact_is_never_shown_as_serving(cli):
+    cli.operator.nodes["node-2"].connected = False
+    for arguments in (["status"], ["node", "list"], ["node", "show", "node-2"]):
+        assert "unknown, last said serving" in cli.run(*arguments).stdout
+    assert "1 serving" in cli.run("status").stdout
+    nodes = {node["node_id"]: node for node in cli.json("status")["nodes"]}
+    assert [nodes[n]["serve_state"] for n in sorted(nodes)] == ["serving", "unknown"]
+    assert nodes["node-2"]["last_serve_state"] == "serving"
 
 
 def test_energy_is_reported_by_phase_with_its_model(cli):
@@ -180,3 +192,144 @@ def test_flags_beat_the_environment_and_contexts_find_a_restarted_coordinator(cl
     assert cli.run("status", FLEET_ADDRESS="", FLEET_TOKEN_FILE="").exit_code == 0
     assert cli.run("status", FLEET_ADDRESS="127.0.0.1:1").exit_code == 6
     assert cli.run("--address", cli.address, "status", FLEET_ADDRESS="127.0.0.1:1").exit_code == 0
+
+
+def test_registry_says_which_file_it_shows(cli):
+    result = cli.run("registry", "list")
+    assert f"From {cli.registry.path}, which does not exist yet." in result.stderr
+    assert "--registry" in result.stderr
+    cli.run("registry", "enroll", "-", "--node", "node-1", stdin="s04\n")
+    assert cli.registry.active_tags("s04")
+    assert f"From {cli.registry.path}." in cli.run("registry", "list").stderr
+
+
+def test_registry_that_cannot_be_written_is_a_plain_error(cli):
+    (cli.folder / "file").write_text("no folder")
+    registry = ["--registry", str(cli.folder / "file" / "registry.json")]
+    result = cli.run(*registry, "registry", "enroll", "s04", "--node", "node-1")
+    assert result.exit_code == 1
+    assert "cannot write the registry" in result.stderr
+    assert result.stdout == ""
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_registry_on_a_full_disk_is_a_plain_error_and_stays_as_it_was(cli, monkeypatch):
+    tag = cli.enrol("s04")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = cli.run("registry", "enroll", "s07", "--node", "node-1")
+    monkeypatch.undo()
+    assert result.exit_code == 1
+    assert "No space left on device; nothing was changed" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+    assert {name: [e.tag for e in all_of] for name, all_of in cli.registry.people().items()} == {"s04": [tag]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x89PNG\x00\xff\xfe", "it is no text"),
+        (b"{}", "it has no payload"),
+        (b"[]", "another kind"),
+        (b'{"payload": 1, "signatures": 3}', "another kind"),
+    ],
+    ids=["binary", "empty", "list", "numbers"],
+)
+def test_what_is_no_certificate_is_told_in_words(cli, content, said):
+    path = cli.folder / "certificate.json"
+    path.write_bytes(content)
+    result = cli.run("certificate", "verify", str(path), "--public-key", "ab" * 32)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "Error(" not in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["version"]])
+def test_version_is_shown(cli, arguments):
+    assert cli.run(*arguments).stdout.startswith("fleet 0.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["forget"], ["forget", "create"], ["up"], ["registry", "enroll"]])
+def test_help_has_a_short_name_everywhere(cli, arguments):
+    assert "Usage: fleet" in cli.run(*arguments, "-h").stdout
+
+
+@pytest.mark.parametrize("arguments", [["forgt"], ["forget", "creat"], ["learn", "strt"]])
+def test_a_slip_is_met_with_one_suggestion(cli, arguments):
+    result = cli.run(*arguments, COLUMNS="200")
+    assert result.exit_code == 2
+    assert result.stderr.count("Did you mean") == 1
+
+
+def test_times_have_a_zone(cli):
+    tag = cli.enrol("s07")
+    cli.run("forget", "create", "--tag", tag, "--yes")
+    assert "2023-11-14 22:13:20 UTC" in cli.run("forget", "list").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["up", "--lease-seconds", "nan"],
+        ["up", "--lease-seconds", "1e300"],
+        ["up", "--task", "nope"],
+        ["up", "--preset", "nope"],
+        ["up", "--timeout", "nan"],
+        ["up", "--state", ""],
+        ["down", "--state", ""],
+        ["serve", "--state", ""],
+        ["demo", "--task", "nope"],
+        ["demo", "--preset", "nope"],
+        ["demo", "--timeout", "inf"],
+        ["learn", "start", "--timeout", "nan"],
+        ["forget", "watch", "c", "--timeout", "nan"],
+    ],
+    ids=" ".join,
+)
+def test_settings_that_mean_nothing_are_exit_2_before_anything_is_made(cli, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    state = (
+        ["--state", str(tmp_path / "fleet")] if arguments[0] == "up" and "--state" not in arguments else []
+    )
+    result = cli.run(*arguments, *state)
+    assert result.exit_code == 2, result.stderr
+    assert isinstance(result.exception, SystemExit)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+HOSTILE = "\x1b[31m[bold]node\x9b2J\u202egnp\n[/bold]"
+
+
+def test_text_of_a_node_neither_steers_the_terminal_nor_styles_it(cli):
+    node = cli.operator.nodes["node-2"]
+    node.held_reason = node.software_version = node.energy_model.version = HOSTILE
+    tag = cli.enrol("s07")
+    cli.run("forget", "create", "--tag", tag, "--yes")
+    cli.operator.forgets["campaign-1"].executions[0].detail = HOSTILE
+    cli.operator.forgets["campaign-1"].verdicts[0].basis = HOSTILE
+    for arguments in (
+        ["status"],
+        ["node", "list"],
+        ["node", "show", "node-2"],
+        ["forget", "show", "campaign-1"],
+        ["energy", "report"],
+    ):
+        shown = cli.run(*arguments, NO_COLOR="1").stdout
+        assert not {"\x1b", "\x9b", "\u202e"} & set(shown), arguments
+        if arguments != ["energy", "report"]:
+            assert "\\x1b[31m[bold]node\\x9b2J\\u202egnp\\n[/bold]" in shown.replace("\n", ""), arguments
+        document = cli.run(*arguments, "-o", "json").stdout
+        assert not {"\x1b", "\x9b", "\u202e"} & set(document)
+        json.loads(document)
+    assert cli.json("node", "show", "node-2")["held_reason"] == HOSTILE
+
+
+def test_error_of_a_coordinator_does_not_steer_the_terminal(cli):
+    result = cli.run("node", "show", HOSTILE)
+    assert result.exit_code == 3
+    assert not {"\x1b", "\x9b", "\u202e"} & set(result.stderr)

@@ -58,5 +58,14 @@ def test_audit_of_a_shard_that_is_not_there_is_exit_3(cli):
 
 
 def test_drop_says_what_is_gone(cli):
-    found = cli.json("learn", "drop")
+    found = cli.json("learn", "drop", "--yes")
     assert (found["revision"], found["rows"]) == (9, 5)
+
+
+def test_drop_asks_first(cli):
+    result = cli.run("learn", "drop")
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert not cli.operator.dropped
+    cli.run("learn", "drop", "--yes")
+    assert cli.operator.dropped

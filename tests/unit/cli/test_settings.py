@@ -5,8 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from reram_fleet.code_ranges import CODE_RANGES
 
 from fleet.config import (
+    PRESETS,
     Config,
     ConfigError,
     Context,
@@ -19,6 +21,8 @@ from fleet.config import (
     resolve_context,
     save_config,
 )
+from fleet.local.errors import ProgrammedOtherwiseError
+from fleet.local.fleet import LocalSettings
 
 
 def test_saved_contexts_are_read_back_as_they_were(tmp_path):
@@ -96,3 +100,37 @@ def test_damaged_serve_file_is_named(tmp_path):
 def test_coordinator_settings_that_cannot_work_are_refused(tmp_path, wrong):
     with pytest.raises(ConfigError):
         ServeSettings(state=tmp_path, **wrong)
+
+
+def test_tasks_and_presets_that_settings_allow_are_those_that_nodes_know():
+    # Heavy imports, for this test alone.
+    from edge_node.tasks import TASKS
+    from hwmodel import preset_names
+
+    assert set(CODE_RANGES) == set(TASKS)
+    assert set(PRESETS) == set(preset_names())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_loopback_addresses_need_no_tls_in_front(tmp_path, host):
+    assert ServeSettings(state=tmp_path, host=host).host == host
+
+
+@pytest.mark.parametrize("lease_s", [float("nan"), float("inf"), 1e300, -1.0])
+def test_a_lease_that_is_no_time_is_refused(tmp_path, lease_s):
+    with pytest.raises(ConfigError, match="lease"):
+        ServeSettings(state=tmp_path, lease_s=lease_s)
+    with pytest.raises(ConfigError, match="lease"):
+        LocalSettings(state=tmp_path, lease_s=lease_s)
+
+
+def test_a_folder_keeps_the_chips_that_it_began_with(tmp_path):
+    first = LocalSettings(state=tmp_path)
+    first.check_folder()
+    first.note_folder()
+    LocalSettings(state=tmp_path, nodes=1, lease_s=5.0).check_folder()
+    for other in ({"preset": "22nm"}, {"task": "images"}, {"fleet_seed": 7}):
+        with pytest.raises(
+            ProgrammedOtherwiseError, match="--task speakers --preset 180nm-1t1r --fleet-seed 1"
+        ):
+            LocalSettings(state=tmp_path, **other).check_folder()

@@ -34,7 +34,7 @@ class Unread:
         raise AssertionError("a message of a stranger was read")
 
 
-def answer_to(method, *authorization):
+def answer_to(method, *authorization, interceptor=None):
     """Return "served", or the status of the refusal."""
     streams = method in (WATCH, NODE)
     make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
@@ -46,8 +46,9 @@ def answer_to(method, *authorization):
         return make(serve)
 
     async def call():
-        interceptor = TokenInterceptor(TOKENS)
-        handler = await interceptor.intercept_service(continuation, Details(method, *authorization))
+        handler = await (interceptor or TokenInterceptor(TOKENS)).intercept_service(
+            continuation, Details(method, *authorization)
+        )
         if handler.request_streaming:
             # As a stream of requests: none of them is read before the call is refused.
             return await handler.stream_stream(Unread(), Context())
@@ -80,6 +81,12 @@ def test_call_with_the_token_of_its_service_is_served():
 )
 def test_call_without_the_token_is_unauthenticated(method, authorization):
     assert answer_to(method, *authorization) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_empty_token_on_the_servers_side_opens_nothing():
+    interceptor = TokenInterceptor({"reram_fleet.v1.OperatorService": ""})
+    for given in ("", "Bearer", "Bearer "):
+        assert answer_to(OPERATOR, given, interceptor=interceptor) is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_token_of_one_service_opens_no_other():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.config import StateFolder
 from edge_node.errors import JournalError, KeyFileError, StateFolderError
 from edge_node.journal import Journal
+from edge_node.journal_schema import ProgrammedChip
 from edge_node.keys import KeyRing, NodeKeys
 from edge_node.node import Node
 from edge_node.testing import CoordinatorPen, new_tag
@@ -106,6 +110,31 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         NodeKeys.load(folder)
 
 
+def test_a_journal_that_is_lost_is_not_made_anew(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    NodeKeys.create(folder, "node-1")
+    folder.check_journal()
+    Journal.open(folder.journal, "node-1").close()
+    folder.note_journal_made()
+    folder.check_journal()
+    folder.journal.unlink()
+    with pytest.raises(StateFolderError, match="this node had one"):
+        folder.check_journal()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b" " * 43])
+def test_an_engine_token_that_would_open_to_anybody_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = StateFolder(tmp_path)
+    token = folder.load_or_create_engine_token()
+    assert folder.load_or_create_engine_token() == token
+    folder.engine_token.write_bytes(content)
+    with pytest.raises(StateFolderError, match="opens nothing"):
+        folder.load_or_create_engine_token()
+    folder.engine_token.chmod(0o644)
+    with pytest.raises(StateFolderError, match="0644"):
+        folder.load_or_create_engine_token()
+
+
 def test_private_keys_do_not_show_in_repr(tmp_path: Path) -> None:
     assert repr(NodeKeys.create(StateFolder(tmp_path), "node-1")) == "NodeKeys('node-1')"
 
@@ -140,6 +169,39 @@ def test_a_journal_belongs_to_one_node(tmp_path: Path) -> None:
     Journal.open(tmp_path / "journal.db", "node-1").close()
     with pytest.raises(JournalError, match="node-1"):
         Journal.open(tmp_path / "journal.db", "node-2")
+
+
+CHIP = ProgrammedChip("speakers", "180nm-1t1r", 1)
+
+
+@pytest.mark.parametrize("other", [{"task": "images"}, {"preset": "22nm"}, {"fleet_seed": 2}], ids=str)
+def test_a_journal_remembers_what_the_chip_was_programmed_for(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
+    journal = Journal.open(tmp_path / "journal.db", "node-1")
+    journal.check_chip(CHIP)
+    with journal.transaction():
+        journal.note_chip(CHIP)
+    journal.close()
+    journal = Journal.open(tmp_path / "journal.db", "node-1")
+    journal.check_chip(CHIP)
+    with pytest.raises(
+        JournalError, match="programmed for --task speakers --preset 180nm-1t1r --fleet-seed 1"
+    ):
+        journal.check_chip(replace(CHIP, **other))
+    journal.close()
+
+
+def test_a_journal_that_knows_no_chip_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.open(path, "node-1").close()
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript("DROP TABLE chip; UPDATE node SET inferences = 7; PRAGMA user_version = 2;")
+    journal = Journal.open(path, "node-1")
+    assert journal.inference_counts() == (7, 0)
+    with journal.transaction():
+        journal.note_chip(CHIP)
+    journal.close()
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

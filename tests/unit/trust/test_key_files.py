@@ -23,12 +23,13 @@ def test_keys_are_made_once_and_stay_the_same(tmp_path):
     assert again.operator_token == first.operator_token
 
 
-def test_what_is_missing_after_a_crash_is_made_and_the_rest_is_kept(tmp_path):
-    first = CoordinatorKeys.load_or_create(tmp_path)
-    (tmp_path / "sealing.key").unlink()
-    again = CoordinatorKeys.load_or_create(tmp_path)
-    assert again.command_public_key == first.command_public_key
-    assert again.sealing_public_key != first.sealing_public_key
+@pytest.mark.parametrize("name", CoordinatorKeys.FILES)
+def test_a_missing_key_is_never_made_beside_the_others(tmp_path, name):
+    CoordinatorKeys.load_or_create(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(NotFoundError, match=name):
+        CoordinatorKeys.load_or_create(tmp_path)
+    assert not (tmp_path / name).exists()
 
 
 def test_nobody_else_may_read_the_files(tmp_path):
@@ -37,6 +38,7 @@ def test_nobody_else_may_read_the_files(tmp_path):
         "command.key": 0o600,
         "sealing.key": 0o600,
         "operator.token": 0o600,
+        "learning.token": 0o600,
     }
     assert mode(tmp_path / "keys") == 0o700
 

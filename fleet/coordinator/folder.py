@@ -1,0 +1,123 @@
+"""State folder of a coordinator: made whole at the first start, and never made anew in part.
+
+A new command key, or an empty database beside nodes that have joined, is another fleet that looks like the
+old one: its nodes refuse it, its certificates mean nothing, and what was forgotten is no longer known.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from reram_fleet.durable import write_atomically
+
+from fleet.config import SERVE_FILE, ConfigError
+from fleet.errors import StoreError
+from fleet.trust.keys import CoordinatorKeys
+
+logger = logging.getLogger(__name__)
+
+_OTHERS = 0o077
+
+
+class IncompleteFolderError(StoreError):
+    """A coordinator has served from this folder, and something of it is gone."""
+
+
+@dataclass(frozen=True)
+class CoordinatorFolder:
+    """Paths inside the folder (0700; every file 0600), and whether a fleet lives there."""
+
+    root: Path
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the coordinator's own keys and tokens."""
+        return self.root / "keys"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of the keys that are destroyed to erase."""
+        return self.root / "secrets"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "fleet.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that serves."""
+        return self.root / "serve.lock"
+
+    @property
+    def port(self) -> Path:
+        """The gRPC port, kept since nodes carry it."""
+        return self.root / "serve.port"
+
+    @property
+    def _made(self) -> Path:
+        # Written last at the first start: a crash before leaves a folder that may still start over.
+        return self.root / "fleet.made"
+
+    def create(self) -> None:
+        """Make the folder, or tighten it so that only its owner reads it.
+
+        Raises
+        ------
+        ConfigError
+            If it can be neither made nor tightened.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            mode = stat.S_IMODE(self.root.stat().st_mode)
+            if mode & _OTHERS:
+                self.root.chmod(0o700)
+                logger.warning("%s had mode %04o: tightened to 0700", self.root, mode)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.root} cannot be a state folder: {error.strerror or error}",
+                hint="--state names another folder",
+            ) from error
+
+    def check(self) -> None:
+        """Refuse a folder that has lost its database or a key; nothing is made.
+
+        Raises
+        ------
+        IncompleteFolderError
+            With what is missing, and what to do.
+        """
+        keys = [self.keys / name for name in CoordinatorKeys.FILES]
+        needed = [self.database, *keys]
+        missing = [path for path in needed if not path.exists()]
+        if self._made.exists() and self.database not in missing and not self.database.stat().st_size:
+            missing.append(self.database)
+        if not missing:
+            return
+        present = [path for path in needed if path not in missing]
+        # All keys and no database is what a crash of the very first start leaves.
+        if not self._has_served() and present in ([], keys):
+            return
+        names = ", ".join(str(path.relative_to(self.root)) for path in missing)
+        raise IncompleteFolderError(
+            f"{self.root} holds a fleet, but {names} {'is' if len(missing) == 1 else 'are'} missing or "
+            "empty; nothing was changed",
+            hint="bring the whole folder back from one backup, or start a new fleet in another folder "
+            "(--state) and let its nodes join anew",
+        )
+
+    def has_fleet(self) -> bool:
+        """Whether a first start has been completed here."""
+        return self._made.exists()
+
+    def note_made(self) -> None:
+        """Remember that keys and database are there: from now on, what is missing was lost."""
+        if not self.has_fleet():
+            write_atomically(self._made, b"")
+
+    def _has_served(self) -> bool:
+        traces = (self._made, self.port, self.root / SERVE_FILE, self.root / "flower")
+        return any(path.exists() for path in traces) or any(self.secrets.glob("*.key"))
