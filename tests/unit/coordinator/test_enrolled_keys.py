@@ -30,7 +30,7 @@ def changed(node, **fields):
 def test_identity_that_proves_nothing_is_refused_and_says_how_to_print_it_anew(coordinator, fields, error):
     identity = changed(SimulatedNode("node-9"), **fields)
     with coordinator.transaction() as tx, pytest.raises(InvalidInputError, match=error) as refused:
-        enroll(tx, identity)
+        enroll(coordinator.coordinator, tx, identity)
     assert "edge-node init" in refused.value.hint
     with coordinator.transaction() as tx:
         assert tx.nodes.list() == []
@@ -41,7 +41,7 @@ def test_node_that_was_enrolled_before_proofs_stays_enrolled(coordinator, nodes)
     before = row_of(coordinator, nodes[0])
     with coordinator.transaction() as tx:
         with pytest.raises(InvalidInputError, match="does not prove"):
-            enroll(tx, changed(nodes[0], possession=b""))
+            enroll(coordinator.coordinator, tx, changed(nodes[0], possession=b""))
         assert enroll(tx, nodes[0].identity) == (tx.nodes.get("node-1"), False)
     assert row_of(coordinator, nodes[0]) == before
     coordinator.connect(nodes[0])
