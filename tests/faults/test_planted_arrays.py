@@ -76,10 +76,14 @@ class Thief:
     def contributions(self, tag: str) -> list[types.SubjectAdapter]:
         """Open what the coordinator has of somebody, by node."""
         with self._store() as store, store.snapshot() as tx:
-            key = self._secrets.get(subject_key_id(tag))
+            key_id = subject_key_id(tag)
             return [
                 types.SubjectAdapter.FromString(
-                    open_symmetric(key, contribution_at_rest(tag, row.node_id, row.sequence), row.ciphertext)
+                    open_symmetric(
+                        self._secrets.get(key_id),
+                        contribution_at_rest(tag, row.node_id, row.sequence),
+                        row.ciphertext,
+                    )
                 )
                 for row in tx.subjects.contributions(tag)
             ]
@@ -87,9 +91,13 @@ class Thief:
     def statistics(self, tag: str) -> list[bytes]:
         """Open the packed Gram matrices that the coordinator has of somebody, by node."""
         with self._store() as store, store.snapshot() as tx:
-            key = self._secrets.get(subject_key_id(tag))
+            key_id = subject_key_id(tag)
             return [
-                open_symmetric(key, statistics_at_rest(tag, row.node_id, row.sequence), row.ciphertext)
+                open_symmetric(
+                    self._secrets.get(key_id),
+                    statistics_at_rest(tag, row.node_id, row.sequence),
+                    row.ciphertext,
+                )
                 for row in tx.heads.statistics()
                 if row.tag == tag
             ]
