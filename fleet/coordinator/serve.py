@@ -111,6 +111,8 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             # A machine that lost its power sends no FIN: without pings, TCP would wait for minutes.
             ("grpc.keepalive_time_ms", 2_000),
             ("grpc.keepalive_timeout_ms", 4_000),
+            # The limit that a ping without an answer runs into; a minute by default.
+            ("grpc.http2.ping_timeout_ms", 4_000),
             ("grpc.http2.max_pings_without_data", 0),
         ],
     )
