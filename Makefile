@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-data lint format proto bench claims constraints clean
+.PHONY: help install demo test test-cpu test-data lint format proto bench claims constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,17 @@ demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=s
 # In the order of `testpaths`, fleets first: short files then fill what is left, and neither process is idle.
 test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# What computes, as other processors and thread counts would: kernels are chosen for AVX2, or for no vectors at
+# all. `make test` is the sixth setting. A change of `edge_node/learning/exact.py` must hold in all of them.
+ARITHMETIC = tests/unit/engine tests/unit/hwmodel tests/unit/heads
+test-cpu: $(STAMP) ## Run the unit tests of arithmetic with other kernels, on one and two threads
+	for cpu in default avx2; do for threads in 1 2; do \
+	  echo "ATEN_CPU_CAPABILITY=$$cpu OMP_NUM_THREADS=$$threads"; \
+	  ATEN_CPU_CAPABILITY=$$cpu OMP_NUM_THREADS=$$threads \
+	    $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q $(ARITHMETIC) || exit 1; \
+	done; done
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q $(ARITHMETIC)
 
 # Fails where the data are missing, and says what to set.
 test-data: $(STAMP) ## Run the tests that want the real faces and digits; RERAM_FLEET_DATA=folder

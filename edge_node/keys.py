@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from google.protobuf import json_format
 from reram_fleet import sealing
 from reram_fleet.durable import destroy, write_atomically, write_folder_atomically
+from reram_fleet.identities import prove_possession
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from edge_node.config import StateFolder
@@ -67,13 +68,14 @@ class NodeKeys:
 
     @property
     def identity(self) -> NodeIdentity:
-        """The public halves, as the coordinator registers them."""
-        return NodeIdentity(
+        """The public halves as the coordinator registers them, with the proof of the private ones."""
+        identity = NodeIdentity(
             node_id=self.node_id,
             receipt_public_key=self.signing.public_key().public_bytes_raw(),
             sealing_public_key=self.sealing.public_key().public_bytes_raw(),
             flower_public_key=self.flower_public,
         )
+        return prove_possession(identity, self.signing)
 
     @classmethod
     def create(cls, folder: StateFolder, node_id: str) -> NodeKeys:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
-from reram_fleet.v1.node_pb2 import ConnectRequest
+from reram_fleet.stream_opening import hello_metadata, request_challenge
+from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
 from edge_node.errors import ProtocolError
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: A revision with the head of a thousand people; gRPC's own limit for a receiver is 4 MiB.
 MAX_MESSAGE_BYTES = 16 * 2**20
+#: For the coordinator to answer the first call with a challenge.
+CHALLENGE_TIMEOUT_S = 5.0
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
 SILENT_BEATS = 8
 #: Trying again does not help until somebody has done something.
@@ -132,7 +135,13 @@ class NodeLink:
         # A proxy of the environment is for the web; the control plane is reached directly.
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         with grpc.insecure_channel(self._address, options=options) as channel:
-            stream = NodeServiceStub(channel).Connect(iter(outgoing.get, None))
+            stub = NodeServiceStub(channel)
+            challenge = ConnectResponse(challenge=request_challenge(stub, CHALLENGE_TIMEOUT_S))
+            hello, *following = self._node.receive(challenge)
+            for message in following:
+                outgoing.put(message)
+            self._heard.clear()
+            stream = stub.Connect(iter(outgoing.get, None), metadata=hello_metadata(hello.hello))
             self._stream = stream
             beats = threading.Thread(
                 target=self._beat, args=(stream, outgoing, ended), name="node-beat", daemon=True
@@ -146,7 +155,7 @@ class NodeLink:
                     for answer in self._node.receive(message):
                         outgoing.put(answer)
                     self._heard.set()
-                    # The challenge alone proves nothing: a listener that never answers a beat is no contact.
+                    # Anything else proves nothing: a listener that never answers a beat is no contact.
                     self._answered = self._answered or kind == "lease"
                     if self._answered:
                         self._note_refusal("")
@@ -161,7 +170,7 @@ class NodeLink:
     def _beat(
         self, stream: grpc.Call, outgoing: queue.SimpleQueue[ConnectRequest | None], ended: threading.Event
     ) -> None:
-        silent, greeted = 0, False
+        silent = 0
         try:
             while True:
                 self._wake.wait(self._heartbeat_s)
@@ -170,16 +179,14 @@ class NodeLink:
                     return
                 if self._heard.is_set():
                     self._heard.clear()
-                    silent, greeted = 0, True
+                    silent = 0
                 else:
                     silent += 1
                 if silent >= SILENT_BEATS:
                     logger.info("nothing came from %s for %d beats", self._address, silent)
                     return
-                # The hello must be the first message.
-                if greeted:
-                    for message in self._node.beat():
-                        outgoing.put(message)
+                for message in self._node.beat():
+                    outgoing.put(message)
         except Exception:
             logger.exception("cannot beat: the stream to %s is closed", self._address)
         finally:

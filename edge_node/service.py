@@ -29,6 +29,7 @@ from edge_node.node import Node
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16 * 2**20
+MAX_CALLS = 64
 R = TypeVar("R", bound=Message)
 
 
@@ -139,13 +140,14 @@ class _BearerToken(grpc.ServerInterceptor):
     def __init__(self, token: str) -> None:
         self._expected = token
 
-        def refuse(request: Message, context: grpc.ServicerContext) -> None:
+        def refuse(requests: object, context: grpc.ServicerContext) -> None:
             context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "send 'authorization: Bearer TOKEN' with the token in the node's engine.token",
             )
 
-        self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
+        # A handler of streams reads no message: what a stranger sends is never buffered.
+        self._refuse = grpc.stream_stream_rpc_method_handler(refuse)
 
     def intercept_service(
         self,
@@ -170,7 +172,13 @@ def serve(service: EngineService, token: str, port: int) -> tuple[grpc.Server, s
     server = grpc.server(
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-service"),
         interceptors=[_BearerToken(token)],
-        options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
+        maximum_concurrent_rpcs=MAX_CALLS,
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+            # The probe lets megabytes of a call be buffered that nobody reads.
+            ("grpc.http2.bdp_probe", 0),
+        ],
     )
     add_EngineServiceServicer_to_server(service, server)
     try:

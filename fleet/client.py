@@ -26,7 +26,7 @@ from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundE
 
 #: A call that only reads or writes the coordinator's database.
 CALL_TIMEOUT_S = 15.0
-#: Enrolling registers the node with the SuperLink by Flower's command line, which takes seconds.
+#: Enrolling and retiring tell the SuperLink of the node by Flower's command line, which takes seconds.
 ENROLL_TIMEOUT_S = 90.0
 
 
@@ -170,8 +170,27 @@ class FleetClient:
         return list(self._call(self._stub.ListNodes, operator.ListNodesRequest()).nodes)
 
     def get_node(self, node_id: str) -> operator.GetNodeResponse:
-        """Return a node with its executions."""
+        """Return a node with its executions and audit events; also one that was retired."""
         return self._call(self._stub.GetNode, operator.GetNodeRequest(node_id=node_id))
+
+    def release_node(self, node_id: str, reason: str) -> operator.Node:
+        """Give a held node leases again; its held executions are ordered anew."""
+        request = operator.ReleaseNodeRequest(node_id=node_id, reason=reason)
+        return self._call(self._stub.ReleaseNode, request).node
+
+    def retire_node(
+        self, node_id: str, reason: str, *, discard_contributions: bool = False
+    ) -> operator.RetireNodeResponse:
+        """Take a node out of the fleet for good."""
+        request = operator.RetireNodeRequest(
+            node_id=node_id, reason=reason, discard_contributions=discard_contributions
+        )
+        return self._call(self._stub.RetireNode, request, ENROLL_TIMEOUT_S)
+
+    def retry_forget(self, node_id: str, campaign_id: str, reason: str) -> operator.Execution:
+        """Have an erase order sent to a node anew, with another challenge."""
+        request = operator.RetryForgetRequest(node_id=node_id, campaign_id=campaign_id, reason=reason)
+        return self._call(self._stub.RetryForget, request).execution
 
     def create_forget(
         self, request_id: str, subject_tags: list[str], *, allow_unknown: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ from fleet.errors import FleetError, reason_of
 LOCAL_LEASE_S = 30.0
 #: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
 FIELD_LEASE_S = 24 * 3600.0
+
+#: A forget goes on without a node that was out of contact for a week.
+LOST_AFTER_S = 7 * 24 * 3600.0
 
 #: Chip technologies that nodes know: named here so that a slip is told before anything is started.
 PRESETS = ("130nm-neurram", "180nm-1t1r", "22nm")
@@ -100,6 +104,8 @@ class ServeSettings:
         0 takes a free one; `serve.json` tells which.
     lease_s
         How long a node out of contact goes on serving adapters.
+    lost_after_s
+        How long forgets wait for a node out of contact; longer than a lease, so that it serves no more.
     learning
         Whether there is a learning plane (Flower).
     flower_attach
@@ -119,6 +125,7 @@ class ServeSettings:
     port: int = 0
     metrics_port: int = 0
     lease_s: float = LOCAL_LEASE_S
+    lost_after_s: float = LOST_AFTER_S
     learning: bool = True
     flower_attach: str | None = None
     flower_ca: Path | None = None
@@ -145,6 +152,12 @@ class ServeSettings:
                     f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one"
                 )
         check_lease(self.lease_s)
+        if not self.lease_s < self.lost_after_s < math.inf:
+            raise ConfigError(
+                f"lost_after_s is {self.lost_after_s:g}: forgets wait for a node longer than its lease of "
+                f"{self.lease_s:g} s, and not for ever",
+                hint="choose --lost-after-seconds above --lease-seconds",
+            )
         if self.flower_attach is not None and not self.learning:
             raise ConfigError(
                 "flower_attach names a SuperLink, but the learning plane is off: drop one of them"

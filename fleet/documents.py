@@ -125,6 +125,20 @@ def node_document(node: operator.Node) -> Document:
         "subject_adapters": node.subject_adapters,
         "flower_node_id": node.flower_node_id,
         "software_version": node.software_version,
+        "lease_until_unix_ms": node.lease_until_unix_ms or None,
+        "retired_at_unix_ms": node.retired_at_unix_ms or None,
+    }
+
+
+def audit_event_document(envelope: types.Envelope) -> Document:
+    """Return a decision about a node (the signature is not checked here)."""
+    event = types.AuditEvent.FromString(envelope.payload)
+    return {
+        "event": types.AuditEventKind.Name(event.kind).removeprefix("AUDIT_EVENT_KIND_").lower(),
+        "reason": event.reason,
+        "at_unix_ms": event.at_unix_ms,
+        "generation": event.generation,
+        "campaign_id": event.campaign_id or None,
     }
 
 
@@ -186,6 +200,15 @@ def forget_document(forget: operator.Forget) -> Document:
         "reram_writes": forget.reram_writes,
         "energy_model": energy_model_document(forget.energy_model),
         "executions": [execution_document(e) for e in forget.executions],
+        "excepted_node_ids": list(forget.excepted_node_ids),
+        "may_serve": [
+            {
+                "node_id": node.node_id,
+                "until_unix_ms": node.until_unix_ms,
+                "last_contact_unix_ms": node.last_contact_unix_ms or None,
+            }
+            for node in forget.may_serve
+        ],
     }
 
 

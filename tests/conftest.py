@@ -12,9 +12,10 @@ from reram_fleet.flower import ENVIRONMENT
 settings.register_profile("reram-fleet", deadline=None, derandomize=True)
 settings.load_profile("reram-fleet")
 
-# What tests start inherits these: one thread of linear algebra, and no calls home from Flower.
+# What tests start inherits these: no calls home from Flower, and one thread of linear algebra, here too,
+# unless the caller says otherwise (`make test-cpu`).
 os.environ.update(ENVIRONMENT)
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: Files whose tests look at one fleet, which takes a minute to get where they want it: by the first of them.
 ONE_FLEET = {

@@ -19,8 +19,8 @@ from torch import Tensor
 from edge_node.adapters.frozen_base import FrozenBase
 from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
 from edge_node.errors import RoundError
-from edge_node.learning.cohort_state import LAYER, SCALING, STATE_BITS, CohortState, LoraRecipe
-from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, fed_average, train_round
+from edge_node.learning.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
+from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, train_round
 from hwmodel import keyed_uint16
 
 #: Start rows, int32 [hidden] by tag, of people who enter, given everybody who is in the cohort from now on.
@@ -139,7 +139,7 @@ def train_cohort(
     on_slice: Callable[[int, CohortState], None] | None = None,
     work: WorkDone | None = None,
 ) -> CohortState:
-    """Train a shard from a round on; the same input gives the same bits in one environment.
+    """Train a shard from a round on; the same input gives the same integers anywhere.
 
     Parameters
     ----------
@@ -177,12 +177,11 @@ def train_cohort(
             if on_slice is not None:
                 on_slice(round_number, state)
             state = state.entered(starts(tuple(sorted({*state.tags, *new})), new))
-        # By id, as `JobGrid` sorts the replies: a float32 average depends on their order.
-        taking = [by_id[node_id] for node_id in sorted(plan.participation[round_number])]
+        taking = [by_id[node_id] for node_id in plan.participation[round_number]]
         chosen = [plan.negatives(round_number, node.node_id, node.public.clips) for node in taking]
         batch = TrainingBatch.of(recipe, taking, state.tags, chosen)
         messages = [(sent.arrays(), sent.num_examples) for sent in train_round(recipe, state, batch)]
-        state = averaged_state(state.tags, fed_average(messages))
+        state = averaged_state(state, messages)
         if work is not None:
             work.node_steps += len(taking) * recipe.steps
             work.clip_steps += int(batch.clips.sum()) * recipe.steps
@@ -229,4 +228,4 @@ def cohort_adapter(
         a_seed=recipe.a_seed,
         built_at_generation=generation,
     )
-    return LoraAdapter.build(spec, base, b={LAYER: state.hidden.double() / 2.0**STATE_BITS})
+    return LoraAdapter.build(spec, base, b={LAYER: as_values(state.hidden)})

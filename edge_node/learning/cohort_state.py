@@ -8,11 +8,15 @@ layer makes of a clip, and a row per person reads it out::
 
 Rows start from the closed form, whose score is 1 for the right person and 0 for anybody else: logit 0 is
 half-way. A is drawn from a seed and never trained.
+
+What is computed is on fixed-point grids (`edge_node.learning.exact`): in products B and rows are rounded to
+fewer bits than they are kept with, so that no sum needs rounding.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,15 +29,17 @@ from torch import Tensor
 from edge_node.adapters.lora_adapter import frozen_factor
 from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import RoundError
+from edge_node.learning.exact import PROJECTED_BITS, STATE_BITS, on_grid
 
 #: Name of the layer that the LoRA belongs to.
 LAYER = "hidden"
-#: Fraction bits of the state between rounds.
-STATE_BITS = 16
 #: ``2^DRIVE_BITS`` codes of the hidden layer are 1 in training.
 DRIVE_BITS = 7
 #: ``alpha / rank``: so that one unit of B times one of A x moves training's h by ``2 / 2^DRIVE_BITS``.
 SCALING = 2.0
+#: Fraction bits of B and of rows in products, and where they saturate there.
+HIDDEN_BITS, LARGEST_HIDDEN = 10, 2.0
+HEAD_BITS, LARGEST_HEAD = 12, 32.0
 
 _DOMAIN = b"reram-fleet/cohort-state/v1\0"
 _INT32_MAX = 2**31 - 1
@@ -71,18 +77,18 @@ class LoraRecipe:
 
     def __post_init__(self) -> None:
         counts = (self.rank, self.rounds, self.steps, self.gain, self.negatives)
-        if min(counts) < 1 or not (0 < self.own_share < 1 and self.learning_rate > 0):
+        if min(counts) < 1 or not (0 < self.own_share < 1 and 0 < self.learning_rate < math.inf):
             raise RoundError(
                 "a recipe's rank, rounds, steps, gain and negatives are at least 1, its learning rate is "
                 f"above 0 and its own share between 0 and 1; got {self}"
             )
 
     def projected(self, inputs: Tensor) -> Tensor:
-        """Return ``scaling A x`` in training's units, float32 ``[..., rank]``, of codes ``[..., inputs]``."""
+        """Return ``scaling A x`` in training's units, float64 ``[..., rank]``, of codes ``[..., inputs]``."""
         a = frozen_factor(self.a_seed, LAYER, self.rank, inputs.shape[-1])
-        # The sum of signed integers is exact, so it does not depend on the batch; the scale comes after it.
+        # The sum of signed integers is exact; the scale comes after it, and is rounded once.
         exact = inputs.double() @ a.sign().mT
-        return (exact * (float(a[0, 0].abs()) * SCALING / 2.0**DRIVE_BITS)).float()
+        return on_grid(exact * (float(a[0, 0].abs()) * SCALING / 2.0**DRIVE_BITS), PROJECTED_BITS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +177,25 @@ class CohortState:
 
 
 def scores(recipe: LoraRecipe, state: CohortState, pairs: PairCodes, centre: Tensor) -> Tensor:
-    """Return logits, float32 ``[N, B, K]``, of clips ``[N, B, ...]`` on chips with centres int32 ``[N,
+    """Return logits, float64 ``[N, B, K]``, of clips ``[N, B, ...]`` on chips with centres int32 ``[N,
     hidden]``.
 
     Logits of cohorts that were trained apart compare: each row alone says how far a clip is from its line.
     """
-    pre = in_units(pairs.drives) + recipe.projected(pairs.inputs) @ as_values(state.hidden).mT
-    return (pre.clamp(min=0) - in_units(centre)[:, None]) @ as_values(state.head).mT - recipe.gain / 2
+    projected, drives = recipe.projected(pairs.inputs), in_units(pairs.drives)
+    _, h = hidden(drives, projected, as_values(state.hidden), in_units(centre)[:, None])
+    return read_out(h, as_values(state.head), recipe.gain)
+
+
+def hidden(drives: Tensor, projected: Tensor, b: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what flows into the rectifier, and h: float64 ``[N, S, hidden]``."""
+    pre = (projected @ on_grid(b, HIDDEN_BITS, LARGEST_HIDDEN).mT).add_(drives)
+    return pre, pre.clamp(min=0).sub_(centre)
+
+
+def read_out(h: Tensor, head: Tensor, gain: int) -> Tensor:
+    """Return logits of rows, float64 ``[N, S, K]``."""
+    return (h @ on_grid(head, HEAD_BITS, LARGEST_HEAD).mT).sub_(gain / 2)
 
 
 def start_row(column: npt.NDArray[np.integer], scale_bits: int, gain: int) -> Tensor:
@@ -200,10 +218,10 @@ def start_row(column: npt.NDArray[np.integer], scale_bits: int, gain: int) -> Te
 
 
 def in_units(codes: Tensor) -> Tensor:
-    """Return codes of the hidden layer in training's units, float32."""
-    return codes.float() / 2.0**DRIVE_BITS
+    """Return codes of the hidden layer in training's units, float64."""
+    return codes.double() / 2.0**DRIVE_BITS
 
 
 def as_values(codes: Tensor) -> Tensor:
-    """Return the numbers that a state's integers stand for, float32."""
-    return codes.float() / 2.0**STATE_BITS
+    """Return the numbers that a state's integers stand for, float64."""
+    return codes.double() / 2.0**STATE_BITS

@@ -4,9 +4,9 @@ A softmax over the people of a node would teach it that only they exist. Here ea
 its own, over the node's people and public negatives, and counts only where the person is known; B is averaged
 over the nodes that know anybody. With A frozen, the average of B is the average of the branch.
 
-Between rounds everything is integers (`CohortState`). A round is computed in float32: bitwise the same again
-in one environment, whether a node is computed alone or in a batch, since products of a node keep their shape
-(`_PADDING`). That is measured, not promised by the library: a test holds it.
+Between rounds everything is integers (`CohortState`), and within a round values on fixed-point grids whose
+sums are exact (`edge_node.learning.exact`): a node gives the same integers alone and in any batch, on any
+machine. The mean over nodes is an integer sum and one division, so the order of messages does not matter.
 """
 
 from __future__ import annotations
@@ -22,19 +22,39 @@ from torch.nn import functional
 
 from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import RoundError
-from edge_node.learning.cohort_state import STATE_BITS, CohortState, LoraRecipe, as_values, in_units
-from edge_node.learning.logistic import Adam
-from edge_node.learning.state import UNTRAINED_WEIGHT
+from edge_node.learning import exact
+from edge_node.learning.cohort_state import (
+    DRIVE_BITS,
+    HEAD_BITS,
+    HIDDEN_BITS,
+    LARGEST_HEAD,
+    LARGEST_HIDDEN,
+    CohortState,
+    LoraRecipe,
+    as_values,
+    hidden,
+    in_units,
+    read_out,
+)
+from edge_node.learning.exact import (
+    ERROR_BITS,
+    PROJECTED_BITS,
+    STATE_BITS,
+    WEIGHT_BITS,
+    class_weights,
+    largest,
+    on_grid,
+)
 from hwmodel import Cost, Preset, cost
 
-#: Clips are padded to a multiple of this, so that a node's products have the same shape in any batch: kernels
-#: choose their order of summation by shape. A node with more clips than that makes its batch longer.
-_PADDING = 128
+#: Fraction bits of gradients.
+GRADIENT_BITS = 22
 _INT32_MAX = 2**31 - 1
+_PRE_BITS = PROJECTED_BITS + HIDDEN_BITS
 #: Accesses of one parameter in a step of Adam: value and two moments, read and written.
 _ADAM_ACCESSES = 6
 
-Arrays = Mapping[str, npt.NDArray[np.float32]]
+Arrays = Mapping[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +85,29 @@ class NodeClips:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """One round's clips of N nodes as float32 tensors, padded to S clips; `of` makes it.
+    """One round's clips of N nodes, padded to S clips; `of` makes it.
+
+    All but `known` and `clips` is float64, each on the grid of so many fraction bits.
 
     Attributes
     ----------
     projected, drives, centre
-        ``[N, S, rank]``, ``[N, S, hidden]`` and ``[N, 1 or S, hidden]``, in training's units.
+        ``[N, S, rank]`` at `PROJECTED_BITS`; ``[N, S, hidden]`` and ``[N, 1 or S, hidden]`` at `DRIVE_BITS`,
+        in training's units.
     target
         1 where clip and row are of the same person, ``[N, S, K]``.
     weight
-        ``[N, S, K]``: for each row that the node knows, ``own_share`` on its clips, the rest on others.
+        ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its clips, the rest
+        on others.
     known
         bool ``[N, K]``.
     clips
         int64 ``[N]``: without padding.
+
+    Raises
+    ------
+    RoundError
+        If a value is not on its grid, or so large that a sum might not be exact.
     """
 
     projected: Tensor
@@ -88,6 +117,34 @@ class TrainingBatch:
     weight: Tensor
     known: Tensor
     clips: Tensor
+
+    def __post_init__(self) -> None:
+        exact.check_grid(
+            projected=(self.projected, PROJECTED_BITS),
+            drives=(self.drives, DRIVE_BITS),
+            centre=(self.centre, DRIVE_BITS),
+            target=(self.target, 0),
+            weight=(self.weight, WEIGHT_BITS),
+        )
+        people, width = self.target.shape[2], self.drives.shape[2]
+        pre = largest(self.drives) + largest(self.projected.abs().sum(dim=2)) * LARGEST_HIDDEN
+        h = pre + largest(self.centre)
+        # A row's weights come to 1, so its errors to 1 and a rounding of each, however many clips there are.
+        rounding = 2.0 ** -(ERROR_BITS + 1)
+        errors = largest(self.weight.sum(dim=1)) + largest(self.clips) * rounding
+        of_clip = largest(self.weight.sum(dim=2)) + people * rounding
+        exact.check_sums(
+            **{
+                "hidden units": (pre, _PRE_BITS),
+                "logits": (width * h * LARGEST_HEAD, _PRE_BITS + HEAD_BITS),
+                "errors of hidden units": (of_clip * LARGEST_HEAD, ERROR_BITS + HEAD_BITS),
+                "gradients of B": (
+                    people * errors * LARGEST_HEAD * largest(self.projected),
+                    ERROR_BITS + HEAD_BITS + PROJECTED_BITS,
+                ),
+                "gradients of rows": (errors * h, ERROR_BITS + _PRE_BITS),
+            }
+        )
 
     @classmethod
     def of(
@@ -115,10 +172,9 @@ class TrainingBatch:
             )
             inputs = torch.cat([c.inputs for c in codes])
             parts.append((recipe.projected(inputs), torch.cat([c.drives for c in codes]), owner))
-        longest = max(len(owner) for *_, owner in parts)
-        padded = -(-longest // _PADDING) * _PADDING
+        padded = max(len(owner) for *_, owner in parts)
         owners = torch.stack([functional.pad(o, (0, padded - len(o)), value=-2) for *_, o in parts])
-        target = (owners[:, :, None] == torch.arange(len(tags))).float()
+        target = (owners[:, :, None] == torch.arange(len(tags))).double()
         known = target.any(dim=1)
         real = (owners > -2)[:, :, None]
         return cls(
@@ -126,7 +182,7 @@ class TrainingBatch:
             torch.stack([in_units(functional.pad(d, (0, 0, 0, padded - len(d)))) for _, d, _ in parts]),
             in_units(torch.stack([node.centre for node in nodes]))[:, None],
             target,
-            _class_weights(target, real, recipe.own_share) * known[:, None],
+            class_weights(target, real, recipe.own_share) * known[:, None],
             known,
             torch.tensor([len(o) for *_, o in parts]),
         )
@@ -146,14 +202,14 @@ class TrainingBatch:
             flat(self.drives),
             flat(self.centre.expand(nodes, padded, -1)),
             target,
-            _class_weights(target, real, recipe.own_share) * known[:, None],
+            class_weights(target, real, recipe.own_share) * known[:, None],
             known,
             self.clips.sum()[None],
         )
 
     def as_if_all_known(self, recipe: LoraRecipe) -> TrainingBatch:
         """Return the batch of a plain FedAvg: every node trains every row, people it never met included."""
-        weight = _class_weights(self.target, self._real, recipe.own_share)
+        weight = class_weights(self.target, self._real, recipe.own_share)
         return replace(self, weight=weight, known=torch.ones_like(self.known))
 
     @property
@@ -162,11 +218,12 @@ class TrainingBatch:
         return (torch.arange(self.target.shape[1]) < self.clips[:, None])[:, :, None]
 
     def gradients(self, b: Tensor, head: Tensor, gain: int) -> tuple[Tensor, Tensor]:
-        """Return the gradients of the weighted loss for B and for the rows, float32 ``[N, K, hidden]``."""
-        pre = self.drives + self.projected @ b.mT
-        h = pre.clamp(min=0) - self.centre
-        error = self.weight * (torch.sigmoid(h @ head.mT - gain / 2) - self.target)
-        return ((error @ head) * (pre > 0)).mT @ self.projected, error.mT @ h
+        """Return the gradients of the weighted loss for B and for the rows, float64 ``[N, K, hidden]``."""
+        pre, h = hidden(self.drives, self.projected, b, self.centre)
+        error = exact.sigmoid(read_out(h, head, gain)).sub_(self.target).mul_(self.weight)
+        error = on_grid(error, ERROR_BITS)
+        behind = (error @ on_grid(head, HEAD_BITS, LARGEST_HEAD)).masked_fill_(pre <= 0, 0.0)
+        return behind.mT @ self.projected, error.mT @ h
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,22 +233,22 @@ class Contribution:
     Attributes
     ----------
     hidden, head
-        float32 ``[hidden, rank]`` and ``[K, hidden]``.
+        float64 ``[hidden, rank]`` and ``[K, hidden]``, multiples of ``2^-STATE_BITS``.
     known
         bool ``[K]``: people that it trained with.
     num_examples
         Clips that it trained with: the weight of its message in Flower's average.
     """
 
-    hidden: npt.NDArray[np.float32]
-    head: npt.NDArray[np.float32]
+    hidden: npt.NDArray[np.float64]
+    head: npt.NDArray[np.float64]
     known: npt.NDArray[np.bool_]
     num_examples: int
 
     def arrays(self) -> Arrays:
-        """Return numerators and weights, which a stock FedAvg averages (docs/adr/0004)."""
-        rows = np.where(self.known, 1.0, UNTRAINED_WEIGHT).astype(np.float32)
-        shared = np.float32(1.0 if self.known.any() else UNTRAINED_WEIGHT)
+        """Return numerators and weights, which a stock FedAvg averages (docs/adr/0004, 0013)."""
+        rows = self.known.astype(np.float64)
+        shared = rows.max(initial=0.0)
         return {
             "hidden.numerator": self.hidden * shared,
             "hidden.weight": np.array([shared]),
@@ -205,12 +262,15 @@ def train_round(recipe: LoraRecipe, state: CohortState, batch: TrainingBatch) ->
     nodes = len(batch.known)
     b = start_b = as_values(state.hidden).expand(nodes, -1, -1)
     head = start_head = as_values(state.head).expand(nodes, -1, -1)
-    adam_b, adam_head = Adam(b), Adam(head)
+    adam_b, adam_head = (
+        exact.Adam(start, recipe.learning_rate, recipe.steps, gradient_bits=GRADIENT_BITS)
+        for start in (b, head)
+    )
     rows, shared = batch.known[:, :, None], batch.known.any(dim=1)[:, None, None] & recipe.train_hidden
     for _ in range(recipe.steps):
         for_b, for_head = batch.gradients(b, head, recipe.gain)
-        b = torch.where(shared, adam_b.update(b, for_b, recipe.learning_rate), start_b)
-        head = torch.where(rows, adam_head.update(head, for_head, recipe.learning_rate), start_head)
+        b = torch.where(shared, adam_b.update(b, for_b), start_b)
+        head = torch.where(rows, adam_head.update(head, for_head), start_head)
     return [
         Contribution(b[i].numpy(), head[i].numpy(), batch.known[i].numpy(), int(batch.clips[i]))
         for i in range(nodes)
@@ -220,10 +280,10 @@ def train_round(recipe: LoraRecipe, state: CohortState, batch: TrainingBatch) ->
 def fed_average(messages: Sequence[tuple[Arrays, int]]) -> Arrays:
     """Return what Flower's FedAvg makes of arrays and their numbers of examples: the same operations.
 
-    `flwr.serverapp.strategy.FedAvg` runs in a ServerApp; a replay has neither, and must give the same bits.
+    `flwr.serverapp.strategy.FedAvg` runs in a ServerApp; a replay has neither.
     """
     total = sum(float(examples) for _, examples in messages)
-    average: dict[str, npt.NDArray[np.float32]] = {}
+    average: dict[str, npt.NDArray[np.float64]] = {}
     for arrays, examples in messages:
         for name, values in arrays.items():
             share = values * (float(examples) / total)
@@ -231,23 +291,47 @@ def fed_average(messages: Sequence[tuple[Arrays, int]]) -> Arrays:
     return average
 
 
-def averaged_state(tags: Sequence[str], average: Arrays) -> CohortState:
-    """Return the state after a round: numerator over weight, rounded to integers.
+def averaged_state(before: CohortState, messages: Sequence[tuple[Arrays, int]]) -> CohortState:
+    """Return the state after a round: integer sums over nodes, divided once, half to even.
+
+    FedAvg's average times all examples is nearly such a sum, so it is had back exactly, in whatever order
+    messages come. What no node trained stays as it was.
+
+    Parameters
+    ----------
+    before
+        The state that went out.
+    messages
+        Arrays and number of examples of each reply.
 
     Raises
     ------
     RoundError
         If a value is not finite or too large: learning has diverged.
     """
-    hidden = average["hidden.numerator"].astype(np.float64) / average["hidden.weight"].astype(np.float64)
-    weight = average["head.weight"].astype(np.float64)
-    head = average["head.numerator"].astype(np.float64) / weight[:, None]
-    codes = [np.rint(values * 2.0**STATE_BITS) for values in (hidden, head)]
-    if not all(np.isfinite(c).all() and np.abs(c).max(initial=0) <= _INT32_MAX for c in codes):
-        raise RoundError(
-            f"the averaged state does not fit into int32 at 2^-{STATE_BITS}: learning has diverged"
-        )
-    return CohortState(tuple(tags), *(torch.from_numpy(c.astype(np.int32)) for c in codes))
+    average, total = fed_average(messages), sum(examples for _, examples in messages)
+    found = []
+    for name, start in (("hidden", before.hidden), ("head", before.head)):
+        numerator = f"{name}.numerator"
+        most = sum(np.abs(arrays[numerator]).max(initial=1) * examples for arrays, examples in messages)
+        # FedAvg rounds N + 2 times on the way to a sum: all of it together must stay below half a unit.
+        if not most * 2.0**STATE_BITS * (len(messages) + 3) < 2.0**52:
+            raise RoundError(f"{name} is not finite, or too large to be averaged: learning has diverged")
+        sums = np.rint(average[numerator] * (2.0**STATE_BITS * total)).astype(np.int64)
+        weight = np.rint(average[f"{name}.weight"] * total).astype(np.int64)[:, None]
+        codes = np.where(weight > 0, _quotient(sums, np.maximum(weight, 1)), start.numpy())
+        if np.abs(codes).max(initial=0) > _INT32_MAX:
+            raise RoundError(f"{name} does not fit into int32 at 2^-{STATE_BITS}: learning has diverged")
+        found.append(torch.from_numpy(codes.astype(np.int32)))
+    return CohortState(before.tags, *found)
+
+
+def _quotient(numerator: npt.NDArray[np.int64], weight: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Divide integers, half to even."""
+    whole, rest = np.divmod(numerator, weight)
+    up = (2 * rest > weight) | ((2 * rest == weight) & (whole % 2 == 1))
+    quotient: npt.NDArray[np.int64] = whole + up
+    return quotient
 
 
 def training_cost(
@@ -260,10 +344,3 @@ def training_cost(
     return cost.digital_macs(preset, macs, cost.Precision.FP32) + cost.lora_update(
         preset, parameters, steps=recipe.steps, accesses_per_parameter=_ADAM_ACCESSES
     )
-
-
-def _class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
-    """Share out each row's loss: `own_share` among the person's clips, the rest among all others."""
-    other = real.float() - target
-    own = target / target.sum(dim=1, keepdim=True).clamp(min=1)
-    return own_share * own + (1 - own_share) * other / other.sum(dim=1, keepdim=True).clamp(min=1)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edge_node.learning.logistic import LEARNING_RATE, Adam, LabelledClips
+from edge_node.learning import exact
+from edge_node.learning.exact import PROJECTED_BITS, STATE_BITS, WEIGHT_BITS, on_grid
+from edge_node.learning.logistic import GRADIENT_BITS, LEARNING_RATE, LabelledClips, check_projected, logits
 
 STEPS = 30
 #: Logit that a forgotten clip may reach on a remaining row: a twentieth of a cosine below the threshold.
@@ -22,8 +24,8 @@ ANCHOR = 0.02
 
 
 def excess(b: Tensor, projected: Tensor, base: Tensor) -> Tensor:
-    """Return by how much forgotten clips score above the hinge, float32 [N, S, K]; at most 0 is forgotten."""
-    return base + projected @ b.mT - HINGE
+    """Return by how much forgotten clips score above the hinge, float64 [N, S, K]; at most 0 is forgotten."""
+    return logits(b, projected, base) - HINGE
 
 
 def unlearn(
@@ -34,11 +36,11 @@ def unlearn(
     Parameters
     ----------
     b
-        float32 [N, K, rank].
+        float64 [N, K, rank].
     retained
         Kept people's clips with public negatives: their loss stays in force.
     projected, base
-        Forgotten clips: u, float32 [N, S, rank], and closed-form logits, float32 [N, S, K].
+        Forgotten clips: u, [N, S, rank], and closed-form logits, [N, S, K], on the grids of `LabelledClips`.
     present
         bool [N, S]: real clips, not padding.
     repaired
@@ -47,15 +49,27 @@ def unlearn(
     Returns
     -------
     Tensor
-        float32 [N, K, rank].
+        float64 [N, K, rank].
+
+    Raises
+    ------
+    RoundError
+        If forgotten clips are not on their grids, or so large that a sum might not be exact.
     """
-    start, adam = b, Adam(b)
-    share = present / present.sum(dim=1, keepdim=True).clamp(min=1)
-    for step in range(STEPS):
-        above = (excess(b, projected, base) > 0) & present[:, :, None]
+    check_projected(projected, base)
+    shares = 1 + exact.largest(present.sum(dim=1)) * 2.0**-WEIGHT_BITS
+    exact.check_sums(ascent=(shares * exact.largest(projected), WEIGHT_BITS + PROJECTED_BITS))
+    now = start = on_grid(b, STATE_BITS)
+    adam = exact.Adam(now, LEARNING_RATE, STEPS, falling=True, gradient_bits=GRADIENT_BITS)
+    share = on_grid(present.double() / present.sum(dim=1, keepdim=True).clamp(min=1), WEIGHT_BITS)
+    moved = torch.zeros_like(repaired)
+    for _ in range(STEPS):
+        above = (excess(now, projected, base) > 0) & present[:, :, None]
         # A row on which nothing forgotten stands out needs no repair: training it on would only move it.
-        mask = (repaired & above.any(dim=1))[:, :, None]
-        gradient = retained.gradient(b) + ANCHOR * (b - start)
-        gradient = gradient + FORGET_WEIGHT * ((above * share[:, :, None]).to(b.dtype).mT @ projected)
-        b = torch.where(mask, adam.update(b, gradient, LEARNING_RATE * (1 - step / STEPS)), b)
-    return b
+        mask = repaired & above.any(dim=1)
+        moved |= mask
+        ascent = (above * share[:, :, None]).mT @ projected
+        gradient = retained.gradient(now) + on_grid(ANCHOR * (now - start), GRADIENT_BITS)
+        gradient = gradient + on_grid(FORGET_WEIGHT * ascent, GRADIENT_BITS)
+        now = torch.where(mask[:, :, None], adam.update(now, gradient), now)
+    return torch.where(moved[:, :, None], now, b)

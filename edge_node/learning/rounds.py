@@ -21,11 +21,8 @@ from edge_node.adapters.lora import project
 from edge_node.adapters.score_calibration import ScoreCalibration
 from edge_node.errors import RoundError
 from edge_node.learning import logistic, neggrad, state
-from edge_node.learning.logistic import GAIN, OWN_SHARE, LabelledClips
-
-#: Clips are padded to a multiple of this, so that a node's products have the same shape alone and in a batch:
-#: kernels choose their order of summation by shape, and a round must be repeatable to the bit.
-_PADDING = 128
+from edge_node.learning.exact import PROJECTED_BITS, class_weights, on_grid
+from edge_node.learning.logistic import BASE_BITS, GAIN, OWN_SHARE, LabelledClips
 
 KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVALUATE_QUALITY)
 
@@ -62,12 +59,11 @@ class RoundResult:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """One node's round as tensors; K rows in the ticket's order."""
+    """One node's round as tensors, on the grids of `LabelledClips`; K rows in the ticket's order."""
 
     b: Tensor
     projected: Tensor
     base: Tensor
-    cosine: Tensor
     target: Tensor
     weight: Tensor
     known: Tensor
@@ -146,7 +142,7 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     ticket, at = request.ticket, [request.node]
     tags = list(ticket.subject_tags)
     check_shape(ticket.lora, bank.features)
-    b = state.decode(request.state, tags, ticket.lora.rank)
+    b = state.decode(request.state, tags, ticket.lora.rank).double()
     forgotten = set(ticket.forget_tags)
     kept = [tag for tag in sorted(request.samples) if tag in set(tags) - forgotten and tag in bank.tags]
     for codes in [*request.samples.values(), *request.forget.values()]:
@@ -172,7 +168,7 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     groups = [request.samples[tag].to(torch.int64) for tag in kept] + [public.to(torch.int64)]
     unit = whitening.unit(torch.cat(groups)[None], at)[0]
     cosine = unit @ rows.mT
-    target = torch.zeros(len(unit), len(tags))
+    target = torch.zeros(len(unit), len(tags), dtype=torch.float64)
     start = 0
     for tag, codes in zip(kept, groups, strict=False):
         part, k = slice(start, start + len(codes)), column[tag]
@@ -183,25 +179,22 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
             cosine[part, k] = (unit[part] * rest).sum(dim=-1)
         start += len(codes)
     known = torch.tensor([tag in kept for tag in tags], dtype=torch.bool)
-    other = 1.0 - target
-    weight = OWN_SHARE * target / target.sum(dim=0).clamp(min=1)
-    weight += (1 - OWN_SHARE) * other / other.sum(dim=0).clamp(min=1)
+    weight = class_weights(target, torch.ones(len(unit), 1), OWN_SHARE)
 
     hidden = [request.forget[tag] for tag in sorted(request.forget) if tag in forgotten]
     codes = torch.cat(hidden) if hidden else torch.zeros(0, bank.features, dtype=torch.int64)
     forget_unit = whitening.unit(codes[None], at)[0]
     return _Prepared(
         b=b,
-        projected=project(ticket.lora, unit).float(),
-        base=(GAIN * (cosine - threshold)).float(),
-        cosine=cosine,
+        projected=on_grid(project(ticket.lora, unit), PROJECTED_BITS),
+        base=on_grid(GAIN * (cosine - threshold), BASE_BITS),
         target=target,
         weight=weight * known,
         known=known,
         scored=scored,
         public=len(public),
-        forget_projected=project(ticket.lora, forget_unit).float(),
-        forget_base=(GAIN * (forget_unit @ rows.mT - threshold)).float(),
+        forget_projected=on_grid(project(ticket.lora, forget_unit), PROJECTED_BITS),
+        forget_base=on_grid(GAIN * (forget_unit @ rows.mT - threshold), BASE_BITS),
     )
 
 
@@ -214,9 +207,9 @@ def _quality(node: _Prepared, b: Tensor, suffix: str) -> dict[str, float]:
     """
     examples, scored = len(node.projected), node.scored
     own = examples - node.public
-    logits = (node.base + node.projected @ b.mT)[:, scored]
+    logits = logistic.logits(b, node.projected, node.base)[:, scored]
     if not bool(scored.any()):
-        logits = torch.full((examples, 1), -torch.inf)
+        logits = torch.full((examples, 1), -torch.inf, dtype=torch.float64)
     best = logits.max(dim=1)
     hits = 0.0
     quality = {"public_accept_rate": float((best.values[own:] >= 0).float().mean())}
@@ -234,18 +227,20 @@ def _treatment_of_forgotten(node: _Prepared, b: Tensor, public_best: Tensor) -> 
 
     The shift is what B adds to a clip's best logit, less what it adds to a public clip's on average.
     """
-    best = best_exact = shift = node.forget_base.new_zeros(0)
+    best = best_exact = node.forget_base.new_zeros(0)
+    shift = 0.0
     if bool(node.scored.any()):
         best_exact = node.forget_base[:, node.scored].amax(dim=1)
-        best = (node.forget_base + node.forget_projected @ b.mT)[:, node.scored].amax(dim=1)
+        best = logistic.logits(b, node.forget_projected, node.forget_base)[:, node.scored].amax(dim=1)
         public_exact = node.base[-node.public :, node.scored].amax(dim=1)
-        shift = (best - best_exact) - (public_best - public_exact).mean()
+        of_public = float((public_best - public_exact).sum()) / node.public
+        shift = float((best - best_exact).sum()) - len(best) * of_public
     return {
         "forget_clips": float(len(best)),
         "forget_accepted": float((best >= 0).sum()),
         "forget_accepted_exactly": float((best_exact >= 0).sum()),
         "forget_above_hinge": float((best > neggrad.HINGE).sum()),
-        "forget_shift": float(shift.sum()),
+        "forget_shift": shift,
     }
 
 
@@ -254,6 +249,6 @@ def _is_in(tags: Sequence[str], among: Sequence[str]) -> Tensor:
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack [S_n, ...] tensors along a node axis, padded with zeros to a multiple of `_PADDING`."""
-    longest = -(-max(len(t) for t in tensors) // _PADDING) * _PADDING
+    """Stack [S_n, ...] tensors along a node axis, padded with zeros to the longest."""
+    longest = max(len(t) for t in tensors)
     return torch.stack([functional.pad(t, (0, 0, 0, longest - len(t))) for t in tensors])

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import RenderableType
 
 from fleet.cli.output import clock, counted, facts, joules, seconds, table
+from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
+
+#: Nodes that one line names; of a thousand, the table has the rest.
+MOST_NAMED = 5
+
+#: States of a node that is known to have suppressed.
+_SUPPRESSED = SUCCESS | {ExecutionState.SUPPRESSED, ExecutionState.APPLYING, ExecutionState.APPLIED}
 
 
 def forget_list(forgets: list[dict[str, Any]]) -> RenderableType:
@@ -20,9 +28,10 @@ def forget_list(forgets: list[dict[str, Any]]) -> RenderableType:
             (
                 f["campaign_id"],
                 f["generation"],
-                f["state"],
+                state(f),
                 counts(f["executions"]),
-                seconds(f["seconds_to_suppress"]),
+                seconds(f["seconds_to_suppress"])
+                + (f" ({len(f['may_serve'])} may serve)" if f["may_serve"] else ""),
                 seconds(f["seconds_to_verify"]),
                 clock(f["created_at_unix_ms"]),
             )
@@ -37,6 +46,58 @@ def counts(executions: Iterable[dict[str, Any]]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
 
 
+def state(forget: dict[str, Any]) -> str:
+    """Return a campaign's state, for instance `converged except 2: node-3 (lost), node-4 (retired)`."""
+    states = {e["node_id"]: e["state"] for e in forget["executions"]}
+    excepted = {node_id: states[node_id] for node_id in forget["excepted_node_ids"]}
+    if forget["state"] != CampaignState.CONVERGED or not excepted:
+        return str(forget["state"])
+    return f"converged except {len(excepted)}: {_named(excepted)}"
+
+
+def awaited(forget: dict[str, Any]) -> str:
+    """Return which nodes a campaign waits for, for instance `node-2 (pending)`; empty if for none."""
+    return _named(
+        {e["node_id"]: e["state"] for e in forget["executions"] if e["state"] not in map(str, TERMINAL)}
+    )
+
+
+def _named(nodes: Mapping[str, str]) -> str:
+    listed = [f"{node_id} ({why})" for node_id, why in sorted(nodes.items())]
+    more = len(listed) - MOST_NAMED
+    return ", ".join(listed[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def may_serve(forget: dict[str, Any]) -> str:
+    """Return which nodes may serve the person, and until when; empty if none may."""
+    late = [
+        f"{node['node_id']} was last heard of at {clock(node['last_contact_unix_ms'] or 0)} and may serve "
+        f"until {clock(node['until_unix_ms'])} (its lease)"
+        for node in forget["may_serve"]
+    ]
+    more = len(late) - MOST_NAMED
+    return "; ".join([*late[:MOST_NAMED], *([f"{more} more may serve"] if more > 0 else [])])
+
+
+def suppression(forget: dict[str, Any]) -> str:
+    """Return where a forget is suppressed, and until when whoever has not may serve the person."""
+    executions = forget["executions"]
+    pending = {e["node_id"] for e in executions if e["state"] == ExecutionState.PENDING}
+    there = sum(e["state"] in _SUPPRESSED for e in executions)
+    took = forget["seconds_to_suppress"]
+    said = [
+        f"not yet on every connected node ({there} of {len(executions)} nodes)"
+        if took is None
+        else f"on connected nodes in {seconds(took)}; on {there} of {len(executions)} nodes now"
+    ]
+    if late := may_serve(forget):
+        said.append(late)
+    if behind := pending - {node["node_id"] for node in forget["may_serve"]}:
+        listed = _named(dict.fromkeys(behind, "no lease"))
+        said.append(f"no adapters are served before the log is taken: {listed}")
+    return "; ".join(said)
+
+
 def forget_renderables(forget: dict[str, Any]) -> Iterable[RenderableType]:
     """Yield the view of one campaign: facts, then a line per node."""
     energy_j = sum(cost["energy_j"] for cost in forget["costs"].values())
@@ -45,9 +106,10 @@ def forget_renderables(forget: dict[str, Any]) -> Iterable[RenderableType]:
         f"Forget {forget['campaign_id']}",
         {
             "generation": forget["generation"],
-            "state": forget["state"],
+            "state": state(forget),
+            **({"waits for": waits} if (waits := awaited(forget)) else {}),
             "created": clock(forget["created_at_unix_ms"]),
-            "suppressed in": seconds(forget["seconds_to_suppress"]),
+            "suppressed": suppression(forget),
             "verified in": seconds(forget["seconds_to_verify"]),
             **{
                 f"verdict {kind}": f"{verdict['verdict']}: {verdict['basis']}"

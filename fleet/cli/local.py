@@ -44,7 +44,7 @@ def up(
     require(sorted(EXTRA_MODULES - {"matplotlib"}))
     from fleet.documents import document
     from fleet.local.background import start_background
-    from fleet.local.fleet import LocalSettings
+    from fleet.local.fleet import LocalSettings, absence
 
     settings = LocalSettings(
         state=(state or default_state()).absolute(),
@@ -67,12 +67,15 @@ def up(
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)
     path = config_path()
     save_config(path, load_config(path).with_context(CONTEXT, context))
+    if running.absent:
+        note(absence(running.absent))
     body = {
         "state": str(settings.state),
         "pid": running.pid,
         "coordinator": running.address,
         "coordinator_metrics": running.metrics_address,
         "nodes": running.nodes,
+        "absent": running.absent,
     }
     show(
         form,

@@ -1,4 +1,4 @@
-"""`fleet node enroll|list|show`."""
+"""`fleet node enroll|list|show|release|retire|retry`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
+from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, clock, facts, hint, joules, note, show, table
 from fleet.cli.session import session
 from fleet.cli.status import node_table, serving
 
 app = typer.Typer(help="Nodes of the fleet.", no_args_is_help=True)
+
+NodeId = Annotated[str, typer.Argument(metavar="NODE")]
+Reason = Annotated[str, typer.Option(help="Why: one line, signed into the log for auditors.")]
 
 
 @app.command()
@@ -66,16 +70,17 @@ def list_nodes(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 @app.command("show")
 def show_node(
     ctx: typer.Context,
-    node_id: Annotated[str, typer.Argument(metavar="NODE")],
+    node_id: NodeId,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Show one node: state, cost by phase, forgets."""
-    from fleet.documents import document, execution_document, node_document
+    """Show one node: state, cost by phase, forgets, what was decided about it."""
+    from fleet.documents import audit_event_document, document, execution_document, node_document
 
     with session(ctx).client() as client:
         response = client.get_node(node_id)
     node = node_document(response.node)
     executions = [execution_document(e) for e in response.executions]
+    events = [audit_event_document(envelope) for envelope in response.audit_events]
 
     def render() -> Iterable[RenderableType]:
         overhead, model = node["deployment_overhead"], node["energy_model"]
@@ -85,6 +90,7 @@ def show_node(
                 "contact": f"{'connected' if node['connected'] else 'lost'}, last "
                 f"{clock(node['last_contact_unix_ms'])}",
                 "serving": serving(node),
+                "lease until": clock(node["lease_until_unix_ms"] or 0),
                 "generation": node["generation"],
                 "revision": node["revision"],
                 "people": node["subject_adapters"],
@@ -114,8 +120,82 @@ def show_node(
                     for e in executions
                 ),
             )
+        if events:
+            yield table(
+                "Decisions, as they are signed in the log",
+                ["event", "when", "generation>", "campaign", "reason"],
+                (
+                    (e["event"], clock(e["at_unix_ms"]), e["generation"], e["campaign_id"], e["reason"])
+                    for e in events
+                ),
+            )
 
-    show(form, document("Node", **node, executions=executions), render)
+    show(form, document("Node", **node, executions=executions, audit_events=events), render)
+
+
+@app.command()
+def release(ctx: typer.Context, node_id: NodeId, reason: Reason, form: Format = OutputFormat.TABLE) -> None:
+    """Give a held node leases again; what it is held for is ordered anew, and judged anew."""
+    from fleet.documents import document, node_document
+
+    with session(ctx).client() as client:
+        node = node_document(client.release_node(node_id, reason))
+    note(f"{node_id} is released: it gets leases and erase orders again.")
+    show(form, document("Node", **node), lambda: [node_table([node])])
+
+
+@app.command()
+def retire(
+    ctx: typer.Context,
+    node_id: NodeId,
+    reason: Reason,
+    discard_contributions: Annotated[
+        bool,
+        typer.Option("--discard-contributions", help="Drop what it contributed about people as well."),
+    ] = False,
+    yes: Yes = False,
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Take a node out of the fleet for good: lost, broken or stolen. Forgets go on without it."""
+    from fleet.documents import document, node_document
+
+    with session(ctx).client() as client:
+        # First a plain look, so that nobody is asked about a node that there is not.
+        client.get_node(node_id)
+        also = ", and what it contributed is dropped" if discard_contributions else ""
+        question = f"Retire {node_id}? It can never connect again{also}."
+        confirm(f"retiring {node_id}", question, yes)
+        response = client.retire_node(node_id, reason, discard_contributions=discard_contributions)
+    node, converged = node_document(response.node), list(response.converged_campaign_ids)
+    note(f"{node_id} is retired since {clock(node['retired_at_unix_ms'])}.")
+    for campaign_id in converged:
+        note(f"Forget {campaign_id} has converged without it.")
+    show(form, document("Node", **node, converged_campaign_ids=converged), lambda: [node_table([node])])
+    if form is OutputFormat.TABLE and not discard_contributions:
+        hint("if it was stolen or lied: the same with --discard-contributions, and fleet learn drop")
+
+
+@app.command()
+def retry(
+    ctx: typer.Context,
+    node_id: NodeId,
+    campaign_id: Annotated[str, typer.Argument(metavar="CAMPAIGN")],
+    reason: Reason = "an operator wants another receipt",
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Order a node to erase anew, with another challenge."""
+    from fleet.documents import document, execution_document
+
+    with session(ctx).client() as client:
+        execution = execution_document(client.retry_forget(node_id, campaign_id, reason))
+    note(f"{node_id} gets another order for {campaign_id}.")
+    show(
+        form,
+        document("Execution", **execution),
+        lambda: [facts(f"Forget {campaign_id} on {node_id}", {k: execution[k] for k in ("state", "detail")})],
+    )
+    if form is OutputFormat.TABLE:
+        hint(f"fleet forget watch {campaign_id}")
 
 
 def cost_table(title: str, costs: dict[str, dict[str, float]]) -> RenderableType:

@@ -11,7 +11,13 @@ from reram_fleet.command_line import folder
 
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
-from fleet.config import FIELD_LEASE_S, ServeSettings, default_coordinator_state, is_loopback
+from fleet.config import (
+    FIELD_LEASE_S,
+    LOST_AFTER_S,
+    ServeSettings,
+    default_coordinator_state,
+    is_loopback,
+)
 
 
 def serve(
@@ -32,6 +38,9 @@ def serve(
     lease_seconds: Annotated[
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = FIELD_LEASE_S,
+    lost_after_seconds: Annotated[
+        float, typer.Option(help="How long forgets wait for a node out of contact; longer than a lease.")
+    ] = LOST_AFTER_S,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="No learning plane.")] = False,
     flower_attach: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
@@ -69,6 +78,7 @@ def serve(
         port=port,
         metrics_port=metrics_port,
         lease_s=lease_seconds,
+        lost_after_s=lost_after_seconds,
         learning=not no_flower,
         flower_attach=flower_attach,
         flower_ca=flower_ca,

@@ -79,6 +79,8 @@ def node_table(nodes: list[dict[str, object]]) -> RenderableType:
 
 def serving(node: dict[str, object]) -> str:
     """Return a node's serve state with its reason."""
+    if node["retired_at_unix_ms"]:
+        return str(node["held_reason"])
     if node["held_reason"]:
         return f"held: {node['held_reason']}"
     reason, said = node["quarantine_reason"], str(node["last_serve_state"])

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fleet.cli import forget_view
 from fleet.cli.exits import PartialError, WaitTimedOutError
 from fleet.cli.output import note
 from fleet.domain.campaign import CampaignState
@@ -55,15 +56,24 @@ def wait_for_forget(client: FleetClient, campaign_id: str, timeout_s: float) -> 
         time.sleep(min(_RETRY_S, max(0.0, deadline - time.monotonic())))
     raise WaitTimedOutError(
         f"campaign {campaign_id} has not converged after {timeout_s:g} s ({line or 'no answer'})",
-        hint=f"it goes on; follow it with `fleet forget watch {campaign_id}`",
+        hint=f"it goes on; follow it with `fleet forget watch {campaign_id}`. For a node that does not come "
+        "back: `fleet node retire NODE --reason ...`",
     )
 
 
 def progress(forget: Forget) -> str:
-    """Return one line: state, and how many nodes are where."""
+    """Return one line: state, how many nodes are where, and which ones are waited for or may serve."""
+    from fleet.documents import forget_document
+
     counts = Counter(e.state for e in forget.executions)
     where = ", ".join(f"{counts[state]} {state}" for state in ExecutionState if counts[state])
-    return f"generation {forget.generation}: {forget.state} ({where or 'no nodes'})"
+    found = forget_document(forget)
+    line = f"generation {forget.generation}: {forget_view.state(found)} ({where or 'no nodes'})"
+    if waits := forget_view.awaited(found):
+        line += f"; waits for {waits}"
+    if late := forget_view.may_serve(found):
+        line += f"; {late}"
+    return line
 
 
 def _refuse_hopeless(forget: Forget) -> None:
@@ -74,7 +84,8 @@ def _refuse_hopeless(forget: Forget) -> None:
         )
         raise PartialError(
             f"campaign {forget.campaign_id} is done everywhere but on held nodes: {held}",
-            hint="held nodes get no lease: they serve the backbone only until they are mended",
+            hint="held nodes get no lease, and serve the backbone only. `fleet node release NODE "
+            "--reason ...` orders anew, `fleet node retire NODE --reason ...` goes on without the node",
         )
 
 

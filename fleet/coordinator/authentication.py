@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -37,22 +38,14 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         metadata = dict(handler_call_details.invocation_metadata or ())
         if bearer.allows(self._tokens.get(service, ""), metadata.get("authorization", "")):
             return handler
-        return _refusal(handler)
+        return _REFUSAL
 
 
-def _refusal(handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+async def _refuse(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     message = "this call needs the bearer token in the coordinator's state folder"
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
 
-    async def refuse_unary(request: object, context: grpc.aio.ServicerContext) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
 
-    async def refuse_stream(request: object, context: grpc.aio.ServicerContext) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
-
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(
-            refuse_stream, handler.request_deserializer, handler.response_serializer
-        )
-    return grpc.unary_unary_rpc_method_handler(
-        refuse_unary, handler.request_deserializer, handler.response_serializer
-    )
+#: Answers a call of any kind. As a handler of streams it reads no message, so that what a stranger sends is
+#: never buffered; one of unary calls would be handed the message, whole.
+_REFUSAL = grpc.stream_stream_rpc_method_handler(_refuse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from google.protobuf.message import DecodeError
@@ -19,11 +20,13 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import heads
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import subject_key_id
+from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.domain.tags import validate_tag
 from fleet.errors import ConflictError, FleetError
 from fleet.store.database import Transaction
-from fleet.store.rows import ContributionRow, NodeRow
+from fleet.store.rows import ContributionRow, HeadStatisticsRow, NodeRow
+
+logger = logging.getLogger(__name__)
 
 #: A revision travels in one message of at most 16 MiB, with everybody in it: adapters, head, LoRA.
 REVISION_BYTES = 14 * 2**20
@@ -63,13 +66,14 @@ def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.
     key_id = subject_key_id(report.subject_tag)
     # A key must not be made for somebody who was forgotten: `contribute` refuses, with the reason.
     key = bytes(32) if subject and subject.forgotten else coordinator.secrets.get_or_create(key_id)
+    row = (report.subject_tag, node.node_id, report.sequence)
     return tx.subjects.contribute(
         report.subject_tag,
         node.node_id,
         report.sequence,
         adapter.count,
-        seal_symmetric(key, key_id, adapter.SerializeToString(deterministic=True)),
-        None if statistics is None else heads.seal_statistics(key, key_id, statistics),
+        seal_symmetric(key, contribution_at_rest(*row), adapter.SerializeToString(deterministic=True)),
+        None if statistics is None else seal_symmetric(key, statistics_at_rest(*row), statistics),
     )
 
 
@@ -115,9 +119,10 @@ def opened(
     its reason and deleted: it must not keep everybody else from a revision.
     """
     for row in rows:
-        key_id = subject_key_id(row.tag)
+        purpose = contribution_at_rest(row.tag, row.node_id, row.sequence)
         try:
-            plaintext = open_symmetric(coordinator.secrets.get(key_id), key_id, row.ciphertext)
+            key = coordinator.secrets.get(subject_key_id(row.tag))
+            plaintext = open_symmetric(key, purpose, row.ciphertext)
             adapter = types.SubjectAdapter.FromString(plaintext)
             coordinator.settings.codes.check(adapter)
         except (SealError, DecodeError, CodeRangeError, FleetError) as error:
@@ -125,3 +130,35 @@ def opened(
             tx.subjects.drop_contribution(row.tag, row.node_id)
             continue
         yield row, adapter
+
+
+def bind_to_rows(coordinator: Coordinator, tx: Transaction) -> None:
+    """Seal anew what an earlier version has sealed for a person only, not for its row; at every start."""
+    bound = set()
+    for row in tx.subjects.contributions():
+        purpose = contribution_at_rest(row.tag, row.node_id, row.sequence)
+        ciphertext = _resealed(coordinator, row, subject_key_id(row.tag), purpose)
+        if ciphertext is not None:
+            tx.subjects.reseal(row.tag, row.node_id, ciphertext)
+            bound.add((row.tag, row.node_id))
+    if not bound:
+        # All of one start are bound or none: their statistics have megabytes each.
+        return
+    for statistics in tx.heads.statistics():
+        purpose = statistics_at_rest(statistics.tag, statistics.node_id, statistics.sequence)
+        before = f"{subject_key_id(statistics.tag)}/statistics"
+        ciphertext = _resealed(coordinator, statistics, before, purpose)
+        if ciphertext is not None:
+            tx.heads.reseal(statistics.tag, statistics.node_id, ciphertext)
+    logger.info("sealed %d contributions of an earlier version anew", len(bound))
+
+
+def _resealed(
+    coordinator: Coordinator, row: ContributionRow | HeadStatisticsRow, before: str, purpose: str
+) -> bytes | None:
+    """Return a row's ciphertext under another purpose; None if it is not sealed for the one before."""
+    try:
+        key = coordinator.secrets.get(subject_key_id(row.tag))
+        return seal_symmetric(key, purpose, open_symmetric(key, before, row.ciphertext))
+    except (SealError, FleetError):
+        return None

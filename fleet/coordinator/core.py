@@ -79,6 +79,8 @@ class Coordinator:
     heads_ahead: HeadsAhead | None = None
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    #: When this process began (Unix ms): before, no node could reach it.
+    started_at_ms: int = 0
     #: Raw Ed25519 key of the registry whose tickets take people in; empty: nobody is taken in.
     registry_public_key: bytes = b""
     #: host:port of the gRPC server, once it is bound.

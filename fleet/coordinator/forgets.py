@@ -13,7 +13,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import cohorts, jobs, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState, campaign_state
-from fleet.domain.execution import ExecutionState, HeldAtCommit
+from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
 from fleet.errors import InvalidInputError, UnknownTagsError
@@ -152,7 +152,11 @@ def is_awaited(tx: Transaction, execution: ExecutionRow) -> bool:
 def _derived(tx: Transaction, campaign: CampaignRow, connected: frozenset[str]) -> CampaignState:
     executions = tx.forgets.executions(campaign.campaign_id)
     states = {execution.node_id: execution.state for execution in executions}
-    return campaign_state(states, connected, campaign.state)
+    state = campaign_state(states, connected, campaign.state)
+    newest = tx.revisions.latest()
+    behind = newest is not None and newest.built_at_generation < campaign.generation
+    # Also when all its nodes were given up: whoever joins or comes back needs a revision without the person.
+    return CampaignState.ERASING if state is CampaignState.CONVERGED and behind else state
 
 
 def orderable(coordinator: Coordinator, tx: Transaction) -> frozenset[str]:
@@ -211,11 +215,20 @@ def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> 
     # The rows of a stained cohort shard left with the commit; its replay follows the revision.
     if not stained or tx.cohorts.count():
         return revisions.refresh(coordinator, tx) is not None
-    outcome = jobs.repair(coordinator, tx, stained)
+    outcome = jobs.repair(coordinator, tx, stained, nodes_left=_nodes_left(tx))
     if outcome is jobs.Repair.DROP_LORA:
         # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
         return revisions.build(coordinator, tx, None) is not None
     return outcome is jobs.Repair.STARTED
+
+
+def _nodes_left(tx: Transaction) -> bool:
+    """Whether any node of the open campaigns is not done: without one, nobody is there to repair anything."""
+    return any(
+        execution.state not in TERMINAL
+        for campaign in tx.forgets.list_open()
+        for execution in tx.forgets.executions(campaign.campaign_id)
+    )
 
 
 def _expected_probes(tx: Transaction, campaign: CampaignRow) -> list[str]:

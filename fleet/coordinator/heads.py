@@ -19,13 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.sealing import SealError, open_symmetric
 from reram_fleet.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import subject_key_id
+from fleet.coordinator.key_ids import statistics_at_rest, subject_key_id
 from fleet.errors import ConflictError, NotFoundError
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, HeadBooks
 from fleet.heads.errors import HeadError, StatisticsError
@@ -62,16 +62,6 @@ class RevisionHead:
 
 
 # What nodes send
-
-
-def seal_statistics(key: bytes, key_id: str, packed: bytes) -> bytes:
-    """Encrypt a person's packed statistics under the key of their tag."""
-    return seal_symmetric(key, _at_rest(key_id), packed)
-
-
-def _at_rest(key_id: str) -> str:
-    # Another purpose than that of the sum under the same key: neither opens as the other.
-    return f"{key_id}/statistics"
 
 
 def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRange) -> None:
@@ -266,9 +256,12 @@ def _books(coordinator: Coordinator, tx: Transaction) -> HeadBooks:
 
     def parts() -> Iterator[PackedStatistics]:
         for row in tx.heads.statistics():
-            key_id = subject_key_id(row.tag)
-            key = coordinator.secrets.get(key_id)
-            part = open_packed(open_symmetric(key, _at_rest(key_id), row.ciphertext))
+            key = coordinator.secrets.get(subject_key_id(row.tag))
+            purpose = statistics_at_rest(row.tag, row.node_id, row.sequence)
+            try:
+                part = open_packed(open_symmetric(key, purpose, row.ciphertext))
+            except SealError as error:
+                raise StatisticsError(str(error)) from error
             mine = CodeSum(part.code_sum, part.count)
             people[row.tag] = people[row.tag] + mine if row.tag in people else mine
             yield part

@@ -90,6 +90,14 @@ def begin_round(
         cohort_rounds.note_inputs(tx, job)
     for node in nodes:
         session_key = coordinator.sessions.key_of(node.node_id) or b""
+        try:
+            job_key = seal(session_key, job_key_purpose(job_id, node.node_id), key)
+        except SealError as error:
+            # The round goes on with the others.
+            logger.error(
+                "node %s is left out of round %d of %s: %s", node.node_id, round_number, job_id, error
+            )
+            continue
         ticket = types.JobTicket(
             fleet_id=coordinator.fleet_id,
             node_id=node.node_id,
@@ -100,7 +108,7 @@ def begin_round(
             generation=job.generation,
             # A round may wait its timeout for nodes and again for replies.
             expires_at_unix_ms=tx.now_ms + 3000 * ROUND_TIMEOUT_S,
-            job_key=seal(session_key, job_key_purpose(job_id, node.node_id), key),
+            job_key=job_key,
             subject_tags=job.tags,
             forget_tags=job.forget_tags,
             lora=lora,

@@ -208,20 +208,25 @@ def preempt(
         logger.info("learning job %s is overtaken by generation %d", job.job_id, generation)
 
 
-def repair(coordinator: Coordinator, tx: Transaction, stained: list[str]) -> Repair:
+def repair(coordinator: Coordinator, tx: Transaction, stained: list[str], *, nodes_left: bool) -> Repair:
     """See to it that the shared LoRA is repaired at the current generation.
 
     Parameters
     ----------
     stained
         Forgotten people who have a row in the newest revision's LoRA.
+    nodes_left
+        Whether there is any node that could repair it.
     """
     generation = tx.fleet.get().generation
+    possible = coordinator.learning is not None and nodes_left
     request_id = f"repair-{generation}"
     job = tx.learning.by_request(request_id)
-    if job is not None and job.state is not JobState.FAILED and coordinator.learning is None:
-        # Restarted without the learning plane: a forget must not wait for what will never run.
-        job = tx.learning.cancel(job.job_id, "the learning plane is off")
+    if job is not None and job.state is not JobState.FAILED and not possible:
+        # Restarted without the learning plane, or all nodes given up: a forget must not wait for what will
+        # never run.
+        reason = "no node is left" if coordinator.learning is not None else "the learning plane is off"
+        job = tx.learning.cancel(job.job_id, reason)
     if job is not None and job.state is JobState.FAILED:
         logger.warning("the shared LoRA could not be repaired (%s) and is dropped", job.error)
         return Repair.DROP_LORA
@@ -229,7 +234,7 @@ def repair(coordinator: Coordinator, tx: Transaction, stained: list[str]) -> Rep
         return Repair.UNDER_WAY
     rows = revisions.latest_content(coordinator, tx).shared_lora.rows
     left = {row.subject_tag for row in rows} - set(stained)
-    if coordinator.learning is None or not left:
+    if not possible or not left:
         return Repair.DROP_LORA
     digest = hashlib.sha256(request_id.encode()).digest()
     # It repairs what earlier campaigns left open as well; the newest is the one that made it necessary now.

@@ -9,6 +9,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import heads
 from fleet.coordinator.canaries import CanarySecret
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.effects import ReportError
 from fleet.coordinator.revisions import canary_path, open_content
 from fleet.coordinator.sessions import Session
 from fleet.domain.execution import ExecutionState
@@ -20,8 +21,16 @@ RANGE_LIMIT = 1000
 
 
 def needs_of(coordinator: Coordinator, tx: Transaction, session: Session) -> list[wire.ConnectResponse]:
-    """Return what to send now, in the order in which the node must see it: log, revision, erase orders."""
+    """Return what to send now, in the order in which the node must see it: log, revision, erase orders.
+
+    Raises
+    ------
+    ReportError
+        If the node was retired: its stream is closed.
+    """
     node = tx.nodes.get(session.node_id)
+    if node.retired_at_ms is not None:
+        raise ReportError(f"node {node.node_id} was {node.held_reason}")
     messages = _forget_log(tx, node, session)
     if node.held_reason:
         return messages

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from reram_fleet.signing import SignatureError
+from reram_fleet.stream_opening import CHALLENGE_KEY, HELLO_KEY
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import node_pb2_grpc
+from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator.challenges import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.needs import needs_of
-from fleet.coordinator.reports import check_hello, handle_report, put_aside
+from fleet.coordinator.reports import check_hello, claimed_hello, handle_report, put_aside
 from fleet.coordinator.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
-HELLO_LIMIT_S = 10.0
 #: Messages that wait to be written to one node.
 OUTBOX_LIMIT = 64
 #: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
@@ -39,16 +41,16 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
+        self._challenges = Challenges()
 
     async def Connect(
         self,
         request_iterator: AsyncIterator[wire.ConnectRequest],
         context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
     ) -> None:
-        """Challenge the node, then serve it until either side leaves."""
-        nonce = os.urandom(32)
-        await context.write(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))
-        node_id = await self._welcome(request_iterator, nonce, context)
+        """Serve a node whose hello holds, until either side leaves; refuse anybody else with a challenge."""
+        # No message is asked for before: gRPC reads the whole of one as soon as it is.
+        node_id = await self._welcome(context)
         session = self._coordinator.sessions.open(node_id)
         logger.info("node %s connected", node_id)
         # Bounded: a node that talks without listening is not listened to either.
@@ -69,6 +71,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 elif isinstance(error, FleetError):
                     logger.warning("node %s: %s", node_id, error)
                     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+                elif isinstance(error, DecodeError):
+                    await self._put_aside_malformed(node_id)
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed")
                 elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
                     raise error
         finally:
@@ -80,19 +85,23 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             self._coordinator.changes.announce()
 
     async def _welcome(
-        self,
-        requests: AsyncIterator[wire.ConnectRequest],
-        nonce: bytes,
-        context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+        self, context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]
     ) -> str:
         try:
-            async with asyncio.timeout(HELLO_LIMIT_S):
-                first = await anext(requests)
-            return await self._coordinator.database.run(
-                lambda tx: check_hello(self._coordinator, tx, first, nonce)
-            )
-        except (StopAsyncIteration, TimeoutError):
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no hello came in answer to the challenge")
+            request = _hello_of(context)
+            nonce = claimed_hello(request).challenge_nonce
+            self._challenges.take(nonce)
+            try:
+                return await self._coordinator.database.run(
+                    lambda tx: check_hello(self._coordinator, tx, request, nonce)
+                )
+            except BaseException:
+                self._challenges.give_back(nonce)
+                raise
+        except ChallengeError as error:
+            # In the metadata: those are not held back by a receiver's window, as a message would be.
+            challenge = wire.Challenge(nonce=self._challenges.new()).SerializeToString()
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), ((CHALLENGE_KEY, challenge),))
         except NotFoundError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except (SignatureError, FleetError) as error:
@@ -123,6 +132,12 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             if effect.changed:
                 self._coordinator.sessions.wake_all()
                 self._coordinator.changes.announce()
+
+    async def _put_aside_malformed(self, node_id: str) -> None:
+        logger.warning("node %s sent something that cannot be parsed", node_id)
+        await self._coordinator.database.run(
+            lambda tx: put_aside(tx, node_id, wire.ConnectRequest(), "it cannot be parsed")
+        )
 
     async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
@@ -161,3 +176,17 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     ) -> None:
         while True:
             await context.write(await outbox.get())
+
+
+def _hello_of(
+    context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+) -> wire.ConnectRequest:
+    for key, value in context.invocation_metadata() or ():
+        if key == HELLO_KEY:
+            try:
+                return wire.ConnectRequest(hello=types.Envelope.FromString(bytes(value)))
+            except DecodeError as error:
+                raise ReportError(
+                    f"the hello in the metadata of a stream must be an envelope: {error}"
+                ) from error
+    raise ChallengeError("a stream is opened by a signed hello that answers the challenge of this refusal")

@@ -10,11 +10,21 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from reram_fleet.identities import IdentityError, check_identity
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import certificates, cohort_audit, forgets, jobs, revisions, views
+from fleet.coordinator import (
+    audit_events,
+    certificates,
+    cohort_audit,
+    forgets,
+    jobs,
+    node_decisions,
+    revisions,
+    views,
+)
 from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState
@@ -69,7 +79,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def EnrollNode(self, request: wire.EnrollNodeRequest, context: Context) -> wire.EnrollNodeResponse:
         """Register a node and return what it needs to join."""
         identity = request.identity
-        node, created = await self._run(context, lambda tx: enroll(tx, identity))
+        node, created = await self._run(context, lambda tx: enroll(self._coordinator, tx, identity))
         plane = self._coordinator.learning
         flower_node_id = node.flower_node_id
         if plane is not None and flower_node_id is None and identity.flower_public_key:
@@ -113,9 +123,64 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             lambda tx: wire.GetNodeResponse(
                 node=views.node_view(tx, tx.nodes.get(request.node_id), connected),
                 executions=[views.execution_view(e) for e in tx.forgets.executions_of(request.node_id)],
+                audit_events=[envelope for envelope, _ in audit_events.about(tx, request.node_id)],
                 quarantined=[views.quarantined_view(row) for row in tx.nodes.quarantined(request.node_id)],
             ),
         )
+
+    async def ReleaseNode(
+        self, request: wire.ReleaseNodeRequest, context: Context
+    ) -> wire.ReleaseNodeResponse:
+        """Give a held node leases again."""
+        connected = self._coordinator.sessions.connected()
+
+        def release(tx: Transaction) -> wire.ReleaseNodeResponse:
+            node = node_decisions.release(self._coordinator, tx, request.node_id, request.reason)
+            return wire.ReleaseNodeResponse(node=views.node_view(tx, node, connected))
+
+        response = await self._run(context, release)
+        self._coordinator.announce()
+        return response
+
+    async def RetireNode(self, request: wire.RetireNodeRequest, context: Context) -> wire.RetireNodeResponse:
+        """Take a node out of the fleet for good."""
+        connected = self._coordinator.sessions.connected() - {request.node_id}
+
+        def retire(tx: Transaction) -> wire.RetireNodeResponse:
+            node = node_decisions.retire(
+                self._coordinator, tx, request.node_id, request.reason, discard=request.discard_contributions
+            )
+            return wire.RetireNodeResponse(node=views.node_view(tx, node, connected))
+
+        response = await self._run(context, retire)
+        self._coordinator.announce()
+        # A transaction of its own: what keeps one forget from moving on must not keep the node in the fleet.
+        converged = await self._run(context, lambda tx: node_decisions.move_on(self._coordinator, tx))
+        response.converged_campaign_ids.extend(converged)
+        plane = self._coordinator.learning
+        if plane is not None and response.node.flower_node_id:
+            try:
+                await asyncio.to_thread(plane.superlink.unregister_supernode, response.node.flower_node_id)
+            except LearningPlaneError as error:
+                # A second line: rounds address nodes with an open stream only. Retiring again tries again.
+                logger.warning("the SuperLink keeps the key of node %s: %s", request.node_id, error)
+        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        return response
+
+    async def RetryForget(
+        self, request: wire.RetryForgetRequest, context: Context
+    ) -> wire.RetryForgetResponse:
+        """Have an erase order sent to a node anew."""
+
+        def retry(tx: Transaction) -> wire.RetryForgetResponse:
+            execution = node_decisions.retry(
+                self._coordinator, tx, request.node_id, request.campaign_id, request.reason
+            )
+            return wire.RetryForgetResponse(execution=views.execution_view(execution))
+
+        response = await self._run(context, retry)
+        self._coordinator.announce()
+        return response
 
     async def CreateForget(
         self, request: wire.CreateForgetRequest, context: Context
@@ -304,16 +369,31 @@ def _disk_error(error: OSError) -> StoreError:
     return StoreError(f"the coordinator cannot use its state folder: {reason_of(error)}; nothing was changed")
 
 
-def enroll(tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:
+def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:
     """Register a node; returns its row and whether it is new.
 
     Forgets that are still open concern every node, also one that comes while they run. A campaign between
     them that has converged is re-opened by the newcomer: a certificate speaks of every node in it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the identity proves nothing, or is malformed.
+    ConflictError
+        If the id is taken by other keys, or the node was retired.
     """
+    try:
+        check_identity(identity)
+    except IdentityError as error:
+        raise InvalidInputError(
+            str(error), hint="print it anew on the device, with this version's `edge-node init`"
+        ) from error
     node, created = tx.nodes.enroll(identity)
+    if created:
+        kind = types.AUDIT_EVENT_KIND_NODE_ENROLLED
+        audit_events.record(coordinator, tx, kind, node.node_id, "registered by an operator")
     open_campaigns = tx.forgets.list_open()
     if created and open_campaigns:
         for execution in tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1):
-            if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
-                tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
+            tx.forgets.reopen(execution.campaign_id)
     return node, created

@@ -47,13 +47,16 @@ def take_receipt(
     if tx.tree.find(leaf_hash(leaf)) is not None:
         # Again: the acknowledgement was lost.
         return Effect((_ack(envelope, receipt, *_judgement(execution, envelope)),))
+    if receipt.challenge_nonce not in execution.open_challenges:
+        return _unsolicited(tx, node, execution, envelope, receipt)
     expectation = _expected(coordinator, tx, node, campaign, execution)
     # Whatever becomes of this one, it is logged, and the node's next receipt names it.
     tx.tree.append(LeafKind.RECEIPT, leaf)
+    tx.forgets.close_challenge(campaign.campaign_id, node.node_id, receipt.challenge_nonce)
     if receipt.counter > node.receipt_counter:
         tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
     if receipt.challenge_nonce != execution.challenge_nonce:
-        # Of an order that was since replaced, or of none: neither accepted nor held against the node.
+        # Of an order that was since replaced: neither accepted nor held against the node.
         follows = (receipt.counter - 1, receipt.previous_receipt_hash)
         if follows != (node.receipt_counter, node.last_receipt_hash):
             logger.warning("node %s goes on from an older receipt: restored from a backup", node.node_id)
@@ -85,6 +88,23 @@ def take_receipt(
         tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
         logger.error("node %s is held: %s", node.node_id, verdict.reason)
     return Effect((_ack(envelope, receipt, target, verdict.reason),), changed=True)
+
+
+def _unsolicited(
+    tx: Transaction, node: NodeRow, execution: ExecutionRow, envelope: types.Envelope, receipt: types.Receipt
+) -> Effect:
+    """Refuse a receipt that answers no open order; it leaves no trace, since any number of them may come."""
+    if receipt.challenge_nonce and receipt.challenge_nonce == execution.challenge_nonce:
+        raise ReportError(
+            f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
+            f"whose execution is {execution.state}"
+        )
+    logger.warning("node %s sent a receipt of generation %d unasked", node.node_id, receipt.generation)
+    if (receipt.counter - 1, receipt.previous_receipt_hash) == (node.receipt_counter, node.last_receipt_hash):
+        # Of an order too old to be remembered, perhaps: the node's next receipt goes on from this one.
+        tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
+    reason = "it answers no order that is open"
+    return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),))
 
 
 def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[ExecutionState, str]:

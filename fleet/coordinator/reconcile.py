@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from fleet.coordinator import cohort_jobs, forgets, job_rounds, revisions
+from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.heads import HeadsAhead
 from fleet.coordinator.plane import LearningPlane
@@ -58,6 +58,8 @@ def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
 
 #: All that follows from the store as it is, a transaction each.
 STEPS = (
+    ("decisions about nodes", node_decisions.note_held),
+    ("lost nodes", node_decisions.note_lost),
     ("forgets", forgets.advance_all),
     ("the revision", _refresh),
     ("cohorts", cohort_jobs.advance),

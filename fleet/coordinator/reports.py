@@ -6,6 +6,7 @@ import logging
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
+from reram_fleet import sealing
 from reram_fleet.digests import ZERO_HASH
 from reram_fleet.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
@@ -17,6 +18,7 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.receipts import take_receipt
 from fleet.coordinator.restored import check_rollback, note_suppressed
+from fleet.coordinator.spending import check_overhead, check_telemetry
 from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
 from fleet.store.database import Transaction
@@ -37,9 +39,9 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     NotFoundError
         If the node was never enrolled.
     ReportError
-        If it was retired, or belongs to another fleet.
+        If it was retired, belongs to another fleet, or announces a session key that nothing can be sealed to.
     """
-    claimed = _unchecked_hello(request)
+    claimed = claimed_hello(request)
     node = tx.nodes.get(claimed.node_id)
     hello = _opened(request.hello, wire.Hello, node)
     if hello.challenge_nonce != nonce:
@@ -50,6 +52,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         )
     if node.retired_at_ms is not None:
         raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
+    _check_session_key(node, hello.session_public_key, ReportError)
     _check_prefix(tx, node, hello.generation, hello.log_head)
     check_rollback(tx, node, hello)
     tx.nodes.touch(
@@ -67,14 +70,14 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     return node.node_id
 
 
-def _unchecked_hello(request: wire.ConnectRequest) -> wire.Hello:
-    """Return the hello as it is claimed: only to learn whose signature to expect."""
+def claimed_hello(request: wire.ConnectRequest) -> wire.Hello:
+    """Return a hello as it is claimed: only to learn whose signature to expect, and over which challenge."""
     if request.WhichOneof("message") == "hello":
         try:
             return wire.Hello.FromString(request.hello.payload)
         except DecodeError:
             logger.warning("a stream was opened with a hello that cannot be parsed")
-    raise ReportError("the first message of a stream must be a signed hello")
+    raise ReportError("a stream must be opened by a signed hello")
 
 
 def handle_report(
@@ -112,7 +115,7 @@ def handle_report(
         case "revision_result":
             return _revision_result(tx, node, request.revision_result)
         case "telemetry":
-            return _telemetry(tx, node, request.telemetry)
+            return _telemetry(coordinator, tx, node, request.telemetry)
         case "public_codes":
             return _public_codes(coordinator, tx, node, request.public_codes)
         case other:
@@ -138,7 +141,16 @@ def _renew_session_key(coordinator: Coordinator, node: NodeRow, report: wire.Sup
     expected = (coordinator.fleet_id, node.node_id, report.generation)
     if (session.fleet_id, session.node_id, session.generation) != expected:
         raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
+    _check_session_key(node, session.public_key, QuarantineError)
     coordinator.sessions.set_key(node.node_id, session.public_key)
+
+
+def _check_session_key(node: NodeRow, public_key: bytes, refusal: type[FleetError]) -> None:
+    """Refuse a key that no job key can be sealed to: the rounds of all nodes would fail over it."""
+    try:
+        sealing.check_public_key(public_key)
+    except sealing.SealError as error:
+        raise refusal(f"the session key of node {node.node_id} cannot be used: {error}") from error
 
 
 def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: bytes) -> None:
@@ -157,6 +169,8 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
 
 def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: wire.Heartbeat) -> Effect:
     check_nonce("Heartbeat.lease_nonce", beat.lease_nonce)
+    if beat.generation > tx.fleet.get().generation:
+        raise QuarantineError(f"Heartbeat.generation is beyond the log: {beat.generation}")
     state, reason = serve_state(beat.serve_state), quarantine_reason(beat.quarantine_reason)
     tx.nodes.touch(node.node_id, serve_state=state, quarantine_reason=reason)
     changed = (state, reason) != (node.serve_state, node.quarantine_reason)
@@ -170,6 +184,7 @@ def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: w
         request_nonce=beat.lease_nonce,
         max_age_ms=round(1000 * coordinator.settings.lease_s),
     )
+    tx.nodes.grant_lease(node.node_id, tx.now_ms + lease.max_age_ms)
     return Effect((wire.ConnectResponse(lease=coordinator.keys.sign(lease)),), changed)
 
 
@@ -213,12 +228,15 @@ def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult
     if not result.active:
         logger.warning("node %s refused revision %d: %s", node.node_id, result.revision, result.refusal)
         return Effect()
+    check_overhead(result.overhead)
     tx.nodes.touch(node.node_id, revision=result.revision, revision_digest=result.digest)
     tx.nodes.save_overhead(node.node_id, result.overhead.SerializeToString(deterministic=True))
     return Effect(changed=True)
 
 
-def _telemetry(tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Effect:
+def _telemetry(coordinator: Coordinator, tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Effect:
+    check_telemetry(telemetry, coordinator.sessions.telemetry_of(node.node_id))
+    coordinator.sessions.set_telemetry(node.node_id, telemetry)
     tx.nodes.touch(
         node.node_id,
         inferences=telemetry.inferences,

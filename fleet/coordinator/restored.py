@@ -1,4 +1,4 @@
-"""How far a node is with the log, and nodes that were restored from a backup."""
+"""How far a node is with the log, and nodes that were restored from a backup or had been lost."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 from reram_fleet.signing import key_id
 from reram_fleet.v1 import node_pb2 as wire
 
-from fleet.domain.campaign import CampaignState
+from fleet.domain.contact import may_return
 from fleet.domain.execution import ExecutionState
 from fleet.store.database import Transaction
-from fleet.store.rows import NodeRow
+from fleet.store.rows import ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data_of
 from fleet.trust.merkle import leaf_hash
 
@@ -44,14 +44,13 @@ def start_over(tx: Transaction, node: NodeRow, counter: int, receipt_hash: bytes
     tx.nodes.rewind_receipts(node.node_id, counter, receipt_hash)
     tx.forgets.forget_holdings(node.node_id)
     for execution in tx.forgets.executions_of(node.node_id):
-        # Out of HELD only by an operator.
-        if execution.state in _NOT_REOPENED:
+        # Out of HELD only by an operator, and out of LOST not for ever.
+        if execution.state in _NOT_REOPENED or _stays_lost(tx, execution):
             continue
         tx.forgets.set_execution(
             execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
         )
-        if tx.forgets.get(execution.campaign_id).state is CampaignState.CONVERGED:
-            tx.forgets.set_state(execution.campaign_id, CampaignState.ERASING)
+        tx.forgets.reopen(execution.campaign_id)
 
 
 def _continues(tx: Transaction, node: NodeRow, hello: wire.Hello) -> bool:
@@ -63,8 +62,26 @@ def _continues(tx: Transaction, node: NodeRow, hello: wire.Hello) -> bool:
     return hello.receipt_counter > node.receipt_counter and tx.tree.find(leaf_hash(leaf)) is None
 
 
+def _stays_lost(tx: Transaction, execution: ExecutionRow) -> bool:
+    if execution.state is not ExecutionState.LOST:
+        return False
+    returns = tx.forgets.returns(execution.node_id).get(execution.campaign_id)
+    return returns is not None and not may_return(returns.count)
+
+
 def note_suppressed(tx: Transaction, node_id: str, generation: int) -> None:
-    """Move on what waited for the node to have the log up to this generation."""
-    pending = tx.forgets.executions_of(node_id, through=generation, states={ExecutionState.PENDING})
-    for execution in pending:
-        tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
+    """Move on what waited for the node to have the log up to this generation; re-open what went on without.
+
+    A node that had been lost takes the log like any other before it serves, also when it stays given up.
+    """
+    awaited = {ExecutionState.PENDING, ExecutionState.LOST}
+    for execution in tx.forgets.executions_of(node_id, states=awaited):
+        lost = execution.state is ExecutionState.LOST
+        if _stays_lost(tx, execution):
+            continue
+        if execution.generation <= generation:
+            tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
+        elif lost:
+            tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.PENDING, "it came back")
+        if lost:
+            tx.forgets.reopen(execution.campaign_id)

@@ -77,15 +77,13 @@ def shape(coordinator: Coordinator, tx: Transaction) -> types.LoraShape:
 def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
     """Build the next revision if people or the log have changed since the newest; keep its LoRA.
 
-    A LoRA row of somebody who was forgotten is left out. Returns the new revision, or None.
+    A LoRA row of somebody who was forgotten, or whom no node in the fleet vouches for any more, is left out.
+    Returns the new revision, or None.
     """
     content = latest_content(coordinator, tx)
-    forgotten = {row.subject_tag for row in content.shared_lora.rows} - _active(tx)
-    return build(coordinator, tx, without(content.shared_lora, forgotten))
-
-
-def _active(tx: Transaction) -> set[str]:
-    return {subject.tag for subject in tx.subjects.list()}
+    named = [row.subject_tag for row in content.shared_lora.rows]
+    gone = set(named) - {tag for tag, _, _ in tx.subjects.sequences(named)}
+    return build(coordinator, tx, without(content.shared_lora, gone))
 
 
 def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | None) -> RevisionRow | None:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from reram_fleet.v1.node_pb2 import Telemetry
+
 #: A node that has beaten less than twice is taken for gone after this silence.
 SILENCE_LIMIT_S = 15.0
 #: As many beats may be missed; a node gives its coordinator up after as many.
@@ -75,6 +77,7 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._keys: dict[str, bytes] = {}
         self._environments: dict[str, str] = {}
+        self._telemetry: dict[str, Telemetry] = {}
 
     def open(self, node_id: str) -> Session:
         """Start a session; an older one of this node is told to end."""
@@ -83,6 +86,8 @@ class Sessions:
             older.superseded = True
             older.wake.set()
         session = self._open[node_id] = Session(node_id)
+        # A node that was killed goes on from the counters that it saved last.
+        self._telemetry.pop(node_id, None)
         return session
 
     def close(self, session: Session) -> None:
@@ -105,6 +110,14 @@ class Sessions:
     def environment_of(self, node_id: str) -> str:
         """Return it; empty if the node has said nothing."""
         return self._environments.get(node_id, "")
+
+    def set_telemetry(self, node_id: str, telemetry: Telemetry) -> None:
+        """Note what a node has reported on its present stream."""
+        self._telemetry[node_id] = telemetry
+
+    def telemetry_of(self, node_id: str) -> Telemetry:
+        """Return what it reported last; empty if its stream has just begun."""
+        return self._telemetry.get(node_id, Telemetry())
 
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""

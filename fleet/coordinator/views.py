@@ -15,6 +15,7 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.jobs import WIRE_KINDS
 from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
 from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import EXCEPTED
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
 from fleet.store.database import Transaction
@@ -134,7 +135,31 @@ def forget_view(tx: Transaction, campaign: CampaignRow) -> wire.Forget:
         costs=total_costs(cost for receipt in receipts for cost in receipt.costs),
         reram_writes=sum(receipt.reram_writes for receipt in receipts),
         energy_model=receipts[0].energy_model if receipts else None,
+        excepted_node_ids=[e.node_id for e in executions if e.state in EXCEPTED],
+        may_serve=_may_serve(tx, campaign, executions),
     )
+
+
+def _may_serve(
+    tx: Transaction, campaign: CampaignRow, executions: Sequence[ExecutionRow]
+) -> list[wire.MayServe]:
+    """Return the nodes that have not said that they suppressed a forget while their last lease lasts.
+
+    An upper bound: a lease that was granted after the commit is worth nothing to a node without the entry.
+    """
+    concerned = {execution.node_id for execution in executions}
+    return [
+        wire.MayServe(
+            node_id=node.node_id,
+            until_unix_ms=node.lease_until_ms,
+            last_contact_unix_ms=node.last_contact_ms or 0,
+        )
+        for node in tx.nodes.list(include_retired=True)
+        if node.node_id in concerned
+        and node.generation < campaign.generation
+        and node.lease_until_ms is not None
+        and node.lease_until_ms > tx.now_ms
+    ]
 
 
 def verdicts_of(tx: Transaction, campaign: CampaignRow) -> list[wire.Verdict]:

@@ -18,7 +18,7 @@ class CampaignState(StrEnum):
     SUPPRESSING = "suppressing"
     #: Every connected node masks the subject; erasing goes on, in waves.
     ERASING = "erasing"
-    #: Every execution is VERIFIED, NOT_AFFECTED or RETIRED.
+    #: Every execution is VERIFIED, NOT_AFFECTED, RETIRED or LOST; without the last two, which are named.
     CONVERGED = "converged"
 
 
@@ -29,7 +29,7 @@ TRANSITIONS: Mapping[CampaignState, frozenset[CampaignState]] = {
     _S.COMMITTED: frozenset({_S.SUPPRESSING, _S.ERASING, _S.CONVERGED}),
     _S.SUPPRESSING: frozenset({_S.ERASING, _S.CONVERGED}),
     _S.ERASING: frozenset({_S.CONVERGED}),
-    # A late or restored node re-opens the campaign.
+    # A late or restored node re-opens the campaign, and one that was lost and comes back.
     _S.CONVERGED: frozenset({_S.ERASING}),
 }
 

@@ -79,6 +79,9 @@ TRANSITIONS: Mapping[ExecutionState, frozenset[ExecutionState]] = {
 #: Nothing left to do for these (a restored node re-opens the first two, one that comes back the last).
 TERMINAL = frozenset({_S.VERIFIED, _S.NOT_AFFECTED, _S.RETIRED, _S.LOST})
 
+#: Waiting for the node: what is given up when it is lost.
+AWAITED = frozenset({_S.PENDING, _S.SUPPRESSED, _S.APPLYING})
+
 #: Without these a forget has converged; each is named in its certificate.
 EXCEPTED = frozenset({_S.RETIRED, _S.LOST})
 

@@ -8,16 +8,12 @@ receipts), and that no copy of the codes is left elsewhere (nodes sign that).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import torch
-
 from edge_node.errors import EngineError
 from edge_node.learning.cohort import train_cohort
-from edge_node.learning.replay import environment
 from fleet.errors import FleetError
 from fleet.heads.errors import HeadError
 from fleet.lab.cohort_start import RidgeStarts
@@ -31,10 +27,8 @@ class ReplayVerdict(StrEnum):
 
     #: Every line holds; the digests of integers are equal.
     REPRODUCED = "REPRODUCED"
-    #: In the same environment, or with other codes than were committed to, something else came out.
+    #: Something else came out, or the codes are not those committed to.
     NOT_REPRODUCED = "NOT REPRODUCED"
-    #: Digests differ, and so does the environment: float32 training is bitwise in one environment only.
-    INCONCLUSIVE = "INCONCLUSIVE"
 
 
 @dataclass(frozen=True)
@@ -47,19 +41,14 @@ class ReplayAudit:
         In a word.
     lines
         What was compared; the digests last.
-    environment
-        One line per part in which this machine differs from the manifest's; none if it is the same.
     """
 
     verdict: ReplayVerdict
     lines: tuple[CheckLine, ...]
-    environment: tuple[CheckLine, ...]
 
 
 def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     """Re-execute a forget and compare digests of integers.
-
-    Runs with as many torch threads as the manifest says.
 
     Raises
     ------
@@ -69,28 +58,11 @@ def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     manifest = ReplayManifest.read(manifest_file)
     codes = AuditCodes.read(codes_folder, manifest.node_ids)
     lines = list(_claims(manifest, codes))
-    with _threads(manifest.environment.get("threads", "1")):
-        here = environment()
-        # Codes that are not those committed to would only give a second, less clear failure.
-        if all(line.holds for line in lines):
-            lines += _re_executed(manifest, codes)
-    names = sorted((set(here) | set(manifest.environment)) - {"hash"})
-    differing = tuple(
-        line
-        for name in names
-        if not (
-            line := compare(f"environment: {name}", manifest.environment.get(name, ""), here.get(name, ""))
-        ).holds
-    )
-    failed = [line for line in lines if not line.holds]
-    only_digests = all(line.name.startswith("digest") for line in failed)
-    if not failed:
-        verdict = ReplayVerdict.REPRODUCED
-    elif only_digests and differing:
-        verdict = ReplayVerdict.INCONCLUSIVE
-    else:
-        verdict = ReplayVerdict.NOT_REPRODUCED
-    return ReplayAudit(verdict, tuple(lines), differing)
+    # Codes that are not those committed to would only give a second, less clear failure.
+    if all(line.holds for line in lines):
+        lines += _re_executed(manifest, codes)
+    holds = all(line.holds for line in lines)
+    return ReplayAudit(ReplayVerdict.REPRODUCED if holds else ReplayVerdict.NOT_REPRODUCED, tuple(lines))
 
 
 def _claims(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckLine]:
@@ -122,14 +94,3 @@ def _re_executed(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckL
         raise ManifestError(f"the manifest cannot be re-executed: {error}") from error
     yield compare("digest before the person's entry", manifest.digests.entry_slice, before.digest())
     yield compare("digest after the forget", manifest.digests.after, after.digest())
-
-
-@contextmanager
-def _threads(text: str) -> Iterator[None]:
-    number = int(text) if text.isdecimal() and 1 <= int(text) <= 64 else 1
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

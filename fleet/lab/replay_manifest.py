@@ -1,8 +1,8 @@
 """The manifest of a forget by replay: everything but the codes that somebody needs to do it again.
 
 It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten
-person's), digests of integers and the environment that float32 results depend on: nothing personal. It is
-JSON in canonical form, so that one manifest is one sequence of bytes.
+person's) and digests of integers: nothing personal. What it was computed on does not matter. It is JSON in
+canonical form, so that one manifest is one sequence of bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_node.errors import RoundError
 from edge_node.learning.cohort import CohortPlan
 from edge_node.learning.cohort_state import CohortState, LoraRecipe
-from edge_node.learning.replay import ReplayResult, canonical_json, commitment, cost_share, environment
+from edge_node.learning.replay import ReplayResult, canonical_json, commitment, cost_share
 from fleet.errors import InvalidInputError
 from fleet.lab.replay_codes import AuditCodes
 
@@ -59,7 +59,8 @@ class ReplayManifest(_Part):
     for ever. Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
     """
 
-    kind: Literal["reram-fleet/cohort-replay/v1"] = "reram-fleet/cohort-replay/v1"
+    #: Version 1 was of training in float32, which another machine may not repeat.
+    kind: Literal["reram-fleet/cohort-replay/v2"] = "reram-fleet/cohort-replay/v2"
     fleet_seed: int
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]
@@ -72,7 +73,6 @@ class ReplayManifest(_Part):
     commitments: dict[str, Digest]
     digests: ReplayDigests
     work: ReplayWork
-    environment: dict[str, str]
 
     @classmethod
     def of(
@@ -117,7 +117,6 @@ class ReplayManifest(_Part):
                 full_node_steps=sum(shard.node_steps() for shard in fleet),
                 cost_share=cost_share(with_person, tag, fleet),
             ),
-            environment=dict(environment()),
         )
 
     @classmethod

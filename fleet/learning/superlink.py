@@ -253,6 +253,16 @@ class SuperLink:
                 return self._registered_id(public_key_text)
         return int(answer["node-id"])
 
+    def unregister_supernode(self, flower_node_id: int) -> None:
+        """Let a node's Flower key in no more.
+
+        Raises
+        ------
+        FlowerCommandError
+            If it is not registered, or Flower does not answer.
+        """
+        self.command("supernode", "unregister", str(flower_node_id))
+
     def _registered_id(self, public_key_text: str) -> int:
         # `flwr supernode list` names no keys: only the API behind it tells which id a key got.
         from fleet.learning.control_api import supernode_ids_by_key

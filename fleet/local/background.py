@@ -36,6 +36,8 @@ class Background:
     address: str
     metrics_address: str
     nodes: list[dict[str, str]]
+    #: Nodes of the fleet that are not started.
+    absent: list[str]
 
 
 def start_background(settings: LocalSettings, timeout_s: float) -> Background:
@@ -81,7 +83,11 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
             found = _read(layout)
             if found is not None and found["ready"]:
                 return Background(
-                    process.pid, found["address"], found["metrics_address"], list(found["nodes"])
+                    process.pid,
+                    found["address"],
+                    found["metrics_address"],
+                    list(found["nodes"]),
+                    list(found["absent"]),
                 )
             if process.poll() is not None:
                 raise ProcessEndedError(

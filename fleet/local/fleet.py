@@ -145,6 +145,8 @@ class LocalFleet:
         self.identities: dict[str, NodeIdentity] = {}
         #: The key that nodes check commands with, and auditors certificates; known after `start`.
         self.command_public_key = b""
+        #: Nodes of the fleet that are not started here; known after `start`.
+        self.absent: list[str] = []
         self._say = say
         self._coordinator: SupervisedProcess | None = None
         self._processes: dict[int, TetheredProcess | SupervisedProcess] = {}
@@ -179,6 +181,10 @@ class LocalFleet:
         served = self._wait_for_coordinator(deadline)
         self._say(f"coordinator ready at {served.address}")
         with self.client() as client:
+            mine = {node.node_id for node in self.nodes}
+            self.absent = [node.node_id for node in client.list_nodes() if node.node_id not in mine]
+            if self.absent:
+                self._say(absence(self.absent))
             for index, node in enumerate(self.nodes):
                 enrolment = client.enroll_node(self.identities[node.node_id])
                 self.command_public_key = enrolment.command_public_key
@@ -293,7 +299,7 @@ class LocalFleet:
         # The coordinator hears of it with the next heartbeat; `fleet status` must not say less than we do.
         with self.client() as client:
             while time.monotonic() < deadline:
-                nodes = client.list_nodes()
+                nodes = [node for node in client.list_nodes() if node.node_id not in self.absent]
                 if all(n.connected and n.serve_state == types.SERVE_STATE_SERVING for n in nodes):
                     return
                 time.sleep(_POLL_S)
@@ -362,6 +368,16 @@ class LocalFleet:
         raise StartTimedOutError(
             "the coordinator does not answer in time", hint=self._log_tail("coordinator")
         )
+
+
+def absence(node_ids: list[str]) -> str:
+    """Return what to do about nodes of the fleet that are not started."""
+    numbers = [int(name[5:]) for name in node_ids if name.startswith("node-") and name[5:].isdecimal()]
+    start = f"start them with --nodes {max(numbers)}, or " if numbers else ""
+    return (
+        f"In this fleet, and not started: {', '.join(node_ids)}. Forgets wait for them: {start}take out what "
+        "is gone with `fleet node retire NODE --reason ...`"
+    )
 
 
 def _answers(engine: EngineClient, done: Callable[..., bool]) -> bool:

@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
                 "address": served.address,
                 "metrics_address": served.metrics_address,
                 "nodes": [_node_document(fleet, index) for index in range(settings.nodes)],
+                "absent": fleet.absent,
             }
             write_atomically(layout.supervisor, json.dumps(me).encode())
             logger.info("ready: %d nodes serve", settings.nodes)

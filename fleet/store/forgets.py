@@ -6,17 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, insert, null, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, null, select, update
 
 from fleet.domain import campaign as campaigns
 from fleet.domain import execution as executions_domain
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.domain.execution import AWAITED, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
-from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow
+from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, ReturnsRow
 from fleet.trust.checks import CheckLine
+
+#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it
+#: has answered one of them, and the next answers only go on from receipts that are not in the log.
+OPEN_CHALLENGES = 16
 
 
 def _execution(row: RowMapping) -> ExecutionRow:
@@ -28,6 +32,7 @@ def _execution(row: RowMapping) -> ExecutionRow:
             "expected_probes": None if probes is None else tuple(probes),
             "checks": tuple(CheckLine(**line) for line in row["checks"] or ()),
             "joined": bool(row["joined"]),
+            "open_challenges": _open_challenges(row),
             "held": None if row["held"] is None else HeldAtCommit(**row["held"]),
         }
     )
@@ -36,6 +41,14 @@ def _execution(row: RowMapping) -> ExecutionRow:
 def _executions() -> Select[Any]:
     joined = schema.execution.join(schema.campaign)
     return select(schema.execution, schema.campaign.c.generation).select_from(joined)
+
+
+def _open_challenges(row: RowMapping) -> tuple[bytes, ...]:
+    if row["open_challenges"] is not None:
+        return tuple(bytes.fromhex(nonce) for nonce in row["open_challenges"])
+    # Of a version that did not note them: only the present order's is known.
+    ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
+    return (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
 
 
 class Forgets:
@@ -155,6 +168,11 @@ class Forgets:
         values["converged_at_ms"] = self._now_ms if target is CampaignState.CONVERGED else None
         return self._update_campaign(row, values, expected_version)
 
+    def reopen(self, campaign_id: str) -> None:
+        """Take a campaign up again if it had converged."""
+        if self.get(campaign_id).state is CampaignState.CONVERGED:
+            self.set_state(campaign_id, CampaignState.ERASING)
+
     def set_repair_job(self, campaign_id: str, job_id: str) -> CampaignRow:
         """Note the learning job that repairs the shared LoRA."""
         return self._update_campaign(self.get(campaign_id), {"repair_job_id": job_id}, None)
@@ -219,6 +237,7 @@ class Forgets:
     ) -> ExecutionRow:
         """Move an execution and write the event; fields that are None stay as they are.
 
+        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`.
         Going back to PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting
         the state that it is in changes the fields only, and leaves an event if the detail is new.
 
@@ -252,6 +271,9 @@ class Forgets:
         }
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
+        if challenge_nonce:
+            open_challenges = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
+            fields["open_challenges"] = [nonce.hex() for nonce in open_challenges]
         # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the
         # operator vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
@@ -286,10 +308,36 @@ class Forgets:
             self._event(campaign_id, node_id, row.state, target, detail)
         return self.execution(campaign_id, node_id)
 
+    def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
+        """Return the forgets that were taken up again after the node was lost, by campaign."""
+        table = schema.execution_event
+        back = [state.value for state in AWAITED]
+        query = (
+            select(
+                table.c.campaign_id, func.count().label("count"), func.max(table.c.at_ms).label("last_at_ms")
+            )
+            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST.value)
+            .where(table.c.to_state.in_(back))
+            .group_by(table.c.campaign_id)
+        )
+        return {
+            row.campaign_id: ReturnsRow(row.count, row.last_at_ms) for row in self._connection.execute(query)
+        }
+
+    def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
+        """Note that an open challenge of an execution has been answered: it never is again."""
+        row, table = self.execution(campaign_id, node_id), schema.execution
+        left = [challenge.hex() for challenge in row.open_challenges if challenge != nonce]
+        self._connection.execute(
+            update(table)
+            .where(table.c.campaign_id == campaign_id, table.c.node_id == node_id)
+            .values(open_challenges=left)
+        )
+
     def forget_holdings(self, node_id: str) -> None:
         """Note that what the node held at the commit of open forgets is not known any more."""
         table = schema.execution
-        still_open = [state.value for state in ExecutionState if state not in WITH_RECEIPT | TERMINAL]
+        still_open = [state.value for state in (*AWAITED, ExecutionState.HELD, ExecutionState.LOST)]
         self._connection.execute(
             update(table).where(table.c.node_id == node_id, table.c.state.in_(still_open)).values(held=null())
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from fleet.store import schema
 from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
@@ -31,6 +31,12 @@ class Heads:
             for row in self._connection.execute(query).mappings():
                 yield HeadStatisticsRow(**row)
 
+    def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
+        """Replace the ciphertext of statistics by another of the same."""
+        table = schema.head_statistics
+        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
+        self._connection.execute(update(table).where(mine).values(ciphertext=ciphertext))
+
     def save_public_codes(self, node_id: str, content: bytes) -> bool:
         """Store a node's public codes in place of those before; returns whether that changed anything."""
         table, digest = schema.public_codes, hashlib.sha256(content).digest()
@@ -39,6 +45,11 @@ class Heads:
         self._connection.execute(delete(table).where(table.c.node_id == node_id))
         self._connection.execute(insert(table).values(node_id=node_id, digest=digest, content=content))
         return True
+
+    def drop_public_codes(self, node_id: str) -> None:
+        """Delete a node's public codes: its chip is not one that serves."""
+        table = schema.public_codes
+        self._connection.execute(delete(table).where(table.c.node_id == node_id))
 
     def public_digests(self) -> Sequence[tuple[str, bytes]]:
         """Return node and digest of all public codes, by node; not of nodes that are held or retired."""

@@ -169,9 +169,14 @@ class Nodes:
         """Give leases to a held node again."""
         self._update(node_id, held_reason="")
 
-    def retire(self, node_id: str) -> None:
-        """Take the node out of the fleet for good."""
+    def retire(self, node_id: str, reason: str) -> None:
+        """Take the node out of the fleet for good; it is held as well, since a report may be on its way."""
+        self.hold(node_id, f"retired: {reason}")
         self._update(node_id, retired_at_ms=self._now_ms)
+
+    def grant_lease(self, node_id: str, until_ms: int) -> None:
+        """Note until when the node may serve without being heard of (Unix ms)."""
+        self._update(node_id, lease_until_ms=until_ms)
 
     def quarantine(self, node_id: str, kind: str, reason: str) -> None:
         """Note that a report of the node was put aside, and why; the same reason again is counted.

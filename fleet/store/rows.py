@@ -122,7 +122,17 @@ class CampaignRow:
 
 @dataclass(frozen=True)
 class ExecutionRow:
-    """A campaign on one node. `generation` is the campaign's; `joined`: the node came after the commit."""
+    """A campaign on one node.
+
+    Attributes
+    ----------
+    generation
+        Of the campaign.
+    joined
+        The node came after the commit.
+    open_challenges
+        Of the last erase orders, withdrawn ones among them, that no receipt has answered.
+    """
 
     campaign_id: str
     node_id: str
@@ -136,7 +146,16 @@ class ExecutionRow:
     version: int
     checks: tuple[CheckLine, ...] = ()
     joined: bool = False
+    open_challenges: tuple[bytes, ...] = ()
     held: HeldAtCommit | None = None
+
+
+@dataclass(frozen=True)
+class ReturnsRow:
+    """How often an execution was taken up again after its node was lost, and when it was the last time."""
+
+    count: int
+    last_at_ms: int
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,7 @@ execution = Table(
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
     Column("checks", JSON, comment="lines that the receipt was checked by"),
     Column("joined", Boolean(create_constraint=False), comment="the node came after the commit"),
+    Column("open_challenges", JSON, comment="hex; of the last orders, withdrawn ones too, without an answer"),
     Column("held", JSON, comment="what the node was known to hold at the commit; NULL: not known"),
     Column("version", Integer, nullable=False),
     Index(None, "node_id", "state"),

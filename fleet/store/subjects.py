@@ -149,10 +149,29 @@ class Subjects:
         people, total = self._connection.execute(query).one()
         return people, total
 
+    def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
+        """Replace the ciphertext of what a node contributed about a person by another of the same."""
+        table = schema.contribution
+        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
+        self._connection.execute(update(table).where(mine).values(ciphertext=ciphertext))
+
     def drop_contribution(self, tag: str, node_id: str) -> None:
         """Delete what one node contributed about a person."""
         for table in (schema.contribution, schema.head_statistics):
             self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))
+
+    def known_only_to(self, node_id: str) -> Sequence[str]:
+        """Return the tags that nobody but this node has contributed."""
+        table = schema.contribution
+        others = select(table.c.tag).where(table.c.node_id != node_id)
+        query = select(table.c.tag).where(table.c.node_id == node_id, table.c.tag.not_in(others))
+        return self._connection.execute(query.order_by(table.c.tag)).scalars().all()
+
+    def discard(self, node_id: str) -> int:
+        """Delete all that a node contributed; returns about how many people that was."""
+        for table in (schema.head_statistics, schema.contribution):
+            deleted = self._connection.execute(delete(table).where(table.c.node_id == node_id))
+        return deleted.rowcount
 
     def forget(self, tags: Iterable[str], generation: int) -> None:
         """Put tombstones, also on tags that were never seen, and delete what was contributed about them.

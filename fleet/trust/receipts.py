@@ -16,10 +16,12 @@ from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_ERASED,
     RECEIPT_OUTCOME_NOT_AFFECTED,
     Envelope,
+    PhaseCost,
     Receipt,
     ReceiptOutcome,
 )
 
+from fleet.domain.cost_bounds import out_of_range
 from fleet.domain.execution import HeldAtCommit
 from fleet.trust.checks import CheckLine, compare, failures
 
@@ -131,6 +133,7 @@ def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExp
         *_chain(receipt, expectation),
         *_active(receipt, expectation),
         *_erased(receipt, expectation),
+        _spent(receipt),
         compare("challenge nonce", expectation.challenge_nonce, receipt.challenge_nonce),
         compare(
             "probe answers",
@@ -208,6 +211,18 @@ def _erased(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLin
         _between("keys destroyed", receipt.keys_destroyed, held.keys, None),
     ]
     return tuple(lines)
+
+
+def _spent(receipt: Receipt) -> CheckLine:
+    times = {"suppress_seconds": receipt.suppress_seconds, "erase_seconds": receipt.erase_seconds}
+    wrong = out_of_range(times) or next(filter(None, map(_cost_out_of_range, receipt.costs)), "")
+    return CheckLine("costs", not wrong, "what a node can have spent", wrong or "within range")
+
+
+def _cost_out_of_range(cost: PhaseCost) -> str:
+    return out_of_range(
+        {name: getattr(cost, name) for name in ("energy_j", "seconds", "bytes", "cell_writes")}
+    )
 
 
 def _between(name: str, got: int, least: int, most: int | None) -> CheckLine:

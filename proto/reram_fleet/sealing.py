@@ -23,7 +23,7 @@ _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 
 class SealError(Exception):
-    """A ciphertext does not open: wrong key, wrong purpose, or changed bytes."""
+    """A key cannot be sealed to, or a ciphertext does not open: wrong key or purpose, changed bytes."""
 
 
 def new_key() -> bytes:
@@ -31,10 +31,38 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
+def check_public_key(public_key: bytes) -> None:
+    """Refuse what is no raw X25519 public key (32 bytes) that something can be sealed to.
+
+    Raises
+    ------
+    SealError
+        If the length is another, or for a point of low order: with it everybody shares the same secret, zero.
+    """
+    try:
+        # Whoever's private key it is: all are multiples of the cofactor.
+        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(public_key))
+    except ValueError as error:
+        what = (
+            "of low order" if len(public_key) == KEY_BYTES else f"{len(public_key)} bytes long, expected 32"
+        )
+        raise SealError(f"an X25519 public key is {what}") from error
+
+
 def seal(public_key: bytes, purpose: str, plaintext: bytes) -> Sealed:
-    """Encrypt to the holder of a raw X25519 public key (32 bytes)."""
-    receiver = X25519PublicKey.from_public_bytes(public_key)
-    return Sealed(purpose=purpose, ciphertext=_SUITE.encrypt(plaintext, receiver, info=purpose.encode()))
+    """Encrypt to the holder of a raw X25519 public key (32 bytes).
+
+    Raises
+    ------
+    SealError
+        If it is none, as `check_public_key` says.
+    """
+    try:
+        receiver = X25519PublicKey.from_public_bytes(public_key)
+        ciphertext = _SUITE.encrypt(plaintext, receiver, info=purpose.encode())
+    except ValueError as error:
+        raise SealError(f"nothing can be sealed to this public key for {purpose!r}: {error}") from error
+    return Sealed(purpose=purpose, ciphertext=ciphertext)
 
 
 def open_sealed(private_key: X25519PrivateKey, purpose: str, sealed: Sealed) -> bytes:

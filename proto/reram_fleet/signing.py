@@ -15,7 +15,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from google.protobuf.message import DecodeError, Message
 
+from reram_fleet import sealing
 from reram_fleet.v1.types_pb2 import Envelope
+
+_FIELD = 2**255 - 19
 
 M = TypeVar("M", bound=Message)
 
@@ -33,6 +36,29 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 def key_id(public_key: bytes) -> str:
     """Return the id of a raw Ed25519 public key (32 bytes): its SHA-256, hexadecimal."""
     return hashlib.sha256(public_key).hexdigest()
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Refuse what is no raw Ed25519 public key (32 bytes), and keys for which one signature fits anything.
+
+    Raises
+    ------
+    SignatureError
+        If the length is another, the encoding not canonical, or the point of small order (RFC 8032, 5.1.3).
+    """
+    if len(public_key) != 32:
+        raise SignatureError(f"an Ed25519 public key is {len(public_key)} bytes long, expected 32")
+    y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
+    if y >= _FIELD:
+        raise SignatureError("an Ed25519 public key is not canonical: its coordinate is beyond the field")
+    if y == 1:
+        raise SignatureError("an Ed25519 public key is of small order: the neutral element")
+    # The same point on X25519's curve (RFC 7748, 4.1), whose library knows the small orders.
+    u = (1 + y) * pow(1 - y, -1, _FIELD) % _FIELD
+    try:
+        sealing.check_public_key(u.to_bytes(32, "little"))
+    except sealing.SealError as error:
+        raise SignatureError("an Ed25519 public key is of small order") from error
 
 
 def sign(private_key: Ed25519PrivateKey, message: Message) -> Envelope:

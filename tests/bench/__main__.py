@@ -15,12 +15,13 @@ from tests.bench.engine_pairs import engine_pairs
 from tests.bench.face_backbones import FLEETS
 from tests.bench.model_pairs import model_pairs
 from tests.bench.side_by_side import REPEATS, side_by_side
+from tests.bench.training_pairs import training_pairs
 
 
 def times() -> Table:
     """Measure every pair."""
     table = Table("work", "ms", "beside", "ms", "ratio", title=f"Side by side, one thread, {REPEATS} turns")
-    for pairs in (crossbar_pairs, model_pairs, engine_pairs):
+    for pairs in (crossbar_pairs, model_pairs, engine_pairs, training_pairs):
         for pair in pairs():
             timing = side_by_side(pair)
             table.add_row(

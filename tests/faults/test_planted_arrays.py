@@ -23,7 +23,7 @@ from edge_node.errors import KeyFileError
 from edge_node.journal import Journal
 from edge_node.keys import KeyRing
 from edge_node.vault import CapturedClips, Vault
-from fleet.coordinator.key_ids import subject_key_id
+from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store
@@ -76,10 +76,10 @@ class Thief:
     def contributions(self, tag: str) -> list[types.SubjectAdapter]:
         """Open what the coordinator has of somebody, by node."""
         with self._store() as store, store.snapshot() as tx:
-            key_id = subject_key_id(tag)
+            key = self._secrets.get(subject_key_id(tag))
             return [
                 types.SubjectAdapter.FromString(
-                    open_symmetric(self._secrets.get(key_id), key_id, row.ciphertext)
+                    open_symmetric(key, contribution_at_rest(tag, row.node_id, row.sequence), row.ciphertext)
                 )
                 for row in tx.subjects.contributions(tag)
             ]
@@ -87,9 +87,9 @@ class Thief:
     def statistics(self, tag: str) -> list[bytes]:
         """Open the packed Gram matrices that the coordinator has of somebody, by node."""
         with self._store() as store, store.snapshot() as tx:
-            key_id = subject_key_id(tag)
+            key = self._secrets.get(subject_key_id(tag))
             return [
-                open_symmetric(self._secrets.get(key_id), f"{key_id}/statistics", row.ciphertext)
+                open_symmetric(key, statistics_at_rest(tag, row.node_id, row.sequence), row.ciphertext)
                 for row in tx.heads.statistics()
                 if row.tag == tag
             ]

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import EngineError
-from edge_node.learning.logistic import Adam
 
 #: Trainable arrays of N nodes, float32, each ``[N, ...]``.
 Adapter: TypeAlias = tuple[Tensor, ...]
@@ -87,6 +86,24 @@ class Method(Protocol):
         EngineError
             If the repair diverges.
         """
+
+
+class Adam:
+    """Adam in floating point, for losses that autograd differentiates; exact training has its own."""
+
+    def __init__(self, b: Tensor) -> None:
+        self._first = torch.zeros_like(b)
+        self._second = torch.zeros_like(b)
+        self._step = 0
+
+    def update(self, b: Tensor, gradient: Tensor, learning_rate: float) -> Tensor:
+        """Return B after one step."""
+        self._step += 1
+        self._first = 0.9 * self._first + 0.1 * gradient
+        self._second = 0.99 * self._second + 0.01 * gradient.square()
+        first = self._first / (1 - 0.9**self._step)
+        second = self._second / (1 - 0.99**self._step)
+        return b - learning_rate * first / (second.sqrt() + 1e-8)
 
 
 @dataclass(frozen=True)

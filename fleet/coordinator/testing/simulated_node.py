@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
 from reram_fleet import digests, sealing, signing
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.identities import prove_possession
 from reram_fleet.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
@@ -101,12 +102,13 @@ class SimulatedNode:
     @property
     def identity(self) -> types.NodeIdentity:
         """What is registered of this node."""
-        return types.NodeIdentity(
+        identity = types.NodeIdentity(
             node_id=self.node_id,
             receipt_public_key=self.signing_key.public_key().public_bytes_raw(),
             sealing_public_key=self.sealing_key.public_key().public_bytes_raw(),
             flower_public_key="",
         )
+        return prove_possession(identity, self.signing_key)
 
     def join(self, fleet_id: str, command_key: bytes, coordinator_sealing_key: bytes) -> None:
         """Take over what the enrolment answered."""

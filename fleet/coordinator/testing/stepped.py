@@ -11,7 +11,7 @@ from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.config import ServeSettings
-from fleet.coordinator import forgets, reconcile, revisions
+from fleet.coordinator import contributions, forgets, reconcile, revisions
 from fleet.coordinator.core import Coordinator, Database
 from fleet.coordinator.effects import Effect, QuarantineError
 from fleet.coordinator.needs import needs_of
@@ -70,8 +70,11 @@ class SteppedCoordinator:
             secrets=SubjectKeys(folder / "secrets"),
             database=Database(self.store),
             learning=LearningPlane.open(settings, folder / "keys" / "learning.token") if learning else None,
+            started_at_ms=now_ms(),
         )
         self.sessions: dict[str, Session] = {}
+        with self.store.transaction() as tx:
+            contributions.bind_to_rows(self.coordinator, tx)
         self.destroy_dead_keys()
 
     def close(self) -> None:
@@ -87,7 +90,7 @@ class SteppedCoordinator:
     def enroll(self, node: SimulatedNode) -> None:
         """Register a node, and tell it what it needs to join."""
         with self.transaction() as tx:
-            enroll(tx, node.identity)
+            enroll(self.coordinator, tx, node.identity)
         keys = self.coordinator.keys
         node.join(self.coordinator.fleet_id, keys.command_public_key, keys.sealing_public_key)
 

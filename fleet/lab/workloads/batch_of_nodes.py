@@ -46,7 +46,7 @@ from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed
 SEEDS = (300, 301, 302)
 CLIPS = 6
 #: Largest difference of numbers, as a share of the largest of them, where float arithmetic is in between.
-FLOAT64_TOLERANCE, FLOAT32_TOLERANCE = 1e-9, 1e-3
+FLOAT64_TOLERANCE = 1e-9
 #: Grey levels (of 16) that a pixel may differ by: a code on a rounding boundary may flip.
 GREY_TOLERANCE = 1
 _DRAWING = Sampling(steps=4)
@@ -314,12 +314,11 @@ def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: 
         Fidelity.TILE_ACCURATE,
         rows(batch),
         rows(alone),
-        tolerance=FLOAT32_TOLERANCE,
     )
 
 
 def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
-    """Compare one round of a cohort: float32, in products whose shape does not depend on the batch."""
+    """Compare one round of a cohort."""
     recipe = LoraRecipe(a_seed=seed)
     nodes = [f"n{node}" for node in range(len(fleet.engine.node_ids))]
     layer = HiddenLayer.program(fleet.engine.features, 128, load_preset(PRESET), seed, nodes)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from edge_node.learning.cohort import CohortPlan, scheduled_participation, train_cohort
 from edge_node.learning.cohort_state import CohortState, LoraRecipe
-from edge_node.learning.federated import TrainingBatch, averaged_state, fed_average, train_round
+from edge_node.learning.federated import TrainingBatch, averaged_state, train_round
 from fleet.lab.cohort_start import RidgeStarts
 from fleet.lab.workloads.face_fleet import PRESET, FaceFleet
 from fleet.lab.workloads.running import print_runs
@@ -121,7 +121,7 @@ def _trained_on(
         chosen = [plan.negatives(number, node.node_id, node.public.clips) for node in fleet.nodes]
         batch = changed(TrainingBatch.of(recipe, fleet.nodes, state.tags, chosen))
         sent = [(node.arrays(), node.num_examples) for node in train_round(recipe, state, batch)]
-        state = averaged_state(state.tags, fed_average(sent))
+        state = averaged_state(state, sent)
     return state
 
 

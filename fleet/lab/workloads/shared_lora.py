@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_node.adapters.lora import frozen_a
-from edge_node.learning.logistic import Adam
-from edge_node.learning.methods import Adapter
+from edge_node.learning.methods import Adam, Adapter
 from hwmodel import Crossbar, Preset, keyed_uint16
 
 HIDDEN = 256

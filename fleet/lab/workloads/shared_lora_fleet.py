@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_node.engine import Engine
-from edge_node.learning.logistic import Adam
-from edge_node.learning.methods import Adapter, Method
+from edge_node.learning.methods import Adam, Adapter, Method
 from edge_node.verification.attacks import confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
 from edge_node.verification.evidence import ModelScores
 from edge_node.verification.intervals import Rate

@@ -28,8 +28,9 @@ if _version_not_supported:
 class NodeServiceStub:
     """The control plane between coordinator and node: one stream, opened by the node.
 
-    coordinator: challenge
-    node:        hello (signed, answers the challenge)
+    coordinator: challenge, in the trailing metadata with which a call without a hello is refused
+    node:        hello (signed, answers the challenge), in the metadata of the next call: no message is read
+    before it holds (reram_fleet/stream_opening.py)
     coordinator: forget log (g, G], then lease, desired revision, erase orders
     node:        suppressed, revision_result, receipts, contributions, heartbeats
 
@@ -53,8 +54,9 @@ class NodeServiceStub:
 class NodeServiceServicer:
     """The control plane between coordinator and node: one stream, opened by the node.
 
-    coordinator: challenge
-    node:        hello (signed, answers the challenge)
+    coordinator: challenge, in the trailing metadata with which a call without a hello is refused
+    node:        hello (signed, answers the challenge), in the metadata of the next call: no message is read
+    before it holds (reram_fleet/stream_opening.py)
     coordinator: forget log (g, G], then lease, desired revision, erase orders
     node:        suppressed, revision_result, receipts, contributions, heartbeats
 
@@ -87,8 +89,9 @@ def add_NodeServiceServicer_to_server(servicer, server):
 class NodeService:
     """The control plane between coordinator and node: one stream, opened by the node.
 
-    coordinator: challenge
-    node:        hello (signed, answers the challenge)
+    coordinator: challenge, in the trailing metadata with which a call without a hello is refused
+    node:        hello (signed, answers the challenge), in the metadata of the next call: no message is read
+    before it holds (reram_fleet/stream_opening.py)
     coordinator: forget log (g, G], then lease, desired revision, erase orders
     node:        suppressed, revision_result, receipts, contributions, heartbeats
 

@@ -158,14 +158,16 @@ class GetNodeRequest(_message.Message):
     def __init__(self, node_id: _Optional[str] = ...) -> None: ...
 
 class GetNodeResponse(_message.Message):
-    __slots__ = ("node", "executions", "quarantined")
+    __slots__ = ("node", "executions", "quarantined", "audit_events")
     NODE_FIELD_NUMBER: _ClassVar[int]
     EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_EVENTS_FIELD_NUMBER: _ClassVar[int]
     node: Node
     executions: _containers.RepeatedCompositeFieldContainer[Execution]
     quarantined: _containers.RepeatedCompositeFieldContainer[QuarantinedReport]
-    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., quarantined: _Optional[_Iterable[_Union[QuarantinedReport, _Mapping]]] = ...) -> None: ...
+    audit_events: _containers.RepeatedCompositeFieldContainer[_types_pb2.Envelope]
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., quarantined: _Optional[_Iterable[_Union[QuarantinedReport, _Mapping]]] = ..., audit_events: _Optional[_Iterable[_Union[_types_pb2.Envelope, _Mapping]]] = ...) -> None: ...
 
 class ReleaseNodeRequest(_message.Message):
     __slots__ = ("node_id", "reason")
@@ -268,12 +270,14 @@ class Forget(_message.Message):
     def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., excepted_node_ids: _Optional[_Iterable[str]] = ..., may_serve: _Optional[_Iterable[_Union[MayServe, _Mapping]]] = ...) -> None: ...
 
 class MayServe(_message.Message):
-    __slots__ = ("node_id", "until_unix_ms")
+    __slots__ = ("node_id", "until_unix_ms", "last_contact_unix_ms")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     UNTIL_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_CONTACT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     until_unix_ms: int
-    def __init__(self, node_id: _Optional[str] = ..., until_unix_ms: _Optional[int] = ...) -> None: ...
+    last_contact_unix_ms: int
+    def __init__(self, node_id: _Optional[str] = ..., until_unix_ms: _Optional[int] = ..., last_contact_unix_ms: _Optional[int] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("campaign_id", "node_id", "state", "detail", "updated_at_unix_ms", "generation", "receipt")

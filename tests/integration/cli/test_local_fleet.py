@@ -16,6 +16,7 @@ import pytest
 from reram_fleet.flower import program
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
 from fleet.lab.people import load_demo_people
 from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
@@ -196,13 +197,34 @@ def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
+def said() -> list[str]:
+    """Return what the local fleet has told as it started."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory, said):
     settings = LocalSettings(
         tmp_path_factory.mktemp("local"), nodes=2, lease_s=30.0, learning=False, restart_nodes=False
     )
-    with LocalFleet(settings) as fleet:
+    # Of an earlier run, with one node more.
+    earlier = SteppedCoordinator(settings.layout.coordinator)
+    earlier.enroll(SimulatedNode("node-3"))
+    earlier.close()
+    with LocalFleet(settings, said.append) as fleet:
         fleet.start()
         yield fleet
+
+
+@pytest.mark.slow
+def test_fleet_with_fewer_nodes_than_before_is_ready_and_says_which_are_missing(local, said):
+    assert local.absent == ["node-3"]
+    # Before any node was waited for.
+    missing = next(i for i, line in enumerate(said) if "not started: node-3" in line)
+    started = next(i for i, line in enumerate(said) if "node-1 enrolled" in line)
+    assert missing < started
+    assert "--nodes 3" in said[missing]
+    assert "fleet node retire" in said[missing]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import grpc
 from reram_fleet.flower import program
+from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
@@ -111,16 +112,22 @@ class NodeStream:
         self.details = ""
         self._outbox: queue.SimpleQueue[wire.ConnectRequest | None] = queue.SimpleQueue()
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
-        self._stream = NodeServiceStub(self._channel).Connect(iter(self._outbox.get, None))
+        self._stream: grpc.Call | None = None
         self._thread = threading.Thread(target=self._run, name=f"stream-{node.node_id}", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
+            stub = NodeServiceStub(self._channel)
+            challenge = wire.ConnectResponse(challenge=request_challenge(stub, LIMIT_S))
+            self.heard.append(challenge)
+            hello, *following = self.node.receive(challenge)
+            self.say(*following)
+            metadata = hello_metadata(hello.hello) if hello.HasField("hello") else ()
+            self._stream = stub.Connect(iter(self._outbox.get, None), metadata=metadata)
             for message in self._stream:
                 if self._answers(message):
-                    for answer in self.node.receive(message):
-                        self._outbox.put(answer)
+                    self.say(*self.node.receive(message))
                 self.heard.append(message)
             self.status = self._stream.code()
         except grpc.RpcError as error:
@@ -149,7 +156,8 @@ class NodeStream:
 
     def close(self) -> None:
         """Leave."""
-        self._stream.cancel()
+        if self._stream is not None:
+            self._stream.cancel()
         self._outbox.put(None)
         self._channel.close()
         self._thread.join(LIMIT_S)

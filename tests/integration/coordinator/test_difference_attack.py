@@ -26,6 +26,7 @@ from edge_node.config import StateFolder
 from edge_node.keys import NodeKeys
 from edge_node.node import Node
 from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
+from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest
 from fleet.coordinator.operator_service import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import unpack_statistics
@@ -95,12 +96,13 @@ def plunder(files: Path, keys: Mapping[str, bytes]) -> Loot:
 
 def _plunder(files: Path, keys: Mapping[str, bytes], loot: Loot) -> None:
     with closing(sqlite3.connect(files / "coordinator" / "fleet.db")) as database:
-        for tag, content in database.execute("SELECT tag, ciphertext FROM contribution"):
-            plain = opened(content, f"subject-{tag}", keys, loot)
+        columns = "tag, node_id, sequence, ciphertext"
+        for tag, *row, content in database.execute(f"SELECT {columns} FROM contribution"):
+            plain = opened(content, contribution_at_rest(tag, *row), keys, loot)
             if plain is not None:
                 loot.sums[tag] = np.array(types.SubjectAdapter.FromString(plain).code_sum)
-        for tag, content in database.execute("SELECT tag, ciphertext FROM head_statistics"):
-            plain = opened(content, f"subject-{tag}/statistics", keys, loot)
+        for tag, *row, content in database.execute(f"SELECT {columns} FROM head_statistics"):
+            plain = opened(content, statistics_at_rest(tag, *row), keys, loot)
             if plain is not None:
                 loot.grams[tag] = unpack_statistics(plain)
         query = "SELECT key_id, ciphertext FROM revision WHERE ciphertext IS NOT NULL"
@@ -146,7 +148,7 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     keys = coordinator.coordinator.keys
     pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as tx:
-        enroll(tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
+        enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
     node = open_node(now / "node", pen, FakeClock())
     try:
         planted, *others = sorted(new_tag() for _ in range(OTHERS + 1))

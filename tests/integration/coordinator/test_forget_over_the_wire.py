@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from reram_fleet.v1 import types_pb2 as types
@@ -210,3 +211,53 @@ def node_command(node, generation):
     """Return the signed bytes of a log entry, once the node has it."""
     eventually("the node has the log", lambda: generation in node.journal.commands)
     return node.journal.commands[generation].payload
+
+
+def test_forget_goes_on_once_the_node_that_it_waits_for_is_retired(coordinator, node, person, open_stream):
+    absent = SimulatedNode("node-2")
+    coordinator.enroll(absent)
+    with coordinator.client() as client:
+        gone = open_stream(coordinator.address, absent, answers=lambda message: not message.HasField("erase"))
+        settle(client, open_stream(coordinator.address, node), gone)
+        campaign_id = client.create_forget("r1", [person]).forget.campaign_id
+        waiting = {"node-1": "verified", "node-2": "applying"}
+        eventually("node-2 is waited for", lambda: execution_states(client, campaign_id) == waiting)
+
+        retired = client.retire_node("node-2", "does not answer")
+        assert list(retired.converged_campaign_ids) == [campaign_id]
+        assert not retired.node.connected
+        assert gone.wait_ended() is grpc.StatusCode.PERMISSION_DENIED
+        assert "node-2 was retired: does not answer" in gone.details
+        assert list(wait_converged(client, campaign_id).excepted_node_ids) == ["node-2"]
+
+        again = open_stream(coordinator.address, absent)
+        assert again.wait_ended() is grpc.StatusCode.UNAUTHENTICATED
+        assert "retired" in again.details
+        assert [n.node_id for n in client.list_nodes()] == ["node-1"]
+        with pytest.raises(ForbiddenStateError, match="was retired"):
+            client.enroll_node(absent.identity)
+
+
+def test_held_node_that_is_released_verifies_and_serves_again(coordinator, node, person, open_stream):
+    lies = [True]
+    node.amend = lambda receipt: receipt.ClearField("active_adapters") if lies else None
+    stream = open_stream(coordinator.address, node)
+    with coordinator.client() as client:
+        settle(client, stream)
+        campaign_id = client.create_forget("r1", [person]).forget.campaign_id
+        eventually("the node is held", lambda: client.get_node("node-1").node.held_reason)
+        lies.clear()
+        assert not client.release_node("node-1", "its software is mended").held_reason
+        assert not wait_converged(client, campaign_id).excepted_node_ids
+        stream.heard.clear()
+        stream.beat()
+        stream.wait_heard("lease")
+        decisions = [
+            types.AuditEvent.FromString(envelope.payload).kind
+            for envelope in client.get_node("node-1").audit_events
+        ]
+        assert decisions == [
+            types.AUDIT_EVENT_KIND_NODE_ENROLLED,
+            types.AUDIT_EVENT_KIND_NODE_HELD,
+            types.AUDIT_EVENT_KIND_NODE_RELEASED,
+        ]

@@ -39,7 +39,7 @@ class Device:
             coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY
         )
         with coordinator.transaction() as tx:
-            enroll(tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
+            enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
 
     def _open(self) -> Node:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet import signing
+from reram_fleet.stream_opening import hello_metadata
 from reram_fleet.v1 import learning_pb2, operator_pb2
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceStub
+from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 
 from fleet.client import AbsentError, PermissionDeniedError
@@ -96,7 +101,7 @@ class Impostor(SimulatedNode):
         ("old nonce", grpc.StatusCode.UNAUTHENTICATED, "another challenge"),
         ("other fleet", grpc.StatusCode.UNAUTHENTICATED, "belongs to fleet other"),
         ("unknown node", grpc.StatusCode.NOT_FOUND, "nobody"),
-        ("no hello", grpc.StatusCode.UNAUTHENTICATED, "must be a signed hello"),
+        ("no hello", grpc.StatusCode.UNAUTHENTICATED, "opened by a signed hello"),
     ],
 )
 def test_stream_with_a_bad_hello_is_ended_and_opens_nothing(
@@ -107,6 +112,47 @@ def test_stream_with_a_bad_hello_is_ended_and_opens_nothing(
     assert details in stream.details
     assert [message.WhichOneof("message") for message in stream.heard] == ["challenge"]
     assert not client.get_node(node.node_id).node.connected
+
+
+def test_hello_opens_one_stream_only(coordinator, node, open_stream):
+    said = []
+
+    class Recorded(SimulatedNode):
+        def receive(self, message):
+            answers = super().receive(message)
+            said.extend(answer.hello for answer in answers if answer.HasField("hello"))
+            return answers
+
+    node.__class__ = Recorded
+    connect(coordinator, node, open_stream)
+    with grpc.insecure_channel(coordinator.address, options=OPTIONS) as channel:
+        replayed = NodeServiceStub(channel).Connect(iter(()), metadata=hello_metadata(said[0]))
+        with pytest.raises(grpc.RpcError) as refused:
+            next(replayed)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "answered before" in refused.value.details()
+
+
+def test_node_connects_while_two_hundred_strangers_are_silent(coordinator, node, open_stream):
+    host, port = coordinator.address.split(":")
+    released = threading.Event()
+
+    def say_nothing():
+        released.wait()
+        yield from ()
+
+    with ExitStack() as stack:
+        stack.callback(released.set)
+        for _ in range(100):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        streams = []
+        for _ in range(10):
+            options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+            channel = stack.enter_context(grpc.insecure_channel(coordinator.address, options=options))
+            streams += [NodeServiceStub(channel).Connect(say_nothing()) for _ in range(10)]
+        connect(coordinator, node, open_stream)
+        # None of them holds what a node would need.
+        assert {stream.code() for stream in streams} == {grpc.StatusCode.UNAUTHENTICATED}
 
 
 def test_two_challenges_are_never_the_same(coordinator, node, open_stream):

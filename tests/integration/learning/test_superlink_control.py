@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reram_fleet.flower import process_environment, program
 from reram_fleet.process import SupervisedProcess
 
-from fleet.learning.errors import FlowerCommandError, RunNotFoundError
+from fleet.learning.errors import FlowerCommandError, LearningPlaneError, RunNotFoundError
 from fleet.learning.submit import run_status, stop
 from fleet.learning.superlink import SuperLink, remembered_port
 
@@ -41,6 +41,17 @@ def test_registering_a_key_again_gives_the_same_node_id(superlink: SuperLink) ->
     assert first != second
     assert superlink.register_supernode(first_key + " edge-1", "edge-1") == first
     assert superlink.list_supernodes() == {first: "registered", second: "registered"}
+
+
+def test_the_key_of_an_unregistered_node_is_taken_no_more(superlink: SuperLink) -> None:
+    key = public_key()
+    node_id = superlink.register_supernode(key, "edge-5")
+    superlink.unregister_supernode(node_id)
+    assert superlink.list_supernodes()[node_id] == "unregistered"
+    with pytest.raises(LearningPlaneError):
+        superlink.register_supernode(key, "edge-5")
+    with pytest.raises(FlowerCommandError):
+        superlink.unregister_supernode(node_id)
 
 
 def test_a_key_that_is_no_key_is_refused(superlink: SuperLink) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import grpc
 from reram_fleet import signing
+from reram_fleet.stream_opening import CHALLENGE_KEY, HELLO_KEY
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
@@ -40,6 +41,7 @@ class ScriptedCoordinator(NodeServiceServicer):
         self.pen = CoordinatorPen()
         self.identity = identity
         self.leasing = True
+        self._nonce = b""
         self.hellos: list[node_pb2.Hello] = []
         self.heard: list[ConnectRequest] = []
         self._streams: list[queue.SimpleQueue[ConnectResponse | None]] = []
@@ -56,11 +58,16 @@ class ScriptedCoordinator(NodeServiceServicer):
         self._server.stop(grace=1.0).wait()
 
     def Connect(self, requests: Iterator[ConnectRequest], context: grpc.ServicerContext) -> Any:  # noqa: N802
-        nonce = os.urandom(16)
         outgoing: queue.SimpleQueue[ConnectResponse | None] = queue.SimpleQueue()
-        yield ConnectResponse(challenge=node_pb2.Challenge(nonce=nonce))
-        hello = signing.open_envelope(next(requests).hello, node_pb2.Hello, self.identity.receipt_public_key)
-        assert hello.challenge_nonce == nonce
+        metadata = dict(context.invocation_metadata())
+        if HELLO_KEY not in metadata:
+            self._nonce = os.urandom(16)
+            challenge = node_pb2.Challenge(nonce=self._nonce).SerializeToString()
+            context.set_trailing_metadata([(CHALLENGE_KEY, challenge)])
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "answer this challenge")
+        envelope = types.Envelope.FromString(metadata[HELLO_KEY])
+        hello = signing.open_envelope(envelope, node_pb2.Hello, self.identity.receipt_public_key)
+        assert hello.challenge_nonce == self._nonce
         self.hellos.append(hello)
         if self.pen.log[hello.generation :]:
             yield self.pen.log_after(hello.generation)

@@ -21,10 +21,12 @@ from reram_fleet.digests import ZERO_HASH
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import forgets
+from fleet.coordinator import forgets, node_decisions
 from fleet.coordinator.testing import FEATURES, Journal, SimulatedNode, SteppedCoordinator
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import SUCCESS, TERMINAL
+from fleet.domain.contact import may_return
+from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
+from fleet.store.database import wall_clock_ms
 
 NODES = st.sampled_from(range(3))
 PEOPLE = [f"{number:032x}" for number in range(1, 9)]
@@ -70,7 +72,8 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         folder, nodes = settled_fleet()
         self.root = Path(tempfile.mkdtemp(prefix="bad-network-"))
         shutil.copytree(folder, self.root / "coordinator")
-        self.coordinator = SteppedCoordinator(self.root / "coordinator")
+        self.ahead_ms = 0
+        self.coordinator = self.open_coordinator()
         self.nodes = [node.twin() for node in nodes]
         self.streams: dict[int, Stream] = {}
         self.delivered: dict[int, list[wire.ConnectRequest]] = {number: [] for number in range(3)}
@@ -78,6 +81,9 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         #: What was acknowledged to operators: request id to tags, campaign and generation.
         self.acknowledged: dict[str, tuple[tuple[str, ...], str, int]] = {}
         self.desired_revision = 0
+
+    def open_coordinator(self) -> SteppedCoordinator:
+        return SteppedCoordinator(self.root / "coordinator", now_ms=lambda: wall_clock_ms() + self.ahead_ms)
 
     def teardown(self) -> None:
         if not hasattr(self, "coordinator"):
@@ -147,6 +153,12 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
     def the_reconciler_looks(self) -> None:
         self.coordinator.step()
 
+    @rule(reconciled=st.booleans())
+    def time_passes_in_which_a_node_that_is_away_is_lost(self, reconciled: bool) -> None:
+        self.ahead_ms += round(1000 * self.coordinator.coordinator.settings.lost_after_s) + 1
+        if reconciled:
+            self.the_reconciler_looks()
+
     @rule(number=NODES, turns=st.integers(1, 4), then_deaf=st.booleans())
     def one_node_and_the_coordinator_talk(self, number: int, turns: int, then_deaf: bool) -> None:
         for _ in range(turns):
@@ -205,7 +217,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
     def the_coordinator_is_killed_and_started_again(self) -> None:
         self.coordinator.close()
         self.streams.clear()
-        self.coordinator = SteppedCoordinator(self.root / "coordinator")
+        self.coordinator = self.open_coordinator()
 
     @rule(number=NODES)
     def a_node_is_killed_and_started_again(self, number: int) -> None:
@@ -311,6 +323,16 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             if node.serving:
                 assert not node.active().keys() & self.forgotten(through=node.lease.generation)
 
+    def take_up_whoever_came_back_too_often(self) -> None:
+        with self.coordinator.transaction() as tx:
+            for node in self.nodes:
+                for lost in tx.forgets.executions_of(node.node_id, states={ExecutionState.LOST}):
+                    returns = tx.forgets.returns(node.node_id)[lost.campaign_id]
+                    assert not may_return(returns.count)
+                    node_decisions.retry(
+                        self.coordinator.coordinator, tx, node.node_id, lost.campaign_id, "it is back"
+                    )
+
     def heal(self) -> None:
         """Once the network is whole again, everything that was ever forgotten is, everywhere."""
         for number in range(3):
@@ -318,10 +340,13 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             # What followed the hello is part of the stream.
             self.one_node_and_the_coordinator_talk(number, 1, then_deaf=False)
         self.coordinator.converse(*self.nodes)
+        self.take_up_whoever_came_back_too_often()
         self.coordinator.converse(*self.nodes)
         assert not self.coordinator.step()
         with self.coordinator.transaction() as tx:
             assert {campaign.state for campaign in tx.forgets.list()} <= {CampaignState.CONVERGED}
+            executions = [e for c in tx.forgets.list() for e in tx.forgets.executions(c.campaign_id)]
+            assert {execution.state for execution in executions} <= SUCCESS
             people = {subject.tag for subject in tx.subjects.list()}
             keys = {f"revision-{tx.revisions.latest().revision}"}
             keys |= {f"subject-{subject.tag}" for subject in tx.subjects.list() if not subject.canary}

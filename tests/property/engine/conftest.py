@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from edge_node.engine import Engine
 from edge_node.tasks.speakers import SPEAKERS, load_people
@@ -9,7 +8,6 @@ from hwmodel import load_preset
 @pytest.fixture(scope="session")
 def pair():
     """Two chips as one batch."""
-    torch.set_num_threads(1)
     return Engine.build(SPEAKERS, load_preset("180nm-1t1r"), 3, ["a", "b"])
 
 

@@ -30,7 +30,6 @@ SHORT = replace(RECIPE, steps=2)
 
 @pytest.fixture(scope="module")
 def nodes():
-    torch.set_num_threads(1)
     return clips_of()
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
             )
             for name in ("node-1", "node-2")
         }
+        self.audit_events: defaultdict[str, list[types.Envelope]] = defaultdict(list)
+        self.discarded: set[str] = set()
         self.dropped = False
         self.changed = threading.Condition()
         self.next_job_states = ["queued", "running", "succeeded"]
@@ -71,6 +74,8 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 execution.state = executions.get(execution.node_id, execution.state)
             if state == "converged":
                 forget.seconds_to_verify = 1.5
+            given_up = [e.node_id for e in forget.executions if e.state in ("lost", "retired")]
+            forget.excepted_node_ids[:] = given_up
             self.changed.notify_all()
 
     def GetFleet(self, request, context):
@@ -100,7 +105,36 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
     def GetNode(self, request, context):
         if request.node_id not in self.nodes:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no node {request.node_id!r}")
-        return operator.GetNodeResponse(node=self.nodes[request.node_id])
+        return operator.GetNodeResponse(
+            node=self.nodes[request.node_id], audit_events=self.audit_events[request.node_id]
+        )
+
+    def _decide(self, request, kind, **fields):
+        event = types.AuditEvent(kind=kind, node_id=request.node_id, reason=request.reason, **fields)
+        self.audit_events[request.node_id].append(types.Envelope(payload=event.SerializeToString()))
+
+    def ReleaseNode(self, request, context):
+        node = self.nodes[request.node_id]
+        if not node.held_reason:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"node {request.node_id} is not held")
+        node.held_reason = ""
+        self._decide(request, types.AUDIT_EVENT_KIND_NODE_RELEASED)
+        return operator.ReleaseNodeResponse(node=node)
+
+    def RetireNode(self, request, context):
+        node = self.nodes[request.node_id]
+        node.held_reason, node.retired_at_unix_ms = f"retired: {request.reason}", 1_700_000_000_000
+        node.connected = False
+        self.discarded |= {request.node_id} if request.discard_contributions else set()
+        self._decide(request, types.AUDIT_EVENT_KIND_NODE_RETIRED, at_unix_ms=1_700_000_000_000)
+        return operator.RetireNodeResponse(node=node, converged_campaign_ids=["campaign-1"])
+
+    def RetryForget(self, request, context):
+        for execution in self.forgets[request.campaign_id].executions:
+            if execution.node_id == request.node_id:
+                execution.state, execution.detail = "suppressed", f"ordered anew: {request.reason}"
+                return operator.RetryForgetResponse(execution=execution)
+        context.abort(grpc.StatusCode.NOT_FOUND, f"no execution on {request.node_id}")
 
     def CreateForget(self, request, context):
         with self.changed:

@@ -26,7 +26,6 @@ def adapter(*arguments):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A store with the cohorts of a simulated fleet."""
-    torch.set_num_threads(1)
     store = tmp_path_factory.mktemp("adapters") / "store"
     result = adapter("train", "--store", store, *NETWORK, "-o", "json")
     assert result.exit_code == 0, result.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from fleet.cli import app
@@ -19,7 +18,6 @@ def verify(*arguments: str):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """One real run on JapaneseVowels: nine speakers, three chips, one person forgotten."""
-    torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("verify") / "new"
     result = verify("--task", "speakers", "--people", "1", "--output", str(place), "-o", "json")
     assert result.exit_code in (0, 1), result.stderr

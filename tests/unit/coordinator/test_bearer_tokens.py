@@ -29,6 +29,11 @@ class Context:
         raise RefusedError(code, message)
 
 
+class Unread:
+    def __aiter__(self):
+        raise AssertionError("a message of a stranger was read")
+
+
 def answer_to(method, *authorization, interceptor=None):
     """Return "served", or the status of the refusal."""
     streams = method in (WATCH, NODE)
@@ -44,6 +49,9 @@ def answer_to(method, *authorization, interceptor=None):
         handler = await (interceptor or TokenInterceptor(TOKENS)).intercept_service(
             continuation, Details(method, *authorization)
         )
+        if handler.request_streaming:
+            # As a stream of requests: none of them is read before the call is refused.
+            return await handler.stream_stream(Unread(), Context())
         assert handler.response_streaming == streams
         return await (handler.unary_stream if streams else handler.unary_unary)(b"", Context())
 

@@ -10,6 +10,7 @@ from reram_fleet.sealing import open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import forgets
+from fleet.coordinator.key_ids import contribution_at_rest
 from fleet.coordinator.testing import SteppedCoordinator
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest
 
@@ -91,7 +92,9 @@ def test_backup_from_before_the_forget_opens_with_the_keys_of_that_time_only(tmp
     with coordinator.transaction() as tx:
         (row,) = tx.subjects.contributions(ANN)
     key = coordinator.coordinator.secrets.get(f"subject-{ANN}")
-    assert ANN.encode() in open_symmetric(key, f"subject-{ANN}", row.ciphertext)
+    assert ANN.encode() in open_symmetric(
+        key, contribution_at_rest(ANN, "node-1", row.sequence), row.ciphertext
+    )
     shutil.copytree(tmp_path / "coordinator", tmp_path / "backup", ignore=shutil.ignore_patterns("secrets"))
     coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)

@@ -35,6 +35,7 @@ def hello(node, key=None, **changes):
         revision_digest=node.journal.revision_digest,
         receipt_counter=len(node.journal.receipts),
         last_receipt_hash=ZERO_HASH,
+        session_public_key=node.session_key.public_key().public_bytes_raw(),
     )
     message.MergeFrom(wire.Hello(**changes))
     return ConnectRequest(hello=signing.sign(key or node.signing_key, message))
@@ -73,9 +74,56 @@ def test_hello_of_a_node_that_was_never_enrolled_is_refused(coordinator, nodes):
 
 def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
     with coordinator.transaction() as tx:
-        tx.nodes.retire("node-1")
+        tx.nodes.retire("node-1", "lost")
     with pytest.raises(ReportError, match="retired"):
         coordinator.welcome(hello(nodes[0]), NONCE)
+
+
+def reason_for_putting_aside(coordinator, message):
+    """Let node-1 say something that is not acted upon; returns what operators see of it."""
+    effect = coordinator.take("node-1", message)
+    assert effect == Effect()
+    with coordinator.transaction() as tx:
+        (row,) = tx.nodes.quarantined("node-1")
+    assert row.kind == message.WhichOneof("message")
+    return row.reason
+
+
+#: What nothing can be sealed to: no key, one cut off, two points of low order.
+NO_KEYS = [
+    pytest.param(b"", id="none"),
+    pytest.param(b"\x09" + bytes(30), id="cut off"),
+    pytest.param(bytes(32), id="zero"),
+    pytest.param(b"\x01" + bytes(31), id="one"),
+]
+
+
+@pytest.mark.parametrize("session_key", NO_KEYS)
+def test_hello_with_a_session_key_that_nothing_can_be_sealed_to_is_refused(coordinator, nodes, session_key):
+    given = wire.Hello.FromString(hello(nodes[0]).hello.payload)
+    given.session_public_key = session_key
+    envelope = signing.sign(nodes[0].signing_key, given)
+    before = coordinator.coordinator.sessions.key_of("node-1")
+    with pytest.raises(ReportError, match=r"session key of node node-1 .* X25519"):
+        coordinator.welcome(ConnectRequest(hello=envelope), NONCE)
+    assert coordinator.coordinator.sessions.key_of("node-1") == before
+
+
+@pytest.mark.parametrize("session_key", NO_KEYS)
+def test_renewed_session_key_that_nothing_can_be_sealed_to_is_put_aside(coordinator, nodes, session_key):
+    node, _ = nodes
+    coordinator.forget("r1", ANN)
+    (log,) = coordinator.needs("node-1")
+    report = node.receive(log)[0].suppressed
+    before = coordinator.coordinator.sessions.key_of("node-1")
+    session = wire.SessionKey.FromString(report.session_key.payload)
+    session.public_key = session_key
+    report.session_key.CopyFrom(signing.sign(node.signing_key, session))
+    assert "session key of node node-1" in reason_for_putting_aside(
+        coordinator, ConnectRequest(suppressed=report)
+    )
+    assert coordinator.coordinator.sessions.key_of("node-1") == before
+    assert row_of(coordinator, node).generation == 0
 
 
 @pytest.mark.parametrize(
@@ -87,7 +135,7 @@ def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
     ],
 )
 def test_stream_that_does_not_begin_with_a_hello_is_refused(coordinator, nodes, first):
-    with pytest.raises(ReportError, match="must be a signed hello"):
+    with pytest.raises(ReportError, match="opened by a signed hello"):
         coordinator.welcome(first, NONCE)
 
 
@@ -157,6 +205,91 @@ def test_telemetry_replaces_what_was_reported_and_skips_phases_of_newer_nodes(co
     assert (cost.phase, cost.energy_j, cost.bytes) == ("infer", 2.5, 7)
     row = row_of(coordinator, nodes[0])
     assert (row.inferences, row.subject_adapters, row.energy_model_name) == (4, 3, "180nm-1t1r")
+
+
+def telemetry(joules=1.0, **changes):
+    report = wire.Telemetry(
+        costs=[types.PhaseCost(phase=types.ENERGY_PHASE_INFER, energy_j=joules, seconds=1.0, bytes=7)],
+        inferences=4,
+        stale_inferences_refused=2,
+    )
+    report.MergeFrom(wire.Telemetry(**changes))
+    return ConnectRequest(telemetry=report)
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        pytest.param(telemetry(1e300), "energy_j must lie in", id="huge"),
+        pytest.param(telemetry(-1.0), "energy_j must lie in", id="negative"),
+        pytest.param(telemetry(float("nan")), "energy_j is nan", id="not a number"),
+        pytest.param(telemetry(float("inf")), "energy_j is inf", id="infinite"),
+        pytest.param(
+            telemetry(costs=[types.PhaseCost(phase=types.ENERGY_PHASE_RADIO, bytes=2**63)]),
+            "bytes is 9223372036854775808",
+            id="more than a database counts",
+        ),
+        pytest.param(telemetry(inferences=2**60), "inferences must lie in", id="inferences"),
+        pytest.param(
+            telemetry(costs=[types.PhaseCost(phase=types.ENERGY_PHASE_INFER)]), "listed twice", id="twice"
+        ),
+        pytest.param(telemetry(energy_model=types.EnergyModel(name="x" * 65)), "64 characters", id="name"),
+    ],
+)
+def test_telemetry_out_of_range_is_put_aside_and_stores_nothing(coordinator, nodes, report, reason):
+    before = row_of(coordinator, nodes[0])
+    assert reason in reason_for_putting_aside(coordinator, report)
+    with coordinator.transaction() as tx:
+        assert tx.nodes.costs("node-1") == []
+    assert row_of(coordinator, nodes[0]) == before
+
+
+@pytest.mark.parametrize(
+    ("less", "reason"),
+    [
+        (telemetry(0.5), "energy_j is cumulative"),
+        (ConnectRequest(telemetry=wire.Telemetry(inferences=4, stale_inferences_refused=2)), "cumulative"),
+        (ConnectRequest(telemetry=wire.Telemetry(costs=telemetry().telemetry.costs)), "inferences is cumul"),
+    ],
+)
+def test_telemetry_that_goes_back_within_a_stream_is_put_aside(coordinator, nodes, less, reason):
+    coordinator.take("node-1", telemetry())
+    assert reason in reason_for_putting_aside(coordinator, less)
+    with coordinator.transaction() as tx:
+        assert [cost.energy_j for cost in tx.nodes.costs("node-1")] == [1.0]
+
+
+def test_telemetry_of_a_node_that_was_killed_goes_on_from_what_it_had_saved(coordinator, nodes):
+    coordinator.take("node-1", telemetry(2.0))
+    coordinator.disconnect("node-1")
+    coordinator.connect(nodes[0])
+    coordinator.take("node-1", telemetry(1.0))
+    with coordinator.transaction() as tx:
+        assert [cost.energy_j for cost in tx.nodes.costs("node-1")] == [1.0]
+
+
+@pytest.mark.parametrize(
+    "overhead",
+    [
+        types.DeploymentOverhead(energy_j=1e300),
+        types.DeploymentOverhead(reprogramming_ratio=-1.0),
+        types.DeploymentOverhead(reprogramming_cell_writes=2**60),
+    ],
+)
+def test_deployment_overhead_out_of_range_is_put_aside(coordinator, nodes, overhead):
+    before = row_of(coordinator, nodes[0])
+    result = wire.RevisionResult(revision=before.revision, active=True, overhead=overhead)
+    assert "deployment overhead" in reason_for_putting_aside(
+        coordinator, ConnectRequest(revision_result=result)
+    )
+    assert row_of(coordinator, nodes[0]) == before
+
+
+@pytest.mark.parametrize(
+    "beat", [wire.Heartbeat(generation=1), wire.Heartbeat(lease_nonce=bytes(65))], ids=["generation", "nonce"]
+)
+def test_heartbeat_out_of_range_is_put_aside_and_gets_no_lease(coordinator, nodes, beat):
+    assert "Heartbeat." in reason_for_putting_aside(coordinator, ConnectRequest(heartbeat=beat))
 
 
 def test_heartbeat_is_news_only_when_the_state_changes(coordinator, nodes):

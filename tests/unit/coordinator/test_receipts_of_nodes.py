@@ -50,6 +50,19 @@ def ack_of(effect):
     return reply.receipt_ack
 
 
+def tree_size(coordinator):
+    with coordinator.transaction() as tx:
+        return tx.tree.size()
+
+
+def changed(node, envelope, **changes):
+    """Sign a receipt anew, with changes."""
+    receipt = types.Receipt.FromString(envelope.payload)
+    for name, value in changes.items():
+        setattr(receipt, name, value)
+    return ConnectRequest(receipt=signing.sign(node.signing_key, receipt))
+
+
 def lie(receipt, how):
     first = receipt.active_adapters[0]
     if how == "still active":
@@ -73,6 +86,10 @@ def lie(receipt, how):
         receipt.statement = "trust me"
     elif how == "counter":
         receipt.counter += 1
+    elif how == "joules":
+        receipt.costs.add(phase=types.ENERGY_PHASE_ERASE, energy_j=1e300)
+    elif how == "seconds":
+        receipt.erase_seconds = float("nan")
     elif how == "chain":
         receipt.previous_receipt_hash = bytes([1]) * 32
     receipt.adapters_digest_after = digests.adapters_digest(receipt.active_adapters, receipt.lora_digest)
@@ -90,6 +107,8 @@ def lie(receipt, how):
         "cells",
         "statement",
         "counter",
+        "joules",
+        "seconds",
         "chain",
     ],
 )
@@ -162,8 +181,11 @@ def test_receipt_that_nobody_asked_for_verifies_nothing(coordinator, nodes):
         statement=STATEMENT,
     )
     envelope = signing.sign(nodes[0].signing_key, unasked)
+    before = tree_size(coordinator)
     effect = coordinator.take("node-1", ConnectRequest(receipt=envelope))
     assert not ack_of(effect).accepted
+    assert not effect.changed
+    assert tree_size(coordinator) == before
     assert execution(coordinator, campaign.campaign_id, nodes[0]).state == "suppressed"
 
 
@@ -242,6 +264,42 @@ def test_two_answers_to_one_challenge_close_the_stream(coordinator, nodes):
         coordinator.take("node-1", ConnectRequest(receipt=envelope))
 
 
+def test_answered_order_takes_no_other_receipt_not_even_after_it_was_withdrawn(coordinator, nodes):
+    """Else every change of a receipt were another leaf."""
+    coordinator.forget("r1", ANN)
+    order(coordinator, *nodes)
+    late = receipt_of(coordinator, nodes[0])
+    coordinator.forget("r2", BOB)
+    coordinator.take("node-1", late)
+    before = tree_size(coordinator)
+    for number in range(1, 4):
+        with pytest.raises(ReportError, match="another receipt"):
+            coordinator.take("node-1", changed(nodes[0], late.receipt, finished_at_unix_ms=number))
+    order(coordinator, *nodes)
+    for number in range(1, 4):
+        effect = coordinator.take("node-1", changed(nodes[0], late.receipt, finished_at_unix_ms=number))
+        assert not ack_of(effect).accepted
+    assert tree_size(coordinator) == before
+
+
+def test_node_goes_on_from_a_receipt_whose_order_is_not_remembered(coordinator, nodes):
+    """It was withdrawn too often ago to be known; the node has signed in good faith."""
+    campaign, _ = coordinator.forget("r1", ANN)
+    order(coordinator, *nodes)
+    forgotten = receipt_of(coordinator, nodes[0])
+    nonce = nodes[0].journal.receipts[0].challenge_nonce
+    coordinator.forget("r2", BOB)
+    order(coordinator, *nodes)
+    with coordinator.transaction() as tx:
+        tx.forgets.close_challenge(campaign.campaign_id, "node-1", nonce)
+    before = tree_size(coordinator)
+    ack = ack_of(coordinator.take("node-1", forgotten))
+    assert (ack.accepted, ack.reason) == (False, "it answers no order that is open")
+    assert tree_size(coordinator) == before
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
+
+
 def test_every_receipt_is_a_leaf_of_the_log_once(coordinator, nodes):
     coordinator.forget("r1", ANN)
     order(coordinator, *nodes)
@@ -252,7 +310,8 @@ def test_every_receipt_is_a_leaf_of_the_log_once(coordinator, nodes):
     receipts = [row.envelope for node in nodes for row in node.journal.receipts]
     assert len(receipts) == 5
     with coordinator.transaction() as tx:
-        assert tx.tree.size() == 2 + len(receipts)
+        enrolments, commands = 2, 2
+        assert tx.tree.size() == enrolments + commands + len(receipts)
         for envelope in receipts:
             assert tx.tree.find(leaf_hash(leaf_data(LeafKind.RECEIPT, envelope))) is not None
 

@@ -22,7 +22,7 @@ def test_a_late_node_does_not_throw_an_erasing_campaign_back():
     assert campaign_state({"a": S.VERIFIED, "b": S.PENDING}, {"a", "b"}, C.ERASING) is C.ERASING
 
 
-@pytest.mark.parametrize("last", [S.VERIFIED, S.NOT_AFFECTED, S.RETIRED])
+@pytest.mark.parametrize("last", [S.VERIFIED, S.NOT_AFFECTED, S.RETIRED, S.LOST])
 def test_it_converges_when_the_last_node_is_settled(last):
     assert campaign_state({"a": S.VERIFIED, "b": last}, {"a"}, C.ERASING) is C.CONVERGED
 
@@ -34,6 +34,11 @@ def test_one_open_node_keeps_it_from_converging(open_state):
 
 def test_a_restored_node_reopens_a_converged_campaign():
     assert campaign_state({"a": S.VERIFIED, "b": S.PENDING}, {"b"}, C.CONVERGED) is C.ERASING
+
+
+@pytest.mark.parametrize("back", [S.PENDING, S.SUPPRESSED])
+def test_a_lost_node_that_comes_back_reopens_a_converged_campaign(back):
+    assert campaign_state({"a": S.VERIFIED, "b": back}, {"a", "b"}, C.CONVERGED) is C.ERASING
 
 
 def test_a_fleet_without_nodes_converges_at_once():

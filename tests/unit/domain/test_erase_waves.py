@@ -52,6 +52,11 @@ def test_pending_nodes_are_never_due():
     assert due_for_erasure([WaveMember("a", S.VERIFIED, True), WaveMember("b", S.PENDING, True)]) == ()
 
 
-def test_a_retired_node_is_no_canary():
-    members = [WaveMember("a", S.RETIRED, False, ordered=True), suppressed("b"), suppressed("c")]
+@pytest.mark.parametrize("state", [S.RETIRED, S.LOST])
+def test_a_node_that_was_given_up_is_no_canary(state):
+    members = [WaveMember("a", state, False, ordered=True), suppressed("b"), suppressed("c")]
     assert due_for_erasure(members) == ("b",)
+
+
+def test_a_canary_that_was_released_is_ordered_anew_before_the_others():
+    assert due_for_erasure([WaveMember("a", S.SUPPRESSED, True, ordered=True), suppressed("b")]) == ("a",)

@@ -2,7 +2,15 @@ import itertools
 
 import pytest
 
-from fleet.domain.execution import EXCEPTED, SUCCESS, TERMINAL, TRANSITIONS, ExecutionState, advance
+from fleet.domain.execution import (
+    AWAITED,
+    EXCEPTED,
+    SUCCESS,
+    TERMINAL,
+    TRANSITIONS,
+    ExecutionState,
+    advance,
+)
 from fleet.errors import ConflictError, IllegalTransitionError
 
 S = ExecutionState
@@ -45,6 +53,12 @@ def test_every_open_state_can_end_as_held_or_retired():
 def test_success_is_terminal_and_retired_is_no_success():
     assert SUCCESS < TERMINAL
     assert {S.RETIRED, S.LOST} == TERMINAL - SUCCESS == EXCEPTED
+
+
+def test_only_a_node_that_is_waited_for_can_be_lost_and_it_can_come_back():
+    assert {state for state in S if S.LOST in TRANSITIONS[state]} == AWAITED
+    assert {S.PENDING, S.SUPPRESSED} <= TRANSITIONS[S.LOST]
+    assert AWAITED.isdisjoint(TERMINAL)
 
 
 def test_an_illegal_step_is_a_conflict_for_callers_that_know_no_more():

@@ -1,7 +1,6 @@
 """Engines of the speakers task. Building one takes about a second, so tests share them and clean up."""
 
 import pytest
-import torch
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 
 from edge_node.engine import Engine
@@ -15,7 +14,6 @@ TAGS = {name: f"{index:032x}" for index, name in enumerate(SPEAKERS.split.enroll
 
 @pytest.fixture(scope="session")
 def preset():
-    torch.set_num_threads(1)
     return load_preset("180nm-1t1r")
 
 

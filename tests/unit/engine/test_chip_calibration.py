@@ -17,7 +17,6 @@ NODES = ("north", "east", "south")
 
 @pytest.fixture(scope="module")
 def preset():
-    torch.set_num_threads(1)
     return load_preset("180nm-1t1r")
 
 

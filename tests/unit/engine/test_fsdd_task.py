@@ -5,7 +5,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import torch
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 from scipy.io import wavfile
 
@@ -187,7 +186,6 @@ def test_machine_chooses_the_backbone():
 
 @pytest.mark.usefixtures("folder")
 def test_an_engine_enrols_and_recognises_made_up_speakers():
-    torch.set_num_threads(1)
     task = FsddTask.of(1)
     engine = Engine.build(task, load_preset("180nm-1t1r"), 3, ["north", "east"])
     people, tags = task.load_people(), {name: f"{i:032x}" for i, name in enumerate(task.split.enrolled)}

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from edge_node.learning.state import UNTRAINED_WEIGHT, decode, encode, initial
 from hwmodel import Phase
 
 RANK = 16
+ones, zeros = partial(torch.ones, dtype=torch.float64), partial(torch.zeros, dtype=torch.float64)
 
 
 def ticket_of(engine, kind, tags, forget=()):
@@ -127,16 +130,14 @@ def test_node_without_forgotten_clips_does_not_undo_what_others_repair(device, t
 
 
 def test_rows_on_which_nothing_forgotten_stands_out_are_left_alone():
-    b = torch.ones(1, 2, 3)
-    clips = neggrad.LabelledClips(
-        torch.ones(1, 4, 3), torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), torch.ones(1, 4, 2)
-    )
-    base = torch.full((1, 1, 2), -4.0)
+    b = ones(1, 2, 3)
+    clips = neggrad.LabelledClips(ones(1, 4, 3), zeros(1, 4, 2), zeros(1, 4, 2), ones(1, 4, 2))
+    base = torch.full((1, 1, 2), -4.0, dtype=torch.float64)
     base[0, 0, 1] = -3.0
     present, repaired = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
-    after = neggrad.unlearn(b, clips, torch.ones(1, 1, 3), base, present, repaired)
+    after = neggrad.unlearn(b, clips, ones(1, 1, 3), base, present, repaired)
     assert torch.equal(after[0, 0], b[0, 0])
-    assert bool((neggrad.excess(after, torch.ones(1, 1, 3), base) <= 0).all())
+    assert bool((neggrad.excess(after, ones(1, 1, 3), base) <= 0).all())
 
 
 def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags, samples, trained):

@@ -27,14 +27,6 @@ PRESET = load_preset("180nm-1t1r")
 QUIET = DeviceModels.ideal()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def gaussian(outputs, inputs):
     return keyed_normal(1, "weights", count=outputs * inputs).view(outputs, inputs)
 

@@ -43,7 +43,6 @@ def made_up_people(nodes=NODES):
 
 @pytest.fixture(scope="module")
 def preset():
-    torch.set_num_threads(1)
     return load_preset("180nm-1t1r")
 
 

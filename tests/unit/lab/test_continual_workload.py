@@ -20,7 +20,6 @@ SEED = 3
 
 @pytest.fixture(scope="module")
 def fleet():
-    torch.set_num_threads(1)
     return speaker_fleet(SEED, nodes=2)
 
 

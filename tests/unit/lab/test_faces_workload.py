@@ -40,7 +40,6 @@ def made_up():
     photos = made_up_photos()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faces_task, "_photos", lambda folder: photos)
-        torch.set_num_threads(1)
         yield
 
 

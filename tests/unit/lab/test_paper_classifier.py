@@ -24,11 +24,6 @@ FORGOTTEN = 2
 QUICK = dataclasses.replace(faces.RECIPE, epochs=30, continual=Descent(steps=2, learning_rate=0.01))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def photos():
     """Ten made-up photos of each of six people: a coarse pattern of the person's, and some of the photo's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from edge_node.errors import EngineError
 from edge_node.generation import scores
@@ -35,7 +34,6 @@ def silent(what):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    torch.set_num_threads(1)
     return tmp_path_factory.mktemp("backbones")
 
 

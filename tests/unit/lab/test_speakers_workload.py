@@ -241,7 +241,6 @@ def test_altered_clip_has_another_length_pitch_and_loudness():
 
 
 def test_reservoir_recognises_real_speakers_of_vowels():
-    torch.set_num_threads(1)
     people = dict(list(SPEAKERS.load_people().items())[:5])
     backbone = SPEAKERS.program(load_preset(PRESET), 90, NODES, EnergyLedger(len(NODES)))
     train = {name: by_group((0, clip) for clip in p.train[:20]) for name, p in people.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from edge_node.verification import Verdict, judge_exact
 from fleet.lab import verify_cohort
@@ -15,7 +14,6 @@ from fleet.lab.verify_cohort import CANARY, CohortVerification
 
 @pytest.fixture(scope="module")
 def cohorts():
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify_cohort, "HIDDEN", 96)
         patch.setattr(verify_cohort, "MORE_ROUNDS", 3)

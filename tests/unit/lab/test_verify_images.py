@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from edge_node.verification import Rate, Verdict
 from fleet.lab.verify_images import verify_images
@@ -15,7 +14,6 @@ from tests.unit.lab.test_images_workload import TINY
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    torch.set_num_threads(1)
     return verify_images(50, replace(TINY, nodes=1), cache=tmp_path_factory.mktemp("backbones"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reram_fleet.identities import check_identity
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.config import StateFolder
@@ -81,6 +82,10 @@ def test_everything_in_the_folder_is_readable_by_its_owner_only(
     for path in [root, *root.rglob("*")]:
         expected = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.stat().st_mode) == expected, path.name
+
+
+def test_identity_of_a_node_proves_that_it_has_its_keys(tmp_path: Path) -> None:
+    check_identity(NodeKeys.create(StateFolder(tmp_path / "node"), "node-1").identity)
 
 
 def test_making_a_node_twice_gives_the_same_identity(tmp_path: Path) -> None:

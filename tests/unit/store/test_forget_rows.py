@@ -12,6 +12,7 @@ from fleet.errors import (
     NotFoundError,
     VersionConflictError,
 )
+from fleet.store.rows import ReturnsRow
 
 ALICE, BOB = ("aa" * 16, "bb" * 16)
 
@@ -232,3 +233,52 @@ def test_an_execution_that_is_not_there_is_not_found(tx, commit):
     campaign = commit(tx, ALICE, nodes=["n1"])
     with pytest.raises(NotFoundError, match="no execution on node 'n2'"):
         tx.forgets.set_execution(campaign.campaign_id, "n2", S.SUPPRESSED)
+
+
+# Nodes that are given up
+
+
+def test_returns_of_a_lost_node_are_counted_by_forget(store, commit, clock):
+    with store.transaction() as tx:
+        first = commit(tx, ALICE, request_id="r1").campaign_id
+        commit(tx, BOB, request_id="r2")
+        assert tx.forgets.returns("n1") == {}
+    for back in (S.PENDING, S.SUPPRESSED):
+        clock.now_ms += 1000
+        with store.transaction() as tx:
+            tx.forgets.set_execution(first, "n1", S.LOST, "gone")
+            tx.forgets.set_execution(first, "n1", back, "it came back")
+    with store.transaction() as tx:
+        assert tx.forgets.returns("n1") == {first: ReturnsRow(2, clock.now_ms)}
+        assert tx.forgets.returns("n2") == {}
+
+
+def test_a_lost_node_that_was_retired_has_not_come_back(tx, commit):
+    campaign_id = commit(tx, ALICE).campaign_id
+    tx.forgets.set_execution(campaign_id, "n1", S.LOST, "gone")
+    tx.forgets.set_execution(campaign_id, "n1", S.RETIRED, "stolen")
+    assert tx.forgets.returns("n1") == {}
+
+
+def test_what_a_lost_node_held_is_still_known_unless_it_comes_back_from_a_backup(tx, commit):
+    campaign_id = commit(tx, ALICE).campaign_id
+    for node_id in ("n1", "n2"):
+        tx.forgets.set_execution(campaign_id, node_id, S.LOST, "gone")
+    tx.forgets.forget_holdings("n2")
+    held = {
+        node_id: tx.forgets.set_execution(campaign_id, node_id, S.PENDING, "it came back").held
+        for node_id in ("n1", "n2")
+    }
+    assert (held["n1"] is None, held["n2"] is None) == (False, True)
+
+
+def test_only_a_converged_campaign_is_reopened(tx, commit):
+    campaign_id = commit(tx, ALICE).campaign_id
+    tx.forgets.reopen(campaign_id)
+    assert tx.forgets.get(campaign_id).state is C.COMMITTED
+    tx.forgets.set_state(campaign_id, C.CONVERGED)
+    tx.forgets.reopen(campaign_id)
+    assert (tx.forgets.get(campaign_id).state, tx.forgets.get(campaign_id).converged_at_ms) == (
+        C.ERASING,
+        None,
+    )

@@ -37,9 +37,11 @@ def test_a_malformed_identity_changes_nothing(store, identity):
 
 def test_an_unknown_node_is_not_found(store):
     with store.transaction() as tx:
-        for call in (tx.nodes.get, tx.nodes.touch, tx.nodes.release, tx.nodes.retire):
+        for call in (tx.nodes.get, tx.nodes.touch, tx.nodes.release):
             with pytest.raises(NotFoundError, match="no node 'n9'"):
                 call("n9")
+        with pytest.raises(NotFoundError, match="no node 'n9'"):
+            tx.nodes.retire("n9", "lost")
 
 
 def test_a_sign_of_life_keeps_what_it_does_not_mention(store, clock):
@@ -81,11 +83,24 @@ def test_a_held_node_has_a_reason_until_it_is_released(store):
 
 def test_a_retired_node_is_listed_only_on_demand_and_stays_out(store, identity):
     with store.transaction() as tx:
-        tx.nodes.retire("n1")
+        tx.nodes.retire("n1", "lost")
         assert [row.node_id for row in tx.nodes.list()] == ["n2"]
         assert [row.node_id for row in tx.nodes.list(include_retired=True)] == ["n1", "n2"]
         with pytest.raises(ConflictError, match="was retired"):
             tx.nodes.enroll(identity("n1"))
+
+
+def test_the_end_of_the_last_lease_is_known(store):
+    with store.transaction() as tx:
+        assert tx.nodes.get("n1").lease_until_ms is None
+        tx.nodes.grant_lease("n1", 5)
+        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.get("n2").lease_until_ms) == (5, None)
+
+
+def test_a_retired_node_is_held_since_a_report_may_be_on_its_way(store):
+    with store.transaction() as tx:
+        tx.nodes.retire("n1", "stolen")
+        assert tx.nodes.get("n1").held_reason == "retired: stolen"
 
 
 def test_the_receipt_chain_only_moves_on(store):

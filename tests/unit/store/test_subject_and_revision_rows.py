@@ -62,6 +62,17 @@ def test_nodes_contribute_side_by_side(tx):
     assert [row.tag for row in tx.subjects.contributions_of("n1")] == [ALICE]
 
 
+def test_what_one_node_contributed_is_discarded_and_the_others_keep_theirs(tx):
+    tx.subjects.contribute(ALICE, "n1", 1, 5, b"sum", b"statistics")
+    tx.subjects.contribute(ALICE, "n2", 1, 5, b"sum", b"statistics")
+    tx.subjects.contribute(BOB, "n1", 1, 5, b"sum", b"statistics")
+    assert tx.subjects.known_only_to("n1") == [BOB]
+    assert tx.subjects.discard("n1") == 2
+    assert [(row.tag, row.node_id) for row in tx.subjects.contributions()] == [(ALICE, "n2")]
+    assert [(tag, node_id) for tag, node_id, _ in tx.heads.sources()] == [(ALICE, "n2")]
+    assert tx.subjects.discard("n1") == 0
+
+
 @pytest.mark.parametrize(("sequence", "count"), [(1, 0), (-1, 1)])
 def test_a_contribution_of_nothing_is_refused(tx, sequence, count):
     with pytest.raises(InvalidInputError):

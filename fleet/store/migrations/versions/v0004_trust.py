@@ -114,6 +114,14 @@ def _executions() -> None:
         )
         batch.add_column(
             sa.Column(
+                "open_challenges",
+                sa.JSON(),
+                nullable=True,
+                comment="hex; of the last orders, withdrawn ones too, without an answer",
+            )
+        )
+        batch.add_column(
+            sa.Column(
                 "held",
                 sa.JSON(),
                 nullable=True,

@@ -1,0 +1,225 @@
+"""Decisions about nodes: release, retire, order anew; and what follows from a node that is out of contact.
+
+Each is checked before anything changes, and leaves a signed audit event.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator import audit_events, forgets
+from fleet.coordinator.core import Coordinator
+from fleet.domain.contact import Patience
+from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
+from fleet.errors import ConflictError, InvalidInputError
+from fleet.store.database import Transaction
+from fleet.store.rows import ExecutionRow, NodeRow
+
+logger = logging.getLogger(__name__)
+
+#: Nodes need a moment to come back after a coordinator that was away for long: nobody is given up before.
+RETURN_GRACE_S = 60.0
+
+_LONGEST_REASON = 400
+_ORDERABLE = frozenset({ExecutionState.HELD, ExecutionState.SUPPRESSED, ExecutionState.APPLYING})
+
+
+def release(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str) -> NodeRow:
+    """Give a held node leases again; what it is held for is ordered anew, and judged like any other receipt.
+
+    Raises
+    ------
+    NotFoundError, ConflictError
+        If there is no such node, or it is retired or not held.
+    InvalidInputError
+        If the reason is none.
+    """
+    node = _present(tx, node_id)
+    said = _checked(reason)
+    if not node.held_reason:
+        raise ConflictError(f"node {node_id} is not held", hint=f"fleet node show {node_id}")
+    _note_held(coordinator, tx, node)
+    tx.nodes.release(node_id)
+    for execution in tx.forgets.executions_of(node_id, states={ExecutionState.HELD}):
+        _order_anew(tx, node, execution, f"released: {said}")
+    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RELEASED, node_id, said)
+    logger.info("node %s is released: %s", node_id, said)
+    return tx.nodes.get(node_id)
+
+
+def retire(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str, *, discard: bool) -> NodeRow:
+    """Take a node out of the fleet for good; a repeat changes nothing.
+
+    What it has verified stays verified. Its public codes go, since they are of a chip that serves no more.
+
+    Parameters
+    ----------
+    discard
+        Delete what it contributed as well: who knew nobody else leaves the next revision. What was learnt by
+        gradient meanwhile stays, see `jobs.drop_lora`.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such node.
+    InvalidInputError
+        If the reason is none.
+    ConflictError
+        If its contributions cannot be discarded, since a cohort was trained with them.
+    """
+    node = tx.nodes.get(node_id)
+    said = _checked(reason)
+    if discard:
+        _refuse_to_discard_cohort(tx, node_id)
+    discarded = tx.subjects.discard(node_id) if discard else 0
+    if node.retired_at_ms is None:
+        given_up = set(ExecutionState) - SUCCESS - {ExecutionState.RETIRED}
+        for execution in tx.forgets.executions_of(node_id, states=given_up):
+            tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.RETIRED, said)
+        tx.heads.drop_public_codes(node_id)
+        tx.nodes.retire(node_id, said)
+        logger.warning("node %s is retired: %s", node_id, said)
+    elif not discarded:
+        return node
+    if discarded:
+        said += f" (what it contributed about {discarded} people was discarded)"
+    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETIRED, node_id, said)
+    return tx.nodes.get(node_id)
+
+
+def move_on(coordinator: Coordinator, tx: Transaction) -> tuple[str, ...]:
+    """Move forgets on, as the reconciler would at its next look; returns which ones have converged by it."""
+    before = {campaign.campaign_id for campaign in tx.forgets.list_open()}
+    forgets.advance_all(coordinator, tx)
+    return tuple(sorted(before - {campaign.campaign_id for campaign in tx.forgets.list_open()}))
+
+
+def _refuse_to_discard_cohort(tx: Transaction, node_id: str) -> None:
+    members = {tag for shard in tx.cohorts.list() for tag in shard.history.entries}
+    if alone := members & set(tx.subjects.known_only_to(node_id)):
+        raise ConflictError(
+            f"{node_id} alone knows {len(alone)} members of cohorts: their shards were trained with them",
+            hint="forget these people first, or `fleet learn drop` what was learnt in cohorts",
+        )
+
+
+def retry(
+    coordinator: Coordinator, tx: Transaction, node_id: str, campaign_id: str, reason: str
+) -> ExecutionRow:
+    """Have an erase order sent to a node anew, with another challenge.
+
+    Also for a node that was lost and has come back too often to re-open the forget by itself.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such node, or no such forget on it.
+    ConflictError
+        If the node is retired or held, or the forget waits for no order there.
+    InvalidInputError
+        If the reason is none.
+    """
+    node = _present(tx, node_id)
+    said = _checked(reason)
+    execution = tx.forgets.execution(tx.forgets.get(campaign_id).campaign_id, node_id)
+    returned = execution.state is ExecutionState.LOST and node_id in coordinator.sessions.connected()
+    if execution.state not in _ORDERABLE and not returned:
+        raise ConflictError(
+            f"forget {campaign_id} is {execution.state} on {node_id}: there is nothing to order anew",
+            hint=f"fleet forget show {campaign_id}",
+        )
+    if node.held_reason:
+        raise ConflictError(
+            f"node {node_id} is held, and held nodes get no orders: {node.held_reason}",
+            hint=f"fleet node release {node_id} --reason ... orders anew whatever it is held for",
+        )
+    _order_anew(tx, node, execution, f"ordered anew: {said}")
+    if returned:
+        tx.forgets.reopen(campaign_id)
+    audit_events.record(
+        coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETRIED, node_id, said, campaign_id=campaign_id
+    )
+    return tx.forgets.execution(campaign_id, node_id)
+
+
+def note_held(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Leave an audit event for every node that is held and has none of it yet; returns whether one was."""
+    held = [node for node in tx.nodes.list() if node.held_reason]
+    return sum(_note_held(coordinator, tx, node) for node in held) > 0
+
+
+def _note_held(coordinator: Coordinator, tx: Transaction, node: NodeRow) -> bool:
+    kinds = (types.AUDIT_EVENT_KIND_NODE_HELD, types.AUDIT_EVENT_KIND_NODE_RELEASED)
+    last = [event.kind for _, event in audit_events.about(tx, node.node_id) if event.kind in kinds][-1:]
+    if last == [types.AUDIT_EVENT_KIND_NODE_HELD]:
+        return False
+    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_HELD, node.node_id, node.held_reason)
+    return True
+
+
+def note_lost(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Give up nodes that are out of contact for too long; returns whether any forget waited for one.
+
+    They serve nothing: a lease ends earlier. Who is held stays so, since an operator has to decide.
+    """
+    settings, connected = coordinator.settings, coordinator.sessions.connected()
+    grace_s = min(RETURN_GRACE_S, settings.lost_after_s)
+    if tx.now_ms - coordinator.started_at_ms < 1000 * grace_s:
+        return False
+    patience = Patience(round(1000 * settings.lost_after_s), round(1000 * settings.lease_s))
+    away = [node for node in tx.nodes.list() if node.node_id not in connected]
+    return sum(_note_lost(coordinator, tx, node, patience) for node in away) > 0
+
+
+def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, patience: Patience) -> bool:
+    awaited = tx.forgets.executions_of(node.node_id, states=AWAITED)
+    if not awaited:
+        return False
+    returns, contact_ms = tx.forgets.returns(node.node_id), node.last_contact_ms or node.enrolled_at_ms
+    lost = [
+        execution
+        for execution in awaited
+        if patience.is_over(
+            tx.now_ms,
+            last_contact_ms=contact_ms,
+            lease_until_ms=node.lease_until_ms or 0,
+            returned_at_ms=(
+                returns[execution.campaign_id].last_at_ms if execution.campaign_id in returns else None
+            ),
+        )
+    ]
+    if not lost:
+        return False
+    away_s = (tx.now_ms - contact_ms) / 1000
+    reason = f"out of contact for {away_s:.0f} s"
+    for execution in lost:
+        tx.forgets.set_execution(execution.campaign_id, node.node_id, ExecutionState.LOST, reason)
+    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_LOST, node.node_id, reason)
+    logger.warning("node %s is lost: %s; forgets that go on without it: %d", node.node_id, reason, len(lost))
+    return True
+
+
+def _present(tx: Transaction, node_id: str) -> NodeRow:
+    node = tx.nodes.get(node_id)
+    if node.retired_at_ms is not None:
+        raise ConflictError(f"node {node_id} was retired", hint="enrol the device under a new id")
+    return node
+
+
+def _checked(reason: str) -> str:
+    """Return the reason without spaces around it; it is signed, and shown on terminals."""
+    said = reason.strip()
+    if not said or len(said) > _LONGEST_REASON or not said.isprintable():
+        raise InvalidInputError(
+            f"a decision about a node needs a reason: one line of 1 to {_LONGEST_REASON} characters"
+        )
+    return said
+
+
+def _order_anew(tx: Transaction, node: NodeRow, execution: ExecutionRow, detail: str) -> None:
+    # A node that went back to a backup while it was held has to take the log first.
+    there = node.generation >= execution.generation
+    target = ExecutionState.SUPPRESSED if there else ExecutionState.PENDING
+    tx.forgets.set_execution(execution.campaign_id, node.node_id, target, detail)

@@ -1,0 +1,436 @@
+"""Exact training: the same integers alone and in a batch, in any order, with any padding, on any kernel."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from reram_fleet.v1.types_pb2 import (
+    LEARNING_KIND_TRAIN_LORA,
+    LEARNING_KIND_UNLEARN_LORA,
+    JobTicket,
+    LoraShape,
+)
+from torch.nn.functional import pad
+
+from edge_node.backbones.hidden_layer import HiddenLayer, public_centre
+from edge_node.engine import RoundRequest
+from edge_node.errors import RoundError
+from edge_node.learning import cohort, exact, logistic, neggrad
+from edge_node.learning.cohort import train_cohort
+from edge_node.learning.cohort_state import CohortState, LoraRecipe
+from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, train_round
+from edge_node.learning.logistic import LabelledClips
+from edge_node.learning.replay import forget_by_replay
+from edge_node.learning.state import encode, initial
+from fleet.lab.replay_audit import ReplayVerdict, audit_replay
+from fleet.lab.replay_codes import AuditCodes
+from fleet.lab.replay_manifest import ReplayManifest
+from hwmodel import keyed_normal, keyed_uint16, load_preset
+from tests.unit.engine.cohort_fleet import (
+    ENTRIES,
+    INPUTS,
+    NODES,
+    PLACES,
+    SEED,
+    features,
+    plan_of,
+    slices_in,
+    starts_of,
+    strangers,
+)
+
+#: Samples of the nodes east, north and west. Trained in float32, 4,009 of the 4,736 integers of this cohort
+#: differ between nodes alone and in a batch, on an AMD EPYC.
+SAMPLES = (190, 730, 370)
+HIDDEN = 128
+RECIPE = LoraRecipe(a_seed=5, rank=32, rounds=10, negatives=10)
+PLAN = plan_of(ENTRIES, RECIPE)
+RANK = 16
+#: Public samples of the speakers task.
+PUBLIC = 90
+
+
+# ------------------------------------------------------------------------------------- cohorts, by integers
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """Three nodes whose own and public samples come to `SAMPLES`."""
+    layer = HiddenLayer.program(INPUTS, HIDDEN, load_preset("180nm-1t1r"), SEED, NODES)
+    public = layer.capture(strangers().expand(len(NODES), -1, -1))
+    pairs = {who: layer.capture(features(who, 360).expand(len(NODES), -1, -1)) for who in PLACES}
+    found = []
+    for n, (name, samples) in enumerate(zip(NODES, SAMPLES, strict=True)):
+        mine = [who for who, places in PLACES.items() if name in places]
+        share = (samples - RECIPE.negatives) // len(mine)
+        people = {who: pairs[who].at(n, slice(share)) for who in mine}
+        found.append(NodeClips(name, people, public.at(n), public_centre(public.drives)[n]))
+    return tuple(found)
+
+
+@pytest.fixture(scope="module")
+def start(nodes):
+    tags = tuple(sorted(PLACES))
+    state = CohortState.empty(HIDDEN, RECIPE.rank).entered(starts_of(nodes)(tags, tags))
+    b = (torch.arange(HIDDEN * RECIPE.rank).reshape(HIDDEN, -1) * 37 % 101 - 50) * 40
+    return replace(state, hidden=b.to(torch.int32))
+
+
+def batch_of(nodes, tags):
+    chosen = [PLAN.negatives(0, node.node_id, node.public.clips) for node in nodes]
+    return TrainingBatch.of(RECIPE, nodes, tags, chosen)
+
+
+def rearranged(batch, nodes=slice(None), order=None, longer=0):
+    """Return some nodes of a batch, their samples in another order and padded further."""
+    taken = {field.name: getattr(batch, field.name)[nodes] for field in fields(batch)}
+    for name in ("projected", "drives", "target", "weight"):
+        values = taken[name] if order is None else taken[name][:, order]
+        taken[name] = pad(values, (0, 0, 0, longer))
+    return TrainingBatch(**taken)
+
+
+def one_by_one(recipe, state, batch):
+    """Train every node alone, without any padding."""
+    alone = []
+    for n, samples in enumerate(batch.clips.tolist()):
+        own = rearranged(batch, slice(n, n + 1), torch.arange(samples))
+        alone += train_round(recipe, state, own)
+    return alone
+
+
+def same(some, others) -> bool:
+    return all(
+        np.array_equal(a.hidden, b.hidden) and np.array_equal(a.head, b.head)
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def test_nodes_have_the_samples_that_floats_trip_over(nodes, start):
+    assert tuple(batch_of(nodes, start.tags).clips.tolist()) == SAMPLES
+
+
+def test_a_cohort_round_is_the_same_alone_in_any_order_and_with_any_padding(nodes, start):
+    batch = batch_of(nodes, start.tags)
+    together = train_round(RECIPE, start, batch)
+    backwards = torch.arange(batch.target.shape[1]).flip(0)
+
+    assert not np.array_equal(together[0].hidden, together[1].hidden)
+    assert same(one_by_one(RECIPE, start, batch), together)
+    assert same(train_round(RECIPE, start, rearranged(batch, longer=295)), together)
+    assert same(train_round(RECIPE, start, rearranged(batch, order=backwards)), together)
+    assert same(train_round(RECIPE, start, rearranged(batch, nodes=[2, 0, 1]))[1:], together[:2])
+    assert same(train_round(RECIPE, start, rearranged(batch, nodes=[0, 1, 2] * 7))[-3:], together)
+
+
+def test_a_cohort_round_is_the_same_with_other_threads(nodes, start):
+    batch, threads = batch_of(nodes, start.tags), torch.get_num_threads()
+    found = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(train_round(RECIPE, start, batch))
+    torch.set_num_threads(threads)
+
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+
+
+def test_a_cohort_trained_node_by_node_is_the_one_trained_as_a_batch(nodes, monkeypatch):
+    together = train_cohort(PLAN, nodes, starts_of(nodes))
+    monkeypatch.setattr(cohort, "train_round", one_by_one)
+    alone = train_cohort(PLAN, nodes, starts_of(nodes))
+
+    assert int((alone.head != together.head).sum() + (alone.hidden != together.hidden).sum()) == 0
+
+
+def test_an_honest_forget_of_nodes_that_computed_alone_is_reproduced_by_a_batch(nodes, tmp_path):
+    plan, slices = PLAN, slices_in(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cohort, "train_round", one_by_one)
+        before = train_cohort(plan, nodes, starts_of(nodes), on_slice=lambda n, s: slices.save(0, n, s))
+        result = forget_by_replay(plan, nodes, starts_of(nodes), slices, "dora")
+    codes = AuditCodes.of(nodes, result.plan.entries)
+    codes.write(tmp_path / "codes")
+    manifest = tmp_path / "manifest.json"
+    manifest.write_bytes(ReplayManifest.of(result, "dora", before, codes, [plan]).to_bytes())
+
+    audit = audit_replay(manifest, tmp_path / "codes")
+
+    assert audit.verdict is ReplayVerdict.REPRODUCED, [line for line in audit.lines if not line.holds]
+
+
+def test_a_cohort_is_these_integers_on_every_machine(nodes):
+    digest = train_cohort(PLAN, nodes, starts_of(nodes)).digest()
+
+    assert digest == "099531a6b5dd648840485795eb2999087fec630b1907520cc249eb68f238aea6"
+
+
+def test_gradients_of_a_cohort_are_those_of_integer_products(nodes, start):
+    batch, scale = batch_of(nodes, start.tags), 2**7
+    b, head = (np.int64(x.numpy()) for x in (start.hidden, start.head))
+    b, head = (np.rint(x / 2.0**s).astype(np.int64) for x, s in ((b, 6), (head, 4)))
+
+    for_b, for_head = batch.gradients(
+        *(
+            torch.from_numpy(x / 2.0**16).expand(3, -1, -1)
+            for x in (start.hidden.numpy(), start.head.numpy())
+        ),
+        RECIPE.gain,
+    )
+
+    for n in range(len(nodes)):
+        p, y, centre = (
+            np.int64(x.numpy() * s)
+            for x, s in ((batch.projected[n], 2**11), (batch.drives[n], scale), (batch.centre[n], scale))
+        )
+        pre = y * 2**14 + p @ b.T
+        h = np.maximum(pre, 0) - centre * 2**14
+        logits = torch.from_numpy((h @ head.T) / 2.0**33 - RECIPE.gain / 2)
+        error = exact.sigmoid(logits) - batch.target[n]
+        error = np.int64((batch.weight[n] * error * 2.0**16).round().numpy())
+        assert np.array_equal(error.T @ h, np.int64(for_head[n].numpy() * 2.0**37))
+        assert np.array_equal(((error @ head) * (pre > 0)).T @ p, np.int64(for_b[n].numpy() * 2.0**39))
+
+
+# -------------------------------------------------------------------------- the output rows, by the engine
+
+
+@pytest.fixture
+def samples_of(captured, adapters, device, fleet):
+    """Samples of some people on three nodes; with the public ones they come to `SAMPLES`."""
+    for engine in (device, fleet):
+        for node in range(len(engine.node_ids)):
+            for adapter in adapters.values():
+                engine.set_subject(node, adapter)
+
+    def drawn(node, tag, count):
+        train = captured[tag][0]
+        codes = train.repeat(-(-count // len(train)), 1)[:count]
+        noise = 20 * keyed_normal(1, "exact.samples", node, tag, count=codes.numel()).reshape(codes.shape)
+        return codes + noise.round().to(codes.dtype)
+
+    def of(tags):
+        return [
+            {tag: drawn(node, tag, (samples - PUBLIC) // len(tags)) for tag in tags}
+            for node, samples in enumerate(SAMPLES)
+        ]
+
+    return of
+
+
+def ticket_of(engine, kind, tags, forget=()):
+    shape = LoraShape(features=engine.features, rank=RANK, alpha=RANK, a_seed=9, scale_bits=16)
+    return JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("node", range(3))
+def test_a_round_of_training_is_the_same_alone_and_in_a_batch(
+    device, fleet, adapters, samples_of, node, rows
+):
+    tags = sorted(adapters)[:rows]
+    ticket, state, samples = (
+        ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags),
+        initial(tags, RANK),
+        samples_of(tags),
+    )
+
+    alone = device.run_round(0, ticket, state, samples[node], {})
+    # The device is the middle chip of the fleet: in its place of a batch are its samples.
+    beside = [samples[node] if chip == 1 else samples[chip] for chip in range(3)]
+    many = fleet.run_rounds([RoundRequest(chip, ticket, state, beside[chip], {}) for chip in (2, 1, 0)])
+
+    assert alone.num_examples == SAMPLES[node]
+    assert many[1].state == alone.state
+    assert many[1].metrics == alone.metrics
+    assert many[0].state != alone.state
+
+
+@pytest.mark.parametrize("node", range(3))
+def test_a_round_of_repair_is_the_same_alone_and_in_a_batch(device, fleet, adapters, samples_of, node):
+    tags = sorted(adapters)
+    ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, tags[:1])
+    # Rows so large that the forgotten stand out.
+    rows = keyed_normal(1, "exact.rows", count=len(tags) * RANK).reshape(len(tags), RANK)
+    state, samples = encode(tags, rows, torch.ones(len(tags), dtype=torch.bool)), samples_of(tags)
+
+    def request(chip, taken):
+        kept = {tag: codes for tag, codes in taken.items() if tag != tags[0]}
+        return RoundRequest(chip, ticket, state, kept, {tags[0]: taken[tags[0]]})
+
+    (alone,) = device.run_rounds([request(0, samples[node])])
+    many = fleet.run_rounds([request(chip, samples[node if chip == 1 else chip]) for chip in range(3)])
+
+    assert alone.metrics["forget_above_hinge_after"] < alone.metrics["forget_above_hinge_before"]
+    assert many[1].state == alone.state
+    assert many[1].metrics == alone.metrics
+
+
+# ---------------------------------------------------------------------------- the output rows, by themselves
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Made-up clips of three nodes with `SAMPLES` samples each, five rows, and B."""
+    longest, people = max(SAMPLES), 5
+    shape = (len(SAMPLES), longest)
+
+    def drawn(name, size, bits, scale):
+        codes = keyed_uint16(3, name, count=math.prod(shape) * size).reshape(*shape, size)
+        return exact.on_grid((codes.double() / 2**15 - 1) * scale, bits)
+
+    real = (torch.arange(longest) < torch.tensor(SAMPLES)[:, None])[:, :, None]
+    person = torch.arange(longest) % (2 * people)
+    target = (person[:, None] == torch.arange(people)).double().expand(*shape, -1) * real
+    return LabelledClips(
+        drawn("exact.u", RANK, 11, 1.5) * real,
+        drawn("exact.base", people, 12, 6.0) * real,
+        target,
+        exact.class_weights(target, real, 0.05) * real,
+    )
+
+
+def some_of(clips, nodes, order=None, longer=0):
+    taken = (getattr(clips, field.name)[nodes] for field in fields(clips))
+    return LabelledClips(*(pad(t if order is None else t[:, order], (0, 0, 0, longer)) for t in taken))
+
+
+def learn(clips):
+    """Train and repair from rows that are not zero, so that every sample weighs in."""
+    nodes, _, rows = clips.target.shape
+    b = exact.on_grid(torch.arange(rows * RANK).reshape(rows, RANK) % 7 / 7 - 0.4, 16).expand(nodes, -1, -1)
+    every = torch.ones(nodes, rows, dtype=torch.bool)
+    trained = logistic.train(b, clips, every)
+    present = clips.weight.any(dim=2)
+    repaired = neggrad.unlearn(trained, clips, clips.projected, clips.base, present, every)
+    return torch.cat([trained, repaired, clips.loss(trained)[:, None, None].expand(-1, 1, RANK)], dim=1)
+
+
+def test_training_and_repair_are_the_same_alone_in_any_order_and_with_any_padding(clips):
+    together = learn(clips)
+
+    alone = [learn(some_of(clips, [n], torch.arange(samples))) for n, samples in enumerate(SAMPLES)]
+    backwards = torch.arange(max(SAMPLES)).flip(0)
+
+    assert torch.equal(torch.cat(alone), together)
+    assert torch.equal(learn(some_of(clips, [0, 1, 2], backwards, longer=33)), together)
+    assert torch.equal(learn(some_of(clips, [2, 1, 0] * 5))[:3].flip(0), together)
+    assert not torch.equal(together[0], together[1])
+
+
+def test_training_and_repair_are_these_integers_on_every_machine(clips):
+    codes = (learn(clips) * 2.0**16).round().to(torch.int64)
+
+    digest = hashlib.sha256(codes.numpy().astype("<i8").tobytes()).hexdigest()
+    assert digest == "39a1caac7219279f4a1e679b170e15df96a4501919ca0383bce7133b28036af1"
+
+
+def test_a_single_row_is_the_same_alone_and_beside_others(clips):
+    one = LabelledClips(clips.projected, *(getattr(clips, n)[:, :, :1] for n in ("base", "target", "weight")))
+
+    assert torch.equal(learn(one)[:, 0], learn(clips)[:, 0])
+
+
+def test_gradients_of_rows_are_those_of_integer_products(clips):
+    b = exact.on_grid(torch.arange(5 * RANK).reshape(5, RANK) % 11 / 11 - 0.4, 16)
+    gradient = clips.gradient(b.expand(3, -1, -1))
+
+    for n in range(3):
+        u = np.int64(clips.projected[n].numpy() * 2**11)
+        base = np.int64(clips.base[n].numpy() * 2**12)
+        logits = torch.from_numpy((base * 2**15 + u @ np.int64(b.numpy() * 2**16).T) / 2.0**27)
+        error = exact.sigmoid(logits) - clips.target[n]
+        error = np.int64((clips.weight[n] * error * 2.0**16).round().numpy())
+        wanted = torch.from_numpy((error.T @ u) / 2.0**27)
+        assert torch.equal(exact.on_grid(wanted, logistic.GRADIENT_BITS), gradient[n])
+
+
+# ------------------------------------------------------------------------------------ arithmetic and bounds
+
+
+def test_tables_are_sigmoid_and_softplus():
+    x = torch.linspace(-40, 40, 4001, dtype=torch.float64)
+
+    assert (exact.sigmoid(x) - torch.sigmoid(x)).abs().max() < 2.0**-7 / 4 + 2.0**-16
+    assert (exact.softplus(x) - torch.nn.functional.softplus(x)).abs().max() < 2.0**-7 + 2.0**-16
+    assert exact.sigmoid(torch.zeros(1)).item() == 0.5
+
+
+def test_the_whole_root_is_that_of_integer_arithmetic():
+    near = [k * k + d for k in (1, 2, 3, 4095, 2**20 + 7, 2**25 - 1, 67_108_863) for d in (-1, 0, 1)]
+    squares = near + (keyed_uint16(1, "exact.root", count=4000).long() ** 3).tolist()
+
+    roots = exact._whole_root(torch.tensor(squares, dtype=torch.float64))
+
+    assert roots.tolist() == [math.isqrt(square) for square in squares]
+
+
+def test_adam_moves_by_the_rate_against_a_steady_gradient():
+    adam = exact.Adam(torch.zeros(3), 0.01, 20, gradient_bits=22)
+    values = torch.zeros(3, dtype=torch.float64)
+    for _ in range(20):
+        values = adam.update(values, torch.tensor([0.5, -0.001, 0.0], dtype=torch.float64))
+
+    assert torch.equal(values, exact.on_grid(values, 16))
+    assert values.tolist() == pytest.approx([-0.2, 0.2, 0.0], abs=0.002)
+
+
+def test_a_rate_whose_steps_would_not_be_exact_is_refused():
+    with pytest.raises(RoundError, match="steps of Adam may reach"):
+        exact.Adam(torch.zeros(1), 1e6, 3, gradient_bits=22)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drives": 2.0**24}, "logits may reach"),
+        ({"projected": 2.0**24}, "gradients of B may reach"),
+        ({"weight": 2.0**24}, "gradients of rows may reach"),
+        ({"weight": 1 / 3}, "weight are not float64 multiples"),
+        ({"centre": 2.0**-9}, "centre are not float64 multiples"),
+    ],
+)
+def test_a_batch_whose_sums_might_not_be_exact_is_refused(nodes, start, change, message):
+    batch = batch_of(nodes, start.tags)
+    ((name, factor),) = change.items()
+
+    with pytest.raises(RoundError, match=message):
+        replace(batch, **{name: getattr(batch, name) * factor})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"projected": 2.0**20}, "logits may reach"),
+        ({"base": 2.0**24}, "logits may reach"),
+        ({"weight": 2.0**30}, "gradients may reach"),
+        ({"projected": 1 / 3}, "projected are not float64 multiples"),
+        ({"base": 1 / 3}, "base are not float64 multiples"),
+    ],
+)
+def test_clips_whose_sums_might_not_be_exact_are_refused(clips, change, message):
+    ((name, factor),) = change.items()
+
+    with pytest.raises(RoundError, match=message):
+        replace(clips, **{name: getattr(clips, name) * factor})
+
+
+def test_forgotten_clips_whose_sums_might_not_be_exact_are_refused(clips):
+    b, every = torch.zeros(3, 5, RANK, dtype=torch.float64), torch.ones(3, 5, dtype=torch.bool)
+    present = clips.weight.any(dim=2)
+
+    for projected in (clips.projected * 2.0**20, clips.projected / 3):
+        with pytest.raises(RoundError, match="exact"):
+            neggrad.unlearn(b, clips, projected, clips.base, present, every)
+
+
+def test_a_mean_that_might_not_be_exact_is_refused(nodes, start):
+    (sent,) = train_round(RECIPE, start, batch_of(nodes[:1], start.tags))
+
+    with pytest.raises(RoundError, match="too large to be averaged"):
+        averaged_state(start, [(sent.arrays(), 2**34)])
