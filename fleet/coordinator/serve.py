@@ -61,6 +61,8 @@ _SERVER_OPTIONS = (
     # A machine that lost its power sends no FIN: without pings, TCP would wait for minutes.
     ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 4_000),
+    # The limit that a ping without an answer runs into; a minute by default.
+    ("grpc.http2.ping_timeout_ms", 4_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 

@@ -16,12 +16,17 @@ import pytest
 from reram_fleet.flower import program
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
+from fleet.config import ServeSettings
+from fleet.coordinator.folder import CoordinatorFolder
+from fleet.coordinator.serve import fleet_of
+from fleet.coordinator.testing import SimulatedNode
 from fleet.lab.people import load_demo_people
 from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
 from fleet.registry import Registry
+from fleet.store.database import Store
+from fleet.trust.keys import CoordinatorKeys
 
 
 class Shell:
@@ -208,9 +213,11 @@ def local(tmp_path_factory, said):
         tmp_path_factory.mktemp("local"), nodes=2, lease_s=30.0, learning=False, restart_nodes=False
     )
     # Of an earlier run, with one node more.
-    earlier = SteppedCoordinator(settings.layout.coordinator)
-    earlier.enroll(SimulatedNode("node-3"))
-    earlier.close()
+    folder = CoordinatorFolder(settings.layout.coordinator)
+    CoordinatorKeys.load_or_create(folder.keys)
+    with Store.open(f"sqlite:///{folder.database}") as store, store.transaction() as tx:
+        fleet_of(tx, ServeSettings(state=folder.root, task=settings.task))
+        tx.nodes.enroll(SimulatedNode("node-3").identity)
     with LocalFleet(settings, said.append) as fleet:
         fleet.start()
         yield fleet

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -226,6 +231,49 @@ def test_a_node_that_stops_beating_is_gone_before_one_of_unknown_pace(coordinato
     eventually("the node is lost", lambda: not client.get_node(node.node_id).node.connected)
     assert client.get_node(unheard.node_id).node.connected
     assert 'fleet_nodes{state="lost"}' in coordinator.metrics()
+
+
+OTHER_MACHINE = """
+import sys
+from pathlib import Path
+from fleet.coordinator.testing import SimulatedNode
+from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream
+coordinator, node = CoordinatorProcess(Path(sys.argv[1])), SimulatedNode("node-stopped")
+coordinator.address = sys.argv[2]
+coordinator.enroll(node)
+stream = NodeStream(coordinator.address, node)
+stream.wait_heard("lease")
+for line in sys.stdin:
+    heard = len(stream.heard)
+    stream.beat()
+    while len(stream.heard) == heard:
+        pass
+    print("beaten", flush=True)
+"""
+
+
+def test_a_machine_that_stands_still_is_noticed_before_a_node_that_says_nothing(
+    coordinator, client, node, open_stream
+):
+    command = [sys.executable, "-c", OTHER_MACHINE, str(coordinator.state), coordinator.address]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3], **pipes) as machine:
+        try:
+            machine.stdin.write("beat\n")
+            machine.stdin.flush()
+            assert machine.stdout.readline() == "beaten\n"
+            # Silent from now on, and heard of before the other: but its machine answers pings.
+            connect(coordinator, node, open_stream)
+            # The pace of the other is so slow now that its silence alone may last as long.
+            time.sleep(2.5)
+            machine.stdin.write("beat\n")
+            machine.stdin.flush()
+            assert machine.stdout.readline() == "beaten\n"
+            machine.send_signal(signal.SIGSTOP)
+            eventually("it is lost", lambda: not client.get_node("node-stopped").node.connected)
+            assert client.get_node(node.node_id).node.connected
+        finally:
+            machine.kill()
 
 
 def test_watching_what_is_not_there_is_not_found(client):
