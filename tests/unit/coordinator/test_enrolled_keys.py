@@ -42,6 +42,6 @@ def test_node_that_was_enrolled_before_proofs_stays_enrolled(coordinator, nodes)
     with coordinator.transaction() as tx:
         with pytest.raises(InvalidInputError, match="does not prove"):
             enroll(coordinator.coordinator, tx, changed(nodes[0], possession=b""))
-        assert enroll(tx, nodes[0].identity) == (tx.nodes.get("node-1"), False)
+        assert enroll(coordinator.coordinator, tx, nodes[0].identity) == (tx.nodes.get("node-1"), False)
     assert row_of(coordinator, nodes[0]) == before
     coordinator.connect(nodes[0])
