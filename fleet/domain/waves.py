@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from fleet.domain.execution import SUCCESS, ExecutionState
 
+#: Canaries that may fail before a wave stops: one may lie, two are a sign that the erase itself is bad.
+CANARIES = 2
+
 
 @dataclass(frozen=True)
 class WaveMember:
@@ -31,17 +34,17 @@ class WaveMember:
 def due_for_erasure(members: Iterable[WaveMember]) -> tuple[str, ...]:
     """Return the ids of the nodes that may be ordered to erase now, sorted.
 
-    None of them while the canary is at work, nor when it was held. A canary that went away before it answered
-    is replaced, so that one lost node cannot stop a forget. A node in APPLYING is not in the answer: it has
-    its order, and gets the same one again when it reconnects.
+    None of them while the canary is at work, nor when as many as `CANARIES` were held. A canary that went
+    away before it answered, or was held, is replaced, so that one lost or lying node cannot stop a forget. A
+    node in APPLYING is not in the answer: it has its order, and gets the same one again when it reconnects.
     """
     members = tuple(members)
     ready = sorted(m.node_id for m in members if m.state is ExecutionState.SUPPRESSED and m.connected)
     if any(m.state in SUCCESS for m in members):
         return tuple(ready)
-    canary_failed = any(m.ordered and m.state is ExecutionState.HELD for m in members)
+    canaries_failed = sum(m.ordered and m.state is ExecutionState.HELD for m in members) >= CANARIES
     canary_at_work = any(
         m.state is ExecutionState.APPLIED or (m.state is ExecutionState.APPLYING and m.connected)
         for m in members
     )
-    return () if canary_failed or canary_at_work else tuple(ready[:1])
+    return () if canaries_failed or canary_at_work else tuple(ready[:1])

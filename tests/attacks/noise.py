@@ -13,11 +13,14 @@ import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from reram_fleet import sealing, signing
+from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
 from fleet.coordinator.testing import SimulatedNode
 
+_LIMIT_S = 30.0
 _CONNECT = "/reram_fleet.v1.NodeService/Connect"
 _EXTREMES = {
     FieldDescriptor.TYPE_UINT64: (0, 1, 2**31, 2**63 - 1, 2**63, 2**64 - 1),
@@ -167,12 +170,12 @@ def shout(address: str, noise: Noise, messages: int, between: Callable[[int], No
 def _stream(channel: grpc.Channel, noise: Noise, messages: int) -> Iterator[None]:
     """Say hello and go on until the coordinator has had enough; yields after each message dealt with."""
     outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    challenge = request_challenge(NodeServiceStub(channel), _LIMIT_S)
+    hello, *_ = noise.node.receive(wire.ConnectResponse(challenge=challenge))
     call = channel.stream_stream(
         _CONNECT, request_serializer=None, response_deserializer=wire.ConnectResponse.FromString
-    )(iter(outgoing.get, None))
+    )(iter(outgoing.get, None), metadata=hello_metadata(hello.hello))
     try:
-        hello, *_ = noise.node.receive(next(call))
-        outgoing.put(hello.SerializeToString())
         for _ in range(messages):
             outgoing.put(noise.message())
             # Answered once the message before it was dealt with; or the stream is closed because of that one.

@@ -27,8 +27,14 @@ def test_all_others_follow_once_the_canary_was_checked(state):
     assert due_for_erasure(members) == ("b", "c")
 
 
-def test_a_held_canary_stops_the_wave():
-    assert due_for_erasure([WaveMember("a", S.HELD, True, ordered=True), suppressed("b")]) == ()
+def test_a_held_canary_is_followed_by_another_since_it_may_have_lied():
+    members = [WaveMember("a", S.HELD, True, ordered=True), suppressed("b"), suppressed("c")]
+    assert due_for_erasure(members) == ("b",)
+
+
+def test_two_held_canaries_stop_the_wave():
+    members = [WaveMember(name, S.HELD, True, ordered=True) for name in "ab"]
+    assert due_for_erasure([*members, suppressed("c")]) == ()
 
 
 def test_a_node_held_before_any_order_does_not_stop_the_wave():
