@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu test-data lint format proto bench claims constraints clean
+.PHONY: help install demo test test-cpu attacks test-data lint format proto bench claims constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,11 @@ test-cpu: $(STAMP) ## Run the unit tests of arithmetic with other kernels, on on
 	    $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q $(ARITHMETIC) || exit 1; \
 	done; done
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q $(ARITHMETIC)
+
+# Each exploit starts a fleet of its own. `make claims AREA=security` also runs them against where they were found.
+attacks: $(STAMP) ## Run the exploits of the security review, and 10,000 random messages of one node
+	$(BIN)/python -m tests.faults.exploits
+	$(BIN)/python -m pytest -q tests/attacks/test_random_messages.py
 
 # Fails where the data are missing, and says what to set.
 test-data: $(STAMP) ## Run the tests that want the real faces and digits; RERAM_FLEET_DATA=folder

@@ -23,7 +23,7 @@ from tests.bench.measuring import KeptSections, SectionFailedError, measure, sec
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 #: An area is one file of `results/`, and a module here, with its sections.
-AREAS = ("main", "chip", "learning")
+AREAS = ("main", "chip", "learning", "security")
 
 
 def main(arguments: Sequence[str]) -> int:
