@@ -127,6 +127,18 @@ def node_document(node: operator.Node) -> Document:
         "software_version": node.software_version,
         "lease_until_unix_ms": node.lease_until_unix_ms or None,
         "retired_at_unix_ms": node.retired_at_unix_ms or None,
+        "quarantined_reports": node.quarantined_reports,
+    }
+
+
+def quarantined_document(report: operator.QuarantinedReport) -> Document:
+    """Return reports of a node that were put aside for one reason."""
+    return {
+        "report": report.kind or None,
+        "reason": report.reason,
+        "count": report.count,
+        "first_at_unix_ms": report.first_at_unix_ms,
+        "last_at_unix_ms": report.last_at_unix_ms,
     }
 
 

@@ -73,14 +73,21 @@ def show_node(
     node_id: NodeId,
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Show one node: state, cost by phase, forgets, what was decided about it."""
-    from fleet.documents import audit_event_document, document, execution_document, node_document
+    """Show one node: state, cost by phase, forgets, decisions about it, and reports that were put aside."""
+    from fleet.documents import (
+        audit_event_document,
+        document,
+        execution_document,
+        node_document,
+        quarantined_document,
+    )
 
     with session(ctx).client() as client:
         response = client.get_node(node_id)
     node = node_document(response.node)
     executions = [execution_document(e) for e in response.executions]
     events = [audit_event_document(envelope) for envelope in response.audit_events]
+    aside = [quarantined_document(report) for report in response.quarantined]
 
     def render() -> Iterable[RenderableType]:
         overhead, model = node["deployment_overhead"], node["energy_model"]
@@ -130,7 +137,15 @@ def show_node(
                 ),
             )
 
-    show(form, document("Node", **node, executions=executions, audit_events=events), render)
+        if aside:
+            yield table(
+                "Reports put aside, and why nothing was done about them",
+                ["report", "reason", "times>", "last"],
+                ((r["report"], r["reason"], r["count"], clock(r["last_at_unix_ms"])) for r in aside),
+            )
+
+    whole = document("Node", **node, executions=executions, audit_events=events, quarantined=aside)
+    show(form, whole, render)
 
 
 @app.command()

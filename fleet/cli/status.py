@@ -61,7 +61,7 @@ def node_table(nodes: list[dict[str, object]]) -> RenderableType:
     """Return the table of nodes that `status` and `node list` share."""
     return table(
         "Nodes",
-        ["node", "contact", "serving", "generation>", "revision>", "people>", "inferences>"],
+        ["node", "contact", "serving", "generation>", "revision>", "people>", "inferences>", "put aside>"],
         (
             (
                 node["node_id"],
@@ -71,6 +71,7 @@ def node_table(nodes: list[dict[str, object]]) -> RenderableType:
                 node["revision"],
                 node["subject_adapters"],
                 node["inferences"],
+                node["quarantined_reports"],
             )
             for node in nodes
         ),

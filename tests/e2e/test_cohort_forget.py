@@ -16,7 +16,6 @@ from fleet.lab.people import load_demo_people
 from fleet.local.demo.enrolment import enrol, wait_active_everywhere
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
-from fleet.registry import Registry
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +27,9 @@ def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
         yield fleet
 
 
-def test_shard_is_replayed_by_flower_and_repeats_to_the_bit(fleet: LocalFleet, tmp_path: Path) -> None:
+def test_shard_is_replayed_by_flower_and_repeats_to_the_bit(fleet: LocalFleet) -> None:
     people = load_demo_people().enrolled[:3]
-    tags, _ = enrol(fleet, Registry(tmp_path / "registry.json"), people)
+    tags, _ = enrol(fleet, people)
     wait_active_everywhere(fleet, frozenset(tags.values()), Patience.of(60.0))
     forgotten, *left = tags.values()
     with fleet.client() as client:

@@ -16,7 +16,6 @@ from fleet.lab.people import DemoPerson
 from fleet.local.demo.evidence import Drawings, Sighting
 from fleet.local.engine_client import EngineClient
 from fleet.local.fleet import LocalFleet
-from fleet.registry import Registry
 
 #: Drawn on each node of each public class, and of each private one.
 PUBLIC_IMAGES, PRIVATE_IMAGES = 8, 25
@@ -33,9 +32,7 @@ class Album:
     rows: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
 
-def enrol_class(
-    fleet: LocalFleet, registry: Registry, person: DemoPerson, first: int
-) -> tuple[str, tuple[str, ...]]:
+def enrol_class(fleet: LocalFleet, person: DemoPerson, first: int) -> tuple[str, tuple[str, ...]]:
     """Have two neighbouring nodes learn a class, each from half of its images, at the same time.
 
     Returns
@@ -43,7 +40,7 @@ def enrol_class(
     tuple
         Its tag, and the nodes.
     """
-    tag = registry.enrol(person.name)
+    tag = fleet.registry.enrol(person.name)
     chosen = (first % len(fleet.nodes), (first + 1) % len(fleet.nodes))
     ticket = fleet.ticket(tag, *chosen)
 

@@ -23,7 +23,6 @@ from fleet.local.demo.evidence import Drawings, DrawnEvidence, Outage
 from fleet.local.demo.run import DemoSettings, Narrator, demo_fleet
 from fleet.local.fleet import LocalFleet
 from fleet.local.patience import Patience
-from fleet.registry import Registry
 from fleet.trust.audit import verify_certificate
 
 
@@ -65,7 +64,6 @@ def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrat
         fleet.start(patience.left_s)
         programmed = enrolment.statuses(fleet)
         metrics_before = observation.generations(fleet)
-    registry = Registry(fleet.layout.registry)
     tags: dict[str, str] = {}
     where: dict[str, tuple[str, ...]] = {}
 
@@ -75,7 +73,7 @@ def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrat
     with fleet.client() as client:
         with narrator.step("enrol", f"Learning {len(kept)} classes, each on two nodes"):
             for index, person in enumerate(kept):
-                tags[person.name], where[person.name] = drawing.enrol_class(fleet, registry, person, index)
+                tags[person.name], where[person.name] = drawing.enrol_class(fleet, person, index)
                 say(f"{person.name} learnt on {' and '.join(where[person.name])}")
             enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), patience)
         with narrator.step("measure_never", f"Drawing on every node, before {forgotten.name} is known"):
@@ -83,7 +81,7 @@ def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrat
         # The last nodes: one of them is killed, and has to forget when it is back.
         first = len(fleet.nodes) - 2
         with narrator.step("enrol_last", f"Learning {forgotten.name} on two nodes"):
-            tag, where[forgotten.name] = drawing.enrol_class(fleet, registry, forgotten, first)
+            tag, where[forgotten.name] = drawing.enrol_class(fleet, forgotten, first)
             everybody = frozenset([*tags.values(), tag])
             enrolment.wait_active_everywhere(fleet, everybody, patience)
             job_refusal = _refused_job(client)
@@ -97,7 +95,7 @@ def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrat
             outage.wait_lost(client, victim_id, patience)
             say(f"{victim_id} (process {pid}) is dead")
             forget, suppressed_by, seconds = outage.forget_while_away(client, [tag], victim_id, patience)
-            registry.mark_forgotten([tag], forget.campaign_id)
+            fleet.registry.mark_forgotten([tag], forget.campaign_id)
             leaks = drawing.count_drawn(fleet, [tag], victim)
             say(f"suppressed on every connected node in {forget.seconds_to_suppress:.2f} s")
         with narrator.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):

@@ -10,14 +10,13 @@ from reram_fleet.v1.engine_pb2 import GetStatusResponse
 from fleet.lab.people import DemoPerson
 from fleet.local.fleet import LocalFleet
 from fleet.local.patience import Patience
-from fleet.registry import Registry
 
 #: A revision counts as the last one when no other has followed for this long.
 _SETTLED_S = 2.0
 
 
 def enrol(
-    fleet: LocalFleet, registry: Registry, people: Sequence[DemoPerson], first: int = 0
+    fleet: LocalFleet, people: Sequence[DemoPerson], first: int = 0
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Enrol each person with half of their training clips on each of two neighbouring nodes.
 
@@ -35,7 +34,7 @@ def enrol(
     where: dict[str, tuple[str, ...]] = {}
     count = len(fleet.nodes)
     for index, person in enumerate(people, start=first):
-        tags[person.name] = registry.enrol(person.name)
+        tags[person.name] = fleet.registry.enrol(person.name)
         chosen = (index % count, (index + 1) % count)
         # Every second clip: halves of a recording session would differ.
         ticket = fleet.ticket(tags[person.name], *chosen)

@@ -21,7 +21,6 @@ from fleet.local.demo.evidence import Evidence, Outage
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
 from fleet.local.tethered import complaints
-from fleet.registry import Registry
 from fleet.trust.audit import verify_certificate
 
 
@@ -123,16 +122,15 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
         fleet.start(patience.left_s)
         programmed = enrolment.statuses(fleet)
         metrics_before = observation.generations(fleet)
-    registry = Registry(fleet.layout.registry)
     client = fleet.client()
     with client:
         with narrator.step("enrol", f"Enrolling {len(people.enrolled)} people, each on two nodes"):
             others = people.enrolled[:-1]
-            tags, where = enrolment.enrol(fleet, registry, others)
+            tags, where = enrolment.enrol(fleet, others)
             enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), patience)
             # While they have never been enrolled: some people resemble somebody who is.
             never_enrolled = quality.acceptance(fleet, forgotten, patience)
-            last_tag, last_where = enrolment.enrol(fleet, registry, [forgotten], first=len(others))
+            last_tag, last_where = enrolment.enrol(fleet, [forgotten], first=len(others))
             tags, where = {**tags, **last_tag}, {**where, **last_where}
             everybody = frozenset(tags.values())
             enrolled = enrolment.wait_active_everywhere(fleet, everybody, patience)
@@ -146,7 +144,7 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
             status_before = enrolment.statuses(fleet)
         victim = settings.nodes - 1
         victim_id = fleet.nodes[victim].node_id
-        forgotten_tags = frozenset(registry.active_tags(forgotten.name))
+        forgotten_tags = frozenset(fleet.registry.active_tags(forgotten.name))
         with narrator.step("forget", f"Killing {victim_id}, then forgetting {forgotten.name} everywhere"):
             pid = fleet.kill_node(victim)
             outage.wait_lost(client, victim_id, patience)
@@ -154,7 +152,7 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
             forget, suppressed_by, seconds = outage.forget_while_away(
                 client, forgotten_tags, victim_id, patience
             )
-            registry.mark_forgotten(forgotten_tags, forget.campaign_id)
+            fleet.registry.mark_forgotten(forgotten_tags, forget.campaign_id)
             leaks = outage.count_leaks(fleet, forgotten, forgotten_tags, victim)
             say(f"suppressed on every connected node in {forget.seconds_to_suppress:.2f} s")
         with narrator.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):

@@ -45,6 +45,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         }
         self.audit_events: defaultdict[str, list[types.Envelope]] = defaultdict(list)
         self.discarded: set[str] = set()
+        self.quarantined: defaultdict[str, list[operator.QuarantinedReport]] = defaultdict(list)
         self.dropped = False
         self.changed = threading.Condition()
         self.next_job_states = ["queued", "running", "succeeded"]
@@ -106,7 +107,9 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         if request.node_id not in self.nodes:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no node {request.node_id!r}")
         return operator.GetNodeResponse(
-            node=self.nodes[request.node_id], audit_events=self.audit_events[request.node_id]
+            node=self.nodes[request.node_id],
+            audit_events=self.audit_events[request.node_id],
+            quarantined=self.quarantined[request.node_id],
         )
 
     def _decide(self, request, kind, **fields):

@@ -140,3 +140,14 @@ def test_watch_ends_with_the_exceptions_as_its_last_line(cli, campaign):
     watching.join()
     assert result.exit_code == 0
     assert "converged except 1: node-2 (lost)" in result.stderr.strip().splitlines()[-1]
+
+
+def test_reports_that_were_put_aside_are_shown_with_their_reason(cli):
+    reason = "a code sum of 1 samples is 1099511627776"
+    cli.operator.quarantined["node-1"].append(
+        operator.QuarantinedReport(kind="contribution", reason=reason, count=3, last_at_unix_ms=1)
+    )
+    assert cli.json("node", "show", "node-1")["quarantined"][0]["count"] == 3
+    shown = " ".join(cli.run("node", "show", "node-1").stdout.split())
+    assert "Reports put aside" in shown
+    assert reason.split()[-1] in shown
