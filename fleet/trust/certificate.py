@@ -37,7 +37,7 @@ _LAST_MS = 253_402_300_799_999
 #: What a certificate does not say; part of every one.
 LIMITS = (
     "EXACT holds for subject adapters, on which nothing else depends.",
-    "EXACT holds for a cohort LoRA: its shard left; what is trained again repeats in one environment only.",
+    "EXACT holds for a cohort LoRA: its shard left; trained again, equal codes give the same integers.",
     "APPROXIMATE holds for a shared LoRA repaired by a gradient method: what remains is measured, not nil.",
     "NOTHING HELD means: nobody's adapter, row or sample was there to forget, but for the planted probe's.",
     "VERIFIED means: the node's signed receipt names exactly the adapters that the coordinator recomputed.",
