@@ -94,7 +94,7 @@ def _said(said: dict[str, Any]) -> dict[str, object]:
         "forget": f"{said['campaign_id']}, generation {said['generation']} of fleet {said['fleet_id']}",
         "converged": clock(said["converged_at_unix_ms"]),
         "issued": clock(said["issued_at_unix_ms"]),
-        "limits": "\n".join(said["limits"]),
+        "limits": tuple(said["limits"]),
     }
 
 

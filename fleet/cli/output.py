@@ -121,12 +121,13 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
 
 
 def facts(title: str, pairs: Mapping[str, object]) -> Table:
-    """Return a two-column table without a header."""
+    """Return a two-column table without a header; a tuple has a line for each of its values."""
     result = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     result.add_column(style="bold")
     result.add_column(overflow="fold")
     for name, value in pairs.items():
-        result.add_row(name, _cell(value))
+        lines = value if isinstance(value, tuple) else (value,)
+        result.add_row(name, "\n".join(map(_cell, lines)))
     return result
 
 

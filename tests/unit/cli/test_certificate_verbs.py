@@ -9,7 +9,7 @@ from reram_fleet.v1.types_pb2 import AUDIT_EVENT_KIND_NODE_RETIRED
 
 from fleet.cli.exits import ExitCode
 from fleet.domain.execution import ExecutionState
-from fleet.trust.certificate import build_certificate
+from fleet.trust.certificate import LIMITS, build_certificate
 from tests.unit.trust.certified import content, event, given_up
 from tests.unit.trust.conftest import FORGOTTEN, ForgottenPerson
 
@@ -83,6 +83,13 @@ def test_a_certificate_shows_verdict_people_nodes_and_limits_before_its_checks(c
     assert places == sorted(places)
     assert "command in the log" not in result.stdout
     assert "command in the log" in verify(cli, write(certified), forget, "--verbose").stdout
+
+
+def test_each_limit_has_a_line_of_its_own(forget, certified, cli, write):
+    shown = verify(cli, write(certified), forget).stdout
+    assert "\\n" not in shown
+    lines = [line.strip() for line in shown.splitlines()]
+    assert all(any(line.endswith(limit) for line in lines) for limit in LIMITS)
 
 
 def test_the_document_has_verdicts_limits_and_who_vouches(cli, forget, certified, write):
