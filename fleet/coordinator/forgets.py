@@ -181,7 +181,7 @@ def _erase(coordinator: Coordinator, tx: Transaction, campaign: CampaignRow) -> 
     # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
     if newest is not None and newest.built_at_generation < tx.fleet.get().generation:
         return _rebuild(coordinator, tx, newest)
-    reached = orderable(coordinator, tx)
+    reached, went_back = orderable(coordinator, tx), tx.forgets.went_back(campaign.campaign_id)
     members = [
         WaveMember(
             node_id=execution.node_id,
@@ -189,6 +189,7 @@ def _erase(coordinator: Coordinator, tx: Transaction, campaign: CampaignRow) -> 
             connected=execution.node_id in reached
             and (execution.state is not ExecutionState.APPLYING or is_awaited(tx, execution)),
             ordered=execution.challenge_nonce is not None,
+            went_back=went_back.get(execution.node_id, 0),
         )
         for execution in tx.forgets.executions(campaign.campaign_id)
     ]
