@@ -11,7 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.restored import note_suppressed, start_over
 from fleet.coordinator.revisions import latest_content
 from fleet.domain.execution import TERMINAL, ExecutionState
@@ -23,6 +23,10 @@ from fleet.trust.merkle import leaf_hash
 from fleet.trust.receipts import ReceiptExpectation, check_receipt
 
 logger = logging.getLogger(__name__)
+
+#: Of a receipt without the list of active adapters, and of one of these. It is kept and shown as it came.
+_RECEIPT_BYTES = 64 * 1024
+_ENTRY_BYTES = 128
 
 
 def take_receipt(
@@ -36,6 +40,8 @@ def take_receipt(
         If the node has not signed it.
     ReportError
         If nobody asked for it, or its challenge was answered already.
+    QuarantineError
+        If it is larger than any receipt.
     """
     receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
     try:
@@ -50,6 +56,11 @@ def take_receipt(
     if receipt.challenge_nonce not in execution.open_challenges:
         return _unsolicited(tx, node, execution, envelope, receipt)
     expectation = _expected(coordinator, tx, node, campaign, execution)
+    people = len(expectation.active_adapters) + len(expectation.local_adapters)
+    if len(envelope.payload) > (most := _RECEIPT_BYTES + _ENTRY_BYTES * people):
+        raise QuarantineError(
+            f"a receipt of {len(envelope.payload)} bytes: one of {people} people has {most}"
+        )
     # Whatever becomes of this one, it is logged, and the node's next receipt names it.
     tx.tree.append(LeafKind.RECEIPT, leaf)
     tx.forgets.close_challenge(campaign.campaign_id, node.node_id, receipt.challenge_nonce)

@@ -28,6 +28,8 @@ from fleet.trust.checks import CheckLine, compare, failures
 #: What a node has to state, word for word: nobody but the node can know it.
 STATEMENT = "no other copy of the erased adapters exists on this node"
 
+_MAX_LISTED = 8
+
 
 @dataclass(frozen=True)
 class ReceiptExpectation:
@@ -232,7 +234,8 @@ def _between(name: str, got: int, least: int, most: int | None) -> CheckLine:
 
 
 def _listed(tags: list[str]) -> str:
-    return ", ".join(tags) or "none"
+    more = f" and {len(tags) - _MAX_LISTED} more" if len(tags) > _MAX_LISTED else ""
+    return f"{', '.join(tag[:40] for tag in tags[:_MAX_LISTED]) or 'none'}{more}"
 
 
 def _answers(tags: tuple[str, ...]) -> str:

@@ -376,6 +376,32 @@ def test_forget_of_somebody_who_was_captured_and_not_contributed_yet_is_exact(co
     assert verdicts(coordinator, campaign.campaign_id)["subject-adapter"] == wire.VERDICT_CLASS_EXACT
 
 
+def test_reason_why_a_node_is_held_is_short_whatever_its_receipt_says(coordinator, nodes):
+    def flood(receipt):
+        receipt.statement = "x" * 10_000
+        for number in range(300):
+            receipt.active_adapters.add(subject_tag=f"{number:032x}", digest=bytes(32))
+            receipt.probe_results.add(subject_tag="y" * 50)
+
+    nodes[0].amend = flood
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    row = execution(coordinator, campaign.campaign_id, nodes[0])
+    assert row.state == "held"
+    assert "and 292 more" in row.detail
+    assert len(row.detail) < 3_000
+
+
+def test_receipt_of_megabytes_is_put_aside(coordinator, nodes):
+    nodes[0].amend = lambda receipt: setattr(receipt, "statement", "x" * 2**20)
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    row = execution(coordinator, campaign.campaign_id, nodes[0])
+    assert (row.state, row.receipt) == ("applying", None)
+    with coordinator.transaction() as tx:
+        assert "a receipt of 1049" in tx.nodes.quarantined("node-1")[0].reason
+
+
 def verdicts(coordinator, campaign_id):
     with coordinator.transaction() as tx:
         return {v.adapter_kind: v.verdict for v in verdicts_of(tx, tx.forgets.get(campaign_id))}
