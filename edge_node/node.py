@@ -239,6 +239,7 @@ class Node:
                 return []
             case "contribution_ack":
                 self._contributions.acknowledged(message.contribution_ack)
+                self._adapters.load()
                 return []
             case "public_codes_request":
                 codes = self._contributions.public_codes()

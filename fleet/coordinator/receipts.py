@@ -20,13 +20,14 @@ from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
-from fleet.trust.receipts import ReceiptExpectation, check_receipt
+from fleet.trust.receipts import UNKNOWN_ADAPTERS, ReceiptExpectation, ReceiptVerdict, check_receipt
 
 logger = logging.getLogger(__name__)
 
 #: Of a receipt without the list of active adapters, and of one of these. It is kept and shown as it came.
 _RECEIPT_BYTES = 64 * 1024
 _ENTRY_BYTES = 128
+_UNHEARD = "it names people whom the node has not contributed"
 
 
 def take_receipt(
@@ -82,10 +83,11 @@ def take_receipt(
         )
     verdict = check_receipt(envelope, node.receipt_public_key, expectation)
     key = (campaign.campaign_id, node.node_id)
-    if not verdict.accepted and _overtaken(tx, receipt):
+    again = "" if verdict.accepted else _worth_another(tx, receipt, verdict, *key)
+    if again:
         # True when it was signed, perhaps; ask again, over what is desired now.
-        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
-        reason = "overtaken by a newer revision: another order follows"
+        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, again)
+        reason = f"{again}: another order follows"
         return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
     tx.forgets.set_execution(
         *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
@@ -124,6 +126,19 @@ def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[Execu
     if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
         return execution.state, execution.detail
     return ExecutionState.SUPPRESSED, "another receipt has taken, or will take, its place"
+
+
+def _worth_another(
+    tx: Transaction, receipt: types.Receipt, verdict: ReceiptVerdict, campaign_id: str, node_id: str
+) -> str:
+    """Return why a receipt that does not hold may be an honest node's, and is asked for again; or ""."""
+    if _overtaken(tx, receipt):
+        return "overtaken by a newer revision"
+    # Once: a node hears that a contribution is refused only after a receipt that it has signed meanwhile.
+    unheard = [line.name for line in verdict.failures] == [UNKNOWN_ADAPTERS]
+    if unheard and all(event.detail != _UNHEARD for event in tx.forgets.events(campaign_id, node_id)):
+        return _UNHEARD
+    return ""
 
 
 def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:

@@ -21,6 +21,7 @@ from tests.unit.coordinator.small_fleet import (
     BOB,
     campaign_state,
     code_sum,
+    deliver,
     execution,
     kinds,
     row_of,
@@ -326,6 +327,32 @@ def test_person_enrolled_just_now_may_be_active_beside_the_revision(coordinator,
     for answer in answers:
         coordinator.take("node-1", answer)
     assert execution(coordinator, campaign.campaign_id, nodes[0]).state == "verified"
+
+
+def refused_beside_its_receipt(coordinator, nodes):
+    """Let node-1 sign a receipt that names somebody whose contribution is refused at the same moment."""
+    campaign, _ = coordinator.forget("r1", ANN)
+    order(coordinator, *nodes)
+    nodes[0].ticket = lambda tag: types.Envelope()
+    nodes[0].capture(EVE, code_sum(5))
+    deliver(coordinator, nodes[0], coordinator.needs("node-1"))
+    return campaign.campaign_id
+
+
+def test_receipt_that_crossed_the_refusal_of_a_contribution_is_asked_for_again(coordinator, nodes):
+    campaign_id = refused_beside_its_receipt(coordinator, nodes)
+    assert states(coordinator, campaign_id)["node-1"] == "suppressed"
+    # As real nodes do when they hear of it.
+    del nodes[0].journal.enrolled[EVE]
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign_id) == "converged"
+
+
+def test_node_that_names_an_unknown_person_again_is_held(coordinator, nodes):
+    campaign_id = refused_beside_its_receipt(coordinator, nodes)
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign_id) == {"node-1": "held", "node-2": "verified"}
+    assert "unknown subject adapters" in row_of(coordinator, nodes[0]).held_reason
 
 
 def test_node_that_held_nothing_of_the_person_is_not_affected(coordinator, nodes):
