@@ -94,7 +94,7 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRa
 def take_public_codes(
     coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
 ) -> bool:
-    """Store what a node's chip makes of the public clips; returns whether that changed anything.
+    """Store what a node's chip makes of the public clips, if it is wanted; returns whether anything changed.
 
     Raises
     ------
@@ -116,6 +116,9 @@ def take_public_codes(
         PublicCodes(codes[None], np.asarray(report.person, np.int64))
     except StatisticsError as error:
         raise ConflictError(f"public codes that no head can be solved with: {error}") from error
+    # No fault of the node: it may have been asked before others answered.
+    if not wants_public_codes(tx, node.node_id):
+        return False
     return tx.heads.save_public_codes(node.node_id, envelope.payload)
 
 

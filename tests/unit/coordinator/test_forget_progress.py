@@ -272,3 +272,28 @@ def test_node_that_goes_back_before_each_answer_is_not_the_canary_for_ever(coord
         said.last_receipt_hash = bytes([turn]) * 32
         coordinator.welcome(wire.ConnectRequest(hello=sign(nodes[0].signing_key, said)), b"nonce")
     assert states(coordinator, campaign.campaign_id)["node-2"] == "verified"
+
+
+def test_revision_that_a_forget_waits_for_is_not_replaced_before_nodes_had_time_to_install_it(
+    coordinator, nodes, clock
+):
+    """Else a node that contributes without end would keep all nodes behind, and every forget open."""
+    coordinator.forget("r1", ANN)
+    serve(coordinator, *nodes)
+    coordinator.step()
+
+    def revision_after_contribution(number):
+        tag = f"{number:032x}"
+        nodes[1].capture(tag, code_sum(number))
+        coordinator.take("node-2", nodes[1].contribution(nodes[1].journal.enrolled[tag]))
+        coordinator.step()
+        with coordinator.transaction() as tx:
+            return tx.revisions.latest().revision
+
+    assert revision_after_contribution(1) == revision_after_contribution(2)
+    clock.now_ms += 61_000
+    assert revision_after_contribution(3) == revision_after_contribution(4)
+    coordinator.converse(*nodes)
+    assert {f"{number:032x}" for number in range(1, 5)} < {
+        s.subject_tag for s in newest(coordinator).subjects
+    }

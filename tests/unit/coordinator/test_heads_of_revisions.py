@@ -266,6 +266,15 @@ def test_node_that_is_asked_again_after_a_reconnect_changes_nothing(coordinator,
     assert solved == []
 
 
+def test_public_codes_that_nobody_asked_for_change_nothing(coordinator, pair, solved):
+    """Else one node could have the head solved, and a revision built, again and again."""
+    pair[0].show_public(public_of(7), PERSON)
+    (answer,) = pair[0].receive(wire.ConnectResponse(public_codes_request=wire.PublicCodesRequest()))
+    assert not coordinator.take("node-1", answer).changed
+    coordinator.step()
+    assert solved == []
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
