@@ -29,7 +29,7 @@ from fleet.coordinator.key_ids import statistics_at_rest, subject_key_id
 from fleet.errors import ConflictError, NotFoundError
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, HeadBooks
 from fleet.heads.errors import HeadError, StatisticsError
-from fleet.heads.packing import PackedStatistics, open_packed, sum_packed
+from fleet.heads.packing import PackedStatistics, check_possible, open_packed, sum_packed
 from fleet.heads.public import MAX_VECTORS_PER_PERSON, PublicCodes
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow, PublicCodesRow, RevisionRow
@@ -89,6 +89,10 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRa
             f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} clips of "
             f"this fleet's task add up to {limit} at most"
         )
+    try:
+        check_possible(statistics)
+    except StatisticsError as error:
+        raise ConflictError(f"the statistics for the head are refused: {error}") from error
 
 
 def take_public_codes(
