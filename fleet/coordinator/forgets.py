@@ -97,11 +97,11 @@ def _held(tx: Transaction, node: NodeRow, tags: Sequence[str]) -> HeldAtCommit:
     """
     still = {tag for tag in tags if (row := tx.subjects.find(tag)) is None or not row.forgotten}
     contributed = [row for row in tx.subjects.contributions_of(node.node_id) if row.tag in still]
-    active = tx.revisions.find(node.revision)
-    revised = set() if active is None else still & set(active.tags)
+    # It may run a later revision than the one that it has told of: its answer may be on the way.
+    revised, rows = tx.revisions.always_named(still, node.revision)
     return HeldAtCommit(
         subject_adapters=len(revised | {row.tag for row in contributed}),
-        lora_rows=0 if active is None else len(still & set(active.lora_tags)),
+        lora_rows=len(rows),
         samples=sum(row.count for row in contributed),
         keys=len(contributed),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from reram_fleet.digests import head_digest, lora_digest, subject_digest
 from reram_fleet.signing import open_envelope, payload_hash
@@ -14,7 +15,7 @@ from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.restored import note_suppressed, start_over
 from fleet.coordinator.revisions import latest_content
-from fleet.domain.execution import TERMINAL, ExecutionState
+from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
@@ -187,5 +188,13 @@ def _expected(
         challenge_nonce=execution.challenge_nonce or b"",
         probe_answers=tuple(execution.expected_probes or ()),
         named=len(campaign.tags),
-        held=execution.held,
+        held=_held(tx, campaign, execution),
     )
+
+
+def _held(tx: Transaction, campaign: CampaignRow, execution: ExecutionRow) -> HeldAtCommit | None:
+    held = execution.held
+    if held is not None and any(len(tx.forgets.by_tag(tag)) > 1 for tag in campaign.tags):
+        # The order of another forget of the same person may have destroyed the key before.
+        return replace(held, keys=0)
+    return held

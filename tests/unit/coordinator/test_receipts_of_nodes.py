@@ -10,6 +10,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
+from fleet.coordinator import revisions
 from fleet.coordinator.effects import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.coordinator.views import verdicts_of
@@ -27,6 +28,7 @@ from tests.unit.coordinator.small_fleet import (
     row_of,
     serve,
     states,
+    teach,
 )
 
 EVE = "e" * 32
@@ -376,6 +378,39 @@ def test_node_that_had_contributed_the_person_and_denies_it_is_held(coordinator,
     row = execution(coordinator, campaign.campaign_id, nodes[0])
     assert row.state == "held"
     assert "captured samples erased: expected 3 to" in row.detail
+
+
+def test_key_that_a_later_forget_of_the_same_person_has_destroyed_is_not_missed(coordinator, nodes):
+    first, _ = coordinator.forget("r1", ANN)
+    coordinator.forget("r2", ANN, BOB)
+
+    def later(node):
+        return [m for m in coordinator.needs(node.node_id) if m.erase.campaign_id != first.campaign_id]
+
+    # The earlier order is lost on its way, the later one is not.
+    for _ in range(4):
+        for node in nodes:
+            deliver(coordinator, node, later(node))
+        coordinator.step()
+    for node in nodes:
+        coordinator.disconnect(node.node_id)
+    coordinator.converse(*nodes)
+    assert states(coordinator, first.campaign_id) == {"node-1": "verified", "node-2": "verified"}
+
+
+def test_node_that_had_just_installed_a_revision_without_the_persons_row_is_not_held(open_coordinator, nodes):
+    coordinator = open_coordinator(learning=True)
+    coordinator.converse(*nodes)
+    teach(coordinator, nodes)
+    with coordinator.transaction() as tx:
+        revisions.build(coordinator.coordinator, tx, None)
+    (offer,) = coordinator.needs("node-1")
+    # Its answer is on the way when the forget is committed.
+    (answer,) = nodes[0].receive(offer)
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.take("node-1", answer)
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
 
 
 def test_node_that_went_back_to_an_older_revision_is_not_held_against_what_it_had(coordinator, nodes):
