@@ -39,7 +39,8 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     NotFoundError
         If the node was never enrolled.
     ReportError
-        If it was retired, belongs to another fleet, or announces a session key that nothing can be sealed to.
+        If it was retired, belongs to another fleet, announces a session key that nothing can be sealed to, or
+        goes back to a backup again and again.
     """
     claimed = claimed_hello(request)
     node = tx.nodes.get(claimed.node_id)
@@ -54,7 +55,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
     _check_session_key(node, hello.session_public_key, ReportError)
     _check_prefix(tx, node, hello.generation, hello.log_head)
-    check_rollback(tx, node, hello)
+    check_rollback(coordinator, tx, node, hello)
     tx.nodes.touch(
         node.node_id,
         generation=hello.generation,

@@ -308,6 +308,13 @@ class Forgets:
             self._event(campaign_id, node_id, row.state, target, detail)
         return self.execution(campaign_id, node_id)
 
+    def awaited_nodes(self) -> Sequence[str]:
+        """Return the ids of the nodes that some forget waits for, sorted."""
+        table = schema.execution
+        waiting = table.c.state.in_([state.value for state in AWAITED])
+        query = select(table.c.node_id).where(waiting).distinct().order_by(table.c.node_id)
+        return self._connection.execute(query).scalars().all()
+
     def went_back(self, campaign_id: str) -> Mapping[str, int]:
         """Return how often nodes went back to a backup since the commit; without those that never did."""
         table = schema.execution_event

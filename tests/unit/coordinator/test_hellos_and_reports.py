@@ -639,3 +639,24 @@ def test_repeated_hello_changes_nothing_about_the_executions(coordinator, nodes)
             node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))[0], nonce
         )
     assert states(coordinator, campaign_id) == before == {"node-1": "verified", "node-2": "verified"}
+
+
+def test_node_that_goes_back_all_the_time_is_let_in_later(coordinator, nodes, clock):
+    """Each time costs a write for every forget that there ever was, on the thread that leases wait for."""
+    (campaign_id,) = forget_all(coordinator, nodes, ANN)
+    backup = nodes[0].backup()
+    backup.receipts.clear()
+
+    def go_back():
+        coordinator.disconnect("node-1")
+        nodes[0].restore(backup)
+        coordinator.converse(*nodes)
+
+    for _ in range(30):
+        go_back()
+    with pytest.raises(ReportError, match="30 times within the last hour"):
+        go_back()
+    assert states(coordinator, campaign_id)["node-1"] == "verified"
+    clock.now_ms += 3_600_001
+    go_back()
+    assert states(coordinator, campaign_id)["node-1"] == "verified"
