@@ -47,11 +47,11 @@ class Contributions:
         self._sent: set[tuple[str, int]] = set()
 
     def reconnected(self) -> None:
-        """Forget what was sent: the old stream may have lost it."""
+        """Forget what was sent: it may have been lost with an old stream, or not been taken."""
         self._sent.clear()
 
     def due(self) -> list[Envelope]:
-        """Return signed contributions that are neither acknowledged nor sent on this stream."""
+        """Return signed contributions that are neither acknowledged nor sent since `reconnected`."""
         tombstones = self._journal.tombstones()
         envelopes = []
         for row in self._journal.enrolments():

@@ -395,12 +395,16 @@ def test_refused_contribution_is_put_aside_for_operators_to_see(coordinator, nod
     assert "0 samples" in row.reason
 
 
-def test_node_that_is_held_contributes_nothing(coordinator, nodes):
+def test_node_that_is_held_contributes_nothing_and_may_again_once_it_is_released(coordinator, nodes):
     with coordinator.transaction() as tx:
         tx.nodes.hold("node-1", "a false receipt")
-    refusal, changed = contribute(coordinator, nodes[0], adapter())
-    assert "held" in refusal
-    assert not changed
+    sent = nodes[0].contribution(adapter())
+    # No answer: a refusal would be the end of it.
+    assert coordinator.take("node-1", sent) == Effect()
+    with coordinator.transaction() as tx:
+        assert "held" in tx.nodes.quarantined("node-1")[0].reason
+        tx.nodes.release("node-1")
+    assert coordinator.take("node-1", sent).changed
 
 
 def test_node_contributes_no_more_people_than_its_share(coordinator, nodes):

@@ -150,3 +150,15 @@ def test_who_was_refused_is_contributed_anew_with_a_new_ticket_and_the_same_clip
     assert (contribution.sequence, contribution.ticket) == (2, ticket)
     node.enroll(ticket, clips(2))
     assert not only(node.beat(), "contribution")
+
+
+def test_what_was_sent_while_the_node_was_held_goes_out_again_once_it_may_serve(
+    node: Node, pen: CoordinatorPen, clock, clips: Clips
+) -> None:
+    """The coordinator puts contributions of a held node aside without an answer."""
+    grant(node, pen)
+    node.enroll(pen.consent(new_tag()), clips(0, 3))
+    assert only(node.beat(), "contribution")
+    clock.advance(3600)
+    assert not only(node.beat(), "contribution")
+    assert only(grant(node, pen), "contribution")
