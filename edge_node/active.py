@@ -80,7 +80,8 @@ class ActiveAdapters:
         wanted = {subject.subject_tag: subject for subject in self._content.subjects}
         tombstones = self._journal.tombstones()
         for row in self._journal.enrolments():
-            if row.subject_tag not in wanted and row.subject_tag not in tombstones:
+            # Whom the coordinator has refused it does not know: a receipt must not name them.
+            if row.subject_tag not in wanted and row.subject_tag not in tombstones and not row.refusal:
                 wanted[row.subject_tag] = self._vault.open_clips(row).adapter(row.subject_tag)
         present = {subject.subject_tag: subject for subject in self.subjects}
         if gone := present.keys() - wanted.keys():

@@ -6,6 +6,8 @@ from. Both are sealed to the coordinator.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from reram_fleet import sealing, signing
@@ -19,6 +21,8 @@ from edge_node.keys import NodeKeys
 from edge_node.meter import ME
 from edge_node.node_engine import NodeEngine
 from edge_node.vault import Vault
+
+logger = logging.getLogger(__name__)
 
 _INT16_LIMIT = 1 << 15
 
@@ -43,11 +47,11 @@ class Contributions:
         self._sent: set[tuple[str, int]] = set()
 
     def reconnected(self) -> None:
-        """Forget what was sent: the old stream may have lost it."""
+        """Forget what was sent: it may have been lost with an old stream, or not been taken."""
         self._sent.clear()
 
     def due(self) -> list[Envelope]:
-        """Return signed contributions that are neither acknowledged nor sent on this stream."""
+        """Return signed contributions that are neither acknowledged nor sent since `reconnected`."""
         tombstones = self._journal.tombstones()
         envelopes = []
         for row in self._journal.enrolments():
@@ -104,3 +108,8 @@ class Contributions:
         """Note that the coordinator has, or has refused, a contribution."""
         with self._journal.transaction():
             self._journal.acknowledge_contribution(ack.subject_tag, ack.sequence, ack.refusal)
+        if ack.refusal:
+            logger.warning(
+                "the coordinator has refused what was enrolled of %s, who is not recognised: %s",
+                *(ack.subject_tag, ack.refusal),
+            )

@@ -66,7 +66,8 @@ class Enrolment:
     def enroll(self, subject_tag: str, clips: Sequence[np.ndarray], ticket: bytes) -> EnrollResponse:
         """Capture a person's clips once and keep them sealed; on disk before this returns.
 
-        Clips that the tag has already are skipped, so that a repeated call changes nothing.
+        Clips that the tag has already are skipped, so that a repeated call changes nothing; but another
+        ticket than before has whoever was refused contributed anew.
 
         Parameters
         ----------
@@ -95,6 +96,9 @@ class Enrolment:
                 captured = self._captured(subject_tag, clips)
                 spent: Mapping[Phase, Cost] = self._meter.since(mark)
                 if captured is None:
+                    with self._journal.transaction():
+                        self._journal.renew_ticket(subject_tag, ticket)
+                    self._adapters.load()
                     return self._response(subject_tag, spent)
             if self._studio is not None:
                 learnt = self._studio.learn(

@@ -229,6 +229,15 @@ class Journal:
             ticket,
         )
 
+    def renew_ticket(self, subject_tag: str, ticket: bytes) -> None:
+        """Let what the coordinator has refused, or has not acknowledged, go out again with another ticket."""
+        self._run(
+            "UPDATE enrolment SET sequence = sequence + 1, refusal = '', ticket = ?2 WHERE subject_tag = ?1"
+            " AND ticket != ?2 AND (refusal != '' OR acked_sequence < sequence)",
+            subject_tag,
+            ticket,
+        )
+
     def enrolments(self) -> list[EnrolmentRow]:
         """Return all enrolments, by tag: also those of forgotten tags that are not erased yet."""
         return [EnrolmentRow(*row) for row in self._all("SELECT * FROM enrolment ORDER BY subject_tag")]

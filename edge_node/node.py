@@ -239,6 +239,7 @@ class Node:
                 return []
             case "contribution_ack":
                 self._contributions.acknowledged(message.contribution_ack)
+                self._adapters.load()
                 return []
             case "public_codes_request":
                 codes = self._contributions.public_codes()
@@ -340,7 +341,11 @@ class Node:
         lease = self._verified(envelope, types.Lease)
         if lease.node_id != self.node_id:
             raise ProtocolError(f"a lease is of node {lease.node_id!r}, not {self.node_id!r}")
+        served = self._serving()
         self._leases.granted(lease)
+        if not served:
+            # Perhaps it was held: then nothing that it contributed meanwhile was taken.
+            self._contributions.reconnected()
         return self._contributing() if self._serving() else []
 
     def _heartbeat(self) -> ConnectRequest:

@@ -42,8 +42,6 @@ def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.
     FleetError
         With the reason, if the node must not add to this person, or not this. Nothing was changed.
     """
-    if node.held_reason:
-        raise ConflictError("the node is held: it contributes nothing until an operator releases it")
     validate_tag(report.subject_tag)
     subject = tx.subjects.find(report.subject_tag)
     if subject is None or not subject.forgotten:

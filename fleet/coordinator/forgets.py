@@ -97,11 +97,11 @@ def _held(tx: Transaction, node: NodeRow, tags: Sequence[str]) -> HeldAtCommit:
     """
     still = {tag for tag in tags if (row := tx.subjects.find(tag)) is None or not row.forgotten}
     contributed = [row for row in tx.subjects.contributions_of(node.node_id) if row.tag in still]
-    active = tx.revisions.find(node.revision)
-    revised = set() if active is None else still & set(active.tags)
+    # It may run a later revision than the one that it has told of: its answer may be on the way.
+    revised, rows = tx.revisions.always_named(still, node.revision)
     return HeldAtCommit(
         subject_adapters=len(revised | {row.tag for row in contributed}),
-        lora_rows=0 if active is None else len(still & set(active.lora_tags)),
+        lora_rows=len(rows),
         samples=sum(row.count for row in contributed),
         keys=len(contributed),
     )
@@ -181,7 +181,7 @@ def _erase(coordinator: Coordinator, tx: Transaction, campaign: CampaignRow) -> 
     # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
     if newest is not None and newest.built_at_generation < tx.fleet.get().generation:
         return _rebuild(coordinator, tx, newest)
-    reached = orderable(coordinator, tx)
+    reached, went_back = orderable(coordinator, tx), tx.forgets.went_back(campaign.campaign_id)
     members = [
         WaveMember(
             node_id=execution.node_id,
@@ -189,6 +189,7 @@ def _erase(coordinator: Coordinator, tx: Transaction, campaign: CampaignRow) -> 
             connected=execution.node_id in reached
             and (execution.state is not ExecutionState.APPLYING or is_awaited(tx, execution)),
             ordered=execution.challenge_nonce is not None,
+            went_back=went_back.get(execution.node_id, 0),
         )
         for execution in tx.forgets.executions(campaign.campaign_id)
     ]

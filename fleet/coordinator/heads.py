@@ -29,7 +29,7 @@ from fleet.coordinator.key_ids import statistics_at_rest, subject_key_id
 from fleet.errors import ConflictError, NotFoundError
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, HeadBooks
 from fleet.heads.errors import HeadError, StatisticsError
-from fleet.heads.packing import PackedStatistics, open_packed, sum_packed
+from fleet.heads.packing import PackedStatistics, check_possible, open_packed, sum_packed
 from fleet.heads.public import MAX_VECTORS_PER_PERSON, PublicCodes
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow, PublicCodesRow, RevisionRow
@@ -89,12 +89,16 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRa
             f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} clips of "
             f"this fleet's task add up to {limit} at most"
         )
+    try:
+        check_possible(statistics)
+    except StatisticsError as error:
+        raise ConflictError(f"the statistics for the head are refused: {error}") from error
 
 
 def take_public_codes(
     coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
 ) -> bool:
-    """Store what a node's chip makes of the public clips; returns whether that changed anything.
+    """Store what a node's chip makes of the public clips, if it is wanted; returns whether anything changed.
 
     Raises
     ------
@@ -116,6 +120,9 @@ def take_public_codes(
         PublicCodes(codes[None], np.asarray(report.person, np.int64))
     except StatisticsError as error:
         raise ConflictError(f"public codes that no head can be solved with: {error}") from error
+    # No fault of the node: it may have been asked before others answered.
+    if not wants_public_codes(tx, node.node_id):
+        return False
     return tx.heads.save_public_codes(node.node_id, envelope.payload)
 
 

@@ -169,7 +169,8 @@ def note_lost(coordinator: Coordinator, tx: Transaction) -> bool:
     if tx.now_ms - coordinator.started_at_ms < 1000 * grace_s:
         return False
     patience = Patience(round(1000 * settings.lost_after_s), round(1000 * settings.lease_s))
-    away = [node for node in tx.nodes.list() if node.node_id not in connected]
+    # Not of every node: most of a large fleet may be away, and this is looked at every second.
+    away = [tx.nodes.get(node_id) for node_id in tx.forgets.awaited_nodes() if node_id not in connected]
     return sum(_note_lost(coordinator, tx, node, patience) for node in away) > 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from reram_fleet.digests import head_digest, lora_digest, subject_digest
 from reram_fleet.signing import open_envelope, payload_hash
@@ -11,18 +12,23 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.restored import note_suppressed, start_over
 from fleet.coordinator.revisions import latest_content
-from fleet.domain.execution import TERMINAL, ExecutionState
+from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
-from fleet.trust.receipts import ReceiptExpectation, check_receipt
+from fleet.trust.receipts import UNKNOWN_ADAPTERS, ReceiptExpectation, ReceiptVerdict, check_receipt
 
 logger = logging.getLogger(__name__)
+
+#: Of a receipt without the list of active adapters, and of one of these. It is kept and shown as it came.
+_RECEIPT_BYTES = 64 * 1024
+_ENTRY_BYTES = 128
+_UNHEARD = "it names people whom the node has not contributed"
 
 
 def take_receipt(
@@ -36,6 +42,8 @@ def take_receipt(
         If the node has not signed it.
     ReportError
         If nobody asked for it, or its challenge was answered already.
+    QuarantineError
+        If it is larger than any receipt.
     """
     receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
     try:
@@ -50,6 +58,11 @@ def take_receipt(
     if receipt.challenge_nonce not in execution.open_challenges:
         return _unsolicited(tx, node, execution, envelope, receipt)
     expectation = _expected(coordinator, tx, node, campaign, execution)
+    people = len(expectation.active_adapters) + len(expectation.local_adapters)
+    if len(envelope.payload) > (most := _RECEIPT_BYTES + _ENTRY_BYTES * people):
+        raise QuarantineError(
+            f"a receipt of {len(envelope.payload)} bytes: one of {people} people has {most}"
+        )
     # Whatever becomes of this one, it is logged, and the node's next receipt names it.
     tx.tree.append(LeafKind.RECEIPT, leaf)
     tx.forgets.close_challenge(campaign.campaign_id, node.node_id, receipt.challenge_nonce)
@@ -71,10 +84,11 @@ def take_receipt(
         )
     verdict = check_receipt(envelope, node.receipt_public_key, expectation)
     key = (campaign.campaign_id, node.node_id)
-    if not verdict.accepted and _overtaken(tx, receipt):
+    again = "" if verdict.accepted else _worth_another(tx, receipt, verdict, *key)
+    if again:
         # True when it was signed, perhaps; ask again, over what is desired now.
-        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, "overtaken by a newer revision")
-        reason = "overtaken by a newer revision: another order follows"
+        tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, again)
+        reason = f"{again}: another order follows"
         return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
     tx.forgets.set_execution(
         *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
@@ -113,6 +127,19 @@ def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[Execu
     if stored is not None and payload_hash(types.Envelope.FromString(stored)) == payload_hash(envelope):
         return execution.state, execution.detail
     return ExecutionState.SUPPRESSED, "another receipt has taken, or will take, its place"
+
+
+def _worth_another(
+    tx: Transaction, receipt: types.Receipt, verdict: ReceiptVerdict, campaign_id: str, node_id: str
+) -> str:
+    """Return why a receipt that does not hold may be an honest node's, and is asked for again; or ""."""
+    if _overtaken(tx, receipt):
+        return "overtaken by a newer revision"
+    # Once: a node hears that a contribution is refused only after a receipt that it has signed meanwhile.
+    unheard = [line.name for line in verdict.failures] == [UNKNOWN_ADAPTERS]
+    if unheard and all(event.detail != _UNHEARD for event in tx.forgets.events(campaign_id, node_id)):
+        return _UNHEARD
+    return ""
 
 
 def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
@@ -161,5 +188,13 @@ def _expected(
         challenge_nonce=execution.challenge_nonce or b"",
         probe_answers=tuple(execution.expected_probes or ()),
         named=len(campaign.tags),
-        held=execution.held,
+        held=_held(tx, campaign, execution),
     )
+
+
+def _held(tx: Transaction, campaign: CampaignRow, execution: ExecutionRow) -> HeldAtCommit | None:
+    held = execution.held
+    if held is not None and any(len(tx.forgets.by_tag(tag)) > 1 for tag in campaign.tags):
+        # The order of another forget of the same person may have destroyed the key before.
+        return replace(held, keys=0)
+    return held

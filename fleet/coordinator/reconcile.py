@@ -10,12 +10,12 @@ from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, 
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.heads import HeadsAhead
 from fleet.coordinator.plane import LearningPlane
-from fleet.domain.execution import ExecutionState
+from fleet.domain.execution import AWAITED, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
 from fleet.learning.errors import LearningPlaneError, RunNotFoundError
 from fleet.store.database import Transaction
-from fleet.store.rows import LearningJobRow
+from fleet.store.rows import LearningJobRow, RevisionRow
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 PAUSE_S = 1.0
 #: How often Flower is asked about a run: each time costs two CPU seconds.
 STATUS_EVERY_S = 20.0
+#: A revision is replaced after this time also while nodes have orders over it.
+MAX_IN_USE_MS = 10 * forgets.ANSWER_MS
 
 
 async def reconcile_forgets(coordinator: Coordinator) -> None:
@@ -53,7 +55,22 @@ def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
     """Build the next revision if people have changed; after a forget its campaign does."""
     newest = tx.revisions.latest()
     settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
-    return settled and not _ordered(coordinator, tx) and revisions.refresh(coordinator, tx) is not None
+    if not settled or _in_use(coordinator, tx, newest):
+        return False
+    return revisions.refresh(coordinator, tx) is not None
+
+
+def _in_use(coordinator: Coordinator, tx: Transaction, newest: RevisionRow | None) -> bool:
+    """Whether nodes install the newest revision for a forget, or sign receipts over it: leave it in place.
+
+    Not for ever, or a node that answers nothing would keep everybody out who is enrolled.
+    """
+    if newest is None:
+        return False
+    age_ms = tx.now_ms - newest.created_at_ms
+    if age_ms < forgets.ANSWER_MS and _erasing(coordinator, tx):
+        return True
+    return age_ms < MAX_IN_USE_MS and _ordered(coordinator, tx)
 
 
 #: All that follows from the store as it is, a transaction each.
@@ -66,8 +83,18 @@ STEPS = (
 )
 
 
+def _erasing(coordinator: Coordinator, tx: Transaction) -> bool:
+    """Whether some connected node, not a held one, still has an open forget to carry out."""
+    reached = coordinator.sessions.connected() - {n.node_id for n in tx.nodes.list() if n.held_reason}
+    return any(
+        execution.state in AWAITED and execution.node_id in reached
+        for campaign in tx.forgets.list_open()
+        for execution in tx.forgets.executions(campaign.campaign_id)
+    )
+
+
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
-    """Whether some node is about to sign a receipt over the newest revision: leave it in place."""
+    """Whether some node is about to sign a receipt over the newest revision."""
     ordered = {
         execution.node_id
         for campaign in tx.forgets.list_open()

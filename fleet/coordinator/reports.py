@@ -26,6 +26,8 @@ from fleet.store.rows import NodeCostRow, NodeRow
 
 logger = logging.getLogger(__name__)
 
+HELD_CONTRIBUTES_NOTHING = "the node is held: it contributes nothing until an operator releases it"
+
 Signed = TypeVar("Signed", wire.Hello, wire.Contribution)
 
 
@@ -39,7 +41,8 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     NotFoundError
         If the node was never enrolled.
     ReportError
-        If it was retired, belongs to another fleet, or announces a session key that nothing can be sealed to.
+        If it was retired, belongs to another fleet, announces a session key that nothing can be sealed to, or
+        goes back to a backup again and again.
     """
     claimed = claimed_hello(request)
     node = tx.nodes.get(claimed.node_id)
@@ -54,7 +57,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
     _check_session_key(node, hello.session_public_key, ReportError)
     _check_prefix(tx, node, hello.generation, hello.log_head)
-    check_rollback(tx, node, hello)
+    check_rollback(coordinator, tx, node, hello)
     tx.nodes.touch(
         node.node_id,
         generation=hello.generation,
@@ -194,6 +197,9 @@ def _contribution(
     report = _opened(envelope, wire.Contribution, node)
     if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
         raise ReportError(f"node {node.node_id} sent a contribution of {report.node_id}")
+    if node.held_reason:
+        # Without an answer: the node sends it again when it may serve again.
+        raise QuarantineError(HELD_CONTRIBUTES_NOTHING)
     refusal, changed = "", False
     try:
         changed = contributions.take(coordinator, tx, node, report)
@@ -213,7 +219,7 @@ def _public_codes(
     coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
 ) -> Effect:
     if node.held_reason:
-        raise QuarantineError("the node is held: it contributes nothing until an operator releases it")
+        raise QuarantineError(HELD_CONTRIBUTES_NOTHING)
     try:
         return Effect(changed=heads.take_public_codes(coordinator, tx, node, envelope))
     except ConflictError as error:

@@ -7,6 +7,9 @@ import logging
 from reram_fleet.signing import key_id
 from reram_fleet.v1 import node_pb2 as wire
 
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.effects import ReportError
+from fleet.coordinator.sessions import MAX_WENT_BACK
 from fleet.domain.contact import may_return
 from fleet.domain.execution import ExecutionState
 from fleet.store.database import Transaction
@@ -20,14 +23,25 @@ logger = logging.getLogger(__name__)
 _NOT_REOPENED = frozenset({ExecutionState.PENDING, ExecutionState.HELD, ExecutionState.RETIRED})
 
 
-def check_rollback(tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
-    """Start over with a node whose hello shows that it went back to a backup."""
+def check_rollback(coordinator: Coordinator, tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
+    """Start over with a node whose hello shows that it went back to a backup.
+
+    Raises
+    ------
+    ReportError
+        If it has done so too often within an hour: each time costs as much as all forgets together.
+    """
     if hello.generation >= node.generation and _continues(tx, node, hello):
         if hello.revision < node.revision:
             # From before the last revision, and maybe from before people were enrolled: it holds less.
             logger.warning("node %s went back to revision %d", node.node_id, hello.revision)
             tx.forgets.forget_holdings(node.node_id)
         return
+    if not coordinator.sessions.may_go_back(node.node_id, tx.now_ms):
+        raise ReportError(
+            f"node {node.node_id} went back to a backup {MAX_WENT_BACK} times within the last hour",
+            hint=f"fleet node retire {node.node_id} --reason ... goes on without it",
+        )
     logger.warning(
         "node %s went back from generation %d (receipt %d) to %d (%d): restored from a backup",
         *(node.node_id, node.generation, node.receipt_counter, hello.generation, hello.receipt_counter),

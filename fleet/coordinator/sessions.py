@@ -17,6 +17,11 @@ MISSED_BEATS = 8
 _SHORTEST_LIMIT_S = 5.0
 
 
+#: Times within an hour that one node may start over from a backup.
+MAX_WENT_BACK = 30
+_HOUR_MS = 3_600_000
+
+
 class HeartbeatPace:
     """Pace of one node's heartbeats, and the silence after which it is taken for gone.
 
@@ -78,6 +83,7 @@ class Sessions:
         self._keys: dict[str, bytes] = {}
         self._environments: dict[str, str] = {}
         self._telemetry: dict[str, Telemetry] = {}
+        self._went_back: dict[str, deque[int]] = {}
 
     def open(self, node_id: str) -> Session:
         """Start a session; an older one of this node is told to end."""
@@ -94,6 +100,14 @@ class Sessions:
         """End a session, unless a newer one has taken its place."""
         if self._open.get(session.node_id) is session:
             del self._open[session.node_id]
+
+    def may_go_back(self, node_id: str, now_ms: int) -> bool:
+        """Note that a node starts over from a backup; whether it may, since it has not done so too often."""
+        times = self._went_back.setdefault(node_id, deque(maxlen=MAX_WENT_BACK))
+        if len(times) == MAX_WENT_BACK and now_ms - times[0] < _HOUR_MS:
+            return False
+        times.append(now_ms)
+        return True
 
     def set_key(self, node_id: str, public_key: bytes) -> None:
         """Note the session key that a node has just announced, signed (raw X25519, 32 bytes)."""

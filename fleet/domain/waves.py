@@ -23,23 +23,28 @@ class WaveMember:
     ordered
         An erase order of this campaign has gone to it, now or earlier (its execution has a challenge). Tells
         a canary that failed from a node that is held for another reason and must not stop the fleet.
+    went_back
+        How often it went back to a backup since the commit.
     """
 
     node_id: str
     state: ExecutionState
     connected: bool
     ordered: bool = False
+    went_back: int = 0
 
 
 def due_for_erasure(members: Iterable[WaveMember]) -> tuple[str, ...]:
-    """Return the ids of the nodes that may be ordered to erase now, sorted.
+    """Return the ids of the nodes that may be ordered to erase now, who went back again and again last.
 
     None of them while the canary is at work, nor when as many as `CANARIES` were held. A canary that went
     away before it answered, or was held, is replaced, so that one lost or lying node cannot stop a forget. A
     node in APPLYING is not in the answer: it has its order, and gets the same one again when it reconnects.
     """
     members = tuple(members)
-    ready = sorted(m.node_id for m in members if m.state is ExecutionState.SUPPRESSED and m.connected)
+    reached = [m for m in members if m.state is ExecutionState.SUPPRESSED and m.connected]
+    # Else a node that goes back to a backup before each answer would be the canary for ever.
+    ready = [m.node_id for m in sorted(reached, key=lambda m: (m.went_back > 1, m.node_id))]
     if any(m.state in SUCCESS for m in members):
         return tuple(ready)
     canaries_failed = sum(m.ordered and m.state is ExecutionState.HELD for m in members) >= CANARIES

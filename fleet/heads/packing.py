@@ -18,6 +18,7 @@ _HEADER = struct.Struct("<4sIII")
 #: More features than any backbone has: a sender cannot make the reader allocate at will.
 _MAX_FEATURES = 1 << 14
 _LIMIT = 1 << 53
+_SLACK = 1e-9
 
 
 def packed_size(features: int, width: int = 4) -> int:
@@ -84,6 +85,29 @@ def open_packed(packed: bytes) -> PackedStatistics:
 def unpack_statistics(packed: bytes) -> HeadStatistics:
     """Return statistics from what a node packed; raises as `open_packed`."""
     return sum_packed([open_packed(packed)])
+
+
+def check_possible(statistics: PackedStatistics) -> None:
+    """Refuse statistics that no vectors of codes have: with them, no head could be solved for anybody.
+
+    Vectors with sum s have a Gram matrix G for which G - s s'/n is positive semi-definite.
+
+    Raises
+    ------
+    StatisticsError
+        If theirs is not, beyond what rounding explains.
+    """
+    gram = _squared(statistics.triangle.astype(np.int64), statistics.features).astype(np.float64)
+    code_sum = statistics.code_sum.astype(np.float64)
+    spread = gram - np.outer(code_sum, code_sum) / max(1, statistics.count)
+    # Far below the ridge of a head, far above the rounding of a factorisation.
+    spread[np.diag_indices_from(spread)] += 1.0 + _SLACK * gram.trace()
+    try:
+        np.linalg.cholesky(spread)
+    except np.linalg.LinAlgError:
+        raise StatisticsError(
+            f"the packed entries are no sums of squares of {statistics.count} vectors with this sum"
+        ) from None
 
 
 def sum_packed(parts: Iterable[PackedStatistics]) -> HeadStatistics:

@@ -308,6 +308,24 @@ class Forgets:
             self._event(campaign_id, node_id, row.state, target, detail)
         return self.execution(campaign_id, node_id)
 
+    def awaited_nodes(self) -> Sequence[str]:
+        """Return the ids of the nodes that some forget waits for, sorted."""
+        table = schema.execution
+        waiting = table.c.state.in_([state.value for state in AWAITED])
+        query = select(table.c.node_id).where(waiting).distinct().order_by(table.c.node_id)
+        return self._connection.execute(query).scalars().all()
+
+    def went_back(self, campaign_id: str) -> Mapping[str, int]:
+        """Return how often nodes went back to a backup since the commit; without those that never did."""
+        table = schema.execution_event
+        query = (
+            select(table.c.node_id, func.count().label("times"))
+            .where(table.c.campaign_id == campaign_id, table.c.to_state == ExecutionState.PENDING.value)
+            .where(table.c.from_state.not_in([ExecutionState.LOST.value, ExecutionState.HELD.value]))
+            .group_by(table.c.node_id)
+        )
+        return {row.node_id: row.times for row in self._connection.execute(query)}
+
     def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
         """Return the forgets that were taken up again after the node was lost, by campaign."""
         table = schema.execution_event

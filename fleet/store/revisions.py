@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, null, select, update
+from sqlalchemy import Connection, case, func, insert, null, select, update
 
 from fleet.domain.tags import validate_tags
 from fleet.errors import ConflictError, NotFoundError
@@ -106,6 +106,24 @@ class Revisions:
         newest = select(func.max(schema.revision.c.revision)).scalar_subquery()
         found = self._revisions(schema.revision.c.revision == newest)
         return found[0] if found else None
+
+    def always_named(self, tags: Collection[str], since: int) -> tuple[frozenset[str], frozenset[str]]:
+        """Return which of these people every revision since that one names, and has LoRA rows of."""
+        newest, named = self.latest(), schema.revision_tag.c
+        number = 0 if newest is None else newest.revision - since + 1
+        if since < 1 or number < 1:
+            return frozenset(), frozenset()
+        rows_of = func.sum(case((named.in_lora, 1), else_=0))
+        query = (
+            select(named.tag, func.count().label("times"), rows_of.label("rows_of"))
+            .where(named.tag.in_(list(tags)), named.revision >= since)
+            .group_by(named.tag)
+        )
+        found = self._connection.execute(query).all()
+        return (
+            frozenset(row.tag for row in found if row.times == number),
+            frozenset(row.tag for row in found if row.rows_of == number),
+        )
 
     def list(self) -> Sequence[RevisionRow]:
         """Return all revisions, oldest first."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+#: Longest text of one side of a comparison: what a node says goes into logs, views and signed events.
+_MAX_SHOWN = 400
+
 
 @dataclass(frozen=True)
 class CheckLine:
@@ -32,6 +35,7 @@ def failures(lines: Iterable[CheckLine]) -> tuple[CheckLine, ...]:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex() or "(none)"
-    return str(value) if value != "" else "(none)"
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    if len(text) > _MAX_SHOWN:
+        text = f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
+    return text or "(none)"

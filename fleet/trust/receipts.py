@@ -28,6 +28,11 @@ from fleet.trust.checks import CheckLine, compare, failures
 #: What a node has to state, word for word: nobody but the node can know it.
 STATEMENT = "no other copy of the erased adapters exists on this node"
 
+#: Name of the line on adapters that the coordinator knows nothing of.
+UNKNOWN_ADAPTERS = "unknown subject adapters"
+
+_MAX_LISTED = 8
+
 
 @dataclass(frozen=True)
 class ReceiptExpectation:
@@ -173,7 +178,7 @@ def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLin
     return (
         compare("subject adapters listed once each", len(active), len(receipt.active_adapters)),
         compare("missing subject adapters", "none", _listed(missing)),
-        compare("unknown subject adapters", "none", _listed(unknown)),
+        compare(UNKNOWN_ADAPTERS, "none", _listed(unknown)),
         compare("differing subject adapters", "none", _listed(differing)),
         compare("forgotten subject adapters", "none", _listed(forgotten)),
         compare("shared LoRA digest", expectation.lora_digest, receipt.lora_digest),
@@ -232,7 +237,8 @@ def _between(name: str, got: int, least: int, most: int | None) -> CheckLine:
 
 
 def _listed(tags: list[str]) -> str:
-    return ", ".join(tags) or "none"
+    more = f" and {len(tags) - _MAX_LISTED} more" if len(tags) > _MAX_LISTED else ""
+    return f"{', '.join(tag[:40] for tag in tags[:_MAX_LISTED]) or 'none'}{more}"
 
 
 def _answers(tags: tuple[str, ...]) -> str:

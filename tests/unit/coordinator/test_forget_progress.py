@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from reram_fleet.signing import sign
+from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.testing import SimulatedNode
@@ -15,6 +17,7 @@ from tests.unit.coordinator.small_fleet import (
     CEM,
     campaign_state,
     code_sum,
+    deliver,
     execution,
     newest,
     row_of,
@@ -251,3 +254,46 @@ def test_newcomer_after_all_forgets_has_the_whole_log_and_no_execution(coordinat
     assert "node-3" not in states(coordinator, campaign.campaign_id)
     assert late.journal.generation == 1
     assert late.serving
+
+
+def test_node_that_goes_back_before_each_answer_is_not_the_canary_for_ever(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", ANN)
+    for turn in range(1, 6):
+        for _ in range(4):
+            coordinator.step()
+            # Of node-1, no answer to an order comes.
+            taken = [m for m in coordinator.needs("node-1") if m.WhichOneof("message") != "erase"]
+            deliver(coordinator, nodes[0], taken)
+            serve(coordinator, nodes[1])
+        coordinator.disconnect("node-1")
+        challenge = wire.Challenge(nonce=b"nonce")
+        hello, *_ = nodes[0].receive(wire.ConnectResponse(challenge=challenge))
+        said = wire.Hello.FromString(hello.hello.payload)
+        said.last_receipt_hash = bytes([turn]) * 32
+        coordinator.welcome(wire.ConnectRequest(hello=sign(nodes[0].signing_key, said)), b"nonce")
+    assert states(coordinator, campaign.campaign_id)["node-2"] == "verified"
+
+
+def test_revision_that_a_forget_waits_for_is_not_replaced_before_nodes_had_time_to_install_it(
+    coordinator, nodes, clock
+):
+    """Else a node that contributes without end would keep all nodes behind, and every forget open."""
+    coordinator.forget("r1", ANN)
+    serve(coordinator, *nodes)
+    coordinator.step()
+
+    def revision_after_contribution(number):
+        tag = f"{number:032x}"
+        nodes[1].capture(tag, code_sum(number))
+        coordinator.take("node-2", nodes[1].contribution(nodes[1].journal.enrolled[tag]))
+        coordinator.step()
+        with coordinator.transaction() as tx:
+            return tx.revisions.latest().revision
+
+    assert revision_after_contribution(1) == revision_after_contribution(2)
+    clock.now_ms += 61_000
+    assert revision_after_contribution(3) == revision_after_contribution(4)
+    coordinator.converse(*nodes)
+    assert {f"{number:032x}" for number in range(1, 5)} < {
+        s.subject_tag for s in newest(coordinator).subjects
+    }

@@ -266,6 +266,29 @@ def test_node_that_is_asked_again_after_a_reconnect_changes_nothing(coordinator,
     assert solved == []
 
 
+def test_public_codes_that_nobody_asked_for_change_nothing(coordinator, pair, solved):
+    """Else one node could have the head solved, and a revision built, again and again."""
+    pair[0].show_public(public_of(7), PERSON)
+    (answer,) = pair[0].receive(wire.ConnectResponse(public_codes_request=wire.PublicCodesRequest()))
+    assert not coordinator.take("node-1", answer).changed
+    coordinator.step()
+    assert solved == []
+
+
+@pytest.mark.parametrize("how", ["off the diagonal", "nothing squared"])
+def test_statistics_that_no_codes_have_do_not_cost_the_fleet_its_head(coordinator, pair, how):
+    code_sum = captured(5).sum(axis=0, dtype=np.int64)
+    gram = np.zeros((FEATURES, FEATURES), np.int64)
+    if how == "off the diagonal":
+        gram += 3 * 3000**2
+    pair[0].capture(DEB, code_sum.tolist(), 3)
+    pair[0].journal.statistics[DEB] = pack_statistics(HeadStatistics(gram, code_sum, 3))
+    coordinator.converse(*pair)
+    with coordinator.transaction() as tx:
+        assert "no sums of squares" in tx.nodes.quarantined("node-1")[0].reason
+    assert set(newest(coordinator).head.subject_tags) == {ANN, BOB, CEM}
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -395,12 +395,16 @@ def test_refused_contribution_is_put_aside_for_operators_to_see(coordinator, nod
     assert "0 samples" in row.reason
 
 
-def test_node_that_is_held_contributes_nothing(coordinator, nodes):
+def test_node_that_is_held_contributes_nothing_and_may_again_once_it_is_released(coordinator, nodes):
     with coordinator.transaction() as tx:
         tx.nodes.hold("node-1", "a false receipt")
-    refusal, changed = contribute(coordinator, nodes[0], adapter())
-    assert "held" in refusal
-    assert not changed
+    sent = nodes[0].contribution(adapter())
+    # No answer: a refusal would be the end of it.
+    assert coordinator.take("node-1", sent) == Effect()
+    with coordinator.transaction() as tx:
+        assert "held" in tx.nodes.quarantined("node-1")[0].reason
+        tx.nodes.release("node-1")
+    assert coordinator.take("node-1", sent).changed
 
 
 def test_node_contributes_no_more_people_than_its_share(coordinator, nodes):
@@ -639,3 +643,24 @@ def test_repeated_hello_changes_nothing_about_the_executions(coordinator, nodes)
             node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))[0], nonce
         )
     assert states(coordinator, campaign_id) == before == {"node-1": "verified", "node-2": "verified"}
+
+
+def test_node_that_goes_back_all_the_time_is_let_in_later(coordinator, nodes, clock):
+    """Each time costs a write for every forget that there ever was, on the thread that leases wait for."""
+    (campaign_id,) = forget_all(coordinator, nodes, ANN)
+    backup = nodes[0].backup()
+    backup.receipts.clear()
+
+    def go_back():
+        coordinator.disconnect("node-1")
+        nodes[0].restore(backup)
+        coordinator.converse(*nodes)
+
+    for _ in range(30):
+        go_back()
+    with pytest.raises(ReportError, match="30 times within the last hour"):
+        go_back()
+    assert states(coordinator, campaign_id)["node-1"] == "verified"
+    clock.now_ms += 3_600_001
+    go_back()
+    assert states(coordinator, campaign_id)["node-1"] == "verified"

@@ -10,6 +10,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
+from fleet.coordinator import revisions
 from fleet.coordinator.effects import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.coordinator.views import verdicts_of
@@ -21,11 +22,13 @@ from tests.unit.coordinator.small_fleet import (
     BOB,
     campaign_state,
     code_sum,
+    deliver,
     execution,
     kinds,
     row_of,
     serve,
     states,
+    teach,
 )
 
 EVE = "e" * 32
@@ -328,6 +331,32 @@ def test_person_enrolled_just_now_may_be_active_beside_the_revision(coordinator,
     assert execution(coordinator, campaign.campaign_id, nodes[0]).state == "verified"
 
 
+def refused_beside_its_receipt(coordinator, nodes):
+    """Let node-1 sign a receipt that names somebody whose contribution is refused at the same moment."""
+    campaign, _ = coordinator.forget("r1", ANN)
+    order(coordinator, *nodes)
+    nodes[0].ticket = lambda tag: types.Envelope()
+    nodes[0].capture(EVE, code_sum(5))
+    deliver(coordinator, nodes[0], coordinator.needs("node-1"))
+    return campaign.campaign_id
+
+
+def test_receipt_that_crossed_the_refusal_of_a_contribution_is_asked_for_again(coordinator, nodes):
+    campaign_id = refused_beside_its_receipt(coordinator, nodes)
+    assert states(coordinator, campaign_id)["node-1"] == "suppressed"
+    # As real nodes do when they hear of it.
+    del nodes[0].journal.enrolled[EVE]
+    coordinator.converse(*nodes)
+    assert campaign_state(coordinator, campaign_id) == "converged"
+
+
+def test_node_that_names_an_unknown_person_again_is_held(coordinator, nodes):
+    campaign_id = refused_beside_its_receipt(coordinator, nodes)
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign_id) == {"node-1": "held", "node-2": "verified"}
+    assert "unknown subject adapters" in row_of(coordinator, nodes[0]).held_reason
+
+
 def test_node_that_held_nothing_of_the_person_is_not_affected(coordinator, nodes):
     newcomer = SimulatedNode("node-3")
     coordinator.enroll(newcomer)
@@ -349,6 +378,39 @@ def test_node_that_had_contributed_the_person_and_denies_it_is_held(coordinator,
     row = execution(coordinator, campaign.campaign_id, nodes[0])
     assert row.state == "held"
     assert "captured samples erased: expected 3 to" in row.detail
+
+
+def test_key_that_a_later_forget_of_the_same_person_has_destroyed_is_not_missed(coordinator, nodes):
+    first, _ = coordinator.forget("r1", ANN)
+    coordinator.forget("r2", ANN, BOB)
+
+    def later(node):
+        return [m for m in coordinator.needs(node.node_id) if m.erase.campaign_id != first.campaign_id]
+
+    # The earlier order is lost on its way, the later one is not.
+    for _ in range(4):
+        for node in nodes:
+            deliver(coordinator, node, later(node))
+        coordinator.step()
+    for node in nodes:
+        coordinator.disconnect(node.node_id)
+    coordinator.converse(*nodes)
+    assert states(coordinator, first.campaign_id) == {"node-1": "verified", "node-2": "verified"}
+
+
+def test_node_that_had_just_installed_a_revision_without_the_persons_row_is_not_held(open_coordinator, nodes):
+    coordinator = open_coordinator(learning=True)
+    coordinator.converse(*nodes)
+    teach(coordinator, nodes)
+    with coordinator.transaction() as tx:
+        revisions.build(coordinator.coordinator, tx, None)
+    (offer,) = coordinator.needs("node-1")
+    # Its answer is on the way when the forget is committed.
+    (answer,) = nodes[0].receive(offer)
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.take("node-1", answer)
+    coordinator.converse(*nodes)
+    assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
 
 
 def test_node_that_went_back_to_an_older_revision_is_not_held_against_what_it_had(coordinator, nodes):
@@ -374,6 +436,32 @@ def test_forget_of_somebody_who_was_captured_and_not_contributed_yet_is_exact(co
     campaign, _ = coordinator.forget("r1", EVE, allow_unknown=True)
     coordinator.converse(*nodes)
     assert verdicts(coordinator, campaign.campaign_id)["subject-adapter"] == wire.VERDICT_CLASS_EXACT
+
+
+def test_reason_why_a_node_is_held_is_short_whatever_its_receipt_says(coordinator, nodes):
+    def flood(receipt):
+        receipt.statement = "x" * 10_000
+        for number in range(300):
+            receipt.active_adapters.add(subject_tag=f"{number:032x}", digest=bytes(32))
+            receipt.probe_results.add(subject_tag="y" * 50)
+
+    nodes[0].amend = flood
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    row = execution(coordinator, campaign.campaign_id, nodes[0])
+    assert row.state == "held"
+    assert "and 292 more" in row.detail
+    assert len(row.detail) < 3_000
+
+
+def test_receipt_of_megabytes_is_put_aside(coordinator, nodes):
+    nodes[0].amend = lambda receipt: setattr(receipt, "statement", "x" * 2**20)
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    row = execution(coordinator, campaign.campaign_id, nodes[0])
+    assert (row.state, row.receipt) == ("applying", None)
+    with coordinator.transaction() as tx:
+        assert "a receipt of 1049" in tx.nodes.quarantined("node-1")[0].reason
 
 
 def verdicts(coordinator, campaign_id):

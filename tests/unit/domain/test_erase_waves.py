@@ -66,3 +66,9 @@ def test_a_node_that_was_given_up_is_no_canary(state):
 
 def test_a_canary_that_was_released_is_ordered_anew_before_the_others():
     assert due_for_erasure([WaveMember("a", S.SUPPRESSED, True, ordered=True), suppressed("b")]) == ("a",)
+
+
+def test_a_node_that_goes_back_again_and_again_is_the_last_to_be_a_canary():
+    members = [WaveMember("a", S.SUPPRESSED, True, went_back=2), suppressed("b")]
+    assert due_for_erasure(members) == ("b",)
+    assert due_for_erasure(members[:1]) == ("a",)

@@ -113,3 +113,52 @@ def test_nothing_of_a_forgotten_tag_is_contributed(node: Node, pen: CoordinatorP
     pen.forget(tag)
     node.receive(pen.log_after(0))
     assert not only(grant(node, pen), "contribution")
+
+
+def refuse(node: Node, tag: str, sequence: int) -> None:
+    ack = node_pb2.ContributionAck(
+        subject_tag=tag, sequence=sequence, refusal="the enrolment ticket has expired"
+    )
+    node.receive(ConnectResponse(contribution_ack=ack))
+
+
+def test_who_was_refused_is_not_active_here_either(
+    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+) -> None:
+    """The coordinator knows nobody of that tag: a receipt that named it would be taken for a false one."""
+    tag = new_tag()
+    node.enroll(pen.consent(tag), clips(2))
+    grant(node, pen)
+    assert node.status().subject_tags == [tag]
+    refuse(node, tag, 1)
+    assert node.status().subject_tags == []
+    assert restart().status().subject_tags == []
+
+
+def test_who_was_refused_is_contributed_anew_with_a_new_ticket_and_the_same_clips(
+    node: Node, pen: CoordinatorPen, clips: Clips
+) -> None:
+    tag = new_tag()
+    node.enroll(pen.consent(tag), clips(2))
+    grant(node, pen)
+    refuse(node, tag, 1)
+    ticket = pen.consent(tag, expires_at_unix_ms=2**60)
+    assert node.enroll(ticket, clips(2)).count == 3
+    assert node.status().subject_tags == [tag]
+    (sent,) = only(node.beat(), "contribution")
+    contribution = node_pb2.Contribution.FromString(sent.payload)
+    assert (contribution.sequence, contribution.ticket) == (2, ticket)
+    node.enroll(ticket, clips(2))
+    assert not only(node.beat(), "contribution")
+
+
+def test_what_was_sent_while_the_node_was_held_goes_out_again_once_it_may_serve(
+    node: Node, pen: CoordinatorPen, clock, clips: Clips
+) -> None:
+    """The coordinator puts contributions of a held node aside without an answer."""
+    grant(node, pen)
+    node.enroll(pen.consent(new_tag()), clips(0, 3))
+    assert only(node.beat(), "contribution")
+    clock.advance(3600)
+    assert not only(node.beat(), "contribution")
+    assert only(grant(node, pen), "contribution")
