@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: Messages that wait to be written to one node.
 OUTBOX_LIMIT = 64
+#: A message that a node has not taken by then keeps its stream from ending in order.
+WRITE_LIMIT_S = 5.0
 #: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
 LOOK_AGAIN_S = 5.0
 
@@ -55,14 +57,16 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         logger.info("node %s connected", node_id)
         # Bounded: a node that talks without listening is not listened to either.
         outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue(OUTBOX_LIMIT)
+        writing = asyncio.Lock()
         tasks = [
             asyncio.create_task(self._read(request_iterator, session, outbox)),
             asyncio.create_task(self._watch(session, outbox)),
-            asyncio.create_task(self._write(context, outbox)),
+            asyncio.create_task(self._write(context, outbox, writing)),
         ]
         try:
             self._coordinator.changes.announce()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await _written(writing)
             for task in done:
                 error = task.exception()
                 if isinstance(error, ReportError | SignatureError):
@@ -173,9 +177,24 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         self,
         context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
         outbox: asyncio.Queue[wire.ConnectResponse],
+        writing: asyncio.Lock,
     ) -> None:
         while True:
-            await context.write(await outbox.get())
+            message = await outbox.get()
+            async with writing:
+                await context.write(message)
+
+
+async def _written(writing: asyncio.Lock) -> None:
+    """Wait for the message that is being written, and let no other begin.
+
+    gRPC cannot end a call meanwhile: it refuses to, and the node would wait on a stream that nobody serves.
+    """
+    try:
+        async with asyncio.timeout(WRITE_LIMIT_S):
+            await writing.acquire()
+    except TimeoutError:
+        logger.info("a node does not take the message that it is sent")
 
 
 def _hello_of(
