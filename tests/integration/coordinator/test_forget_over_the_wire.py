@@ -165,11 +165,11 @@ def test_node_that_lies_is_held_and_gets_no_lease(coordinator, node, person, ope
         stream.wait_heard("receipt_ack")
         stream.heard.clear()
         stream.beat()
-        # Answered in order: had there been a lease, it would have come before the contribution's answer.
+        # Dealt with in order: had there been a lease, it would have been sent before this was put aside.
         stream.say(
             node.contribution(types.SubjectAdapter(subject_tag=new_tag(), count=1, code_sum=[1] * FEATURES))
         )
-        stream.wait_heard("contribution_ack")
+        eventually("it is put aside", lambda: client.get_node("node-1").node.quarantined_reports)
         assert not stream.has_heard("lease")
 
 
