@@ -35,17 +35,16 @@ demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=s
 test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# What computes, as on other processors and thread counts; `make test` is the sixth setting. Threads that wait must
-# not spin: two cores have four of them.
-ARITHMETIC = -q --numprocesses 2 --dist loadfile tests/unit/engine tests/unit/hwmodel tests/unit/heads \
-	--ignore tests/unit/engine/test_generation.py --ignore tests/unit/engine/test_peft_format.py
+# As on other processors and thread counts; `make test` is the sixth setting. Threads that wait must not spin: two cores
+# have four of them.
+UNIT_TESTS = -q --numprocesses 2 --dist loadfile tests/unit
 test-cpu: export OMP_WAIT_POLICY = passive
-test-cpu: $(STAMP) ## Run the unit tests of arithmetic with other kernels, on one and two threads
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ARITHMETIC)
-	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(ARITHMETIC)
-	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ARITHMETIC)
-	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(ARITHMETIC)
-	ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(ARITHMETIC)
+test-cpu: $(STAMP) ## Run the unit tests with other kernels, on one and two threads
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(UNIT_TESTS)
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(UNIT_TESTS)
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(UNIT_TESTS)
+	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(UNIT_TESTS)
+	ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=2 $(BIN)/python -m pytest $(UNIT_TESTS)
 
 # Each exploit starts a fleet of its own. `make claims AREA=security` also runs them against where they were found.
 attacks: $(STAMP) ## Run the exploits of the security review, and 10,000 random messages of one node
