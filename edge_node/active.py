@@ -1,4 +1,4 @@
-"""Which adapters are in the engine: the revision's, local ones not in it, and never a forgotten one."""
+"""Adapters that are in the engine: the revision's, local ones not in it, and never a forgotten one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine found, as the EngineService tells it."""
+"""Answers of the EngineService, from what an engine found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node must still know after a power cut: SQLite, written before anything is answered."""
+"""Journal of what a node must still know after a power cut: SQLite, written before anything is answered."""
 
 from __future__ import annotations
 

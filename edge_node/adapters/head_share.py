@@ -1,4 +1,4 @@
-"""What a node gives to the closed-form head: integer sums over captured codes, packed for the wire.
+"""Share of a node in the closed-form head: integer sums over captured codes, packed for the wire.
 
 The coordinator's side of the format is `fleet.heads.packing`. Little-endian: magic, features d, count and
 bytes per entry as uint32; ``sum of x`` as int64 [d]; then the rows of the upper triangle of ``sum of x x'``,

@@ -1,4 +1,4 @@
-"""How the factors of a LoRA are kept in SRAM and in files: int8 with a scale per row, fp16 or fp32."""
+"""Storage of a LoRA's factors in SRAM and in files: int8 with a scale per row, fp16 or fp32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chip learns about itself from public clips: centre, whitening and the threshold of acceptance.
+"""Calibration of a chip's scores from public clips: centre, whitening and the threshold of acceptance.
 
 All of it depends on public people only, so enrolling or forgetting somebody moves none of it.
 """

@@ -1,4 +1,4 @@
-"""How recordings become DAC codes."""
+"""Coding of recordings as DAC codes."""
 
 from __future__ import annotations
 

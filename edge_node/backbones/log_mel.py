@@ -1,4 +1,4 @@
-"""What a microphone's samples become before they reach a crossbar: log-mel levels, in integers throughout.
+"""Log-mel levels of a microphone's samples, as they reach a crossbar, in integers throughout.
 
 Per clip, with ``>>`` the arithmetic shift and all tables made once and rounded::
 

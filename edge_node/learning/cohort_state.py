@@ -1,4 +1,4 @@
-"""What a cohort learns, as integers, and how it answers: a LoRA of the hidden layer and a row per person.
+"""State of a cohort, as integers, and its answers: a LoRA of the hidden layer and a row per person.
 
 Behind the frozen random layer (`edge_node.backbones.hidden_layer`) a LoRA with frozen A changes what the
 layer makes of a clip, and a row per person reads it out::

@@ -1,4 +1,4 @@
-"""How the check of a certificate is shown: verdict and limits first, lines last."""
+"""View of a certificate's check: verdict and limits first, lines last."""
 
 from __future__ import annotations
 

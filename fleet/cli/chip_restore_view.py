@@ -1,4 +1,4 @@
-"""What `fleet chip restore` prints for people; the document has the same figures."""
+"""View of `fleet chip restore` for people; the document has the same figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a campaign is shown."""
+"""View of a campaign."""
 
 from __future__ import annotations
 

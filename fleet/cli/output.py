@@ -1,4 +1,4 @@
-"""What the CLI prints: data on stdout, everything else on stderr."""
+"""Output of the CLI: data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every part of the coordinator shares."""
+"""State that every part of the coordinator shares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from something that a node says."""
+"""Consequences of something that a node says."""
 
 from __future__ import annotations
 

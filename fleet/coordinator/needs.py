@@ -1,4 +1,4 @@
-"""What a connected node still needs: a function of the store and of what its stream was sent already."""
+"""Needs of a connected node: a function of the store and of what its stream was sent already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a node's receipt."""
+"""Receipts of nodes: judged, logged, and refused with a reason."""
 
 from __future__ import annotations
 

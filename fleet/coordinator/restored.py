@@ -1,4 +1,4 @@
-"""How far a node is with the log, and nodes that were restored from a backup or had been lost."""
+"""Progress of a node along the log, and nodes that were restored from a backup or had been lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is connected right now, and how to wake what waits for a change."""
+"""Sessions of nodes that are connected right now, and the wake-up of what waits for a change."""
 
 from __future__ import annotations
 

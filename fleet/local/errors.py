@@ -1,4 +1,4 @@
-"""What can go wrong with a fleet on this machine.
+"""Errors of a fleet on this machine.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What the closed-form head is solved from, and what the head of each revision was solved from."""
+"""Inputs of the closed-form head, and of the head of each revision."""
 
 from __future__ import annotations
 

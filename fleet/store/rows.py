@@ -1,4 +1,4 @@
-"""What repositories return: frozen rows, in the words of the schema.
+"""Rows that repositories return: frozen, in the words of the schema.
 
 Times are Unix ms; envelopes, adapters and overheads are the exact bytes as they were given.
 """

@@ -1,4 +1,4 @@
-"""What becomes a leaf of the Merkle log."""
+"""Leaves of the Merkle log."""
 
 from __future__ import annotations
 

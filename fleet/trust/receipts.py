@@ -1,4 +1,4 @@
-"""What makes a node's claim a verified one.
+"""Checks that make a node's claim a verified one.
 
 The node says, signed, what it did and what is active afterwards; the coordinator knows what should be active,
 since it built the revision and has every contribution. That no other copy exists stays the node's statement.

@@ -1,4 +1,4 @@
-"""What the nodes of a fleet draw, asked through each node's own EngineService."""
+"""Drawings of a fleet's nodes, asked through each node's own EngineService."""
 
 from __future__ import annotations
 
