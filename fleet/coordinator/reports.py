@@ -1,4 +1,4 @@
-"""Reports of nodes, one transaction per message: durable before it is acknowledged, harmless when repeated."""
+"""Reports of nodes, one transaction each: durable before it is acknowledged, harmless when repeated."""
 
 from __future__ import annotations
 
