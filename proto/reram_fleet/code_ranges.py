@@ -79,7 +79,7 @@ def kind_name(kind: int) -> str:
         return str(kind)
 
 
-#: By the name of the task. Largest codes seen of real people: speakers 51,845, faces 450, fsdd 1,683.
+#: By the name of the task. Codes of real people stay below nine tenths of each range, which tests hold.
 CODE_RANGES: Mapping[str, CodeRange] = MappingProxyType(
     {
         "speakers": CodeRange(1024, 2**16 - 1),

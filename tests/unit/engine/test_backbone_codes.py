@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from reram_fleet.code_ranges import CODE_RANGES
 
 from edge_node.backbones import rounded_mean
 from edge_node.backbones.reservoir import tanh_table
@@ -105,3 +106,10 @@ def test_chip_that_was_never_programmed_is_charged_on_top_of_saved_costs(preset,
 def test_saved_costs_of_another_number_of_nodes_are_refused(preset, fleet_seed):
     with pytest.raises(EngineError, match="one each"):
         Engine.build(SPEAKERS, preset, fleet_seed, ["a"], saved_costs=[{}, {}])
+
+
+def test_what_people_say_fits_into_the_range_that_the_coordinator_takes(fleet, people):
+    codes = CODE_RANGES["speakers"]
+    assert fleet.features == codes.features
+    clips = [clip for person in people.values() for clip in (*person.train[:5], *person.test[:5])]
+    assert 0.1 * codes.code_max < float(fleet.capture(clips).abs().max()) < 0.9 * codes.code_max

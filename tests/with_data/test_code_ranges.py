@@ -1,0 +1,19 @@
+"""Codes of real people beside the ranges that a coordinator takes."""
+
+from __future__ import annotations
+
+import pytest
+from reram_fleet.code_ranges import CODE_RANGES
+
+from edge_node.engine import Engine
+from edge_node.tasks import load_task
+from hwmodel import load_preset
+
+
+@pytest.mark.parametrize("name", ["faces", "fsdd"])
+def test_codes_of_real_people_fit_into_the_range_of_their_task(name):
+    task, codes = load_task(name), CODE_RANGES[name]
+    device = Engine.build(task, load_preset("180nm-1t1r"), 1, ["north"])
+    assert device.features == codes.features
+    clips = [clip for person in task.load_people().values() for clip in (*person.train[:5], *person.test[:5])]
+    assert 0.05 * codes.code_max < float(device.capture(clips).abs().max()) < 0.9 * codes.code_max
