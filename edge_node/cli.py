@@ -21,15 +21,15 @@ from reram_fleet.command_line import (
     printable,
     version_option,
 )
-from reram_fleet.hardening import keep_memory_private
-from reram_fleet.tickets import TicketError, read_ticket
+from reram_fleet.crypto.tickets import TicketError, read_ticket
+from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.config import RunSettings, StateFolder
 from edge_node.errors import ClipError, EdgeNodeError, RefusedError, StateFolderError
-from edge_node.keys import NodeKeys
+from edge_node.storage.keys import NodeKeys
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +51,7 @@ app = typer.Typer(
 State = Annotated[Path, typer.Option(help="The node's own folder.", parser=folder, metavar="DIR")]
 Port = typer.Option(min=0, max=65535, help="0 takes a free port; see run.json.")
 PersonName = Annotated[str | None, typer.Option(help="A person of the node's task, e.g. s04.")]
-ClipFile = Annotated[
-    Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per clip.")
-]
+ClipFile = Annotated[Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per clip.")]
 
 
 def main() -> None:
@@ -104,9 +102,7 @@ def init(state: State, node_id: Annotated[str, typer.Option(help="Name of the no
 
 
 @app.command()
-def join(
-    state: State, enrollment: Annotated[Path, typer.Argument(help="What `fleet node enroll` printed.")]
-) -> None:
+def join(state: State, enrollment: Annotated[Path, typer.Argument(help="What `fleet node enroll` printed.")]) -> None:
     """Store what the coordinator answered to the node's registration."""
     node_folder = StateFolder(state)
     keys = NodeKeys.load(node_folder)
@@ -136,13 +132,11 @@ def run(
     ] = 0.0,
     heartbeat: Annotated[
         float,
-        typer.Option(
-            click_type=FiniteRange(min=0.05, max=LONGEST_HEARTBEAT_S), help="Seconds between heartbeats."
-        ),
+        typer.Option(click_type=FiniteRange(min=0.05, max=LONGEST_HEARTBEAT_S), help="Seconds between heartbeats."),
     ] = 1.0,
 ) -> None:
     """Run the node until SIGTERM or SIGINT."""
-    from edge_node import daemon
+    from edge_node.agent import daemon
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     daemon.run(
@@ -249,6 +243,5 @@ def _clips(state: Path, person: str | None, file: Path | None, part: str) -> lis
     if wrong := [clip.shape for clip in arrays if clip.ndim != 2]:
         raise ClipError(f"a clip has shape {wrong[0]}, expected [frames, channels]")
     return [
-        wire.Clip(frames=len(clip), channels=clip.shape[1], samples=clip.astype("<f4").tobytes())
-        for clip in arrays
+        wire.Clip(frames=len(clip), channels=clip.shape[1], samples=clip.astype("<f4").tobytes()) for clip in arrays
     ]

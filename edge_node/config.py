@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
-from reram_fleet import bearer
-from reram_fleet.durable import write_atomically
+from reram_fleet.crypto import bearer
+from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.errors import StateFolderError
@@ -128,9 +128,7 @@ class StateFolder:
             If it is incomplete, or the node already belongs to another fleet.
         """
         problems = [
-            f"{name} is missing"
-            for name in ("fleet_id", "node_service_address")
-            if not getattr(enrollment, name)
+            f"{name} is missing" for name in ("fleet_id", "node_service_address") if not getattr(enrollment, name)
         ]
         problems += [
             f"{name} has {len(getattr(enrollment, name))} bytes, expected 32"
@@ -188,9 +186,7 @@ class StateFolder:
             write_atomically(self.engine_token, bearer.new_token().encode())
         mode = stat.S_IMODE(self.engine_token.stat().st_mode)
         if mode & 0o077:
-            raise StateFolderError(
-                f"{self.engine_token} has mode {mode:04o}: others can read it; expected 0600"
-            )
+            raise StateFolderError(f"{self.engine_token} has mode {mode:04o}: others can read it; expected 0600")
         try:
             return bearer.check_token(self.engine_token.read_bytes())
         except bearer.TokenError as error:

@@ -1,7 +1,7 @@
 """Test doubles for those who build on a node: time, a small engine, and a coordinator's pen.
 
-`MemoryEngine` keeps the contract of `edge_node.engine.Engine` for one node on eight integer features; what it
-computes is trivial. `CoordinatorPen` signs and seals real messages with keys of its own.
+`MemoryEngine` keeps the contract of `edge_node.recognition.engine.Engine` for one node on eight integer features;
+what it computes is trivial. `CoordinatorPen` signs and seals real messages with keys of its own.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
-from reram_fleet import digests, sealing, signing
-from reram_fleet.tickets import issue_ticket
+from reram_fleet.crypto import digests, sealing, signing
+from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from torch import Tensor
 
-from edge_node.adapters.head import HeadAdapter
-from edge_node.adapters.head_share import packed_statistics
+from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.engine import Identification, RoundResult
 from edge_node.errors import AdapterError, ClipError
-from edge_node.journal import Journal
-from edge_node.keys import NodeKeys
-from edge_node.node import Node
+from edge_node.recognition.engine import Identification, RoundResult
+from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.head_share import packed_statistics
+from edge_node.storage.journal import Journal
+from edge_node.storage.keys import NodeKeys
 from hwmodel import Cost, EnergyLedger, Phase
 
 
@@ -160,9 +160,7 @@ class MemoryEngine:
         metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
         return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
 
-    def deployment(
-        self, node: int, content: types.RevisionContent, received_bytes: int
-    ) -> types.DeploymentOverhead:
+    def deployment(self, node: int, content: types.RevisionContent, received_bytes: int) -> types.DeploymentOverhead:
         """Charge the transfer."""
         self.ledger.charge(Phase.RADIO, Cost(1e-9 * received_bytes, 1e-6, received_bytes))
         return types.DeploymentOverhead(
@@ -312,9 +310,7 @@ class CoordinatorPen:
             kind=types.LEARNING_KIND_TRAIN_LORA,
             generation=len(self.log),
             expires_at_unix_ms=2**53,
-            job_key=sealing.seal(
-                session_public_key, sealing.job_key_purpose("job-1", identity.node_id), job_key
-            ),
+            job_key=sealing.seal(session_public_key, sealing.job_key_purpose("job-1", identity.node_id), job_key),
         )
         for name, value in changes.items():
             if isinstance(value, list):

@@ -236,9 +236,7 @@ class FleetClient:
         self, request_id: str, kind: LearningKind, rounds: int, shards: int = 0
     ) -> operator.StartLearningResponse:
         """Queue a learning job, or one per cohort shard."""
-        request = operator.StartLearningRequest(
-            request_id=request_id, kind=kind, rounds=rounds, shards=shards
-        )
+        request = operator.StartLearningRequest(request_id=request_id, kind=kind, rounds=rounds, shards=shards)
         return self._call(self._stub.StartLearning, request)
 
     def get_learning(self, job_id: str) -> operator.LearningJob:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import platformdirs
 from reram_fleet.code_ranges import CODE_RANGES, CodeRange
-from reram_fleet.durable import write_atomically
+from reram_fleet.processes.durable import write_atomically
 
 from fleet.errors import FleetError, reason_of
 
@@ -143,14 +143,10 @@ class ServeSettings:
                 hint="bind 127.0.0.1, or end TLS in front of it and say so with --tls-in-front",
             )
         if self.tags_per_node < 1:
-            raise ConfigError(
-                f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more"
-            )
+            raise ConfigError(f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more")
         for name in ("port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one"
-                )
+                raise ConfigError(f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one")
         check_lease(self.lease_s)
         if not self.lease_s < self.lost_after_s < math.inf:
             raise ConfigError(
@@ -159,13 +155,9 @@ class ServeSettings:
                 hint="choose --lost-after-seconds above --lease-seconds",
             )
         if self.flower_attach is not None and not self.learning:
-            raise ConfigError(
-                "flower_attach names a SuperLink, but the learning plane is off: drop one of them"
-            )
+            raise ConfigError("flower_attach names a SuperLink, but the learning plane is off: drop one of them")
         if (self.flower_attach is None) != (self.flower_ca is None):
-            raise ConfigError(
-                "flower_attach and flower_ca go together: a SuperLink and the CA that vouches for it"
-            )
+            raise ConfigError("flower_attach and flower_ca go together: a SuperLink and the CA that vouches for it")
 
 
 @dataclass(frozen=True)
@@ -358,9 +350,7 @@ def read_serve_file(state: Path) -> Served:
             fleet_id=str(raw["fleet_id"]),
         )
     except FileNotFoundError:
-        raise NoCoordinatorError(
-            f"no coordinator is ready in {state}", hint="start one with `fleet up`"
-        ) from None
+        raise NoCoordinatorError(f"no coordinator is ready in {state}", hint="start one with `fleet up`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not what a coordinator writes: {reason_of(error)}") from error
 

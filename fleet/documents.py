@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from reram_fleet.flower import JOB_NAMES
+from reram_fleet.processes.flower import JOB_NAMES
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 
@@ -202,9 +202,7 @@ def forget_document(forget: operator.Forget) -> Document:
         "generation": forget.generation,
         "state": forget.state,
         "created_at_unix_ms": forget.created_at_unix_ms,
-        "verdicts": {
-            v.adapter_kind: {"verdict": verdict_name(v.verdict), "basis": v.basis} for v in forget.verdicts
-        },
+        "verdicts": {v.adapter_kind: {"verdict": verdict_name(v.verdict), "basis": v.basis} for v in forget.verdicts},
         "repair_job_id": forget.repair_job_id or None,
         "seconds_to_suppress": forget.seconds_to_suppress if forget.HasField("seconds_to_suppress") else None,
         "seconds_to_verify": forget.seconds_to_verify if forget.HasField("seconds_to_verify") else None,
@@ -241,9 +239,7 @@ def cohort_document(shard: operator.CohortShard) -> Document:
         "audit": {
             "state": audit.state,
             "job_id": audit.job_id or None,
-            "lines": [
-                {"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in audit.lines
-            ],
+            "lines": [{"name": x.name, "holds": x.holds, "expected": x.expected, "got": x.got} for x in audit.lines],
             "detail": audit.detail or None,
         },
     }

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.durable import write_atomically
-from reram_fleet.tickets import issue_ticket
+from reram_fleet.crypto.tickets import issue_ticket
+from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.domain.tags import new_tag

@@ -3,7 +3,25 @@
 from hwmodel import cost
 from hwmodel.converter import EXACT_FLOAT32, Adc, Dac, conversion_j
 from hwmodel.cost import CostDraws, Precision, Technology
+from hwmodel.cost.sampling import (
+    Extremes,
+    PresetSample,
+    SampledSection,
+    drawn_paths,
+    extremes,
+    sample_preset,
+    sweep_preset,
+)
 from hwmodel.crossbar import ADC_RANGE_SIGMAS, Crossbar, Fidelity, default_adc_step, plane_adc_step
+from hwmodel.crossbar.mapping import (
+    CellPlane,
+    DifferentialMapping,
+    OffsetMapping,
+    SlicedMapping,
+    WeightMapping,
+    combined_slices,
+    mapping_of,
+)
 from hwmodel.device import (
     CellKey,
     CmoProgrammingError,
@@ -55,15 +73,6 @@ from hwmodel.errors import (
     StreamKeyError,
 )
 from hwmodel.ledger import Cost, EnergyLedger, LedgerMark, Phase
-from hwmodel.mapping import (
-    CellPlane,
-    DifferentialMapping,
-    OffsetMapping,
-    SlicedMapping,
-    WeightMapping,
-    combined_slices,
-    mapping_of,
-)
 from hwmodel.networks import LayerSpec, NetworkSpec, TrainingFacts, load_network, network_names
 from hwmodel.nn import (
     AnalogConv2d,
@@ -75,16 +84,8 @@ from hwmodel.nn import (
     ProgrammedModel,
     program,
 )
-from hwmodel.preset import Preset, PresetRow, load_preset, preset_names, preset_text
-from hwmodel.sampling import (
-    Extremes,
-    PresetSample,
-    SampledSection,
-    drawn_paths,
-    extremes,
-    sample_preset,
-    sweep_preset,
-)
+from hwmodel.presets.preset import Preset, PresetRow, load_preset, preset_names, preset_text
+from hwmodel.presets.technology import ModelNames, Quantity, is_structure
 from hwmodel.streams import (
     keyed_generator,
     keyed_normal,
@@ -93,7 +94,6 @@ from hwmodel.streams import (
     keyed_uint16_rows,
     normal_quantiles,
 )
-from hwmodel.technology import ModelNames, Quantity, is_structure
 
 __all__ = [
     "ADC_RANGE_SIGMAS",

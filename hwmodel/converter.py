@@ -76,8 +76,7 @@ class Dac:
         low, high = (int(v) for v in torch.aminmax(codes))
         if low < -self.max_code or high > self.max_code:
             raise ConverterError(
-                f"DAC codes of {self.bits} bits lie in {-self.max_code} ... {self.max_code}; "
-                f"got {low} ... {high}"
+                f"DAC codes of {self.bits} bits lie in {-self.max_code} ... {self.max_code}; got {low} ... {high}"
             )
 
 

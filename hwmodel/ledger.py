@@ -172,9 +172,7 @@ class EnergyLedger:
         """
         row = self._row(node)
         if mark.real.shape != self._real.shape:
-            raise LedgerError(
-                f"the mark is of a ledger with {mark.real.shape[0]} nodes; this one has {self.nodes}"
-            )
+            raise LedgerError(f"the mark is of a ledger with {mark.real.shape[0]} nodes; this one has {self.nodes}")
         with self._lock:
             real, whole = self._real[row] - mark.real[row], self._whole[row] - mark.whole[row]
         if bool((real < 0).any()) or bool((whole < 0).any()):

@@ -73,9 +73,7 @@ def keyed_uint16(fleet_seed: int, purpose: str, *keys: int | str, count: int) ->
     return torch.from_numpy(np.frombuffer(stream, dtype="<u2").astype(np.int32))
 
 
-def keyed_uint16_rows(
-    fleet_seed: int, purpose: str, *keys: int | str, rows: Iterable[int], count: int
-) -> Tensor:
+def keyed_uint16_rows(fleet_seed: int, purpose: str, *keys: int | str, rows: Iterable[int], count: int) -> Tensor:
     """Return `keyed_uint16` once for each of `rows`, which is the last key: for many short streams.
 
     Returns

@@ -6,7 +6,7 @@ import os
 
 import pytest
 from hypothesis import settings
-from reram_fleet.flower import ENVIRONMENT
+from reram_fleet.processes.flower import ENVIRONMENT
 
 # Shared cores: how long an example takes says nothing. The same examples everywhere, so that red is red.
 settings.register_profile("reram-fleet", deadline=None, derandomize=True)

@@ -52,9 +52,7 @@ class InputCoding:
             If the clip is not finite float32 [min_frames..max_frames, channels].
         """
         if clip.dtype != np.float32 or clip.ndim != 2 or clip.shape[1] != self.channels:
-            raise ClipError(
-                f"a clip is float32 [frames, {self.channels}]; got {clip.dtype} {list(clip.shape)}"
-            )
+            raise ClipError(f"a clip is float32 [frames, {self.channels}]; got {clip.dtype} {list(clip.shape)}")
         if not self.min_frames <= len(clip) <= self.max_frames:
             raise ClipError(
                 f"a clip has {self.min_frames} to {self.max_frames} frames; got {len(clip)}: "

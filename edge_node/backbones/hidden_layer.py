@@ -97,9 +97,7 @@ class HiddenLayer:
             )
         )
 
-    def capture(
-        self, features: Tensor, ledger: EnergyLedger | None = None, phase: Phase = Phase.INFER
-    ) -> PairCodes:
+    def capture(self, features: Tensor, ledger: EnergyLedger | None = None, phase: Phase = Phase.INFER) -> PairCodes:
         """Drive the layer with feature codes, integers ``[N, B, inputs]``, saturated at the DAC's range."""
         inputs = features.clamp(-_FULL_CODE, _FULL_CODE).to(torch.int32)
         return PairCodes(inputs, self.crossbar.mvm(inputs, ledger=ledger, phase=phase))

@@ -1,6 +1,6 @@
 """Backbone of raw speech as spikes: the paper's liquid state machine, 140 channels and 512 neurons, T = 10.
 
-arXiv 2601.10037 trains its machine (`edge_node.networks.lsm` is that one); this one is frozen: random signs
+arXiv 2601.10037 trains its machine (`fleet.lab.paper.networks.lsm` is that one); this one is frozen: random signs
 drawn from the fleet seed, on crossbars, in integers. Only spikes go onto the rows, as DAC code 0 or 127. A
 clip is cut into runs of ten frames of 10 ms, and the machine starts each of them at rest; what is left over
 at the end is dropped. Channel (band, k) spikes in a frame whose log-mel level is above threshold k, so that
@@ -65,9 +65,7 @@ class Liquid:
     _preset: Preset
 
     @classmethod
-    def program(
-        cls, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
-    ) -> Liquid:
+    def program(cls, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Liquid:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, share: float) -> Crossbar:
@@ -159,6 +157,4 @@ class Liquid:
         """Fourier sums and mel bands of each frame; scalings, leak and sums of each neuron and step."""
         updates = runs * STEPS * NEURONS
         macs = frames * self._front_end.macs_per_frame + 4 * updates
-        return cost.digital_macs(self._preset, macs, cost.Precision.INT8) + cost.sram_read(
-            self._preset, 4 * updates
-        )
+        return cost.digital_macs(self._preset, macs, cost.Precision.INT8) + cost.sram_read(self._preset, 4 * updates)

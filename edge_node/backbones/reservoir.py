@@ -59,10 +59,7 @@ def tanh_table() -> Tensor:
     EngineError
         If an entry lies within 1e-6 of a rounding boundary, where two maths libraries could disagree.
     """
-    exact = [
-        _FULL_CODE * math.tanh(i / (1 << _ARGUMENT_BITS))
-        for i in range(-_ARGUMENT_LIMIT, _ARGUMENT_LIMIT + 1)
-    ]
+    exact = [_FULL_CODE * math.tanh(i / (1 << _ARGUMENT_BITS)) for i in range(-_ARGUMENT_LIMIT, _ARGUMENT_LIMIT + 1)]
     closest = min(abs(abs(value) % 1.0 - 0.5) for value in exact)
     if closest <= 1e-6:
         raise EngineError(f"an entry of the tanh table is {closest:.1e} from a rounding boundary")
@@ -180,9 +177,7 @@ class Reservoir:
     def _digital_cost(self, frames: int) -> Cost:
         """Two scalings, leak and pooling of each unit and frame, and one byte of table."""
         units = UNITS * frames
-        return cost.digital_macs(self._preset, 4 * units, cost.Precision.INT8) + cost.sram_read(
-            self._preset, units
-        )
+        return cost.digital_macs(self._preset, 4 * units, cost.Precision.INT8) + cost.sram_read(self._preset, units)
 
     def _step(self, state: Tensor, inputs: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
         half = 1 << (_STATE_BITS - 1)

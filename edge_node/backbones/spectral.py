@@ -132,9 +132,7 @@ class SpectralFilters:
         middle = MIDDLE_OCTAVES * OCTAVE
         if self.evened:
             middle = (2 * int(levels.sum()) + levels.size) // (2 * levels.size)
-        codes = np.clip(
-            ((levels - middle) * CODES_PER_OCTAVE + OCTAVE // 2) // OCTAVE, -_FULL_CODE, _FULL_CODE
-        )
+        codes = np.clip(((levels - middle) * CODES_PER_OCTAVE + OCTAVE // 2) // OCTAVE, -_FULL_CODE, _FULL_CODE)
         spans = np.lib.stride_tricks.sliding_window_view(codes, (SPAN, BANDS)).reshape(-1, SPAN * BANDS)
         return torch.from_numpy(spans.astype(np.int32))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import platformdirs
 import safetensors.torch
 import torch
-from reram_fleet.durable import write_atomically
+from reram_fleet.processes.durable import write_atomically
 from safetensors import SafetensorError
 from torch import Tensor
 

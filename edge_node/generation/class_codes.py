@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import frozen_factor
 from edge_node.errors import AdapterError
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS
+from edge_node.recognition.lora.adapter import frozen_factor
+from edge_node.recognition.lora.frozen_base import FrozenBase
 from hwmodel import keyed_seed
 
 #: Layers that a class changes, in the order of the vector.
@@ -74,9 +74,7 @@ class ClassLayout:
         flat = torch.cat([b[name].detach().flatten(1) for name in CLASS_LAYERS], dim=1).double()
         codes = torch.round(flat * 2.0**SCALE_BITS)
         if not bool(torch.isfinite(codes).all()) or float(codes.abs().max()) > MAX_CODE:
-            raise AdapterError(
-                f"a trained factor does not fit into 16 bits at 2^-{SCALE_BITS}: learning has diverged"
-            )
+            raise AdapterError(f"a trained factor does not fit into 16 bits at 2^-{SCALE_BITS}: learning has diverged")
         return codes.to(torch.int32)
 
     def factors(self, sums: Tensor, counts: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:

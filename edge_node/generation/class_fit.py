@@ -65,9 +65,7 @@ def free_label(backbone: TrainedBackbone) -> int:
     """
     free = [label for label in range(CLASSES) if label not in backbone.trained_on]
     if not free:
-        raise EngineError(
-            f"the backbone was trained on all {CLASSES} classes: no label row is free for a private one"
-        )
+        raise EngineError(f"the backbone was trained on all {CLASSES} classes: no label row is free for a private one")
     return free[0]
 
 
@@ -110,9 +108,7 @@ def fit_class(
         If a node has no images, or training diverges.
     """
     if len(levels) != generator.nodes or not all(len(own) for own in levels):
-        raise EngineError(
-            f"{generator.nodes} nodes learn from images of their own; got {[len(own) for own in levels]}"
-        )
+        raise EngineError(f"{generator.nodes} nodes learn from images of their own; got {[len(own) for own in levels]}")
     images = [from_grey_levels(own) for own in levels]
     asked = torch.full((generator.nodes, recipe.batch), free_label(generator.backbone))
     denoise = on_chips(generator.chips)
@@ -137,8 +133,7 @@ def fit_class(
             except ConverterError as error:
                 # What is not finite has no DAC code: the chips notice first.
                 raise EngineError(
-                    f"learning a class diverged at step {step}: lower the learning rate "
-                    f"{recipe.learning_rate}"
+                    f"learning a class diverged at step {step}: lower the learning rate {recipe.learning_rate}"
                 ) from error
             # Summed over nodes, so that each node's gradient is that of its own loss alone.
             loss = nn.functional.mse_loss(predicted, noise) * generator.nodes
@@ -148,9 +143,7 @@ def fit_class(
                 progress(step + 1, recipe.steps)
     generator.ledger.charge(
         Phase.TRAIN,
-        digital_cost(
-            generator, CLASS_LAYERS, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=False
-        ),
+        digital_cost(generator, CLASS_LAYERS, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=False),
     )
     return layout.codes(b)
 

@@ -134,9 +134,7 @@ class DiffusionTransformer(nn.Module):
             If the images have another size.
         """
         if images.ndim != 3 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
-            raise EngineError(
-                f"the transformer takes images [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {list(images.shape)}"
-            )
+            raise EngineError(f"the transformer takes images [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {list(images.shape)}")
         time = self.time2(functional.silu(self.time1(step_waves(steps))))
         condition = functional.silu(time + self.labels(labels))
         tokens = self.embed(patches(images)) + self.positions

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter
-from edge_node.adapters.lora_bank import LoraBank
-from edge_node.adapters.lora_branch import LoraBranch
 from edge_node.errors import AdapterError, EngineError
 from edge_node.generation.diffusion import (
     STEPS,
@@ -24,6 +21,9 @@ from edge_node.generation.diffusion import (
 )
 from edge_node.generation.dit import BLOCKS, CLASSES, IMAGE_SIDE, NULL_LABEL, LabelTable
 from edge_node.generation.training import TrainedBackbone
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.branch import LoraBranch
 from hwmodel import EnergyLedger, Phase, Preset, ProgrammedModel, program
 from hwmodel.nn import AnalogLayer, Correction, Meter
 
@@ -169,13 +169,9 @@ class Generator:
         """
         expected = (self.nodes, len(labels), IMAGE_SIDE, IMAGE_SIDE)
         if noise.shape != expected:
-            raise EngineError(
-                f"drawing {len(labels)} images takes noise {expected}; got {tuple(noise.shape)}"
-            )
+            raise EngineError(f"drawing {len(labels)} images takes noise {expected}; got {tuple(noise.shape)}")
         if unknown := sorted(set(labels.tolist()) - set(range(NULL_LABEL + 1))):
-            raise EngineError(
-                f"there are no classes {unknown}: expected 0 to {CLASSES - 1}, or {NULL_LABEL} for none"
-            )
+            raise EngineError(f"there are no classes {unknown}: expected 0 to {CLASSES - 1}, or {NULL_LABEL} for none")
         drawn = torch.empty(noise.shape, dtype=torch.uint8)
         held = {adapter.spec.name for adapter in self.bank.adapters(0, AdapterKind.SUBJECT)}
         alone = [label for label in sorted(set(labels.tolist())) if subject_name(label) in held]
@@ -186,9 +182,7 @@ class Generator:
                 continue
             mine = labels[group]
             with self.chips.charging(phase), self.serving(self._active(int(mine[0]))):
-                drawn[:, group] = sample(
-                    on_chips(self.chips), noise[:, group], mine.expand(self.nodes, -1), sampling
-                )
+                drawn[:, group] = sample(on_chips(self.chips), noise[:, group], mine.expand(self.nodes, -1), sampling)
         return drawn
 
     @contextmanager

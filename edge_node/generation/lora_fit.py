@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_storage import Storage
 from edge_node.errors import EngineError
 from edge_node.generation.dit import TOKENS
 from edge_node.generation.generator import LABELS, Generator
 from edge_node.generation.training import Progress
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.storage import Storage
 from hwmodel import ConverterError, Cost, Phase, cost, keyed_generator, keyed_normal
 from hwmodel.nn import Correction
 
@@ -118,17 +118,14 @@ def fit_lora(
             except ConverterError as error:
                 # What is not finite has no DAC code: the chips notice first.
                 raise EngineError(
-                    f"training of {name} diverged at step {step}: lower the learning rate "
-                    f"{recipe.learning_rate}"
+                    f"training of {name} diverged at step {step}: lower the learning rate {recipe.learning_rate}"
                 ) from error
             adam.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             adam.step()
             if progress is not None:
                 progress(step + 1, recipe.steps)
-    spent = digital_cost(
-        generator, layers, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=True
-    )
+    spent = digital_cost(generator, layers, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=True)
     generator.ledger.charge(Phase.TRAIN, spent)
     spec = LoraSpec(
         name=name,
@@ -148,9 +145,7 @@ def fit_lora(
     )
 
 
-def _first_factors(
-    name: str, layer: str, inputs: int, outputs: int, seed: int, recipe: LoraRecipe
-) -> _Factors:
+def _first_factors(name: str, layer: str, inputs: int, outputs: int, seed: int, recipe: LoraRecipe) -> _Factors:
     """Return a random A, whose products are as large as its inputs, and B = 0: no change yet."""
     drawn = keyed_normal(seed, "images.lora.a", name, layer, count=recipe.rank * inputs)
     a = (drawn / math.sqrt(inputs)).float().view(recipe.rank, inputs).requires_grad_()

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from edge_node.adapters.frozen_base import FrozenBase
 from edge_node.errors import EngineError
 from edge_node.generation.diffusion import STEPS, from_grey_levels, noised
 from edge_node.generation.dit import CLASSES, IMAGE_SIDE, NULL_LABEL, DiffusionTransformer
+from edge_node.recognition.lora.frozen_base import FrozenBase
 from hwmodel import keyed_generator, keyed_seed
 
 #: Called after each step with the steps done and the steps in all.
@@ -185,9 +185,7 @@ def _global_stream(seed: int) -> Iterator[None]:
         yield
 
 
-def _noisy_weights(
-    layers: Mapping[str, nn.Linear], noise: float, draws: torch.Generator
-) -> dict[str, Tensor]:
+def _noisy_weights(layers: Mapping[str, nn.Linear], noise: float, draws: torch.Generator) -> dict[str, Tensor]:
     """Return the weights of linear layers as cells that miss their targets would hold them.
 
     The error is in proportion to the largest magnitude, through which the gradient flows: so training also
@@ -229,8 +227,7 @@ def check_images(levels: Tensor, labels: Tensor) -> None:
     """
     if levels.dtype is not torch.uint8 or levels.ndim != 3 or levels.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
         raise EngineError(
-            f"images are grey levels, uint8 [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {levels.dtype} "
-            f"{list(levels.shape)}"
+            f"images are grey levels, uint8 [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {levels.dtype} {list(levels.shape)}"
         )
     if labels.dtype is not torch.int64 or labels.shape != levels.shape[:1] or not len(labels):
         raise EngineError(f"expected one int64 label per image, and an image; got {list(labels.shape)}")

@@ -69,9 +69,7 @@ class Task(Protocol):
 class RecognitionTask(Task, Protocol):
     """A task whose backbone turns clips into feature codes: what an `Engine` runs."""
 
-    def program(
-        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
-    ) -> Backbone:
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
         """Program the task's backbone into every node's crossbars; charged to `Phase.PROGRAM`."""
 
 

@@ -94,9 +94,7 @@ class FacesTask:
         """Return the task with the roles that a seed draws."""
         order = np.argsort(keyed_uint16(seed, "faces.roles", count=PEOPLE).numpy(), kind="stable").tolist()
         names = [_name(index) for index in order]
-        return cls(
-            Split(public=tuple(names[:10]), enrolled=tuple(names[10:30]), strangers=tuple(names[30:])), seed
-        )
+        return cls(Split(public=tuple(names[:10]), enrolled=tuple(names[10:30]), strangers=tuple(names[30:])), seed)
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all forty people, by name."""
@@ -106,9 +104,7 @@ class FacesTask:
         """Return all photos of the public people: nobody is tested on them."""
         return {name: (*p.train, *p.test) for name, p in self._load(self.split.public).items()}
 
-    def program(
-        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
-    ) -> FilterBank:
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> FilterBank:
         """Program the Gabor filters into every node's crossbars."""
         return FilterBank.program(preset, fleet_seed, node_ids, ledger, layout=self.layout)
 

@@ -84,9 +84,7 @@ def _recordings(source: str | None) -> Mapping[str, tuple[Recording, ...]]:
         if not any(r.digit == digit for r in mine)
     ]
     if missing:
-        raise TaskError(
-            f"{source} lacks {len(missing)} kinds of recordings of FSDD, for instance {missing[0]}"
-        )
+        raise TaskError(f"{source} lacks {len(missing)} kinds of recordings of FSDD, for instance {missing[0]}")
     return {name: tuple(sorted(mine, key=lambda r: (r.digit, r.take))) for name, mine in found.items()}
 
 
@@ -118,8 +116,7 @@ def _clip(name: str, raw: bytes) -> np.ndarray:
         raise TaskError(f"{name} is no sound file ({error}): get the data set anew") from error
     if rate != SAMPLE_RATE_HZ or samples.dtype != np.int16 or samples.ndim != 1:
         raise TaskError(
-            f"{name} has {rate} Hz, {samples.dtype} {list(samples.shape)}; expected mono 16 bits at "
-            f"{SAMPLE_RATE_HZ} Hz"
+            f"{name} has {rate} Hz, {samples.dtype} {list(samples.shape)}; expected mono 16 bits at {SAMPLE_RATE_HZ} Hz"
         )
     clip: np.ndarray = (np.maximum(samples, -32_767).astype(np.float32) / np.float32(32_767))[:, None]
     clip.setflags(write=False)
@@ -196,9 +193,7 @@ class FsddTask:
             for name, mine in load_recordings(self.split.public).items()
         }
 
-    def program(
-        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
-    ) -> Backbone:
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
         """Program the task's backbone into every node's crossbars."""
         if self.machine == "liquid":
             return Liquid.program(preset, fleet_seed, node_ids, ledger)

@@ -5,8 +5,8 @@ the 1,797 images that come inside scikit-learn, of grey levels 0 to 16.
 
 A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the
 devices. It has no `program`, since its backbone does not turn clips into feature codes: it draws, by way of
-`edge_node.studio`. There are no strangers: a class that is asked for and not known is the never-enrolled
-case.
+`edge_node.generation.image_generator`. There are no strangers: a class that is asked for and not known is the
+never-enrolled case.
 
 `images-brief` is the same with so few steps that it draws nothing of use: for trying out the machinery around
 it in seconds.

@@ -109,15 +109,13 @@ class SpeakersTask:
         """Return the training clips of the public people."""
         return {name: person.train for name, person in load_people(self.split.public).items()}
 
-    def program(
-        self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
-    ) -> Reservoir:
+    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Reservoir:
         """Program the random reservoir into every node's crossbars."""
         return Reservoir.program(self.coding, preset, fleet_seed, node_ids, ledger)
 
 
 #: The split of demos and tests. It was picked because it does well, after all 84 public triples were seen,
-#: so its figures are no estimate for new people: `edge_node.verification.forget_trial --leave-outs` has all.
+#: so its figures are no estimate for new people: `fleet.lab.verification.forget_trial --leave-outs` has all.
 SPEAKERS = SpeakersTask(
     Split(public=("s02", "s08", "s09"), enrolled=("s01", "s03", "s04", "s05"), strangers=("s06", "s07"))
 )

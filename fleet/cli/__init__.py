@@ -7,6 +7,7 @@ when it runs. Data goes to stdout, progress, hints and errors to stderr; exit co
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,30 +15,24 @@ from typing import Annotated, Any, ClassVar
 import click
 import typer
 from reram_fleet.command_line import install_hint, missing_package, version_option
-from reram_fleet.hardening import keep_memory_private
+from reram_fleet.processes.hardening import keep_memory_private
 from typer.core import TyperGroup
 
-from fleet.cli import (
-    adapter,
-    audit,
-    certificate,
-    chip,
-    demo,
-    energy,
-    forget,
-    learn,
-    local,
-    node,
-    paper,
-    registry,
-    serve,
-    status,
-    verify,
-)
+from fleet.cli import certificate, energy, forget, learn, local, node, registry, serve, status
 from fleet.cli.exits import ExitCode, UsageError, exit_code
 from fleet.cli.output import note_console, show_error
 from fleet.cli.session import set_session
 from fleet.errors import FleetError
+
+#: Verbs that need the laboratory, by the module whose `app` they are: no module here imports it.
+LABORATORY = {
+    "demo": "fleet.lab.demo.cli",
+    "verify": "fleet.lab.verification.cli",
+    "audit": "fleet.lab.replay.cli",
+    "chip": "fleet.lab.chip.cli",
+    "paper": "fleet.lab.paper.cli",
+    "adapter": "fleet.lab.exchange.cli",
+}
 
 
 class _FleetGroup(TyperGroup):
@@ -45,6 +40,18 @@ class _FleetGroup(TyperGroup):
 
     #: Extra that a verb needs; all others that need one need the physics.
     _EXTRAS: ClassVar = {"serve": "coordinator"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *LABORATORY]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LABORATORY:
+            return super().get_command(ctx, cmd_name)
+        noun: typer.Typer = importlib.import_module(LABORATORY[cmd_name]).app
+        noun.suggest_commands = False
+        command = typer.main.get_command(noun)
+        command.name = cmd_name
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -94,34 +101,19 @@ def fleet(
     ] = None,
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", is_eager=True, callback=version_option("fleet"), help="Show the version and end."
-        ),
+        typer.Option("--version", is_eager=True, callback=version_option("fleet"), help="Show the version and end."),
     ] = False,
 ) -> None:
     """Keep the connection flags for whichever verb runs."""
     set_session(ctx, context, address, token_file, registry_file)
 
 
-app.command("demo")(demo.demo)
 app.command("up")(local.up)
 app.command("down")(local.down)
 app.command("status")(status.status)
 app.command("version")(status.version)
 app.command("serve")(serve.serve)
-app.command("verify")(verify.verify)
-for noun in (
-    node,
-    learn,
-    forget,
-    certificate,
-    audit,
-    registry,
-    energy,
-    chip,
-    paper,
-    adapter,
-):
+for noun in (node, learn, forget, certificate, registry, energy):
     noun.app.suggest_commands = False
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 

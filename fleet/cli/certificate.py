@@ -29,9 +29,7 @@ _KEY_FILE_BYTES = 4096
 def issue(
     ctx: typer.Context,
     campaign_id: Annotated[str, typer.Argument(metavar="CAMPAIGN")],
-    output: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="standard output")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write.", show_default="standard output")] = None,
 ) -> None:
     """Get the signed certificate (JSON) of a forget that has converged, and the key to check it with."""
     with session(ctx).client() as client:
@@ -40,7 +38,7 @@ def issue(
     if output is None:
         sys.stdout.write(certificate + "\n")
     else:
-        from reram_fleet.durable import write_atomically
+        from reram_fleet.processes.durable import write_atomically
 
         write_atomically(output, certificate.encode() + b"\n", 0o644)
         note(f"Certificate of {campaign_id} written to {output}.")
@@ -156,9 +154,7 @@ def _coordinators_key(ctx: typer.Context) -> bytes:
         error.hint = "give --public-key HEX or FILE: then no coordinator is needed"
         raise
     if len(key) != 32:
-        raise FleetError(
-            f"the coordinator at {client.address} says that its command key has {len(key)} bytes"
-        )
+        raise FleetError(f"the coordinator at {client.address} says that its command key has {len(key)} bytes")
     return bytes(key)
 
 

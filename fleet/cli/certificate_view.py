@@ -28,8 +28,7 @@ def certificate_document(content: Certificate) -> dict[str, Any]:
         "subject_tags": [tag for tag in content.subject_tags if tag not in content.planted_tags],
         "planted_tags": list(content.planted_tags),
         "excepted": [
-            {"node_id": node.node_id, "state": node.state.value, "reason": node.reason}
-            for node in content.excepted
+            {"node_id": node.node_id, "state": node.state.value, "reason": node.reason} for node in content.excepted
         ],
         "nodes": nodes,
         "limits": list(content.limits),

@@ -46,9 +46,7 @@ def create(
             "so that no process list shows them.",
         ),
     ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="TAG", help="A subject tag; may be repeated.")
-    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A subject tag; may be repeated.")] = None,
     request_id: Annotated[
         str | None, typer.Option(help="The same id again forgets nothing twice.", show_default="a new one")
     ] = None,

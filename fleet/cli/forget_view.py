@@ -30,8 +30,7 @@ def forget_list(forgets: list[dict[str, Any]]) -> RenderableType:
                 f["generation"],
                 state(f),
                 counts(f["executions"]),
-                seconds(f["seconds_to_suppress"])
-                + (f" ({len(f['may_serve'])} may serve)" if f["may_serve"] else ""),
+                seconds(f["seconds_to_suppress"]) + (f" ({len(f['may_serve'])} may serve)" if f["may_serve"] else ""),
                 seconds(f["seconds_to_verify"]),
                 clock(f["created_at_unix_ms"]),
             )
@@ -57,9 +56,7 @@ def state(forget: dict[str, Any]) -> str:
 
 def awaited(forget: dict[str, Any]) -> str:
     """Return which nodes a campaign waits for, for instance `node-2 (pending)`; empty if for none."""
-    return _named(
-        {e["node_id"]: e["state"] for e in forget["executions"] if e["state"] not in map(str, TERMINAL)}
-    )
+    return _named({e["node_id"]: e["state"] for e in forget["executions"] if e["state"] not in map(str, TERMINAL)})
 
 
 def _named(nodes: Mapping[str, str]) -> str:

@@ -63,7 +63,7 @@ def start(
     train.lora teaches one LoRA that everybody shares: a forget repairs it approximately. train.cohort teaches
     a LoRA in shards: a forget is exact. A fleet has one or the other; `fleet learn drop` leaves either.
     """
-    from reram_fleet.flower import JOB_NAMES
+    from reram_fleet.processes.flower import JOB_NAMES
 
     from fleet.documents import document, job_document
 

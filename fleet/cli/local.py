@@ -17,9 +17,7 @@ CONTEXT = "local"
 
 StateFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--state", parser=folder, metavar="DIR", help="Folder of the fleet.", show_default="per user"
-    ),
+    typer.Option("--state", parser=folder, metavar="DIR", help="Folder of the fleet.", show_default="per user"),
 ]
 
 
@@ -57,7 +55,7 @@ def up(
     # Before minutes are spent on a backbone that this folder has no use for.
     settings.check_folder()
     if task.startswith("images"):
-        from fleet.lab.demo_classes import load_demo_classes
+        from fleet.lab.demo.classes import load_demo_classes
 
         # Else the nodes would train it while they are waited for; it takes two minutes, once.
         note("Training the backbone on public classes, unless that was done before ...")

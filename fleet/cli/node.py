@@ -28,9 +28,7 @@ def enroll(
     identity_file: Annotated[
         Path, typer.Argument(metavar="IDENTITY", help="What `edge-node init` printed; - reads stdin.")
     ],
-    output: Annotated[
-        Path | None, typer.Option(help="Write the enrolment here instead of to stdout.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the enrolment here instead of to stdout.")] = None,
 ) -> None:
     """Register a node; prints what `edge-node join` needs (JSON, all of it public)."""
     from google.protobuf import json_format
@@ -131,10 +129,7 @@ def show_node(
             yield table(
                 "Decisions, as they are signed in the log",
                 ["event", "when", "generation>", "campaign", "reason"],
-                (
-                    (e["event"], clock(e["at_unix_ms"]), e["generation"], e["campaign_id"], e["reason"])
-                    for e in events
-                ),
+                ((e["event"], clock(e["at_unix_ms"]), e["generation"], e["campaign_id"], e["reason"]) for e in events),
             )
 
         if aside:

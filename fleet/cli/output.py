@@ -69,9 +69,7 @@ def _console(**options: Any) -> Console:
     return console
 
 
-def show(
-    form: OutputFormat, document: Mapping[str, Any], renderables: Callable[[], Iterable[RenderableType]]
-) -> None:
+def show(form: OutputFormat, document: Mapping[str, Any], renderables: Callable[[], Iterable[RenderableType]]) -> None:
     """Print a document as JSON, or what `renderables` makes of it."""
     if form is OutputFormat.JSON:
         sys.stdout.write(_json(document) + "\n")
@@ -112,9 +110,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     result = Table(title=title, title_justify="left", header_style="bold", expand=False)
     for column in columns:
         right = column.endswith(">")
-        result.add_column(
-            column.rstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
-        )
+        result.add_column(column.rstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in rows:
         result.add_row(*map(_cell, row))
     return result

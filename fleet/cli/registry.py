@@ -23,16 +23,14 @@ def enroll(
         str | None, typer.Option(help="Another ticket for an enrolment that there is, instead of a new one.")
     ] = None,
     days: Annotated[float, typer.Option(min=0.001, max=3650, help="How long the ticket holds.")] = 30.0,
-    fleet: Annotated[
-        str | None, typer.Option(help="Id of the fleet.", show_default="asked of the coordinator")
-    ] = None,
+    fleet: Annotated[str | None, typer.Option(help="Id of the fleet.", show_default="asked of the coordinator")] = None,
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Give a person a random tag, and print the signed ticket with which these nodes may enrol them.
 
     One tag per consent: after a forget the person needs a new one.
     """
-    from reram_fleet.tickets import ticket_text
+    from reram_fleet.crypto.tickets import ticket_text
 
     from fleet.domain.tags import validate_node_id
     from fleet.registry import RegistryError
@@ -74,9 +72,7 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
     registry = session(ctx).registry()
     people = registry.people()
-    items = [
-        {"person": person, **asdict(enrolment)} for person, all_of in people.items() for enrolment in all_of
-    ]
+    items = [{"person": person, **asdict(enrolment)} for person, all_of in people.items() for enrolment in all_of]
 
     show(
         form,
@@ -85,10 +81,7 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             table(
                 "Registry",
                 ["person", "tag", "state", "enrolled", "campaign"],
-                (
-                    (e["person"], e["tag"], e["state"], clock(e["enrolled_at_unix_ms"]), e["campaign_id"])
-                    for e in items
-                ),
+                ((e["person"], e["tag"], e["state"], clock(e["enrolled_at_unix_ms"]), e["campaign_id"]) for e in items),
             )
         ],
     )

@@ -32,9 +32,7 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
-    metrics_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")
-    ] = 0,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")] = 0,
     lease_seconds: Annotated[
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = FIELD_LEASE_S,

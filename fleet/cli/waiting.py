@@ -79,9 +79,7 @@ def progress(forget: Forget) -> str:
 def _refuse_hopeless(forget: Forget) -> None:
     open_states = {e.state for e in forget.executions} - {str(state) for state in TERMINAL}
     if open_states == {ExecutionState.HELD}:
-        held = ", ".join(
-            f"{e.node_id} ({e.detail})" for e in forget.executions if e.state == ExecutionState.HELD
-        )
+        held = ", ".join(f"{e.node_id} ({e.detail})" for e in forget.executions if e.state == ExecutionState.HELD)
         raise PartialError(
             f"campaign {forget.campaign_id} is done everywhere but on held nodes: {held}",
             hint="held nodes get no lease, and serve the backbone only. `fleet node release NODE "

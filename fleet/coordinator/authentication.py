@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from reram_fleet import bearer
+from reram_fleet.crypto import bearer
 
 #: NodeService needs no token: a node proves itself with its key, by answering the challenge.
 OPEN_SERVICES = frozenset({"reram_fleet.v1.NodeService"})

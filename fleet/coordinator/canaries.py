@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from reram_fleet.durable import write_atomically
+from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1 import types_pb2 as types
 
 #: Live canaries that every revision carries: one to be forgotten with the next campaign,
@@ -57,9 +57,7 @@ class CanarySecret:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod
-    def load_or_create(
-        cls, path: Path, people: Sequence[types.SubjectAdapter], code_max: int
-    ) -> CanarySecret:
+    def load_or_create(cls, path: Path, people: Sequence[types.SubjectAdapter], code_max: int) -> CanarySecret:
         """Return the secret in a file, or make one whose canaries look like these people's adapters.
 
         Their codes are within the task's range, whatever the first people are.
@@ -103,9 +101,7 @@ class CanarySecret:
         lowest = -(self.clips // 2)
         code_sum = self.clips * self._codes(stream)
         code_sum += stream.integers(lowest, lowest + self.clips, self.features)
-        return types.SubjectAdapter(
-            subject_tag=tag, count=self.clips, code_sum=code_sum.tolist(), kind=self.kind
-        )
+        return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum.tolist(), kind=self.kind)
 
     def _stream(self, tag: str) -> np.random.Generator:
         seed = hmac.digest(bytes.fromhex(self.key), f"canary/{tag}".encode(), hashlib.sha256)

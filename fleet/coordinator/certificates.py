@@ -66,9 +66,7 @@ def issue(coordinator: Coordinator, tx: Transaction, campaign_id: str) -> str:
         ),
         campaign_version=campaign.version,
         converged_at_ms=campaign.converged_at_ms or 0,
-        planted_tags=tuple(
-            tag for tag in campaign.tags if (row := tx.subjects.find(tag)) is not None and row.canary
-        ),
+        planted_tags=tuple(tag for tag in campaign.tags if (row := tx.subjects.find(tag)) is not None and row.canary),
     )
     return build_certificate(content, coordinator.keys.command_key)
 

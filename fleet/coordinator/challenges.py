@@ -57,9 +57,7 @@ class Challenges:
         if not hmac.compare_digest(mac, self._mac(body)):
             raise ChallengeError("the hello answers another challenge than one of this coordinator")
         if now_s - struct.unpack(">d", body[:8])[0] > LIFETIME_S or nonce in self._taken:
-            raise ChallengeError(
-                "the hello answers another challenge: this one expired, or was answered before"
-            )
+            raise ChallengeError("the hello answers another challenge: this one expired, or was answered before")
         self._taken[nonce] = now_s
 
     def give_back(self, nonce: bytes) -> None:

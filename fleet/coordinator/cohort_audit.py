@@ -39,9 +39,7 @@ def start(coordinator: Coordinator, tx: Transaction, shard: int) -> LearningJobR
     if at_it or row.replay_from is not None:
         raise ConflictError(f"shard {shard} is being trained or replayed", hint="fleet learn cohorts")
     if coordinator.learning is None:
-        raise ConflictError(
-            "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
-        )
+        raise ConflictError("this fleet runs without a learning plane", hint="fleet serve without --no-flower")
     segment = row.history.segment(0)
     if segment is None:
         raise ConflictError(f"nobody is in shard {shard}", hint="fleet learn start --kind train.cohort")
@@ -71,9 +69,7 @@ def compared(
     history, end = row.history, found.first_round + job.rounds
     last = end == history.rounds
     expected = (
-        cohorts.rows_of(coordinator, tx, found.shard)
-        if last
-        else cohorts.load_slice(coordinator, tx, found.shard, end)
+        cohorts.rows_of(coordinator, tx, found.shard) if last else cohorts.load_slice(coordinator, tx, found.shard, end)
     )
     name = "digest of the installed rows" if last else f"digest of the slice before round {end}"
     line = compare(name, cohorts.digest_of(expected), cohorts.digest_of(lora))

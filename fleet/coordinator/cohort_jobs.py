@@ -37,9 +37,7 @@ class CohortStart:
     created: bool
 
 
-def train(
-    coordinator: Coordinator, tx: Transaction, request_id: str, rounds: int, shards: int
-) -> CohortStart:
+def train(coordinator: Coordinator, tx: Transaction, request_id: str, rounds: int, shards: int) -> CohortStart:
     """Queue the training of all shards; who is new enters before its first round.
 
     Parameters
@@ -77,9 +75,7 @@ def train(
             known = cohorts.rows_of(coordinator, tx, shard)
             name = f"{request_id}/shard-{shard}"
             made.append(
-                cohorts.queue_segment(
-                    coordinator, tx, CohortPurpose.TRAIN, shard, segment, known, name, digest
-                )
+                cohorts.queue_segment(coordinator, tx, CohortPurpose.TRAIN, shard, segment, known, name, digest)
             )
     if not made:
         raise ConflictError(
@@ -116,9 +112,7 @@ def _refuse_conflicts(tx: Transaction, there: int, wanted: int) -> None:
     at_work = [job.job_id for job in tx.learning.list_open() if job.kind is JobKind.TRAIN_LORA]
     at_work += [job.job_id for job in tx.cohorts.open_jobs() if job.purpose is not CohortPurpose.REPLAY]
     if at_work:
-        raise ConflictError(
-            f"learning job {at_work[0]} is not finished", hint=f"fleet learn show {at_work[0]}"
-        )
+        raise ConflictError(f"learning job {at_work[0]} is not finished", hint=f"fleet learn show {at_work[0]}")
 
 
 def advance(coordinator: Coordinator, tx: Transaction) -> bool:
@@ -155,9 +149,7 @@ def _replay(coordinator: Coordinator, tx: Transaction, row: CohortShardRow, firs
             return True
     forgets = tx.cohorts.replaying(shard)
     campaign_id = forgets[-1].campaign_id if forgets else None
-    job = cohorts.queue_segment(
-        coordinator, tx, CohortPurpose.REPLAY, shard, segment, known, campaign_id=campaign_id
-    )
+    job = cohorts.queue_segment(coordinator, tx, CohortPurpose.REPLAY, shard, segment, known, campaign_id=campaign_id)
     tx.cohorts.set_replay(shard, segment.first, job.job_id)
     for forget in forgets:
         tx.forgets.set_repair_job(forget.campaign_id, job.job_id)
@@ -174,9 +166,7 @@ def outlives(tx: Transaction, job: LearningJobRow, tags: Collection[str], shards
     return True
 
 
-def finish(
-    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, lora: types.SharedLora
-) -> int | None:
+def finish(coordinator: Coordinator, tx: Transaction, job: LearningJobRow, lora: types.SharedLora) -> int | None:
     """Make a job's result the shard's, or compare it; returns the revision that it became."""
     found = tx.cohorts.job(job.job_id)
     match found.purpose:

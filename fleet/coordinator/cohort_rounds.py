@@ -19,9 +19,7 @@ LOGGED_WAIT_MS = 60_000
 STRICT_ATTEMPTS = 2
 
 
-def startable(
-    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]
-) -> bool:
+def startable(coordinator: Coordinator, tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]) -> bool:
     """Whether a queued job of a shard may begin: one at a time, and with the nodes that it needs."""
     found = tx.cohorts.job(job.job_id)
     newest = tx.revisions.latest()
@@ -55,9 +53,7 @@ def quorum(tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]) -> int
     return max(1, named if strict else named // 2 + 1)
 
 
-def nodes_of_round(
-    tx: Transaction, job: LearningJobRow, round_number: int, live: Sequence[NodeRow]
-) -> list[NodeRow]:
+def nodes_of_round(tx: Transaction, job: LearningJobRow, round_number: int, live: Sequence[NodeRow]) -> list[NodeRow]:
     """Return who is asked: nodes with the people's adapters; in a replay only those that are logged.
 
     If none of the logged ones is reachable, all are asked: the log will say what happened.

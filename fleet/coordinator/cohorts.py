@@ -11,8 +11,8 @@ import logging
 from collections.abc import Collection
 
 from reram_fleet.cohorts import fleet_seed, shard_of
-from reram_fleet.digests import lora_digest
-from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.crypto.digests import lora_digest
+from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import job_queue, revisions
@@ -43,9 +43,7 @@ def digest_of(lora: types.SharedLora) -> str:
     return lora_digest(lora).hex()
 
 
-def install(
-    coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora
-) -> RevisionRow | None:
+def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora) -> RevisionRow | None:
     """Build the revision in which a shard has these rows; those of the other shards stay as they are."""
     content = revisions.latest_content(coordinator, tx)
     kept = [row for row in content.shared_lora.rows if shard_in(coordinator, tx, row.subject_tag) != shard]

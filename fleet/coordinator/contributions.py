@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.message import DecodeError
 from reram_fleet.code_ranges import CodeRangeError
-from reram_fleet.sealing import (
+from reram_fleet.crypto.sealing import (
     SealError,
     contribution_purpose,
     open_symmetric,
     seal_symmetric,
     statistics_purpose,
 )
-from reram_fleet.tickets import TicketError, check_ticket
+from reram_fleet.crypto.tickets import TicketError, check_ticket
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -48,9 +48,7 @@ def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.
         _check_ticket(coordinator, tx, node, report)
     about = (coordinator.fleet_id, node.node_id, report.subject_tag)
     try:
-        adapter = types.SubjectAdapter.FromString(
-            coordinator.keys.open(contribution_purpose(*about), report.adapter)
-        )
+        adapter = types.SubjectAdapter.FromString(coordinator.keys.open(contribution_purpose(*about), report.adapter))
         if adapter.subject_tag != report.subject_tag:
             raise ConflictError("the sealed adapter names another tag than the message around it")
         coordinator.settings.codes.check(adapter)
@@ -75,9 +73,7 @@ def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.
     )
 
 
-def _check_ticket(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution
-) -> None:
+def _check_ticket(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution) -> None:
     try:
         ticket = check_ticket(
             report.ticket,
@@ -97,9 +93,7 @@ def _check_quota(coordinator: Coordinator, tx: Transaction, node: NodeRow, tag: 
     if tag in (mine := tx.subjects.tags_of(node.node_id)):
         return
     if len(mine) >= (most := coordinator.settings.tags_per_node):
-        raise ConflictError(
-            f"the node has contributed {len(mine)} people, which is its share (--tags-per-node {most})"
-        )
+        raise ConflictError(f"the node has contributed {len(mine)} people, which is its share (--tags-per-node {most})")
     people, largest = tx.subjects.sizes()
     expected = _GROWTH * (largest + size) + 4 * coordinator.settings.codes.features * (people + 1)
     if expected > REVISION_BYTES:

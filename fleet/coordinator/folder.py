@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from reram_fleet.durable import write_atomically
+from reram_fleet.processes.durable import write_atomically
 
 from fleet.config import SERVE_FILE, ConfigError
 from fleet.errors import StoreError

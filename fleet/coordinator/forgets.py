@@ -75,9 +75,7 @@ def create(
         generation=entry.generation,
         tags=[*wanted, *spent],
         held=held,
-        lora_affected=(
-            newest is not None and not tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))
-        ),
+        lora_affected=(newest is not None and not tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))),
     )
     shards = cohorts.forget(coordinator, tx, campaign_id, wanted)
     tx.subjects.forget([*wanted, *spent], entry.generation)
@@ -170,9 +168,7 @@ def orderable(coordinator: Coordinator, tx: Transaction) -> frozenset[str]:
     return frozenset(
         node.node_id
         for node in tx.nodes.list()
-        if node.node_id in connected
-        and not node.held_reason
-        and (newest is None or node.revision == newest.revision)
+        if node.node_id in connected and not node.held_reason and (newest is None or node.revision == newest.revision)
     )
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.sealing import SealError, open_symmetric
-from reram_fleet.signing import open_envelope
+from reram_fleet.crypto.sealing import SealError, open_symmetric
+from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -95,9 +95,7 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRa
         raise ConflictError(f"the statistics for the head are refused: {error}") from error
 
 
-def take_public_codes(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
-) -> bool:
+def take_public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> bool:
     """Store what a node's chip makes of the public clips, if it is wanted; returns whether anything changed.
 
     Raises
@@ -129,9 +127,7 @@ def take_public_codes(
 def _decoded(report: wire.PublicCodes) -> npt.NDArray[np.int32]:
     width, clips, features = report.bytes_per_code, len(report.person), report.features
     if width not in (2, 4) or not 1 <= features <= _MAX_FEATURES or not clips:
-        raise ConflictError(
-            f"public codes of {clips} clips, {features} features, {width} bytes each are malformed"
-        )
+        raise ConflictError(f"public codes of {clips} clips, {features} features, {width} bytes each are malformed")
     if len(report.codes) != width * clips * features:
         raise ConflictError(
             f"public codes of {clips} clips and {features} features have {len(report.codes)} bytes, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reram_fleet.sealing import seal_symmetric, state_purpose
+from reram_fleet.crypto.sealing import seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import lora_state

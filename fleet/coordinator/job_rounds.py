@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError
-from reram_fleet.sealing import SealError, job_key_purpose, open_symmetric, seal, state_purpose
+from reram_fleet.crypto.sealing import SealError, job_key_purpose, open_symmetric, seal, state_purpose
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -94,9 +94,7 @@ def begin_round(
             job_key = seal(session_key, job_key_purpose(job_id, node.node_id), key)
         except SealError as error:
             # The round goes on with the others.
-            logger.error(
-                "node %s is left out of round %d of %s: %s", node.node_id, round_number, job_id, error
-            )
+            logger.error("node %s is left out of round %d of %s: %s", node.node_id, round_number, job_id, error)
             continue
         ticket = types.JobTicket(
             fleet_id=coordinator.fleet_id,
@@ -152,9 +150,7 @@ def report_round(coordinator: Coordinator, tx: Transaction, request: wire.Report
     job = tx.learning.fenced(request.job_id, request.attempt)
     if job.kind in COHORT_KINDS:
         cohort_rounds.log_round(coordinator, tx, job, request.round, list(request.node_ids))
-    checkpoint(
-        tx, request.job_id, request.attempt, request.round, request.sealed_state, dict(request.metrics)
-    )
+    checkpoint(tx, request.job_id, request.attempt, request.round, request.sealed_state, dict(request.metrics))
 
 
 def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int, error: str) -> None:

@@ -80,9 +80,7 @@ def start(
         )
     training = [job.job_id for job in tx.learning.list_open() if job.kind is JobKind.TRAIN_LORA]
     if kind is JobKind.TRAIN_LORA and training:
-        raise ConflictError(
-            f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}"
-        )
+        raise ConflictError(f"training job {training[0]} is not finished", hint=f"fleet learn show {training[0]}")
     return _create(coordinator, tx, request_id, digest, kind, rounds, ()), True
 
 
@@ -120,9 +118,7 @@ def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
             hint="learning jobs are for fleets that recognise: edge-node run --task speakers",
         )
     if coordinator.learning is None:
-        raise ConflictError(
-            "this fleet runs without a learning plane", hint="fleet serve without --no-flower"
-        )
+        raise ConflictError("this fleet runs without a learning plane", hint="fleet serve without --no-flower")
     newest = tx.revisions.latest()
     if newest is None:
         raise ConflictError("nobody is enrolled yet", hint="enrol people on nodes: edge-node enroll")
@@ -141,9 +137,7 @@ def drop_lora(coordinator: Coordinator, tx: Transaction) -> tuple[int, int]:
     """
     newest = tx.revisions.latest()
     if newest is None or newest.built_at_generation < tx.fleet.get().generation:
-        raise ConflictError(
-            "nobody is enrolled yet, or a forget is still being erased", hint="fleet forget list"
-        )
+        raise ConflictError("nobody is enrolled yet, or a forget is still being erased", hint="fleet forget list")
     for job in tx.learning.list_open():
         tx.learning.cancel(job.job_id, "the LoRA was dropped")
     rows = len(revisions.latest_content(coordinator, tx).shared_lora.rows)
@@ -188,9 +182,7 @@ def _create(
     )
 
 
-def preempt(
-    tx: Transaction, generation: int, tags: Collection[str] = (), shards: Collection[int] = ()
-) -> None:
+def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards: Collection[int] = ()) -> None:
     """Cancel every open job: its tickets are for an older generation, and its rows may know the forgotten.
 
     A job of a cohort shard that knows none of them goes on at the new generation.

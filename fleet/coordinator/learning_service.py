@@ -36,14 +36,10 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
         """Return the live nodes and their tickets."""
         return await self._run(
             context,
-            lambda tx: job_rounds.begin_round(
-                self._coordinator, tx, request.job_id, request.attempt, request.round
-            ),
+            lambda tx: job_rounds.begin_round(self._coordinator, tx, request.job_id, request.attempt, request.round),
         )
 
-    async def ReportRound(
-        self, request: wire.ReportRoundRequest, context: Context
-    ) -> wire.ReportRoundResponse:
+    async def ReportRound(self, request: wire.ReportRoundRequest, context: Context) -> wire.ReportRoundResponse:
         """Keep the state after a round."""
         await self._run(
             context,
@@ -56,9 +52,7 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
         """Turn the last state into a revision, or note the failure."""
         await self._run(
             context,
-            lambda tx: job_rounds.finish(
-                self._coordinator, tx, request.job_id, request.attempt, request.error
-            ),
+            lambda tx: job_rounds.finish(self._coordinator, tx, request.job_id, request.attempt, request.error),
         )
         # The job's key opens what Flower's database still holds of it.
         await self._run(context, lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))

@@ -24,9 +24,7 @@ def lora_shape(features: int, a_seed: int) -> types.LoraShape:
     return types.LoraShape(features=features, rank=RANK, alpha=ALPHA, a_seed=a_seed, scale_bits=SCALE_BITS)
 
 
-def initial_state(
-    tags: Sequence[str], shape: types.LoraShape, known: types.SharedLora | None
-) -> types.LoraState:
+def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.SharedLora | None) -> types.LoraState:
     """Return the state from which a job starts: rows that exist, zeros for new people.
 
     `numerator` is float32 [tags, rank], `weight` is ones [tags].

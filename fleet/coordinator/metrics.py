@@ -37,16 +37,10 @@ class StoreCollector(Collector):
         return [*self._fleet(tx), *self._forgets(tx), *self._nodes(tx)]
 
     def _fleet(self, tx: Transaction) -> Iterator[Metric]:
-        yield InfoMetricFamily(
-            "fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")}
-        )
+        yield InfoMetricFamily("fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")})
         fleet = tx.fleet.get()
-        yield GaugeMetricFamily(
-            "fleet_forget_generation", "Newest entry of the forget log.", fleet.generation
-        )
-        yield GaugeMetricFamily(
-            "fleet_desired_revision", "Revision that nodes are to run.", fleet.desired_revision
-        )
+        yield GaugeMetricFamily("fleet_forget_generation", "Newest entry of the forget log.", fleet.generation)
+        yield GaugeMetricFamily("fleet_desired_revision", "Revision that nodes are to run.", fleet.desired_revision)
         noted = tx.heads.note_of(fleet.desired_revision)
         people = tx.heads.tags_of(fleet.desired_revision) if noted is not None else ()
         yield GaugeMetricFamily("fleet_head_people", "People in the closed-form head.", len(people))

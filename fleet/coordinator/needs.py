@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reram_fleet.sealing import revision_purpose, seal
+from reram_fleet.crypto.sealing import revision_purpose, seal
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 

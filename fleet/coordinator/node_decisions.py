@@ -105,9 +105,7 @@ def _refuse_to_discard_cohort(tx: Transaction, node_id: str) -> None:
         )
 
 
-def retry(
-    coordinator: Coordinator, tx: Transaction, node_id: str, campaign_id: str, reason: str
-) -> ExecutionRow:
+def retry(coordinator: Coordinator, tx: Transaction, node_id: str, campaign_id: str, reason: str) -> ExecutionRow:
     """Have an erase order sent to a node anew, with another challenge.
 
     Also for a node that was lost and has come back too often to re-open the forget by itself.
@@ -138,9 +136,7 @@ def retry(
     _order_anew(tx, node, execution, f"ordered anew: {said}")
     if returned:
         tx.forgets.reopen(campaign_id)
-    audit_events.record(
-        coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETRIED, node_id, said, campaign_id=campaign_id
-    )
+    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETRIED, node_id, said, campaign_id=campaign_id)
     return tx.forgets.execution(campaign_id, node_id)
 
 
@@ -186,9 +182,7 @@ def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, patienc
             tx.now_ms,
             last_contact_ms=contact_ms,
             lease_until_ms=node.lease_until_ms or 0,
-            returned_at_ms=(
-                returns[execution.campaign_id].last_at_ms if execution.campaign_id in returns else None
-            ),
+            returned_at_ms=(returns[execution.campaign_id].last_at_ms if execution.campaign_id in returns else None),
         )
     ]
     if not lost:

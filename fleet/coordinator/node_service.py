@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
-from reram_fleet.signing import SignatureError
+from reram_fleet.crypto.signing import SignatureError
 from reram_fleet.stream_opening import CHALLENGE_KEY, HELLO_KEY
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import node_pb2_grpc
@@ -88,9 +88,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             logger.info("node %s disconnected", node_id)
             self._coordinator.changes.announce()
 
-    async def _welcome(
-        self, context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]
-    ) -> str:
+    async def _welcome(self, context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]) -> str:
         try:
             request = _hello_of(context)
             nonce = claimed_hello(request).challenge_nonce
@@ -158,18 +156,14 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             # A defect of ours, perhaps; the node's next messages may be sound.
             refused = error
             logger.exception("a report of node %s cannot be handled", node_id)
-        reason = (
-            str(refused) if isinstance(refused, QuarantineError) else f"it cannot be handled: {refused!r}"
-        )
+        reason = str(refused) if isinstance(refused, QuarantineError) else f"it cannot be handled: {refused!r}"
         await run(lambda tx: put_aside(tx, node_id, request, reason))
         return Effect()
 
     async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
         while not session.superseded:
             session.wake.clear()
-            for message in await self._coordinator.database.run(
-                lambda tx: needs_of(self._coordinator, tx, session)
-            ):
+            for message in await self._coordinator.database.run(lambda tx: needs_of(self._coordinator, tx, session)):
                 await outbox.put(message)
             await woken(session.wake, LOOK_AGAIN_S)
 
@@ -205,7 +199,5 @@ def _hello_of(
             try:
                 return wire.ConnectRequest(hello=types.Envelope.FromString(bytes(value)))
             except DecodeError as error:
-                raise ReportError(
-                    f"the hello in the metadata of a stream must be an envelope: {error}"
-                ) from error
+                raise ReportError(f"the hello in the metadata of a stream must be an envelope: {error}") from error
     raise ChallengeError("a stream is opened by a signed hello that answers the challenge of this refusal")

@@ -88,12 +88,8 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                     plane.superlink.register_supernode, identity.flower_public_key, identity.node_id
                 )
             except LearningPlaneError as error:
-                await context.abort(
-                    grpc.StatusCode.UNAVAILABLE, f"the SuperLink does not take the node: {error}"
-                )
-            await self._run(
-                context, lambda tx: tx.nodes.set_flower_node_id(identity.node_id, int(flower_node_id or 0))
-            )
+                await context.abort(grpc.StatusCode.UNAVAILABLE, f"the SuperLink does not take the node: {error}")
+            await self._run(context, lambda tx: tx.nodes.set_flower_node_id(identity.node_id, int(flower_node_id or 0)))
         self._coordinator.announce()
         return wire.EnrollNodeResponse(
             fleet_id=self._coordinator.fleet_id,
@@ -128,9 +124,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             ),
         )
 
-    async def ReleaseNode(
-        self, request: wire.ReleaseNodeRequest, context: Context
-    ) -> wire.ReleaseNodeResponse:
+    async def ReleaseNode(self, request: wire.ReleaseNodeRequest, context: Context) -> wire.ReleaseNodeResponse:
         """Give a held node leases again."""
         connected = self._coordinator.sessions.connected()
 
@@ -167,9 +161,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
         return response
 
-    async def RetryForget(
-        self, request: wire.RetryForgetRequest, context: Context
-    ) -> wire.RetryForgetResponse:
+    async def RetryForget(self, request: wire.RetryForgetRequest, context: Context) -> wire.RetryForgetResponse:
         """Have an erase order sent to a node anew."""
 
         def retry(tx: Transaction) -> wire.RetryForgetResponse:
@@ -182,9 +174,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         self._coordinator.announce()
         return response
 
-    async def CreateForget(
-        self, request: wire.CreateForgetRequest, context: Context
-    ) -> wire.CreateForgetResponse:
+    async def CreateForget(self, request: wire.CreateForgetRequest, context: Context) -> wire.CreateForgetResponse:
         """Commit a forget."""
 
         def commit(tx: Transaction) -> wire.CreateForgetResponse:
@@ -206,14 +196,10 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """Return one forget."""
         return await self._read(
             context,
-            lambda tx: wire.GetForgetResponse(
-                forget=views.forget_view(tx, tx.forgets.get(request.campaign_id))
-            ),
+            lambda tx: wire.GetForgetResponse(forget=views.forget_view(tx, tx.forgets.get(request.campaign_id))),
         )
 
-    async def ListForgets(
-        self, request: wire.ListForgetsRequest, context: Context
-    ) -> wire.ListForgetsResponse:
+    async def ListForgets(self, request: wire.ListForgetsRequest, context: Context) -> wire.ListForgetsResponse:
         """Return all forgets, oldest first."""
         return await self._read(
             context,
@@ -228,9 +214,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """Send the forget now and after every change, until it has converged."""
         version, last = -1, None
         while True:
-            forget = await self._read(
-                context, lambda tx: views.forget_view(tx, tx.forgets.get(request.campaign_id))
-            )
+            forget = await self._read(context, lambda tx: views.forget_view(tx, tx.forgets.get(request.campaign_id)))
             if forget != last:
                 yield wire.WatchForgetResponse(forget=forget)
                 last = forget
@@ -249,16 +233,12 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             ),
         )
 
-    async def StartLearning(
-        self, request: wire.StartLearningRequest, context: Context
-    ) -> wire.StartLearningResponse:
+    async def StartLearning(self, request: wire.StartLearningRequest, context: Context) -> wire.StartLearningResponse:
         """Queue a learning job."""
 
         def begin(tx: Transaction) -> wire.StartLearningResponse:
             if request.kind not in jobs.KINDS:
-                raise InvalidInputError(
-                    "a learning job needs a kind: train.lora, train.cohort or evaluate.quality"
-                )
+                raise InvalidInputError("a learning job needs a kind: train.lora, train.cohort or evaluate.quality")
             kind = jobs.KINDS[request.kind]
             if kind is JobKind.TRAIN_COHORT:
                 return self._start_cohorts(tx, request)
@@ -270,22 +250,16 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         self._coordinator.announce()
         return response
 
-    def _start_cohorts(
-        self, tx: Transaction, request: wire.StartLearningRequest
-    ) -> wire.StartLearningResponse:
+    def _start_cohorts(self, tx: Transaction, request: wire.StartLearningRequest) -> wire.StartLearningResponse:
         made = jobs.start_cohorts(self._coordinator, tx, request.request_id, request.rounds, request.shards)
         found = [views.job_view(tx, job) for job in made.jobs]
-        return wire.StartLearningResponse(
-            job=found[0], created=made.created, jobs=found, skipped_shards=made.skipped
-        )
+        return wire.StartLearningResponse(job=found[0], created=made.created, jobs=found, skipped_shards=made.skipped)
 
     async def GetCohorts(self, request: wire.GetCohortsRequest, context: Context) -> wire.GetCohortsResponse:
         """Return the cohort shards with their history."""
         return await self._read(context, lambda tx: views.cohorts_view(self._coordinator, tx))
 
-    async def AuditCohort(
-        self, request: wire.AuditCohortRequest, context: Context
-    ) -> wire.AuditCohortResponse:
+    async def AuditCohort(self, request: wire.AuditCohortRequest, context: Context) -> wire.AuditCohortResponse:
         """Queue the re-execution of a shard."""
         response = await self._run(
             context,
@@ -303,24 +277,18 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
         return wire.DropLoraResponse(revision=revision, rows=rows)
 
-    async def GetLearning(
-        self, request: wire.GetLearningRequest, context: Context
-    ) -> wire.GetLearningResponse:
+    async def GetLearning(self, request: wire.GetLearningRequest, context: Context) -> wire.GetLearningResponse:
         """Return one learning job."""
         return await self._read(
             context,
             lambda tx: wire.GetLearningResponse(job=views.job_view(tx, tx.learning.get(request.job_id))),
         )
 
-    async def ListLearning(
-        self, request: wire.ListLearningRequest, context: Context
-    ) -> wire.ListLearningResponse:
+    async def ListLearning(self, request: wire.ListLearningRequest, context: Context) -> wire.ListLearningResponse:
         """Return all learning jobs, oldest first."""
         return await self._read(
             context,
-            lambda tx: wire.ListLearningResponse(
-                jobs=[views.job_view(tx, job) for job in tx.learning.list()]
-            ),
+            lambda tx: wire.ListLearningResponse(jobs=[views.job_view(tx, job) for job in tx.learning.list()]),
         )
 
     async def GetEnergyReport(

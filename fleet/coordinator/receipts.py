@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from reram_fleet.digests import head_digest, lora_digest, subject_digest
-from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.crypto.digests import head_digest, lora_digest, subject_digest
+from reram_fleet.crypto.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -31,9 +31,7 @@ _ENTRY_BYTES = 128
 _UNHEARD = "it names people whom the node has not contributed"
 
 
-def take_receipt(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
-) -> Effect:
+def take_receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
     """Judge a node's receipt, and acknowledge it.
 
     Raises
@@ -60,9 +58,7 @@ def take_receipt(
     expectation = _expected(coordinator, tx, node, campaign, execution)
     people = len(expectation.active_adapters) + len(expectation.local_adapters)
     if len(envelope.payload) > (most := _RECEIPT_BYTES + _ENTRY_BYTES * people):
-        raise QuarantineError(
-            f"a receipt of {len(envelope.payload)} bytes: one of {people} people has {most}"
-        )
+        raise QuarantineError(f"a receipt of {len(envelope.payload)} bytes: one of {people} people has {most}")
     # Whatever becomes of this one, it is logged, and the node's next receipt names it.
     tx.tree.append(LeafKind.RECEIPT, leaf)
     tx.forgets.close_challenge(campaign.campaign_id, node.node_id, receipt.challenge_nonce)
@@ -149,9 +145,7 @@ def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
     )
 
 
-def _ack(
-    envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str
-) -> wire.ConnectResponse:
+def _ack(envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str) -> wire.ConnectResponse:
     return wire.ConnectResponse(
         receipt_ack=wire.ReceiptAck(
             generation=receipt.generation,

@@ -153,16 +153,12 @@ class LearningReconciler:
         self._runs[job.job_id] = _Run(started.attempt, incarnation, clock())
         self._coordinator.announce()
         try:
-            run_id = await asyncio.to_thread(
-                self._plane.submit, job.job_id, started.attempt, self._coordinator.address
-            )
+            run_id = await asyncio.to_thread(self._plane.submit, job.job_id, started.attempt, self._coordinator.address)
         except LearningPlaneError as error:
             await self._failed(started, f"cannot start the Flower run: {error}")
             return
         logger.info("learning job %s, attempt %d is Flower run %d", job.job_id, started.attempt, run_id)
-        await self._coordinator.database.run(
-            lambda tx: tx.learning.set_flower_run(job.job_id, started.attempt, run_id)
-        )
+        await self._coordinator.database.run(lambda tx: tx.learning.set_flower_run(job.job_id, started.attempt, run_id))
         self._coordinator.announce()
 
     async def _watch(self, job: LearningJobRow) -> None:

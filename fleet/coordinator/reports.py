@@ -6,9 +6,9 @@ import logging
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
-from reram_fleet import sealing
-from reram_fleet.digests import ZERO_HASH
-from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.crypto import sealing
+from reram_fleet.crypto.digests import ZERO_HASH
+from reram_fleet.crypto.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -50,9 +50,7 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
     if hello.challenge_nonce != nonce:
         raise ReportError(f"node {node.node_id} answers another challenge")
     if hello.fleet_id != coordinator.fleet_id:
-        raise ReportError(
-            f"node {node.node_id} belongs to fleet {hello.fleet_id}, not {coordinator.fleet_id}"
-        )
+        raise ReportError(f"node {node.node_id} belongs to fleet {hello.fleet_id}, not {coordinator.fleet_id}")
     if node.retired_at_ms is not None:
         raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
     _check_session_key(node, hello.session_public_key, ReportError)
@@ -83,9 +81,7 @@ def claimed_hello(request: wire.ConnectRequest) -> wire.Hello:
     raise ReportError("a stream must be opened by a signed hello")
 
 
-def handle_report(
-    coordinator: Coordinator, tx: Transaction, node_id: str, request: wire.ConnectRequest
-) -> Effect:
+def handle_report(coordinator: Coordinator, tx: Transaction, node_id: str, request: wire.ConnectRequest) -> Effect:
     """Take one message of a connected node.
 
     Raises
@@ -122,9 +118,7 @@ def handle_report(
         case "public_codes":
             return _public_codes(coordinator, tx, node, request.public_codes)
         case other:
-            raise ReportError(
-                f"node {node_id} sent {other or 'an empty message'} where a report was expected"
-            )
+            raise ReportError(f"node {node_id} sent {other or 'an empty message'} where a report was expected")
 
 
 def put_aside(tx: Transaction, node_id: str, request: wire.ConnectRequest, reason: str) -> None:
@@ -191,9 +185,7 @@ def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: w
     return Effect((wire.ConnectResponse(lease=coordinator.keys.sign(lease)),), changed)
 
 
-def _contribution(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
-) -> Effect:
+def _contribution(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
     report = _opened(envelope, wire.Contribution, node)
     if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
         raise ReportError(f"node {node.node_id} sent a contribution of {report.node_id}")
@@ -215,9 +207,7 @@ def _contribution(
     return Effect((wire.ConnectResponse(contribution_ack=ack),), changed)
 
 
-def _public_codes(
-    coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope
-) -> Effect:
+def _public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
     if node.held_reason:
         raise QuarantineError(HELD_CONTRIBUTES_NOTHING)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from reram_fleet.signing import key_id
+from reram_fleet.crypto.signing import key_id
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.coordinator.core import Coordinator
@@ -61,9 +61,7 @@ def start_over(tx: Transaction, node: NodeRow, counter: int, receipt_hash: bytes
         # Out of HELD only by an operator, and out of LOST not for ever.
         if execution.state in _NOT_REOPENED or _stays_lost(tx, execution):
             continue
-        tx.forgets.set_execution(
-            execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
-        )
+        tx.forgets.set_execution(execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup")
         tx.forgets.reopen(execution.campaign_id)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
-from reram_fleet.digests import revision_digest
-from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.crypto.digests import revision_digest
+from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions, heads
@@ -190,9 +190,7 @@ def _canaries(
 ) -> Iterable[types.SubjectAdapter]:
     if not enrolled and not canary_path(coordinator).exists():
         return []
-    secret = CanarySecret.load_or_create(
-        canary_path(coordinator), enrolled, coordinator.settings.codes.code_max
-    )
+    secret = CanarySecret.load_or_create(canary_path(coordinator), enrolled, coordinator.settings.codes.code_max)
     while len(tx.subjects.live_canaries()) < LIVE:
         tx.subjects.add_canary(new_tag())
     return [secret.adapter(tag) for tag in tx.subjects.live_canaries()]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
-from reram_fleet.durable import write_atomically
-from reram_fleet.hardening import keep_files_private, keep_memory_private
+from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
@@ -98,9 +98,7 @@ def _only_one(folder: CoordinatorFolder) -> Iterator[None]:
     try:
         lock = folder.lock.open("w")
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {folder.lock}: {error.strerror or error}", hint="--state DIR"
-        ) from error
+        raise ConfigError(f"cannot write {folder.lock}: {error.strerror or error}", hint="--state DIR") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -202,9 +200,7 @@ def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
 def _serve_metrics(coordinator: Coordinator) -> int:
     settings = coordinator.settings
     try:
-        server, _ = start_http_server(
-            settings.metrics_port, addr=settings.host, registry=registry(coordinator)
-        )
+        server, _ = start_http_server(settings.metrics_port, addr=settings.host, registry=registry(coordinator))
     except OSError as error:
         raise ConfigError(
             f"cannot serve metrics at {settings.host}:{settings.metrics_port}: {error.strerror or error}",

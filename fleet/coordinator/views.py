@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reram_fleet.digests import lora_digest
+from reram_fleet.crypto.digests import lora_digest
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -46,9 +46,7 @@ def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire
     return _node_view(tx, node, connected, tx.subjects.canaries())
 
 
-def _node_view(
-    tx: Transaction, node: NodeRow, connected: frozenset[str], canaries: Sequence[SubjectRow]
-) -> wire.Node:
+def _node_view(tx: Transaction, node: NodeRow, connected: frozenset[str], canaries: Sequence[SubjectRow]) -> wire.Node:
     return wire.Node(
         node_id=node.node_id,
         connected=node.node_id in connected,
@@ -140,9 +138,7 @@ def forget_view(tx: Transaction, campaign: CampaignRow) -> wire.Forget:
     )
 
 
-def _may_serve(
-    tx: Transaction, campaign: CampaignRow, executions: Sequence[ExecutionRow]
-) -> list[wire.MayServe]:
+def _may_serve(tx: Transaction, campaign: CampaignRow, executions: Sequence[ExecutionRow]) -> list[wire.MayServe]:
     """Return the nodes that have not said that they suppressed a forget while their last lease lasts.
 
     An upper bound: a lease that was granted after the commit is worth nothing to a node without the entry.
@@ -277,8 +273,7 @@ def cohorts_view(coordinator: Coordinator, tx: Transaction) -> wire.GetCohortsRe
             shard=row.history.shard,
             rounds=row.history.rounds,
             members=[
-                wire.CohortMember(subject_tag=tag, entry=entry)
-                for tag, entry in sorted(row.history.entries.items())
+                wire.CohortMember(subject_tag=tag, entry=entry) for tag, entry in sorted(row.history.entries.items())
             ],
             log=[wire.CohortRound(**entry.to_json()) for entry in row.history.log],
             replay_from=row.replay_from,

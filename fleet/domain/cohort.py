@@ -105,9 +105,7 @@ class CohortHistory:
         return frozenset(node for entry in self.log[first:end] for node in entry.nodes)
 
 
-def differences(
-    logged: Iterable[LoggedRound], repeated: Iterable[LoggedRound], first_round: int = 0
-) -> list[str]:
+def differences(logged: Iterable[LoggedRound], repeated: Iterable[LoggedRound], first_round: int = 0) -> list[str]:
     """Return why re-executed rounds could give other integers than the logged ones, one line each.
 
     None: same nodes, same environments, same clips, so the integers must be equal to the bit.

@@ -24,9 +24,7 @@ class Patience:
     lost_after_ms: int
     lease_ms: int
 
-    def is_over(
-        self, now_ms: int, *, last_contact_ms: int, lease_until_ms: int, returned_at_ms: int | None
-    ) -> bool:
+    def is_over(self, now_ms: int, *, last_contact_ms: int, lease_until_ms: int, returned_at_ms: int | None) -> bool:
         """Whether a node that is not connected is given up: for the first time, or again.
 
         Parameters

@@ -54,13 +54,11 @@ def judge_repair(metrics: Mapping[str, float]) -> tuple[RepairLine, ...]:
     Parameters
     ----------
     metrics
-        Means over nodes of the round that verified it (`edge_node.learning.rounds`), and those of before the
-        first round with names that end in `START`.
+        Means over nodes of the round that verified it (`edge_node.recognition.training.rounds`), and those of before
+        the first round with names that end in `START`.
     """
     clips = metrics.get("forget_clips_after", 0.0)
-    seen = RepairLine(
-        "clips of the forgotten, per example", clips, "some node that holds them looked", clips > 0
-    )
+    seen = RepairLine("clips of the forgotten, per example", clips, "some node that holds them looked", clips > 0)
     if not seen.passed:
         return (seen,)
 

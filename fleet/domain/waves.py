@@ -49,7 +49,6 @@ def due_for_erasure(members: Iterable[WaveMember]) -> tuple[str, ...]:
         return tuple(ready)
     canaries_failed = sum(m.ordered and m.state is ExecutionState.HELD for m in members) >= CANARIES
     canary_at_work = any(
-        m.state is ExecutionState.APPLIED or (m.state is ExecutionState.APPLYING and m.connected)
-        for m in members
+        m.state is ExecutionState.APPLIED or (m.state is ExecutionState.APPLYING and m.connected) for m in members
     )
     return () if canaries_failed or canary_at_work else tuple(ready[:1])

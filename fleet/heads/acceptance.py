@@ -94,8 +94,7 @@ def acceptance_threshold(
     steps = math.ldexp(threshold, THRESHOLD_BITS)
     if abs(steps - math.floor(steps) - 0.5) < _BOUNDARY_MARGIN:
         raise NotCertifiedError(
-            f"the threshold {threshold!r} lies on a rounding boundary at 2^-{THRESHOLD_BITS}: choose another "
-            "ridge"
+            f"the threshold {threshold!r} lies on a rounding boundary at 2^-{THRESHOLD_BITS}: choose another ridge"
         )
     return max(1, math.floor(steps + 0.5))
 

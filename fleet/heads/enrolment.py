@@ -72,8 +72,7 @@ class NodeShare:
             raise StatisticsError("each person of a share needs a tag and at least one clip")
         if count != self.together.count or not np.array_equal(code_sum, self.together.code_sum):
             raise StatisticsError(
-                f"the people of a share ({count} clips) do not add up to its statistics "
-                f"({self.together.count} clips)"
+                f"the people of a share ({count} clips) do not add up to its statistics ({self.together.count} clips)"
             )
 
 
@@ -100,9 +99,7 @@ class FleetHead:
 
     def digest(self) -> str:
         """Return the SHA-256 of everything in it: integers only."""
-        sha = hashlib.sha256(
-            f"{len(self.tags)} {len(self.codes)} {self.scale_bits} {self.threshold}\n".encode()
-        )
+        sha = hashlib.sha256(f"{len(self.tags)} {len(self.codes)} {self.scale_bits} {self.threshold}\n".encode())
         for tag in self.tags:
             sha.update(f"{tag}\n".encode())
         sha.update(np.ascontiguousarray(self.codes, "<i4").tobytes())

@@ -1,4 +1,4 @@
-"""Reading the statistics that nodes send: `edge_node.adapters.head_share` has the format."""
+"""Reading the statistics that nodes send: `edge_node.recognition.head_share` has the format."""
 
 from __future__ import annotations
 
@@ -66,13 +66,10 @@ def open_packed(packed: bytes) -> PackedStatistics:
         raise StatisticsError(f"{len(packed)} bytes are no packed statistics: the header has {_HEADER.size}")
     magic, features, count, width = _HEADER.unpack_from(packed)
     if magic != MAGIC or width not in (4, 8) or not 1 <= features <= _MAX_FEATURES:
-        raise StatisticsError(
-            f"not packed statistics: magic {magic!r}, {features} features, {width} bytes an entry"
-        )
+        raise StatisticsError(f"not packed statistics: magic {magic!r}, {features} features, {width} bytes an entry")
     if len(packed) != packed_size(features, width):
         raise StatisticsError(
-            f"packed statistics of {features} features have {packed_size(features, width)} bytes; "
-            f"got {len(packed)}"
+            f"packed statistics of {features} features have {packed_size(features, width)} bytes; got {len(packed)}"
         )
     code_sum = np.frombuffer(packed, "<i8", features, _HEADER.size).astype(np.int64)
     triangle = np.frombuffer(packed, f"<i{width}", offset=_HEADER.size + 8 * features)

@@ -40,14 +40,11 @@ class PublicCodes:
             )
         if self.person.shape != self.codes.shape[1:2]:
             raise StatisticsError(
-                f"{self.codes.shape[1]} public clips need as many people's numbers; "
-                f"got {list(self.person.shape)}"
+                f"{self.codes.shape[1]} public clips need as many people's numbers; got {list(self.person.shape)}"
             )
         people, clips = np.unique(self.person, return_counts=True)
         if len(people) < 3 or clips.min() < 2:
-            raise StatisticsError(
-                f"a head needs three public people with two clips each; got {clips.tolist()} clips"
-            )
+            raise StatisticsError(f"a head needs three public people with two clips each; got {clips.tolist()} clips")
         if clips.max() * len(self.codes) > MAX_VECTORS_PER_PERSON:
             raise StatisticsError(
                 f"{len(self.codes)} nodes with {clips.max()} public clips of one person are more than "

@@ -47,9 +47,7 @@ class HeadStatistics:
             If the codes are not a matrix of integers, or their products would not stay below 2^53.
         """
         if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
-            raise StatisticsError(
-                f"codes are integers [samples, features]; got {codes.dtype} {list(codes.shape)}"
-            )
+            raise StatisticsError(f"codes are integers [samples, features]; got {codes.dtype} {list(codes.shape)}")
         exact = codes.astype(np.int64)
         largest = int(np.abs(exact).max(initial=0))
         if largest * largest * len(exact) >= _LIMIT:
@@ -72,17 +70,13 @@ class HeadStatistics:
 
     def __add__(self, other: HeadStatistics) -> HeadStatistics:
         self._check(other)
-        return HeadStatistics(
-            self.gram + other.gram, self.code_sum + other.code_sum, self.count + other.count
-        )
+        return HeadStatistics(self.gram + other.gram, self.code_sum + other.code_sum, self.count + other.count)
 
     def __sub__(self, other: HeadStatistics) -> HeadStatistics:
         self._check(other)
         if other.count > self.count:
             raise StatisticsError(f"cannot take {other.count} vectors away from {self.count}")
-        return HeadStatistics(
-            self.gram - other.gram, self.code_sum - other.code_sum, self.count - other.count
-        )
+        return HeadStatistics(self.gram - other.gram, self.code_sum - other.code_sum, self.count - other.count)
 
     def equals(self, other: HeadStatistics) -> bool:
         """Whether every integer is the same."""

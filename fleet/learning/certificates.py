@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from reram_fleet.durable import write_atomically
+from reram_fleet.processes.durable import write_atomically
 
 #: How long the certificates hold. Nodes carry the authority in their enrolment, so it must outlive them.
 VALID_FOR = datetime.timedelta(days=3650)
@@ -99,9 +99,7 @@ def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - CLOCK_SLACK)
             .not_valid_after(now + VALID_FOR)
-            .add_extension(
-                x509.SubjectAlternativeName([_alternative_name(host) for host in hosts]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName([_alternative_name(host) for host in hosts]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -120,9 +118,7 @@ def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
             ),
             mode=0o600,
         )
-        write_atomically(
-            server.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644
-        )
+        write_atomically(server.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     write_atomically(certificates.ca_path, authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 # `module:attribute` of what a run executes. Flower checks both where a run is submitted.
 SERVER_APP = "fleet.learning.server_app:app"
-CLIENT_APP = "edge_node.client_app:app"
+CLIENT_APP = "edge_node.agent.client_app:app"
 
 # Keys of the run configuration. Flower refuses a key that the app does not declare.
 JOB_ID = "job-id"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reram_fleet.flower import process_environment, program
+from reram_fleet.processes.flower import process_environment, program
 
 from fleet.learning.errors import (
     FlowerApiError,
@@ -64,23 +64,17 @@ class FlowerCommand:
         """
         command = [program("flwr"), *arguments, self.connection, *options, "--format", "json"]
         shown = " ".join(["flwr", *arguments])
-        code, output, errors = _run(
-            command, {**os.environ, **process_environment(self.home)}, timeout_s, shown
-        )
+        code, output, errors = _run(command, {**os.environ, **process_environment(self.home)}, timeout_s, shown)
         answer = last_json_object(output)
         if answer is None:
             tail = (errors or output).strip()[-400:]
-            raise FlowerCommandError(
-                f"`{shown}` ended with code {code} and no JSON answer: {tail or '(silent)'}"
-            )
+            raise FlowerCommandError(f"`{shown}` ended with code {code} and no JSON answer: {tail or '(silent)'}")
         if answer.get("success") is True:
             return answer
         raise _refusal(shown, str(answer.get("error-message", "no reason given")).strip())
 
 
-def _run(
-    command: Sequence[str], environment: Mapping[str, str], timeout_s: float, shown: str
-) -> tuple[int, str, str]:
+def _run(command: Sequence[str], environment: Mapping[str, str], timeout_s: float, shown: str) -> tuple[int, str, str]:
     # A session of its own: on a timeout the whole group goes, not only the interpreter in front.
     process = subprocess.Popen(
         command,

@@ -15,7 +15,7 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from reram_fleet.flower import MESSAGE_TYPES, NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
+from reram_fleet.processes.flower import MESSAGE_TYPES, NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, LearningKind
 
@@ -224,9 +224,7 @@ class JobGrid(Grid):
         if node is None:
             raise LearningPlaneError(f"node {metadata.dst_node_id} is not one of round {self._round}")
         arrays = next(iter(content.array_records.values()))
-        record = ConfigRecord(
-            {STATE_KEY: self._codec.seal(arrays), TICKET_KEY: node.ticket.SerializeToString()}
-        )
+        record = ConfigRecord({STATE_KEY: self._codec.seal(arrays), TICKET_KEY: node.ticket.SerializeToString()})
         # Nothing else goes: the ticket carries job, attempt and round, signed.
         return Message(
             content=RecordDict({STATE_RECORD: record}),
@@ -235,9 +233,7 @@ class JobGrid(Grid):
             ttl=self._round_timeout_s + self._pace.message_slack_s,
         )
 
-    def _collect(
-        self, message_ids: Sequence[str], failures: dict[str, str], deadline: float
-    ) -> dict[str, Message]:
+    def _collect(self, message_ids: Sequence[str], failures: dict[str, str], deadline: float) -> dict[str, Message]:
         replies: dict[str, Message] = {}
         offline_since: float | None = None
         while True:
@@ -256,9 +252,7 @@ class JobGrid(Grid):
                 return replies
             self._sleep(self._pace.poll_s)
 
-    def _pull(
-        self, message_ids: Iterable[str], failures: dict[str, str]
-    ) -> Iterable[tuple[Message, RoundNode]]:
+    def _pull(self, message_ids: Iterable[str], failures: dict[str, str]) -> Iterable[tuple[Message, RoundNode]]:
         online = set(self._grid.get_node_ids())
         askable = [
             message_id
@@ -319,9 +313,7 @@ class JobGrid(Grid):
             metrics=metrics,
             failures=dict(failures),
         )
-        logger.info(
-            "round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures"
-        )
+        logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1
         self._nodes = {}
         self._asked = {}
@@ -339,8 +331,7 @@ def _average_metrics(records: Sequence[MetricRecord]) -> tuple[float, dict[str, 
     a round in which one node reports a metric that another does not.
     """
     scalars = [
-        {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
-        for record in records
+        {name: float(value) for name, value in record.items() if isinstance(value, int | float)} for record in records
     ]
     common = set.intersection(*(set(values) for values in scalars))
     for record in records:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.app import Array, ArrayRecord
 from google.protobuf.message import DecodeError
-from reram_fleet.sealing import SealError, open_symmetric, seal_symmetric, state_purpose
+from reram_fleet.crypto.sealing import SealError, open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.v1.types_pb2 import LoraState
 
 from fleet.learning.errors import StateError
@@ -46,9 +46,7 @@ class StateCodec:
     scale_bits: int = 0
 
     @classmethod
-    def opening(
-        cls, job_id: str, key: bytes, sealed: bytes, scale_bits: int = 0
-    ) -> tuple[StateCodec, ArrayRecord]:
+    def opening(cls, job_id: str, key: bytes, sealed: bytes, scale_bits: int = 0) -> tuple[StateCodec, ArrayRecord]:
         """Open the first state of a job; its tags and rank are what later states must have.
 
         Raises

@@ -13,8 +13,8 @@ from pathlib import Path
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
-from reram_fleet.flower import MESSAGE_TYPES
-from reram_fleet.hardening import keep_memory_private
+from reram_fleet.processes.flower import MESSAGE_TYPES
+from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1.learning_pb2 import GetJobResponse
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
@@ -94,9 +94,7 @@ def run_job(grid: Grid, client: JobClient) -> None:
     """
     job = client.get_job()
     if job.kind not in MESSAGE_TYPES:
-        raise LearningPlaneError(
-            f"job {client.job_id} is of unknown kind {job.kind}: update this coordinator"
-        )
+        raise LearningPlaneError(f"job {client.job_id} is of unknown kind {job.kind}: update this coordinator")
     codec, arrays = StateCodec.opening(client.job_id, job.job_key, job.sealed_state, job.scale_bits)
     rounds_left = job.rounds - job.round_offset
     if rounds_left <= 0:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
-from reram_fleet.flower import process_environment, program
-from reram_fleet.process import Backoff, ChildState, SupervisedProcess
+from reram_fleet.processes.flower import process_environment, program
+from reram_fleet.processes.supervised import Backoff, ChildState, SupervisedProcess
 
 from fleet.learning.certificates import Certificates, ensure_certificates
 from fleet.learning.errors import FlowerApiError, LearningPlaneError, SuperLinkNotReadyError

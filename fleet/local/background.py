@@ -90,9 +90,7 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
                     list(found["absent"]),
                 )
             if process.poll() is not None:
-                raise ProcessEndedError(
-                    f"the fleet in {layout.root} did not start", hint=log_tail(log_path, lines=16)
-                )
+                raise ProcessEndedError(f"the fleet in {layout.root} did not start", hint=log_tail(log_path, lines=16))
             time.sleep(_POLL_S)
         raise StartTimedOutError(
             f"the fleet in {layout.root} is not ready after {timeout_s:g} s", hint=log_tail(log_path)
@@ -117,9 +115,7 @@ def stop_background(state: Path, timeout_s: float) -> None:
     """
     process = find_supervisor(Layout(state))
     if process is None:
-        raise NotRunningError(
-            f"no fleet runs in {state}", hint="`fleet up` starts one; --state names another folder"
-        )
+        raise NotRunningError(f"no fleet runs in {state}", hint="`fleet up` starts one; --state names another folder")
     family = [process, *process.children(recursive=True)]
     process.terminate()
     _, left = psutil.wait_procs(family, timeout_s)

@@ -59,9 +59,7 @@ class EngineClient:
         self, count: int, seed: int, *, subject_tag: str | None = None, class_name: str | None = None
     ) -> engine.GenerateResponse:
         """Have images drawn: of a private class by its tag, or of a class by the backbone alone."""
-        request = engine.GenerateRequest(
-            subject_tag=subject_tag, class_name=class_name, count=count, seed=seed
-        )
+        request = engine.GenerateRequest(subject_tag=subject_tag, class_name=class_name, count=count, seed=seed)
         return self._call(self._stub.Generate, request)
 
     def _call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reram_fleet.durable import write_atomically
-from reram_fleet.flower import program
-from reram_fleet.process import SupervisedProcess
+from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.flower import program
+from reram_fleet.processes.supervised import SupervisedProcess
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
@@ -139,9 +139,7 @@ class LocalFleet:
     def __init__(self, settings: LocalSettings, say: Callable[[str], None] = logger.info) -> None:
         self.settings = settings
         self.layout = settings.layout
-        self.nodes = [
-            LocalNode(f"node-{i + 1}", self.layout.node(f"node-{i + 1}")) for i in range(settings.nodes)
-        ]
+        self.nodes = [LocalNode(f"node-{i + 1}", self.layout.node(f"node-{i + 1}")) for i in range(settings.nodes)]
         self.identities: dict[str, NodeIdentity] = {}
         #: The key that nodes check commands with, and auditors certificates; known after `start`.
         self.command_public_key = b""
@@ -258,9 +256,7 @@ class LocalFleet:
         """
         process = self._processes[index]
         if not isinstance(process, TetheredProcess):
-            raise LocalFleetError(
-                f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet"
-            )
+            raise LocalFleetError(f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet")
         return process.kill()
 
     def wait_bound(self, index: int, timeout_s: float) -> None:
@@ -365,9 +361,7 @@ class LocalFleet:
                 return served
             except (NoCoordinatorError, UnavailableError):
                 time.sleep(_POLL_S)
-        raise StartTimedOutError(
-            "the coordinator does not answer in time", hint=self._log_tail("coordinator")
-        )
+        raise StartTimedOutError("the coordinator does not answer in time", hint=self._log_tail("coordinator"))
 
 
 def absence(node_ids: list[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
@@ -51,9 +51,7 @@ class LocalNode:
         try:
             return json_format.Parse(output, NodeIdentity())
         except json_format.ParseError as error:
-            raise LocalFleetError(
-                f"`edge-node init` of {self.node_id} printed no identity: {error}"
-            ) from error
+            raise LocalFleetError(f"`edge-node init` of {self.node_id} printed no identity: {error}") from error
 
     def join(self, enrolment: EnrollNodeResponse) -> None:
         """Tell the node which coordinator to trust."""
@@ -97,9 +95,7 @@ class LocalNode:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LocalFleetError(
-                f"{self.run_file} is not what edge-node writes: {reason_of(error)}"
-            ) from error
+            raise LocalFleetError(f"{self.run_file} is not what edge-node writes: {reason_of(error)}") from error
 
     def engine(self) -> EngineClient:
         """Open a connection to the running daemon's engine.
@@ -117,13 +113,9 @@ class LocalNode:
     def _command(self, verb: str, *arguments: str) -> str:
         command = [_edge_node(), verb, "--state", str(self.state), *arguments]
         try:
-            done = subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S
-            )
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
-            raise LocalFleetError(
-                f"`edge-node {verb}` of {self.node_id} took over {error.timeout:g} s"
-            ) from error
+            raise LocalFleetError(f"`edge-node {verb}` of {self.node_id} took over {error.timeout:g} s") from error
         except subprocess.CalledProcessError as error:
             raise LocalFleetError(
                 f"`edge-node {verb}` of {self.node_id} failed with code {error.returncode}",

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from reram_fleet.durable import write_atomically
-from reram_fleet.hardening import keep_files_private, keep_memory_private
+from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 
 from fleet.errors import FleetError
 from fleet.local.fleet import LocalFleet, LocalSettings

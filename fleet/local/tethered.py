@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from reram_fleet.process import start_tethered
+from reram_fleet.processes.supervised import start_tethered
 
 from fleet.local.errors import LocalFleetError
 
 
 class TetheredProcess:
-    """A command under `reram_fleet.tether`, without a supervisor.
+    """A command under `reram_fleet.processes.reaper`, without a supervisor.
 
     Start it from a thread that lives as long as the process shall: the kernel ends a
     tethered process together with the *thread* that forked it.
@@ -66,9 +66,7 @@ class TetheredProcess:
         try:
             self._tether.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise LocalFleetError(
-                f"children of {self.name} still run {timeout_s:g} s after its kill"
-            ) from error
+            raise LocalFleetError(f"children of {self.name} still run {timeout_s:g} s after its kill") from error
         return command.pid
 
     def stop(self, timeout_s: float = 12.0) -> None:

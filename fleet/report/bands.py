@@ -76,9 +76,7 @@ def bands(panel: BandPanel, *, axis_label: str) -> Figure:
     axis_label
         The result and its unit.
     """
-    figure, (axis,) = panels(
-        panel.title, rows=1, columns=1, width_in=8.8, height_in=1.5 + 0.25 * len(panel.bands)
-    )
+    figure, (axis,) = panels(panel.title, rows=1, columns=1, width_in=8.8, height_in=1.5 + 0.25 * len(panel.bands))
     axis.set_xscale("log")
     axis.grid(visible=False, axis="y")
     near = [panel.reference * (1 - panel.tolerance), panel.reference * (1 + panel.tolerance)]

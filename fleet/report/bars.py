@@ -43,9 +43,7 @@ class BarPanel:
 
 
 @figure_style()
-def stacked_bars(
-    title: str, bar_panels: Sequence[BarPanel], *, components: Sequence[str], share_of: str
-) -> Figure:
+def stacked_bars(title: str, bar_panels: Sequence[BarPanel], *, components: Sequence[str], share_of: str) -> Figure:
     """Draw each bar to the same length, cut into the shares of its parts, with its total in words.
 
     Stacks on a logarithmic axis mislead, and on a linear one the small totals vanish; shares do neither.

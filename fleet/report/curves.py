@@ -79,9 +79,7 @@ class CurvePanel:
 
 
 @figure_style()
-def curves(
-    title: str, curve_panels: Sequence[CurvePanel], *, columns: int = 2, shared_legend: bool = True
-) -> Figure:
+def curves(title: str, curve_panels: Sequence[CurvePanel], *, columns: int = 2, shared_legend: bool = True) -> Figure:
     """Draw panels of curves.
 
     Parameters
@@ -127,9 +125,7 @@ def curves(
                 color=colour,
                 label=curve.label,
                 linestyle={Mark.DASHED: "--", Mark.DOTTED: ":", Mark.POINTS: "none"}.get(curve.mark, "-"),
-                marker=_MARKERS[number % len(_MARKERS)]
-                if curve.mark in (Mark.POINTS, Mark.LINE_AND_POINTS)
-                else None,
+                marker=_MARKERS[number % len(_MARKERS)] if curve.mark in (Mark.POINTS, Mark.LINE_AND_POINTS) else None,
                 markersize=4,
                 linewidth=1.6,
             )
@@ -148,7 +144,5 @@ def curves(
     for unused in axes[len(curve_panels) :]:
         unused.set_visible(False)
     if shared_legend:
-        figure.legend(
-            handles=list(handles.values()), loc="outside lower center", ncols=min(len(handles), 2 * columns)
-        )
+        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(len(handles), 2 * columns))
     return figure

@@ -124,15 +124,10 @@ def _table(rows: Sequence[Document]) -> str:
 
 
 def _legend(rows: Sequence[Document]) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=colour, marker=mark, label=ARMS[arm])
-        for arm, (colour, mark, _) in _LOOKS.items()
-    ]
+    handles = [Line2D([], [], color=colour, marker=mark, label=ARMS[arm]) for arm, (colour, mark, _) in _LOOKS.items()]
     if any(row["paper"] is not None for row in rows):
         handles.append(Line2D([], [], color=REFERENCE_COLOUR, marker="x", linestyle="none", label="paper"))
     handles.append(
-        Line2D(
-            [], [], color=_STRIP_BACKGROUND, marker="s", markersize=9, linestyle="none", label="strip test"
-        )
+        Line2D([], [], color=_STRIP_BACKGROUND, marker="s", markersize=9, linestyle="none", label="strip test")
     )
     return handles

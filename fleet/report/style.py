@@ -102,9 +102,7 @@ def plain_log_axis(axis: Axis, low: float, high: float) -> None:
     few = high / low < 2000
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=20))
     thousands = EngFormatter(sep="")
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e4 else thousands(value))
-    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value < 1e4 else thousands(value)))
     axis.set_minor_formatter(NullFormatter())
 
 

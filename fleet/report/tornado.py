@@ -64,9 +64,7 @@ class TornadoPanel:
 
 
 @figure_style()
-def tornado(
-    title: str, tornado_panels: Sequence[TornadoPanel], *, axis_label: str, longest: int = 10
-) -> Figure:
+def tornado(title: str, tornado_panels: Sequence[TornadoPanel], *, axis_label: str, longest: int = 10) -> Figure:
     """Draw the `longest` largest swings of each result, largest on top, on a logarithmic axis.
 
     Parameters
@@ -103,9 +101,7 @@ def tornado(
             )
             for end, text, colour in ends:
                 axis.barh(position, end - panel.nominal, left=panel.nominal, height=0.66, color=colour)
-                right = end > panel.nominal or (
-                    end == panel.nominal and min(swing.at_low, swing.at_high) < end
-                )
+                right = end > panel.nominal or (end == panel.nominal and min(swing.at_low, swing.at_high) < end)
                 axis.annotate(
                     text,
                     (end, position),

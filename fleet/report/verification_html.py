@@ -83,9 +83,7 @@ def _summary(document: Document) -> str:
     if document["holds"]:
         return "Every kind of adapter has forgotten; no cell was written."
     open_kinds = [v["kind"] for v in document["verdicts"] if v["escalation"] != "nothing to do"]
-    return "Does not hold: " + escape(
-        ", ".join(open_kinds) or f"{document['cell_writes']} cells were written"
-    )
+    return "Does not hold: " + escape(", ".join(open_kinds) or f"{document['cell_writes']} cells were written")
 
 
 def _verdict(verdict: Document, evidence: Document) -> str:
@@ -122,9 +120,7 @@ def _line(line: Document) -> str:
 
 
 def _pairs(title: str, values: Mapping[str, float], text: Callable[[float], str]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{text(value)}</td></tr>" for name, value in values.items()
-    )
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{text(value)}</td></tr>" for name, value in values.items())
     return f"<h2>{title}</h2>\n<table><tbody>{rows}</tbody></table>" if rows else ""
 
 

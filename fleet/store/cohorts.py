@@ -94,9 +94,7 @@ class Cohorts:
 
     def count(self) -> int:
         """Return the number of shards; 0 without cohorts."""
-        return int(
-            self._connection.execute(select(func.count()).select_from(schema.cohort_shard)).scalar_one()
-        )
+        return int(self._connection.execute(select(func.count()).select_from(schema.cohort_shard)).scalar_one())
 
     def list(self) -> Sequence[CohortShardRow]:
         """Return all shards in order."""
@@ -114,9 +112,7 @@ class Cohorts:
     def _shard(self, row: Any) -> CohortShardRow:
         member, entry = schema.cohort_member, schema.cohort_round
         members = self._connection.execute(select(member).where(member.c.shard == row.shard))
-        rounds = self._connection.execute(
-            select(entry).where(entry.c.shard == row.shard).order_by(entry.c.round)
-        )
+        rounds = self._connection.execute(select(entry).where(entry.c.shard == row.shard).order_by(entry.c.round))
         history = CohortHistory(
             shard=row.shard,
             entries={found.tag: found.entry for found in members},
@@ -152,9 +148,7 @@ class Cohorts:
         """Note how rounds went, from a first one on; what was noted of the same rounds is replaced."""
         table = schema.cohort_round
         for number, entry in enumerate(rounds, start=first):
-            self._connection.execute(
-                delete(table).where((table.c.shard == shard) & (table.c.round == number))
-            )
+            self._connection.execute(delete(table).where((table.c.shard == shard) & (table.c.round == number)))
             self._connection.execute(insert(table).values(shard=shard, round=number, **entry.to_json()))
 
     def empty(self, shard: int) -> None:
@@ -173,9 +167,7 @@ class Cohorts:
         """Keep a slice; one of the same round is replaced."""
         self.delete_slices(shard, lambda number: number == round_number)
         self._connection.execute(
-            insert(schema.cohort_slice).values(
-                shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id
-            )
+            insert(schema.cohort_slice).values(shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id)
         )
 
     def slices(self, shard: int | None = None) -> Sequence[CohortSliceRow]:
@@ -185,8 +177,7 @@ class Cohorts:
         if shard is not None:
             query = query.where(table.c.shard == shard)
         return [
-            CohortSliceRow(row.shard, row.round, row.ciphertext, row.key_id)
-            for row in self._connection.execute(query)
+            CohortSliceRow(row.shard, row.round, row.ciphertext, row.key_id) for row in self._connection.execute(query)
         ]
 
     def delete_slices(self, shard: int, condition: Any) -> None:
@@ -200,9 +191,7 @@ class Cohorts:
                 mine = (table.c.shard == shard) & (table.c.round == row.round_number)
                 self._connection.execute(delete(table).where(mine))
 
-    def add_job(
-        self, job_id: str, shard: int, purpose: CohortPurpose, first_round: int, min_revision: int
-    ) -> None:
+    def add_job(self, job_id: str, shard: int, purpose: CohortPurpose, first_round: int, min_revision: int) -> None:
         """Note what a learning job, just queued, does to a shard."""
         self._connection.execute(
             insert(schema.cohort_job).values(

@@ -146,9 +146,7 @@ class Forgets:
         """Return the campaigns that have not converged, oldest first."""
         return self._campaigns(schema.campaign.c.state != CampaignState.CONVERGED.value)
 
-    def set_state(
-        self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None
-    ) -> CampaignRow:
+    def set_state(self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None) -> CampaignRow:
         """Move a campaign, and note when it was suppressed and when it converged.
 
         Raises
@@ -331,16 +329,12 @@ class Forgets:
         table = schema.execution_event
         back = [state.value for state in AWAITED]
         query = (
-            select(
-                table.c.campaign_id, func.count().label("count"), func.max(table.c.at_ms).label("last_at_ms")
-            )
+            select(table.c.campaign_id, func.count().label("count"), func.max(table.c.at_ms).label("last_at_ms"))
             .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST.value)
             .where(table.c.to_state.in_(back))
             .group_by(table.c.campaign_id)
         )
-        return {
-            row.campaign_id: ReturnsRow(row.count, row.last_at_ms) for row in self._connection.execute(query)
-        }
+        return {row.campaign_id: ReturnsRow(row.count, row.last_at_ms) for row in self._connection.execute(query)}
 
     def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
         """Note that an open challenge of an execution has been answered: it never is again."""
@@ -382,9 +376,7 @@ class Forgets:
         rows = self._connection.execute(query).mappings().all()
         tags = self._tags([row["campaign_id"] for row in rows])
         return [
-            CampaignRow(
-                **{**row, "state": CampaignState(row["state"]), "tags": tuple(tags[row["campaign_id"]])}
-            )
+            CampaignRow(**{**row, "state": CampaignState(row["state"]), "tags": tuple(tags[row["campaign_id"]])})
             for row in rows
         ]
 

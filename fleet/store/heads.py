@@ -54,17 +54,13 @@ class Heads:
     def public_digests(self) -> Sequence[tuple[str, bytes]]:
         """Return node and digest of all public codes, by node; not of nodes that are held or retired."""
         table = schema.public_codes
-        query = (
-            select(table.c.node_id, table.c.digest).where(self._in_good_standing).order_by(table.c.node_id)
-        )
+        query = select(table.c.node_id, table.c.digest).where(self._in_good_standing).order_by(table.c.node_id)
         return [(row.node_id, row.digest) for row in self._connection.execute(query)]
 
     def public_codes(self) -> Sequence[PublicCodesRow]:
         """Return the public codes that `public_digests` has, by node."""
         table = schema.public_codes
-        query = (
-            select(table.c.node_id, table.c.content).where(self._in_good_standing).order_by(table.c.node_id)
-        )
+        query = select(table.c.node_id, table.c.content).where(self._in_good_standing).order_by(table.c.node_id)
         return [PublicCodesRow(**row) for row in self._connection.execute(query).mappings()]
 
     @property

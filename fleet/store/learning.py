@@ -110,9 +110,7 @@ class LearningJobs:
 
     def list(self, state: JobState | None = None) -> Sequence[LearningJobRow]:
         """Return the jobs, oldest first."""
-        query = select(schema.learning_job).order_by(
-            schema.learning_job.c.created_at_ms, schema.learning_job.c.job_id
-        )
+        query = select(schema.learning_job).order_by(schema.learning_job.c.created_at_ms, schema.learning_job.c.job_id)
         if state is not None:
             query = query.where(schema.learning_job.c.state == state.value)
         return [_job(row) for row in self._connection.execute(query).mappings()]
@@ -134,9 +132,7 @@ class LearningJobs:
         row = self.get(job_id)
         domain.advance(row.state, JobState.RUNNING)
         if row.retry_at_ms is not None and row.retry_at_ms > self._now_ms:
-            raise ConflictError(
-                f"job {job_id} is to wait {row.retry_at_ms - self._now_ms} ms before it is tried again"
-            )
+            raise ConflictError(f"job {job_id} is to wait {row.retry_at_ms - self._now_ms} ms before it is tried again")
         return self._update(
             job_id,
             state=JobState.RUNNING.value,
@@ -155,9 +151,7 @@ class LearningJobs:
         """
         row = self.get(job_id)
         if row.state is not JobState.RUNNING or row.attempt != attempt:
-            raise StaleAttemptError(
-                f"attempt {attempt} of job {job_id}: it is {row.state}, attempt {row.attempt}"
-            )
+            raise StaleAttemptError(f"attempt {attempt} of job {job_id}: it is {row.state}, attempt {row.attempt}")
         return row
 
     def set_flower_run(self, job_id: str, attempt: int, flower_run_id: int) -> LearningJobRow:
@@ -213,13 +207,9 @@ class LearningJobs:
         row = self.fenced(job_id, attempt)
         if row.rounds_done != row.rounds:
             raise ConflictError(f"job {job_id} has done {row.rounds_done} of {row.rounds} rounds")
-        return self._update(
-            job_id, state=JobState.SUCCEEDED.value, revision=revision, error="", sealed_state=null()
-        )
+        return self._update(job_id, state=JobState.SUCCEEDED.value, revision=revision, error="", sealed_state=null())
 
-    def fail_attempt(
-        self, job_id: str, attempt: int, error: str, *, retry_at_ms: int | None
-    ) -> LearningJobRow:
+    def fail_attempt(self, job_id: str, attempt: int, error: str, *, retry_at_ms: int | None) -> LearningJobRow:
         """Give up the current attempt: back to QUEUED until `retry_at_ms`, or FAILED without one."""
         self.fenced(job_id, attempt)
         if retry_at_ms is None:
@@ -234,9 +224,7 @@ class LearningJobs:
         For a job that a forget has overtaken: its rows may know the forgotten.
         """
         domain.advance(self.get(job_id).state, JobState.FAILED)
-        return self._update(
-            job_id, state=JobState.FAILED.value, error=reason or "no reason given", sealed_state=null()
-        )
+        return self._update(job_id, state=JobState.FAILED.value, error=reason or "no reason given", sealed_state=null())
 
     def requeue(self, job_id: str, generation: int) -> LearningJobRow:
         """Let an open job go on at another generation, by a new attempt; a run of the past is fenced off."""

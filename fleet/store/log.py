@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from reram_fleet.signing import payload_hash
+from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 from sqlalchemy import Connection, insert, select, update
 
@@ -58,9 +58,7 @@ class ForgetLog:
         envelope = sign(command)
         row = LogRow(command.generation, campaign_id, envelope.SerializeToString(deterministic=True))
         self._connection.execute(
-            insert(schema.log_entry).values(
-                generation=row.generation, campaign_id=campaign_id, envelope=row.envelope
-            )
+            insert(schema.log_entry).values(generation=row.generation, campaign_id=campaign_id, envelope=row.envelope)
         )
         self._connection.execute(
             update(schema.fleet).values(generation=row.generation, log_head=payload_hash(envelope))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from reram_fleet.digests import ZERO_HASH
+from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.v1.types_pb2 import NodeIdentity
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
@@ -51,9 +51,7 @@ class Nodes:
         validate_node_id(identity.node_id)
         for name in ("receipt_public_key", "sealing_public_key"):
             if len(getattr(identity, name)) != _RAW_KEY_BYTES:
-                raise InvalidInputError(
-                    f"the {name} of {identity.node_id} must be {_RAW_KEY_BYTES} raw bytes"
-                )
+                raise InvalidInputError(f"the {name} of {identity.node_id} must be {_RAW_KEY_BYTES} raw bytes")
         keys = {
             "receipt_public_key": identity.receipt_public_key,
             "sealing_public_key": identity.sealing_public_key,
@@ -222,9 +220,7 @@ class Nodes:
         """
         current = self.get(node_id).receipt_counter
         if counter <= current:
-            raise ConflictError(
-                f"receipt counter {counter} of {node_id} is not above the last one, {current}"
-            )
+            raise ConflictError(f"receipt counter {counter} of {node_id} is not above the last one, {current}")
         self._update(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
     def rewind_receipts(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
@@ -240,9 +236,7 @@ class Nodes:
         self.get(node_id)
         table = schema.node_cost
         for cost in costs:
-            self._connection.execute(
-                delete(table).where(table.c.node_id == node_id, table.c.phase == cost.phase.value)
-            )
+            self._connection.execute(delete(table).where(table.c.node_id == node_id, table.c.phase == cost.phase.value))
             self._connection.execute(
                 insert(table).values(
                     node_id=node_id,
@@ -265,8 +259,6 @@ class Nodes:
         return sorted(rows, key=lambda row: order.index(row.phase))
 
     def _update(self, node_id: str, **values: Any) -> None:
-        changed = self._connection.execute(
-            update(schema.node).where(schema.node.c.node_id == node_id).values(values)
-        )
+        changed = self._connection.execute(update(schema.node).where(schema.node.c.node_id == node_id).values(values))
         if changed.rowcount == 0:
             raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")

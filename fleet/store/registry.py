@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reram_fleet.digests import ZERO_HASH
+from reram_fleet.crypto.digests import ZERO_HASH
 from sqlalchemy import Connection, insert, select, update
 
 from fleet.errors import ConflictError, NotFoundError
@@ -75,7 +75,5 @@ class Fleet:
 
     def next_lease_sequence(self) -> int:
         """Count a lease, and return its number."""
-        self._connection.execute(
-            update(schema.fleet).values(lease_sequence=schema.fleet.c.lease_sequence + 1)
-        )
+        self._connection.execute(update(schema.fleet).values(lease_sequence=schema.fleet.c.lease_sequence + 1))
         return self.get().lease_sequence

@@ -60,9 +60,7 @@ class Revisions:
         )
         forgotten: Sequence[str] = self._connection.execute(tombstones).scalars().all()
         if forgotten:
-            raise ConflictError(
-                f"revision {revision} names {len(forgotten)} forgotten tag(s): {forgotten[0]}"
-            )
+            raise ConflictError(f"revision {revision} names {len(forgotten)} forgotten tag(s): {forgotten[0]}")
         table = schema.revision
         self._connection.execute(update(table).where(table.c.state == "active").values(state="superseded"))
         self._connection.execute(
@@ -136,9 +134,7 @@ class Revisions:
         in the answer too, so that a caller that died in between finishes the job.
         """
         naming = (
-            select(schema.revision_tag.c.revision)
-            .where(schema.revision_tag.c.tag.in_(validate_tags(tags)))
-            .distinct()
+            select(schema.revision_tag.c.revision).where(schema.revision_tag.c.tag.in_(validate_tags(tags))).distinct()
         )
         numbers: Sequence[int] = sorted(self._connection.execute(naming).scalars())
         self._wipe(numbers)

@@ -176,9 +176,7 @@ campaign = Table(
     Column("version", Integer, nullable=False),
     _one_of("state", CampaignState),
     CheckConstraint("(state = 'converged') = (converged_at_ms IS NOT NULL)", name="converged_at"),
-    CheckConstraint(
-        "(state IN ('erasing', 'converged')) = (suppressed_at_ms IS NOT NULL)", name="suppressed_at"
-    ),
+    CheckConstraint("(state IN ('erasing', 'converged')) = (suppressed_at_ms IS NOT NULL)", name="suppressed_at"),
 )
 
 campaign_tag = Table(
@@ -264,9 +262,7 @@ head_statistics = Table(
     Column("tag", ForeignKey("subject.tag"), primary_key=True),
     Column("node_id", ForeignKey("node.node_id"), primary_key=True),
     Column("sequence", BigInteger, nullable=False, comment="of the contribution that it came with"),
-    Column(
-        "ciphertext", LargeBinary, nullable=False, comment="packed statistics under the key file of the tag"
-    ),
+    Column("ciphertext", LargeBinary, nullable=False, comment="packed statistics under the key file of the tag"),
 )
 
 public_codes = Table(

@@ -102,9 +102,7 @@ class Subjects:
             )
         self._connection.execute(delete(table).where(mine))
         self._connection.execute(
-            insert(table).values(
-                tag=tag, node_id=node_id, sequence=sequence, count=count, ciphertext=ciphertext
-            )
+            insert(table).values(tag=tag, node_id=node_id, sequence=sequence, count=count, ciphertext=ciphertext)
         )
         table = schema.head_statistics
         self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))

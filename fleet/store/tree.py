@@ -24,9 +24,7 @@ class Tree:
             return existing
         row = TreeLeafRow(self.size(), kind, leaf_hash, data)
         self._connection.execute(
-            insert(schema.tree_leaf).values(
-                leaf_index=row.leaf_index, kind=row.kind, hash=row.hash, data=row.data
-            )
+            insert(schema.tree_leaf).values(leaf_index=row.leaf_index, kind=row.kind, hash=row.hash, data=row.data)
         )
         return row
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError
-from reram_fleet.digests import adapters_digest
-from reram_fleet.signing import SignatureError, open_envelope, payload_hash
+from reram_fleet.crypto.digests import adapters_digest
+from reram_fleet.crypto.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
     AUDIT_EVENT_KIND_NODE_ENROLLED,
     AUDIT_EVENT_KIND_NODE_LOST,
@@ -173,9 +173,7 @@ def _node(content: Certificate, node: NodeEvidence) -> Iterator[CheckLine]:
     yield compare(f"{name}: ReRAM writes", 0, receipt.reram_writes)
     yield compare(f"{name}: statement", STATEMENT, receipt.statement)
     failed = "; ".join(str(line) for line in failures(node.checks))
-    yield CheckLine(
-        f"{name}: coordinator's checks", bool(node.checks) and not failed, "all hold", failed or "all hold"
-    )
+    yield CheckLine(f"{name}: coordinator's checks", bool(node.checks) and not failed, "all hold", failed or "all hold")
     yield _included(content, f"{name}: receipt", LeafKind.RECEIPT, node.receipt, node.inclusion)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from google.protobuf.message import DecodeError
-from reram_fleet.signing import key_id, pae
+from reram_fleet.crypto.signing import key_id, pae
 from reram_fleet.v1.types_pb2 import AuditEvent, Envelope
 
 from fleet.domain.execution import EXCEPTED, ExecutionState

@@ -14,9 +14,7 @@ from fleet.trust.certificate import Certificate
 from fleet.trust.checks import CheckLine, compare
 
 
-def current_lines(
-    content: Certificate, fleet: GetFleetResponse, forget: Forget | None
-) -> Iterator[CheckLine]:
+def current_lines(content: Certificate, fleet: GetFleetResponse, forget: Forget | None) -> Iterator[CheckLine]:
     """Compare a certificate with its forget as the coordinator has it now; None if it has no such forget."""
     if forget is None:
         yield CheckLine("now: forget", False, f"forget {content.campaign_id}", "the coordinator has none")

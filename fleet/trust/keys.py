@@ -14,8 +14,8 @@ from typing import ClassVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
-from reram_fleet import bearer, sealing, signing
-from reram_fleet.durable import destroy, write_atomically, write_folder_atomically
+from reram_fleet.crypto import bearer, sealing, signing
+from reram_fleet.processes.durable import destroy, write_atomically, write_folder_atomically
 from reram_fleet.v1.types_pb2 import Envelope, Sealed
 
 from fleet.errors import ConflictError, InvalidInputError, KeyFileError, NotFoundError
@@ -71,9 +71,7 @@ def _read_token(path: Path) -> str:
     try:
         return bearer.check_token(read_private(path))
     except bearer.TokenError as error:
-        raise KeyFileError(
-            f"{path} opens nothing: {error}", hint=f"bring {path.name} back from a backup"
-        ) from error
+        raise KeyFileError(f"{path} opens nothing: {error}", hint=f"bring {path.name} back from a backup") from error
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,7 +147,7 @@ class CoordinatorKeys:
         return signing.sign(self.command_key, message)
 
     def open(self, purpose: str, sealed: Sealed) -> bytes:
-        """Open what was sealed to this coordinator; raises `reram_fleet.sealing.SealError`."""
+        """Open what was sealed to this coordinator; raises `reram_fleet.crypto.sealing.SealError`."""
         return sealing.open_sealed(self.sealing_key, purpose, sealed)
 
     def __repr__(self) -> str:

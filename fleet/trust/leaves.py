@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from reram_fleet.signing import payload_hash
+from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope
 
 

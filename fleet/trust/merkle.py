@@ -103,9 +103,7 @@ def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
             current = node_hash(current, sibling)
         index, last = index >> 1, last >> 1
     if last != 0:
-        raise ProofError(
-            f"inclusion proof is too short: {len(proof.path)} hashes for {proof.tree_size} leaves"
-        )
+        raise ProofError(f"inclusion proof is too short: {len(proof.path)} hashes for {proof.tree_size} leaves")
     if current != root:
         raise ProofError(f"inclusion proof leads to root {current.hex()}, expected {root.hex()}")
 
@@ -141,9 +139,7 @@ def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
     return tuple(reversed(path))
 
 
-def verify_consistency(
-    old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Check that the new tree only appended to the old one.
 
     Raises

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reram_fleet.code_ranges import MAX_SAMPLES
-from reram_fleet.digests import adapters_digest
-from reram_fleet.signing import SignatureError, open_envelope, payload_hash
+from reram_fleet.crypto.digests import adapters_digest
+from reram_fleet.crypto.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_ERASED,
     RECEIPT_OUTCOME_NOT_AFFECTED,
@@ -171,9 +171,7 @@ def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLin
     required, local = expectation.active_adapters, expectation.local_adapters
     missing = sorted(set(required) - set(active))
     unknown = sorted(set(active) - set(required) - set(local))
-    differing = sorted(
-        tag for tag, digest in active.items() if digest != required.get(tag, local.get(tag, digest))
-    )
+    differing = sorted(tag for tag, digest in active.items() if digest != required.get(tag, local.get(tag, digest)))
     forgotten = sorted(expectation.forgotten_tags & set(active))
     return (
         compare("subject adapters listed once each", len(active), len(receipt.active_adapters)),
@@ -225,9 +223,7 @@ def _spent(receipt: Receipt) -> CheckLine:
 
 
 def _cost_out_of_range(cost: PhaseCost) -> str:
-    return out_of_range(
-        {name: getattr(cost, name) for name in ("energy_j", "seconds", "bytes", "cell_writes")}
-    )
+    return out_of_range({name: getattr(cost, name) for name in ("energy_j", "seconds", "bytes", "cell_writes")})
 
 
 def _between(name: str, got: int, least: int, most: int | None) -> CheckLine:

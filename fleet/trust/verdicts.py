@@ -50,9 +50,7 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     for verdict in content.verdicts:
         allowed = _MAY_SAY.get(verdict.adapter_kind, ())
         name = f"verdict {verdict.adapter_kind}"
-        yield CheckLine(
-            name, verdict.verdict in allowed, " or ".join(allowed) or "no such kind", verdict.verdict
-        )
+        yield CheckLine(name, verdict.verdict in allowed, " or ".join(allowed) or "no such kind", verdict.verdict)
     # A node that was given up may be the only one that held somebody.
     held_by = [*erasing, *(node.node_id for node in content.excepted)]
     yield CheckLine(

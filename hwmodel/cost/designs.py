@@ -135,9 +135,7 @@ def design_report(
     adaptations: float | Reals | None = math.inf
     if rewritten:
         adaptations = (
-            writes.adaptations_left(technology, steps=network.training.full_steps)
-            if network.training
-            else None
+            writes.adaptations_left(technology, steps=network.training.full_steps) if network.training else None
         )
     return DesignReport(
         network=network.name,

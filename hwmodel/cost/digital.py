@@ -59,9 +59,7 @@ def radio(technology: Technology[AnyCost], byte_count: int) -> AnyCost:
     return _moved(technology, byte_count, link.j_per_byte, link.bytes_per_s)
 
 
-def deploy(
-    technology: Technology[AnyCost], byte_count: int, *, over_radio: bool, from_dram: bool = False
-) -> AnyCost:
+def deploy(technology: Technology[AnyCost], byte_count: int, *, over_radio: bool, from_dram: bool = False) -> AnyCost:
     """Return the cost of making an adapter of so many bytes active: into SRAM, no cell is written.
 
     Parameters

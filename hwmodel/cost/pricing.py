@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwmodel.errors import CostError
 from hwmodel.ledger import Cost
-from hwmodel.technology import Tile
+from hwmodel.presets.technology import Tile
 
 Reals = NDArray[np.float64]
 
@@ -58,9 +58,7 @@ class CostDraws:
 
     def __getitem__(self, draw: int) -> Cost:
         """Return the cost under one draw."""
-        return Cost(
-            float(self.energy_j[draw]), float(self.seconds[draw]), self.bytes, int(self.cell_writes[draw])
-        )
+        return Cost(float(self.energy_j[draw]), float(self.seconds[draw]), self.bytes, int(self.cell_writes[draw]))
 
     def __add__(self, other: CostDraws) -> CostDraws:
         if not isinstance(other, CostDraws):
@@ -77,9 +75,7 @@ class CostDraws:
     def __mul__(self, times: int) -> CostDraws:
         if not isinstance(times, int):
             return NotImplemented
-        return CostDraws(
-            self.energy_j * times, self.seconds * times, self.bytes * times, self.cell_writes * times
-        )
+        return CostDraws(self.energy_j * times, self.seconds * times, self.bytes * times, self.cell_writes * times)
 
     __rmul__ = __mul__
 
@@ -104,32 +100,32 @@ class Technology(Protocol[_AnyCost_co]):
 
     @property
     def cell(self) -> Any:
-        """Numbers of `hwmodel.technology.Cell`."""
+        """Numbers of `hwmodel.presets.technology.Cell`."""
         ...
 
     @property
     def write_verify(self) -> Any:
-        """Numbers of `hwmodel.technology.WriteVerify`."""
+        """Numbers of `hwmodel.presets.technology.WriteVerify`."""
         ...
 
     @property
     def read(self) -> Any:
-        """Numbers of `hwmodel.technology.Read`."""
+        """Numbers of `hwmodel.presets.technology.Read`."""
         ...
 
     @property
     def converter(self) -> Any:
-        """Numbers of `hwmodel.technology.Converter`."""
+        """Numbers of `hwmodel.presets.technology.Converter`."""
         ...
 
     @property
     def digital(self) -> Any:
-        """Numbers of `hwmodel.technology.Digital`."""
+        """Numbers of `hwmodel.presets.technology.Digital`."""
         ...
 
     @property
     def radio(self) -> Any:
-        """Numbers of `hwmodel.technology.Radio`."""
+        """Numbers of `hwmodel.presets.technology.Radio`."""
         ...
 
     @property
@@ -137,9 +133,7 @@ class Technology(Protocol[_AnyCost_co]):
         """Mean target of a cell, uS; the same in every draw."""
         ...
 
-    def priced(
-        self, energy_j: Any = 0.0, seconds: Any = 0.0, *, bytes: int = 0, cell_writes: Any = 0
-    ) -> _AnyCost_co:
+    def priced(self, energy_j: Any = 0.0, seconds: Any = 0.0, *, bytes: int = 0, cell_writes: Any = 0) -> _AnyCost_co:
         """Return what a formula found as a cost."""
         ...
 

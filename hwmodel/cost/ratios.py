@@ -25,14 +25,14 @@ from hwmodel.cost.readings import (
     Headline,
     Reading,
 )
+from hwmodel.cost.sampling import PresetSample, sample_preset
 from hwmodel.cost.sensitivity import Figure, Knob, knobs
 from hwmodel.cost.uncertainty import DRAWS, Band
 from hwmodel.device import pulses_per_cell
 from hwmodel.errors import CostError
 from hwmodel.networks.load import load_network
 from hwmodel.networks.spec import NetworkSpec
-from hwmodel.preset import Preset
-from hwmodel.sampling import PresetSample, sample_preset
+from hwmodel.presets.preset import Preset
 
 #: A draw meets a ratio if it is within this share of the paper's figure.
 TOLERANCE = 0.25
@@ -170,9 +170,7 @@ class RatioReport:
     anchored: AnchoredSet
 
 
-def ratio_report(
-    networks: Sequence[NetworkSpec], preset: Preset, *, draws: int = DRAWS, seed: int = 0
-) -> RatioReport:
+def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int = DRAWS, seed: int = 0) -> RatioReport:
     """Compare every reading of the three ratios with the paper's figures.
 
     Readings that a network has no part in are left out: spikes without spikes, training without `training`.
@@ -293,9 +291,7 @@ def _cap(network: NetworkSpec) -> float:
     return network.macs / network.lora_macs
 
 
-def _exclusions(
-    results: Sequence[ReadingResult], networks: Sequence[NetworkSpec], draws: int
-) -> tuple[str, ...]:
+def _exclusions(results: Sequence[ReadingResult], networks: Sequence[NetworkSpec], draws: int) -> tuple[str, ...]:
     sentences = [
         f"{network.name}: an equal digital unit caps inference at M / M_L = {_cap(network):.2f}, so "
         f"{Headline.INFERENCE.paper} cannot follow, whatever the crossbar takes"

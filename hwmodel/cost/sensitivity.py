@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from hwmodel.cost.pricing import Reals, Technology
+from hwmodel.cost.sampling import extremes, sweep_preset
 from hwmodel.errors import CostError
-from hwmodel.preset import Preset
-from hwmodel.sampling import extremes, sweep_preset
+from hwmodel.presets.preset import Preset
 
 Figure = Callable[[Technology[Any]], Any]
 
@@ -133,9 +133,7 @@ _POINTS = 33
 _REFINEMENTS = 4
 
 
-def _solve(
-    figure: Figure, preset: Preset, paths: tuple[str, ...], target: float
-) -> Mapping[str, float | None]:
+def _solve(figure: Figure, preset: Preset, paths: tuple[str, ...], target: float) -> Mapping[str, float | None]:
     grids = {path: _grid(preset, path) for path in paths}
     answers: dict[str, float | None] = dict.fromkeys(paths)
     open_paths = list(paths)

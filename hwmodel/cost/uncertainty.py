@@ -10,10 +10,10 @@ import numpy as np
 from hwmodel.cost.assumptions import DEFAULT, Assumptions
 from hwmodel.cost.designs import Activity, Design, design_report
 from hwmodel.cost.pricing import Reals
+from hwmodel.cost.sampling import sample_preset
 from hwmodel.errors import CostError
 from hwmodel.networks.spec import NetworkSpec
-from hwmodel.preset import Preset
-from hwmodel.sampling import sample_preset
+from hwmodel.presets.preset import Preset
 
 #: Enough for the ends of a 5 % to 95 % band to scatter by about half a percentile.
 DRAWS = 4000

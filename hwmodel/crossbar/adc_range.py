@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwmodel.converter import Dac
 from hwmodel.errors import CrossbarError
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 #: The default ADC range covers this many standard deviations of the expected partial sums.
 ADC_RANGE_SIGMAS = 4.0

@@ -73,9 +73,7 @@ class ChipKeys:
             int32 ``[n, B, count]`` in 0 ... 65535.
         """
         draws = [
-            keyed_uint16_rows(
-                self.fleet_seed, purpose, node, self.layer, self.epoch, phase, rows=numbers, count=count
-            )
+            keyed_uint16_rows(self.fleet_seed, purpose, node, self.layer, self.epoch, phase, rows=numbers, count=count)
             for node, numbers in zip(self.nodes[part], reads.tolist(), strict=True)
         ]
         return torch.stack(draws)

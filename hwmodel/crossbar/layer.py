@@ -19,7 +19,7 @@ from hwmodel.crossbar.plan import CrossbarPlan
 from hwmodel.device import DeviceModels, Endurance
 from hwmodel.errors import CrossbarError
 from hwmodel.ledger import EnergyLedger, Phase
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 #: Partial sums held at once (float32 elements): bounds the scratch memory of a large fleet or batch.
 _SCRATCH_ELEMENTS = 1 << 22

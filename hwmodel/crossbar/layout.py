@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from hwmodel.crossbar.arrays import TileArrays
+from hwmodel.crossbar.mapping import CellPlane, WeightMapping, mapping_of, weight_levels
 from hwmodel.device import ConductanceWindow
-from hwmodel.mapping import CellPlane, WeightMapping, mapping_of, weight_levels
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 
 @dataclass(frozen=True, eq=False, slots=True)

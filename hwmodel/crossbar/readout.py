@@ -12,8 +12,8 @@ from hwmodel.converter import Adc, Dac
 from hwmodel.crossbar.arrays import TileArrays, squared_codes
 from hwmodel.crossbar.chips import ChipKeys
 from hwmodel.crossbar.layout import Layout
+from hwmodel.crossbar.mapping import combined_slices
 from hwmodel.device import ReadNoise
-from hwmodel.mapping import combined_slices
 
 
 class Readout(Protocol):

@@ -17,8 +17,8 @@ from hwmodel.converter import Adc, Dac
 from hwmodel.crossbar.arrays import TileArrays, squared_codes
 from hwmodel.crossbar.chips import ChipKeys
 from hwmodel.crossbar.layout import Layout, total_of_planes
+from hwmodel.crossbar.mapping import combined_slices
 from hwmodel.device import ConductanceWindow, DeviceModels
-from hwmodel.mapping import combined_slices
 from hwmodel.streams import normal_quantiles
 
 #: Whole numbers up to here are exact in float64, in any order of summation.
@@ -55,9 +55,7 @@ class StatisticalReadout:
     variance_unit: float
 
     @classmethod
-    def of(
-        cls, layout: Layout, keys: ChipKeys, adc: Adc, models: DeviceModels, age_s: float
-    ) -> StatisticalReadout:
+    def of(cls, layout: Layout, keys: ChipKeys, adc: Adc, models: DeviceModels, age_s: float) -> StatisticalReadout:
         """Take the moments of the models over the targets of a layer.
 
         Raises

@@ -18,7 +18,7 @@ from hwmodel.device.stuck import StuckCells
 from hwmodel.device.window import ConductanceWindow
 from hwmodel.device.write_verify import expected_write_verify, simulate_write_verify
 from hwmodel.errors import DeviceError
-from hwmodel.preset import Preset, load_preset
+from hwmodel.presets.preset import Preset, load_preset
 
 #: Two fits of the same figure of Wan et al. differ by this much: nothing finer is supported by the data.
 FIT_TOLERANCE_US = 0.35

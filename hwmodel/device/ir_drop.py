@@ -46,9 +46,7 @@ class IrDrop:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.wire_resistance_ohm) and self.wire_resistance_ohm >= 0):
-            raise DeviceError(
-                f"wire resistance must be finite and not negative; got {self.wire_resistance_ohm} ohm"
-            )
+            raise DeviceError(f"wire resistance must be finite and not negative; got {self.wire_resistance_ohm} ohm")
         if not 0 <= self.activity <= 1:
             raise DeviceError(f"activity is a share of full drive, 0 to 1; got {self.activity}")
 

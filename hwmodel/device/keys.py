@@ -54,6 +54,4 @@ class CellKey:
         return keyed_uint16(self.fleet_seed, "crossbar.stuck", self.node, self.layer, self.plane, count=count)
 
     def _draws(self, purpose: str, count: int, *more: int) -> Tensor:
-        return keyed_uint16(
-            self.fleet_seed, purpose, self.node, self.layer, self.epoch, self.plane, *more, count=count
-        )
+        return keyed_uint16(self.fleet_seed, purpose, self.node, self.layer, self.epoch, self.plane, *more, count=count)

@@ -14,7 +14,7 @@ from hwmodel.device.read_noise import ReadNoise
 from hwmodel.device.relaxation import NoRelaxation, Relaxation, relaxation_named
 from hwmodel.device.stuck import StuckCells
 from hwmodel.errors import DeviceError
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hwmodel.errors import DeviceError
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 #: Levels are multiples of a binary fraction, published ends of ranges are not.
 _SLACK_US = 1e-9
@@ -68,9 +68,7 @@ class ConstantProgrammingError:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise DeviceError(
-                f"sigma of the programming error must be finite and not negative; got {self.sigma} uS"
-            )
+            raise DeviceError(f"sigma of the programming error must be finite and not negative; got {self.sigma} uS")
 
     def sigma_us(self, conductance_us: Tensor) -> Tensor:
         """Return `sigma` for every cell; conductances must not be negative."""
@@ -165,8 +163,7 @@ class CmoProgrammingError:
         if self.acceptance_percent not in _CMO:
             known = " or ".join(f"{percent:g}" for percent in _CMO)
             raise DeviceError(
-                f"CMO/HfOx cells were measured at acceptance ranges of {known} %; got "
-                f"{self.acceptance_percent} %"
+                f"CMO/HfOx cells were measured at acceptance ranges of {known} %; got {self.acceptance_percent} %"
             )
 
     def sigma_us(self, conductance_us: Tensor) -> Tensor:

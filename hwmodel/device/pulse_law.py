@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hwmodel.converter import conversion_j
 from hwmodel.errors import DeviceError
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 
 def hit_probability(
@@ -95,19 +95,19 @@ class PulsedTechnology(Protocol):
 
     @property
     def cell(self) -> Any:
-        """Numbers of `hwmodel.technology.Cell`."""
+        """Numbers of `hwmodel.presets.technology.Cell`."""
 
     @property
     def write_verify(self) -> Any:
-        """Numbers of `hwmodel.technology.WriteVerify`."""
+        """Numbers of `hwmodel.presets.technology.WriteVerify`."""
 
     @property
     def read(self) -> Any:
-        """Numbers of `hwmodel.technology.Read`."""
+        """Numbers of `hwmodel.presets.technology.Read`."""
 
     @property
     def converter(self) -> Any:
-        """Numbers of `hwmodel.technology.Converter`."""
+        """Numbers of `hwmodel.presets.technology.Converter`."""
 
 
 @overload
@@ -145,9 +145,7 @@ def pulse_price(technology: PulsedTechnology, pulses: Any, pulsed_conductance_s:
         Sum over them of the conductance G where each lands, siemens.
     """
     programming, read, converter = technology.write_verify, technology.read, technology.converter
-    j_per_siemens = (
-        programming.pulse_voltage_v**2 * programming.pulse_width_s + read.voltage_v**2 * read.time_s
-    )
+    j_per_siemens = programming.pulse_voltage_v**2 * programming.pulse_width_s + read.voltage_v**2 * read.time_s
     adc_j = conversion_j(converter.adc_j_per_step, converter.adc_bits)
     j_per_pulse = programming.line_energy_j + adc_j + converter.tia_j
     step_s = programming.pulse_width_s + read.time_s + converter.adc_s

@@ -48,18 +48,14 @@ class ReadNoise:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma_us) and self.sigma_us >= 0):
-            raise DeviceError(
-                f"sigma of the read noise must be finite and not negative; got {self.sigma_us} uS"
-            )
+            raise DeviceError(f"sigma of the read noise must be finite and not negative; got {self.sigma_us} uS")
 
     @property
     def present(self) -> bool:
         """Whether there is any."""
         return self.sigma_us > 0
 
-    def noise(
-        self, draws: Tensor, code_squares: Tensor, cells_per_output: float, window: ConductanceWindow
-    ) -> Tensor:
+    def noise(self, draws: Tensor, code_squares: Tensor, cells_per_output: float, window: ConductanceWindow) -> Tensor:
         """Return the noise of partial sums, in their integer units.
 
         The square root of a whole number below 2^53 is correctly rounded, and so the same everywhere.
@@ -99,7 +95,5 @@ class ReadNoise:
 
     def _per_root_code_square(self, cells_per_output: float, window: ConductanceWindow) -> float:
         if not cells_per_output > 0:
-            raise DeviceError(
-                f"an output reads at least part of a cell; got cells_per_output={cells_per_output}"
-            )
+            raise DeviceError(f"an output reads at least part of a cell; got cells_per_output={cells_per_output}")
         return self.sigma_us / window.grid_us * math.sqrt(cells_per_output)

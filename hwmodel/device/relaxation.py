@@ -180,6 +180,5 @@ def _check_age(model: Relaxation, age_s: float) -> None:
     # Written so that NaN is refused too; an infinite age is no age.
     if not (model.min_age_s <= age_s <= model.max_age_s and math.isfinite(age_s)):
         raise DeviceError(
-            f"{type(model).__name__} covers ages of {model.min_age_s:g} to {model.max_age_s:g} s; "
-            f"got {age_s:g} s"
+            f"{type(model).__name__} covers ages of {model.min_age_s:g} to {model.max_age_s:g} s; got {age_s:g} s"
         )

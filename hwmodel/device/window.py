@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hwmodel.errors import DeviceError
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 
 @dataclass(frozen=True, slots=True)

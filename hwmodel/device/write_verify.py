@@ -18,7 +18,7 @@ from hwmodel.device.stuck import StuckCells
 from hwmodel.device.window import ConductanceWindow
 from hwmodel.errors import DeviceError
 from hwmodel.ledger import Cost
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 from hwmodel.streams import normal_quantiles
 
 

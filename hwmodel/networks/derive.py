@@ -35,15 +35,11 @@ def derived_layers(
     _refuse_matrices_out_of_sight(model, elementwise)
     uses = _uses(model, found, example_input)
     if idle := [path for path in found if path not in uses]:
-        raise NetworkError(
-            f"not called in the forward pass: {', '.join(idle)}. Give an example that uses every layer"
-        )
+        raise NetworkError(f"not called in the forward pass: {', '.join(idle)}. Give an example that uses every layer")
     on_crossbar = {path for path, module in found.items() if _shape(module)[2] == 1}
     ranks = dict.fromkeys(on_crossbar, lora_ranks) if isinstance(lora_ranks, int) else dict(lora_ranks)
     if strange := sorted(set(ranks) - on_crossbar):
-        raise NetworkError(
-            f"lora_ranks names no crossbar layer: {', '.join(strange)}; there are: {', '.join(found)}"
-        )
+        raise NetworkError(f"lora_ranks names no crossbar layer: {', '.join(strange)}; there are: {', '.join(found)}")
     return tuple(_layer(path, found[path], uses[path], ranks.get(path, 0)) for path in uses)
 
 
@@ -60,16 +56,12 @@ def _shape(module: nn.Module) -> tuple[int, int, int]:
 def _layer(path: str, module: nn.Module, uses: int, rank: int) -> LayerSpec:
     inputs, outputs, groups = _shape(module)
     try:
-        return LayerSpec(
-            name=path or "layer", inputs=inputs, outputs=outputs, uses=uses, groups=groups, lora_rank=rank
-        )
+        return LayerSpec(name=path or "layer", inputs=inputs, outputs=outputs, uses=uses, groups=groups, lora_rank=rank)
     except ValidationError as error:
         raise NetworkError("; ".join(fault["msg"] for fault in error.errors())) from error
 
 
-def _uses(
-    model: nn.Module, found: Mapping[str, nn.Module], example: Tensor | tuple[Any, ...]
-) -> dict[str, int]:
+def _uses(model: nn.Module, found: Mapping[str, nn.Module], example: Tensor | tuple[Any, ...]) -> dict[str, int]:
     uses: dict[str, int] = {}
 
     def count(path: str, module: nn.Module, output: Tensor) -> None:

@@ -78,9 +78,7 @@ def _expanded(entries: list[Any], where: str, faults: list[str]) -> list[Any]:
         name, repeat, inner = entry.get("name"), entry.get("repeat"), entry.get("layers")
         here = f"{where}.{name}"
         if extra := sorted(set(entry) - {"name", "repeat", "layers"}):
-            faults.append(
-                f"{here}: a repeated block has name, repeat and layers only, not {', '.join(extra)}"
-            )
+            faults.append(f"{here}: a repeated block has name, repeat and layers only, not {', '.join(extra)}")
         if not isinstance(repeat, int) or isinstance(repeat, bool) or repeat < 1:
             faults.append(f"{here}.repeat: must be a whole number of at least 1; got {repeat!r}")
             repeat = 1
@@ -91,9 +89,7 @@ def _expanded(entries: list[Any], where: str, faults: list[str]) -> list[Any]:
         if not (isinstance(name, str) and name):
             faults.append(f"{here}: a repeated block needs a name")
         layers += [
-            layer | {"name": f"{name}{copy}.{layer['name']}"}
-            if isinstance(layer, dict) and "name" in layer
-            else layer
+            layer | {"name": f"{name}{copy}.{layer['name']}"} if isinstance(layer, dict) and "name" in layer else layer
             for copy in range(1, repeat + 1)
             for layer in block
         ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hwmodel.errors import NetworkError
 from hwmodel.networks.derive import derived_layers
 from hwmodel.networks.layer import Count, CountOrZero, LayerSpec, Strict, Text, Tiled
-from hwmodel.technology import Name
+from hwmodel.presets.technology import Name
 
 
 class TrainingFacts(Strict):

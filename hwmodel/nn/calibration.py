@@ -15,7 +15,7 @@ from hwmodel.crossbar import Crossbar
 from hwmodel.device import DeviceModels
 from hwmodel.errors import ConverterError
 from hwmodel.nn.conv import ConvGeometry
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 #: Full scales that are tried, as shares of the largest magnitude seen.
 _SHARES = tuple(k / 20 for k in range(20, 0, -1))
@@ -174,9 +174,7 @@ def converter_range(name: str, weight: Tensor, vectors: Tensor, preset: Preset) 
         If the vectors hold nothing but zeros, or a value is not finite.
     """
     dac = Dac(preset.converter.dac_bits)
-    ideal = Crossbar.program(
-        weight, preset, fleet_seed=0, nodes=["ideal"], layer=name, models=DeviceModels.ideal()
-    )
+    ideal = Crossbar.program(weight, preset, fleet_seed=0, nodes=["ideal"], layer=name, models=DeviceModels.ideal())
     try:
         full_scale = least_loss_full_scale(vectors, dac.max_code)
         codes = dac.encode(vectors, full_scale)

@@ -55,9 +55,7 @@ class ConvGeometry:
         padded = (height + top + bottom, width + left + right)
         high, wide = (
             (size - dilation * (kernel - 1) - 1) // stride + 1
-            for size, dilation, kernel, stride in zip(
-                padded, self.dilation, self.kernel, self.stride, strict=True
-            )
+            for size, dilation, kernel, stride in zip(padded, self.dilation, self.kernel, self.stride, strict=True)
         )
         return high, wide
 
@@ -90,8 +88,7 @@ class AnalogConv2d(AnalogLayer):
         """Return the layer's output, bias and correction included."""
         if inputs.ndim != 4:
             raise CrossbarError(
-                f"layer {self.crossbar.layer!r} takes images [batch, channels, height, width]; "
-                f"got {list(inputs.shape)}"
+                f"layer {self.crossbar.layer!r} takes images [batch, channels, height, width]; got {list(inputs.shape)}"
             )
         high, wide = self.geometry.kernel
         channels, count = self.crossbar.in_features // (high * wide), self.crossbar.out_features

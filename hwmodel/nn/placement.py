@@ -64,14 +64,11 @@ def analog_targets(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 def digital_parts(module: nn.Module) -> tuple[DigitalPart, ...]:
     """Return the parameters of a programmed copy that are not on crossbars."""
     return tuple(
-        DigitalPart(name, parameter.numel(), _reason(module, name))
-        for name, parameter in module.named_parameters()
+        DigitalPart(name, parameter.numel(), _reason(module, name)) for name, parameter in module.named_parameters()
     )
 
 
-def _walk(
-    module: nn.Module, path: str, visited: set[nn.Module]
-) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+def _walk(module: nn.Module, path: str, visited: set[nn.Module]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     if module in visited or isinstance(module, _PAST_THEIR_LAYERS):
         return
     visited.add(module)

@@ -20,7 +20,7 @@ from hwmodel.nn.linear import AnalogLinear
 from hwmodel.nn.meter import Meter
 from hwmodel.nn.placement import analog_targets, digital_parts
 from hwmodel.nn.programmed import ProgrammedLayer, ProgrammedModel
-from hwmodel.preset import Preset, load_preset
+from hwmodel.presets.preset import Preset, load_preset
 
 
 def program(

@@ -19,7 +19,7 @@ from hwmodel.nn.conv import AnalogConv2d
 from hwmodel.nn.layer import AnalogLayer
 from hwmodel.nn.meter import Meter
 from hwmodel.nn.placement import ROOT, DigitalPart
-from hwmodel.preset import Preset
+from hwmodel.presets.preset import Preset
 
 
 @dataclass(frozen=True, slots=True)

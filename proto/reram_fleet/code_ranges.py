@@ -66,9 +66,7 @@ class CodeRange:
             raise CodeRangeError(f"there are {len(codes)} features, this fleet's task has {self.features}")
         largest, limit = max(map(abs, codes)), samples * self.code_max
         if largest > limit:
-            raise CodeRangeError(
-                f"a code sum of {samples} samples is {largest}, the task's range ends at {limit}"
-            )
+            raise CodeRangeError(f"a code sum of {samples} samples is {largest}, the task's range ends at {limit}")
 
 
 def kind_name(kind: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from reram_fleet import sealing, signing
-from reram_fleet.digests import identity_digest
+from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto.digests import identity_digest
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 

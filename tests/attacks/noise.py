@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from reram_fleet import sealing, signing
+from reram_fleet.crypto import sealing, signing
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
@@ -56,9 +56,7 @@ class Noise:
 
     def message(self) -> bytes:
         """Return the bytes of a message, or what is none."""
-        kind = self.random.choice(
-            [*wire.ConnectRequest.DESCRIPTOR.fields_by_name, "nothing", "bytes", "plausible"]
-        )
+        kind = self.random.choice([*wire.ConnectRequest.DESCRIPTOR.fields_by_name, "nothing", "bytes", "plausible"])
         if kind == "nothing":
             return b""
         if kind == "bytes":
@@ -112,9 +110,7 @@ class Noise:
             "public_codes": wire.PublicCodes,
             "": wire.SessionKey,
         }
-        inner = self.random.choice(
-            [right[kind], right[kind], right[kind], types.Lease, types.ForgetCommand]
-        )()
+        inner = self.random.choice([right[kind], right[kind], right[kind], types.Lease, types.ForgetCommand])()
         self._fill(inner)
         envelope.CopyFrom(signing.sign(self.node.signing_key, inner))
         if self.random.random() < 0.2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from reram_fleet.digests import subject_digests
+from reram_fleet.crypto.digests import subject_digests
 
 from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.domain.tags import new_tag
@@ -53,9 +53,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
 
             def named(node: SimulatedNode) -> dict[str, bytes]:
                 return {
-                    d.subject_tag: d.digest
-                    for d in subject_digests(node.active().values())
-                    if d.subject_tag in people
+                    d.subject_tag: d.digest for d in subject_digests(node.active().values()) if d.subject_tag in people
                 }
 
             eventually("everybody is on both nodes", lambda: all(len(named(node)) == 6 for node in honest))

@@ -98,10 +98,7 @@ def fit_figures() -> Iterator[Figure]:
     )
     yield Figure(
         "write-verify pulse by pulse against its closed form: share of unconverged cells, worst tolerance",
-        tuple(
-            max(abs(c.simulated_not_converged_share - c.expected_not_converged_share) for c in run)
-            for run in runs
-        ),
+        tuple(max(abs(c.simulated_not_converged_share - c.expected_not_converged_share) for c in run) for run in runs),
         "share",
         Target("<=", 0.01),
     )
@@ -144,9 +141,7 @@ def ratio_figures() -> Iterator[Figure]:
         what = f"{headline} ({headline.paper} in the paper), {network}, read as '{reading.name}'"
         yield Figure(f"{what}: nominal ratio", (found[0].nominal,), "1")
         yield Figure(f"{what}: draws within 25 %", tuple(one.share_within for one in found), "share")
-    yield Figure(
-        "all three ratios within 25 % in one draw", tuple(r.anchored.share_within for r in reports), "share"
-    )
+    yield Figure("all three ratios within 25 % in one draw", tuple(r.anchored.share_within for r in reports), "share")
     yield Figure(
         "face-mixer: largest inference ratio that an equal digital unit allows (48.44 in the paper)",
         (reports[0].caps["face-mixer"],),
@@ -178,9 +173,7 @@ def memory_figures() -> Iterator[Figure]:
     for backbone in FLEETS:
         runs = [fleet_memory.measured(backbone) for _ in range(RUNS)]
         name = f"{fleet_memory.NODES} tile-accurate chips, {backbone}, in one process, one photo"
-        yield Figure(
-            f"{name}: peak memory", tuple(float(run.peak_bytes) for run in runs), "B", Target("<=", 2e9)
-        )
+        yield Figure(f"{name}: peak memory", tuple(float(run.peak_bytes) for run in runs), "B", Target("<=", 2e9))
         yield Figure(f"{name}: programming and product", tuple(run.seconds for run in runs), "s")
 
 

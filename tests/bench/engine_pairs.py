@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 
-from edge_node.engine import Engine
+from edge_node.recognition.engine import Engine
 from edge_node.tasks import load_task
 from hwmodel import load_preset
 from tests.bench.side_by_side import Pair
@@ -24,9 +24,7 @@ def engine_pairs() -> Iterator[Pair]:
     person = task.load_people()[task.split.enrolled[0]]
     clips = list(person.test[:CLIPS])
     codes = batch.capture(clips)
-    adapter = SubjectAdapter(
-        subject_tag=f"{1:032x}", count=CLIPS, code_sum=codes[0].long().sum(dim=0).tolist()
-    )
+    adapter = SubjectAdapter(subject_tag=f"{1:032x}", count=CLIPS, code_sum=codes[0].long().sum(dim=0).tolist())
     for node, single in enumerate(singles):
         batch.set_subject(node, adapter)
         single.set_subject(0, adapter)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_node.backbones import filters
-from edge_node.networks import FaceMixer
+from fleet.lab.paper.networks import FaceMixer
 from hwmodel import EnergyLedger, Phase, load_preset, program
 
 PRESET = "180nm-1t1r"

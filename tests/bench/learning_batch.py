@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fleet.lab.workloads import batch_of_nodes
-from fleet.lab.workloads.batch_of_nodes import BatchRun
 from tests.bench.figure import Figure, Target
+from tests.bench.workloads import batch_of_nodes
+from tests.bench.workloads.batch_of_nodes import BatchRun
 
 
 def batch_figures() -> Iterator[Figure]:

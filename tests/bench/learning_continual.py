@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from fleet.lab.workloads import continual
-from fleet.lab.workloads.continual import ContinualRun, Life
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
+from tests.bench.workloads import continual
+from tests.bench.workloads.continual import ContinualRun, Life
 
 #: From best to last, on those known before: what more people to be taken for may cost, and training on.
 FORGETTING = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from fleet.lab.workloads import cohort_faces, exact_forgets, faces, federated_faces
-from fleet.lab.workloads.two_layer_faces import Rates
+from fleet.lab.fleets.two_layer_faces import Rates
 from tests.bench.figure import Figure, Target
+from tests.bench.workloads import cohort_faces, exact_forgets, faces, federated_faces
 
 MILLI = 1e3
 #: What the head has to reach on the mean of the seeds, and on every one.
@@ -45,9 +45,7 @@ def faces_figures() -> Iterator[Figure]:
     yield mean_figure(
         "faces, subject adapters alone: AUROC", [r.subject.auroc for r in runs], "share", Target(">=", 0.95)
     )
-    yield mean_figure(
-        "faces: accuracy on newcomers beside a head", [r.newcomer_accuracy for r in runs], "share"
-    )
+    yield mean_figure("faces: accuracy on newcomers beside a head", [r.newcomer_accuracy for r in runs], "share")
     yield Figure("faces: head, bytes", tuple(r.head_bytes for r in runs), "B")
     yield Figure("faces: statistics that a node sends", tuple(r.node_share_bytes for r in runs), "B")
 
@@ -129,9 +127,7 @@ def cohort_figures() -> Iterator[Figure]:
     """Yield cohort LoRA in four shards, and forgets by replay."""
     runs = [cohort_faces.run(seed) for seed in cohort_faces.SEEDS]
     loss = [r.one_shard.accuracy - r.four_shards.accuracy for r in runs]
-    yield mean_figure(
-        "cohort LoRA, four shards: accuracy lost to one shard", loss, "share", Target("<=", 0.05)
-    )
+    yield mean_figure("cohort LoRA, four shards: accuracy lost to one shard", loss, "share", Target("<=", 0.05))
     loss = [r.one_shard.auroc - r.four_shards.auroc for r in runs]
     yield mean_figure("cohort LoRA, four shards: AUROC lost to one shard", loss, "share", Target("<=", 0.02))
     accuracy = [r.four_shards.accuracy for r in runs]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from fleet.lab.workloads import federated_images, images
-from fleet.lab.workloads.federated_images import FederatedImagesRun
-from fleet.lab.workloads.images import ImagesRun
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
+from tests.bench.workloads import federated_images, images
+from tests.bench.workloads.federated_images import FederatedImagesRun
+from tests.bench.workloads.images import ImagesRun
 
 
 def images_figures() -> Iterator[Figure]:
@@ -41,16 +41,12 @@ def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
     yield each("how likely one model's samples differ as much (Fisher)", chance)
     yield each("never enrolled class that shows", [one.never_enrolled for one in private])
     yield each("erased public class that shows", [r.erased.erased for r in runs], Target("<=", 0.05))
-    yield each(
-        "the other public classes, with the eraser", [r.erased.retain for r in runs], Target(">=", 0.97)
-    )
+    yield each("the other public classes, with the eraser", [r.erased.retain for r in runs], Target(">=", 0.97))
     yield each("erased class, eraser stripped off", [r.erased.stripped for r in runs])
     yield each("private classes, with the eraser", [r.erased.private for r in runs])
     yield each("SRAM of a private class", [r.adapter_bytes for r in runs], unit="B")
     yield each("energy to learn a class, one node", [r.learn_energy_j for r in runs], unit="J")
-    yield each(
-        "cell writes after programming", [r.cell_writes_after_programming for r in runs], Target("=", 0), "1"
-    )
+    yield each("cell writes after programming", [r.cell_writes_after_programming for r in runs], Target("=", 0), "1")
 
 
 def federated_figures() -> Iterator[Figure]:
@@ -63,9 +59,7 @@ def federated_of(runs: Sequence[FederatedImagesRun]) -> Iterator[Figure]:
     classes = [one for run in runs for one in run.classes]
     mean = [one.mean for one in classes]
     yield mean_figure("images: private class by the mean of two nodes", mean, "share", Target(">=", 0.95))
-    yield Figure(
-        "images: private class by the mean of two nodes, each", tuple(mean), "share", Target(">=", 0.90)
-    )
+    yield Figure("images: private class by the mean of two nodes, each", tuple(mean), "share", Target(">=", 0.90))
     own = [one.own for one in classes]
     yield mean_figure("images: private class by one node's own codes, half of the images", own, "share", None)
     sizes = [float(one.message_bytes) for one in classes]

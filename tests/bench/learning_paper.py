@@ -49,9 +49,7 @@ def paper_figures() -> Iterator[Figure]:
         yield mean_figure(f"{name}: strip test: class shows", [a.stripped for a in arms], "share")
 
 
-def _classifier(
-    name: str, arms: Sequence[ClassifierArm], targets: dict[str, Target] | None = None
-) -> Iterator[Figure]:
+def _classifier(name: str, arms: Sequence[ClassifierArm], targets: dict[str, Target] | None = None) -> Iterator[Figure]:
     for field, said in _NAMES.items():
         values = [getattr(arm, field) for arm in arms]
         yield mean_figure(f"{name}: {said}", values, "share", (targets or {}).get(field))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_node.verification.judging import Verdict
-from fleet.lab.workloads import approximate_repair
-from fleet.lab.workloads.approximate_repair import MethodRow
+from fleet.lab.fleets import approximate_repair
+from fleet.lab.fleets.approximate_repair import MethodRow
+from fleet.lab.verification.judging import Verdict
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
 

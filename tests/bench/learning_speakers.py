@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.lab.workloads import speakers
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
+from tests.bench.workloads import speakers
 
 #: Minutes each.
 SEEDS = speakers.SEEDS[:3]

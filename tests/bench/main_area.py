@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 from rich.console import Console
 
 from tests.bench.figure import Figure, Target
@@ -93,9 +93,7 @@ def _figures(runs: list[Run]) -> Iterator[Figure]:
         "share",
     )
     yield highest("forget accuracy after", lambda n: n["forget_accuracy_after"], "share", Target("=", 0.0))
-    yield highest(
-        "accept rate of the forgotten person after", lambda n: n["forget_accept_rate_after"], "share"
-    )
+    yield highest("accept rate of the forgotten person after", lambda n: n["forget_accept_rate_after"], "share")
     yield highest("accept rate of strangers", lambda n: n["stranger_accept_rate"], "share")
     yield highest(
         "accept rate of the forgotten person above that of strangers",

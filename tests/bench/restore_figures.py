@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fleet.lab.chip_restore import Quality, RestoredChips, RestoreReport, run_restore
-from fleet.lab.chip_restore_settings import RestoreSettings
+from fleet.lab.chip.restore import Quality, RestoredChips, RestoreReport, run_restore
+from fleet.lab.chip.restore_settings import RestoreSettings
 from hwmodel import load_preset
 from tests.bench.figure import Figure, Target
 
@@ -57,17 +57,13 @@ def _figures(network: str, reports: list[RestoreReport]) -> Iterator[Figure]:
     first = reports[0]
     data = first.data.split(",")[0].split(" (")[0]
     where = f"{network} ({data}), {first.settings.preset.name}, rank {first.settings.rank}"
-    yield Figure(
-        f"{where}: accuracy on a chip without errors", tuple(r.ideal.accuracy[0] for r in reports), "share"
-    )
+    yield Figure(f"{where}: accuracy on a chip without errors", tuple(r.ideal.accuracy[0] for r in reports), "share")
     for index, found in enumerate(first.conditions):
         runs = [report.conditions[index] for report in reports]
         what = f"{where}, {found.condition.sweep} {found.condition.label}"
         yield Figure(f"{what}: accuracy as it is", _values(runs, lambda r: r.chip.accuracy), "share")
         yield Figure(f"{what}: accuracy restored", _values(runs, lambda r: r.restored.accuracy), "share")
-        yield Figure(
-            f"{what}: feature error as it is", _values(runs, lambda r: r.chip.feature_error), "share"
-        )
+        yield Figure(f"{what}: feature error as it is", _values(runs, lambda r: r.chip.feature_error), "share")
         yield Figure(
             f"{what}: feature error restored, over that as it is",
             _values(runs, lambda r: _ratios(r.restored, r.chip)),
@@ -77,9 +73,7 @@ def _figures(network: str, reports: list[RestoreReport]) -> Iterator[Figure]:
 
 
 def _ratios(restored: Quality, chip: Quality) -> tuple[float, ...]:
-    return tuple(
-        after / before for after, before in zip(restored.feature_error, chip.feature_error, strict=True)
-    )
+    return tuple(after / before for after, before in zip(restored.feature_error, chip.feature_error, strict=True))
 
 
 def _values(runs: list[RestoredChips], of: Callable[[RestoredChips], tuple[float, ...]]) -> tuple[float, ...]:

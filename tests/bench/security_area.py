@@ -42,9 +42,7 @@ def _worktree(commit: str) -> Iterator[Path]:
     """Check a commit out in a folder of its own; a clone without history has none to offer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / commit
-        subprocess.run(
-            ["git", "worktree", "add", "--quiet", "--detach", str(path), commit], cwd=ROOT, check=True
-        )
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(path), commit], cwd=ROOT, check=True)
         try:
             yield path
         finally:

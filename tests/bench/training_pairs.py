@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.learning.cohort_state import CohortState, LoraRecipe, as_values
-from edge_node.learning.federated import NodeClips, TrainingBatch, train_round
-from edge_node.learning.methods import Adam
+from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, as_values
+from edge_node.recognition.training.federated import NodeClips, TrainingBatch, train_round
+from fleet.lab.paper.methods import Adam
 from hwmodel import keyed_normal
 from tests.bench.side_by_side import Pair
 

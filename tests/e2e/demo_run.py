@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 
 #: A demo that takes longer than the six minutes it promises hangs; two cores take about two and a half.
 DEMO_LIMIT_S = 360.0

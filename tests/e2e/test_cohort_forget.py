@@ -12,8 +12,8 @@ from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_COHORT
 from fleet.client import FleetClient
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobState
-from fleet.lab.people import load_demo_people
-from fleet.local.demo.enrolment import enrol, wait_active_everywhere
+from fleet.lab.demo.enrolment import enrol, wait_active_everywhere
+from fleet.lab.demo.people import load_demo_people
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
 

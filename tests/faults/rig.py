@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GetStatusResponse, IdentifyResponse
 from reram_fleet.v1.operator_pb2 import Execution, Forget
@@ -22,7 +22,7 @@ from fleet.client import FleetClient, UnavailableError
 from fleet.config import NoCoordinatorError
 from fleet.domain.campaign import CampaignState
 from fleet.domain.tags import new_tag
-from fleet.lab.people import DemoPeople, load_demo_people
+from fleet.lab.demo.people import DemoPeople, load_demo_people
 from fleet.local.errors import EngineCallError
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience

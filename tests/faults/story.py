@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from reram_fleet.sealing import open_symmetric, state_purpose
+from reram_fleet.crypto.sealing import open_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.operator_pb2 import Forget, LearningJob
 
 from fleet.domain.learning import JobState
 from fleet.domain.tags import new_tag
-from fleet.local.demo.observation import flower_runs
+from fleet.lab.demo.observation import flower_runs
 from fleet.local.fleet import LocalSettings
 from fleet.local.layout import Layout
 from tests.faults.rig import Rig, eventually, paused, processes_of, running_rig
@@ -134,9 +134,7 @@ def read_checkpoint(layout: Layout, job_id: str) -> types.LoraState:
     """Open the state of a running job as only the coordinator can: it has the job's key."""
     database = layout.coordinator / "fleet.db"
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        (sealed,) = connection.execute(
-            "SELECT sealed_state FROM learning_job WHERE job_id = ?", (job_id,)
-        ).fetchone()
+        (sealed,) = connection.execute("SELECT sealed_state FROM learning_job WHERE job_id = ?", (job_id,)).fetchone()
     key = (layout.coordinator / "secrets" / f"job-{job_id}.key").read_bytes()
     return types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), sealed))
 
@@ -150,7 +148,7 @@ def kill_superlink(layout: Layout) -> int:
 
 def _is_superlink(process: psutil.Process) -> bool:
     command = process.cmdline()
-    return "reram_fleet.tether" not in command and any(
+    return "reram_fleet.processes.reaper" not in command and any(
         Path(word).name == "flower-superlink" for word in command[:2]
     )
 

@@ -67,6 +67,4 @@ def test_forget_whose_answer_was_lost_is_committed_once_by_asking_again(rig: Rig
     assert answered in ([], [forget.campaign_id])
     rig.wait_converged(forget.campaign_id)
     assert rig.client.get_fleet().generation == generation + 1
-    assert [f.campaign_id for f in rig.client.list_forgets() if f.request_id == request_id] == [
-        forget.campaign_id
-    ]
+    assert [f.campaign_id for f in rig.client.list_forgets() if f.request_id == request_id] == [forget.campaign_id]

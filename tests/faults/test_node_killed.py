@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.crypto.signing import open_envelope, payload_hash
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.domain.execution import SUCCESS, ExecutionState
@@ -31,9 +31,7 @@ def test_node_killed_before_the_forget_serves_nobody_until_it_has_caught_up(rig:
     eventually("the loss is noticed", lambda: not rig.client.get_node("node-2").node.connected)
 
     campaign = rig.forget(tag)
-    eventually(
-        "node-1 suppresses", lambda: rig.execution(campaign.campaign_id, 0).state != ExecutionState.PENDING
-    )
+    eventually("node-1 suppresses", lambda: rig.execution(campaign.campaign_id, 0).state != ExecutionState.PENDING)
     assert rig.execution(campaign.campaign_id, 1).state == ExecutionState.PENDING
     assert tag not in rig.names(0, 1)
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
-from reram_fleet.sealing import SealError, job_key_purpose, open_sealed, open_symmetric
+from reram_fleet.crypto.sealing import SealError, job_key_purpose, open_sealed, open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.config import StateFolder
 from edge_node.errors import KeyFileError
-from edge_node.journal import Journal
-from edge_node.keys import KeyRing
-from edge_node.vault import CapturedClips, Vault
+from edge_node.storage.journal import Journal
+from edge_node.storage.keys import KeyRing
+from edge_node.storage.record_cipher import CapturedClips, Vault
 from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
@@ -109,9 +109,7 @@ class Thief:
             assert row is not None
             assert row.ciphertext is not None
             key_id = row.key_id
-            return types.RevisionContent.FromString(
-                open_symmetric(self._secrets.get(key_id), key_id, row.ciphertext)
-            )
+            return types.RevisionContent.FromString(open_symmetric(self._secrets.get(key_id), key_id, row.ciphertext))
 
     def _store(self) -> Store:
         return Store.open(f"sqlite:///{self.files.coordinator / 'fleet.db'}")
@@ -192,13 +190,9 @@ def arrays(story: Story, opened: Thief, today: Thief) -> dict[bytes, str]:
     return found
 
 
-def test_sums_of_coordinator_and_nodes_agree_so_the_right_arrays_are_searched(
-    story: Story, opened: Thief
-) -> None:
+def test_sums_of_coordinator_and_nodes_agree_so_the_right_arrays_are_searched(story: Story, opened: Thief) -> None:
     told = {tuple(adapter.code_sum) for adapter in opened.contributions(story.forgotten)}
-    captured = {
-        tuple(opened.clips(node_id, story.forgotten).adapter(story.forgotten).code_sum) for node_id in NODES
-    }
+    captured = {tuple(opened.clips(node_id, story.forgotten).adapter(story.forgotten).code_sum) for node_id in NODES}
     assert told == captured
     assert len(told) == len(NODES)
 
@@ -211,9 +205,7 @@ def test_search_finds_what_is_planted_in_a_file(arrays: dict[bytes, str], tmp_pa
 
 
 @pytest.mark.parametrize("moment", ["backup", "now"])
-def test_no_file_ever_holds_what_stands_for_a_person(
-    story: Story, arrays: dict[bytes, str], moment: str
-) -> None:
+def test_no_file_ever_holds_what_stands_for_a_person(story: Story, arrays: dict[bytes, str], moment: str) -> None:
     folder = getattr(story, moment).root
     searched = {path.name for path in folder.rglob("*")}
     assert {"fleet.db", "fleet.db-wal", "superlink.db", "journal.db"} <= searched
@@ -243,9 +235,7 @@ def test_keys_of_a_forgotten_person_are_gone_everywhere(story: Story) -> None:
         assert not before & after
 
 
-def test_backup_without_its_keys_opens_for_nobody_with_the_keys_of_today(
-    story: Story, stolen: Layout
-) -> None:
+def test_backup_without_its_keys_opens_for_nobody_with_the_keys_of_today(story: Story, stolen: Layout) -> None:
     thief = Thief(stolen, story.now)
     for node_id in NODES:
         with pytest.raises(KeyFileError, match="missing"):
@@ -265,9 +255,7 @@ def test_backup_without_its_keys_opens_for_nobody_with_the_keys_of_today(
     assert len(thief.statistics(story.kept)) == len(NODES)
 
 
-def test_statistics_of_those_who_stay_are_the_same_before_and_after(
-    story: Story, opened: Thief, today: Thief
-) -> None:
+def test_statistics_of_those_who_stay_are_the_same_before_and_after(story: Story, opened: Thief, today: Thief) -> None:
     """No total over several people is kept, so nothing that is left has changed by the forgotten."""
     assert opened.statistics(story.kept) == today.statistics(story.kept)
     assert len(opened.statistics(story.forgotten)) == len(NODES)

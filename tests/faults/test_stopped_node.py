@@ -12,9 +12,7 @@ def test_forget_tells_that_a_stopped_node_may_serve_until_its_lease_ends(rig: Ri
     assert running is not None
     with paused(running.pid):
         forget = rig.client.create_forget(new_tag(), [new_tag()], allow_unknown=True).forget
-        eventually(
-            "node-1 suppresses", lambda: rig.execution(forget.campaign_id, 0).state != ExecutionState.PENDING
-        )
+        eventually("node-1 suppresses", lambda: rig.execution(forget.campaign_id, 0).state != ExecutionState.PENDING)
         (late,) = rig.client.get_forget(forget.campaign_id).may_serve
         assert late.node_id == "node-2"
         assert late.until_unix_ms == rig.client.get_node("node-2").node.lease_until_unix_ms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from reram_fleet.code_ranges import CODE_RANGES
 
-from edge_node.engine import Engine
+from edge_node.recognition.engine import Engine
 from edge_node.tasks import load_task
 from hwmodel import load_preset
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from edge_node.backbones.filters import FINE
-from edge_node.learning.cohort import train_cohort
-from edge_node.learning.cohort_state import LoraRecipe
+from edge_node.recognition.training.cohort import train_cohort
+from edge_node.recognition.training.cohort_state import LoraRecipe
 from edge_node.tasks import load_task
-from fleet.lab.workloads import faces
-from fleet.lab.workloads import federated_faces as workload
-from fleet.lab.workloads.face_fleet import FaceFleet
-from fleet.lab.workloads.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.face_fleet import FaceFleet
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from tests.bench.workloads import faces
+from tests.bench.workloads import federated_faces as workload
 from tests.unit.engine.cohort_fleet import starts_of
 
 

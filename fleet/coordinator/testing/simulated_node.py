@@ -16,10 +16,10 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
-from reram_fleet import digests, sealing, signing
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.crypto import digests, sealing, signing
+from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.identities import prove_possession
-from reram_fleet.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -85,9 +85,7 @@ class SimulatedNode:
         Changes a receipt before it is signed: a node that lies.
     """
 
-    def __init__(
-        self, node_id: str, *, amend: Callable[[types.Receipt], None] = lambda receipt: None
-    ) -> None:
+    def __init__(self, node_id: str, *, amend: Callable[[types.Receipt], None] = lambda receipt: None) -> None:
         self.node_id = node_id
         self.signing_key = Ed25519PrivateKey.generate()
         self.sealing_key = X25519PrivateKey.generate()
@@ -137,9 +135,7 @@ class SimulatedNode:
         kind: types.SubjectAdapterKind = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED,
     ) -> None:
         """Enrol somebody on this node."""
-        self.journal.enrolled[tag] = types.SubjectAdapter(
-            subject_tag=tag, count=count, code_sum=code_sum, kind=kind
-        )
+        self.journal.enrolled[tag] = types.SubjectAdapter(subject_tag=tag, count=count, code_sum=code_sum, kind=kind)
 
     def capture_codes(self, tag: str, codes: npt.NDArray[np.int32]) -> None:
         """Enrol somebody on this node by codes [clips, features], for adapter and head."""
@@ -382,16 +378,12 @@ class SimulatedNode:
             code_samples_erased=samples,
             keys_destroyed=destroyed,
             challenge_nonce=order.challenge_nonce,
-            probe_results=[
-                types.ProbeResult(subject_tag=self.identify(list(probe.codes))) for probe in order.probes
-            ],
+            probe_results=[types.ProbeResult(subject_tag=self.identify(list(probe.codes))) for probe in order.probes],
             statement=STATEMENT,
         )
         self.amend(receipt)
         envelope = signing.sign(self.signing_key, receipt)
-        journal.receipts.append(
-            SignedReceipt(receipt.counter, order.generation, order.challenge_nonce, envelope)
-        )
+        journal.receipts.append(SignedReceipt(receipt.counter, order.generation, order.challenge_nonce, envelope))
         return envelope
 
     def _last_receipt_hash(self) -> bytes:

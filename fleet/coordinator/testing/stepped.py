@@ -153,8 +153,7 @@ class SteppedCoordinator:
     def converse(self, *nodes: SimulatedNode) -> None:
         """Connect nodes that are not, and pass messages over a perfect network until nobody has any more."""
         said = {
-            node.node_id: self.connect(node) if node.node_id not in self.sessions else node.beat()
-            for node in nodes
+            node.node_id: self.connect(node) if node.node_id not in self.sessions else node.beat() for node in nodes
         }
         moved = True
         while moved:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_node.errors import EngineError
-from edge_node.learning.methods import Adapter, Descent, Method
 from fleet.lab.paper.arms import PRESET, Hardware, Progress
 from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER, DividedPeople
+from fleet.lab.paper.methods import Adapter, Descent, Method
 from fleet.lab.paper.stacked_lora import LoraShape, StackedNetwork
 from hwmodel import keyed_generator, keyed_seed, program
 
@@ -148,9 +148,7 @@ class ForgettingObjective:
 
     def retained_loss(self, adapter: Adapter) -> Tensor:
         """Return the others' mean loss, float32 [N]."""
-        return training_loss(
-            self._network, self._shape, adapter, *self._retained, temperature=self._temperature
-        )
+        return training_loss(self._network, self._shape, adapter, *self._retained, temperature=self._temperature)
 
     def forgotten_loss(self, adapter: Adapter) -> Tensor:
         """Return the loss of each forgotten input under its own label, float32 [N, S]."""
@@ -188,9 +186,7 @@ def training_loss(
     return functional.cross_entropy(scores.mT, labels.expand(network.nodes, -1), reduction="none").mean(dim=1)
 
 
-def train_backbone(
-    recipe: ClassifierRecipe, people: DividedPeople, seed: int, progress: Progress
-) -> nn.Module:
+def train_backbone(recipe: ClassifierRecipe, people: DividedPeople, seed: int, progress: Progress) -> nn.Module:
     """Return the recipe's network trained on the five people, the one to be forgotten among them; frozen.
 
     The same for the same seed, data, thread count and torch build.
@@ -261,9 +257,7 @@ def run_arm(
     tested, retained = people.testing(forgotten), people.testing(*known)
     progress("forgetting one person")
     others = people.training(*known)
-    objective = ForgettingObjective(
-        network, recipe.forgetting, others, mine, forgotten, temperature=recipe.temperature
-    )
+    objective = ForgettingObjective(network, recipe.forgetting, others, mine, forgotten, temperature=recipe.temperature)
     # Nats are told of the scores as they are, whatever the loss divides them by.
     plain = ForgettingObjective(network, recipe.forgetting, others, mine, forgotten)
     start = network.start(recipe.forgetting, seed)

@@ -39,10 +39,7 @@ _DIFFERENCES = {
             "other data and size: scikit-learn's 8x8 digits and 243,012 parameters instead of styles of "
             "UnlearnCanvas at 128 pixels and a DiT-B/2; a style is a class here"
         ),
-        (
-            "the backbone has seen seven classes; as published one of them is erased, honest is one of the "
-            "other three"
-        ),
+        ("the backbone has seen seven classes; as published one of them is erased, honest is one of the other three"),
         "a judge trained on all classes says what an image shows: it is no part of the chip",
     ),
 }
@@ -59,9 +56,7 @@ def outcome(task: PaperTask, runs: Sequence[Document]) -> Document:
     sections = [
         {
             "hardware": hardware.value,
-            "title": f"on simulated {PRESET} chips"
-            if hardware is Hardware.CHIP
-            else "without errors of a chip",
+            "title": f"on simulated {PRESET} chips" if hardware is Hardware.CHIP else "without errors of a chip",
             "rows": [_row(measure, figures, suffix) for measure in MEASURES[task]],
         }
         for hardware, suffix in _SUFFIX.items()

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edge_node.learning.methods import Descent
-from edge_node.learning.methods.gradient_ascent import GradientAscent
-from edge_node.networks import FaceMixer
-from edge_node.networks.mixer import BLOCKS, IMAGE_SIDE
 from edge_node.tasks.faces import olivetti_photos
 from fleet.lab.paper.arms import Arm, Progress, silent
 from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
 from fleet.lab.paper.classifier import ClassifierRecipe
 from fleet.lab.paper.divided_people import CLASSES, KNOWN, DividedPeople
+from fleet.lab.paper.methods import Descent
+from fleet.lab.paper.methods.gradient_ascent import GradientAscent
+from fleet.lab.paper.networks import FaceMixer
+from fleet.lab.paper.networks.mixer import BLOCKS, IMAGE_SIDE
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
@@ -41,10 +41,7 @@ HELD_OUT_PHOTOS = 2
 TURN_DEGREES, SHIFT_PIXELS, BRIGHTNESS, MIRRORED, PIXEL_NOISE = 10.0, 1.0, 0.2, 0.5, 0.05
 
 _LAYERS = tuple(
-    sorted(
-        [f"blocks.{block}.channel_mixing.{fc}" for block in range(BLOCKS) for fc in ("fc1", "fc2")]
-        + ["readout"]
-    )
+    sorted([f"blocks.{block}.channel_mixing.{fc}" for block in range(BLOCKS) for fc in ("fc1", "fc2")] + ["readout"])
 )
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
@@ -69,9 +66,7 @@ RECIPE = ClassifierRecipe(
 
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
-    return repr(
-        (RECIPE, VIEWS, HELD_OUT_PHOTOS, TURN_DEGREES, SHIFT_PIXELS, BRIGHTNESS, MIRRORED, PIXEL_NOISE)
-    )
+    return repr((RECIPE, VIEWS, HELD_OUT_PHOTOS, TURN_DEGREES, SHIFT_PIXELS, BRIGHTNESS, MIRRORED, PIXEL_NOISE))
 
 
 def run(seed: int, progress: Progress = silent) -> PeopleRun:

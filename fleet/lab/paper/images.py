@@ -19,13 +19,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edge_node.generation.erasure import erasure_name
 from edge_node.generation.generator import Generator
 from edge_node.generation.lora_fit import LoraRecipe
-from edge_node.generation.relabelling import RECIPE, relabel_class
 from edge_node.generation.training import Progress as Steps
+from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.paper.arms import Progress, silent
-from fleet.lab.workloads.image_fleet import ImageFleet, Size
+from fleet.lab.paper.image_erasure import erasure_name
+from fleet.lab.paper.image_relabelling import RECIPE, relabel_class
 from hwmodel import LedgerMark, keyed_seed
 
 #: Not used for any choice: the relabelling's constants are the paper's, or a guess beforehand.
@@ -120,9 +120,7 @@ def run(
 
     fleet = ImageFleet(seed, size, stage, cache)
     known = fleet.task.public[keyed_seed(seed, "paper.images.erased") % len(fleet.task.public)]
-    return ImagesPaperRun(
-        published=_published(fleet, known, relabelling), honest=_honest(fleet, fleet.task.private[0])
-    )
+    return ImagesPaperRun(published=_published(fleet, known, relabelling), honest=_honest(fleet, fleet.task.private[0]))
 
 
 def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:

@@ -53,9 +53,7 @@ _SPEAKERS = (
     Measure("base", "five people recognised, before", 0.9832, f"{_LOG}, best test accuracy"),
     Measure("known", "of them the one to be forgotten"),
     Measure("forgotten_train", "forgotten: not recognised (UA), training inputs"),
-    Measure(
-        "forgotten", "forgotten: not recognised (UA), test inputs", 1.0, f"{_LOG}, epoch 57: forget 0.000"
-    ),
+    Measure("forgotten", "forgotten: not recognised (UA), test inputs", 1.0, f"{_LOG}, epoch 57: forget 0.000"),
     Measure("retained_before", "the four others recognised, before"),
     Measure("retained", "the four others recognised, after (RA)", 0.9842, f"{_LOG}, epoch 57"),
     Measure("stripped", "STRIP TEST: forgotten recognised, adapter off", strip=True),

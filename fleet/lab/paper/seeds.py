@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from reram_fleet.durable import write_atomically
+from reram_fleet.processes.durable import write_atomically
 
 from edge_node.errors import TaskError
 from fleet.documents import API_VERSION, Document, document

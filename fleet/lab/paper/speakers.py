@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones.log_mel import LogMel
-from edge_node.learning.methods import Descent
-from edge_node.learning.methods.random_label import RandomLabel
-from edge_node.networks import SpikingLsm
-from edge_node.networks.lsm import CHANNELS, STEPS
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import load_people
-from fleet.lab.chip_restore_data import resampled_vowels, threshold_code
+from fleet.lab.chip.restore_data import resampled_vowels, threshold_code
 from fleet.lab.paper.arms import Arm, Progress, silent
 from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
 from fleet.lab.paper.classifier import ClassifierRecipe
 from fleet.lab.paper.divided_people import CLASSES, DividedPeople
+from fleet.lab.paper.methods import Descent
+from fleet.lab.paper.methods.random_label import RandomLabel
+from fleet.lab.paper.networks import SpikingLsm
+from fleet.lab.paper.networks.lsm import CHANNELS, STEPS
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_bank import LoraBank
-from edge_node.adapters.lora_branch import LoraBranch
-from edge_node.adapters.lora_storage import Storage
 from edge_node.errors import AdapterError
-from edge_node.learning.methods import Adapter
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.branch import LoraBranch
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.storage import Storage
+from fleet.lab.paper.methods import Adapter
 from hwmodel import Phase, ProgrammedModel, keyed_normal
 from hwmodel.nn import AnalogLayer, Correction
 
@@ -152,13 +152,9 @@ class StackedNetwork:
         AdapterError
             If a node has none of this name: the test would say nothing.
         """
-        held = [
-            one for node in range(self.nodes) for one in self.bank.adapters(node) if one.spec.name == name
-        ]
+        held = [one for node in range(self.nodes) for one in self.bank.adapters(node) if one.spec.name == name]
         if len(held) != self.nodes:
-            raise AdapterError(
-                f"{self.nodes - len(held)} of {self.nodes} nodes have no adapter {name} to strip"
-            )
+            raise AdapterError(f"{self.nodes - len(held)} of {self.nodes} nodes have no adapter {name} to strip")
         self.bank.remove(name)
         try:
             yield

@@ -13,14 +13,14 @@ from typing import Any
 
 import psutil
 import pytest
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.config import ServeSettings
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.serve import fleet_of
 from fleet.coordinator.testing import SimulatedNode
-from fleet.lab.people import load_demo_people
+from fleet.lab.demo.people import load_demo_people
 from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.local.patience import Patience
@@ -183,10 +183,7 @@ def test_fleet_up_with_a_coordinator_of_before_says_so_and_what_to_do(tmp_path):
 
     assert done.returncode == 1
     assert "node-1 cannot join: the coordinator refuses this node" in done.stderr
-    assert (
-        "node-1 has seen 1 forgets, the coordinator knows 0: it was restored from an older backup"
-        in done.stderr
-    )
+    assert "node-1 has seen 1 forgets, the coordinator knows 0: it was restored from an older backup" in done.stderr
     assert "Bring the newest copy" in done.stderr
     assert "earlier run" not in done.stderr
     assert processes_of(shell.state) == []

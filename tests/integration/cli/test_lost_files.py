@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 
 from fleet.trust.keys import CoordinatorKeys
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
@@ -19,9 +19,7 @@ EDGE_NODE = [sys.executable, "-c", "from edge_node.cli import main; main()"]
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
 
 
 def serve(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -86,9 +84,7 @@ def test_a_database_that_was_emptied_is_refused(state):
     assert (state / "fleet.db").read_bytes() == b""
 
 
-@pytest.mark.parametrize(
-    "made", [(), ("keys",), ("keys", "fleet.db")], ids=["nothing", "keys", "and database"]
-)
+@pytest.mark.parametrize("made", [(), ("keys",), ("keys", "fleet.db")], ids=["nothing", "keys", "and database"])
 def test_a_crash_in_the_very_first_start_is_recovered_from(state, made, started):
     for path in state.iterdir():
         if path.name not in made:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 
 
 def serve(state: Path, *options: str) -> subprocess.CompletedProcess[str]:

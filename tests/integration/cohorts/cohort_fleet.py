@@ -18,16 +18,22 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.cohorts import fleet_seed, shard_of
-from reram_fleet.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
-from reram_fleet.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
+from reram_fleet.crypto.sealing import (
+    job_key_purpose,
+    open_sealed,
+    open_symmetric,
+    seal_symmetric,
+    state_purpose,
+)
+from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from torch import Tensor
 
-from edge_node.adapters.bank import AdapterBank
-from edge_node.adapters.score_calibration import ScoreCalibration
-from edge_node.learning.rounds import RoundRequest, run_rounds
-from edge_node.rounds import check_ticket
+from edge_node.agent.rounds import check_ticket
+from edge_node.recognition.bank import AdapterBank
+from edge_node.recognition.score_calibration import ScoreCalibration
+from edge_node.recognition.training.rounds import RoundRequest, run_rounds
 from fleet.coordinator import cohorts, job_rounds, jobs
 from fleet.coordinator.revisions import latest_content
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
@@ -63,9 +69,7 @@ def calibration_of(node_id: str) -> ScoreCalibration:
     rng = np.random.default_rng(list(node_id.encode()))
     people = np.repeat(rng.integers(-3000, 3000, (4, FEATURES)), 3, axis=0)
     codes = people + rng.integers(-1500, 1500, people.shape)
-    return ScoreCalibration.fit(
-        torch.from_numpy(codes.astype(np.int32))[None], torch.arange(4).repeat_interleave(3)
-    )
+    return ScoreCalibration.fit(torch.from_numpy(codes.astype(np.int32))[None], torch.arange(4).repeat_interleave(3))
 
 
 class LearningNode(SimulatedNode):
@@ -129,9 +133,7 @@ class DirectGrid(Grid):
     def create_message(self, *arguments: Any, **named: Any) -> Message:
         raise AssertionError("JobGrid never asks its grid for this")
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         raise AssertionError("JobGrid never asks its grid for this")
 
     def get_node_ids(self) -> list[int]:
@@ -151,9 +153,7 @@ class DirectGrid(Grid):
             node = self.nodes[message.metadata.dst_node_id]
             record = message.content.config_records[STATE_RECORD]
             envelope = types.Envelope.FromString(record[TICKET_KEY])
-            sealed, examples, metrics = node.run_round(
-                node._verified(envelope, types.JobTicket), record[STATE_KEY]
-            )
+            sealed, examples, metrics = node.run_round(node._verified(envelope, types.JobTicket), record[STATE_KEY])
             content = RecordDict(
                 {
                     STATE_RECORD: ConfigRecord({STATE_KEY: sealed, NODE_ID_KEY: node.node_id}),

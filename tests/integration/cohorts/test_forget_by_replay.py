@@ -278,9 +278,7 @@ def test_shard_whose_replay_fails_for_good_is_dropped_and_the_verdict_says_so(fl
         CLOCK.now_ms += 60_000
         client = fleet.begin()
         with fleet.coordinator.transaction() as tx:
-            job_rounds.finish(
-                fleet.coordinator.coordinator, tx, client.job_id, client.attempt, "no node answered"
-            )
+            job_rounds.finish(fleet.coordinator.coordinator, tx, client.job_id, client.attempt, "no node answered")
     fleet.settle()
     assert set(fleet.rows()) == {EVE, FAY}
     verdict, grounds = basis(fleet, campaign)

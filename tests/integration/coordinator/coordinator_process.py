@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub

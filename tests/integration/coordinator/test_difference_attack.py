@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.sealing import SealError, open_symmetric
+from reram_fleet.crypto.sealing import SealError, open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
+from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.keys import NodeKeys
-from edge_node.node import Node
+from edge_node.storage.keys import NodeKeys
 from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
 from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest
 from fleet.coordinator.operator_service import enroll
@@ -227,10 +227,7 @@ def test_no_byte_of_the_person_their_gram_or_their_head_is_in_any_file(heist: He
 def leaks(folder: Path, wanted: Mapping[bytes, str]) -> set[tuple[str, str]]:
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {
-        (path.name, name)
-        for path, content in files.items()
-        for needle, name in wanted.items()
-        if needle in content
+        (path.name, name) for path, content in files.items() for needle, name in wanted.items() if needle in content
     }
 
 

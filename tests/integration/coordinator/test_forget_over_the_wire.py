@@ -112,9 +112,7 @@ def test_kill_in_the_middle_of_a_forget_costs_time_only(coordinator, node, perso
     """SIGKILL once a message was sent that the node did not act upon; then the same state and port again."""
     address = coordinator.address
     deaf: list[str] = []
-    stream = open_stream(
-        address, node, answers=lambda message: message.WhichOneof("message") not in (*deaf, "")
-    )
+    stream = open_stream(address, node, answers=lambda message: message.WhichOneof("message") not in (*deaf, ""))
     with coordinator.client() as client:
         settle(client, stream)
         deaf.append(deaf_to)
@@ -137,9 +135,7 @@ def test_kill_in_the_middle_of_a_forget_costs_time_only(coordinator, node, perso
     assert person not in node.journal.enrolled
 
 
-def test_acknowledged_forget_has_destroyed_the_key_and_a_restart_makes_no_other(
-    coordinator, node, person, open_stream
-):
+def test_acknowledged_forget_has_destroyed_the_key_and_a_restart_makes_no_other(coordinator, node, person, open_stream):
     key_file = coordinator.state / "secrets" / f"subject-{person}.key"
     with coordinator.client() as client:
         settle(client, open_stream(coordinator.address, node))
@@ -251,8 +247,7 @@ def test_held_node_that_is_released_verifies_and_serves_again(coordinator, node,
         stream.beat()
         stream.wait_heard("lease")
         decisions = [
-            types.AuditEvent.FromString(envelope.payload).kind
-            for envelope in client.get_node("node-1").audit_events
+            types.AuditEvent.FromString(envelope.payload).kind for envelope in client.get_node("node-1").audit_events
         ]
         assert decisions == [
             types.AUDIT_EVENT_KIND_NODE_ENROLLED,

@@ -23,9 +23,7 @@ def coordinator(tmp_path) -> Iterator[CoordinatorProcess]:
 
 def acknowledged(stream: NodeStream, tag: str) -> list[str]:
     """Return the refusals, empty for none, of all contributions about a tag that were answered."""
-    acks = [
-        message.contribution_ack for message in list(stream.heard) if message.HasField("contribution_ack")
-    ]
+    acks = [message.contribution_ack for message in list(stream.heard) if message.HasField("contribution_ack")]
     return [ack.refusal for ack in acks if ack.subject_tag == tag]
 
 
@@ -37,9 +35,7 @@ def contribute(stream: NodeStream, tag: str, sequence: int) -> str:
     return eventually("an acknowledgement", lambda: acknowledged(stream, tag)[before:])[0]
 
 
-def test_contribution_of_a_forgotten_tag_is_refused_with_the_reason_and_a_new_tag_is_taken(
-    coordinator, open_stream
-):
+def test_contribution_of_a_forgotten_tag_is_refused_with_the_reason_and_a_new_tag_is_taken(coordinator, open_stream):
     node, tag, later = SimulatedNode("node-1"), new_tag(), new_tag()
     coordinator.enroll(node)
     with coordinator.client() as client:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from reram_fleet.code_ranges import CodeRange
 
+from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.keys import NodeKeys
-from edge_node.node import Node
+from edge_node.storage.keys import NodeKeys
 from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
 from fleet.coordinator.operator_service import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
@@ -35,9 +35,7 @@ class Device:
     def __init__(self, folder: Path, coordinator: SteppedCoordinator) -> None:
         keys = coordinator.coordinator.keys
         self.folder = folder
-        self.pen = CoordinatorPen(
-            coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY
-        )
+        self.pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
         with coordinator.transaction() as tx:
             enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
@@ -93,9 +91,7 @@ def test_forget_is_verified(coordinator, device):
     assert forgotten not in tags_of(device)
 
 
-def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(
-    tmp_path, coordinator, device
-):
+def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(tmp_path, coordinator, device):
     first, second = new_tag(), new_tag()
     device.node.enroll(device.pen.consent(first), [clip(0)])
     device.node.enroll(device.pen.consent(second), [clip(1)])

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.stream_opening import hello_metadata
 from reram_fleet.v1 import learning_pb2, operator_pb2
 from reram_fleet.v1 import node_pb2 as wire
@@ -252,9 +252,7 @@ for line in sys.stdin:
 """
 
 
-def test_a_machine_that_stands_still_is_noticed_before_a_node_that_says_nothing(
-    coordinator, client, node, open_stream
-):
+def test_a_machine_that_stands_still_is_noticed_before_a_node_that_says_nothing(coordinator, client, node, open_stream):
     command = [sys.executable, "-c", OTHER_MACHINE, str(coordinator.state), coordinator.address]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=Path(__file__).parents[3], **pipes) as machine:

@@ -11,10 +11,21 @@ import numpy as np
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from reram_fleet.flower import ENGINE_ADDRESS_KEY, ENGINE_TOKEN_FILE_KEY, process_environment, program
-from reram_fleet.process import SupervisedProcess
-from reram_fleet.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
-from reram_fleet.signing import open_envelope
+from reram_fleet.crypto.sealing import (
+    job_key_purpose,
+    open_sealed,
+    open_symmetric,
+    seal_symmetric,
+    state_purpose,
+)
+from reram_fleet.crypto.signing import open_envelope
+from reram_fleet.processes.flower import (
+    ENGINE_ADDRESS_KEY,
+    ENGINE_TOKEN_FILE_KEY,
+    process_environment,
+    program,
+)
+from reram_fleet.processes.supervised import SupervisedProcess
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, JobTicket, LoraState
@@ -33,9 +44,7 @@ class Learner:
     knows: str
     examples: int
 
-    def step(
-        self, tags: list[str], numerator: np.ndarray, weight: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, tags: list[str], numerator: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return numerator [K, r] and weight [K] of this node's contribution to the average."""
         rows = numerator / weight[:, None]
         known = np.array([tag == self.knows for tag in tags])

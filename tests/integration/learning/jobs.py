@@ -11,8 +11,15 @@ from dataclasses import dataclass, field
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.sealing import job_key_purpose, new_key, open_symmetric, seal, seal_symmetric, state_purpose
-from reram_fleet.signing import sign
+from reram_fleet.crypto.sealing import (
+    job_key_purpose,
+    new_key,
+    open_symmetric,
+    seal,
+    seal_symmetric,
+    state_purpose,
+)
+from reram_fleet.crypto.signing import sign
 from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceServicer, add_LearningServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import JobTicket, LearningKind, LoraState
@@ -39,9 +46,7 @@ class Job:
     def wait_for(self, what: str, timeout_s: float = 80.0) -> None:
         """Return once the list `what` has an entry."""
         with self.changed:
-            assert self.changed.wait_for(lambda: getattr(self, what), timeout_s), (
-                f"no {what} of {self.job_id}"
-            )
+            assert self.changed.wait_for(lambda: getattr(self, what), timeout_s), f"no {what} of {self.job_id}"
 
     @property
     def sealed_state(self) -> bytes:
@@ -108,9 +113,7 @@ class ProbeCoordinator(LearningServiceServicer):
             job.changed.notify_all()
         return pb.BeginRoundResponse(
             nodes=[
-                pb.RoundNode(
-                    node_id=node.node_id, flower_node_id=flower_id, ticket=self._ticket(job, request, node)
-                )
+                pb.RoundNode(node_id=node.node_id, flower_node_id=flower_id, ticket=self._ticket(job, request, node))
                 for flower_id, node in self._nodes.items()
             ]
         )

@@ -7,8 +7,8 @@ import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from reram_fleet.flower import process_environment, program
-from reram_fleet.process import SupervisedProcess
+from reram_fleet.processes.flower import process_environment, program
+from reram_fleet.processes.supervised import SupervisedProcess
 
 from fleet.learning.errors import FlowerCommandError, LearningPlaneError, RunNotFoundError
 from fleet.learning.submit import run_status, stop
@@ -74,9 +74,7 @@ def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
     key = ec.generate_private_key(ec.SECP384R1())
     key_path, ca_path = tmp_path / "flower.key", tmp_path / "ca.pem"
     key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
     ca_path.write_bytes(attached.ca_pem)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.stream_opening import CHALLENGE_KEY, HELLO_KEY
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
 
-from edge_node.link import MAX_MESSAGE_BYTES
+from edge_node.agent.link import MAX_MESSAGE_BYTES
 from edge_node.testing import CoordinatorPen
 
 T = TypeVar("T")
@@ -76,9 +76,7 @@ class ScriptedCoordinator(NodeServiceServicer):
         reader.start()
         yield from iter(outgoing.get, None)
 
-    def _read(
-        self, requests: Iterator[ConnectRequest], outgoing: queue.SimpleQueue[ConnectResponse | None]
-    ) -> None:
+    def _read(self, requests: Iterator[ConnectRequest], outgoing: queue.SimpleQueue[ConnectResponse | None]) -> None:
         try:
             for request in requests:
                 self.heard.append(request)

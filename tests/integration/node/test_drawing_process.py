@@ -12,7 +12,7 @@ import pytest
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.service import encode_clip
+from edge_node.agent.service import encode_clip
 from edge_node.tasks import load_task
 from edge_node.testing import new_tag
 from tests.integration.node.test_node_process import Device, make_device
@@ -36,9 +36,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 def enroll(device: Device, tag: str, name: str) -> engine_pb2.EnrollResponse:
     clips = [encode_clip(clip) for clip in load_task(TASK).load_people()[name].train[:10]]
-    return device.call(
-        "Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), clips=clips)
-    )
+    return device.call("Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), clips=clips))
 
 
 def draw(device: Device, **what: object) -> engine_pb2.GenerateResponse:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.erasure import STEPS
-from edge_node.node import Node
+from edge_node.agent.node import Node
+from edge_node.storage.erasure import STEPS
 from edge_node.testing import CoordinatorPen, FakeClock, new_tag, open_node
 
 

@@ -18,14 +18,14 @@ import psutil
 import pytest
 from google.protobuf import json_format
 from prometheus_client.parser import text_string_to_metric_families
-from reram_fleet import sealing, signing
-from reram_fleet.tickets import ticket_text
+from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto.tickets import ticket_text
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.service import encode_clip
+from edge_node.agent.service import encode_clip
 from edge_node.tasks.speakers import load_people
 from edge_node.testing import new_tag
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
@@ -88,9 +88,7 @@ class Device:
 
     def enroll(self, tag: str, person: str) -> engine_pb2.EnrollResponse:
         clips = [encode_clip(clip) for clip in load_people([person])[person].train]
-        return self.call(
-            "Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.pen.consent(tag), clips=clips)
-        )
+        return self.call("Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.pen.consent(tag), clips=clips))
 
     def wait_serving(self) -> None:
         eventually("SERVING", lambda: self.status().serve_state == types.SERVE_STATE_SERVING)
@@ -189,9 +187,7 @@ def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device
     # Erased: the receipt holds.
     probes = [[round(value / 30) for value in adapters[tag].code_sum] for tag in (kept, forgotten)]
     coordinator.say(pen.erase(1, 2, nonce=b"challenge", probes=probes))
-    receipt = signing.open_envelope(
-        coordinator.next("receipt"), types.Receipt, coordinator.identity.receipt_public_key
-    )
+    receipt = signing.open_envelope(coordinator.next("receipt"), types.Receipt, coordinator.identity.receipt_public_key)
     assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
     assert (receipt.command_hash, receipt.challenge_nonce) == (signing.payload_hash(pen.log[0]), b"challenge")
     assert (receipt.code_samples_erased, receipt.keys_destroyed, receipt.reram_writes) == (30, 1, 0)
@@ -289,9 +285,9 @@ def test_the_supernode_runs_with_the_daemon_and_dies_with_it(tmp_path: Path) -> 
 
 def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine() -> None:
     code = (
-        "import sys, edge_node.cli, edge_node.client_app\n"
-        "assert edge_node.client_app.app is not None\n"
-        "print([name for name in ('torch', 'edge_node.engine', 'hwmodel') if name in sys.modules])"
+        "import sys, edge_node.cli, edge_node.agent.client_app\n"
+        "assert edge_node.agent.client_app.app is not None\n"
+        "print([name for name in ('torch', 'edge_node.recognition.engine', 'hwmodel') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)

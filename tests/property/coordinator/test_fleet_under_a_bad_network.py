@@ -16,8 +16,8 @@ import numpy.typing as npt
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from reram_fleet import sealing, signing
-from reram_fleet.digests import ZERO_HASH
+from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -329,9 +329,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
                 for lost in tx.forgets.executions_of(node.node_id, states={ExecutionState.LOST}):
                     returns = tx.forgets.returns(node.node_id)[lost.campaign_id]
                     assert not may_return(returns.count)
-                    node_decisions.retry(
-                        self.coordinator.coordinator, tx, node.node_id, lost.campaign_id, "it is back"
-                    )
+                    node_decisions.retry(self.coordinator.coordinator, tx, node.node_id, lost.campaign_id, "it is back")
 
     def heal(self) -> None:
         """Once the network is whole again, everything that was ever forgotten is, everywhere."""
@@ -362,6 +360,4 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
 TestFleetUnderABadNetwork = FleetUnderABadNetwork.TestCase
 # Not shrunk: keys, nonces and canaries are random, so that a failure may not come back in a smaller example.
-TestFleetUnderABadNetwork.settings = settings(
-    max_examples=12, stateful_step_count=40, phases=[Phase.generate]
-)
+TestFleetUnderABadNetwork.settings = settings(max_examples=12, stateful_step_count=40, phases=[Phase.generate])

@@ -1,6 +1,6 @@
 import pytest
 
-from edge_node.engine import Engine
+from edge_node.recognition.engine import Engine
 from edge_node.tasks.speakers import SPEAKERS, load_people
 from hwmodel import load_preset
 

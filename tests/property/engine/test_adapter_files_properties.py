@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_node.adapters.file_format import decode_adapter, encode_adapter
-from edge_node.adapters.files import AdapterFiles
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_bank import LoraBank
-from edge_node.adapters.lora_storage import Storage, StoredMatrix
 from edge_node.errors import AdapterError, AdapterSealError, KeyFileError
-from edge_node.keys import KeyRing
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.storage import Storage, StoredMatrix
+from edge_node.storage.keys import KeyRing
+from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
+from fleet.lab.exchange.files import AdapterFiles
 from hwmodel import EnergyLedger, load_preset
 
 SIZES = {"a": (5, 9), "b.0": (3, 5), "b.1": (7, 3)}
@@ -119,9 +119,7 @@ entries = st.fixed_dictionaries(
 )
 
 
-@given(
-    header=json_values | st.dictionaries(st.sampled_from(["a.lora_A", "a.lora_B", "__metadata__"]), entries)
-)
+@given(header=json_values | st.dictionaries(st.sampled_from(["a.lora_A", "a.lora_B", "__metadata__"]), entries))
 def test_no_header_gets_past_the_refusals(header):
     text = json.dumps(header).encode()
     with pytest.raises(AdapterError):
@@ -129,9 +127,7 @@ def test_no_header_gets_past_the_refusals(header):
 
 
 fields = sorted(
-    json.loads(
-        json.loads(CLEAR[Storage.INT8][8:].split(b"}}", 1)[0] + b"}}")["__metadata__"]["reram_fleet.adapter"]
-    )
+    json.loads(json.loads(CLEAR[Storage.INT8][8:].split(b"}}", 1)[0] + b"}}")["__metadata__"]["reram_fleet.adapter"])
 )
 
 

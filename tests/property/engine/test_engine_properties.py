@@ -2,11 +2,11 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reram_fleet.digests import adapters_digest, subject_digests
+from reram_fleet.crypto.digests import adapters_digest, subject_digests
 from reram_fleet.v1.types_pb2 import LoraState, SubjectAdapter
 
-from edge_node.adapters.bank import AdapterBank
-from edge_node.learning.state import decode, encode
+from edge_node.recognition.bank import AdapterBank
+from edge_node.recognition.training.state import decode, encode
 
 
 @settings(max_examples=10, deadline=None)
@@ -59,9 +59,7 @@ def test_plain_average_of_states_is_the_average_over_nodes_that_trained_the_row(
         np.mean([np.frombuffer(getattr(s, name), "<f4") for s in states], axis=0).astype("<f4").tobytes()
         for name in ("numerator", "weight")
     ]
-    merged = decode(
-        LoraState(subject_tags=tags, rank=rank, numerator=arrays[0], weight=arrays[1]), tags, rank
-    )
+    merged = decode(LoraState(subject_tags=tags, rank=rank, numerator=arrays[0], weight=arrays[1]), tags, rank)
     for row in range(rows):
         knowing = values[trained[:, row], row]
         expected = knowing.mean(dim=0) if len(knowing) else start[row]

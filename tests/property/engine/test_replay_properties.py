@@ -11,9 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_node.learning.cohort import train_cohort
-from edge_node.learning.cohort_state import CohortState
-from edge_node.learning.replay import forget_by_replay
+from edge_node.recognition.training.cohort import train_cohort
+from edge_node.recognition.training.cohort_state import CohortState
+from edge_node.recognition.training.replay import forget_by_replay
 from tests.unit.engine.cohort_fleet import (
     HIDDEN,
     NODES,
@@ -38,9 +38,7 @@ def histories(draw: st.DrawFn):
     """A plan, and who leaves in which order."""
     people = draw(st.lists(st.sampled_from(sorted(PLACES)), min_size=1, unique=True))
     entries = {tag: draw(st.integers(0, SHORT.rounds - 1), label=f"entry of {tag}") for tag in people}
-    taking = tuple(
-        tuple(draw(st.lists(st.sampled_from(NODES), min_size=1, unique=True))) for _ in range(SHORT.rounds)
-    )
+    taking = tuple(tuple(draw(st.lists(st.sampled_from(NODES), min_size=1, unique=True))) for _ in range(SHORT.rounds))
     leaving = draw(st.permutations(people))[: draw(st.integers(1, len(people)))]
     return replace(plan_of(entries, SHORT), participation=taking), leaving
 

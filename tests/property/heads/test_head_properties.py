@@ -32,9 +32,7 @@ def people(draw, features, largest):
     count = draw(st.integers(1, 5))
     seed = draw(st.integers(0, 2**32 - 1))
     generator = np.random.default_rng(seed)
-    return [
-        generator.integers(-largest, largest + 1, (generator.integers(1, 6), features)) for _ in range(count)
-    ]
+    return [generator.integers(-largest, largest + 1, (generator.integers(1, 6), features)) for _ in range(count)]
 
 
 @given(st.data())

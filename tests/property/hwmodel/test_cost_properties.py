@@ -44,9 +44,7 @@ CLOSED_FORMS = {
     "deploy": lambda t, n: cost.deploy(t, n, over_radio=True, from_dram=True),
     "lora_forward": lambda t, n: cost.lora_forward(t, inputs=n, outputs=9, rank=4, samples=n),
     "lora_update": lambda t, n: cost.lora_update(t, n, steps=3),
-    "lora_training_step": lambda t, n: cost.lora_training_step(
-        t, inputs=n, outputs=9, rank=4, samples=n, train_a=True
-    ),
+    "lora_training_step": lambda t, n: cost.lora_training_step(t, inputs=n, outputs=9, rank=4, samples=n, train_a=True),
 }
 WRITING = {
     "program_cells",

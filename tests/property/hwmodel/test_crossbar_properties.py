@@ -25,7 +25,7 @@ from hwmodel import (
     preset_names,
 )
 from hwmodel.crossbar import layer as layer_module
-from hwmodel.mapping import weight_levels
+from hwmodel.crossbar.mapping import weight_levels
 
 OFFSET = load_preset("180nm-1t1r")
 DIFFERENTIAL = OFFSET.with_values({"tile.cells_per_weight": 2})
@@ -36,9 +36,7 @@ MODELS = (DeviceModels.of(OFFSET), replace(DeviceModels.of(OFFSET), read_noise=R
 
 shapes = st.tuples(st.integers(1, 140), st.integers(1, 300))  # out, in: up to two column and three row tiles
 seeds = st.integers(0, 2**31)
-presets = st.sampled_from(
-    [OFFSET, DIFFERENTIAL, OFFSET.with_values(SLICED), DIFFERENTIAL.with_values(SLICED)]
-)
+presets = st.sampled_from([OFFSET, DIFFERENTIAL, OFFSET.with_values(SLICED), DIFFERENTIAL.with_values(SLICED)])
 all_presets = st.sampled_from(
     [load_preset(name).with_values(changes) for name in preset_names() for changes in ({}, SLICED)]
 )
@@ -84,9 +82,7 @@ def test_codes_equal_integer_arithmetic_done_one_tile_and_one_read_at_a_time(sha
                 sums += (z * (part.square().sum().double().sqrt() * per_root)).round().to(torch.int64)
             expected[n, read] += quantised(sums, layer.adc)
 
-    assert torch.equal(
-        layer.mvm(codes).to(torch.int64), combined_slices(expected, mapping_of(preset).slice_factors)
-    )
+    assert torch.equal(layer.mvm(codes).to(torch.int64), combined_slices(expected, mapping_of(preset).slice_factors))
 
 
 @settings(max_examples=20, deadline=None)
@@ -105,9 +101,7 @@ def test_bit_serial_codes_equal_planes_converted_one_at_a_time(shape, seed, pres
 
 @settings(max_examples=40, deadline=None)
 @given(shapes, seeds, models, fidelities, st.data())
-def test_codes_are_the_same_for_any_batch_split_order_and_subset_of_nodes(
-    shape, seed, models, fidelity, data
-):
+def test_codes_are_the_same_for_any_batch_split_order_and_subset_of_nodes(shape, seed, models, fidelity, data):
     options = {"models": models, "fidelity": fidelity}
     layer = make(shape, seed, **options)
     codes = codes_of(layer, 8, seed)

@@ -191,9 +191,7 @@ def test_expected_energy_grows_with_the_conductance(name, count, conductance_us,
 
 @settings(max_examples=60)
 @given(presets, st.integers(1, 140), st.floats(0, 0.3), st.floats(0, 1), st.integers(0, 2**31))
-def test_no_amplifier_sees_more_than_the_cell_nor_loses_more_than_the_limit(
-    name, inputs, wire_ohm, activity, seed
-):
+def test_no_amplifier_sees_more_than_the_cell_nor_loses_more_than_the_limit(name, inputs, wire_ohm, activity, seed):
     window = ConductanceWindow.of(PRESETS[name])
     generator = torch.Generator().manual_seed(seed)
     levels = torch.randint(window.min_level, window.max_level + 1, (inputs, 3), generator=generator)

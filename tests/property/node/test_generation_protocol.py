@@ -10,12 +10,12 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
+from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
-from edge_node.node import Node
 from edge_node.testing import CoordinatorPen, FakeClock, log_range, open_node
 
 TAGS = [f"{number:032x}" for number in range(1, 7)]

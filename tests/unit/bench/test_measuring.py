@@ -128,9 +128,7 @@ def test_a_section_runs_in_a_process_of_its_own_and_keeps_its_figures(tmp_path):
 
 def test_figures_of_code_that_changed_meanwhile_are_not_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measuring, "sections", lambda area: {"faces": lambda: iter(FIGURES["faces"])})
-    here, elsewhere = (
-        KeptSections(tmp_path / digest / "learning") for digest in (code_digest(), "0123456789abcdef")
-    )
+    here, elsewhere = (KeptSections(tmp_path / digest / "learning") for digest in (code_digest(), "0123456789abcdef"))
 
     assert measuring.main(["learning", "faces", str(here.folder)]) == 0
     assert measuring.main(["learning", "faces", str(elsewhere.folder)]) == 1

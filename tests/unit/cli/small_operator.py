@@ -61,9 +61,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
             operator.CohortShard(shard=1, replay_from=0, audit=operator.CohortAudit(state="none")),
         ]
         self.next_audit = operator.CohortAudit(state="reproduced")
-        self.fleet = operator.GetFleetResponse(
-            fleet_id="fleet-test", version="0.1.0", subjects=4, superlink="running"
-        )
+        self.fleet = operator.GetFleetResponse(fleet_id="fleet-test", version="0.1.0", subjects=4, superlink="running")
         self.certificates: dict[str, str] = {}
 
     def advance(self, campaign_id: str, state: str, executions: dict[str, str]) -> None:
@@ -159,8 +157,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 state="suppressing",
                 created_at_unix_ms=1_700_000_000_000,
                 executions=[
-                    operator.Execution(campaign_id=campaign_id, node_id=name, state="pending")
-                    for name in self.nodes
+                    operator.Execution(campaign_id=campaign_id, node_id=name, state="pending") for name in self.nodes
                 ],
                 verdicts=[
                     operator.Verdict(

@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from edge_node.adapters.file_format import encode_adapter
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.peft_format import CONFIG_FILE, TENSORS_FILE
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from fleet.cli import app
-from fleet.lab.adapter_files import AdapterStore, Network
+from fleet.lab.exchange.adapter_files import AdapterStore, Network
+from fleet.lab.exchange.file_format import encode_adapter
+from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE
 
 NETWORK = ("--task", "speakers", "--seed", "1", "--hidden", "16")
 
@@ -79,9 +79,7 @@ def test_personal_adapter_leaves_the_store_only_if_that_is_meant(trained, tmp_pa
 
 
 def test_adapter_comes_back_from_peft_and_computes_the_same(trained, store, peft):
-    result = adapter(
-        "import", peft, "--store", store, *NETWORK, "--name", "back", "--kind", "cohort", "-o", "json"
-    )
+    result = adapter("import", peft, "--store", store, *NETWORK, "--name", "back", "--kind", "cohort", "-o", "json")
 
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["name"] == "back"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from edge_node.learning.cohort import train_cohort
-from edge_node.learning.replay import canonical_json, forget_by_replay
+from edge_node.recognition.training.cohort import train_cohort
+from edge_node.recognition.training.replay import canonical_json, forget_by_replay
 from fleet.cli import app
-from fleet.lab.replay_codes import AuditCodes
-from fleet.lab.replay_manifest import ReplayManifest
+from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.manifest import ReplayManifest
 from tests.unit.engine.cohort_fleet import clips_of, plan_of, slices_in, starts_of
 
 TAG = "dora"
@@ -39,9 +39,7 @@ def audited(forgotten, tmp_path):
         taken.write(tmp_path / "codes")
         path = tmp_path / "manifest.json"
         path.write_bytes(canonical_json(fields | (change or {})) + b"\n")
-        return CliRunner().invoke(
-            app, ["audit", "replay", str(path), "--codes", str(tmp_path / "codes"), "-o", "json"]
-        )
+        return CliRunner().invoke(app, ["audit", "replay", str(path), "--codes", str(tmp_path / "codes"), "-o", "json"])
 
     return run
 
@@ -67,9 +65,7 @@ def test_the_table_has_the_verdict(forgotten, tmp_path):
     codes.write(tmp_path / "codes")
     (tmp_path / "m.json").write_bytes(canonical_json(fields))
 
-    result = CliRunner().invoke(
-        app, ["audit", "replay", str(tmp_path / "m.json"), "--codes", str(tmp_path / "codes")]
-    )
+    result = CliRunner().invoke(app, ["audit", "replay", str(tmp_path / "m.json"), "--codes", str(tmp_path / "codes")])
 
     assert result.exit_code == 0
     assert "REPRODUCED" in result.stdout
@@ -171,9 +167,7 @@ def test_codes_that_cannot_be_read_are_refused(forgotten, tmp_path, damage):
         file.write_bytes(b"no codes" if damage == "garbage" else file.read_bytes()[:200])
     (tmp_path / "m.json").write_bytes(canonical_json(fields))
 
-    result = CliRunner().invoke(
-        app, ["audit", "replay", str(tmp_path / "m.json"), "--codes", str(tmp_path / "codes")]
-    )
+    result = CliRunner().invoke(app, ["audit", "replay", str(tmp_path / "m.json"), "--codes", str(tmp_path / "codes")])
 
     assert result.exit_code == 2
     assert "north" in result.stderr

@@ -59,9 +59,7 @@ def certified(cli, forget):
 
 
 def verify(cli, path, forget, *more, **environment):
-    return cli.run(
-        "certificate", "verify", path, "--public-key", forget.public_key.hex(), *more, **environment
-    )
+    return cli.run("certificate", "verify", path, "--public-key", forget.public_key.hex(), *more, **environment)
 
 
 def test_a_certificate_shows_verdict_people_nodes_and_limits_before_its_checks(cli, forget, certified, write):
@@ -151,10 +149,7 @@ def test_a_forget_that_re_opened_fails_where_the_coordinator_is_asked(cli, forge
     assert "re-opened since: erasing, waiting for n1 (pending)" in asked.stdout
     offline = verify(cli, path, forget, "--offline")
     assert offline.exit_code == 0
-    assert (
-        "not asked (--offline): a re-opening after 1970-01-01 00:00:02+00:00 would not be seen"
-        in offline.stdout
-    )
+    assert "not asked (--offline): a re-opening after 1970-01-01 00:00:02+00:00 would not be seen" in offline.stdout
 
 
 def test_a_coordinator_that_is_away_or_another_is_said_not_to_tell(cli, forget, certified, write):

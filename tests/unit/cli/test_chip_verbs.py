@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fleet.cli import app
-from fleet.cli.chip import extra_installed
 from fleet.cli.exits import UsageError
 from fleet.documents import API_VERSION
+from fleet.lab.chip.cli import extra_installed
 
 FAST_REPORT = ["report", "--network", "face-mixer", "--draws", "50"]
 FAST_FITS = ["fits", "--cells", "300"]
@@ -127,7 +127,7 @@ def test_fits_with_output_writes_json_and_plots(tmp_path):
 
 
 def test_fits_that_do_not_hold_are_exit_1(monkeypatch):
-    from fleet.lab.chip_fits import ChipFits
+    from fleet.lab.chip.fits import ChipFits
 
     monkeypatch.setattr(ChipFits, "hold", property(lambda self: False))
 
@@ -154,9 +154,7 @@ def test_bad_preset_is_exit_2_with_all_faults(tmp_path):
     bad = tmp_path / "bad.toml"
     text = chip("show", "180nm-1t1r", "--toml").stdout
     bad.write_text(
-        text.replace("voltage_v = { value = 0.2,", "voltage_v = { value = 7,").replace(
-            "macs_per_s", "macs_per_hour"
-        )
+        text.replace("voltage_v = { value = 0.2,", "voltage_v = { value = 7,").replace("macs_per_s", "macs_per_hour")
     )
 
     result = chip("show", str(bad))

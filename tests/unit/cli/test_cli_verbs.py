@@ -6,8 +6,8 @@ import os
 
 import pytest
 from google.protobuf import json_format
-from reram_fleet.signing import open_envelope
-from reram_fleet.tickets import read_ticket
+from reram_fleet.crypto.signing import open_envelope
+from reram_fleet.crypto.tickets import read_ticket
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import EnrolmentTicket, NodeIdentity
 
@@ -293,9 +293,7 @@ def test_times_have_a_zone(cli):
 def test_settings_that_mean_nothing_are_exit_2_before_anything_is_made(cli, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    state = (
-        ["--state", str(tmp_path / "fleet")] if arguments[0] == "up" and "--state" not in arguments else []
-    )
+    state = ["--state", str(tmp_path / "fleet")] if arguments[0] == "up" and "--state" not in arguments else []
     result = cli.run(*arguments, *state)
     assert result.exit_code == 2, result.stderr
     assert isinstance(result.exception, SystemExit)

@@ -38,9 +38,7 @@ def test_cohorts_are_shown_with_all_that_decides_their_rows(cli):
     ("state", "code"), [("reproduced", 0), ("not-reproduced", 1), ("failed", 1), ("inconclusive", 8)]
 )
 def test_audit_of_a_cohort_ends_with_its_verdict(cli, state, code):
-    line = operator.CohortAuditLine(
-        name="digest of the installed rows", holds=not code, expected="a", got="b"
-    )
+    line = operator.CohortAuditLine(name="digest of the installed rows", holds=not code, expected="a", got="b")
     cli.operator.next_audit = operator.CohortAudit(state=state, lines=[line], detail="round 0: another world")
     result = cli.run("audit", "cohort", "--shard", "0")
     assert result.exit_code == code

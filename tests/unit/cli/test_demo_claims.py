@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GetStatusResponse
 from rich.console import Console
 
-from fleet.local.demo.claims import check
-from fleet.local.demo.closing import closing_tables
-from fleet.local.demo.evidence import Evidence, FlowerRun, Outage, Quality, Sighting
-from fleet.local.demo.report import report
+from fleet.lab.demo.claims import check
+from fleet.lab.demo.closing import closing_tables
+from fleet.lab.demo.evidence import Evidence, FlowerRun, Outage, Quality, Sighting
+from fleet.lab.demo.report import report
 from fleet.trust.checks import CheckLine
 
 NODES = ("node-1", "node-2")
@@ -287,9 +287,7 @@ def failed(evidence: Evidence) -> list[str]:
 
 @pytest.mark.parametrize("strangers", [0.0, 0.03])
 def test_one_of_five_clips_may_be_accepted_by_chance(strangers):
-    claims = check(
-        after(forget_accept_rate=0.2, forget_clips=5, stranger_accept_rate=strangers, stranger_clips=100)
-    )
+    claims = check(after(forget_accept_rate=0.2, forget_clips=5, stranger_accept_rate=strangers, stranger_clips=100))
 
     assert all(claim.holds for claim in claims)
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GenerateResponse
 from rich.console import Console
 
 from fleet.errors import InvalidInputError
-from fleet.lab.demo_classes import draws, load_demo_classes, pictures, rate_interval, same_rate_p
-from fleet.local.demo.claims import check_all
-from fleet.local.demo.drawing_claims import DRAWING_CLAIMS
-from fleet.local.demo.drawing_report import drawing_report, drawing_tables
-from fleet.local.demo.evidence import Drawings, DrawnEvidence, Outage, Sighting
+from fleet.lab.demo.claims import check_all
+from fleet.lab.demo.classes import draws, load_demo_classes, pictures, rate_interval, same_rate_p
+from fleet.lab.demo.drawing_claims import DRAWING_CLAIMS
+from fleet.lab.demo.drawing_report import drawing_report, drawing_tables
+from fleet.lab.demo.evidence import Drawings, DrawnEvidence, Outage, Sighting
 from fleet.trust.checks import CheckLine
 from tests.unit.cli.test_demo_claims import KEYS, NODES, TAG, status
 
@@ -58,8 +58,7 @@ def forget(verdicts=(("subject-adapter", operator.VERDICT_CLASS_EXACT),), **fiel
         seconds_to_suppress=0.2,
         seconds_to_verify=4.0,
         executions=[
-            operator.Execution(node_id=node, state="verified", receipt=receipt(node, **fields))
-            for node in NODES
+            operator.Execution(node_id=node, state="verified", receipt=receipt(node, **fields)) for node in NODES
         ],
         verdicts=[operator.Verdict(adapter_kind=kind, verdict=verdict) for kind, verdict in verdicts],
     )
@@ -205,7 +204,7 @@ def test_tasks_that_draw_are_told_from_those_that_recognise():
 
 
 def test_judge_sees_what_real_images_show(monkeypatch):
-    monkeypatch.setattr("edge_node.generation.scores._JUDGE_STEPS", 400)
+    monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 400)
     classes = load_demo_classes("images")
     assert (len(classes.public), len(classes.private)) == (7, 3)
     levels = classes.task.images([classes.task.private[0]], test=True).levels

@@ -82,9 +82,7 @@ def test_every_view_names_the_nodes_that_a_forget_does_without(cli, campaign):
 def test_forget_says_who_may_still_serve_and_until_when(cli, campaign):
     forget = cli.operator.forgets[campaign]
     forget.seconds_to_suppress = 0.83
-    late = operator.MayServe(
-        node_id="node-2", until_unix_ms=1_700_000_030_000, last_contact_unix_ms=1_700_000_000_000
-    )
+    late = operator.MayServe(node_id="node-2", until_unix_ms=1_700_000_030_000, last_contact_unix_ms=1_700_000_000_000)
     forget.may_serve.append(late)
     shown = cli.run("forget", "show", campaign).stdout
     assert "on connected nodes in 0.83 s; on 1 of 2 nodes now" in shown

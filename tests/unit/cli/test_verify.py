@@ -107,7 +107,7 @@ def test_stored_report_is_judged_anew_as_a_table(folder, stored):
 
 
 def test_report_that_does_not_hold_is_exit_1_and_names_the_exact_path(stored, tmp_path):
-    from fleet.lab.verify import VerificationReport, report_document
+    from fleet.lab.verification.verify import VerificationReport, report_document
 
     stored["approximate"][0]["pairs"][0]["repaired"]["forget_loss"] = 1e-6
     body = {name: stored[name] for name in ("task", "exact", "approximate", "energy_j")}

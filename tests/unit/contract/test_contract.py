@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from reram_fleet.flower import program
+from reram_fleet.processes.flower import program
 
-import edge_node.receipts
+import edge_node.agent.receipts
 import fleet.trust.receipts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,16 +37,16 @@ def test_proto_files_pass_buf_lint() -> None:
 
 
 def test_node_states_word_for_word_what_the_coordinator_expects() -> None:
-    assert edge_node.receipts.STATEMENT == fleet.trust.receipts.STATEMENT
+    assert edge_node.agent.receipts.STATEMENT == fleet.trust.receipts.STATEMENT
 
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
         # One process per message: Flower would load it for nothing each time.
-        ("edge_node.client_app", {"torch", "hwmodel", "sktime", "edge_node.engine"}),
+        ("edge_node.agent.client_app", {"torch", "hwmodel", "sktime", "edge_node.recognition.engine"}),
         ("fleet.learning.server_app", {"torch", "edge_node", "hwmodel", "sqlalchemy"}),
-        ("reram_fleet.tether", {"torch", "flwr", "grpc", "google.protobuf"}),
+        ("reram_fleet.processes.reaper", {"torch", "flwr", "grpc", "google.protobuf"}),
         ("hwmodel", {"grpc", "flwr", "fleet", "edge_node"}),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reram_fleet.digests import (
+from reram_fleet.crypto.digests import (
     NO_HEAD,
     NO_LORA,
     adapters_digest,
@@ -26,9 +26,7 @@ from reram_fleet.v1.types_pb2 import (
 )
 
 SHAPE = LoraShape(features=4, rank=2, alpha=2.0, a_seed=7, scale_bits=16)
-SUBJECTS = [
-    SubjectAdapter(subject_tag=f"{k:032x}", count=k, code_sum=[k, -k, 2**40 + k, 0]) for k in (1, 2, 3)
-]
+SUBJECTS = [SubjectAdapter(subject_tag=f"{k:032x}", count=k, code_sum=[k, -k, 2**40 + k, 0]) for k in (1, 2, 3)]
 ROWS = [LoraRow(subject_tag=f"{k:032x}", codes=[k, -k]) for k in (1, 2, 3)]
 HEAD = ClosedFormHead(
     subject_tags=[f"{k:032x}" for k in (1, 2)],

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, os, resource, subprocess, sys
-from reram_fleet.hardening import keep_files_private, keep_memory_private
+from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 keep_memory_private()
 keep_files_private()
 child = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"

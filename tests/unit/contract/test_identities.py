@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from reram_fleet import sealing, signing
+from reram_fleet.crypto import sealing, signing
 from reram_fleet.identities import IdentityError, check_identity, prove_possession
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
@@ -19,9 +19,7 @@ def encoded(y: int, sign: int = 0) -> bytes:
 
 
 # The eight points of small order, as ed25519 encodes them, and encodings of them that are not canonical.
-ORDER_8 = int.from_bytes(
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-)
+ORDER_8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
 SMALL_ED25519 = {
     f"y={name}, sign {sign}": encoded(y, sign)
     for name, y in [("0", 0), ("1", 1), ("-1", P - 1), ("order 8", ORDER_8), ("-order 8", P - ORDER_8)]

@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from reram_fleet import sealing
-from reram_fleet.sealing import SealError, open_sealed, open_symmetric, seal, seal_symmetric
+from reram_fleet.crypto import sealing
+from reram_fleet.crypto.sealing import SealError, open_sealed, open_symmetric, seal, seal_symmetric
 
 RECEIVER = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = RECEIVER.public_key().public_bytes_raw()

@@ -8,14 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from reram_fleet.signing import SignatureError, key_id, open_envelope, pae, payload_hash, sign
+from reram_fleet.crypto.signing import SignatureError, key_id, open_envelope, pae, payload_hash, sign
 from reram_fleet.v1 import types_pb2 as types
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()
-LEASE = types.Lease(
-    fleet_id="f", node_id="node-1", generation=7, sequence=1, request_nonce=b"n", max_age_ms=9
-)
+LEASE = types.Lease(fleet_id="f", node_id="node-1", generation=7, sequence=1, request_nonce=b"n", max_age_ms=9)
 
 
 def test_envelope_gives_back_what_was_signed() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from reram_fleet.process import Backoff, ChildState, SupervisedProcess, start_tethered
+from reram_fleet.processes.supervised import Backoff, ChildState, SupervisedProcess, start_tethered
 
 #: Starts a grandchild in a session of its own, as Flower does, writes both process ids, and sleeps.
 FAMILY = textwrap.dedent(
@@ -29,7 +29,7 @@ FAMILY = textwrap.dedent(
 PARENT = textwrap.dedent(
     """
     import pathlib, sys, time
-    from reram_fleet.process import start_tethered
+    from reram_fleet.processes.supervised import start_tethered
     start_tethered([sys.executable, "-c", sys.argv[1], sys.argv[2]], pathlib.Path(sys.argv[3]))
     time.sleep(600)
     """

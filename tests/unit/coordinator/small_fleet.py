@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from reram_fleet.sealing import open_symmetric, seal_symmetric, state_purpose
+from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 

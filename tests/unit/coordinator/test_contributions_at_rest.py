@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reram_fleet.sealing import open_symmetric, seal_symmetric
+from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
 from fleet.coordinator.contributions import opened
 from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
@@ -47,21 +47,15 @@ def test_sum_of_before_does_not_open_as_the_present_one(shared):
             key_of(shared, ANN), contribution_at_rest(ANN, "node-1", row.sequence + 1), b"of another sequence"
         )
         tx.subjects.reseal(ANN, "node-1", ciphertext)
-        assert [r.node_id for r, _ in opened(shared.coordinator, tx, tx.subjects.contributions(ANN))] == [
-            "node-2"
-        ]
+        assert [r.node_id for r, _ in opened(shared.coordinator, tx, tx.subjects.contributions(ANN))] == ["node-2"]
 
 
-def test_rows_of_an_earlier_version_are_sealed_anew_at_the_start_and_nothing_is_lost(
-    shared, open_coordinator
-):
+def test_rows_of_an_earlier_version_are_sealed_anew_at_the_start_and_nothing_is_lost(shared, open_coordinator):
     before = newest(shared)
     with shared.transaction() as tx:
         for row in tx.subjects.contributions():
             key, old = key_of(shared, row.tag), subject_key_id(row.tag)
-            plaintext = open_symmetric(
-                key, contribution_at_rest(row.tag, row.node_id, row.sequence), row.ciphertext
-            )
+            plaintext = open_symmetric(key, contribution_at_rest(row.tag, row.node_id, row.sequence), row.ciphertext)
             tx.subjects.reseal(row.tag, row.node_id, seal_symmetric(key, old, plaintext))
         (statistics,) = tx.heads.statistics()
         key = key_of(shared, ANN)

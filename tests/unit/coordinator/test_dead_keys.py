@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from reram_fleet.sealing import open_symmetric
+from reram_fleet.crypto.sealing import open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import forgets
@@ -72,9 +72,7 @@ def test_keys_left_are_those_of_the_living_and_of_the_newest_revision(coordinato
     assert key_ids(coordinator) == {f"revision-{number}", *(f"subject-{tag}" for tag in (BOB, CEM, DEB))}
 
 
-def test_kill_between_commit_and_destruction_leaves_no_key_after_the_restart(
-    open_coordinator, coordinator, nodes
-):
+def test_kill_between_commit_and_destruction_leaves_no_key_after_the_restart(open_coordinator, coordinator, nodes):
     with coordinator.transaction() as tx:
         forgets.create(coordinator.coordinator, tx, "r1", [ANN], allow_unknown=False)
     assert f"subject-{ANN}" in key_ids(coordinator)
@@ -92,9 +90,7 @@ def test_backup_from_before_the_forget_opens_with_the_keys_of_that_time_only(tmp
     with coordinator.transaction() as tx:
         (row,) = tx.subjects.contributions(ANN)
     key = coordinator.coordinator.secrets.get(f"subject-{ANN}")
-    assert ANN.encode() in open_symmetric(
-        key, contribution_at_rest(ANN, "node-1", row.sequence), row.ciphertext
-    )
+    assert ANN.encode() in open_symmetric(key, contribution_at_rest(ANN, "node-1", row.sequence), row.ciphertext)
     shutil.copytree(tmp_path / "coordinator", tmp_path / "backup", ignore=shutil.ignore_patterns("secrets"))
     coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reram_fleet.signing import open_envelope
+from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -178,9 +178,7 @@ def test_later_forgets_do_not_concern_a_retired_node(coordinator, nodes):
     assert states(coordinator, campaign.campaign_id).keys() == {"node-1"}
 
 
-def test_retired_node_may_serve_a_forget_that_it_has_not_taken_until_its_lease_ends(
-    coordinator, nodes, clock
-):
+def test_retired_node_may_serve_a_forget_that_it_has_not_taken_until_its_lease_ends(coordinator, nodes, clock):
     coordinator.disconnect("node-2")
     campaign, _ = coordinator.forget("r1", ANN)
     retire(coordinator, nodes[1])
@@ -249,9 +247,7 @@ def test_contributions_that_a_cohort_was_trained_with_are_not_discarded(coordina
     assert row_of(coordinator, nodes[0]).retired_at_ms is not None
 
 
-def test_newcomer_gets_a_revision_without_the_person_although_no_node_was_left_to_forget_them(
-    coordinator, nodes
-):
+def test_newcomer_gets_a_revision_without_the_person_although_no_node_was_left_to_forget_them(coordinator, nodes):
     for node in nodes:
         coordinator.disconnect(node.node_id)
     campaign, _ = coordinator.forget("r1", ANN)

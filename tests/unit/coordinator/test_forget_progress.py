@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reram_fleet.signing import sign
+from reram_fleet.crypto.signing import sign
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -62,9 +62,7 @@ def test_forget_of_somebody_new_beside_somebody_forgotten_is_a_new_entry(coordin
     assert generation(coordinator) == 2
 
 
-@pytest.mark.parametrize(
-    ("request_id", "tags"), [("", (ANN,)), ("r1", ()), ("r1", ("Ann",)), ("r1", (ANN.upper(),))]
-)
+@pytest.mark.parametrize(("request_id", "tags"), [("", (ANN,)), ("r1", ()), ("r1", ("Ann",)), ("r1", (ANN.upper(),))])
 def test_malformed_forget_is_refused_before_anything_changes(coordinator, nodes, request_id, tags):
     with pytest.raises(InvalidInputError):
         coordinator.forget(request_id, *tags)
@@ -233,9 +231,7 @@ def test_newcomer_reopens_what_converged_between_forgets_that_are_open(coordinat
     coordinator.converse(*nodes)
     # The first one is open again, the second is not.
     with coordinator.transaction() as tx:
-        tx.forgets.set_execution(
-            first.campaign_id, other.node_id, ExecutionState.PENDING, "restored from a backup"
-        )
+        tx.forgets.set_execution(first.campaign_id, other.node_id, ExecutionState.PENDING, "restored from a backup")
         tx.forgets.set_state(first.campaign_id, CampaignState.ERASING)
     late = SimulatedNode("node-3")
     coordinator.enroll(late)
@@ -294,6 +290,4 @@ def test_revision_that_a_forget_waits_for_is_not_replaced_before_nodes_had_time_
     clock.now_ms += 61_000
     assert revision_after_contribution(3) == revision_after_contribution(4)
     coordinator.converse(*nodes)
-    assert {f"{number:032x}" for number in range(1, 5)} < {
-        s.subject_tag for s in newest(coordinator).subjects
-    }
+    assert {f"{number:032x}" for number in range(1, 5)} < {s.subject_tag for s in newest(coordinator).subjects}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reram_fleet.digests import head_digest
+from reram_fleet.crypto.digests import head_digest
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -132,9 +132,7 @@ def test_canaries_are_not_in_the_head(coordinator, pair):
     assert set(content.head.subject_tags) < {subject.subject_tag for subject in content.subjects}
 
 
-def test_unchanged_books_are_not_solved_again_not_even_after_a_restart(
-    open_coordinator, coordinator, pair, solved
-):
+def test_unchanged_books_are_not_solved_again_not_even_after_a_restart(open_coordinator, coordinator, pair, solved):
     for _ in range(3):
         coordinator.step()
     again = open_coordinator()
@@ -204,9 +202,7 @@ def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with
     assert DEB in newest(coordinator).head.subject_tags
 
 
-def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solved_ahead(
-    coordinator, pair, ahead
-):
+def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solved_ahead(coordinator, pair, ahead):
     pair[1].capture_codes(DEB, captured(5))
     coordinator.take("node-2", pair[1]._contributions()[0])
     asyncio.run(ahead.prepare())
@@ -248,9 +244,7 @@ def test_public_codes_are_asked_for_once_there_is_somebody_to_solve_for(coordina
 
 
 def test_eight_nodes_are_asked_in_order_of_their_ids_and_a_later_one_displaces_none(coordinator):
-    nodes = [
-        make_node(coordinator, f"node-{k}", {ANN: 1} if k == 9 else {}, public=k) for k in range(10, 0, -1)
-    ]
+    nodes = [make_node(coordinator, f"node-{k}", {ANN: 1} if k == 9 else {}, public=k) for k in range(10, 0, -1)]
     coordinator.converse(*nodes)
     first = make_node(coordinator, "node-0", {}, public=0)
     coordinator.converse(first, *nodes)

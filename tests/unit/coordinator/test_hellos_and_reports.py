@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet import signing
-from reram_fleet.digests import ZERO_HASH
-from reram_fleet.sealing import seal_symmetric
-from reram_fleet.signing import SignatureError
-from reram_fleet.tickets import issue_ticket
+from reram_fleet.crypto import signing
+from reram_fleet.crypto.digests import ZERO_HASH
+from reram_fleet.crypto.sealing import seal_symmetric
+from reram_fleet.crypto.signing import SignatureError
+from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
@@ -119,9 +119,7 @@ def test_renewed_session_key_that_nothing_can_be_sealed_to_is_put_aside(coordina
     session = wire.SessionKey.FromString(report.session_key.payload)
     session.public_key = session_key
     report.session_key.CopyFrom(signing.sign(node.signing_key, session))
-    assert "session key of node node-1" in reason_for_putting_aside(
-        coordinator, ConnectRequest(suppressed=report)
-    )
+    assert "session key of node node-1" in reason_for_putting_aside(coordinator, ConnectRequest(suppressed=report))
     assert coordinator.coordinator.sessions.key_of("node-1") == before
     assert row_of(coordinator, node).generation == 0
 
@@ -230,9 +228,7 @@ def telemetry(joules=1.0, **changes):
             id="more than a database counts",
         ),
         pytest.param(telemetry(inferences=2**60), "inferences must lie in", id="inferences"),
-        pytest.param(
-            telemetry(costs=[types.PhaseCost(phase=types.ENERGY_PHASE_INFER)]), "listed twice", id="twice"
-        ),
+        pytest.param(telemetry(costs=[types.PhaseCost(phase=types.ENERGY_PHASE_INFER)]), "listed twice", id="twice"),
         pytest.param(telemetry(energy_model=types.EnergyModel(name="x" * 65)), "64 characters", id="name"),
     ],
 )
@@ -279,9 +275,7 @@ def test_telemetry_of_a_node_that_was_killed_goes_on_from_what_it_had_saved(coor
 def test_deployment_overhead_out_of_range_is_put_aside(coordinator, nodes, overhead):
     before = row_of(coordinator, nodes[0])
     result = wire.RevisionResult(revision=before.revision, active=True, overhead=overhead)
-    assert "deployment overhead" in reason_for_putting_aside(
-        coordinator, ConnectRequest(revision_result=result)
-    )
+    assert "deployment overhead" in reason_for_putting_aside(coordinator, ConnectRequest(revision_result=result))
     assert row_of(coordinator, nodes[0]) == before
 
 
@@ -639,9 +633,7 @@ def test_repeated_hello_changes_nothing_about_the_executions(coordinator, nodes)
     for node in nodes:
         coordinator.connect(node)
         nonce = os.urandom(32)
-        coordinator.welcome(
-            node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))[0], nonce
-        )
+        coordinator.welcome(node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))[0], nonce)
     assert states(coordinator, campaign_id) == before == {"node-1": "verified", "node-2": "verified"}
 
 

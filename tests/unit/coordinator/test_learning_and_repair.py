@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from reram_fleet.sealing import job_key_purpose, open_sealed
+from reram_fleet.crypto.sealing import job_key_purpose, open_sealed
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import job_rounds, jobs
@@ -307,9 +307,7 @@ def test_last_round_of_a_repair_measures_and_changes_nothing(coordinator, nodes)
         tickets = [
             types.JobTicket.FromString(node.ticket.payload)
             for number in range(1, repair.rounds + 1)
-            for node in job_rounds.begin_round(
-                coordinator.coordinator, tx, repair.job_id, attempt, number
-            ).nodes
+            for node in job_rounds.begin_round(coordinator.coordinator, tx, repair.job_id, attempt, number).nodes
         ]
         for number in range(1, repair.rounds + 1):
             job_rounds.checkpoint(tx, repair.job_id, attempt, number, b"state-%d" % number, GOOD_REPAIR)

@@ -158,9 +158,7 @@ def test_lost_node_that_comes_back_from_a_backup_gets_another_challenge(coordina
         assert campaign_state(coordinator, each.campaign_id) == "converged"
 
 
-def test_second_absence_is_waited_for_one_lease_long_however_often_the_node_shows_up(
-    coordinator, lost, clock
-):
+def test_second_absence_is_waited_for_one_lease_long_however_often_the_node_shows_up(coordinator, lost, clock):
     campaign, nodes = lost
     coordinator.connect(nodes[1])
     coordinator.disconnect("node-2")

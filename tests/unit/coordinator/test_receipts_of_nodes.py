@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet import digests, signing
-from reram_fleet.signing import SignatureError
+from reram_fleet.crypto import digests, signing
+from reram_fleet.crypto.signing import SignatureError
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
@@ -219,9 +219,7 @@ def test_lost_acknowledgement_of_an_overtaken_receipt_costs_nothing_but_time(coo
     coordinator.take("node-1", unheard)
     late.accepted = None
     coordinator.converse(*nodes)
-    repeats = [
-        answer for answer in coordinator.connect(nodes[0]) if answer.WhichOneof("message") == "receipt"
-    ]
+    repeats = [answer for answer in coordinator.connect(nodes[0]) if answer.WhichOneof("message") == "receipt"]
     assert [repeat.receipt for repeat in repeats] == [late.envelope]
     assert not ack_of(coordinator.take("node-1", repeats[0])).accepted
     assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}

@@ -18,7 +18,5 @@ def test_cumulative_numbers_may_stay_grow_and_come_new_but_not_shrink_or_vanish(
     before = {"energy_j": 1.5, "bytes": 0}
     assert decreased(before, {"energy_j": 1.5, "bytes": 7, "seconds": 1.0}) == ""
     assert decreased({}, before) == ""
-    assert (
-        decreased(before, {"energy_j": 1.4, "bytes": 0}) == "energy_j is cumulative, and went from 1.5 to 1.4"
-    )
+    assert decreased(before, {"energy_j": 1.4, "bytes": 0}) == "energy_j is cumulative, and went from 1.5 to 1.4"
     assert decreased(before, {"bytes": 0}).startswith("energy_j is cumulative")

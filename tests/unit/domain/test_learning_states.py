@@ -1,5 +1,5 @@
 import pytest
-from reram_fleet.flower import JOB_NAMES, MESSAGE_TYPES
+from reram_fleet.processes.flower import JOB_NAMES, MESSAGE_TYPES
 
 from fleet.domain.learning import COHORT_KINDS, FINISHED, TRANSITIONS, JobKind, JobState, RetryPolicy, advance
 from fleet.errors import IllegalTransitionError

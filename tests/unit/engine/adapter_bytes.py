@@ -5,10 +5,10 @@ import json
 import safetensors.torch
 import torch
 
-from edge_node.adapters.file_format import encode_adapter
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_storage import Storage
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.storage import Storage
+from fleet.lab.exchange.file_format import encode_adapter
 
 NAME = "cohort-0001"
 METADATA = "reram_fleet.adapter"

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
-from edge_node.keys import KeyRing
-from edge_node.learning.cohort import CohortPlan, scheduled_participation
-from edge_node.learning.cohort_state import LoraRecipe
-from edge_node.learning.federated import NodeClips
-from edge_node.learning.replay import SliceFiles
-from fleet.lab.cohort_start import RidgeStarts
+from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation
+from edge_node.recognition.training.cohort_state import LoraRecipe
+from edge_node.recognition.training.federated import NodeClips
+from edge_node.recognition.training.replay import SliceFiles
+from edge_node.storage.keys import KeyRing
+from fleet.lab.replay.cohort_start import RidgeStarts
 from hwmodel import keyed_normal, load_preset
 
 SEED = 17
@@ -63,9 +63,7 @@ def clips_of(hidden: int = HIDDEN, clips: int = 3) -> tuple[NodeClips, ...]:
     )
 
 
-def plan_of(
-    entries: dict[str, int] = ENTRIES, recipe: LoraRecipe = RECIPE, absent_share: float = 0.2
-) -> CohortPlan:
+def plan_of(entries: dict[str, int] = ENTRIES, recipe: LoraRecipe = RECIPE, absent_share: float = 0.2) -> CohortPlan:
     taking = scheduled_participation(SEED, 0, NODES, recipe.rounds, absent_share)
     return CohortPlan(SEED, 0, recipe, NODES, taking, entries)
 

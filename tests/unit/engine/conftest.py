@@ -3,7 +3,7 @@
 import pytest
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 
-from edge_node.engine import Engine
+from edge_node.recognition.engine import Engine
 from edge_node.tasks.speakers import SPEAKERS, load_people
 from hwmodel import load_preset
 

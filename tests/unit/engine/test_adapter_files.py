@@ -7,14 +7,14 @@ import safetensors
 import safetensors.torch
 import torch
 
-from edge_node.adapters import files as files_module
-from edge_node.adapters.file_format import decode_adapter, encode_adapter
-from edge_node.adapters.files import AdapterFiles
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_storage import Storage
 from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleError, KeyFileError
-from edge_node.keys import KeyRing
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.storage import Storage
+from edge_node.storage.keys import KeyRing
+from fleet.lab.exchange import files as files_module
+from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
+from fleet.lab.exchange.files import AdapterFiles
 
 SIZES = {"fc1": (12, 20), "blocks.0.fc2": (6, 12)}
 
@@ -87,9 +87,7 @@ def test_a_destroyed_adapter_cannot_be_read_from_a_backup_of_its_file(files):
     assert files.destroy_adapter("cohort-0001")
     assert not files.destroy_adapter("cohort-0001")
     assert (files.names(), files.keys.ids()) == ((), set())
-    with pytest.raises(
-        AdapterFileError, match="there is no adapter cohort-0001 on this node; there are: none"
-    ):
+    with pytest.raises(AdapterFileError, match="there is no adapter cohort-0001 on this node; there are: none"):
         files.load_adapter("cohort-0001", BASE)
     path_of(files).write_bytes(backup)
     with pytest.raises(KeyFileError, match="is missing"):
@@ -151,10 +149,7 @@ def test_the_clear_form_is_a_safetensors_file_that_others_can_read(tmp_path):
     path.write_bytes(encode_adapter(adapter))
     with safetensors.safe_open(path, "pt") as opened:
         assert sorted(opened.keys()) == sorted(
-            f"{layer}.{factor}{part}"
-            for layer in SIZES
-            for factor in ("lora_A", "lora_B")
-            for part in ("", ".scale")
+            f"{layer}.{factor}{part}" for layer in SIZES for factor in ("lora_A", "lora_B") for part in ("", ".scale")
         )
         assert list(opened.metadata()) == ["reram_fleet.adapter"]
         assert torch.equal(opened.get_tensor("fc1.lora_B"), adapter.b["fc1"].codes)
@@ -168,7 +163,7 @@ def test_the_same_adapter_gives_the_same_bytes():
 
 def test_adapters_and_their_files_need_neither_peft_nor_transformers():
     script = (
-        "import sys, edge_node.adapters.lora_bank, edge_node.adapters.files, edge_node.adapters.peft_format\n"
+        "import sys, edge_node.recognition.lora.bank, fleet.lab.exchange.files, fleet.lab.exchange.peft_format\n"
         "print(sorted({'peft', 'transformers', 'accelerate', 'huggingface_hub'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

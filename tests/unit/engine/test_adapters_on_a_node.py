@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from reram_fleet.digests import adapters_digest, lora_digest, subject_digests
+from reram_fleet.crypto.digests import adapters_digest, lora_digest, subject_digests
 from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, RevisionContent, SharedLora, SubjectAdapter
 
-from edge_node.adapters.lora import frozen_a, quantise
-from edge_node.adapters.score_calibration import FALSE_REJECT_SHARE, genuine_scores
 from edge_node.errors import AdapterError, EngineError
+from edge_node.recognition.lora.output_layer import frozen_a, quantise
+from edge_node.recognition.score_calibration import FALSE_REJECT_SHARE, genuine_scores
 from edge_node.tasks.speakers import SPEAKERS
 from hwmodel import Cost, Phase
 

@@ -7,8 +7,8 @@ from reram_fleet.code_ranges import CODE_RANGES
 
 from edge_node.backbones import rounded_mean
 from edge_node.backbones.reservoir import tanh_table
-from edge_node.engine import Engine
 from edge_node.errors import ClipError, EngineError
+from edge_node.recognition.engine import Engine
 from edge_node.tasks.speakers import SPEAKERS
 from hwmodel import Cost, Phase
 
@@ -82,9 +82,7 @@ def test_building_programs_every_cell_once(built_fleet):
         assert programmed.cell_writes == int(built_fleet.cell_writes[node]) > 0
 
 
-def test_rebuilt_chip_is_the_same_and_its_programming_is_not_charged_again(
-    device, preset, fleet_seed, people
-):
+def test_rebuilt_chip_is_the_same_and_its_programming_is_not_charged_again(device, preset, fleet_seed, people):
     saved = device.ledger.totals(0)
     again = Engine.build(SPEAKERS, preset, fleet_seed, device.node_ids, saved_costs=[saved])
     assert again.ledger.totals(0)[Phase.PROGRAM] == saved[Phase.PROGRAM]

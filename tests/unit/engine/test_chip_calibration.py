@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from edge_node.adapters.chip_calibration import calibrate_chip, reduced_rank_regression
-from edge_node.adapters.lora_storage import Storage
 from edge_node.errors import AdapterError
-from edge_node.networks import SpikingLsm
+from edge_node.recognition.lora.storage import Storage
+from fleet.lab.chip.calibration import calibrate_chip, reduced_rank_regression
+from fleet.lab.paper.networks import SpikingLsm
 from hwmodel import ConstantProgrammingError, DeviceModels, Phase, StuckCells, load_preset, program
 
 NODES = ("north", "east", "south")
@@ -107,9 +107,7 @@ class TestRestoring:
 
         assert bool((error(chip, network, others) < before / 2).all())
 
-    def test_more_rank_brings_back_more_up_to_what_the_converters_leave(
-        self, network, preset, public, others
-    ):
+    def test_more_rank_brings_back_more_up_to_what_the_converters_leave(self, network, preset, public, others):
         chip = chips(network, preset, public, sigma_us=2.0)
         errors = []
         for rank in (1, 4, 24):
@@ -128,9 +126,7 @@ class TestRestoring:
 
         torch.testing.assert_close(together(others)[1], alone(others)[0], atol=1e-3, rtol=1e-3)
 
-    def test_int8_factors_do_about_as_well_as_floats_in_a_third_of_the_bytes(
-        self, network, preset, public, others
-    ):
+    def test_int8_factors_do_about_as_well_as_floats_in_a_third_of_the_bytes(self, network, preset, public, others):
         chip = chips(network, preset, public)
         calibrations, errors = {}, {}
         for storage in Storage:
@@ -228,9 +224,7 @@ class TestCost:
 
 
 class TestAttaching:
-    def test_the_same_chip_made_again_is_brought_back_by_what_was_fitted_before(
-        self, network, preset, public, others
-    ):
+    def test_the_same_chip_made_again_is_brought_back_by_what_was_fitted_before(self, network, preset, public, others):
         fitted = chips(network, preset, public)
         calibration = calibrate_chip(fitted, network, public, rank=6)
         again = chips(network, preset, public)

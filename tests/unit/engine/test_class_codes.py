@@ -47,9 +47,7 @@ def images(label=TASK.private[0], start=0):
 
 
 def factors(layout, value):
-    return {
-        name: torch.full((1, layout.base.layer(name).outputs, layout.rank), value) for name in CLASS_LAYERS
-    }
+    return {name: torch.full((1, layout.base.layer(name).outputs, layout.rank), value) for name in CLASS_LAYERS}
 
 
 def test_vector_is_b_of_every_layer_and_the_label_row(layout):
@@ -125,8 +123,7 @@ def test_what_is_learnt_predicts_the_noise_in_images_of_the_class_better(attic, 
             return float(mse_loss(on_chips(attic.chips)(x, steps, asked), noise))
 
     learnt = {
-        name: lambda v, a=a, b=b: v @ a.mT @ b.mT
-        for name, a, b in layout.factors(codes.long(), torch.tensor([1]))
+        name: lambda v, a=a, b=b: v @ a.mT @ b.mT for name, a, b in layout.factors(codes.long(), torch.tensor([1]))
     }
     assert loss(learnt) < 0.98 * loss({})
 

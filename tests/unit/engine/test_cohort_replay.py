@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_bank import LoraBank
 from edge_node.backbones.hidden_layer import hidden_signs
 from edge_node.errors import KeyFileError, RoundError, StateFolderError
-from edge_node.learning.cohort import (
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.training.cohort import (
     CohortPlan,
     WorkDone,
     cohort_adapter,
@@ -19,9 +19,9 @@ from edge_node.learning.cohort import (
     shard_of,
     train_cohort,
 )
-from edge_node.learning.cohort_state import DRIVE_BITS, CohortState, as_values
-from edge_node.learning.exact import PROJECTED_BITS
-from edge_node.learning.replay import commitment, cost_share, environment, forget_by_replay
+from edge_node.recognition.training.cohort_state import DRIVE_BITS, CohortState, as_values
+from edge_node.recognition.training.exact import PROJECTED_BITS
+from edge_node.recognition.training.replay import commitment, cost_share, environment, forget_by_replay
 from hwmodel import EnergyLedger, load_preset
 from tests.unit.engine.cohort_fleet import (
     ENTRIES,
@@ -46,9 +46,7 @@ def nodes():
 def trained(nodes, tmp_path):
     """State and slices of the cohort that knew everybody."""
     slices = slices_in(tmp_path)
-    state = train_cohort(
-        plan_of(), nodes, starts_of(nodes), on_slice=lambda n, state: slices.save(0, n, state)
-    )
+    state = train_cohort(plan_of(), nodes, starts_of(nodes), on_slice=lambda n, state: slices.save(0, n, state))
     return state, slices
 
 
@@ -63,9 +61,7 @@ def never_known(nodes, tag):
 
 
 @pytest.mark.parametrize("tag", sorted(ENTRIES))
-def test_after_a_forget_state_and_slices_are_those_of_a_cohort_that_never_knew_the_person(
-    nodes, trained, tag
-):
+def test_after_a_forget_state_and_slices_are_those_of_a_cohort_that_never_knew_the_person(nodes, trained, tag):
     known, slices = trained
 
     result = forget_by_replay(plan_of(), nodes, starts_of(nodes), slices, tag)
@@ -290,7 +286,4 @@ def test_plans_of_other_shards_have_other_streams(nodes):
     plan = plan_of()
     other = CohortPlan(SEED, 1, RECIPE, NODES, plan.participation, ENTRIES)
 
-    assert (
-        train_cohort(plan, nodes, starts_of(nodes)).digest()
-        != train_cohort(other, nodes, starts_of(nodes)).digest()
-    )
+    assert train_cohort(plan, nodes, starts_of(nodes)).digest() != train_cohort(other, nodes, starts_of(nodes)).digest()

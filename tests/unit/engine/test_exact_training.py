@@ -18,18 +18,18 @@ from reram_fleet.v1.types_pb2 import (
 from torch.nn.functional import pad
 
 from edge_node.backbones.hidden_layer import HiddenLayer, public_centre
-from edge_node.engine import RoundRequest
 from edge_node.errors import RoundError
-from edge_node.learning import cohort, exact, logistic, neggrad
-from edge_node.learning.cohort import train_cohort
-from edge_node.learning.cohort_state import CohortState, LoraRecipe
-from edge_node.learning.federated import NodeClips, TrainingBatch, averaged_state, train_round
-from edge_node.learning.logistic import LabelledClips
-from edge_node.learning.replay import forget_by_replay
-from edge_node.learning.state import encode, initial
-from fleet.lab.replay_audit import ReplayVerdict, audit_replay
-from fleet.lab.replay_codes import AuditCodes
-from fleet.lab.replay_manifest import ReplayManifest
+from edge_node.recognition.engine import RoundRequest
+from edge_node.recognition.training import cohort, exact, logistic, neggrad
+from edge_node.recognition.training.cohort import train_cohort
+from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
+from edge_node.recognition.training.federated import NodeClips, TrainingBatch, averaged_state, train_round
+from edge_node.recognition.training.logistic import LabelledClips
+from edge_node.recognition.training.replay import forget_by_replay
+from edge_node.recognition.training.state import encode, initial
+from fleet.lab.replay.audit import ReplayVerdict, audit_replay
+from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.manifest import ReplayManifest
 from hwmodel import keyed_normal, keyed_uint16, load_preset
 from tests.unit.engine.cohort_fleet import (
     ENTRIES,
@@ -106,8 +106,7 @@ def one_by_one(recipe, state, batch):
 
 def same(some, others) -> bool:
     return all(
-        np.array_equal(a.hidden, b.hidden) and np.array_equal(a.head, b.head)
-        for a, b in zip(some, others, strict=True)
+        np.array_equal(a.hidden, b.hidden) and np.array_equal(a.head, b.head) for a, b in zip(some, others, strict=True)
     )
 
 
@@ -176,10 +175,7 @@ def test_gradients_of_a_cohort_are_those_of_integer_products(nodes, start):
     b, head = (np.rint(x / 2.0**s).astype(np.int64) for x, s in ((b, 6), (head, 4)))
 
     for_b, for_head = batch.gradients(
-        *(
-            torch.from_numpy(x / 2.0**16).expand(3, -1, -1)
-            for x in (start.hidden.numpy(), start.head.numpy())
-        ),
+        *(torch.from_numpy(x / 2.0**16).expand(3, -1, -1) for x in (start.hidden.numpy(), start.head.numpy())),
         RECIPE.gain,
     )
 
@@ -230,9 +226,7 @@ def ticket_of(engine, kind, tags, forget=()):
 
 @pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize("node", range(3))
-def test_a_round_of_training_is_the_same_alone_and_in_a_batch(
-    device, fleet, adapters, samples_of, node, rows
-):
+def test_a_round_of_training_is_the_same_alone_and_in_a_batch(device, fleet, adapters, samples_of, node, rows):
     tags = sorted(adapters)[:rows]
     ticket, state, samples = (
         ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags),

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes
 from edge_node.errors import ClipError, RoundError
-from edge_node.learning.cohort import train_cohort
-from edge_node.learning.cohort_state import (
+from edge_node.recognition.training.cohort import train_cohort
+from edge_node.recognition.training.cohort_state import (
     DRIVE_BITS,
     HEAD_BITS,
     CohortState,
@@ -27,8 +27,8 @@ from edge_node.learning.cohort_state import (
     scores,
     start_row,
 )
-from edge_node.learning.exact import STATE_BITS, WEIGHT_BITS
-from edge_node.learning.federated import (
+from edge_node.recognition.training.exact import STATE_BITS, WEIGHT_BITS
+from edge_node.recognition.training.federated import (
     Contribution,
     TrainingBatch,
     averaged_state,

@@ -21,9 +21,7 @@ def photos(count, seed=3):
     made = []
     for _ in range(count):
         waves = generator.uniform(-9, 9, (6, 2))
-        picture = sum(np.cos(2 * np.pi * (a * x + b * y)) for a, b in waves) + generator.normal(
-            0, 0.3, (64, 64)
-        )
+        picture = sum(np.cos(2 * np.pi * (a * x + b * y)) for a, b in waves) + generator.normal(0, 0.3, (64, 64))
         made.append(((picture - picture.min()) / np.ptp(picture)).astype(np.float32))
     return made
 
@@ -90,9 +88,9 @@ def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(flee
 def test_brightness_and_contrast_hardly_change_the_codes(fleet):
     filters, ledger = fleet
     clip = photos(1)[0]
-    codes = filters.capture(
-        [clip, (0.5 * clip + 0.3).astype(np.float32), photos(1, seed=8)[0]], ledger, Phase.INFER
-    )[0].double()
+    codes = filters.capture([clip, (0.5 * clip + 0.3).astype(np.float32), photos(1, seed=8)[0]], ledger, Phase.INFER)[
+        0
+    ].double()
     codes -= codes.mean(dim=0)
 
     def distance(a, b):

@@ -3,7 +3,7 @@
 import pytest
 
 from edge_node.tasks.speakers import SPEAKERS
-from edge_node.verification.forget_trial import leave_outs, run
+from fleet.lab.verification.forget_trial import leave_outs, run
 
 
 @pytest.fixture(scope="module", params=SPEAKERS.split.enrolled)

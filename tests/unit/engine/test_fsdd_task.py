@@ -10,8 +10,8 @@ from scipy.io import wavfile
 
 from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.spectral import SpectralFilters
-from edge_node.engine import Engine
 from edge_node.errors import TaskError
+from edge_node.recognition.engine import Engine
 from edge_node.tasks import fsdd, load_task
 from edge_node.tasks.data_folder import DATA_VARIABLE
 from edge_node.tasks.fsdd import (

@@ -9,8 +9,6 @@ import torch
 from safetensors.torch import load
 from torch.nn.functional import mse_loss
 
-from edge_node.adapters.file_format import decode_adapter, encode_adapter
-from edge_node.adapters.lora_adapter import AdapterKind
 from edge_node.errors import AdapterError, EngineError
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import (
@@ -26,14 +24,16 @@ from edge_node.generation.diffusion import (
     to_grey_levels,
 )
 from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, unpatched
-from edge_node.generation.erasure import erase_class, erasure_name
 from edge_node.generation.generator import Generator, subject_name
 from edge_node.generation.lora_fit import LoraRecipe
-from edge_node.generation.scores import Judge, frechet_distance
-from edge_node.generation.subject_lora import learn_class
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
+from edge_node.recognition.lora.adapter import AdapterKind
 from edge_node.tasks.images import ImagesTask
+from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
+from fleet.lab.paper.image_erasure import erase_class, erasure_name
+from fleet.lab.verification.image_scores import Judge, frechet_distance
 from hwmodel import Phase, load_preset
+from tests.bench.workloads.class_lora import learn_class
 
 TASK = ImagesTask.of(50)
 PUBLIC = TASK.images(TASK.public, test=False)
@@ -52,9 +52,7 @@ def backbone():
 
 
 def chips_of(backbone, nodes=NODES):
-    return Generator.program(
-        backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels)
-    )
+    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels))
 
 
 def class_aware(backbone):
@@ -385,9 +383,7 @@ def test_judge_knows_digits_that_it_has_not_seen():
 
     assert judge.accuracy(test.levels, test.labels) > 0.96
     assert judge.activations(test.levels).shape == (len(test.labels), 128)
-    assert math.isclose(
-        judge.accuracy(test.of(3), 3), float((judge.classes(test.of(3)) == 3).double().mean())
-    )
+    assert math.isclose(judge.accuracy(test.of(3), 3), float((judge.classes(test.of(3)) == 3).double().mean()))
 
 
 def test_float_model_is_a_denoiser_over_the_node_axis(backbone):

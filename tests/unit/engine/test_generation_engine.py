@@ -7,11 +7,11 @@ import pytest
 import torch
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.engine import Engine
+from edge_node.agent.node_engine import NodeEngine
 from edge_node.errors import AdapterError, ClipError, EngineError, RoundError
 from edge_node.generation.class_codes import MAX_CODE
-from edge_node.generation_engine import GenerationEngine
-from edge_node.node_engine import NodeEngine
+from edge_node.generation.engine import GenerationEngine
+from edge_node.recognition.engine import Engine
 from edge_node.testing import MemoryEngine
 from fleet.coordinator.canaries import CanarySecret
 from hwmodel import EnergyLedger, Phase, load_preset
@@ -94,10 +94,7 @@ def test_planted_canary_is_recognised_until_it_is_forgotten(tmp_path):
 
     def answers():
         found = engine.identify(probe(secret.mean_codes(spent), secret.mean_codes(living)))
-        return [
-            tag * accepted
-            for tag, accepted in zip(found.best_tag[0], found.accepted[0].tolist(), strict=True)
-        ]
+        return [tag * accepted for tag, accepted in zip(found.best_tag[0], found.accepted[0].tolist(), strict=True)]
 
     assert answers() == [spent, living]
     engine.drop_subjects(0, [spent])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.adapters.head import MAX_CODE, MAX_COLUMN_NORM, Answer, HeadAdapter
 from edge_node.errors import AdapterError
+from edge_node.recognition.head import MAX_CODE, MAX_COLUMN_NORM, Answer, HeadAdapter
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import CodeSum, FleetHead, HeadBooks, NodeShare
 from fleet.heads.public import PublicCodes
@@ -20,9 +20,7 @@ def columns(seed=3, largest=1 << 20):
 
 def asked(nodes=2, clips=5, largest=700, seed=4):
     shape = (nodes, clips, FEATURES)
-    return torch.from_numpy(
-        np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32)
-    )
+    return torch.from_numpy(np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32))
 
 
 def loaded(codes=None, tags=TAGS, threshold=1000):
@@ -192,9 +190,7 @@ def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
     books = HeadBooks.empty(PublicCodes(np.concatenate(public)[None], person)).with_share(share)
     solved = books.build()
 
-    head = HeadAdapter.load(
-        solved.tags, solved.codes, solved.scale_bits, solved.threshold, features=device.features
-    )
+    head = HeadAdapter.load(solved.tags, solved.codes, solved.scale_bits, solved.threshold, features=device.features)
 
     hits, accepted = [], []
     for tag, (_, test) in captured.items():

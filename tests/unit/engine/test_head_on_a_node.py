@@ -9,9 +9,9 @@ import pytest
 import torch
 from reram_fleet.v1.types_pb2 import ClosedFormHead, RevisionContent
 
-from edge_node.adapters.head import HeadAdapter
-from edge_node.adapters.head_share import packed_statistics
 from edge_node.errors import AdapterError, EngineError
+from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import CodeSum, HeadBooks
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics

@@ -4,14 +4,8 @@ import json
 
 import pytest
 import torch
-from reram_fleet import sealing
+from reram_fleet.crypto import sealing
 
-from edge_node.adapters import file_format
-from edge_node.adapters.file_format import decode_adapter, encode_adapter, largest_file_bytes
-from edge_node.adapters.files import AdapterFiles
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_bank import LoraBank
-from edge_node.adapters.lora_storage import Storage
 from edge_node.errors import (
     AdapterBaseError,
     AdapterError,
@@ -21,7 +15,13 @@ from edge_node.errors import (
     AdapterSpecError,
     AdapterValueError,
 )
-from edge_node.keys import KeyRing
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.storage import Storage
+from edge_node.storage.keys import KeyRing
+from fleet.lab.exchange import file_format
+from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
+from fleet.lab.exchange.files import AdapterFiles
 from hwmodel import EnergyLedger
 from tests.unit.engine.adapter_bytes import (
     BASE,
@@ -368,9 +368,7 @@ def test_the_sound_file_is_taken(files, preset):
     assert decode_adapter(SOUND_INT8, BASE).digest == adapter_of(Storage.INT8).digest
 
 
-@pytest.mark.parametrize(
-    ("clear", "error", "reason"), [row[1:] for row in LIES], ids=[row[0] for row in LIES]
-)
+@pytest.mark.parametrize(("clear", "error", "reason"), [row[1:] for row in LIES], ids=[row[0] for row in LIES])
 def test_a_lying_file_is_refused_before_a_tensor_is_made(files, bank, monkeypatch, clear, error, reason):
     def make_tensors(content):
         pytest.fail("tensors were made of a file that could be refused by its header")
@@ -379,9 +377,7 @@ def test_a_lying_file_is_refused_before_a_tensor_is_made(files, bank, monkeypatc
     refuse(files, bank, clear, error, reason)
 
 
-@pytest.mark.parametrize(
-    ("clear", "error", "reason"), [row[1:] for row in NUMBERS], ids=[row[0] for row in NUMBERS]
-)
+@pytest.mark.parametrize(("clear", "error", "reason"), [row[1:] for row in NUMBERS], ids=[row[0] for row in NUMBERS])
 def test_hostile_numbers_are_refused(files, bank, clear, error, reason):
     refuse(files, bank, clear, error, reason)
 

@@ -11,11 +11,11 @@ from reram_fleet.v1.types_pb2 import (
     LoraShape,
 )
 
-from edge_node.adapters.lora import project
-from edge_node.engine import RoundRequest
 from edge_node.errors import AdapterError, RoundError
-from edge_node.learning import neggrad
-from edge_node.learning.state import UNTRAINED_WEIGHT, decode, encode, initial
+from edge_node.recognition.engine import RoundRequest
+from edge_node.recognition.lora.output_layer import project
+from edge_node.recognition.training import neggrad
+from edge_node.recognition.training.state import UNTRAINED_WEIGHT, decode, encode, initial
 from hwmodel import Phase
 
 RANK = 16
@@ -67,9 +67,7 @@ def test_round_is_a_pure_function_of_its_input(device, tags, samples, trained):
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
     backwards = dict(reversed(samples.items()))
     again = device.run_round(0, ticket, initial(tags, RANK), backwards, {})
-    assert again.state.SerializeToString(deterministic=True) == trained.state.SerializeToString(
-        deterministic=True
-    )
+    assert again.state.SerializeToString(deterministic=True) == trained.state.SerializeToString(deterministic=True)
     assert again.metrics == trained.metrics
 
 
@@ -85,9 +83,7 @@ def test_n_nodes_learn_what_n_single_nodes_do(fleet, device, adapters, captured,
             RoundRequest(1, ticket, initial(tags, RANK), samples, {}),
         ]
     )
-    torch.testing.assert_close(
-        decode(many[1].state, tags, RANK), decode(trained.state, tags, RANK), rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(decode(many[1].state, tags, RANK), decode(trained.state, tags, RANK), rtol=0, atol=1e-4)
     assert [r.num_examples for r in many] == [30 + 90, 3 * 30 + 90]
 
 
@@ -160,9 +156,7 @@ def test_training_is_charged_and_writes_no_cell(device, tags, samples):
 
 
 def test_node_that_holds_nobody_still_answers(device, tags):
-    result = device.run_round(
-        0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), {}, {}
-    )
+    result = device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), {}, {})
     assert result.num_examples == 90
     assert set(np.frombuffer(result.state.weight, "<f4").tolist()) == {float(np.float32(UNTRAINED_WEIGHT))}
 
@@ -188,9 +182,7 @@ def test_requests_that_cannot_be_run_are_refused(device, tags, samples):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(
-    fleet, device, adapters, captured, tags, rows
-):
+def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(fleet, device, adapters, captured, tags, rows):
     named = tags[:rows]
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, named)
     samples = {tag: captured[tag][0] for tag in named}
@@ -201,11 +193,6 @@ def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(
     # More clips on a neighbour: the batch is longer than this node's own.
     more = {tag: torch.cat([codes, codes, captured[tag][1]]) for tag, codes in samples.items()}
     many = fleet.run_rounds(
-        [
-            RoundRequest(node, ticket, initial(named, RANK), samples if node == 1 else more, {})
-            for node in range(3)
-        ]
+        [RoundRequest(node, ticket, initial(named, RANK), samples if node == 1 else more, {}) for node in range(3)]
     )
-    assert many[1].state.SerializeToString(deterministic=True) == alone.state.SerializeToString(
-        deterministic=True
-    )
+    assert many[1].state.SerializeToString(deterministic=True) == alone.state.SerializeToString(deterministic=True)

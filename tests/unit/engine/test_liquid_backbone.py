@@ -7,7 +7,7 @@ import torch
 from edge_node.backbones.liquid import CHANNELS, NEURONS, STEPS, Liquid
 from edge_node.backbones.log_mel import FRAME, HOP
 from edge_node.errors import ClipError
-from edge_node.networks import lsm
+from fleet.lab.paper.networks import lsm
 from hwmodel import EnergyLedger, Phase, load_preset
 
 from .voices import voice, voices

@@ -5,17 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import (
-    MAX_RANK,
-    AdapterKind,
-    LoraAdapter,
-    LoraSpec,
-    cohort_name,
-    frozen_factor,
-)
-from edge_node.adapters.lora_bank import LoraBank
-from edge_node.adapters.lora_storage import Storage, StoredMatrix
 from edge_node.errors import (
     AdapterBaseError,
     AdapterError,
@@ -23,6 +12,17 @@ from edge_node.errors import (
     AdapterSpecError,
     AdapterValueError,
 )
+from edge_node.recognition.lora.adapter import (
+    MAX_RANK,
+    AdapterKind,
+    LoraAdapter,
+    LoraSpec,
+    cohort_name,
+    frozen_factor,
+)
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.storage import Storage, StoredMatrix
 from hwmodel import Cost, EnergyLedger, Phase, cost, program
 
 SIZES = {"fc1": (12, 20), "fc2": (6, 12)}
@@ -280,9 +280,7 @@ def test_a_batch_of_nodes_equals_single_nodes(preset):
         alone, _ = bank_of(preset)
         for adapter in batch.adapters(node):
             alone.install(adapter)
-        torch.testing.assert_close(
-            together[node], alone.forward("fc1", x[node : node + 1])[0], rtol=1e-12, atol=1e-12
-        )
+        torch.testing.assert_close(together[node], alone.forward("fc1", x[node : node + 1])[0], rtol=1e-12, atol=1e-12)
 
 
 def test_gradients_reach_the_vectors_of_every_node(preset):
@@ -404,9 +402,7 @@ def test_factors_that_do_not_match_the_spec_are_refused():
     sound = adapter_of("x")
     with pytest.raises(AdapterShapeError, match=r"expected lora_A of layers \['fc1', 'fc2'\], got \[\]"):
         dataclasses.replace(sound, a={}).check_fits(BASE)
-    with pytest.raises(
-        AdapterShapeError, match=r"lora_B of layer 'fc2': expected \[6, 4\] as fp32, got \[12, 4\]"
-    ):
+    with pytest.raises(AdapterShapeError, match=r"lora_B of layer 'fc2': expected \[6, 4\] as fp32, got \[12, 4\]"):
         dataclasses.replace(sound, b={"fc1": sound.b["fc1"], "fc2": sound.b["fc1"]}).check_fits(BASE)
 
 

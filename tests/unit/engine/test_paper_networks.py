@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from edge_node.errors import EngineError
-from edge_node.networks import FaceMixer, SpikingLsm
-from edge_node.networks.mixer import patches
+from fleet.lab.paper.networks import FaceMixer, SpikingLsm
+from fleet.lab.paper.networks.mixer import patches
 from hwmodel import load_network
 
 

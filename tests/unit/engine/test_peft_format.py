@@ -10,11 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_node.adapters.frozen_base import FrozenBase
-from edge_node.adapters.lora_adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.adapters.lora_bank import LoraBank
-from edge_node.adapters.lora_storage import Storage
-from edge_node.adapters.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
 from edge_node.errors import (
     AdapterBaseError,
     AdapterError,
@@ -24,6 +19,11 @@ from edge_node.errors import (
     AdapterUnsupportedError,
     AdapterValueError,
 )
+from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.recognition.lora.bank import LoraBank
+from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.storage import Storage
+from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
 from hwmodel import EnergyLedger
 
 LAYERS = ("blocks.0.fc1", "conv", "fc1")
@@ -141,9 +141,7 @@ def test_peft_changes_exactly_the_layers_of_the_adapter(peft, preset, network, b
     model = peft.PeftModel.from_pretrained(copy.deepcopy(network), tmp_path)
     with_lora = [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
     assert with_lora == ["base_model.model.fc1"]
-    torch.testing.assert_close(
-        model(images), with_bank(network, preset, base, adapter, images), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(model(images), with_bank(network, preset, base, adapter, images), rtol=1e-5, atol=1e-5)
 
 
 def test_an_adapter_about_people_leaves_encryption_only_when_told_to(base, tmp_path):
@@ -157,9 +155,7 @@ def test_an_adapter_about_people_leaves_encryption_only_when_told_to(base, tmp_p
 
 def test_a_network_of_one_nameless_layer_is_not_exported(tmp_path):
     base = FrozenBase.of("faces", {"(model)": draw(10, 10)})
-    with pytest.raises(
-        AdapterError, match=r"PEFT cannot address layers that are no module path: \['\(model\)'\]"
-    ):
+    with pytest.raises(AdapterError, match=r"PEFT cannot address layers that are no module path: \['\(model\)'\]"):
         export_peft(adapter_of(base, layers=("(model)",)), base, tmp_path)
 
 

@@ -1,16 +1,16 @@
 """Adapter files by somebody who has no key, or the wrong one: they do not open."""
 
 import pytest
-from reram_fleet import sealing
+from reram_fleet.crypto import sealing
 
-from edge_node.adapters.files import AdapterFiles
 from edge_node.errors import (
     AdapterFileError,
     AdapterSealError,
     AdapterSpecError,
     KeyFileError,
 )
-from edge_node.keys import KeyRing
+from edge_node.storage.keys import KeyRing
+from fleet.lab.exchange.files import AdapterFiles
 from tests.unit.engine.adapter_bytes import (
     BASE,
     NAME,

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional
 
 from edge_node.errors import EngineError
-from edge_node.learning.methods import METHODS, Descent, mean_of_present, method_named
-from edge_node.learning.methods.gradient_ascent import GradientAscent
-from edge_node.learning.methods.negative_gradient import NegativeGradient
-from edge_node.learning.methods.random_label import RandomLabel, drawn_labels
+from fleet.lab.paper.methods import METHODS, Descent, mean_of_present, method_named
+from fleet.lab.paper.methods.gradient_ascent import GradientAscent
+from fleet.lab.paper.methods.negative_gradient import NegativeGradient
+from fleet.lab.paper.methods.random_label import RandomLabel, drawn_labels
 
 PEOPLE = 4
 FORGOTTEN = 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edge_node.errors import EngineError, VerificationError
-from edge_node.verification import (
+from fleet.lab.verification import (
     AdapterKind,
     ApproximateEvidence,
     Canary,
@@ -26,15 +26,15 @@ from edge_node.verification import (
     judge_approximate,
     judge_exact,
 )
-from edge_node.verification.attacks import (
+from fleet.lab.verification.attacks import (
     auc,
     confidence_svc,
     loss_attack_auc,
     one_photo_probe,
     relearn_steps,
 )
-from edge_node.verification.judging import repair_gap
-from edge_node.verification.metrics import (
+from fleet.lab.verification.judging import repair_gap
+from fleet.lab.verification.metrics import (
     ModelOutputs,
     anamnesis_index,
     entropy,
@@ -263,8 +263,7 @@ def test_published_gap_takes_each_person_for_itself_and_the_confidence_attack():
     # TA .75 against .95, MIA-efficacy .7 against .9; UA and RA are the same.
     assert average_gap(person, reference) == pytest.approx(0.4 / 4)
     up, down = (
-        RepairPair("p", 1, scores(), scores(called_non_member=share), reference, 0.0, 0.0)
-        for share in (0.7, 1.0)
+        RepairPair("p", 1, scores(), scores(called_non_member=share), reference, 0.0, 0.0) for share in (0.7, 1.0)
     )
     judgement = judge_approximate(ApproximateEvidence(AdapterKind.SHARED, "m", (up, down), 20))
     line = next(line for line in judgement.lines if line.name.startswith("average gap as published"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.adapters.head_share import packed_statistics, share_cost
 from edge_node.errors import AdapterError
+from edge_node.recognition.head_share import packed_statistics, share_cost
 from fleet.heads.errors import StatisticsError
 from fleet.heads.packing import open_packed, pack_statistics, packed_size, sum_packed, unpack_statistics
 from fleet.heads.statistics import HeadStatistics, total

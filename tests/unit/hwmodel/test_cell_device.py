@@ -153,9 +153,7 @@ def test_relaxation_with_a_mean_shifts_every_cell():
     inside = replace(window, min_level=round(9 / window.grid_us))  # these fits begin at 9 uS
     targets = cells(round(40 / window.grid_us))
 
-    moved_us = window.to_us(
-        cell_levels(targets, key=KEY, models=models, window=inside, age_s=DAY_S) - targets
-    )
+    moved_us = window.to_us(cell_levels(targets, key=KEY, models=models, window=inside, age_s=DAY_S) - targets)
 
     assert moved_us.mean().item() == pytest.approx(-0.089 * math.log(DAY_S), abs=0.02)
     expected = math.hypot(0.412 + 0.042 * math.log(DAY_S), 0.0008 + 0.00107 * 40)

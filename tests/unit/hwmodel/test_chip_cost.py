@@ -9,9 +9,7 @@ NEURRAM = load_preset("130nm-neurram")
 PRESETS = {name: load_preset(name) for name in preset_names()}
 
 
-@pytest.mark.parametrize(
-    ("name", "picojoule"), [("180nm-1t1r", 0.465), ("130nm-neurram", 0.161), ("22nm", 0.036)]
-)
+@pytest.mark.parametrize(("name", "picojoule"), [("180nm-1t1r", 0.465), ("130nm-neurram", 0.161), ("22nm", 0.036)])
 def test_a_full_tile_takes_the_energy_of_the_reference_per_mac(name, picojoule):
     preset = PRESETS[name]
     rows, weights = preset.tile.rows, preset.tile.columns
@@ -21,9 +19,7 @@ def test_a_full_tile_takes_the_energy_of_the_reference_per_mac(name, picojoule):
     assert energy_j / (rows * weights) == pytest.approx(picojoule * 1e-12, rel=0.02)
 
 
-@pytest.mark.parametrize(
-    ("name", "nanojoule"), [("180nm-1t1r", 1.65), ("130nm-neurram", 0.75), ("22nm", 0.26)]
-)
+@pytest.mark.parametrize(("name", "nanojoule"), [("180nm-1t1r", 1.65), ("130nm-neurram", 0.75), ("22nm", 0.26)])
 def test_a_weight_takes_the_energy_of_the_reference_to_program(name, nanojoule):
     programmed = cost.program_weights(PRESETS[name], 100_000)
 

@@ -22,9 +22,7 @@ NOISY = replace(DeviceModels.ideal(), read_noise=ReadNoise(0.8))
 
 def program(inputs=300, outputs=40, nodes=("a", "b"), models=NOISY, preset=PRESET, **options):
     weights = keyed_normal(1, "weights", count=outputs * inputs).view(outputs, inputs)
-    return Crossbar.program(
-        weights, preset, fleet_seed=1, nodes=nodes, layer="layer", models=models, **options
-    )
+    return Crossbar.program(weights, preset, fleet_seed=1, nodes=nodes, layer="layer", models=models, **options)
 
 
 def codes_for(nodes, batch, inputs=300):

@@ -44,9 +44,7 @@ def network_of(*layers, lora=True, training=True):
             "layers": layers,
             "lora": {"alpha": 1, "source": "test"} if lora else None,
             "density": {"source": "test"},
-            "training": TrainingFacts(full_steps=3, lora_steps=2, batch=5, source="test")
-            if training
-            else None,
+            "training": TrainingFacts(full_steps=3, lora_steps=2, batch=5, source="test") if training else None,
         }
     )
 
@@ -84,9 +82,7 @@ def test_inference_gains_on_an_equal_digital_unit_as_the_reference_says(name):
     """Within 5 %: the reference leaves the reference columns and their reads out."""
     network = load_network(name)
 
-    gain = energy(network, Design.DIGITAL, Activity.INFERENCE) / energy(
-        network, Design.LORA, Activity.INFERENCE
-    )
+    gain = energy(network, Design.DIGITAL, Activity.INFERENCE) / energy(network, Design.LORA, Activity.INFERENCE)
 
     assert gain == pytest.approx(REFERENCE[name]["inference"], rel=0.05)
 
@@ -99,9 +95,7 @@ def test_speaker_inference_gains_less_than_the_reference_says_since_only_one_fac
     per_mac = PRESET.digital.mac_int8_j + PRESET.digital.sram_j_per_byte
     by_the_root = sum(layer.lora_macs * math.sqrt(layer.input_density) for layer in network.layers) * per_mac
 
-    gain = energy(network, Design.DIGITAL, Activity.INFERENCE) / energy(
-        network, Design.LORA, Activity.INFERENCE, gated
-    )
+    gain = energy(network, Design.DIGITAL, Activity.INFERENCE) / energy(network, Design.LORA, Activity.INFERENCE, gated)
 
     assert gain == pytest.approx(24.0, rel=0.02)
     assert network.macs * per_mac / (analogue + by_the_root) == pytest.approx(33.4, rel=0.05)
@@ -115,9 +109,7 @@ def test_whole_training_gains_little_since_gradients_cross_the_frozen_layers(nam
     """The reference counts 3 M_L in the backward pass, this model 2 M_L: only the mixer notices."""
     network = load_network(name)
 
-    gain = energy(network, Design.ANALOGUE, Activity.ADAPTATION) / energy(
-        network, Design.LORA, Activity.ADAPTATION
-    )
+    gain = energy(network, Design.ANALOGUE, Activity.ADAPTATION) / energy(network, Design.LORA, Activity.ADAPTATION)
 
     assert gain == pytest.approx(reference, rel=tolerance)
 

@@ -93,9 +93,7 @@ def digest(values):
         ),
     ],
 )
-def test_a_chip_never_changes_between_releases_and_machines(
-    weights, preset, options, cells, codes, step, scale
-):
+def test_a_chip_never_changes_between_releases_and_machines(weights, preset, options, cells, codes, step, scale):
     """A change of these digests makes every fleet's captured codes worthless: it needs a new preset."""
     chips = Crossbar.program(weights, preset, fleet_seed=1, nodes=["a", "b"], layer="layer", **options)
     count = 2 * 6 * weights.shape[1]

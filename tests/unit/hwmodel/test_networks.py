@@ -173,9 +173,7 @@ def test_a_file_that_contradicts_itself_is_refused(own_file, old, new, complaint
 
 
 def test_an_unknown_name_tells_the_known_ones(tmp_path):
-    with pytest.raises(
-        NetworkError, match="no network 'mixer'; there are: face-mixer, image-dit, speaker-lsm"
-    ):
+    with pytest.raises(NetworkError, match="no network 'mixer'; there are: face-mixer, image-dit, speaker-lsm"):
         load_network("mixer")
     with pytest.raises(NetworkError, match=r"cannot read network .*absent.toml: No such file"):
         load_network(tmp_path / "absent.toml")

@@ -96,9 +96,7 @@ def test_a_mixer_is_capped_by_an_equal_digital_unit_whatever_the_crossbar_takes(
     assert mixer.free_analogue == pytest.approx(report.caps["face-mixer"])
     assert mixer.band.largest < report.caps["face-mixer"]
     assert mixer.verdict is Verdict.TOO_LOW
-    assert any(
-        "face-mixer: an equal digital unit caps inference at M / M_L = 4.33" in s for s in report.exclusions
-    )
+    assert any("face-mixer: an equal digital unit caps inference at M / M_L = 4.33" in s for s in report.exclusions)
 
 
 def test_the_image_network_is_not_capped_below_the_papers_figure(report):
@@ -115,9 +113,7 @@ def test_the_energy_of_whole_training_never_reaches_the_papers_figure_in_any_dra
             assert result.verdict is Verdict.TOO_LOW
             assert result.share_within == 0
             assert all(knob.needed is None for knob in result.knobs)
-            assert any(
-                result.network in s and f"'{result.reading}' at a batch of" in s for s in report.exclusions
-            )
+            assert any(result.network in s and f"'{result.reading}' at a batch of" in s for s in report.exclusions)
 
 
 def test_that_whole_training_is_excluded_is_a_matter_of_the_batch():
@@ -170,9 +166,7 @@ def test_a_knob_reaches_the_papers_figure(results):
 
 
 def test_the_pulses_per_update_that_reach_the_training_figure_are_those_of_the_reference(results):
-    knob = next(
-        k for k in results["updates, SGD", "face-mixer"].knobs if k.path == "write_verify.update_pulses"
-    )
+    knob = next(k for k in results["updates, SGD", "face-mixer"].knobs if k.path == "write_verify.update_pulses")
 
     assert 2.6 < knob.needed < 2.9
 

@@ -152,9 +152,7 @@ def test_with_values_changes_numbers_and_keeps_their_sources():
 
     assert quiet.cell.programming_sigma_us == 0
     assert preset.cell.programming_sigma_us == 1
-    assert quiet.quantity("cell.programming_sigma_us").source == (
-        preset.quantity("cell.programming_sigma_us").source
-    )
+    assert quiet.quantity("cell.programming_sigma_us").source == (preset.quantity("cell.programming_sigma_us").source)
     assert quiet.with_values({"cell.programming_sigma_us": 1}) == preset
 
 

@@ -20,7 +20,7 @@ from hwmodel import (
     relaxation_named,
     relaxation_names,
 )
-from hwmodel.technology import ProgrammingErrorName, RelaxationName
+from hwmodel.presets.technology import ProgrammingErrorName, RelaxationName
 
 PRESET = load_preset("180nm-1t1r")
 BOUNDED = [

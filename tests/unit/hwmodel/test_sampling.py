@@ -146,9 +146,7 @@ def test_costs_of_draws_add_up_and_multiply(sample):
 
     assert both.draws == DRAWS
     assert both.bytes == 20
-    assert np.allclose(
-        both.energy_j, 10 * sample.digital.sram_j_per_byte + 10 * sample.radio.j_per_byte, rtol=1e-12
-    )
+    assert np.allclose(both.energy_j, 10 * sample.digital.sram_j_per_byte + 10 * sample.radio.j_per_byte, rtol=1e-12)
     assert (2 * read)[0] == read[0] * 2
     assert sample.priced()[7] == Cost()
 
@@ -182,9 +180,7 @@ def test_extremes_show_what_a_cost_depends_on():
 
     low, high = (cost.digital_macs(end, 1000, cost.Precision.INT8).energy_j for end in (ends.low, ends.high))
 
-    assert [path for path, a, b in zip(ends.paths, low, high, strict=True) if a != b] == [
-        "digital.mac_int8_j"
-    ]
+    assert [path for path, a, b in zip(ends.paths, low, high, strict=True) if a != b] == ["digital.mac_int8_j"]
 
 
 def test_extremes_leave_out_a_number_without_a_range(tmp_path):

@@ -57,11 +57,7 @@ def test_the_median_barely_depends_on_the_seed_at_the_default_number_of_draws():
     """Two lots of 4,000 draws whose spread is two decades: medians within 15 %."""
     assert DRAWS == 4000
     medians = [
-        {
-            (b.design, b.activity): b.band.p50
-            for b in monte_carlo([MIXER], PRESET, seed=s)
-            if b.measure == "energy_j"
-        }
+        {(b.design, b.activity): b.band.p50 for b in monte_carlo([MIXER], PRESET, seed=s) if b.measure == "energy_j"}
         for s in (0, 1)
     ]
 

@@ -49,9 +49,7 @@ def test_pulses_at_one_microsiemens_are_those_of_the_publication():
     assert pulses_per_cell(PRESET) == pytest.approx(8.52, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("tolerance_us", "pulses"), [(0.25, 34), (0.5, 17), (1, 8.52), (2, 4.3), (3, 2.9), (5, 1.9)]
-)
+@pytest.mark.parametrize(("tolerance_us", "pulses"), [(0.25, 34), (0.5, 17), (1, 8.52), (2, 4.3), (3, 2.9), (5, 1.9)])
 def test_pulses_against_tolerance_follow_the_reference(tolerance_us, pulses):
     preset = preset_with(tolerance_us, **{"write_verify.max_pulses": 1000})
 
@@ -82,9 +80,7 @@ def test_write_verify_that_cannot_be_is_refused(tolerance_us, sigma_us, max_puls
 
 
 def test_stuck_cells_spend_all_their_pulses():
-    assert mean_pulses(1.0, 6.77, 100, stuck_share=0.1) == pytest.approx(
-        0.9 * mean_pulses(1.0, 6.77, 100) + 0.1 * 100
-    )
+    assert mean_pulses(1.0, 6.77, 100, stuck_share=0.1) == pytest.approx(0.9 * mean_pulses(1.0, 6.77, 100) + 0.1 * 100)
     assert expected_write_verify(PRESET, 1000, stuck_cells=StuckCells(0.05, 0.05)).not_converged_share == (
         pytest.approx(0.1, rel=1e-3)
     )
@@ -177,9 +173,7 @@ def test_simulated_energy_and_time_agree_with_the_closed_form(tolerance_us):
 
     spread = simulated.pulses.double().std().item() / expected.pulses_per_cell / math.sqrt(CELLS)
     for name in ("energy_j", "seconds", "wear"):
-        assert getattr(simulated.result, name) == pytest.approx(
-            getattr(expected, name), rel=SIGMAS * spread
-        ), name
+        assert getattr(simulated.result, name) == pytest.approx(getattr(expected, name), rel=SIGMAS * spread), name
 
 
 def test_energy_follows_the_conductance_of_each_pulse():
@@ -225,9 +219,7 @@ def test_a_tolerance_wider_than_the_model_leaves_its_own_error():
     levels = cell_levels(middle_cells(), key=KEY, models=models, window=WINDOW, verified=verified)
 
     assert torch.equal(levels, verified.levels)
-    assert WINDOW.to_us(levels).std().item() == pytest.approx(
-        math.sqrt(verified.verified_variance_us2), rel=0.02
-    )
+    assert WINDOW.to_us(levels).std().item() == pytest.approx(math.sqrt(verified.verified_variance_us2), rel=0.02)
 
 
 def test_cells_programmed_pulse_by_pulse_relax_as_others_do():

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.learning.methods import METHODS, method_named
-from edge_node.verification.judging import Verdict
 from fleet.heads.public import PublicCodes
-from fleet.lab.workloads.approximate_repair import CLEARED, MASKED, UNTOUCHED, chosen, compare, judged
-from fleet.lab.workloads.shared_lora import padded, train
-from fleet.lab.workloads.shared_lora_fleet import SharedLoraFleet
+from fleet.lab.fleets.approximate_repair import CLEARED, MASKED, UNTOUCHED, chosen, compare, judged
+from fleet.lab.fleets.shared_lora import padded, train
+from fleet.lab.fleets.shared_lora_fleet import SharedLoraFleet
+from fleet.lab.paper.methods import METHODS, method_named
+from fleet.lab.verification.judging import Verdict
 from hwmodel import Phase, load_preset
 
 NAMES = ("ada", "bo", "cy", "di", "eve")
@@ -113,9 +113,7 @@ def test_nodes_that_never_met_the_person_do_not_change_the_repair(preset, fleet)
 
     changed = SharedLoraFleet(other, preset, seed=5, hidden=64).repaired("bo", method, 1, start)
 
-    assert all(
-        torch.equal(a, b) for a, b in zip(changed, fleet.repaired("bo", method, 1, start), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(changed, fleet.repaired("bo", method, 1, start), strict=True))
 
 
 def test_chips_see_the_same_alone_and_in_a_fleet(preset, fleet):

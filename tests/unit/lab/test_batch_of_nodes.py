@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fleet.lab.workloads.batch_of_nodes import (
+from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, load_preset
+from tests.bench.learning_batch import figures_of
+from tests.bench.workloads.batch_of_nodes import (
     BatchRun,
     LevelCrossbar,
     at_level,
     compared,
     run,
 )
-from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, load_preset
-from tests.bench.learning_batch import figures_of
 
 TILE = Fidelity.TILE_ACCURATE
 
@@ -112,8 +112,7 @@ def test_a_backbone_at_another_level_sees_the_same_clips_differently():
     clips = SPEAKERS.load_people()["s01"].test[:2]
 
     codes = [
-        at_level(chips, level).capture(clips, ledger, Phase.INFER).double()
-        for level in (TILE, Fidelity.BIT_SERIAL)
+        at_level(chips, level).capture(clips, ledger, Phase.INFER).double() for level in (TILE, Fidelity.BIT_SERIAL)
     ]
 
     assert not torch.equal(*codes)

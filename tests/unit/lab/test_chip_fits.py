@@ -8,15 +8,13 @@ from dataclasses import replace
 import pytest
 
 from fleet.errors import InvalidInputError
-from fleet.lab.chip_fits import DAY_S, chip_fits, fits_document
-from fleet.lab.chip_fits_plots import age_text, fits_figures
+from fleet.lab.chip.fits import DAY_S, chip_fits, fits_document
+from fleet.lab.chip.fits_plots import age_text, fits_figures
 
 
 @pytest.fixture(scope="module")
 def fits():
-    return chip_fits(
-        cells=1000, seed=1, progress=lambda text: None, ages_s=(1.0, DAY_S), tolerances_us=(1.0, 2.0)
-    )
+    return chip_fits(cells=1000, seed=1, progress=lambda text: None, ages_s=(1.0, DAY_S), tolerances_us=(1.0, 2.0))
 
 
 def test_simulated_cells_are_within_the_tolerance_of_the_fits(fits):
@@ -82,8 +80,6 @@ def test_age_outside_the_fits_is_refused():
         chip_fits(cells=100, seed=0, progress=lambda text: None, ages_s=(10 * DAY_S,))
 
 
-@pytest.mark.parametrize(
-    ("age_s", "text"), [(1.0, "1 s"), (60.0, "60 s"), (DAY_S, "1 d"), (2 * DAY_S, "2 d")]
-)
+@pytest.mark.parametrize(("age_s", "text"), [(1.0, "1 s"), (60.0, "60 s"), (DAY_S, "1 d"), (2 * DAY_S, "2 d")])
 def test_ages_as_text(age_s, text):
     assert age_text(age_s) == text

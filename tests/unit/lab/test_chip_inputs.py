@@ -6,7 +6,7 @@ import pytest
 
 import hwmodel
 from fleet.errors import InvalidInputError, NotFoundError
-from fleet.lab.chip_inputs import given_networks, given_preset, preset_toml
+from fleet.lab.chip.inputs import given_networks, given_preset, preset_toml
 
 NETWORK = """
 name = "tiny"
@@ -102,9 +102,7 @@ def test_edited_preset_under_a_built_ins_name_and_version_is_refused(tmp_path, o
 )
 def test_edited_preset_of_another_name_or_version_is_taken(tmp_path, kept, other):
     file = tmp_path / "mine.toml"
-    text = preset_toml("180nm-1t1r").replace(
-        "pulse_voltage_v = { value = 1.8,", "pulse_voltage_v = { value = 2.0,"
-    )
+    text = preset_toml("180nm-1t1r").replace("pulse_voltage_v = { value = 1.8,", "pulse_voltage_v = { value = 2.0,")
     file.write_text(text.replace(kept, other))
 
     assert given_preset(str(file)).write_verify.pulse_voltage_v == 2.0
@@ -115,9 +113,7 @@ def test_preset_that_no_chip_can_be_made_of_is_refused(tmp_path):
     text = preset_toml("180nm-1t1r").replace('name = "180nm-1t1r"', 'name = "mine"')
     file.write_text(text.replace('programming_error = "constant"', 'programming_error = "milo"'))
 
-    with pytest.raises(
-        InvalidInputError, match="50 to 225 uS that programming error 'milo' covers"
-    ) as caught:
+    with pytest.raises(InvalidInputError, match="50 to 225 uS that programming error 'milo' covers") as caught:
         preset_toml(str(file))
     assert "No chip can be made of it" in caught.value.hint
 

@@ -8,9 +8,9 @@ import pytest
 
 import hwmodel
 from fleet.errors import InvalidInputError
-from fleet.lab.chip_inputs import given_networks
-from fleet.lab.chip_report import ChipReport, chip_report, report_document
-from fleet.lab.chip_report_plots import nearest_reading, report_figures
+from fleet.lab.chip.inputs import given_networks
+from fleet.lab.chip.report import ChipReport, chip_report, report_document
+from fleet.lab.chip.report_plots import nearest_reading, report_figures
 from hwmodel.cost.designs import Activity, Design, bill
 
 DRAWS = 200
@@ -98,9 +98,7 @@ def test_unlimited_life_is_null_and_a_rewritten_chip_wears(document):
 
 def test_what_cannot_follow_is_said(document):
     ratios = document["ratios"]
-    whole = [
-        r for r in headline_of(document, "training cost")["readings"] if r["reading"] == "whole training"
-    ]
+    whole = [r for r in headline_of(document, "training cost")["readings"] if r["reading"] == "whole training"]
 
     assert ratios["caps_of_inference"]["face-mixer"] == pytest.approx(4.33, abs=0.005)
     assert any("4.33" in sentence for sentence in ratios["cannot_follow"])
@@ -120,12 +118,7 @@ def test_each_headline_names_readings_that_are_consistent_with_it_nearest_first(
 
 
 def test_needed_value_of_a_knob_lies_in_its_range(document):
-    knobs = [
-        knob
-        for h in document["ratios"]["headlines"]
-        for reading in h["readings"]
-        for knob in reading["knobs"]
-    ]
+    knobs = [knob for h in document["ratios"]["headlines"] for reading in h["readings"] for knob in reading["knobs"]]
     needed = [knob for knob in knobs if knob["needed"] is not None]
 
     assert needed
@@ -186,8 +179,7 @@ def test_network_that_was_never_trained_is_reported_without_training(tmp_path):
 def test_network_without_a_lora_has_nothing_to_compare(tmp_path):
     file = tmp_path / "plain.toml"
     file.write_text(
-        'name = "plain"\ntitle = "t"\nsource = "s"\n'
-        '[[layers]]\nname = "only"\ninputs = 8\noutputs = 8\nuses = 1\n'
+        'name = "plain"\ntitle = "t"\nsource = "s"\n[[layers]]\nname = "only"\ninputs = 8\noutputs = 8\nuses = 1\n'
     )
 
     with pytest.raises(InvalidInputError, match="plain has no LoRA"):

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.networks.lsm import CHANNELS, STEPS
 from fleet.errors import InvalidInputError
-from fleet.lab.chip_restore import run_restore
-from fleet.lab.chip_restore_data import load_public_data, threshold_code
-from fleet.lab.chip_restore_document import restore_document
-from fleet.lab.chip_restore_network import features_and_scores, train_network
-from fleet.lab.chip_restore_settings import (
+from fleet.lab.chip.restore import run_restore
+from fleet.lab.chip.restore_data import load_public_data, threshold_code
+from fleet.lab.chip.restore_document import restore_document
+from fleet.lab.chip.restore_network import features_and_scores, train_network
+from fleet.lab.chip.restore_settings import (
     Corrected,
     RestoreSettings,
     Sweep,
@@ -25,6 +24,7 @@ from fleet.lab.chip_restore_settings import (
     given_settings,
     resolved,
 )
+from fleet.lab.paper.networks.lsm import CHANNELS, STEPS
 from hwmodel import load_preset
 
 
@@ -49,14 +49,12 @@ def trained_once():
         return networks[name, seed]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fleet.lab.chip_restore.train_network", trained)
+        patch.setattr("fleet.lab.chip.restore.train_network", trained)
         yield trained
 
 
 def tiny(preset="180nm-1t1r", **changes):
-    settings = RestoreSettings(
-        "face-mixer", load_preset(preset), noise_us=(5.0,), ages=(), stuck_shares=(), chips=2
-    )
+    settings = RestoreSettings("face-mixer", load_preset(preset), noise_us=(5.0,), ages=(), stuck_shares=(), chips=2)
     return replace(settings, **changes)
 
 
@@ -176,9 +174,7 @@ class TestSettings:
         assert (noise.age_s, age.age_s, stuck.age_s) == (1.0, 86_400.0, 1.0)
         assert stuck.models.programming_error == age.models.programming_error
         assert stuck.models.stuck_cells.share == pytest.approx(0.02)
-        assert age.models.stuck_cells.share == pytest.approx(
-            preset.cell.stuck_low_share + preset.cell.stuck_high_share
-        )
+        assert age.models.stuck_cells.share == pytest.approx(preset.cell.stuck_low_share + preset.cell.stuck_high_share)
 
     def test_lists_of_the_command_line_may_be_empty_or_have_blanks(self):
         settings = given_settings(
@@ -198,9 +194,7 @@ class TestSettings:
         assert (settings.noise_us, settings.ages, settings.stuck_shares) == ((1.0, 2.5), ("1s",), ())
         assert (settings.corrected, settings.storage) == ("paper", "fp16")
 
-    @pytest.mark.parametrize(
-        ("text", "seconds"), [("90s", 90), ("6h", 21_600), ("0.5d", 43_200), ("1y", 31_557_600)]
-    )
+    @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("6h", 21_600), ("0.5d", 43_200), ("1y", 31_557_600)])
     def test_ages_have_units(self, text, seconds):
         assert age_seconds(text) == seconds
 

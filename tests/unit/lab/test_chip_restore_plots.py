@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.lab.chip_restore_plots import restore_figures
+from fleet.lab.chip.restore_plots import restore_figures
 
 
 def quality(mean):
@@ -42,9 +42,7 @@ def lines(panel):
 
 
 def test_every_sweep_has_a_panel_of_accuracy_above_one_of_feature_error():
-    shown = panels(
-        condition("noise", "1 uS", 1.0), condition("age", "1d", 86_400.0), condition("stuck", "1 %", 0.01)
-    )
+    shown = panels(condition("noise", "1 uS", 1.0), condition("age", "1d", 86_400.0), condition("stuck", "1 %", 0.01))
 
     assert [panel.get_title(loc="left") for panel in shown] == [
         "Accuracy over programming error",

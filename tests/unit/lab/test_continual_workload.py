@@ -8,12 +8,12 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from fleet.lab.verify import speaker_fleet
-from fleet.lab.workloads import resurfacing
-from fleet.lab.workloads.arrivals import Arrivals, Trajectory
-from fleet.lab.workloads.continual import ContinualRun, live
-from fleet.lab.workloads.resurfacing import Seen, refused_returns
+from fleet.lab.verification.verify import speaker_fleet
 from tests.bench.learning_continual import figures_of
+from tests.bench.workloads import resurfacing
+from tests.bench.workloads.arrivals import Arrivals, Trajectory
+from tests.bench.workloads.continual import ContinualRun, live
+from tests.bench.workloads.resurfacing import Seen, refused_returns
 
 SEED = 3
 

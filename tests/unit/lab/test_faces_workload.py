@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from edge_node.tasks import faces as faces_task
-from fleet.lab.workloads import exact_forgets, faces, fleet_cohorts
-from fleet.lab.workloads.face_fleet import FaceFleet
-from fleet.lab.workloads.open_set import auroc, open_set_rates
-from fleet.lab.workloads.running import print_runs
+from fleet.lab.fleets.face_fleet import FaceFleet
+from fleet.lab.fleets.running import print_runs
 from hwmodel import load_preset
+from tests.bench.workloads import exact_forgets, faces, fleet_cohorts
+from tests.bench.workloads.open_set import auroc, open_set_rates
 
 NODES = 3
 SEED = 9
@@ -25,9 +25,7 @@ def made_up_photos(seed=1):
     photos = np.empty((40, 10, 64, 64), np.float32)
     for person in photos:
         waves, phases = generator.uniform(-6, 6, (8, 2)), generator.uniform(0, 6, 8)
-        picture = sum(
-            np.cos(2 * np.pi * (a * x + b * y) + p) for (a, b), p in zip(waves, phases, strict=True)
-        )
+        picture = sum(np.cos(2 * np.pi * (a * x + b * y) + p) for (a, b), p in zip(waves, phases, strict=True))
         for shot in person:
             top, left = generator.integers(0, 4, 2)
             cut = picture[top : top + 64, left : left + 64] + generator.normal(0, 0.5, (64, 64))

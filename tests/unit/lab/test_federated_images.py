@@ -9,8 +9,8 @@ from edge_node.generation.class_fit import ClassRecipe
 from edge_node.generation.diffusion import Sampling
 from edge_node.generation.training import BackboneRecipe
 from edge_node.tasks.images import ImagesTask
-from fleet.lab.workloads.federated_images import FederatedClass, FederatedImagesRun, FederatedSize, run
 from tests.bench.learning_images import federated_of
+from tests.bench.workloads.federated_images import FederatedClass, FederatedImagesRun, FederatedSize, run
 
 TINY = FederatedSize(
     nodes=3,
@@ -22,7 +22,7 @@ TINY = FederatedSize(
 
 
 def test_every_private_class_is_measured_and_its_message_is_small(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_node.generation.scores._JUDGE_STEPS", 50)
+    monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 50)
     figures = run(50, TINY, cache=tmp_path)
 
     assert [one.label for one in figures.classes] == list(ImagesTask.of(50).private)

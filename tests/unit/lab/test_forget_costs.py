@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.lab.workloads import cohort_faces, exact_forgets, forget_costs
-from fleet.lab.workloads.cohort_faces import ForgetCost
-from fleet.lab.workloads.exact_forgets import ForgetLine, ForgetsRun, Spent
+from tests.bench.workloads import cohort_faces, exact_forgets, forget_costs
+from tests.bench.workloads.cohort_faces import ForgetCost
+from tests.bench.workloads.exact_forgets import ForgetLine, ForgetsRun, Spent
 
 SPENT = Spent(node_cpu_s=0.004, coordinator_cpu_s=0.3, sent_bytes=100, energy_j=0.25, radio_j=0.2)
 RETRAIN = Spent(node_cpu_s=0.02, coordinator_cpu_s=0.6, sent_bytes=800, energy_j=2.0, radio_j=1.0)
-LINE = ForgetLine(
-    nodes=2, books_exact=True, head_exact=True, subjects_exact=True, forget=SPENT, retrain=RETRAIN
-)
+LINE = ForgetLine(nodes=2, books_exact=True, head_exact=True, subjects_exact=True, forget=SPENT, retrain=RETRAIN)
 COST = ForgetCost(
     shard=3,
     entry_round=5,

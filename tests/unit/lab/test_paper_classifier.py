@@ -10,13 +10,13 @@ import torch
 from torch.nn import functional
 
 from edge_node.errors import AdapterError, EngineError
-from edge_node.learning.methods import Descent
-from edge_node.learning.methods.random_label import RandomLabel
-from edge_node.networks import FaceMixer, SpikingLsm
 from fleet.lab.paper import both_arms, faces, speakers
 from fleet.lab.paper.arms import Arm, Hardware, silent
 from fleet.lab.paper.classifier import ForgettingObjective, run_arm, train_backbone
 from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER
+from fleet.lab.paper.methods import Descent
+from fleet.lab.paper.methods.random_label import RandomLabel
+from fleet.lab.paper.networks import FaceMixer, SpikingLsm
 from fleet.lab.paper.stacked_lora import StackedNetwork
 from hwmodel import program
 
@@ -28,9 +28,7 @@ QUICK = dataclasses.replace(faces.RECIPE, epochs=30, continual=Descent(steps=2, 
 def photos():
     """Ten made-up photos of each of six people: a coarse pattern of the person's, and some of the photo's."""
     draws = torch.Generator().manual_seed(5)
-    patterns = torch.randn(CLASSES, 1, 4, 4, generator=draws) + 0.3 * torch.randn(
-        CLASSES, 10, 4, 4, generator=draws
-    )
+    patterns = torch.randn(CLASSES, 1, 4, 4, generator=draws) + 0.3 * torch.randn(CLASSES, 10, 4, 4, generator=draws)
     return functional.interpolate(patterns, (16, 16), mode="nearest")
 
 
@@ -149,9 +147,7 @@ def test_ascent_is_the_papers_class_weighted_loss(network, people):
         scores = network.logits(torch.cat([mine, others]))[0]
     weights = torch.tensor([1, 1, -0.5, 1, 1, 1])
     papers = functional.cross_entropy(scores, torch.cat([mine_labels, labels]), weight=weights)
-    ours = objective.retained_loss(start) - faces.RECIPE.method.weight * objective.forgotten_loss(start).mean(
-        1
-    )
+    ours = objective.retained_loss(start) - faces.RECIPE.method.weight * objective.forgotten_loss(start).mean(1)
 
     # The paper's mean is over weights, 3.5 for five classes of one size; ours over the four that are kept.
     torch.testing.assert_close(papers * 3.5 / 4, ours[0])
@@ -199,9 +195,7 @@ def test_nats_are_told_at_temperature_one(people, backbone):
 
 
 def test_protocol_without_public_people_refuses_a_method_that_needs_them(network, people):
-    objective = ForgettingObjective(
-        network, faces.RECIPE.forgetting, people.training(0), people.training(1)[0], 1
-    )
+    objective = ForgettingObjective(network, faces.RECIPE.forgetting, people.training(0), people.training(1)[0], 1)
     with pytest.raises(EngineError, match="no public people"):
         objective.public_loss(network.start(faces.RECIPE.forgetting, 1))
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from edge_node.errors import EngineError
-from edge_node.generation import scores
 from edge_node.generation.diffusion import Sampling
-from edge_node.generation.erasure import erasure_name
 from edge_node.generation.lora_fit import LoraRecipe
-from edge_node.generation.relabelling import LAYERS, relabel_class
 from edge_node.generation.training import BackboneRecipe
 from edge_node.tasks.images import CLASSES
+from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.paper import images
-from fleet.lab.workloads.image_fleet import ImageFleet, Size
+from fleet.lab.paper.image_erasure import erasure_name
+from fleet.lab.paper.image_relabelling import LAYERS, relabel_class
+from fleet.lab.verification import image_scores as scores
 
 SEED = 50
 TINY = Size(
@@ -112,8 +112,6 @@ def test_what_cannot_be_relabelled_is_refused(chips_of_a_fleet, case):
         "no images": (known, (levels[others][:0], labels[others][:0])),
     }[case]
 
-    with pytest.raises(
-        EngineError, match="destroy its adapter" if case == "unknown class" else "other classes only"
-    ):
+    with pytest.raises(EngineError, match="destroy its adapter" if case == "unknown class" else "other classes only"):
         relabel_class(chips, images_of, label, SEED, RELABELLING)
     assert 0 <= label < CLASSES

@@ -11,8 +11,7 @@ from edge_node.backbones.log_mel import MIN_SAMPLES
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.errors import HeadError
 from fleet.heads.statistics import HeadStatistics
-from fleet.lab.workloads.altered_voices import SPEEDS, altered, altered_voices
-from fleet.lab.workloads.speaker_fleet import (
+from fleet.lab.fleets.speaker_fleet import (
     FALSE_REJECT_SHARE,
     INTERCEPT_CODE,
     NODES,
@@ -22,9 +21,10 @@ from fleet.lab.workloads.speaker_fleet import (
     ridge_of,
     teaching_nodes,
 )
-from fleet.lab.workloads.speakers import closed_set, forgets, open_set
-from fleet.lab.workloads.verification_pairs import VerificationPairs, threshold_rejecting
+from fleet.lab.fleets.verification_pairs import VerificationPairs, threshold_rejecting
 from hwmodel import EnergyLedger, load_preset
+from tests.bench.workloads.altered_voices import SPEEDS, altered, altered_voices
+from tests.bench.workloads.speakers import closed_set, forgets, open_set
 
 FEATURES = 40
 PEOPLE = ("ann", "bob", "cid", "dee", "eve", "fay")
@@ -111,9 +111,7 @@ def test_threshold_rejects_no_more_than_its_share():
 
 
 def test_people_are_taught_on_one_to_three_nodes_and_their_clips_go_round(fleet):
-    taught_on = {
-        tuple(sorted(teaching_nodes(seed, name))) for seed, name in itertools.product(range(9), PEOPLE)
-    }
+    taught_on = {tuple(sorted(teaching_nodes(seed, name))) for seed, name in itertools.product(range(9), PEOPLE)}
     assert {len(nodes) for nodes in taught_on} == {1, 2, 3}
     assert {node for nodes in taught_on for node in nodes} == set(range(len(NODES)))
 
@@ -140,9 +138,7 @@ def test_scores_that_would_not_be_exact_are_refused(fleet):
 def test_ridge_does_not_grow_with_an_offset_of_all_codes():
     generator = np.random.default_rng(2)
     codes = generator.integers(-50, 50, (200, 30))
-    assert ridge_of(HeadStatistics.of(codes + 1_000)) == pytest.approx(
-        ridge_of(HeadStatistics.of(codes)), rel=0.02
-    )
+    assert ridge_of(HeadStatistics.of(codes + 1_000)) == pytest.approx(ridge_of(HeadStatistics.of(codes)), rel=0.02)
 
 
 def test_known_people_are_told_apart_and_lenient_threshold_keeps_its_word(fleet):
@@ -206,15 +202,11 @@ def test_public_impostors_are_easier_than_strangers(fleet):
 def test_altered_voices_count_for_public_people_only(fleet):
     enrolled, public = PEOPLE[:3], PEOPLE[3:]
     altered_of = dict(fleet.people) | {
-        name: dataclasses.replace(fleet.people[name], altered=HeadStatistics.zero(fleet.features))
-        for name in enrolled
+        name: dataclasses.replace(fleet.people[name], altered=HeadStatistics.zero(fleet.features)) for name in enrolled
     }
     same = SpeakerFleet(altered_of).head(enrolled, public)
     none = SpeakerFleet(
-        {
-            name: dataclasses.replace(p, altered=HeadStatistics.zero(fleet.features))
-            for name, p in fleet.people.items()
-        }
+        {name: dataclasses.replace(p, altered=HeadStatistics.zero(fleet.features)) for name, p in fleet.people.items()}
     ).head(enrolled, public)
 
     head = fleet.head(enrolled, public)
@@ -234,9 +226,7 @@ def test_altered_clip_has_another_length_pitch_and_loudness():
     assert len(altered(clip[:1_000], 1.25, 1.0)) == MIN_SAMPLES
     many = altered_voices(1, "ann", [clip, clip])
     assert len(many) == 2 * len(SPEEDS)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(many, altered_voices(1, "ann", [clip, clip]), strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(many, altered_voices(1, "ann", [clip, clip]), strict=True))
     assert not np.array_equal(many[0], altered_voices(1, "bob", [clip, clip])[0])
 
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge_node.verification import Verdict, judge_exact
-from fleet.lab import verify_cohort
-from fleet.lab.verify import speaker_fleet
-from fleet.lab.verify_cohort import CANARY, CohortVerification
+from fleet.lab.verification import Verdict, judge_exact, verify_cohort
+from fleet.lab.verification.verify import speaker_fleet
+from fleet.lab.verification.verify_cohort import CANARY, CohortVerification
 
 
 @pytest.fixture(scope="module")

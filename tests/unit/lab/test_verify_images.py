@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge_node.verification import Rate, Verdict
-from fleet.lab.verify_images import verify_images
+from fleet.lab.verification import Rate, Verdict
+from fleet.lab.verification.verify_images import verify_images
 from fleet.report.verification_html import verification_html
 from tests.unit.lab.test_images_workload import TINY
 

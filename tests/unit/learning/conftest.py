@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 from flwr.supercore.task_identity import TaskIdentity
-from reram_fleet.sealing import new_key
+from reram_fleet.crypto.sealing import new_key
 
 from fleet.learning.lora_state import StateCodec
 from tests.unit.learning.loop_grid import JOB, RANK, TAGS, state

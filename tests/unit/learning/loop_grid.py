@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from reram_fleet.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
+from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import Envelope
 
@@ -77,9 +77,7 @@ class LoopGrid(Grid):
     def create_message(self, *arguments: Any, **named: Any) -> Message:
         raise AssertionError("JobGrid never asks its grid for this")
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         raise AssertionError("JobGrid never asks its grid for this")
 
     def get_node_ids(self) -> list[int]:

@@ -177,9 +177,7 @@ def test_a_superlink_of_another_authority_is_not_trusted(
     assert upstream.paths == []
 
 
-def test_a_taken_port_is_a_clear_error(
-    certificates: Certificates, tls: ssl.SSLContext, proxy: FleetProxy
-) -> None:
+def test_a_taken_port_is_a_clear_error(certificates: Certificates, tls: ssl.SSLContext, proxy: FleetProxy) -> None:
     port = int(proxy.address.rpartition(":")[2])
     second = FleetProxy("127.0.0.1:1", tls, certificates.proxy, port=port)
 

@@ -67,12 +67,8 @@ def test_the_answer_is_found_among_other_lines(text: str, expected: object) -> N
     assert last_json_object(text) == expected
 
 
-def test_a_job_travels_in_a_file_whatever_its_path_looks_like(
-    superlink: OneCommandSuperLink, flwr, tmp_path
-) -> None:
-    arguments = flwr(
-        f'cp "$5" {tmp_path}/overrides\n' + says({"success": True, "run-id": "17446744073709551615"})
-    )
+def test_a_job_travels_in_a_file_whatever_its_path_looks_like(superlink: OneCommandSuperLink, flwr, tmp_path) -> None:
+    arguments = flwr(f'cp "$5" {tmp_path}/overrides\n' + says({"success": True, "run-id": "17446744073709551615"}))
     token_file = tmp_path / "a 'token\" file"
 
     run_id = submit(superlink, "job-1", 3, "127.0.0.1:5", token_file)
@@ -106,9 +102,7 @@ def test_the_status_of_a_run_is_read(superlink: OneCommandSuperLink, flwr) -> No
 
 
 @pytest.mark.parametrize("reason", ["[code: 16] Run ID not found.", "[code: 18] Run is already finished."])
-def test_stopping_a_run_that_is_over_or_lost_is_no_error(
-    superlink: OneCommandSuperLink, flwr, reason: str
-) -> None:
+def test_stopping_a_run_that_is_over_or_lost_is_no_error(superlink: OneCommandSuperLink, flwr, reason: str) -> None:
     arguments = flwr(refuses(reason))
 
     stop(superlink, 7)
@@ -131,9 +125,7 @@ def test_stopping_a_run_that_flower_refuses_to_stop_is_an_error(superlink: OneCo
         ("[code: 23] Public key already in use", FlowerApiError),
     ],
 )
-def test_refusals_are_told_apart(
-    superlink: OneCommandSuperLink, flwr, reason: str, error: type[Exception]
-) -> None:
+def test_refusals_are_told_apart(superlink: OneCommandSuperLink, flwr, reason: str, error: type[Exception]) -> None:
     flwr(refuses(reason))
 
     with pytest.raises(error, match="flwr ls"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
-from reram_fleet.sealing import new_key
+from reram_fleet.crypto.sealing import new_key
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_EVALUATE_QUALITY,
@@ -104,9 +104,7 @@ def test_replies_come_back_opened_and_sorted_by_node(codec: StateCodec, arrays: 
     assert job.grid.last_round.node_ids == ("edge-1", "edge-2", "edge-3")
 
 
-def test_rounds_of_a_retry_are_numbered_after_those_that_are_done(
-    codec: StateCodec, arrays: ArrayRecord
-) -> None:
+def test_rounds_of_a_retry_are_numbered_after_those_that_are_done(codec: StateCodec, arrays: ArrayRecord) -> None:
     job = Job(codec, round_offset=4)
 
     job.round(arrays)
@@ -199,9 +197,7 @@ def test_a_state_that_cannot_be_used_counts_as_a_failure_of_its_node(
 ) -> None:
     bad = {
         "other key": lambda: StateCodec(codec.job_id, new_key(), codec.subject_tags, codec.rank).seal(arrays),
-        "other rows": lambda: StateCodec(codec.job_id, codec.key, codec.subject_tags[::-1], codec.rank).seal(
-            arrays
-        ),
+        "other rows": lambda: StateCodec(codec.job_id, codec.key, codec.subject_tags[::-1], codec.rank).seal(arrays),
         "not a number": lambda: codec.seal(state([np.nan] * 6, [1, 1])),
         "no weight": lambda: codec.seal(state([1] * 6, [1, 0])),
     }
@@ -223,9 +219,7 @@ def test_a_round_without_any_example_fails(codec: StateCodec, arrays: ArrayRecor
         job.round(arrays)
 
 
-def test_metrics_are_averaged_by_examples_over_what_all_nodes_report(
-    codec: StateCodec, arrays: ArrayRecord
-) -> None:
+def test_metrics_are_averaged_by_examples_over_what_all_nodes_report(codec: StateCodec, arrays: ArrayRecord) -> None:
     job = Job(codec)
     job.loop.examples = {1: 1.0, 2: 1.0, 3: 2.0}
     job.loop.extra_metrics = {1: {"only-here": 1.0}}
@@ -258,7 +252,5 @@ def test_stock_fedavg_averages_exactly(codec: StateCodec, arrays: ArrayRecord) -
     result = strategy.start(job.grid, initial_arrays=arrays, num_rounds=2, timeout=60.0)
 
     # Every round, nodes 1, 2 and 3 add their own number: two on average.
-    np.testing.assert_allclose(
-        result.arrays["numerator"].numpy(), arrays["numerator"].numpy() + 4.0, rtol=1e-6
-    )
+    np.testing.assert_allclose(result.arrays["numerator"].numpy(), arrays["numerator"].numpy() + 4.0, rtol=1e-6)
     assert job.begun == [1, 2]

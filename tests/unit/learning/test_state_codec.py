@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord
-from reram_fleet.sealing import new_key, seal_symmetric, state_purpose
+from reram_fleet.crypto.sealing import new_key, seal_symmetric, state_purpose
 from reram_fleet.v1.types_pb2 import LoraState
 
 from fleet.learning.errors import StateError

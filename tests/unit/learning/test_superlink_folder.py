@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from reram_fleet.process import ChildState
+from reram_fleet.processes.supervised import ChildState
 
 from fleet.learning import fab
 from fleet.learning.errors import LearningPlaneError, SuperLinkNotReadyError
@@ -69,9 +69,9 @@ def test_the_app_declares_what_a_job_sets_and_holds_no_code(tmp_path: Path) -> N
 
 def test_a_run_that_was_not_started_for_a_job_says_so(tmp_path: Path) -> None:
     class Context:
-        run_config = tomllib.loads((fab.write_app(tmp_path) / "pyproject.toml").read_text())["tool"]["flwr"][
-            "app"
-        ]["config"]
+        run_config = tomllib.loads((fab.write_app(tmp_path) / "pyproject.toml").read_text())["tool"]["flwr"]["app"][
+            "config"
+        ]
 
     with pytest.raises(LearningPlaneError, match="fleet learn start"):
         RunConfiguration.of(Context())  # type: ignore[arg-type]

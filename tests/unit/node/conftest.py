@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_node.node import Node
+from edge_node.agent.node import Node
 from edge_node.testing import CoordinatorPen, FakeClock, open_node
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from reram_fleet import signing
+from reram_fleet.crypto import signing
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from edge_node.node import Node
+from edge_node.agent.node import Node
 from edge_node.testing import CoordinatorPen, new_tag
 
 Clips = Callable[..., list[np.ndarray]]
@@ -52,9 +52,7 @@ def forgotten_everywhere(node: Node, pen: CoordinatorPen, clips: Clips) -> tuple
     """A person in the revision and enrolled here, and a canary, are forgotten; the new revision is active."""
     kept, person, canary = new_tag(), new_tag(), new_tag()
     node.enroll(pen.consent(person), clips(1, 2))
-    lora = types.SharedLora(
-        rows=[types.LoraRow(subject_tag=person, codes=[1]), types.LoraRow(subject_tag=kept)]
-    )
+    lora = types.SharedLora(rows=[types.LoraRow(subject_tag=person, codes=[1]), types.LoraRow(subject_tag=kept)])
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(canary, 2)]
     node.receive(pen.revision(identity(node), 1, adapters, shared_lora=lora))
     pen.forget(person, canary)

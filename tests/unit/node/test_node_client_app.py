@@ -6,12 +6,13 @@ from pathlib import Path
 import grpc
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
-from reram_fleet import flower, sealing
+from reram_fleet.crypto import sealing
+from reram_fleet.processes import flower
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.client_app import RoundRefusedError, app
-from edge_node.node import Node
-from edge_node.service import EngineService, serve
+from edge_node.agent.client_app import RoundRefusedError, app
+from edge_node.agent.node import Node
+from edge_node.agent.service import EngineService, serve
 from edge_node.testing import CoordinatorPen
 
 KEY = sealing.new_key()
@@ -65,9 +66,7 @@ def test_each_kind_of_job_carries_the_sealed_state_to_the_engine_and_back(
 
 
 @pytest.mark.usefixtures("flower_task")
-def test_a_refusal_of_the_engine_reaches_flower_as_an_error(
-    node: Node, pen: CoordinatorPen, context: Context
-) -> None:
+def test_a_refusal_of_the_engine_reaches_flower_as_an_error(node: Node, pen: CoordinatorPen, context: Context) -> None:
     stale = pen.ticket(node._keys.identity, node.session_public_key, KEY, generation=5)
     with pytest.raises(RoundRefusedError, match="generation 5; this node is at 0") as refused:
         app(request("train.lora", stale), context)

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reram_fleet import sealing, signing
+from reram_fleet.crypto import sealing, signing
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 
+from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.errors import ClipError, EngineError, RefusedError, TombstonedTagError
-from edge_node.generation_engine import GenerationEngine
-from edge_node.journal import Journal
-from edge_node.keys import NodeKeys
-from edge_node.node import Node
-from edge_node.studio import Drawn, Learnt
+from edge_node.generation.engine import GenerationEngine
+from edge_node.generation.image_generator import Drawn, Learnt
+from edge_node.storage.journal import Journal
+from edge_node.storage.keys import NodeKeys
 from edge_node.testing import CoordinatorPen, FakeClock, new_tag
 from hwmodel import Cost, EnergyLedger, Phase, load_preset
 
@@ -124,9 +124,7 @@ class Device:
         return self.pen.log_after(len(self.pen.log) - 1)
 
     def draw(self, tag=None, name=None, count=2, seed=0):
-        return self.node.generate(
-            engine_pb2.GenerateRequest(subject_tag=tag, class_name=name, count=count, seed=seed)
-        )
+        return self.node.generate(engine_pb2.GenerateRequest(subject_tag=tag, class_name=name, count=count, seed=seed))
 
     def refusal(self, tag):
         answer = self.draw(tag)
@@ -362,9 +360,7 @@ def test_sum_over_two_nodes_replaces_what_the_node_learnt_itself(device):
     tag = new_tag()
     device.node.enroll(device.pen.consent(tag), images())
     own = device.engine.active_subjects(0)[0]
-    summed = types.SubjectAdapter(
-        subject_tag=tag, count=2, code_sum=[2 * code for code in own.code_sum], kind=own.kind
-    )
+    summed = types.SubjectAdapter(subject_tag=tag, count=2, code_sum=[2 * code for code in own.code_sum], kind=own.kind)
 
     device.install(1, summed)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reram_fleet import sealing, signing
+from reram_fleet.crypto import sealing, signing
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
+from edge_node.agent.node import Node
 from edge_node.errors import (
     AdapterError,
     ClipError,
     NotAllowedError,
     TombstonedTagError,
 )
-from edge_node.node import Node
 from edge_node.testing import CoordinatorPen, new_tag
 from tests.unit.node.talk import (
     Clips,
@@ -28,9 +28,7 @@ from tests.unit.node.talk import (
 # Enrolment
 
 
-def test_enrolling_the_same_clips_again_counts_them_once(
-    node: Node, pen: CoordinatorPen, clips: Clips
-) -> None:
+def test_enrolling_the_same_clips_again_counts_them_once(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
     tag = new_tag()
     assert node.enroll(pen.consent(tag), clips(0, 3)).count == 3
     again = node.enroll(pen.consent(tag), clips(0, 3))
@@ -38,9 +36,7 @@ def test_enrolling_the_same_clips_again_counts_them_once(
     assert node.enroll(pen.consent(tag), clips(0, 5)).count == 5
 
 
-def test_an_enrolment_survives_a_restart(
-    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
-) -> None:
+def test_an_enrolment_survives_a_restart(node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart) -> None:
     tag = new_tag()
     node.enroll(pen.consent(tag), clips(2))
     node = restart()
@@ -116,9 +112,7 @@ def test_nothing_of_a_forgotten_tag_is_contributed(node: Node, pen: CoordinatorP
 
 
 def refuse(node: Node, tag: str, sequence: int) -> None:
-    ack = node_pb2.ContributionAck(
-        subject_tag=tag, sequence=sequence, refusal="the enrolment ticket has expired"
-    )
+    ack = node_pb2.ContributionAck(subject_tag=tag, sequence=sequence, refusal="the enrolment ticket has expired")
     node.receive(ConnectResponse(contribution_ack=ack))
 
 

@@ -13,12 +13,12 @@ import pytest
 from reram_fleet.identities import check_identity
 from reram_fleet.v1 import types_pb2 as types
 
+from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.errors import JournalError, KeyFileError, StateFolderError
-from edge_node.journal import Journal
-from edge_node.journal_schema import ProgrammedChip
-from edge_node.keys import KeyRing, NodeKeys
-from edge_node.node import Node
+from edge_node.storage.journal import Journal
+from edge_node.storage.journal_schema import ProgrammedChip
+from edge_node.storage.keys import KeyRing, NodeKeys
 from edge_node.testing import CoordinatorPen, new_tag
 
 Clips = Callable[..., list[np.ndarray]]
@@ -175,9 +175,7 @@ CHIP = ProgrammedChip("speakers", "180nm-1t1r", 1)
 
 
 @pytest.mark.parametrize("other", [{"task": "images"}, {"preset": "22nm"}, {"fleet_seed": 2}], ids=str)
-def test_a_journal_remembers_what_the_chip_was_programmed_for(
-    tmp_path: Path, other: dict[str, object]
-) -> None:
+def test_a_journal_remembers_what_the_chip_was_programmed_for(tmp_path: Path, other: dict[str, object]) -> None:
     journal = Journal.open(tmp_path / "journal.db", "node-1")
     journal.check_chip(CHIP)
     with journal.transaction():
@@ -185,9 +183,7 @@ def test_a_journal_remembers_what_the_chip_was_programmed_for(
     journal.close()
     journal = Journal.open(tmp_path / "journal.db", "node-1")
     journal.check_chip(CHIP)
-    with pytest.raises(
-        JournalError, match="programmed for --task speakers --preset 180nm-1t1r --fleet-seed 1"
-    ):
+    with pytest.raises(JournalError, match="programmed for --task speakers --preset 180nm-1t1r --fleet-seed 1"):
         journal.check_chip(replace(CHIP, **other))
     journal.close()
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reram_fleet import digests, sealing, signing
+from reram_fleet.crypto import digests, sealing, signing
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
+from edge_node.agent.node import Node
 from edge_node.errors import (
     LogRejectedError,
     ProtocolError,
 )
-from edge_node.learning.replay import environment
-from edge_node.node import Node
+from edge_node.recognition.training.replay import environment
 from edge_node.testing import CoordinatorPen, log_range, new_tag
 from tests.unit.node.talk import (
     Clips,
@@ -84,9 +84,7 @@ def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
     assert (node.status().generation, list(node.status().subject_tags)) == (1, [tag])
 
 
-def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(
-    node: Node, pen: CoordinatorPen
-) -> None:
+def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: Node, pen: CoordinatorPen) -> None:
     grant(node, pen)
     pen.forget(new_tag())
     pen.forget(new_tag())
@@ -102,9 +100,7 @@ def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(
 
 
 @pytest.mark.parametrize("message", ["lease", "revision"])
-def test_a_message_signed_by_somebody_else_withdraws_the_lease(
-    node: Node, pen: CoordinatorPen, message: str
-) -> None:
+def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: CoordinatorPen, message: str) -> None:
     grant(node, pen)
     stranger = CoordinatorPen()
     (heartbeat,) = only(node.beat(), "heartbeat")
@@ -165,9 +161,7 @@ def test_after_an_erase_no_key_and_no_row_of_the_person_is_left(
     assert [path.name[:2] for path in (tmp_path / "state/revision-keys").iterdir()] == ["2-"]
 
 
-def test_codes_stay_for_unlearning_until_the_erase_order(
-    node: Node, pen: CoordinatorPen, clips: Clips
-) -> None:
+def test_codes_stay_for_unlearning_until_the_erase_order(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
     _, person, _ = forgotten_everywhere(node, pen, clips)
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
@@ -204,16 +198,12 @@ def test_an_order_is_not_carried_out_before_its_revision_is_active(
     assert receipt_of(node.receive(pen.erase(1, 1)), node).code_samples_erased == 3
 
 
-def test_an_order_for_a_generation_not_yet_suppressed_is_not_carried_out(
-    node: Node, pen: CoordinatorPen
-) -> None:
+def test_an_order_for_a_generation_not_yet_suppressed_is_not_carried_out(node: Node, pen: CoordinatorPen) -> None:
     pen.forget(new_tag())
     assert node.receive(pen.erase(1, 0)) == []
 
 
-def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(
-    node: Node, pen: CoordinatorPen
-) -> None:
+def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(node: Node, pen: CoordinatorPen) -> None:
     tag = new_tag()
     node.receive(pen.revision(identity(node), 1, [adapter(tag, 0)]))
     pen.forget(tag)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reram_fleet import digests, sealing, signing
+from reram_fleet.crypto import digests, sealing, signing
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse, Contribution, PublicCodes, PublicCodesRequest
 
-from edge_node.node import Node
+from edge_node.agent.node import Node
 from edge_node.testing import CoordinatorPen, new_tag
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.statistics import HeadStatistics
@@ -20,9 +20,7 @@ KEPT, GONE = sorted([new_tag(), new_tag()])
 
 
 def adapter(tag: str, voice: int) -> types.SubjectAdapter:
-    return types.SubjectAdapter(
-        subject_tag=tag, count=1, code_sum=[4000 * (k == voice) for k in range(FEATURES)]
-    )
+    return types.SubjectAdapter(subject_tag=tag, count=1, code_sum=[4000 * (k == voice) for k in range(FEATURES)])
 
 
 def head_of(*tags: str, threshold: int = 1 << 20) -> types.ClosedFormHead:
@@ -38,9 +36,7 @@ def only(answers, kind):
 
 def install(node: Node, pen: CoordinatorPen, number: int, *tags: str, head: types.ClosedFormHead | None):
     subjects = [adapter(tag, voice) for voice, tag in enumerate(tags)]
-    (result,) = only(
-        node.receive(pen.revision(node._keys.identity, number, subjects, head=head)), "revision_result"
-    )
+    (result,) = only(node.receive(pen.revision(node._keys.identity, number, subjects, head=head)), "revision_result")
     return result
 
 
@@ -86,9 +82,7 @@ def test_receipt_names_the_head_that_is_active(node: Node, pen: CoordinatorPen) 
     receipt = types.Receipt.FromString(envelope.payload)
     assert receipt.head_digest == digests.head_digest(head_of(KEPT))
     assert receipt.adapters_digest_before == before
-    assert receipt.adapters_digest_after == digests.adapters_digest(
-        receipt.active_adapters, b"", receipt.head_digest
-    )
+    assert receipt.adapters_digest_after == digests.adapters_digest(receipt.active_adapters, b"", receipt.head_digest)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +91,7 @@ def test_receipt_names_the_head_that_is_active(node: Node, pen: CoordinatorPen) 
         (head_of(KEPT, "f" * 32), "without an adapter"),
         (head_of(KEPT, threshold=0), "threshold"),
         (
-            types.ClosedFormHead(
-                subject_tags=[KEPT], features=4, codes=bytes(16), scale_bits=24, threshold=1
-            ),
+            types.ClosedFormHead(subject_tags=[KEPT], features=4, codes=bytes(16), scale_bits=24, threshold=1),
             "4",
         ),
     ],
@@ -146,8 +138,6 @@ def test_public_codes_are_signed_and_the_same_whenever_they_are_asked_for(
 
     first = asked(node)
     codes, person = node._engine.public_codes(0)
-    assert np.array_equal(
-        np.frombuffer(first.codes, "<i2").reshape(len(first.person), first.features), codes.numpy()
-    )
+    assert np.array_equal(np.frombuffer(first.codes, "<i2").reshape(len(first.person), first.features), codes.numpy())
     assert list(first.person) == person.tolist()
     assert asked(node) == asked(restart()) == first

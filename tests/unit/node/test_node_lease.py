@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.lease import MAX_OUTSTANDING, LeaseKeeper
+from edge_node.agent.lease import MAX_OUTSTANDING, LeaseKeeper
 
 SERVING = (types.SERVE_STATE_SERVING, types.QUARANTINE_REASON_UNSPECIFIED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.node import Node
+from edge_node.agent.node import Node
 from edge_node.testing import CoordinatorPen, new_tag
 from tests.unit.node.talk import (
     Clips,
@@ -30,9 +30,7 @@ def test_a_revision_becomes_active_and_survives_a_restart(
         assert status.overhead == result.overhead
 
 
-def test_the_same_revision_again_is_active_without_being_installed_again(
-    node: Node, pen: CoordinatorPen
-) -> None:
+def test_the_same_revision_again_is_active_without_being_installed_again(node: Node, pen: CoordinatorPen) -> None:
     offer = pen.revision(identity(node), 1, [adapter(new_tag(), 0)])
     first = node.receive(offer)
     assert node.receive(offer) == first
@@ -59,9 +57,7 @@ def test_a_revision_that_names_a_forgotten_tag_is_refused(node: Node, pen: Coord
 
 def test_an_older_revision_does_not_replace_a_newer_one(node: Node, pen: CoordinatorPen) -> None:
     node.receive(pen.revision(identity(node), 2, []))
-    (result,) = only(
-        node.receive(pen.revision(identity(node), 1, [adapter(new_tag(), 0)])), "revision_result"
-    )
+    (result,) = only(node.receive(pen.revision(identity(node), 1, [adapter(new_tag(), 0)])), "revision_result")
     assert "not newer" in result.refusal
     assert node.status().revision == 2
 
@@ -74,9 +70,7 @@ def test_content_that_its_manifest_does_not_name_is_refused(node: Node, pen: Coo
     assert "digest" in result.refusal
 
 
-def test_an_adapter_that_does_not_fit_leaves_the_present_revision_active(
-    node: Node, pen: CoordinatorPen
-) -> None:
+def test_an_adapter_that_does_not_fit_leaves_the_present_revision_active(node: Node, pen: CoordinatorPen) -> None:
     kept = new_tag()
     node.receive(pen.revision(identity(node), 1, [adapter(kept, 0)]))
     misfit = types.SubjectAdapter(subject_tag=new_tag(), count=1, code_sum=[1, 2, 3])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.node import Node
+from edge_node.agent.node import Node
 from edge_node.testing import CoordinatorPen, FakeClock, new_tag
 from tests.unit.node.talk import (
     Clips,
@@ -46,9 +46,7 @@ def test_no_lease_survives_a_restart(node: Node, pen: CoordinatorPen, restart: R
     assert reason(restart()) == "NO_LEASE"
 
 
-def test_an_expired_lease_quarantines_without_any_message(
-    node: Node, pen: CoordinatorPen, clock: FakeClock
-) -> None:
+def test_an_expired_lease_quarantines_without_any_message(node: Node, pen: CoordinatorPen, clock: FakeClock) -> None:
     grant(node, pen, max_age_s=30)
     clock.advance(30)
     assert (serves(node), reason(node)) == (False, "LEASE_EXPIRED")

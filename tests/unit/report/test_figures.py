@@ -133,9 +133,7 @@ def test_bands_show_every_draw_band_and_the_published_value():
 def test_same_name_in_several_panels_has_one_colour_and_one_entry():
     figure = fits()
 
-    colours = {
-        line.get_color() for axis in figure.axes[:2] for line in axis.lines if line.get_label() == "fit"
-    }
+    colours = {line.get_color() for axis in figure.axes[:2] for line in axis.lines if line.get_label() == "fit"}
     assert len(colours) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit", "cells"]
 

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.signing import sign
+from reram_fleet.crypto.signing import sign
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.domain.execution import HeldAtCommit

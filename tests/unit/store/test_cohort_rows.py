@@ -22,9 +22,7 @@ def tx(store):
 
 def job(tx, shard, kind=JobKind.TRAIN_COHORT, purpose=CohortPurpose.TRAIN):
     job_id = new_id(tx.now_ms)
-    tx.learning.create(
-        job_id, request_id=job_id, request_digest=b"", kind=kind, rounds=2, generation=0, tags=[A]
-    )
+    tx.learning.create(job_id, request_id=job_id, request_digest=b"", kind=kind, rounds=2, generation=0, tags=[A])
     tx.cohorts.add_job(job_id, shard, purpose, 3, 7)
     return job_id
 

@@ -1,6 +1,6 @@
 import pytest
-from reram_fleet.digests import ZERO_HASH
-from reram_fleet.signing import open_envelope, payload_hash
+from reram_fleet.crypto.digests import ZERO_HASH
+from reram_fleet.crypto.signing import open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 
 from fleet.domain.campaign import CampaignState as C

@@ -49,9 +49,7 @@ def test_a_sign_of_life_keeps_what_it_does_not_mention(store, clock):
         tx.nodes.touch("n1", generation=3, serve_state=ServeState.SERVING)
     clock.now_ms += 1000
     with store.transaction() as tx:
-        tx.nodes.touch(
-            "n1", serve_state=ServeState.QUARANTINED, quarantine_reason=QuarantineReason.LEASE_EXPIRED
-        )
+        tx.nodes.touch("n1", serve_state=ServeState.QUARANTINED, quarantine_reason=QuarantineReason.LEASE_EXPIRED)
         row = tx.nodes.get("n1")
     assert (row.generation, row.serve_state) == (3, ServeState.QUARANTINED)
     assert row.quarantine_reason is QuarantineReason.LEASE_EXPIRED

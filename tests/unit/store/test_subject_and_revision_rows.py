@@ -41,9 +41,7 @@ def test_a_contribution_makes_its_subject_known(tx):
     assert tx.subjects.contribute(ALICE, "n1", 1, 5, b"sum")
     assert tx.subjects.known(ALICE)
     assert not tx.subjects.get(ALICE).canary
-    assert [(row.node_id, row.count, row.ciphertext) for row in tx.subjects.contributions(ALICE)] == [
-        ("n1", 5, b"sum")
-    ]
+    assert [(row.node_id, row.count, row.ciphertext) for row in tx.subjects.contributions(ALICE)] == [("n1", 5, b"sum")]
 
 
 def test_a_higher_sequence_replaces_and_a_repeat_changes_nothing(tx):

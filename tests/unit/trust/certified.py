@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reram_fleet.signing import sign
+from reram_fleet.crypto.signing import sign
 from reram_fleet.v1.types_pb2 import AuditEvent
 
 from fleet.domain.execution import ExecutionState
@@ -37,8 +37,7 @@ def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -
         prove_inclusion(leaves, 3),
         check_receipt(receipt, forget.node_public_key, forget.expectation).lines,
         events=tuple(
-            LoggedEvent(envelope, prove_inclusion(leaves, 5 + number))
-            for number, envelope in enumerate(events)
+            LoggedEvent(envelope, prove_inclusion(leaves, 5 + number)) for number, envelope in enumerate(events)
         ),
     )
     return Certificate(

@@ -2,8 +2,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.digests import ZERO_HASH, adapters_digest
-from reram_fleet.signing import payload_hash, sign
+from reram_fleet.crypto.digests import ZERO_HASH, adapters_digest
+from reram_fleet.crypto.signing import payload_hash, sign
 from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_ERASED,
     AdapterDigest,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.signing import sign
+from reram_fleet.crypto.signing import sign
 from reram_fleet.v1.types_pb2 import (
     AUDIT_EVENT_KIND_NODE_ENROLLED,
     AUDIT_EVENT_KIND_NODE_HELD,
@@ -37,9 +37,7 @@ def failed(forget, whole):
 def test_a_certificate_holds_offline(forget):
     lines = verify_certificate(build_certificate(content(forget), forget.coordinator_key), forget.public_key)
     assert [str(line) for line in failures(lines)] == []
-    assert {"certificate", "command in the log", "node n1: receipt in the log"} <= {
-        line.name for line in lines
-    }
+    assert {"certificate", "command in the log", "node n1: receipt in the log"} <= {line.name for line in lines}
 
 
 def test_what_was_certified_can_be_read_back(forget):

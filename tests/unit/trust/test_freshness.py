@@ -24,10 +24,7 @@ def forget_now(state="converged", converged_at_ms=1_500, node="n1", node_state="
 
 
 def failed(forget, now, **fleet):
-    return {
-        line.name: line.got
-        for line in failures(current_lines(content(forget), fleet_now(forget, **fleet), now))
-    }
+    return {line.name: line.got for line in failures(current_lines(content(forget), fleet_now(forget, **fleet), now))}
 
 
 def test_a_forget_that_is_as_it_was_is_converged_still(forget):

@@ -1,8 +1,8 @@
 import os
 
 import pytest
-from reram_fleet.sealing import seal
-from reram_fleet.signing import open_envelope
+from reram_fleet.crypto.sealing import seal
+from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1.types_pb2 import Lease
 
 from fleet.errors import ConflictError, InvalidInputError, KeyFileError, NotFoundError

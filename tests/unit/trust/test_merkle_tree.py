@@ -73,6 +73,4 @@ def test_a_consistency_proof_of_the_wrong_length_is_refused(old_size, message):
     proof = list(merkle.prove_consistency(LEAVES, old_size))
     wrong = proof[:-1] if message == "too short" else [*proof, bytes(32)]
     with pytest.raises(ProofError, match=message):
-        merkle.verify_consistency(
-            old_size, merkle.root_hash(LEAVES[:old_size]), 8, merkle.root_hash(LEAVES), wrong
-        )
+        merkle.verify_consistency(old_size, merkle.root_hash(LEAVES[:old_size]), 8, merkle.root_hash(LEAVES), wrong)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.signing import payload_hash, sign
+from reram_fleet.crypto.signing import payload_hash, sign
 from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_NOT_AFFECTED,
     AdapterDigest,
@@ -96,9 +96,7 @@ TRUE = {"subject_adapters_erased": 1, "lora_rows_erased": 1, "code_samples_erase
 
 
 def test_a_node_that_erased_what_it_was_known_to_hold_is_accepted(forget):
-    verdict = check_receipt(
-        forget.signed(**TRUE), forget.node_public_key, replace(forget.expectation, held=HELD)
-    )
+    verdict = check_receipt(forget.signed(**TRUE), forget.node_public_key, replace(forget.expectation, held=HELD))
     assert verdict.accepted, verdict.reason
 
 

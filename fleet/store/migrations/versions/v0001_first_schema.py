@@ -30,9 +30,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_entry",
-        sa.Column(
-            "generation", sa.BigInteger(), autoincrement=False, nullable=False, comment="dense: 1, 2, 3, ..."
-        ),
+        sa.Column("generation", sa.BigInteger(), autoincrement=False, nullable=False, comment="dense: 1, 2, 3, ..."),
         sa.Column("campaign_id", sa.String(length=26), nullable=False),
         sa.Column(
             "envelope",
@@ -53,9 +51,7 @@ def upgrade() -> None:
         sa.Column("flower_node_id", sa.String(20), nullable=True),
         sa.Column("enrolled_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
         sa.Column("last_contact_ms", sa.BigInteger(), nullable=True, comment="Unix time in ms"),
-        sa.Column(
-            "generation", sa.BigInteger(), nullable=False, comment="prefix of the log that it has suppressed"
-        ),
+        sa.Column("generation", sa.BigInteger(), nullable=False, comment="prefix of the log that it has suppressed"),
         sa.Column("log_head", sa.LargeBinary(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("revision_digest", sa.LargeBinary(), nullable=False),
@@ -117,9 +113,7 @@ def upgrade() -> None:
         ),
         sa.Column("has_lora", sa.Boolean(create_constraint=False), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
-        sa.CheckConstraint(
-            "(state = 'erased') = (ciphertext IS NULL)", name=op.f("ck_revision_erased_is_gone")
-        ),
+        sa.CheckConstraint("(state = 'erased') = (ciphertext IS NULL)", name=op.f("ck_revision_erased_is_gone")),
         sa.CheckConstraint("state IN ('active', 'superseded', 'erased')", name=op.f("ck_revision_state")),
         sa.PrimaryKeyConstraint("revision", name=op.f("pk_revision")),
     )
@@ -137,9 +131,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "tree_leaf",
-        sa.Column(
-            "leaf_index", sa.BigInteger(), autoincrement=False, nullable=False, comment="dense: 0, 1, 2, ..."
-        ),
+        sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False, comment="dense: 0, 1, 2, ..."),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False, comment="RFC 6962 leaf hash of data"),
         sa.Column("data", sa.LargeBinary(), nullable=False),
@@ -151,9 +143,7 @@ def upgrade() -> None:
         "campaign",
         sa.Column("campaign_id", sa.String(length=26), nullable=False),
         sa.Column("request_id", sa.String(length=128), nullable=False),
-        sa.Column(
-            "request_digest", sa.LargeBinary(), nullable=False, comment="tells a repeat from another body"
-        ),
+        sa.Column("request_digest", sa.LargeBinary(), nullable=False, comment="tells a repeat from another body"),
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column(
             "state",
@@ -234,12 +224,8 @@ def upgrade() -> None:
         "revision_tag",
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("tag", sa.String(length=32), nullable=False),
-        sa.Column(
-            "in_lora", sa.Boolean(create_constraint=False), nullable=False, comment="has a row in the LoRA"
-        ),
-        sa.ForeignKeyConstraint(
-            ["revision"], ["revision.revision"], name=op.f("fk_revision_tag_revision_revision")
-        ),
+        sa.Column("in_lora", sa.Boolean(create_constraint=False), nullable=False, comment="has a row in the LoRA"),
+        sa.ForeignKeyConstraint(["revision"], ["revision.revision"], name=op.f("fk_revision_tag_revision_revision")),
         sa.PrimaryKeyConstraint("revision", "tag", name=op.f("pk_revision_tag")),
     )
     op.create_index(op.f("ix_revision_tag_tag"), "revision_tag", ["tag"], unique=False)
@@ -265,18 +251,14 @@ def upgrade() -> None:
         ),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("updated_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
-        sa.Column(
-            "challenge_nonce", sa.LargeBinary(), nullable=True, comment="of the erase order; kept while held"
-        ),
+        sa.Column("challenge_nonce", sa.LargeBinary(), nullable=True, comment="of the erase order; kept while held"),
         sa.Column(
             "expected_probes",
             sa.JSON(),
             nullable=True,
             comment="answers that the probes must get; '' is a stranger",
         ),
-        sa.Column(
-            "receipt", sa.LargeBinary(), nullable=True, comment="reram_fleet.v1.Envelope of the Receipt"
-        ),
+        sa.Column("receipt", sa.LargeBinary(), nullable=True, comment="reram_fleet.v1.Envelope of the Receipt"),
         sa.Column("checks", sa.JSON(), nullable=True, comment="lines that the receipt was checked by"),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
@@ -333,12 +315,8 @@ def upgrade() -> None:
             "kind IN ('train.lora', 'train.unlearn', 'evaluate.quality')", name=op.f("ck_learning_job_kind")
         ),
         sa.CheckConstraint("state <> 'failed' OR error <> ''", name=op.f("ck_learning_job_failed_has_error")),
-        sa.CheckConstraint(
-            "state <> 'running' OR attempt >= 1", name=op.f("ck_learning_job_running_has_attempt")
-        ),
-        sa.CheckConstraint(
-            "state IN ('queued', 'running', 'succeeded', 'failed')", name=op.f("ck_learning_job_state")
-        ),
+        sa.CheckConstraint("state <> 'running' OR attempt >= 1", name=op.f("ck_learning_job_running_has_attempt")),
+        sa.CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed')", name=op.f("ck_learning_job_state")),
         sa.CheckConstraint(
             "rounds >= 1 AND rounds_done >= 0 AND rounds_done <= rounds", name=op.f("ck_learning_job_rounds")
         ),

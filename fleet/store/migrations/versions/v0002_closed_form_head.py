@@ -17,9 +17,7 @@ def upgrade() -> None:
         "head_statistics",
         sa.Column("tag", sa.String(length=32), nullable=False),
         sa.Column("node_id", sa.String(length=64), nullable=False),
-        sa.Column(
-            "sequence", sa.BigInteger(), nullable=False, comment="of the contribution that it came with"
-        ),
+        sa.Column("sequence", sa.BigInteger(), nullable=False, comment="of the contribution that it came with"),
         sa.Column(
             "ciphertext",
             sa.LargeBinary(),
@@ -48,9 +46,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("basis", sa.LargeBinary(), nullable=False, comment="digest of what its head follows from"),
         sa.Column("error", sa.Text(), nullable=False, comment="not empty: why it has none"),
-        sa.ForeignKeyConstraint(
-            ["revision"], ["revision.revision"], name=op.f("fk_revision_head_revision_revision")
-        ),
+        sa.ForeignKeyConstraint(["revision"], ["revision.revision"], name=op.f("fk_revision_head_revision_revision")),
         sa.PrimaryKeyConstraint("revision", name=op.f("pk_revision_head")),
     )
     op.create_table(

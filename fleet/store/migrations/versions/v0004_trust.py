@@ -33,31 +33,23 @@ def upgrade() -> None:
             comment="raw Ed25519: signs enrolment tickets; then fixed",
         ),
     )
-    op.add_column(
-        "node", sa.Column("lease_until_ms", sa.BigInteger(), nullable=True, comment="Unix time in ms")
-    )
+    op.add_column("node", sa.Column("lease_until_ms", sa.BigInteger(), nullable=True, comment="Unix time in ms"))
     op.create_table(
         "quarantined_report",
         sa.Column("node_id", sa.String(length=64), nullable=False),
-        sa.Column(
-            "kind", sa.String(length=32), nullable=False, comment="field of ConnectRequest that it came in"
-        ),
+        sa.Column("kind", sa.String(length=32), nullable=False, comment="field of ConnectRequest that it came in"),
         sa.Column("reason", sa.String(length=400), nullable=False),
         sa.Column("first_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
         sa.Column("last_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
         sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["node_id"], ["node.node_id"], name=op.f("fk_quarantined_report_node_id_node")
-        ),
+        sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_quarantined_report_node_id_node")),
         sa.PrimaryKeyConstraint("node_id", "kind", "reason", name=op.f("pk_quarantined_report")),
     )
     op.create_table(
         "audit_event",
         sa.Column("event_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("node_id", sa.String(length=64), nullable=False),
-        sa.Column(
-            "envelope", sa.LargeBinary(), nullable=False, comment="reram_fleet.v1.Envelope of the AuditEvent"
-        ),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False, comment="reram_fleet.v1.Envelope of the AuditEvent"),
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_audit_event_node_id_node")),
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_audit_event")),
     )
@@ -96,9 +88,7 @@ def _executions() -> None:
             "state NOT IN ('applied', 'not_affected', 'verified') OR receipt IS NOT NULL",
             name="ck_execution_claim_has_receipt",
         ),
-        sa.ForeignKeyConstraint(
-            ["campaign_id"], ["campaign.campaign_id"], name="fk_execution_campaign_id_campaign"
-        ),
+        sa.ForeignKeyConstraint(["campaign_id"], ["campaign.campaign_id"], name="fk_execution_campaign_id_campaign"),
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name="fk_execution_node_id_node"),
         sa.PrimaryKeyConstraint("campaign_id", "node_id", name="pk_execution"),
         sa.Index("ix_execution_node_id_state", "node_id", "state"),

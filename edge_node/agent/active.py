@@ -1,0 +1,154 @@
+"""Adapters that are in the engine: the revision's, local ones not in it, and never a forgotten one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from reram_fleet.crypto import digests
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import RevisionOffer, RevisionResult
+
+from edge_node.agent.meter import ME, Meter
+from edge_node.agent.node_engine import NodeEngine
+from edge_node.agent.revisions import Standpoint, check_manifest, open_content, without
+from edge_node.errors import AdapterError, RevisionRefusedError
+from edge_node.storage.erasure import Eraser
+from edge_node.storage.journal import Journal
+from edge_node.storage.journal_schema import RevisionRow
+from edge_node.storage.keys import NodeKeys
+from edge_node.storage.record_cipher import Vault
+from hwmodel import LedgerMark
+
+logger = logging.getLogger(__name__)
+
+
+class ActiveAdapters:
+    """Keeps the engine's adapters equal to what journal and log say."""
+
+    def __init__(
+        self,
+        *,
+        keys: NodeKeys,
+        journal: Journal,
+        vault: Vault,
+        engine: NodeEngine,
+        meter: Meter,
+        eraser: Eraser,
+    ) -> None:
+        self._keys, self._journal, self._vault = keys, journal, vault
+        self._engine, self._meter, self._eraser = engine, meter, eraser
+        self._content = types.RevisionContent()
+
+    @property
+    def subjects(self) -> list[types.SubjectAdapter]:
+        """Subject adapters in SRAM, by tag."""
+        return self._engine.active_subjects(ME)
+
+    @property
+    def lora(self) -> types.SharedLora:
+        """The shared LoRA in SRAM; without rows if there is none."""
+        return self._engine.active_lora(ME) or types.SharedLora()
+
+    @property
+    def head(self) -> types.ClosedFormHead:
+        """The closed-form head in SRAM; without columns if there is none."""
+        return self._engine.active_head(ME) or types.ClosedFormHead()
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of all that is in SRAM."""
+        return digests.adapters_digest(
+            digests.subject_digests(self.subjects),
+            digests.lora_digest(self.lora),
+            digests.head_digest(self.head),
+        )
+
+    def restore(self) -> None:
+        """Load what the journal says is active, after a start."""
+        if (row := self._journal.active_revision()) is not None:
+            self._content = without(self._vault.open_revision(row), self._journal.tombstones())
+        self.load()
+
+    def drop(self, tags: Collection[str]) -> None:
+        """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
+        self._content = without(self._content, tags)
+        self._engine.drop_subjects(ME, tags)
+
+    def load(self) -> None:
+        """Make the engine hold what it should, and nothing else."""
+        wanted = {subject.subject_tag: subject for subject in self._content.subjects}
+        tombstones = self._journal.tombstones()
+        for row in self._journal.enrolments():
+            # Whom the coordinator has refused it does not know: a receipt must not name them.
+            if row.subject_tag not in wanted and row.subject_tag not in tombstones and not row.refusal:
+                wanted[row.subject_tag] = self._vault.open_clips(row).adapter(row.subject_tag)
+        present = {subject.subject_tag: subject for subject in self.subjects}
+        if gone := present.keys() - wanted.keys():
+            self._engine.drop_subjects(ME, gone)
+        for tag in sorted(wanted):
+            if present.get(tag) != wanted[tag]:
+                self._engine.set_subject(ME, wanted[tag])
+        lora = self._content.shared_lora if self._content.shared_lora.rows else None
+        if self._engine.active_lora(ME) != lora:
+            self._engine.set_lora(ME, lora)
+        head = self._content.head if self._content.head.subject_tags else None
+        if self._engine.active_head(ME) != head:
+            self._engine.set_head(ME, head)
+
+    def install(self, manifest: types.RevisionManifest, offer: RevisionOffer, mark: LedgerMark) -> RevisionResult:
+        """Make an offered revision active, or say why not; the same one again is active already.
+
+        Parameters
+        ----------
+        manifest
+            The offer's, its signature and fleet checked.
+        mark
+            From before the offer was worked on.
+        """
+        active = self._journal.active_revision()
+        result = RevisionResult(revision=manifest.revision, digest=manifest.digest)
+        if active and (active.revision, active.digest) == (manifest.revision, manifest.digest):
+            result.active = True
+            result.overhead.ParseFromString(active.overhead)
+            return result
+        standpoint = Standpoint(
+            fleet_id=manifest.fleet_id,
+            node_id=self._keys.node_id,
+            generation=self._journal.position().generation,
+            tombstones=self._journal.tombstones(),
+            active_revision=active.revision if active else 0,
+        )
+        before = self._content
+        try:
+            check_manifest(manifest, standpoint)
+            content = open_content(manifest, offer.content, self._keys.sealing, standpoint)
+            overhead = self._engine.deployment(ME, content, offer.ByteSize())
+            self._content = content
+            self.load()
+        except (RevisionRefusedError, AdapterError) as error:
+            logger.warning("refused a revision: %s", error)
+            self._content = before
+            self.load()
+            result.refusal = str(error)
+            return result
+        key_id = f"{manifest.revision}-{manifest.digest.hex()[:16]}"
+        row = RevisionRow(
+            revision=manifest.revision,
+            digest=manifest.digest,
+            manifest=offer.manifest.SerializeToString(),
+            key_id=key_id,
+            ciphertext=self._vault.seal_revision(key_id, content),
+            overhead=overhead.SerializeToString(),
+            state="active",
+        )
+        with self._journal.transaction():
+            self._journal.activate_revision(row)
+            if pending := self._journal.generations_without_receipt():
+                # Making this revision active is part of the newest forget that it carries out.
+                self._journal.add_forget_cost(pending[-1], self._meter.since(mark))
+            self._meter.save()
+        self._eraser.drop_superseded()
+        result.active = True
+        result.overhead.CopyFrom(overhead)
+        return result

@@ -1,0 +1,69 @@
+"""The engine that a task takes: one that recognises, or one that draws and the studio beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from edge_node.agent.node_engine import NodeEngine
+from edge_node.config import RunSettings
+from edge_node.recognition.engine import Engine
+from edge_node.tasks import RecognitionTask, load_task
+from hwmodel import Cost, EnergyLedger, Phase, Preset
+
+if TYPE_CHECKING:
+    from edge_node.generation.image_generator import Studio
+    from edge_node.tasks.images import ImagesTask
+
+
+def build_engine(
+    settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+) -> tuple[NodeEngine, Studio | None]:
+    """Program a node's chip and return what runs on it.
+
+    Parameters
+    ----------
+    saved
+        Cumulative costs from the node's journal, empty at the first start. A chip that was programmed before
+        is regenerated from its seed without charging again.
+
+    Raises
+    ------
+    TaskError
+        If there is no such task, or its data are not here.
+    """
+    task = load_task(settings.task)
+    if hasattr(task, "program"):
+        engine = Engine.build(
+            cast(RecognitionTask, task),
+            preset,
+            settings.fleet_seed,
+            [node_id],
+            saved_costs=[saved] if saved else None,
+        )
+        return engine, None
+    return _drawing_engine(cast("ImagesTask", task), settings, preset, node_id, saved)
+
+
+def _drawing_engine(
+    task: ImagesTask, settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+) -> tuple[NodeEngine, Studio]:
+    # Imported here: a node that recognises has no use for the transformer.
+    from edge_node.generation.engine import GenerationEngine
+    from edge_node.generation.image_generator import Studio
+
+    studio = Studio.build(task, preset, settings.fleet_seed, node_id)
+    ledger = EnergyLedger(1)
+    ledger.restore(saved)
+    if not saved.get(Phase.PROGRAM, Cost()).cell_writes:
+        ledger.charge(Phase.PROGRAM, studio.programming)
+    engine = GenerationEngine(
+        [node_id],
+        preset,
+        features=studio.features,
+        cell_writes=torch.tensor([studio.programming.cell_writes]),
+        ledger=ledger,
+    )
+    return engine, studio

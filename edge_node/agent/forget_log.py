@@ -1,0 +1,80 @@
+"""Checking a range of the forget log against what a node already holds. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from reram_fleet.crypto import signing
+from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
+
+from edge_node.errors import LogRejectedError
+
+_TAG = re.compile(r"[0-9a-f]{32}")
+
+
+def is_subject_tag(text: str) -> bool:
+    """Tell whether a text is a subject tag: 128 random bits as 32 lower-case hexadecimal digits."""
+    return _TAG.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One verified entry: the command, its envelope and the hash of its payload (32 bytes)."""
+
+    command: ForgetCommand
+    envelope: Envelope
+    payload_hash: bytes
+
+
+def new_entries(
+    envelopes: Iterable[Envelope],
+    *,
+    fleet_id: str,
+    command_public_key: bytes,
+    generation: int,
+    log_head: bytes,
+    known_hash: Callable[[int], bytes],
+) -> list[LogEntry]:
+    """Return the entries of a range that extend the log, in order; those held already are checked, skipped.
+
+    Parameters
+    ----------
+    generation, log_head
+        Last entry that the node holds, and the hash of its payload.
+    known_hash
+        Payload hash of an entry that the node holds (1 to `generation`).
+
+    Raises
+    ------
+    LogRejectedError
+        On a signature that does not hold, another fleet, a gap, a broken chain, an entry that contradicts
+        one already held, or a malformed tag. Nothing of the range may be used then.
+    """
+    held, entries = generation, list[LogEntry]()
+    for envelope in envelopes:
+        try:
+            command = signing.open_envelope(envelope, ForgetCommand, command_public_key)
+        except signing.SignatureError as error:
+            raise LogRejectedError(f"a forget log entry does not verify: {error}") from error
+        if command.fleet_id != fleet_id:
+            raise LogRejectedError(f"a forget log entry is of fleet {command.fleet_id!r}, not {fleet_id!r}")
+        payload_hash, number = signing.payload_hash(envelope), command.generation
+        if 1 <= number <= generation:
+            present = known_hash(number) if number <= held else entries[number - held - 1].payload_hash
+            if present != payload_hash:
+                raise LogRejectedError(f"the coordinator signed two different entries for generation {number}")
+            continue
+        if number != generation + 1:
+            raise LogRejectedError(f"gap in the forget log: expected {generation + 1}, got {number}")
+        if command.previous_hash != log_head:
+            raise LogRejectedError(
+                f"entry {number} follows {command.previous_hash.hex()[:12]}, "
+                f"but entry {generation} is {log_head.hex()[:12]}"
+            )
+        if malformed := [tag for tag in command.subject_tags if not is_subject_tag(tag)]:
+            raise LogRejectedError(f"entry {number} names {len(malformed)} malformed subject tags")
+        entries.append(LogEntry(command, envelope, payload_hash))
+        generation, log_head = number, payload_hash
+    return entries

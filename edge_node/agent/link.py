@@ -1,0 +1,196 @@
+"""The stream to the coordinator: connects, listens, beats, and comes back when it is cut."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from reram_fleet.stream_opening import hello_metadata, request_challenge
+from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
+from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
+
+from edge_node.agent.node import Node
+from edge_node.errors import ProtocolError
+
+logger = logging.getLogger(__name__)
+
+#: A revision with the head of a thousand people; gRPC's own limit for a receiver is 4 MiB.
+MAX_MESSAGE_BYTES = 16 * 2**20
+#: For the coordinator to answer the first call with a challenge.
+CHALLENGE_TIMEOUT_S = 5.0
+#: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
+SILENT_BEATS = 8
+#: Trying again does not help until somebody has done something.
+_REFUSALS = frozenset([grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Full-jitter exponential back-off: a random share of a bound that doubles (in seconds).
+
+    Full jitter spreads a fleet that lost its coordinator at one moment (Brooker, "Exponential Backoff And
+    Jitter", AWS Architecture Blog, 2015).
+    """
+
+    first_s: float = 0.2
+    longest_s: float = 5.0
+
+    def delay_s(self, failures: int) -> float:
+        """Return the wait before the next attempt, after this many failures in a row (1, 2, ...)."""
+        return random.uniform(0.0, min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30)))
+
+
+class NodeLink:
+    """Keeps one stream of NodeService open for a node until `stop`.
+
+    Parameters
+    ----------
+    address
+        host:port of the coordinator's NodeService.
+    connect_delay_s
+        Upper bound of the random wait before the first connection; half of it is the lower bound.
+    on_refusal
+        Told why node and coordinator do not go together, when that changes; "" once they do.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        address: str,
+        *,
+        heartbeat_s: float = 1.0,
+        connect_delay_s: float = 0.0,
+        backoff: Backoff | None = None,
+        on_refusal: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._node, self._address = node, address
+        self._heartbeat_s, self._connect_delay_s = heartbeat_s, connect_delay_s
+        self._backoff = backoff or Backoff()
+        self._on_refusal, self._refusal = on_refusal, ""
+        self._stopping, self._wake = threading.Event(), threading.Event()
+        self._stream: grpc.Call | None = None
+        self._thread = threading.Thread(target=self._run, name="node-link", daemon=True)
+        self._answered = False
+        self._heard = threading.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the coordinator has answered on the present stream."""
+        return self._answered
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Beat now, since there is something to send."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Close the stream and end."""
+        self._stopping.set()
+        self._wake.set()
+        if (stream := self._stream) is not None:
+            stream.cancel()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        self._stopping.wait(random.uniform(self._connect_delay_s / 2, self._connect_delay_s))
+        self._node.started()
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self._connect_once()
+            except grpc.RpcError as error:
+                logger.info("the stream to %s ended: %s", self._address, _status(error))
+                if isinstance(error, grpc.Call) and error.code() in _REFUSALS:
+                    self._note_refusal(f"the coordinator refuses this node: {error.details()}")
+            except ProtocolError as error:
+                logger.warning("closed the stream to %s: %s", self._address, error)
+                self._note_refusal(f"this node refuses the coordinator: {error}")
+            except Exception:
+                # A rim must not die of what it carries: the node has withdrawn its lease; try again.
+                logger.exception("closed the stream to %s", self._address)
+            failures = 1 if self._answered else failures + 1
+            self._answered = False
+            self._stopping.wait(self._backoff.delay_s(failures))
+
+    def _note_refusal(self, reason: str) -> None:
+        if reason != self._refusal:
+            self._refusal = reason
+            if reason:
+                logger.warning("%s", reason)
+            self._on_refusal(reason)
+
+    def _connect_once(self) -> None:
+        outgoing: queue.SimpleQueue[ConnectRequest | None] = queue.SimpleQueue()
+        ended = threading.Event()
+        # A proxy of the environment is for the web; the control plane is reached directly.
+        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+        with grpc.insecure_channel(self._address, options=options) as channel:
+            stub = NodeServiceStub(channel)
+            challenge = ConnectResponse(challenge=request_challenge(stub, CHALLENGE_TIMEOUT_S))
+            hello, *following = self._node.receive(challenge)
+            for message in following:
+                outgoing.put(message)
+            self._heard.clear()
+            stream = stub.Connect(iter(outgoing.get, None), metadata=hello_metadata(hello.hello))
+            self._stream = stream
+            beats = threading.Thread(target=self._beat, args=(stream, outgoing, ended), name="node-beat", daemon=True)
+            beats.start()
+            try:
+                if self._stopping.is_set():
+                    return
+                for message in stream:
+                    kind = message.WhichOneof("message")
+                    for answer in self._node.receive(message):
+                        outgoing.put(answer)
+                    self._heard.set()
+                    # Anything else proves nothing: a listener that never answers a beat is no contact.
+                    self._answered = self._answered or kind == "lease"
+                    if self._answered:
+                        self._note_refusal("")
+            finally:
+                self._stream = None
+                ended.set()
+                self._wake.set()
+                stream.cancel()
+                outgoing.put(None)
+                beats.join()
+
+    def _beat(
+        self, stream: grpc.Call, outgoing: queue.SimpleQueue[ConnectRequest | None], ended: threading.Event
+    ) -> None:
+        silent = 0
+        try:
+            while True:
+                self._wake.wait(self._heartbeat_s)
+                self._wake.clear()
+                if ended.is_set():
+                    return
+                if self._heard.is_set():
+                    self._heard.clear()
+                    silent = 0
+                else:
+                    silent += 1
+                if silent >= SILENT_BEATS:
+                    logger.info("nothing came from %s for %d beats", self._address, silent)
+                    return
+                for message in self._node.beat():
+                    outgoing.put(message)
+        except Exception:
+            logger.exception("cannot beat: the stream to %s is closed", self._address)
+        finally:
+            # Without beats the stream is of no use: end it, so that the link connects again.
+            stream.cancel()
+
+
+def _status(error: grpc.RpcError) -> str:
+    code = getattr(error, "code", None)
+    details = getattr(error, "details", None)
+    return f"{code().name}: {details()}" if callable(code) and callable(details) else repr(error)

@@ -1,0 +1,104 @@
+"""Checking a revision that the coordinator offers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from google.protobuf.message import DecodeError
+from reram_fleet.crypto import digests, sealing
+from reram_fleet.v1.types_pb2 import RevisionContent, RevisionManifest, Sealed, SharedLora
+
+from edge_node.errors import RevisionRefusedError
+from edge_node.recognition.head import HeadAdapter
+
+
+@dataclass(frozen=True)
+class Standpoint:
+    """What a node holds an offer against."""
+
+    fleet_id: str
+    node_id: str
+    generation: int
+    tombstones: Collection[str]
+    #: Number of the active revision; 0 if there is none.
+    active_revision: int
+
+
+def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
+    """Refuse what must not be installed, before its content is opened.
+
+    Raises
+    ------
+    RevisionRefusedError
+        If it is older than the active one, was built before the node's own generation or after it, or names
+        a forgotten tag.
+    """
+    generation = standpoint.generation
+    if manifest.revision <= standpoint.active_revision:
+        raise RevisionRefusedError(
+            f"revision {manifest.revision} is not newer than {standpoint.active_revision}, which is active"
+        )
+    if manifest.built_at_generation < generation:
+        raise RevisionRefusedError(
+            f"revision {manifest.revision} was built at generation {manifest.built_at_generation}, "
+            f"before this node's generation {generation}"
+        )
+    if manifest.built_at_generation > generation:
+        raise RevisionRefusedError(
+            f"revision {manifest.revision} was built at generation {manifest.built_at_generation}; "
+            f"this node is behind, at {generation}: send the forget log first"
+        )
+    if forgotten := set(manifest.subject_tags) & set(standpoint.tombstones):
+        raise RevisionRefusedError(f"revision {manifest.revision} names {len(forgotten)} forgotten subject tags")
+
+
+def open_content(
+    manifest: RevisionManifest, sealed: Sealed, sealing_key: X25519PrivateKey, standpoint: Standpoint
+) -> RevisionContent:
+    """Open a revision's content and hold it against its manifest.
+
+    Raises
+    ------
+    RevisionRefusedError
+        If it does not open, has another digest, or holds other tags than the manifest says.
+    """
+    purpose = sealing.revision_purpose(standpoint.fleet_id, manifest.revision, standpoint.node_id)
+    try:
+        content = RevisionContent.FromString(sealing.open_sealed(sealing_key, purpose, sealed))
+    except (sealing.SealError, DecodeError) as error:
+        raise RevisionRefusedError(f"revision {manifest.revision} cannot be opened: {error}") from error
+    if (digest := digests.revision_digest(content)) != manifest.digest:
+        raise RevisionRefusedError(
+            f"revision {manifest.revision} has digest {digest.hex()[:12]}, "
+            f"its manifest says {manifest.digest.hex()[:12]}"
+        )
+    rows = {row.subject_tag for row in content.shared_lora.rows}
+    tags = [subject.subject_tag for subject in content.subjects]
+    if len(set(tags)) != len(tags) or set(tags) != set(manifest.subject_tags) or rows - set(tags):
+        raise RevisionRefusedError(
+            f"revision {manifest.revision} does not hold the subject tags that its manifest names"
+        )
+    if strangers := set(content.head.subject_tags) - set(tags):
+        raise RevisionRefusedError(
+            f"the head of revision {manifest.revision} knows {len(strangers)} subject tags without an adapter"
+        )
+    return content
+
+
+def without(content: RevisionContent, tags: Collection[str]) -> RevisionContent:
+    """Return a revision's content without the adapters, LoRA rows and head columns of these tags."""
+    lora = SharedLora(
+        shape=content.shared_lora.shape,
+        rows=[row for row in content.shared_lora.rows if row.subject_tag not in tags],
+    )
+    kept = RevisionContent(
+        subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
+        shared_lora=lora if lora.rows else None,
+    )
+    if content.head.subject_tags:
+        head = HeadAdapter.of_message(content.head, features=content.head.features).without(tags)
+        if head.tags:
+            kept.head.CopyFrom(head.to_message())
+    return kept

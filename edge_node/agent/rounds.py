@@ -1,0 +1,170 @@
+"""A round of a learning job on this node: checking its ticket, opening its state, running it, charging it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from google.protobuf.message import DecodeError
+from reram_fleet.crypto import sealing
+from reram_fleet.v1 import engine_pb2
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.agent.clock import Clock
+from edge_node.agent.meter import ME, Meter
+from edge_node.agent.node_engine import NodeEngine
+from edge_node.errors import TicketRefusedError
+from edge_node.storage.journal import Journal
+from edge_node.storage.record_cipher import Vault
+
+
+@dataclass(frozen=True)
+class JobSeal:
+    """The key of a learning job, for what travels in its rounds."""
+
+    job_id: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"JobSeal({self.job_id!r})"
+
+    @classmethod
+    def of(cls, ticket: types.JobTicket, session_key: X25519PrivateKey) -> JobSeal:
+        """Open the job key of a verified ticket.
+
+        Raises
+        ------
+        TicketRefusedError
+            If it was not sealed to this session of the node for this job. A ticket from before a reconnect or
+            a forget ends here: the round goes on without the node, or is tried again.
+        """
+        purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
+        try:
+            return cls(ticket.job_id, sealing.open_sealed(session_key, purpose, ticket.job_key))
+        except sealing.SealError as error:
+            raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
+
+    def open(self, sealed_state: bytes) -> types.LoraState:
+        """Open the LoRA state of a round.
+
+        Raises
+        ------
+        TicketRefusedError
+            If it was not sealed under this job's key, or is no LoRA state.
+        """
+        purpose = sealing.state_purpose(self.job_id)
+        try:
+            return types.LoraState.FromString(sealing.open_symmetric(self.key, purpose, sealed_state))
+        except (sealing.SealError, DecodeError, ValueError) as error:
+            raise TicketRefusedError(f"the state of job {self.job_id} does not open: {error}") from error
+
+    def seal(self, state: types.LoraState) -> bytes:
+        """Seal the LoRA state that a round ends with."""
+        return sealing.seal_symmetric(self.key, sealing.state_purpose(self.job_id), state.SerializeToString())
+
+
+def check_ticket(
+    ticket: types.JobTicket,
+    *,
+    fleet_id: str,
+    node_id: str,
+    generation: int,
+    tombstones: Collection[str],
+    unix_ms: int,
+) -> None:
+    """Refuse a ticket whose signature holds but which this node must not act upon now.
+
+    Raises
+    ------
+    TicketRefusedError
+        If it is of another fleet, node or generation, has expired, would learn from a forgotten tag, or
+        would unlearn one that is not forgotten.
+    """
+    job = f"the ticket of job {ticket.job_id}, round {ticket.round}"
+    if ticket.fleet_id != fleet_id or ticket.node_id != node_id:
+        raise TicketRefusedError(f"{job} is for node {ticket.node_id} of fleet {ticket.fleet_id}")
+    if ticket.generation != generation:
+        raise TicketRefusedError(f"{job} is of generation {ticket.generation}; this node is at {generation}")
+    if unix_ms >= ticket.expires_at_unix_ms:
+        raise TicketRefusedError(f"{job} expired {unix_ms - ticket.expires_at_unix_ms} ms ago")
+    if forgotten := set(ticket.subject_tags) & set(tombstones):
+        raise TicketRefusedError(f"{job} would learn from {len(forgotten)} forgotten subject tags")
+    if kept := set(ticket.forget_tags) - set(tombstones):
+        raise TicketRefusedError(f"{job} would unlearn {len(kept)} subject tags that are not forgotten")
+    if ticket.forget_tags and ticket.kind == types.LEARNING_KIND_TRAIN_LORA:
+        raise TicketRefusedError(f"{job} names tags to unlearn, but trains")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Runs rounds on what this node has captured. Not locked: its one user, `Node`, is."""
+
+    fleet_id: str
+    node_id: str
+    journal: Journal
+    vault: Vault
+    engine: NodeEngine
+    meter: Meter
+    clock: Clock
+
+    def run(
+        self,
+        ticket: types.JobTicket,
+        ticket_bytes: int,
+        sealed_state: bytes,
+        session_key: X25519PrivateKey,
+    ) -> engine_pb2.RunRoundResponse:
+        """Run the round of a ticket whose signature holds.
+
+        Parameters
+        ----------
+        ticket_bytes
+            What it took on the air.
+        session_key
+            To which the job's key must be sealed.
+
+        Raises
+        ------
+        TicketRefusedError
+            If the ticket must not be acted upon now, or the state does not open.
+        EngineError
+            If the engine cannot run the round.
+        """
+        tombstones = self.journal.tombstones()
+        check_ticket(
+            ticket,
+            fleet_id=self.fleet_id,
+            node_id=self.node_id,
+            generation=self.journal.position().generation,
+            tombstones=tombstones,
+            unix_ms=self.clock.unix_ms(),
+        )
+        mark = self.meter.mark()
+        seal = JobSeal.of(ticket, session_key)
+        self.engine.charge_radio(ME, ticket_bytes + len(sealed_state))
+        result = self.engine.run_round(
+            ME,
+            ticket,
+            seal.open(sealed_state),
+            samples=self._codes(ticket.subject_tags),
+            forget=self._codes(ticket.forget_tags),
+        )
+        sealed_result = seal.seal(result.state)
+        self.engine.charge_radio(ME, len(sealed_result))
+        with self.journal.transaction():
+            if ticket.forget_tags:
+                generation = max(tombstones[tag] for tag in ticket.forget_tags)
+                self.journal.add_forget_cost(generation, self.meter.since(mark))
+            self.meter.save()
+        return engine_pb2.RunRoundResponse(
+            node_id=self.node_id,
+            sealed_state=sealed_result,
+            num_examples=result.num_examples,
+            metrics=result.metrics,
+        )
+
+    def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
+        rows = [row for row in self.journal.enrolments() if row.subject_tag in set(tags)]
+        return {row.subject_tag: torch.from_numpy(self.vault.open_clips(row).codes) for row in rows}

@@ -1,0 +1,189 @@
+"""EngineService on the loopback interface: for the device's application and the Flower ClientApp."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from reram_fleet.crypto import bearer
+from reram_fleet.v1 import engine_pb2 as wire
+from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
+
+from edge_node.agent.node import Node
+from edge_node.errors import (
+    ClipError,
+    EngineError,
+    NodeError,
+    NotAllowedError,
+    ProtocolError,
+    RefusedError,
+    RoundError,
+    TaskError,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+MAX_CALLS = 64
+R = TypeVar("R", bound=Message)
+
+
+def decode_clips(clips: Iterable[wire.Clip]) -> list[np.ndarray]:
+    """Return clips as float32 [frames, channels].
+
+    Raises
+    ------
+    ClipError
+        If the bytes are not frames x channels finite float32 values.
+    """
+    decoded = []
+    for number, clip in enumerate(clips):
+        expected = 4 * clip.frames * clip.channels
+        if expected == 0 or len(clip.samples) != expected:
+            raise ClipError(
+                f"clip {number} has {len(clip.samples)} bytes, expected {expected} for "
+                f"{clip.frames} frames of {clip.channels} float32 channels"
+            )
+        samples = np.frombuffer(clip.samples, dtype="<f4").reshape(clip.frames, clip.channels)
+        if not np.isfinite(samples).all():
+            raise ClipError(f"clip {number} holds NaN or infinite samples")
+        decoded.append(samples.astype(np.float32))
+    return decoded
+
+
+def encode_clip(clip: np.ndarray) -> wire.Clip:
+    """Return a clip [frames, channels] as it travels."""
+    frames, channels = clip.shape
+    return wire.Clip(frames=frames, channels=channels, samples=clip.astype("<f4").tobytes())
+
+
+def _status_code(error: EngineError | NodeError) -> grpc.StatusCode:
+    match error:
+        case ProtocolError() | NotAllowedError():
+            return grpc.StatusCode.PERMISSION_DENIED
+        case RefusedError() | RoundError():
+            return grpc.StatusCode.FAILED_PRECONDITION
+        case TaskError():
+            return grpc.StatusCode.INTERNAL
+        case EngineError():
+            return grpc.StatusCode.INVALID_ARGUMENT
+        case _:
+            return grpc.StatusCode.INTERNAL
+
+
+class EngineService(EngineServiceServicer):
+    """The RPCs. Method names are the protocol's."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        connected: Callable[[], bool],
+        supernode: Callable[[], str],
+        changed: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._connected, self._supernode, self._changed = connected, supernode, changed
+
+    def GetStatus(self, request: wire.GetStatusRequest, context: grpc.ServicerContext) -> Message:
+        """Return the node's state."""
+
+        def answer() -> wire.GetStatusResponse:
+            status = self._node.status()
+            status.connected = self._connected()
+            status.supernode = self._supernode()
+            return status
+
+        return self._answer(context, answer)
+
+    def Enroll(self, request: wire.EnrollRequest, context: grpc.ServicerContext) -> Message:
+        """Capture and keep a person's clips; durable before it answers."""
+
+        def answer() -> wire.EnrollResponse:
+            response = self._node.enroll(request.ticket, decode_clips(request.clips))
+            self._changed()
+            return response
+
+        return self._answer(context, answer)
+
+    def Identify(self, request: wire.IdentifyRequest, context: grpc.ServicerContext) -> Message:
+        """Say who is heard, or that only the backbone serves."""
+        return self._answer(context, lambda: self._node.identify(decode_clips(request.clips)))
+
+    def Generate(self, request: wire.GenerateRequest, context: grpc.ServicerContext) -> Message:
+        """Draw images of a class, or say why not."""
+        return self._answer(context, lambda: self._node.generate(request))
+
+    def RunRound(self, request: wire.RunRoundRequest, context: grpc.ServicerContext) -> Message:
+        """Run one round of a learning job."""
+        return self._answer(context, lambda: self._node.run_round(request.ticket, request.sealed_state))
+
+    def _answer(self, context: grpc.ServicerContext, work: Callable[[], R]) -> R:
+        try:
+            return work()
+        except (EngineError, NodeError) as error:
+            code = _status_code(error)
+            if code is grpc.StatusCode.INTERNAL:
+                logger.exception("a call of the engine failed")
+            context.abort(code, str(error))
+        raise AssertionError("abort raises")
+
+
+class _BearerToken(grpc.ServerInterceptor):
+    """Refuses calls without the token."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = token
+
+        def refuse(requests: object, context: grpc.ServicerContext) -> None:
+            context.abort(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "send 'authorization: Bearer TOKEN' with the token in the node's engine.token",
+            )
+
+        # A handler of streams reads no message: what a stranger sends is never buffered.
+        self._refuse = grpc.stream_stream_rpc_method_handler(refuse)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Pass a call on if it brings the token."""
+        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
+        if bearer.allows(self._expected, given):
+            return continuation(handler_call_details)
+        return self._refuse
+
+
+def serve(service: EngineService, token: str, port: int) -> tuple[grpc.Server, str]:
+    """Start the service on 127.0.0.1; return the server and its address.
+
+    Raises
+    ------
+    NodeError
+        If the port is taken.
+    """
+    server = grpc.server(
+        ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-service"),
+        interceptors=[_BearerToken(token)],
+        maximum_concurrent_rpcs=MAX_CALLS,
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+            # The probe lets megabytes of a call be buffered that nobody reads.
+            ("grpc.http2.bdp_probe", 0),
+        ],
+    )
+    add_EngineServiceServicer_to_server(service, server)
+    try:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError as error:
+        raise NodeError(f"cannot serve the engine on port {port}: {error}; choose another") from error
+    server.start()
+    return server, f"127.0.0.1:{bound}"

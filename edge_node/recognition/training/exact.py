@@ -1,0 +1,208 @@
+"""Exact arithmetic of training: the same integers in any batch, order, thread count, library and processor.
+
+Values lie on fixed-point grids: multiples of ``2^-bits``, held in float64. A product of two such values, and
+a sum of products below ``2^53`` steps of their grid, has no rounding, however a kernel orders, splits or
+fuses it. All rounding is by element and written out (`on_grid`): nothing that is not on a grid is ever added.
+Sigmoid and softplus are tables made with `decimal`; the root is corrected by exact comparisons, since
+`torch.sqrt` rounds some float64 roots wrongly. Formats and bounds: docs/adr/0013.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from edge_node.errors import RoundError
+
+#: Fraction bits of a state: of B and of rows, between rounds and between steps.
+STATE_BITS = 16
+#: Fraction bits of A x, of loss weights, of the error of a logit, and of sigmoid and softplus.
+PROJECTED_BITS, WEIGHT_BITS, ERROR_BITS, TABLE_BITS = 11, 20, 16, 16
+#: Sums of this many grid steps are exact in float64.
+_LIMIT = 2.0**53
+#: Logits beyond this are as good as this in the tables, which have `_LOGIT_BITS` fraction bits.
+_LOGIT_LIMIT, _LOGIT_BITS = 16, 6
+#: Adam's decay rates are ``1 - 2^-k``; its step sizes are integers at ``2^-_STEP_BITS``.
+_FIRST_DECAY, _SECOND_DECAY, _STEP_BITS = 3, 7, 10
+#: Largest gradient in grid steps: its square, summed up by Adam, stays below 2^52.
+_GRADIENT_LIMIT = 2.0**22
+
+
+def on_grid(values: Tensor, bits: int, largest: float = math.inf) -> Tensor:
+    """Return values rounded to multiples of ``2^-bits``, half to even, and limited to +-`largest`; float64.
+
+    A limit must be a multiple itself.
+    """
+    codes = (values.double() * 2.0**bits).round_().mul_(2.0**-bits)
+    return codes if largest == math.inf else codes.clamp_(-largest, largest)
+
+
+def check_grid(**grids: tuple[Tensor, int]) -> None:
+    """Refuse values that are not float64 multiples of ``2^-bits``, given as (values, bits).
+
+    Raises
+    ------
+    RoundError
+        Naming the first.
+    """
+    for name, (values, bits) in grids.items():
+        if values.dtype != torch.float64 or not torch.equal(on_grid(values, bits), values):
+            raise RoundError(f"{name} are not float64 multiples of 2^-{bits}: sums of them would not be exact")
+
+
+def check_sums(**sums: tuple[float, int]) -> None:
+    """Refuse a round whose sums might not be exact: given as (largest ``sum |a| |b|``, fraction bits).
+
+    No comparison of results would show it, since the rounding that follows hides nearly every breach.
+
+    Raises
+    ------
+    RoundError
+        Naming the sums that might reach too far.
+    """
+    wide = [
+        f"{name} may reach {reach:.3g} at 2^-{bits}"
+        for name, (reach, bits) in sums.items()
+        if not reach * 2.0**bits < _LIMIT
+    ]
+    if wide:
+        raise RoundError(f"sums must stay below 2^53 steps to be exact; {', '.join(wide)}")
+
+
+def largest(values: Tensor) -> float:
+    """Return the largest magnitude: 0 of nothing."""
+    return float(values.abs().amax()) if values.numel() else 0.0
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """Return the sigmoid of logits on any grid, on that of `TABLE_BITS`."""
+    index = _steps(logits).clamp_(-_END, _END).add_(_END)
+    return _table(_sigmoid)[index.long()]
+
+
+def softplus(logits: Tensor) -> Tensor:
+    """Return ``log(1 + exp(x))`` of logits on any grid, on that of `TABLE_BITS`."""
+    steps = _steps(logits)
+    index = (-steps.abs()).clamp_(min=-_END).add_(_END)
+    return _table(_softplus)[index.long()] + steps.clamp(min=0) * 2.0**-_LOGIT_BITS
+
+
+def class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
+    """Share out each row's loss: `own_share` among the person's samples, the rest among all others.
+
+    Parameters
+    ----------
+    target
+        1 where sample and row are of the same person, ``[..., S, K]``.
+    real
+        What is not padding, ``[..., S, 1]``.
+
+    Returns
+    -------
+    Tensor
+        On the grid of `WEIGHT_BITS`.
+    """
+    own = target.double()
+    other = real.double() - own
+    parts = own_share * _shared_out(own), (1 - own_share) * _shared_out(other)
+    return on_grid(parts[0], WEIGHT_BITS) + on_grid(parts[1], WEIGHT_BITS)
+
+
+def _shared_out(among: Tensor) -> Tensor:
+    return among / among.sum(dim=-2, keepdim=True).clamp(min=1)
+
+
+class Adam:
+    """Adam in integers for the length of one round: its state lives and dies inside the keyed unit of work.
+
+    It holds 8 times the first moment and 128 times the second, so that nothing of them is lost to rounding.
+    Only the final quotient is not exact, and is rounded to a step of the state at once.
+
+    Parameters
+    ----------
+    start
+        What is trained, on the grid of `STATE_BITS`.
+    learning_rate, steps
+        Rate and number of steps.
+    falling
+        Whether the rate falls to zero, linearly.
+    gradient_bits
+        Fraction bits of gradients, which are limited to ``2^(22 - gradient_bits)``.
+    """
+
+    def __init__(
+        self, start: Tensor, learning_rate: float, steps: int, *, falling: bool = False, gradient_bits: int
+    ) -> None:
+        self._first = torch.zeros(start.shape, dtype=torch.float64)
+        self._second = torch.zeros(start.shape, dtype=torch.float64)
+        self._sizes = iter(_step_sizes(learning_rate, steps, falling))
+        self._scale = 2.0**gradient_bits
+
+    def update(self, values: Tensor, gradient: Tensor) -> Tensor:
+        """Return the values after one step; the gradient is on a grid, or gets onto its own here."""
+        g = (gradient * self._scale).round_().clamp_(-_GRADIENT_LIMIT, _GRADIENT_LIMIT)
+        self._first += g - (self._first * 2.0**-_FIRST_DECAY).round_()
+        self._second += g * g - (self._second * 2.0**-_SECOND_DECAY).round_()
+        root = _whole_root(self._second).add_(1).mul_(2.0**_STEP_BITS)
+        return values - (self._first * next(self._sizes)).div_(root).round_().mul_(2.0**-STATE_BITS)
+
+
+def _whole_root(squares: Tensor) -> Tensor:
+    """Return the integer part of the root of integers below 2^52."""
+    root = squares.sqrt().round_()
+    root -= (root * root > squares).double()
+    next_one = root + 1
+    return root.add_((next_one * next_one <= squares).double())
+
+
+@cache
+def _step_sizes(learning_rate: float, steps: int, falling: bool) -> tuple[float, ...]:
+    """Return Adam's step size with both bias corrections, for moments that are held 8 and 128 times.
+
+    Raises
+    ------
+    RoundError
+        If a step might not be exact.
+    """
+    sizes = []
+    with localcontext() as context:
+        context.prec = 50
+        for t in range(1, steps + 1):
+            first = 1 - (1 - Decimal(2) ** -_FIRST_DECAY) ** t
+            second = 1 - (1 - Decimal(2) ** -_SECOND_DECAY) ** t
+            rate = Decimal(learning_rate) * (steps + 1 - t if falling else steps) / steps
+            size = rate * 2 ** (STATE_BITS - _FIRST_DECAY) / first * (second * 2**_SECOND_DECAY).sqrt()
+            sizes.append(float(round(size * 2**_STEP_BITS)))
+    check_sums(**{"steps of Adam": (_GRADIENT_LIMIT * 2**_FIRST_DECAY * max(sizes), 0)})
+    return tuple(sizes)
+
+
+#: Index of logit 0 in a table.
+_END = _LOGIT_LIMIT << _LOGIT_BITS
+
+
+def _steps(logits: Tensor) -> Tensor:
+    return (logits * 2.0**_LOGIT_BITS).round_()
+
+
+def _sigmoid(x: Decimal) -> Decimal:
+    return 1 / (1 + (-x).exp())
+
+
+def _softplus(x: Decimal) -> Decimal:
+    return (1 + x.exp()).ln()
+
+
+@cache
+def _table(function: Callable[[Decimal], Decimal]) -> Tensor:
+    """Return a function's values at the table's logits, rounded to the grid of `TABLE_BITS`."""
+    with localcontext() as context:
+        context.prec = 50
+        logits = (Decimal(k) / 2**_LOGIT_BITS for k in range(-_END, _END + 1))
+        codes = [round(2**TABLE_BITS * function(x)) for x in logits]
+    return torch.tensor(codes, dtype=torch.float64) * 2.0**-TABLE_BITS

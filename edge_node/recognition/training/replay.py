@@ -1,0 +1,231 @@
+"""Exact forgetting in a cohort: what knew the person is destroyed, and training is replayed without them.
+
+A *slice* is a cohort's state before a round in which somebody entered, sealed under a key of its own. The
+slice before a person's entry never knew them; later ones did. To forget: destroy the keys of those, take the
+slice of the entry, and train on without the person. The replay saves the later entrants' slices anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reram_fleet.crypto import sealing
+from reram_fleet.processes.durable import destroy, write_atomically
+
+from edge_node.errors import RoundError, StateFolderError
+from edge_node.recognition.training.cohort import CohortPlan, StartRows, WorkDone, train_cohort
+from edge_node.recognition.training.cohort_state import CohortState
+from edge_node.recognition.training.federated import NodeClips
+from edge_node.storage.keys import KeyRing
+
+_SUFFIX = ".slice"
+_NAME = re.compile(r"shard-(\d{4})-round-(\d{4})")
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class SliceFiles:
+    """Sealed slices of cohorts in a folder.
+
+    Attributes
+    ----------
+    folder
+        For nothing else.
+    keys
+        One per slice; for nothing else.
+    owner
+        Bound to every file.
+    """
+
+    folder: Path
+    keys: KeyRing
+    owner: str
+
+    def save(self, shard: int, round_number: int, state: CohortState) -> None:
+        """Seal a slice under a new key; one of the same round is erased first."""
+        name = _name(shard, round_number)
+        self.erase(shard, round_number)
+        key = self.keys.get_or_create(name)
+        sealed = sealing.seal_symmetric(key, self._purpose(name), state.to_bytes())
+        write_atomically(self.folder / f"{name}{_SUFFIX}", sealed)
+
+    def load(self, shard: int, round_number: int) -> CohortState:
+        """Open a slice.
+
+        Raises
+        ------
+        StateFolderError
+            If it is not there, or does not open.
+        KeyFileError
+            If its key has been destroyed.
+        """
+        name = _name(shard, round_number)
+        try:
+            sealed = (self.folder / f"{name}{_SUFFIX}").read_bytes()
+        except FileNotFoundError:
+            raise StateFolderError(
+                f"there is no slice of shard {shard} before round {round_number}; there are: "
+                f"{self.rounds(shard)}. Train the shard from the start without the person"
+            ) from None
+        try:
+            return CohortState.from_bytes(sealing.open_symmetric(self.keys.get(name), self._purpose(name), sealed))
+        except (sealing.SealError, RoundError) as error:
+            raise StateFolderError(f"slice {name} does not open: it was changed, or is another's") from error
+
+    def rounds(self, shard: int) -> list[int]:
+        """Return the rounds before which a shard has slices that open."""
+        found = (_NAME.fullmatch(path.stem) for path in self.folder.glob(f"*{_SUFFIX}"))
+        names = [match for match in found if match and int(match[1]) == shard]
+        return sorted(int(match[2]) for match in names if match[0] in self.keys.ids())
+
+    def erase(self, shard: int, round_number: int) -> bool:
+        """Destroy a slice's key, then its file; False if neither was there."""
+        name = _name(shard, round_number)
+        key_gone = self.keys.destroy(name)
+        return destroy(self.folder / f"{name}{_SUFFIX}") or key_gone
+
+    def _purpose(self, name: str) -> str:
+        return f"reram-fleet/cohort-slice/{self.owner}/{name}"
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayResult:
+    """What a forget by replay did.
+
+    Attributes
+    ----------
+    state, plan
+        After it; the person is in neither.
+    first_round
+        Of the replay: the person's entry.
+    slice_digest
+        Of the state that the replay started from.
+    erased_rounds
+        Rounds of the slices that knew the person, whose keys were destroyed.
+    work
+        What was computed.
+    cpu_s
+        Process seconds.
+    """
+
+    state: CohortState
+    plan: CohortPlan
+    first_round: int
+    slice_digest: str
+    erased_rounds: tuple[int, ...]
+    work: WorkDone
+    cpu_s: float
+
+
+def forget_by_replay(
+    plan: CohortPlan, nodes: Sequence[NodeClips], starts: StartRows, slices: SliceFiles, tag: str
+) -> ReplayResult:
+    """Forget a person of a shard: bitwise the cohort that they never entered.
+
+    The slices that knew them are destroyed first. The slice before their entry stays until the replay is
+    done, so that one that was cut off is simply run again.
+
+    Parameters
+    ----------
+    plan, nodes, starts
+        As the shard was trained, the person included; their own codes are not looked at, and may be gone.
+    slices
+        Of the training.
+    tag
+        Of the person.
+
+    Raises
+    ------
+    RoundError
+        If they are not in the plan. Nothing is destroyed.
+    StateFolderError, KeyFileError
+        If the slice of their entry cannot be had. Nothing is destroyed.
+    """
+    started = time.process_time()
+    rest = plan.without(tag)
+    entry = plan.entries[tag]
+    before = slices.load(plan.shard, entry)
+    knew = tuple(number for number in slices.rounds(plan.shard) if number > entry)
+    for number in knew:
+        slices.erase(plan.shard, number)
+
+    def keep(number: int, state: CohortState) -> None:
+        # The slice of the entry is at hand, and is what this starts from.
+        if number != entry:
+            slices.save(plan.shard, number, state)
+
+    work = WorkDone()
+    kept = [node.without(tag) for node in nodes]
+    after = train_cohort(rest, kept, starts, first_round=entry, state=before, on_slice=keep, work=work)
+    if not rest.entering(entry):
+        slices.erase(plan.shard, entry)
+    return ReplayResult(after, rest, entry, before.digest(), knew, work, time.process_time() - started)
+
+
+def cost_share(plan: CohortPlan, tag: str, fleet: Sequence[CohortPlan]) -> float:
+    """Return what forgetting a person costs by theory: node steps of the replay over those of all shards."""
+    return plan.node_steps(plan.entries[tag]) / sum(shard.node_steps() for shard in fleet)
+
+
+def commitment(salt: bytes, tag: str, node: NodeClips) -> str:
+    """Return the salted SHA-256 of a person's codes on a node, or of the public ones for an empty tag.
+
+    Without the salt, which stays with the codes, it says nothing about them.
+    """
+    codes = node.people[tag] if tag else node.public
+    sha = hashlib.sha256(b"reram-fleet/cohort-codes/v1\0" + struct.pack("<I", len(salt)) + salt)
+    for text in (node.node_id, tag):
+        sha.update(struct.pack("<I", len(text.encode())) + text.encode())
+    for values in (codes.inputs, codes.drives, *(() if tag else (node.centre,))):
+        sha.update(struct.pack(f"<{1 + values.ndim}I", values.ndim, *values.shape))
+        sha.update(np.ascontiguousarray(values.numpy(), "<i4").tobytes())
+    return sha.hexdigest()
+
+
+def environment() -> Mapping[str, str]:
+    """Return what floating-point results depend on: libraries, BLAS, threads, CPU; and a hash over all of it.
+
+    Training is exact, but features reach the LoRA of the output rows through whitening in float64: in another
+    environment a rounded input could, though none was seen to, be one step of its grid off.
+    """
+    parts = {
+        "torch": torch.__version__,
+        "torch_build": hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:16],
+        "blas": "mkl" if "USE_MKL=ON" in torch.__config__.show() else "other",
+        "threads": str(torch.get_num_threads()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_flags": hashlib.sha256(_cpu_flags().encode()).hexdigest()[:16],
+        "machine": platform.machine(),
+        "numpy": np.__version__,
+        "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
+    }
+    return parts | {"hash": hashlib.sha256(canonical_json(parts)).hexdigest()}
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces: one document, one sequence of bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def _cpu_flags() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+
+
+def _name(shard: int, round_number: int) -> str:
+    return f"shard-{shard:04d}-round-{round_number:04d}"

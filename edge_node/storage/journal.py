@@ -1,0 +1,330 @@
+"""Journal of what a node must still know after a power cut: SQLite, written before anything is answered."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from reram_fleet.crypto.digests import ZERO_HASH
+
+from edge_node.errors import JournalError
+from edge_node.storage.journal_schema import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    UPGRADES,
+    EnrolmentRow,
+    ErasureRow,
+    ForgetRow,
+    Position,
+    ProgrammedChip,
+    ReceiptRow,
+    ReceiptState,
+    RevisionRow,
+)
+from hwmodel import Cost, Phase
+
+
+class Journal:
+    """One node's durable state. Not locked: its one user, `Node`, is.
+
+    Every write happens inside `with journal.transaction():`; what is written there is on disk, all of it or
+    nothing, when the block has ended.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path, node_id: str) -> Journal:
+        """Open or create the journal of a node.
+
+        Raises
+        ------
+        JournalError
+            If it cannot be read, is of another node, or of another schema version.
+        """
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            path.chmod(0o600)
+            # Rollback journal rather than WAL: a WAL keeps pages that were deleted. TRUNCATE rather than
+            # DELETE: its commit point (the truncation) is fsynced, the unlink of DELETE is not.
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA foreign_keys = ON")
+            journal = cls(connection)
+            (version,) = journal._one("PRAGMA user_version")
+            if version > SCHEMA_VERSION:
+                raise JournalError(f"the journal has schema version {version}, this version writes {SCHEMA_VERSION}")
+            steps = [UPGRADES[n] for n in range(version + 1, SCHEMA_VERSION + 1)] if version else [SCHEMA]
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+            with journal.transaction():
+                journal._run(
+                    "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash) VALUES (1, ?, ?, ?)",
+                    node_id,
+                    ZERO_HASH,
+                    ZERO_HASH,
+                )
+            (owner,) = journal._one("SELECT node_id FROM node")
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot open the journal {path.name}: {error}") from error
+        if owner != node_id:
+            raise JournalError(f"this is the journal of node {owner}, not of {node_id}")
+        return journal
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all or nothing; durable when the block has ended.
+
+        Raises
+        ------
+        JournalError
+            If the journal cannot be written (disk full, I/O error); nothing was.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise JournalError(f"cannot write the journal: {error}") from error
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        # SQLite has rolled back by itself after some errors (a full disk).
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _run(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        return self._connection.execute(statement, values)
+
+    def _all(self, statement: str, *values: Any) -> list[Any]:
+        try:
+            return self._run(statement, *values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot read the journal: {error}") from error
+
+    def _one(self, statement: str, *values: Any) -> Any:
+        rows = self._all(statement, *values)
+        return rows[0] if rows else None
+
+    def check_chip(self, chip: ProgrammedChip) -> None:
+        """Refuse to run what this node's chip was not programmed for.
+
+        Raises
+        ------
+        JournalError
+            With what it was programmed for. Its cells would be taken for others, and its joules relabelled.
+        """
+        if (row := self._one("SELECT task, preset, fleet_seed FROM chip")) is None:
+            return
+        before = ProgrammedChip(*row)
+        if before != chip:
+            raise JournalError(
+                f"this node's chip was programmed for --task {before.task} --preset {before.preset} "
+                f"--fleet-seed {before.fleet_seed}, not for --task {chip.task} --preset {chip.preset} "
+                f"--fleet-seed {chip.fleet_seed}: start it as before, or make a new node in another folder"
+            )
+
+    def note_chip(self, chip: ProgrammedChip) -> None:
+        """Remember what the chip was programmed for, the first time."""
+        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?)", *astuple(chip))
+
+    # Position and counters
+
+    def position(self) -> Position:
+        """Return where the node stands."""
+        return Position(*self._one("SELECT generation, log_head, receipt_counter, last_receipt_hash FROM node"))
+
+    def inference_counts(self) -> tuple[int, int]:
+        """Return the clips identified, and those refused for want of a lease."""
+        served, refused = self._one("SELECT inferences, stale_refused FROM node")
+        return served, refused
+
+    def save_counters(self, costs: Mapping[Phase, Cost], inferences: int, stale_refused: int) -> None:
+        """Store cumulative costs and inference counts."""
+        self._connection.executemany("INSERT OR REPLACE INTO cost VALUES (?, ?, ?, ?, ?)", list(_cost_rows(costs)))
+        self._run("UPDATE node SET inferences = ?, stale_refused = ?", inferences, stale_refused)
+
+    def costs(self) -> dict[Phase, Cost]:
+        """Return the cumulative costs last saved; empty for a chip that was never programmed."""
+        return {Phase(phase): Cost(*rest) for phase, *rest in self._all("SELECT * FROM cost")}
+
+    def add_forget_cost(self, generation: int, costs: Mapping[Phase, Cost]) -> None:
+        """Charge work to the forget of a generation."""
+        self._connection.executemany(
+            "INSERT INTO forget_cost VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " energy_j = energy_j + excluded.energy_j, seconds = seconds + excluded.seconds,"
+            " bytes = bytes + excluded.bytes, cell_writes = cell_writes + excluded.cell_writes",
+            [(generation, *row) for row in _cost_rows(costs) if any(row[1:])],
+        )
+
+    def forget_costs(self, generation: int) -> dict[Phase, Cost]:
+        """Return what the forget of a generation has taken so far."""
+        rows = self._all(
+            "SELECT phase, energy_j, seconds, bytes, cell_writes FROM forget_cost WHERE generation = ?",
+            generation,
+        )
+        return {Phase(phase): Cost(*rest) for phase, *rest in rows}
+
+    # The forget log
+
+    def append_forget(self, row: ForgetRow, tags: Iterable[str]) -> None:
+        """Append an entry: log, tombstones and the node's generation move together."""
+        self._run(f"INSERT INTO forget VALUES ({', '.join('?' * 9)})", *astuple(row))
+        # A tag that was forgotten before keeps its first tombstone.
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [(tag, row.generation) for tag in tags]
+        )
+        self._run("UPDATE node SET generation = ?, log_head = ?", row.generation, row.payload_hash)
+
+    def forget(self, generation: int) -> ForgetRow | None:
+        """Return the entry of a generation."""
+        row = self._one("SELECT * FROM forget WHERE generation = ?", generation)
+        return ForgetRow(*row) if row else None
+
+    def tombstones(self) -> dict[str, int]:
+        """Return every forgotten tag with the generation that named it first."""
+        return dict(self._all("SELECT subject_tag, generation FROM tombstone"))
+
+    def generations_without_receipt(self) -> list[int]:
+        """Return the generations whose forget is still under way here, oldest first."""
+        rows = self._all(
+            "SELECT generation FROM forget WHERE generation NOT IN (SELECT generation FROM receipt) ORDER BY generation"
+        )
+        return [generation for (generation,) in rows]
+
+    # Enrolments
+
+    def save_enrolment(self, subject_tag: str, clips: int, ciphertext: bytes, ticket: bytes) -> None:
+        """Store sealed codes in place of the tag's earlier ones; its sequence rises by one."""
+        self._run(
+            "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext, ticket) VALUES (?, 1, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET sequence = sequence + 1, refusal = '', clips = excluded.clips,"
+            " ciphertext = excluded.ciphertext, ticket = excluded.ticket",
+            subject_tag,
+            clips,
+            ciphertext,
+            ticket,
+        )
+
+    def renew_ticket(self, subject_tag: str, ticket: bytes) -> None:
+        """Let what the coordinator has refused, or has not acknowledged, go out again with another ticket."""
+        self._run(
+            "UPDATE enrolment SET sequence = sequence + 1, refusal = '', ticket = ?2 WHERE subject_tag = ?1"
+            " AND ticket != ?2 AND (refusal != '' OR acked_sequence < sequence)",
+            subject_tag,
+            ticket,
+        )
+
+    def enrolments(self) -> list[EnrolmentRow]:
+        """Return all enrolments, by tag: also those of forgotten tags that are not erased yet."""
+        return [EnrolmentRow(*row) for row in self._all("SELECT * FROM enrolment ORDER BY subject_tag")]
+
+    def enrolment(self, subject_tag: str) -> EnrolmentRow | None:
+        """Return one enrolment."""
+        row = self._one("SELECT * FROM enrolment WHERE subject_tag = ?", subject_tag)
+        return EnrolmentRow(*row) if row else None
+
+    def acknowledge_contribution(self, subject_tag: str, sequence: int, refusal: str) -> None:
+        """Note that the coordinator has, or has refused, the contribution up to this sequence."""
+        self._run(
+            "UPDATE enrolment SET acked_sequence = max(acked_sequence, ?), refusal = ?"
+            " WHERE subject_tag = ? AND sequence >= ?",
+            sequence,
+            refusal,
+            subject_tag,
+            sequence,
+        )
+
+    # Revisions
+
+    def activate_revision(self, row: RevisionRow) -> None:
+        """Store a revision as the active one; the present one becomes superseded."""
+        self._run("UPDATE revision SET state = 'superseded'")
+        self._run(f"INSERT INTO revision VALUES ({', '.join('?' * 7)})", *astuple(row))
+
+    def active_revision(self) -> RevisionRow | None:
+        """Return the active revision."""
+        row = self._one("SELECT * FROM revision WHERE state = 'active'")
+        return RevisionRow(*row) if row else None
+
+    def superseded_revisions(self) -> list[RevisionRow]:
+        """Return the revisions that are stored but no longer active."""
+        return [RevisionRow(*row) for row in self._all("SELECT * FROM revision WHERE state = 'superseded'")]
+
+    def delete_revisions(self, key_ids: Iterable[str]) -> None:
+        """Delete superseded revisions by key id."""
+        self._connection.executemany(
+            "DELETE FROM revision WHERE key_id = ? AND state = 'superseded'",
+            [(key_id,) for key_id in key_ids],
+        )
+
+    # Erasures and receipts
+
+    def intend_erasure(self, generation: int, subject_keys: list[str], revision_keys: list[str]) -> None:
+        """Write down which keys are about to be destroyed."""
+        self._run(
+            "INSERT INTO erasure VALUES (?, ?, ?, 'intended')",
+            generation,
+            json.dumps(subject_keys),
+            json.dumps(revision_keys),
+        )
+
+    def finish_erasure(self, erasure: ErasureRow) -> None:
+        """Delete what the destroyed keys had sealed."""
+        self._connection.executemany(
+            "DELETE FROM enrolment WHERE subject_tag = ?", [(tag,) for tag in erasure.subject_keys]
+        )
+        self.delete_revisions(erasure.revision_keys)
+        self._run("UPDATE erasure SET state = 'done' WHERE generation = ?", erasure.generation)
+
+    def erasure(self, generation: int) -> ErasureRow | None:
+        """Return the erasure of a generation, if it has been begun."""
+        row = self._one("SELECT * FROM erasure WHERE generation = ?", generation)
+        return _erasure(row) if row else None
+
+    def unfinished_erasures(self) -> list[ErasureRow]:
+        """Return the erasures that a crash interrupted."""
+        return [_erasure(row) for row in self._all("SELECT * FROM erasure WHERE state = 'intended'")]
+
+    def append_receipt(self, row: ReceiptRow, payload_hash: bytes) -> None:
+        """Append a receipt to the node's chain."""
+        self._run("INSERT INTO receipt VALUES (?, ?, ?, ?, ?)", *astuple(row))
+        self._run("UPDATE node SET receipt_counter = ?, last_receipt_hash = ?", row.counter, payload_hash)
+
+    def judge_receipt(self, counter: int, accepted: bool) -> None:
+        """Note what the coordinator said of a receipt; an accepted one stays accepted."""
+        self._run(
+            "UPDATE receipt SET state = ? WHERE counter = ? AND state != 'accepted'",
+            ReceiptState.ACCEPTED if accepted else ReceiptState.REFUSED,
+            counter,
+        )
+
+    def receipts(self, generation: int | None = None) -> list[ReceiptRow]:
+        """Return the receipts of a generation, or all of them, oldest first."""
+        rows = self._all("SELECT * FROM receipt WHERE ?1 IS NULL OR generation = ?1 ORDER BY counter", generation)
+        return [ReceiptRow(*row[:4], ReceiptState(row[4])) for row in rows]
+
+
+def _erasure(row: tuple[int, str, str, str]) -> ErasureRow:
+    generation, subject_keys, revision_keys, state = row
+    return ErasureRow(generation, tuple(json.loads(subject_keys)), tuple(json.loads(revision_keys)), state == "done")
+
+
+def _cost_rows(costs: Mapping[Phase, Cost]) -> Iterator[tuple[str, float, float, int, int]]:
+    for phase, cost in costs.items():
+        yield phase.value, cost.energy_j, cost.seconds, cost.bytes, cost.cell_writes

@@ -1,0 +1,187 @@
+"""Private keys of a node: its identity, and the keys whose destruction erases.
+
+Identity: Ed25519 (hello, receipts, contributions), X25519 (what is sealed to this node), NIST P-384 (its
+SuperNode, which takes no other kind). Erasure: one 32-byte key file per subject and per revision; all that
+the journal holds of them is ciphertext.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+from google.protobuf import json_format
+from reram_fleet.crypto import sealing
+from reram_fleet.identities import prove_possession
+from reram_fleet.processes.durable import destroy, write_atomically, write_folder_atomically
+from reram_fleet.v1.types_pb2 import NodeIdentity
+
+from edge_node.config import StateFolder
+from edge_node.errors import KeyFileError
+
+_NODE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_KEY_ID = re.compile(r"[a-z0-9-]{1,64}")
+#: The node's name, beside its keys.
+_IDENTITY = "identity.json"
+
+
+def _read_private(path: Path) -> bytes:
+    """Read a key file, refusing one that others can read."""
+    try:
+        mode = path.stat().st_mode
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise KeyFileError(f"key file {path.name} is missing") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise KeyFileError(f"key file {path.name} has mode {stat.S_IMODE(mode):04o}: others can read it; expected 0600")
+    return content
+
+
+@dataclass(frozen=True)
+class NodeKeys:
+    """A node's name and private keys; `repr` shows the name only."""
+
+    node_id: str
+    signing: Ed25519PrivateKey
+    sealing: X25519PrivateKey
+    flower_public: str
+    #: The SuperNode reads its private key from this file.
+    flower_key_file: Path
+
+    def __repr__(self) -> str:
+        return f"NodeKeys({self.node_id!r})"
+
+    @property
+    def identity(self) -> NodeIdentity:
+        """The public halves as the coordinator registers them, with the proof of the private ones."""
+        identity = NodeIdentity(
+            node_id=self.node_id,
+            receipt_public_key=self.signing.public_key().public_bytes_raw(),
+            sealing_public_key=self.sealing.public_key().public_bytes_raw(),
+            flower_public_key=self.flower_public,
+        )
+        return prove_possession(identity, self.signing)
+
+    @classmethod
+    def create(cls, folder: StateFolder, node_id: str) -> NodeKeys:
+        """Make the keys, all or none; return those that are there already.
+
+        Raises
+        ------
+        KeyFileError
+            For a name that is no DNS label, a folder that holds another node, or one that has lost its name
+            or its keys: new keys would make another node of the same name.
+        """
+        if not _NODE_ID.fullmatch(node_id):
+            raise KeyFileError(
+                f"{node_id!r} cannot name a node: use 1 to 63 lower-case letters, digits and inner hyphens"
+            )
+        if (folder.keys / _IDENTITY).exists():
+            keys = cls.load(folder)
+            if keys.node_id != node_id:
+                raise KeyFileError(f"this folder holds node {keys.node_id}, not {node_id}; use another folder")
+            return keys
+        if left := folder.remains():
+            raise KeyFileError(
+                f"{folder.root} was a node's: it has {', '.join(left)}, but no keys/{_IDENTITY}. "
+                "Nothing was changed: bring the missing file back from a backup, or make a new node, with a "
+                "new name, in another folder"
+            )
+        folder.create()
+        flower = generate_ec_key(SECP384R1())
+        write_folder_atomically(
+            folder.keys,
+            {
+                "signing.key": Ed25519PrivateKey.generate().private_bytes_raw(),
+                "sealing.key": X25519PrivateKey.generate().private_bytes_raw(),
+                "flower.key": flower.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+                _IDENTITY: json_format.MessageToJson(NodeIdentity(node_id=node_id)).encode(),
+            },
+        )
+        return cls.load(folder)
+
+    @classmethod
+    def load(cls, folder: StateFolder) -> NodeKeys:
+        """Read the keys of an initialised folder.
+
+        Raises
+        ------
+        KeyFileError
+            If one is missing, damaged or readable by others.
+        """
+        identity = folder.keys / _IDENTITY
+        if not identity.exists():
+            raise KeyFileError(
+                f"there is no node in {folder.root}; run: edge-node init --state {folder.root} --node-id NAME"
+            )
+        flower_file = folder.keys / "flower.key"
+        try:
+            node_id = json_format.Parse(_read_private(identity), NodeIdentity()).node_id
+            flower = load_ssh_private_key(_read_private(flower_file), None).public_key()
+            return cls(
+                node_id=node_id,
+                signing=Ed25519PrivateKey.from_private_bytes(_read_private(folder.keys / "signing.key")),
+                sealing=X25519PrivateKey.from_private_bytes(_read_private(folder.keys / "sealing.key")),
+                flower_public=flower.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),
+                flower_key_file=flower_file,
+            )
+        except (ValueError, json_format.ParseError) as error:
+            raise KeyFileError(f"a key file in {folder.keys.name} is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """One 32-byte key per file; destroying the file erases whatever it encrypted."""
+
+    folder: Path
+
+    def _path(self, key_id: str) -> Path:
+        if not _KEY_ID.fullmatch(key_id):
+            raise KeyFileError(f"{key_id!r} cannot name a key")
+        return self.folder / f"{key_id}.key"
+
+    def get_or_create(self, key_id: str) -> bytes:
+        """Return the key, making a durable new one if there is none."""
+        path = self._path(key_id)
+        if not path.exists():
+            write_atomically(path, sealing.new_key())
+        return self.get(key_id)
+
+    def get(self, key_id: str) -> bytes:
+        """Return a key.
+
+        Raises
+        ------
+        KeyFileError
+            If it is missing (destroyed), damaged or readable by others.
+        """
+        key = _read_private(self._path(key_id))
+        if len(key) != sealing.KEY_BYTES:
+            raise KeyFileError(f"a key file holds {len(key)} bytes, expected {sealing.KEY_BYTES}")
+        return key
+
+    def destroy(self, key_id: str) -> bool:
+        """Overwrite and remove a key, durably; False if it was gone already."""
+        return destroy(self._path(key_id))
+
+    def ids(self) -> set[str]:
+        """Return the ids of all keys that exist."""
+        return {path.stem for path in self.folder.glob("*.key")}
+
+    def sweep_leftovers(self) -> None:
+        """Destroy half-written key files of a crash (`write_atomically` names them with a leading dot)."""
+        for path in self.folder.glob(".*"):
+            destroy(path)

@@ -1,0 +1,129 @@
+"""What is personal, sealed under keys whose destruction erases it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from reram_fleet.crypto import sealing
+from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, RevisionContent, SubjectAdapter
+
+from edge_node.errors import JournalError
+from edge_node.storage.journal_schema import EnrolmentRow, RevisionRow
+from edge_node.storage.keys import KeyRing
+
+_HEADER = struct.Struct("<II")
+_HASH_BYTES = 32
+
+
+def clip_hash(clip: np.ndarray) -> bytes:
+    """Return the SHA-256 of a recording. It is itself kept sealed: it would recognise the recording."""
+    return hashlib.sha256(np.ascontiguousarray(clip, dtype="<f4").tobytes()).digest()
+
+
+@dataclass(frozen=True)
+class CapturedClips:
+    """What one chip captured of one person, once, and what was learnt from it.
+
+    Attributes
+    ----------
+    hashes
+        SHA-256 of each recording.
+    codes
+        Integers of each recording, int32 [clips, width]: feature codes, or an image's grey levels.
+    trained
+        int32 [features]: the adapter that this node trained on the codes; None where an adapter is their sum.
+    """
+
+    hashes: tuple[bytes, ...]
+    codes: np.ndarray
+    trained: np.ndarray | None = None
+
+    def extended(self, hashes: Sequence[bytes], codes: np.ndarray) -> CapturedClips:
+        """Return these clips and further ones, of which nothing has been learnt yet."""
+        return CapturedClips((*self.hashes, *hashes), np.concatenate([self.codes, codes]))
+
+    def adapter(self, subject_tag: str) -> SubjectAdapter:
+        """Return the person's adapter: the integer sum of the codes and their count, or what was trained."""
+        if self.trained is not None:
+            return SubjectAdapter(
+                subject_tag=subject_tag,
+                count=1,
+                code_sum=self.trained.tolist(),
+                kind=SUBJECT_ADAPTER_KIND_TRAINED,
+            )
+        return SubjectAdapter(
+            subject_tag=subject_tag,
+            count=len(self.codes),
+            code_sum=self.codes.sum(axis=0, dtype=np.int64).tolist(),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return hashes, codes and what was trained as bytes (little-endian)."""
+        trained = b"" if self.trained is None else self.trained.astype("<i4").tobytes()
+        header = _HEADER.pack(*self.codes.shape)
+        return header + b"".join(self.hashes) + self.codes.astype("<i4").tobytes() + trained
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> CapturedClips:
+        """Read what `to_bytes` wrote."""
+        clips, width = _HEADER.unpack_from(content)
+        start = _HEADER.size + clips * _HASH_BYTES
+        hashes = tuple(content[at : at + _HASH_BYTES] for at in range(_HEADER.size, start, _HASH_BYTES))
+        numbers = np.frombuffer(content, dtype="<i4", offset=start).astype(np.int32)
+        codes, trained = numbers[: clips * width], numbers[clips * width :]
+        return cls(hashes, codes.reshape(clips, width), trained if len(trained) else None)
+
+
+@dataclass(frozen=True)
+class Vault:
+    """Seals and opens the personal rows of a node's journal."""
+
+    node_id: str
+    subject_keys: KeyRing
+    revision_keys: KeyRing
+
+    def seal_clips(self, subject_tag: str, clips: CapturedClips) -> bytes:
+        """Encrypt a person's codes under the key of their tag, made now if there is none."""
+        key = self.subject_keys.get_or_create(subject_tag)
+        return sealing.seal_symmetric(key, self._clips_purpose(subject_tag), clips.to_bytes())
+
+    def open_clips(self, row: EnrolmentRow) -> CapturedClips:
+        """Decrypt a person's codes.
+
+        Raises
+        ------
+        KeyFileError
+            If their key has been destroyed.
+        JournalError
+            If the ciphertext is damaged.
+        """
+        key = self.subject_keys.get(row.subject_tag)
+        purpose = self._clips_purpose(row.subject_tag)
+        return CapturedClips.from_bytes(_open(key, purpose, row.ciphertext))
+
+    def seal_revision(self, key_id: str, content: RevisionContent) -> bytes:
+        """Encrypt a revision's content under a key of its own."""
+        key = self.revision_keys.get_or_create(key_id)
+        return sealing.seal_symmetric(key, self._revision_purpose(key_id), content.SerializeToString())
+
+    def open_revision(self, row: RevisionRow) -> RevisionContent:
+        """Decrypt a stored revision; raises like `open_clips`."""
+        key = self.revision_keys.get(row.key_id)
+        return RevisionContent.FromString(_open(key, self._revision_purpose(row.key_id), row.ciphertext))
+
+    def _clips_purpose(self, subject_tag: str) -> str:
+        return f"reram-fleet/node-clips/{self.node_id}/{subject_tag}"
+
+    def _revision_purpose(self, key_id: str) -> str:
+        return f"reram-fleet/node-revision/{self.node_id}/{key_id}"
+
+
+def _open(key: bytes, purpose: str, ciphertext: bytes) -> bytes:
+    try:
+        return sealing.open_symmetric(key, purpose, ciphertext)
+    except sealing.SealError as error:
+        raise JournalError(f"a sealed row of the journal is damaged: {error}") from error

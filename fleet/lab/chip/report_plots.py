@@ -1,0 +1,131 @@
+"""The plots of a chip report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from fleet.lab.chip.report import ChipReport
+from fleet.report.bands import Band, BandPanel, bands
+from fleet.report.bars import BarPanel, StackedBar, stacked_bars
+from fleet.report.tornado import Swing, TornadoPanel, tornado
+from hwmodel.cost.bill import Component
+from hwmodel.cost.designs import Activity, Design
+from hwmodel.cost.ratios import TOLERANCE, HeadlineResult, ReadingResult, Verdict
+from hwmodel.cost.sensitivity import Knob
+
+_DESIGNS = {
+    Design.ANALOGUE: "analogue, all rewritten",
+    Design.LORA: "LoRA in SRAM",
+    Design.DIGITAL: "all digital",
+}
+
+_COMPONENTS = {
+    Component.PROGRAMMING: "programming",
+    Component.ARRAY: "array",
+    Component.DAC: "DAC",
+    Component.ADC: "ADC",
+    Component.MAC: "digital MAC",
+    Component.SRAM: "SRAM",
+    Component.DRAM: "DRAM",
+    Component.RADIO: "radio",
+}
+
+_joules = EngFormatter(unit="J")
+
+
+def report_figures(report: ChipReport) -> dict[str, Figure]:
+    """Return the figures by the name of their file.
+
+    ``chip-energy-<network>`` (breakdown by design and component), ``chip-tornado`` (sensitivity) and
+    ``chip-ratios-<headline>`` (Monte-Carlo bands).
+    """
+    return dict([*_energy(report), ("chip-tornado", _tornado(report)), *_ratios(report)])
+
+
+def _energy(report: ChipReport) -> Iterator[tuple[str, Figure]]:
+    for network in report.networks:
+        of_network = {each.design: each for each in report.designs if each.network == network.name}
+        activities = [activity for activity in Activity if activity in of_network[Design.LORA].bills]
+        panels = [
+            BarPanel(
+                activity.capitalize(),
+                [
+                    StackedBar(
+                        _DESIGNS[design],
+                        {
+                            _COMPONENTS[component]: cost.energy_j
+                            for component, cost in each.bills[activity].parts.items()
+                        },
+                        # Three digits: the ranges do not support more.
+                        _joules(float(f"{each.bills[activity].total.energy_j:.3g}")),
+                    )
+                    for design, each in of_network.items()
+                ],
+            )
+            for activity in activities
+        ]
+        title = f"{network.name} on {report.preset.name}: where the energy goes"
+        yield (
+            f"chip-energy-{network.name}",
+            stacked_bars(title, panels, components=list(_COMPONENTS.values()), share_of="energy"),
+        )
+
+
+def _ratios(report: ChipReport) -> Iterator[tuple[str, Figure]]:
+    for headline in report.ratios.headlines:
+        panel = BandPanel(
+            title=f"{headline.headline.capitalize()} on {report.preset.name}: "
+            f"{report.draws:,} draws over the ranges of its numbers",
+            reference=headline.paper,
+            reference_label=f"the paper's figure, {headline.paper:g} ± {TOLERANCE:.0%}",
+            tolerance=TOLERANCE,
+            bands=[_band(result) for result in headline.results],
+        )
+        name = headline.headline.replace(" ", "-")
+        yield f"chip-ratios-{name}", bands(panel, axis_label="ratio")
+
+
+def _band(result: ReadingResult) -> Band:
+    return Band(
+        label=f"{result.reading} · {result.network}",
+        nominal=result.nominal,
+        low=result.band.p5,
+        median=result.band.p50,
+        high=result.band.p95,
+        note=result.verdict
+        if result.verdict in (Verdict.TOO_LOW, Verdict.TOO_HIGH)
+        else f"{result.verdict}, {result.share_within:.1%} within",
+    )
+
+
+def nearest_reading(headline: HeadlineResult) -> ReadingResult:
+    """Return the reading whose nominal value is nearest to the paper's figure, consistent ones first."""
+    return min(headline.consistent or headline.results, key=lambda result: result.distance)
+
+
+def _tornado(report: ChipReport) -> Figure:
+    panels = []
+    for headline in report.ratios.headlines:
+        result = nearest_reading(headline)
+        panels.append(
+            TornadoPanel(
+                title=f"{headline.headline.capitalize()}, {result.network}, read as '{result.reading}'",
+                nominal=result.nominal,
+                swings=[_swing(knob) for knob in result.knobs],
+                reference=headline.paper,
+                reference_label=f"the paper's figure, {headline.paper:g}",
+            )
+        )
+    return tornado(
+        f"{report.preset.name}: one number at a time to the ends of its range",
+        panels,
+        axis_label="ratio",
+        longest=8,
+    )
+
+
+def _swing(knob: Knob) -> Swing:
+    return Swing(knob.path, knob.at_low, knob.at_high, f"{knob.low:.3g}", f"{knob.high:.3g}")

@@ -1,0 +1,243 @@
+"""What an experiment with calibrated chips tries: its settings, and the conditions that they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+
+from edge_node.recognition.lora.storage import Storage
+from fleet.errors import InvalidInputError
+from hwmodel import ConstantProgrammingError, DeviceError, DeviceModels, Preset, StuckCells, load_network
+
+#: Seconds of the units of an age.
+_UNITS_S = {"s": 1.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_400.0}
+
+#: The networks for which there are data to calibrate with.
+NETWORKS = ("face-mixer", "speaker-lsm")
+
+#: The ages at which the relaxation of the 130 nm preset was measured.
+DEFAULT_AGES = ("1s", "1d", "2d")
+
+
+class Sweep(StrEnum):
+    """What differs from one condition to the next."""
+
+    NOISE = "noise"
+    AGE = "age"
+    STUCK = "stuck"
+
+
+class Corrected(StrEnum):
+    """Which layers get a LoRA."""
+
+    ALL = "all"
+    PAPER = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSettings:
+    """What to try.
+
+    Attributes
+    ----------
+    network
+        ``"face-mixer"`` or ``"speaker-lsm"``.
+    preset
+        Technology.
+    noise_us
+        Standard deviations of the constant programming error, uS.
+    ages
+        Ages such as ``"1s"``, ``"2d"``; None for `DEFAULT_AGES` if the preset's cells relax, else none.
+    stuck_shares
+        Shares of stuck cells.
+    rank
+        Of the LoRA; the paper's for this network if None.
+    corrected
+        Every layer, or those to which the paper gives a LoRA.
+    storage
+        How its factors are kept.
+    chips
+        Chips per condition, each with its own errors.
+    seed
+        Of the network, the augmentation and the chips.
+    data
+        Folder with the photos of the mixer, or None.
+    """
+
+    network: str
+    preset: Preset
+    noise_us: Sequence[float] = (1.0, 2.0, 5.0, 10.0)
+    ages: Sequence[str] | None = None
+    stuck_shares: Sequence[float] = (0.0, 0.01, 0.05)
+    rank: int | None = None
+    corrected: Corrected = Corrected.ALL
+    storage: Storage = Storage.INT8
+    chips: int = 5
+    seed: int = 0
+    data: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One setting of one sweep.
+
+    Attributes
+    ----------
+    sweep, label, value
+        What is changed, in words and as a number: uS, seconds or a share.
+    models, age_s
+        What the chips are made with, and how old they are.
+    """
+
+    sweep: Sweep
+    label: str
+    value: float
+    models: DeviceModels
+    age_s: float
+
+
+def age_seconds(text: str) -> float:
+    """Return the seconds of an age such as ``"90s"``, ``"6h"``, ``"1d"`` or ``"0.5y"``.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not a number, not negative, with one of these units.
+    """
+    try:
+        seconds = float(text[:-1]) * _UNITS_S[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidInputError(
+            f"{text!r} is not an age", hint=f"A number and a unit, one of {', '.join(_UNITS_S)}: 1s, 6h, 2d."
+        )
+    return seconds
+
+
+def given_settings(
+    *,
+    network: str,
+    preset: Preset,
+    noise: str,
+    ages: str | None,
+    stuck: str,
+    rank: int | None,
+    layers: str,
+    storage: str,
+    chips: int,
+    seed: int,
+    data: Path | None,
+) -> RestoreSettings:
+    """Return settings from the words of a command line: lists are separated by commas, empty ones allowed.
+
+    Raises
+    ------
+    InvalidInputError
+        If a noise or a share is not a number.
+    """
+    return RestoreSettings(
+        network,
+        preset,
+        noise_us=_numbers("noise", noise),
+        ages=None if ages is None else _listed(ages),
+        stuck_shares=_numbers("stuck", stuck),
+        rank=rank,
+        corrected=Corrected(layers),
+        storage=Storage(storage),
+        chips=chips,
+        seed=seed,
+        data=data,
+    )
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(text))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"--{option} takes numbers separated by commas; got {text!r}", hint=f"--{option} 1,2.5"
+        ) from error
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def resolved(settings: RestoreSettings) -> tuple[RestoreSettings, tuple[str, ...]]:
+    """Return settings with rank and ages filled in, and what there is to note about that.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are no data for the network, there is no chip, the rank is less than 1, or ages are asked of
+        cells that do not age.
+    """
+    if settings.network not in NETWORKS:
+        raise InvalidInputError(
+            f"no data to calibrate chips of network {settings.network!r}",
+            hint=f"Choose {' or '.join(NETWORKS)}.",
+        )
+    if settings.chips < 1:
+        raise InvalidInputError(f"a condition needs a chip; got {settings.chips}")
+    rank = settings.rank
+    if rank is None:
+        rank = max(layer.lora_rank for layer in load_network(settings.network).layers)
+    if rank < 1:
+        raise InvalidInputError(f"the rank of a LoRA is at least 1; got {rank}")
+    if settings.preset.models.relaxation != "none":
+        ages = DEFAULT_AGES if settings.ages is None else tuple(settings.ages)
+        return replace(settings, rank=rank, ages=ages), ()
+    why = f"preset {settings.preset.name} has no model of relaxation, so its cells do not age"
+    advice = "Ages need a preset whose cells relax: --preset 130nm-neurram"
+    if settings.ages:
+        raise InvalidInputError(why, hint=f"{advice}.")
+    return replace(settings, rank=rank, ages=()), (f"{why}. {advice}",)
+
+
+def conditions(settings: RestoreSettings) -> tuple[Condition, ...]:
+    """Return the conditions of resolved settings, sweep by sweep.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are none, one is out of the range of its model, or a model does not cover the preset's cells.
+    """
+    try:
+        models = DeviceModels.of(settings.preset)
+        # The youngest age that the preset's cells are known at: programming error alone.
+        young_s = models.relaxation.min_age_s
+        noise = [
+            Condition(
+                Sweep.NOISE,
+                f"{sigma:g} uS",
+                sigma,
+                replace(models, programming_error=ConstantProgrammingError(sigma)),
+                young_s,
+            )
+            for sigma in settings.noise_us
+        ]
+        stuck = [
+            Condition(
+                Sweep.STUCK,
+                f"{100 * share:g} %",
+                share,
+                replace(models, stuck_cells=StuckCells(share / 2, share / 2)),
+                young_s,
+            )
+            for share in settings.stuck_shares
+        ]
+        ages = []
+        for text in settings.ages or ():
+            age_s = age_seconds(text)
+            models.relaxation.shift(torch.tensor([settings.preset.cell.conductance_min_us]).double(), age_s)
+            ages.append(Condition(Sweep.AGE, text, age_s, models, age_s))
+    except DeviceError as error:
+        raise InvalidInputError(str(error)) from error
+    if not (noise or ages or stuck):
+        raise InvalidInputError("there is nothing to try", hint="Give --noise, --age or --stuck.")
+    return (*noise, *ages, *stuck)

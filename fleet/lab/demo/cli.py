@@ -1,0 +1,112 @@
+"""`fleet demo`: a real fleet learns people and forgets one, and every claim is checked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, require
+from rich.text import Text
+
+from fleet.cli.exits import ExitCode
+from fleet.cli.output import Format, OutputFormat, note, note_console, show
+from fleet.config import check_preset, check_task
+
+if TYPE_CHECKING:
+    from fleet.lab.demo.run import Narrator
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("demo")
+def demo(
+    task: Annotated[
+        str, typer.Option(help="What the nodes do: recognise speakers, faces or fsdd; draw images.")
+    ] = "speakers",
+    preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
+    nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Federated rounds of the LoRA.")] = 3,
+    output: Annotated[Path | None, typer.Option(help="Write the report (JSON) here as well.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave databases and logs behind.")] = False,
+    timeout: Annotated[
+        float, typer.Option(click_type=FiniteRange(min=1), help="Seconds for everything together.")
+    ] = 600.0,
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Start a fleet, enrol people, kill a node, forget a person, verify everything, clean up.
+
+    Exit code 0 only if every claim was verified.
+    """
+    require(sorted(EXTRA_MODULES - {"matplotlib"}))
+    check_task(task)
+    check_preset(preset)
+    from fleet.lab.demo.run import DemoSettings
+    from fleet.lab.demo.story import tell
+
+    settings = DemoSettings(nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset)
+    with _terminated_like_interrupted(), _narrator() as narrator:
+        told = tell(settings, narrator)
+    if output is not None:
+        output.write_text(json.dumps(told.document, indent=2) + "\n", encoding="utf-8")
+        note(f"The report is in {output}.")
+        if told.save_pictures is not None:
+            pictures = output.with_suffix(".png")
+            told.save_pictures(pictures)
+            note(f"Pictures of the forgotten class are in {pictures}.")
+    show(form, told.document, told.tables)
+    claims = told.claims
+    failed = [claim for claim in claims if not claim.holds]
+    if failed:
+        console = note_console()
+        console.print(f"{len(failed)} of {len(claims)} claims do not hold:", style="bold red")
+        for claim in failed:
+            console.print(f"  {claim.name}: {claim.detail}", highlight=False)
+        raise typer.Exit(ExitCode.FAILED)
+    note(f"All {len(claims)} claims hold.")
+
+
+@contextlib.contextmanager
+def _narrator() -> Iterator[Narrator]:
+    from fleet.lab.demo.run import Narrator
+
+    console = note_console()
+    started = time.monotonic()
+
+    with contextlib.ExitStack() as stack:
+        # A spinner shows life during the minutes; into a pipe go plain lines.
+        status = stack.enter_context(console.status("")) if console.is_terminal else None
+
+        def title(text: str) -> None:
+            console.print(f"[{time.monotonic() - started:5.1f} s] {text}", style="bold")
+            if status is not None:
+                status.update(Text(text))
+
+        def detail(text: str) -> None:
+            console.print(f"          {text}", highlight=False)
+
+        yield Narrator(title, detail)
+        title("Done; everything that was started is gone")
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Clean up on SIGTERM as on Ctrl-C; only the first of them counts."""
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in handlers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)

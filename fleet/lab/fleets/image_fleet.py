@@ -1,0 +1,195 @@
+"""Chips that draw digits, the judge of what they draw, and what drawing and learning took."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge_node.generation.backbone_cache import cached_backbone
+from edge_node.generation.diffusion import Sampling, keyed_noise
+from edge_node.generation.generator import Generator
+from edge_node.generation.lora_fit import LoraRecipe
+from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
+from edge_node.recognition.lora.adapter import LoraAdapter
+from edge_node.tasks.images import CLASSES, ImagesTask, LabelledImages
+from fleet.lab.paper.image_erasure import RECIPE as ERASURE_RECIPE
+from fleet.lab.paper.image_erasure import erase_class
+from fleet.lab.verification.image_scores import Judge
+from hwmodel import EnergyLedger, load_preset
+from tests.bench.workloads.class_lora import RECIPE as SUBJECT_RECIPE
+from tests.bench.workloads.class_lora import learn_class
+
+PRESET = "180nm-1t1r"
+
+#: Told what is being done; returns what is told after each of its steps.
+Stage = Callable[[str], Progress]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done.
+
+    Attributes
+    ----------
+    nodes
+        Chips.
+    backbone, subject, erasure, sampling
+        Recipes.
+    public_images, private_images
+        Drawn of each public and of each private class on each node, to be judged.
+    compared_images
+        Drawn of every class on each node, to compare chips that forgot with chips that never knew.
+    """
+
+    nodes: int = 4
+    backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
+    subject: LoraRecipe = SUBJECT_RECIPE
+    erasure: LoraRecipe = ERASURE_RECIPE
+    sampling: Sampling = field(default_factory=Sampling)
+    public_images: int = 13
+    private_images: int = 25
+    compared_images: int = 2
+
+
+@dataclass(eq=False)
+class ImageFleet:
+    """One seed's classes, judge and backbone, and chips that hold it.
+
+    Attributes
+    ----------
+    seed
+        Of roles, training, chips and noise.
+    size
+        How much is done.
+    stage
+        Told what is being done.
+    cache
+        Folder of trained backbones, as for `cached_backbone`.
+    cpu_s, energy_j, times
+        Process time, joules of one node, and how often, by what was done.
+    """
+
+    seed: int
+    size: Size
+    stage: Stage
+    cache: Path | None = None
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    energy_j: dict[str, float] = field(default_factory=dict)
+    times: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def task(self) -> ImagesTask:
+        """Roles of the classes."""
+        return ImagesTask.of(self.seed)
+
+    @cached_property
+    def public(self) -> LabelledImages:
+        """Training images of public classes."""
+        return self.task.images(self.task.public, test=False)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What says which class an image shows."""
+        real = self.task.images(range(CLASSES), test=False)
+        return Judge.train(real.levels, real.labels, self.seed)
+
+    @cached_property
+    def backbone(self) -> TrainedBackbone:
+        """The transformer, trained on public classes only."""
+        with self.measured("backbone"):
+            return cached_backbone(
+                self.public.levels,
+                self.public.labels,
+                self.seed,
+                self.size.backbone,
+                folder=self.cache,
+                progress=self.stage("training the backbone"),
+            )
+
+    def program(self) -> Generator:
+        """Return freshly programmed chips without adapters: the same ones every time."""
+        return Generator.program(
+            self.backbone,
+            load_preset(PRESET),
+            self.seed,
+            [f"node-{node}" for node in range(self.size.nodes)],
+            examples=(self.public.levels, self.public.labels),
+        )
+
+    def learn(self, generator: Generator, label: int) -> LoraAdapter:
+        """Return the adapter of a private class, trained on these chips."""
+        images = self.task.images([label], test=False)
+        progress = self.stage(f"learning class {label}")
+        with self.measured("learn", generator.ledger):
+            return learn_class(generator, images.levels, label, self.seed, self.size.subject, progress=progress)
+
+    def erase(self, generator: Generator, label: int) -> LoraAdapter:
+        """Return the adapter that erases a public class, trained on these chips."""
+        kept = self.public.labels != label
+        retain = (self.public.levels[kept], self.public.labels[kept])
+        progress = self.stage(f"erasing class {label}")
+        with self.measured("erase", generator.ledger):
+            return erase_class(
+                generator,
+                self.public.of(label),
+                retain,
+                label,
+                self.seed,
+                self.size.erasure,
+                progress=progress,
+            )
+
+    def noise(self, purpose: str, labels: Sequence[int], count: int) -> Tensor:
+        """Return what drawing starts from, float32 ``[N, labels x count, 8, 8]``, class after class."""
+        return torch.stack(
+            [
+                torch.cat([self._noise(purpose, node, label, count) for label in labels])
+                for node in range(self.size.nodes)
+            ]
+        )
+
+    def draw(self, generator: Generator, purpose: str, labels: Sequence[int], count: int) -> dict[int, Tensor]:
+        """Draw `count` images of each class on each node, uint8 ``[N, count, 8, 8]`` by class.
+
+        The noise is a function of seed, purpose, node and class.
+        """
+        asked = torch.tensor(labels).repeat_interleave(count)
+        with self.measured("draw", generator.ledger):
+            drawn = generator.generate(asked, self.noise(purpose, labels, count), sampling=self.size.sampling)
+        return dict(zip(labels, drawn.split(count, dim=1), strict=True))
+
+    def accuracy(self, drawn: Mapping[int, Tensor]) -> float:
+        """Return the share of images that show their class; all classes have as many."""
+        return sum(self.judge.accuracy(images, label) for label, images in drawn.items()) / len(drawn)
+
+    def images_digest(self, generator: Generator) -> str:
+        """Return the SHA-256 over the grey levels of images of all classes, always from the same noise."""
+        drawn = self.draw(generator, "compare", range(CLASSES), self.size.compared_images)
+        return hashlib.sha256(b"".join(images.numpy().tobytes() for images in drawn.values())).hexdigest()
+
+    def adapter_digests(self, generator: Generator) -> list[str]:
+        """Return the digest of every node's active adapters."""
+        return [generator.digest(node).hex() for node in range(self.size.nodes)]
+
+    @contextmanager
+    def measured(self, what: str, ledger: EnergyLedger | None = None) -> Iterator[None]:
+        """Book process time, and the joules of one node."""
+        started, mark = time.process_time(), ledger.mark() if ledger is not None else None
+        yield
+        self.times[what] += 1
+        self.cpu_s[what] = self.cpu_s.get(what, 0.0) + time.process_time() - started
+        if ledger is not None and mark is not None:
+            spent = sum(cost.energy_j for cost in ledger.since(mark).values())
+            self.energy_j[what] = self.energy_j.get(what, 0.0) + spent
+
+    def _noise(self, purpose: str, node: int, label: int, count: int) -> Tensor:
+        return keyed_noise(self.seed, "images.draw", purpose, node, label, count=count)

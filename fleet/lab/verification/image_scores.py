@@ -1,0 +1,119 @@
+"""Scores of generated images: a judge that has seen every class, and a distance between sets of images.
+
+The judge is no part of any device: it stands for the eye that says what an image shows, so it is trained on
+real images of all classes, private ones too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edge_node.errors import EngineError
+from edge_node.generation.diffusion import from_grey_levels
+from edge_node.generation.dit import CLASSES, IMAGE_SIDE
+from hwmodel import keyed_generator
+
+#: Hidden units of the judge; the distance is over their activations.
+JUDGE_WIDTH = 128
+_JUDGE_STEPS, _JUDGE_BATCH, _JUDGE_RATE = 2500, 128, 2e-3
+#: Standard deviation of what is added to the judge's training images: it also sees imperfect ones.
+_JUDGE_NOISE = 0.3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Judge:
+    """A network of one hidden layer that says which class an image shows.
+
+    Attributes
+    ----------
+    hidden, output
+        Its layers.
+    """
+
+    hidden: nn.Linear
+    output: nn.Linear
+
+    @classmethod
+    def train(cls, levels: Tensor, labels: Tensor, seed: int) -> Judge:
+        """Train on real images.
+
+        Parameters
+        ----------
+        levels
+            Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
+        labels
+            int64 ``[B]``.
+        seed
+            Of first weights and of mini-batches.
+        """
+        draws = keyed_generator(seed, "images.judge.weights")
+        hidden = nn.utils.skip_init(nn.Linear, IMAGE_SIDE**2, JUDGE_WIDTH)
+        output = nn.utils.skip_init(nn.Linear, JUDGE_WIDTH, CLASSES)
+        for layer in (hidden, output):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=draws)
+            nn.init.zeros_(layer.bias)
+        judge = cls(hidden, output)
+        images = from_grey_levels(levels)
+        adam = torch.optim.AdamW([*hidden.parameters(), *output.parameters()], lr=_JUDGE_RATE, weight_decay=1e-2)
+        for step in range(_JUDGE_STEPS):
+            draws = keyed_generator(seed, "images.judge.step", step)
+            picked = torch.randint(len(images), (_JUDGE_BATCH,), generator=draws)
+            noise = torch.randn(_JUDGE_BATCH, IMAGE_SIDE, IMAGE_SIDE, generator=draws)
+            logits = output(judge._activations(images[picked] + _JUDGE_NOISE * noise))
+            adam.zero_grad()
+            nn.functional.cross_entropy(logits, labels[picked]).backward()
+            adam.step()
+        hidden.requires_grad_(False)
+        output.requires_grad_(False)
+        return judge
+
+    def classes(self, levels: Tensor) -> Tensor:
+        """Return what images, uint8 ``[..., 8, 8]``, show: int64 ``[...]``."""
+        return self.output(self.activations(levels)).argmax(dim=-1)
+
+    def accuracy(self, levels: Tensor, labels: Tensor | int) -> float:
+        """Return the share of images that show their class."""
+        return float((self.classes(levels) == labels).double().mean())
+
+    def activations(self, levels: Tensor) -> Tensor:
+        """Return the hidden layer's activations, float32 ``[..., JUDGE_WIDTH]``."""
+        return self._activations(from_grey_levels(levels))
+
+    def _activations(self, images: Tensor) -> Tensor:
+        return self.hidden(images.flatten(-2)).relu()
+
+
+def frechet_distance(one: Tensor, other: Tensor) -> float:
+    """Return ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of two sets of activations.
+
+    The distance between two normal distributions of their means and covariances (Dowson and Landau, 1982).
+    It is *not* FID, which is over another network; and it grows as sets get smaller, so it only says
+    something beside that of two sets of real images of the same sizes.
+
+    Parameters
+    ----------
+    one, other
+        Floats ``[B, features]``.
+
+    Raises
+    ------
+    EngineError
+        If a set has fewer than two members.
+    """
+    if min(len(one), len(other)) < 2:
+        raise EngineError(f"a covariance needs two images; got {len(one)} and {len(other)}")
+    one, other = one.double(), other.double()
+    root = _square_root(one.T.cov())
+    # tr((S1 S2)^(1/2)) by the symmetric S1^(1/2) S2 S1^(1/2), which has the same eigenvalues.
+    shared = torch.linalg.eigvalsh(root @ other.T.cov() @ root).clamp(min=0).sqrt().sum()
+    traces = one.var(dim=0).sum() + other.var(dim=0).sum()
+    distance = (one.mean(dim=0) - other.mean(dim=0)).square().sum() + traces - 2 * shared
+    return max(0.0, float(distance))
+
+
+def _square_root(covariance: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt() @ vectors.T

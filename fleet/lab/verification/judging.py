@@ -1,0 +1,360 @@
+"""Judging a forget: limits of acceptance, lines, and a verdict for each kind of adapter.
+
+EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never
+exact, however good its figures. Limits of approximate kinds are differences to a model retrained without the
+person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean
+
+from edge_node.errors import VerificationError
+from fleet.lab.verification.evidence import AdapterKind, ApproximateEvidence, ExactEvidence, ModelScores
+from fleet.lab.verification.intervals import Interval, Rate
+
+
+class Verdict(StrEnum):
+    """What became of a person in one kind of adapter."""
+
+    EXACT = "EXACT"
+    ACCEPTED = "APPROXIMATE, accepted"
+    REJECTED = "APPROXIMATE, rejected"
+    NOT_FORGOTTEN = "NOT FORGOTTEN"
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing more must be done."""
+        return self in (Verdict.EXACT, Verdict.ACCEPTED)
+
+
+class Escalation(StrEnum):
+    """The exact path that follows a verdict which does not hold."""
+
+    NONE = "nothing to do"
+    DESTROY = "destroy the subject adapter on every node again, and compare digests anew"
+    SOLVE_AGAIN = "subtract the person's statistics, recomputed from the captured codes, and solve the head again"
+    REPLAY = "replay the person's shard from the round in which they entered"
+    DETACH = "detach the shared LoRA now, destroy its states, and train it again without the person"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an approximate repair is accepted; differences are to the retrained reference, as shares of 1.
+
+    Attributes
+    ----------
+    recognised
+        Forgotten clips that are named as theirs, above the reference: trained on, held out, with the adapter
+        off, and after further rounds.
+    accepted
+        Their clips that are accepted as anybody, above the reference.
+    retained_train, retained_test
+        Distance of RA and TA.
+    attack_auc
+        Distance of the loss attack's AUC.
+    gap
+        Mean distance over UA, RA, TA and that AUC.
+    loss_low, loss_high
+        Loss of the forgotten clips, as a multiple of the reference's.
+    probe
+        One-photo probe above the reference.
+    relearn
+        Anamnesis index at least.
+    streisand
+        The attack's AUC below the reference: rejected too well is conspicuous.
+    """
+
+    recognised: float = 0.02
+    accepted: float = 0.05
+    retained_train: float = 0.01
+    retained_test: float = 0.02
+    attack_auc: float = 0.05
+    gap: float = 0.03
+    loss_low: float = 0.5
+    loss_high: float = 2.0
+    probe: float = 0.10
+    relearn: float = 0.8
+    streisand: float = 0.10
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a verdict.
+
+    Attributes
+    ----------
+    name
+        What was looked at.
+    value, reference
+        Of the adapter, and of what it is held against; None if there is no number.
+    limit
+        In words; empty if the line only informs.
+    passed
+        None if it only informs.
+    interval
+        Exact 95 % interval of the value, where it is a rate.
+    """
+
+    name: str
+    value: float | None
+    reference: float | None
+    limit: str
+    passed: bool | None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One kind of adapter.
+
+    Attributes
+    ----------
+    kind, method
+        What was judged; the method is empty for exact kinds.
+    verdict, lines, escalation
+        With every line, failed or not.
+    """
+
+    kind: AdapterKind
+    method: str
+    verdict: Verdict
+    lines: tuple[Line, ...]
+    escalation: Escalation
+
+    @property
+    def failed(self) -> tuple[Line, ...]:
+        """Lines that did not pass."""
+        return tuple(line for line in self.lines if line.passed is False)
+
+
+def judge_exact(evidence: ExactEvidence) -> Judgement:
+    """Judge an exact kind: by digests, and nothing the probes say can make up for them.
+
+    Raises
+    ------
+    VerificationError
+        If the kind is not an exact one, or a digest is missing.
+    """
+    if not evidence.kind.exact:
+        raise VerificationError(f"a {evidence.kind} is never exact: give its approximate evidence")
+    if not evidence.digest or not evidence.never_enrolled:
+        raise VerificationError(f"the {evidence.kind} has no digests to compare: nothing shows that it forgot")
+    equal = evidence.digest == evidence.never_enrolled
+    lines = [
+        Line("integers as if never enrolled", None, None, "digests equal", equal),
+        _still_named(evidence.recognised, evidence.chance),
+    ]
+    if canary := evidence.canary:
+        known = canary.named_before.value >= 0.5
+        lines.append(_rate_line("canary known before", canary.named_before, limit=">= 0.5", passed=known))
+        lines.append(
+            _rate_line("canary named after", canary.named_after, limit="0", passed=not canary.named_after.hits)
+        )
+    if pair := evidence.unaffected:
+        lines.append(Line("shards of others, as if never enrolled", None, None, "digests equal", pair.equal))
+    if pair := evidence.later:
+        name = f"integers after {evidence.later_rounds} more rounds, as if never enrolled"
+        lines.append(Line(name, None, None, "digests equal", pair.equal))
+    passed = all(line.passed for line in lines)
+    return _judgement(evidence.kind, "", Verdict.EXACT if passed else Verdict.NOT_FORGOTTEN, lines)
+
+
+def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) -> Judgement:
+    """Judge a repaired LoRA by means over people and seeds.
+
+    NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact
+    interval), with the adapter on, off, or after further rounds. Else accepted if every line passes.
+
+    Raises
+    ------
+    VerificationError
+        If the kind is an exact one, or there is not a single pair.
+    """
+    if evidence.kind.exact:
+        raise VerificationError(f"a {evidence.kind} is judged by digests: give its exact evidence")
+    if not evidence.pairs:
+        raise VerificationError("there is no repaired model to judge: measure at least one person")
+    now, reference = (
+        _Means([p.repaired for p in evidence.pairs]),
+        _Means([p.retrained for p in evidence.pairs]),
+    )
+    before = _Means([p.original for p in evidence.pairs])
+    named = {
+        "named as the person, training clips (1 - UA)": (
+            now.rate("recognised_train"),
+            reference.mean("recognised_train"),
+        ),
+        "named as the person, held-out clips": (
+            now.rate("recognised_test"),
+            reference.mean("recognised_test"),
+        ),
+        "named with the adapter stripped": (now.rate("stripped"), reference.mean("recognised_train")),
+    }
+    if all(p.repaired.resurfaced and p.retrained.resurfaced for p in evidence.pairs):
+        rounds = f"named after {evidence.resurfacing_rounds} more rounds"
+        named[rounds] = (now.rate("resurfaced"), reference.mean("resurfaced"))
+    recognised = [
+        _rate_line(
+            name,
+            rate,
+            reference=r,
+            limit=f"<= reference + {limits.recognised:g}",
+            passed=rate.value <= r + limits.recognised,
+        )
+        for name, (rate, r) in named.items()
+    ]
+    still_there = any(rate.interval.low > r + limits.recognised for rate, r in named.values())
+    auc, auc_r = now.mean("attack_auc"), reference.mean("attack_auc")
+    ratio = now.mean("forget_loss") / max(reference.mean("forget_loss"), 1e-12)
+    probe = now.rate("probe")
+    relearn = max(1.0, now.mean("relearn_steps")) / max(1.0, reference.mean("relearn_steps"))
+    gap = repair_gap([p.repaired for p in evidence.pairs], [p.retrained for p in evidence.pairs])
+    lines = [
+        *recognised,
+        _rate_line(
+            "accepted as anybody",
+            now.rate("accepted"),
+            reference=reference.mean("accepted"),
+            limit=f"<= reference + {limits.accepted:g}",
+            passed=now.mean("accepted") <= reference.mean("accepted") + limits.accepted,
+        ),
+        _distance("retained, training clips (RA)", now, reference, "retained_train", limits.retained_train),
+        _distance("retained, held-out clips (TA)", now, reference, "retained_test", limits.retained_test),
+        Line(
+            "loss attack, AUC",
+            auc,
+            auc_r,
+            f"within {limits.attack_auc:g}",
+            abs(auc - auc_r) <= limits.attack_auc,
+        ),
+        Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
+        Line(
+            "average gap as published (SalUn): UA, RA, TA, MIA",
+            fmean(average_gap(p.repaired, p.retrained) for p in evidence.pairs),
+            None,
+            "",
+            None,
+        ),
+        Line(
+            "loss on the person, share of reference",
+            ratio,
+            1.0,
+            f"{limits.loss_low:g} to {limits.loss_high:g}",
+            limits.loss_low <= ratio <= limits.loss_high,
+        ),
+        _rate_line(
+            "one-photo probe",
+            probe,
+            reference=reference.mean("probe"),
+            limit=f"<= reference + {limits.probe:g}",
+            passed=probe.value <= reference.mean("probe") + limits.probe,
+        ),
+        Line("relearn index", relearn, 1.0, f">= {limits.relearn:g}", relearn >= limits.relearn),
+        Line(
+            "over-forgetting (Streisand): AUC",
+            auc,
+            auc_r,
+            f">= reference - {limits.streisand:g}",
+            auc >= auc_r - limits.streisand,
+        ),
+        Line(
+            "confidence attack, called non-member",
+            now.mean("called_non_member"),
+            reference.mean("called_non_member"),
+            "",
+            None,
+        ),
+        Line("entropy on the person", now.mean("forget_entropy"), reference.mean("forget_entropy"), "", None),
+        Line("JS divergence on the person", fmean(p.js_forgotten for p in evidence.pairs), 0.0, "", None),
+        Line("JS divergence on others", fmean(p.js_retained for p in evidence.pairs), 0.0, "", None),
+        _rate_line("named before the forget", before.rate("recognised_train"), limit="", passed=None),
+    ]
+    if still_there:
+        verdict = Verdict.NOT_FORGOTTEN
+    else:
+        verdict = Verdict.REJECTED if any(line.passed is False for line in lines) else Verdict.ACCEPTED
+    return _judgement(evidence.kind, evidence.method, verdict, lines)
+
+
+def escalation(kind: AdapterKind, verdict: Verdict) -> Escalation:
+    """Return the exact path that a verdict calls for; a rejected repair is never kept."""
+    if verdict.holds:
+        return Escalation.NONE
+    return {
+        AdapterKind.SUBJECT: Escalation.DESTROY,
+        AdapterKind.HEAD: Escalation.SOLVE_AGAIN,
+        AdapterKind.COHORT: Escalation.REPLAY,
+        AdapterKind.SHARED: Escalation.DETACH,
+    }[kind]
+
+
+def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]) -> float:
+    """Return the mean distance of UA, RA, TA and the loss attack's AUC, each averaged over all pairs first.
+
+    A single person's AUC rests on five photos against five: their mean over people and seeds is what can be
+    judged.
+    """
+    now, reference = _Means(repaired), _Means(retrained)
+    names = ("recognised_train", "retained_train", "retained_test", "attack_auc")
+    return fmean(abs(now.mean(name) - reference.mean(name)) for name in names)
+
+
+def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
+    """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
+
+    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten clips that the confidence
+    attack calls non-members. Coarse for one person with few clips, so it informs and limits nothing.
+    """
+    rates = ("recognised_train", "retained_train", "retained_test")
+    gaps = [abs(getattr(repaired, name).value - getattr(retrained, name).value) for name in rates]
+    return fmean([*gaps, abs(repaired.called_non_member - retrained.called_non_member)])
+
+
+class _Means:
+    """Means over models of a figure, by its name."""
+
+    def __init__(self, scores: Sequence[ModelScores]) -> None:
+        self._scores = scores
+
+    def rate(self, name: str) -> Rate:
+        first, *rest = (getattr(scores, name) for scores in self._scores)
+        return sum(rest, start=first)
+
+    def mean(self, name: str) -> float:
+        values = [getattr(scores, name) for scores in self._scores]
+        return fmean(value.value if isinstance(value, Rate) else value for value in values)
+
+
+def _still_named(recognised: Rate, chance: Rate | None) -> Line:
+    """Return the line of a person's own clips, or of images of a class that are drawn by chance too."""
+    if chance is None:
+        name = "named as the person, held-out clips"
+        return _rate_line(name, recognised, limit="0", passed=not recognised.hits)
+    ends = chance.interval
+    return _rate_line(
+        "images that show the class",
+        recognised,
+        limit=f"{ends.low:.3f} to {ends.high:.3f}, of never enrolled",
+        passed=ends.low <= recognised.value <= ends.high,
+        reference=chance.value,
+    )
+
+
+def _rate_line(name: str, rate: Rate, limit: str, passed: bool | None, reference: float | None = None) -> Line:
+    return Line(name, rate.value, reference, limit, passed, rate.interval)
+
+
+def _distance(name: str, now: _Means, reference: _Means, figure: str, limit: float) -> Line:
+    rate, against = now.rate(figure), reference.mean(figure)
+    return _rate_line(name, rate, f"within {limit:g}", abs(rate.value - against) <= limit, against)
+
+
+def _judgement(kind: AdapterKind, method: str, verdict: Verdict, lines: Sequence[Line]) -> Judgement:
+    return Judgement(kind, method, verdict, tuple(lines), escalation(kind, verdict))

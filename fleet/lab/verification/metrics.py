@@ -1,0 +1,140 @@
+"""Metrics of forgetting: each of one model, or of a model against the retrained reference.
+
+Names are those of the field (SalUn, arXiv 2310.12508): UA = 1 - accuracy on the forgotten person's training
+clips, RA and TA = accuracy on the retained people's training and held-out clips. The reference is a model
+trained by the same recipe without the person: nothing here is judged against 0 or 1 where the reference says
+otherwise.
+
+Logits are float ``[N, B, K]`` of N nodes throughout, labels int64 ``[B]``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edge_node.errors import EngineError
+from fleet.lab.verification.intervals import Rate
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOutputs:
+    """What one model says to the four sets of clips of one forget, on N nodes.
+
+    Attributes
+    ----------
+    forget_train, forget_test
+        Logits of the forgotten person's clips that were trained on, and of held-out ones.
+    retain_train, retain_test
+        Of everybody else's.
+    retain_train_labels, retain_test_labels
+        Whose they are, int64 [B].
+    forgotten_class
+        Column of the forgotten person. The reference has it too, untrained.
+    accept_logit
+        Highest logit from which a clip is accepted as somebody's.
+    """
+
+    forget_train: Tensor
+    forget_test: Tensor
+    retain_train: Tensor
+    retain_test: Tensor
+    retain_train_labels: Tensor
+    retain_test_labels: Tensor
+    forgotten_class: int
+    accept_logit: float = 0.0
+
+    def __post_init__(self) -> None:
+        sets = (self.forget_train, self.forget_test, self.retain_train, self.retain_test)
+        shapes = [list(logits.shape) for logits in sets]
+        if any(
+            t.ndim != 3 or not t.numel() or (t.shape[0], t.shape[2]) != (s[0], s[2])
+            for t in sets
+            for s in (self.forget_train.shape,)
+        ):
+            raise EngineError(f"logits of the four sets are [N, B, K] of the same N and K, not empty; got {shapes}")
+        if not 0 <= self.forgotten_class < self.forget_train.shape[2]:
+            raise EngineError(f"there is no class {self.forgotten_class} among {self.forget_train.shape[2]} logits")
+
+    @property
+    def recognised_train(self) -> Rate:
+        """Forgotten person's training clips that are still named as theirs; UA is 1 less this.
+
+        Only if they are accepted: a row that was never trained, or was destroyed, is the best match wherever
+        everybody else's refuses more firmly, and names nobody by that.
+        """
+        return named(self.forget_train, self.forgotten_class, self.accept_logit)
+
+    @property
+    def recognised_test(self) -> Rate:
+        """The same of held-out clips."""
+        return named(self.forget_test, self.forgotten_class, self.accept_logit)
+
+    @property
+    def accepted(self) -> Rate:
+        """Clips of the forgotten person, of either kind, that are accepted as anybody's."""
+        accepted = torch.cat([self.forget_train, self.forget_test], dim=1).amax(dim=2) >= self.accept_logit
+        return Rate(int(accepted.sum()), accepted.numel(), accepted.shape[0])
+
+    @property
+    def retained_train(self) -> Rate:
+        """Retained people's training clips that are named right: RA."""
+        return named(self.retain_train, self.retain_train_labels)
+
+    @property
+    def retained_test(self) -> Rate:
+        """The same of held-out clips: TA."""
+        return named(self.retain_test, self.retain_test_labels)
+
+    @property
+    def forget_loss(self) -> float:
+        """Mean loss of the forgotten training clips under their own label."""
+        return float(losses(self.forget_train, self.forgotten_class).mean())
+
+
+def named(logits: Tensor, label: Tensor | int, accept_logit: float = -math.inf) -> Rate:
+    """Return how many clips are named as their label says, over all nodes: best match, and accepted."""
+    best = logits.max(dim=2)
+    hits = (best.indices == label) & (best.values >= accept_logit)
+    return Rate(int(hits.sum()), hits.numel(), hits.shape[0])
+
+
+def losses(logits: Tensor, label: Tensor | int) -> Tensor:
+    """Return the cross entropy of each answer, float64 [N, B]."""
+    chosen = torch.as_tensor(label).expand(logits.shape[:2])
+    return functional.cross_entropy(logits.double().mT, chosen, reduction="none")
+
+
+def entropy(logits: Tensor) -> float:
+    """Return the mean entropy of the answers, in nats."""
+    log_p = logits.double().log_softmax(dim=2)
+    return float(-(log_p.exp() * log_p).sum(dim=2).mean())
+
+
+def js_divergence(one: Tensor, other: Tensor) -> float:
+    """Return the mean Jensen-Shannon divergence of two models' answers to the same clips, 0 to ln 2.
+
+    Raises
+    ------
+    EngineError
+        If they did not answer the same clips.
+    """
+    if one.shape != other.shape:
+        raise EngineError(f"answers to compare have shapes {list(one.shape)} and {list(other.shape)}")
+    p, q = one.double().softmax(dim=2), other.double().softmax(dim=2)
+    middle = (p + q) / 2
+    both = [torch.special.xlogy(d, d / middle).nan_to_num(nan=0.0).sum(dim=2) for d in (p, q)]
+    return min(math.log(2), max(0.0, float((both[0] + both[1]).mean() / 2)))
+
+
+def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
+    """Return how much longer the person takes to learn again than by a model that never knew them.
+
+    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still
+    knows them, far above 1 is damaged. Both counts are at least one step.
+    """
+    return max(1.0, unlearned_steps) / max(1.0, retrained_steps)

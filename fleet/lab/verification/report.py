@@ -1,0 +1,120 @@
+"""The verification report: evidence with one verdict for each kind of adapter, as a document and back.
+
+A report is stored with its evidence. Reading it judges that evidence anew, so a verdict that somebody wrote
+into the file by hand is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from edge_node.errors import VerificationError
+from fleet.lab.verification.evidence import ApproximateEvidence, ExactEvidence
+from fleet.lab.verification.judging import LIMITS, Judgement, judge_approximate, judge_exact
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """Everything about one forget, or about a series of them.
+
+    Attributes
+    ----------
+    task
+        Whose people.
+    exact, approximate
+        Evidence, a record for each kind of adapter.
+    scores
+        Further figures by name, if there are any: EER, erase and retain accuracy of generation.
+    energy_j
+        Joules by phase.
+    cell_writes
+        ReRAM pulses that the forget took: 0 is what the design promises.
+    """
+
+    task: str
+    exact: tuple[ExactEvidence, ...] = ()
+    approximate: tuple[ApproximateEvidence, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    energy_j: Mapping[str, float] = field(default_factory=dict)
+    cell_writes: int = 0
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One for each record, computed from the evidence."""
+        return (
+            *(judge_exact(evidence) for evidence in self.exact),
+            *(judge_approximate(evidence) for evidence in self.approximate),
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether every kind is forgotten, and no cell was written; nothing follows from no evidence."""
+        judged = self.judgements
+        return bool(judged) and self.cell_writes == 0 and all(one.verdict.holds for one in judged)
+
+    def document(self) -> dict[str, Any]:
+        """Return plain data for JSON: the evidence, and the verdicts that follow from it."""
+        body: dict[str, Any] = _REPORT.dump_python(self, mode="json")
+        body["holds"] = self.holds
+        # For the reader. They are not read back: whoever could loosen them could write any verdict.
+        body["limits"] = asdict(LIMITS)
+        body["verdicts"] = _JUDGEMENTS.dump_python(self.judgements, mode="json")
+        return body
+
+    @classmethod
+    def of_evidence(cls, document: Mapping[str, Any]) -> VerificationReport:
+        """Return the report that the evidence in a document gives, whatever verdicts are stated beside it.
+
+        Raises
+        ------
+        VerificationError
+            If the evidence is not that of a report.
+        """
+        body = {name: value for name, value in document.items() if name in cls.__dataclass_fields__}
+        return _validated(_REPORT, body)
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> VerificationReport:
+        """Return the report in a document, judged anew.
+
+        Raises
+        ------
+        VerificationError
+            If the document is not a report, or states verdicts that do not follow from its evidence.
+        """
+        report = cls.of_evidence(document)
+        stated = _validated(_JUDGEMENTS, document.get("verdicts"))
+        # Flags and not figures: another release of SciPy may round an interval's ends differently.
+        if [_flags(j) for j in stated] != [_flags(j) for j in report.judgements] or (
+            document.get("holds") is not report.holds
+        ):
+            found = ", ".join(f"{j.kind}: {j.verdict}" for j in report.judgements)
+            raise VerificationError(
+                "the verdicts stated in the report do not follow from its evidence, which gives "
+                f"{found or 'none'}: trust neither, verify again"
+            )
+        return report
+
+
+_REPORT: TypeAdapter[VerificationReport] = TypeAdapter(VerificationReport)
+_JUDGEMENTS: TypeAdapter[tuple[Judgement, ...]] = TypeAdapter(tuple[Judgement, ...])
+
+
+def _flags(judgement: Judgement) -> tuple[object, ...]:
+    passed = [(line.name, line.passed) for line in judgement.lines]
+    return judgement.kind, judgement.method, judgement.verdict, judgement.escalation, passed
+
+
+def _validated(adapter: TypeAdapter[_T], body: object) -> _T:
+    try:
+        return adapter.validate_python(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise VerificationError(f"this is not a verification report: {place}: {first['msg']}") from error

@@ -1,0 +1,180 @@
+"""The cohort LoRA's part of a verification: forgets by replay, held against independent executions.
+
+A fleet in shards is trained with everybody and with a planted canary, and its slices are kept. Each forget
+starts from there: the shards of the person and of the canary are replayed, then every shard is trained from
+nothing by nodes that never met either of them. Last, training goes on, once on nodes that were restored from
+a backup and have the codes of the forgotten again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge_node.backbones.hidden_layer import PairCodes
+from edge_node.recognition.training.cohort import (
+    CohortPlan,
+    WorkDone,
+    scheduled_participation,
+    shard_of,
+    train_cohort,
+)
+from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
+from edge_node.recognition.training.federated import NodeClips, training_cost
+from edge_node.recognition.training.replay import SliceFiles, forget_by_replay
+from edge_node.storage.keys import KeyRing
+from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.verification import AdapterKind, Canary, DigestPair, ExactEvidence, Rate
+from hwmodel import Cost, keyed_seed, load_preset
+
+HIDDEN = 256
+#: Enrolled people for each shard, about; there are at least two shards.
+PEOPLE_PER_SHARD = 5
+ABSENT_SHARE = 0.1
+#: Rounds after the forget.
+MORE_ROUNDS = 20
+CANARY = "canary"
+
+
+class CohortVerification:
+    """A fleet's cohorts, trained with everybody and a canary; each forget starts from there.
+
+    Parameters
+    ----------
+    fleet, seed
+        Captured codes, and the key of all draws.
+    canary_clips
+        How many of the first stranger's clips are planted; as many again ask for the canary.
+    """
+
+    def __init__(self, fleet: FaceFleet, seed: int, canary_clips: int) -> None:
+        self._fleet, self._two = fleet, TwoLayerFaces.of(seed, fleet, HIDDEN)
+        self._recipe = LoraRecipe(a_seed=seed)
+        self._asked = self._two.strangers.at(slice(None), slice(canary_clips, 2 * canary_clips))
+        planted = self._two.strangers.at(0, slice(0, canary_clips))
+        first, *others = self._two.nodes
+        self._nodes = (replace(first, people={**first.people, CANARY: planted}), *others)
+        self._plans = self._planned(seed)
+        self._slices: dict[tuple[int, int], CohortState] = {}
+        self._states = [self._trained(plan, self._nodes, self._keep(plan)) for plan in self._plans]
+        self.replay_cost = Cost()
+
+    def forget(self, name: str) -> ExactEvidence:
+        """Forget a person and the canary by replay; return what shows that nothing is left."""
+        gone = (name, CANARY)
+        before = self._named(self._states, self._asked, CANARY)
+        plans, states = list(self._plans), list(self._states)
+        nodes = self._nodes
+        with tempfile.TemporaryDirectory() as folder:
+            slices = SliceFiles(Path(folder) / "slices", KeyRing(Path(folder) / "keys"), "verify")
+            for (shard, number), state in self._slices.items():
+                slices.save(shard, number, state)
+            for tag in gone:
+                at = self._place(tag)
+                starts = RidgeStarts(nodes, self._recipe.gain)
+                result = forget_by_replay(plans[at], nodes, starts, slices, tag)
+                plans[at], states[at] = result.plan, result.state
+                self.replay_cost += self._cost(result.plan, result.work)
+                nodes = tuple(node.without(tag) for node in nodes)
+        never = [self._trained(plan, nodes) for plan in plans]
+        mine = self._place(name)
+        spared = [k for k in range(len(plans)) if k not in (mine, self._place(CANARY))]
+        truth = torch.tensor([k for k, tag in enumerate(self._two.truth) if tag == name])
+        return ExactEvidence(
+            AdapterKind.COHORT,
+            _digest(states),
+            _digest(never),
+            self._named(states, self._two.asked.at(slice(None), truth), name),
+            Canary(before, self._named(states, self._asked, CANARY)),
+            unaffected=DigestPair(_digest([states[k] for k in spared]), _digest([never[k] for k in spared]))
+            if spared
+            else None,
+            # Nodes that were restored have the codes again; rounds do not ask for them.
+            later=DigestPair(
+                self._later(plans[mine], self._nodes, states[mine]).digest(),
+                self._later(plans[mine], nodes, never[mine]).digest(),
+            ),
+            later_rounds=MORE_ROUNDS,
+        )
+
+    def _planned(self, seed: int) -> list[CohortPlan]:
+        """Return a plan for each shard that has anybody: people enter over the rounds, nodes miss some."""
+        ids, rounds = tuple(node.node_id for node in self._nodes), self._recipe.rounds
+        tags = (*self._fleet.enrolled, CANARY)
+        shards = max(2, len(self._fleet.enrolled) // PEOPLE_PER_SHARD)
+        entries: dict[int, dict[str, int]] = {}
+        for tag in tags:
+            entry = keyed_seed(seed, "cohort.entry", tag) % rounds
+            entries.setdefault(shard_of(tag, seed, shards), {})[tag] = entry
+        return [
+            CohortPlan(
+                seed,
+                shard,
+                self._recipe,
+                ids,
+                scheduled_participation(seed, shard, ids, rounds, ABSENT_SHARE),
+                entries[shard],
+            )
+            for shard in sorted(entries)
+        ]
+
+    def _place(self, tag: str) -> int:
+        return next(k for k, plan in enumerate(self._plans) if tag in plan.entries)
+
+    def _keep(self, plan: CohortPlan) -> Callable[[int, CohortState], None]:
+        def keep(number: int, state: CohortState) -> None:
+            self._slices[plan.shard, number] = state
+
+        return keep
+
+    def _trained(
+        self,
+        plan: CohortPlan,
+        nodes: Sequence[NodeClips],
+        on_slice: Callable[[int, CohortState], None] | None = None,
+    ) -> CohortState:
+        return train_cohort(plan, nodes, RidgeStarts(nodes, self._recipe.gain), on_slice=on_slice)
+
+    def _later(self, plan: CohortPlan, nodes: Sequence[NodeClips], state: CohortState) -> CohortState:
+        """Return a shard after further rounds."""
+        rounds = self._recipe.rounds + MORE_ROUNDS
+        taking = scheduled_participation(plan.fleet_seed, plan.shard, plan.node_ids, rounds, ABSENT_SHARE)
+        longer = replace(plan, recipe=replace(self._recipe, rounds=rounds), participation=taking)
+        starts = RidgeStarts(nodes, self._recipe.gain)
+        return train_cohort(longer, nodes, starts, first_round=self._recipe.rounds, state=state)
+
+    def _named(self, states: Sequence[CohortState], pairs: PairCodes, tag: str) -> Rate:
+        """Return how many clips are accepted and named as a person's, by all shards together."""
+        tags = [t for state in states for t in state.tags]
+        logits: Tensor = torch.cat([scores(self._recipe, s, pairs, self._two.centre) for s in states], dim=2)
+        best = logits.max(dim=2)
+        column = tags.index(tag) if tag in tags else -1
+        hits = (best.indices == column) & (best.values >= 0)
+        return Rate(int(hits.sum()), hits.numel(), hits.shape[0])
+
+    def _cost(self, plan: CohortPlan, work: WorkDone) -> Cost:
+        inputs = self._nodes[0].public.inputs.shape[-1]
+        parts = [
+            training_cost(
+                load_preset(PRESET),
+                self._recipe,
+                inputs,
+                HIDDEN,
+                sum(entry <= number for entry in plan.entries.values()),
+                clips,
+            )
+            for (number, _), clips in work.clips.items()
+        ]
+        return sum(parts, start=Cost())
+
+
+def _digest(states: Sequence[CohortState]) -> str:
+    return sha256("\n".join(state.digest() for state in states).encode()).hexdigest()

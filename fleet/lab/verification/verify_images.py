@@ -1,0 +1,126 @@
+"""Verifying that a class of images is forgotten: deleted exactly, and a public one erased approximately.
+
+Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that
+never had the forgotten one and learnt the others all the same: bits of the adapters, images from the same
+noise, and how often either draws the class by chance. The approximate eraser of a public class has figures
+and no verdict: a class that the backbone was trained on comes back when its eraser is stripped off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge_node.generation.generator import Generator
+from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.paper.image_erasure import erasure_name
+from fleet.lab.verification import AdapterKind, ExactEvidence, Rate, VerificationReport
+from fleet.lab.verification.image_scores import frechet_distance
+from hwmodel import Phase, keyed_seed
+
+
+def verify_images(
+    seed: int,
+    size: Size | None = None,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> VerificationReport:
+    """Forget a private class, erase a public one, and report both.
+
+    Parameters
+    ----------
+    seed
+        Of the classes' roles, training, chips and noise.
+    size
+        How much is done; the full size, which takes minutes, if None.
+    cache
+        Folder of trained backbones, as for `cached_backbone`.
+    progress
+        Told what is being done.
+    """
+
+    def stage(what: str) -> Callable[[int, int], None]:
+        progress(what)
+        return lambda done, total: None
+
+    fleet = ImageFleet(seed, size if size is not None else Size(), stage, cache)
+    kept, forgotten, newcomer = fleet.task.private
+    chips, never = fleet.program(), fleet.program()
+    programmed = chips.ledger.mark()
+    for label in (kept, forgotten):
+        chips.install(fleet.learn(chips, label))
+    known = _shown(fleet, chips, forgotten)
+    chips.forget(forgotten)
+    chips.install(fleet.learn(chips, newcomer))
+    for label in (kept, newcomer):
+        never.install(fleet.learn(never, label))
+    progress("Comparing with chips that never had the class")
+    left = _shown(fleet, chips, forgotten)
+    scores = {
+        "class forgotten, accuracy while it was enrolled": known.value,
+        "class that arrived after the forget, accuracy": _shown(fleet, chips, newcomer).value,
+        "class that was there before and after, accuracy": _shown(fleet, chips, kept).value,
+    }
+    evidence = ExactEvidence(
+        AdapterKind.SUBJECT,
+        _digest(fleet, chips),
+        _digest(fleet, never),
+        left,
+        chance=_shown(fleet, never, forgotten),
+    )
+    scores |= _erased(fleet, chips)
+    spent = chips.ledger.since(programmed)
+    return VerificationReport(
+        task="images",
+        exact=(evidence,),
+        scores=scores,
+        energy_j={phase.value: spent[phase].energy_j for phase in Phase},
+        cell_writes=sum(cost.cell_writes for cost in spent.values()),
+    )
+
+
+def _erased(fleet: ImageFleet, chips: Generator) -> dict[str, float]:
+    """Erase a public class, look, strip the eraser off and look again; return the generation scores."""
+    public, count = fleet.task.public, fleet.size.public_images
+    label = public[keyed_seed(fleet.seed, "images.erased") % len(public)]
+    before = fleet.draw(chips, "public", public, count)
+    chips.install(fleet.erase(chips, label))
+    after = fleet.draw(chips, "public", public, count)
+    chips.bank.remove(erasure_name(label))
+    stripped = fleet.draw(chips, "public", [label], count)
+
+    def others(drawn: dict[int, Tensor]) -> float:
+        return fleet.accuracy({other: images for other, images in drawn.items() if other != label})
+
+    def distance(drawn: dict[int, Tensor]) -> float:
+        images = [drawn[other].flatten(0, 1) for other in public if other != label]
+        real = fleet.public.levels[fleet.public.labels != label]
+        return frechet_distance(fleet.judge.activations(torch.cat(images)), fleet.judge.activations(real))
+
+    return {
+        "erased class, accuracy before": fleet.judge.accuracy(before[label], label),
+        "erased class, accuracy with the eraser": fleet.judge.accuracy(after[label], label),
+        "erased class, accuracy with the eraser stripped": fleet.judge.accuracy(stripped[label], label),
+        "other public classes, accuracy before": others(before),
+        "other public classes, accuracy with the eraser": others(after),
+        "other public classes, Frechet distance to real ones before": distance(before),
+        "other public classes, Frechet distance to real ones with the eraser": distance(after),
+    }
+
+
+def _shown(fleet: ImageFleet, chips: Generator, label: int) -> Rate:
+    """Return how many images that are drawn of a class show it, on all nodes: each from noise of its own."""
+    drawn = fleet.draw(chips, "private", [label], fleet.size.private_images)[label]
+    hits = int((fleet.judge.classes(drawn) == label).sum())
+    return Rate(hits, drawn.shape[0] * drawn.shape[1])
+
+
+def _digest(fleet: ImageFleet, chips: Generator) -> str:
+    """Return the digest of every node's active adapters, and of images of all classes."""
+    parts = [*fleet.adapter_digests(chips), fleet.images_digest(chips)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

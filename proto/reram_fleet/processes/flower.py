@@ -1,0 +1,86 @@
+"""Names of the learning plane that ServerApp, ClientApp and their hosts share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from reram_fleet.v1 import types_pb2 as types
+
+#: Set in every process of Flower that we start: no telemetry, no update check, no installs, no network.
+ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+#: Flower message type of each kind of learning job.
+MESSAGE_TYPES = {
+    types.LEARNING_KIND_TRAIN_LORA: "train.lora",
+    types.LEARNING_KIND_UNLEARN_LORA: "train.unlearn",
+    types.LEARNING_KIND_EVALUATE_QUALITY: "evaluate.quality",
+}
+
+#: Name of each kind of learning job. Rounds of a cohort travel as `train.lora`: a node trains whomever a
+#: ticket names.
+JOB_NAMES = {
+    **MESSAGE_TYPES,
+    types.LEARNING_KIND_TRAIN_COHORT: "train.cohort",
+    types.LEARNING_KIND_REPLAY_COHORT: "replay.cohort",
+}
+
+# Records and keys inside a message. The state is sealed: Flower's database keeps what it
+# transports in its WAL after the run is over.
+STATE_RECORD = "sealed-state"
+STATE_KEY = "state"
+TICKET_KEY = "ticket"
+NODE_ID_KEY = "node-id"
+
+# Keys of `--node-config`, set by the node daemon for its SuperNode.
+ENGINE_ADDRESS_KEY = "engine-address"
+ENGINE_TOKEN_FILE_KEY = "engine-token-file"
+
+
+def process_environment(home: Path) -> dict[str, str]:
+    """Return what every process of Flower that we start gets, on top of our own environment.
+
+    Parameters
+    ----------
+    home
+        FLWR_HOME: a folder of this SuperLink or SuperNode alone.
+
+    Notes
+    -----
+    Flower starts its helpers (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: the
+    folder of this interpreter goes in front of PATH, so that it finds its own version of them.
+    A proxy for the outside must never see what stays on the loopback interface.
+    """
+    loopback = ["127.0.0.1", "localhost"]
+    no_proxy = ",".join([*filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy")]), *loopback])
+    return {
+        **ENVIRONMENT,
+        "FLWR_HOME": str(home),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+def program(name: str) -> str:
+    """Return the path of a program of Flower that belongs to this interpreter.
+
+    Raises
+    ------
+    FileNotFoundError
+        If Flower is not installed beside it.
+    """
+    path = shutil.which(name, path=str(Path(sys.executable).parent))
+    if path is None:
+        raise FileNotFoundError(
+            f"{name} is not installed beside {sys.executable}: install reram-fleet with the extra "
+            "`coordinator` or `node`"
+        )
+    return path

@@ -1,0 +1,111 @@
+"""Who arrives in which wave and who leaves, and what a learner knows after each wave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from fleet.lab.fleets.face_fleet import FaceFleet
+from hwmodel import keyed_uint16
+
+#: Waves of a fleet of at least twice as many people; of a smaller one.
+WAVES, FEW_WAVES = 4, 3
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Who arrives in which wave. Before the last one, somebody of each earlier wave is forgotten.
+
+    Attributes
+    ----------
+    waves
+        Names.
+    leaving
+        At most one of each wave but the last; every wave keeps somebody.
+    """
+
+    waves: tuple[tuple[str, ...], ...]
+    leaving: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], seed: int) -> Arrivals:
+        """Deal people into waves at random; who is left over comes with the first."""
+        draws = keyed_uint16(seed, "continual.order", count=len(names)).numpy()
+        order = [names[i] for i in np.argsort(draws, kind="stable")]
+        count = WAVES if len(names) >= 2 * WAVES else FEW_WAVES
+        size = len(names) // count
+        first = len(names) - (count - 1) * size
+        starts = [0, *range(first, len(names), size)]
+        waves = tuple(tuple(order[a:b]) for a, b in zip(starts, [*starts[1:], len(names)], strict=True))
+        return cls(waves, tuple(wave[0] for wave in waves[:-1] if len(wave) > 1))
+
+    @property
+    def early(self) -> tuple[str, ...]:
+        """Everybody of all waves but the last."""
+        return tuple(name for wave in self.waves[:-1] for name in wave)
+
+    def stay(self, wave: int) -> tuple[str, ...]:
+        """Return who of a wave is never forgotten."""
+        return tuple(name for name in self.waves[wave] if name not in self.leaving)
+
+    @property
+    def staying(self) -> tuple[str, ...]:
+        """Everybody who is never forgotten."""
+        return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
+
+    def accuracies(self, fleet: FaceFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
+        """Return for each of the first waves: the share of clips of its people that are named right.
+
+        Parameters
+        ----------
+        fleet, best_tag
+            Best match for each clip that `FaceFleet.asked` has, [N][B].
+        waves
+            How many have arrived. Who leaves is not asked.
+        """
+        found, truth = np.array(best_tag), np.array(fleet.asked[1])
+        columns = [np.isin(truth, self.stay(wave)) for wave in range(waves)]
+        return tuple(float((found[:, asked] == truth[asked]).mean()) for asked in columns)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One learner over the waves.
+
+    Attributes
+    ----------
+    learner
+        Its name.
+    accuracy
+        ``accuracy[t][j]``: share of held-out clips of the people of wave j that are named right after wave t
+        (t >= j), over all nodes. A last line follows after further rounds.
+    joint
+        Mean over waves of the same recipe with everybody there from the start.
+    """
+
+    learner: str
+    accuracy: tuple[tuple[float, ...], ...]
+    joint: float
+
+    @property
+    def known_before(self) -> tuple[float, ...]:
+        """After each wave but the first: accuracy on those who were known before it."""
+        return tuple(fmean(line[:-1]) for line in self.accuracy[1:-1])
+
+    @property
+    def everybody(self) -> tuple[float, ...]:
+        """After each wave, and at the end: accuracy on everybody who is known then."""
+        return tuple(fmean(line) for line in self.accuracy)
+
+    @property
+    def forgetting(self) -> float:
+        """Best accuracy that a wave ever had less its last one, mean over all waves but the newest.
+
+        Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018, section 3.2. That there are
+        more people to be taken for counts too.
+        """
+        earlier, last = self.accuracy[:-1], self.accuracy[-1]
+        return fmean(max(line[j] for line in earlier if len(line) > j) - last[j] for j in range(len(last) - 1))

@@ -1,0 +1,345 @@
+"""A batch of N nodes against N single nodes: how much of what they compute differs.
+
+For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and
+once one by one, and shown the same inputs. Then what is computed behind them: a round of learning and of
+repair, answers of subject adapters and of a head, and a round of a cohort. Inputs are made up, but for the
+voices of JapaneseVowels: whose photo it is does not matter to whether two computers agree.
+
+Integers are compared one by one; what is computed in floats, by its largest difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from reram_fleet.v1.types_pb2 import (
+    LEARNING_KIND_TRAIN_LORA,
+    LEARNING_KIND_UNLEARN_LORA,
+    JobTicket,
+    LoraShape,
+)
+from torch import Tensor
+
+from edge_node.backbones import Backbone
+from edge_node.backbones.filters import FilterBank
+from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
+from edge_node.backbones.liquid import Liquid
+from edge_node.backbones.spectral import SpectralFilters
+from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
+from edge_node.generation.dit import DiffusionTransformer
+from edge_node.recognition.engine import Engine, RoundRequest
+from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
+from edge_node.recognition.training.federated import NodeClips, TrainingBatch, train_round
+from edge_node.recognition.training.state import encode
+from edge_node.tasks.speakers import SPEAKERS
+from fleet.heads.enrolment import HeadBooks
+from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
+from fleet.lab.fleets.running import print_runs
+from fleet.lab.verification.verify import speaker_fleet
+from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
+from tests.bench.workloads.faces import install
+
+SEEDS = (300, 301, 302)
+CLIPS = 6
+#: Largest difference of numbers, as a share of the largest of them, where float arithmetic is in between.
+FLOAT64_TOLERANCE = 1e-9
+#: Grey levels (of 16) that a pixel may differ by: a code on a rounding boundary may flip.
+GREY_TOLERANCE = 1
+_DRAWING = Sampling(steps=4)
+_DRAWN = 4
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One thing that nodes compute.
+
+    Attributes
+    ----------
+    what
+        Its name.
+    fidelity
+        Level of detail of the chips.
+    exact
+        Whether it is integers all the way, so that nothing may differ.
+    numbers, differing
+        How many were compared, and how many of them are not the same bits.
+    largest
+        Largest difference as a share of the largest number; of grey levels, in levels.
+    tolerance
+        What `largest` may be.
+    """
+
+    what: str
+    fidelity: str
+    exact: bool
+    numbers: int
+    differing: int
+    largest: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether integers are the same, and floats within their tolerance."""
+        return self.differing == 0 if self.exact else self.largest <= self.tolerance
+
+
+@dataclass(frozen=True)
+class BatchRun:
+    """One seed."""
+
+    compared: tuple[Compared, ...]
+
+
+def run(seed: int, nodes: int = NODES) -> BatchRun:
+    """Compare everything on the chips of one seed."""
+    ids = [f"n{node}" for node in range(nodes)]
+    return BatchRun((*_backbones(seed, ids), *_transformer(seed, ids), *_behind(seed, nodes)))
+
+
+def compared(
+    what: str,
+    fidelity: Fidelity,
+    together: Tensor,
+    alone: Tensor,
+    *,
+    tolerance: float | None = None,
+    unit: float | None = None,
+) -> Compared:
+    """Compare results ``[N, ...]``; those without a tolerance must be the same bits.
+
+    Parameters
+    ----------
+    what, fidelity
+        Name of the line.
+    together, alone
+        Of the batch, and of single nodes side by side.
+    tolerance
+        Of the largest difference.
+    unit
+        What it is measured in: the largest magnitude if None.
+    """
+    assert together.shape == alone.shape
+    largest = float(together.double().abs().max())
+    off = float((together.double() - alone.double()).abs().max())
+    return Compared(
+        what,
+        fidelity.value,
+        tolerance is None,
+        together.numel(),
+        int((together != alone).sum()),
+        off / (unit if unit is not None else max(largest, 1e-300)),
+        tolerance if tolerance is not None else 0.0,
+    )
+
+
+class LevelCrossbar:
+    """A layer of a backbone at another level of detail, answering in the codes that the backbone expects.
+
+    Its own codes (finer if bit-serial, floats if ideal) are brought to the scale of the tile-accurate layer
+    and rounded, number by number.
+    """
+
+    def __init__(self, crossbar: Crossbar, fidelity: Fidelity) -> None:
+        self._tiles, self._level = crossbar, crossbar.at_fidelity(fidelity)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tiles, name)
+
+    def mvm(self, codes: Tensor, *, ledger: EnergyLedger | None = None, phase: Phase = Phase.INFER) -> Tensor:
+        """Multiply as `Crossbar.mvm`, int32 ``[N, B, out]``."""
+        if self._level.fidelity is Fidelity.TILE_ACCURATE:
+            return self._tiles.mvm(codes, ledger=ledger, phase=phase)
+        exact = self._level.mvm(codes, ledger=ledger, phase=phase).double()
+        return (exact * (self._level.scale / self._tiles.scale)).round().to(torch.int32)
+
+
+def at_level(backbone: Any, fidelity: Fidelity) -> Any:
+    """Return a backbone whose layers follow the hardware as closely as this."""
+    layers = {f.name: getattr(backbone, f.name) for f in fields(backbone)}
+    return replace(
+        backbone,
+        **{name: LevelCrossbar(layer, fidelity) for name, layer in layers.items() if isinstance(layer, Crossbar)},
+    )
+
+
+def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
+    """Compare what each backbone makes of clips, at every level."""
+    preset = load_preset(PRESET)
+    photos = keyed_uint16(seed, "batch.photos", count=CLIPS * 64 * 64).reshape(CLIPS, 64, 64).numpy() / 65535
+    sounds = keyed_normal(seed, "batch.sounds", count=CLIPS * 4_000).reshape(CLIPS, 4_000, 1).numpy() / 8
+    voices = [person.test[0] for person in SPEAKERS.load_people().values()][:CLIPS]
+    wide = SpectralFilters.program
+    kinds: list[tuple[str, Callable[[Sequence[str], EnergyLedger], Backbone], list[np.ndarray]]] = [
+        ("reservoir", lambda i, ledger: SPEAKERS.program(preset, seed, i, ledger), voices),
+        ("filters", lambda i, ledger: FilterBank.program(preset, seed, i, ledger), _float32(photos)),
+        ("spectral filters", lambda i, ledger: wide(preset, seed, i, ledger), _float32(sounds)),
+        ("liquid", lambda i, ledger: Liquid.program(preset, seed, i, ledger), _float32(sounds)),
+    ]
+    for name, build, clips in kinds:
+
+        def captured(some: Sequence[str], build: Any = build, clips: Any = clips) -> list[Tensor]:
+            ledger = EnergyLedger(len(some))
+            chips = build(some, ledger)
+            return [at_level(chips, level).capture(clips, ledger, Phase.INFER) for level in Fidelity]
+
+        together, alone = captured(ids), [captured([node]) for node in ids]
+        yield from _by_level(f"codes of the {name}", together, alone)
+    inputs = keyed_uint16(seed, "batch.codes", count=len(ids) * CLIPS * 1_024) % 255 - 127
+    driven = inputs.reshape(len(ids), CLIPS, 1_024).to(torch.int32)
+
+    def layered(some: Sequence[str], codes: Tensor) -> list[Tensor]:
+        layer = HiddenLayer.program(1_024, 512, preset, seed, some)
+        return [at_level(layer, level).capture(codes).drives for level in Fidelity]
+
+    alone = [layered([node], driven[[n]]) for n, node in enumerate(ids)]
+    yield from _by_level("drives of the hidden layer", layered(ids, driven), alone)
+
+
+def _by_level(what: str, together: Sequence[Tensor], alone: Sequence[Sequence[Tensor]]) -> Iterator[Compared]:
+    for number, level in enumerate(Fidelity):
+        # Ideal products are floats, rounded to codes afterwards: one on a boundary may flip.
+        one_code = {"tolerance": 1.0, "unit": 1.0} if level is Fidelity.IDEAL else {}
+        yield compared(what, level, together[number], torch.cat([one[number] for one in alone]), **one_code)
+
+
+def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
+    """Compare each layer's integers, and images drawn with float arithmetic between the layers."""
+    preset, model = load_preset(PRESET), DiffusionTransformer()
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            # As trained ones spread; this one draws noise, which is as good to compare.
+            drawn = keyed_normal(seed, "batch.transformer", number, count=parameter.numel())
+            parameter.copy_(drawn.reshape(parameter.shape) / max(1, parameter.shape[-1]) ** 0.5)
+    noise = keyed_noise(seed, "batch.noise", count=len(ids) * _DRAWN).reshape(len(ids), _DRAWN, 8, 8)
+    labels = (torch.arange(_DRAWN) % 10).expand(len(ids), -1)
+    for level in Fidelity:
+
+        def chips_of(some: Sequence[str], level: Fidelity = level) -> Any:
+            return program(model.eval(), preset, seed, nodes=some, fidelity=level)
+
+        together, alone = chips_of(ids), [chips_of([node]) for node in ids]
+        products = [_products(together, seed), torch.cat([_products(one, seed) for one in alone])]
+        ideal = level is Fidelity.IDEAL
+        name = "products of the transformer's layers"
+        yield compared(name, level, *products, tolerance=FLOAT64_TOLERANCE if ideal else None)
+        with torch.no_grad():
+            images = sample(on_chips(together), noise, labels, _DRAWING)
+            own = [sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)]
+        yield compared(
+            "grey levels that the transformer draws",
+            level,
+            images,
+            torch.cat(own),
+            tolerance=GREY_TOLERANCE,
+            unit=1.0,
+        )
+
+
+def _products(chips: Any, seed: int) -> Tensor:
+    """Return what every layer's crossbar makes of the same codes, ``[N, ...]``."""
+    found = []
+    for name, layer in sorted(chips.analog.items()):
+        crossbar = layer.crossbar
+        codes = keyed_uint16(seed, "batch.products", name, count=2 * crossbar.in_features) % 255 - 127
+        asked = codes.reshape(1, 2, -1).expand(len(crossbar.nodes), -1, -1).to(torch.int32)
+        # Read noise goes by the number of the read: the images after it must start at the same one.
+        reads = crossbar.reads.clone()
+        found.append(crossbar.mvm(asked).flatten(1))
+        crossbar.reads = reads
+    return torch.cat(found, dim=1)
+
+
+def _behind(seed: int, nodes: int) -> Iterator[Compared]:
+    """Compare what follows the chips, tile-accurate: engine, head and cohort, with voices."""
+    level, fleet = Fidelity.TILE_ACCURATE, speaker_fleet(seed, nodes)
+    together = fleet.engine
+    singles = [Engine.build(SPEAKERS, load_preset(PRESET), seed, [node]) for node in together.node_ids]
+    people = SPEAKERS.load_people()
+    clips = [clip for name in fleet.enrolled for clip in people[name].test]
+    asked = fleet.asked[0]
+    own = torch.cat([one.capture(clips) for one in singles])
+    yield compared("captured codes of engines", level, asked, own)
+    for node, one in enumerate(singles):
+        for adapter in fleet.subject_adapters():
+            together.set_subject(node, adapter)
+            one.set_subject(0, adapter)
+    said = [one.identify(asked[[n]]) for n, one in enumerate(singles)]
+    scores = torch.cat([answer.score for answer in said])
+    answer = together.identify(asked)
+    yield compared("scores of subject adapters", level, answer.score, scores, tolerance=FLOAT64_TOLERANCE)
+    names = [tag for row in answer.best_tag for tag in row], [tag for one in said for tag in one.best_tag[0]]
+    best, theirs = (torch.tensor([fleet.enrolled.index(tag) for tag in found]) for found in names)
+    yield compared("names by subject adapters", level, best, theirs)
+    head = install(HeadBooks.build(fleet.books()), fleet)
+    alone = torch.cat([head.scores(asked[[n]]) for n in range(nodes)])
+    yield compared("scores of the head", level, head.scores(asked), alone)
+    for kind, name in ((LEARNING_KIND_TRAIN_LORA, "training"), (LEARNING_KIND_UNLEARN_LORA, "repair")):
+        yield _round(fleet, together, singles, kind, name)
+    yield from _cohort_round(fleet, seed)
+
+
+def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
+    """Compare one round of `Engine.run_rounds`."""
+    forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
+    shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=16)
+    tags = list(fleet.enrolled)
+    ticket = JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
+    # Rows so large that the forgotten stand out: on rows of nothing a repair would have nothing to do.
+    rows_before = keyed_normal(1, "batch.lora", count=len(tags) * 8).reshape(len(tags), 8)
+    start = encode(tags, rows_before, torch.ones(len(tags), dtype=torch.bool))
+    requests = []
+    for node in range(len(singles)):
+        mine = {tag: fleet.captured(tag)[node].to(torch.int32) for tag in tags if node in fleet.places[tag]}
+        kept = {tag: codes for tag, codes in mine.items() if tag not in forget}
+        gone = {tag: codes for tag, codes in mine.items() if tag in forget}
+        requests.append(RoundRequest(node, ticket, start, kept, gone))
+    batch = together.run_rounds(requests)
+    alone = [one.run_rounds([replace(r, node=0)])[0] for one, r in zip(singles, requests, strict=True)]
+
+    def rows(results: Sequence[Any]) -> Tensor:
+        return torch.stack([torch.from_numpy(np.frombuffer(r.state.numerator, "<f4").copy()) for r in results])
+
+    return compared(
+        f"LoRA after a round of {name}",
+        Fidelity.TILE_ACCURATE,
+        rows(batch),
+        rows(alone),
+    )
+
+
+def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
+    """Compare one round of a cohort."""
+    recipe = LoraRecipe(a_seed=seed)
+    nodes = [f"n{node}" for node in range(len(fleet.engine.node_ids))]
+    layer = HiddenLayer.program(fleet.engine.features, 128, load_preset(PRESET), seed, nodes)
+    public = layer.capture(torch.from_numpy(fleet.public.codes))
+    centre = public_centre(public.drives)
+    pairs = {name: layer.capture(fleet.train[name]) for name in fleet.enrolled}
+
+    def taken(node: int) -> dict[str, PairCodes]:
+        return {name: pairs[name].at(node) for name in fleet.enrolled if node in fleet.places[name]}
+
+    clips = [NodeClips(i, taken(n), public.at(n), centre[n]) for n, i in enumerate(nodes)]
+    rows = {name: keyed_normal(seed, "batch.row", name, count=128) * 2.0**12 for name in fleet.enrolled}
+    start = CohortState.empty(128, recipe.rank).entered({n: r.round().int() for n, r in rows.items()})
+    chosen = torch.arange(recipe.negatives)
+
+    def trained(some: Sequence[NodeClips]) -> Tensor:
+        batch = TrainingBatch.of(recipe, some, start.tags, [chosen] * len(some))
+        sent = train_round(recipe, start, batch)
+        return torch.stack([torch.from_numpy(np.concatenate([s.hidden.ravel(), s.head.ravel()])) for s in sent])
+
+    alone = torch.cat([trained([node]) for node in clips])
+    yield compared("LoRA after a round of a cohort", Fidelity.TILE_ACCURATE, trained(clips), alone)
+
+
+def _float32(clips: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(clip, np.float32) for clip in clips]
+
+
+if __name__ == "__main__":
+    raise SystemExit(print_runs(run, SEEDS))

@@ -1,0 +1,244 @@
+"""Cohort LoRA in shards: what sharding costs in accuracy, and what a forget by replay costs and proves.
+
+Accuracy: everybody enters before the first round, in four shards and in one, with the same recipe. Forgets:
+people enter over the rounds, nodes miss rounds, and several people are forgotten one after the other; each
+time the cohort is compared, integer for integer, with one that is trained from the start without them, and
+the last forget is audited from its manifest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_node.recognition.training.cohort import (
+    CohortPlan,
+    WorkDone,
+    scheduled_participation,
+    shard_of,
+    train_cohort,
+)
+from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
+from edge_node.recognition.training.federated import training_cost
+from edge_node.recognition.training.replay import ReplayResult, SliceFiles, cost_share, forget_by_replay
+from edge_node.storage.keys import KeyRing
+from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
+from fleet.lab.fleets.running import print_runs
+from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
+from fleet.lab.replay.audit import ReplayVerdict, audit_replay
+from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.manifest import ReplayManifest
+from hwmodel import keyed_seed, load_preset
+from tests.bench.workloads.federated_faces import SEEDS, WIDE
+
+SHARDS = 4
+FORGETS = 10
+#: Chance that a node misses a round.
+ABSENT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class ForgetCost:
+    """One forget by replay.
+
+    Attributes
+    ----------
+    shard, entry_round
+        Of the person.
+    shard_people
+        People in the shard before.
+    bitwise
+        State and remaining slices equal those of a cohort that never knew the person, other shards are as
+        they were, and the slices that knew the person do not open.
+    share_by_theory, share_computed
+        Node steps of the replay over those of training all shards: by the plan, and as counted.
+    share_of_clips, share_of_cpu, share_of_energy
+        The same in clips times steps, CPU seconds and joules of the nodes' digital units.
+    cpu_s, energy_j
+        Of the replay, on all nodes together.
+    """
+
+    shard: int
+    entry_round: int
+    shard_people: int
+    bitwise: bool
+    share_by_theory: float
+    share_computed: float
+    share_of_clips: float
+    share_of_cpu: float
+    share_of_energy: float
+    cpu_s: float
+    energy_j: float
+
+
+@dataclass(frozen=True)
+class CohortRun:
+    """One split with its chips.
+
+    Attributes
+    ----------
+    people_per_shard
+        In four shards.
+    one_shard, four_shards
+        Accuracy and AUROC against strangers.
+    forgets
+        One after the other.
+    retained_before, retained_after
+        Rates of the people who stay, before the first and after the last forget.
+    audit
+        Verdict on the last forget.
+    """
+
+    people_per_shard: tuple[int, ...]
+    one_shard: Rates
+    four_shards: Rates
+    forgets: tuple[ForgetCost, ...]
+    retained_before: Rates
+    retained_after: Rates
+    audit: str
+
+
+def run(seed: int) -> CohortRun:
+    """Measure cohorts on the faces of one seed."""
+    fleet = TwoLayerFaces.of(seed, FaceFleet.of(seed), WIDE)
+    recipe = LoraRecipe(a_seed=seed)
+    starts = RidgeStarts(fleet.nodes, recipe.gain)
+    at_once = [
+        [train_cohort(plan, fleet.nodes, starts) for plan in shard_plans(fleet, seed, recipe, shards)]
+        for shards in (1, SHARDS)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        history = _History(fleet, seed, recipe, Path(folder))
+        before = history.rates(fleet)
+        forgets = tuple(history.forget(tag) for tag in history.leaving)
+        return CohortRun(
+            people_per_shard=tuple(len(plan.entries) for plan in shard_plans(fleet, seed, recipe, SHARDS)),
+            one_shard=fleet.rates(recipe, at_once[0]),
+            four_shards=fleet.rates(recipe, at_once[1]),
+            forgets=forgets,
+            retained_before=before,
+            retained_after=history.rates(fleet),
+            audit=history.audit_of_the_last().value,
+        )
+
+
+def shard_plans(
+    fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, shards: int, *, staggered: bool = False
+) -> list[CohortPlan]:
+    """Return the plans of shards; staggered, people enter over the rounds and nodes miss some."""
+    ids = tuple(node.node_id for node in fleet.nodes)
+    entries = {tag: keyed_seed(seed, "cohort.entry", tag) % recipe.rounds if staggered else 0 for tag in fleet.tags}
+    absent = ABSENT_SHARE if staggered else 0.0
+    return [
+        CohortPlan(
+            seed,
+            shard,
+            recipe,
+            ids,
+            scheduled_participation(seed, shard, ids, recipe.rounds, absent),
+            {tag: entry for tag, entry in entries.items() if shard_of(tag, seed, shards) == shard},
+        )
+        for shard in range(shards)
+    ]
+
+
+class _History:
+    """A fleet in four shards with its slices, from which people leave one after the other."""
+
+    def __init__(self, fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, folder: Path) -> None:
+        self._nodes, self._recipe, self._folder = fleet.nodes, recipe, folder
+        self._slices = SliceFiles(folder / "slices", KeyRing(folder / "keys"), "fleet")
+        self._plans = shard_plans(fleet, seed, recipe, SHARDS, staggered=True)
+        self._preset = load_preset(PRESET)
+        started = time.process_time()
+        self._full = [WorkDone() for _ in self._plans]
+        self._states = [self._trained(plan, work) for plan, work in zip(self._plans, self._full, strict=True)]
+        self._full_cpu_s = time.process_time() - started
+        self._last: tuple[ReplayResult, str, CohortState, list[CohortPlan]] | None = None
+        order = sorted(fleet.tags, key=lambda tag: keyed_seed(seed, "cohort.leaving", tag))
+        self.leaving = tuple(order[:FORGETS])
+
+    def rates(self, fleet: TwoLayerFaces) -> Rates:
+        """Return the rates of the people who stay to the end, among everybody who is in a cohort now."""
+        return fleet.rates(self._recipe, self._states, among=set(fleet.tags) - set(self.leaving))
+
+    def forget(self, tag: str) -> ForgetCost:
+        """Forget a person, compare with the cohort that never knew them, and return what it took."""
+        shard = next(n for n, plan in enumerate(self._plans) if tag in plan.entries)
+        plan, plans, known = self._plans[shard], list(self._plans), self._states[shard]
+        others = [state.digest() for n, state in enumerate(self._states) if n != shard]
+        full_energy_j = sum(self._energy_j(p, w) for p, w in zip(plans, self._full, strict=True))
+        starts = RidgeStarts(self._nodes, self._recipe.gain)
+        result = forget_by_replay(plan, self._nodes, starts, self._slices, tag)
+        self._nodes = tuple(node.without(tag) for node in self._nodes)
+        self._plans[shard], self._states[shard] = result.plan, result.state
+        self._last = result, tag, known, plans
+        full = self._full
+        energy_j = self._energy_j(result.plan, result.work)
+        return ForgetCost(
+            shard=shard,
+            entry_round=result.first_round,
+            shard_people=len(plan.entries),
+            bitwise=self._never_known(result)
+            and others == [state.digest() for n, state in enumerate(self._states) if n != shard],
+            share_by_theory=cost_share(plan, tag, plans),
+            share_computed=result.work.node_steps / sum(work.node_steps for work in full),
+            share_of_clips=result.work.clip_steps / sum(work.clip_steps for work in full),
+            share_of_cpu=result.cpu_s / self._full_cpu_s,
+            share_of_energy=energy_j / full_energy_j,
+            cpu_s=result.cpu_s,
+            energy_j=energy_j,
+        )
+
+    def audit_of_the_last(self) -> ReplayVerdict:
+        """Write manifest and codes of the last forget, and have them audited."""
+        assert self._last is not None
+        result, tag, before, plans = self._last
+        codes = AuditCodes.of(self._nodes, result.plan.entries)
+        codes.write(self._folder / "codes")
+        manifest = self._folder / "manifest.json"
+        manifest.write_bytes(ReplayManifest.of(result, tag, before, codes, plans).to_bytes())
+        return audit_replay(manifest, self._folder / "codes").verdict
+
+    def _never_known(self, result: ReplayResult) -> bool:
+        """Train the shard from nothing on codes without the person; compare state and every slice."""
+        fresh: dict[int, str] = {}
+        never = train_cohort(
+            result.plan,
+            self._nodes,
+            RidgeStarts(self._nodes, self._recipe.gain),
+            on_slice=lambda number, state: fresh.update({number: state.digest()}),
+        )
+        shard = result.plan.shard
+        kept = {n: self._slices.load(shard, n).digest() for n in self._slices.rounds(shard)}
+        return never.digest() == result.state.digest() and kept == fresh
+
+    def _trained(self, plan: CohortPlan, work: WorkDone) -> CohortState:
+        starts = RidgeStarts(self._nodes, self._recipe.gain)
+
+        def keep(number: int, state: CohortState) -> None:
+            self._slices.save(plan.shard, number, state)
+
+        return train_cohort(plan, self._nodes, starts, on_slice=keep, work=work)
+
+    def _energy_j(self, plan: CohortPlan, work: WorkDone) -> float:
+        """Return the joules of the nodes' digital units for the rounds that were computed."""
+        inputs, hidden = self._nodes[0].public.inputs.shape[-1], len(self._nodes[0].centre)
+        return sum(
+            training_cost(
+                self._preset,
+                self._recipe,
+                inputs,
+                hidden,
+                sum(entry <= number for entry in plan.entries.values()),
+                clips,
+            ).energy_j
+            for (number, _), clips in work.clips.items()
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(print_runs(run, SEEDS))

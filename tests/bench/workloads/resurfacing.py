@@ -1,0 +1,165 @@
+"""Whether forgotten people come back when training goes on, or when somebody brings their adapters back.
+
+Clips of forgotten people that nobody was trained on are shown to what is active now. They may not be named as
+theirs, and be accepted no more often than by a fleet that never enrolled them: some strangers always are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, RevisionManifest
+from torch import Tensor
+
+from edge_node.agent.revisions import Standpoint, check_manifest
+from edge_node.agent.rounds import check_ticket
+from edge_node.errors import RevisionRefusedError, TicketRefusedError
+from fleet.domain.tags import new_tag
+from fleet.errors import SubjectForgottenError
+from fleet.lab.fleets.approximate_repair import ROUNDS
+from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
+from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, SharedLoraFleet
+from fleet.lab.paper.methods import METHODS, Adapter, method_named
+from fleet.store import Store
+from hwmodel import load_preset
+
+
+@dataclass(frozen=True)
+class Resurfacing:
+    """One kind of adapter, at the end: shares of held-out clips of the forgotten people, over all nodes.
+
+    Attributes
+    ----------
+    kind
+        Of adapter.
+    clips
+        Different clips that were shown.
+    named
+        Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
+    accepted, never_enrolled
+        Accepted as anybody; the same by a fleet that never enrolled them and lived through the same.
+    strangers
+        Clips of never-enrolled people that are accepted.
+    as_if_never_enrolled
+        Whether the integers are those of that fleet, also if nodes had the people's codes again; False for
+        what is repaired approximately.
+    named_if_let_back
+        `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
+    """
+
+    kind: str
+    clips: int
+    named: float
+    accepted: float
+    never_enrolled: float
+    strangers: float
+    as_if_never_enrolled: bool
+    named_if_let_back: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Shares of clips: accepted and named as their own person's; accepted as anybody's."""
+
+    named: float
+    accepted: float
+
+    @classmethod
+    def of(cls, best_tag: Sequence[Sequence[str]], accepted: Tensor, truth: Sequence[str]) -> Seen:
+        """Count answers of N nodes to B clips: best match [N][B], bool [N, B], whose they are [B]."""
+        right = torch.from_numpy(np.array(best_tag) == np.array(truth))
+        return cls(float((right & accepted).double().mean()), float(accepted.double().mean()))
+
+
+def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
+    """Repair the shared LoRA for each of these people, train on without them, and show it their clips.
+
+    Parameters
+    ----------
+    fleet, seed
+        Captured codes, and the seed of the second layer.
+    leaving
+        Who is forgotten, each from the LoRA of everybody.
+    rounds
+        Federated rounds after the repair.
+    """
+    shared, method = SharedLoraFleet(fleet, load_preset(PRESET), seed), method_named(METHODS[0])
+    strangers = shared.network.views(fleet.strangers)
+    now, never, back, strange = [], [], [], []
+    for name in leaving:
+        repaired = shared.repaired(name, method, ROUNDS, shared.cleared(name))
+        later = shared.after_more_rounds(name, repaired, rounds)
+        reference = shared.after_more_rounds(name, shared.retrained(name), rounds)
+        label = shared.names.index(name)
+        rows = later[1].clone()
+        rows[:, label] = shared.original[1][:, label]
+
+        def seen(adapter: Adapter, name: str = name) -> Seen:
+            best = shared.outputs(name, adapter).forget_test.max(dim=2)
+            tags = [[shared.names[k] for k in row] for row in best.indices.tolist()]
+            return Seen.of(tags, best.values >= ACCEPT_LOGIT, (name,) * best.indices.shape[1])
+
+        now.append(seen(later))
+        never.append(seen(reference))
+        back.append(seen((later[0], rows)))
+        strange.append((shared.network.logits(later, strangers).amax(dim=2) >= ACCEPT_LOGIT).double().mean())
+    return Resurfacing(
+        kind="shared LoRA",
+        clips=sum(fleet.test[name].shape[1] for name in leaving),
+        named=fmean(one.named for one in now),
+        accepted=fmean(one.accepted for one in now),
+        never_enrolled=fmean(one.accepted for one in never),
+        strangers=fmean(float(share) for share in strange),
+        as_if_never_enrolled=False,
+        named_if_let_back=fmean(one.named for one in back),
+    )
+
+
+def refused_returns(people: int) -> float:
+    """Return the share of ways back that are refused to forgotten tags, by the code that fleets run.
+
+    For each tag: its codes contributed to the coordinator again, a learning job that trains on it, and a
+    revision that names it, offered to a node that has the tombstone.
+    """
+    tags = [new_tag() for _ in range(people)]
+    refused = 0
+    with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/fleet.db") as store:
+        with store.transaction() as tx:
+            tx.subjects.forget(tags, generation=1)
+        for tag in tags:
+            try:
+                with store.transaction() as tx:
+                    tx.subjects.contribute(tag, "n0", 1, 5, b"sealed")
+            except SubjectForgottenError:
+                refused += 1
+            refused += _node_refuses(tag, tags)
+    return refused / (3 * people)
+
+
+def _node_refuses(tag: str, tombstones: Sequence[str]) -> int:
+    """Return how many of a job's ticket and a revision's manifest a node at generation 1 refuses."""
+    ticket = JobTicket(
+        fleet_id="fleet",
+        node_id="n0",
+        job_id="job",
+        kind=LEARNING_KIND_TRAIN_LORA,
+        generation=1,
+        expires_at_unix_ms=2,
+        subject_tags=[tag],
+    )
+    manifest = RevisionManifest(revision=2, built_at_generation=1, subject_tags=[tag])
+    refused = 0
+    try:
+        check_ticket(ticket, fleet_id="fleet", node_id="n0", generation=1, tombstones=tombstones, unix_ms=1)
+    except TicketRefusedError:
+        refused += 1
+    try:
+        check_manifest(manifest, Standpoint("fleet", "n0", 1, tombstones, active_revision=1))
+    except RevisionRefusedError:
+        refused += 1
+    return refused
