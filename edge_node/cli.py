@@ -28,7 +28,7 @@ from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.config import RunSettings, StateFolder
-from edge_node.errors import ClipError, EdgeNodeError, RefusedError, StateFolderError
+from edge_node.errors import EdgeNodeError, RefusedError, SampleError, StateFolderError
 from edge_node.storage.keys import NodeKeys
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ app = typer.Typer(
 State = Annotated[Path, typer.Option(help="The node's own folder.", parser=folder, metavar="DIR")]
 Port = typer.Option(min=0, max=65535, help="0 takes a free port; see run.json.")
 PersonName = Annotated[str | None, typer.Option(help="A person of the node's task, e.g. s04.")]
-ClipFile = Annotated[Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per clip.")]
+SampleFile = Annotated[
+    Path | None, typer.Option(help="An .npz file with one float array [frames, channels] per sample.")
+]
 
 
 def main() -> None:
@@ -165,21 +167,21 @@ def enroll(
     state: State,
     ticket: Annotated[str, typer.Option(help="What `fleet registry enroll` printed for this node.")],
     person: PersonName = None,
-    clips: ClipFile = None,
+    samples: SampleFile = None,
 ) -> None:
-    """Enrol a person on this node, by their training clips or by a file."""
+    """Enrol a person on this node, by their training samples or by a file."""
     try:
         allowed = read_ticket(ticket)
     except TicketError as error:
         raise typer.BadParameter(str(error)) from error
-    request = wire.EnrollRequest(ticket=allowed, clips=_clips(state, person, clips, "train"))
+    request = wire.EnrollRequest(ticket=allowed, samples=_samples(state, person, samples, "train"))
     _show(_call(state, "Enroll", request))
 
 
 @app.command()
-def identify(state: State, person: PersonName = None, clips: ClipFile = None) -> None:
-    """Ask this node whose clips these are: a person's test clips, or a file."""
-    _show(_call(state, "Identify", wire.IdentifyRequest(clips=_clips(state, person, clips, "test"))))
+def identify(state: State, person: PersonName = None, samples: SampleFile = None) -> None:
+    """Ask this node whose samples these are: a person's test samples, or a file."""
+    _show(_call(state, "Identify", wire.IdentifyRequest(samples=_samples(state, person, samples, "test"))))
 
 
 @app.command()
@@ -219,9 +221,9 @@ def _call(state: Path, method: str, request: Message) -> Any:
         return call(request, timeout=CALL_LIMIT_S, metadata=[("authorization", f"Bearer {token}")])
 
 
-def _clips(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Clip]:
+def _samples(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Sample]:
     if (person is None) == (file is None):
-        raise typer.BadParameter("give either --person or --clips")
+        raise typer.BadParameter("give either --person or --samples")
     arrays: Sequence[np.ndarray]
     if file is not None:
         import numpy as np
@@ -230,7 +232,7 @@ def _clips(state: Path, person: str | None, file: Path | None, part: str) -> lis
             with np.load(file, allow_pickle=False) as archive:
                 arrays = [archive[name] for name in archive.files]
         except (OSError, ValueError) as error:
-            raise ClipError(f"{file} cannot be read as .npz: {error}") from error
+            raise SampleError(f"{file} cannot be read as .npz: {error}") from error
     else:
         from edge_node.tasks import load_task
 
@@ -238,10 +240,11 @@ def _clips(state: Path, person: str | None, file: Path | None, part: str) -> lis
         task = _call(state, "GetStatus", wire.GetStatusRequest()).task
         people = load_task(task).load_people()
         if person not in people:
-            raise ClipError(f"nobody in task {task} is called {person!r}; there are: {', '.join(people)}")
+            raise SampleError(f"nobody in task {task} is called {person!r}; there are: {', '.join(people)}")
         arrays = getattr(people[person], part)
-    if wrong := [clip.shape for clip in arrays if clip.ndim != 2]:
-        raise ClipError(f"a clip has shape {wrong[0]}, expected [frames, channels]")
+    if wrong := [sample.shape for sample in arrays if sample.ndim != 2]:
+        raise SampleError(f"a sample has shape {wrong[0]}, expected [frames, channels]")
     return [
-        wire.Clip(frames=len(clip), channels=clip.shape[1], samples=clip.astype("<f4").tobytes()) for clip in arrays
+        wire.Sample(frames=len(sample), channels=sample.shape[1], values=sample.astype("<f4").tobytes())
+        for sample in arrays
     ]

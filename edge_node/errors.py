@@ -5,7 +5,7 @@
     EdgeNodeError
     ├── EngineError              the engine refused; nothing was changed
     │   ├── TaskError            an unknown task or damaged task data
-    │   ├── ClipError            a clip of the wrong shape, type or length, or with non-finite samples
+    │   ├── SampleError            a sample of the wrong shape, type or length, or with non-finite samples
     │   ├── AdapterError         an adapter that does not fit this engine (features, count, rank, tag)
     │   │   ├── AdapterSpecError         what an adapter says about itself is impossible
     │   │   ├── AdapterShapeError        its layers, rank, shapes or number formats do not fit the network
@@ -46,8 +46,8 @@ class TaskError(EngineError):
     """The task is unknown, or its data are damaged."""
 
 
-class ClipError(EngineError):
-    """A clip does not have the shape, type or length that the task needs."""
+class SampleError(EngineError):
+    """A sample does not have the shape, type or length that the task needs."""
 
 
 class AdapterError(EngineError):

@@ -1,7 +1,7 @@
 """Test doubles for those who build on a node: time, a small engine, and a coordinator's pen.
 
 `MemoryEngine` keeps the contract of `edge_node.recognition.engine.Engine` for one node on eight integer features;
-what it computes is trivial. `CoordinatorPen` signs and seals real messages with keys of its own.
+what it computes is trivial. `FakeCoordinator` signs and seals real messages with keys of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.errors import AdapterError, ClipError
+from edge_node.errors import AdapterError, SampleError
 from edge_node.recognition.engine import Identification, RoundResult
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
@@ -58,7 +58,7 @@ class FakeClock:
 
 
 class MemoryEngine:
-    """An engine whose feature codes are the rounded channel sums of a clip [frames, 8]."""
+    """An engine whose feature codes are the rounded channel sums of a sample [frames, 8]."""
 
     features = 8
 
@@ -74,13 +74,13 @@ class MemoryEngine:
         else:
             self.ledger.charge(Phase.PROGRAM, Cost(1e-6, 1e-3, 0, 64))
 
-    def capture(self, clips: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return codes int32 [1, clips, 8]."""
-        for clip in clips:
-            if clip.ndim != 2 or clip.shape[1] != self.features or not np.isfinite(clip).all():
-                raise ClipError(f"expected finite [frames, {self.features}], got {clip.shape}")
-        self.ledger.charge(phase, Cost(1e-9 * len(clips), 1e-6 * len(clips)))
-        codes = np.stack([np.rint(clip.sum(axis=0)).astype(np.int32) for clip in clips])
+    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+        """Return codes int32 [1, samples, 8]."""
+        for sample in samples:
+            if sample.ndim != 2 or sample.shape[1] != self.features or not np.isfinite(sample).all():
+                raise SampleError(f"expected finite [frames, {self.features}], got {sample.shape}")
+        self.ledger.charge(phase, Cost(1e-9 * len(samples), 1e-6 * len(samples)))
+        codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
         return torch.from_numpy(codes)[None]
 
     def set_subject(self, node: int, adapter: types.SubjectAdapter) -> None:
@@ -120,7 +120,7 @@ class MemoryEngine:
         return self._head.to_message() if self._head and self._head.tags else None
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return codes of four made-up public people, three clips each, and whose each is."""
+        """Return codes of four made-up public people, three samples each, and whose each is."""
         codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
         return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
 
@@ -178,7 +178,7 @@ def new_tag() -> str:
 
 
 @dataclass
-class CoordinatorPen:
+class FakeCoordinator:
     """Writes what a coordinator writes, with real keys; what to send, and when, is the test's choice."""
 
     fleet_id: str = "test-fleet"
@@ -327,7 +327,7 @@ def log_range(entries: Sequence[types.Envelope]) -> ConnectResponse:
 
 def open_node(
     root: Path,
-    pen: CoordinatorPen,
+    pen: FakeCoordinator,
     clock: FakeClock,
     *,
     node_id: str = "node-1",
@@ -341,7 +341,7 @@ def open_node(
         keys=keys,
         enrollment=pen.enrollment("127.0.0.1:1"),
         journal=journal,
-        vault=Node.open_vault(folder, node_id),
+        cipher=Node.open_vault(folder, node_id),
         engine=MemoryEngine(journal.costs()),  # type: ignore[arg-type]
         energy_model=types.EnergyModel(name="memory", version="1"),
         task="test",

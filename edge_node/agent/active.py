@@ -9,7 +9,7 @@ from reram_fleet.crypto import digests
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import RevisionOffer, RevisionResult
 
-from edge_node.agent.meter import ME, Meter
+from edge_node.agent.meter import NODE_INDEX, Meter
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.agent.revisions import Standpoint, check_manifest, open_content, without
 from edge_node.errors import AdapterError, RevisionRefusedError
@@ -17,7 +17,7 @@ from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import RevisionRow
 from edge_node.storage.keys import NodeKeys
-from edge_node.storage.record_cipher import Vault
+from edge_node.storage.record_cipher import RecordCipher
 from hwmodel import LedgerMark
 
 logger = logging.getLogger(__name__)
@@ -31,29 +31,29 @@ class ActiveAdapters:
         *,
         keys: NodeKeys,
         journal: Journal,
-        vault: Vault,
+        cipher: RecordCipher,
         engine: NodeEngine,
         meter: Meter,
         eraser: Eraser,
     ) -> None:
-        self._keys, self._journal, self._vault = keys, journal, vault
+        self._keys, self._journal, self._cipher = keys, journal, cipher
         self._engine, self._meter, self._eraser = engine, meter, eraser
         self._content = types.RevisionContent()
 
     @property
     def subjects(self) -> list[types.SubjectAdapter]:
         """Subject adapters in SRAM, by tag."""
-        return self._engine.active_subjects(ME)
+        return self._engine.active_subjects(NODE_INDEX)
 
     @property
     def lora(self) -> types.SharedLora:
         """The shared LoRA in SRAM; without rows if there is none."""
-        return self._engine.active_lora(ME) or types.SharedLora()
+        return self._engine.active_lora(NODE_INDEX) or types.SharedLora()
 
     @property
     def head(self) -> types.ClosedFormHead:
         """The closed-form head in SRAM; without columns if there is none."""
-        return self._engine.active_head(ME) or types.ClosedFormHead()
+        return self._engine.active_head(NODE_INDEX) or types.ClosedFormHead()
 
     @property
     def digest(self) -> bytes:
@@ -67,13 +67,13 @@ class ActiveAdapters:
     def restore(self) -> None:
         """Load what the journal says is active, after a start."""
         if (row := self._journal.active_revision()) is not None:
-            self._content = without(self._vault.open_revision(row), self._journal.tombstones())
+            self._content = without(self._cipher.open_revision(row), self._journal.tombstones())
         self.load()
 
     def drop(self, tags: Collection[str]) -> None:
         """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
         self._content = without(self._content, tags)
-        self._engine.drop_subjects(ME, tags)
+        self._engine.drop_subjects(NODE_INDEX, tags)
 
     def load(self) -> None:
         """Make the engine hold what it should, and nothing else."""
@@ -82,19 +82,19 @@ class ActiveAdapters:
         for row in self._journal.enrolments():
             # Whom the coordinator has refused it does not know: a receipt must not name them.
             if row.subject_tag not in wanted and row.subject_tag not in tombstones and not row.refusal:
-                wanted[row.subject_tag] = self._vault.open_clips(row).adapter(row.subject_tag)
+                wanted[row.subject_tag] = self._cipher.open_samples(row).adapter(row.subject_tag)
         present = {subject.subject_tag: subject for subject in self.subjects}
         if gone := present.keys() - wanted.keys():
-            self._engine.drop_subjects(ME, gone)
+            self._engine.drop_subjects(NODE_INDEX, gone)
         for tag in sorted(wanted):
             if present.get(tag) != wanted[tag]:
-                self._engine.set_subject(ME, wanted[tag])
+                self._engine.set_subject(NODE_INDEX, wanted[tag])
         lora = self._content.shared_lora if self._content.shared_lora.rows else None
-        if self._engine.active_lora(ME) != lora:
-            self._engine.set_lora(ME, lora)
+        if self._engine.active_lora(NODE_INDEX) != lora:
+            self._engine.set_lora(NODE_INDEX, lora)
         head = self._content.head if self._content.head.subject_tags else None
-        if self._engine.active_head(ME) != head:
-            self._engine.set_head(ME, head)
+        if self._engine.active_head(NODE_INDEX) != head:
+            self._engine.set_head(NODE_INDEX, head)
 
     def install(self, manifest: types.RevisionManifest, offer: RevisionOffer, mark: LedgerMark) -> RevisionResult:
         """Make an offered revision active, or say why not; the same one again is active already.
@@ -123,7 +123,7 @@ class ActiveAdapters:
         try:
             check_manifest(manifest, standpoint)
             content = open_content(manifest, offer.content, self._keys.sealing, standpoint)
-            overhead = self._engine.deployment(ME, content, offer.ByteSize())
+            overhead = self._engine.deployment(NODE_INDEX, content, offer.ByteSize())
             self._content = content
             self.load()
         except (RevisionRefusedError, AdapterError) as error:
@@ -138,7 +138,7 @@ class ActiveAdapters:
             digest=manifest.digest,
             manifest=offer.manifest.SerializeToString(),
             key_id=key_id,
-            ciphertext=self._vault.seal_revision(key_id, content),
+            ciphertext=self._cipher.seal_revision(key_id, content),
             overhead=overhead.SerializeToString(),
             state="active",
         )

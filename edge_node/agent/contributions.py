@@ -15,12 +15,12 @@ from reram_fleet.v1.node_pb2 import Contribution, ContributionAck, PublicCodes
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope
 
-from edge_node.agent.meter import ME
+from edge_node.agent.meter import NODE_INDEX
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import EnrolmentRow
 from edge_node.storage.keys import NodeKeys
-from edge_node.storage.record_cipher import Vault
+from edge_node.storage.record_cipher import RecordCipher
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ class Contributions:
         keys: NodeKeys,
         enrollment: EnrollNodeResponse,
         journal: Journal,
-        vault: Vault,
+        cipher: RecordCipher,
         engine: NodeEngine,
     ) -> None:
-        self._keys, self._enrollment, self._journal, self._vault = keys, enrollment, journal, vault
+        self._keys, self._enrollment, self._journal, self._cipher = keys, enrollment, journal, cipher
         self._engine = engine
         self._sent: set[tuple[str, int]] = set()
 
@@ -61,9 +61,9 @@ class Contributions:
             if key in self._sent:
                 continue
             self._sent.add(key)
-            clips = self._vault.open_clips(row)
-            adapter = clips.adapter(row.subject_tag).SerializeToString()
-            statistics = self._engine.head_statistics(ME, torch.from_numpy(clips.codes))
+            samples = self._cipher.open_samples(row)
+            adapter = samples.adapter(row.subject_tag).SerializeToString()
+            statistics = self._engine.head_statistics(NODE_INDEX, torch.from_numpy(samples.codes))
             envelopes.append(self._sign(row, adapter, statistics))
         return envelopes
 
@@ -86,11 +86,11 @@ class Contributions:
         return signing.sign(self._keys.signing, contribution)
 
     def public_codes(self) -> Envelope | None:
-        """Return what this chip makes of the public clips, signed; the same whenever it is asked for.
+        """Return what this chip makes of the public samples, signed; the same whenever it is asked for.
 
         None if this node's adapters have no use for a head.
         """
-        codes, person = self._engine.public_codes(ME)
+        codes, person = self._engine.public_codes(NODE_INDEX)
         if not len(codes):
             return None
         width = 2 if int(codes.abs().max()) < _INT16_LIMIT else 4

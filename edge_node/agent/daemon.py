@@ -66,16 +66,16 @@ def run(settings: RunSettings) -> None:
         closing.callback(journal.close)
         chip = ProgrammedChip(settings.task, preset.name, settings.fleet_seed)
         journal.check_chip(chip)
-        engine, studio = build_engine(settings, preset, keys.node_id, journal.costs())
+        engine, image_generator = build_engine(settings, preset, keys.node_id, journal.costs())
         with journal.transaction():
             journal.note_chip(chip)
         node = Node(
             keys=keys,
             enrollment=enrollment,
             journal=journal,
-            vault=Node.open_vault(folder, keys.node_id),
+            cipher=Node.open_vault(folder, keys.node_id),
             engine=engine,
-            studio=studio,
+            image_generator=image_generator,
             energy_model=EnergyModel(name=preset.name, version=preset.version),
             task=settings.task,
             clock=SystemClock(),

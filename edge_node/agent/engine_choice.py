@@ -1,4 +1,4 @@
-"""The engine that a task takes: one that recognises, or one that draws and the studio beside it."""
+"""The engine that a task takes: one that recognises, or one that draws and the image_generator beside it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge_node.tasks import RecognitionTask, load_task
 from hwmodel import Cost, EnergyLedger, Phase, Preset
 
 if TYPE_CHECKING:
-    from edge_node.generation.image_generator import Studio
+    from edge_node.generation.image_generator import ImageGenerator
     from edge_node.tasks.images import ImagesTask
 
 
 def build_engine(
     settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
-) -> tuple[NodeEngine, Studio | None]:
+) -> tuple[NodeEngine, ImageGenerator | None]:
     """Program a node's chip and return what runs on it.
 
     Parameters
@@ -49,21 +49,21 @@ def build_engine(
 
 def _drawing_engine(
     task: ImagesTask, settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
-) -> tuple[NodeEngine, Studio]:
+) -> tuple[NodeEngine, ImageGenerator]:
     # Imported here: a node that recognises has no use for the transformer.
     from edge_node.generation.engine import GenerationEngine
-    from edge_node.generation.image_generator import Studio
+    from edge_node.generation.image_generator import ImageGenerator
 
-    studio = Studio.build(task, preset, settings.fleet_seed, node_id)
+    image_generator = ImageGenerator.build(task, preset, settings.fleet_seed, node_id)
     ledger = EnergyLedger(1)
     ledger.restore(saved)
     if not saved.get(Phase.PROGRAM, Cost()).cell_writes:
-        ledger.charge(Phase.PROGRAM, studio.programming)
+        ledger.charge(Phase.PROGRAM, image_generator.programming)
     engine = GenerationEngine(
         [node_id],
         preset,
-        features=studio.features,
-        cell_writes=torch.tensor([studio.programming.cell_writes]),
+        features=image_generator.features,
+        cell_writes=torch.tensor([image_generator.programming.cell_writes]),
         ledger=ledger,
     )
-    return engine, studio
+    return engine, image_generator

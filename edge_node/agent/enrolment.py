@@ -18,26 +18,26 @@ from reram_fleet.v1.types_pb2 import SubjectAdapter
 
 from edge_node.agent.active import ActiveAdapters
 from edge_node.agent.forget_log import is_subject_tag
-from edge_node.agent.meter import ME, Meter
+from edge_node.agent.meter import NODE_INDEX, Meter
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.agent.telemetry import phase_cost
-from edge_node.errors import AdapterError, ClipError, RefusedError, TombstonedTagError
+from edge_node.errors import AdapterError, RefusedError, SampleError, TombstonedTagError
 from edge_node.storage.journal import Journal
-from edge_node.storage.record_cipher import CapturedClips, Vault, clip_hash
+from edge_node.storage.record_cipher import CapturedSamples, RecordCipher, sample_hash
 from hwmodel import Cost, Phase
 
 if TYPE_CHECKING:
-    from edge_node.generation.image_generator import Studio
+    from edge_node.generation.image_generator import ImageGenerator
 
 
 class Enrolment:
-    """The way of a person's clips into the journal.
+    """The way of a person's samples into the journal.
 
     Parameters
     ----------
     lock
         The node's.
-    studio
+    image_generator
         Where a class is learnt; None if a person's adapter is the sum of their codes.
     codes
         The task's range, to which the coordinator holds contributions; None if the task is not built in.
@@ -48,25 +48,25 @@ class Enrolment:
         lock: threading.RLock,
         *,
         journal: Journal,
-        vault: Vault,
+        cipher: RecordCipher,
         engine: NodeEngine,
-        studio: Studio | None,
+        image_generator: ImageGenerator | None,
         adapters: ActiveAdapters,
         meter: Meter,
         codes: CodeRange | None,
     ) -> None:
         self._lock, self._codes = lock, codes
-        self._journal, self._vault, self._engine, self._studio = journal, vault, engine, studio
+        self._journal, self._cipher, self._engine, self._image_generator = journal, cipher, engine, image_generator
         self._adapters, self._meter = adapters, meter
         # Two learnings at once would each miss what the other stores.
         self._turn = threading.Lock()
         self._forgotten: set[str] = set()
         self._ended = False
 
-    def enroll(self, subject_tag: str, clips: Sequence[np.ndarray], ticket: bytes) -> EnrollResponse:
-        """Capture a person's clips once and keep them sealed; on disk before this returns.
+    def enroll(self, subject_tag: str, samples: Sequence[np.ndarray], ticket: bytes) -> EnrollResponse:
+        """Capture a person's samples once and keep them sealed; on disk before this returns.
 
-        Clips that the tag has already are skipped, so that a repeated call changes nothing; but another
+        Samples that the tag has already are skipped, so that a repeated call changes nothing; but another
         ticket than before has whoever was refused contributed anew.
 
         Parameters
@@ -80,39 +80,39 @@ class Enrolment:
             If the tag is malformed.
         TombstonedTagError
             If the tag was forgotten, before or meanwhile.
-        ClipError
-            If there is no clip or there are too many, or one does not fit the task.
+        SampleError
+            If there is no sample or there are too many, or one does not fit the task.
         RefusedError
             If the node ends meanwhile.
         """
         if not is_subject_tag(subject_tag):
             raise AdapterError("a subject tag is 32 lower-case hexadecimal digits, made at random")
-        if not clips:
-            raise ClipError("there is no clip to enrol; send at least one")
+        if not samples:
+            raise SampleError("there is no sample to enrol; send at least one")
         with self._turn:
             with self._lock:
                 self._check(subject_tag)
                 mark = self._meter.mark()
-                captured = self._captured(subject_tag, clips)
+                captured = self._captured(subject_tag, samples)
                 spent: Mapping[Phase, Cost] = self._meter.since(mark)
                 if captured is None:
                     with self._journal.transaction():
                         self._journal.renew_ticket(subject_tag, ticket)
                     self._adapters.load()
                     return self._response(subject_tag, spent)
-            if self._studio is not None:
-                learnt = self._studio.learn(
+            if self._image_generator is not None:
+                learnt = self._image_generator.learn(
                     subject_tag, captured.codes, lambda done, steps: self._check_wanted(subject_tag)
                 )
-                captured = CapturedClips(captured.hashes, captured.codes, learnt.codes)
+                captured = CapturedSamples(captured.hashes, captured.codes, learnt.codes)
                 spent = {phase: spent[phase] + learnt.costs[phase] for phase in Phase}
             self._check_range(captured.adapter(subject_tag))
             with self._lock:
                 self._check(subject_tag)
-                if self._studio is not None:
+                if self._image_generator is not None:
                     for phase, cost in learnt.costs.items():
-                        self._engine.ledger.charge(phase, cost, ME)
-                ciphertext = self._vault.seal_clips(subject_tag, captured)
+                        self._engine.ledger.charge(phase, cost, NODE_INDEX)
+                ciphertext = self._cipher.seal_samples(subject_tag, captured)
                 with self._journal.transaction():
                     self._journal.save_enrolment(subject_tag, len(captured.codes), ciphertext, ticket)
                     self._meter.save()
@@ -127,17 +127,17 @@ class Enrolment:
         """Store nothing more: the journal is about to be closed."""
         self._ended = True
 
-    def _captured(self, subject_tag: str, clips: Sequence[np.ndarray]) -> CapturedClips | None:
+    def _captured(self, subject_tag: str, samples: Sequence[np.ndarray]) -> CapturedSamples | None:
         """Return all that there is of the tag with what is new; None if nothing is."""
         row = self._journal.enrolment(subject_tag)
-        present = self._vault.open_clips(row) if row else None
-        fresh = {clip_hash(clip): clip for clip in clips}
+        present = self._cipher.open_samples(row) if row else None
+        fresh = {sample_hash(sample): sample for sample in samples}
         for known in present.hashes if present else ():
             fresh.pop(known, None)
         if not fresh:
             return None
-        codes = self._engine.capture(list(fresh.values()))[ME].numpy()
-        return present.extended(list(fresh), codes) if present else CapturedClips(tuple(fresh), codes)
+        codes = self._engine.capture(list(fresh.values()))[NODE_INDEX].numpy()
+        return present.extended(list(fresh), codes) if present else CapturedSamples(tuple(fresh), codes)
 
     def _check(self, subject_tag: str) -> None:
         # First: the journal of a node that has ended is closed.
@@ -151,7 +151,7 @@ class Enrolment:
         try:
             self._codes.check(adapter)
         except CodeRangeError as error:
-            raise ClipError(f"the coordinator would refuse this person: {error}") from error
+            raise SampleError(f"the coordinator would refuse this person: {error}") from error
 
     def _check_wanted(self, subject_tag: str) -> None:
         if self._ended:
@@ -163,9 +163,9 @@ class Enrolment:
         saved = self._journal.enrolment(subject_tag)
         assert saved is not None
         return EnrollResponse(
-            count=saved.clips,
+            count=saved.samples,
             infer_cost=phase_cost(Phase.INFER, spent[Phase.INFER]),
-            train_cost=phase_cost(Phase.TRAIN, spent[Phase.TRAIN]) if self._studio is not None else None,
+            train_cost=phase_cost(Phase.TRAIN, spent[Phase.TRAIN]) if self._image_generator is not None else None,
         )
 
 

@@ -13,7 +13,7 @@ from reram_fleet.v1.node_pb2 import EraseOrder, Probe, ReceiptAck
 from edge_node.agent.active import ActiveAdapters
 from edge_node.agent.clock import Clock
 from edge_node.agent.forget_log import LogEntry
-from edge_node.agent.meter import ME, Meter
+from edge_node.agent.meter import NODE_INDEX, Meter
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.agent.receipts import Evidence, build_receipt
 from edge_node.errors import AdapterError, EraseRefusedError
@@ -62,7 +62,7 @@ class Forgetting:
             digest_before=digest_before,
             subject_adapters=sum(subject.subject_tag in tags for subject in subjects),
             lora_rows=sum(row.subject_tag in tags for row in lora.rows),
-            code_samples=sum(row.clips for row in self._journal.enrolments() if row.subject_tag in tags),
+            code_samples=sum(row.samples for row in self._journal.enrolments() if row.subject_tag in tags),
             suppress_seconds=self._clock.boottime_s() - begun_s,
         )
         with self._journal.transaction():
@@ -162,7 +162,7 @@ class Forgetting:
         answers = self._engine.identify(codes, Phase.VERIFY)
         return [
             tag if accepted else ""
-            for tag, accepted in zip(answers.best_tag[ME], answers.accepted[ME].tolist(), strict=True)
+            for tag, accepted in zip(answers.best_tag[NODE_INDEX], answers.accepted[NODE_INDEX].tolist(), strict=True)
         ]
 
     def judged(self, ack: ReceiptAck) -> bool:

@@ -8,7 +8,7 @@ from edge_node.recognition.engine import Identification
 
 
 def answers_of(found: Identification, node: int) -> list[Answer]:
-    """Return a node's answer to each clip, in their order."""
+    """Return a node's answer to each sample, in their order."""
     return [
         Answer(
             best_tag=best,

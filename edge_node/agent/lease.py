@@ -12,7 +12,7 @@ from reram_fleet.v1 import types_pb2 as types
 #: Requests that may be under way at once; a reply to an older one is as good as lost.
 MAX_OUTSTANDING = 32
 
-Standing = tuple["types.ServeState", "types.QuarantineReason"]
+ServeStatus = tuple["types.ServeState", "types.QuarantineReason"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LeaseKeeper:
         self._outstanding.clear()
         self._without = reason
 
-    def standing(self, now_s: float, generation: int) -> Standing:
+    def standing(self, now_s: float, generation: int) -> ServeStatus:
         """Return serve state and reason of a node that has suppressed up to `generation`."""
         quarantined = types.SERVE_STATE_QUARANTINED
         if self._lease is None:

@@ -55,7 +55,7 @@ class NodeLink:
     connect_delay_s
         Upper bound of the random wait before the first connection; half of it is the lower bound.
     on_refusal
-        Told why node and coordinator do not go together, when that changes; "" once they do.
+        DemoResult why node and coordinator do not go together, when that changes; "" once they do.
     """
 
     def __init__(
@@ -141,7 +141,9 @@ class NodeLink:
             self._heard.clear()
             stream = stub.Connect(iter(outgoing.get, None), metadata=hello_metadata(hello.hello))
             self._stream = stream
-            beats = threading.Thread(target=self._beat, args=(stream, outgoing, ended), name="node-beat", daemon=True)
+            beats = threading.Thread(
+                target=self._heartbeat, args=(stream, outgoing, ended), name="node-beat", daemon=True
+            )
             beats.start()
             try:
                 if self._stopping.is_set():
@@ -163,7 +165,7 @@ class NodeLink:
                 outgoing.put(None)
                 beats.join()
 
-    def _beat(
+    def _heartbeat(
         self, stream: grpc.Call, outgoing: queue.SimpleQueue[ConnectRequest | None], ended: threading.Event
     ) -> None:
         silent = 0

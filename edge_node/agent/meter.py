@@ -1,4 +1,4 @@
-"""A node's cumulative counters: the engine's ledger and the clips it was asked about."""
+"""A node's cumulative counters: the engine's ledger and the samples it was asked about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_node.storage.journal import Journal
 from hwmodel import Cost, LedgerMark, Phase
 
 #: A device is a batch of one.
-ME = 0
+NODE_INDEX = 0
 #: Counters that a crash may lose are those of the last few seconds.
 SAVE_EVERY_S = 10.0
 
@@ -29,11 +29,11 @@ class Meter:
 
     def since(self, mark: LedgerMark) -> dict[Phase, Cost]:
         """Return what has been spent since a mark."""
-        return self._ledger.since(mark, ME)
+        return self._ledger.since(mark, NODE_INDEX)
 
     def totals(self) -> Mapping[Phase, Cost]:
         """Return what has been spent since the node was made."""
-        return self._ledger.totals(ME)
+        return self._ledger.totals(NODE_INDEX)
 
     @property
     def overdue(self) -> bool:

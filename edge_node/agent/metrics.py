@@ -49,8 +49,10 @@ class NodeCollector(Collector):
         yield CounterMetricFamily(
             "edge_node_reram_writes", "Write pulses that the ReRAM cells have taken.", status.reram_writes
         )
-        yield CounterMetricFamily("edge_node_inferences", "Clips identified with adapters.", served)
-        yield CounterMetricFamily("edge_node_stale_inferences_refused", "Clips answered by the backbone only.", refused)
+        yield CounterMetricFamily("edge_node_inferences", "Samples identified with adapters.", served)
+        yield CounterMetricFamily(
+            "edge_node_stale_inferences_refused", "Samples answered by the backbone only.", refused
+        )
         yield GaugeMetricFamily(
             "edge_node_forget_generation",
             "Forget log entries that the node has suppressed.",

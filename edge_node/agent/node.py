@@ -27,37 +27,37 @@ from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from edge_node.agent.active import ActiveAdapters
 from edge_node.agent.clock import Clock, boot_id
 from edge_node.agent.contributions import Contributions
-from edge_node.agent.drawing import Drawing
 from edge_node.agent.enrolment import Enrolment
 from edge_node.agent.forget_log import new_entries
 from edge_node.agent.forgetting import Forgetting
 from edge_node.agent.grpc_errors import answers_of
-from edge_node.agent.lease import LeaseKeeper, Standing
-from edge_node.agent.meter import ME, Meter
+from edge_node.agent.image_generation import Drawing
+from edge_node.agent.lease import LeaseKeeper, ServeStatus
+from edge_node.agent.meter import NODE_INDEX, Meter
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.agent.receipts import SOFTWARE_VERSION
 from edge_node.agent.rounds import Rounds
 from edge_node.agent.telemetry import Transitions, phase_costs
 from edge_node.config import StateFolder
 from edge_node.errors import (
-    ClipError,
     EngineError,
     LogRejectedError,
     NotAllowedError,
     ProtocolError,
     RefusedError,
+    SampleError,
     TicketRefusedError,
 )
 from edge_node.recognition.training.replay import environment
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
-from edge_node.storage.keys import KeyRing, NodeKeys
-from edge_node.storage.record_cipher import Vault
+from edge_node.storage.keys import KeyStore, NodeKeys
+from edge_node.storage.record_cipher import RecordCipher
 from hwmodel import LedgerMark
 
 if TYPE_CHECKING:
-    from edge_node.generation.image_generator import Studio
+    from edge_node.generation.image_generator import ImageGenerator
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,11 @@ class Node:
 
     Parameters
     ----------
-    journal, vault
+    journal, cipher
         Opened for this node.
     engine
         Built for this node alone.
-    studio
+    image_generator
         Where classes are learnt and drawn; None on a node that recognises.
     on_step
         Called at each of `erasure.STEPS`; tests end the process there.
@@ -85,16 +85,16 @@ class Node:
         keys: NodeKeys,
         enrollment: EnrollNodeResponse,
         journal: Journal,
-        vault: Vault,
+        cipher: RecordCipher,
         engine: NodeEngine,
         energy_model: types.EnergyModel,
         task: str,
         clock: Clock,
-        studio: Studio | None = None,
+        image_generator: ImageGenerator | None = None,
         on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         self._keys, self._enrollment = keys, enrollment
-        self._journal, self._vault, self._engine, self._clock = journal, vault, engine, clock
+        self._journal, self._cipher, self._engine, self._clock = journal, cipher, engine, clock
         self._energy_model, self._task = energy_model, task
         self._lock = threading.RLock()
         self._leases = LeaseKeeper()
@@ -102,9 +102,9 @@ class Node:
         self._session_key = X25519PrivateKey.generate()
         self._transitions = Transitions()
         self._meter = Meter(engine, journal, clock)
-        eraser = Eraser(journal, vault, on_step)
+        eraser = Eraser(journal, cipher, on_step)
         self._adapters = ActiveAdapters(
-            keys=keys, journal=journal, vault=vault, engine=engine, meter=self._meter, eraser=eraser
+            keys=keys, journal=journal, cipher=cipher, engine=engine, meter=self._meter, eraser=eraser
         )
         self._forgetting = Forgetting(
             fleet_id=enrollment.fleet_id,
@@ -118,23 +118,23 @@ class Node:
             clock=clock,
             on_step=on_step,
         )
-        self._contributions = Contributions(keys, enrollment, journal, vault, engine)
-        self._rounds = Rounds(enrollment.fleet_id, keys.node_id, journal, vault, engine, self._meter, clock)
+        self._contributions = Contributions(keys, enrollment, journal, cipher, engine)
+        self._rounds = Rounds(enrollment.fleet_id, keys.node_id, journal, cipher, engine, self._meter, clock)
         self._enrolment = Enrolment(
             self._lock,
             journal=journal,
-            vault=vault,
+            cipher=cipher,
             engine=engine,
-            studio=studio,
+            image_generator=image_generator,
             adapters=self._adapters,
             meter=self._meter,
             codes=CODE_RANGES.get(task),
         )
         self._drawing: Drawing | None = None
-        if studio is not None:
+        if image_generator is not None:
             self._drawing = Drawing(
                 self._lock,
-                studio=studio,
+                image_generator=image_generator,
                 journal=journal,
                 engine=engine,
                 meter=self._meter,
@@ -147,9 +147,9 @@ class Node:
         self._observe()
 
     @classmethod
-    def open_vault(cls, folder: StateFolder, node_id: str) -> Vault:
-        """Return the vault of a state folder."""
-        return Vault(node_id, KeyRing(folder.subject_keys), KeyRing(folder.revision_keys))
+    def open_vault(cls, folder: StateFolder, node_id: str) -> RecordCipher:
+        """Return the cipher of a state folder."""
+        return RecordCipher(node_id, KeyStore(folder.subject_keys), KeyStore(folder.revision_keys))
 
     # Serve state
 
@@ -163,12 +163,12 @@ class Node:
         with self._lock:
             self._withdraw(types.QUARANTINE_REASON_NO_LEASE)
 
-    def standing(self) -> Standing:
+    def standing(self) -> ServeStatus:
         """Return serve state and quarantine reason now."""
         with self._lock:
             return self._observe()
 
-    def _observe(self) -> Standing:
+    def _observe(self) -> ServeStatus:
         generation = self._journal.position().generation
         standing = self._leases.standing(self._clock.boottime_s(), generation)
         if self._transitions.observe(standing, generation, self._clock.unix_ms()):
@@ -205,7 +205,7 @@ class Node:
             kind = message.WhichOneof("message")
             # A revision's bytes are part of its deployment cost.
             if kind != "revision":
-                self._engine.charge_radio(ME, message.ByteSize())
+                self._engine.charge_radio(NODE_INDEX, message.ByteSize())
             try:
                 answers = self._act(kind, message, mark)
             except LogRejectedError:
@@ -251,7 +251,7 @@ class Node:
 
     def _sending(self, messages: list[ConnectRequest]) -> list[ConnectRequest]:
         for message in messages:
-            self._engine.charge_radio(ME, message.ByteSize())
+            self._engine.charge_radio(NODE_INDEX, message.ByteSize())
         return messages
 
     def _verified(self, envelope: types.Envelope, kind: type[Signed]) -> Signed:
@@ -382,8 +382,8 @@ class Node:
 
     # What the device's application asks
 
-    def enroll(self, ticket: types.Envelope, clips: Sequence[np.ndarray]) -> engine_pb2.EnrollResponse:
-        """Capture a person's clips once and keep them sealed: `Enrolment.enroll`.
+    def enroll(self, ticket: types.Envelope, samples: Sequence[np.ndarray]) -> engine_pb2.EnrollResponse:
+        """Capture a person's samples once and keep them sealed: `Enrolment.enroll`.
 
         Parameters
         ----------
@@ -405,7 +405,7 @@ class Node:
             )
         except TicketError as error:
             raise NotAllowedError(str(error)) from error
-        return self._enrolment.enroll(allowed.subject_tag, clips, ticket.SerializeToString())
+        return self._enrolment.enroll(allowed.subject_tag, samples, ticket.SerializeToString())
 
     def generate(self, request: engine_pb2.GenerateRequest) -> engine_pb2.GenerateResponse:
         """Draw images of a class, or say why not.
@@ -427,13 +427,13 @@ class Node:
             case _:
                 raise EngineError("say what to draw: a subject tag, or the name of a class")
 
-    def identify(self, clips: Sequence[np.ndarray]) -> engine_pb2.IdentifyResponse:
-        """Say who is heard in each clip; without any adapter, and without answers, while quarantined.
+    def identify(self, samples: Sequence[np.ndarray]) -> engine_pb2.IdentifyResponse:
+        """Say who is heard in each sample; without any adapter, and without answers, while quarantined.
 
         Raises
         ------
-        ClipError
-            If a clip does not fit the task.
+        SampleError
+            If a sample does not fit the task.
         RefusedError
             If this node draws.
         """
@@ -441,21 +441,21 @@ class Node:
             raise RefusedError(f"this node's task is {self._task}: it draws, and recognises nobody")
         with self._lock:
             if not self._serving():
-                return self._backbone_only(len(clips))
-            if not clips:
-                raise ClipError("there is no clip to identify; send at least one")
-            found = self._engine.identify(self._engine.capture(clips))
+                return self._backbone_only(len(samples))
+            if not samples:
+                raise SampleError("there is no sample to identify; send at least one")
+            found = self._engine.identify(self._engine.capture(samples))
             # The lease may have run out meanwhile: then nobody is told.
             if not self._serving():
-                return self._backbone_only(len(clips))
-            self._meter.inferences += len(clips)
+                return self._backbone_only(len(samples))
+            self._meter.inferences += len(samples)
             return engine_pb2.IdentifyResponse(
                 generation=self._journal.position().generation,
-                answers=answers_of(found, ME),
+                answers=answers_of(found, NODE_INDEX),
             )
 
-    def _backbone_only(self, clips: int) -> engine_pb2.IdentifyResponse:
-        self._meter.stale_refused += clips
+    def _backbone_only(self, samples: int) -> engine_pb2.IdentifyResponse:
+        self._meter.stale_refused += samples
         return engine_pb2.IdentifyResponse(
             backbone_only=True,
             quarantine_reason=self._observe()[1],
@@ -497,13 +497,13 @@ class Node:
                 costs=phase_costs(self._meter.totals()),
                 energy_model=self._energy_model,
                 overhead=types.DeploymentOverhead.FromString(active.overhead) if active else None,
-                reram_writes=int(self._engine.cell_writes[ME]),
+                reram_writes=int(self._engine.cell_writes[NODE_INDEX]),
                 transitions=self._transitions.rows(),
-                accept_threshold=float(self._engine.accept_threshold[ME]),
+                accept_threshold=float(self._engine.accept_threshold[NODE_INDEX]),
             )
 
     def inference_counts(self) -> tuple[int, int]:
-        """Return clips identified, and clips refused while quarantined, since the node was made."""
+        """Return samples identified, and samples refused while quarantined, since the node was made."""
         with self._lock:
             return self._meter.inferences, self._meter.stale_refused
 

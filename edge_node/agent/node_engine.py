@@ -1,7 +1,7 @@
 """What a node asks of its engine, whatever the task: the active adapters, and arithmetic over them.
 
 Everything here is called under the node's lock and must be quick: suppressing a forget waits for it. What
-takes longer, learning and drawing, a `Studio` does with chips of its own.
+takes longer, learning and drawing, a `ImageGenerator` does with chips of its own.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class NodeEngine(Protocol):
     def cell_writes(self) -> Tensor:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
 
-    def capture(self, clips: Sequence[np.ndarray], phase: Phase = ...) -> Tensor:
-        """Return what is kept of clips, integers [N, clips, width]; `ClipError` if one does not fit."""
+    def capture(self, samples: Sequence[np.ndarray], phase: Phase = ...) -> Tensor:
+        """Return what is kept of samples, integers [N, samples, width]; `SampleError` if one does not fit."""
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a subject adapter active, replacing one of its tag; `AdapterError` if it does not fit."""
@@ -67,7 +67,7 @@ class NodeEngine(Protocol):
         """Return the active head."""
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return the public clips' codes, int32 [P, features], and whose they are; none without a head."""
+        """Return the public samples' codes, int32 [P, features], and whose they are; none without a head."""
 
     def head_statistics(self, node: int, codes: Tensor) -> bytes:
         """Return what captured codes add to the head, packed; empty where there is none."""

@@ -13,11 +13,11 @@ from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.clock import Clock
-from edge_node.agent.meter import ME, Meter
+from edge_node.agent.meter import NODE_INDEX, Meter
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.errors import TicketRefusedError
 from edge_node.storage.journal import Journal
-from edge_node.storage.record_cipher import Vault
+from edge_node.storage.record_cipher import RecordCipher
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Rounds:
     fleet_id: str
     node_id: str
     journal: Journal
-    vault: Vault
+    cipher: RecordCipher
     engine: NodeEngine
     meter: Meter
     clock: Clock
@@ -143,16 +143,16 @@ class Rounds:
         )
         mark = self.meter.mark()
         seal = JobSeal.of(ticket, session_key)
-        self.engine.charge_radio(ME, ticket_bytes + len(sealed_state))
+        self.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
         result = self.engine.run_round(
-            ME,
+            NODE_INDEX,
             ticket,
             seal.open(sealed_state),
             samples=self._codes(ticket.subject_tags),
             forget=self._codes(ticket.forget_tags),
         )
         sealed_result = seal.seal(result.state)
-        self.engine.charge_radio(ME, len(sealed_result))
+        self.engine.charge_radio(NODE_INDEX, len(sealed_result))
         with self.journal.transaction():
             if ticket.forget_tags:
                 generation = max(tombstones[tag] for tag in ticket.forget_tags)
@@ -167,4 +167,4 @@ class Rounds:
 
     def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
         rows = [row for row in self.journal.enrolments() if row.subject_tag in set(tags)]
-        return {row.subject_tag: torch.from_numpy(self.vault.open_clips(row).codes) for row in rows}
+        return {row.subject_tag: torch.from_numpy(self.cipher.open_samples(row).codes) for row in rows}

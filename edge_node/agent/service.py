@@ -16,13 +16,13 @@ from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServ
 
 from edge_node.agent.node import Node
 from edge_node.errors import (
-    ClipError,
     EngineError,
     NodeError,
     NotAllowedError,
     ProtocolError,
     RefusedError,
     RoundError,
+    SampleError,
     TaskError,
 )
 
@@ -33,33 +33,33 @@ MAX_CALLS = 64
 R = TypeVar("R", bound=Message)
 
 
-def decode_clips(clips: Iterable[wire.Clip]) -> list[np.ndarray]:
-    """Return clips as float32 [frames, channels].
+def decode_samples(samples: Iterable[wire.Sample]) -> list[np.ndarray]:
+    """Return samples as float32 [frames, channels].
 
     Raises
     ------
-    ClipError
+    SampleError
         If the bytes are not frames x channels finite float32 values.
     """
     decoded = []
-    for number, clip in enumerate(clips):
-        expected = 4 * clip.frames * clip.channels
-        if expected == 0 or len(clip.samples) != expected:
-            raise ClipError(
-                f"clip {number} has {len(clip.samples)} bytes, expected {expected} for "
-                f"{clip.frames} frames of {clip.channels} float32 channels"
+    for number, sample in enumerate(samples):
+        expected = 4 * sample.frames * sample.channels
+        if expected == 0 or len(sample.values) != expected:
+            raise SampleError(
+                f"sample {number} has {len(sample.values)} bytes, expected {expected} for "
+                f"{sample.frames} frames of {sample.channels} float32 channels"
             )
-        samples = np.frombuffer(clip.samples, dtype="<f4").reshape(clip.frames, clip.channels)
-        if not np.isfinite(samples).all():
-            raise ClipError(f"clip {number} holds NaN or infinite samples")
-        decoded.append(samples.astype(np.float32))
+        values = np.frombuffer(sample.values, dtype="<f4").reshape(sample.frames, sample.channels)
+        if not np.isfinite(values).all():
+            raise SampleError(f"sample {number} holds values that are NaN or infinite")
+        decoded.append(values.astype(np.float32))
     return decoded
 
 
-def encode_clip(clip: np.ndarray) -> wire.Clip:
-    """Return a clip [frames, channels] as it travels."""
-    frames, channels = clip.shape
-    return wire.Clip(frames=frames, channels=channels, samples=clip.astype("<f4").tobytes())
+def encode_sample(sample: np.ndarray) -> wire.Sample:
+    """Return a sample [frames, channels] as it travels."""
+    frames, channels = sample.shape
+    return wire.Sample(frames=frames, channels=channels, values=sample.astype("<f4").tobytes())
 
 
 def _status_code(error: EngineError | NodeError) -> grpc.StatusCode:
@@ -102,10 +102,10 @@ class EngineService(EngineServiceServicer):
         return self._answer(context, answer)
 
     def Enroll(self, request: wire.EnrollRequest, context: grpc.ServicerContext) -> Message:
-        """Capture and keep a person's clips; durable before it answers."""
+        """Capture and keep a person's samples; durable before it answers."""
 
         def answer() -> wire.EnrollResponse:
-            response = self._node.enroll(request.ticket, decode_clips(request.clips))
+            response = self._node.enroll(request.ticket, decode_samples(request.samples))
             self._changed()
             return response
 
@@ -113,7 +113,7 @@ class EngineService(EngineServiceServicer):
 
     def Identify(self, request: wire.IdentifyRequest, context: grpc.ServicerContext) -> Message:
         """Say who is heard, or that only the backbone serves."""
-        return self._answer(context, lambda: self._node.identify(decode_clips(request.clips)))
+        return self._answer(context, lambda: self._node.identify(decode_samples(request.samples)))
 
     def Generate(self, request: wire.GenerateRequest, context: grpc.ServicerContext) -> Message:
         """Draw images of a class, or say why not."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import ServeTransition
 
-from edge_node.agent.lease import Standing
+from edge_node.agent.lease import ServeStatus
 from hwmodel import Cost, Phase
 
 _WIRE_PHASE = {
@@ -45,7 +45,7 @@ class Transitions:
     def __init__(self) -> None:
         self._rows: deque[ServeTransition] = deque(maxlen=MAX_TRANSITIONS)
 
-    def observe(self, standing: Standing, generation: int, unix_ms: int) -> bool:
+    def observe(self, standing: ServeStatus, generation: int, unix_ms: int) -> bool:
         """Record the present standing; True if it, or the generation, differs from the last one recorded."""
         state, reason = standing
         if self._rows:

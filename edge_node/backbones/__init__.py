@@ -20,18 +20,18 @@ class Backbone(Protocol):
 
     @property
     def features(self) -> int:
-        """Feature codes per clip."""
+        """Feature codes per sample."""
 
     @property
     def cell_writes(self) -> Tensor:
         """Pulses that programming gave to the cells of each node, int64 [N]."""
 
-    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run clips through every chip.
+    def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Run samples through every chip.
 
         Parameters
         ----------
-        clips
+        samples
             float32, two-dimensional, of shapes that the task takes; every node gets all of them.
         ledger, phase
             Where the analogue and digital work is charged.
@@ -39,12 +39,12 @@ class Backbone(Protocol):
         Returns
         -------
         Tensor
-            int32 [N, len(clips), features], not centred: bitwise the same for any batch and order.
+            int32 [N, len(samples), features], not centred: bitwise the same for any batch and order.
 
         Raises
         ------
-        ClipError
-            If a clip has the wrong shape, type or length, or a sample that is not finite.
+        SampleError
+            If a sample has the wrong shape, type or length, or a sample that is not finite.
         """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_node.errors import ClipError, TaskError
+from edge_node.errors import SampleError, TaskError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class InputCoding:
     offsets : tuple of int
         Codes subtracted, per channel.
     min_frames, max_frames : int
-        Lengths of clip that are taken.
+        Lengths of sample that are taken.
     """
 
     gains: tuple[int, ...]
@@ -43,25 +43,25 @@ class InputCoding:
         """Values per frame."""
         return len(self.gains)
 
-    def encode(self, clip: np.ndarray) -> Tensor:
+    def encode(self, sample: np.ndarray) -> Tensor:
         """Return DAC codes, int32 [frames, channels].
 
         Raises
         ------
-        ClipError
-            If the clip is not finite float32 [min_frames..max_frames, channels].
+        SampleError
+            If the sample is not finite float32 [min_frames..max_frames, channels].
         """
-        if clip.dtype != np.float32 or clip.ndim != 2 or clip.shape[1] != self.channels:
-            raise ClipError(f"a clip is float32 [frames, {self.channels}]; got {clip.dtype} {list(clip.shape)}")
-        if not self.min_frames <= len(clip) <= self.max_frames:
-            raise ClipError(
-                f"a clip has {self.min_frames} to {self.max_frames} frames; got {len(clip)}: "
+        if sample.dtype != np.float32 or sample.ndim != 2 or sample.shape[1] != self.channels:
+            raise SampleError(f"a sample is float32 [frames, {self.channels}]; got {sample.dtype} {list(sample.shape)}")
+        if not self.min_frames <= len(sample) <= self.max_frames:
+            raise SampleError(
+                f"a sample has {self.min_frames} to {self.max_frames} frames; got {len(sample)}: "
                 "cut the recording into utterances"
             )
-        if not np.isfinite(clip).all():
-            raise ClipError("a clip has a sample that is NaN or infinite")
+        if not np.isfinite(sample).all():
+            raise SampleError("a sample has a sample that is NaN or infinite")
         # Clipped first, so that no product overflows float32 or int32.
         limit = np.float32(1 << 10)
-        scaled = np.rint(np.clip(clip, -limit, limit) * np.array(self.gains, dtype=np.float32))
+        scaled = np.rint(np.clip(sample, -limit, limit) * np.array(self.gains, dtype=np.float32))
         codes = scaled.astype(np.int32) - np.array(self.offsets, dtype=np.int32)
         return torch.from_numpy(np.clip(codes, -127, 127))

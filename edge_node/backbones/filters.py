@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_node.errors import ClipError
+from edge_node.errors import SampleError
 from hwmodel import Cost, Crossbar, DeviceModels, EnergyLedger, Phase, Preset, cost
 
 #: Side of a photo in pixels, and of a patch.
@@ -163,15 +163,15 @@ class FilterBank:
         """Pulses that programming gave to the cells of each node, int64 [N]."""
         return self.filters.cell_writes.clone()
 
-    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+    def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
         """Run photos, float32 [64, 64] of grey levels 0 to 1, through every chip; see `Backbone.capture`."""
-        pixels = torch.stack([_pixels(clip) for clip in clips]) if clips else torch.zeros(0, SIDE, SIDE)
+        pixels = torch.stack([_pixels(sample) for sample in samples]) if samples else torch.zeros(0, SIDE, SIDE)
         nodes = len(self.filters.nodes)
-        out = torch.zeros(nodes, len(clips), self.features, dtype=torch.int32)
-        for start in range(0, len(clips), _CHUNK):
+        out = torch.zeros(nodes, len(samples), self.features, dtype=torch.int32)
+        for start in range(0, len(samples), _CHUNK):
             part = slice(start, start + _CHUNK)
             out[:, part] = self._features(patch_codes(pixels[part], self.layout.stride), ledger, phase)
-        ledger.charge(phase, self._digital_cost(len(clips)))
+        ledger.charge(phase, self._digital_cost(len(samples)))
         return out
 
     def _features(self, codes: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
@@ -198,19 +198,19 @@ class FilterBank:
         )
 
 
-def _pixels(clip: np.ndarray) -> Tensor:
+def _pixels(sample: np.ndarray) -> Tensor:
     """Return a photo's grey levels 0 ... 255, int64 [64, 64].
 
     Raises
     ------
-    ClipError
+    SampleError
         If it is not finite float32 [64, 64] within 0 ... 1.
     """
-    if clip.dtype != np.float32 or clip.shape != (SIDE, SIDE):
-        raise ClipError(f"a photo is float32 [{SIDE}, {SIDE}]; got {clip.dtype} {list(clip.shape)}")
-    if not (np.isfinite(clip).all() and clip.min() >= 0 and clip.max() <= 1):
-        raise ClipError("a photo has grey levels from 0 to 1; this one has others, or NaN")
-    return torch.from_numpy(np.rint(clip.astype(np.float64) * 255).astype(np.int64))
+    if sample.dtype != np.float32 or sample.shape != (SIDE, SIDE):
+        raise SampleError(f"a photo is float32 [{SIDE}, {SIDE}]; got {sample.dtype} {list(sample.shape)}")
+    if not (np.isfinite(sample).all() and sample.min() >= 0 and sample.max() <= 1):
+        raise SampleError("a photo has grey levels from 0 to 1; this one has others, or NaN")
+    return torch.from_numpy(np.rint(sample.astype(np.float64) * 255).astype(np.int64))
 
 
 def patch_codes(pixels: Tensor, stride: int) -> Tensor:

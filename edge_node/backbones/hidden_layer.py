@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones import rounded_mean
-from edge_node.errors import ClipError
+from edge_node.errors import SampleError
 from hwmodel import Crossbar, DeviceModels, EnergyLedger, Phase, Preset, keyed_uint16
 
 _FULL_CODE = 127
@@ -28,14 +28,14 @@ _CODE_RMS = 40.0
 
 @dataclass(frozen=True, eq=False)
 class PairCodes:
-    """What a chip made of clips, captured once.
+    """What a chip made of samples, captured once.
 
     Attributes
     ----------
     inputs
-        x, int32 ``[..., clips, inputs]``: codes that drove the layer.
+        x, int32 ``[..., samples, inputs]``: codes that drove the layer.
     drives
-        y, int32 ``[..., clips, hidden]``: what the chip's layer answered.
+        y, int32 ``[..., samples, hidden]``: what the chip's layer answered.
     """
 
     inputs: Tensor
@@ -44,8 +44,8 @@ class PairCodes:
     def __post_init__(self) -> None:
         both = (self.inputs, self.drives)
         if any(t.dtype != torch.int32 for t in both) or self.inputs.shape[:-1] != self.drives.shape[:-1]:
-            raise ClipError(
-                "captured pairs are int32 [..., clips, inputs] and [..., clips, hidden]; got "
+            raise SampleError(
+                "captured pairs are int32 [..., samples, inputs] and [..., samples, hidden]; got "
                 f"{self.inputs.dtype} {list(self.inputs.shape)} and {self.drives.dtype} "
                 f"{list(self.drives.shape)}"
             )
@@ -55,8 +55,8 @@ class PairCodes:
         return PairCodes(self.inputs[index], self.drives[index])
 
     @property
-    def clips(self) -> int:
-        """Number of clips."""
+    def samples(self) -> int:
+        """Number of samples."""
         return self.inputs.shape[-2]
 
 

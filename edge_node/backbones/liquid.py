@@ -2,7 +2,7 @@
 
 arXiv 2601.10037 trains its machine (`fleet.lab.paper.networks.lsm` is that one); this one is frozen: random signs
 drawn from the fleet seed, on crossbars, in integers. Only spikes go onto the rows, as DAC code 0 or 127. A
-clip is cut into runs of ten frames of 10 ms, and the machine starts each of them at rest; what is left over
+sample is cut into runs of ten frames of 10 ms, and the machine starts each of them at rest; what is left over
 at the end is dropped. Channel (band, k) spikes in a frame whose log-mel level is above threshold k, so that
 70 bands and 2 thresholds make 140 channels. One step, with m in 1/4096 of the neurons' threshold::
 
@@ -11,7 +11,7 @@ at the end is dropped. Channel (band, k) spikes in a frame whose log-mel level i
 
 Features are each neuron's spikes, and its membrane summed over the steps (within four thresholds), both as
 means over the runs. Tried with three of the seven training digits held out in turn: one run over the whole
-clip, cut into ten longer steps, .900; ten-frame runs .915; with 20 bands and 7 thresholds .858, with 70 and 2
+sample, cut into ten longer steps, .900; ten-frame runs .915; with 20 bands and 7 thresholds .858, with 70 and 2
 .923.
 """
 
@@ -94,7 +94,7 @@ class Liquid:
 
     @property
     def features(self) -> int:
-        """Feature codes per clip: spikes and membrane of each neuron."""
+        """Feature codes per sample: spikes and membrane of each neuron."""
         return 2 * NEURONS
 
     @property
@@ -102,30 +102,30 @@ class Liquid:
         """Pulses that programming gave to the cells of each node, int64 [N]."""
         return self.entry.cell_writes + self.recurrent.cell_writes
 
-    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run clips, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
+    def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Run samples, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
         nodes = len(self.entry.nodes)
-        trains = [self.spikes(clip) for clip in clips]
+        trains = [self.spikes(sample) for sample in samples]
         runs = torch.tensor([len(train) for train in trains], dtype=torch.int64)
-        sums = torch.zeros(nodes, len(clips), self.features, dtype=torch.int64)
-        if clips:
-            spikes, owner = torch.cat(trains), torch.arange(len(clips)).repeat_interleave(runs)
+        sums = torch.zeros(nodes, len(samples), self.features, dtype=torch.int64)
+        if samples:
+            spikes, owner = torch.cat(trains), torch.arange(len(samples)).repeat_interleave(runs)
             for start in range(0, len(spikes), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 sums.index_add_(1, owner[part], self._run(spikes[part], ledger, phase))
-        frames = sum(frames_of(clip) for clip in clips)
+        frames = sum(frames_of(sample) for sample in samples)
         ledger.charge(phase, self._digital_cost(int(runs.sum()), frames))
         return rounded_mean(sums, runs[None, :, None]).to(torch.int32)
 
-    def spikes(self, clip: np.ndarray) -> Tensor:
-        """Return the spike trains of a clip's runs, int32 [runs, 10, 140] of 0 and 1.
+    def spikes(self, sample: np.ndarray) -> Tensor:
+        """Return the spike trains of a sample's runs, int32 [runs, 10, 140] of 0 and 1.
 
         Raises
         ------
-        ClipError
-            If the clip is not float32 [samples, 1] within -1 ... 1, or too short or long.
+        SampleError
+            If the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
         """
-        levels = torch.from_numpy(self._front_end.levels(clip))
+        levels = torch.from_numpy(self._front_end.levels(sample))
         runs = len(levels) // STEPS
         train = levels[: runs * STEPS, :, None] > torch.tensor(LEVELS)
         return train.to(torch.int32).reshape(runs, STEPS, CHANNELS)

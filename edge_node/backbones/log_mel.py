@@ -1,9 +1,9 @@
 """Log-mel levels of a microphone's samples, as they reach a crossbar, in integers throughout.
 
-Per clip, with ``>>`` the arithmetic shift and all tables made once and rounded::
+Per recording, with ``>>`` the arithmetic shift and all tables made once and rounded::
 
     x   16-bit samples; x[t] - x[t-1] + (x[t-1] >> 5)      pre-emphasis by 31/32
-    x  << s, so that the largest magnitude has 17 bits     quiet clips keep their low bits
+    x  << s, so that the largest magnitude has 17 bits     quiet recordings keep their low bits
     X   Hann-windowed Fourier sums over 256 samples every 80, >> 15
     E   sum of 8-bit mel weights times |X|^2
     l   log2(E + 1) by exponent and a table of the leading 10 bits, less 2 s: levels in 1/256 octaves of power
@@ -22,7 +22,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from edge_node.errors import ClipError, EngineError
+from edge_node.errors import EngineError, SampleError
 
 SAMPLE_RATE_HZ = 8_000
 #: Samples of a frame, and between frames: 32 ms every 10 ms.
@@ -108,22 +108,22 @@ class LogMel:
 
     bands: int
 
-    def levels(self, clip: npt.NDArray[np.float32]) -> Int64:
-        """Return the levels of a clip, int64 [frames, bands], in 1/256 octaves of power.
+    def levels(self, recording: npt.NDArray[np.float32]) -> Int64:
+        """Return the levels of a recording, int64 [frames, bands], in 1/256 octaves of power.
 
         A full-scale sine has about 50 octaves; 3 dB is one octave of power. Silence has the lowest level.
 
         Parameters
         ----------
-        clip
+        recording
             float32 [samples, 1] at 8 kHz, within -1 ... 1.
 
         Raises
         ------
-        ClipError
+        SampleError
             If it is not, or is too short or too long.
         """
-        samples = _samples(clip)
+        samples = _samples(recording)
         emphasised = samples[1:] - samples[:-1] + (samples[:-1] >> 5)
         shift = _HEADROOM_BITS - int(np.abs(emphasised).max()).bit_length()
         loud = np.left_shift(emphasised, shift)
@@ -145,19 +145,21 @@ class LogMel:
         return FRAME * 2 * _BINS + 2 * _BINS + int((mel_weights(self.bands) > 0).sum())
 
 
-def frames_of(clip: npt.NDArray[np.float32]) -> int:
-    """Return how many frames a valid clip has."""
-    return (len(clip) - FRAME) // HOP + 1
+def frames_of(recording: npt.NDArray[np.float32]) -> int:
+    """Return how many frames a valid recording has."""
+    return (len(recording) - FRAME) // HOP + 1
 
 
-def _samples(clip: npt.NDArray[np.float32]) -> Int64:
-    if clip.dtype != np.float32 or clip.ndim != 2 or clip.shape[1] != 1:
-        raise ClipError(f"a clip of sound is float32 [samples, 1]; got {clip.dtype} {list(clip.shape)}")
-    if not MIN_SAMPLES <= len(clip) <= MAX_SAMPLES:
-        raise ClipError(
-            f"a clip of sound has {MIN_SAMPLES} to {MAX_SAMPLES} samples at 8 kHz; got {len(clip)}: cut the "
+def _samples(recording: npt.NDArray[np.float32]) -> Int64:
+    if recording.dtype != np.float32 or recording.ndim != 2 or recording.shape[1] != 1:
+        raise SampleError(
+            f"a recording of sound is float32 [samples, 1]; got {recording.dtype} {list(recording.shape)}"
+        )
+    if not MIN_SAMPLES <= len(recording) <= MAX_SAMPLES:
+        raise SampleError(
+            f"a recording of sound has {MIN_SAMPLES} to {MAX_SAMPLES} samples at 8 kHz; got {len(recording)}: cut the "
             "recording into utterances"
         )
-    if not (np.isfinite(clip).all() and float(np.abs(clip).max()) <= 1):
-        raise ClipError("a clip of sound has samples from -1 to 1; this one has others, or NaN")
-    return np.rint(clip[:, 0].astype(np.float64) * 32_767).astype(np.int64)
+    if not (np.isfinite(recording).all() and float(np.abs(recording).max()) <= 1):
+        raise SampleError("a recording of sound has samples from -1 to 1; this one has others, or NaN")
+    return np.rint(recording[:, 0].astype(np.float64) * 32_767).astype(np.int64)

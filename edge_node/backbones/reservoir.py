@@ -1,4 +1,4 @@
-"""Backbone of speech: a random reservoir on crossbars, in integer arithmetic from clip to feature code.
+"""Backbone of speech: a random reservoir on crossbars, in integer arithmetic from sample to feature code.
 
 Nothing personal is in it: both matrices are random signs drawn from the fleet seed, so every chip of a fleet
 gets the same targets and differs only by its own programming error. +-1 weights use the whole conductance
@@ -10,8 +10,8 @@ One frame, all integers (`s` is the state in 1/256 DAC codes, `h` the DAC codes 
     pre = (a * (W h) + b * (V u) + 2^15) >> 16          1/256 of a unit of tanh's argument
     s  += (256 * LUT[clamp(pre, -1024, 1024)] - s) >> 1  leak 1/2
 
-A feature is the mean state over the first, then over the second half of the clip (the middle frame of an odd
-clip belongs to the first), rounded half up: two halves tell apart people whom one mean confuses (in a numpy
+A feature is the mean state over the first, then over the second half of the sample (the middle frame of an odd
+sample belongs to the first), rounded half up: two halves tell apart people whom one mean confuses (in a numpy
 prototype over all 84 public triples, false acceptance of strangers 5.5 % instead of 8 %).
 
 All of it being integers, codes are bitwise equal for any batch, order and number of nodes.
@@ -119,7 +119,7 @@ class Reservoir:
 
     @property
     def features(self) -> int:
-        """Feature codes per clip: mean state of both halves."""
+        """Feature codes per sample: mean state of both halves."""
         return 2 * UNITS
 
     @property
@@ -127,12 +127,12 @@ class Reservoir:
         """Pulses that programming gave to the cells of each node, int64 [N]."""
         return self.recurrent.cell_writes + self.entry.cell_writes
 
-    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run clips through every chip.
+    def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Run samples through every chip.
 
         Parameters
         ----------
-        clips
+        samples
             float32 [frames, channels] each; every node hears all of them.
         ledger, phase
             Where the analogue and digital work is charged: real frames only, no padding.
@@ -140,19 +140,19 @@ class Reservoir:
         Returns
         -------
         Tensor
-            int32 [N, len(clips), features], not centred.
+            int32 [N, len(samples), features], not centred.
 
         Raises
         ------
-        ClipError
-            If a clip has the wrong shape, type or length, or a sample that is not finite.
+        SampleError
+            If a sample has the wrong shape, type or length, or a sample that is not finite.
         """
-        codes = [self.coding.encode(clip) for clip in clips]
+        codes = [self.coding.encode(sample) for sample in samples]
         nodes = len(self.recurrent.nodes)
         out = torch.zeros(nodes, len(codes), self.features, dtype=torch.int32)
         if not codes:
             return out
-        # Longest first: at frame t the clips that still run are a prefix, and nothing padded is ever read.
+        # Longest first: at frame t the samples that still run are a prefix, and nothing padded is ever read.
         order = sorted(range(len(codes)), key=lambda i: -len(codes[i]))
         frames = torch.tensor([len(codes[i]) for i in order])
         middle = (frames + 1) // 2

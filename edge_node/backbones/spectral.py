@@ -1,19 +1,19 @@
 """Backbone of raw speech: random filters over short spans of the spectrum, in integers from sample to code.
 
 Nothing personal is in it: weights are random signs drawn from the fleet seed, and so are the thresholds; each
-chip of a fleet gets the same targets and differs only by its own programming error. One clip::
+chip of a fleet gets the same targets and differs only by its own programming error. One sample::
 
     l     log-mel levels of 32 bands, every 10 ms (`log_mel`)                                   (digital)
     code  (12 l) / octave, less that of 34 octaves, as 8-bit DAC codes; faint levels are cut     (digital)
     y     W code: 256 filters over 4 frames x 32 bands, 128 inputs, so one tile tall            (analogue)
     r     max(y - t, 0) and max(t - y, 0), t one threshold per filter                            (digital)
-    f     mean and standard deviation of r over the clip, times 16: 4 x 256 = 1,024 codes       (digital)
+    f     mean and standard deviation of r over the sample, times 16: 4 x 256 = 1,024 codes       (digital)
 
 Thresholds ask of each filter how often it is how far up, which mean and deviation of y alone do not say. The
 level of the recording is kept by default. It is no trait of a voice, but of a microphone and how far away it
-is; FSDD's speakers recorded themselves, each with their own. With `evened` it is taken out clip by clip, to
+is; FSDD's speakers recorded themselves, each with their own. With `evened` it is taken out sample by sample, to
 show what it is worth: one to two points of accuracy there, and much of what tells strangers (fleet seed 0:
-.38 of their clips accepted at 5 % false rejects, instead of .21).
+.38 of their samples accepted at 5 % false rejects, instead of .21).
 
 Sums are of integers and the square root is that of IEEE 754: codes are exact, like those of the other
 backbones.
@@ -57,7 +57,7 @@ class SpectralFilters:
     filters
         ``[256, 128]`` signs on the tiles of every node.
     evened
-        Whether each clip's mean level is taken out.
+        Whether each sample's mean level is taken out.
     """
 
     filters: Crossbar
@@ -93,7 +93,7 @@ class SpectralFilters:
 
     @property
     def features(self) -> int:
-        """Feature codes per clip: mean and deviation above and below each threshold."""
+        """Feature codes per sample: mean and deviation above and below each threshold."""
         return 4 * FILTERS
 
     @property
@@ -101,15 +101,15 @@ class SpectralFilters:
         """Pulses that programming gave to the cells of each node, int64 [N]."""
         return self.filters.cell_writes.clone()
 
-    def capture(self, clips: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run clips, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
-        spans = [self.spans(clip) for clip in clips]
+    def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
+        """Run samples, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
+        spans = [self.spans(sample) for sample in samples]
         lengths = torch.tensor([len(span) for span in spans], dtype=torch.int64)
         nodes = len(self.filters.nodes)
         # Up to 3,300 frames of squares below 2^15: sums stay below 2^31.
-        sums = torch.zeros(2, nodes, len(clips), 2 * FILTERS, dtype=torch.int32)
-        if clips:
-            codes, owner = torch.cat(spans), torch.arange(len(clips)).repeat_interleave(lengths)
+        sums = torch.zeros(2, nodes, len(samples), 2 * FILTERS, dtype=torch.int32)
+        if samples:
+            codes, owner = torch.cat(spans), torch.arange(len(samples)).repeat_interleave(lengths)
             for start in range(0, len(codes), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 self._pool(sums, codes[part], owner[part], ledger, phase)
@@ -120,15 +120,15 @@ class SpectralFilters:
         deviation = (count * squares - total.square()).double().sqrt() / count
         return (torch.cat([mean, deviation], dim=2) * FEATURE_SCALE).round_().to(torch.int32)
 
-    def spans(self, clip: np.ndarray) -> Tensor:
-        """Return the DAC codes of a clip, int32 [frames - 3, 128]: each span of four frames.
+    def spans(self, sample: np.ndarray) -> Tensor:
+        """Return the DAC codes of a sample, int32 [frames - 3, 128]: each span of four frames.
 
         Raises
         ------
-        ClipError
-            If the clip is not float32 [samples, 1] within -1 ... 1, or too short or long.
+        SampleError
+            If the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
         """
-        levels = np.maximum(self._front_end.levels(clip), SILENCE_OCTAVES * OCTAVE)
+        levels = np.maximum(self._front_end.levels(sample), SILENCE_OCTAVES * OCTAVE)
         middle = MIDDLE_OCTAVES * OCTAVE
         if self.evened:
             middle = (2 * int(levels.sum()) + levels.size) // (2 * levels.size)
@@ -137,7 +137,7 @@ class SpectralFilters:
         return torch.from_numpy(spans.astype(np.int32))
 
     def _pool(self, sums: Tensor, codes: Tensor, owner: Tensor, ledger: EnergyLedger, phase: Phase) -> None:
-        """Add the outputs of some spans to the sums of the clips that they belong to."""
+        """Add the outputs of some spans to the sums of the samples that they belong to."""
         y = self.filters.mvm(codes.expand(len(self.filters.nodes), -1, -1), ledger=ledger, phase=phase)
         y -= self._thresholds
         sides = torch.cat([y.clamp(min=0), (-y).clamp_(min=0)], dim=2)

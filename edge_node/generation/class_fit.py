@@ -95,7 +95,7 @@ def fit_class(
     recipe
         How.
     progress
-        Told after every step; what it raises ends the training.
+        DemoResult after every step; what it raises ends the training.
 
     Returns
     -------

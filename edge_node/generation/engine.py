@@ -1,6 +1,6 @@
 """The engine of nodes that draw: integer adapters of private classes, under the node's lock.
 
-Nothing here touches a chip: the `Studio` draws and learns, on what this engine holds. An adapter is a vector
+Nothing here touches a chip: the `ImageGenerator` draws and learns, on what this engine holds. An adapter is a vector
 of integers (`edge_node.generation.class_codes`); a probe is one as well, and is answered by the adapter that
 lies nearest in direction, from exact integer products, so that the same probe has the same answer on every
 machine.
@@ -26,7 +26,7 @@ from reram_fleet.v1.types_pb2 import (
 from torch import Tensor
 
 from edge_node.deployment import deploy
-from edge_node.errors import AdapterError, ClipError, EngineError, RoundError
+from edge_node.errors import AdapterError, EngineError, RoundError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.diffusion import GREY_LEVELS
 from edge_node.generation.dit import IMAGE_SIDE
@@ -81,25 +81,27 @@ class GenerationEngine:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
         return self._cell_writes.clone()
 
-    def capture(self, clips: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return images as grey levels, int32 [N, clips, 64]: the camera's integers, no chip takes part.
+    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+        """Return images as grey levels, int32 [N, samples, 64]: the camera's integers, no chip takes part.
 
         Parameters
         ----------
-        clips
+        samples
             float32 [8, 8] each, from 0 to 1.
 
         Raises
         ------
-        ClipError
+        SampleError
             If one has another shape, is not finite, or has pixels outside 0 to 1.
         """
-        for number, clip in enumerate(clips):
-            if clip.shape != (IMAGE_SIDE, IMAGE_SIDE):
-                raise ClipError(f"image {number} has shape {list(clip.shape)}; expected [{IMAGE_SIDE}, {IMAGE_SIDE}]")
-            if not np.isfinite(clip).all() or clip.min() < 0 or clip.max() > 1:
-                raise ClipError(f"image {number} has pixels that are not numbers from 0 (white) to 1 (black)")
-        levels = [np.rint(clip.astype(np.float64) * GREY_LEVELS).astype(np.int32).ravel() for clip in clips]
+        for number, sample in enumerate(samples):
+            if sample.shape != (IMAGE_SIDE, IMAGE_SIDE):
+                raise SampleError(
+                    f"image {number} has shape {list(sample.shape)}; expected [{IMAGE_SIDE}, {IMAGE_SIDE}]"
+                )
+            if not np.isfinite(sample).all() or sample.min() < 0 or sample.max() > 1:
+                raise SampleError(f"image {number} has pixels that are not numbers from 0 (white) to 1 (black)")
+        levels = [np.rint(sample.astype(np.float64) * GREY_LEVELS).astype(np.int32).ravel() for sample in samples]
         return torch.from_numpy(np.stack(levels)).expand(len(self.node_ids), -1, -1)
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:

@@ -1,6 +1,6 @@
 """What takes long on a node that draws: learning a class, and drawing. Never under the node's lock.
 
-A forget must not wait until a class is learnt or an image is drawn. So the studio has chips, locks and
+A forget must not wait until a class is learnt or an image is drawn. So the image_generator has chips, locks and
 ledgers of its own; the node takes its lock before, to look up what may be used, and after, to see whether it
 still may: what was learnt or drawn of somebody who was forgotten meanwhile is thrown away. There is one chip;
 that it is simulated twice, once to learn and once to draw, lets it serve while it learns.
@@ -101,8 +101,8 @@ class _Bench:
         return self.make()
 
 
-class Studio:
-    """One device's chip that draws; made by `Studio.build`.
+class ImageGenerator:
+    """One device's chip that draws; made by `ImageGenerator.build`.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class Studio:
         self.programming: Cost = drawing.ledger.totals()[Phase.PROGRAM]
 
     @classmethod
-    def build(cls, task: ImagesTask, preset: Preset, fleet_seed: int, node_id: str) -> Studio:
+    def build(cls, task: ImagesTask, preset: Preset, fleet_seed: int, node_id: str) -> ImageGenerator:
         """Train or read the backbone and program it; the same chip for the same seed and node."""
         public, backbone = task.images(task.public, test=False), task_backbone(task)
 
@@ -143,12 +143,12 @@ class Studio:
         return cls(task, fleet_seed, chip)
 
     def learn(self, subject_tag: str, levels: np.ndarray, progress: Progress | None = None) -> Learnt:
-        """Learn a class from grey levels, integers [clips, 64]; a pure function of chip, tag and images.
+        """Learn a class from grey levels, integers [samples, 64]; a pure function of chip, tag and images.
 
         Parameters
         ----------
         progress
-            Told after every step; what it raises ends the learning.
+            DemoResult after every step; what it raises ends the learning.
 
         Raises
         ------

@@ -94,7 +94,7 @@ def fit_lora(
         What to make small: called once per step with the step's stream, while the LoRA acts. It is the mean
         over all nodes.
     progress
-        Told after every step.
+        DemoResult after every step.
 
     Raises
     ------

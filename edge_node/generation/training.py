@@ -119,7 +119,7 @@ def train_backbone(
     recipe
         The default one if None.
     progress
-        Told after every step.
+        DemoResult after every step.
 
     Returns
     -------

@@ -25,7 +25,7 @@ class AdapterBank:
     Parameters
     ----------
     features
-        Feature codes per clip; every adapter must have as many.
+        Feature codes per sample; every adapter must have as many.
     """
 
     def __init__(self, features: int) -> None:
@@ -41,7 +41,7 @@ class AdapterBank:
         Raises
         ------
         AdapterError
-            If it has no tag, no clips, another number of features, or sums beyond count x 2^31.
+            If it has no tag, no samples, another number of features, or sums beyond count x 2^31.
         """
         if not adapter.subject_tag or adapter.count < 1:
             raise AdapterError(f"a subject adapter needs a tag and a count >= 1; got count {adapter.count}")
@@ -52,7 +52,7 @@ class AdapterBank:
             )
         limit = adapter.count << 31
         if max(map(abs, adapter.code_sum)) > limit:
-            raise AdapterError(f"the adapter's code sums exceed {adapter.count} clips of int32 codes")
+            raise AdapterError(f"the adapter's code sums exceed {adapter.count} samples of int32 codes")
         self._subjects[adapter.subject_tag] = _copy(adapter)
 
     def set_lora(self, lora: SharedLora | None) -> None:

@@ -1,7 +1,7 @@
 """The engine of a node: pure compute, no network, no disk.
 
 Everything has a leading node axis; a device is N = 1, a simulated fleet is one batch. Codes are integers and
-bitwise equal however nodes and clips are batched; scores are float64 and agree within 1e-9.
+bitwise equal however nodes and samples are batched; scores are float64 and agree within 1e-9.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ADAM_ACCESSES = 6
 
 @dataclass(frozen=True, eq=False)
 class Identification:
-    """Answers to B clips on N nodes.
+    """Answers to B samples on N nodes.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Engine:
     node_ids
         Ids on the node axis.
     features
-        Feature codes per clip.
+        Feature codes per sample.
     ledger
         Cost of everything done so far, by node and phase.
     """
@@ -112,7 +112,7 @@ class Engine:
         *,
         saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
     ) -> Engine:
-        """Program the backbones and calibrate on the task's public clips.
+        """Program the backbones and calibrate on the task's public samples.
 
         Parameters
         ----------
@@ -141,18 +141,18 @@ class Engine:
                 else:
                     for phase, spent in saved.items():
                         ledger.charge(phase, spent, node)
-        clips: list[np.ndarray] = []
+        samples: list[np.ndarray] = []
         person: list[int] = []
-        for index, name in enumerate(sorted(public := task.public_clips())):
-            clips += public[name]
+        for index, name in enumerate(sorted(public := task.public_samples())):
+            samples += public[name]
             person += [index] * len(public[name])
-        codes = backbone.capture(clips, ledger, Phase.INFER)
+        codes = backbone.capture(samples, ledger, Phase.INFER)
         calibration = ScoreCalibration.fit(codes, torch.tensor(person))
         return cls(tuple(node_ids), preset, backbone, calibration, ledger)
 
     @property
     def accept_threshold(self) -> Tensor:
-        """Score from which a clip is accepted, float64 [N]; depends on public people only."""
+        """Score from which a sample is accepted, float64 [N]; depends on public people only."""
         return self._calibration.accept_threshold.clone()
 
     @property
@@ -160,15 +160,15 @@ class Engine:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
         return self._backbone.cell_writes.clone()
 
-    def capture(self, clips: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return feature codes, centred on each chip's public mean, int32 [N, len(clips), features].
+    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+        """Return feature codes, centred on each chip's public mean, int32 [N, len(samples), features].
 
         Raises
         ------
-        ClipError
-            If a clip is not finite float32 [frames, channels] of a length that the task takes.
+        SampleError
+            If a sample is not finite float32 [frames, channels] of a length that the task takes.
         """
-        codes = self._backbone.capture(clips, self.ledger, phase)
+        codes = self._backbone.capture(samples, self.ledger, phase)
         return codes - self._calibration.centre[:, None]
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
@@ -234,7 +234,7 @@ class Engine:
         return None if head is None else head.to_message()
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return what the chip made of the public clips: int32 [P, features]; and whose it is, int64 [P]."""
+        """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
         self._bank(node)
         return self._calibration.public_codes[node].clone(), self._calibration.public_person.clone()
 
@@ -394,36 +394,36 @@ class Engine:
                 groups.setdefault((bank.head.digest(), bank.tags), (bank.head, []))[1].append(node)
         return list(groups.values())
 
-    def _charge_identify(self, clips: int, phase: Phase) -> None:
+    def _charge_identify(self, samples: int, phase: Phase) -> None:
         whitening = self._calibration.whitening.macs_per_vector
         for node, bank in enumerate(self._banks):
             rows = len(bank.tags)
-            macs = clips * (whitening + rows * self.features)
+            macs = samples * (whitening + rows * self.features)
             spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
             spent += cost.sram_read(self._preset, rows * self.features * BYTES_PER_FEATURE)
             if (lora := bank.lora()) is not None:
                 spent += cost.lora_forward(
-                    self._preset, inputs=self.features, outputs=rows, rank=lora.shape.rank, samples=clips
+                    self._preset, inputs=self.features, outputs=rows, rank=lora.shape.rank, samples=samples
                 )
             if bank.head is not None:
-                spent += cost.digital_macs(self._preset, bank.head.macs(clips), cost.Precision.FP32)
+                spent += cost.digital_macs(self._preset, bank.head.macs(samples), cost.Precision.FP32)
                 spent += cost.sram_read(self._preset, bank.head.sram_bytes)
             self.ledger.charge(phase, spent, node)
 
-    def _charge_round(self, request: RoundRequest, clips: int) -> None:
+    def _charge_round(self, request: RoundRequest, samples: int) -> None:
         ticket, preset = request.ticket, self._preset
         steps = {LEARNING_KIND_TRAIN_LORA: logistic.STEPS, LEARNING_KIND_UNLEARN_LORA: neggrad.STEPS}
         rows, rank = len(ticket.subject_tags), ticket.lora.rank
-        macs = clips * (self._calibration.whitening.macs_per_vector + rows * self.features)
+        macs = samples * (self._calibration.whitening.macs_per_vector + rows * self.features)
         spent = cost.digital_macs(preset, macs, cost.Precision.FP32)
-        spent += cost.lora_forward(preset, inputs=self.features, outputs=rows, rank=rank, samples=clips)
-        # A is frozen and A z is computed once, above: a step sees only the rank numbers of each clip.
+        spent += cost.lora_forward(preset, inputs=self.features, outputs=rows, rank=rank, samples=samples)
+        # A is frozen and A z is computed once, above: a step sees only the rank numbers of each sample.
         step = cost.lora_training_step(
             preset,
             inputs=0,
             outputs=rows,
             rank=rank,
-            samples=clips,
+            samples=samples,
             train_a=False,
             accesses_per_parameter=_ADAM_ACCESSES,
         )

@@ -32,7 +32,7 @@ _MAX_SCALE_BITS = 36
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Answers to B clips on N nodes, from one kind of adapter or from several.
+    """Answers to B samples on N nodes, from one kind of adapter or from several.
 
     Attributes
     ----------
@@ -64,13 +64,13 @@ class Answer:
         return cls(best_tag, score / threshold[:, None])
 
     def or_better(self, other: Answer) -> Answer:
-        """Return clip by clip the answer with the larger margin; this one if they are equal.
+        """Return sample by sample the answer with the larger margin; this one if they are equal.
 
         For people who are in the head, and newcomers who so far have a subject adapter only.
         """
         if self.margin.shape != other.margin.shape:
             raise AdapterError(
-                f"answers to {list(self.margin.shape)} and {list(other.margin.shape)} clips do not compare"
+                f"answers to {list(self.margin.shape)} and {list(other.margin.shape)} samples do not compare"
             )
         theirs = (other.margin > self.margin).tolist()
         best = tuple(
@@ -93,7 +93,7 @@ class HeadAdapter:
     scale_bits
         ``2^scale_bits`` is the score that training aimed at for the right person.
     threshold
-        Integer score from which a clip is accepted.
+        Integer score from which a sample is accepted.
     """
 
     tags: tuple[str, ...]
@@ -193,11 +193,11 @@ class HeadAdapter:
         return (codes.double() @ self.codes.double()).long()
 
     def identify(self, codes: Tensor) -> Answer:
-        """Return who each clip is, for codes as in `scores`; of equal scores, the first tag."""
-        nodes, clips = codes.shape[:2]
+        """Return who each sample is, for codes as in `scores`; of equal scores, the first tag."""
+        nodes, samples = codes.shape[:2]
         scores = self.scores(codes)
         if not self.tags:
-            return Answer((("",) * clips,) * nodes, torch.full((nodes, clips), -torch.inf, dtype=torch.float64))
+            return Answer((("",) * samples,) * nodes, torch.full((nodes, samples), -torch.inf, dtype=torch.float64))
         # numpy says which of equal scores it takes; torch does not.
         best = scores.numpy().argmax(axis=2)
         named = tuple(tuple(self.tags[column] for column in row) for row in best.tolist())
@@ -208,7 +208,7 @@ class HeadAdapter:
 
         Each side counts in units of its own threshold, so the mean has that of the subject adapters. Measured
         against the head alone (ADR 9): as accurate, with a third to two thirds of the false accepts, since a
-        clip must both lie in a person's direction and not look like anybody else. It also keeps a clip that
+        sample must both lie in a person's direction and not look like anybody else. It also keeps a sample that
         resembles nothing from passing because the head amplifies directions in which people hardly vary.
 
         Parameters
@@ -229,9 +229,9 @@ class HeadAdapter:
         fused[:, :, known] = (score[:, :, known] + threshold[:, None, None] * margin) / 2
         return fused
 
-    def macs(self, clips: int) -> int:
-        """Return the multiply-accumulates of scoring clips on one node."""
-        return clips * self.codes.numel()
+    def macs(self, samples: int) -> int:
+        """Return the multiply-accumulates of scoring samples on one node."""
+        return samples * self.codes.numel()
 
     def digest(self) -> str:
         """Return the SHA-256 of everything in it, as `fleet.heads.enrolment.FleetHead.digest` computes it."""

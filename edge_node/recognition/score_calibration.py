@@ -1,4 +1,4 @@
-"""Calibration of a chip's scores from public clips: centre, whitening and the threshold of acceptance.
+"""Calibration of a chip's scores from public samples: centre, whitening and the threshold of acceptance.
 
 All of it depends on public people only, so enrolling or forgetting somebody moves none of it.
 """
@@ -15,8 +15,8 @@ from edge_node.backbones import rounded_mean
 from edge_node.errors import EngineError
 from edge_node.recognition.whitening import Whitening
 
-#: The rule: the threshold rejects this share of the public people's own clips when each of them in turn is
-#: treated like somebody enrolled (left out of centre and covariance, each clip left out of its own mean).
+#: The rule: the threshold rejects this share of the public people's own samples when each of them in turn is
+#: treated like somebody enrolled (left out of centre and covariance, each sample left out of its own mean).
 FALSE_REJECT_SHARE = 0.10
 
 
@@ -27,16 +27,16 @@ class ScoreCalibration:
     Attributes
     ----------
     centre
-        Integer mean of the public clips, int32 [N, F]: what `Engine.capture` subtracts, so that sums of
+        Integer mean of the public samples, int32 [N, F]: what `Engine.capture` subtracts, so that sums of
         different chips can be added.
     whitening
-        Fitted on the same clips.
+        Fitted on the same samples.
     accept_threshold
         float64 [N].
     public_codes
-        Centred codes of the public clips, int32 [N, P, F]: the negatives of learning.
+        Centred codes of the public samples, int32 [N, P, F]: the negatives of learning.
     public_person
-        Whose clip each of them is, int64 [P].
+        Whose sample each of them is, int64 [P].
     """
 
     centre: Tensor
@@ -52,11 +52,13 @@ class ScoreCalibration:
         Raises
         ------
         EngineError
-            With fewer than three public people, or one with fewer than two clips.
+            With fewer than three public people, or one with fewer than two samples.
         """
-        people, clips = person.unique(return_counts=True)
-        if len(people) < 3 or int(clips.min()) < 2:
-            raise EngineError(f"calibration needs three public people with two clips each; got {clips.tolist()} clips")
+        people, samples = person.unique(return_counts=True)
+        if len(people) < 3 or int(samples.min()) < 2:
+            raise EngineError(
+                f"calibration needs three public people with two samples each; got {samples.tolist()} samples"
+            )
         centre = _centre(codes)
         centred = codes - centre[:, None]
         return cls(
@@ -69,9 +71,9 @@ class ScoreCalibration:
 
 
 def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:
-    """Return each public clip's score against the mean of its person's other clips, float64 [N, P].
+    """Return each public sample's score against the mean of its person's other samples, float64 [N, P].
 
-    The person is left out of centre and covariance: else the scores of the clips that the covariance was
+    The person is left out of centre and covariance: else the scores of the samples that the covariance was
     fitted on would be too good, and a person who is a third of the centre too close to it.
     """
     scores = torch.empty(codes.shape[:2], dtype=torch.float64)
@@ -79,9 +81,9 @@ def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:
         mine = person == index
         others = codes[:, ~mine]
         whitening = Whitening.fit(others, person[~mine])
-        clips = (codes[:, mine] - _centre(others)[:, None]).long()
-        rest = clips.sum(dim=1, keepdim=True) - clips
-        scores[:, mine] = (whitening.unit(clips) * whitening.unit(rest)).sum(dim=-1)
+        samples = (codes[:, mine] - _centre(others)[:, None]).long()
+        rest = samples.sum(dim=1, keepdim=True) - samples
+        scores[:, mine] = (whitening.unit(samples) * whitening.unit(rest)).sum(dim=-1)
     return scores
 
 

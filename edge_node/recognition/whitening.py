@@ -20,10 +20,10 @@ _RANK_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """``z = (C + r I)^(-1/2) f`` of N chips, with C the within-person covariance of public clips.
+    """``z = (C + r I)^(-1/2) f`` of N chips, with C the within-person covariance of public samples.
 
-    C has rank P at most (P public clips), so ``z = f / sqrt(r) + V diag(a) V' f`` with V the eigenvectors of
-    C and ``a = 1 / sqrt(l + r) - 1 / sqrt(r)``: 2 F P multiplications a clip, instead of F^2.
+    C has rank P at most (P public samples), so ``z = f / sqrt(r) + V diag(a) V' f`` with V the eigenvectors of
+    C and ``a = 1 / sqrt(l + r) - 1 / sqrt(r)``: 2 F P multiplications a sample, instead of F^2.
 
     Attributes
     ----------
@@ -41,31 +41,31 @@ class Whitening:
 
     @classmethod
     def fit(cls, codes: Tensor, person: Tensor) -> Whitening:
-        """Fit on public clips.
+        """Fit on public samples.
 
         Parameters
         ----------
         codes
             int32 [N, P, F].
         person
-            int64 [P]: whose clip it is.
+            int64 [P]: whose sample it is.
 
         Raises
         ------
         EngineError
-            If the public clips do not vary: no covariance can be had from them.
+            If the public samples do not vary: no covariance can be had from them.
         """
         within = torch.empty(codes.shape, dtype=torch.float64)
         for index in person.unique().tolist():
             mine = person == index
-            clips = codes[:, mine].double()
-            within[:, mine] = clips - clips.mean(dim=1, keepdim=True)
+            samples = codes[:, mine].double()
+            within[:, mine] = samples - samples.mean(dim=1, keepdim=True)
         count, features = codes.shape[1:]
         gram = within @ within.mT / count
         eigenvalues, eigenvectors = torch.linalg.eigh(gram)
         ridge = SHRINKAGE * eigenvalues.clamp(min=0).sum(dim=1) / features
         if not bool((ridge > 0).all()):
-            raise EngineError("the public clips of a person are all the same: cannot calibrate on them")
+            raise EngineError("the public samples of a person are all the same: cannot calibrate on them")
         kept = eigenvalues > _RANK_TOLERANCE * eigenvalues[:, -1:]
         safe = torch.where(kept, eigenvalues, 1.0)
         basis = within.mT @ (eigenvectors / (count * safe).sqrt()[:, None, :])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ErasureRow
-from edge_node.storage.record_cipher import Vault
+from edge_node.storage.record_cipher import RecordCipher
 
 #: Moments of an erase, in order; tests end the process at each of them.
 STEPS = ("ordered", "intended", "key-destroyed", "keys-destroyed", "rows-deleted", "probed", "receipt-signed")
@@ -20,9 +20,9 @@ STEPS = ("ordered", "intended", "key-destroyed", "keys-destroyed", "rows-deleted
 class Eraser:
     """Carries out erasures on a node's key rings and journal."""
 
-    def __init__(self, journal: Journal, vault: Vault, on_step: Callable[[str], None]) -> None:
+    def __init__(self, journal: Journal, cipher: RecordCipher, on_step: Callable[[str], None]) -> None:
         self._journal = journal
-        self._vault = vault
+        self._cipher = cipher
         self._on_step = on_step
 
     def erase(self, generation: int, tags: Collection[str]) -> ErasureRow:
@@ -45,10 +45,10 @@ class Eraser:
 
     def _carry_out(self, erasure: ErasureRow) -> None:
         for subject_tag in erasure.subject_keys:
-            self._vault.subject_keys.destroy(subject_tag)
+            self._cipher.subject_keys.destroy(subject_tag)
             self._on_step("key-destroyed")
         for key_id in erasure.revision_keys:
-            self._vault.revision_keys.destroy(key_id)
+            self._cipher.revision_keys.destroy(key_id)
             self._on_step("key-destroyed")
         self._on_step("keys-destroyed")
         with self._journal.transaction():
@@ -64,8 +64,8 @@ class Eraser:
         if (active := self._journal.active_revision()) is not None:
             revisions.append(active)
         for ring, used in (
-            (self._vault.subject_keys, enrolled),
-            (self._vault.revision_keys, {row.key_id for row in revisions}),
+            (self._cipher.subject_keys, enrolled),
+            (self._cipher.revision_keys, {row.key_id for row in revisions}),
         ):
             ring.sweep_leftovers()
             for key_id in ring.ids() - used:
@@ -78,7 +78,7 @@ class Eraser:
             return
         key_ids = [row.key_id for row in self._journal.superseded_revisions()]
         for key_id in key_ids:
-            self._vault.revision_keys.destroy(key_id)
+            self._cipher.revision_keys.destroy(key_id)
         if key_ids:
             with self._journal.transaction():
                 self._journal.delete_revisions(key_ids)

@@ -150,7 +150,7 @@ class Journal:
         return Position(*self._one("SELECT generation, log_head, receipt_counter, last_receipt_hash FROM node"))
 
     def inference_counts(self) -> tuple[int, int]:
-        """Return the clips identified, and those refused for want of a lease."""
+        """Return the samples identified, and those refused for want of a lease."""
         served, refused = self._one("SELECT inferences, stale_refused FROM node")
         return served, refused
 
@@ -209,14 +209,14 @@ class Journal:
 
     # Enrolments
 
-    def save_enrolment(self, subject_tag: str, clips: int, ciphertext: bytes, ticket: bytes) -> None:
+    def save_enrolment(self, subject_tag: str, samples: int, ciphertext: bytes, ticket: bytes) -> None:
         """Store sealed codes in place of the tag's earlier ones; its sequence rises by one."""
         self._run(
-            "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext, ticket) VALUES (?, 1, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET sequence = sequence + 1, refusal = '', clips = excluded.clips,"
+            "INSERT INTO enrolment (subject_tag, sequence, samples, ciphertext, ticket) VALUES (?, 1, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET sequence = sequence + 1, refusal = '', samples = excluded.samples,"
             " ciphertext = excluded.ciphertext, ticket = excluded.ticket",
             subject_tag,
-            clips,
+            samples,
             ciphertext,
             ticket,
         )

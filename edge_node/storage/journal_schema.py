@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # What the node's chip was programmed for: one chip, for good.
 _CHIP = """
@@ -73,11 +73,11 @@ CREATE TABLE tombstone (
 
 CREATE TABLE enrolment (
     subject_tag TEXT PRIMARY KEY,
-    -- Rises whenever clips are added; the contribution carries it.
+    -- Rises whenever samples are added; the contribution carries it.
     sequence INTEGER NOT NULL,
     acked_sequence INTEGER NOT NULL DEFAULT 0,
     refusal TEXT NOT NULL DEFAULT '',
-    clips INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
     ciphertext BLOB NOT NULL,
     -- Envelope of the EnrolmentTicket that allowed it; the contribution carries it.
     ticket BLOB NOT NULL DEFAULT x''
@@ -117,7 +117,11 @@ CREATE TABLE receipt (
 
 
 #: What brings a journal of the version before to each version.
-UPGRADES = {2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';", 3: _CHIP}
+UPGRADES = {
+    2: "ALTER TABLE enrolment ADD COLUMN ticket BLOB NOT NULL DEFAULT x'';",
+    3: _CHIP,
+    4: "ALTER TABLE enrolment RENAME COLUMN clips TO samples;",
+}
 
 
 class ReceiptState(StrEnum):
@@ -170,7 +174,7 @@ class EnrolmentRow:
     sequence: int
     acked_sequence: int
     refusal: str
-    clips: int
+    samples: int
     ciphertext: bytes
     ticket: bytes
 

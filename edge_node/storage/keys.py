@@ -143,7 +143,7 @@ class NodeKeys:
 
 
 @dataclass(frozen=True)
-class KeyRing:
+class KeyStore:
     """One 32-byte key per file; destroying the file erases whatever it encrypted."""
 
     folder: Path

@@ -13,19 +13,19 @@ from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, RevisionConte
 
 from edge_node.errors import JournalError
 from edge_node.storage.journal_schema import EnrolmentRow, RevisionRow
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 
 _HEADER = struct.Struct("<II")
 _HASH_BYTES = 32
 
 
-def clip_hash(clip: np.ndarray) -> bytes:
+def sample_hash(sample: np.ndarray) -> bytes:
     """Return the SHA-256 of a recording. It is itself kept sealed: it would recognise the recording."""
-    return hashlib.sha256(np.ascontiguousarray(clip, dtype="<f4").tobytes()).digest()
+    return hashlib.sha256(np.ascontiguousarray(sample, dtype="<f4").tobytes()).digest()
 
 
 @dataclass(frozen=True)
-class CapturedClips:
+class CapturedSamples:
     """What one chip captured of one person, once, and what was learnt from it.
 
     Attributes
@@ -33,7 +33,7 @@ class CapturedClips:
     hashes
         SHA-256 of each recording.
     codes
-        Integers of each recording, int32 [clips, width]: feature codes, or an image's grey levels.
+        Integers of each recording, int32 [samples, width]: feature codes, or an image's grey levels.
     trained
         int32 [features]: the adapter that this node trained on the codes; None where an adapter is their sum.
     """
@@ -42,9 +42,9 @@ class CapturedClips:
     codes: np.ndarray
     trained: np.ndarray | None = None
 
-    def extended(self, hashes: Sequence[bytes], codes: np.ndarray) -> CapturedClips:
-        """Return these clips and further ones, of which nothing has been learnt yet."""
-        return CapturedClips((*self.hashes, *hashes), np.concatenate([self.codes, codes]))
+    def extended(self, hashes: Sequence[bytes], codes: np.ndarray) -> CapturedSamples:
+        """Return these samples and further ones, of which nothing has been learnt yet."""
+        return CapturedSamples((*self.hashes, *hashes), np.concatenate([self.codes, codes]))
 
     def adapter(self, subject_tag: str) -> SubjectAdapter:
         """Return the person's adapter: the integer sum of the codes and their count, or what was trained."""
@@ -68,30 +68,30 @@ class CapturedClips:
         return header + b"".join(self.hashes) + self.codes.astype("<i4").tobytes() + trained
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> CapturedClips:
+    def from_bytes(cls, content: bytes) -> CapturedSamples:
         """Read what `to_bytes` wrote."""
-        clips, width = _HEADER.unpack_from(content)
-        start = _HEADER.size + clips * _HASH_BYTES
+        samples, width = _HEADER.unpack_from(content)
+        start = _HEADER.size + samples * _HASH_BYTES
         hashes = tuple(content[at : at + _HASH_BYTES] for at in range(_HEADER.size, start, _HASH_BYTES))
         numbers = np.frombuffer(content, dtype="<i4", offset=start).astype(np.int32)
-        codes, trained = numbers[: clips * width], numbers[clips * width :]
-        return cls(hashes, codes.reshape(clips, width), trained if len(trained) else None)
+        codes, trained = numbers[: samples * width], numbers[samples * width :]
+        return cls(hashes, codes.reshape(samples, width), trained if len(trained) else None)
 
 
 @dataclass(frozen=True)
-class Vault:
+class RecordCipher:
     """Seals and opens the personal rows of a node's journal."""
 
     node_id: str
-    subject_keys: KeyRing
-    revision_keys: KeyRing
+    subject_keys: KeyStore
+    revision_keys: KeyStore
 
-    def seal_clips(self, subject_tag: str, clips: CapturedClips) -> bytes:
+    def seal_samples(self, subject_tag: str, samples: CapturedSamples) -> bytes:
         """Encrypt a person's codes under the key of their tag, made now if there is none."""
         key = self.subject_keys.get_or_create(subject_tag)
-        return sealing.seal_symmetric(key, self._clips_purpose(subject_tag), clips.to_bytes())
+        return sealing.seal_symmetric(key, self._samples_purpose(subject_tag), samples.to_bytes())
 
-    def open_clips(self, row: EnrolmentRow) -> CapturedClips:
+    def open_samples(self, row: EnrolmentRow) -> CapturedSamples:
         """Decrypt a person's codes.
 
         Raises
@@ -102,8 +102,8 @@ class Vault:
             If the ciphertext is damaged.
         """
         key = self.subject_keys.get(row.subject_tag)
-        purpose = self._clips_purpose(row.subject_tag)
-        return CapturedClips.from_bytes(_open(key, purpose, row.ciphertext))
+        purpose = self._samples_purpose(row.subject_tag)
+        return CapturedSamples.from_bytes(_open(key, purpose, row.ciphertext))
 
     def seal_revision(self, key_id: str, content: RevisionContent) -> bytes:
         """Encrypt a revision's content under a key of its own."""
@@ -111,12 +111,12 @@ class Vault:
         return sealing.seal_symmetric(key, self._revision_purpose(key_id), content.SerializeToString())
 
     def open_revision(self, row: RevisionRow) -> RevisionContent:
-        """Decrypt a stored revision; raises like `open_clips`."""
+        """Decrypt a stored revision; raises like `open_samples`."""
         key = self.revision_keys.get(row.key_id)
         return RevisionContent.FromString(_open(key, self._revision_purpose(row.key_id), row.ciphertext))
 
-    def _clips_purpose(self, subject_tag: str) -> str:
-        return f"reram-fleet/node-clips/{self.node_id}/{subject_tag}"
+    def _samples_purpose(self, subject_tag: str) -> str:
+        return f"reram-fleet/node-samples/{self.node_id}/{subject_tag}"
 
     def _revision_purpose(self, key_id: str) -> str:
         return f"reram-fleet/node-revision/{self.node_id}/{key_id}"

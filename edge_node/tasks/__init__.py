@@ -1,7 +1,7 @@
-"""Tasks: which people, which clips, and what a node may read by itself.
+"""Tasks: which people, which samples, and what a node may read by itself.
 
-A task is data, never code that touches a network. Only the *public* people's clips are ever read by a
-node by itself, to calibrate its chip; clips of everybody else come in through EngineService.
+A task is data, never code that touches a network. Only the *public* people's samples are ever read by a
+node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Task(Protocol):
     def load_people(self) -> Mapping[str, Person]:
         """Return everybody, by name."""
 
-    def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
-        """Return the calibration clips: public people only."""
+    def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
+        """Return the calibration samples: public people only."""
 
 
 class RecognitionTask(Task, Protocol):
-    """A task whose backbone turns clips into feature codes: what an `Engine` runs."""
+    """A task whose backbone turns samples into feature codes: what an `Engine` runs."""
 
     def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Backbone:
         """Program the task's backbone into every node's crossbars; charged to `Phase.PROGRAM`."""

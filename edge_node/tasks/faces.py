@@ -100,7 +100,7 @@ class FacesTask:
         """Return all forty people, by name."""
         return self._load([_name(index) for index in range(PEOPLE)])
 
-    def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
+    def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return all photos of the public people: nobody is tested on them."""
         return {name: (*p.train, *p.test) for name, p in self._load(self.split.public).items()}
 

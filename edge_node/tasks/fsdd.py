@@ -4,7 +4,7 @@ Z. Jackson and others, https://github.com/Jakobovski/free-spoken-digit-dataset: 
 of each person and digit, .44 s on average. Learnt from are digits 0 to 6, tested is on 7 to 9, so that nobody
 is recognised by a word that they were enrolled with.
 
-A clip on the wire is the sound itself, float32 [samples, 1], not log-mel levels: what a device hears is
+A recording on the wire is the sound itself, float32 [samples, 1], not log-mel levels: what a device hears is
 then all that it needs from its caller, both backbones take it (they want 32 and 28 bands), levels are made
 by one integer front end (`log_mel`) instead of by every caller's own library, and that work is charged to the
 node. At most 2^18 samples: 33 s, 1 MiB. The usual one has 14 kB; its levels would have 5 kB.
@@ -53,13 +53,13 @@ class Recording:
     ----------
     digit, take
         What was said, and for the how-manieth time.
-    clip
+    recording
         float32 [samples, 1], read-only.
     """
 
     digit: int
     take: int
-    clip: np.ndarray
+    recording: np.ndarray
 
 
 @cache
@@ -76,7 +76,7 @@ def _recordings(source: str | None) -> Mapping[str, tuple[Recording, ...]]:
         matched = _NAME.fullmatch(name)
         if matched is None or matched[2] not in found:
             continue
-        found[matched[2]].append(Recording(int(matched[1]), int(matched[3]), _clip(name, raw)))
+        found[matched[2]].append(Recording(int(matched[1]), int(matched[3]), _recording(name, raw)))
     missing = [
         f"{digit}_{name}_*.wav"
         for name, mine in found.items()
@@ -107,7 +107,7 @@ def _wave_files(source: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def _clip(name: str, raw: bytes) -> np.ndarray:
+def _recording(name: str, raw: bytes) -> np.ndarray:
     from scipy.io import wavfile
 
     try:
@@ -118,9 +118,9 @@ def _clip(name: str, raw: bytes) -> np.ndarray:
         raise TaskError(
             f"{name} has {rate} Hz, {samples.dtype} {list(samples.shape)}; expected mono 16 bits at {SAMPLE_RATE_HZ} Hz"
         )
-    clip: np.ndarray = (np.maximum(samples, -32_767).astype(np.float32) / np.float32(32_767))[:, None]
-    clip.setflags(write=False)
-    return clip
+    recording: np.ndarray = (np.maximum(samples, -32_767).astype(np.float32) / np.float32(32_767))[:, None]
+    recording.setflags(write=False)
+    return recording
 
 
 def recordings_source() -> str | None:
@@ -180,16 +180,16 @@ class FsddTask:
         return {
             name: Person(
                 name,
-                tuple(r.clip for r in mine if r.digit in TRAIN_DIGITS),
-                tuple(r.clip for r in mine if r.digit in TEST_DIGITS),
+                tuple(r.recording for r in mine if r.digit in TRAIN_DIGITS),
+                tuple(r.recording for r in mine if r.digit in TEST_DIGITS),
             )
             for name, mine in load_recordings().items()
         }
 
-    def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
+    def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return some recordings of the public people, training digits only."""
         return {
-            name: [r.clip for r in mine if r.digit in TRAIN_DIGITS and r.take < CALIBRATION_TAKES]
+            name: [r.recording for r in mine if r.digit in TRAIN_DIGITS and r.take < CALIBRATION_TAKES]
             for name, mine in load_recordings(self.split.public).items()
         }
 

@@ -4,7 +4,7 @@ E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine
 the 1,797 images that come inside scikit-learn, of grey levels 0 to 16.
 
 A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the
-devices. It has no `program`, since its backbone does not turn clips into feature codes: it draws, by way of
+devices. It has no `program`, since its backbone does not turn samples into feature codes: it draws, by way of
 `edge_node.generation.image_generator`. There are no strangers: a class that is asked for and not known is the
 never-enrolled case.
 
@@ -142,15 +142,15 @@ class ImagesTask:
         """Return every class as a person, by name: float32 ``[8, 8]`` of 0 to 1."""
         return self._people([*self.split.public, *self.split.enrolled])
 
-    def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
+    def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
         """Return the training images of public classes."""
         return {name: person.train for name, person in self._people(self.split.public).items()}
 
     def _people(self, names: Sequence[str]) -> dict[str, Person]:
-        def clips(name: str, test: bool) -> tuple[np.ndarray, ...]:
+        def samples(name: str, test: bool) -> tuple[np.ndarray, ...]:
             return tuple((self._part(class_label(name), test).to(torch.float32) / GREY_LEVELS).numpy())
 
-        return {name: Person(name, clips(name, False), clips(name, True)) for name in sorted(names)}
+        return {name: Person(name, samples(name, False), samples(name, True)) for name in sorted(names)}
 
     def _part(self, label: int, test: bool) -> Tensor:
         levels, labels = _digits()

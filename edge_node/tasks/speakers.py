@@ -1,8 +1,8 @@
 """Task `speakers`: nine real people saying two Japanese vowels (JapaneseVowels, UCI).
 
 M. Kudo, J. Toyama, M. Shimbo, "Multidimensional curve classification using passing-through regions",
-Pattern Recognition Letters 20 (11-13), 1999, 1103-1111. A clip has 7 to 29 frames of 12 LPC cepstrum
-coefficients. 30 training clips per person; 24 to 88 test clips.
+Pattern Recognition Letters 20 (11-13), 1999, 1103-1111. A sample has 7 to 29 frames of 12 LPC cepstrum
+coefficients. 30 training samples per person; 24 to 88 test samples.
 
 The data ship inside the wheel of sktime. They are read as a file of that distribution, without importing
 sktime: the import costs about two seconds and a hundred megabytes (pandas) in each of many processes, to
@@ -63,19 +63,19 @@ def _data_lines(part: str) -> tuple[str, ...]:
     return tuple(line for line in data.splitlines() if line.strip())
 
 
-def _clips(part: str, names: Collection[str]) -> dict[str, list[np.ndarray]]:
-    """Parse the clips of the named people only; nobody else's samples become arrays."""
-    clips: dict[str, list[np.ndarray]] = {name: [] for name in names}
+def _samples(part: str, names: Collection[str]) -> dict[str, list[np.ndarray]]:
+    """Parse the samples of the named people only; nobody else's samples become arrays."""
+    samples: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for line in _data_lines(part):
         series, _, label = line.rpartition(":")
         name = f"s{int(label):02d}"
-        if name not in clips:
+        if name not in samples:
             continue
         rows = [[float(value) for value in channel.split(",")] for channel in series.split(":")]
-        clip = np.ascontiguousarray(np.array(rows, dtype=np.float32).T)
-        clip.setflags(write=False)
-        clips[name].append(clip)
-    return clips
+        sample = np.ascontiguousarray(np.array(rows, dtype=np.float32).T)
+        sample.setflags(write=False)
+        samples[name].append(sample)
+    return samples
 
 
 def load_people(names: Collection[str] = _NAMES) -> dict[str, Person]:
@@ -89,7 +89,7 @@ def load_people(names: Collection[str] = _NAMES) -> dict[str, Person]:
     unknown = sorted(set(names) - set(_NAMES))
     if unknown:
         raise TaskError(f"unknown speakers {unknown}; the set has {_NAMES[0]} to {_NAMES[-1]}")
-    train, test = _clips("TRAIN", names), _clips("TEST", names)
+    train, test = _samples("TRAIN", names), _samples("TEST", names)
     return {name: Person(name, tuple(train[name]), tuple(test[name])) for name in sorted(names)}
 
 
@@ -105,8 +105,8 @@ class SpeakersTask:
         """Return all nine people, by name."""
         return load_people()
 
-    def public_clips(self) -> Mapping[str, Sequence[np.ndarray]]:
-        """Return the training clips of the public people."""
+    def public_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
+        """Return the training samples of the public people."""
         return {name: person.train for name, person in load_people(self.split.public).items()}
 
     def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Reservoir:
@@ -115,7 +115,7 @@ class SpeakersTask:
 
 
 #: The split of demos and tests. It was picked because it does well, after all 84 public triples were seen,
-#: so its figures are no estimate for new people: `fleet.lab.verification.forget_trial --leave-outs` has all.
+#: so its figures are no estimate for new people; `results/learning.json` has those of other splits.
 SPEAKERS = SpeakersTask(
     Split(public=("s02", "s08", "s09"), enrolled=("s01", "s03", "s04", "s05"), strangers=("s06", "s07"))
 )

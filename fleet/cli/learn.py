@@ -116,7 +116,7 @@ def _show_cohort_jobs(
 def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """Show the cohort shards: who entered when, who took part in each round, what is installed.
 
-    With json or yaml in full: what an auditor needs beside the clips that nodes have captured.
+    With json or yaml in full: what an auditor needs beside the samples that nodes have captured.
     """
     from fleet.documents import cohort_document, document
 

@@ -39,7 +39,7 @@ class CanarySecret:
         Length of a code vector.
     amplitude
         Codes are uniform in [-amplitude, amplitude].
-    clips
+    samples
         How many a canary pretends to have.
     kind
         `SubjectAdapterKind` of this fleet's people.
@@ -48,7 +48,7 @@ class CanarySecret:
     key: str
     features: int
     amplitude: int
-    clips: int
+    samples: int
     kind: int = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED
 
     @classmethod
@@ -70,7 +70,7 @@ class CanarySecret:
             features=len(people[0].code_sum),
             # A uniform variable on [-a, a] has RMS a / sqrt(3).
             amplitude=min(code_max, max(1, round(float(np.sqrt(np.mean(squares) * 3.0))))),
-            clips=round(float(np.median([p.count for p in people]))),
+            samples=round(float(np.median([p.count for p in people]))),
             kind=people[0].kind,
         )
         write_atomically(path, json.dumps(asdict(secret)).encode())
@@ -96,12 +96,12 @@ class CanarySecret:
     def adapter(self, tag: str) -> types.SubjectAdapter:
         """Return a canary as the subject adapter that goes into a revision."""
         stream = self._stream(tag)
-        # A person's sums are not all multiples of their number of clips: with every remainder zero, a node
+        # A person's sums are not all multiples of their number of samples: with every remainder zero, a node
         # could tell canaries from people. These move the mean by half a code at most.
-        lowest = -(self.clips // 2)
-        code_sum = self.clips * self._codes(stream)
-        code_sum += stream.integers(lowest, lowest + self.clips, self.features)
-        return types.SubjectAdapter(subject_tag=tag, count=self.clips, code_sum=code_sum.tolist(), kind=self.kind)
+        lowest = -(self.samples // 2)
+        code_sum = self.samples * self._codes(stream)
+        code_sum += stream.integers(lowest, lowest + self.samples, self.features)
+        return types.SubjectAdapter(subject_tag=tag, count=self.samples, code_sum=code_sum.tolist(), kind=self.kind)
 
     def _stream(self, tag: str) -> np.random.Generator:
         seed = hmac.digest(bytes.fromhex(self.key), f"canary/{tag}".encode(), hashlib.sha256)

@@ -1,6 +1,6 @@
 """Re-executing a cohort shard, to compare integers: a second execution of what its rows rest on.
 
-It runs on the nodes, which have captured the clips; the coordinator never sees those. So it shows that log
+It runs on the nodes, which have captured the samples; the coordinator never sees those. So it shows that log
 and rows belong together, not that nodes are honest: a node that lies does so twice.
 """
 
@@ -22,7 +22,7 @@ from fleet.trust.checks import compare
 def start(coordinator: Coordinator, tx: Transaction, shard: int) -> LearningJobRow:
     """Queue the re-execution of a shard from its very first round.
 
-    What it comes to is compared, at every entry and at the end, with the slices and rows that are there.
+    What it comes to is compared, at every entry and at the end, with the checkpoints and rows that are there.
     Nothing is installed. One that is at it already is returned as it is.
 
     Raises
@@ -71,7 +71,7 @@ def compared(
     expected = (
         cohorts.rows_of(coordinator, tx, found.shard) if last else cohorts.load_slice(coordinator, tx, found.shard, end)
     )
-    name = "digest of the installed rows" if last else f"digest of the slice before round {end}"
+    name = "digest of the installed rows" if last else f"digest of the checkpoint before round {end}"
     line = compare(name, cohorts.digest_of(expected), cohorts.digest_of(lora))
     reasons = differences(history.log[found.first_round : end], found.log, found.first_round)
     detail = "; ".join(filter(None, [row.audit.get("detail", ""), *reasons]))
@@ -90,6 +90,6 @@ def compared(
     elif line.holds:
         audit["state"] = "reproduced"
     else:
-        # The same nodes, environments and clips give the same bits: then nothing excuses a difference.
+        # The same nodes, environments and samples give the same bits: then nothing excuses a difference.
         audit["state"] = "inconclusive" if detail else "not-reproduced"
     tx.cohorts.set_audit(found.shard, audit)

@@ -156,7 +156,7 @@ def _replay(coordinator: Coordinator, tx: Transaction, row: CohortShardRow, firs
     return True
 
 
-def outlives(tx: Transaction, job: LearningJobRow, tags: Collection[str], shards: Collection[int]) -> bool:
+def is_unaffected(tx: Transaction, job: LearningJobRow, tags: Collection[str], shards: Collection[int]) -> bool:
     """Whether a job knows nobody of a forget that was just committed; then its attempt is one overtaken."""
     found = tx.cohorts.job(job.job_id)
     if found.shard in shards or not set(tags).isdisjoint(job.tags):
@@ -215,8 +215,8 @@ def _replayed(
         cohorts.save_slice(coordinator, tx, shard, end, lora, job.job_id)
         tx.cohorts.set_replay(shard, end)
         return None
-    kept = history.slice_rounds()
-    tx.cohorts.delete_slices(shard, lambda number: number not in kept)
+    kept = history.checkpoint_rounds()
+    tx.cohorts.delete_checkpoints(shard, lambda number: number not in kept)
     built = cohorts.install(coordinator, tx, shard, lora)
     cohorts.replayed(tx, shard, cohorts.digest_of(lora))
     tx.cohorts.set_replay(shard, None)

@@ -1,6 +1,6 @@
-"""Cohort shards: their rows and slices, and what a forget does to them.
+"""Cohort shards: their rows and checkpoints, and what a forget does to them.
 
-A shard's rows depend on its own people, on public clips and on the log of its rounds, on nobody else. So a
+A shard's rows depend on its own people, on public samples and on the log of its rounds, on nobody else. So a
 forget takes the rows of one shard out of the fleet at once; training its rounds again without the person
 (`cohort_jobs`) brings back the others', as if the person had never entered.
 """
@@ -64,10 +64,10 @@ def save_slice(
     Parameters
     ----------
     job_id
-        Job that it comes from. It makes the key's name new: the key of a slice that this one replaces must
+        Job that it comes from. It makes the key's name new: the key of a checkpoint that this one replaces must
         stay until the replacement is durable.
     """
-    key_id = f"slice-{shard}-{round_number}-{job_id}"
+    key_id = f"checkpoint-{shard}-{round_number}-{job_id}"
     # A transaction that was rolled back may have left a key of this name.
     coordinator.secrets.destroy(key_id)
     key = coordinator.secrets.create(key_id)
@@ -76,18 +76,18 @@ def save_slice(
 
 
 def load_slice(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
-    """Open a slice.
+    """Open a checkpoint.
 
     Raises
     ------
     NotFoundError
         If there is none before this round, or its key is gone.
     """
-    for row in tx.cohorts.slices(shard):
+    for row in tx.cohorts.checkpoints(shard):
         if row.round_number == round_number:
             key = coordinator.secrets.get(row.key_id)
             return types.SharedLora.FromString(open_symmetric(key, row.key_id, row.ciphertext))
-    raise NotFoundError(f"shard {shard} has no slice before round {round_number}")
+    raise NotFoundError(f"shard {shard} has no checkpoint before round {round_number}")
 
 
 def queue_segment(
@@ -132,8 +132,8 @@ def forget(
 ) -> dict[int, frozenset[str]]:
     """Take people out of their shards, in the transaction that commits the forget.
 
-    Slices taken after an entry know the person: they are deleted here, their keys when this is durable. The
-    slice before the entry never knew them, and is where the replay starts.
+    Checkpoints taken after an entry know the person: they are deleted here, their keys when this is durable. The
+    checkpoint before the entry never knew them, and is where the replay starts.
 
     Returns
     -------
@@ -150,10 +150,10 @@ def forget(
         shard, entry = history.shard, min(history.entries[tag] for tag in gone)
         affected[shard] = frozenset(history.entries)
         tx.cohorts.leave(gone)
-        tx.cohorts.delete_slices(shard, lambda number, entry=entry: number > entry)
+        tx.cohorts.delete_checkpoints(shard, lambda number, entry=entry: number > entry)
         name = f"shard {shard} of {shards}"
         if len(gone) == len(history.entries):
-            basis = f"nobody else was in {name}: its rows, its log and its slices are gone"
+            basis = f"nobody else was in {name}: its rows, its log and its checkpoints are gone"
             tx.cohorts.settle_forgets(shard, "emptied", basis)
             tx.cohorts.empty(shard)
             tx.cohorts.add_forget(campaign_id, shard, entry, "emptied", basis)
@@ -161,7 +161,7 @@ def forget(
         first = entry if row.replay_from is None else min(entry, row.replay_from)
         tx.cohorts.set_replay(shard, first)
         basis = (
-            f"all rows of {name} left the fleet with this forget, and slices that knew the person are "
+            f"all rows of {name} left the fleet with this forget, and checkpoints that knew the person are "
             f"destroyed; its replay from round {entry} is not done yet"
         )
         tx.cohorts.add_forget(campaign_id, shard, entry, "replaying", basis)

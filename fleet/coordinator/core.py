@@ -15,7 +15,7 @@ from fleet.store.database import Store, Transaction
 from fleet.trust.keys import CoordinatorKeys, SubjectKeys
 
 if TYPE_CHECKING:
-    from fleet.coordinator.heads import HeadsAhead
+    from fleet.coordinator.heads import HeadPrecomputer
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Coordinator:
         stored under it is gone when the file is.
     learning
         The learning plane, or None when the fleet runs without.
-    heads_ahead
+    head_precomputer
         Solves closed-form heads off the thread that writes while the reconcile loop runs; else None.
     """
 
@@ -76,7 +76,7 @@ class Coordinator:
     learning: LearningPlane | None
     sessions: Sessions = field(default_factory=Sessions)
     changes: Changes = field(default_factory=Changes)
-    heads_ahead: HeadsAhead | None = None
+    head_precomputer: HeadPrecomputer | None = None
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
     #: When this process began (Unix ms): before, no node could reach it.

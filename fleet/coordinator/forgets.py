@@ -208,11 +208,11 @@ def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> 
     Returns whether anything changed: waiting for a repair is no change, or the reconciler would never rest.
     """
     tombstoned = {subject.tag for subject in tx.subjects.list(forgotten=True)}
-    stained = sorted(tombstoned & set(newest.lora_tags))
-    # The rows of a stained cohort shard left with the commit; its replay follows the revision.
-    if not stained or tx.cohorts.count():
+    affected = sorted(tombstoned & set(newest.lora_tags))
+    # The rows of a affected cohort shard left with the commit; its replay follows the revision.
+    if not affected or tx.cohorts.count():
         return revisions.refresh(coordinator, tx) is not None
-    outcome = jobs.repair(coordinator, tx, stained, nodes_left=_nodes_left(tx))
+    outcome = jobs.repair(coordinator, tx, affected, nodes_left=_nodes_left(tx))
     if outcome is jobs.Repair.DROP_LORA:
         # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
         return revisions.build(coordinator, tx, None) is not None

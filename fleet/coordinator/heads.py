@@ -27,7 +27,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.key_ids import statistics_at_rest, subject_key_id
 from fleet.errors import ConflictError, NotFoundError
-from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, HeadBooks
+from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, SufficientStatistics
 from fleet.heads.errors import HeadError, StatisticsError
 from fleet.heads.packing import PackedStatistics, check_possible, open_packed, sum_packed
 from fleet.heads.public import MAX_VECTORS_PER_PERSON, PublicCodes
@@ -65,7 +65,7 @@ class RevisionHead:
 
 
 def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRange) -> None:
-    """Refuse statistics that are not those of the clips that the adapter sums up.
+    """Refuse statistics that are not those of the samples that the adapter sums up.
 
     Raises
     ------
@@ -80,13 +80,13 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRa
     same = np.array_equal(statistics.code_sum, np.asarray(adapter.code_sum, np.int64))
     if statistics.count != adapter.count or not same:
         raise ConflictError(
-            f"the statistics for the head ({statistics.count} clips, {statistics.features} features) are not "
-            f"of the clips that the adapter sums up ({adapter.count} clips, {len(adapter.code_sum)} features)"
+            f"the statistics for the head ({statistics.count} samples, {statistics.features} features) are not "
+            f"of the samples that the adapter sums up ({adapter.count} samples, {len(adapter.code_sum)} features)"
         )
     limit = adapter.count * codes.code_max**2
     if statistics.largest > limit:
         raise ConflictError(
-            f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} clips of "
+            f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} samples of "
             f"this fleet's task add up to {limit} at most"
         )
     try:
@@ -96,7 +96,7 @@ def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRa
 
 
 def take_public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> bool:
-    """Store what a node's chip makes of the public clips, if it is wanted; returns whether anything changed.
+    """Store what a node's chip makes of the public samples, if it is wanted; returns whether anything changed.
 
     Raises
     ------
@@ -125,15 +125,15 @@ def take_public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, 
 
 
 def _decoded(report: wire.PublicCodes) -> npt.NDArray[np.int32]:
-    width, clips, features = report.bytes_per_code, len(report.person), report.features
-    if width not in (2, 4) or not 1 <= features <= _MAX_FEATURES or not clips:
-        raise ConflictError(f"public codes of {clips} clips, {features} features, {width} bytes each are malformed")
-    if len(report.codes) != width * clips * features:
+    width, samples, features = report.bytes_per_code, len(report.person), report.features
+    if width not in (2, 4) or not 1 <= features <= _MAX_FEATURES or not samples:
+        raise ConflictError(f"public codes of {samples} samples, {features} features, {width} bytes each are malformed")
+    if len(report.codes) != width * samples * features:
         raise ConflictError(
-            f"public codes of {clips} clips and {features} features have {len(report.codes)} bytes, "
-            f"expected {width * clips * features}"
+            f"public codes of {samples} samples and {features} features have {len(report.codes)} bytes, "
+            f"expected {width * samples * features}"
         )
-    return np.frombuffer(report.codes, f"<i{width}").reshape(clips, features).astype(np.int32)
+    return np.frombuffer(report.codes, f"<i{width}").reshape(samples, features).astype(np.int32)
 
 
 def wants_public_codes(tx: Transaction, node_id: str) -> bool:
@@ -152,7 +152,7 @@ def wants_public_codes(tx: Transaction, node_id: str) -> bool:
 # Solving
 
 
-class HeadsAhead:
+class HeadPrecomputer:
     """Solves heads before a revision needs them, off the thread that writes: leases wait for that one.
 
     Attributes
@@ -201,7 +201,7 @@ def head_for(
     noted = None if newest is None else tx.heads.note_of(newest.revision)
     if noted is not None and noted.basis == basis:
         return RevisionHead(basis, content.head, noted.error)
-    ahead = coordinator.heads_ahead
+    ahead = coordinator.head_precomputer
     if ahead is not None and ahead.solved is not None and ahead.solved.basis == basis:
         return ahead.solved
     if ahead is not None and noted is not None:
@@ -253,7 +253,7 @@ def _basis(tx: Transaction) -> bytes:
     return sha.digest()
 
 
-def _books(coordinator: Coordinator, tx: Transaction) -> HeadBooks:
+def _books(coordinator: Coordinator, tx: Transaction) -> SufficientStatistics:
     """Return the integers of everybody who is enrolled now, added up over people and nodes."""
     people: dict[str, CodeSum] = {}
 
@@ -271,13 +271,13 @@ def _books(coordinator: Coordinator, tx: Transaction) -> HeadBooks:
 
     # Consumed before `people` is read.
     enrolled = sum_packed(parts())
-    return HeadBooks(_public(tx.heads.public_codes()), enrolled, people)
+    return SufficientStatistics(_public(tx.heads.public_codes()), enrolled, people)
 
 
 def _public(rows: Sequence[PublicCodesRow]) -> PublicCodes:
     """Return the codes of as many nodes, in order of id, as a threshold can be fixed with.
 
-    Of nodes that speak of other clips than most do, none are taken: no single node decides what clips are.
+    Of nodes that speak of other samples than most do, none are taken: no single node decides what samples are.
     """
     told = [wire.PublicCodes.FromString(row.content) for row in rows]
     (usual, _), *_ = Counter(tuple(report.person) for report in told).most_common(1)

@@ -193,19 +193,19 @@ def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards
         Who is forgotten, and whose shards those are.
     """
     for job in tx.learning.list_open():
-        if job.kind in COHORT_KINDS and cohort_jobs.outlives(tx, job, tags, shards):
+        if job.kind in COHORT_KINDS and cohort_jobs.is_unaffected(tx, job, tags, shards):
             tx.learning.requeue(job.job_id, generation)
             continue
         tx.learning.cancel(job.job_id, f"overtaken by the forget of generation {generation}")
         logger.info("learning job %s is overtaken by generation %d", job.job_id, generation)
 
 
-def repair(coordinator: Coordinator, tx: Transaction, stained: list[str], *, nodes_left: bool) -> Repair:
+def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, nodes_left: bool) -> Repair:
     """See to it that the shared LoRA is repaired at the current generation.
 
     Parameters
     ----------
-    stained
+    affected
         Forgotten people who have a row in the newest revision's LoRA.
     nodes_left
         Whether there is any node that could repair it.
@@ -225,7 +225,7 @@ def repair(coordinator: Coordinator, tx: Transaction, stained: list[str], *, nod
     if job is not None:
         return Repair.UNDER_WAY
     rows = revisions.latest_content(coordinator, tx).shared_lora.rows
-    left = {row.subject_tag for row in rows} - set(stained)
+    left = {row.subject_tag for row in rows} - set(affected)
     if not possible or not left:
         return Repair.DROP_LORA
     digest = hashlib.sha256(request_id.encode()).digest()
@@ -238,7 +238,7 @@ def repair(coordinator: Coordinator, tx: Transaction, stained: list[str], *, nod
         digest,
         JobKind.UNLEARN_LORA,
         REPAIR_ROUNDS,
-        tuple(stained),
+        tuple(affected),
         newest.campaign_id,
     )
     for campaign in tx.forgets.list_open():

@@ -11,8 +11,8 @@ from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import learning_pb2_grpc
 
 from fleet.coordinator import job_rounds, revisions
-from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.grpc_errors import abort_with
 from fleet.errors import FleetError
 from fleet.store.database import Transaction
 

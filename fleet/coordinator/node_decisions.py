@@ -11,7 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import audit_events, forgets
 from fleet.coordinator.core import Coordinator
-from fleet.domain.contact import Patience
+from fleet.domain.contact import ContactLimits
 from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
@@ -164,13 +164,13 @@ def note_lost(coordinator: Coordinator, tx: Transaction) -> bool:
     grace_s = min(RETURN_GRACE_S, settings.lost_after_s)
     if tx.now_ms - coordinator.started_at_ms < 1000 * grace_s:
         return False
-    patience = Patience(round(1000 * settings.lost_after_s), round(1000 * settings.lease_s))
+    limits = ContactLimits(round(1000 * settings.lost_after_s), round(1000 * settings.lease_s))
     # Not of every node: most of a large fleet may be away, and this is looked at every second.
     away = [tx.nodes.get(node_id) for node_id in tx.forgets.awaited_nodes() if node_id not in connected]
-    return sum(_note_lost(coordinator, tx, node, patience) for node in away) > 0
+    return sum(_note_lost(coordinator, tx, node, limits) for node in away) > 0
 
 
-def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, patience: Patience) -> bool:
+def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, limits: ContactLimits) -> bool:
     awaited = tx.forgets.executions_of(node.node_id, states=AWAITED)
     if not awaited:
         return False
@@ -178,7 +178,7 @@ def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, patienc
     lost = [
         execution
         for execution in awaited
-        if patience.is_over(
+        if limits.is_over(
             tx.now_ms,
             last_contact_ms=contact_ms,
             lease_until_ms=node.lease_until_ms or 0,

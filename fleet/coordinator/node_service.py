@@ -23,7 +23,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.challenges import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.effects import Effect, QuarantineError, ReportError
-from fleet.coordinator.needs import needs_of
+from fleet.coordinator.outbox import outbox_of
 from fleet.coordinator.reports import check_hello, claimed_hello, handle_report, put_aside
 from fleet.coordinator.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
@@ -163,7 +163,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
         while not session.superseded:
             session.wake.clear()
-            for message in await self._coordinator.database.run(lambda tx: needs_of(self._coordinator, tx, session)):
+            for message in await self._coordinator.database.run(lambda tx: outbox_of(self._coordinator, tx, session)):
                 await outbox.put(message)
             await woken(session.wake, LOOK_AGAIN_S)
 

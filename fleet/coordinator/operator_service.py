@@ -25,8 +25,8 @@ from fleet.coordinator import (
     revisions,
     views,
 )
-from fleet.coordinator.answers import abort_with
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.grpc_errors import abort_with
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind
 from fleet.errors import FleetError, InvalidInputError, StoreError, reason_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.heads import HeadsAhead
+from fleet.coordinator.heads import HeadPrecomputer
 from fleet.coordinator.plane import LearningPlane
 from fleet.domain.execution import AWAITED, ExecutionState
 from fleet.domain.learning import JobState
@@ -30,7 +30,7 @@ MAX_IN_USE_MS = 10 * forgets.ANSWER_MS
 async def reconcile_forgets(coordinator: Coordinator) -> None:
     """Move campaigns on and keep the desired revision up to date, for ever."""
     version = -1
-    coordinator.heads_ahead = ahead = HeadsAhead(coordinator)
+    coordinator.head_precomputer = ahead = HeadPrecomputer(coordinator)
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         try:

@@ -19,7 +19,7 @@ from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.receipts import take_receipt
 from fleet.coordinator.restored import check_rollback, note_suppressed
 from fleet.coordinator.spending import check_overhead, check_telemetry
-from fleet.coordinator.words import phase_name, quarantine_reason, serve_state
+from fleet.coordinator.wire_enums import phase_name, quarantine_reason, serve_state
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeCostRow, NodeRow

@@ -205,7 +205,7 @@ def destroy_dead_keys(coordinator: Coordinator, tx: Transaction) -> None:
     alive = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
     alive |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
     alive |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
-    alive |= {row.key_id for row in tx.cohorts.slices()}
+    alive |= {row.key_id for row in tx.cohorts.checkpoints()}
     for key_id in coordinator.secrets.ids():
         if key_id not in alive:
             coordinator.secrets.destroy(key_id)

@@ -13,7 +13,7 @@ from fleet.coordinator import cohorts
 from fleet.coordinator.canaries import LIVE
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.jobs import WIRE_KINDS
-from fleet.coordinator.words import wire_phase, wire_quarantine_reason, wire_serve_state
+from fleet.coordinator.wire_enums import wire_phase, wire_quarantine_reason, wire_serve_state
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import EXCEPTED
 from fleet.domain.learning import COHORT_KINDS, JobState

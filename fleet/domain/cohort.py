@@ -1,4 +1,4 @@
-"""What decides a cohort shard's rows: who entered when, who took part in each round, and on which clips."""
+"""What decides a cohort shard's rows: who entered when, who took part in each round, and on which samples."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class CohortHistory:
         return Segment(first, min(later, default=self.rounds), tuple(here))
 
     def has_members_before(self, round_number: int) -> bool:
-        """Whether somebody entered before a round, so that a replay from it needs a slice."""
+        """Whether somebody entered before a round, so that a replay from it needs a checkpoint."""
         return any(entry < round_number for entry in self.entries.values())
 
-    def slice_rounds(self) -> frozenset[int]:
-        """Return the rounds before which a slice is worth keeping: somebody enters, and somebody is there."""
+    def checkpoint_rounds(self) -> frozenset[int]:
+        """Return the rounds before which a checkpoint is worth keeping: somebody enters, and somebody is there."""
         return frozenset(e for e in self.entries.values() if self.has_members_before(e))
 
     def nodes_from(self, first: int, end: int) -> frozenset[str]:
@@ -108,7 +108,7 @@ class CohortHistory:
 def differences(logged: Iterable[LoggedRound], repeated: Iterable[LoggedRound], first_round: int = 0) -> list[str]:
     """Return why re-executed rounds could give other integers than the logged ones, one line each.
 
-    None: same nodes, same environments, same clips, so the integers must be equal to the bit.
+    None: same nodes, same environments, same samples, so the integers must be equal to the bit.
     """
     lines = []
     for number, (then, now) in enumerate(zip(logged, repeated, strict=True), first_round):
@@ -118,5 +118,5 @@ def differences(logged: Iterable[LoggedRound], repeated: Iterable[LoggedRound], 
         elif then.nodes != now.nodes:
             lines.append(f"round {number}: the environment of a node is another one now")
         if then.inputs != now.inputs or not then.inputs:
-            lines.append(f"round {number}: people of the shard have had clips captured since")
+            lines.append(f"round {number}: people of the shard have had samples captured since")
     return lines

@@ -1,4 +1,4 @@
-"""Patience with nodes out of contact: when a forget goes on without one, and whether one re-opens it."""
+"""Limits of waiting for nodes out of contact: when a forget goes on without one, and whether one re-opens it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_RETURNS = 3
 
 
 @dataclass(frozen=True)
-class Patience:
+class ContactLimits:
     """How long a forget waits for a node that is not connected.
 
     Attributes
@@ -18,7 +18,7 @@ class Patience:
     lost_after_ms
         Since its last contact, the first time.
     lease_ms
-        Since it came back, once it was lost: patience is not granted anew.
+        Since it came back, once it was lost: it is not given the long time anew.
     """
 
     lost_after_ms: int

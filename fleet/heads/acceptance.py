@@ -1,15 +1,15 @@
 """From which score on a head accepts: fixed with the head, from public people and sums alone.
 
-Everybody's threshold is a question about people who are not there: how would a clip score of somebody who
+Everybody's threshold is a question about people who are not there: how would a sample score of somebody who
 is enrolled, but was not learned from, and how one of a stranger? The public people answer it. Each of them in
 turn is taken out of the statistics, as if they had never been among the negatives. Then they are strangers,
-whose clips are scored with the enrolled people's columns; and they are enrolled virtually with half of their
-clips on one to three nodes, next to everybody else, and the other half is scored with their column, on all
+whose samples are scored with the enrolled people's columns; and they are enrolled virtually with half of their
+samples on one to three nodes, next to everybody else, and the other half is scored with their column, on all
 nodes. The threshold rejects `FALSE_REJECT_SHARE` of the virtually enrolled, or more if it must to accept no
 more than `FALSE_ACCEPT_SHARE` of the virtual strangers.
 
 That is sixty heads, but no solving: with the kernel ``k(x, y) = x' A^-1 y`` of the real head, taking q's
-clips U out turns it into ``(I - K)^-1 K`` on U (K = k(U, U)), and every virtual enrolment is a small solve in
+samples U out turns it into ``(I - K)^-1 K`` on U (K = k(U, U)), and every virtual enrolment is a small solve in
 that. Codes are centred on the public mean, q included, which would make the others' codes sum to minus
 those of q, and drive their score to zero: so the kernel is that of a ridge with a free intercept, which
 adjusts to whoever is left.
@@ -35,7 +35,7 @@ from fleet.heads.statistics import HeadStatistics, Int64
 
 #: The rule, chosen on the faces' seeds 0 to 15. Ten public people are few: over seeds, the quantile of the
 #: virtually enrolled alone strays so far that up to 55 % of strangers were accepted; with the second limit up
-#: to 18 %, for 7 instead of 6.3 % of known people's clips rejected. Thresholds that leave one photo of an
+#: to 18 %, for 7 instead of 6.3 % of known people's samples rejected. Thresholds that leave one photo of an
 #: enrolled person out stray as far (and need every person's Gram matrix); public people enrolled for good,
 #: instead of virtually, cost negatives and accept 26 %.
 FALSE_REJECT_SHARE = 0.05
@@ -57,9 +57,9 @@ class VirtualScores:
     Attributes
     ----------
     enrolled
-        Of held-out clips with their own column after a virtual enrolment, float64.
+        Of held-out samples with their own column after a virtual enrolment, float64.
     stranger
-        Best score of each clip among the really enrolled people's columns, float64; empty without any.
+        Best score of each sample among the really enrolled people's columns, float64; empty without any.
     """
 
     enrolled: Real
@@ -105,7 +105,7 @@ def virtual_scores(
     """Return how public people would score; arguments as in `acceptance_threshold`."""
     kernel = _InterceptKernel(statistics, ridge)
     columns, offsets = kernel.columns(targets.astype(np.float64), counts.astype(np.float64))
-    clips = _typical_clips(counts)
+    samples = _typical_samples(counts)
     enrolled, stranger = [], []
     for turn, index in enumerate(np.unique(public.person)):
         codes = public.codes[:, public.person == index].astype(np.float64)
@@ -116,7 +116,7 @@ def virtual_scores(
             best = (left_out @ (flat @ columns + np.outer(residual, offsets))).max(axis=1)
             stranger.append(best)
         without = left_out @ block
-        for taught, asked in _virtual_enrolments(turn, codes.shape[0], codes.shape[1], clips):
+        for taught, asked in _virtual_enrolments(turn, codes.shape[0], codes.shape[1], samples):
             own = np.eye(len(taught)) + without[np.ix_(taught, taught)]
             weights = np.linalg.solve(own, np.ones(len(taught)))
             enrolled.append(without[np.ix_(asked, taught)] @ weights)
@@ -153,30 +153,30 @@ class _InterceptKernel:
         return codes @ self._solve(codes.T) + np.outer(residual, residual) / self._rest, residual
 
 
-def _typical_clips(counts: Int64) -> int | None:
-    """Return how many clips people enrol with on average, rounded; None if nobody is enrolled."""
+def _typical_samples(counts: Int64) -> int | None:
+    """Return how many samples people enrol with on average, rounded; None if nobody is enrolled."""
     return max(1, int(2 * counts.sum() + len(counts)) // (2 * len(counts))) if len(counts) else None
 
 
 def _virtual_enrolments(
-    turn: int, nodes: int, clips: int, taught_clips: int | None
+    turn: int, nodes: int, samples: int, taught_samples: int | None
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Yield (rows taught, rows asked) of a person's clips [nodes x clips]: both halves, all spreads.
+    """Yield (rows taught, rows asked) of a person's samples [nodes x samples]: both halves, all spreads.
 
     Which nodes take part goes round with the turn: no random draws, so nothing that could differ.
     """
-    halves = np.arange(clips // 2), np.arange(clips // 2, clips)
+    halves = np.arange(samples // 2), np.arange(samples // 2, samples)
     for half in (0, 1):
-        taught = halves[half][:taught_clips]
-        asked = (np.arange(nodes)[:, None] * clips + halves[1 - half]).ravel()
+        taught = halves[half][:taught_samples]
+        asked = (np.arange(nodes)[:, None] * samples + halves[1 - half]).ravel()
         for spread in SPREADS:
             if spread <= nodes:
                 node = (2 * turn + half + 3 * spread + np.arange(len(taught)) % spread) % nodes
-                yield node * clips + taught, asked
+                yield node * samples + taught, asked
 
 
 def _lower_quantile(scores: Real, share: float) -> float:
     """Return the largest observed score that rejects at most a share of the scores."""
     if not scores.size:
-        raise StatisticsError("there are no public clips to fix a threshold with")
+        raise StatisticsError("there are no public samples to fix a threshold with")
     return float(np.sort(scores)[math.floor(share * scores.size)])

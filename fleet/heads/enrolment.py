@@ -57,7 +57,7 @@ class NodeShare:
     Attributes
     ----------
     together
-        Statistics of all these people's clips: one Gram matrix for all of them.
+        Statistics of all these people's samples: one Gram matrix for all of them.
     people
         By subject tag.
     """
@@ -69,10 +69,11 @@ class NodeShare:
         code_sum = sum((p.code_sum for p in self.people.values()), np.zeros_like(self.together.code_sum))
         count = sum(p.count for p in self.people.values())
         if any(not tag or p.count < 1 for tag, p in self.people.items()):
-            raise StatisticsError("each person of a share needs a tag and at least one clip")
+            raise StatisticsError("each person of a share needs a tag and at least one sample")
         if count != self.together.count or not np.array_equal(code_sum, self.together.code_sum):
             raise StatisticsError(
-                f"the people of a share ({count} clips) do not add up to its statistics ({self.together.count} clips)"
+                f"the people of a share ({count} samples) do not add up to its statistics "
+                f"({self.together.count} samples)"
             )
 
 
@@ -89,7 +90,7 @@ class FleetHead:
     scale_bits
         A score of ``2^scale_bits`` is what training aimed at for the right person.
     threshold
-        Integer score from which a clip is accepted.
+        Integer score from which a sample is accepted.
     """
 
     tags: tuple[str, ...]
@@ -112,7 +113,7 @@ class FleetHead:
 
 
 @dataclass(frozen=True, eq=False)
-class HeadBooks:
+class SufficientStatistics:
     """Integers of everybody who is enrolled, and the public people.
 
     Attributes
@@ -130,11 +131,11 @@ class HeadBooks:
     people: Mapping[str, CodeSum]
 
     @classmethod
-    def empty(cls, public: PublicCodes) -> HeadBooks:
+    def empty(cls, public: PublicCodes) -> SufficientStatistics:
         """Return the books of a fleet that knows nobody."""
         return cls(public, HeadStatistics.zero(public.features), {})
 
-    def with_share(self, share: NodeShare) -> HeadBooks:
+    def with_share(self, share: NodeShare) -> SufficientStatistics:
         """Return the books with a node's share added; a person may be in several shares.
 
         Raises
@@ -148,7 +149,7 @@ class HeadBooks:
             people[tag] = people[tag] + added if tag in people else added
         return replace(self, enrolled=enrolled, people=people)
 
-    def without(self, tag: str, statistics: HeadStatistics) -> HeadBooks:
+    def without(self, tag: str, statistics: HeadStatistics) -> SufficientStatistics:
         """Return the books without a person, bitwise as if they had never been enrolled.
 
         Parameters
@@ -168,8 +169,8 @@ class HeadBooks:
             raise StatisticsError(f"nobody in the books has the tag {tag!r}")
         if not self.people[tag].equals(CodeSum(statistics.code_sum, statistics.count)):
             raise StatisticsError(
-                f"the statistics to take away ({statistics.count} clips) are not what was added for {tag!r} "
-                f"({self.people[tag].count} clips): recompute them from the captured codes of every node"
+                f"the statistics to take away ({statistics.count} samples) are not what was added for {tag!r} "
+                f"({self.people[tag].count} samples): recompute them from the captured codes of every node"
             )
         people = {kept: p for kept, p in self.people.items() if kept != tag}
         return replace(self, enrolled=self.enrolled - statistics, people=people)
@@ -194,7 +195,7 @@ class HeadBooks:
         threshold = acceptance_threshold(together, ridge, targets, counts, self.public)
         return FleetHead(tags, codes, SCALE_BITS, threshold << (SCALE_BITS - THRESHOLD_BITS))
 
-    def equals(self, other: HeadBooks) -> bool:
+    def equals(self, other: SufficientStatistics) -> bool:
         """Whether every integer of the enrolled people is the same."""
         return (
             self.enrolled.equals(other.enrolled)

@@ -17,16 +17,16 @@ MAX_VECTORS_PER_PERSON = 1024
 
 @dataclass(frozen=True, eq=False)
 class PublicCodes:
-    """What some nodes' chips make of the public clips. Public: may be kept and sent as they are.
+    """What some nodes' chips make of the public samples. Public: may be kept and sent as they are.
 
     A few nodes say enough of how chips differ; in a large fleet the others need not send theirs.
 
     Attributes
     ----------
     codes
-        int32 [nodes, clips, features], each node's centred on its own public mean, nodes in order of id.
+        int32 [nodes, samples, features], each node's centred on its own public mean, nodes in order of id.
     person
-        int64 [clips]: whose clip it is.
+        int64 [samples]: whose sample it is.
     """
 
     codes: npt.NDArray[np.int32]
@@ -35,19 +35,21 @@ class PublicCodes:
     def __post_init__(self) -> None:
         if self.codes.ndim != 3 or self.codes.dtype != np.int32 or 0 in self.codes.shape:
             raise StatisticsError(
-                "public codes are int32 [nodes, clips, features], none of them zero; got "
+                "public codes are int32 [nodes, samples, features], none of them zero; got "
                 f"{self.codes.dtype} {list(self.codes.shape)}"
             )
         if self.person.shape != self.codes.shape[1:2]:
             raise StatisticsError(
-                f"{self.codes.shape[1]} public clips need as many people's numbers; got {list(self.person.shape)}"
+                f"{self.codes.shape[1]} public samples need as many people's numbers; got {list(self.person.shape)}"
             )
-        people, clips = np.unique(self.person, return_counts=True)
-        if len(people) < 3 or clips.min() < 2:
-            raise StatisticsError(f"a head needs three public people with two clips each; got {clips.tolist()} clips")
-        if clips.max() * len(self.codes) > MAX_VECTORS_PER_PERSON:
+        people, samples = np.unique(self.person, return_counts=True)
+        if len(people) < 3 or samples.min() < 2:
             raise StatisticsError(
-                f"{len(self.codes)} nodes with {clips.max()} public clips of one person are more than "
+                f"a head needs three public people with two samples each; got {samples.tolist()} samples"
+            )
+        if samples.max() * len(self.codes) > MAX_VECTORS_PER_PERSON:
+            raise StatisticsError(
+                f"{len(self.codes)} nodes with {samples.max()} public samples of one person are more than "
                 f"{MAX_VECTORS_PER_PERSON} vectors: take the public codes of fewer nodes"
             )
 
@@ -58,7 +60,7 @@ class PublicCodes:
 
     @cached_property
     def statistics(self) -> HeadStatistics:
-        """Of all clips on all nodes."""
+        """Of all samples on all nodes."""
         return HeadStatistics.of(self.codes.reshape(-1, self.features))
 
     @property

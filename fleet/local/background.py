@@ -21,7 +21,7 @@ from fleet.local.errors import (
 )
 from fleet.local.fleet import LocalSettings
 from fleet.local.layout import Layout
-from fleet.local.tethered import log_tail
+from fleet.local.reaped import log_tail
 
 _POLL_S = 0.1
 #: For a supervisor that has given up, to end what it had started.

@@ -13,7 +13,7 @@ from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 
 from fleet.local.errors import EngineCallError
 
-#: Enrolling captures every clip on the simulated chip, on cores that other nodes share.
+#: Enrolling captures every sample on the simulated chip, on cores that other nodes share.
 CALL_TIMEOUT_S = 60.0
 #: A node that draws learns a class while it is enrolled: ten seconds of a core that is free.
 ENROL_TIMEOUT_S = 600.0
@@ -46,14 +46,14 @@ class EngineClient:
         """Return the node's state, costs and transitions."""
         return self._call(self._stub.GetStatus, engine.GetStatusRequest())
 
-    def enroll(self, ticket: types.Envelope, clips: Sequence[engine.Clip]) -> engine.EnrollResponse:
-        """Make the node know the person of a ticket by these clips; durable when it returns."""
-        request = engine.EnrollRequest(ticket=ticket, clips=clips)
+    def enroll(self, ticket: types.Envelope, samples: Sequence[engine.Sample]) -> engine.EnrollResponse:
+        """Make the node know the person of a ticket by these samples; durable when it returns."""
+        request = engine.EnrollRequest(ticket=ticket, samples=samples)
         return self._call(self._stub.Enroll, request, ENROL_TIMEOUT_S)
 
-    def identify(self, clips: Sequence[engine.Clip]) -> engine.IdentifyResponse:
-        """Ask whose clips these are."""
-        return self._call(self._stub.Identify, engine.IdentifyRequest(clips=clips))
+    def identify(self, samples: Sequence[engine.Sample]) -> engine.IdentifyResponse:
+        """Ask whose samples these are."""
+        return self._call(self._stub.Identify, engine.IdentifyRequest(samples=samples))
 
     def generate(
         self, count: int, seed: int, *, subject_tag: str | None = None, class_name: str | None = None

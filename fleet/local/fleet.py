@@ -41,7 +41,7 @@ from fleet.local.errors import (
 )
 from fleet.local.layout import Layout
 from fleet.local.node import LocalNode
-from fleet.local.tethered import TetheredProcess, log_size, log_tail
+from fleet.local.reaped import ReapedProcess, log_size, log_tail
 from fleet.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class LocalFleet:
         self.absent: list[str] = []
         self._say = say
         self._coordinator: SupervisedProcess | None = None
-        self._processes: dict[int, TetheredProcess | SupervisedProcess] = {}
+        self._processes: dict[int, ReapedProcess | SupervisedProcess] = {}
         #: Where in each log this run begins: what an earlier one complained of is not this one's failure.
         self._log_starts: dict[str, int] = {}
 
@@ -238,11 +238,11 @@ class LocalFleet:
         )
         log = self.layout.log(node.node_id)
         self._log_starts[node.node_id] = log_size(log)
-        process: TetheredProcess | SupervisedProcess
+        process: ReapedProcess | SupervisedProcess
         if self.settings.restart_nodes:
             process = SupervisedProcess(node.node_id, command, log)
         else:
-            process = TetheredProcess(node.node_id, command, log)
+            process = ReapedProcess(node.node_id, command, log)
         process.start()
         self._processes[index] = process
 
@@ -255,7 +255,7 @@ class LocalFleet:
             If the settings have it restarted.
         """
         process = self._processes[index]
-        if not isinstance(process, TetheredProcess):
+        if not isinstance(process, ReapedProcess):
             raise LocalFleetError(f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet")
         return process.kill()
 
@@ -303,7 +303,7 @@ class LocalFleet:
 
     def _refuse_ended(self, index: int) -> None:
         process, name = self._processes[index], self.nodes[index].node_id
-        ended = not process.alive if isinstance(process, TetheredProcess) else process.restarts > 0
+        ended = not process.alive if isinstance(process, ReapedProcess) else process.restarts > 0
         if ended:
             raise ProcessEndedError(f"{name} ended while it was awaited", hint=self._log_tail(name))
 

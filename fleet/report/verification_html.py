@@ -39,8 +39,8 @@ th:nth-child(4) { width: 10% } th:nth-child(5) { width: 19% } th:nth-child(6) { 
 code { font-size: .85em } svg { max-width: 100%; height: auto }
 """
 _FOOTNOTE = (
-    "Intervals are exact (Clopper and Pearson, 95 %) and count clips, not answers of several chips to one "
-    "clip. EXACT rests on equal digests alone; a shared LoRA is never exact, and is held against a model "
+    "Intervals are exact (Clopper and Pearson, 95 %) and count samples, not answers of several chips to one "
+    "sample. EXACT rests on equal digests alone; a shared LoRA is never exact, and is held against a model "
     "that was trained without the person."
 )
 
@@ -160,7 +160,7 @@ def _rates(title: str, lines: Sequence[Document]) -> Figure:
     axis.set_yticks(range(len(rates)), [line["name"] for line in rates])
     axis.set_ylim(len(rates) - 0.5, -0.5)
     axis.set_xlim(-0.02, 1.02)
-    axis.set_xlabel("share of clips")
+    axis.set_xlabel("share of samples")
     figure.legend(
         handles=[
             Line2D([], [], color=PALETTE[0], marker="o", label="after the forget, exact 95 % interval"),

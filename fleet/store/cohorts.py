@@ -1,4 +1,4 @@
-"""Cohort shards: history, slices, jobs, and what forgets did to them."""
+"""Cohort shards: history, checkpoints, jobs, and what forgets did to them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CohortShardRow:
 
 
 @dataclass(frozen=True)
-class CohortSliceRow:
+class CohortCheckpointRow:
     """State of a shard before a round, SharedLora under the key file `key_id`."""
 
     shard: int
@@ -153,7 +153,7 @@ class Cohorts:
 
     def empty(self, shard: int) -> None:
         """Take everything out of a shard: the next training starts it anew."""
-        for table in (schema.cohort_round, schema.cohort_slice, schema.cohort_member):
+        for table in (schema.cohort_round, schema.cohort_checkpoint, schema.cohort_member):
             self._connection.execute(delete(table).where(table.c.shard == shard))
         self._set_shard(shard, replay_from=None, replay_job_id=None, audit={})
 
@@ -164,29 +164,32 @@ class Cohorts:
         self._connection.execute(delete(schema.cohort_shard))
 
     def save_slice(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
-        """Keep a slice; one of the same round is replaced."""
-        self.delete_slices(shard, lambda number: number == round_number)
+        """Keep a checkpoint; one of the same round is replaced."""
+        self.delete_checkpoints(shard, lambda number: number == round_number)
         self._connection.execute(
-            insert(schema.cohort_slice).values(shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id)
+            insert(schema.cohort_checkpoint).values(
+                shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id
+            )
         )
 
-    def slices(self, shard: int | None = None) -> Sequence[CohortSliceRow]:
-        """Return the slices of a shard or of all, by shard and round."""
-        table = schema.cohort_slice
+    def checkpoints(self, shard: int | None = None) -> Sequence[CohortCheckpointRow]:
+        """Return the checkpoints of a shard or of all, by shard and round."""
+        table = schema.cohort_checkpoint
         query = select(table).order_by(table.c.shard, table.c.round)
         if shard is not None:
             query = query.where(table.c.shard == shard)
         return [
-            CohortSliceRow(row.shard, row.round, row.ciphertext, row.key_id) for row in self._connection.execute(query)
+            CohortCheckpointRow(row.shard, row.round, row.ciphertext, row.key_id)
+            for row in self._connection.execute(query)
         ]
 
-    def delete_slices(self, shard: int, condition: Any) -> None:
-        """Delete the slices of a shard whose round meets a condition.
+    def delete_checkpoints(self, shard: int, condition: Any) -> None:
+        """Delete the checkpoints of a shard whose round meets a condition.
 
         The caller destroys their key files when this is durable: that is what erases.
         """
-        table = schema.cohort_slice
-        for row in self.slices(shard):
+        table = schema.cohort_checkpoint
+        for row in self.checkpoints(shard):
             if condition(row.round_number):
                 mine = (table.c.shard == shard) & (table.c.round == row.round_number)
                 self._connection.execute(delete(table).where(mine))

@@ -208,7 +208,7 @@ class HeadStatisticsRow:
 
 @dataclass(frozen=True)
 class PublicCodesRow:
-    """What a node's chip makes of the public clips (PublicCodes, serialised)."""
+    """What a node's chip makes of the public samples (PublicCodes, serialised)."""
 
     node_id: str
     content: bytes

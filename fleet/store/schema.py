@@ -250,7 +250,7 @@ contribution = Table(
     Column("tag", ForeignKey("subject.tag"), primary_key=True),
     Column("node_id", ForeignKey("node.node_id"), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
-    Column("count", Integer, nullable=False, comment="clips summed up in it"),
+    Column("count", Integer, nullable=False, comment="samples summed up in it"),
     Column("ciphertext", LargeBinary, nullable=False, comment="SubjectAdapter under the key file of the tag"),
     CheckConstraint("count >= 1", name="count"),
 )
@@ -375,8 +375,8 @@ cohort_round = Table(
     Column("rewritten", Boolean(create_constraint=False), nullable=False, comment="by a replay"),
 )
 
-cohort_slice = Table(
-    "cohort_slice",
+cohort_checkpoint = Table(
+    "cohort_checkpoint",
     metadata,
     Column("shard", ForeignKey("cohort_shard.shard"), primary_key=True),
     Column("round", Integer, primary_key=True, autoincrement=False, comment="state before it"),

@@ -63,7 +63,7 @@ class Subjects:
         Parameters
         ----------
         count
-            Clips summed up.
+            Samples summed up.
         ciphertext
             SubjectAdapter under the key file of the tag.
         statistics
@@ -79,7 +79,7 @@ class Subjects:
         validate_tag(tag)
         if count < 1 or sequence < 0:
             raise InvalidInputError(
-                f"a contribution needs at least one clip and a sequence, got {count} and {sequence}"
+                f"a contribution needs at least one sample and a sequence, got {count} and {sequence}"
             )
         subject = self.find(tag)
         if subject is not None and subject.forgotten:

@@ -38,7 +38,7 @@ from typing import Generic
 
 from hwmodel.cost import digital, products, writes
 from hwmodel.cost.assumptions import DEFAULT, Assumptions, Fetch, Origin
-from hwmodel.cost.bill import Bill, Component
+from hwmodel.cost.breakdown import Component, CostBreakdown
 from hwmodel.cost.digital import Precision
 from hwmodel.cost.pricing import AnyCost, Reals, Technology
 from hwmodel.errors import CostError
@@ -92,7 +92,7 @@ class DesignReport(Generic[AnyCost]):
     network: str
     design: Design
     assumptions: Assumptions
-    bills: Mapping[Activity, Bill[AnyCost]]
+    bills: Mapping[Activity, CostBreakdown[AnyCost]]
     tiles: int
     utilisation: float
     sram_serving_bytes: int
@@ -158,7 +158,7 @@ def bill(
     design: Design,
     activity: Activity,
     assumptions: Assumptions = DEFAULT,
-) -> Bill[AnyCost]:
+) -> CostBreakdown[AnyCost]:
     """Return what one activity takes in a design, by component.
 
     Raises
@@ -214,33 +214,33 @@ class _Chip(Generic[AnyCost]):
     technology: Technology[AnyCost]
     assumed: Assumptions
 
-    def deploy(self, design: Design) -> Bill[AnyCost]:
+    def deploy(self, design: Design) -> CostBreakdown[AnyCost]:
         changing = _changing(self.network, design)
         if design is Design.ANALOGUE:
             size = changing * writes.BYTES_PER_TARGET
-            written = Bill({Component.PROGRAMMING: writes.program_weights(self.technology, changing)})
+            written = CostBreakdown({Component.PROGRAMMING: writes.program_weights(self.technology, changing)})
         else:
             size = changing * self.assumed.lora_bytes
-            written = Bill({Component.SRAM: digital.sram_write(self.technology, size)})
+            written = CostBreakdown({Component.SRAM: digital.sram_write(self.technology, size)})
         if self.assumed.origin is Origin.DRAM:
-            return written + Bill({Component.DRAM: digital.dram_read(self.technology, size)})
+            return written + CostBreakdown({Component.DRAM: digital.dram_read(self.technology, size)})
         if self.assumed.origin is Origin.RADIO:
-            return written + Bill({Component.RADIO: digital.radio(self.technology, size)})
+            return written + CostBreakdown({Component.RADIO: digital.radio(self.technology, size)})
         return written
 
-    def update(self, design: Design) -> Bill[AnyCost]:
+    def update(self, design: Design) -> CostBreakdown[AnyCost]:
         changing = _changing(self.network, design)
         if design is Design.ANALOGUE:
-            return Bill({Component.PROGRAMMING: writes.update_weights(self.technology, changing)})
+            return CostBreakdown({Component.PROGRAMMING: writes.update_weights(self.technology, changing)})
         changed = digital.lora_update(
             self.technology,
             changing,
             bytes_per_parameter=self.assumed.training_bytes,
             accesses_per_parameter=self.assumed.optimiser.accesses,
         )
-        return Bill({Component.SRAM: changed})
+        return CostBreakdown({Component.SRAM: changed})
 
-    def training_step(self, design: Design, training: TrainingFacts) -> Bill[AnyCost]:
+    def training_step(self, design: Design, training: TrainingFacts) -> CostBreakdown[AnyCost]:
         """Forward and backward of each sample, then one update."""
         macs = self._backward_macs(design)
         if design is Design.DIGITAL:
@@ -255,7 +255,7 @@ class _Chip(Generic[AnyCost]):
             sample += self._products()
         return sample * training.batch + self.update(design)
 
-    def inference(self, design: Design) -> Bill[AnyCost]:
+    def inference(self, design: Design) -> CostBreakdown[AnyCost]:
         """One result: all passes."""
         network, assumed = self.network, self.assumed
         if design is Design.DIGITAL:
@@ -274,7 +274,7 @@ class _Chip(Generic[AnyCost]):
             one_pass += self._digital_product(network.digital_macs, once)
         return one_pass * network.passes_per_output
 
-    def _products(self) -> Bill[AnyCost]:
+    def _products(self) -> CostBreakdown[AnyCost]:
         """All analogue products of a pass."""
         # Alike layers are priced together: over thousands of draws a deep network takes its time.
         alike: Counter[tuple[int, int, float]] = Counter()
@@ -282,11 +282,11 @@ class _Chip(Generic[AnyCost]):
             alike[layer.inputs, layer.outputs, layer.input_density] += layer.uses
         return reduce(add, (self._product(*shape, uses) for shape, uses in alike.items()))
 
-    def _product(self, inputs: int, outputs: int, density: float, uses: int) -> Bill[AnyCost]:
+    def _product(self, inputs: int, outputs: int, density: float, uses: int) -> CostBreakdown[AnyCost]:
         technology = self.technology
         energy = products.crossbar_mvm_energy(technology, inputs, outputs, uses, input_density=density)
         whole = products.crossbar_mvm(technology, inputs, outputs, uses, input_density=density)
-        return Bill(
+        return CostBreakdown(
             {
                 Component.ARRAY: technology.priced(energy.array_j),
                 Component.DAC: technology.priced(energy.dac_j),
@@ -294,14 +294,14 @@ class _Chip(Generic[AnyCost]):
             }
         )
 
-    def _digital_product(self, macs: float, weights_read_once: int | None) -> Bill[AnyCost]:
+    def _digital_product(self, macs: float, weights_read_once: int | None) -> CostBreakdown[AnyCost]:
         """Int8 MACs with their weights: read for each MAC, or so many of them once."""
         reads = math.ceil(macs) if weights_read_once is None else weights_read_once
         fetched = digital.sram_read(self.technology, reads * self.assumed.lora_bytes)
-        return self._macs(macs, Precision.INT8) + Bill({Component.SRAM: fetched})
+        return self._macs(macs, Precision.INT8) + CostBreakdown({Component.SRAM: fetched})
 
-    def _macs(self, macs: float, precision: Precision) -> Bill[AnyCost]:
-        return Bill({Component.MAC: digital.digital_macs(self.technology, macs, precision)})
+    def _macs(self, macs: float, precision: Precision) -> CostBreakdown[AnyCost]:
+        return CostBreakdown({Component.MAC: digital.digital_macs(self.technology, macs, precision)})
 
     def _backward_macs(self, design: Design) -> int:
         """MACs of a sample's backward pass: own gradients of what learns, and gradients passed on."""

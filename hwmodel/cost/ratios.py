@@ -14,19 +14,19 @@ from functools import partial
 
 import numpy as np
 
-from hwmodel.cost.pricing import Reals
-from hwmodel.cost.readings import (
+from hwmodel.cost.interpretations import (
     DEPLOY_INT8,
     EQUAL_UNIT,
     READINGS,
     UPDATES_SGD,
     WHOLE_TRAINING,
     WHOLE_TRAINING_SHORT,
-    Headline,
+    PaperRatio,
     Reading,
 )
+from hwmodel.cost.pricing import Reals
 from hwmodel.cost.sampling import PresetSample, sample_preset
-from hwmodel.cost.sensitivity import Figure, Knob, knobs
+from hwmodel.cost.sensitivity import Figure, Sensitivity, sensitivities
 from hwmodel.cost.uncertainty import DRAWS, Band
 from hwmodel.device import pulses_per_cell
 from hwmodel.errors import CostError
@@ -66,7 +66,7 @@ class ReadingResult:
         Share of draws within 25 % of the paper's figure.
     verdict
         Where the paper's figure lies.
-    knobs
+    sensitivities
         Numbers of the preset that move the ratio, largest swing first; each with the value that alone would
         reach the figure, or None.
     pulses_per_cell
@@ -75,7 +75,7 @@ class ReadingResult:
         Largest ratio in any draw if the crossbars took no energy; None where it has no meaning.
     """
 
-    headline: Headline
+    headline: PaperRatio
     reading: str
     meaning: str
     network: str
@@ -84,7 +84,7 @@ class ReadingResult:
     band: Band
     share_within: float
     verdict: Verdict
-    knobs: tuple[Knob, ...]
+    sensitivities: tuple[Sensitivity, ...]
     pulses_per_cell: float | None
     free_analogue: float | None
 
@@ -108,7 +108,7 @@ class HeadlineResult:
         Those that are consistent with the figure, nearest nominal value first: rivals, none of them proven.
     """
 
-    headline: Headline
+    headline: PaperRatio
     paper: float
     results: tuple[ReadingResult, ...]
     consistent: tuple[ReadingResult, ...]
@@ -137,7 +137,7 @@ class AnchoredSet:
 
     values: Mapping[str, float] | None
     pulses_per_cell: float | None
-    readings: tuple[tuple[Headline, str, str], ...]
+    readings: tuple[tuple[PaperRatio, str, str], ...]
     ratios: tuple[float, ...] | None
     share_within: float
 
@@ -191,7 +191,7 @@ def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int 
         for network in networks
         if reading.applies(network)
     ]
-    headlines = tuple(_headline(headline, results) for headline in Headline)
+    headlines = tuple(_headline(headline, results) for headline in PaperRatio)
     return RatioReport(
         preset=preset.name,
         draws=draws,
@@ -225,8 +225,8 @@ def anchored_set(preset: Preset, sample: PresetSample) -> AnchoredSet:
     values: dict[str, float] = {}
     for reading, network, path in steps:
         solved = preset.with_values(values)
-        moved_by = knobs(_figure(reading, network), solved, reading.headline.paper)
-        needed = next((knob.needed for knob in moved_by if knob.path == path), None)
+        moved_by = sensitivities(_figure(reading, network), solved, reading.headline.paper)
+        needed = next((sensitivity.needed for sensitivity in moved_by if sensitivity.path == path), None)
         if needed is None:
             break
         values[path] = needed
@@ -246,8 +246,8 @@ def _result(reading: Reading, network: NetworkSpec, preset: Preset, sample: Pres
     values = np.broadcast_to(np.asarray(reading.ratio(network, sample)), (sample.draws,))
     band = Band.of(values)
     free = reading.free_analogue
-    turned = knobs(_figure(reading, network), preset, paper)
-    scatter = next((knob.needed for knob in turned if knob.path == _SCATTER), None)
+    turned = sensitivities(_figure(reading, network), preset, paper)
+    scatter = next((sensitivity.needed for sensitivity in turned if sensitivity.path == _SCATTER), None)
     return ReadingResult(
         headline=reading.headline,
         reading=reading.name,
@@ -258,7 +258,7 @@ def _result(reading: Reading, network: NetworkSpec, preset: Preset, sample: Pres
         band=band,
         share_within=float(np.mean(_within(values, paper))),
         verdict=_verdict(band, paper),
-        knobs=turned,
+        sensitivities=turned,
         pulses_per_cell=pulses_per_cell(preset.with_values({_SCATTER: scatter})) if scatter else None,
         free_analogue=float(np.max(free(network, sample))) if free else None,
     )
@@ -280,7 +280,7 @@ def _verdict(band: Band, paper: float) -> Verdict:
     return Verdict.CONSISTENT if band.p5 <= paper <= band.p95 else Verdict.UNLIKELY
 
 
-def _headline(headline: Headline, results: Sequence[ReadingResult]) -> HeadlineResult:
+def _headline(headline: PaperRatio, results: Sequence[ReadingResult]) -> HeadlineResult:
     of_this = tuple(result for result in results if result.headline is headline)
     consistent = [result for result in of_this if result.verdict is Verdict.CONSISTENT]
     consistent.sort(key=lambda result: result.distance)
@@ -294,9 +294,9 @@ def _cap(network: NetworkSpec) -> float:
 def _exclusions(results: Sequence[ReadingResult], networks: Sequence[NetworkSpec], draws: int) -> tuple[str, ...]:
     sentences = [
         f"{network.name}: an equal digital unit caps inference at M / M_L = {_cap(network):.2f}, so "
-        f"{Headline.INFERENCE.paper} cannot follow, whatever the crossbar takes"
+        f"{PaperRatio.INFERENCE.paper} cannot follow, whatever the crossbar takes"
         for network in networks
-        if _cap(network) < Headline.INFERENCE.paper
+        if _cap(network) < PaperRatio.INFERENCE.paper
     ]
     # Forward and backward passes weigh against the update by the batch, so the sentence must name it.
     batches = {network.name: network.training.batch for network in networks if network.training}

@@ -51,7 +51,7 @@ class Swing:
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
+class Sensitivity:
     """Whether one number of a preset, alone, brings a figure to a target.
 
     Attributes
@@ -98,7 +98,7 @@ def tornado(figure: Figure, preset: Preset) -> tuple[Swing, ...]:
     return tuple(sorted(swings, key=lambda swing: (-swing.decades, swing.path)))
 
 
-def knobs(figure: Figure, preset: Preset, target: float) -> tuple[Knob, ...]:
+def sensitivities(figure: Figure, preset: Preset, target: float) -> tuple[Sensitivity, ...]:
     """Return, for each number that moves a figure, the value at which the figure meets a target.
 
     One number at a time, all others nominal; sorted as in `tornado`. Solved on a grid that is refined around
@@ -116,7 +116,7 @@ def knobs(figure: Figure, preset: Preset, target: float) -> tuple[Knob, ...]:
         return ()
     needed = _solve(figure, preset, tuple(swing.path for swing in swings), target)
     return tuple(
-        Knob(
+        Sensitivity(
             swing.path,
             swing.low,
             preset.quantity(swing.path).value,

@@ -22,10 +22,10 @@ class Beating:
         self.stream = NodeStream(address, node)
         self.stream.wait_heard("lease")
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat, daemon=True)
         self._thread.start()
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._over.wait(0.3):
             self.stream.beat()
 

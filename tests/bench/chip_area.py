@@ -14,15 +14,15 @@ from hwmodel import (
     pulses_against_tolerance,
     sampled_programming_error,
 )
-from hwmodel.cost.ratios import RatioReport, ReadingResult, ratio_report
-from hwmodel.cost.readings import (
+from hwmodel.cost.interpretations import (
     DEPLOY_INT8,
     EQUAL_UNIT,
     UPDATES_SGD,
     WHOLE_TRAINING_SHORT,
-    Headline,
+    PaperRatio,
     Reading,
 )
+from hwmodel.cost.ratios import RatioReport, ReadingResult, ratio_report
 from hwmodel.cost.uncertainty import DRAWS, monte_carlo
 from hwmodel.device.fits import fit_tolerance_us
 from tests.bench import fleet_memory
@@ -46,10 +46,10 @@ COUNTS = {
 }
 
 #: The reading and network of each headline ratio that is consistent with the paper's figure.
-HEADLINES: tuple[tuple[Headline, Reading, str], ...] = (
-    (Headline.TRAINING, UPDATES_SGD, "face-mixer"),
-    (Headline.DEPLOYMENT, DEPLOY_INT8, "face-mixer"),
-    (Headline.INFERENCE, EQUAL_UNIT, "image-dit"),
+HEADLINES: tuple[tuple[PaperRatio, Reading, str], ...] = (
+    (PaperRatio.TRAINING, UPDATES_SGD, "face-mixer"),
+    (PaperRatio.DEPLOYMENT, DEPLOY_INT8, "face-mixer"),
+    (PaperRatio.INFERENCE, EQUAL_UNIT, "image-dit"),
 )
 
 
@@ -131,7 +131,7 @@ def ratio_figures() -> Iterator[Figure]:
         reports.append(ratio_report(networks, preset, seed=seed))
         seconds.append(time.perf_counter() - started)
     yield Figure(
-        f"Monte Carlo of {DRAWS} draws, three networks: quantities, ratios and knobs",
+        f"Monte Carlo of {DRAWS} draws, three networks: quantities, ratios and sensitivities",
         tuple(seconds),
         "s",
         Target("<=", 30.0),
@@ -146,7 +146,7 @@ def ratio_figures() -> Iterator[Figure]:
         "face-mixer: largest inference ratio that an equal digital unit allows (48.44 in the paper)",
         (reports[0].caps["face-mixer"],),
         "1",
-        Target("<", Headline.INFERENCE.paper),
+        Target("<", PaperRatio.INFERENCE.paper),
     )
     yield Figure(
         "whole training, largest ratio of any network in any draw (147.76 in the paper)",
@@ -155,7 +155,7 @@ def ratio_figures() -> Iterator[Figure]:
             for report in reports
         ),
         "1",
-        Target("<", Headline.TRAINING.paper),
+        Target("<", PaperRatio.TRAINING.paper),
     )
 
 

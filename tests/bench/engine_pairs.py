@@ -12,7 +12,7 @@ from hwmodel import load_preset
 from tests.bench.side_by_side import Pair
 
 NODES = 8
-CLIPS = 32
+SAMPLES = 32
 
 
 def engine_pairs() -> Iterator[Pair]:
@@ -22,20 +22,20 @@ def engine_pairs() -> Iterator[Pair]:
     batch = Engine.build(task, preset, 1, names)
     singles = [Engine.build(task, preset, 1, [name]) for name in names]
     person = task.load_people()[task.split.enrolled[0]]
-    clips = list(person.test[:CLIPS])
-    codes = batch.capture(clips)
-    adapter = SubjectAdapter(subject_tag=f"{1:032x}", count=CLIPS, code_sum=codes[0].long().sum(dim=0).tolist())
+    samples = list(person.test[:SAMPLES])
+    codes = batch.capture(samples)
+    adapter = SubjectAdapter(subject_tag=f"{1:032x}", count=SAMPLES, code_sum=codes[0].long().sum(dim=0).tolist())
     for node, single in enumerate(singles):
         batch.set_subject(node, adapter)
         single.set_subject(0, adapter)
     yield Pair(
-        f"capture of {CLIPS} clips, {NODES} nodes at once",
-        lambda: batch.capture(clips),
+        f"capture of {SAMPLES} samples, {NODES} nodes at once",
+        lambda: batch.capture(samples),
         f"{NODES} engines of one node",
-        lambda: [single.capture(clips) for single in singles],
+        lambda: [single.capture(samples) for single in singles],
     )
     yield Pair(
-        f"identification of {CLIPS} clips, {NODES} nodes at once",
+        f"identification of {SAMPLES} samples, {NODES} nodes at once",
         lambda: batch.identify(codes),
         f"{NODES} engines of one node",
         lambda: [single.identify(codes[node : node + 1]) for node, single in enumerate(singles)],

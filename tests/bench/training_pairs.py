@@ -9,12 +9,12 @@ from torch import Tensor
 
 from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, as_values
-from edge_node.recognition.training.federated import NodeClips, TrainingBatch, train_round
+from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, train_round
 from fleet.lab.paper.methods import Adam
 from hwmodel import keyed_normal
 from tests.bench.side_by_side import Pair
 
-INPUTS, HIDDEN, PEOPLE, CLIPS = 1000, 64, 20, 10
+INPUTS, HIDDEN, PEOPLE, SAMPLES = 1000, 64, 20, 10
 RECIPE = LoraRecipe(a_seed=1, rank=32)
 
 
@@ -35,20 +35,20 @@ def training_pairs() -> Iterator[Pair]:
         )
 
 
-def _node(n: int, tags: tuple[str, ...]) -> NodeClips:
+def _node(n: int, tags: tuple[str, ...]) -> NodeSamples:
     """Return a node that knows every second person."""
     public = _pairs(n, "public", RECIPE.negatives)
     centre = public.drives.clamp(min=0).double().mean(dim=0).round().to(torch.int32)
-    return NodeClips(f"n{n}", {tag: _pairs(n, tag, CLIPS) for tag in tags[n % 2 :: 2]}, public, centre)
+    return NodeSamples(f"n{n}", {tag: _pairs(n, tag, SAMPLES) for tag in tags[n % 2 :: 2]}, public, centre)
 
 
-def _pairs(n: int, who: str, clips: int) -> PairCodes:
-    return PairCodes(*(_codes(n, who, clips, width, 128.0) for width in (INPUTS, HIDDEN)))
+def _pairs(n: int, who: str, samples: int) -> PairCodes:
+    return PairCodes(*(_codes(n, who, samples, width, 128.0) for width in (INPUTS, HIDDEN)))
 
 
-def _codes(n: object, who: str, clips: int, width: int, scale: float) -> Tensor:
-    drawn = keyed_normal(1, "bench.training", str(n), who, width, count=clips * width)
-    return (scale * drawn).round().to(torch.int32).reshape(clips, width)
+def _codes(n: object, who: str, samples: int, width: int, scale: float) -> Tensor:
+    drawn = keyed_normal(1, "bench.training", str(n), who, width, count=samples * width)
+    return (scale * drawn).round().to(torch.int32).reshape(samples, width)
 
 
 def _float_round(state: CohortState, batch: TrainingBatch) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobState
 from fleet.lab.demo.enrolment import enrol, wait_active_everywhere
 from fleet.lab.demo.people import load_demo_people
+from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalFleet, LocalSettings
-from fleet.local.patience import Patience
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
 def test_shard_is_replayed_by_flower_and_repeats_to_the_bit(fleet: LocalFleet) -> None:
     people = load_demo_people().enrolled[:3]
     tags, _ = enrol(fleet, people)
-    wait_active_everywhere(fleet, frozenset(tags.values()), Patience.of(60.0))
+    wait_active_everywhere(fleet, frozenset(tags.values()), Deadline.of(60.0))
     forgotten, *left = tags.values()
     with fleet.client() as client:
         client.start_learning("train", LEARNING_KIND_TRAIN_COHORT, 1, shards=1)
@@ -58,4 +58,4 @@ def shard(client: FleetClient) -> operator.CohortShard:
 
 
 def until(holds) -> None:
-    Patience.of(120.0).until("what the fleet is to do", lambda: holds() or None)
+    Deadline.of(120.0).until("what the fleet is to do", lambda: holds() or None)

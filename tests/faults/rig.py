@@ -23,9 +23,9 @@ from fleet.config import NoCoordinatorError
 from fleet.domain.campaign import CampaignState
 from fleet.domain.tags import new_tag
 from fleet.lab.demo.people import DemoPeople, load_demo_people
+from fleet.local.deadline import Deadline
 from fleet.local.errors import EngineCallError
 from fleet.local.fleet import LocalFleet, LocalSettings
-from fleet.local.patience import Patience
 from fleet.registry import Registry
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ PATIENCE_S = 120.0
 
 def eventually(what: str, probe: Callable[[], T | None], limit_s: float = PATIENCE_S) -> T:
     """Return the first answer of a probe that is not None (False counts as no answer as well)."""
-    return Patience.of(limit_s).until(what, lambda: probe() or None, poll_s=0.05)
+    return Deadline.of(limit_s).until(what, lambda: probe() or None, poll_s=0.05)
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Rig:
         """The caller's map of people to tags."""
         return Registry(self.fleet.layout.registry)
 
-    def enrol(self, person: int, nodes: Sequence[int] = (0,), *, clips: int = 8) -> str:
+    def enrol(self, person: int, nodes: Sequence[int] = (0,), *, samples: int = 8) -> str:
         """Enrol one of the people under a new tag; returns it once every node serves it."""
         who = self.people.enrolled[person]
         tag = self.registry.enrol(who.name)
@@ -64,7 +64,7 @@ class Rig:
         known = self.client.get_fleet().subjects
         for part, node in enumerate(nodes):
             with self.fleet.engine(node) as engine:
-                engine.enroll(self.tickets[tag], who.train[part : part + clips * len(nodes) : len(nodes)])
+                engine.enroll(self.tickets[tag], who.train[part : part + samples * len(nodes) : len(nodes)])
         # The nodes know the person at once, the coordinator by what they contribute.
         eventually(f"{tag} is contributed", lambda: self.client.get_fleet().subjects == known + 1)
         self.wait_active_everywhere(tag)
@@ -114,13 +114,13 @@ class Rig:
         with self.fleet.engine(node) as engine:
             return engine.status()
 
-    def identify(self, node: int, person: int, clips: int = 4) -> IdentifyResponse:
-        """Show some test clips of a person to a node."""
+    def identify(self, node: int, person: int, samples: int = 4) -> IdentifyResponse:
+        """Show some test samples of a person to a node."""
         with self.fleet.engine(node) as engine:
-            return engine.identify(self.people.enrolled[person].test[:clips])
+            return engine.identify(self.people.enrolled[person].test[:samples])
 
     def names(self, node: int, person: int) -> set[str]:
-        """Return the tags that a node names for a person's test clips, accepted or not."""
+        """Return the tags that a node names for a person's test samples, accepted or not."""
         answers = self.identify(node, person).answers
         found = {(a.best_tag, a.best_tag_subject_only, a.best_tag_without_head) for a in answers}
         return {tag for tags in found for tag in tags} - {""}

@@ -15,7 +15,7 @@ PERSON = 2
 
 
 def assert_refused(rig: Rig, node: int, tag: str) -> None:
-    """Enrol the person's own clips under a tag, and be told why not."""
+    """Enrol the person's own samples under a tag, and be told why not."""
     with rig.fleet.engine(node) as engine, pytest.raises(EngineCallError) as refused:
         engine.enroll(rig.tickets[tag], rig.people.enrolled[PERSON].train[:4])
     assert "was forgotten; a new consent needs a new tag" in str(refused.value)

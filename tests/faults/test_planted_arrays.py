@@ -21,8 +21,8 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.config import StateFolder
 from edge_node.errors import KeyFileError
 from edge_node.storage.journal import Journal
-from edge_node.storage.keys import KeyRing
-from edge_node.storage.record_cipher import CapturedClips, Vault
+from edge_node.storage.keys import KeyStore
+from edge_node.storage.record_cipher import CapturedSamples, RecordCipher
 from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
@@ -53,13 +53,13 @@ class Thief:
     files: Layout
     keys: Layout
 
-    def clips(self, node_id: str, tag: str) -> CapturedClips:
+    def samples(self, node_id: str, tag: str) -> CapturedSamples:
         """Open the codes that a node captured of somebody."""
         journal = self._journal(node_id)
         try:
             row = journal.enrolment(tag)
             assert row is not None, f"{node_id} has nothing of {tag}"
-            return self._vault(node_id).open_clips(row)
+            return self._cipher(node_id).open_samples(row)
         finally:
             journal.close()
 
@@ -69,7 +69,7 @@ class Thief:
         try:
             row = journal.active_revision()
             assert row is not None, f"{node_id} has no revision"
-            return self._vault(node_id).open_revision(row)
+            return self._cipher(node_id).open_revision(row)
         finally:
             journal.close()
 
@@ -121,9 +121,9 @@ class Thief:
     def _journal(self, node_id: str) -> Journal:
         return Journal.open(StateFolder(self.files.node(node_id)).journal, node_id)
 
-    def _vault(self, node_id: str) -> Vault:
+    def _cipher(self, node_id: str) -> RecordCipher:
         folder = StateFolder(self.keys.node(node_id))
-        return Vault(node_id, KeyRing(folder.subject_keys), KeyRing(folder.revision_keys))
+        return RecordCipher(node_id, KeyStore(folder.subject_keys), KeyStore(folder.revision_keys))
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +163,12 @@ def arrays(story: Story, opened: Thief, today: Thief) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     total = np.zeros(0, np.int64)
     for node_id in NODES:
-        clips = opened.clips(node_id, tag)
-        for number, codes in enumerate(clips.codes):
-            found |= integer_pieces(f"codes of clip {number} on {node_id}", codes.tolist())
-        for content in clips.hashes:
-            found |= pieces(f"hash of a clip on {node_id}", content)
-        mine = clips.codes.sum(axis=0, dtype=np.int64)
+        samples = opened.samples(node_id, tag)
+        for number, codes in enumerate(samples.codes):
+            found |= integer_pieces(f"codes of sample {number} on {node_id}", codes.tolist())
+        for content in samples.hashes:
+            found |= pieces(f"hash of a sample on {node_id}", content)
+        mine = samples.codes.sum(axis=0, dtype=np.int64)
         found |= integer_pieces(f"sum of {node_id}", mine.tolist())
         total = mine if not total.size else total + mine
     found |= integer_pieces("sum over the fleet", total.tolist())
@@ -192,7 +192,7 @@ def arrays(story: Story, opened: Thief, today: Thief) -> dict[bytes, str]:
 
 def test_sums_of_coordinator_and_nodes_agree_so_the_right_arrays_are_searched(story: Story, opened: Thief) -> None:
     told = {tuple(adapter.code_sum) for adapter in opened.contributions(story.forgotten)}
-    captured = {tuple(opened.clips(node_id, story.forgotten).adapter(story.forgotten).code_sum) for node_id in NODES}
+    captured = {tuple(opened.samples(node_id, story.forgotten).adapter(story.forgotten).code_sum) for node_id in NODES}
     assert told == captured
     assert len(told) == len(NODES)
 
@@ -239,11 +239,11 @@ def test_backup_without_its_keys_opens_for_nobody_with_the_keys_of_today(story: 
     thief = Thief(stolen, story.now)
     for node_id in NODES:
         with pytest.raises(KeyFileError, match="missing"):
-            thief.clips(node_id, story.forgotten)
+            thief.samples(node_id, story.forgotten)
         with pytest.raises(KeyFileError, match="missing"):
             thief.revision(node_id)
         # Nothing but the key is missing: whoever was kept can be read with theirs.
-        assert len(thief.clips(node_id, story.kept).codes)
+        assert len(thief.samples(node_id, story.kept).codes)
     with pytest.raises(NotFoundError):
         thief.contributions(story.forgotten)
     with pytest.raises(NotFoundError):

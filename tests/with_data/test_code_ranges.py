@@ -15,5 +15,5 @@ def test_codes_of_real_people_fit_into_the_range_of_their_task(name):
     task, codes = load_task(name), CODE_RANGES[name]
     device = Engine.build(task, load_preset("180nm-1t1r"), 1, ["north"])
     assert device.features == codes.features
-    clips = [clip for person in task.load_people().values() for clip in (*person.train[:5], *person.test[:5])]
-    assert 0.05 * codes.code_max < float(device.capture(clips).abs().max()) < 0.9 * codes.code_max
+    samples = [sample for person in task.load_people().values() for sample in (*person.train[:5], *person.test[:5])]
+    assert 0.05 * codes.code_max < float(device.capture(samples).abs().max()) < 0.9 * codes.code_max

@@ -27,8 +27,8 @@ def test_each_person_has_five_photos_to_learn_from_and_five_others():
 def test_public_photos_are_of_public_people_only():
     task = load_task("faces")
 
-    assert set(task.public_clips()) == set(task.split.public)
-    assert all(len(photos) == 10 for photos in task.public_clips().values())
+    assert set(task.public_samples()) == set(task.split.public)
+    assert all(len(photos) == 10 for photos in task.public_samples().values())
 
 
 def test_real_faces_are_told_apart():

@@ -20,7 +20,7 @@ from edge_node.errors import RoundError
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.training.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
-from edge_node.recognition.training.federated import NodeClips, TrainingBatch, averaged_state, train_round
+from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, averaged_state, train_round
 from hwmodel import keyed_uint16
 
 #: Start rows, int32 [hidden] by tag, of people who enter, given everybody who is in the cohort from now on.
@@ -96,9 +96,9 @@ class CohortPlan:
         """Return who enters before a round, sorted."""
         return tuple(sorted(tag for tag, entry in self.entries.items() if entry == round_number))
 
-    def negatives(self, round_number: int, node_id: str, clips: int) -> Tensor:
-        """Return which public clips a node trains with in a round, int64, sorted: its own keyed stream."""
-        draws = keyed_uint16(self.fleet_seed, "cohort.negatives", self.shard, round_number, node_id, count=clips)
+    def negatives(self, round_number: int, node_id: str, samples: int) -> Tensor:
+        """Return which public samples a node trains with in a round, int64, sorted: its own keyed stream."""
+        draws = keyed_uint16(self.fleet_seed, "cohort.negatives", self.shard, round_number, node_id, count=samples)
         order = np.argsort(draws.numpy(), kind="stable")[: self.recipe.negatives]
         return torch.from_numpy(np.sort(order))
 
@@ -115,26 +115,26 @@ class WorkDone:
     ----------
     node_steps
         Training steps, summed over nodes.
-    clip_steps
-        Clips times steps, summed over nodes.
-    clips
-        Clips of each node in each round that was computed, by (round, node).
+    sample_steps
+        Samples times steps, summed over nodes.
+    samples
+        Samples of each node in each round that was computed, by (round, node).
     """
 
     node_steps: int = 0
-    clip_steps: int = 0
-    clips: dict[tuple[int, str], int] = field(default_factory=dict)
+    sample_steps: int = 0
+    samples: dict[tuple[int, str], int] = field(default_factory=dict)
 
 
 def train_cohort(
     plan: CohortPlan,
-    nodes: Sequence[NodeClips],
+    nodes: Sequence[NodeSamples],
     starts: StartRows,
     *,
     first_round: int = 0,
     end_round: int | None = None,
     state: CohortState | None = None,
-    on_slice: Callable[[int, CohortState], None] | None = None,
+    on_checkpoint: Callable[[int, CohortState], None] | None = None,
     work: WorkDone | None = None,
 ) -> CohortState:
     """Train a shard from a round on; the same input gives the same integers anywhere.
@@ -144,7 +144,7 @@ def train_cohort(
     plan
         What decides everything.
     nodes
-        Captured codes of every node of the plan, in its order. Clips of people who are not in the plan, or
+        Captured codes of every node of the plan, in its order. Samples of people who are not in the plan, or
         not yet, are not looked at.
     starts
         Start rows of those who enter.
@@ -152,7 +152,7 @@ def train_cohort(
         Where to begin: the state before that round. From nothing if left out.
     end_round
         Round that is not trained any more; the recipe's last is, if left out.
-    on_slice
+    on_checkpoint
         Called with (round, state before it) whenever somebody enters: what a replay can start from.
     work
         Is added to.
@@ -160,7 +160,7 @@ def train_cohort(
     Raises
     ------
     RoundError
-        If the nodes are not those of the plan, or somebody in the plan has no clips anywhere.
+        If the nodes are not those of the plan, or somebody in the plan has no samples anywhere.
     """
     if tuple(node.node_id for node in nodes) != plan.node_ids:
         raise RoundError(f"the plan has nodes {list(plan.node_ids)}; got {[node.node_id for node in nodes]}")
@@ -172,19 +172,19 @@ def train_cohort(
         state = CohortState.empty(len(nodes[0].centre), recipe.rank)
     for round_number in range(first_round, recipe.rounds if end_round is None else end_round):
         if new := plan.entering(round_number):
-            if on_slice is not None:
-                on_slice(round_number, state)
+            if on_checkpoint is not None:
+                on_checkpoint(round_number, state)
             state = state.entered(starts(tuple(sorted({*state.tags, *new})), new))
         taking = [by_id[node_id] for node_id in plan.participation[round_number]]
-        chosen = [plan.negatives(round_number, node.node_id, node.public.clips) for node in taking]
+        chosen = [plan.negatives(round_number, node.node_id, node.public.samples) for node in taking]
         batch = TrainingBatch.of(recipe, taking, state.tags, chosen)
         messages = [(sent.arrays(), sent.num_examples) for sent in train_round(recipe, state, batch)]
         state = averaged_state(state, messages)
         if work is not None:
             work.node_steps += len(taking) * recipe.steps
-            work.clip_steps += int(batch.clips.sum()) * recipe.steps
-            counts = zip(taking, batch.clips.tolist(), strict=True)
-            work.clips |= {(round_number, node.node_id): count for node, count in counts}
+            work.sample_steps += int(batch.samples.sum()) * recipe.steps
+            counts = zip(taking, batch.samples.tolist(), strict=True)
+            work.samples |= {(round_number, node.node_id): count for node, count in counts}
     return state
 
 

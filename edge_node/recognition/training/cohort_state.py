@@ -1,7 +1,7 @@
 """State of a cohort, as integers, and its answers: a LoRA of the hidden layer and a row per person.
 
 Behind the frozen random layer (`edge_node.backbones.hidden_layer`) a LoRA with frozen A changes what the
-layer makes of a clip, and a row per person reads it out::
+layer makes of a sample, and a row per person reads it out::
 
     h      = max(y + scaling B (A x), 0) - centre        B shared by all, [hidden, rank]
     logit  = row . h - gain / 2                          row of one person, [hidden]
@@ -58,9 +58,9 @@ class LoraRecipe:
     gain
         Logits per unit of closed-form score; an integer, so that start rows are integers everywhere.
     own_share
-        Weight of a person's own clips in their row's loss; the rest is everybody else's.
+        Weight of a person's own samples in their row's loss; the rest is everybody else's.
     negatives
-        Public clips that a node trains with in one round.
+        Public samples that a node trains with in one round.
     train_hidden
         Whether B is trained; False leaves the head rows alone to learn: the ablation.
     """
@@ -175,10 +175,10 @@ class CohortState:
 
 
 def scores(recipe: LoraRecipe, state: CohortState, pairs: PairCodes, centre: Tensor) -> Tensor:
-    """Return logits, float64 ``[N, B, K]``, of clips ``[N, B, ...]`` on chips with centres int32 ``[N,
+    """Return logits, float64 ``[N, B, K]``, of samples ``[N, B, ...]`` on chips with centres int32 ``[N,
     hidden]``.
 
-    Logits of cohorts that were trained apart compare: each row alone says how far a clip is from its line.
+    Logits of cohorts that were trained apart compare: each row alone says how far a sample is from its line.
     """
     projected, drives = recipe.projected(pairs.inputs), in_units(pairs.drives)
     _, h = hidden(drives, projected, as_values(state.hidden), in_units(centre)[:, None])

@@ -58,7 +58,7 @@ Arrays = Mapping[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
-class NodeClips:
+class NodeSamples:
     """What one node has captured of a cohort.
 
     Attributes
@@ -66,11 +66,11 @@ class NodeClips:
     node_id
         Its name.
     people
-        By tag; a node knows the people that it has clips of.
+        By tag; a node knows the people that it has samples of.
     public
-        Negatives, the same clips on every node.
+        Negatives, the same samples on every node.
     centre
-        Integer mean of ``max(y, 0)`` over the public clips, int32 ``[hidden]``.
+        Integer mean of ``max(y, 0)`` over the public samples, int32 ``[hidden]``.
     """
 
     node_id: str
@@ -78,16 +78,16 @@ class NodeClips:
     public: PairCodes
     centre: Tensor
 
-    def without(self, tag: str) -> NodeClips:
-        """Return the node's clips without a person's."""
+    def without(self, tag: str) -> NodeSamples:
+        """Return the node's samples without a person's."""
         return replace(self, people={kept: codes for kept, codes in self.people.items() if kept != tag})
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """One round's clips of N nodes, padded to S clips; `of` makes it.
+    """One round's samples of N nodes, padded to S samples; `of` makes it.
 
-    All but `known` and `clips` is float64, each on the grid of so many fraction bits.
+    All but `known` and `samples` is float64, each on the grid of so many fraction bits.
 
     Attributes
     ----------
@@ -95,13 +95,13 @@ class TrainingBatch:
         ``[N, S, rank]`` at `PROJECTED_BITS`; ``[N, S, hidden]`` and ``[N, 1 or S, hidden]`` at `DRIVE_BITS`,
         in training's units.
     target
-        1 where clip and row are of the same person, ``[N, S, K]``.
+        1 where sample and row are of the same person, ``[N, S, K]``.
     weight
-        ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its clips, the rest
+        ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its samples, the rest
         on others.
     known
         bool ``[N, K]``.
-    clips
+    samples
         int64 ``[N]``: without padding.
 
     Raises
@@ -116,7 +116,7 @@ class TrainingBatch:
     target: Tensor
     weight: Tensor
     known: Tensor
-    clips: Tensor
+    samples: Tensor
 
     def __post_init__(self) -> None:
         exact.check_grid(
@@ -129,15 +129,15 @@ class TrainingBatch:
         people, width = self.target.shape[2], self.drives.shape[2]
         pre = largest(self.drives) + largest(self.projected.abs().sum(dim=2)) * LARGEST_HIDDEN
         h = pre + largest(self.centre)
-        # A row's weights come to 1, so its errors to 1 and a rounding of each, however many clips there are.
+        # A row's weights come to 1, so its errors to 1 and a rounding of each, however many samples there are.
         rounding = 2.0 ** -(ERROR_BITS + 1)
-        errors = largest(self.weight.sum(dim=1)) + largest(self.clips) * rounding
-        of_clip = largest(self.weight.sum(dim=2)) + people * rounding
+        errors = largest(self.weight.sum(dim=1)) + largest(self.samples) * rounding
+        of_sample = largest(self.weight.sum(dim=2)) + people * rounding
         exact.check_sums(
             **{
                 "hidden units": (pre, _PRE_BITS),
                 "logits": (width * h * LARGEST_HEAD, _PRE_BITS + HEAD_BITS),
-                "errors of hidden units": (of_clip * LARGEST_HEAD, ERROR_BITS + HEAD_BITS),
+                "errors of hidden units": (of_sample * LARGEST_HEAD, ERROR_BITS + HEAD_BITS),
                 "gradients of B": (
                     people * errors * LARGEST_HEAD * largest(self.projected),
                     ERROR_BITS + HEAD_BITS + PROJECTED_BITS,
@@ -148,7 +148,7 @@ class TrainingBatch:
 
     @classmethod
     def of(
-        cls, recipe: LoraRecipe, nodes: Sequence[NodeClips], tags: Sequence[str], negatives: Sequence[Tensor]
+        cls, recipe: LoraRecipe, nodes: Sequence[NodeSamples], tags: Sequence[str], negatives: Sequence[Tensor]
     ) -> TrainingBatch:
         """Gather a batch.
 
@@ -159,15 +159,15 @@ class TrainingBatch:
         nodes
             The nodes that take part.
         negatives
-            Indices of the public clips that each node takes, int64.
+            Indices of the public samples that each node takes, int64.
         """
         parts = []
         for node, chosen in zip(nodes, negatives, strict=True):
-            mine = [tag for tag in tags if tag in node.people and node.people[tag].clips]
+            mine = [tag for tag in tags if tag in node.people and node.people[tag].samples]
             codes = [*(node.people[tag] for tag in mine), node.public.at(chosen)]
-            owner = torch.full((sum(c.clips for c in codes),), -1)
+            owner = torch.full((sum(c.samples for c in codes),), -1)
             owner[: len(owner) - len(chosen)] = torch.tensor(
-                [row for row, tag in enumerate(tags) if tag in mine for _ in range(node.people[tag].clips)],
+                [row for row, tag in enumerate(tags) if tag in mine for _ in range(node.people[tag].samples)],
                 dtype=torch.int64,
             )
             inputs = torch.cat([c.inputs for c in codes])
@@ -188,7 +188,7 @@ class TrainingBatch:
         )
 
     def pooled(self, recipe: LoraRecipe) -> TrainingBatch:
-        """Return all clips as those of one node: what central training would see."""
+        """Return all samples as those of one node: what central training would see."""
 
         def flat(values: Tensor) -> Tensor:
             return values.flatten(0, 1)[None]
@@ -204,7 +204,7 @@ class TrainingBatch:
             target,
             class_weights(target, real, recipe.own_share) * known[:, None],
             known,
-            self.clips.sum()[None],
+            self.samples.sum()[None],
         )
 
     def as_if_all_known(self, recipe: LoraRecipe) -> TrainingBatch:
@@ -215,7 +215,7 @@ class TrainingBatch:
     @property
     def _real(self) -> Tensor:
         """What is not padding, bool ``[N, S, 1]``."""
-        return (torch.arange(self.target.shape[1]) < self.clips[:, None])[:, :, None]
+        return (torch.arange(self.target.shape[1]) < self.samples[:, None])[:, :, None]
 
     def gradients(self, b: Tensor, head: Tensor, gain: int) -> tuple[Tensor, Tensor]:
         """Return the gradients of the weighted loss for B and for the rows, float64 ``[N, K, hidden]``."""
@@ -237,7 +237,7 @@ class Contribution:
     known
         bool ``[K]``: people that it trained with.
     num_examples
-        Clips that it trained with: the weight of its message in Flower's average.
+        Samples that it trained with: the weight of its message in Flower's average.
     """
 
     hidden: npt.NDArray[np.float64]
@@ -271,7 +271,7 @@ def train_round(recipe: LoraRecipe, state: CohortState, batch: TrainingBatch) ->
         b = torch.where(shared, adam_b.update(b, for_b), start_b)
         head = torch.where(rows, adam_head.update(head, for_head), start_head)
     return [
-        Contribution(b[i].numpy(), head[i].numpy(), batch.known[i].numpy(), int(batch.clips[i])) for i in range(nodes)
+        Contribution(b[i].numpy(), head[i].numpy(), batch.known[i].numpy(), int(batch.samples[i])) for i in range(nodes)
     ]
 
 
@@ -332,10 +332,10 @@ def _quotient(numerator: npt.NDArray[np.int64], weight: npt.NDArray[np.int64]) -
     return quotient
 
 
-def training_cost(preset: Preset, recipe: LoraRecipe, inputs: int, hidden: int, people: int, clips: int) -> Cost:
-    """Return what a round costs one node: A x once a clip; each step forward, backward and Adam, fp32."""
-    step = clips * (3 * hidden * recipe.rank + 3 * hidden * people)
-    macs = clips * recipe.rank * inputs + recipe.steps * step
+def training_cost(preset: Preset, recipe: LoraRecipe, inputs: int, hidden: int, people: int, samples: int) -> Cost:
+    """Return what a round costs one node: A x once a sample; each step forward, backward and Adam, fp32."""
+    step = samples * (3 * hidden * recipe.rank + 3 * hidden * people)
+    macs = samples * recipe.rank * inputs + recipe.steps * step
     parameters = hidden * (recipe.rank + people)
     return cost.digital_macs(preset, macs, cost.Precision.FP32) + cost.lora_update(
         preset, parameters, steps=recipe.steps, accesses_per_parameter=_ADAM_ACCESSES

@@ -1,4 +1,4 @@
-"""Unlearning by hinged NegGrad+: the forgotten people's clips are pushed down, but not below a hinge.
+"""Unlearning by hinged NegGrad+: the forgotten people's samples are pushed down, but not below a hinge.
 
 NegGrad+ ascends the loss on the forget set while it descends on the retained one (Kurmanji et al., SCRUB,
 NeurIPS 2023). Without a bound the ascent ends in damage and in a person who is conspicuous by being rejected
@@ -15,27 +15,27 @@ from edge_node.recognition.training.exact import PROJECTED_BITS, STATE_BITS, WEI
 from edge_node.recognition.training.logistic import (
     GRADIENT_BITS,
     LEARNING_RATE,
-    LabelledClips,
+    LabelledSamples,
     check_projected,
     logits,
 )
 
 STEPS = 30
-#: Logit that a forgotten clip may reach on a remaining row: a twentieth of a cosine below the threshold.
+#: Logit that a forgotten sample may reach on a remaining row: a twentieth of a cosine below the threshold.
 HINGE = -0.5
-#: Weight of the forgotten clips against the retained ones.
+#: Weight of the forgotten samples against the retained ones.
 FORGET_WEIGHT = 2.0
-#: Pull of repaired rows towards what came in: a row without retained clips here must not drift.
+#: Pull of repaired rows towards what came in: a row without retained samples here must not drift.
 ANCHOR = 0.02
 
 
 def excess(b: Tensor, projected: Tensor, base: Tensor) -> Tensor:
-    """Return by how much forgotten clips score above the hinge, float64 [N, S, K]; at most 0 is forgotten."""
+    """Return by how much forgotten samples score above the hinge, float64 [N, S, K]; at most 0 is forgotten."""
     return logits(b, projected, base) - HINGE
 
 
 def unlearn(
-    b: Tensor, retained: LabelledClips, projected: Tensor, base: Tensor, present: Tensor, repaired: Tensor
+    b: Tensor, retained: LabelledSamples, projected: Tensor, base: Tensor, present: Tensor, repaired: Tensor
 ) -> Tensor:
     """Repair B.
 
@@ -44,11 +44,11 @@ def unlearn(
     b
         float64 [N, K, rank].
     retained
-        Kept people's clips with public negatives: their loss stays in force.
+        Kept people's samples with public negatives: their loss stays in force.
     projected, base
-        Forgotten clips: u, [N, S, rank], and closed-form logits, [N, S, K], on the grids of `LabelledClips`.
+        Forgotten samples: u, [N, S, rank], and closed-form logits, [N, S, K], on the grids of `LabelledSamples`.
     present
-        bool [N, S]: real clips, not padding.
+        bool [N, S]: real samples, not padding.
     repaired
         bool [N, K]: remaining rows that this node can score; the others stay as they are.
 
@@ -60,7 +60,7 @@ def unlearn(
     Raises
     ------
     RoundError
-        If forgotten clips are not on their grids, or so large that a sum might not be exact.
+        If forgotten samples are not on their grids, or so large that a sum might not be exact.
     """
     check_projected(projected, base)
     shares = 1 + exact.largest(present.sum(dim=1)) * 2.0**-WEIGHT_BITS

@@ -1,8 +1,8 @@
 """Exact forgetting in a cohort: what knew the person is destroyed, and training is replayed without them.
 
-A *slice* is a cohort's state before a round in which somebody entered, sealed under a key of its own. The
-slice before a person's entry never knew them; later ones did. To forget: destroy the keys of those, take the
-slice of the entry, and train on without the person. The replay saves the later entrants' slices anew.
+A *checkpoint* is a cohort's state before a round in which somebody entered, sealed under a key of its own. The
+checkpoint before a person's entry never knew them; later ones did. To forget: destroy the keys of those, take the
+checkpoint of the entry, and train on without the person. The replay saves the later entrants' checkpoints anew.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from reram_fleet.processes.durable import destroy, write_atomically
 from edge_node.errors import RoundError, StateFolderError
 from edge_node.recognition.training.cohort import CohortPlan, StartRows, WorkDone, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState
-from edge_node.recognition.training.federated import NodeClips
-from edge_node.storage.keys import KeyRing
+from edge_node.recognition.training.federated import NodeSamples
+from edge_node.storage.keys import KeyStore
 
-_SUFFIX = ".slice"
+_SUFFIX = ".checkpoint"
 _NAME = re.compile(r"shard-(\d{4})-round-(\d{4})")
 SALT_BYTES = 32
 
 
 @dataclass(frozen=True)
-class SliceFiles:
-    """Sealed slices of cohorts in a folder.
+class CheckpointFiles:
+    """Sealed checkpoints of cohorts in a folder.
 
     Attributes
     ----------
     folder
         For nothing else.
     keys
-        One per slice; for nothing else.
+        One per checkpoint; for nothing else.
     owner
         Bound to every file.
     """
 
     folder: Path
-    keys: KeyRing
+    keys: KeyStore
     owner: str
 
     def save(self, shard: int, round_number: int, state: CohortState) -> None:
-        """Seal a slice under a new key; one of the same round is erased first."""
+        """Seal a checkpoint under a new key; one of the same round is erased first."""
         name = _name(shard, round_number)
         self.erase(shard, round_number)
         key = self.keys.get_or_create(name)
@@ -62,7 +62,7 @@ class SliceFiles:
         write_atomically(self.folder / f"{name}{_SUFFIX}", sealed)
 
     def load(self, shard: int, round_number: int) -> CohortState:
-        """Open a slice.
+        """Open a checkpoint.
 
         Raises
         ------
@@ -76,28 +76,28 @@ class SliceFiles:
             sealed = (self.folder / f"{name}{_SUFFIX}").read_bytes()
         except FileNotFoundError:
             raise StateFolderError(
-                f"there is no slice of shard {shard} before round {round_number}; there are: "
+                f"there is no checkpoint of shard {shard} before round {round_number}; there are: "
                 f"{self.rounds(shard)}. Train the shard from the start without the person"
             ) from None
         try:
             return CohortState.from_bytes(sealing.open_symmetric(self.keys.get(name), self._purpose(name), sealed))
         except (sealing.SealError, RoundError) as error:
-            raise StateFolderError(f"slice {name} does not open: it was changed, or is another's") from error
+            raise StateFolderError(f"checkpoint {name} does not open: it was changed, or is another's") from error
 
     def rounds(self, shard: int) -> list[int]:
-        """Return the rounds before which a shard has slices that open."""
+        """Return the rounds before which a shard has checkpoints that open."""
         found = (_NAME.fullmatch(path.stem) for path in self.folder.glob(f"*{_SUFFIX}"))
         names = [match for match in found if match and int(match[1]) == shard]
         return sorted(int(match[2]) for match in names if match[0] in self.keys.ids())
 
     def erase(self, shard: int, round_number: int) -> bool:
-        """Destroy a slice's key, then its file; False if neither was there."""
+        """Destroy a checkpoint's key, then its file; False if neither was there."""
         name = _name(shard, round_number)
         key_gone = self.keys.destroy(name)
         return destroy(self.folder / f"{name}{_SUFFIX}") or key_gone
 
     def _purpose(self, name: str) -> str:
-        return f"reram-fleet/cohort-slice/{self.owner}/{name}"
+        return f"reram-fleet/cohort-checkpoint/{self.owner}/{name}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +110,10 @@ class ReplayResult:
         After it; the person is in neither.
     first_round
         Of the replay: the person's entry.
-    slice_digest
+    checkpoint_digest
         Of the state that the replay started from.
     erased_rounds
-        Rounds of the slices that knew the person, whose keys were destroyed.
+        Rounds of the checkpoints that knew the person, whose keys were destroyed.
     work
         What was computed.
     cpu_s
@@ -123,25 +123,25 @@ class ReplayResult:
     state: CohortState
     plan: CohortPlan
     first_round: int
-    slice_digest: str
+    checkpoint_digest: str
     erased_rounds: tuple[int, ...]
     work: WorkDone
     cpu_s: float
 
 
 def forget_by_replay(
-    plan: CohortPlan, nodes: Sequence[NodeClips], starts: StartRows, slices: SliceFiles, tag: str
+    plan: CohortPlan, nodes: Sequence[NodeSamples], starts: StartRows, checkpoints: CheckpointFiles, tag: str
 ) -> ReplayResult:
     """Forget a person of a shard: bitwise the cohort that they never entered.
 
-    The slices that knew them are destroyed first. The slice before their entry stays until the replay is
+    The checkpoints that knew them are destroyed first. The checkpoint before their entry stays until the replay is
     done, so that one that was cut off is simply run again.
 
     Parameters
     ----------
     plan, nodes, starts
         As the shard was trained, the person included; their own codes are not looked at, and may be gone.
-    slices
+    checkpoints
         Of the training.
     tag
         Of the person.
@@ -151,26 +151,26 @@ def forget_by_replay(
     RoundError
         If they are not in the plan. Nothing is destroyed.
     StateFolderError, KeyFileError
-        If the slice of their entry cannot be had. Nothing is destroyed.
+        If the checkpoint of their entry cannot be had. Nothing is destroyed.
     """
     started = time.process_time()
     rest = plan.without(tag)
     entry = plan.entries[tag]
-    before = slices.load(plan.shard, entry)
-    knew = tuple(number for number in slices.rounds(plan.shard) if number > entry)
+    before = checkpoints.load(plan.shard, entry)
+    knew = tuple(number for number in checkpoints.rounds(plan.shard) if number > entry)
     for number in knew:
-        slices.erase(plan.shard, number)
+        checkpoints.erase(plan.shard, number)
 
     def keep(number: int, state: CohortState) -> None:
-        # The slice of the entry is at hand, and is what this starts from.
+        # The checkpoint of the entry is at hand, and is what this starts from.
         if number != entry:
-            slices.save(plan.shard, number, state)
+            checkpoints.save(plan.shard, number, state)
 
     work = WorkDone()
     kept = [node.without(tag) for node in nodes]
-    after = train_cohort(rest, kept, starts, first_round=entry, state=before, on_slice=keep, work=work)
+    after = train_cohort(rest, kept, starts, first_round=entry, state=before, on_checkpoint=keep, work=work)
     if not rest.entering(entry):
-        slices.erase(plan.shard, entry)
+        checkpoints.erase(plan.shard, entry)
     return ReplayResult(after, rest, entry, before.digest(), knew, work, time.process_time() - started)
 
 
@@ -179,7 +179,7 @@ def cost_share(plan: CohortPlan, tag: str, fleet: Sequence[CohortPlan]) -> float
     return plan.node_steps(plan.entries[tag]) / sum(shard.node_steps() for shard in fleet)
 
 
-def commitment(salt: bytes, tag: str, node: NodeClips) -> str:
+def commitment(salt: bytes, tag: str, node: NodeSamples) -> str:
     """Return the salted SHA-256 of a person's codes on a node, or of the public ones for an empty tag.
 
     Without the salt, which stays with the codes, it says nothing about them.

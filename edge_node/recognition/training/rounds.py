@@ -22,7 +22,7 @@ from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training import logistic, neggrad, state
 from edge_node.recognition.training.exact import PROJECTED_BITS, class_weights, on_grid
-from edge_node.recognition.training.logistic import BASE_BITS, GAIN, OWN_SHARE, LabelledClips
+from edge_node.recognition.training.logistic import BASE_BITS, GAIN, OWN_SHARE, LabelledSamples
 
 KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVALUATE_QUALITY)
 
@@ -38,7 +38,7 @@ class RoundRequest:
     ticket, state
         Checked ticket and incoming LoRA state.
     samples, forget
-        Codes captured on this node, int32 [clips, features] by tag: of kept and of forgotten people.
+        Codes captured on this node, int32 [samples, features] by tag: of kept and of forgotten people.
     """
 
     node: int
@@ -50,7 +50,7 @@ class RoundRequest:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """State after the round, number of clips that it was computed on, scalar metrics."""
+    """State after the round, number of samples that it was computed on, scalar metrics."""
 
     state: LoraState
     num_examples: int
@@ -59,7 +59,7 @@ class RoundResult:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """One node's round as tensors, on the grids of `LabelledClips`; K rows in the ticket's order."""
+    """One node's round as tensors, on the grids of `LabelledSamples`; K rows in the ticket's order."""
 
     b: Tensor
     projected: Tensor
@@ -97,7 +97,7 @@ def run_rounds(
         ):
             raise RoundError("requests of one batch differ in kind, LoRA shape or rows: run them apart")
     nodes = [_prepare(calibration, banks[request.node], request) for request in requests]
-    clips = LabelledClips(
+    samples = LabelledSamples(
         _stack([n.projected for n in nodes]),
         _stack([n.base for n in nodes]),
         _stack([n.target for n in nodes]),
@@ -106,12 +106,12 @@ def run_rounds(
     before = torch.stack([n.b for n in nodes])
     known = torch.stack([n.known for n in nodes])
     if first.kind == LEARNING_KIND_TRAIN_LORA:
-        after, changed = logistic.train(before, clips, known), known
+        after, changed = logistic.train(before, samples, known), known
     elif first.kind == LEARNING_KIND_UNLEARN_LORA:
-        after, changed = _unlearn(nodes, requests, before, clips)
+        after, changed = _unlearn(nodes, requests, before, samples)
     else:
         after, changed = before, torch.zeros_like(known)
-    losses = zip(clips.loss(before).tolist(), clips.loss(after).tolist(), strict=True)
+    losses = zip(samples.loss(before).tolist(), samples.loss(after).tolist(), strict=True)
     results = []
     for i, (node, request, (loss_before, loss_after)) in enumerate(zip(nodes, requests, losses, strict=True)):
         metrics = {"loss_before": loss_before, "loss_after": loss_after}
@@ -122,11 +122,11 @@ def run_rounds(
 
 
 def _unlearn(
-    nodes: Sequence[_Prepared], requests: Sequence[RoundRequest], before: Tensor, clips: LabelledClips
+    nodes: Sequence[_Prepared], requests: Sequence[RoundRequest], before: Tensor, samples: LabelledSamples
 ) -> tuple[Tensor, Tensor]:
     """Repair the remaining rows and set the forgotten ones to zero.
 
-    A node without forgotten clips has nothing to repair: its rows go back as they came, with the weight of
+    A node without forgotten samples has nothing to repair: its rows go back as they came, with the weight of
     an untrained row, so that its average does not undo what the others do.
     """
     forgotten = torch.stack([_is_in(r.ticket.subject_tags, r.ticket.forget_tags) for r in requests])
@@ -135,7 +135,7 @@ def _unlearn(
     projected, base = _stack([n.forget_projected for n in nodes]), _stack([n.forget_base for n in nodes])
     present = torch.arange(projected.shape[1])[None] < counts[:, None]
     start = before.masked_fill(forgotten[:, :, None], 0.0)
-    return neggrad.unlearn(start, clips, projected, base, present, repaired), repaired | forgotten
+    return neggrad.unlearn(start, samples, projected, base, present, repaired), repaired | forgotten
 
 
 def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundRequest) -> _Prepared:
@@ -148,10 +148,10 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     for codes in [*request.samples.values(), *request.forget.values()]:
         if codes.ndim != 2 or codes.shape[1] != bank.features or codes.is_floating_point():
             raise RoundError(
-                f"samples are integer codes [clips, {bank.features}]; one tag has {codes.dtype} {list(codes.shape)}"
+                f"samples are integer codes [samples, {bank.features}]; one tag has {codes.dtype} {list(codes.shape)}"
             )
     kept = [tag for tag in kept if len(request.samples[tag])]
-    sums, clip_counts = bank.sums()
+    sums, sample_counts = bank.sums()
     column = {tag: k for k, tag in enumerate(tags)}
     scored = torch.tensor([tag in bank.tags and tag not in forgotten for tag in tags], dtype=torch.bool)
     means = torch.zeros(len(tags), bank.features, dtype=torch.int64)
@@ -173,7 +173,7 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
         part, k = slice(start, start + len(codes)), column[tag]
         target[part, k] = 1.0
         index = bank.tags.index(tag)
-        if int(clip_counts[index]) > 1:
+        if int(sample_counts[index]) > 1:
             rest = whitening.unit((sums[index] - codes)[None], at)[0]
             cosine[part, k] = (unit[part] * rest).sum(dim=-1)
         start += len(codes)
@@ -198,11 +198,11 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
 
 
 def _quality(node: _Prepared, b: Tensor, suffix: str) -> dict[str, float]:
-    """Return how B treats the node's clips; only rows that it can score take part.
+    """Return how B treats the node's samples; only rows that it can score take part.
 
     Rates of what not every node has are left out where there is none. So what a repair is judged by comes as
     counts and sums divided by the node's number of examples: the mean over nodes, which is weighted by that
-    number, then has the totals' proportions, also when few nodes hold such clips.
+    number, then has the totals' proportions, also when few nodes hold such samples.
     """
     examples, scored = len(node.projected), node.scored
     own = examples - node.public
@@ -216,15 +216,15 @@ def _quality(node: _Prepared, b: Tensor, suffix: str) -> dict[str, float]:
         hits = float(node.target[:own, scored].gather(1, best.indices[:own, None]).sum())
         quality["accuracy"] = hits / own
         quality["accept_rate"] = float((best.values[:own] >= 0).float().mean())
-    sums = {"kept_clips": float(own), "kept_hits": hits} | _treatment_of_forgotten(node, b, best.values[own:])
+    sums = {"kept_samples": float(own), "kept_hits": hits} | _treatment_of_forgotten(node, b, best.values[own:])
     quality |= {name: value / examples for name, value in sums.items()}
     return {name + suffix: value for name, value in quality.items()}
 
 
 def _treatment_of_forgotten(node: _Prepared, b: Tensor, public_best: Tensor) -> dict[str, float]:
-    """Return counts and sums over the forgotten people's clips: with B, and by the exact parts alone (B = 0).
+    """Return counts and sums over the forgotten people's samples: with B, and by the exact parts alone (B = 0).
 
-    The shift is what B adds to a clip's best logit, less what it adds to a public clip's on average.
+    The shift is what B adds to a sample's best logit, less what it adds to a public sample's on average.
     """
     best = best_exact = node.forget_base.new_zeros(0)
     shift = 0.0
@@ -235,7 +235,7 @@ def _treatment_of_forgotten(node: _Prepared, b: Tensor, public_best: Tensor) -> 
         of_public = float((public_best - public_exact).sum()) / node.public
         shift = float((best - best_exact).sum()) - len(best) * of_public
     return {
-        "forget_clips": float(len(best)),
+        "forget_samples": float(len(best)),
         "forget_accepted": float((best >= 0).sum()),
         "forget_accepted_exactly": float((best_exact >= 0).sum()),
         "forget_above_hinge": float((best > neggrad.HINGE).sum()),

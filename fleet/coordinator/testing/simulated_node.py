@@ -138,12 +138,12 @@ class SimulatedNode:
         self.journal.enrolled[tag] = types.SubjectAdapter(subject_tag=tag, count=count, code_sum=code_sum, kind=kind)
 
     def capture_codes(self, tag: str, codes: npt.NDArray[np.int32]) -> None:
-        """Enrol somebody on this node by codes [clips, features], for adapter and head."""
+        """Enrol somebody on this node by codes [samples, features], for adapter and head."""
         self.capture(tag, codes.sum(axis=0, dtype=np.int64).tolist(), len(codes))
         self.journal.statistics[tag] = pack_statistics(HeadStatistics.of(codes))
 
     def show_public(self, codes: npt.NDArray[np.int16], person: list[int]) -> None:
-        """Let the node have codes [clips, features] of public people."""
+        """Let the node have codes [samples, features] of public people."""
         self.public = wire.PublicCodes(
             fleet_id=self.fleet_id,
             node_id=self.node_id,

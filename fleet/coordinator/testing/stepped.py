@@ -14,8 +14,8 @@ from fleet.config import ServeSettings
 from fleet.coordinator import contributions, forgets, reconcile, revisions
 from fleet.coordinator.core import Coordinator, Database
 from fleet.coordinator.effects import Effect, QuarantineError
-from fleet.coordinator.needs import needs_of
 from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.outbox import outbox_of
 from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.reports import check_hello, handle_report, put_aside
 from fleet.coordinator.serve import fleet_of
@@ -116,10 +116,10 @@ class SteppedCoordinator:
                 put_aside(tx, node_id, request, str(error))
             return Effect()
 
-    def needs(self, node_id: str) -> list[wire.ConnectResponse]:
+    def outbox(self, node_id: str) -> list[wire.ConnectResponse]:
         """Return what the node's stream is to be sent now."""
         with self.transaction() as tx:
-            return needs_of(self.coordinator, tx, self.sessions[node_id])
+            return outbox_of(self.coordinator, tx, self.sessions[node_id])
 
     def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
         """Commit a forget; returns its campaign and whether it is new."""
@@ -161,6 +161,6 @@ class SteppedCoordinator:
             for node in nodes:
                 answers = said.pop(node.node_id, [])
                 replies = [reply for answer in answers for reply in self.take(node.node_id, answer).replies]
-                replies += self.needs(node.node_id)
+                replies += self.outbox(node.node_id)
                 said[node.node_id] = [answer for reply in replies for answer in node.receive(reply)]
                 moved |= bool(answers or replies)

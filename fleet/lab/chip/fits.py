@@ -25,7 +25,7 @@ TOLERANCES_US = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0)
 #: geometric, so its standard deviation is at most its mean.
 STANDARD_ERRORS = 5.0
 
-#: Share by which simulated energy may differ beside that: landings that the floor clips raise it by 1 %.
+#: Share by which simulated energy may differ beside that: landings that the floor samples raise it by 1 %.
 ENERGY_SHARE = 0.02
 
 #: The preset whose cells the fits describe.
@@ -90,7 +90,7 @@ def chip_fits(
     cells, seed
         Cells per point, and the seed of their draws.
     progress
-        Told what is being worked on.
+        DemoResult what is being worked on.
     ages_s
         Seconds since programming, 1 s to 2 days.
     tolerances_us

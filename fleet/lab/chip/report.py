@@ -15,7 +15,7 @@ import numpy as np
 from fleet.documents import Document, document
 from fleet.errors import InvalidInputError
 from hwmodel import Cost, HwModelError, Preset
-from hwmodel.cost.bill import Bill
+from hwmodel.cost.breakdown import CostBreakdown
 from hwmodel.cost.designs import Design, DesignReport, design_report
 from hwmodel.cost.ratios import TOLERANCE, AnchoredSet, RatioReport, ReadingResult, ratio_report
 from hwmodel.cost.uncertainty import Band, QuantityBand, monte_carlo
@@ -69,7 +69,7 @@ def chip_report(
     draws, seed
         Of the Monte Carlo over the ranges of the preset's numbers.
     progress
-        Told what is being worked on.
+        DemoResult what is being worked on.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _design(each: DesignReport[Cost], bands: dict[tuple[Any, ...], Band]) -> Doc
     }
 
 
-def _activity(bill: Bill[Cost], bands: dict[str, Band]) -> Document:
+def _activity(bill: CostBreakdown[Cost], bands: dict[str, Band]) -> Document:
     total = bill.total
     return {
         **{
@@ -191,7 +191,7 @@ def _reading(result: ReadingResult) -> Document:
         "share_of_draws_within_tolerance": result.share_within,
         "verdict": result.verdict,
         "largest_if_crossbars_were_free": result.free_analogue,
-        "knobs": [asdict(knob) for knob in result.knobs],
+        "sensitivities": [asdict(sensitivity) for sensitivity in result.sensitivities],
     }
 
 

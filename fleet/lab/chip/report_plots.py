@@ -11,10 +11,10 @@ from fleet.lab.chip.report import ChipReport
 from fleet.report.bands import Band, BandPanel, bands
 from fleet.report.bars import BarPanel, StackedBar, stacked_bars
 from fleet.report.tornado import Swing, TornadoPanel, tornado
-from hwmodel.cost.bill import Component
+from hwmodel.cost.breakdown import Component
 from hwmodel.cost.designs import Activity, Design
 from hwmodel.cost.ratios import TOLERANCE, HeadlineResult, ReadingResult, Verdict
-from hwmodel.cost.sensitivity import Knob
+from hwmodel.cost.sensitivity import Sensitivity
 
 _DESIGNS = {
     Design.ANALOGUE: "analogue, all rewritten",
@@ -114,7 +114,7 @@ def _tornado(report: ChipReport) -> Figure:
             TornadoPanel(
                 title=f"{headline.headline.capitalize()}, {result.network}, read as '{result.reading}'",
                 nominal=result.nominal,
-                swings=[_swing(knob) for knob in result.knobs],
+                swings=[_swing(sensitivity) for sensitivity in result.sensitivities],
                 reference=headline.paper,
                 reference_label=f"the paper's figure, {headline.paper:g}",
             )
@@ -127,5 +127,7 @@ def _tornado(report: ChipReport) -> Figure:
     )
 
 
-def _swing(knob: Knob) -> Swing:
-    return Swing(knob.path, knob.at_low, knob.at_high, f"{knob.low:.3g}", f"{knob.high:.3g}")
+def _swing(sensitivity: Sensitivity) -> Swing:
+    return Swing(
+        sensitivity.path, sensitivity.at_low, sensitivity.at_high, f"{sensitivity.low:.3g}", f"{sensitivity.high:.3g}"
+    )

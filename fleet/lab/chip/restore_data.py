@@ -95,14 +95,14 @@ def threshold_code(signals: np.ndarray, thresholds: np.ndarray) -> Tensor:
     Parameters
     ----------
     signals
-        Float ``[clips, steps, signals]``.
+        Float ``[samples, steps, signals]``.
     thresholds
         Float ``[levels, signals]``, ascending.
 
     Returns
     -------
     Tensor
-        float32 0 or 1, ``[clips, steps, signals * levels]``.
+        float32 0 or 1, ``[samples, steps, signals * levels]``.
     """
     spikes = signals[..., None] > thresholds.T
     return torch.from_numpy(spikes.reshape(*signals.shape[:2], -1).astype(np.float32))
@@ -201,7 +201,7 @@ def _views(images: Tensor, seed: int) -> list[Tensor]:
 def _speakers() -> PublicData:
     people = load_people()
     signals = {
-        part: [resampled_vowels(clip) for person in people.values() for clip in getattr(person, part)]
+        part: [resampled_vowels(sample) for person in people.values() for sample in getattr(person, part)]
         for part in ("train", "test")
     }
     labels = {
@@ -214,7 +214,7 @@ def _speakers() -> PublicData:
     thresholds = np.quantile(fit.reshape(-1, fit.shape[2]), middles, axis=0)
     spikes = threshold_code(fit, thresholds)
     return PublicData(
-        title=f"JapaneseVowels, {len(people)} people, {len(fit)} clips to fit and {len(held_out)} held out",
+        title=f"JapaneseVowels, {len(people)} people, {len(fit)} samples to fit and {len(held_out)} held out",
         classes=len(people),
         training=spikes,
         training_labels=labels["train"],
@@ -224,10 +224,10 @@ def _speakers() -> PublicData:
     )
 
 
-def resampled_vowels(clip: np.ndarray) -> np.ndarray:
+def resampled_vowels(sample: np.ndarray) -> np.ndarray:
     """Return 12 coefficients and the changes of the first two at ten moments, float64 ``[10, 14]``."""
-    moments = np.linspace(0, len(clip) - 1, STEPS)
-    frames = np.arange(len(clip))
-    coefficients = np.stack([np.interp(moments, frames, channel) for channel in clip.T], axis=1)
+    moments = np.linspace(0, len(sample) - 1, STEPS)
+    frames = np.arange(len(sample))
+    coefficients = np.stack([np.interp(moments, frames, channel) for channel in sample.T], axis=1)
     changes = np.diff(coefficients[:, :_CHANGES], axis=0, prepend=coefficients[:1, :_CHANGES])
     return np.concatenate([coefficients, changes], axis=1)

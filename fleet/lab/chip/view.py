@@ -230,7 +230,7 @@ def _headline(headline: Document, body: Document) -> RenderableType:
                 f"{_ratio(reading['p50'])} [{_ratio(reading['p5'])} - {_ratio(reading['p95'])}]",
                 f"{reading['share_of_draws_within_tolerance']:.1%}",
                 _VERDICTS[reading["verdict"]],
-                _nearest_knobs(reading["knobs"]),
+                _nearest_knobs(reading["sensitivities"]),
             )
             for reading in headline["readings"]
         ),
@@ -249,13 +249,20 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _nearest_knobs(knobs: Sequence[Document]) -> str:
+def _nearest_knobs(sensitivities: Sequence[Document]) -> str:
     """Return the two numbers that reach the figure with the least change, or that none does."""
-    reaching = [knob for knob in knobs if knob["needed"] is not None]
+    reaching = [sensitivity for sensitivity in sensitivities if sensitivity["needed"] is not None]
     if not reaching:
         return "no number in its range"
-    reaching.sort(key=lambda knob: abs(math.log(knob["needed"] / knob["value"])) if knob["value"] else math.inf)
-    return "; ".join(f"{knob['path']} {knob['value']:.3g} -> {knob['needed']:.3g}" for knob in reaching[:2])
+    reaching.sort(
+        key=lambda sensitivity: (
+            abs(math.log(sensitivity["needed"] / sensitivity["value"])) if sensitivity["value"] else math.inf
+        )
+    )
+    return "; ".join(
+        f"{sensitivity['path']} {sensitivity['value']:.3g} -> {sensitivity['needed']:.3g}"
+        for sensitivity in reaching[:2]
+    )
 
 
 def _meanings(headline: Document) -> RenderableType:
@@ -296,7 +303,7 @@ def _nearest(reading: Document) -> tuple[str, ...]:
         f"{reading['reading']}, {reading['network']}",
         _ratio(reading["nominal"]),
         f"{reading['share_of_draws_within_tolerance']:.1%}",
-        _nearest_knobs(reading["knobs"]),
+        _nearest_knobs(reading["sensitivities"]),
     )
 
 

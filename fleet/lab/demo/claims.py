@@ -26,7 +26,7 @@ from fleet.trust.checks import failures
 LEAST_RETAIN_ACCURACY = 0.95
 #: How much more often than a stranger the forgotten person may be accepted.
 ACCEPTANCE_MARGIN = 0.05
-#: ... unless so few clips cannot tell: one of a person's five photos is 20 points. One-sided exact test.
+#: ... unless so few samples cannot tell: one of a person's five photos is 20 points. One-sided exact test.
 ACCEPTANCE_CHANCE = 0.01
 
 T = TypeVar("T")
@@ -132,18 +132,18 @@ def _silent(evidence: Evidence) -> Claim:
     return Claim(
         "once suppressed, no node names the forgotten person, though erasure is still going on",
         evidence.outage.leaked_meanwhile == 0,
-        f"{evidence.outage.leaked_meanwhile} clips named",
+        f"{evidence.outage.leaked_meanwhile} samples named",
     )
 
 
 def backbone_only(evidence: FleetEvidence) -> Claim:
     """Nothing stale was served."""
-    sightings = evidence.outage.sightings
+    probe_answers = evidence.outage.probe_answers
     generation = evidence.forget.generation
-    behind = [s for s in sightings if s.generation < generation]
-    early = [s for s in sightings if s.backbone_only]
+    behind = [s for s in probe_answers if s.generation < generation]
+    early = [s for s in probe_answers if s.backbone_only]
     wrong = [s for s in behind if not s.backbone_only or s.named]
-    last = sightings[-1] if sightings else None
+    last = probe_answers[-1] if probe_answers else None
     return Claim(
         "the restarted node answered by its backbone alone until it had caught up",
         bool(behind)
@@ -151,9 +151,9 @@ def backbone_only(evidence: FleetEvidence) -> Claim:
         and last is not None
         and not last.backbone_only
         and last.generation >= generation
-        and not any(s.named_forgotten or (s.backbone_only and s.named) for s in sightings),
+        and not any(s.named_forgotten or (s.backbone_only and s.named) for s in probe_answers),
         f"{len(early)} answers without adapters, {len(behind)} of them behind the log; "
-        + (f"first answer at {sightings[0].at_s:.1f} s, serving at {last.at_s:.1f} s" if last else "no answer"),
+        + (f"first answer at {probe_answers[0].at_s:.1f} s, serving at {last.at_s:.1f} s" if last else "no answer"),
     )
 
 
@@ -192,14 +192,14 @@ def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
     usual = max(quality.stranger_accept_rate, never_enrolled)
     if quality.forget_accept_rate <= usual + ACCEPTANCE_MARGIN:
         return True
-    clips, strange = quality.forget_clips, quality.stranger_clips
-    accepted = round(quality.forget_accept_rate * clips)
+    samples, strange = quality.forget_samples, quality.stranger_samples
+    accepted = round(quality.forget_accept_rate * samples)
     together = accepted + round(quality.stranger_accept_rate * strange)
-    # Fisher's exact test: of all clips that were accepted, as many or more are the forgotten person's, if
+    # Fisher's exact test: of all samples that were accepted, as many or more are the forgotten person's, if
     # nothing tells theirs from strangers'. The strangers' rate is of a sample, too: it may be 0 by chance.
     chance = sum(
-        math.comb(clips, k) * math.comb(strange, together - k) for k in range(accepted, min(clips, together) + 1)
-    ) / math.comb(clips + strange, together)
+        math.comb(samples, k) * math.comb(strange, together - k) for k in range(accepted, min(samples, together) + 1)
+    ) / math.comb(samples + strange, together)
     return chance >= ACCEPTANCE_CHANCE
 
 
@@ -266,7 +266,7 @@ def erased(evidence: FleetEvidence) -> Claim:
     opened = open_receipts(evidence)
     held_data = evidence.enrolled_on[evidence.forgotten_person]
     return Claim(
-        "the nodes that captured the person's clips destroyed samples and keys",
+        "the nodes that captured the person's samples destroyed samples and keys",
         all(
             node in opened and opened[node].code_samples_erased > 0 and opened[node].keys_destroyed > 0
             for node in held_data

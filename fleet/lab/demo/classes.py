@@ -17,7 +17,7 @@ from edge_node.generation.image_generator import task_backbone
 from edge_node.tasks import load_task
 from edge_node.tasks.images import CLASSES, ImagesTask, class_label
 from fleet.errors import InvalidInputError
-from fleet.lab.demo.people import DemoPerson, person_clips
+from fleet.lab.demo.people import DemoPerson, person_samples
 from fleet.lab.verification.image_scores import Judge
 from fleet.lab.verification.intervals import clopper_pearson
 
@@ -47,7 +47,7 @@ class DemoClasses:
         Parameters
         ----------
         progress
-            Told the steps done and the steps in all, after every step.
+            DemoResult the steps done and the steps in all, after every step.
         """
         task_backbone(self.task, progress)
 
@@ -90,7 +90,7 @@ def load_demo_classes(task_name: str) -> DemoClasses:
         raise InvalidInputError(f"task {task_name} recognises: it has no classes to draw")
     people = task.load_people()
     private = tuple(
-        DemoPerson(name, person_clips(people[name].train), person_clips(people[name].test))
+        DemoPerson(name, person_samples(people[name].train), person_samples(people[name].test))
         for name in task.split.enrolled
     )
     return DemoClasses(task, task.split.public, private)

@@ -19,7 +19,7 @@ from fleet.cli.output import Format, OutputFormat, note, note_console, show
 from fleet.config import check_preset, check_task
 
 if TYPE_CHECKING:
-    from fleet.lab.demo.run import Narrator
+    from fleet.lab.demo.run import ProgressReporter
 
 
 app = typer.Typer(add_completion=False)
@@ -51,8 +51,8 @@ def demo(
     from fleet.lab.demo.story import tell
 
     settings = DemoSettings(nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset)
-    with _terminated_like_interrupted(), _narrator() as narrator:
-        told = tell(settings, narrator)
+    with _terminated_like_interrupted(), _progress_reporter() as reporter:
+        told = tell(settings, reporter)
     if output is not None:
         output.write_text(json.dumps(told.document, indent=2) + "\n", encoding="utf-8")
         note(f"The report is in {output}.")
@@ -73,8 +73,8 @@ def demo(
 
 
 @contextlib.contextmanager
-def _narrator() -> Iterator[Narrator]:
-    from fleet.lab.demo.run import Narrator
+def _progress_reporter() -> Iterator[ProgressReporter]:
+    from fleet.lab.demo.run import ProgressReporter
 
     console = note_console()
     started = time.monotonic()
@@ -91,7 +91,7 @@ def _narrator() -> Iterator[Narrator]:
         def detail(text: str) -> None:
             console.print(f"          {text}", highlight=False)
 
-        yield Narrator(title, detail)
+        yield ProgressReporter(title, detail)
         title("Done; everything that was started is gone")
 
 

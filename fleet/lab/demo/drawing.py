@@ -12,7 +12,7 @@ from reram_fleet.v1 import engine_pb2 as engine
 
 from fleet.documents import quarantine_name
 from fleet.lab.demo.classes import DemoClasses, pictures
-from fleet.lab.demo.evidence import Drawings, Sighting
+from fleet.lab.demo.evidence import Drawings, ProbeAnswer
 from fleet.lab.demo.people import DemoPerson
 from fleet.local.engine_client import EngineClient
 from fleet.local.fleet import LocalFleet
@@ -151,17 +151,17 @@ def count_drawn(fleet: LocalFleet, tags: Collection[str], away: int) -> int:
 
 def what_is_drawn(
     kept_tags: Sequence[str], forgotten_tags: Collection[str]
-) -> Callable[[EngineClient, float], Sighting]:
+) -> Callable[[EngineClient, float], ProbeAnswer]:
     """Return the question whether a node draws private classes: one that is kept, and the forgotten one.
 
     The forgotten one first: what the node says of the kept one afterwards is then no older.
     """
 
-    def ask(client: EngineClient, at_s: float) -> Sighting:
+    def ask(client: EngineClient, at_s: float) -> ProbeAnswer:
         gone = [client.generate(1, _SEED, subject_tag=tag) for tag in sorted(forgotten_tags)]
         kept = client.generate(1, _SEED, subject_tag=kept_tags[0])
         drawn = sum(len(answer.levels) > 0 for answer in gone)
-        return Sighting(
+        return ProbeAnswer(
             at_s=at_s,
             backbone_only=kept.refusal == engine.GENERATE_REFUSAL_QUARANTINED,
             reason=quarantine_name(kept.quarantine_reason),

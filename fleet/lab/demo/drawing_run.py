@@ -20,9 +20,9 @@ from fleet.lab.demo.classes import (
     save_samples,
 )
 from fleet.lab.demo.evidence import Drawings, DrawnEvidence, Outage
-from fleet.lab.demo.run import DemoSettings, Narrator, demo_fleet
+from fleet.lab.demo.run import DemoSettings, ProgressReporter, demo_fleet
+from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalFleet
-from fleet.local.patience import Patience
 from fleet.trust.audit import verify_certificate
 
 
@@ -39,13 +39,13 @@ class DrawnDemo:
         save_samples(f"Class {person} on one node, enrolled and forgotten", self.album.rows, path)
 
 
-def run_drawing_demo(settings: DemoSettings, narrator: Narrator) -> DrawnDemo:
+def run_drawing_demo(settings: DemoSettings, reporter: ProgressReporter) -> DrawnDemo:
     """Run it; all that it starts is gone when this returns or raises."""
     classes = load_demo_classes(settings.task)
-    with narrator.step("backbone", "Training the backbone on public classes, once for all nodes"):
-        classes.prepare_backbone(_tenths(narrator.detail))
-    with demo_fleet(settings, narrator, learning=False) as fleet:
-        return _run(fleet, classes, settings, narrator)
+    with reporter.step("backbone", "Training the backbone on public classes, once for all nodes"):
+        classes.prepare_backbone(_tenths(reporter.detail))
+    with demo_fleet(settings, reporter, learning=False) as fleet:
+        return _run(fleet, classes, settings, reporter)
 
 
 def _tenths(say: Callable[[str], None]) -> Callable[[int, int], None]:
@@ -56,12 +56,12 @@ def _tenths(say: Callable[[str], None]) -> Callable[[int, int], None]:
     return progress
 
 
-def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrator: Narrator) -> DrawnDemo:
-    patience, say = Patience.of(settings.timeout_s), narrator.detail
+def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, reporter: ProgressReporter) -> DrawnDemo:
+    deadline, say = Deadline.of(settings.timeout_s), reporter.detail
     *kept, forgotten = classes.private
     album = drawing.Album()
-    with narrator.step("start", f"Starting a coordinator and {settings.nodes} nodes"):
-        fleet.start(patience.left_s)
+    with reporter.step("start", f"Starting a coordinator and {settings.nodes} nodes"):
+        fleet.start(deadline.left_s)
         programmed = enrolment.statuses(fleet)
         metrics_before = observation.generations(fleet)
     tags: dict[str, str] = {}
@@ -71,43 +71,43 @@ def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrat
         return drawing.draw_everywhere(fleet, classes, tags, forgotten.name, tag, album=album, title=title)
 
     with fleet.client() as client:
-        with narrator.step("enrol", f"Learning {len(kept)} classes, each on two nodes"):
+        with reporter.step("enrol", f"Learning {len(kept)} classes, each on two nodes"):
             for index, person in enumerate(kept):
                 tags[person.name], where[person.name] = drawing.enrol_class(fleet, person, index)
                 say(f"{person.name} learnt on {' and '.join(where[person.name])}")
-            enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), patience)
-        with narrator.step("measure_never", f"Drawing on every node, before {forgotten.name} is known"):
+            enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), deadline)
+        with reporter.step("measure_never", f"Drawing on every node, before {forgotten.name} is known"):
             never = measured("never enrolled", None)
         # The last nodes: one of them is killed, and has to forget when it is back.
         first = len(fleet.nodes) - 2
-        with narrator.step("enrol_last", f"Learning {forgotten.name} on two nodes"):
+        with reporter.step("enrol_last", f"Learning {forgotten.name} on two nodes"):
             tag, where[forgotten.name] = drawing.enrol_class(fleet, forgotten, first)
             everybody = frozenset([*tags.values(), tag])
-            enrolment.wait_active_everywhere(fleet, everybody, patience)
+            enrolment.wait_active_everywhere(fleet, everybody, deadline)
             job_refusal = _refused_job(client)
-        with narrator.step("measure_before", f"Drawing on every node, with {forgotten.name}"):
+        with reporter.step("measure_before", f"Drawing on every node, with {forgotten.name}"):
             before = measured("enrolled", tag)
             status_before = enrolment.statuses(fleet)
         victim = len(fleet.nodes) - 1
         victim_id = fleet.nodes[victim].node_id
-        with narrator.step("forget", f"Killing {victim_id}, then forgetting {forgotten.name} everywhere"):
+        with reporter.step("forget", f"Killing {victim_id}, then forgetting {forgotten.name} everywhere"):
             pid = fleet.kill_node(victim)
-            outage.wait_lost(client, victim_id, patience)
+            outage.wait_lost(client, victim_id, deadline)
             say(f"{victim_id} (process {pid}) is dead")
-            forget, suppressed_by, seconds = outage.forget_while_away(client, [tag], victim_id, patience)
+            forget, suppressed_by, seconds = outage.forget_while_away(client, [tag], victim_id, deadline)
             fleet.registry.mark_forgotten([tag], forget.campaign_id)
             leaks = drawing.count_drawn(fleet, [tag], victim)
             say(f"suppressed on every connected node in {forget.seconds_to_suppress:.2f} s")
-        with narrator.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):
+        with reporter.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):
             question = drawing.what_is_drawn(list(tags.values()), [tag])
-            sightings = outage.watch_return(fleet, victim, question, forget.generation, patience)
-            blind = sum(sighting.backbone_only for sighting in sightings)
-            say(f"{blind} refusals, then generation {sightings[-1].generation}")
-        with narrator.step("verify", "Erasing and verifying every node"):
-            forget = outage.wait_converged(client, forget.campaign_id, patience)
-            enrolment.wait_active_everywhere(fleet, everybody - {tag}, patience)
+            probe_answers = outage.watch_return(fleet, victim, question, forget.generation, deadline)
+            blind = sum(probe_answer.backbone_only for probe_answer in probe_answers)
+            say(f"{blind} refusals, then generation {probe_answers[-1].generation}")
+        with reporter.step("verify", "Erasing and verifying every node"):
+            forget = outage.wait_converged(client, forget.campaign_id, deadline)
+            enrolment.wait_active_everywhere(fleet, everybody - {tag}, deadline)
             say(f"verified on every node {forget.seconds_to_verify:.1f} s after the command")
-        with narrator.step("measure_after", "Drawing on every node again"):
+        with reporter.step("measure_after", "Drawing on every node again"):
             after = measured("forgotten", tag)
             fresh = drawing.draw_alone_anew(fleet, classes, forgotten.name)
             status_after = enrolment.statuses(fleet)
@@ -129,12 +129,12 @@ def _run(fleet: LocalFleet, classes: DemoClasses, settings: DemoSettings, narrat
                 suppressed_by=suppressed_by,
                 leaked_meanwhile=leaks,
                 seconds_observed=seconds,
-                sightings=sightings,
+                probe_answers=probe_answers,
             ),
             forget=forget,
             certificate=tuple(certificate),
             metrics_moved=observation.moved(metrics_before, metrics_after),
-            step_seconds=narrator.seconds,
+            step_seconds=reporter.seconds,
             never=never,
             before=before,
             after=after,

@@ -1,4 +1,4 @@
-"""Enrolling people: the caller's registry gets a tag, nodes get clips, and it becomes a revision."""
+"""Enrolling people: the caller's registry gets a tag, nodes get samples, and it becomes a revision."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from reram_fleet.v1.engine_pb2 import GetStatusResponse
 
 from fleet.lab.demo.people import DemoPerson
+from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalFleet
-from fleet.local.patience import Patience
 
 #: A revision counts as the last one when no other has followed for this long.
 _SETTLED_S = 2.0
@@ -18,7 +18,7 @@ _SETTLED_S = 2.0
 def enrol(
     fleet: LocalFleet, people: Sequence[DemoPerson], first: int = 0
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Enrol each person with half of their training clips on each of two neighbouring nodes.
+    """Enrol each person with half of their training samples on each of two neighbouring nodes.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def enrol(
     Returns
     -------
     tuple
-        Person to tag, and person to the nodes that captured their clips.
+        Person to tag, and person to the nodes that captured their samples.
     """
     tags: dict[str, str] = {}
     where: dict[str, tuple[str, ...]] = {}
@@ -36,7 +36,7 @@ def enrol(
     for index, person in enumerate(people, start=first):
         tags[person.name] = fleet.registry.enrol(person.name)
         chosen = (index % count, (index + 1) % count)
-        # Every second clip: halves of a recording session would differ.
+        # Every second sample: halves of a recording session would differ.
         ticket = fleet.ticket(tags[person.name], *chosen)
         for half, node in enumerate(chosen):
             with fleet.engine(node) as engine:
@@ -46,7 +46,7 @@ def enrol(
 
 
 def wait_active_everywhere(
-    fleet: LocalFleet, tags: frozenset[str], patience: Patience, *, at_least: int = 1
+    fleet: LocalFleet, tags: frozenset[str], deadline: Deadline, *, at_least: int = 1
 ) -> dict[str, GetStatusResponse]:
     """Wait until one and the same revision with these tags is active on every node, and stays.
 
@@ -79,7 +79,7 @@ def wait_active_everywhere(
             since[:] = [(desired.revision, time.monotonic())]
         return found if time.monotonic() - since[0][1] >= _SETTLED_S else None
 
-    return patience.until("one revision is active on every node", settled)
+    return deadline.until("one revision is active on every node", settled)
 
 
 def statuses(fleet: LocalFleet) -> dict[str, GetStatusResponse]:

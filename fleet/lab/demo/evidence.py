@@ -14,7 +14,7 @@ from fleet.trust.checks import CheckLine
 
 @dataclass(frozen=True)
 class Quality:
-    """How one node treats test clips; rates are shares of clips, 0..1.
+    """How one node treats test samples; rates are shares of samples, 0..1.
 
     Attributes
     ----------
@@ -25,10 +25,10 @@ class Quality:
     retain_accuracy_without_head, forget_accuracy_without_head
         The same by subject adapters and LoRA, without the closed-form head.
     genuine_accept_rate, forget_accept_rate, stranger_accept_rate
-        Clips at or above the calibrated threshold: of kept people, of the person to
+        Samples at or above the calibrated threshold: of kept people, of the person to
         forget, and of people who were never enrolled.
-    forget_clips, stranger_clips
-        How many clips of the person to forget, and of strangers, were tried.
+    forget_samples, stranger_samples
+        How many samples of the person to forget, and of strangers, were tried.
     backbone_only
         The node answered without adapters, so that none of the figures means anything.
     """
@@ -42,13 +42,13 @@ class Quality:
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
-    forget_clips: int
-    stranger_clips: int
+    forget_samples: int
+    stranger_samples: int
     backbone_only: bool
 
 
 @dataclass(frozen=True)
-class Sighting:
+class ProbeAnswer:
     """One answer of the restarted node.
 
     Attributes
@@ -58,9 +58,9 @@ class Sighting:
     generation
         The node's own, as told in the same answer.
     named
-        Clips for which the answer names any tag.
+        Samples for which the answer names any tag.
     named_forgotten
-        Clips for which it names the forgotten person.
+        Samples for which it names the forgotten person.
     """
 
     at_s: float
@@ -80,10 +80,10 @@ class Outage:
     suppressed_by
         Nodes that had suppressed the forget while this one was down.
     leaked_meanwhile
-        Clips of the forgotten person that a connected node named after it had suppressed.
+        Samples of the forgotten person that a connected node named after it had suppressed.
     seconds_observed
         From the call of CreateForget until all connected nodes were seen as suppressed.
-    sightings
+    probe_answers
         Every answer of the restarted node until it served again, oldest first.
     """
 
@@ -92,7 +92,7 @@ class Outage:
     suppressed_by: frozenset[str]
     leaked_meanwhile: int
     seconds_observed: float
-    sightings: tuple[Sighting, ...]
+    probe_answers: tuple[ProbeAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Evidence(FleetEvidence):
     Attributes
     ----------
     never_enrolled
-        Share of the forgotten person's test clips that each node accepted as somebody when everybody else was
+        Share of the forgotten person's test samples that each node accepted as somebody when everybody else was
         enrolled, and they never had been.
     """
 

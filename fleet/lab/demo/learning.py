@@ -10,15 +10,15 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.client import FleetClient
 from fleet.domain.learning import JobState
 from fleet.domain.tags import new_tag
+from fleet.local.deadline import Deadline
 from fleet.local.errors import LocalFleetError
-from fleet.local.patience import Patience
 
 
 class JobFailedError(LocalFleetError):
     """A learning job ended without a result."""
 
 
-def train(client: FleetClient, rounds: int, patience: Patience, say: Callable[[str], None]) -> operator.LearningJob:
+def train(client: FleetClient, rounds: int, deadline: Deadline, say: Callable[[str], None]) -> operator.LearningJob:
     """Train the shared LoRA; returns the finished job.
 
     Raises
@@ -39,4 +39,4 @@ def train(client: FleetClient, rounds: int, patience: Patience, say: Callable[[s
             say(f"Flower run {job.flower_run_id}: {said} of {job.rounds} rounds")
         return job if job.state == JobState.SUCCEEDED else None
 
-    return patience.until("the LoRA is trained", finished, poll_s=0.5)
+    return deadline.until("the LoRA is trained", finished, poll_s=0.5)

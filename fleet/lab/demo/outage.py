@@ -12,31 +12,31 @@ from fleet.documents import quarantine_name
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import ExecutionState
 from fleet.domain.tags import new_tag
-from fleet.lab.demo.evidence import Sighting
+from fleet.lab.demo.evidence import ProbeAnswer
 from fleet.lab.demo.people import DemoPerson
 from fleet.lab.demo.quality import named
+from fleet.local.deadline import Deadline
 from fleet.local.engine_client import EngineClient
 from fleet.local.errors import EngineCallError
 from fleet.local.fleet import LocalFleet
-from fleet.local.patience import Patience
 
 #: The restarted node waits between half of this and all of it before it connects: a window to look at.
 CONNECT_DELAY_S = 4.0
-#: Clips per person in each question to the restarted node: few, to ask often.
-_CLIPS = 2
+#: Samples per person in each question to the restarted node: few, to ask often.
+_SAMPLES = 2
 _SUPPRESSED = frozenset(ExecutionState) - {ExecutionState.PENDING}
 
 
-def wait_lost(client: FleetClient, node_id: str, patience: Patience) -> None:
+def wait_lost(client: FleetClient, node_id: str, deadline: Deadline) -> None:
     """Wait until the coordinator has noticed that a node is gone."""
-    patience.until(
+    deadline.until(
         f"the coordinator has lost {node_id}",
         lambda: True if not client.get_node(node_id).node.connected else None,
     )
 
 
 def forget_while_away(
-    client: FleetClient, tags: Collection[str], away: str, patience: Patience
+    client: FleetClient, tags: Collection[str], away: str, deadline: Deadline
 ) -> tuple[operator.Forget, frozenset[str], float]:
     """Commit a forget and wait until every node but the one away has suppressed.
 
@@ -54,13 +54,13 @@ def forget_while_away(
         everywhere = all(e.state in _SUPPRESSED for e in others)
         return forget if everywhere and forget.HasField("seconds_to_suppress") else None
 
-    forget = patience.until("every connected node has suppressed", suppressed, poll_s=0.02)
+    forget = deadline.until("every connected node has suppressed", suppressed, poll_s=0.02)
     seconds = time.monotonic() - started
     return forget, frozenset(e.node_id for e in forget.executions if e.state in _SUPPRESSED), seconds
 
 
 def count_leaks(fleet: LocalFleet, person: DemoPerson, tags: Collection[str], away: int) -> int:
-    """Return for how many test clips a connected node still names the forgotten person."""
+    """Return for how many test samples a connected node still names the forgotten person."""
     leaks = 0
     for index in range(len(fleet.nodes)):
         if index != away:
@@ -72,10 +72,10 @@ def count_leaks(fleet: LocalFleet, person: DemoPerson, tags: Collection[str], aw
 def watch_return(
     fleet: LocalFleet,
     index: int,
-    ask: Callable[[EngineClient, float], Sighting],
+    ask: Callable[[EngineClient, float], ProbeAnswer],
     generation: int,
-    patience: Patience,
-) -> tuple[Sighting, ...]:
+    deadline: Deadline,
+) -> tuple[ProbeAnswer, ...]:
     """Restart a node and ask it, from its first moment on, until it serves at this generation.
 
     Parameters
@@ -85,37 +85,37 @@ def watch_return(
 
     Returns
     -------
-    tuple of Sighting
+    tuple of ProbeAnswer
         Every answer, oldest first; the last one is with adapters.
     """
     started = time.monotonic()
     fleet.start_node(index, connect_delay_s=CONNECT_DELAY_S)
-    patience.until("the restarted node has bound its ports", lambda: fleet.nodes[index].running(), poll_s=0.02)
-    sightings: list[Sighting] = []
+    deadline.until("the restarted node has bound its ports", lambda: fleet.nodes[index].running(), poll_s=0.02)
+    probe_answers: list[ProbeAnswer] = []
 
-    def back() -> tuple[Sighting, ...] | None:
+    def back() -> tuple[ProbeAnswer, ...] | None:
         try:
             with fleet.engine(index) as engine:
-                sighting = ask(engine, time.monotonic() - started)
+                probe_answer = ask(engine, time.monotonic() - started)
         except EngineCallError:
             # The port is bound, the service not yet up: nothing was answered, so nothing leaked.
             return None
-        sightings.append(sighting)
-        caught_up = sighting.generation >= generation and not sighting.backbone_only
-        return tuple(sightings) if caught_up else None
+        probe_answers.append(probe_answer)
+        caught_up = probe_answer.generation >= generation and not probe_answer.backbone_only
+        return tuple(probe_answers) if caught_up else None
 
-    return patience.until("the restarted node serves again", back, poll_s=0.05)
+    return deadline.until("the restarted node serves again", back, poll_s=0.05)
 
 
 def who_is_heard(
     people: Sequence[DemoPerson], forgotten_tags: Collection[str]
-) -> Callable[[EngineClient, float], Sighting]:
-    """Return the question of whose clips these are, a few of each person's."""
-    clips = [clip for person in people for clip in person.test[:_CLIPS]]
+) -> Callable[[EngineClient, float], ProbeAnswer]:
+    """Return the question of whose samples these are, a few of each person's."""
+    samples = [sample for person in people for sample in person.test[:_SAMPLES]]
 
-    def ask(engine: EngineClient, at_s: float) -> Sighting:
-        response = engine.identify(clips)
-        return Sighting(
+    def ask(engine: EngineClient, at_s: float) -> ProbeAnswer:
+        response = engine.identify(samples)
+        return ProbeAnswer(
             at_s=at_s,
             backbone_only=response.backbone_only,
             reason=quarantine_name(response.quarantine_reason),
@@ -127,11 +127,11 @@ def who_is_heard(
     return ask
 
 
-def wait_converged(client: FleetClient, campaign_id: str, patience: Patience) -> operator.Forget:
+def wait_converged(client: FleetClient, campaign_id: str, deadline: Deadline) -> operator.Forget:
     """Wait until every node has verified."""
 
     def converged() -> operator.Forget | None:
         forget = client.get_forget(campaign_id)
         return forget if forget.state == CampaignState.CONVERGED else None
 
-    return patience.until("every node has verified the forget", converged, poll_s=0.1)
+    return deadline.until("every node has verified the forget", converged, poll_s=0.1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reram_fleet.v1.engine_pb2 import Clip
+from reram_fleet.v1.engine_pb2 import Sample
 
 from edge_node.errors import TaskError
 from edge_node.tasks import load_task
@@ -21,8 +21,8 @@ class DemoPerson:
     """One person: what a node may learn from, and what it is tested on."""
 
     name: str
-    train: tuple[Clip, ...]
-    test: tuple[Clip, ...]
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def load_demo_people(task_name: str = "speakers") -> DemoPeople:
 
     def of(names: Iterable[str]) -> tuple[DemoPerson, ...]:
         return tuple(
-            DemoPerson(name, person_clips(people[name].train), person_clips(people[name].test)) for name in names
+            DemoPerson(name, person_samples(people[name].train), person_samples(people[name].test)) for name in names
         )
 
     return DemoPeople(enrolled=of(task.split.enrolled), strangers=of(task.split.strangers))
 
 
-def person_clips(arrays: Iterable[np.ndarray]) -> tuple[Clip, ...]:
+def person_samples(arrays: Iterable[np.ndarray]) -> tuple[Sample, ...]:
     """Return recordings, float32 [frames, channels] each, as the wire carries them."""
     return tuple(
-        Clip(frames=array.shape[0], channels=array.shape[1], samples=array.astype("<f4").tobytes()) for array in arrays
+        Sample(frames=array.shape[0], channels=array.shape[1], values=array.astype("<f4").tobytes()) for array in arrays
     )

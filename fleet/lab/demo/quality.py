@@ -1,4 +1,4 @@
-"""How each node treats test clips, asked through its own EngineService."""
+"""How each node treats test samples, asked through its own EngineService."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from reram_fleet.v1.engine_pb2 import Answer
 
 from fleet.lab.demo.evidence import Quality
 from fleet.lab.demo.people import DemoPeople, DemoPerson
+from fleet.local.deadline import Deadline
 from fleet.local.engine_client import EngineClient
 from fleet.local.fleet import LocalFleet
-from fleet.local.patience import Patience
 
 
 def measure(fleet: LocalFleet, people: DemoPeople, tags: Mapping[str, str], forgotten: str) -> dict[str, Quality]:
@@ -54,19 +54,19 @@ def _measure_node(engine: EngineClient, people: DemoPeople, tags: Mapping[str, s
         genuine_accept_rate=_share([a.accepted for _, a in kept]),
         forget_accept_rate=_share([a.accepted for _, a in gone]),
         stranger_accept_rate=_share([a.accepted for a in strangers]),
-        forget_clips=len(gone),
-        stranger_clips=len(strangers),
+        forget_samples=len(gone),
+        stranger_samples=len(strangers),
         backbone_only=backbone_only,
     )
 
 
-def acceptance(fleet: LocalFleet, person: DemoPerson, patience: Patience) -> dict[str, float]:
-    """Return the share of a person's test clips that each node accepts as somebody, by node id."""
+def acceptance(fleet: LocalFleet, person: DemoPerson, deadline: Deadline) -> dict[str, float]:
+    """Return the share of a person's test samples that each node accepts as somebody, by node id."""
     found = {}
     for index, node in enumerate(fleet.nodes):
         with fleet.engine(index) as engine:
             # Without adapters nobody is accepted, which says nothing.
-            answers = patience.until(
+            answers = deadline.until(
                 f"{node.node_id} answers with its adapters",
                 lambda engine=engine: engine.identify(person.test).answers or None,
             )

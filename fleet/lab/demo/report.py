@@ -60,7 +60,7 @@ def fleet_document(
             "node_id": evidence.outage.node_id,
             "killed_pid": evidence.outage.killed_pid,
             "suppressed_meanwhile_by": sorted(evidence.outage.suppressed_by),
-            "answers_after_restart": [asdict(sighting) for sighting in evidence.outage.sightings],
+            "answers_after_restart": [asdict(probe_answer) for probe_answer in evidence.outage.probe_answers],
         },
         metrics={name: {"before": before, "after": after} for name, (before, after) in evidence.metrics_moved.items()},
         step_seconds=dict(evidence.step_seconds),

@@ -18,9 +18,9 @@ from fleet.errors import FleetError, InvalidInputError
 from fleet.lab.demo import enrolment, learning, observation, outage, quality
 from fleet.lab.demo.evidence import Evidence, Outage
 from fleet.lab.demo.people import DemoPeople, load_demo_people
+from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalFleet, LocalSettings
-from fleet.local.patience import Patience
-from fleet.local.tethered import complaints
+from fleet.local.reaped import complaints
 from fleet.trust.audit import verify_certificate
 
 
@@ -54,7 +54,7 @@ class DemoSettings:
             raise InvalidInputError("the demo kills one node: it needs at least 2")
 
 
-class Narrator:
+class ProgressReporter:
     """Tells what happens, and keeps how long each step took."""
 
     def __init__(self, title: Callable[[str], None], detail: Callable[[str], None]) -> None:
@@ -71,16 +71,16 @@ class Narrator:
         self.seconds[name] = time.monotonic() - started
 
 
-def run_demo(settings: DemoSettings, narrator: Narrator) -> Evidence:
+def run_demo(settings: DemoSettings, reporter: ProgressReporter) -> Evidence:
     """Run the demo of a fleet that recognises; all that it starts is gone when this returns or raises."""
     # First: a task without its data must not cost the start of a fleet.
     people = load_demo_people(settings.task)
-    with demo_fleet(settings, narrator, learning=True) as fleet:
-        return _run(fleet, people, settings, narrator)
+    with demo_fleet(settings, reporter, learning=True) as fleet:
+        return _run(fleet, people, settings, reporter)
 
 
 @contextmanager
-def demo_fleet(settings: DemoSettings, narrator: Narrator, *, learning: bool) -> Iterator[LocalFleet]:
+def demo_fleet(settings: DemoSettings, reporter: ProgressReporter, *, learning: bool) -> Iterator[LocalFleet]:
     """Give a fleet, not yet started, in a folder of its own; both are gone afterwards.
 
     Parameters
@@ -100,70 +100,70 @@ def demo_fleet(settings: DemoSettings, narrator: Narrator, *, learning: bool) ->
     )
     with contextlib.ExitStack() as stack:
         if settings.keep:
-            stack.callback(narrator.detail, f"kept: {folder}")
+            stack.callback(reporter.detail, f"kept: {folder}")
         else:
             stack.callback(shutil.rmtree, folder)
-        fleet = stack.enter_context(LocalFleet(local, narrator.detail))
+        fleet = stack.enter_context(LocalFleet(local, reporter.detail))
         try:
             yield fleet
         except FleetError:
             # The logs are about to go with the folder: what they complain about is told now.
             for line in complaints(fleet.layout.logs):
-                narrator.detail(line)
+                reporter.detail(line)
             raise
 
 
-def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator: Narrator) -> Evidence:
-    patience = Patience.of(settings.timeout_s)
-    say = narrator.detail
-    # The last one: with the usual number of nodes, the node that is killed holds half of the clips.
+def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, reporter: ProgressReporter) -> Evidence:
+    deadline = Deadline.of(settings.timeout_s)
+    say = reporter.detail
+    # The last one: with the usual number of nodes, the node that is killed holds half of the samples.
     forgotten = people.enrolled[-1]
-    with narrator.step("start", f"Starting a coordinator, a SuperLink and {settings.nodes} nodes"):
-        fleet.start(patience.left_s)
+    with reporter.step("start", f"Starting a coordinator, a SuperLink and {settings.nodes} nodes"):
+        fleet.start(deadline.left_s)
         programmed = enrolment.statuses(fleet)
         metrics_before = observation.generations(fleet)
     client = fleet.client()
     with client:
-        with narrator.step("enrol", f"Enrolling {len(people.enrolled)} people, each on two nodes"):
+        with reporter.step("enrol", f"Enrolling {len(people.enrolled)} people, each on two nodes"):
             others = people.enrolled[:-1]
             tags, where = enrolment.enrol(fleet, others)
-            enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), patience)
+            enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), deadline)
             # While they have never been enrolled: some people resemble somebody who is.
-            never_enrolled = quality.acceptance(fleet, forgotten, patience)
+            never_enrolled = quality.acceptance(fleet, forgotten, deadline)
             last_tag, last_where = enrolment.enrol(fleet, [forgotten], first=len(others))
             tags, where = {**tags, **last_tag}, {**where, **last_where}
             everybody = frozenset(tags.values())
-            enrolled = enrolment.wait_active_everywhere(fleet, everybody, patience)
+            enrolled = enrolment.wait_active_everywhere(fleet, everybody, deadline)
             say(f"revision {_revision(enrolled)} is active on every node")
-        with narrator.step("train", f"Training the shared LoRA: {settings.rounds} Flower rounds"):
-            job = learning.train(client, settings.rounds, patience, say)
-            enrolment.wait_active_everywhere(fleet, everybody, patience, at_least=job.revision)
+        with reporter.step("train", f"Training the shared LoRA: {settings.rounds} Flower rounds"):
+            job = learning.train(client, settings.rounds, deadline, say)
+            enrolment.wait_active_everywhere(fleet, everybody, deadline, at_least=job.revision)
             say(f"run {job.flower_run_id} became revision {job.revision}, active on every node")
-        with narrator.step("measure_before", "Measuring every node"):
+        with reporter.step("measure_before", "Measuring every node"):
             before = quality.measure(fleet, people, tags, forgotten.name)
             status_before = enrolment.statuses(fleet)
         victim = settings.nodes - 1
         victim_id = fleet.nodes[victim].node_id
         forgotten_tags = frozenset(fleet.registry.active_tags(forgotten.name))
-        with narrator.step("forget", f"Killing {victim_id}, then forgetting {forgotten.name} everywhere"):
+        with reporter.step("forget", f"Killing {victim_id}, then forgetting {forgotten.name} everywhere"):
             pid = fleet.kill_node(victim)
-            outage.wait_lost(client, victim_id, patience)
+            outage.wait_lost(client, victim_id, deadline)
             say(f"{victim_id} (process {pid}) is dead")
-            forget, suppressed_by, seconds = outage.forget_while_away(client, forgotten_tags, victim_id, patience)
+            forget, suppressed_by, seconds = outage.forget_while_away(client, forgotten_tags, victim_id, deadline)
             fleet.registry.mark_forgotten(forgotten_tags, forget.campaign_id)
             leaks = outage.count_leaks(fleet, forgotten, forgotten_tags, victim)
             say(f"suppressed on every connected node in {forget.seconds_to_suppress:.2f} s")
-        with narrator.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):
+        with reporter.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):
             question = outage.who_is_heard(people.enrolled, forgotten_tags)
-            sightings = outage.watch_return(fleet, victim, question, forget.generation, patience)
-            blind = sum(sighting.backbone_only for sighting in sightings)
-            say(f"{blind} answers by the backbone alone, then generation {sightings[-1].generation}")
-        with narrator.step("verify", "Repairing the LoRA by a Flower run, erasing, verifying every node"):
-            forget = outage.wait_converged(client, forget.campaign_id, patience)
+            probe_answers = outage.watch_return(fleet, victim, question, forget.generation, deadline)
+            blind = sum(probe_answer.backbone_only for probe_answer in probe_answers)
+            say(f"{blind} answers by the backbone alone, then generation {probe_answers[-1].generation}")
+        with reporter.step("verify", "Repairing the LoRA by a Flower run, erasing, verifying every node"):
+            forget = outage.wait_converged(client, forget.campaign_id, deadline)
             kept = everybody - forgotten_tags
-            enrolment.wait_active_everywhere(fleet, kept, patience)
+            enrolment.wait_active_everywhere(fleet, kept, deadline)
             say(f"verified on every node {forget.seconds_to_verify:.1f} s after the command")
-        with narrator.step("measure_after", "Measuring every node again"):
+        with reporter.step("measure_after", "Measuring every node again"):
             after = quality.measure(fleet, people, tags, forgotten.name)
             status_after = enrolment.statuses(fleet)
             metrics_after = observation.generations(fleet)
@@ -190,12 +190,12 @@ def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, narrator
                 suppressed_by=suppressed_by,
                 leaked_meanwhile=leaks,
                 seconds_observed=seconds,
-                sightings=sightings,
+                probe_answers=probe_answers,
             ),
             forget=forget,
             certificate=tuple(certificate),
             metrics_moved=observation.moved(metrics_before, metrics_after),
-            step_seconds=narrator.seconds,
+            step_seconds=reporter.seconds,
         )
 
 

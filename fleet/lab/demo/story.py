@@ -16,11 +16,11 @@ from fleet.lab.demo.drawing_claims import DRAWING_CLAIMS
 from fleet.lab.demo.drawing_report import drawing_report, drawing_tables
 from fleet.lab.demo.drawing_run import run_drawing_demo
 from fleet.lab.demo.report import report
-from fleet.lab.demo.run import DemoSettings, Narrator, run_demo
+from fleet.lab.demo.run import DemoSettings, ProgressReporter, run_demo
 
 
 @dataclass(frozen=True)
-class Told:
+class DemoResult:
     """A demo that has ended.
 
     Attributes
@@ -41,20 +41,20 @@ class Told:
     save_pictures: Callable[[Path], None] | None = None
 
 
-def tell(settings: DemoSettings, narrator: Narrator) -> Told:
+def tell(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
     """Run the demo of a task; all that it starts is gone when this returns or raises."""
-    return _drawing(settings, narrator) if draws(settings.task) else _recognition(settings, narrator)
+    return _drawing(settings, reporter) if draws(settings.task) else _recognition(settings, reporter)
 
 
-def _recognition(settings: DemoSettings, narrator: Narrator) -> Told:
-    evidence = run_demo(settings, narrator)
+def _recognition(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
+    evidence = run_demo(settings, reporter)
     claims = check(evidence)
     document = report(evidence, claims)
-    return Told(claims, document, lambda: closing_tables(document))
+    return DemoResult(claims, document, lambda: closing_tables(document))
 
 
-def _drawing(settings: DemoSettings, narrator: Narrator) -> Told:
-    demo = run_drawing_demo(settings, narrator)
+def _drawing(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
+    demo = run_drawing_demo(settings, reporter)
     claims = check_all(demo.evidence, DRAWING_CLAIMS)
     document = drawing_report(demo.evidence, claims)
-    return Told(claims, document, lambda: drawing_tables(document), demo.save_pictures)
+    return DemoResult(claims, document, lambda: drawing_tables(document), demo.save_pictures)

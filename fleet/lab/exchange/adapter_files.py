@@ -23,7 +23,7 @@ from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage
 from edge_node.recognition.training.cohort import cohort_adapter, train_cohort
 from edge_node.recognition.training.cohort_state import LAYER, LoraRecipe
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 from edge_node.tasks.images import ImagesTask
 from fleet.documents import document
 from fleet.errors import InvalidInputError, NotFoundError
@@ -100,7 +100,7 @@ class AdapterStore:
     @property
     def files(self) -> AdapterFiles:
         """The files and their keys."""
-        return AdapterFiles(self.root / "adapters", KeyRing(self.root / "adapter-keys"), self.node_id)
+        return AdapterFiles(self.root / "adapters", KeyStore(self.root / "adapter-keys"), self.node_id)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the adapters that are there."""

@@ -19,7 +19,7 @@ from reram_fleet.processes.durable import destroy, write_atomically
 from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError
 from edge_node.recognition.lora.adapter import LoraAdapter
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 
 _MAGIC = b"RFADAPT1"
@@ -45,7 +45,7 @@ class AdapterFiles:
     """
 
     folder: Path
-    keys: KeyRing
+    keys: KeyStore
     node_id: str
 
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 Twenty faces on eight chips share one LoRA (`shared_lora`). Five people of a fleet are forgotten, one at a
 time. What can be taken away exactly goes first: the closed form's share of the person, and their own row. The
-methods repair what is left, the traces of their clips in B and in the others' rows. To leave it all to a
+methods repair what is left, the traces of their samples in B and in the others' rows. To leave it all to a
 method is in the table too: there the person is merely covered up, as the strip test shows.
 
 Rows are means over the people of one seed; a verdict is over all people of all seeds, since five held-out

@@ -14,7 +14,7 @@ from torch import Tensor
 from edge_node.backbones.filters import COARSE, FilterBank, FilterLayout
 from edge_node.recognition.engine import Engine
 from edge_node.tasks.faces import FacesTask
-from fleet.heads.enrolment import CodeSum, HeadBooks, NodeShare
+from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
 from hwmodel import ConstantProgrammingError, DeviceModels, EnergyLedger, Preset, keyed_uint16, load_preset
@@ -87,12 +87,12 @@ class FaceFleet:
         ids = [f"n{node}" for node in range(nodes)]
         engine = Engine.build(task, load_preset(PRESET), seed, ids)
         people = task.load_people()
-        clips = [photo for name in task.split.public for photo in (*people[name].train, *people[name].test)]
-        person = np.repeat(np.arange(len(task.split.public)), len(clips) // len(task.split.public))
+        samples = [photo for name in task.split.public for photo in (*people[name].train, *people[name].test)]
+        person = np.repeat(np.arange(len(task.split.public)), len(samples) // len(task.split.public))
         shown = [photo for name in task.split.strangers for photo in (*people[name].train, *people[name].test)]
         return cls(
             engine,
-            PublicCodes(engine.capture(clips).numpy(), person),
+            PublicCodes(engine.capture(samples).numpy(), person),
             tuple(sorted(task.split.enrolled)),
             {name: engine.capture(people[name].train) for name in task.split.enrolled},
             {name: engine.capture(people[name].test) for name in task.split.enrolled},
@@ -126,9 +126,9 @@ class FaceFleet:
         people = {name: CodeSum(codes.sum(axis=0, dtype=np.int64), len(codes)) for name, codes in mine.items()}
         return NodeShare(together, people)
 
-    def books(self, names: Sequence[str] | None = None) -> HeadBooks:
+    def books(self, names: Sequence[str] | None = None) -> SufficientStatistics:
         """Return the books after these people (all by default) enrolled, and nobody else ever did."""
-        books = HeadBooks.empty(self.public)
+        books = SufficientStatistics.empty(self.public)
         for node in range(len(self.engine.node_ids)):
             share = self.share(node, names)
             if share is not None:
@@ -153,7 +153,7 @@ class FaceFleet:
 
     @cached_property
     def asked(self) -> tuple[Tensor, tuple[str, ...]]:
-        """Test codes of all enrolled people [N, B, F], and whose each clip is."""
+        """Test codes of all enrolled people [N, B, F], and whose each sample is."""
         codes = torch.cat([self.test[name] for name in self.enrolled], dim=1)
         return codes, tuple(name for name in self.enrolled for _ in range(self.test[name].shape[1]))
 

@@ -30,7 +30,7 @@ from tests.bench.workloads.class_lora import learn_class
 
 PRESET = "180nm-1t1r"
 
-#: Told what is being done; returns what is told after each of its steps.
+#: DemoResult what is being done; returns what is told after each of its steps.
 Stage = Callable[[str], Progress]
 
 
@@ -71,7 +71,7 @@ class ImageFleet:
     size
         How much is done.
     stage
-        Told what is being done.
+        DemoResult what is being done.
     cache
         Folder of trained backbones, as for `cached_backbone`.
     cpu_s, energy_j, times

@@ -6,10 +6,10 @@
     h  = relu(z + B A x) - public mean   A frozen random signs, B the shared LoRA
     logit of person k = V_k h - GAIN / 2
 
-Everybody's clips move B, so no row of it is anybody's: a person cannot be cut out, only trained out. V has a
+Everybody's samples move B, so no row of it is anybody's: a person cannot be cut out, only trained out. V has a
 row per person and starts from the closed form (ridge on everybody's and the public people's hidden codes).
 Trained federated: a few steps on every node, then an average over the nodes that know a row. Loss, per
-person, binary: own clips against all others and the public people.
+person, binary: own samples against all others and the public people.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MIDDLE = 0.5
 #: Of one node's round; a job has several rounds.
 STEPS, LEARNING_RATE = 10, 0.003
 ROUNDS = 8
-#: Weight of a person's own clips in their row's loss.
+#: Weight of a person's own samples in their row's loss.
 OWN_SHARE = 0.5
 #: Ridge of the closed form, in mean diagonal elements of the Gram matrix.
 RIDGE = 0.03
@@ -48,7 +48,7 @@ _UNTRAINED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What the frozen parts make of S clips on N nodes: all that training and serving need of them.
+    """What the frozen parts make of S samples on N nodes: all that training and serving need of them.
 
     Attributes
     ----------
@@ -61,9 +61,9 @@ class Views:
     projected: Tensor
     hidden: Tensor
 
-    def of_nodes(self, node: int, clips: slice) -> Views:
-        """Return one node's view of some of the clips."""
-        return Views(self.projected[[node], clips], self.hidden[[node], clips])
+    def of_nodes(self, node: int, samples: slice) -> Views:
+        """Return one node's view of some of the samples."""
+        return Views(self.projected[[node], samples], self.hidden[[node], samples])
 
 
 def joined(parts: Sequence[Views]) -> Views:
@@ -147,15 +147,15 @@ class SharedNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class NodeClips:
-    """Training clips of N nodes, padded.
+class NodeSamples:
+    """Training samples of N nodes, padded.
 
     Attributes
     ----------
     views
         People's own, then the public people's.
     target
-        1 where clip and row are of the same person, float32 [N, S, K].
+        1 where sample and row are of the same person, float32 [N, S, K].
     weight
         float32 [N, S, K]; 0 for padding, and for rows of people whom the node does not know.
     knows
@@ -170,26 +170,26 @@ class NodeClips:
     @classmethod
     def of(
         cls, people: Sequence[Mapping[int, Views]], public: Sequence[Views], classes: int, own_share: float
-    ) -> NodeClips:
-        """Return the clips of each node.
+    ) -> NodeSamples:
+        """Return the samples of each node.
 
         Parameters
         ----------
         people
-            For each node, its people's clips by their class.
+            For each node, its people's samples by their class.
         public
             For each node, the negatives.
         classes
             K.
         own_share
-            Weight of a person's own clips in their row's loss.
+            Weight of a person's own samples in their row's loss.
         """
         views, real = padded([joined([*mine.values(), p]) for mine, p in zip(people, public, strict=True)])
         target = torch.zeros(*real.shape, classes)
         for node, mine in enumerate(people):
             at = 0
-            for label, clips in mine.items():
-                count = clips.hidden.shape[1]
+            for label, samples in mine.items():
+                count = samples.hidden.shape[1]
                 target[node, at : at + count, label] = 1.0
                 at += count
         knows = target.any(dim=1)
@@ -206,15 +206,15 @@ class NodeClips:
         return (losses * self.weight).sum(dim=(1, 2))
 
 
-def closed_form(network: SharedNetwork, clips: NodeClips, public: Views) -> Adapter:
+def closed_form(network: SharedNetwork, samples: NodeSamples, public: Views) -> Adapter:
     """Return B = 0 and V by ridge on everybody's hidden codes, what training starts from: [1, ...] each."""
-    classes, hidden = clips.target.shape[2], network.centre.shape[2]
+    classes, hidden = samples.target.shape[2], network.centre.shape[2]
     zero = torch.zeros(1, hidden, RANK)
-    features = network.features((zero, zero), clips.views).double()
-    own = clips.target.any(dim=2)
+    features = network.features((zero, zero), samples.views).double()
+    own = samples.target.any(dim=2)
     negatives = network.features((zero, zero), public).double().flatten(end_dim=1)
     rows = torch.cat([features[own], negatives])
-    targets = torch.cat([clips.target[own].double(), torch.zeros(len(negatives), classes).double()])
+    targets = torch.cat([samples.target[own].double(), torch.zeros(len(negatives), classes).double()])
     gram = rows.mT @ rows
     ridge = RIDGE * gram.diagonal().mean() * torch.eye(hidden, dtype=torch.float64)
     return zero, GAIN * torch.linalg.solve(gram + ridge, rows.mT @ targets).mT[None].float()
@@ -239,18 +239,18 @@ def averaged(adapter: Adapter, before: Adapter, trained_b: Tensor, trained_v: Te
     return parts[0], parts[1]
 
 
-def train(network: SharedNetwork, clips: NodeClips, start: Adapter, rounds: int = ROUNDS) -> Adapter:
+def train(network: SharedNetwork, samples: NodeSamples, start: Adapter, rounds: int = ROUNDS) -> Adapter:
     """Train for some rounds; return the average after the last, [1, ...] each."""
-    now, nodes = start, len(clips.knows)
+    now, nodes = start, len(samples.knows)
     for _ in range(rounds):
         local = tuple(part.expand(nodes, *part.shape[1:]).clone() for part in now)
         optimisers = [Adam(part) for part in local]
         for _ in range(STEPS):
             leaves = tuple(part.requires_grad_() for part in local)
-            gradients = torch.autograd.grad(clips.loss(network, leaves).sum(), leaves)
+            gradients = torch.autograd.grad(samples.loss(network, leaves).sum(), leaves)
             local = tuple(
                 adam.update(part.detach(), gradient, LEARNING_RATE)
                 for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)
             )
-        now = averaged(local, now, clips.knows.any(dim=1), clips.knows)
+        now = averaged(local, now, samples.knows.any(dim=1), samples.knows)
     return now

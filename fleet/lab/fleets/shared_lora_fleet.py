@@ -18,7 +18,7 @@ from fleet.lab.fleets.shared_lora import (
     LEARNING_RATE,
     OWN_SHARE,
     RANK,
-    NodeClips,
+    NodeSamples,
     SharedNetwork,
     Views,
     averaged,
@@ -34,7 +34,7 @@ from fleet.lab.verification.intervals import Rate
 from fleet.lab.verification.metrics import ModelOutputs, entropy, js_divergence, named
 from hwmodel import Cost, Phase, Preset, cost
 
-#: Logit from which a clip is accepted: the binary loss draws the line there.
+#: Logit from which a sample is accepted: the binary loss draws the line there.
 ACCEPT_LOGIT = 0.0
 #: Further rounds without the person, after which they must still be forgotten.
 RESURFACING_ROUNDS = 20
@@ -60,7 +60,7 @@ class ForgetObjective:
     """One person's forget on N nodes: `fleet.lab.paper.methods.RepairObjective` for the shared network."""
 
     network: SharedNetwork
-    retained: NodeClips
+    retained: NodeSamples
     forgotten: Views
     present: Tensor
     public: Views
@@ -80,12 +80,12 @@ class ForgetObjective:
         return functional.softplus(-self.network.logits(adapter, self.forgotten)[..., self.forgotten_class])
 
     def public_loss(self, adapter: Adapter) -> Tensor:
-        """Return the same of the public people's clips, float32 [N]."""
+        """Return the same of the public people's samples, float32 [N]."""
         logits = self.network.logits(adapter, self.public)[..., self.forgotten_class]
         return functional.softplus(-logits).mean(dim=1)
 
     def relabelled_loss(self, adapter: Adapter, labels: Tensor) -> Tensor:
-        """Return the loss of the person's clips as somebody else's, over all rows."""
+        """Return the loss of the person's samples as somebody else's, over all rows."""
         logits = self.network.logits(adapter, self.forgotten)
         target = functional.one_hot(labels, self.classes).to(logits.dtype)
         return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=2)
@@ -114,33 +114,33 @@ class SharedLoraFleet:
         self._test = {name: self.network.views(people.test[name]) for name in self.names}
         self._nodes = len(people.engine.node_ids)
 
-    def clips(self, without: str | None = None) -> NodeClips:
-        """Return the training clips of every node, of everybody but one."""
+    def samples(self, without: str | None = None) -> NodeSamples:
+        """Return the training samples of every node, of everybody but one."""
         kept = [(k, name) for k, name in enumerate(self.names) if name != without]
         mine = [
             {k: self._taken(name, node) for k, name in kept if node in self._places[name]}
             for node in range(self._nodes)
         ]
         public = [self._public.of_nodes(node, slice(None)) for node in range(self._nodes)]
-        return NodeClips.of(mine, public, len(self.names), OWN_SHARE)
+        return NodeSamples.of(mine, public, len(self.names), OWN_SHARE)
 
     @cached_property
     def start(self) -> Adapter:
         """The closed form of everybody."""
-        return closed_form(self.network, self.clips(), self._public)
+        return closed_form(self.network, self.samples(), self._public)
 
     @cached_property
     def original(self) -> Adapter:
         """Trained with everybody."""
-        return train(self.network, self.clips(), self.start)
+        return train(self.network, self.samples(), self.start)
 
     def closed_form_without(self, name: str) -> Adapter:
         """Return the closed form of everybody but one person."""
-        return closed_form(self.network, self.clips(name), self._public)
+        return closed_form(self.network, self.samples(name), self._public)
 
     def retrained(self, name: str) -> Adapter:
         """Return what the same recipe gives without the person: the reference."""
-        return train(self.network, self.clips(name), self.closed_form_without(name))
+        return train(self.network, self.samples(name), self.closed_form_without(name))
 
     def row_destroyed(self, name: str, adapter: Adapter) -> Adapter:
         """Return an adapter with the person's row as if it had never been trained: what suppression does."""
@@ -158,12 +158,14 @@ class SharedLoraFleet:
         return self.row_destroyed(name, (self.original[0], swapped))
 
     def objective(self, name: str) -> ForgetObjective:
-        """Return what a method is given: the person's clips are where they were taken."""
+        """Return what a method is given: the person's samples are where they were taken."""
         nothing = self._public.of_nodes(0, slice(0, 0))
         forgotten, present = padded(
             [self._taken(name, node) if node in self._places[name] else nothing for node in range(self._nodes)]
         )
-        return ForgetObjective(self.network, self.clips(name), forgotten, present, self._public, self.names.index(name))
+        return ForgetObjective(
+            self.network, self.samples(name), forgotten, present, self._public, self.names.index(name)
+        )
 
     def repaired(self, name: str, method: Method, rounds: int, start: Adapter) -> Adapter:
         """Run a repair job: rounds of a method on the nodes that met the person, averaged after each.
@@ -181,10 +183,10 @@ class SharedLoraFleet:
 
     def after_more_rounds(self, name: str, adapter: Adapter, rounds: int = RESURFACING_ROUNDS) -> Adapter:
         """Return an adapter after further training without the person."""
-        return train(self.network, self.clips(name), adapter, rounds)
+        return train(self.network, self.samples(name), adapter, rounds)
 
     def outputs(self, name: str, adapter: Adapter) -> ModelOutputs:
-        """Return what a model says to everybody's clips, on every node."""
+        """Return what a model says to everybody's samples, on every node."""
         others = [other for other in self.names if other != name]
 
         def logits(views: Sequence[Views]) -> Tensor:
@@ -226,7 +228,7 @@ class SharedLoraFleet:
         )
 
     def distances(self, name: str, one: Adapter, other: Adapter) -> tuple[float, float]:
-        """Return the JS divergence of two models on the person's clips, and on the others' held-out ones."""
+        """Return the JS divergence of two models on the person's samples, and on the others' held-out ones."""
         a, b = self.outputs(name, one), self.outputs(name, other)
         return js_divergence(a.forget_train, b.forget_train), js_divergence(a.retain_test, b.retain_test)
 
@@ -257,8 +259,8 @@ class SharedLoraFleet:
         where = self._places[name]
         return self._train[name].of_nodes(node, slice(where.index(node), None, len(where)))
 
-    def _labels(self, names: Sequence[str], clips: Mapping[str, Views]) -> Tensor:
-        return torch.cat([torch.full(clips[name].hidden.shape[1:2], self.names.index(name)) for name in names])
+    def _labels(self, names: Sequence[str], samples: Mapping[str, Views]) -> Tensor:
+        return torch.cat([torch.full(samples[name].hidden.shape[1:2], self.names.index(name)) for name in names])
 
     def _probe(self, name: str, adapter: Adapter) -> Rate:
         others = [other for other in self.names if other != name]
@@ -276,12 +278,12 @@ class SharedLoraFleet:
     def _relearn(self, name: str, adapter: Adapter) -> int:
         """Train on everybody again where the person was; count the steps until they are known."""
         met = list(self._places[name])
-        clips, label = self.clips(), self.names.index(name)
-        mine = NodeClips(
-            Views(clips.views.projected[met], clips.views.hidden[met]),
-            clips.target[met],
-            clips.weight[met],
-            clips.knows[met],
+        samples, label = self.samples(), self.names.index(name)
+        mine = NodeSamples(
+            Views(samples.views.projected[met], samples.views.hidden[met]),
+            samples.target[met],
+            samples.weight[met],
+            samples.knows[met],
         )
         own = mine.target[..., label] > 0
         network = self.network.of_nodes(met)

@@ -27,7 +27,7 @@ PRESET = "180nm-1t1r"
 INTERCEPT_CODE = 1_024
 #: Ridge in hundredths of a feature's mean variance.
 RIDGE_PERCENT = 10
-#: Shares that thresholds reject of held-out clips, and accept of held-out people's.
+#: Shares that thresholds reject of held-out samples, and accept of held-out people's.
 FALSE_REJECT_SHARE, FALSE_ACCEPT_SHARE = 0.05, 0.10
 #: Fraction bits of the head's weights.
 SCALE_BITS = 30
@@ -42,9 +42,9 @@ class TaughtPerson:
     Attributes
     ----------
     groups
-        Statistics of the training clips by group (a digit): what a forget takes away is their sum.
+        Statistics of the training samples by group (a digit): what a forget takes away is their sum.
     taught
-        By group, the codes themselves, int32 [clips, F + 1].
+        By group, the codes themselves, int32 [samples, F + 1].
     asked
         int32 [N, B, F + 1].
     altered
@@ -59,14 +59,14 @@ class TaughtPerson:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores from which a clip is accepted.
+    """Scores from which a sample is accepted.
 
     Attributes
     ----------
     lenient
-        Rejects `FALSE_REJECT_SHARE` of the enrolled people's clips with words that were held out.
+        Rejects `FALSE_REJECT_SHARE` of the enrolled people's samples with words that were held out.
     strict
-        That, raised until at most `FALSE_ACCEPT_SHARE` of held-out people's clips are accepted as anybody.
+        That, raised until at most `FALSE_ACCEPT_SHARE` of held-out people's samples are accepted as anybody.
     """
 
     lenient: float
@@ -123,25 +123,25 @@ class SpeakerFleet:
         fleet_seed: int,
         altered: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> SpeakerFleet:
-        """Capture everything: training clips of a person go round the one to three nodes that teach them.
+        """Capture everything: training samples of a person go round the one to three nodes that teach them.
 
         Parameters
         ----------
         backbone
             On the chips of `NODES`.
         train
-            Clips by name and group.
+            Samples by name and group.
         test
-            Clips by name; every node hears all of them.
+            Samples by name; every node hears all of them.
         fleet_seed
             Draws who is taught where.
         altered
-            Clips of altered voices by the name that they were made of; they go round all nodes.
+            Samples of altered voices by the name that they were made of; they go round all nodes.
         """
         ledger = EnergyLedger(len(NODES))
 
-        def captured(clips: Sequence[np.ndarray]) -> Codes:
-            codes = backbone.capture(clips, ledger, Phase.INFER).numpy()
+        def captured(samples: Sequence[np.ndarray]) -> Codes:
+            codes = backbone.capture(samples, ledger, Phase.INFER).numpy()
             constant = np.full((*codes.shape[:2], 1), INTERCEPT_CODE, np.int32)
             return np.concatenate([codes, constant], axis=2)
 
@@ -149,9 +149,9 @@ class SpeakerFleet:
         for name in sorted(train):
             nodes = teaching_nodes(fleet_seed, name)
             taught = {}
-            for group, clips in train[name].items():
-                codes = captured(clips)
-                taught[group] = codes[nodes[np.arange(len(clips)) % len(nodes)], np.arange(len(clips))]
+            for group, samples in train[name].items():
+                codes = captured(samples)
+                taught[group] = codes[nodes[np.arange(len(samples)) % len(nodes)], np.arange(len(samples))]
             groups = {group: HeadStatistics.of(codes) for group, codes in taught.items()}
             strange = captured(altered[name] if altered else [])
             turns = np.arange(strange.shape[1])
@@ -167,7 +167,7 @@ class SpeakerFleet:
 
     @property
     def features(self) -> int:
-        """Codes per clip, the constant included."""
+        """Codes per sample, the constant included."""
         return self.people[self.names[0]].asked.shape[2]
 
     def statistics(self, names: Collection[str], without_group: int | None = None) -> HeadStatistics:
@@ -210,9 +210,9 @@ class SpeakerFleet:
         return SpeakerHead(names, solve_rounded(together.gram, targets, ridge_of(together), SCALE_BITS))
 
     def thresholds(self, enrolled: Collection[str], public: Collection[str] = ()) -> Thresholds:
-        """Fix the global thresholds beforehand: no test clip, nobody but the enrolled and the public.
+        """Fix the global thresholds beforehand: no test sample, nobody but the enrolled and the public.
 
-        Each group in turn is held out of everybody's statistics, and its clips are scored against their own
+        Each group in turn is held out of everybody's statistics, and its samples are scored against their own
         column by the head that is left. Each person in turn is left out of everything, and is a stranger to
         the head of the others.
         """
@@ -231,16 +231,16 @@ class SpeakerFleet:
         return Thresholds(lenient, max(lenient, barred))
 
     def asked(self, head: SpeakerHead, names: Iterable[str]) -> npt.NDArray[np.float64]:
-        """Return the scores of these people's test clips on every node, [N, clips, K]."""
+        """Return the scores of these people's test samples on every node, [N, samples, K]."""
         return head.scores(np.concatenate([self.people[name].asked for name in names], axis=1))
 
     def truth(self, head: SpeakerHead) -> npt.NDArray[np.intp]:
-        """Return the right column of each test clip of the enrolled, in order of name."""
+        """Return the right column of each test sample of the enrolled, in order of name."""
         counts = [self.people[name].asked.shape[1] for name in head.names]
         return np.repeat(np.arange(len(head.names)), counts)
 
     def accuracy(self, head: SpeakerHead, names: Collection[str] | None = None) -> float:
-        """Return the share of test clips, over all nodes, whose best column is right; of some names only."""
+        """Return the share of test samples, over all nodes, whose best column is right; of some names only."""
         scores, truth = self.asked(head, head.names), self.truth(head)
         kept = np.isin(np.array(head.names)[truth], list(head.names if names is None else names))
         return float((scores.argmax(axis=2) == truth)[:, kept].mean())
@@ -252,7 +252,7 @@ class SpeakerFleet:
         return VerificationPairs.of(flat, claimed, self.asked(head, strangers) if strangers else None)
 
     def accepted(self, head: SpeakerHead, names: Iterable[str], threshold: float) -> float:
-        """Return the share of these people's test clips, over all nodes, that are accepted as anybody."""
+        """Return the share of these people's test samples, over all nodes, that are accepted as anybody."""
         return float((self.asked(head, names).max(axis=2) >= threshold).mean())
 
 
@@ -263,7 +263,7 @@ def teaching_nodes(fleet_seed: int, name: str) -> npt.NDArray[np.intp]:
 
 
 def ridge_of(together: HeadStatistics) -> int:
-    """Return the ridge: a share of the mean variance of a feature, times the number of clips; an integer.
+    """Return the ridge: a share of the mean variance of a feature, times the number of samples; an integer.
 
     Of the Gram matrix' diagonal the squares of the means are taken off, since codes are not centred.
     """
@@ -271,9 +271,9 @@ def ridge_of(together: HeadStatistics) -> int:
     return max(1, RIDGE_PERCENT * spread // (100 * together.features))
 
 
-def by_group(clips: Iterable[tuple[int, np.ndarray]]) -> dict[int, list[np.ndarray]]:
-    """Return clips by the group that comes with each."""
+def by_group(samples: Iterable[tuple[int, np.ndarray]]) -> dict[int, list[np.ndarray]]:
+    """Return samples by the group that comes with each."""
     groups: dict[int, list[np.ndarray]] = {}
-    for group, clip in clips:
-        groups.setdefault(group, []).append(clip)
+    for group, sample in samples:
+        groups.setdefault(group, []).append(sample)
     return groups

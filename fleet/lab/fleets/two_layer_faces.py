@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeClips
+from edge_node.recognition.training.federated import NodeSamples
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from hwmodel import DeviceModels, EnergyLedger, load_preset
 from tests.bench.workloads.open_set import auroc
@@ -45,14 +45,14 @@ class TwoLayerFaces:
     asked, strangers
         Pairs ``[N, B, ...]`` of the enrolled people's test photos and of strangers.
     truth
-        Tag of each asked clip.
+        Tag of each asked sample.
     centre
         int32 ``[N, hidden]``.
     ledger
         Of the layer's programming and reads.
     """
 
-    nodes: tuple[NodeClips, ...]
+    nodes: tuple[NodeSamples, ...]
     tags: tuple[str, ...]
     asked: PairCodes
     strangers: PairCodes
@@ -76,7 +76,7 @@ class TwoLayerFaces:
                 taken[node][name] = pairs.at(node, slice(turn, None, len(where)))
         codes, truth = faces.asked
         return cls(
-            tuple(NodeClips(i, taken[n], known.at(n), centre[n]) for n, i in enumerate(ids)),
+            tuple(NodeSamples(i, taken[n], known.at(n), centre[n]) for n, i in enumerate(ids)),
             faces.enrolled,
             layer.capture(codes, ledger),
             layer.capture(faces.strangers, ledger),

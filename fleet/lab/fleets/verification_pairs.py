@@ -1,6 +1,6 @@
-"""Verification: is this clip of the person that it is claimed to be of?
+"""Verification: is this sample of the person that it is claimed to be of?
 
-A pair is a clip and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs
+A pair is a sample and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs
 claim the truth; the others, of other enrolled people or of people who never were, are impostors.
 """
 
@@ -17,7 +17,7 @@ Real = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class VerificationPairs:
-    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from clips of known people.
+    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from samples of known people.
 
     Attributes
     ----------
@@ -39,16 +39,16 @@ class VerificationPairs:
     def of(
         cls, scores: npt.ArrayLike, claimed: npt.ArrayLike, others: npt.ArrayLike | None = None
     ) -> VerificationPairs:
-        """Return every pair of clips and enrolled people.
+        """Return every pair of samples and enrolled people.
 
         Parameters
         ----------
         scores
-            ``[B, K]``: of each clip for each enrolled person.
+            ``[B, K]``: of each sample for each enrolled person.
         claimed
             int ``[B]``: the column that is the truth.
         others
-            ``[C, K]`` scores of clips of people who are not enrolled: then all impostors are theirs.
+            ``[C, K]`` scores of samples of people who are not enrolled: then all impostors are theirs.
 
         Raises
         ------

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from hwmodel.crossbar import Fidelity
 
-#: Told what is being done.
+#: DemoResult what is being done.
 Progress = Callable[[str], None]
 
 #: Technology of the simulated chips.

@@ -59,7 +59,7 @@ def run_both_arms(
     seed
         Of everything else.
     progress
-        Told what is being done.
+        DemoResult what is being done.
     """
     forgotten = seed % KNOWN
     arms: dict[tuple[Arm, Hardware], ClassifierArm] = {}

@@ -232,7 +232,7 @@ def run_arm(
     hardware
         What the network runs on.
     progress
-        Told what is being done.
+        DemoResult what is being done.
     nodes
         Chips, over which all figures are means.
     """

@@ -104,7 +104,7 @@ def run(
     seed
         Of roles, training, chips and noise.
     progress
-        Told what is being done.
+        DemoResult what is being done.
     size, relabelling
         How much is done.
     cache

@@ -48,7 +48,7 @@ def run_seeds(task: PaperTask, count: int | None, progress: Progress, folder: Pa
     count
         How many seeds; all of the task's if None.
     progress
-        Told what is being done.
+        DemoResult what is being done.
     folder
         Where finished seeds are kept and looked for; numbers only. Nothing is kept if None.
 

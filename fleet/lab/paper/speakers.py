@@ -135,7 +135,7 @@ def fsdd_voices(seed: int) -> Voices:
     used = [(label, one) for label, name in enumerate(names) for one in recordings[name] if one.take < TAKES]
     return Voices(
         title=f"FSDD, {len(names)} speakers, {TAKES} takes of each digit",
-        signals=np.stack([ten_steps(front.levels(one.clip)) for _, one in used]),
+        signals=np.stack([ten_steps(front.levels(one.sample)) for _, one in used]),
         labels=torch.tensor([label for label, _ in used]),
         held_out=torch.tensor([one.digit in fsdd.TEST_DIGITS for _, one in used]),
     )
@@ -151,17 +151,17 @@ def vowel_voices(seed: int) -> Voices:
     """
     people = load_people()
     names = _order(seed, list(people))[:CLASSES]
-    clips = [
-        (label, part, clip)
+    samples = [
+        (label, part, sample)
         for label, name in enumerate(names)
         for part in ("train", "test")
-        for clip in getattr(people[name], part)
+        for sample in getattr(people[name], part)
     ]
     return Voices(
         title=f"JapaneseVowels, {len(names)} speakers",
-        signals=np.stack([resampled_vowels(clip) for _, _, clip in clips]),
-        labels=torch.tensor([label for label, _, _ in clips]),
-        held_out=torch.tensor([part == "test" for _, part, _ in clips]),
+        signals=np.stack([resampled_vowels(sample) for _, _, sample in samples]),
+        labels=torch.tensor([label for label, _, _ in samples]),
+        held_out=torch.tensor([part == "test" for _, part, _ in samples]),
     )
 
 

@@ -83,7 +83,7 @@ def _claims(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckLine]:
 
 
 def _re_executed(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckLine]:
-    """Train from the start without the person; compare the slice on the way and the end."""
+    """Train from the start without the person; compare the checkpoint on the way and the end."""
     plan, recipe = manifest.plan(), manifest.recipe
     starts = RidgeStarts(codes.nodes, recipe.gain)
     entry = manifest.replay_from
@@ -92,5 +92,5 @@ def _re_executed(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckL
         after = train_cohort(plan, codes.nodes, starts, first_round=entry, state=before)
     except (EngineError, HeadError, FleetError) as error:
         raise ManifestError(f"the manifest cannot be re-executed: {error}") from error
-    yield compare("digest before the person's entry", manifest.digests.entry_slice, before.digest())
+    yield compare("digest before the person's entry", manifest.digests.entry_checkpoint, before.digest())
     yield compare("digest after the forget", manifest.digests.after, after.digest())

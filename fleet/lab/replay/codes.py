@@ -18,8 +18,8 @@ import torch
 from reram_fleet.processes.durable import write_atomically
 
 from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.errors import ClipError
-from edge_node.recognition.training.federated import NodeClips
+from edge_node.errors import SampleError
+from edge_node.recognition.training.federated import NodeSamples
 from edge_node.recognition.training.replay import SALT_BYTES
 from fleet.errors import InvalidInputError
 
@@ -35,16 +35,16 @@ class AuditCodes:
     Attributes
     ----------
     nodes
-        Their clips.
+        Their samples.
     salts
         By (node, tag); with an empty tag, of the node's public codes.
     """
 
-    nodes: tuple[NodeClips, ...]
+    nodes: tuple[NodeSamples, ...]
     salts: Mapping[tuple[str, str], bytes]
 
     @classmethod
-    def of(cls, nodes: Sequence[NodeClips], tags: Collection[str]) -> AuditCodes:
+    def of(cls, nodes: Sequence[NodeSamples], tags: Collection[str]) -> AuditCodes:
         """Take these people's codes, with fresh salts."""
         kept = tuple(
             replace(node, people={tag: node.people[tag] for tag in sorted(set(tags) & set(node.people))})
@@ -75,7 +75,7 @@ class AuditCodes:
         CodesError
             If one is missing or damaged.
         """
-        nodes: list[NodeClips] = []
+        nodes: list[NodeSamples] = []
         salts: dict[tuple[str, str], bytes] = {}
         for node_id in node_ids:
             path = folder / f"{node_id}.npz"
@@ -85,7 +85,7 @@ class AuditCodes:
                 node, mine = _node(node_id, arrays)
             except FileNotFoundError:
                 raise CodesError(f"there are no codes of node {node_id}: {path} is missing") from None
-            except (OSError, KeyError, ValueError, zipfile.BadZipFile, ClipError) as error:
+            except (OSError, KeyError, ValueError, zipfile.BadZipFile, SampleError) as error:
                 raise CodesError(f"{path} does not hold the codes of a node: {error}") from error
             nodes.append(node)
             salts |= mine
@@ -100,8 +100,8 @@ class AuditCodes:
         }
 
 
-def _node(node_id: str, arrays: Mapping[str, np.ndarray]) -> tuple[NodeClips, dict[tuple[str, str], bytes]]:
-    """Return a node's clips and salts of one file's arrays."""
+def _node(node_id: str, arrays: Mapping[str, np.ndarray]) -> tuple[NodeSamples, dict[tuple[str, str], bytes]]:
+    """Return a node's samples and salts of one file's arrays."""
     names = {name.rpartition("/")[0] for name in arrays if name != "centre"}
     pairs = {
         name: PairCodes(torch.from_numpy(arrays[f"{name}/inputs"]), torch.from_numpy(arrays[f"{name}/drives"]))
@@ -111,11 +111,11 @@ def _node(node_id: str, arrays: Mapping[str, np.ndarray]) -> tuple[NodeClips, di
     shape = (public.inputs.shape[-1], public.drives.shape[-1])
     for name, codes in {"public": public, **pairs}.items():
         got = (codes.inputs.shape[-1], codes.drives.shape[-1])
-        if codes.inputs.ndim != 2 or got != shape or not codes.clips:
+        if codes.inputs.ndim != 2 or got != shape or not codes.samples:
             raise ValueError(f"{name} has codes of {got} instead of {shape}")
     if centre.dtype != torch.int32 or list(centre.shape) != [shape[1]]:
         raise ValueError(f"the centre is int32 [{shape[1]}]; got {centre.dtype} {list(centre.shape)}")
     people = {name.removeprefix("people/"): codes for name, codes in pairs.items()}
     salts = {(node_id, tag): arrays[f"people/{tag}/salt"].tobytes() for tag in people}
     salts[node_id, ""] = arrays["public/salt"].tobytes()
-    return NodeClips(node_id, people, public, centre), salts
+    return NodeSamples(node_id, people, public, centre), salts

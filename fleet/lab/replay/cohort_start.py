@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.recognition.training.cohort_state import start_row
-from edge_node.recognition.training.federated import NodeClips
+from edge_node.recognition.training.federated import NodeSamples
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS
 from fleet.heads.solve import solve_rounded
 from fleet.heads.statistics import HeadStatistics, total
@@ -33,7 +33,7 @@ class RidgeStarts:
         Of the recipe.
     """
 
-    def __init__(self, nodes: Sequence[NodeClips], gain: int) -> None:
+    def __init__(self, nodes: Sequence[NodeSamples], gain: int) -> None:
         self._nodes, self._gain = tuple(nodes), gain
 
     def __call__(self, known: tuple[str, ...], entering: tuple[str, ...]) -> Mapping[str, Tensor]:
@@ -55,6 +55,6 @@ class RidgeStarts:
 
 
 def hidden_codes(pairs: PairCodes, centre: Tensor) -> npt.NDArray[np.int32]:
-    """Return ``max(y, 0) - centre`` of clips, int32 [clips, hidden]: what an untrained head reads."""
+    """Return ``max(y, 0) - centre`` of samples, int32 [samples, hidden]: what an untrained head reads."""
     codes: npt.NDArray[np.int32] = (pairs.drives.clamp(min=0) - centre).numpy()
     return codes

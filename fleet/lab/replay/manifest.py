@@ -40,7 +40,7 @@ class ReplayDigests(_Part):
     """Digests of the cohort's integers: with the person, before their entry, and after the forget."""
 
     before: Digest
-    entry_slice: Digest
+    entry_checkpoint: Digest
     after: Digest
 
 
@@ -109,7 +109,9 @@ class ReplayManifest(_Part):
             forgotten_tag=tag,
             replay_from=result.first_round,
             commitments=committed(codes, plan.entries),
-            digests=ReplayDigests(before=before.digest(), entry_slice=result.slice_digest, after=result.state.digest()),
+            digests=ReplayDigests(
+                before=before.digest(), entry_checkpoint=result.checkpoint_digest, after=result.state.digest()
+            ),
             work=ReplayWork(
                 node_steps=result.work.node_steps,
                 full_node_steps=sum(shard.node_steps() for shard in fleet),

@@ -32,7 +32,7 @@ def auc(members: Tensor, others: Tensor) -> float:
 
 
 def loss_attack_auc(outputs: ModelOutputs) -> float:
-    """Return the AUC of telling the forgotten training clips from held-out ones of the same person by their
+    """Return the AUC of telling the forgotten training samples from held-out ones of the same person by their
     loss.
 
     The target is what the retrained reference gives, not 0.5: two sets of five photos differ by themselves.
@@ -44,10 +44,10 @@ def loss_attack_auc(outputs: ModelOutputs) -> float:
 
 
 def confidence_svc(outputs: ModelOutputs) -> float:
-    """Return the share of forgotten training clips that a support vector machine takes for never trained on.
+    """Return the share of forgotten training samples that a support vector machine takes for never trained on.
 
     The attack of SalUn and Unlearn-Sparse ("MIA-efficacy"): fitted on the confidence in the right label, of
-    the retained people's training clips (members) against their held-out ones; there are as many of either.
+    the retained people's training samples (members) against their held-out ones; there are as many of either.
     """
     from sklearn.svm import SVC
 
@@ -73,20 +73,20 @@ def _spread(values: Tensor, size: int) -> Tensor:
 
 
 def one_photo_probe(one: Tensor, kept: Tensor, kept_labels: Tensor, held_out: Tensor) -> Rate:
-    """Return how many held-out clips of a person features give away once *one* clip of them is known.
+    """Return how many held-out samples of a person features give away once *one* sample of them is known.
 
-    A linear probe (ridge) on the features, with one clip of the person among everybody else's. Features that
+    A linear probe (ridge) on the features, with one sample of the person among everybody else's. Features that
     were never taught the person give them away too if they are good, so only the difference to the reference
     counts.
 
     Parameters
     ----------
     one
-        Features of the one clip, float [N, 1, H].
+        Features of the one sample, float [N, 1, H].
     kept, kept_labels
-        Of retained people's clips, [N, B, H], and whose, int64 [B].
+        Of retained people's samples, [N, B, H], and whose, int64 [B].
     held_out
-        Of the person's other clips, [N, C, H].
+        Of the person's other samples, [N, C, H].
     """
     people, columns = kept_labels.unique(return_inverse=True)
     x = torch.cat([kept, one], dim=1).double()
@@ -107,7 +107,7 @@ def relearn_steps(accuracy_after: Callable[[int], float], target: float, cap: in
     Parameters
     ----------
     accuracy_after
-        Accuracy on the forgotten training clips after step 1, 2 ..., asked in that order.
+        Accuracy on the forgotten training samples after step 1, 2 ..., asked in that order.
     target
         What the model that knew them had, less what is tolerated.
     cap

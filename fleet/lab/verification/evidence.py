@@ -33,7 +33,7 @@ class Canary:
     Attributes
     ----------
     named_before
-        Its clips that were named as the canary's before: a canary that nobody knew proves nothing.
+        Its samples that were named as the canary's before: a canary that nobody knew proves nothing.
     named_after
         The same afterwards.
     """
@@ -67,7 +67,7 @@ class ExactEvidence:
         SHA-256 in hexadecimal over the integers that are active now, and over those of an independent
         execution that never had the person.
     recognised
-        Held-out clips of the person that are still named as theirs; of a drawn class, images that show it.
+        Held-out samples of the person that are still named as theirs; of a drawn class, images that show it.
     chance
         The same of the independent execution, where it may happen by chance: somebody who was never taught
         a digit draws one now and then. None where it cannot.
@@ -94,29 +94,29 @@ class ExactEvidence:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """One model, measured on the clips of one forget; terms as in `fleet.lab.verification.metrics`.
+    """One model, measured on the samples of one forget; terms as in `fleet.lab.verification.metrics`.
 
     Attributes
     ----------
     recognised_train, recognised_test
-        The forgotten person's clips that are named as theirs (best match, and accepted): trained on, and
+        The forgotten person's samples that are named as theirs (best match, and accepted): trained on, and
         held out. UA is 1 less the first.
     accepted
-        All their clips that are accepted as anybody: a forgotten person must not become somebody else.
+        All their samples that are accepted as anybody: a forgotten person must not become somebody else.
     retained_train, retained_test
         Everybody else's that are named right: RA, TA.
     attack_auc
         Of the loss attack.
     called_non_member
-        Share of forgotten training clips by the confidence attack (SVC).
+        Share of forgotten training samples by the confidence attack (SVC).
     forget_loss, forget_entropy
-        Means over the forgotten training clips.
+        Means over the forgotten training samples.
     probe
-        Held-out clips that the features give away once one photo of the person is known.
+        Held-out samples that the features give away once one photo of the person is known.
     relearn_steps
         Until the person is known as well as before.
     stripped
-        Forgotten training clips that are named as theirs with the adapter off, or the backbone reloaded.
+        Forgotten training samples that are named as theirs with the adapter off, or the backbone reloaded.
     resurfaced
         The same with the adapter, after further rounds without the person; None if they were not run.
     """
@@ -149,7 +149,7 @@ class RepairPair:
     original, repaired, retrained
         Before the forget; after the approximate repair; trained without the person by the same recipe.
     js_forgotten, js_retained
-        Jensen-Shannon divergence between repaired and retrained on the person's clips, and on others'
+        Jensen-Shannon divergence between repaired and retrained on the person's samples, and on others'
         held-out.
     """
 

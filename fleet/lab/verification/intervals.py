@@ -1,4 +1,4 @@
-"""Exact binomial intervals: what so few clips can say at all."""
+"""Exact binomial intervals: what so few samples can say at all."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Rate:
     hits, total
         Answers, over all nodes.
     repeats
-        Answers about one and the same clip: a fleet of eight chips does not see eight times as many clips, so
-        the interval counts clips, not answers.
+        Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so
+        the interval counts samples, not answers.
     """
 
     hits: int
@@ -74,13 +74,13 @@ class Rate:
 
     @property
     def interval(self) -> Interval:
-        """Exact interval over clips; a clip that only some chips name is rounded against the claim made.
+        """Exact interval over samples; a sample that only some chips name is rounded against the claim made.
 
         The low end rounds the hits down and the high end up, so that it is never narrower than it may be.
         """
-        clips = self.total // self.repeats
-        low = clopper_pearson(self.hits // self.repeats, clips).low
-        return Interval(low, clopper_pearson(math.ceil(self.hits / self.repeats), clips).high)
+        samples = self.total // self.repeats
+        low = clopper_pearson(self.hits // self.repeats, samples).low
+        return Interval(low, clopper_pearson(math.ceil(self.hits / self.repeats), samples).high)
 
     def __add__(self, other: Rate) -> Rate:
         """Return both together.
@@ -88,8 +88,8 @@ class Rate:
         Raises
         ------
         EngineError
-            If their clips were answered by different numbers of nodes.
+            If their samples were answered by different numbers of nodes.
         """
         if self.repeats != other.repeats:
-            raise EngineError(f"rates of {self.repeats} and {other.repeats} answers a clip do not add up")
+            raise EngineError(f"rates of {self.repeats} and {other.repeats} answers a sample do not add up")
         return Rate(self.hits + other.hits, self.total + other.total, self.repeats)

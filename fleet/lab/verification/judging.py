@@ -48,10 +48,10 @@ class Limits:
     Attributes
     ----------
     recognised
-        Forgotten clips that are named as theirs, above the reference: trained on, held out, with the adapter
+        Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter
         off, and after further rounds.
     accepted
-        Their clips that are accepted as anybody, above the reference.
+        Their samples that are accepted as anybody, above the reference.
     retained_train, retained_test
         Distance of RA and TA.
     attack_auc
@@ -59,7 +59,7 @@ class Limits:
     gap
         Mean distance over UA, RA, TA and that AUC.
     loss_low, loss_high
-        Loss of the forgotten clips, as a multiple of the reference's.
+        Loss of the forgotten samples, as a multiple of the reference's.
     probe
         One-photo probe above the reference.
     relearn
@@ -187,11 +187,11 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     )
     before = _Means([p.original for p in evidence.pairs])
     named = {
-        "named as the person, training clips (1 - UA)": (
+        "named as the person, training samples (1 - UA)": (
             now.rate("recognised_train"),
             reference.mean("recognised_train"),
         ),
-        "named as the person, held-out clips": (
+        "named as the person, held-out samples": (
             now.rate("recognised_test"),
             reference.mean("recognised_test"),
         ),
@@ -225,8 +225,8 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
             limit=f"<= reference + {limits.accepted:g}",
             passed=now.mean("accepted") <= reference.mean("accepted") + limits.accepted,
         ),
-        _distance("retained, training clips (RA)", now, reference, "retained_train", limits.retained_train),
-        _distance("retained, held-out clips (TA)", now, reference, "retained_test", limits.retained_test),
+        _distance("retained, training samples (RA)", now, reference, "retained_train", limits.retained_train),
+        _distance("retained, held-out samples (TA)", now, reference, "retained_test", limits.retained_test),
         Line(
             "loss attack, AUC",
             auc,
@@ -309,8 +309,8 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
 def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
     """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
 
-    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten clips that the confidence
-    attack calls non-members. Coarse for one person with few clips, so it informs and limits nothing.
+    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten samples that the confidence
+    attack calls non-members. Coarse for one person with few samples, so it informs and limits nothing.
     """
     rates = ("recognised_train", "retained_train", "retained_test")
     gaps = [abs(getattr(repaired, name).value - getattr(retrained, name).value) for name in rates]
@@ -333,9 +333,9 @@ class _Means:
 
 
 def _still_named(recognised: Rate, chance: Rate | None) -> Line:
-    """Return the line of a person's own clips, or of images of a class that are drawn by chance too."""
+    """Return the line of a person's own samples, or of images of a class that are drawn by chance too."""
     if chance is None:
-        name = "named as the person, held-out clips"
+        name = "named as the person, held-out samples"
         return _rate_line(name, recognised, limit="0", passed=not recognised.hits)
     ends = chance.interval
     return _rate_line(

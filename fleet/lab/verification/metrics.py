@@ -1,7 +1,7 @@
 """Metrics of forgetting: each of one model, or of a model against the retrained reference.
 
 Names are those of the field (SalUn, arXiv 2310.12508): UA = 1 - accuracy on the forgotten person's training
-clips, RA and TA = accuracy on the retained people's training and held-out clips. The reference is a model
+samples, RA and TA = accuracy on the retained people's training and held-out samples. The reference is a model
 trained by the same recipe without the person: nothing here is judged against 0 or 1 where the reference says
 otherwise.
 
@@ -23,12 +23,12 @@ from fleet.lab.verification.intervals import Rate
 
 @dataclass(frozen=True, eq=False)
 class ModelOutputs:
-    """What one model says to the four sets of clips of one forget, on N nodes.
+    """What one model says to the four sets of samples of one forget, on N nodes.
 
     Attributes
     ----------
     forget_train, forget_test
-        Logits of the forgotten person's clips that were trained on, and of held-out ones.
+        Logits of the forgotten person's samples that were trained on, and of held-out ones.
     retain_train, retain_test
         Of everybody else's.
     retain_train_labels, retain_test_labels
@@ -36,7 +36,7 @@ class ModelOutputs:
     forgotten_class
         Column of the forgotten person. The reference has it too, untrained.
     accept_logit
-        Highest logit from which a clip is accepted as somebody's.
+        Highest logit from which a sample is accepted as somebody's.
     """
 
     forget_train: Tensor
@@ -62,7 +62,7 @@ class ModelOutputs:
 
     @property
     def recognised_train(self) -> Rate:
-        """Forgotten person's training clips that are still named as theirs; UA is 1 less this.
+        """Forgotten person's training samples that are still named as theirs; UA is 1 less this.
 
         Only if they are accepted: a row that was never trained, or was destroyed, is the best match wherever
         everybody else's refuses more firmly, and names nobody by that.
@@ -71,33 +71,33 @@ class ModelOutputs:
 
     @property
     def recognised_test(self) -> Rate:
-        """The same of held-out clips."""
+        """The same of held-out samples."""
         return named(self.forget_test, self.forgotten_class, self.accept_logit)
 
     @property
     def accepted(self) -> Rate:
-        """Clips of the forgotten person, of either kind, that are accepted as anybody's."""
+        """Samples of the forgotten person, of either kind, that are accepted as anybody's."""
         accepted = torch.cat([self.forget_train, self.forget_test], dim=1).amax(dim=2) >= self.accept_logit
         return Rate(int(accepted.sum()), accepted.numel(), accepted.shape[0])
 
     @property
     def retained_train(self) -> Rate:
-        """Retained people's training clips that are named right: RA."""
+        """Retained people's training samples that are named right: RA."""
         return named(self.retain_train, self.retain_train_labels)
 
     @property
     def retained_test(self) -> Rate:
-        """The same of held-out clips: TA."""
+        """The same of held-out samples: TA."""
         return named(self.retain_test, self.retain_test_labels)
 
     @property
     def forget_loss(self) -> float:
-        """Mean loss of the forgotten training clips under their own label."""
+        """Mean loss of the forgotten training samples under their own label."""
         return float(losses(self.forget_train, self.forgotten_class).mean())
 
 
 def named(logits: Tensor, label: Tensor | int, accept_logit: float = -math.inf) -> Rate:
-    """Return how many clips are named as their label says, over all nodes: best match, and accepted."""
+    """Return how many samples are named as their label says, over all nodes: best match, and accepted."""
     best = logits.max(dim=2)
     hits = (best.indices == label) & (best.values >= accept_logit)
     return Rate(int(hits.sum()), hits.numel(), hits.shape[0])
@@ -116,12 +116,12 @@ def entropy(logits: Tensor) -> float:
 
 
 def js_divergence(one: Tensor, other: Tensor) -> float:
-    """Return the mean Jensen-Shannon divergence of two models' answers to the same clips, 0 to ln 2.
+    """Return the mean Jensen-Shannon divergence of two models' answers to the same samples, 0 to ln 2.
 
     Raises
     ------
     EngineError
-        If they did not answer the same clips.
+        If they did not answer the same samples.
     """
     if one.shape != other.shape:
         raise EngineError(f"answers to compare have shapes {list(one.shape)} and {list(other.shape)}")

@@ -49,8 +49,8 @@ from hwmodel import Phase, load_preset
 TASKS = ("faces", "speakers", "images")
 SPEAKER_NODES = 3
 CANARY = "canary"
-#: Clips of the canary: the first half is planted, the others ask for it.
-CANARY_CLIPS = 10
+#: Samples of the canary: the first half is planted, the others ask for it.
+CANARY_SAMPLES = 10
 
 Progress = Callable[[str], None]
 
@@ -108,7 +108,7 @@ def verify_task(
     method
         For the shared LoRA; images have their own, negative guidance.
     progress
-        Told what is being done.
+        DemoResult what is being done.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def verify_task(
     }
     error_rates = []
     progress("Cohort LoRA, everybody")
-    cohorts = CohortVerification(fleet, seed, CANARY_CLIPS // 2)
+    cohorts = CohortVerification(fleet, seed, CANARY_SAMPLES // 2)
     for name in names:
         progress(f"Exact kinds, person {fleet.enrolled.index(name)}")
         exact[AdapterKind.SUBJECT].append(_forget_subject_adapter(fleet, name))
@@ -166,13 +166,13 @@ def speaker_fleet(seed: int, nodes: int = SPEAKER_NODES) -> FaceFleet:
     """Return the nine JapaneseVowels speakers as a captured fleet: what it holds of faces, of voices."""
     engine = Engine.build(SPEAKERS, load_preset(PRESET), seed, [f"n{node}" for node in range(nodes)])
     people, split = SPEAKERS.load_people(), SPEAKERS.split
-    public = SPEAKERS.public_clips()
+    public = SPEAKERS.public_samples()
     ordered = sorted(public)
-    strangers = [clip for name in split.strangers for clip in (*people[name].train, *people[name].test)]
+    strangers = [sample for name in split.strangers for sample in (*people[name].train, *people[name].test)]
     return FaceFleet(
         engine,
         PublicCodes(
-            engine.capture([clip for name in ordered for clip in public[name]]).numpy(),
+            engine.capture([sample for name in ordered for sample in public[name]]).numpy(),
             np.repeat(np.arange(len(ordered)), [len(public[name]) for name in ordered]),
         ),
         tuple(sorted(split.enrolled)),
@@ -257,9 +257,9 @@ def _repair(
 
 
 def _canary(fleet: FaceFleet) -> tuple[np.ndarray, Tensor]:
-    """Return a stranger's clips: codes to plant, taken on the first node, and to ask every node with."""
-    half = CANARY_CLIPS // 2
-    return fleet.strangers[0, :half].numpy(), fleet.strangers[:, half:CANARY_CLIPS]
+    """Return a stranger's samples: codes to plant, taken on the first node, and to ask every node with."""
+    half = CANARY_SAMPLES // 2
+    return fleet.strangers[0, :half].numpy(), fleet.strangers[:, half:CANARY_SAMPLES]
 
 
 def _installed(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:

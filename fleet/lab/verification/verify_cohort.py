@@ -1,6 +1,6 @@
 """The cohort LoRA's part of a verification: forgets by replay, held against independent executions.
 
-A fleet in shards is trained with everybody and with a planted canary, and its slices are kept. Each forget
+A fleet in shards is trained with everybody and with a planted canary, and its checkpoints are kept. Each forget
 starts from there: the shards of the person and of the canary are replayed, then every shard is trained from
 nothing by nodes that never met either of them. Last, training goes on, once on nodes that were restored from
 a backup and have the codes of the forgotten again.
@@ -26,9 +26,9 @@ from edge_node.recognition.training.cohort import (
     train_cohort,
 )
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeClips, training_cost
-from edge_node.recognition.training.replay import SliceFiles, forget_by_replay
-from edge_node.storage.keys import KeyRing
+from edge_node.recognition.training.federated import NodeSamples, training_cost
+from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
+from edge_node.storage.keys import KeyStore
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
 from fleet.lab.replay.cohort_start import RidgeStarts
@@ -51,19 +51,19 @@ class CohortVerification:
     ----------
     fleet, seed
         Captured codes, and the key of all draws.
-    canary_clips
-        How many of the first stranger's clips are planted; as many again ask for the canary.
+    canary_samples
+        How many of the first stranger's samples are planted; as many again ask for the canary.
     """
 
-    def __init__(self, fleet: FaceFleet, seed: int, canary_clips: int) -> None:
+    def __init__(self, fleet: FaceFleet, seed: int, canary_samples: int) -> None:
         self._fleet, self._two = fleet, TwoLayerFaces.of(seed, fleet, HIDDEN)
         self._recipe = LoraRecipe(a_seed=seed)
-        self._asked = self._two.strangers.at(slice(None), slice(canary_clips, 2 * canary_clips))
-        planted = self._two.strangers.at(0, slice(0, canary_clips))
+        self._asked = self._two.strangers.at(slice(None), slice(canary_samples, 2 * canary_samples))
+        planted = self._two.strangers.at(0, slice(0, canary_samples))
         first, *others = self._two.nodes
         self._nodes = (replace(first, people={**first.people, CANARY: planted}), *others)
         self._plans = self._planned(seed)
-        self._slices: dict[tuple[int, int], CohortState] = {}
+        self._checkpoints: dict[tuple[int, int], CohortState] = {}
         self._states = [self._trained(plan, self._nodes, self._keep(plan)) for plan in self._plans]
         self.replay_cost = Cost()
 
@@ -74,13 +74,13 @@ class CohortVerification:
         plans, states = list(self._plans), list(self._states)
         nodes = self._nodes
         with tempfile.TemporaryDirectory() as folder:
-            slices = SliceFiles(Path(folder) / "slices", KeyRing(Path(folder) / "keys"), "verify")
-            for (shard, number), state in self._slices.items():
-                slices.save(shard, number, state)
+            checkpoints = CheckpointFiles(Path(folder) / "checkpoints", KeyStore(Path(folder) / "keys"), "verify")
+            for (shard, number), state in self._checkpoints.items():
+                checkpoints.save(shard, number, state)
             for tag in gone:
                 at = self._place(tag)
                 starts = RidgeStarts(nodes, self._recipe.gain)
-                result = forget_by_replay(plans[at], nodes, starts, slices, tag)
+                result = forget_by_replay(plans[at], nodes, starts, checkpoints, tag)
                 plans[at], states[at] = result.plan, result.state
                 self.replay_cost += self._cost(result.plan, result.work)
                 nodes = tuple(node.without(tag) for node in nodes)
@@ -131,19 +131,19 @@ class CohortVerification:
 
     def _keep(self, plan: CohortPlan) -> Callable[[int, CohortState], None]:
         def keep(number: int, state: CohortState) -> None:
-            self._slices[plan.shard, number] = state
+            self._checkpoints[plan.shard, number] = state
 
         return keep
 
     def _trained(
         self,
         plan: CohortPlan,
-        nodes: Sequence[NodeClips],
-        on_slice: Callable[[int, CohortState], None] | None = None,
+        nodes: Sequence[NodeSamples],
+        on_checkpoint: Callable[[int, CohortState], None] | None = None,
     ) -> CohortState:
-        return train_cohort(plan, nodes, RidgeStarts(nodes, self._recipe.gain), on_slice=on_slice)
+        return train_cohort(plan, nodes, RidgeStarts(nodes, self._recipe.gain), on_checkpoint=on_checkpoint)
 
-    def _later(self, plan: CohortPlan, nodes: Sequence[NodeClips], state: CohortState) -> CohortState:
+    def _later(self, plan: CohortPlan, nodes: Sequence[NodeSamples], state: CohortState) -> CohortState:
         """Return a shard after further rounds."""
         rounds = self._recipe.rounds + MORE_ROUNDS
         taking = scheduled_participation(plan.fleet_seed, plan.shard, plan.node_ids, rounds, ABSENT_SHARE)
@@ -152,7 +152,7 @@ class CohortVerification:
         return train_cohort(longer, nodes, starts, first_round=self._recipe.rounds, state=state)
 
     def _named(self, states: Sequence[CohortState], pairs: PairCodes, tag: str) -> Rate:
-        """Return how many clips are accepted and named as a person's, by all shards together."""
+        """Return how many samples are accepted and named as a person's, by all shards together."""
         tags = [t for state in states for t in state.tags]
         logits: Tensor = torch.cat([scores(self._recipe, s, pairs, self._two.centre) for s in states], dim=2)
         best = logits.max(dim=2)
@@ -169,9 +169,9 @@ class CohortVerification:
                 inputs,
                 HIDDEN,
                 sum(entry <= number for entry in plan.entries.values()),
-                clips,
+                samples,
             )
-            for (number, _), clips in work.clips.items()
+            for (number, _), samples in work.samples.items()
         ]
         return sum(parts, start=Cost())
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from reram_fleet.v1 import types_pb2 as reram__fleet_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1breram_fleet/v1/engine.proto\x12\x0ereram_fleet.v1\x1a\x1areram_fleet/v1/types.proto\"\x12\n\x10GetStatusRequest\"\x94\x04\n\x11GetStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12/\n\x0bserve_state\x18\x03 \x01(\x0e\x32\x1a.reram_fleet.v1.ServeState\x12;\n\x11quarantine_reason\x18\x04 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x10\n\x08revision\x18\x06 \x01(\x04\x12\x17\n\x0frevision_digest\x18\x07 \x01(\x0c\x12\x14\n\x0csubject_tags\x18\x08 \x03(\t\x12(\n\x05\x63osts\x18\t \x03(\x0b\x32\x19.reram_fleet.v1.PhaseCost\x12\x31\n\x0c\x65nergy_model\x18\n \x01(\x0b\x32\x1b.reram_fleet.v1.EnergyModel\x12\x34\n\x08overhead\x18\x0b \x01(\x0b\x32\".reram_fleet.v1.DeploymentOverhead\x12\x14\n\x0creram_writes\x18\x0c \x01(\x04\x12\x34\n\x0btransitions\x18\r \x03(\x0b\x32\x1f.reram_fleet.v1.ServeTransition\x12\x11\n\tconnected\x18\x0e \x01(\x08\x12\x11\n\tsupernode\x18\x0f \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_threshold\x18\x10 \x01(\x01\"\xa7\x01\n\x0fServeTransition\x12\x12\n\nat_unix_ms\x18\x01 \x01(\x03\x12/\n\x0bserve_state\x18\x02 \x01(\x0e\x32\x1a.reram_fleet.v1.ServeState\x12;\n\x11quarantine_reason\x18\x03 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x04 \x01(\x04\"9\n\x04\x43lip\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x0c\"q\n\rEnrollRequest\x12#\n\x05\x63lips\x18\x02 \x03(\x0b\x32\x14.reram_fleet.v1.Clip\x12(\n\x06ticket\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeJ\x04\x08\x01\x10\x02R\x0bsubject_tag\"}\n\x0e\x45nrollResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12-\n\ninfer_cost\x18\x02 \x01(\x0b\x32\x19.reram_fleet.v1.PhaseCost\x12-\n\ntrain_cost\x18\x03 \x01(\x0b\x32\x19.reram_fleet.v1.PhaseCost\"6\n\x0fIdentifyRequest\x12#\n\x05\x63lips\x18\x01 \x03(\x0b\x32\x14.reram_fleet.v1.Clip\"\xa3\x01\n\x10IdentifyResponse\x12\x15\n\rbackbone_only\x18\x01 \x01(\x08\x12;\n\x11quarantine_reason\x18\x02 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\'\n\x07\x61nswers\x18\x04 \x03(\x0b\x32\x16.reram_fleet.v1.Answer\"y\n\x06\x41nswer\x12\x10\n\x08\x62\x65st_tag\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\x12\x1d\n\x15\x62\x65st_tag_subject_only\x18\x04 \x01(\t\x12\x1d\n\x15\x62\x65st_tag_without_head\x18\x05 \x01(\t\"Q\n\x0fRunRoundRequest\x12(\n\x06ticket\x18\x01 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\x12\x14\n\x0csealed_state\x18\x02 \x01(\x0c\"\xbf\x01\n\x10RunRoundResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0csealed_state\x18\x02 \x01(\x0c\x12\x14\n\x0cnum_examples\x18\x03 \x01(\x04\x12>\n\x07metrics\x18\x04 \x03(\x0b\x32-.reram_fleet.v1.RunRoundResponse.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"a\n\x0fGenerateRequest\x12\x15\n\x0bsubject_tag\x18\x01 \x01(\tH\x00\x12\x14\n\nclass_name\x18\x02 \x01(\tH\x00\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x42\x04\n\x02of\"\xf3\x01\n\x10GenerateResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0e\x32\x1f.reram_fleet.v1.GenerateRefusal\x12;\n\x11quarantine_reason\x18\x02 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0e\n\x06levels\x18\x04 \x01(\x0c\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x06 \x01(\r\x12-\n\ninfer_cost\x18\x07 \x01(\x0b\x32\x19.reram_fleet.v1.PhaseCost*\x9b\x01\n\x0fGenerateRefusal\x12 \n\x1cGENERATE_REFUSAL_UNSPECIFIED\x10\x00\x12 \n\x1cGENERATE_REFUSAL_QUARANTINED\x10\x01\x12 \n\x1cGENERATE_REFUSAL_UNKNOWN_TAG\x10\x02\x12\"\n\x1eGENERATE_REFUSAL_FORGOTTEN_TAG\x10\x03\x32\x97\x03\n\rEngineService\x12P\n\tGetStatus\x12 .reram_fleet.v1.GetStatusRequest\x1a!.reram_fleet.v1.GetStatusResponse\x12G\n\x06\x45nroll\x12\x1d.reram_fleet.v1.EnrollRequest\x1a\x1e.reram_fleet.v1.EnrollResponse\x12M\n\x08Identify\x12\x1f.reram_fleet.v1.IdentifyRequest\x1a .reram_fleet.v1.IdentifyResponse\x12M\n\x08RunRound\x12\x1f.reram_fleet.v1.RunRoundRequest\x1a .reram_fleet.v1.RunRoundResponse\x12M\n\x08Generate\x12\x1f.reram_fleet.v1.GenerateRequest\x1a .reram_fleet.v1.GenerateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1breram_fleet/v1/engine.proto\x12\x0ereram_fleet.v1\x1a\x1areram_fleet/v1/types.proto\"\x12\n\x10GetStatusRequest\"\x94\x04\n\x11GetStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12/\n\x0bserve_state\x18\x03 \x01(\x0e\x32\x1a.reram_fleet.v1.ServeState\x12;\n\x11quarantine_reason\x18\x04 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x10\n\x08revision\x18\x06 \x01(\x04\x12\x17\n\x0frevision_digest\x18\x07 \x01(\x0c\x12\x14\n\x0csubject_tags\x18\x08 \x03(\t\x12(\n\x05\x63osts\x18\t \x03(\x0b\x32\x19.reram_fleet.v1.PhaseCost\x12\x31\n\x0c\x65nergy_model\x18\n \x01(\x0b\x32\x1b.reram_fleet.v1.EnergyModel\x12\x34\n\x08overhead\x18\x0b \x01(\x0b\x32\".reram_fleet.v1.DeploymentOverhead\x12\x14\n\x0creram_writes\x18\x0c \x01(\x04\x12\x34\n\x0btransitions\x18\r \x03(\x0b\x32\x1f.reram_fleet.v1.ServeTransition\x12\x11\n\tconnected\x18\x0e \x01(\x08\x12\x11\n\tsupernode\x18\x0f \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_threshold\x18\x10 \x01(\x01\"\xa7\x01\n\x0fServeTransition\x12\x12\n\nat_unix_ms\x18\x01 \x01(\x03\x12/\n\x0bserve_state\x18\x02 \x01(\x0e\x32\x1a.reram_fleet.v1.ServeState\x12;\n\x11quarantine_reason\x18\x03 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x04 \x01(\x04\":\n\x06Sample\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\"u\n\rEnrollRequest\x12\'\n\x07samples\x18\x02 \x03(\x0b\x32\x16.reram_fleet.v1.Sample\x12(\n\x06ticket\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeJ\x04\x08\x01\x10\x02R\x0bsubject_tag\"}\n\x0e\x45nrollResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12-\n\ninfer_cost\x18\x02 \x01(\x0b\x32\x19.reram_fleet.v1.PhaseCost\x12-\n\ntrain_cost\x18\x03 \x01(\x0b\x32\x19.reram_fleet.v1.PhaseCost\":\n\x0fIdentifyRequest\x12\'\n\x07samples\x18\x01 \x03(\x0b\x32\x16.reram_fleet.v1.Sample\"\xa3\x01\n\x10IdentifyResponse\x12\x15\n\rbackbone_only\x18\x01 \x01(\x08\x12;\n\x11quarantine_reason\x18\x02 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\'\n\x07\x61nswers\x18\x04 \x03(\x0b\x32\x16.reram_fleet.v1.Answer\"y\n\x06\x41nswer\x12\x10\n\x08\x62\x65st_tag\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\x12\x1d\n\x15\x62\x65st_tag_subject_only\x18\x04 \x01(\t\x12\x1d\n\x15\x62\x65st_tag_without_head\x18\x05 \x01(\t\"Q\n\x0fRunRoundRequest\x12(\n\x06ticket\x18\x01 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\x12\x14\n\x0csealed_state\x18\x02 \x01(\x0c\"\xbf\x01\n\x10RunRoundResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0csealed_state\x18\x02 \x01(\x0c\x12\x14\n\x0cnum_examples\x18\x03 \x01(\x04\x12>\n\x07metrics\x18\x04 \x03(\x0b\x32-.reram_fleet.v1.RunRoundResponse.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"a\n\x0fGenerateRequest\x12\x15\n\x0bsubject_tag\x18\x01 \x01(\tH\x00\x12\x14\n\nclass_name\x18\x02 \x01(\tH\x00\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x42\x04\n\x02of\"\xf3\x01\n\x10GenerateResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0e\x32\x1f.reram_fleet.v1.GenerateRefusal\x12;\n\x11quarantine_reason\x18\x02 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0e\n\x06levels\x18\x04 \x01(\x0c\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x06 \x01(\r\x12-\n\ninfer_cost\x18\x07 \x01(\x0b\x32\x19.reram_fleet.v1.PhaseCost*\x9b\x01\n\x0fGenerateRefusal\x12 \n\x1cGENERATE_REFUSAL_UNSPECIFIED\x10\x00\x12 \n\x1cGENERATE_REFUSAL_QUARANTINED\x10\x01\x12 \n\x1cGENERATE_REFUSAL_UNKNOWN_TAG\x10\x02\x12\"\n\x1eGENERATE_REFUSAL_FORGOTTEN_TAG\x10\x03\x32\x97\x03\n\rEngineService\x12P\n\tGetStatus\x12 .reram_fleet.v1.GetStatusRequest\x1a!.reram_fleet.v1.GetStatusResponse\x12G\n\x06\x45nroll\x12\x1d.reram_fleet.v1.EnrollRequest\x1a\x1e.reram_fleet.v1.EnrollResponse\x12M\n\x08Identify\x12\x1f.reram_fleet.v1.IdentifyRequest\x1a .reram_fleet.v1.IdentifyResponse\x12M\n\x08RunRound\x12\x1f.reram_fleet.v1.RunRoundRequest\x1a .reram_fleet.v1.RunRoundResponse\x12M\n\x08Generate\x12\x1f.reram_fleet.v1.GenerateRequest\x1a .reram_fleet.v1.GenerateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,36 +34,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNROUNDRESPONSE_METRICSENTRY']._loaded_options = None
   _globals['_RUNROUNDRESPONSE_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_GENERATEREFUSAL']._serialized_start=2069
-  _globals['_GENERATEREFUSAL']._serialized_end=2224
+  _globals['_GENERATEREFUSAL']._serialized_start=2078
+  _globals['_GENERATEREFUSAL']._serialized_end=2233
   _globals['_GETSTATUSREQUEST']._serialized_start=75
   _globals['_GETSTATUSREQUEST']._serialized_end=93
   _globals['_GETSTATUSRESPONSE']._serialized_start=96
   _globals['_GETSTATUSRESPONSE']._serialized_end=628
   _globals['_SERVETRANSITION']._serialized_start=631
   _globals['_SERVETRANSITION']._serialized_end=798
-  _globals['_CLIP']._serialized_start=800
-  _globals['_CLIP']._serialized_end=857
-  _globals['_ENROLLREQUEST']._serialized_start=859
-  _globals['_ENROLLREQUEST']._serialized_end=972
-  _globals['_ENROLLRESPONSE']._serialized_start=974
-  _globals['_ENROLLRESPONSE']._serialized_end=1099
-  _globals['_IDENTIFYREQUEST']._serialized_start=1101
-  _globals['_IDENTIFYREQUEST']._serialized_end=1155
-  _globals['_IDENTIFYRESPONSE']._serialized_start=1158
-  _globals['_IDENTIFYRESPONSE']._serialized_end=1321
-  _globals['_ANSWER']._serialized_start=1323
-  _globals['_ANSWER']._serialized_end=1444
-  _globals['_RUNROUNDREQUEST']._serialized_start=1446
-  _globals['_RUNROUNDREQUEST']._serialized_end=1527
-  _globals['_RUNROUNDRESPONSE']._serialized_start=1530
-  _globals['_RUNROUNDRESPONSE']._serialized_end=1721
-  _globals['_RUNROUNDRESPONSE_METRICSENTRY']._serialized_start=1675
-  _globals['_RUNROUNDRESPONSE_METRICSENTRY']._serialized_end=1721
-  _globals['_GENERATEREQUEST']._serialized_start=1723
-  _globals['_GENERATEREQUEST']._serialized_end=1820
-  _globals['_GENERATERESPONSE']._serialized_start=1823
-  _globals['_GENERATERESPONSE']._serialized_end=2066
-  _globals['_ENGINESERVICE']._serialized_start=2227
-  _globals['_ENGINESERVICE']._serialized_end=2634
+  _globals['_SAMPLE']._serialized_start=800
+  _globals['_SAMPLE']._serialized_end=858
+  _globals['_ENROLLREQUEST']._serialized_start=860
+  _globals['_ENROLLREQUEST']._serialized_end=977
+  _globals['_ENROLLRESPONSE']._serialized_start=979
+  _globals['_ENROLLRESPONSE']._serialized_end=1104
+  _globals['_IDENTIFYREQUEST']._serialized_start=1106
+  _globals['_IDENTIFYREQUEST']._serialized_end=1164
+  _globals['_IDENTIFYRESPONSE']._serialized_start=1167
+  _globals['_IDENTIFYRESPONSE']._serialized_end=1330
+  _globals['_ANSWER']._serialized_start=1332
+  _globals['_ANSWER']._serialized_end=1453
+  _globals['_RUNROUNDREQUEST']._serialized_start=1455
+  _globals['_RUNROUNDREQUEST']._serialized_end=1536
+  _globals['_RUNROUNDRESPONSE']._serialized_start=1539
+  _globals['_RUNROUNDRESPONSE']._serialized_end=1730
+  _globals['_RUNROUNDRESPONSE_METRICSENTRY']._serialized_start=1684
+  _globals['_RUNROUNDRESPONSE_METRICSENTRY']._serialized_end=1730
+  _globals['_GENERATEREQUEST']._serialized_start=1732
+  _globals['_GENERATEREQUEST']._serialized_end=1829
+  _globals['_GENERATERESPONSE']._serialized_start=1832
+  _globals['_GENERATERESPONSE']._serialized_end=2075
+  _globals['_ENGINESERVICE']._serialized_start=2236
+  _globals['_ENGINESERVICE']._serialized_end=2643
 # @@protoc_insertion_point(module_scope)

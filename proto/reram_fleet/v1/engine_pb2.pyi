@@ -71,23 +71,23 @@ class ServeTransition(_message.Message):
     generation: int
     def __init__(self, at_unix_ms: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ...) -> None: ...
 
-class Clip(_message.Message):
-    __slots__ = ("frames", "channels", "samples")
+class Sample(_message.Message):
+    __slots__ = ("frames", "channels", "values")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
-    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     frames: int
     channels: int
-    samples: bytes
-    def __init__(self, frames: _Optional[int] = ..., channels: _Optional[int] = ..., samples: _Optional[bytes] = ...) -> None: ...
+    values: bytes
+    def __init__(self, frames: _Optional[int] = ..., channels: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class EnrollRequest(_message.Message):
-    __slots__ = ("clips", "ticket")
-    CLIPS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("samples", "ticket")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
     TICKET_FIELD_NUMBER: _ClassVar[int]
-    clips: _containers.RepeatedCompositeFieldContainer[Clip]
+    samples: _containers.RepeatedCompositeFieldContainer[Sample]
     ticket: _types_pb2.Envelope
-    def __init__(self, clips: _Optional[_Iterable[_Union[Clip, _Mapping]]] = ..., ticket: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
+    def __init__(self, samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., ticket: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class EnrollResponse(_message.Message):
     __slots__ = ("count", "infer_cost", "train_cost")
@@ -100,10 +100,10 @@ class EnrollResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ..., train_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...
 
 class IdentifyRequest(_message.Message):
-    __slots__ = ("clips",)
-    CLIPS_FIELD_NUMBER: _ClassVar[int]
-    clips: _containers.RepeatedCompositeFieldContainer[Clip]
-    def __init__(self, clips: _Optional[_Iterable[_Union[Clip, _Mapping]]] = ...) -> None: ...
+    __slots__ = ("samples",)
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[Sample]
+    def __init__(self, samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ...) -> None: ...
 
 class IdentifyResponse(_message.Message):
     __slots__ = ("backbone_only", "quarantine_reason", "generation", "answers")

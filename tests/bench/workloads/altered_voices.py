@@ -1,6 +1,6 @@
 """Voices that nobody has, made of public people's: negatives that stand for all the strangers to come.
 
-A clip played faster or slower has another pitch and other formants: speed perturbation makes new speakers for
+A recording played faster or slower has another pitch and other formants: speed perturbation makes new speakers for
 speaker verification (H. Yamamoto et al., "Speaker augmentation and bandwidth extension for deep speaker
 embedding", Interspeech 2019). Loudness is altered, too. Only public people are ever altered.
 """
@@ -20,17 +20,17 @@ SPEEDS = (0.8, 0.9, 1.0, 1.1, 1.25)
 GAIN_DOUBLINGS = 4.0
 
 
-def altered(clip: np.ndarray, speed: float, gain: float) -> np.ndarray:
-    """Return a clip at another speed and loudness: float32 [samples / speed, 1], saturated at -1 and 1."""
-    length = max(MIN_SAMPLES, int(len(clip) / speed))
+def altered(recording: np.ndarray, speed: float, gain: float) -> np.ndarray:
+    """Return a recording at another speed and loudness: float32 [samples / speed, 1], saturated at -1 and 1."""
+    length = max(MIN_SAMPLES, int(len(recording) / speed))
     # Interpolation is linear; past the end the last sample is held.
-    played = np.interp(np.arange(length) * speed, np.arange(len(clip)), clip[:, 0].astype(np.float64))
+    played = np.interp(np.arange(length) * speed, np.arange(len(recording)), recording[:, 0].astype(np.float64))
     return np.clip(played * gain, -1, 1).astype(np.float32)[:, None]
 
 
-def altered_voices(seed: int, name: str, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return each clip at every speed, with a loudness drawn from (seed, name)."""
-    draws = keyed_uint16(seed, "speakers.altered", name, count=len(SPEEDS) * len(clips)).numpy()
+def altered_voices(seed: int, name: str, recordings: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return each recording at every speed, with a loudness drawn from (seed, name)."""
+    draws = keyed_uint16(seed, "speakers.altered", name, count=len(SPEEDS) * len(recordings)).numpy()
     gains = 2.0 ** (GAIN_DOUBLINGS * (draws / 32_767.5 - 1))
-    voices = [(speed, clip) for speed in SPEEDS for clip in clips]
-    return [altered(clip, speed, gain) for (speed, clip), gain in zip(voices, gains.tolist(), strict=True)]
+    voices = [(speed, recording) for speed in SPEEDS for recording in recordings]
+    return [altered(recording, speed, gain) for (speed, recording), gain in zip(voices, gains.tolist(), strict=True)]

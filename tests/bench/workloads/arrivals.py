@@ -57,12 +57,12 @@ class Arrivals:
         return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
 
     def accuracies(self, fleet: FaceFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
-        """Return for each of the first waves: the share of clips of its people that are named right.
+        """Return for each of the first waves: the share of samples of its people that are named right.
 
         Parameters
         ----------
         fleet, best_tag
-            Best match for each clip that `FaceFleet.asked` has, [N][B].
+            Best match for each sample that `FaceFleet.asked` has, [N][B].
         waves
             How many have arrived. Who leaves is not asked.
         """
@@ -80,7 +80,7 @@ class Trajectory:
     learner
         Its name.
     accuracy
-        ``accuracy[t][j]``: share of held-out clips of the people of wave j that are named right after wave t
+        ``accuracy[t][j]``: share of held-out samples of the people of wave j that are named right after wave t
         (t >= j), over all nodes. A last line follows after further rounds.
     joint
         Mean over waves of the same recipe with everybody there from the start.

@@ -33,10 +33,10 @@ from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, samp
 from edge_node.generation.dit import DiffusionTransformer
 from edge_node.recognition.engine import Engine, RoundRequest
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import NodeClips, TrainingBatch, train_round
+from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, train_round
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.heads.enrolment import HeadBooks
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.verification.verify import speaker_fleet
@@ -44,7 +44,7 @@ from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed
 from tests.bench.workloads.faces import install
 
 SEEDS = (300, 301, 302)
-CLIPS = 6
+SAMPLES = 6
 #: Largest difference of numbers, as a share of the largest of them, where float arithmetic is in between.
 FLOAT64_TOLERANCE = 1e-9
 #: Grey levels (of 16) that a pixel may differ by: a code on a rounding boundary may flip.
@@ -167,11 +167,11 @@ def at_level(backbone: Any, fidelity: Fidelity) -> Any:
 
 
 def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
-    """Compare what each backbone makes of clips, at every level."""
+    """Compare what each backbone makes of samples, at every level."""
     preset = load_preset(PRESET)
-    photos = keyed_uint16(seed, "batch.photos", count=CLIPS * 64 * 64).reshape(CLIPS, 64, 64).numpy() / 65535
-    sounds = keyed_normal(seed, "batch.sounds", count=CLIPS * 4_000).reshape(CLIPS, 4_000, 1).numpy() / 8
-    voices = [person.test[0] for person in SPEAKERS.load_people().values()][:CLIPS]
+    photos = keyed_uint16(seed, "batch.photos", count=SAMPLES * 64 * 64).reshape(SAMPLES, 64, 64).numpy() / 65535
+    sounds = keyed_normal(seed, "batch.sounds", count=SAMPLES * 4_000).reshape(SAMPLES, 4_000, 1).numpy() / 8
+    voices = [person.test[0] for person in SPEAKERS.load_people().values()][:SAMPLES]
     wide = SpectralFilters.program
     kinds: list[tuple[str, Callable[[Sequence[str], EnergyLedger], Backbone], list[np.ndarray]]] = [
         ("reservoir", lambda i, ledger: SPEAKERS.program(preset, seed, i, ledger), voices),
@@ -179,17 +179,17 @@ def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
         ("spectral filters", lambda i, ledger: wide(preset, seed, i, ledger), _float32(sounds)),
         ("liquid", lambda i, ledger: Liquid.program(preset, seed, i, ledger), _float32(sounds)),
     ]
-    for name, build, clips in kinds:
+    for name, build, samples in kinds:
 
-        def captured(some: Sequence[str], build: Any = build, clips: Any = clips) -> list[Tensor]:
+        def captured(some: Sequence[str], build: Any = build, samples: Any = samples) -> list[Tensor]:
             ledger = EnergyLedger(len(some))
             chips = build(some, ledger)
-            return [at_level(chips, level).capture(clips, ledger, Phase.INFER) for level in Fidelity]
+            return [at_level(chips, level).capture(samples, ledger, Phase.INFER) for level in Fidelity]
 
         together, alone = captured(ids), [captured([node]) for node in ids]
         yield from _by_level(f"codes of the {name}", together, alone)
-    inputs = keyed_uint16(seed, "batch.codes", count=len(ids) * CLIPS * 1_024) % 255 - 127
-    driven = inputs.reshape(len(ids), CLIPS, 1_024).to(torch.int32)
+    inputs = keyed_uint16(seed, "batch.codes", count=len(ids) * SAMPLES * 1_024) % 255 - 127
+    driven = inputs.reshape(len(ids), SAMPLES, 1_024).to(torch.int32)
 
     def layered(some: Sequence[str], codes: Tensor) -> list[Tensor]:
         layer = HiddenLayer.program(1_024, 512, preset, seed, some)
@@ -259,9 +259,9 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     together = fleet.engine
     singles = [Engine.build(SPEAKERS, load_preset(PRESET), seed, [node]) for node in together.node_ids]
     people = SPEAKERS.load_people()
-    clips = [clip for name in fleet.enrolled for clip in people[name].test]
+    samples = [sample for name in fleet.enrolled for sample in people[name].test]
     asked = fleet.asked[0]
-    own = torch.cat([one.capture(clips) for one in singles])
+    own = torch.cat([one.capture(samples) for one in singles])
     yield compared("captured codes of engines", level, asked, own)
     for node, one in enumerate(singles):
         for adapter in fleet.subject_adapters():
@@ -274,7 +274,7 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     names = [tag for row in answer.best_tag for tag in row], [tag for one in said for tag in one.best_tag[0]]
     best, theirs = (torch.tensor([fleet.enrolled.index(tag) for tag in found]) for found in names)
     yield compared("names by subject adapters", level, best, theirs)
-    head = install(HeadBooks.build(fleet.books()), fleet)
+    head = install(SufficientStatistics.build(fleet.books()), fleet)
     alone = torch.cat([head.scores(asked[[n]]) for n in range(nodes)])
     yield compared("scores of the head", level, head.scores(asked), alone)
     for kind, name in ((LEARNING_KIND_TRAIN_LORA, "training"), (LEARNING_KIND_UNLEARN_LORA, "repair")):
@@ -323,22 +323,22 @@ def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
     def taken(node: int) -> dict[str, PairCodes]:
         return {name: pairs[name].at(node) for name in fleet.enrolled if node in fleet.places[name]}
 
-    clips = [NodeClips(i, taken(n), public.at(n), centre[n]) for n, i in enumerate(nodes)]
+    samples = [NodeSamples(i, taken(n), public.at(n), centre[n]) for n, i in enumerate(nodes)]
     rows = {name: keyed_normal(seed, "batch.row", name, count=128) * 2.0**12 for name in fleet.enrolled}
     start = CohortState.empty(128, recipe.rank).entered({n: r.round().int() for n, r in rows.items()})
     chosen = torch.arange(recipe.negatives)
 
-    def trained(some: Sequence[NodeClips]) -> Tensor:
+    def trained(some: Sequence[NodeSamples]) -> Tensor:
         batch = TrainingBatch.of(recipe, some, start.tags, [chosen] * len(some))
         sent = train_round(recipe, start, batch)
         return torch.stack([torch.from_numpy(np.concatenate([s.hidden.ravel(), s.head.ravel()])) for s in sent])
 
-    alone = torch.cat([trained([node]) for node in clips])
-    yield compared("LoRA after a round of a cohort", Fidelity.TILE_ACCURATE, trained(clips), alone)
+    alone = torch.cat([trained([node]) for node in samples])
+    yield compared("LoRA after a round of a cohort", Fidelity.TILE_ACCURATE, trained(samples), alone)
 
 
-def _float32(clips: np.ndarray) -> list[np.ndarray]:
-    return [np.ascontiguousarray(clip, np.float32) for clip in clips]
+def _float32(samples: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(sample, np.float32) for sample in samples]
 
 
 if __name__ == "__main__":

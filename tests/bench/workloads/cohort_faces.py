@@ -22,8 +22,8 @@ from edge_node.recognition.training.cohort import (
 )
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
 from edge_node.recognition.training.federated import training_cost
-from edge_node.recognition.training.replay import ReplayResult, SliceFiles, cost_share, forget_by_replay
-from edge_node.storage.keys import KeyRing
+from edge_node.recognition.training.replay import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
+from edge_node.storage.keys import KeyStore
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
@@ -51,12 +51,12 @@ class ForgetCost:
     shard_people
         People in the shard before.
     bitwise
-        State and remaining slices equal those of a cohort that never knew the person, other shards are as
-        they were, and the slices that knew the person do not open.
+        State and remaining checkpoints equal those of a cohort that never knew the person, other shards are as
+        they were, and the checkpoints that knew the person do not open.
     share_by_theory, share_computed
         Node steps of the replay over those of training all shards: by the plan, and as counted.
-    share_of_clips, share_of_cpu, share_of_energy
-        The same in clips times steps, CPU seconds and joules of the nodes' digital units.
+    share_of_samples, share_of_cpu, share_of_energy
+        The same in samples times steps, CPU seconds and joules of the nodes' digital units.
     cpu_s, energy_j
         Of the replay, on all nodes together.
     """
@@ -67,7 +67,7 @@ class ForgetCost:
     bitwise: bool
     share_by_theory: float
     share_computed: float
-    share_of_clips: float
+    share_of_samples: float
     share_of_cpu: float
     share_of_energy: float
     cpu_s: float
@@ -146,11 +146,11 @@ def shard_plans(
 
 
 class _History:
-    """A fleet in four shards with its slices, from which people leave one after the other."""
+    """A fleet in four shards with its checkpoints, from which people leave one after the other."""
 
     def __init__(self, fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, folder: Path) -> None:
         self._nodes, self._recipe, self._folder = fleet.nodes, recipe, folder
-        self._slices = SliceFiles(folder / "slices", KeyRing(folder / "keys"), "fleet")
+        self._checkpoints = CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "fleet")
         self._plans = shard_plans(fleet, seed, recipe, SHARDS, staggered=True)
         self._preset = load_preset(PRESET)
         started = time.process_time()
@@ -172,7 +172,7 @@ class _History:
         others = [state.digest() for n, state in enumerate(self._states) if n != shard]
         full_energy_j = sum(self._energy_j(p, w) for p, w in zip(plans, self._full, strict=True))
         starts = RidgeStarts(self._nodes, self._recipe.gain)
-        result = forget_by_replay(plan, self._nodes, starts, self._slices, tag)
+        result = forget_by_replay(plan, self._nodes, starts, self._checkpoints, tag)
         self._nodes = tuple(node.without(tag) for node in self._nodes)
         self._plans[shard], self._states[shard] = result.plan, result.state
         self._last = result, tag, known, plans
@@ -186,7 +186,7 @@ class _History:
             and others == [state.digest() for n, state in enumerate(self._states) if n != shard],
             share_by_theory=cost_share(plan, tag, plans),
             share_computed=result.work.node_steps / sum(work.node_steps for work in full),
-            share_of_clips=result.work.clip_steps / sum(work.clip_steps for work in full),
+            share_of_samples=result.work.sample_steps / sum(work.sample_steps for work in full),
             share_of_cpu=result.cpu_s / self._full_cpu_s,
             share_of_energy=energy_j / full_energy_j,
             cpu_s=result.cpu_s,
@@ -204,25 +204,25 @@ class _History:
         return audit_replay(manifest, self._folder / "codes").verdict
 
     def _never_known(self, result: ReplayResult) -> bool:
-        """Train the shard from nothing on codes without the person; compare state and every slice."""
+        """Train the shard from nothing on codes without the person; compare state and every checkpoint."""
         fresh: dict[int, str] = {}
         never = train_cohort(
             result.plan,
             self._nodes,
             RidgeStarts(self._nodes, self._recipe.gain),
-            on_slice=lambda number, state: fresh.update({number: state.digest()}),
+            on_checkpoint=lambda number, state: fresh.update({number: state.digest()}),
         )
         shard = result.plan.shard
-        kept = {n: self._slices.load(shard, n).digest() for n in self._slices.rounds(shard)}
+        kept = {n: self._checkpoints.load(shard, n).digest() for n in self._checkpoints.rounds(shard)}
         return never.digest() == result.state.digest() and kept == fresh
 
     def _trained(self, plan: CohortPlan, work: WorkDone) -> CohortState:
         starts = RidgeStarts(self._nodes, self._recipe.gain)
 
         def keep(number: int, state: CohortState) -> None:
-            self._slices.save(plan.shard, number, state)
+            self._checkpoints.save(plan.shard, number, state)
 
-        return train_cohort(plan, self._nodes, starts, on_slice=keep, work=work)
+        return train_cohort(plan, self._nodes, starts, on_checkpoint=keep, work=work)
 
     def _energy_j(self, plan: CohortPlan, work: WorkDone) -> float:
         """Return the joules of the nodes' digital units for the rounds that were computed."""
@@ -234,9 +234,9 @@ class _History:
                 inputs,
                 hidden,
                 sum(entry <= number for entry in plan.entries.values()),
-                clips,
+                samples,
             ).energy_j
-            for (number, _), clips in work.clips.items()
+            for (number, _), samples in work.samples.items()
         )
 
 

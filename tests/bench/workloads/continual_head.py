@@ -8,7 +8,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from fleet.heads.enrolment import HeadBooks
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.statistics import HeadStatistics
 from fleet.lab.fleets.face_fleet import FaceFleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
@@ -29,7 +29,7 @@ class HeadLife:
         self._fleet, self._plan = fleet, plan
         self._head: list[tuple[float, ...]] = []
         self._subject: list[tuple[float, ...]] = []
-        self._books = HeadBooks.empty(fleet.public)
+        self._books = SufficientStatistics.empty(fleet.public)
         for wave, names in enumerate(plan.waves):
             if wave == len(plan.waves) - 1:
                 for name in plan.leaving:
@@ -70,7 +70,7 @@ class HeadLife:
         (now, strangers), (never, _), (back, _) = seen
         return Resurfacing(
             kind=kind,
-            clips=len(self._truth),
+            samples=len(self._truth),
             named=now.named,
             accepted=now.accepted,
             never_enrolled=never.accepted,
@@ -79,26 +79,26 @@ class HeadLife:
             named_if_let_back=back.named,
         )
 
-    def _by_head(self, books: HeadBooks) -> tuple[Seen, float]:
+    def _by_head(self, books: SufficientStatistics) -> tuple[Seen, float]:
         head = install(books.build(), self._fleet)
-        answer = head.identify(self._leaving_clips)
+        answer = head.identify(self._leaving_samples)
         strangers = head.identify(self._fleet.strangers).accepted
         return Seen.of(answer.best_tag, answer.accepted, self._truth), float(strangers.double().mean())
 
     def _by_adapters(self, names: Sequence[str]) -> tuple[Seen, float]:
         self._fleet.activate(names)
-        answer = self._fleet.engine.identify(self._leaving_clips)
+        answer = self._fleet.engine.identify(self._leaving_samples)
         strangers = self._fleet.engine.identify(self._fleet.strangers).accepted
         return Seen.of(answer.best_tag, answer.accepted, self._truth), float(strangers.double().mean())
 
-    def _enrolled(self, books: HeadBooks, names: Sequence[str]) -> HeadBooks:
+    def _enrolled(self, books: SufficientStatistics, names: Sequence[str]) -> SufficientStatistics:
         for node in range(len(self._fleet.engine.node_ids)):
             share = self._fleet.share(node, names)
             books = books if share is None else books.with_share(share)
         return books
 
     @property
-    def _leaving_clips(self) -> Tensor:
+    def _leaving_samples(self) -> Tensor:
         return torch.cat([self._fleet.test[name] for name in self._plan.leaving], dim=1)
 
     @property

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeClips
-from edge_node.recognition.training.replay import SliceFiles, forget_by_replay
-from edge_node.storage.keys import KeyRing
+from edge_node.recognition.training.federated import NodeSamples
+from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
+from edge_node.storage.keys import KeyStore
 from fleet.lab.fleets.face_fleet import FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
 from fleet.lab.replay.cohort_start import RidgeStarts
@@ -98,7 +98,7 @@ class LoraLife:
         now = self._seen(self._state)
         return Resurfacing(
             kind="cohort LoRA",
-            clips=sum(tag in plan.leaving for tag in self._two.truth),
+            samples=sum(tag in plan.leaving for tag in self._two.truth),
             named=now.named,
             accepted=now.accepted,
             never_enrolled=self._seen(never).accepted,
@@ -107,21 +107,21 @@ class LoraLife:
             named_if_let_back=self._seen(back).named,
         )
 
-    def _until_the_forgets(self, folder: Path) -> tuple[CohortState, CohortState, tuple[NodeClips, ...]]:
+    def _until_the_forgets(self, folder: Path) -> tuple[CohortState, CohortState, tuple[NodeSamples, ...]]:
         """Train all waves but the last, then forget; return the states before and after, and the nodes."""
-        slices = SliceFiles(folder / "slices", KeyRing(folder / "keys"), "fleet")
+        checkpoints = CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "fleet")
         nodes, entries = self._two.nodes, self._entries(self._plan.early)
         state: CohortState | None = None
         for first in range(0, self._last, ROUNDS_PER_WAVE):
             here = {tag: entry for tag, entry in entries.items() if entry <= first}
-            state = self._trained(here, nodes, first, first + ROUNDS_PER_WAVE, state, slices)
+            state = self._trained(here, nodes, first, first + ROUNDS_PER_WAVE, state, checkpoints)
             self._lines.append(self._accuracies(state, first // ROUNDS_PER_WAVE + 1))
         assert state is not None
         # Replay ends where training has got to.
         cohort, after = self._cohort_plan(entries, self._last), state
         for tag in self._plan.leaving:
             starts = RidgeStarts(nodes, cohort.recipe.gain)
-            result = forget_by_replay(cohort, nodes, starts, slices, tag)
+            result = forget_by_replay(cohort, nodes, starts, checkpoints, tag)
             cohort, after = result.plan, result.state
             nodes = tuple(node.without(tag) for node in nodes)
         return state, after, nodes
@@ -142,11 +142,11 @@ class LoraLife:
     def _trained(
         self,
         entries: Mapping[str, int],
-        nodes: Sequence[NodeClips],
+        nodes: Sequence[NodeSamples],
         first: int,
         end: int,
         state: CohortState | None = None,
-        slices: SliceFiles | None = None,
+        checkpoints: CheckpointFiles | None = None,
         *,
         newcomers_only: bool = False,
     ) -> CohortState:
@@ -155,8 +155,8 @@ class LoraLife:
         ridge = RidgeStarts(nodes, plan.recipe.gain)
 
         def keep(number: int, before: CohortState) -> None:
-            if slices is not None:
-                slices.save(plan.shard, number, before)
+            if checkpoints is not None:
+                checkpoints.save(plan.shard, number, before)
 
         return train_cohort(
             plan,
@@ -165,7 +165,7 @@ class LoraLife:
             first_round=first,
             end_round=end,
             state=state,
-            on_slice=keep,
+            on_checkpoint=keep,
         )
 
     def _logits(self, state: CohortState) -> Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 
 from edge_node.backbones.filters import FINE
 from edge_node.recognition.head_share import packed_statistics, share_cost
-from fleet.heads.enrolment import HeadBooks
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import total
@@ -130,7 +130,9 @@ def forget_order(seed: int, names: Sequence[str]) -> list[str]:
     return [names[i] for i in np.argsort(draws, kind="stable")]
 
 
-def forget(fleet: FaceFleet, books: HeadBooks, name: str, preset: Preset) -> tuple[HeadBooks, str, Spent]:
+def forget(
+    fleet: FaceFleet, books: SufficientStatistics, name: str, preset: Preset
+) -> tuple[SufficientStatistics, str, Spent]:
     """Forget a person everywhere; return the books after it, the new head's digest, and what it took."""
     packed, node_s, spent = [], [], Cost()
     captured = fleet.captured(name)
@@ -158,7 +160,7 @@ def forget(fleet: FaceFleet, books: HeadBooks, name: str, preset: Preset) -> tup
     )
 
 
-def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[HeadBooks, Spent]:
+def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[SufficientStatistics, Spent]:
     """Train a head for these people alone, from captured codes; return its books and what it took."""
     packed, node_s, spent = [], [], Cost()
     for codes in fleet.captured_by_node(kept).values():
@@ -173,7 +175,7 @@ def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[Head
     shares = [fleet.share(node, kept) for node in range(len(fleet.engine.node_ids))]
     public = PublicCodes(fleet.public.codes, fleet.public.person)
     started = time.process_time()
-    books = HeadBooks.empty(public)
+    books = SufficientStatistics.empty(public)
     for share in shares:
         books = books if share is None else books.with_share(share)
     head = books.build()

@@ -90,7 +90,7 @@ def install(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:
 
 
 def accuracy(answer: Answer, truth: Sequence[str]) -> float:
-    """Return the share of clips, over all nodes, whose best match is right."""
+    """Return the share of samples, over all nodes, whose best match is right."""
     return float(np.mean([np.array(row) == np.array(truth) for row in answer.best_tag]))
 
 

@@ -1,6 +1,6 @@
 """Federated LoRA under label skew: twenty faces on eight chips, each node with the few people it has met.
 
-Beside it the same recipe trained centrally on everybody's pooled clips, the same with every row averaged over
+Beside it the same recipe trained centrally on everybody's pooled samples, the same with every row averaged over
 all nodes, and the closed form that all start from. On a wide layer that is as good or better: there LoRA has
 nothing to add. It adds where the frozen layer is poor: on a narrow chip (`NARROW` columns, half a tile). The
 head rows alone are measured there too, to tell its part from that of the rows. With stuck cells, the
@@ -104,7 +104,7 @@ def closed_form(fleet: TwoLayerFaces, recipe: LoraRecipe) -> CohortState:
 
 
 def trained_centrally(fleet: TwoLayerFaces, plan: CohortPlan) -> CohortState:
-    """Train with the same recipe, start, clips and steps, but all of them in one place."""
+    """Train with the same recipe, start, samples and steps, but all of them in one place."""
     return _trained_on(fleet, plan, lambda batch: batch.pooled(plan.recipe))
 
 
@@ -118,7 +118,7 @@ def _trained_on(
 ) -> CohortState:
     recipe, state = plan.recipe, closed_form(fleet, plan.recipe)
     for number in range(recipe.rounds):
-        chosen = [plan.negatives(number, node.node_id, node.public.clips) for node in fleet.nodes]
+        chosen = [plan.negatives(number, node.node_id, node.public.samples) for node in fleet.nodes]
         batch = changed(TrainingBatch.of(recipe, fleet.nodes, state.tags, chosen))
         sent = [(node.arrays(), node.num_examples) for node in train_round(recipe, state, batch)]
         state = averaged_state(state, sent)

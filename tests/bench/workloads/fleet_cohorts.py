@@ -89,7 +89,7 @@ def run(seed: int, *, nodes: int = NODES, forgets: int = SHARDS) -> FleetCohortR
     for name in forgotten:
         home = next(people for people in shards if name in people)
         rest = tuple(other for other in home if other != name)
-        # The person's adapter and clips are gone; whoever is left is trained again.
+        # The person's adapter and samples are gone; whoever is left is trained again.
         faces.activate(rest)
         replayed = _rows(_trained(faces, [rest], seed))
         never = [people if name not in people else rest for people in shards]

@@ -177,7 +177,7 @@ def run(
     size
         How much is done; the full size if None.
     stage
-        Told what is being done.
+        DemoResult what is being done.
     cache
         Folder of trained backbones, as for `cached_backbone`.
     pictures

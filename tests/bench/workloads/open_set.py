@@ -17,11 +17,11 @@ class OpenSetRates:
     Attributes
     ----------
     auroc
-        Chance that a known person's clip scores above a stranger's; a tie counts half.
+        Chance that a known person's sample scores above a stranger's; a tie counts half.
     false_rejects, false_accepts
-        At the threshold that was fixed beforehand: known people's clips rejected, strangers' accepted.
+        At the threshold that was fixed beforehand: known people's samples rejected, strangers' accepted.
     false_accepts_at_5_percent
-        At the threshold that rejects 5 % of these very clips: what separation alone would allow.
+        At the threshold that rejects 5 % of these very samples: what separation alone would allow.
     """
 
     auroc: float
@@ -31,12 +31,12 @@ class OpenSetRates:
 
 
 def open_set_rates(known: npt.ArrayLike, strangers: npt.ArrayLike, threshold: float) -> OpenSetRates:
-    """Return the rates for best scores of clips; a score that reaches the threshold is accepted.
+    """Return the rates for best scores of samples; a score that reaches the threshold is accepted.
 
     Raises
     ------
     ValueError
-        If there are no clips of either kind.
+        If there are no samples of either kind.
     """
     genuine, impostor = _sorted(known), _sorted(strangers)
     hindsight = float(np.quantile(genuine, 0.05))
@@ -59,5 +59,5 @@ def auroc(known: npt.ArrayLike, strangers: npt.ArrayLike) -> float:
 def _sorted(scores: npt.ArrayLike) -> Real:
     flat = np.sort(np.asarray(scores, dtype=np.float64), axis=None)
     if not flat.size:
-        raise ValueError("there are no clips: rates need known people's and strangers'")
+        raise ValueError("there are no samples: rates need known people's and strangers'")
     return flat

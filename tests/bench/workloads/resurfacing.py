@@ -1,6 +1,6 @@
 """Whether forgotten people come back when training goes on, or when somebody brings their adapters back.
 
-Clips of forgotten people that nobody was trained on are shown to what is active now. They may not be named as
+Samples of forgotten people that nobody was trained on are shown to what is active now. They may not be named as
 theirs, and be accepted no more often than by a fleet that never enrolled them: some strangers always are.
 """
 
@@ -31,20 +31,20 @@ from hwmodel import load_preset
 
 @dataclass(frozen=True)
 class Resurfacing:
-    """One kind of adapter, at the end: shares of held-out clips of the forgotten people, over all nodes.
+    """One kind of adapter, at the end: shares of held-out samples of the forgotten people, over all nodes.
 
     Attributes
     ----------
     kind
         Of adapter.
-    clips
-        Different clips that were shown.
+    samples
+        Different samples that were shown.
     named
         Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
     accepted, never_enrolled
         Accepted as anybody; the same by a fleet that never enrolled them and lived through the same.
     strangers
-        Clips of never-enrolled people that are accepted.
+        Samples of never-enrolled people that are accepted.
     as_if_never_enrolled
         Whether the integers are those of that fleet, also if nodes had the people's codes again; False for
         what is repaired approximately.
@@ -53,7 +53,7 @@ class Resurfacing:
     """
 
     kind: str
-    clips: int
+    samples: int
     named: float
     accepted: float
     never_enrolled: float
@@ -64,20 +64,20 @@ class Resurfacing:
 
 @dataclass(frozen=True)
 class Seen:
-    """Shares of clips: accepted and named as their own person's; accepted as anybody's."""
+    """Shares of samples: accepted and named as their own person's; accepted as anybody's."""
 
     named: float
     accepted: float
 
     @classmethod
     def of(cls, best_tag: Sequence[Sequence[str]], accepted: Tensor, truth: Sequence[str]) -> Seen:
-        """Count answers of N nodes to B clips: best match [N][B], bool [N, B], whose they are [B]."""
+        """Count answers of N nodes to B samples: best match [N][B], bool [N, B], whose they are [B]."""
         right = torch.from_numpy(np.array(best_tag) == np.array(truth))
         return cls(float((right & accepted).double().mean()), float(accepted.double().mean()))
 
 
 def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
-    """Repair the shared LoRA for each of these people, train on without them, and show it their clips.
+    """Repair the shared LoRA for each of these people, train on without them, and show it their samples.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int
         strange.append((shared.network.logits(later, strangers).amax(dim=2) >= ACCEPT_LOGIT).double().mean())
     return Resurfacing(
         kind="shared LoRA",
-        clips=sum(fleet.test[name].shape[1] for name in leaving),
+        samples=sum(fleet.test[name].shape[1] for name in leaving),
         named=fmean(one.named for one in now),
         accepted=fmean(one.accepted for one in now),
         never_enrolled=fmean(one.accepted for one in never),

@@ -11,7 +11,7 @@ six speakers, two public ones have to stand for everybody. What speaker verifica
 on digits 4 to 6 after learning 0 to 3, fleet seeds 0 and 1 (strangers accepted at 5 % false rejects: .391,
 .465): taking off the best score of the public people's columns (.377 to .407, .469 to .496), the next best of
 all columns (.404 to .488, .494 to .537), the spread of the other columns (.400 to .470, .484 to .546), and
-normalising each column by the public clips' scores (.438, .528). None helps; altered voices do (without them:
+normalising each column by the public samples' scores (.438, .528). None helps; altered voices do (without them:
 .478, .518).
 """
 
@@ -35,7 +35,7 @@ from tests.bench.workloads.altered_voices import altered_voices
 
 #: Not used for any choice.
 SEEDS = (300, 301, 302, 303, 304)
-#: Training clips of JapaneseVowels have no words to hold out: every fifth is a group.
+#: Training samples of JapaneseVowels have no words to hold out: every fifth is a group.
 VOWEL_GROUPS = 5
 #: Takes of each digit and public person that altered voices are made of.
 ALTERED_TAKES = 15
@@ -48,10 +48,10 @@ class Rates:
     Attributes
     ----------
     false_rejects
-        Share of the enrolled people's pairs of clip and claim that are rejected.
+        Share of the enrolled people's pairs of sample and claim that are rejected.
     false_accepts
         Share of impostors that are accepted: of claims by other enrolled people in a `ClosedSet`, else of the
-        clips of people who are not enrolled, accepted as anybody.
+        samples of people who are not enrolled, accepted as anybody.
     """
 
     false_rejects: float
@@ -65,7 +65,7 @@ class ClosedSet:
     Attributes
     ----------
     accuracy, equal_error_rate
-        On test clips, over all nodes.
+        On test samples, over all nodes.
     lenient, strict
         At the thresholds that were fixed beforehand.
     """
@@ -85,7 +85,7 @@ class OpenSet:
     accuracy
         Of the enrolled.
     equal_error_rate
-        Of verification pairs; impostors are the clips of those who are not enrolled.
+        Of verification pairs; impostors are the samples of those who are not enrolled.
     lenient, strict
         At the thresholds that were fixed beforehand.
     false_accepts_at_5_percent
@@ -112,7 +112,7 @@ class Forgets:
     worst_retained_loss
         Largest loss of accuracy of those who stay, in one forget.
     known_accepts
-        Share of the person's clips that are accepted as anybody before the forget, at the strict threshold.
+        Share of the person's samples that are accepted as anybody before the forget, at the strict threshold.
     forgotten_accepts, never_enrolled_accepts
         After the forget, and by a head that was made without them; means over people.
     forgotten_accepts_lenient
@@ -179,15 +179,15 @@ def fsdd_fleet(backbone: Backbone, seed: int, *, altered_takes: int = 0) -> Spea
     """Return the six speakers of FSDD, digits as groups; so many takes of each digit are altered, too."""
     recordings = fsdd.load_recordings()
     train = {
-        name: by_group((r.digit, r.clip) for r in mine if r.digit in fsdd.TRAIN_DIGITS)
+        name: by_group((r.digit, r.sample) for r in mine if r.digit in fsdd.TRAIN_DIGITS)
         for name, mine in recordings.items()
     }
-    test = {name: [r.clip for r in mine if r.digit in fsdd.TEST_DIGITS] for name, mine in recordings.items()}
+    test = {name: [r.sample for r in mine if r.digit in fsdd.TEST_DIGITS] for name, mine in recordings.items()}
     altered = {
         name: altered_voices(
             seed,
             name,
-            [r.clip for r in mine if r.digit in fsdd.TRAIN_DIGITS and r.take < altered_takes],
+            [r.sample for r in mine if r.digit in fsdd.TRAIN_DIGITS and r.take < altered_takes],
         )
         for name, mine in recordings.items()
     }
@@ -199,7 +199,7 @@ def vowels_fleet(seed: int) -> SpeakerFleet:
     backbone = VOWELS.program(load_preset(PRESET), seed, NODES, EnergyLedger(len(NODES)))
     people = VOWELS.load_people()
     train = {
-        name: by_group((index % VOWEL_GROUPS, clip) for index, clip in enumerate(person.train))
+        name: by_group((index % VOWEL_GROUPS, sample) for index, sample in enumerate(person.train))
         for name, person in people.items()
     }
     return SpeakerFleet.hear(backbone, train, {name: person.test for name, person in people.items()}, seed)

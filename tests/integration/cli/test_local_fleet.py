@@ -21,9 +21,9 @@ from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.serve import fleet_of
 from fleet.coordinator.testing import SimulatedNode
 from fleet.lab.demo.people import load_demo_people
+from fleet.local.deadline import Deadline
 from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
-from fleet.local.patience import Patience
 from fleet.registry import Registry
 from fleet.store.database import Store
 from fleet.trust.keys import CoordinatorKeys
@@ -89,7 +89,7 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
         assert enrolled.returncode == 0, enrolled.stderr
         arguments = ["forget", "create", "--subject", "shirley", "--yes", "--request-id", "r-1"]
         # The node's contribution reaches the coordinator a moment after it was enrolled.
-        Patience.of(30).until("the tag is known", lambda: shell.json("status")["fleet"]["subjects"] or None)
+        Deadline.of(30).until("the tag is known", lambda: shell.json("status")["fleet"]["subjects"] or None)
         forget = shell.json(*arguments, "--wait", "--timeout", "60")
         assert forget["state"] == "converged"
         assert {e["state"] for e in forget["executions"]} <= {"verified", "not_affected"}
@@ -172,7 +172,7 @@ def test_fleet_up_with_a_coordinator_of_before_says_so_and_what_to_do(tmp_path):
         fleet.start()
         with fleet.client() as client, fleet.engine(0) as engine:
             client.create_forget("request-1", ["ab" * 16], allow_unknown=True)
-            Patience.of(60).until("the node has the log", lambda: engine.status().generation or None)
+            Deadline.of(60).until("the node has the log", lambda: engine.status().generation or None)
     # What an earlier run complained of is not why this one fails.
     with settings.layout.log("node-1").open("a") as log:
         log.write("ERROR of an earlier run\n")
@@ -240,7 +240,7 @@ def test_killed_node_stays_down_and_is_backbone_only_until_it_has_caught_up(loca
     with local.engine(1) as engine:
         engine.enroll(local.ticket(tag, 1), person.train[:10])
     with local.client() as client:
-        Patience.of(30).until("the tag is known", lambda: client.get_fleet().subjects or None)
+        Deadline.of(30).until("the tag is known", lambda: client.get_fleet().subjects or None)
         killed = local.kill_node(1)
         assert not psutil.pid_exists(killed)
         forget = client.create_forget("request-1", [tag]).forget
@@ -261,7 +261,7 @@ def test_killed_node_stays_down_and_is_backbone_only_until_it_has_caught_up(loca
                 with_adapters.append(response)
             return with_adapters or None
 
-        Patience.of(60).until("the node serves again", caught_up, poll_s=0.05)
+        Deadline.of(60).until("the node serves again", caught_up, poll_s=0.05)
         assert with_adapters[0].generation == forget.generation
         assert all(answer.best_tag != tag for answer in with_adapters[0].answers)
         with local.engine(1) as engine:
@@ -273,8 +273,8 @@ def test_killed_node_stays_down_and_is_backbone_only_until_it_has_caught_up(loca
 def test_node_of_a_local_fleet_dies_with_whoever_started_it(tmp_path):
     program_text = (
         "import sys, time; from pathlib import Path\n"
-        "from fleet.local.tethered import TetheredProcess\n"
-        "child = TetheredProcess('sleeper', ['sleep', sys.argv[2]], Path(sys.argv[1]))\n"
+        "from fleet.local.reaped import ReapedProcess\n"
+        "child = ReapedProcess('sleeper', ['sleep', sys.argv[2]], Path(sys.argv[1]))\n"
         "child.start(); print('started', flush=True); time.sleep(600)\n"
     )
     # A number that no other sleep on this machine has.
@@ -285,9 +285,9 @@ def test_node_of_a_local_fleet_dies_with_whoever_started_it(tmp_path):
     assert parent.stdout is not None
     with parent:
         assert parent.stdout.readline() == b"started\n"
-        Patience.of(10).until("the child runs", lambda: _sleepers(seconds) or None)
+        Deadline.of(10).until("the child runs", lambda: _sleepers(seconds) or None)
         parent.kill()
-    Patience.of(20).until("the child is gone", lambda: True if not _sleepers(seconds) else None)
+    Deadline.of(20).until("the child is gone", lambda: True if not _sleepers(seconds) else None)
 
 
 def _sleepers(seconds: str) -> list[str]:

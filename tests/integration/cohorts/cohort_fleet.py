@@ -1,6 +1,6 @@
 """A fleet in one process: a real coordinator, Flower's own FedAvg, and nodes that really learn.
 
-What is left out is transport: processes, gRPC, the SuperLink. Codes are made up: eight integers a clip.
+What is left out is transport: processes, gRPC, the SuperLink. Codes are made up: eight integers a sample.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from fleet.store.cohorts import CohortShardRow
 
 FLEET_ID = "cohort-fleet"
 SHARDS = 2
-CLIPS = 4
+SAMPLES = 4
 
 
 def tags_in(shard: int, count: int) -> list[str]:
@@ -53,10 +53,10 @@ def tags_in(shard: int, count: int) -> list[str]:
     return [tag for tag in found if shard_of(tag, fleet_seed(FLEET_ID), SHARDS) == shard][:count]
 
 
-def clips_of(tag: str, node_id: str) -> Tensor:
-    """Return made-up codes of a person on a node, int32 [CLIPS, FEATURES]: their own mean, with noise."""
+def samples_of(tag: str, node_id: str) -> Tensor:
+    """Return made-up codes of a person on a node, int32 [SAMPLES, FEATURES]: their own mean, with noise."""
     mean = np.random.default_rng(int(tag, 16)).integers(-3000, 3000, FEATURES)
-    noise = np.random.default_rng([int(tag, 16), *node_id.encode()]).integers(-1500, 1500, (CLIPS, FEATURES))
+    noise = np.random.default_rng([int(tag, 16), *node_id.encode()]).integers(-1500, 1500, (SAMPLES, FEATURES))
     return torch.from_numpy((mean + noise).astype(np.int32))
 
 
@@ -65,7 +65,7 @@ CODES = CodeRange(FEATURES, 2**16 - 1)
 
 
 def calibration_of(node_id: str) -> ScoreCalibration:
-    """Return what a chip learns from four public people of three clips."""
+    """Return what a chip learns from four public people of three samples."""
     rng = np.random.default_rng(list(node_id.encode()))
     people = np.repeat(rng.integers(-3000, 3000, (4, FEATURES)), 3, axis=0)
     codes = people + rng.integers(-1500, 1500, people.shape)
@@ -81,7 +81,7 @@ class LearningNode(SimulatedNode):
         self.calibration = calibration_of(node_id)
 
     def identify(self, codes: list[int]) -> str:
-        """Return the tag of an adapter that is this clip: in eight features random canaries look alike."""
+        """Return the tag of an adapter that is this sample: in eight features random canaries look alike."""
         nearest = super().identify(codes)
         if not nearest:
             return ""
@@ -90,9 +90,9 @@ class LearningNode(SimulatedNode):
         return nearest if cosine > 0.999 else ""
 
     def enrol(self, tag: str) -> None:
-        """Capture a person's clips."""
-        self.codes[tag] = clips_of(tag, self.node_id)
-        self.capture(tag, self.codes[tag].sum(dim=0).tolist(), CLIPS)
+        """Capture a person's samples."""
+        self.codes[tag] = samples_of(tag, self.node_id)
+        self.capture(tag, self.codes[tag].sum(dim=0).tolist(), SAMPLES)
 
     def run_round(self, ticket: types.JobTicket, sealed: bytes) -> tuple[bytes, int, Mapping[str, float]]:
         """Answer a round."""
@@ -323,10 +323,10 @@ class CohortFleet:
         with self.coordinator.transaction() as tx:
             return tx.cohorts.get(number)
 
-    def slices(self) -> set[tuple[int, int]]:
-        """Return (shard, round) of every slice that opens."""
+    def checkpoints(self) -> set[tuple[int, int]]:
+        """Return (shard, round) of every checkpoint that opens."""
         with self.coordinator.transaction() as tx:
-            found = {(row.shard, row.round_number) for row in tx.cohorts.slices()}
+            found = {(row.shard, row.round_number) for row in tx.cohorts.checkpoints()}
             for shard, number in found:
                 cohorts.load_slice(self.coordinator.coordinator, tx, shard, number)
         return found

@@ -13,7 +13,7 @@ from fleet.coordinator import cohort_audit, cohort_rounds, cohorts, job_rounds, 
 from fleet.coordinator.views import verdicts_of
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError, NotFoundError
-from tests.integration.cohorts.cohort_fleet import SHARDS, CohortFleet, DirectClient, clips_of, tags_in
+from tests.integration.cohorts.cohort_fleet import SHARDS, CohortFleet, DirectClient, samples_of, tags_in
 
 NODES = ("n1", "n2", "n3")
 ANN, BOB, CEM, DEB = tags_in(0, 4)
@@ -113,7 +113,7 @@ def test_training_gives_everybody_a_row_and_logs_what_decides_it(fleet):
     assert [set(entry.nodes) for entry in history.log] == [set(NODES)] * 4
     assert {name for entry in history.log for name in entry.nodes.values()} == {"simulated"}
     assert history.log[0].inputs == history.log[1].inputs != history.log[2].inputs == history.log[3].inputs
-    assert fleet.slices() == {(0, 2)}
+    assert fleet.checkpoints() == {(0, 2)}
 
 
 @pytest.mark.parametrize("person", [ANN, CEM], ids=["a founder", "a later entrant"])
@@ -140,29 +140,29 @@ def test_forgets_one_after_the_other_end_where_neither_ever_was(fleet, never):
         fleet.forget(person)
         fleet.run()
     assert fleet.rows() == never(ANN, CEM) or fleet.rows() == never(CEM, ANN)
-    assert fleet.slices() == set()
+    assert fleet.checkpoints() == set()
 
 
-def test_slices_that_knew_the_person_are_destroyed_with_the_commit(fleet):
+def test_checkpoints_that_knew_the_person_are_destroyed_with_the_commit(fleet):
     with fleet.coordinator.transaction() as tx:
-        (old,) = tx.cohorts.slices()
+        (old,) = tx.cohorts.checkpoints()
     fleet.coordinator.forget("f", ANN)
-    assert fleet.slices() == set()
+    assert fleet.checkpoints() == set()
     assert not fleet.coordinator.coordinator.secrets.exists(old.key_id)
     fleet.settle()
     fleet.run()
-    assert fleet.slices() == {(0, 2)}, "the later entrant's slice is made anew, without the person"
+    assert fleet.checkpoints() == {(0, 2)}, "the later entrant's checkpoint is made anew, without the person"
 
 
-def test_slice_from_before_the_person_is_what_the_replay_starts_from(fleet):
+def test_checkpoint_from_before_the_person_is_what_the_replay_starts_from(fleet):
     fleet.coordinator.forget("f", CEM)
-    assert fleet.slices() == {(0, 2)}
+    assert fleet.checkpoints() == {(0, 2)}
     fleet.settle()
     with fleet.coordinator.transaction() as tx:
         (job,) = tx.cohorts.open_jobs()
         assert (job.first_round, tx.learning.get(job.job_id).rounds) == (2, 2)
     fleet.run()
-    assert fleet.slices() == set(), "nobody enters there any more"
+    assert fleet.checkpoints() == set(), "nobody enters there any more"
 
 
 def test_forget_converges_while_the_replay_waits_and_says_so(fleet):
@@ -294,7 +294,7 @@ def test_audit_repeats_a_shard_to_the_bit(fleet):
     audit = audited(fleet, 0)
     assert audit["state"] == "reproduced"
     assert [line["name"] for line in audit["lines"]] == [
-        "digest of the slice before round 2",
+        "digest of the checkpoint before round 2",
         "digest of the installed rows",
     ]
     assert fleet.rows() == before
@@ -325,22 +325,22 @@ def test_audit_without_a_logged_node_is_inconclusive(fleet):
 
 
 def capture_more(fleet: CohortFleet, tag: str, node_id: str) -> None:
-    """Capture clips of somebody once more, and report them."""
+    """Capture samples of somebody once more, and report them."""
     node = fleet.nodes[node_id]
-    node.codes[tag] = clips_of(tag, f"{node_id} again")
+    node.codes[tag] = samples_of(tag, f"{node_id} again")
     node.capture(tag, node.codes[tag].sum(dim=0).tolist(), len(node.codes[tag]))
     fleet.coordinator.take(node_id, node.contribution(node.journal.enrolled[tag], sequence=2))
 
 
-def test_audit_after_more_clips_were_captured_is_inconclusive(fleet):
+def test_audit_after_more_samples_were_captured_is_inconclusive(fleet):
     capture_more(fleet, BOB, "n2")
     fleet.settle()
     audit = audited(fleet, 0)
     assert audit["state"] == "inconclusive"
-    assert "round 0: people of the shard have had clips captured since" in audit["detail"]
+    assert "round 0: people of the shard have had samples captured since" in audit["detail"]
 
 
-def test_round_during_which_clips_were_captured_is_logged_as_mixed(fleet):
+def test_round_during_which_samples_were_captured_is_logged_as_mixed(fleet):
     with fleet.coordinator.transaction() as tx:
         (job, _) = jobs.start_cohorts(fleet.coordinator.coordinator, tx, "t3", 2, 0).jobs
         client = DirectClient(fleet, job.job_id, tx.learning.next_attempt(job.job_id).attempt)

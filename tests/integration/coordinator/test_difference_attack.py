@@ -25,14 +25,14 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
 from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest
 from fleet.coordinator.operator_service import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.statistics import HeadStatistics
 
-#: A person by whom anybody would be recognised: the codes of three clips, eight features each.
+#: A person by whom anybody would be recognised: the codes of three samples, eight features each.
 PLANTED = np.array(
     [
         [1_234_567, -2_345_671, 3_456_712, -4_567_123, 5_671_234, -6_712_345, 7_123_456, -1_357_246],
@@ -44,7 +44,7 @@ PLANTED = np.array(
 OTHERS = 3
 
 
-def clips_of(codes: np.ndarray) -> list[np.ndarray]:
+def samples_of(codes: np.ndarray) -> list[np.ndarray]:
     """Return recordings that the engine captures as these codes: it rounds the sum over frames."""
     return [row[None].astype(np.float32) for row in codes]
 
@@ -116,7 +116,7 @@ def _plunder(files: Path, keys: Mapping[str, bytes], loot: Loot) -> None:
             if plain is not None:
                 loot.heads.append(types.RevisionContent.FromString(plain).head)
         for tag, content in database.execute("SELECT subject_tag, ciphertext FROM enrolment"):
-            opened(content, f"reram-fleet/node-clips/node-1/{tag}", keys, loot)
+            opened(content, f"reram-fleet/node-samples/node-1/{tag}", keys, loot)
 
 
 def opened(content: bytes, purpose: str, keys: Mapping[str, bytes], loot: Loot) -> bytes | None:
@@ -146,15 +146,15 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     now = root / "now"
     coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.features, 2**24 - 1))
     keys = coordinator.coordinator.keys
-    pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
+    pen = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as tx:
         enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
     node = open_node(now / "node", pen, FakeClock())
     try:
         planted, *others = sorted(new_tag() for _ in range(OTHERS + 1))
-        node.enroll(pen.consent(planted), clips_of(PLANTED))
+        node.enroll(pen.consent(planted), samples_of(PLANTED))
         for person, tag in enumerate(others):
-            node.enroll(pen.consent(tag), clips_of(codes_of(person)))
+            node.enroll(pen.consent(tag), samples_of(codes_of(person)))
         coordinator.converse(node)
         assert planted in active_head(node).subject_tags
         shutil.copytree(now, root / "before")
@@ -188,7 +188,7 @@ def needles(heist: Heist) -> dict[bytes, str]:
     total = PLANTED.sum(axis=0, dtype=np.int64)
     arrays = {
         "codes": PLANTED,
-        "a clip": PLANTED[0],
+        "a sample": PLANTED[0],
         "sum": total,
         "Gram matrix": gram,
         "packed Gram matrix": gram[np.triu_indices(8)],

@@ -13,12 +13,12 @@ from reram_fleet.code_ranges import CodeRange
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import CoordinatorPen, FakeClock, MemoryEngine, new_tag, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
 from fleet.coordinator.operator_service import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 
 
-def clip(voice: int) -> np.ndarray:
+def sample(voice: int) -> np.ndarray:
     return np.eye(8, dtype=np.float32)[voice][None] * 1000
 
 
@@ -35,7 +35,7 @@ class Device:
     def __init__(self, folder: Path, coordinator: SteppedCoordinator) -> None:
         keys = coordinator.coordinator.keys
         self.folder = folder
-        self.pen = CoordinatorPen(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
+        self.pen = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
         with coordinator.transaction() as tx:
             enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
@@ -74,15 +74,15 @@ def campaign(coordinator, campaign_id):
 
 def deliver(coordinator, node):
     """Give the node what it needs now, and the coordinator its answers; no sign of life between."""
-    for message in coordinator.needs("node-1"):
+    for message in coordinator.outbox("node-1"):
         for answer in node.receive(message):
             coordinator.take("node-1", answer)
 
 
 def test_forget_is_verified(coordinator, device):
     kept, forgotten = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(kept), [clip(0)])
-    device.node.enroll(device.pen.consent(forgotten), [clip(1)])
+    device.node.enroll(device.pen.consent(kept), [sample(0)])
+    device.node.enroll(device.pen.consent(forgotten), [sample(1)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     coordinator.converse(device.node)
@@ -93,8 +93,8 @@ def test_forget_is_verified(coordinator, device):
 
 def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(tmp_path, coordinator, device):
     first, second = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(first), [clip(0)])
-    device.node.enroll(device.pen.consent(second), [clip(1)])
+    device.node.enroll(device.pen.consent(first), [sample(0)])
+    device.node.enroll(device.pen.consent(second), [sample(1)])
     coordinator.converse(device.node)
     one, _ = coordinator.forget("r1", first)
     coordinator.converse(device.node)
@@ -118,13 +118,13 @@ def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(
 def test_person_enrolled_while_a_forget_is_carried_out_is_not_held_against_the_node(coordinator, device):
     """The receipt names somebody whom the coordinator hears of just before it, on the same stream."""
     forgotten, newcomer = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(forgotten), [clip(0)])
+    device.node.enroll(device.pen.consent(forgotten), [sample(0)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     for _ in range(2):
         deliver(coordinator, device.node)
         coordinator.step()
-    device.node.enroll(device.pen.consent(newcomer), [clip(1)])
+    device.node.enroll(device.pen.consent(newcomer), [sample(1)])
     deliver(coordinator, device.node)
     coordinator.step()
     assert campaign(coordinator, made.campaign_id) == ("converged", "verified", "")
@@ -133,14 +133,14 @@ def test_person_enrolled_while_a_forget_is_carried_out_is_not_held_against_the_n
 
 def test_person_enrolled_before_a_lost_receipt_comes_again_is_not_held_against_the_node(coordinator, device):
     forgotten, newcomer = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(forgotten), [clip(0)])
+    device.node.enroll(device.pen.consent(forgotten), [sample(0)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     for _ in range(2):
         deliver(coordinator, device.node)
         coordinator.step()
-    device.node.enroll(device.pen.consent(newcomer), [clip(1)])
-    for message in coordinator.needs("node-1"):
+    device.node.enroll(device.pen.consent(newcomer), [sample(1)])
+    for message in coordinator.outbox("node-1"):
         device.node.receive(message)
     # Neither the contribution nor the receipt has arrived when the stream breaks.
     coordinator.disconnect("node-1")

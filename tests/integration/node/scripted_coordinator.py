@@ -19,7 +19,7 @@ from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
 
 from edge_node.agent.link import MAX_MESSAGE_BYTES
-from edge_node.testing import CoordinatorPen
+from edge_node.testing import FakeCoordinator
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class ScriptedCoordinator(NodeServiceServicer):
     """Challenges, checks the hello, sends the log, answers heartbeats while `leasing`; the rest is `say`."""
 
     def __init__(self, identity: types.NodeIdentity) -> None:
-        self.pen = CoordinatorPen()
+        self.pen = FakeCoordinator()
         self.identity = identity
         self.leasing = True
         self._nonce = b""

@@ -12,7 +12,7 @@ import pytest
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.service import encode_clip
+from edge_node.agent.service import encode_sample
 from edge_node.tasks import load_task
 from edge_node.testing import new_tag
 from tests.integration.node.test_node_process import Device, make_device
@@ -35,8 +35,8 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 
 def enroll(device: Device, tag: str, name: str) -> engine_pb2.EnrollResponse:
-    clips = [encode_clip(clip) for clip in load_task(TASK).load_people()[name].train[:10]]
-    return device.call("Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), clips=clips))
+    samples = [encode_sample(sample) for sample in load_task(TASK).load_people()[name].train[:10]]
+    return device.call("Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), samples=samples))
 
 
 def draw(device: Device, **what: object) -> engine_pb2.GenerateResponse:
@@ -72,8 +72,8 @@ def test_class_is_learnt_drawn_and_forgotten_over_a_sigkill(device: Device) -> N
     assert draw(device, subject_tag=gone).refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
     assert draw(device, subject_tag=kept).levels == drawn.levels
     assert draw(device, class_name=GONE).levels == never.levels
-    clip = encode_clip(np.zeros((8, 8), np.float32))
-    enrol = engine_pb2.EnrollRequest(ticket=pen.consent(gone), clips=[clip])
+    sample = encode_sample(np.zeros((8, 8), np.float32))
+    enrol = engine_pb2.EnrollRequest(ticket=pen.consent(gone), samples=[sample])
     assert code(device, "Enroll", enrol) is grpc.StatusCode.FAILED_PRECONDITION
 
     # Killed: without a lease the backbone alone draws; with one the same chip draws the same bytes.
@@ -90,7 +90,7 @@ def test_class_is_learnt_drawn_and_forgotten_over_a_sigkill(device: Device) -> N
     assert draw(device, subject_tag=kept).levels == drawn.levels
 
     # What this node cannot do, it says; what is malformed, too.
-    identify = engine_pb2.IdentifyRequest(clips=[clip])
+    identify = engine_pb2.IdentifyRequest(samples=[sample])
     assert code(device, "Identify", identify) is grpc.StatusCode.FAILED_PRECONDITION
     for malformed in (
         engine_pb2.GenerateRequest(count=3),

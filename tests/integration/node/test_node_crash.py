@@ -14,10 +14,10 @@ from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.storage.erasure import STEPS
-from edge_node.testing import CoordinatorPen, FakeClock, new_tag, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, new_tag, open_node
 
 
-def clips(voice: int, count: int) -> list[np.ndarray]:
+def samples(voice: int, count: int) -> list[np.ndarray]:
     direction = np.eye(8, dtype=np.float32)[voice] * 1000
     return [direction[None] + np.full((4, 8), number, np.float32) for number in range(count)]
 
@@ -52,18 +52,18 @@ def kill_at(step: str, occurrence: int) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def pen() -> CoordinatorPen:
-    return CoordinatorPen()
+def pen() -> FakeCoordinator:
+    return FakeCoordinator()
 
 
 @pytest.fixture
-def forgotten(tmp_path: Path, pen: CoordinatorPen) -> str:
+def forgotten(tmp_path: Path, pen: FakeCoordinator) -> str:
     """A folder where a person is suppressed everywhere and revision 2 is active; returns who is kept."""
     kept, person, other = new_tag(), new_tag(), new_tag()
     node = open_node(tmp_path, pen, FakeClock())
     identity = node._keys.identity
-    node.enroll(pen.consent(person), clips(1, 3))
-    node.enroll(pen.consent(other), clips(2, 2))
+    node.enroll(pen.consent(person), samples(1, 3))
+    node.enroll(pen.consent(other), samples(2, 2))
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(other, 2)]
     node.receive(pen.revision(identity, 1, adapters))
     pen.forget(person, other)
@@ -82,7 +82,7 @@ def receipts(node: Node) -> list[types.Receipt]:
 
 
 def test_every_step_of_an_erase_is_one_that_the_crash_test_kills_at(
-    tmp_path: Path, pen: CoordinatorPen, forgotten: str
+    tmp_path: Path, pen: FakeCoordinator, forgotten: str
 ) -> None:
     reached: list[str] = []
     node = open_node(tmp_path, pen, FakeClock(), on_step=reached.append)
@@ -97,7 +97,7 @@ def test_every_step_of_an_erase_is_one_that_the_crash_test_kills_at(
     ("step", "occurrence"), [*((step, 1) for step in STEPS), ("key-destroyed", 2), ("key-destroyed", 3)]
 )
 def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
-    tmp_path: Path, pen: CoordinatorPen, forgotten: str, step: str, occurrence: int
+    tmp_path: Path, pen: FakeCoordinator, forgotten: str, step: str, occurrence: int
 ) -> None:
     order = pen.erase(1, 2, nonce=b"challenge", probes=[[4000 * (k == 1) for k in range(8)]])
 
@@ -119,7 +119,7 @@ def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
 
 
 def test_a_second_order_after_a_crash_gets_the_one_receipt_for_its_own_challenge(
-    tmp_path: Path, pen: CoordinatorPen, forgotten: str
+    tmp_path: Path, pen: FakeCoordinator, forgotten: str
 ) -> None:
     def erase() -> None:
         node = open_node(tmp_path, pen, FakeClock(), on_step=kill_at("key-destroyed", 1))
@@ -136,14 +136,14 @@ def test_a_second_order_after_a_crash_gets_the_one_receipt_for_its_own_challenge
     node.close()
 
 
-def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, pen: CoordinatorPen) -> None:
+def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, pen: FakeCoordinator) -> None:
     kept, forgotten = new_tag(), new_tag()
     pen.forget(forgotten)
 
     def work() -> None:
         node = open_node(tmp_path, pen, FakeClock())
-        node.enroll(pen.consent(kept), clips(0, 2))
-        node.enroll(pen.consent(forgotten), clips(1, 2))
+        node.enroll(pen.consent(kept), samples(0, 2))
+        node.enroll(pen.consent(forgotten), samples(1, 2))
         node.receive(pen.log_after(0))
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -154,9 +154,9 @@ def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, p
     node.close()
 
 
-def test_a_key_file_without_a_row_is_destroyed_at_start(tmp_path: Path, pen: CoordinatorPen) -> None:
+def test_a_key_file_without_a_row_is_destroyed_at_start(tmp_path: Path, pen: FakeCoordinator) -> None:
     node = open_node(tmp_path, pen, FakeClock())
-    node._vault.subject_keys.get_or_create(new_tag())
+    node._cipher.subject_keys.get_or_create(new_tag())
     node.close()
     (tmp_path / "subject-keys" / f".{new_tag()}.key.0000").write_bytes(b"half written")
     open_node(tmp_path, pen, FakeClock()).close()

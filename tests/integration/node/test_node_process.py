@@ -25,7 +25,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.agent.service import encode_clip
+from edge_node.agent.service import encode_sample
 from edge_node.tasks.speakers import load_people
 from edge_node.testing import new_tag
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
@@ -83,12 +83,12 @@ class Device:
         return self.call("GetStatus", engine_pb2.GetStatusRequest())
 
     def identify(self, person: str) -> engine_pb2.IdentifyResponse:
-        clips = [encode_clip(clip) for clip in load_people([person])[person].test[:10]]
-        return self.call("Identify", engine_pb2.IdentifyRequest(clips=clips))
+        samples = [encode_sample(sample) for sample in load_people([person])[person].test[:10]]
+        return self.call("Identify", engine_pb2.IdentifyRequest(samples=samples))
 
     def enroll(self, tag: str, person: str) -> engine_pb2.EnrollResponse:
-        clips = [encode_clip(clip) for clip in load_people([person])[person].train]
-        return self.call("Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.pen.consent(tag), clips=clips))
+        samples = [encode_sample(sample) for sample in load_people([person])[person].train]
+        return self.call("Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.pen.consent(tag), samples=samples))
 
     def wait_serving(self) -> None:
         eventually("SERVING", lambda: self.status().serve_state == types.SERVE_STATE_SERVING)
@@ -215,14 +215,14 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
             device.call(method, request, token)
         return error.value.code()
 
-    bad_clips = {
-        "NaN": encode_clip(np.full((5, 12), np.nan, np.float32)),
-        "channels": encode_clip(np.zeros((5, 3), np.float32)),
-        "bytes": engine_pb2.Clip(frames=5, channels=12, samples=b"1234"),
-        "empty": engine_pb2.Clip(),
+    bad_samples = {
+        "NaN": encode_sample(np.full((5, 12), np.nan, np.float32)),
+        "channels": encode_sample(np.zeros((5, 3), np.float32)),
+        "bytes": engine_pb2.Sample(frames=5, channels=12, values=b"1234"),
+        "empty": engine_pb2.Sample(),
     }
-    for clip in bad_clips.values():
-        request = engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(new_tag()), clips=[clip])
+    for sample in bad_samples.values():
+        request = engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(new_tag()), samples=[sample])
         assert refused("Enroll", request) is grpc.StatusCode.INVALID_ARGUMENT
     assert list(device.status().subject_tags) == [tag]
     assert refused("GetStatus", engine_pb2.GetStatusRequest(), "guess") is grpc.StatusCode.UNAUTHENTICATED

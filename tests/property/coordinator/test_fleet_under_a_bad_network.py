@@ -117,7 +117,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
     @rule(number=NODES)
     def a_session_looks_what_its_node_needs(self, number: int) -> None:
         stream = self.stream_of(number)
-        messages = self.coordinator.needs(self.nodes[number].node_id)
+        messages = self.coordinator.outbox(self.nodes[number].node_id)
         for message in messages:
             self.check_offer(self.nodes[number], message)
         stream.down.extend(messages)

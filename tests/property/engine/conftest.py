@@ -12,5 +12,5 @@ def pair():
 
 
 @pytest.fixture(scope="session")
-def clips():
+def samples():
     return load_people(["s03"])["s03"].test[:12]

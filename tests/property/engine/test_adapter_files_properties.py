@@ -11,7 +11,7 @@ from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpe
 from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage, StoredMatrix
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
 from hwmodel import EnergyLedger, load_preset
@@ -150,7 +150,7 @@ def test_no_field_of_the_metadata_gets_past_the_refusals(field, value):
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
     root = tmp_path_factory.mktemp("node")
-    files = AdapterFiles(root / "adapters", KeyRing(root / "keys"), "node-1")
+    files = AdapterFiles(root / "adapters", KeyStore(root / "keys"), "node-1")
     files.save_adapter(adapter_of())
     return files, (files.folder / "x.adapter").read_bytes()
 

@@ -11,18 +11,18 @@ from edge_node.recognition.training.state import decode, encode
 
 @settings(max_examples=10, deadline=None)
 @given(order=st.permutations(range(12)), cut=st.integers(0, 12))
-def test_codes_do_not_depend_on_batch_split_or_order(pair, clips, order, cut):
-    whole = pair.capture(clips)
-    parts = [pair.capture([clips[i] for i in part]) for part in (order[:cut], order[cut:])]
+def test_codes_do_not_depend_on_batch_split_or_order(pair, samples, order, cut):
+    whole = pair.capture(samples)
+    parts = [pair.capture([samples[i] for i in part]) for part in (order[:cut], order[cut:])]
     assert torch.equal(torch.cat(parts, dim=1), whole[:, order])
 
 
 @settings(max_examples=10, deadline=None)
 @given(frames=st.lists(st.integers(2, 40), min_size=1, max_size=5), seed=st.integers(0, 2**31))
-def test_codes_of_any_clips_stay_in_their_range(pair, frames, seed):
+def test_codes_of_any_samples_stay_in_their_range(pair, frames, seed):
     rng = np.random.default_rng(seed)
-    clips = [(rng.standard_normal((n, 12)) * 10 ** rng.uniform(-3, 6)).astype(np.float32) for n in frames]
-    codes = pair.capture(clips)
+    samples = [(rng.standard_normal((n, 12)) * 10 ** rng.uniform(-3, 6)).astype(np.float32) for n in frames]
+    codes = pair.capture(samples)
     assert codes.dtype == torch.int32
     assert int(codes.abs().max()) <= 2 * 127 * 256
 

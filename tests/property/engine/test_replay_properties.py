@@ -19,9 +19,9 @@ from tests.unit.engine.cohort_fleet import (
     NODES,
     PLACES,
     RECIPE,
-    clips_of,
+    checkpoints_in,
     plan_of,
-    slices_in,
+    samples_of,
     starts_of,
 )
 
@@ -30,7 +30,7 @@ SHORT = replace(RECIPE, steps=2)
 
 @pytest.fixture(scope="module")
 def nodes():
-    return clips_of()
+    return samples_of()
 
 
 @st.composite
@@ -48,19 +48,19 @@ def histories(draw: st.DrawFn):
 def test_forgets_in_any_order_leave_the_cohort_that_never_knew_them(nodes, history):
     plan, leaving = history
     with tempfile.TemporaryDirectory() as folder:
-        slices = slices_in(Path(folder))
-        train_cohort(plan, nodes, starts_of(nodes), on_slice=lambda n, state: slices.save(0, n, state))
+        checkpoints = checkpoints_in(Path(folder))
+        train_cohort(plan, nodes, starts_of(nodes), on_checkpoint=lambda n, state: checkpoints.save(0, n, state))
         for tag in leaving:
-            result = forget_by_replay(plan, nodes, starts_of(nodes), slices, tag)
+            result = forget_by_replay(plan, nodes, starts_of(nodes), checkpoints, tag)
             plan = result.plan
             made: dict[int, str] = {}
 
             def note(number: int, state: CohortState, to: dict[int, str] = made) -> None:
                 to[number] = state.digest()
 
-            never = train_cohort(plan, nodes, starts_of(nodes), on_slice=note)
+            never = train_cohort(plan, nodes, starts_of(nodes), on_checkpoint=note)
             assert result.state.digest() == never.digest()
-            assert {n: slices.load(0, n).digest() for n in slices.rounds(0)} == made
+            assert {n: checkpoints.load(0, n).digest() for n in checkpoints.rounds(0)} == made
             assert result.work.node_steps == plan.node_steps(result.first_round)
 
 

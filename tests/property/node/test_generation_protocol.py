@@ -16,13 +16,13 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
-from edge_node.testing import CoordinatorPen, FakeClock, log_range, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, log_range, open_node
 
 TAGS = [f"{number:032x}" for number in range(1, 7)]
 LEASE_S = 30.0
 
 
-def clip(voice: int) -> np.ndarray:
+def sample(voice: int) -> np.ndarray:
     return np.eye(8, dtype=np.float32)[voice][None] * 1000
 
 
@@ -32,7 +32,7 @@ class GenerationProtocol(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="generation-protocol-"))
-        self.pen, self.clock = CoordinatorPen(), FakeClock()
+        self.pen, self.clock = FakeCoordinator(), FakeClock()
         self.node: Node = open_node(self.folder, self.pen, self.clock)
         self.generation = 0
         # Open requests by nonce, with the time at which they were sent; leases under way; the present lease.
@@ -41,7 +41,7 @@ class GenerationProtocol(RuleBasedStateMachine):
         self.present: tuple[float, int] | None = None
         self.old_ranges: list[ConnectResponse] = []
         for voice, tag in enumerate(TAGS):
-            self.node.enroll(self.pen.consent(tag), [clip(voice)])
+            self.node.enroll(self.pen.consent(tag), [sample(voice)])
 
     def teardown(self) -> None:
         if hasattr(self, "node"):
@@ -102,7 +102,7 @@ class GenerationProtocol(RuleBasedStateMachine):
         command = self.pen.command([tag], generation=self.generation + 1)
         command.previous_hash = head
         if how == "key":
-            envelope = CoordinatorPen().sign(command)
+            envelope = FakeCoordinator().sign(command)
         elif how == "fleet":
             command.fleet_id = "other"
             envelope = self.pen.sign(command)
@@ -156,7 +156,7 @@ class GenerationProtocol(RuleBasedStateMachine):
     def a_stranger_sends_a_lease(self) -> None:
         nonce = next(iter(self.requests), b"nonce")
         try:
-            self.node.receive(CoordinatorPen().lease(self.node.node_id, nonce))
+            self.node.receive(FakeCoordinator().lease(self.node.node_id, nonce))
         except ProtocolError:
             self.requests.clear()
             self.present = None
@@ -187,7 +187,7 @@ class GenerationProtocol(RuleBasedStateMachine):
     def adapters_answer_under_a_live_lease_of_a_suppressed_generation_and_never_otherwise(self) -> None:
         if not hasattr(self, "node"):
             return
-        answer = self.node.identify([clip(voice) for voice in range(len(TAGS))])
+        answer = self.node.identify([sample(voice) for voice in range(len(TAGS))])
         may_serve = (
             self.present is not None
             and self.clock.boottime < self.present[0] + LEASE_S

@@ -14,7 +14,7 @@ from edge_node.recognition.training.replay import canonical_json, forget_by_repl
 from fleet.cli import app
 from fleet.lab.replay.codes import AuditCodes
 from fleet.lab.replay.manifest import ReplayManifest
-from tests.unit.engine.cohort_fleet import clips_of, plan_of, slices_in, starts_of
+from tests.unit.engine.cohort_fleet import checkpoints_in, plan_of, samples_of, starts_of
 
 TAG = "dora"
 
@@ -22,10 +22,10 @@ TAG = "dora"
 @pytest.fixture(scope="module")
 def forgotten(tmp_path_factory):
     """A forget that happened: nodes, the manifest's fields and the auditor's codes."""
-    nodes, plan = clips_of(), plan_of()
-    slices = slices_in(tmp_path_factory.mktemp("fleet"))
-    before = train_cohort(plan, nodes, starts_of(nodes), on_slice=lambda n, s: slices.save(0, n, s))
-    result = forget_by_replay(plan, nodes, starts_of(nodes), slices, TAG)
+    nodes, plan = samples_of(), plan_of()
+    checkpoints = checkpoints_in(tmp_path_factory.mktemp("fleet"))
+    before = train_cohort(plan, nodes, starts_of(nodes), on_checkpoint=lambda n, s: checkpoints.save(0, n, s))
+    result = forget_by_replay(plan, nodes, starts_of(nodes), checkpoints, TAG)
     codes = AuditCodes.of(nodes, result.plan.entries)
     return nodes, json.loads(ReplayManifest.of(result, TAG, before, codes, [plan]).to_bytes()), codes
 
@@ -71,7 +71,7 @@ def test_the_table_has_the_verdict(forgotten, tmp_path):
     assert "REPRODUCED" in result.stdout
 
 
-@pytest.mark.parametrize("which", ["after", "entry_slice"])
+@pytest.mark.parametrize("which", ["after", "entry_checkpoint"])
 def test_another_digest_is_not_reproduced(audited, forgotten, which):
     result = audited({"digests": forgotten[1]["digests"] | {which: "ab" * 32}})
 

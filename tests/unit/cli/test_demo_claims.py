@@ -16,7 +16,7 @@ from rich.console import Console
 
 from fleet.lab.demo.claims import check
 from fleet.lab.demo.closing import closing_tables
-from fleet.lab.demo.evidence import Evidence, FlowerRun, Outage, Quality, Sighting
+from fleet.lab.demo.evidence import Evidence, FlowerRun, Outage, ProbeAnswer, Quality
 from fleet.lab.demo.report import report
 from fleet.trust.checks import CheckLine
 
@@ -96,8 +96,8 @@ GOOD = Quality(
     genuine_accept_rate=0.98,
     forget_accept_rate=1.0,
     stranger_accept_rate=0.03,
-    forget_clips=200,
-    stranger_clips=400,
+    forget_samples=200,
+    stranger_samples=400,
     backbone_only=False,
 )
 GONE = replace(
@@ -107,15 +107,15 @@ GONE = replace(
     forget_accuracy_without_head=0.0,
     forget_accept_rate=0.03,
 )
-BLIND = Sighting(1.0, backbone_only=True, reason="starting", generation=0, named=0, named_forgotten=0)
-BACK = Sighting(3.0, backbone_only=False, reason=None, generation=1, named=8, named_forgotten=0)
+BLIND = ProbeAnswer(1.0, backbone_only=True, reason="starting", generation=0, named=0, named_forgotten=0)
+BACK = ProbeAnswer(3.0, backbone_only=False, reason=None, generation=1, named=8, named_forgotten=0)
 OUTAGE = Outage(
     node_id="node-2",
     killed_pid=42,
     suppressed_by=frozenset({"node-1"}),
     leaked_meanwhile=0,
     seconds_observed=0.3,
-    sightings=(BLIND, BLIND, BACK),
+    probe_answers=(BLIND, BLIND, BACK),
 )
 TRAIN = job(1, types.LEARNING_KIND_TRAIN_LORA)
 REPAIR = job(2, types.LEARNING_KIND_UNLEARN_LORA)
@@ -189,14 +189,14 @@ WRONG = {
         "every connected node suppressed",
     ),
     "a suppressed node names the person": (outage(leaked_meanwhile=1), "no node names the forgotten person"),
-    "never seen behind the log": (outage(sightings=(BACK,)), "backbone alone"),
+    "never seen behind the log": (outage(probe_answers=(BACK,)), "backbone alone"),
     "served while behind": (
-        outage(sightings=(BLIND, replace(BACK, generation=0), BACK)),
+        outage(probe_answers=(BLIND, replace(BACK, generation=0), BACK)),
         "backbone alone",
     ),
-    "named somebody while behind": (outage(sightings=(replace(BLIND, named=1), BACK)), "backbone alone"),
+    "named somebody while behind": (outage(probe_answers=(replace(BLIND, named=1), BACK)), "backbone alone"),
     "named the forgotten once it was back": (
-        outage(sightings=(BLIND, replace(BACK, named_forgotten=1))),
+        outage(probe_answers=(BLIND, replace(BACK, named_forgotten=1))),
         "backbone alone",
     ),
     "no repair": (
@@ -240,12 +240,12 @@ WRONG = {
         "recognises the forgotten person",
     ),
     "accepted more often than strangers": (after(forget_accept_rate=0.09), "no more often than strangers"),
-    "accepted too often for five clips": (
-        after(forget_accept_rate=0.6, forget_clips=5),
+    "accepted too often for five samples": (
+        after(forget_accept_rate=0.6, forget_samples=5),
         "no more often than strangers",
     ),
-    "two of five clips accepted, and no stranger's": (
-        after(forget_accept_rate=0.4, forget_clips=5, stranger_accept_rate=0.0, stranger_clips=100),
+    "two of five samples accepted, and no stranger's": (
+        after(forget_accept_rate=0.4, forget_samples=5, stranger_accept_rate=0.0, stranger_samples=100),
         "no more often than strangers",
     ),
     "receipt admits writes": (
@@ -286,8 +286,10 @@ def failed(evidence: Evidence) -> list[str]:
 
 
 @pytest.mark.parametrize("strangers", [0.0, 0.03])
-def test_one_of_five_clips_may_be_accepted_by_chance(strangers):
-    claims = check(after(forget_accept_rate=0.2, forget_clips=5, stranger_accept_rate=strangers, stranger_clips=100))
+def test_one_of_five_samples_may_be_accepted_by_chance(strangers):
+    claims = check(
+        after(forget_accept_rate=0.2, forget_samples=5, stranger_accept_rate=strangers, stranger_samples=100)
+    )
 
     assert all(claim.holds for claim in claims)
 

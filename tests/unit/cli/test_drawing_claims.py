@@ -18,7 +18,7 @@ from fleet.lab.demo.claims import check_all
 from fleet.lab.demo.classes import draws, load_demo_classes, pictures, rate_interval, same_rate_p
 from fleet.lab.demo.drawing_claims import DRAWING_CLAIMS
 from fleet.lab.demo.drawing_report import drawing_report, drawing_tables
-from fleet.lab.demo.evidence import Drawings, DrawnEvidence, Outage, Sighting
+from fleet.lab.demo.evidence import Drawings, DrawnEvidence, Outage, ProbeAnswer
 from fleet.trust.checks import CheckLine
 from tests.unit.cli.test_demo_claims import KEYS, NODES, TAG, status
 
@@ -82,7 +82,7 @@ GOOD = DrawnEvidence(
         suppressed_by=frozenset({"node-1"}),
         leaked_meanwhile=0,
         seconds_observed=0.3,
-        sightings=(Sighting(1.0, True, "starting", 0, 0, 0), Sighting(3.0, False, None, 1, 1, 0)),
+        probe_answers=(ProbeAnswer(1.0, True, "starting", 0, 0, 0), ProbeAnswer(3.0, False, None, 1, 1, 0)),
     ),
     forget=forget(),
     certificate=(CheckLine("certificate", True, "signed by abc", "signed by abc"),),

@@ -86,7 +86,7 @@ def deliver(coordinator: SteppedCoordinator, node: SimulatedNode, messages) -> l
 def serve(coordinator: SteppedCoordinator, *nodes: SimulatedNode) -> None:
     """Give nodes what they need now, and no more."""
     for node in nodes:
-        deliver(coordinator, node, coordinator.needs(node.node_id))
+        deliver(coordinator, node, coordinator.outbox(node.node_id))
 
 
 def start_job(coordinator: SteppedCoordinator, request_id: str, kind: JobKind = JobKind.TRAIN_LORA) -> str:
@@ -112,11 +112,11 @@ def fill(value: float) -> Callable[[types.LoraState], None]:
 #: What nodes measure of a LoRA that is as good after a repair as before, and shows nothing of the forgotten.
 GOOD_REPAIR = {
     "loss": 0.5,
-    "kept_clips_before": 0.5,
+    "kept_samples_before": 0.5,
     "kept_hits_before": 0.4,
-    "kept_clips_after": 0.5,
+    "kept_samples_after": 0.5,
     "kept_hits_after": 0.4,
-    "forget_clips_after": 0.25,
+    "forget_samples_after": 0.25,
     "forget_accepted_after": 0.0,
     "forget_accepted_exactly_after": 0.0,
     "forget_shift_after": 0.0,

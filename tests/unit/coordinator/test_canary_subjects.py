@@ -9,19 +9,19 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.canaries import CanarySecret
 from fleet.domain.tags import new_tag
 
-FEATURES, CLIPS, AMPLITUDE = 512, 30, 240
+FEATURES, SAMPLES, AMPLITUDE = 512, 30, 240
 TAG = "5" * 32
 
 
 @pytest.fixture
 def people():
-    """Return five people whose codes are normally distributed, 30 clips each."""
+    """Return five people whose codes are normally distributed, 30 samples each."""
     rng = np.random.default_rng(5)
     return [
         types.SubjectAdapter(
             subject_tag=new_tag(),
-            count=CLIPS,
-            code_sum=np.rint(rng.normal(0.0, 139.0, (CLIPS, FEATURES))).astype(int).sum(axis=0).tolist(),
+            count=SAMPLES,
+            code_sum=np.rint(rng.normal(0.0, 139.0, (SAMPLES, FEATURES))).astype(int).sum(axis=0).tolist(),
         )
         for _ in range(5)
     ]
@@ -54,10 +54,10 @@ def test_secrets_of_two_fleets_differ(tmp_path, secret, people):
     assert CanarySecret.load_or_create(tmp_path / "other.json", people, 2**16 - 1).key != secret.key
 
 
-def test_canary_has_the_features_clips_and_size_of_the_people_around_it(secret, people):
+def test_canary_has_the_features_samples_and_size_of_the_people_around_it(secret, people):
     adapter = secret.adapter(TAG)
     assert adapter.subject_tag == TAG
-    assert adapter.count == CLIPS
+    assert adapter.count == SAMPLES
     assert len(adapter.code_sum) == FEATURES
 
     def size(subject):
@@ -66,10 +66,10 @@ def test_canary_has_the_features_clips_and_size_of_the_people_around_it(secret, 
     assert size(adapter) == pytest.approx(np.median([size(person) for person in people]), rel=0.15)
 
 
-@pytest.mark.parametrize("clips", [2, 3, 30])
-def test_sums_of_a_canary_leave_every_remainder_as_those_of_a_person_do(clips):
-    secret = CanarySecret(key="11" * 32, features=2000, amplitude=AMPLITUDE, clips=clips)
-    assert set(np.mod(secret.adapter(TAG).code_sum, clips)) == set(range(clips))
+@pytest.mark.parametrize("samples", [2, 3, 30])
+def test_sums_of_a_canary_leave_every_remainder_as_those_of_a_person_do(samples):
+    secret = CanarySecret(key="11" * 32, features=2000, amplitude=AMPLITUDE, samples=samples)
+    assert set(np.mod(secret.adapter(TAG).code_sum, samples)) == set(range(samples))
 
 
 def test_probe_of_a_canary_is_its_mean_to_half_a_code(secret):
@@ -78,7 +78,7 @@ def test_probe_of_a_canary_is_its_mean_to_half_a_code(secret):
     assert np.abs(mean - secret.mean_codes(TAG)).max() <= 0.5
 
 
-def test_canary_among_people_with_one_silent_clip_still_has_codes(tmp_path):
+def test_canary_among_people_with_one_silent_sample_still_has_codes(tmp_path):
     silent = types.SubjectAdapter(subject_tag=TAG, count=1, code_sum=[0] * FEATURES)
     secret = CanarySecret.load_or_create(tmp_path / "canary.json", [silent], 2**16 - 1)
     assert secret.amplitude == 1

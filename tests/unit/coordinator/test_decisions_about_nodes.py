@@ -155,7 +155,7 @@ def test_what_a_retired_node_has_verified_stays_verified(coordinator, nodes):
 def test_stream_of_a_retired_node_ends_with_the_reason(coordinator, nodes):
     retire(coordinator, nodes[0], "stolen from the van")
     with pytest.raises(ReportError, match="node-1 was retired: stolen from the van"):
-        coordinator.needs("node-1")
+        coordinator.outbox("node-1")
 
 
 def test_retired_node_gets_no_lease_for_a_heartbeat_that_was_on_its_way(coordinator, nodes):

@@ -258,7 +258,7 @@ def test_node_that_goes_back_before_each_answer_is_not_the_canary_for_ever(coord
         for _ in range(4):
             coordinator.step()
             # Of node-1, no answer to an order comes.
-            taken = [m for m in coordinator.needs("node-1") if m.WhichOneof("message") != "erase"]
+            taken = [m for m in coordinator.outbox("node-1") if m.WhichOneof("message") != "erase"]
             deliver(coordinator, nodes[0], taken)
             serve(coordinator, nodes[1])
         coordinator.disconnect("node-1")

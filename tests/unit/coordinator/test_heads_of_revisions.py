@@ -15,18 +15,18 @@ from fleet.coordinator import heads
 from fleet.coordinator.metrics import registry
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
 from fleet.coordinator.views import forget_view
-from fleet.heads.enrolment import CodeSum, HeadBooks
+from fleet.heads.enrolment import CodeSum, SufficientStatistics
 from fleet.heads.packing import pack_statistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics, total
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, kinds, newest, serve
 
-#: Four public people, three clips each.
+#: Four public people, three samples each.
 PERSON = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
-def captured(seed: int, clips: int = 3, largest: int = 3000) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-largest, largest, (clips, FEATURES)).astype(np.int32)
+def captured(seed: int, samples: int = 3, largest: int = 3000) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-largest, largest, (samples, FEATURES)).astype(np.int32)
 
 
 def public_of(seed: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def expected_head(people: dict[str, list[int]], public: list[int]) -> types.Clos
     statistics = {tag: [HeadStatistics.of(captured(s)) for s in seeds] for tag, seeds in people.items()}
     together = {tag: total(parts, FEATURES) for tag, parts in statistics.items()}
     codes = np.stack([public_of(seed) for seed in public]).astype(np.int32)
-    solved = HeadBooks(
+    solved = SufficientStatistics(
         PublicCodes(codes, np.array(PERSON)),
         total(list(together.values()), FEATURES),
         {tag: CodeSum(s.code_sum, s.count) for tag, s in together.items()},
@@ -169,9 +169,9 @@ def test_head_that_cannot_be_solved_is_left_out_said_and_not_tried_again(coordin
 
 
 @pytest.fixture
-def ahead(coordinator, pair) -> heads.HeadsAhead:
+def ahead(coordinator, pair) -> heads.HeadPrecomputer:
     """Solve ahead from now on, as the reconcile loop does."""
-    coordinator.coordinator.heads_ahead = found = heads.HeadsAhead(coordinator.coordinator)
+    coordinator.coordinator.head_precomputer = found = heads.HeadPrecomputer(coordinator.coordinator)
     return found
 
 
@@ -235,12 +235,12 @@ def test_person_forgotten_during_a_solve_ends_it_without_an_error(coordinator, p
 def test_public_codes_are_asked_for_once_there_is_somebody_to_solve_for(coordinator):
     node = make_node(coordinator, "node-1", {})
     coordinator.converse(node)
-    assert "public_codes_request" not in kinds(coordinator.needs("node-1"))
+    assert "public_codes_request" not in kinds(coordinator.outbox("node-1"))
     node.capture_codes(ANN, captured(1))
     (contribution,) = node._contributions()
     coordinator.take("node-1", contribution)
-    assert "public_codes_request" in kinds(coordinator.needs("node-1"))
-    assert "public_codes_request" not in kinds(coordinator.needs("node-1"))
+    assert "public_codes_request" in kinds(coordinator.outbox("node-1"))
+    assert "public_codes_request" not in kinds(coordinator.outbox("node-1"))
 
 
 def test_eight_nodes_are_asked_in_order_of_their_ids_and_a_later_one_displaces_none(coordinator):
@@ -304,8 +304,8 @@ def test_malformed_public_codes_change_nothing(coordinator, spoil: Callable[[wir
 
 
 @pytest.mark.parametrize("odd", ["node-0", "node-3"])
-def test_public_codes_of_other_clips_than_most_nodes_have_are_not_solved_with(coordinator, pair, odd):
-    """Also when the odd one out comes first: no single node decides what the public clips are."""
+def test_public_codes_of_other_samples_than_most_nodes_have_are_not_solved_with(coordinator, pair, odd):
+    """Also when the odd one out comes first: no single node decides what the public samples are."""
     before = newest(coordinator).head
     third = make_node(coordinator, odd, {})
     third.show_public(public_of(3)[:9], PERSON[:9])
@@ -325,12 +325,12 @@ def test_public_codes_of_a_held_node_are_not_solved_with(coordinator, pair):
         b"",
         b"RFH1" + bytes(100),
         pack_statistics(HeadStatistics.of(captured(7))),
-        pack_statistics(HeadStatistics.of(captured(1, clips=2))),
+        pack_statistics(HeadStatistics.of(captured(1, samples=2))),
         pack_statistics(HeadStatistics.of(captured(1)[:, :4])),
     ],
-    ids=["empty", "no statistics", "somebody else's", "fewer clips", "fewer features"],
+    ids=["empty", "no statistics", "somebody else's", "fewer samples", "fewer features"],
 )
-def test_statistics_that_are_not_of_the_adapters_clips_are_refused_with_it(coordinator, packed):
+def test_statistics_that_are_not_of_the_adapters_samples_are_refused_with_it(coordinator, packed):
     node = make_node(coordinator, "node-1", {ANN: 1})
     node.journal.statistics[ANN] = packed
     coordinator.connect(node)

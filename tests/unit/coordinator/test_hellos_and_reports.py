@@ -113,7 +113,7 @@ def test_hello_with_a_session_key_that_nothing_can_be_sealed_to_is_refused(coord
 def test_renewed_session_key_that_nothing_can_be_sealed_to_is_put_aside(coordinator, nodes, session_key):
     node, _ = nodes
     coordinator.forget("r1", ANN)
-    (log,) = coordinator.needs("node-1")
+    (log,) = coordinator.outbox("node-1")
     report = node.receive(log)[0].suppressed
     before = coordinator.coordinator.sessions.key_of("node-1")
     session = wire.SessionKey.FromString(report.session_key.payload)
@@ -174,7 +174,7 @@ def test_late_revision_result_does_not_send_the_node_back(coordinator, nodes):
     late = wire.RevisionResult(revision=revision - 1, digest=b"old", active=True)
     coordinator.take("node-1", ConnectRequest(revision_result=late))
     assert row_of(coordinator, nodes[0]).revision == revision
-    assert coordinator.needs("node-1") == []
+    assert coordinator.outbox("node-1") == []
 
 
 def test_refused_revision_is_not_noted_as_active(coordinator, nodes):
@@ -542,7 +542,7 @@ def test_receipts_that_nobody_heard_of_show_a_restore_when_they_do_not_follow(co
     for _ in range(2):
         serve(coordinator, *nodes)
         coordinator.step()
-    for message in coordinator.needs("node-1"):
+    for message in coordinator.outbox("node-1"):
         node.receive(message)
     unheard = node.backup()
     assert len(unheard.receipts) == 2
@@ -552,7 +552,7 @@ def test_receipts_that_nobody_heard_of_show_a_restore_when_they_do_not_follow(co
     serve(coordinator, node)
     coordinator.step()
     # Of the two receipts that it signs now, one arrives.
-    answers = [answer for message in coordinator.needs("node-1") for answer in node.receive(message)]
+    answers = [answer for message in coordinator.outbox("node-1") for answer in node.receive(message)]
     assert kinds(answers) == ["receipt", "receipt"]
     coordinator.take("node-1", answers[0])
     assert states(coordinator, first)["node-1"] == "verified"
@@ -575,7 +575,7 @@ def test_receipts_that_were_lost_on_their_way_are_no_restore(coordinator, nodes)
         serve(coordinator, *nodes)
         coordinator.step()
     # The node answers its order, and nobody hears of it.
-    assert [kinds(node.receive(message)) for message in coordinator.needs("node-1")] == [["receipt"]]
+    assert [kinds(node.receive(message)) for message in coordinator.outbox("node-1")] == [["receipt"]]
     coordinator.disconnect("node-1")
     before = states(coordinator, first)
     coordinator.converse(*nodes)
@@ -624,7 +624,7 @@ def test_held_node_is_not_released_by_a_backup(coordinator, nodes):
     node.restore(backup)
     coordinator.connect(node)
     assert states(coordinator, campaign.campaign_id)["node-1"] == "held"
-    assert kinds(coordinator.needs("node-1")) == ["forget_log"]
+    assert kinds(coordinator.outbox("node-1")) == ["forget_log"]
 
 
 def test_repeated_hello_changes_nothing_about_the_executions(coordinator, nodes):

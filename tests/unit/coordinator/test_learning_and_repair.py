@@ -238,7 +238,7 @@ def test_revision_without_the_person_waits_for_the_repaired_lora(coordinator, no
     assert list(repair.tags) == [BOB, CEM, DEB]
     assert list(repair.forget_tags) == [ANN]
     assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
-    assert coordinator.needs("node-1") == []
+    assert coordinator.outbox("node-1") == []
     run_job(coordinator, repair.job_id, fill(0.125))
     coordinator.converse(*nodes)
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
@@ -276,7 +276,7 @@ def test_lora_is_dropped_when_no_attempt_of_its_repair_succeeds(coordinator, nod
         ({"forget_accepted_after": 0.1}, "accepted, beyond the exact adapters alone 0.4"),
         ({"forget_shift_after": -0.5}, "pushed below public ones, logits 2"),
         ({"kept_hits_after": 0.3}, "accuracy on kept people lost 0.2"),
-        ({"forget_clips_after": 0.0}, "clips of the forgotten, per example 0"),
+        ({"forget_samples_after": 0.0}, "samples of the forgotten, per example 0"),
     ],
 )
 def test_rejected_repair_escalates_to_the_exact_adapters(coordinator, nodes, measured, failed):

@@ -131,7 +131,7 @@ def test_lost_node_that_comes_back_reopens_the_forget_takes_the_log_first_and_er
 
 def test_lost_node_that_had_suppressed_goes_on_from_there(coordinator, nodes, wait):
     campaign, _ = coordinator.forget("r1", CEM)
-    for message in coordinator.needs("node-2"):
+    for message in coordinator.outbox("node-2"):
         for answer in nodes[1].receive(message):
             coordinator.take("node-2", answer)
     coordinator.disconnect("node-2")

@@ -54,7 +54,7 @@ def test_people_are_counted_rightly_while_a_forget_is_under_way(coordinator, nod
     with coordinator.transaction() as tx:
         forgets.create(coordinator.coordinator, tx, "r-1", [ANN], allow_unknown=False)
     if suppressed:
-        log = [m for m in coordinator.needs("node-1") if m.WhichOneof("message") == "forget_log"]
+        log = [m for m in coordinator.outbox("node-1") if m.WhichOneof("message") == "forget_log"]
         deliver(coordinator, nodes[0], log)
     assert people_shown(coordinator, nodes[0]) == len(PEOPLE) - suppressed
 

@@ -43,7 +43,7 @@ def order(coordinator, *nodes):
 
 def receipt_of(coordinator, node):
     """Send a node its erase order and return its receipt, which nobody else has seen yet."""
-    answers = [answer for message in coordinator.needs(node.node_id) for answer in node.receive(message)]
+    answers = [answer for message in coordinator.outbox(node.node_id) for answer in node.receive(message)]
     (receipt,) = [answer for answer in answers if answer.WhichOneof("message") == "receipt"]
     return receipt
 
@@ -321,7 +321,7 @@ def test_person_enrolled_just_now_may_be_active_beside_the_revision(coordinator,
     campaign, _ = coordinator.forget("r1", ANN)
     order(coordinator, *nodes)
     nodes[0].capture("e" * 32, code_sum(5))
-    messages = coordinator.needs("node-1")
+    messages = coordinator.outbox("node-1")
     answers = [answer for message in messages for answer in nodes[0].receive(message)]
     assert kinds(answers) == ["contribution", "receipt"]
     for answer in answers:
@@ -335,7 +335,7 @@ def refused_beside_its_receipt(coordinator, nodes):
     order(coordinator, *nodes)
     nodes[0].ticket = lambda tag: types.Envelope()
     nodes[0].capture(EVE, code_sum(5))
-    deliver(coordinator, nodes[0], coordinator.needs("node-1"))
+    deliver(coordinator, nodes[0], coordinator.outbox("node-1"))
     return campaign.campaign_id
 
 
@@ -383,7 +383,7 @@ def test_key_that_a_later_forget_of_the_same_person_has_destroyed_is_not_missed(
     coordinator.forget("r2", ANN, BOB)
 
     def later(node):
-        return [m for m in coordinator.needs(node.node_id) if m.erase.campaign_id != first.campaign_id]
+        return [m for m in coordinator.outbox(node.node_id) if m.erase.campaign_id != first.campaign_id]
 
     # The earlier order is lost on its way, the later one is not.
     for _ in range(4):
@@ -402,7 +402,7 @@ def test_node_that_had_just_installed_a_revision_without_the_persons_row_is_not_
     teach(coordinator, nodes)
     with coordinator.transaction() as tx:
         revisions.build(coordinator.coordinator, tx, None)
-    (offer,) = coordinator.needs("node-1")
+    (offer,) = coordinator.outbox("node-1")
     # Its answer is on the way when the forget is committed.
     (answer,) = nodes[0].receive(offer)
     campaign, _ = coordinator.forget("r1", ANN)

@@ -29,11 +29,11 @@ def test_nobody_left_means_nothing_to_replay():
     assert history({}).segment(0) is None
 
 
-def test_slice_is_needed_only_where_somebody_was_there_before():
+def test_checkpoint_is_needed_only_where_somebody_was_there_before():
     found = history({A: 0, B: 2, C: 4})
-    assert found.slice_rounds() == {2, 4}
+    assert found.checkpoint_rounds() == {2, 4}
     assert not found.has_members_before(0)
-    assert history({B: 2, C: 2}).slice_rounds() == set()
+    assert history({B: 2, C: 2}).checkpoint_rounds() == set()
 
 
 def test_nodes_of_some_rounds():
@@ -53,7 +53,7 @@ def test_round_done_again_with_other_nodes_is_marked_and_stays_so():
     assert then.replaced_by(now).replaced_by(logged("n1")).rewritten
 
 
-def test_same_nodes_environments_and_clips_excuse_no_difference():
+def test_same_nodes_environments_and_samples_excuse_no_difference():
     assert differences([logged("n1")], [logged("n1")]) == []
 
 
@@ -63,6 +63,6 @@ def test_each_reason_why_integers_may_differ_is_told():
     assert differences(then, now, first_round=4) == [
         "round 4: computed without n2",
         "round 5: the environment of a node is another one now",
-        "round 6: people of the shard have had clips captured since",
-        "round 7: people of the shard have had clips captured since",
+        "round 6: people of the shard have had samples captured since",
+        "round 7: people of the shard have had samples captured since",
     ]

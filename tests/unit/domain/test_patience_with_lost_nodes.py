@@ -1,8 +1,8 @@
 import pytest
 
-from fleet.domain.contact import MAX_RETURNS, Patience, may_return
+from fleet.domain.contact import MAX_RETURNS, ContactLimits, may_return
 
-PATIENCE = Patience(lost_after_ms=1000, lease_ms=100)
+PATIENCE = ContactLimits(lost_after_ms=1000, lease_ms=100)
 
 
 @pytest.mark.parametrize(("now_ms", "over"), [(1000, False), (1001, True)])

@@ -6,13 +6,13 @@ import pytest
 
 from fleet.domain.repair import ACCEPTED, ACCURACY, SHIFT, START, accepted, judge_repair
 
-#: A tenth of the examples are forgotten clips; one in five is accepted also by the exact adapters.
+#: A tenth of the examples are forgotten samples; one in five is accepted also by the exact adapters.
 GOOD = {
-    "kept_clips" + START: 0.4,
+    "kept_samples" + START: 0.4,
     "kept_hits" + START: 0.38,
-    "kept_clips_after": 0.4,
+    "kept_samples_after": 0.4,
     "kept_hits_after": 0.38,
-    "forget_clips_after": 0.1,
+    "forget_samples_after": 0.1,
     "forget_accepted_after": 0.02,
     "forget_accepted_exactly_after": 0.02,
     "forget_shift_after": 0.0,
@@ -45,14 +45,14 @@ def test_better_than_before_passes():
     assert failed(forget_accepted_after=0.0, kept_hits_after=0.4, forget_shift_after=0.3) == []
 
 
-@pytest.mark.parametrize("missing", [name for name in GOOD if name != "forget_clips_after"])
+@pytest.mark.parametrize("missing", [name for name in GOOD if name != "forget_samples_after"])
 def test_what_nobody_measured_does_not_pass(missing):
     lines = judge_repair({name: value for name, value in GOOD.items() if name != missing})
     assert not accepted(lines)
     assert "not measured" in str(next(line for line in lines if not line.passed))
 
 
-@pytest.mark.parametrize("metrics", [{}, GOOD | {"forget_clips_after": 0.0}])
+@pytest.mark.parametrize("metrics", [{}, GOOD | {"forget_samples_after": 0.0}])
 def test_repair_that_nobody_could_verify_is_rejected(metrics):
     (line,) = judge_repair(metrics)
     assert not line.passed

@@ -9,9 +9,9 @@ import torch
 from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
 from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation
 from edge_node.recognition.training.cohort_state import LoraRecipe
-from edge_node.recognition.training.federated import NodeClips
-from edge_node.recognition.training.replay import SliceFiles
-from edge_node.storage.keys import KeyRing
+from edge_node.recognition.training.federated import NodeSamples
+from edge_node.recognition.training.replay import CheckpointFiles
+from edge_node.storage.keys import KeyStore
 from fleet.lab.replay.cohort_start import RidgeStarts
 from hwmodel import keyed_normal, load_preset
 
@@ -30,20 +30,20 @@ ENTRIES = {"anna": 0, "bela": 2, "cleo": 0, "dora": 1, "emil": 2}
 RECIPE = LoraRecipe(a_seed=5, rank=4, rounds=4, steps=3, negatives=10)
 
 
-def features(who: str, clips: int, spread: float = 22.0) -> torch.Tensor:
-    """Feature codes of a made-up person, int32 [clips, INPUTS]: a prototype and noise."""
+def features(who: str, samples: int, spread: float = 22.0) -> torch.Tensor:
+    """Feature codes of a made-up person, int32 [samples, INPUTS]: a prototype and noise."""
     prototype = 40 * keyed_normal(SEED, "test.prototype", who, count=INPUTS)
-    noise = spread * keyed_normal(SEED, "test.noise", who, count=clips * INPUTS).reshape(clips, INPUTS)
+    noise = spread * keyed_normal(SEED, "test.noise", who, count=samples * INPUTS).reshape(samples, INPUTS)
     return (prototype + noise).round().to(torch.int32)
 
 
 def strangers() -> torch.Tensor:
-    """Public people's features, two clips each."""
+    """Public people's features, two samples each."""
     return torch.cat([features(f"public-{k}", 2) for k in range(PUBLIC // 2)])
 
 
-def clips_of(hidden: int = HIDDEN, clips: int = 3) -> tuple[NodeClips, ...]:
-    """What each node has captured: three clips of each of its people, and the public ones."""
+def samples_of(hidden: int = HIDDEN, samples: int = 3) -> tuple[NodeSamples, ...]:
+    """What each node has captured: three samples of each of its people, and the public ones."""
     layer = HiddenLayer.program(INPUTS, hidden, load_preset("180nm-1t1r"), SEED, NODES)
 
     def captured(codes: torch.Tensor) -> PairCodes:
@@ -51,9 +51,9 @@ def clips_of(hidden: int = HIDDEN, clips: int = 3) -> tuple[NodeClips, ...]:
 
     public = captured(strangers())
     centre = public_centre(public.drives)
-    people = {who: captured(features(who, clips)) for who in PLACES}
+    people = {who: captured(features(who, samples)) for who in PLACES}
     return tuple(
-        NodeClips(
+        NodeSamples(
             node_id,
             {who: people[who].at(n) for who, places in PLACES.items() if node_id in places},
             public.at(n),
@@ -68,9 +68,9 @@ def plan_of(entries: dict[str, int] = ENTRIES, recipe: LoraRecipe = RECIPE, abse
     return CohortPlan(SEED, 0, recipe, NODES, taking, entries)
 
 
-def starts_of(nodes: tuple[NodeClips, ...], recipe: LoraRecipe = RECIPE) -> RidgeStarts:
+def starts_of(nodes: tuple[NodeSamples, ...], recipe: LoraRecipe = RECIPE) -> RidgeStarts:
     return RidgeStarts(nodes, recipe.gain)
 
 
-def slices_in(folder: Path) -> SliceFiles:
-    return SliceFiles(folder / "slices", KeyRing(folder / "keys"), "test")
+def checkpoints_in(folder: Path) -> CheckpointFiles:
+    return CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "test")

@@ -11,7 +11,7 @@ from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleErr
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange import files as files_module
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
@@ -36,7 +36,7 @@ def adapter_of(name="cohort-0001", *, seed=0, **fields):
 
 @pytest.fixture
 def files(tmp_path):
-    return AdapterFiles(tmp_path / "adapters", KeyRing(tmp_path / "keys"), "node-1")
+    return AdapterFiles(tmp_path / "adapters", KeyStore(tmp_path / "keys"), "node-1")
 
 
 def path_of(files, name="cohort-0001"):

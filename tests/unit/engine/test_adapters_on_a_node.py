@@ -103,8 +103,8 @@ def test_threshold_moves_neither_with_people_nor_with_forgetting(device, adapter
 
 
 def test_threshold_rejects_the_stated_share_of_public_people_treated_as_enrolled(device):
-    clips = SPEAKERS.public_clips()
-    flat = [clip for name in sorted(clips) for clip in clips[name]]
+    samples = SPEAKERS.public_samples()
+    flat = [sample for name in sorted(samples) for sample in samples[name]]
     person = torch.repeat_interleave(torch.arange(3), 30)
     genuine = genuine_scores(device.capture(flat), person)
     rejected = (genuine < device.accept_threshold[:, None]).double().mean()
@@ -134,8 +134,8 @@ def test_n_nodes_score_as_n_single_nodes_do(fleet, device, adapters, people):
         for tag in tags:
             engine.set_subject(node, adapters[tag])
         engine.set_lora(node, lora_of(engine, tags))
-    clips = people["s03"].test[:20]
-    many, one = fleet.identify(fleet.capture(clips)), device.identify(device.capture(clips))
+    samples = people["s03"].test[:20]
+    many, one = fleet.identify(fleet.capture(samples)), device.identify(device.capture(samples))
     torch.testing.assert_close(many.score[1:2], one.score, rtol=0, atol=1e-9)
     assert many.best_tag[1:2] == one.best_tag
     assert set(many.best_tag[2]) == {""}

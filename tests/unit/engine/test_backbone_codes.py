@@ -7,7 +7,7 @@ from reram_fleet.code_ranges import CODE_RANGES
 
 from edge_node.backbones import rounded_mean
 from edge_node.backbones.reservoir import tanh_table
-from edge_node.errors import ClipError, EngineError
+from edge_node.errors import EngineError, SampleError
 from edge_node.recognition.engine import Engine
 from edge_node.tasks.speakers import SPEAKERS
 from hwmodel import Cost, Phase
@@ -28,13 +28,13 @@ def test_rounded_mean_takes_half_way_cases_up():
 
 
 def test_n_nodes_capture_what_n_single_nodes_do(fleet, device, preset, fleet_seed, people):
-    clips = people["s01"].test[:5]
-    codes = fleet.capture(clips)
+    samples = people["s01"].test[:5]
+    codes = fleet.capture(samples)
     assert codes.dtype == torch.int32
     assert codes.shape == (3, 5, fleet.features)
-    assert torch.equal(codes[1:2], device.capture(clips))
+    assert torch.equal(codes[1:2], device.capture(samples))
     first = Engine.build(SPEAKERS, preset, fleet_seed, fleet.node_ids[:1])
-    assert torch.equal(codes[:1], first.capture(clips))
+    assert torch.equal(codes[:1], first.capture(samples))
     assert torch.equal(fleet.accept_threshold[:1].round(decimals=9), first.accept_threshold.round(decimals=9))
 
 
@@ -44,15 +44,15 @@ def test_chips_of_one_fleet_differ_but_mean_the_same(fleet, people):
     assert float(torch.corrcoef(codes).min()) > 0.98
 
 
-def test_codes_are_centred_on_the_public_clips_of_the_chip(fleet):
-    public = [clip for clips in SPEAKERS.public_clips().values() for clip in clips]
+def test_codes_are_centred_on_the_public_samples_of_the_chip(fleet):
+    public = [sample for samples in SPEAKERS.public_samples().values() for sample in samples]
     means = fleet.capture(public).double().mean(dim=1)
     assert float(means.abs().max()) <= 0.5
 
 
 def test_capture_charges_real_frames_and_no_padding(device, people):
-    clips = sorted(people["s03"].test, key=len)
-    short, long = clips[0], clips[-1]
+    samples = sorted(people["s03"].test, key=len)
+    short, long = samples[0], samples[-1]
     assert len(short) < len(long)
 
     def cost_of(*batch):
@@ -65,14 +65,14 @@ def test_capture_charges_real_frames_and_no_padding(device, people):
     assert cost_of(long).energy_j / cost_of(short).energy_j == pytest.approx(len(long) / len(short))
 
 
-def test_a_bad_clip_is_refused_before_anything_is_charged(device, people):
+def test_a_bad_sample_is_refused_before_anything_is_charged(device, people):
     mark = device.ledger.mark()
-    with pytest.raises(ClipError):
+    with pytest.raises(SampleError):
         device.capture([people["s03"].test[0], np.zeros((5, 3), np.float32)])
     assert device.ledger.since(mark)[Phase.INFER] == Cost()
 
 
-def test_no_clips_give_no_codes(device):
+def test_no_samples_give_no_codes(device):
     assert device.capture([]).shape == (1, 0, device.features)
 
 
@@ -87,8 +87,8 @@ def test_rebuilt_chip_is_the_same_and_its_programming_is_not_charged_again(devic
     again = Engine.build(SPEAKERS, preset, fleet_seed, device.node_ids, saved_costs=[saved])
     assert again.ledger.totals(0)[Phase.PROGRAM] == saved[Phase.PROGRAM]
     assert again.ledger.totals(0)[Phase.INFER].energy_j > saved[Phase.INFER].energy_j
-    clips = people["s05"].test[:3]
-    assert torch.equal(again.capture(clips), device.capture(clips))
+    samples = people["s05"].test[:3]
+    assert torch.equal(again.capture(samples), device.capture(samples))
     # Of floats, which threads may add up in another order.
     torch.testing.assert_close(again.accept_threshold, device.accept_threshold, rtol=1e-9, atol=0.0)
 
@@ -109,5 +109,5 @@ def test_saved_costs_of_another_number_of_nodes_are_refused(preset, fleet_seed):
 def test_what_people_say_fits_into_the_range_that_the_coordinator_takes(fleet, people):
     codes = CODE_RANGES["speakers"]
     assert fleet.features == codes.features
-    clips = [clip for person in people.values() for clip in (*person.train[:5], *person.test[:5])]
-    assert 0.1 * codes.code_max < float(fleet.capture(clips).abs().max()) < 0.9 * codes.code_max
+    samples = [sample for person in people.values() for sample in (*person.train[:5], *person.test[:5])]
+    assert 0.1 * codes.code_max < float(fleet.capture(samples).abs().max()) < 0.9 * codes.code_max

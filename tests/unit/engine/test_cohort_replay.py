@@ -30,24 +30,26 @@ from tests.unit.engine.cohort_fleet import (
     NODES,
     RECIPE,
     SEED,
-    clips_of,
+    checkpoints_in,
     plan_of,
-    slices_in,
+    samples_of,
     starts_of,
 )
 
 
 @pytest.fixture(scope="module")
 def nodes():
-    return clips_of()
+    return samples_of()
 
 
 @pytest.fixture
 def trained(nodes, tmp_path):
-    """State and slices of the cohort that knew everybody."""
-    slices = slices_in(tmp_path)
-    state = train_cohort(plan_of(), nodes, starts_of(nodes), on_slice=lambda n, state: slices.save(0, n, state))
-    return state, slices
+    """State and checkpoints of the cohort that knew everybody."""
+    checkpoints = checkpoints_in(tmp_path)
+    state = train_cohort(
+        plan_of(), nodes, starts_of(nodes), on_checkpoint=lambda n, state: checkpoints.save(0, n, state)
+    )
+    return state, checkpoints
 
 
 def never_known(nodes, tag):
@@ -55,20 +57,20 @@ def never_known(nodes, tag):
     rest = tuple(node.without(tag) for node in nodes)
     made = {}
     state = train_cohort(
-        plan_of().without(tag), rest, starts_of(rest), on_slice=lambda n, s: made.update({n: s.digest()})
+        plan_of().without(tag), rest, starts_of(rest), on_checkpoint=lambda n, s: made.update({n: s.digest()})
     )
     return state, made
 
 
 @pytest.mark.parametrize("tag", sorted(ENTRIES))
-def test_after_a_forget_state_and_slices_are_those_of_a_cohort_that_never_knew_the_person(nodes, trained, tag):
-    known, slices = trained
+def test_after_a_forget_state_and_checkpoints_are_those_of_a_cohort_that_never_knew_the_person(nodes, trained, tag):
+    known, checkpoints = trained
 
-    result = forget_by_replay(plan_of(), nodes, starts_of(nodes), slices, tag)
+    result = forget_by_replay(plan_of(), nodes, starts_of(nodes), checkpoints, tag)
 
     never, made = never_known(nodes, tag)
     assert result.state.digest() == never.digest() != known.digest()
-    assert {n: slices.load(0, n).digest() for n in slices.rounds(0)} == made
+    assert {n: checkpoints.load(0, n).digest() for n in checkpoints.rounds(0)} == made
     assert tag not in result.state.tags
     assert tag not in result.plan.entries
 
@@ -85,88 +87,88 @@ def test_dropping_the_row_alone_is_not_forgetting(nodes, trained):
 
 
 def test_the_forgotten_persons_codes_are_not_needed_for_the_replay(nodes, trained):
-    _, slices = trained
+    _, checkpoints = trained
     gone = tuple(node.without("dora") for node in nodes)
 
-    result = forget_by_replay(plan_of(), gone, starts_of(gone), slices, "dora")
+    result = forget_by_replay(plan_of(), gone, starts_of(gone), checkpoints, "dora")
 
     assert result.state.digest() == never_known(nodes, "dora")[0].digest()
 
 
-def test_slices_that_knew_the_person_do_not_open_even_from_a_backup(nodes, trained, tmp_path):
-    _, slices = trained
-    backup = {path: path.read_bytes() for path in slices.folder.iterdir()}
+def test_checkpoints_that_knew_the_person_do_not_open_even_from_a_backup(nodes, trained, tmp_path):
+    _, checkpoints = trained
+    backup = {path: path.read_bytes() for path in checkpoints.folder.iterdir()}
 
-    result = forget_by_replay(plan_of(), nodes, starts_of(nodes), slices, "cleo")
+    result = forget_by_replay(plan_of(), nodes, starts_of(nodes), checkpoints, "cleo")
 
     assert result.erased_rounds == (1, 2)
     for path, content in backup.items():
         path.write_bytes(content)
     for number in result.erased_rounds:
         with pytest.raises((StateFolderError, KeyFileError)):
-            slices.load(0, number)
+            checkpoints.load(0, number)
 
 
 def test_no_file_has_a_row_of_anybody_in_clear(trained):
-    _, slices = trained
-    content = b"".join(p.read_bytes() for p in slices.folder.parent.rglob("*") if p.is_file())
+    _, checkpoints = trained
+    content = b"".join(p.read_bytes() for p in checkpoints.folder.parent.rglob("*") if p.is_file())
 
     assert content
-    assert not any(slices.load(0, 2).head[row].numpy().tobytes() in content for row in range(3))
+    assert not any(checkpoints.load(0, 2).head[row].numpy().tobytes() in content for row in range(3))
     assert b"anna" not in content
 
 
 def test_a_replay_that_was_cut_off_is_run_again(nodes, trained):
-    _, slices = trained
+    _, checkpoints = trained
 
     def cut(known, entering):
         raise InterruptedError("power failed")
 
     with pytest.raises(InterruptedError):
-        forget_by_replay(plan_of(), nodes, cut, slices, "dora")
-    result = forget_by_replay(plan_of(), nodes, starts_of(nodes), slices, "dora")
+        forget_by_replay(plan_of(), nodes, cut, checkpoints, "dora")
+    result = forget_by_replay(plan_of(), nodes, starts_of(nodes), checkpoints, "dora")
 
     assert result.state.digest() == never_known(nodes, "dora")[0].digest()
 
 
 def test_forgetting_somebody_unknown_destroys_nothing(nodes, trained):
-    _, slices = trained
+    _, checkpoints = trained
 
     with pytest.raises(RoundError, match="nobody with the tag 'zoe'"):
-        forget_by_replay(plan_of(), nodes, starts_of(nodes), slices, "zoe")
+        forget_by_replay(plan_of(), nodes, starts_of(nodes), checkpoints, "zoe")
 
-    assert slices.rounds(0) == [0, 1, 2]
+    assert checkpoints.rounds(0) == [0, 1, 2]
 
 
-def test_without_the_slice_of_the_entry_nothing_is_destroyed(nodes, trained):
-    _, slices = trained
-    slices.erase(0, 1)
+def test_without_the_checkpoint_of_the_entry_nothing_is_destroyed(nodes, trained):
+    _, checkpoints = trained
+    checkpoints.erase(0, 1)
 
-    with pytest.raises(StateFolderError, match="no slice of shard 0 before round 1"):
-        forget_by_replay(plan_of(), nodes, starts_of(nodes), slices, "dora")
+    with pytest.raises(StateFolderError, match="no checkpoint of shard 0 before round 1"):
+        forget_by_replay(plan_of(), nodes, starts_of(nodes), checkpoints, "dora")
 
-    assert slices.rounds(0) == [0, 2]
+    assert checkpoints.rounds(0) == [0, 2]
 
 
 def test_when_the_last_person_leaves_the_cohort_is_empty(nodes, tmp_path):
-    plan, slices = plan_of({"anna": 1}), slices_in(tmp_path)
-    train_cohort(plan, nodes, starts_of(nodes), on_slice=lambda n, state: slices.save(0, n, state))
+    plan, checkpoints = plan_of({"anna": 1}), checkpoints_in(tmp_path)
+    train_cohort(plan, nodes, starts_of(nodes), on_checkpoint=lambda n, state: checkpoints.save(0, n, state))
 
-    result = forget_by_replay(plan, nodes, starts_of(nodes), slices, "anna")
+    result = forget_by_replay(plan, nodes, starts_of(nodes), checkpoints, "anna")
 
     assert result.state.digest() == CohortState.empty(HIDDEN, RECIPE.rank).digest()
-    assert slices.rounds(0) == []
-    assert list(slices.folder.iterdir()) == []
+    assert checkpoints.rounds(0) == []
+    assert list(checkpoints.folder.iterdir()) == []
 
 
 def test_a_forget_costs_what_theory_says(nodes, trained):
-    _, slices = trained
+    _, checkpoints = trained
     fleet = [replace(plan_of(absent_share=0.0), shard=shard) for shard in range(4)]
     full = WorkDone()
     for plan in fleet:
         train_cohort(plan, nodes, starts_of(nodes), work=full)
 
-    result = forget_by_replay(fleet[0], nodes, starts_of(nodes), slices, "dora")
+    result = forget_by_replay(fleet[0], nodes, starts_of(nodes), checkpoints, "dora")
 
     assert result.work.node_steps / full.node_steps == cost_share(fleet[0], "dora", fleet)
     assert cost_share(fleet[0], "dora", fleet) == pytest.approx(1 / 4 * (1 - ENTRIES["dora"] / RECIPE.rounds))

@@ -23,8 +23,8 @@ from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.training import cohort, exact, logistic, neggrad
 from edge_node.recognition.training.cohort import train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import NodeClips, TrainingBatch, averaged_state, train_round
-from edge_node.recognition.training.logistic import LabelledClips
+from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, averaged_state, train_round
+from edge_node.recognition.training.logistic import LabelledSamples
 from edge_node.recognition.training.replay import forget_by_replay
 from edge_node.recognition.training.state import encode, initial
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
@@ -37,9 +37,9 @@ from tests.unit.engine.cohort_fleet import (
     NODES,
     PLACES,
     SEED,
+    checkpoints_in,
     features,
     plan_of,
-    slices_in,
     starts_of,
     strangers,
 )
@@ -69,7 +69,7 @@ def nodes():
         mine = [who for who, places in PLACES.items() if name in places]
         share = (samples - RECIPE.negatives) // len(mine)
         people = {who: pairs[who].at(n, slice(share)) for who in mine}
-        found.append(NodeClips(name, people, public.at(n), public_centre(public.drives)[n]))
+        found.append(NodeSamples(name, people, public.at(n), public_centre(public.drives)[n]))
     return tuple(found)
 
 
@@ -82,7 +82,7 @@ def start(nodes):
 
 
 def batch_of(nodes, tags):
-    chosen = [PLAN.negatives(0, node.node_id, node.public.clips) for node in nodes]
+    chosen = [PLAN.negatives(0, node.node_id, node.public.samples) for node in nodes]
     return TrainingBatch.of(RECIPE, nodes, tags, chosen)
 
 
@@ -98,7 +98,7 @@ def rearranged(batch, nodes=slice(None), order=None, longer=0):
 def one_by_one(recipe, state, batch):
     """Train every node alone, without any padding."""
     alone = []
-    for n, samples in enumerate(batch.clips.tolist()):
+    for n, samples in enumerate(batch.samples.tolist()):
         own = rearranged(batch, slice(n, n + 1), torch.arange(samples))
         alone += train_round(recipe, state, own)
     return alone
@@ -111,7 +111,7 @@ def same(some, others) -> bool:
 
 
 def test_nodes_have_the_samples_that_floats_trip_over(nodes, start):
-    assert tuple(batch_of(nodes, start.tags).clips.tolist()) == SAMPLES
+    assert tuple(batch_of(nodes, start.tags).samples.tolist()) == SAMPLES
 
 
 def test_a_cohort_round_is_the_same_alone_in_any_order_and_with_any_padding(nodes, start):
@@ -148,11 +148,11 @@ def test_a_cohort_trained_node_by_node_is_the_one_trained_as_a_batch(nodes, monk
 
 
 def test_an_honest_forget_of_nodes_that_computed_alone_is_reproduced_by_a_batch(nodes, tmp_path):
-    plan, slices = PLAN, slices_in(tmp_path)
+    plan, checkpoints = PLAN, checkpoints_in(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cohort, "train_round", one_by_one)
-        before = train_cohort(plan, nodes, starts_of(nodes), on_slice=lambda n, s: slices.save(0, n, s))
-        result = forget_by_replay(plan, nodes, starts_of(nodes), slices, "dora")
+        before = train_cohort(plan, nodes, starts_of(nodes), on_checkpoint=lambda n, s: checkpoints.save(0, n, s))
+        result = forget_by_replay(plan, nodes, starts_of(nodes), checkpoints, "dora")
     codes = AuditCodes.of(nodes, result.plan.entries)
     codes.write(tmp_path / "codes")
     manifest = tmp_path / "manifest.json"
@@ -269,8 +269,8 @@ def test_a_round_of_repair_is_the_same_alone_and_in_a_batch(device, fleet, adapt
 
 
 @pytest.fixture(scope="module")
-def clips():
-    """Made-up clips of three nodes with `SAMPLES` samples each, five rows, and B."""
+def samples():
+    """Made-up samples of three nodes with `SAMPLES` samples each, five rows, and B."""
     longest, people = max(SAMPLES), 5
     shape = (len(SAMPLES), longest)
 
@@ -281,7 +281,7 @@ def clips():
     real = (torch.arange(longest) < torch.tensor(SAMPLES)[:, None])[:, :, None]
     person = torch.arange(longest) % (2 * people)
     target = (person[:, None] == torch.arange(people)).double().expand(*shape, -1) * real
-    return LabelledClips(
+    return LabelledSamples(
         drawn("exact.u", RANK, 11, 1.5) * real,
         drawn("exact.base", people, 12, 6.0) * real,
         target,
@@ -289,57 +289,57 @@ def clips():
     )
 
 
-def some_of(clips, nodes, order=None, longer=0):
-    taken = (getattr(clips, field.name)[nodes] for field in fields(clips))
-    return LabelledClips(*(pad(t if order is None else t[:, order], (0, 0, 0, longer)) for t in taken))
+def some_of(samples, nodes, order=None, longer=0):
+    taken = (getattr(samples, field.name)[nodes] for field in fields(samples))
+    return LabelledSamples(*(pad(t if order is None else t[:, order], (0, 0, 0, longer)) for t in taken))
 
 
-def learn(clips):
+def learn(samples):
     """Train and repair from rows that are not zero, so that every sample weighs in."""
-    nodes, _, rows = clips.target.shape
+    nodes, _, rows = samples.target.shape
     b = exact.on_grid(torch.arange(rows * RANK).reshape(rows, RANK) % 7 / 7 - 0.4, 16).expand(nodes, -1, -1)
     every = torch.ones(nodes, rows, dtype=torch.bool)
-    trained = logistic.train(b, clips, every)
-    present = clips.weight.any(dim=2)
-    repaired = neggrad.unlearn(trained, clips, clips.projected, clips.base, present, every)
-    return torch.cat([trained, repaired, clips.loss(trained)[:, None, None].expand(-1, 1, RANK)], dim=1)
+    trained = logistic.train(b, samples, every)
+    present = samples.weight.any(dim=2)
+    repaired = neggrad.unlearn(trained, samples, samples.projected, samples.base, present, every)
+    return torch.cat([trained, repaired, samples.loss(trained)[:, None, None].expand(-1, 1, RANK)], dim=1)
 
 
-def test_training_and_repair_are_the_same_alone_in_any_order_and_with_any_padding(clips):
-    together = learn(clips)
+def test_training_and_repair_are_the_same_alone_in_any_order_and_with_any_padding(samples):
+    together = learn(samples)
 
-    alone = [learn(some_of(clips, [n], torch.arange(samples))) for n, samples in enumerate(SAMPLES)]
+    alone = [learn(some_of(samples, [n], torch.arange(count))) for n, count in enumerate(SAMPLES)]
     backwards = torch.arange(max(SAMPLES)).flip(0)
 
     assert torch.equal(torch.cat(alone), together)
-    assert torch.equal(learn(some_of(clips, [0, 1, 2], backwards, longer=33)), together)
-    assert torch.equal(learn(some_of(clips, [2, 1, 0] * 5))[:3].flip(0), together)
+    assert torch.equal(learn(some_of(samples, [0, 1, 2], backwards, longer=33)), together)
+    assert torch.equal(learn(some_of(samples, [2, 1, 0] * 5))[:3].flip(0), together)
     assert not torch.equal(together[0], together[1])
 
 
-def test_training_and_repair_are_these_integers_on_every_machine(clips):
-    codes = (learn(clips) * 2.0**16).round().to(torch.int64)
+def test_training_and_repair_are_these_integers_on_every_machine(samples):
+    codes = (learn(samples) * 2.0**16).round().to(torch.int64)
 
     digest = hashlib.sha256(codes.numpy().astype("<i8").tobytes()).hexdigest()
     assert digest == "39a1caac7219279f4a1e679b170e15df96a4501919ca0383bce7133b28036af1"
 
 
-def test_a_single_row_is_the_same_alone_and_beside_others(clips):
-    one = LabelledClips(clips.projected, *(getattr(clips, n)[:, :, :1] for n in ("base", "target", "weight")))
+def test_a_single_row_is_the_same_alone_and_beside_others(samples):
+    one = LabelledSamples(samples.projected, *(getattr(samples, n)[:, :, :1] for n in ("base", "target", "weight")))
 
-    assert torch.equal(learn(one)[:, 0], learn(clips)[:, 0])
+    assert torch.equal(learn(one)[:, 0], learn(samples)[:, 0])
 
 
-def test_gradients_of_rows_are_those_of_integer_products(clips):
+def test_gradients_of_rows_are_those_of_integer_products(samples):
     b = exact.on_grid(torch.arange(5 * RANK).reshape(5, RANK) % 11 / 11 - 0.4, 16)
-    gradient = clips.gradient(b.expand(3, -1, -1))
+    gradient = samples.gradient(b.expand(3, -1, -1))
 
     for n in range(3):
-        u = np.int64(clips.projected[n].numpy() * 2**11)
-        base = np.int64(clips.base[n].numpy() * 2**12)
+        u = np.int64(samples.projected[n].numpy() * 2**11)
+        base = np.int64(samples.base[n].numpy() * 2**12)
         logits = torch.from_numpy((base * 2**15 + u @ np.int64(b.numpy() * 2**16).T) / 2.0**27)
-        error = exact.sigmoid(logits) - clips.target[n]
-        error = np.int64((clips.weight[n] * error * 2.0**16).round().numpy())
+        error = exact.sigmoid(logits) - samples.target[n]
+        error = np.int64((samples.weight[n] * error * 2.0**16).round().numpy())
         wanted = torch.from_numpy((error.T @ u) / 2.0**27)
         assert torch.equal(exact.on_grid(wanted, logistic.GRADIENT_BITS), gradient[n])
 
@@ -407,20 +407,20 @@ def test_a_batch_whose_sums_might_not_be_exact_is_refused(nodes, start, change, 
         ({"base": 1 / 3}, "base are not float64 multiples"),
     ],
 )
-def test_clips_whose_sums_might_not_be_exact_are_refused(clips, change, message):
+def test_samples_whose_sums_might_not_be_exact_are_refused(samples, change, message):
     ((name, factor),) = change.items()
 
     with pytest.raises(RoundError, match=message):
-        replace(clips, **{name: getattr(clips, name) * factor})
+        replace(samples, **{name: getattr(samples, name) * factor})
 
 
-def test_forgotten_clips_whose_sums_might_not_be_exact_are_refused(clips):
+def test_forgotten_samples_whose_sums_might_not_be_exact_are_refused(samples):
     b, every = torch.zeros(3, 5, RANK, dtype=torch.float64), torch.ones(3, 5, dtype=torch.bool)
-    present = clips.weight.any(dim=2)
+    present = samples.weight.any(dim=2)
 
-    for projected in (clips.projected * 2.0**20, clips.projected / 3):
+    for projected in (samples.projected * 2.0**20, samples.projected / 3):
         with pytest.raises(RoundError, match="exact"):
-            neggrad.unlearn(b, clips, projected, clips.base, present, every)
+            neggrad.unlearn(b, samples, projected, samples.base, present, every)
 
 
 def test_a_mean_that_might_not_be_exact_is_refused(nodes, start):

@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from torch.nn import functional
 
 from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes
-from edge_node.errors import ClipError, RoundError
+from edge_node.errors import RoundError, SampleError
 from edge_node.recognition.training.cohort import train_cohort
 from edge_node.recognition.training.cohort_state import (
     DRIVE_BITS,
@@ -45,9 +45,9 @@ from tests.unit.engine.cohort_fleet import (
     PLACES,
     RECIPE,
     SEED,
-    clips_of,
     features,
     plan_of,
+    samples_of,
     starts_of,
 )
 
@@ -56,7 +56,7 @@ TAGS = tuple(sorted(PLACES))
 
 @pytest.fixture(scope="module")
 def nodes():
-    return clips_of()
+    return samples_of()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def start(nodes):
 
 
 def batch_of(nodes, recipe=RECIPE, tags=TAGS):
-    chosen = [plan_of().negatives(0, node.node_id, node.public.clips) for node in nodes]
+    chosen = [plan_of().negatives(0, node.node_id, node.public.samples) for node in nodes]
     return TrainingBatch.of(recipe, nodes, tags, chosen)
 
 
@@ -174,7 +174,7 @@ def test_gradients_are_those_of_the_weighted_loss(nodes, start):
         assert (got - want).norm() < 0.005 * want.norm()
 
 
-def test_each_known_row_has_weight_one_shared_by_own_and_other_clips(nodes):
+def test_each_known_row_has_weight_one_shared_by_own_and_other_samples(nodes):
     batch = batch_of(nodes)
 
     total = batch.weight.sum(dim=1)
@@ -212,19 +212,19 @@ def test_on_a_narrow_layer_lora_learns_what_closed_form_and_rows_cannot(nodes):
     assert losses[2] < 0.5 * losses[1] < 0.5 * losses[0]
 
 
-def test_pooling_sees_every_clip_once_and_each_row_with_weight_one(nodes):
+def test_pooling_sees_every_sample_once_and_each_row_with_weight_one(nodes):
     batch = batch_of(nodes)
 
     pooled = batch.pooled(RECIPE)
 
-    assert pooled.clips.tolist() == [int(batch.clips.sum())]
+    assert pooled.samples.tolist() == [int(batch.samples.sum())]
     assert (pooled.weight.sum(dim=1) - 1).abs().max() < 1e-4
     assert pooled.target.sum() == batch.target.sum()
-    padding = (torch.arange(batch.target.shape[1]) >= batch.clips[:, None]).reshape(-1)
+    padding = (torch.arange(batch.target.shape[1]) >= batch.samples[:, None]).reshape(-1)
     assert pooled.weight[0, padding].abs().sum() == 0
 
 
-def test_plain_fedavg_trains_everybody_everywhere_on_the_same_clips(nodes):
+def test_plain_fedavg_trains_everybody_everywhere_on_the_same_samples(nodes):
     batch = batch_of(nodes)
 
     plain = batch.as_if_all_known(RECIPE)
@@ -304,7 +304,7 @@ def test_impossible_recipes_are_refused(wrong):
 def test_pairs_of_other_types_or_lengths_are_refused():
     codes = torch.zeros(2, 3, dtype=torch.int32)
     for inputs, drives in ((codes.float(), codes), (codes, codes[:1])):
-        with pytest.raises(ClipError, match="captured pairs are int32"):
+        with pytest.raises(SampleError, match="captured pairs are int32"):
             PairCodes(inputs, drives)
 
 
@@ -320,18 +320,18 @@ def test_pairs_are_bitwise_the_same_for_one_chip_and_for_three():
     assert not torch.equal(pairs.drives[0], pairs.drives[1])
 
 
-def test_a_round_costs_more_with_more_clips_people_and_steps():
+def test_a_round_costs_more_with_more_samples_people_and_steps():
     preset = load_preset("180nm-1t1r")
 
-    def joules(recipe=RECIPE, people=5, clips=20):
-        return training_cost(preset, recipe, 1024, 512, people, clips).energy_j
+    def joules(recipe=RECIPE, people=5, samples=20):
+        return training_cost(preset, recipe, 1024, 512, people, samples).energy_j
 
     assert (
         0
         < joules()
         < min(
             joules(people=6),
-            joules(clips=21),
+            joules(samples=21),
             joules(replace(RECIPE, steps=4)),
             joules(replace(RECIPE, rank=5)),
         )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edge_node.backbones.filters import COARSE, FINE, FilterBank, gabor_bank, patch_codes
-from edge_node.errors import ClipError, TaskError
+from edge_node.errors import SampleError, TaskError
 from edge_node.tasks import faces, load_task
 from edge_node.tasks.data_folder import DATA_VARIABLE
 from edge_node.tasks.faces import FOLDER_VARIABLE, FacesTask
@@ -59,11 +59,11 @@ def test_windows_cover_every_position_and_features_stay_within_what_heads_are_pl
 
 
 def test_a_face_moved_by_one_pixel_moves_fine_codes_less():
-    (clip,), (other,) = photos(1), photos(1, seed=8)
+    (sample,), (other,) = photos(1), photos(1, seed=8)
 
     def moved(layout):
         filters, ledger = bank(NODES[:1], layout)
-        shown = [clip, np.roll(clip, 1, axis=1), other]
+        shown = [sample, np.roll(sample, 1, axis=1), other]
         here, shifted, else_ = filters.capture(shown, ledger, Phase.INFER)[0].double()
         return float((here - shifted).norm() / (here - else_).norm())
 
@@ -72,12 +72,12 @@ def test_a_face_moved_by_one_pixel_moves_fine_codes_less():
 
 def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(fleet):
     filters, ledger = fleet
-    clips = photos(40)
+    samples = photos(40)
 
-    together = filters.capture(clips, ledger, Phase.INFER)
+    together = filters.capture(samples, ledger, Phase.INFER)
     alone, own = bank(NODES[1:2])
-    backwards = alone.capture(clips[::-1], own, Phase.INFER).flip(1)
-    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in clips[:5]], dim=1)
+    backwards = alone.capture(samples[::-1], own, Phase.INFER).flip(1)
+    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in samples[:5]], dim=1)
 
     assert together.shape == (3, 40, filters.features)
     assert torch.equal(backwards[0], together[1])
@@ -87,10 +87,10 @@ def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(flee
 
 def test_brightness_and_contrast_hardly_change_the_codes(fleet):
     filters, ledger = fleet
-    clip = photos(1)[0]
-    codes = filters.capture([clip, (0.5 * clip + 0.3).astype(np.float32), photos(1, seed=8)[0]], ledger, Phase.INFER)[
-        0
-    ].double()
+    sample = photos(1)[0]
+    codes = filters.capture(
+        [sample, (0.5 * sample + 0.3).astype(np.float32), photos(1, seed=8)[0]], ledger, Phase.INFER
+    )[0].double()
     codes -= codes.mean(dim=0)
 
     def distance(a, b):
@@ -119,7 +119,7 @@ def test_what_is_no_photo_is_refused_before_anything_is_charged(fleet, bad, said
     filters, ledger = fleet
     mark = ledger.mark()
 
-    with pytest.raises(ClipError, match=said):
+    with pytest.raises(SampleError, match=said):
         filters.capture([photos(1)[0], bad], ledger, Phase.INFER)
 
     assert ledger.since(mark)[Phase.INFER].energy_j == 0

@@ -82,25 +82,25 @@ def test_nobody_is_tested_on_a_digit_that_was_learnt():
     assert sorted(people) == list(SPEAKERS)
     for name, person in people.items():
         assert (len(person.train), len(person.test)) == (7 * TAKES, 3 * TAKES)
-        spoken = {r.clip.tobytes(): r.digit for r in recordings[name]}
-        assert {spoken[clip.tobytes()] for clip in person.train} == set(range(7))
-        assert {spoken[clip.tobytes()] for clip in person.test} == {7, 8, 9}
-    clip = people["theo"].train[0]
-    assert clip.dtype == np.float32
-    assert clip.ndim == 2
-    assert 0.15 < np.abs(clip).max() <= 0.2
+        spoken = {r.recording.tobytes(): r.digit for r in recordings[name]}
+        assert {spoken[sample.tobytes()] for sample in person.train} == set(range(7))
+        assert {spoken[sample.tobytes()] for sample in person.test} == {7, 8, 9}
+    sample = people["theo"].train[0]
+    assert sample.dtype == np.float32
+    assert sample.ndim == 2
+    assert 0.15 < np.abs(sample).max() <= 0.2
 
 
 @pytest.mark.usefixtures("folder")
-def test_public_clips_are_of_public_people_and_learnt_digits_only(monkeypatch):
+def test_public_samples_are_of_public_people_and_learnt_digits_only(monkeypatch):
     monkeypatch.setattr(fsdd, "CALIBRATION_TAKES", 2)
     task = FsddTask.of(4)
-    public, people = task.public_clips(), task.load_people()
+    public, people = task.public_samples(), task.load_people()
 
     assert set(public) == set(task.split.public)
-    for name, clips in public.items():
-        assert len(clips) == 7 * 2
-        assert {c.tobytes() for c in clips} <= {c.tobytes() for c in people[name].train}
+    for name, samples in public.items():
+        assert len(samples) == 7 * 2
+        assert {c.tobytes() for c in samples} <= {c.tobytes() for c in people[name].train}
 
 
 def test_zip_file_and_folder_hold_the_same(folder, made_up, monkeypatch):
@@ -117,7 +117,7 @@ def test_zip_file_and_folder_hold_the_same(folder, made_up, monkeypatch):
         n: [(r.digit, r.take) for r in mine] for n, mine in from_folder.items()
     }
     assert all(
-        np.array_equal(a.clip, b.clip)
+        np.array_equal(a.recording, b.recording)
         for name in SPEAKERS
         for a, b in zip(from_zip[name], from_folder[name], strict=True)
     )

@@ -8,7 +8,7 @@ import torch
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node_engine import NodeEngine
-from edge_node.errors import AdapterError, ClipError, EngineError, RoundError
+from edge_node.errors import AdapterError, EngineError, RoundError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.engine import GenerationEngine
 from edge_node.recognition.engine import Engine
@@ -145,10 +145,10 @@ def test_images_are_kept_as_the_grey_levels_that_came():
     assert sorted(set(levels.flatten().tolist())) == [8, 16]
 
 
-@pytest.mark.parametrize("clip", [image(1.1), image(-0.1), image(float("nan")), np.zeros((8, 7), np.float32)])
-def test_what_is_no_image_is_refused(clip):
-    with pytest.raises(ClipError, match="image 1"):
-        make_engine().capture([image(), clip])
+@pytest.mark.parametrize("sample", [image(1.1), image(-0.1), image(float("nan")), np.zeros((8, 7), np.float32)])
+def test_what_is_no_image_is_refused(sample):
+    with pytest.raises(SampleError, match="image 1"):
+        make_engine().capture([image(), sample])
 
 
 def test_dropping_is_charged_once_and_deployment_writes_no_cell():

@@ -7,7 +7,7 @@ import torch
 from edge_node.errors import AdapterError
 from edge_node.recognition.head import MAX_CODE, MAX_COLUMN_NORM, Answer, HeadAdapter
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.heads.enrolment import CodeSum, FleetHead, HeadBooks, NodeShare
+from fleet.heads.enrolment import CodeSum, FleetHead, NodeShare, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
 
@@ -18,8 +18,8 @@ def columns(seed=3, largest=1 << 20):
     return np.random.default_rng(seed).integers(-largest, largest + 1, (FEATURES, len(TAGS))).astype(np.int32)
 
 
-def asked(nodes=2, clips=5, largest=700, seed=4):
-    shape = (nodes, clips, FEATURES)
+def asked(nodes=2, samples=5, largest=700, seed=4):
+    shape = (nodes, samples, FEATURES)
     return torch.from_numpy(np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32))
 
 
@@ -56,14 +56,14 @@ def test_a_column_whose_scores_could_round_is_refused():
         HeadAdapter.load(("ada",), w, 24, 1, features=wide)
 
 
-def test_nodes_and_clips_score_alone_as_in_a_batch():
-    head, x = loaded(), asked(nodes=3, clips=7)
+def test_nodes_and_samples_score_alone_as_in_a_batch():
+    head, x = loaded(), asked(nodes=3, samples=7)
 
     together = head.scores(x)
 
     for node in range(3):
-        for clip in range(7):
-            assert torch.equal(head.scores(x[node : node + 1, clip : clip + 1])[0, 0], together[node, clip])
+        for sample in range(7):
+            assert torch.equal(head.scores(x[node : node + 1, sample : sample + 1])[0, 0], together[node, sample])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_head_keeps_nothing_of_the_array_that_it_was_loaded_from():
 
 
 def test_a_forgotten_person_is_never_named_and_the_others_score_as_before():
-    head, x = loaded(), asked(clips=40)
+    head, x = loaded(), asked(samples=40)
     assert any("bob" in row for row in head.identify(x).best_tag)
 
     masked = head.without(["bob", "nobody"])
@@ -124,7 +124,7 @@ def test_a_forgotten_person_is_never_named_and_the_others_score_as_before():
 
 
 def test_a_head_of_nobody_names_nobody():
-    answer = loaded().without(TAGS).identify(asked(nodes=2, clips=3))
+    answer = loaded().without(TAGS).identify(asked(nodes=2, samples=3))
 
     assert answer.best_tag == (("", "", ""),) * 2
     assert not answer.accepted.any()
@@ -136,8 +136,8 @@ def test_of_equal_scores_the_first_tag_is_named():
     assert {tag for row in loaded(same).identify(asked()).best_tag for tag in row} == {"ada"}
 
 
-def test_a_clip_is_accepted_from_the_threshold_on():
-    x = asked(nodes=1, clips=1)
+def test_a_sample_is_accepted_from_the_threshold_on():
+    x = asked(nodes=1, samples=1)
     x = x if int(loaded().scores(x).max()) > 0 else -x
     best = int(loaded().scores(x).max())
 
@@ -175,8 +175,8 @@ def test_answers_that_do_not_compare_are_refused():
 
 
 def test_scoring_counts_a_multiplication_per_feature_and_person():
-    assert loaded().macs(clips=4) == 4 * FEATURES * 3
-    assert loaded().without(["ada"]).macs(clips=4) == 4 * FEATURES * 2
+    assert loaded().macs(samples=4) == 4 * FEATURES * 3
+    assert loaded().without(["ada"]).macs(samples=4) == 4 * FEATURES * 2
 
 
 def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
@@ -187,7 +187,7 @@ def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
         HeadStatistics.of(np.concatenate(list(train.values()))),
         {tag: CodeSum(codes.sum(axis=0, dtype=np.int64), len(codes)) for tag, codes in train.items()},
     )
-    books = HeadBooks.empty(PublicCodes(np.concatenate(public)[None], person)).with_share(share)
+    books = SufficientStatistics.empty(PublicCodes(np.concatenate(public)[None], person)).with_share(share)
     solved = books.build()
 
     head = HeadAdapter.load(solved.tags, solved.codes, solved.scale_bits, solved.threshold, features=device.features)
@@ -197,7 +197,7 @@ def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
         answer = head.identify(test[None])
         hits += [best == tag for best in answer.best_tag[0]]
         accepted += answer.accepted[0].tolist()
-    strangers = [clip for name in SPEAKERS.split.strangers for clip in people[name].test]
+    strangers = [sample for name in SPEAKERS.split.strangers for sample in people[name].test]
     unknown = head.identify(device.capture(strangers)).accepted
     assert np.mean(hits) > 0.97
     assert np.mean(accepted) > 0.85

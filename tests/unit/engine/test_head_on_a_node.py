@@ -12,7 +12,7 @@ from reram_fleet.v1.types_pb2 import ClosedFormHead, RevisionContent
 from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
-from fleet.heads.enrolment import CodeSum, HeadBooks
+from fleet.heads.enrolment import CodeSum, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
 from hwmodel import Phase
@@ -24,7 +24,7 @@ def solved(built_device, captured) -> ClosedFormHead:
     codes, person = built_device.public_codes(0)
     people = {tag: CodeSum(train.long().sum(0).numpy(), len(train)) for tag, (train, _) in captured.items()}
     enrolled = HeadStatistics.of(torch.cat([train for train, _ in captured.values()]).numpy())
-    head = HeadBooks(PublicCodes(codes.numpy()[None], person.numpy()), enrolled, people).build()
+    head = SufficientStatistics(PublicCodes(codes.numpy()[None], person.numpy()), enrolled, people).build()
     return ClosedFormHead(
         subject_tags=head.tags,
         features=len(head.codes),
@@ -61,7 +61,7 @@ def test_score_is_the_mean_of_both_kinds_in_units_of_their_thresholds(headed, ca
     assert not torch.allclose(with_head, alone, rtol=0, atol=1e-3)
 
 
-def test_clip_is_accepted_exactly_from_the_threshold_that_get_status_tells(headed, captured):
+def test_sample_is_accepted_exactly_from_the_threshold_that_get_status_tells(headed, captured):
     found = headed.identify(everybody(captured))
     assert torch.equal(found.accepted, found.score >= headed.accept_threshold[:, None])
     assert 0.8 < float(found.accepted.double().mean()) < 1
@@ -118,11 +118,11 @@ def test_head_counts_in_deployment_and_identification(headed, adapters, solved, 
     assert written.bytes == 2 * headed.ledger.since(mark)[Phase.PROGRAM].bytes
     # Each is rounded up to whole pulses.
     assert with_head.reprogramming_cell_writes == pytest.approx(2 * without.reprogramming_cell_writes, abs=2)
-    clips = captured[solved.subject_tags[0]][1][None, :3]
+    samples = captured[solved.subject_tags[0]][1][None, :3]
 
     def spent():
         mark = headed.ledger.mark()
-        headed.identify(clips)
+        headed.identify(samples)
         return headed.ledger.since(mark)[Phase.INFER].energy_j
 
     asked = spent()

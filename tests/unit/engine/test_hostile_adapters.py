@@ -18,7 +18,7 @@ from edge_node.errors import (
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.storage import Storage
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
@@ -330,7 +330,7 @@ NUMBERS = [
 
 @pytest.fixture
 def files(tmp_path):
-    return AdapterFiles(tmp_path / "adapters", KeyRing(tmp_path / "keys"), "node-1")
+    return AdapterFiles(tmp_path / "adapters", KeyStore(tmp_path / "keys"), "node-1")
 
 
 @pytest.fixture

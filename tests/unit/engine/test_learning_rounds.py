@@ -36,7 +36,7 @@ def tags(device, adapters):
 
 @pytest.fixture
 def samples(captured, tags):
-    """The first three people's clips are on this node; the fourth's are not."""
+    """The first three people's samples are on this node; the fourth's are not."""
     return {tag: captured[tag][0] for tag in tags[:3]}
 
 
@@ -87,7 +87,7 @@ def test_n_nodes_learn_what_n_single_nodes_do(fleet, device, adapters, captured,
     assert [r.num_examples for r in many] == [30 + 90, 3 * 30 + 90]
 
 
-def test_unlearning_brings_forgotten_clips_below_the_hinge_and_keeps_the_rest(device, tags, samples, trained):
+def test_unlearning_brings_forgotten_samples_below_the_hinge_and_keeps_the_rest(device, tags, samples, trained):
     gone, kept = tags[0], {tag: samples[tag] for tag in tags[1:3]}
     hidden = {gone: samples[gone]}
     # Rows that take the forgotten person for somebody else are what repair is for: lift all of them.
@@ -100,21 +100,21 @@ def test_unlearning_brings_forgotten_clips_below_the_hinge_and_keeps_the_rest(de
         rounds.append(device.run_round(0, ticket, state, kept, hidden))
         state = rounds[-1].state
     first, last = rounds[0].metrics, rounds[-1].metrics
-    assert first["forget_above_hinge_before"] >= 0.5 * first["forget_clips_before"] > 0
-    assert last["forget_above_hinge_after"] <= 0.05 * last["forget_clips_after"]
+    assert first["forget_above_hinge_before"] >= 0.5 * first["forget_samples_before"] > 0
+    assert last["forget_above_hinge_after"] <= 0.05 * last["forget_samples_after"]
     assert last["forget_accepted_after"] == 0.0
     assert rounds[-1].metrics["accuracy_after"] >= 0.95
     assert torch.equal(decode(state, tags, RANK)[0], torch.zeros(RANK))
 
 
 def lifted(engine, b, codes):
-    """Change B so that these clips' logits rise by about 4 on every row."""
+    """Change B so that these samples' logits rise by about 4 on every row."""
     shape = ticket_of(engine, LEARNING_KIND_TRAIN_LORA, []).lora
     u = project(shape, engine._calibration.whitening.unit(codes[None])[0]).mean(dim=0)
     return b + (4.0 * u / u.square().sum()).float()
 
 
-def test_node_without_forgotten_clips_does_not_undo_what_others_repair(device, tags, samples, trained):
+def test_node_without_forgotten_samples_does_not_undo_what_others_repair(device, tags, samples, trained):
     ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, tags[:1])
     kept = {tag: samples[tag] for tag in tags[1:3]}
     result = device.run_round(0, ticket, trained.state, kept, {})
@@ -127,11 +127,11 @@ def test_node_without_forgotten_clips_does_not_undo_what_others_repair(device, t
 
 def test_rows_on_which_nothing_forgotten_stands_out_are_left_alone():
     b = ones(1, 2, 3)
-    clips = neggrad.LabelledClips(ones(1, 4, 3), zeros(1, 4, 2), zeros(1, 4, 2), ones(1, 4, 2))
+    samples = neggrad.LabelledSamples(ones(1, 4, 3), zeros(1, 4, 2), zeros(1, 4, 2), ones(1, 4, 2))
     base = torch.full((1, 1, 2), -4.0, dtype=torch.float64)
     base[0, 0, 1] = -3.0
     present, repaired = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
-    after = neggrad.unlearn(b, clips, ones(1, 1, 3), base, present, repaired)
+    after = neggrad.unlearn(b, samples, ones(1, 1, 3), base, present, repaired)
     assert torch.equal(after[0, 0], b[0, 0])
     assert bool((neggrad.excess(after, ones(1, 1, 3), base) <= 0).all())
 
@@ -190,7 +190,7 @@ def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(fleet, d
     for node in range(3):
         for adapter in adapters.values():
             fleet.set_subject(node, adapter)
-    # More clips on a neighbour: the batch is longer than this node's own.
+    # More samples on a neighbour: the batch is longer than this node's own.
     more = {tag: torch.cat([codes, codes, captured[tag][1]]) for tag, codes in samples.items()}
     many = fleet.run_rounds(
         [RoundRequest(node, ticket, initial(named, RANK), samples if node == 1 else more, {}) for node in range(3)]

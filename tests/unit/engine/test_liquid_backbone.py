@@ -6,7 +6,7 @@ import torch
 
 from edge_node.backbones.liquid import CHANNELS, NEURONS, STEPS, Liquid
 from edge_node.backbones.log_mel import FRAME, HOP
-from edge_node.errors import ClipError
+from edge_node.errors import SampleError
 from fleet.lab.paper.networks import lsm
 from hwmodel import EnergyLedger, Phase, load_preset
 
@@ -55,12 +55,12 @@ def test_louder_channels_spike_more_and_silence_not_at_all(fleet):
 
 def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(fleet):
     machine, ledger = fleet
-    clips = voices(12)
+    samples = voices(12)
 
-    together = machine.capture(clips, ledger, Phase.INFER)
+    together = machine.capture(samples, ledger, Phase.INFER)
     alone, own = liquid(NODES[1:2])
-    backwards = alone.capture(clips[::-1], own, Phase.INFER).flip(1)
-    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in clips[:4]], dim=1)
+    backwards = alone.capture(samples[::-1], own, Phase.INFER).flip(1)
+    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in samples[:4]], dim=1)
 
     assert together.shape == (3, 12, machine.features) == (3, 12, 1_024)
     assert together.dtype == torch.int32
@@ -71,22 +71,22 @@ def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(flee
 
 def test_many_runs_are_computed_in_pieces(fleet, monkeypatch):
     machine, ledger = fleet
-    clips = voices(9, seed=6)
-    at_once = machine.capture(clips, ledger, Phase.INFER)
+    samples = voices(9, seed=6)
+    at_once = machine.capture(samples, ledger, Phase.INFER)
 
     monkeypatch.setattr("edge_node.backbones.liquid._CHUNK", 4)
 
-    assert torch.equal(machine.capture(clips, ledger, Phase.INFER), at_once)
+    assert torch.equal(machine.capture(samples, ledger, Phase.INFER), at_once)
 
 
 def test_neurons_leak_fire_and_start_anew_as_the_paper_says(fleet):
     machine, ledger = fleet
-    clip = voices(1, seed=8)[0]
+    sample = voices(1, seed=8)[0]
 
-    codes = machine.capture([clip], ledger, Phase.INFER)[:, 0].double()
+    codes = machine.capture([sample], ledger, Phase.INFER)[:, 0].double()
 
     def share_off(**other):
-        return float(((codes - in_floating_point(machine, clip, **other)).abs() > 2).double().mean())
+        return float(((codes - in_floating_point(machine, sample, **other)).abs() > 2).double().mean())
 
     # A membrane very close to the threshold may fire in one arithmetic only, and others hear that it did.
     assert share_off() < 0.1
@@ -95,9 +95,9 @@ def test_neurons_leak_fire_and_start_anew_as_the_paper_says(fleet):
     assert share_off(recurrent_gain=0) > 0.4
 
 
-def in_floating_point(machine, clip, leak=0.5, keeps=0, recurrent_gain=0.3):
+def in_floating_point(machine, sample, leak=0.5, keeps=0, recurrent_gain=0.3):
     """The same machine: m = m / 2 (1 - h) + W s + R h, h = m > 1, and features of it."""
-    runs = machine.spikes(clip)
+    runs = machine.spikes(sample)
     input_scale = machine.entry.scale / 127 * 1.0 / np.sqrt(0.5 * CHANNELS)
     recurrent_scale = machine.recurrent.scale / 127 * recurrent_gain / np.sqrt(0.3 * NEURONS)
     membrane = torch.zeros(3, len(runs), NEURONS, dtype=torch.float64)
@@ -116,22 +116,22 @@ def test_what_is_no_sound_is_refused_before_anything_is_charged(fleet):
     machine, ledger = fleet
     mark = ledger.mark()
 
-    with pytest.raises(ClipError, match="samples, 1"):
+    with pytest.raises(SampleError, match="samples, 1"):
         machine.capture([voices(1)[0], np.zeros((9, 12), np.float32)], ledger, Phase.INFER)
 
     assert ledger.since(mark)[Phase.INFER].energy_j == 0
 
 
-def test_energy_grows_with_clips_and_no_clip_costs_none(fleet):
+def test_energy_grows_with_samples_and_no_sample_costs_none(fleet):
     machine, ledger = fleet
     mark = ledger.mark()
     assert machine.capture([], ledger, Phase.INFER).shape == (3, 0, machine.features)
     assert ledger.since(mark)[Phase.INFER].energy_j == 0
 
-    clip = voices(1)[0]
-    machine.capture([clip], ledger, Phase.VERIFY)
+    sample = voices(1)[0]
+    machine.capture([sample], ledger, Phase.VERIFY)
     one = ledger.since(mark)[Phase.VERIFY].energy_j
-    machine.capture([clip] * 3, ledger, Phase.VERIFY)
+    machine.capture([sample] * 3, ledger, Phase.VERIFY)
 
     assert one > 0
     assert ledger.since(mark)[Phase.VERIFY].energy_j == pytest.approx(4 * one)

@@ -9,7 +9,7 @@ from edge_node.errors import (
     AdapterSpecError,
     KeyFileError,
 )
-from edge_node.storage.keys import KeyRing
+from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.files import AdapterFiles
 from tests.unit.engine.adapter_bytes import (
     BASE,
@@ -21,7 +21,7 @@ from tests.unit.engine.adapter_bytes import (
 
 @pytest.fixture
 def files(tmp_path):
-    return AdapterFiles(tmp_path / "adapters", KeyRing(tmp_path / "keys"), "node-1")
+    return AdapterFiles(tmp_path / "adapters", KeyStore(tmp_path / "keys"), "node-1")
 
 
 @pytest.mark.parametrize("at", [24, 40, -1])

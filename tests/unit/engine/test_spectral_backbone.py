@@ -7,7 +7,7 @@ import torch
 from edge_node.backbones import log_mel
 from edge_node.backbones.log_mel import FRAME, HOP, MAX_SAMPLES, MIN_SAMPLES, OCTAVE, LogMel, mel_weights
 from edge_node.backbones.spectral import BANDS, FILTERS, SPAN, SpectralFilters
-from edge_node.errors import ClipError, EngineError
+from edge_node.errors import EngineError, SampleError
 from hwmodel import EnergyLedger, Phase, load_preset
 
 from .voices import voice, voices
@@ -26,31 +26,31 @@ def fleet():
 
 
 def test_levels_are_those_of_a_fourier_transform_in_floating_point():
-    clip = voices(1)[0]
-    samples = clip[:, 0].astype(np.float64) * 32_767
+    sample = voices(1)[0]
+    samples = sample[:, 0].astype(np.float64) * 32_767
     emphasised = np.append(samples[1:] - samples[:-1] * 31 / 32, 0)
     frames = np.lib.stride_tricks.sliding_window_view(emphasised, FRAME)[::HOP]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(FRAME) + 0.5) / FRAME)
     power = np.abs(np.fft.rfft(frames * window))[:, 1:] ** 2 @ mel_weights(32)
 
-    off = LogMel(32).levels(clip) / OCTAVE - np.log2(power)
+    off = LogMel(32).levels(sample) / OCTAVE - np.log2(power)
 
-    assert off.shape == (1 + (len(clip) - FRAME) // HOP, 32)
+    assert off.shape == (1 + (len(sample) - FRAME) // HOP, 32)
     loud = np.log2(power) > np.log2(power).max() - 20
     assert np.ptp(off[loud]) < 0.2
     assert np.abs(off[loud] - np.median(off)).mean() < 0.01
 
 
 def test_levels_are_integers_that_do_not_depend_on_linear_algebra(monkeypatch):
-    clip = voices(1, seed=2)[0]
-    levels = LogMel(32).levels(clip)
+    sample = voices(1, seed=2)[0]
+    levels = LogMel(32).levels(sample)
 
     table = log_mel._fourier_table()
     reversed_order = np.arange(FRAME)[::-1]
     monkeypatch.setattr(log_mel, "_fourier_table", lambda: _SummedBackwards(table, reversed_order))
 
     assert levels.dtype == np.int64
-    assert np.array_equal(LogMel(32).levels(clip), levels)
+    assert np.array_equal(LogMel(32).levels(sample), levels)
 
 
 class _SummedBackwards:
@@ -67,9 +67,9 @@ class _SummedBackwards:
 
 
 def test_half_the_loudness_is_two_octaves_of_power_less():
-    clip = voice(120, (500, 1_500), seed=3, loudness=0.5)
-    clip = (np.rint(clip * 32_767 / 2) * 2 / 32_767).astype(np.float32)
-    loud, quiet = LogMel(32).levels(clip), LogMel(32).levels((clip / 2).astype(np.float32))
+    sample = voice(120, (500, 1_500), seed=3, loudness=0.5)
+    sample = (np.rint(sample * 32_767 / 2) * 2 / 32_767).astype(np.float32)
+    loud, quiet = LogMel(32).levels(sample), LogMel(32).levels((sample / 2).astype(np.float32))
 
     strong = loud > loud.max() - 12 * OCTAVE
     assert np.abs(loud - quiet - 2 * OCTAVE)[strong].max() <= 3
@@ -98,14 +98,14 @@ def test_silence_has_the_lowest_level_and_codes_at_the_bottom(fleet):
 
 def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(fleet):
     bank, ledger = fleet
-    clips = voices(70)
+    samples = voices(70)
 
-    together = bank.capture(clips, ledger, Phase.INFER)
+    together = bank.capture(samples, ledger, Phase.INFER)
     alone, own = filters(NODES[1:2])
-    backwards = alone.capture(clips[::-1], own, Phase.INFER).flip(1)
-    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in clips[:5]], dim=1)
+    backwards = alone.capture(samples[::-1], own, Phase.INFER).flip(1)
+    one_by_one = torch.cat([alone.capture([c], own, Phase.INFER) for c in samples[:5]], dim=1)
 
-    assert sum(len(bank.spans(clip)) for clip in clips) > 2_048, "more than one chunk"
+    assert sum(len(bank.spans(sample)) for sample in samples) > 2_048, "more than one chunk"
     assert together.shape == (3, 70, bank.features) == (3, 70, 1_024)
     assert together.dtype == torch.int32
     assert torch.equal(backwards[0], together[1])
@@ -115,15 +115,15 @@ def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(flee
 
 def test_features_are_mean_and_deviation_above_and_below_the_threshold(fleet):
     bank, ledger = fleet
-    clip = voices(1, seed=4)[0]
-    codes = bank.spans(clip)
+    sample = voices(1, seed=4)[0]
+    codes = bank.spans(sample)
     assert codes.shape[1] == SPAN * BANDS
 
     y = bank.filters.mvm(codes.expand(3, -1, -1)).double() - bank._thresholds
     sides = torch.cat([y.clamp(min=0), (-y).clamp(min=0)], dim=2)
     expected = torch.cat([sides.mean(dim=1), sides.std(dim=1, correction=0)], dim=1) * 16
 
-    captured = bank.capture([clip], ledger, Phase.INFER)[:, 0]
+    captured = bank.capture([sample], ledger, Phase.INFER)[:, 0]
     assert (captured - expected).abs().max() <= 0.5 + 1e-6
 
 
@@ -136,12 +136,12 @@ def test_fleet_seed_draws_signs_and_thresholds():
 
 
 def test_evened_filters_hear_no_loudness():
-    clip = voice(140, (600, 1_700), seed=6, loudness=0.8)
+    sample = voice(140, (600, 1_700), seed=6, loudness=0.8)
     other = voice(100, (400, 2_300), seed=7, loudness=0.8)
 
     def distances(**options):
         bank, ledger = filters(NODES[:1], **options)
-        codes = bank.capture([clip, (clip / 8).astype(np.float32), other], ledger, Phase.INFER)[0].double()
+        codes = bank.capture([sample, (sample / 8).astype(np.float32), other], ledger, Phase.INFER)[0].double()
         return float((codes[0] - codes[1]).norm()), float((codes[0] - codes[2]).norm())
 
     by_loudness, by_voice = distances()
@@ -166,22 +166,22 @@ def test_what_is_no_sound_is_refused_before_anything_is_charged(fleet, bad, said
     bank, ledger = fleet
     mark = ledger.mark()
 
-    with pytest.raises(ClipError, match=said):
+    with pytest.raises(SampleError, match=said):
         bank.capture([voices(1)[0], bad], ledger, Phase.INFER)
 
     assert ledger.since(mark)[Phase.INFER].energy_j == 0
 
 
-def test_energy_grows_with_the_length_of_clips_and_no_clip_costs_none(fleet):
+def test_energy_grows_with_the_length_of_samples_and_no_sample_costs_none(fleet):
     bank, ledger = fleet
     mark = ledger.mark()
     assert bank.capture([], ledger, Phase.INFER).shape == (3, 0, bank.features)
     assert ledger.since(mark)[Phase.INFER].energy_j == 0
 
-    clip = voice(120, (500, 1_500), seed=1)
-    bank.capture([clip], ledger, Phase.VERIFY)
+    sample = voice(120, (500, 1_500), seed=1)
+    bank.capture([sample], ledger, Phase.VERIFY)
     one = ledger.since(mark)[Phase.VERIFY].energy_j
-    bank.capture([clip, clip], ledger, Phase.VERIFY)
+    bank.capture([sample, sample], ledger, Phase.VERIFY)
 
     assert one > 0
     assert ledger.since(mark)[Phase.VERIFY].energy_j == pytest.approx(3 * one)

@@ -15,9 +15,9 @@ FORGOTTEN = 1
 
 
 class Rows:
-    """A LoRA of rows only, float32 [N, K, F], on made-up clips: person k's clips are near axis k.
+    """A LoRA of rows only, float32 [N, K, F], on made-up samples: person k's samples are near axis k.
 
-    The second node has no clip of the forgotten person.
+    The second node has no sample of the forgotten person.
     """
 
     forgotten_class = FORGOTTEN
@@ -26,20 +26,20 @@ class Rows:
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(3)
         labels = torch.arange(PEOPLE).repeat_interleave(5)
-        clips = 3 * functional.one_hot(labels, 6).float() + 0.3 * torch.randn(20, 6, generator=generator)
+        samples = 3 * functional.one_hot(labels, 6).float() + 0.3 * torch.randn(20, 6, generator=generator)
         kept = labels != FORGOTTEN
         strangers = 3 * torch.eye(6)[[4, 5] * 4] + 0.3 * torch.randn(8, 6, generator=generator)
         own = functional.one_hot(labels[kept], PEOPLE).float()
-        self.retained = torch.cat([clips[kept], strangers])
+        self.retained = torch.cat([samples[kept], strangers])
         self.target = torch.cat([own, torch.zeros(8, PEOPLE)])
-        self.forgotten = clips[~kept].expand(2, -1, -1)
+        self.forgotten = samples[~kept].expand(2, -1, -1)
         self.strangers = strangers
         self.present = torch.tensor([[True] * 5, [False] * 5])
         rows = 2 * torch.eye(PEOPLE, 6)
         self.start = (rows.expand(2, -1, -1).clone(),)
 
-    def logits(self, adapter, clips):
-        return clips @ adapter[0].mT - 3
+    def logits(self, adapter, samples):
+        return samples @ adapter[0].mT - 3
 
     def retained_loss(self, adapter):
         logits = self.logits(adapter, self.retained)
@@ -104,7 +104,7 @@ def test_hinge_that_is_met_leaves_only_training_on_what_is_kept(rows):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_node_without_forgotten_clips_only_trains_on_what_is_kept(rows, name):
+def test_node_without_forgotten_samples_only_trains_on_what_is_kept(rows, name):
     method = method_named(name)
 
     after = method.repair(rows, rows.start, seed=1)

@@ -68,7 +68,7 @@ def test_no_trial_says_nothing_and_impossible_counts_are_refused():
             clopper_pearson(hits, trials)
 
 
-def test_eight_chips_that_see_five_clips_are_five_clips():
+def test_eight_chips_that_see_five_samples_are_five_samples():
     rate = Rate(3, 40, repeats=8)
 
     assert rate.value == 3 / 40
@@ -84,9 +84,9 @@ def test_eight_chips_that_see_five_clips_are_five_clips():
 def outputs(forget_train=4.0, forget_test=-4.0, retain=4.0):
     """Person 0 is forgotten; persons 1 and 2 are named right with `retain` on their own column."""
 
-    def own(label, height, clips=4):
-        logits = torch.full((NODES, clips, 3), -4.0)
-        logits[:, :, label] = height + 0.01 * torch.arange(clips)
+    def own(label, height, samples=4):
+        logits = torch.full((NODES, samples, 3), -4.0)
+        logits[:, :, label] = height + 0.01 * torch.arange(samples)
         return logits
 
     others = torch.cat([own(1, retain), own(2, retain)], dim=1)
@@ -146,7 +146,7 @@ def test_loss_attack_tells_what_was_trained_on():
 
 
 def test_confidence_attack_calls_the_forgotten_member_or_not():
-    # Retained training clips have confidence .999, held-out ones .53: the line lies between them.
+    # Retained training samples have confidence .999, held-out ones .53: the line lies between them.
     known, gone = outputs(forget_train=4.0), outputs(forget_train=-4.0)
 
     assert confidence_svc(gone) == 1.0
@@ -212,8 +212,8 @@ def test_repair_like_the_reference_is_accepted_and_never_exact():
     ("changes", "line"),
     [
         ({"accepted": Rate(60, 400, 8)}, "accepted as anybody"),
-        ({"retained_train": Rate(190, 200, 8)}, "retained, training clips (RA)"),
-        ({"retained_test": Rate(180, 200, 8)}, "retained, held-out clips (TA)"),
+        ({"retained_train": Rate(190, 200, 8)}, "retained, training samples (RA)"),
+        ({"retained_test": Rate(180, 200, 8)}, "retained, held-out samples (TA)"),
         ({"attack_auc": 0.57}, "loss attack, AUC"),
         ({"attack_auc": 0.35}, "over-forgetting (Streisand): AUC"),
         ({"attack_auc": 0.7}, "gap over UA, RA, TA, AUC"),
@@ -221,7 +221,7 @@ def test_repair_like_the_reference_is_accepted_and_never_exact():
         ({"forget_loss": 10.1}, "loss on the person, share of reference"),
         ({"probe": Rate(121, 200, 8)}, "one-photo probe"),
         ({"relearn_steps": 7}, "relearn index"),
-        ({"recognised_test": Rate(6, 200, 8)}, "named as the person, held-out clips"),
+        ({"recognised_test": Rate(6, 200, 8)}, "named as the person, held-out samples"),
     ],
 )
 def test_single_line_beyond_its_limit_rejects_and_escalates(changes, line):
@@ -240,8 +240,8 @@ def test_person_who_is_still_there_beyond_chance_is_not_forgotten(what):
     assert judgement.escalation is Escalation.DETACH
 
 
-def test_same_share_is_chance_with_few_clips_and_not_with_many():
-    # One of five clips is compatible with nobody; of a hundred it is not.
+def test_same_share_is_chance_with_few_samples_and_not_with_many():
+    # One of five samples is compatible with nobody; of a hundred it is not.
     few = {"recognised_train": Rate(1, 5)}
     one = RepairPair("p", 1, scores(), scores(**few), scores(), 0.0, 0.0)
     rejected = judge_approximate(ApproximateEvidence(AdapterKind.SHARED, "m", (one,), 20))

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from fleet.heads.enrolment import CodeSum, HeadBooks, NodeShare
+from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics, total
 
-FEATURES, NODES, CLIPS = 40, 3, 4
+FEATURES, NODES, SAMPLES = 40, 3, 4
 #: Of the equation that `problem` states.
 UNKNOWNS = 200
 TAGS = ("ada", "bob", "cyd", "dan", "eve", "fay")
 
 
 class Crowd:
-    """Six people to enrol, five public people and their clips on three chips."""
+    """Six people to enrol, five public people and their samples on three chips."""
 
     def __init__(self, seed=5):
         generator = np.random.default_rng(seed)
@@ -23,7 +23,7 @@ class Crowd:
         codes = np.concatenate(public, axis=1)
         codes = (codes - np.rint(codes.mean(axis=1, keepdims=True))).astype(np.int32)
         self.public = PublicCodes(codes, np.repeat(np.arange(5), 6))
-        self.clips = {tag: self._seen(generator.normal(0, 200, FEATURES), CLIPS + 3) for tag in TAGS}
+        self.samples = {tag: self._seen(generator.normal(0, 200, FEATURES), SAMPLES + 3) for tag in TAGS}
         self.places = {tag: tuple(range(k % NODES, NODES)) for k, tag in enumerate(TAGS)}
 
     def _seen(self, centre, count):
@@ -31,9 +31,9 @@ class Crowd:
         return np.rint(centre + noise + self._chips).astype(np.int32)
 
     def taken(self, tag):
-        """Training codes by node: each clip is taken by one of the person's nodes."""
+        """Training codes by node: each sample is taken by one of the person's nodes."""
         where = self.places[tag]
-        return {node: self.clips[tag][node, k : CLIPS : len(where)] for k, node in enumerate(where)}
+        return {node: self.samples[tag][node, k : SAMPLES : len(where)] for k, node in enumerate(where)}
 
     def share(self, node, tags):
         mine = {tag: self.taken(tag)[node] for tag in tags if node in self.places[tag]}
@@ -43,7 +43,7 @@ class Crowd:
         )
 
     def books(self, tags=TAGS):
-        books = HeadBooks.empty(self.public)
+        books = SufficientStatistics.empty(self.public)
         for node in range(NODES):
             if any(node in self.places[tag] for tag in tags):
                 books = books.with_share(self.share(node, tags))
@@ -53,8 +53,8 @@ class Crowd:
         return total([HeadStatistics.of(x) for x in self.taken(tag).values()], FEATURES)
 
     def asked(self):
-        """Clips that nobody learned from, and whose they are."""
-        codes = np.concatenate([self.clips[tag][:, CLIPS:] for tag in TAGS], axis=1)
+        """Samples that nobody learned from, and whose they are."""
+        codes = np.concatenate([self.samples[tag][:, SAMPLES:] for tag in TAGS], axis=1)
         return codes, np.repeat(TAGS, codes.shape[1] // len(TAGS))
 
 

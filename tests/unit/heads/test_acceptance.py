@@ -54,21 +54,21 @@ def test_virtual_strangers_score_as_in_a_head_that_never_saw_them(crowd):
 
     long_way = []
     for person in range(5):
-        clips = crowd.public.codes[:, crowd.public.person == person].reshape(-1, FEATURES)
-        long_way.append(asked(ridge_with_intercept(*everybody(crowd, person)), clips).max(axis=1))
+        samples = crowd.public.codes[:, crowd.public.person == person].reshape(-1, FEATURES)
+        long_way.append(asked(ridge_with_intercept(*everybody(crowd, person)), samples).max(axis=1))
     assert np.abs(scores.stranger - np.concatenate(long_way)).max() < 1e-9
 
 
 def test_virtual_enrolment_scores_as_a_real_one_would(crowd):
     scores = virtual_scores(*problem(crowd))
 
-    # The first person's first enrolment: the first half of six clips, all on one node, asked on every node.
+    # The first person's first enrolment: the first half of six samples, all on one node, asked on every node.
     node = acceptance.SPREADS[0] * 3 % NODES
-    clips = crowd.public.codes[:, crowd.public.person == 0]
+    samples = crowd.public.codes[:, crowd.public.person == 0]
     x, _ = everybody(crowd, 0)
-    x = np.concatenate([x, clips[node, :3]])
+    x = np.concatenate([x, samples[node, :3]])
     target = np.append(np.zeros(len(x) - 3), np.ones(3))
-    long_way = asked(ridge_with_intercept(x, target), clips[:, 3:].reshape(-1, FEATURES))
+    long_way = asked(ridge_with_intercept(x, target), samples[:, 3:].reshape(-1, FEATURES))
     assert np.abs(scores.enrolled[: len(long_way)] - long_way).max() < 1e-9
 
 
@@ -119,6 +119,6 @@ def test_a_threshold_on_a_rounding_boundary_is_refused(monkeypatch):
         given_scores(monkeypatch, np.full(20, 77.5 / 256 + 1e-12), [])
 
 
-def test_no_clips_give_no_threshold(monkeypatch):
-    with pytest.raises(StatisticsError, match="no public clips"):
+def test_no_samples_give_no_threshold(monkeypatch):
+    with pytest.raises(StatisticsError, match="no public samples"):
         given_scores(monkeypatch, [], [])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fleet.heads.enrolment import CodeSum, HeadBooks, NodeShare
+from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
 from fleet.heads.errors import StatisticsError
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
@@ -31,7 +31,7 @@ def test_head_knows_the_people_whom_it_learned_and_rejects_most_others(crowd):
 
 def test_order_in_which_nodes_contribute_does_not_matter(crowd):
     forwards = crowd.books()
-    backwards = HeadBooks.empty(crowd.public)
+    backwards = SufficientStatistics.empty(crowd.public)
     for node in reversed(range(NODES)):
         for tag in reversed(TAGS):
             if node in crowd.places[tag]:
@@ -110,7 +110,7 @@ def test_shares_of_another_backbone_are_refused(crowd):
 
 
 def test_a_head_of_nobody_is_empty_and_has_a_threshold(crowd):
-    head = HeadBooks.empty(crowd.public).build()
+    head = SufficientStatistics.empty(crowd.public).build()
 
     assert head.tags == ()
     assert head.codes.shape == (FEATURES, 0)
@@ -119,8 +119,8 @@ def test_a_head_of_nobody_is_empty_and_has_a_threshold(crowd):
 
 def test_digest_tells_one_integer_and_one_name_from_another(crowd):
     books = crowd.books()
-    renamed = HeadBooks(books.public, books.enrolled, {("x" + t): p for t, p in books.people.items()})
-    moved = HeadBooks(
+    renamed = SufficientStatistics(books.public, books.enrolled, {("x" + t): p for t, p in books.people.items()})
+    moved = SufficientStatistics(
         books.public,
         books.enrolled,
         {t: CodeSum(p.code_sum + (t == "bob"), p.count) for t, p in books.people.items()},
@@ -138,7 +138,7 @@ def test_digest_tells_one_integer_and_one_name_from_another(crowd):
         (np.ones((2, 0, 3), np.int32), np.zeros(0, np.int64), "none of them zero"),
         (np.ones((2, 6, 3), np.int32), np.arange(5), "people's numbers"),
         (np.ones((2, 6, 3), np.int32), np.repeat(np.arange(2), 3), "three public people"),
-        (np.ones((2, 5, 3), np.int32), np.array([0, 0, 1, 1, 2]), "two clips each"),
+        (np.ones((2, 5, 3), np.int32), np.array([0, 0, 1, 1, 2]), "two samples each"),
         (np.ones((300, 12, 1), np.int32), np.repeat(np.arange(3), 4), "fewer nodes"),
     ],
 )

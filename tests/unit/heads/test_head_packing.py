@@ -32,7 +32,7 @@ def test_entries_take_four_bytes_if_they_fit(largest, width):
     assert len(packed_statistics(torch.from_numpy(codes(largest=largest)))) == packed_size(7, width)
 
 
-def test_statistics_of_no_clips_are_zero():
+def test_statistics_of_no_samples_are_zero():
     packed = packed_statistics(torch.zeros(0, 7, dtype=torch.int32))
 
     assert unpack_statistics(packed).equals(HeadStatistics.zero(7))
@@ -86,7 +86,7 @@ def test_entries_beyond_what_float64_holds_are_refused():
         unpack_statistics(bytes(packed))
 
 
-def test_cost_grows_with_clips_and_features():
+def test_cost_grows_with_samples_and_features():
     preset = load_preset("180nm-1t1r")
 
     assert share_cost(preset, 2, 100).energy_j > share_cost(preset, 1, 100).energy_j

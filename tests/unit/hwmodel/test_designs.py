@@ -17,7 +17,7 @@ from hwmodel import (
     sample_preset,
 )
 from hwmodel.cost.assumptions import Assumptions, Fetch, Optimiser, Origin
-from hwmodel.cost.bill import Bill, Component
+from hwmodel.cost.breakdown import Component, CostBreakdown
 from hwmodel.cost.designs import Activity, Design, adaptation_steps, bill, design_report
 
 PRESET = load_preset("180nm-1t1r")
@@ -282,8 +282,8 @@ def test_what_cannot_be_compared_is_refused():
 
 
 def test_bills_add_by_component_and_are_never_empty():
-    one = Bill({Component.SRAM: cost.sram_read(PRESET, 10)})
-    other = Bill({Component.ADC: cost.crossbar_mvm(PRESET, 8, 8), Component.SRAM: cost.sram_read(PRESET, 5)})
+    one = CostBreakdown({Component.SRAM: cost.sram_read(PRESET, 10)})
+    other = CostBreakdown({Component.ADC: cost.crossbar_mvm(PRESET, 8, 8), Component.SRAM: cost.sram_read(PRESET, 5)})
 
     both = one + other * 2
 
@@ -291,7 +291,7 @@ def test_bills_add_by_component_and_are_never_empty():
     assert both.parts[Component.SRAM] == cost.sram_read(PRESET, 20)
     assert other.digital().total == cost.sram_read(PRESET, 5)
     with pytest.raises(CostError, match="at least one part"):
-        Bill({Component.ADC: cost.crossbar_mvm(PRESET, 8, 8)}).digital()
+        CostBreakdown({Component.ADC: cost.crossbar_mvm(PRESET, 8, 8)}).digital()
 
 
 @pytest.mark.parametrize("design", Design)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hwmodel import CostError, NetworkSpec, load_network, load_preset, network_names, sample_preset
+from hwmodel.cost.interpretations import READINGS, PaperRatio
 from hwmodel.cost.ratios import TOLERANCE, Verdict, anchored_set, ratio_report
-from hwmodel.cost.readings import READINGS, Headline
 
 PRESET = load_preset("180nm-1t1r")
 NETWORKS = [load_network(name) for name in network_names()]
@@ -26,9 +26,9 @@ def results(report):
 
 def test_the_papers_figures_are_the_targets(report):
     assert [(h.headline, h.paper) for h in report.headlines] == [
-        (Headline.TRAINING, 147.76),
-        (Headline.DEPLOYMENT, 387.95),
-        (Headline.INFERENCE, 48.44),
+        (PaperRatio.TRAINING, 147.76),
+        (PaperRatio.DEPLOYMENT, 387.95),
+        (PaperRatio.INFERENCE, 48.44),
     ]
 
 
@@ -74,10 +74,10 @@ def test_adam_divides_the_ratio_of_updates_by_three(results):
 @pytest.mark.parametrize(
     ("headline", "reading", "network"),
     [
-        (Headline.TRAINING, "updates, SGD", "face-mixer"),
-        (Headline.DEPLOYMENT, "int8 to SRAM", "face-mixer"),
-        (Headline.DEPLOYMENT, "fp32 from DRAM, targets at hand", "image-dit"),
-        (Headline.INFERENCE, "equal digital unit", "image-dit"),
+        (PaperRatio.TRAINING, "updates, SGD", "face-mixer"),
+        (PaperRatio.DEPLOYMENT, "int8 to SRAM", "face-mixer"),
+        (PaperRatio.DEPLOYMENT, "fp32 from DRAM, targets at hand", "image-dit"),
+        (PaperRatio.INFERENCE, "equal digital unit", "image-dit"),
     ],
 )
 def test_readings_that_are_consistent_with_the_paper(report, headline, reading, network):
@@ -112,7 +112,7 @@ def test_the_energy_of_whole_training_never_reaches_the_papers_figure_in_any_dra
         if result.reading.startswith("whole training"):
             assert result.verdict is Verdict.TOO_LOW
             assert result.share_within == 0
-            assert all(knob.needed is None for knob in result.knobs)
+            assert all(sensitivity.needed is None for sensitivity in result.sensitivities)
             assert any(result.network in s and f"'{result.reading}' at a batch of" in s for s in report.exclusions)
 
 
@@ -159,16 +159,18 @@ def test_a_knob_reaches_the_papers_figure(results):
         ("equal digital unit", "image-dit", "converter.adc_j_per_step"),
     ):
         result = results[reading, network]
-        knob = next(k for k in result.knobs if k.path == path)
+        sensitivity = next(k for k in result.sensitivities if k.path == path)
         ratio = next(r for r in READINGS if r.name == reading).ratio
-        reached = ratio(load_network(network), PRESET.with_values({path: knob.needed}))
+        reached = ratio(load_network(network), PRESET.with_values({path: sensitivity.needed}))
         assert reached == pytest.approx(result.paper, rel=1e-4)
 
 
 def test_the_pulses_per_update_that_reach_the_training_figure_are_those_of_the_reference(results):
-    knob = next(k for k in results["updates, SGD", "face-mixer"].knobs if k.path == "write_verify.update_pulses")
+    sensitivity = next(
+        k for k in results["updates, SGD", "face-mixer"].sensitivities if k.path == "write_verify.update_pulses"
+    )
 
-    assert 2.6 < knob.needed < 2.9
+    assert 2.6 < sensitivity.needed < 2.9
 
 
 def test_the_pulses_per_cell_that_reach_the_deployment_figure_are_those_of_the_reference(results):

@@ -7,7 +7,7 @@ import pytest
 
 from hwmodel import CostError, SamplingError, cost, load_network, load_preset, network_names, sweep_preset
 from hwmodel.cost.designs import Activity, Design, design_report
-from hwmodel.cost.sensitivity import knobs, tornado
+from hwmodel.cost.sensitivity import sensitivities, tornado
 from hwmodel.cost.uncertainty import DRAWS, Band, monte_carlo
 
 PRESET = load_preset("180nm-1t1r")
@@ -89,24 +89,26 @@ def test_a_bar_ends_where_the_number_is_at_its_ends():
 def test_a_knob_set_to_what_is_needed_reaches_the_target(factor):
     target = factor * programming_j(PRESET)
 
-    answers = [knob for knob in knobs(programming_j, PRESET, target) if knob.needed is not None]
+    answers = [
+        sensitivity for sensitivity in sensitivities(programming_j, PRESET, target) if sensitivity.needed is not None
+    ]
 
     assert len(answers) >= 3
-    for knob in answers:
-        assert knob.low <= knob.needed <= knob.high
-        reached = programming_j(PRESET.with_values({knob.path: knob.needed}))
+    for sensitivity in answers:
+        assert sensitivity.low <= sensitivity.needed <= sensitivity.high
+        reached = programming_j(PRESET.with_values({sensitivity.path: sensitivity.needed}))
         assert reached == pytest.approx(target, rel=1e-4)
 
 
 def test_a_target_at_the_nominal_figure_needs_no_change():
-    for knob in knobs(programming_j, PRESET, programming_j(PRESET)):
-        assert knob.needed == pytest.approx(knob.value, rel=1e-3)
+    for sensitivity in sensitivities(programming_j, PRESET, programming_j(PRESET)):
+        assert sensitivity.needed == pytest.approx(sensitivity.value, rel=1e-3)
 
 
 def test_a_target_out_of_reach_of_a_number_has_no_value():
     target = 1.5 * programming_j(PRESET)
 
-    line = next(k for k in knobs(programming_j, PRESET, target) if k.path == "read.voltage_v")
+    line = next(k for k in sensitivities(programming_j, PRESET, target) if k.path == "read.voltage_v")
 
     assert line.needed is None
     assert max(line.at_low, line.at_high) < target
@@ -116,14 +118,14 @@ def test_of_two_values_that_reach_a_target_the_nearer_to_nominal_is_given():
     def bump(technology):
         return 1 + (np.log10(technology.radio.j_per_byte) + 6.5) ** 2
 
-    knob = next(k for k in knobs(bump, PRESET, 1.04) if k.path == "radio.j_per_byte")
+    sensitivity = next(k for k in sensitivities(bump, PRESET, 1.04) if k.path == "radio.j_per_byte")
 
-    assert knob.needed == pytest.approx(10**-6.7, rel=1e-3)
+    assert sensitivity.needed == pytest.approx(10**-6.7, rel=1e-3)
 
 
 def test_a_figure_that_nothing_moves_has_neither_bars_nor_knobs():
     assert tornado(lambda _technology: 3.0, PRESET) == ()
-    assert knobs(lambda _technology: 3.0, PRESET, 3.0) == ()
+    assert sensitivities(lambda _technology: 3.0, PRESET, 3.0) == ()
 
 
 @pytest.mark.parametrize("figure", [lambda _: 0.0, lambda _: -1.0, lambda _: math.inf])
@@ -131,7 +133,7 @@ def test_a_figure_without_a_logarithm_is_refused(figure):
     with pytest.raises(CostError, match="positive and finite"):
         tornado(figure, PRESET)
     with pytest.raises(CostError, match="target must be positive; got -2"):
-        knobs(programming_j, PRESET, -2)
+        sensitivities(programming_j, PRESET, -2)
 
 
 def test_a_sweep_changes_what_it_names_and_nothing_else():

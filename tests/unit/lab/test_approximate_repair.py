@@ -24,13 +24,13 @@ def made_up_people(nodes=NODES):
     """Five people on three chips: everybody's codes are near a direction of their own."""
     generator = torch.Generator().manual_seed(7)
 
-    def clips(count):
+    def samples(count):
         centre = 60 * torch.randn(FEATURES, generator=generator)
         codes = centre + 25 * torch.randn(NODES, count, FEATURES, generator=generator)
         return codes.round().to(torch.int32)[:nodes]
 
-    public = [clips(6) for _ in range(4)]
-    people = {name: clips(10) for name in NAMES}
+    public = [samples(6) for _ in range(4)]
+    people = {name: samples(10) for name in NAMES}
     return SimpleNamespace(
         engine=SimpleNamespace(node_ids=tuple(f"n{node}" for node in range(nodes))),
         public=PublicCodes(torch.cat(public, dim=1).numpy(), np.repeat(np.arange(4), 6)),
@@ -92,7 +92,7 @@ def test_cleared_start_differs_from_the_reference_s_start_by_what_gradients_did_
     torch.testing.assert_close(left[:, others], learnt[:, others], rtol=0, atol=1e-5)
 
 
-def test_reference_does_not_depend_on_the_person_s_clips(preset, fleet):
+def test_reference_does_not_depend_on_the_person_s_samples(preset, fleet):
     changed = made_up_people()
     changed.train["bo"] = changed.train["bo"] * 0 + 17
 
@@ -133,7 +133,7 @@ def test_training_makes_everybody_known(fleet):
     assert scores.recognised_train.value == 1.0
     assert scores.retained_train.value == 1.0
     assert scores.relearn_steps == 1
-    later = train(fleet.network, fleet.clips("ada"), fleet.cleared("ada"), rounds=1)
+    later = train(fleet.network, fleet.samples("ada"), fleet.cleared("ada"), rounds=1)
     assert fleet.outputs("ada", later).recognised_train.value == 0.0
 
 
@@ -154,7 +154,7 @@ def test_people_to_forget_are_drawn_by_the_seed():
     assert len({tuple(chosen(seed, NAMES, 5)) for seed in range(5)}) > 1
 
 
-def test_padding_is_told_from_clips(fleet):
+def test_padding_is_told_from_samples(fleet):
     views = fleet.network.views(made_up_people().test["ada"])
 
     stacked, real = padded([views.of_nodes(0, slice(0, 2)), views.of_nodes(1, slice(0, 4))])

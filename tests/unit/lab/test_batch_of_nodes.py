@@ -104,15 +104,15 @@ def test_a_level_answers_in_the_codes_of_the_tiles_and_is_another_level():
         assert level is TILE or not torch.equal(answer, answers[TILE])
 
 
-def test_a_backbone_at_another_level_sees_the_same_clips_differently():
+def test_a_backbone_at_another_level_sees_the_same_samples_differently():
     from edge_node.tasks.speakers import SPEAKERS
 
     ledger = EnergyLedger(1)
     chips = SPEAKERS.program(load_preset("180nm-1t1r"), 3, ["a"], ledger)
-    clips = SPEAKERS.load_people()["s01"].test[:2]
+    samples = SPEAKERS.load_people()["s01"].test[:2]
 
     codes = [
-        at_level(chips, level).capture(clips, ledger, Phase.INFER).double() for level in (TILE, Fidelity.BIT_SERIAL)
+        at_level(chips, level).capture(samples, ledger, Phase.INFER).double() for level in (TILE, Fidelity.BIT_SERIAL)
     ]
 
     assert not torch.equal(*codes)

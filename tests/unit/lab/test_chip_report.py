@@ -118,12 +118,17 @@ def test_each_headline_names_readings_that_are_consistent_with_it_nearest_first(
 
 
 def test_needed_value_of_a_knob_lies_in_its_range(document):
-    knobs = [knob for h in document["ratios"]["headlines"] for reading in h["readings"] for knob in reading["knobs"]]
-    needed = [knob for knob in knobs if knob["needed"] is not None]
+    sensitivities = [
+        sensitivity
+        for h in document["ratios"]["headlines"]
+        for reading in h["readings"]
+        for sensitivity in reading["sensitivities"]
+    ]
+    needed = [sensitivity for sensitivity in sensitivities if sensitivity["needed"] is not None]
 
     assert needed
-    assert len(needed) < len(knobs)
-    assert all(knob["low"] <= knob["needed"] <= knob["high"] for knob in needed)
+    assert len(needed) < len(sensitivities)
+    assert all(sensitivity["low"] <= sensitivity["needed"] <= sensitivity["high"] for sensitivity in needed)
 
 
 def test_same_seed_gives_the_same_report_and_another_seed_the_same_nominals():

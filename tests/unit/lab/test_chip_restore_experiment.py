@@ -242,7 +242,7 @@ class TestData:
         assert set(data.held_out.unique().tolist()) == {0.0, 1.0}
         assert data.held_out_labels.bincount().tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
 
-    def test_thresholds_split_each_signal_of_the_fitted_clips_evenly(self):
+    def test_thresholds_split_each_signal_of_the_fitted_samples_evenly(self):
         shares = load_public_data("speaker-lsm", folder=None, seed=0).fit.mean(dim=(0, 1)).view(14, 10)
 
         coefficients = shares[:12]

@@ -97,7 +97,7 @@ def test_forgotten_people_stay_forgotten_in_every_kind(life):
 
 
 def test_an_old_adapter_let_back_in_would_name_them(life):
-    """So zero is no property of the clips: it is what tombstones are there to keep up."""
+    """So zero is no property of the samples: it is what tombstones are there to keep up."""
     assert min(line.named_if_let_back for line in life.resurfacing) >= 0.5
 
 

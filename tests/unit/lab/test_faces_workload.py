@@ -133,8 +133,8 @@ def test_rates_are_counted_at_the_threshold_given():
     assert rates.false_accepts_at_5_percent == pytest.approx(0.45)
 
 
-def test_rates_of_no_clips_are_refused():
-    with pytest.raises(ValueError, match="no clips"):
+def test_rates_of_no_samples_are_refused():
+    with pytest.raises(ValueError, match="no samples"):
         auroc([], [1.0])
 
 

@@ -159,11 +159,11 @@ def test_test_images_train_nothing_and_private_images_are_nobodys():
     total = sum(len(task.images(range(CLASSES), test=test).labels) for test in (False, True))
     assert total == 1797
     assert set(task.images(task.public, test=False).labels.tolist()) == set(task.public)
-    assert set(map(class_label, task.public_clips())) == set(task.public)
+    assert set(map(class_label, task.public_samples())) == set(task.public)
     people = task.load_people()
     assert set(map(class_label, people)) == set(range(CLASSES))
     assert people["d3"].train[0].dtype == np.float32
-    assert max(clip.max() for clip in people["d3"].train) == 1
+    assert max(sample.max() for sample in people["d3"].train) == 1
 
 
 @pytest.mark.parametrize("labels", [[], [10], [3, -1]])

@@ -31,18 +31,18 @@ PEOPLE = ("ann", "bob", "cid", "dee", "eve", "fay")
 
 
 class MadeUpBackbone:
-    """Codes are the clip itself, with an offset of each chip."""
+    """Codes are the sample itself, with an offset of each chip."""
 
     features = FEATURES
     cell_writes = torch.zeros(len(NODES), dtype=torch.int64)
 
-    def capture(self, clips, ledger, phase):
-        codes = np.array([clip[:, 0] for clip in clips]).reshape(1, -1, FEATURES)
+    def capture(self, samples, ledger, phase):
+        codes = np.array([sample[:, 0] for sample in samples]).reshape(1, -1, FEATURES)
         offsets = 5 * np.arange(len(NODES))[:, None, None]
         return torch.from_numpy((codes + offsets).astype(np.int32))
 
 
-def made_up_clips(seed, spread=1.0):
+def made_up_samples(seed, spread=1.0):
     generator = np.random.default_rng(seed)
     centres = {name: generator.normal(100, 60, FEATURES) for name in PEOPLE}
 
@@ -58,14 +58,14 @@ def made_up_clips(seed, spread=1.0):
 
 @pytest.fixture(scope="module")
 def fleet():
-    train, test, strange = made_up_clips(1)
+    train, test, strange = made_up_samples(1)
     return SpeakerFleet.hear(MadeUpBackbone(), train, test, 7, strange)
 
 
 @pytest.fixture(scope="module")
 def without_eve():
     """The same fleet, which never met eve."""
-    train, test, strange = ({n: v for n, v in part.items() if n != "eve"} for part in made_up_clips(1))
+    train, test, strange = ({n: v for n, v in part.items() if n != "eve"} for part in made_up_samples(1))
     return SpeakerFleet.hear(MadeUpBackbone(), train, test, 7, strange)
 
 
@@ -110,15 +110,15 @@ def test_threshold_rejects_no_more_than_its_share():
     assert (scores < threshold).mean() == 0.05
 
 
-def test_people_are_taught_on_one_to_three_nodes_and_their_clips_go_round(fleet):
+def test_people_are_taught_on_one_to_three_nodes_and_their_samples_go_round(fleet):
     taught_on = {tuple(sorted(teaching_nodes(seed, name))) for seed, name in itertools.product(range(9), PEOPLE)}
     assert {len(nodes) for nodes in taught_on} == {1, 2, 3}
     assert {node for nodes in taught_on for node in nodes} == set(range(len(NODES)))
 
-    train, _, _ = made_up_clips(1)
+    train, _, _ = made_up_samples(1)
     for name in PEOPLE:
-        clips = np.array([clip[:, 0] for clip in train[name][0]])
-        offsets = np.unique(fleet.people[name].taught[0][:, :-1] - clips)
+        samples = np.array([sample[:, 0] for sample in train[name][0]])
+        offsets = np.unique(fleet.people[name].taught[0][:, :-1] - samples)
         assert set(offsets.tolist()) == {5 * node for node in teaching_nodes(7, name)}
 
 
@@ -152,7 +152,7 @@ def test_known_people_are_told_apart_and_lenient_threshold_keeps_its_word(fleet)
 
 
 def test_scores_without_information_are_chance():
-    train, test, _ = made_up_clips(3)
+    train, test, _ = made_up_samples(3)
     shuffled = {name: test[other] for name, other in zip(PEOPLE, (*PEOPLE[1:], PEOPLE[0]), strict=True)}
     closed = closed_set(SpeakerFleet.hear(MadeUpBackbone(), train, shuffled, 7))
     assert closed.accuracy < 0.1
@@ -214,26 +214,26 @@ def test_altered_voices_count_for_public_people_only(fleet):
     assert not np.array_equal(head.weights, none.weights)
 
 
-def test_altered_clip_has_another_length_pitch_and_loudness():
+def test_altered_sample_has_another_length_pitch_and_loudness():
     time = np.arange(4_000) / 8_000
-    clip = (0.1 * np.sin(2 * np.pi * 400 * time)).astype(np.float32)[:, None]
-    faster = altered(clip, 1.25, 2.0)
+    sample = (0.1 * np.sin(2 * np.pi * 400 * time)).astype(np.float32)[:, None]
+    faster = altered(sample, 1.25, 2.0)
 
     assert faster.shape == (3_200, 1)
     assert np.abs(faster).max() == pytest.approx(0.2, rel=0.05)
     assert np.abs(np.fft.rfft(faster[:, 0])).argmax() * 8_000 / 3_200 == pytest.approx(500, abs=3)
-    assert np.abs(altered(clip, 0.8, 100.0)).max() == 1
-    assert len(altered(clip[:1_000], 1.25, 1.0)) == MIN_SAMPLES
-    many = altered_voices(1, "ann", [clip, clip])
+    assert np.abs(altered(sample, 0.8, 100.0)).max() == 1
+    assert len(altered(sample[:1_000], 1.25, 1.0)) == MIN_SAMPLES
+    many = altered_voices(1, "ann", [sample, sample])
     assert len(many) == 2 * len(SPEEDS)
-    assert all(np.array_equal(a, b) for a, b in zip(many, altered_voices(1, "ann", [clip, clip]), strict=True))
-    assert not np.array_equal(many[0], altered_voices(1, "bob", [clip, clip])[0])
+    assert all(np.array_equal(a, b) for a, b in zip(many, altered_voices(1, "ann", [sample, sample]), strict=True))
+    assert not np.array_equal(many[0], altered_voices(1, "bob", [sample, sample])[0])
 
 
 def test_reservoir_recognises_real_speakers_of_vowels():
     people = dict(list(SPEAKERS.load_people().items())[:5])
     backbone = SPEAKERS.program(load_preset(PRESET), 90, NODES, EnergyLedger(len(NODES)))
-    train = {name: by_group((0, clip) for clip in p.train[:20]) for name, p in people.items()}
+    train = {name: by_group((0, sample) for sample in p.train[:20]) for name, p in people.items()}
     test = {name: p.test[:10] for name, p in people.items()}
     vowels = SpeakerFleet.hear(backbone, train, test, 90)
 

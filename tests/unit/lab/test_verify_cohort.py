@@ -16,7 +16,7 @@ def cohorts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify_cohort, "HIDDEN", 96)
         patch.setattr(verify_cohort, "MORE_ROUNDS", 3)
-        yield CohortVerification(speaker_fleet(2, nodes=2), 2, canary_clips=5)
+        yield CohortVerification(speaker_fleet(2, nodes=2), 2, canary_samples=5)
 
 
 def failed(evidence):
@@ -38,12 +38,12 @@ def test_a_replayed_person_is_gone_from_every_shard_and_stays_so(cohorts):
 def test_cutting_the_row_out_is_not_taken_for_forgetting(cohorts, monkeypatch):
     replayed = verify_cohort.forget_by_replay
 
-    def cut_out(plan, nodes, starts, slices, tag):
+    def cut_out(plan, nodes, starts, checkpoints, tag):
         """Drop the person's row from the trained cohort and leave the rest as it is."""
         known = verify_cohort.train_cohort(plan, nodes, starts)
         kept = [k for k, other in enumerate(known.tags) if other != tag]
         state = replace(known, tags=tuple(known.tags[k] for k in kept), head=known.head[kept])
-        return replace(replayed(plan, nodes, starts, slices, tag), state=state)
+        return replace(replayed(plan, nodes, starts, checkpoints, tag), state=state)
 
     monkeypatch.setattr(verify_cohort, "forget_by_replay", cut_out)
     evidence = cohorts.forget("s03")
@@ -57,14 +57,14 @@ def test_cutting_the_row_out_is_not_taken_for_forgetting(cohorts, monkeypatch):
 def test_forgetting_the_wrong_person_is_found_out(cohorts, monkeypatch):
     replayed = verify_cohort.forget_by_replay
 
-    def wrong(plan, nodes, starts, slices, tag):
+    def wrong(plan, nodes, starts, checkpoints, tag):
         if tag == CANARY:
-            return replayed(plan, nodes, starts, slices, tag)
-        return replace(replayed(plan, nodes, starts, slices, tag), state=cohorts._states[cohorts._place(tag)])
+            return replayed(plan, nodes, starts, checkpoints, tag)
+        return replace(replayed(plan, nodes, starts, checkpoints, tag), state=cohorts._states[cohorts._place(tag)])
 
     monkeypatch.setattr(verify_cohort, "forget_by_replay", wrong)
 
     found = failed(cohorts.forget("s03"))
 
     assert "integers as if never enrolled" in found
-    assert "named as the person, held-out clips" in found
+    assert "named as the person, held-out samples" in found

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from edge_node.agent.node import Node
-from edge_node.testing import CoordinatorPen, FakeClock, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, open_node
 
 
 @pytest.fixture
-def pen() -> CoordinatorPen:
-    return CoordinatorPen()
+def pen() -> FakeCoordinator:
+    return FakeCoordinator()
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def restart(tmp_path: Path, pen: CoordinatorPen, clock: FakeClock) -> Iterator[Callable[[], Node]]:
+def restart(tmp_path: Path, pen: FakeCoordinator, clock: FakeClock) -> Iterator[Callable[[], Node]]:
     """Start the node, or end it in order and start it again on the same folder."""
     running: list[Node] = []
 
@@ -42,8 +42,8 @@ def node(restart: Callable[[], Node]) -> Node:
 
 
 @pytest.fixture
-def clips() -> Callable[[int, int], list[np.ndarray]]:
-    """Clips of one voice: four frames of eight channels around a direction of its own."""
+def samples() -> Callable[[int, int], list[np.ndarray]]:
+    """Samples of one voice: four frames of eight channels around a direction of its own."""
 
     def make(voice: int, count: int = 3) -> list[np.ndarray]:
         direction = np.eye(8, dtype=np.float32)[voice] * 1000

@@ -10,9 +10,9 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from edge_node.agent.node import Node
-from edge_node.testing import CoordinatorPen, new_tag
+from edge_node.testing import FakeCoordinator, new_tag
 
-Clips = Callable[..., list[np.ndarray]]
+Samples = Callable[..., list[np.ndarray]]
 Restart = Callable[[], Node]
 
 
@@ -20,7 +20,7 @@ def only(answers: list[ConnectRequest], kind: str) -> list[object]:
     return [getattr(answer, kind) for answer in answers if answer.WhichOneof("message") == kind]
 
 
-def grant(node: Node, pen: CoordinatorPen, **lease: float) -> list[ConnectRequest]:
+def grant(node: Node, pen: FakeCoordinator, **lease: float) -> list[ConnectRequest]:
     """One heartbeat and the lease that answers it; returns all that the node said."""
     said = node.beat()
     (heartbeat,) = only(said, "heartbeat")
@@ -48,10 +48,10 @@ def identity(node: Node) -> types.NodeIdentity:
     return node._keys.identity
 
 
-def forgotten_everywhere(node: Node, pen: CoordinatorPen, clips: Clips) -> tuple[str, str, str]:
+def forgotten_everywhere(node: Node, pen: FakeCoordinator, samples: Samples) -> tuple[str, str, str]:
     """A person in the revision and enrolled here, and a canary, are forgotten; the new revision is active."""
     kept, person, canary = new_tag(), new_tag(), new_tag()
-    node.enroll(pen.consent(person), clips(1, 2))
+    node.enroll(pen.consent(person), samples(1, 2))
     lora = types.SharedLora(rows=[types.LoraRow(subject_tag=person, codes=[1]), types.LoraRow(subject_tag=kept)])
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(canary, 2)]
     node.receive(pen.revision(identity(node), 1, adapters, shared_lora=lora))

@@ -13,7 +13,7 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.agent.client_app import RoundRefusedError, app
 from edge_node.agent.node import Node
 from edge_node.agent.service import EngineService, serve
-from edge_node.testing import CoordinatorPen
+from edge_node.testing import FakeCoordinator
 
 KEY = sealing.new_key()
 STATE = types.LoraState(rank=1, numerator=b"1234", weight=b"5678")
@@ -54,7 +54,7 @@ def flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("flower_task")
 @pytest.mark.parametrize("kind", sorted(flower.MESSAGE_TYPES))
 def test_each_kind_of_job_carries_the_sealed_state_to_the_engine_and_back(
-    node: Node, pen: CoordinatorPen, context: Context, kind: types.LearningKind
+    node: Node, pen: FakeCoordinator, context: Context, kind: types.LearningKind
 ) -> None:
     ticket = pen.ticket(node._keys.identity, node.session_public_key, KEY, kind=kind)
     reply = app(request(flower.MESSAGE_TYPES[kind], ticket), context)
@@ -66,7 +66,7 @@ def test_each_kind_of_job_carries_the_sealed_state_to_the_engine_and_back(
 
 
 @pytest.mark.usefixtures("flower_task")
-def test_a_refusal_of_the_engine_reaches_flower_as_an_error(node: Node, pen: CoordinatorPen, context: Context) -> None:
+def test_a_refusal_of_the_engine_reaches_flower_as_an_error(node: Node, pen: FakeCoordinator, context: Context) -> None:
     stale = pen.ticket(node._keys.identity, node.session_public_key, KEY, generation=5)
     with pytest.raises(RoundRefusedError, match="generation 5; this node is at 0") as refused:
         app(request("train.lora", stale), context)

@@ -18,12 +18,12 @@ from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.errors import ClipError, EngineError, RefusedError, TombstonedTagError
+from edge_node.errors import EngineError, RefusedError, SampleError, TombstonedTagError
 from edge_node.generation.engine import GenerationEngine
 from edge_node.generation.image_generator import Drawn, Learnt
 from edge_node.storage.journal import Journal
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import CoordinatorPen, FakeClock, new_tag
+from edge_node.testing import FakeClock, FakeCoordinator, new_tag
 from hwmodel import Cost, EnergyLedger, Phase, load_preset
 
 FEATURES = 12
@@ -74,9 +74,9 @@ class Device:
     """A node in a folder, and the coordinator's pen beside it."""
 
     root: Path
-    pen: CoordinatorPen = field(default_factory=CoordinatorPen)
+    pen: FakeCoordinator = field(default_factory=FakeCoordinator)
     clock: FakeClock = field(default_factory=FakeClock)
-    studio: MemoryStudio = field(default_factory=MemoryStudio)
+    image_generator: MemoryStudio = field(default_factory=MemoryStudio)
     node: Node = field(init=False)
 
     def __post_init__(self):
@@ -99,9 +99,9 @@ class Device:
             keys=self.keys,
             enrollment=self.pen.enrollment("127.0.0.1:1"),
             journal=self.journal,
-            vault=Node.open_vault(folder, "node-1"),
+            cipher=Node.open_vault(folder, "node-1"),
             engine=self.engine,
-            studio=self.studio,
+            image_generator=self.image_generator,
             energy_model=types.EnergyModel(name="memory", version="1"),
             task="test",
             clock=self.clock,
@@ -164,8 +164,8 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     assert (answer.count, again.count) == (3, 3)
     assert answer.train_cost.energy_j == 1e-3
     assert again.train_cost.energy_j == 0
-    assert device.studio.learnt == [3]
-    captured = device.node._adapters._vault.open_clips(device.journal.enrolment(tag))
+    assert device.image_generator.learnt == [3]
+    captured = device.node._adapters._cipher.open_samples(device.journal.enrolment(tag))
     assert captured.codes.shape == (3, 64)
     assert captured.codes[0].tolist() == [8] * 64
     assert captured.trained.tolist() == list(device.engine.active_subjects(0)[0].code_sum)
@@ -183,7 +183,7 @@ def test_further_images_are_learnt_together_with_those_before(device):
 
     device.node.enroll(device.pen.consent(tag), images(0.5))
 
-    assert device.studio.learnt == [3, 6]
+    assert device.image_generator.learnt == [3, 6]
     assert device.adapters_digest() != first
 
 
@@ -215,31 +215,31 @@ def test_class_is_there_again_after_a_restart(device):
 
     assert device.adapters_digest() == before
     assert device.refusal(tag) == "UNSPECIFIED"
-    assert device.studio.learnt == [3]
+    assert device.image_generator.learnt == [3]
 
 
 def test_suppression_does_not_wait_for_a_class_that_is_being_learnt(device):
     known, learning = new_tag(), new_tag()
     device.node.enroll(device.pen.consent(known), images(0.1))
-    device.studio.held = True
+    device.image_generator.held = True
     with ThreadPoolExecutor(1) as pool:
-        device.studio.busy.clear()
+        device.image_generator.busy.clear()
         enrolling = pool.submit(device.node.enroll, device.pen.consent(learning), images(0.5))
-        assert device.studio.busy.wait(30)
+        assert device.image_generator.busy.wait(30)
 
         # With the lock held by the learner this would never return: it is freed only afterwards.
         answers = device.forget(known)
 
         assert answers[0].suppressed.generation == 1
         assert not enrolling.done()
-        device.studio.free.set()
+        device.image_generator.free.set()
         assert enrolling.result(30).count == 3
     assert [s.subject_tag for s in device.engine.active_subjects(0)] == [learning]
 
 
 def test_class_that_is_forgotten_while_it_is_learnt_is_not_stored(device):
     tag = new_tag()
-    device.studio.meanwhile = lambda: device.forget(tag)
+    device.image_generator.meanwhile = lambda: device.forget(tag)
 
     with pytest.raises(TombstonedTagError):
         device.node.enroll(device.pen.consent(tag), images())
@@ -247,12 +247,12 @@ def test_class_that_is_forgotten_while_it_is_learnt_is_not_stored(device):
     assert device.journal.enrolment(tag) is None
     assert device.engine.active_subjects(0) == []
     # Given up at the next step, not learnt to the end.
-    assert device.studio.learnt == []
+    assert device.image_generator.learnt == []
 
 
 def test_node_that_ends_while_it_learns_stores_nothing(device):
     tag = new_tag()
-    device.studio.meanwhile = device.node._enrolment.end
+    device.image_generator.meanwhile = device.node._enrolment.end
 
     with pytest.raises(RefusedError, match="stored nothing"):
         device.node.enroll(device.pen.consent(tag), images())
@@ -302,7 +302,7 @@ def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
     tag = new_tag()
     device.node.enroll(device.pen.consent(tag), images())
     device.lease()
-    device.studio.meanwhile = lambda: device.forget(tag)
+    device.image_generator.meanwhile = lambda: device.forget(tag)
 
     answer = device.draw(tag)
 
@@ -315,7 +315,7 @@ def test_images_drawn_while_the_lease_runs_out_are_thrown_away(device):
     tag = new_tag()
     device.node.enroll(device.pen.consent(tag), images())
     device.lease()
-    device.studio.meanwhile = lambda: device.clock.advance(60.0)
+    device.image_generator.meanwhile = lambda: device.clock.advance(60.0)
 
     assert device.refusal(tag) == "QUARANTINED"
 
@@ -377,9 +377,9 @@ def test_revision_of_feature_codes_is_refused(device):
 
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_learnt(device):
-    with pytest.raises(ClipError):
+    with pytest.raises(SampleError):
         device.node.enroll(device.pen.consent(new_tag()), [np.zeros((4, 12), np.float32)])
-    assert device.studio.learnt == []
+    assert device.image_generator.learnt == []
 
 
 def test_node_that_draws_recognises_nobody_and_the_other_way_round(device, node):

@@ -18,10 +18,10 @@ from edge_node.config import StateFolder
 from edge_node.errors import JournalError, KeyFileError, StateFolderError
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
-from edge_node.storage.keys import KeyRing, NodeKeys
-from edge_node.testing import CoordinatorPen, new_tag
+from edge_node.storage.keys import KeyStore, NodeKeys
+from edge_node.testing import FakeCoordinator, new_tag
 
-Clips = Callable[..., list[np.ndarray]]
+Samples = Callable[..., list[np.ndarray]]
 
 
 def contents(root: Path) -> bytes:
@@ -43,11 +43,11 @@ def encodings(values: list[int]) -> list[bytes]:
 
 
 def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
-    node: Node, pen: CoordinatorPen, tmp_path: Path
+    node: Node, pen: FakeCoordinator, tmp_path: Path
 ) -> None:
     person, shared = new_tag(), new_tag()
     code = [70_001, -70_003, 70_007, -70_009, 70_019, -70_021, 70_027, -70_029]
-    clip = np.array(code, np.float32)[None]
+    sample = np.array(code, np.float32)[None]
     in_revision = [81_001, 81_013, -81_017, 81_019, 81_023, -81_031, 81_041, 81_043]
     adapter = types.SubjectAdapter(subject_tag=shared, count=1, code_sum=in_revision)
     needles = [*encodings(code), *encodings(in_revision)]
@@ -60,7 +60,7 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     (tmp_path / "control").unlink()
 
     identity = node._keys.identity
-    node.enroll(pen.consent(person), [clip])
+    node.enroll(pen.consent(person), [sample])
     node.receive(pen.revision(identity, 1, [adapter]))
     assert found() == []
     pen.forget(person, shared)
@@ -75,9 +75,9 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
 
 
 def test_everything_in_the_folder_is_readable_by_its_owner_only(
-    node: Node, pen: CoordinatorPen, clips: Clips, tmp_path: Path
+    node: Node, pen: FakeCoordinator, samples: Samples, tmp_path: Path
 ) -> None:
-    node.enroll(pen.consent(new_tag()), clips(0))
+    node.enroll(pen.consent(new_tag()), samples(0))
     root = tmp_path / "state"
     for path in [root, *root.rglob("*")]:
         expected = 0o700 if path.is_dir() else 0o600
@@ -140,7 +140,7 @@ def test_private_keys_do_not_show_in_repr(tmp_path: Path) -> None:
 
 
 def test_a_destroyed_key_is_gone_and_a_new_one_differs(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path)
+    ring = KeyStore(tmp_path)
     key = ring.get_or_create("a1")
     assert ring.get_or_create("a1") == key
     assert ring.destroy("a1")
@@ -151,7 +151,7 @@ def test_a_destroyed_key_is_gone_and_a_new_one_differs(tmp_path: Path) -> None:
 
 
 def test_a_destroyed_key_is_overwritten_before_it_is_removed(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path)
+    ring = KeyStore(tmp_path)
     key = ring.get_or_create("a1")
     os.link(tmp_path / "a1.key", tmp_path / "same-blocks")
     ring.destroy("a1")
@@ -162,7 +162,7 @@ def test_a_destroyed_key_is_overwritten_before_it_is_removed(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["../escape", "", "A", "a/b"])
 def test_a_key_id_cannot_leave_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeyFileError):
-        KeyRing(tmp_path).get_or_create(name)
+        KeyStore(tmp_path).get_or_create(name)
 
 
 def test_a_journal_belongs_to_one_node(tmp_path: Path) -> None:
@@ -192,7 +192,10 @@ def test_a_journal_that_knows_no_chip_is_brought_up_to_date(tmp_path: Path) -> N
     path = tmp_path / "journal.db"
     Journal.open(path, "node-1").close()
     with closing(sqlite3.connect(path)) as old:
-        old.executescript("DROP TABLE chip; UPDATE node SET inferences = 7; PRAGMA user_version = 2;")
+        old.executescript(
+            "DROP TABLE chip; ALTER TABLE enrolment RENAME COLUMN samples TO clips;"
+            "UPDATE node SET inferences = 7; PRAGMA user_version = 2;"
+        )
     journal = Journal.open(path, "node-1")
     assert journal.inference_counts() == (7, 0)
     with journal.transaction():
@@ -226,16 +229,16 @@ def test_one_daemon_per_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_node_does_not_move_to_a_fleet_with_another_key(tmp_path: Path, pen: CoordinatorPen) -> None:
+def test_a_node_does_not_move_to_a_fleet_with_another_key(tmp_path: Path, pen: FakeCoordinator) -> None:
     folder = StateFolder(tmp_path)
     folder.save_enrollment(pen.enrollment("127.0.0.1:1"))
     folder.save_enrollment(pen.enrollment("127.0.0.1:2"))
     assert folder.load_enrollment().node_service_address == "127.0.0.1:2"
     with pytest.raises(StateFolderError, match="another command key"):
-        folder.save_enrollment(CoordinatorPen().enrollment("127.0.0.1:1"))
+        folder.save_enrollment(FakeCoordinator().enrollment("127.0.0.1:1"))
 
 
-def test_an_incomplete_enrollment_is_refused(tmp_path: Path, pen: CoordinatorPen) -> None:
+def test_an_incomplete_enrollment_is_refused(tmp_path: Path, pen: FakeCoordinator) -> None:
     enrollment = pen.enrollment("127.0.0.1:1")
     enrollment.command_public_key = b"short"
     with pytest.raises(StateFolderError, match="5 bytes"):

@@ -16,10 +16,10 @@ from edge_node.errors import (
     ProtocolError,
 )
 from edge_node.recognition.training.replay import environment
-from edge_node.testing import CoordinatorPen, log_range, new_tag
+from edge_node.testing import FakeCoordinator, log_range, new_tag
 from tests.unit.node.talk import (
-    Clips,
     Restart,
+    Samples,
     adapter,
     forgotten_everywhere,
     grant,
@@ -34,10 +34,10 @@ from tests.unit.node.talk import (
 
 
 def test_suppression_is_durable_and_removes_the_adapter(
-    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+    node: Node, pen: FakeCoordinator, samples: Samples, restart: Restart
 ) -> None:
     tag = new_tag()
-    node.enroll(pen.consent(tag), clips(0))
+    node.enroll(pen.consent(tag), samples(0))
     pen.forget(tag)
     (suppressed,) = only(node.receive(pen.log_after(0)), "suppressed")
     assert (suppressed.generation, suppressed.log_head) == (1, pen.log_head)
@@ -46,7 +46,7 @@ def test_suppression_is_durable_and_removes_the_adapter(
     assert (restarted.generation, list(restarted.subject_tags)) == (1, [])
 
 
-def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, pen: CoordinatorPen) -> None:
+def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, pen: FakeCoordinator) -> None:
     pen.forget(new_tag())
     pen.forget(new_tag())
     first = only(node.receive(pen.log_after(0)), "suppressed")
@@ -62,17 +62,17 @@ def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, p
     ["gap", "forged", "fleet", "chain", "tag", "split view"],
 )
 def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
-    node: Node, pen: CoordinatorPen, broken: str, clips: Clips
+    node: Node, pen: FakeCoordinator, broken: str, samples: Samples
 ) -> None:
     tag = new_tag()
-    node.enroll(pen.consent(tag), clips(0))
+    node.enroll(pen.consent(tag), samples(0))
     pen.forget(new_tag())
     node.receive(pen.log_after(0))
     grant(node, pen)
     assert serves(node)
     entry = {
         "gap": lambda: pen.sign(pen.command([tag], generation=3)),
-        "forged": lambda: CoordinatorPen().sign(pen.command([tag])),
+        "forged": lambda: FakeCoordinator().sign(pen.command([tag])),
         "fleet": lambda: pen.sign(pen.command([tag], fleet_id="other-fleet")),
         "chain": lambda: pen.sign(pen.command([tag], previous_hash=bytes(32))),
         "tag": lambda: pen.sign(pen.command(["s04"])),
@@ -84,7 +84,7 @@ def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
     assert (node.status().generation, list(node.status().subject_tags)) == (1, [tag])
 
 
-def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: Node, pen: CoordinatorPen) -> None:
+def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: Node, pen: FakeCoordinator) -> None:
     grant(node, pen)
     pen.forget(new_tag())
     pen.forget(new_tag())
@@ -100,9 +100,9 @@ def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: No
 
 
 @pytest.mark.parametrize("message", ["lease", "revision"])
-def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: CoordinatorPen, message: str) -> None:
+def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: FakeCoordinator, message: str) -> None:
     grant(node, pen)
-    stranger = CoordinatorPen()
+    stranger = FakeCoordinator()
     (heartbeat,) = only(node.beat(), "heartbeat")
     forged = {
         "lease": lambda: stranger.lease(node.node_id, heartbeat.lease_nonce),
@@ -113,7 +113,7 @@ def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: 
     assert reason(node) == "NO_LEASE"
 
 
-def test_a_lease_of_another_node_is_refused(node: Node, pen: CoordinatorPen) -> None:
+def test_a_lease_of_another_node_is_refused(node: Node, pen: FakeCoordinator) -> None:
     (heartbeat,) = only(node.beat(), "heartbeat")
     with pytest.raises(ProtocolError, match="node-2"):
         node.receive(pen.lease("node-2", heartbeat.lease_nonce))
@@ -126,8 +126,8 @@ def probe(voice: int) -> list[int]:
     return [4000 * (k == voice) for k in range(8)]
 
 
-def test_the_receipt_says_what_was_erased(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
-    kept, _, _ = forgotten_everywhere(node, pen, clips)
+def test_the_receipt_says_what_was_erased(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
+    kept, _, _ = forgotten_everywhere(node, pen, samples)
     order = pen.erase(1, 2, nonce=b"challenge", probes=[probe(2), probe(0)])
     receipt = receipt_of(node.receive(order), node)
     assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
@@ -151,9 +151,9 @@ def test_the_receipt_says_what_was_erased(node: Node, pen: CoordinatorPen, clips
 
 
 def test_after_an_erase_no_key_and_no_row_of_the_person_is_left(
-    node: Node, pen: CoordinatorPen, clips: Clips, tmp_path: Path
+    node: Node, pen: FakeCoordinator, samples: Samples, tmp_path: Path
 ) -> None:
-    _, person, _ = forgotten_everywhere(node, pen, clips)
+    _, person, _ = forgotten_everywhere(node, pen, samples)
     assert (tmp_path / "state/subject-keys" / f"{person}.key").exists()
     assert len(list((tmp_path / "state/revision-keys").iterdir())) == 2
     node.receive(pen.erase(1, 2))
@@ -161,8 +161,8 @@ def test_after_an_erase_no_key_and_no_row_of_the_person_is_left(
     assert [path.name[:2] for path in (tmp_path / "state/revision-keys").iterdir()] == ["2-"]
 
 
-def test_codes_stay_for_unlearning_until_the_erase_order(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
-    _, person, _ = forgotten_everywhere(node, pen, clips)
+def test_codes_stay_for_unlearning_until_the_erase_order(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
+    _, person, _ = forgotten_everywhere(node, pen, samples)
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
 
@@ -178,7 +178,7 @@ def test_codes_stay_for_unlearning_until_the_erase_order(node: Node, pen: Coordi
     assert types.ENERGY_PHASE_TRAIN in {cost.phase for cost in receipt.costs}
 
 
-def test_a_node_that_held_nothing_says_so(node: Node, pen: CoordinatorPen) -> None:
+def test_a_node_that_held_nothing_says_so(node: Node, pen: FakeCoordinator) -> None:
     pen.forget(new_tag())
     node.receive(pen.log_after(0))
     receipt = receipt_of(node.receive(pen.erase(1, 0)), node)
@@ -187,10 +187,10 @@ def test_a_node_that_held_nothing_says_so(node: Node, pen: CoordinatorPen) -> No
 
 
 def test_an_order_is_not_carried_out_before_its_revision_is_active(
-    node: Node, pen: CoordinatorPen, clips: Clips
+    node: Node, pen: FakeCoordinator, samples: Samples
 ) -> None:
     tag = new_tag()
-    node.enroll(pen.consent(tag), clips(0))
+    node.enroll(pen.consent(tag), samples(0))
     pen.forget(tag)
     node.receive(pen.log_after(0))
     assert node.receive(pen.erase(1, 1)) == []
@@ -198,12 +198,12 @@ def test_an_order_is_not_carried_out_before_its_revision_is_active(
     assert receipt_of(node.receive(pen.erase(1, 1)), node).code_samples_erased == 3
 
 
-def test_an_order_for_a_generation_not_yet_suppressed_is_not_carried_out(node: Node, pen: CoordinatorPen) -> None:
+def test_an_order_for_a_generation_not_yet_suppressed_is_not_carried_out(node: Node, pen: FakeCoordinator) -> None:
     pen.forget(new_tag())
     assert node.receive(pen.erase(1, 0)) == []
 
 
-def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(node: Node, pen: CoordinatorPen) -> None:
+def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(node: Node, pen: FakeCoordinator) -> None:
     tag = new_tag()
     node.receive(pen.revision(identity(node), 1, [adapter(tag, 0)]))
     pen.forget(tag)
@@ -212,9 +212,9 @@ def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(node
 
 
 def test_a_repeated_order_sends_the_same_receipt(
-    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+    node: Node, pen: FakeCoordinator, samples: Samples, restart: Restart
 ) -> None:
-    forgotten_everywhere(node, pen, clips)
+    forgotten_everywhere(node, pen, samples)
     order = pen.erase(1, 2, nonce=b"one")
     first = node.receive(order)
     assert node.receive(order) == first
@@ -222,7 +222,7 @@ def test_a_repeated_order_sends_the_same_receipt(
 
 
 def test_a_receipt_is_sent_again_after_a_reconnect_until_it_is_acknowledged(
-    node: Node, pen: CoordinatorPen, restart: Restart
+    node: Node, pen: FakeCoordinator, restart: Restart
 ) -> None:
     pen.forget(new_tag())
     node.receive(pen.log_after(0))
@@ -239,9 +239,9 @@ def test_a_receipt_is_sent_again_after_a_reconnect_until_it_is_acknowledged(
 
 
 def test_a_refused_receipt_holds_the_node_and_another_challenge_gets_another_receipt(
-    node: Node, pen: CoordinatorPen, clips: Clips
+    node: Node, pen: FakeCoordinator, samples: Samples
 ) -> None:
-    forgotten_everywhere(node, pen, clips)
+    forgotten_everywhere(node, pen, samples)
     grant(node, pen)
     answers = node.receive(pen.erase(1, 2, nonce=b"one"))
     first, (envelope,) = receipt_of(answers, node), only(answers, "receipt")
@@ -256,7 +256,7 @@ def test_a_refused_receipt_holds_the_node_and_another_challenge_gets_another_rec
     )
 
 
-def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, pen: CoordinatorPen) -> None:
+def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, pen: FakeCoordinator) -> None:
     pen.forget(new_tag())
     node.receive(pen.log_after(0))
     answers = node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"fresh")))

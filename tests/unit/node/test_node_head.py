@@ -11,7 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse, Contribution, PublicCodes, PublicCodesRequest
 
 from edge_node.agent.node import Node
-from edge_node.testing import CoordinatorPen, new_tag
+from edge_node.testing import FakeCoordinator, new_tag
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.statistics import HeadStatistics
 
@@ -34,7 +34,7 @@ def only(answers, kind):
     return [getattr(answer, kind) for answer in answers if answer.WhichOneof("message") == kind]
 
 
-def install(node: Node, pen: CoordinatorPen, number: int, *tags: str, head: types.ClosedFormHead | None):
+def install(node: Node, pen: FakeCoordinator, number: int, *tags: str, head: types.ClosedFormHead | None):
     subjects = [adapter(tag, voice) for voice, tag in enumerate(tags)]
     (result,) = only(node.receive(pen.revision(node._keys.identity, number, subjects, head=head)), "revision_result")
     return result
@@ -45,21 +45,21 @@ def active_head(node: Node) -> types.ClosedFormHead | None:
 
 
 def test_head_of_a_revision_is_active_and_survives_a_restart(
-    node: Node, pen: CoordinatorPen, restart: Callable[[], Node]
+    node: Node, pen: FakeCoordinator, restart: Callable[[], Node]
 ) -> None:
     assert install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE)).active
     assert active_head(node) == head_of(KEPT, GONE)
     assert active_head(restart()) == head_of(KEPT, GONE)
 
 
-def test_revision_without_a_head_takes_the_present_one_away(node: Node, pen: CoordinatorPen) -> None:
+def test_revision_without_a_head_takes_the_present_one_away(node: Node, pen: FakeCoordinator) -> None:
     install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
     assert install(node, pen, 2, KEPT, GONE, head=None).active
     assert active_head(node) is None
 
 
 def test_forget_takes_the_column_out_at_once_also_across_a_restart(
-    node: Node, pen: CoordinatorPen, restart: Callable[[], Node]
+    node: Node, pen: FakeCoordinator, restart: Callable[[], Node]
 ) -> None:
     install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
     pen.forget(GONE)
@@ -72,7 +72,7 @@ def test_forget_takes_the_column_out_at_once_also_across_a_restart(
     assert active_head(restart()) == left
 
 
-def test_receipt_names_the_head_that_is_active(node: Node, pen: CoordinatorPen) -> None:
+def test_receipt_names_the_head_that_is_active(node: Node, pen: FakeCoordinator) -> None:
     install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
     before = node._adapters.digest
     pen.forget(GONE)
@@ -98,7 +98,7 @@ def test_receipt_names_the_head_that_is_active(node: Node, pen: CoordinatorPen) 
     ids=["stranger", "threshold", "features"],
 )
 def test_revision_with_a_head_that_does_not_fit_is_refused_whole(
-    node: Node, pen: CoordinatorPen, head: types.ClosedFormHead, said: str
+    node: Node, pen: FakeCoordinator, head: types.ClosedFormHead, said: str
 ) -> None:
     install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
     result = install(node, pen, 2, KEPT, GONE, head=head)
@@ -108,10 +108,10 @@ def test_revision_with_a_head_that_does_not_fit_is_refused_whole(
     assert node.status().revision == 1
 
 
-def test_contribution_carries_statistics_of_exactly_the_clips_of_its_adapter(
-    node: Node, pen: CoordinatorPen, clips: Callable[..., list[np.ndarray]]
+def test_contribution_carries_statistics_of_exactly_the_samples_of_its_adapter(
+    node: Node, pen: FakeCoordinator, samples: Callable[..., list[np.ndarray]]
 ) -> None:
-    node.enroll(pen.consent(KEPT), clips(2))
+    node.enroll(pen.consent(KEPT), samples(2))
     (heartbeat,) = only(node.beat(), "heartbeat")
     answers = node.receive(pen.lease(node.node_id, heartbeat.lease_nonce))
     (envelope,) = only(answers, "contribution")
@@ -123,7 +123,7 @@ def test_contribution_carries_statistics_of_exactly_the_clips_of_its_adapter(
     statistics = unpack_statistics(
         sealing.open_sealed(pen.sealing_key, sealing.statistics_purpose(*about), contribution.statistics)
     )
-    codes = np.stack([np.rint(clip.sum(axis=0)).astype(np.int32) for clip in clips(2)])
+    codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples(2)])
     assert statistics.equals(HeadStatistics.of(codes))
     assert (list(statistics.code_sum), statistics.count) == (list(sum_.code_sum), sum_.count)
 

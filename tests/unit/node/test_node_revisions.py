@@ -5,10 +5,10 @@ from __future__ import annotations
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
-from edge_node.testing import CoordinatorPen, new_tag
+from edge_node.testing import FakeCoordinator, new_tag
 from tests.unit.node.talk import (
-    Clips,
     Restart,
+    Samples,
     adapter,
     identity,
     only,
@@ -16,10 +16,10 @@ from tests.unit.node.talk import (
 
 
 def test_a_revision_becomes_active_and_survives_a_restart(
-    node: Node, pen: CoordinatorPen, clips: Clips, restart: Restart
+    node: Node, pen: FakeCoordinator, samples: Samples, restart: Restart
 ) -> None:
     tag, local = new_tag(), new_tag()
-    node.enroll(pen.consent(local), clips(1))
+    node.enroll(pen.consent(local), samples(1))
     (result,) = only(node.receive(pen.revision(identity(node), 7, [adapter(tag, 0)])), "revision_result")
     assert (result.active, result.refusal) == (True, "")
     assert result.overhead.bytes > 0
@@ -30,13 +30,13 @@ def test_a_revision_becomes_active_and_survives_a_restart(
         assert status.overhead == result.overhead
 
 
-def test_the_same_revision_again_is_active_without_being_installed_again(node: Node, pen: CoordinatorPen) -> None:
+def test_the_same_revision_again_is_active_without_being_installed_again(node: Node, pen: FakeCoordinator) -> None:
     offer = pen.revision(identity(node), 1, [adapter(new_tag(), 0)])
     first = node.receive(offer)
     assert node.receive(offer) == first
 
 
-def test_a_revision_from_before_the_nodes_generation_is_refused(node: Node, pen: CoordinatorPen) -> None:
+def test_a_revision_from_before_the_nodes_generation_is_refused(node: Node, pen: FakeCoordinator) -> None:
     pen.forget(new_tag())
     node.receive(pen.log_after(0))
     offer = pen.revision(identity(node), 1, [adapter(new_tag(), 0)], built_at_generation=0)
@@ -46,7 +46,7 @@ def test_a_revision_from_before_the_nodes_generation_is_refused(node: Node, pen:
     assert node.status().revision == 0
 
 
-def test_a_revision_that_names_a_forgotten_tag_is_refused(node: Node, pen: CoordinatorPen) -> None:
+def test_a_revision_that_names_a_forgotten_tag_is_refused(node: Node, pen: FakeCoordinator) -> None:
     tag = new_tag()
     pen.forget(tag)
     node.receive(pen.log_after(0))
@@ -55,14 +55,14 @@ def test_a_revision_that_names_a_forgotten_tag_is_refused(node: Node, pen: Coord
     assert not node.status().subject_tags
 
 
-def test_an_older_revision_does_not_replace_a_newer_one(node: Node, pen: CoordinatorPen) -> None:
+def test_an_older_revision_does_not_replace_a_newer_one(node: Node, pen: FakeCoordinator) -> None:
     node.receive(pen.revision(identity(node), 2, []))
     (result,) = only(node.receive(pen.revision(identity(node), 1, [adapter(new_tag(), 0)])), "revision_result")
     assert "not newer" in result.refusal
     assert node.status().revision == 2
 
 
-def test_content_that_its_manifest_does_not_name_is_refused(node: Node, pen: CoordinatorPen) -> None:
+def test_content_that_its_manifest_does_not_name_is_refused(node: Node, pen: FakeCoordinator) -> None:
     offer = pen.revision(identity(node), 1, [adapter(new_tag(), 0)])
     other = pen.revision(identity(node), 1, [adapter(new_tag(), 0)])
     offer.revision.content.CopyFrom(other.revision.content)
@@ -70,7 +70,7 @@ def test_content_that_its_manifest_does_not_name_is_refused(node: Node, pen: Coo
     assert "digest" in result.refusal
 
 
-def test_an_adapter_that_does_not_fit_leaves_the_present_revision_active(node: Node, pen: CoordinatorPen) -> None:
+def test_an_adapter_that_does_not_fit_leaves_the_present_revision_active(node: Node, pen: FakeCoordinator) -> None:
     kept = new_tag()
     node.receive(pen.revision(identity(node), 1, [adapter(kept, 0)]))
     misfit = types.SubjectAdapter(subject_tag=new_tag(), count=1, code_sum=[1, 2, 3])

@@ -13,9 +13,9 @@ from edge_node.errors import (
     ProtocolError,
     TicketRefusedError,
 )
-from edge_node.testing import CoordinatorPen, new_tag
+from edge_node.testing import FakeCoordinator, new_tag
 from tests.unit.node.talk import (
-    Clips,
+    Samples,
     forgotten_everywhere,
     identity,
 )
@@ -33,7 +33,7 @@ from tests.unit.node.talk import (
     ],
 )
 def test_the_engine_takes_no_ticket_that_is_not_for_it_now(
-    node: Node, pen: CoordinatorPen, changes: dict[str, object], why: str
+    node: Node, pen: FakeCoordinator, changes: dict[str, object], why: str
 ) -> None:
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
@@ -43,12 +43,12 @@ def test_the_engine_takes_no_ticket_that_is_not_for_it_now(
         node.run_round(pen.ticket(identity(node), node.session_public_key, key, **changes), state)
 
 
-def test_a_round_learns_from_the_nodes_own_clips_of_the_named_tags_only(
-    node: Node, pen: CoordinatorPen, clips: Clips
+def test_a_round_learns_from_the_nodes_own_samples_of_the_named_tags_only(
+    node: Node, pen: FakeCoordinator, samples: Samples
 ) -> None:
     named, other = new_tag(), new_tag()
-    node.enroll(pen.consent(named), clips(0, 4))
-    node.enroll(pen.consent(other), clips(1, 2))
+    node.enroll(pen.consent(named), samples(0, 4))
+    node.enroll(pen.consent(other), samples(1, 2))
     key = sealing.new_key()
     state = types.LoraState(subject_tags=[named], rank=1, numerator=b"1234", weight=b"5678")
     sealed = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), state.SerializeToString())
@@ -61,7 +61,7 @@ def test_a_round_learns_from_the_nodes_own_clips_of_the_named_tags_only(
 
 @pytest.mark.parametrize("moment", ["a reconnect", "a forget"])
 def test_a_ticket_from_before_is_opened_by_no_key_that_is_left(
-    node: Node, pen: CoordinatorPen, clips: Clips, moment: str
+    node: Node, pen: FakeCoordinator, samples: Samples, moment: str
 ) -> None:
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
@@ -70,14 +70,14 @@ def test_a_ticket_from_before_is_opened_by_no_key_that_is_left(
     if moment == "a reconnect":
         node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"n")))
     else:
-        forgotten_everywhere(node, pen, clips)
+        forgotten_everywhere(node, pen, samples)
     assert node.session_public_key != before
     with pytest.raises(TicketRefusedError, match="does not open"):
         node.run_round(pen.ticket(identity(node), before, key), state)
     assert node.run_round(pen.ticket(identity(node), node.session_public_key, key), state).node_id
 
 
-def test_the_new_session_key_travels_signed(node: Node, pen: CoordinatorPen, clips: Clips) -> None:
+def test_the_new_session_key_travels_signed(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
     pen.forget(new_tag())
     answers = node.receive(pen.log_after(0))
     suppressed = next(a.suppressed for a in answers if a.WhichOneof("message") == "suppressed")

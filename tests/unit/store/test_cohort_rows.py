@@ -59,13 +59,13 @@ def test_somebody_is_in_one_shard_only(store):
         twice()
 
 
-def test_slice_of_the_same_round_is_replaced(tx):
+def test_checkpoint_of_the_same_round_is_replaced(tx):
     tx.cohorts.save_slice(0, 2, b"old", "k1")
     tx.cohorts.save_slice(0, 2, b"new", "k2")
     tx.cohorts.save_slice(0, 4, b"later", "k3")
     tx.cohorts.save_slice(1, 2, b"other", "k4")
-    tx.cohorts.delete_slices(0, lambda number: number > 2)
-    assert [(row.ciphertext, row.key_id) for row in tx.cohorts.slices()] == [(b"new", "k2"), (b"other", "k4")]
+    tx.cohorts.delete_checkpoints(0, lambda number: number > 2)
+    assert [(row.ciphertext, row.key_id) for row in tx.cohorts.checkpoints()] == [(b"new", "k2"), (b"other", "k4")]
 
 
 def test_emptied_shard_keeps_nothing(tx):
@@ -77,7 +77,7 @@ def test_emptied_shard_keeps_nothing(tx):
     tx.cohorts.empty(0)
     row = tx.cohorts.get(0)
     assert (row.history.entries, row.history.log, row.replay_from, row.audit) == ({}, (), None, {})
-    assert tx.cohorts.slices() == []
+    assert tx.cohorts.checkpoints() == []
 
 
 def test_job_of_a_shard_is_found_while_it_is_open(tx):

@@ -172,3 +172,18 @@ def test_executions_and_their_events_of_before_the_tickets_are_kept(url):
         assert (execution.state, execution.joined, execution.held) == (ExecutionState.PENDING, False, None)
         assert [event.detail for event in tx.forgets.events("c")] == ["committed"]
         tx.forgets.set_execution("c", "n1", ExecutionState.LOST, "gone")
+
+
+def test_states_of_shards_of_before_they_were_called_checkpoints_are_kept(url):
+    engine = sa.create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", "fleet.store:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        connection.execute(sa.text("INSERT INTO cohort_shard (shard, audit) VALUES (3, '')"))
+        connection.execute(sa.text("INSERT INTO cohort_slice VALUES (3, 7, x'01', 'k')"))
+    engine.dispose()
+    with Store.open(url) as store, store.snapshot() as tx:
+        (row,) = tx.cohorts.checkpoints(3)
+        assert (row.round_number, row.ciphertext, row.key_id) == (7, b"\x01", "k")

@@ -6,7 +6,7 @@ never for the method. All of it runs over a leading node axis, and the draws of 
 
 ============================  ======================================================================
 `NegativeGradient` (default)  hinged NegGrad+: away from the person, but only as far as strangers are
-`RandomLabel`                 the paper's speakers: the person's clips are learnt as other people's
+`RandomLabel`                 the paper's speakers: the person's samples are learnt as other people's
 `GradientAscent`              the paper's faces: a fixed share of ascent, without any bound
 ============================  ======================================================================
 
@@ -35,7 +35,7 @@ class RepairObjective(Protocol):
 
     @property
     def present(self) -> Tensor:
-        """Real clips among the padded forgotten ones, bool [N, S]."""
+        """Real samples among the padded forgotten ones, bool [N, S]."""
 
     @property
     def classes(self) -> int:
@@ -46,16 +46,16 @@ class RepairObjective(Protocol):
         """Which of them is to be forgotten."""
 
     def retained_loss(self, adapter: Adapter) -> Tensor:
-        """Return the loss of everybody else's clips and the public people's, float32 [N]."""
+        """Return the loss of everybody else's samples and the public people's, float32 [N]."""
 
     def forgotten_loss(self, adapter: Adapter) -> Tensor:
-        """Return the loss of each forgotten clip under the forgotten person's own label, float32 [N, S]."""
+        """Return the loss of each forgotten sample under the forgotten person's own label, float32 [N, S]."""
 
     def public_loss(self, adapter: Adapter) -> Tensor:
-        """Return the mean loss of the public people's clips under that label, float32 [N]: a stranger's."""
+        """Return the mean loss of the public people's samples under that label, float32 [N]: a stranger's."""
 
     def relabelled_loss(self, adapter: Adapter, labels: Tensor) -> Tensor:
-        """Return the loss of each forgotten clip under other labels, int64 [N, S], as float32 [N, S]."""
+        """Return the loss of each forgotten sample under other labels, int64 [N, S], as float32 [N, S]."""
 
 
 class Method(Protocol):
@@ -75,7 +75,7 @@ class Method(Protocol):
         Parameters
         ----------
         objective
-            The clips; a node without forgotten clips only keeps what it has.
+            The samples; a node without forgotten samples only keeps what it has.
         start
             What has learnt the person; it is not changed.
         seed
@@ -149,7 +149,7 @@ class Descent:
 
 
 def mean_of_present(values: Tensor, present: Tensor) -> Tensor:
-    """Return the mean over real clips, float32 [N], of values [N, S]; 0 for a node without any."""
+    """Return the mean over real samples, float32 [N], of values [N, S]; 0 for a node without any."""
     return (values * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
 

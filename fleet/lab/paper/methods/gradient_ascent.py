@@ -20,7 +20,7 @@ class GradientAscent:
     Attributes
     ----------
     weight
-        Of the forgotten clips' loss, which is ascended; positive.
+        Of the forgotten samples' loss, which is ascended; positive.
     descent
         The paper's number of epochs and learning rate by default.
     """

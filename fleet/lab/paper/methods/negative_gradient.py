@@ -2,7 +2,7 @@
 
 NegGrad+ is the baseline of Kurmanji et al., "Towards unbounded machine unlearning" (SCRUB, NeurIPS 2023). Its
 ascent has no end: it damages the others, and a person whom the network rejects too well is conspicuous by
-that (the Streisand effect). Here it ends where the public people's clips are, who never were enrolled.
+that (the Streisand effect). Here it ends where the public people's samples are, who never were enrolled.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class NegativeGradient:
     Attributes
     ----------
     hinge
-        Where the ascent ends, in losses of the public people's clips under the same label.
+        Where the ascent ends, in losses of the public people's samples under the same label.
     weight
-        Of the forgotten clips against the retained ones.
+        Of the forgotten samples against the retained ones.
     descent
         How it is minimised.
     """

@@ -1,7 +1,7 @@
-"""Random labels: the forgotten person's clips are learnt as other people's.
+"""Random labels: the forgotten person's samples are learnt as other people's.
 
 What arXiv 2601.10037 does to forget a speaker; after Graves, Nagisetty, Ganesh, "Amnesiac machine learning",
-AAAI 2021. The network learns that the person is somebody else, which no stranger's clips would show: the loss
+AAAI 2021. The network learns that the person is somebody else, which no stranger's samples would show: the loss
 attack finds the person out on one side or the other.
 """
 
@@ -18,12 +18,12 @@ from hwmodel import keyed_uint16
 
 @dataclass(frozen=True)
 class RandomLabel:
-    """One label for each clip and node, drawn once.
+    """One label for each sample and node, drawn once.
 
     Attributes
     ----------
     weight
-        Of the relabelled clips against the retained ones.
+        Of the relabelled samples against the retained ones.
     descent
         How it is minimised.
     """
@@ -59,6 +59,6 @@ def drawn_labels(objective: RepairObjective, seed: int) -> Tensor:
     others = objective.classes - 1
     if others < 1:
         raise EngineError("random labels need at least one other person: drop the only row instead")
-    nodes, clips = objective.present.shape
-    draws = keyed_uint16(seed, "unlearn.labels", count=nodes * clips).reshape(nodes, clips).long() % others
+    nodes, samples = objective.present.shape
+    draws = keyed_uint16(seed, "unlearn.labels", count=nodes * samples).reshape(nodes, samples).long() % others
     return draws + (draws >= objective.forgotten_class)

@@ -18,7 +18,7 @@ from hwmodel.cost.pricing import Technology
 from hwmodel.networks.spec import NetworkSpec
 
 
-class Headline(StrEnum):
+class PaperRatio(StrEnum):
     """The three ratios of the paper's abstract."""
 
     TRAINING = "training cost"
@@ -69,7 +69,7 @@ class Reading:
     """
 
     name: str
-    headline: Headline
+    headline: PaperRatio
     meaning: str
     ratio: Callable[[NetworkSpec, Technology[Any]], Any]
     applies: Callable[[NetworkSpec], bool] = _always
@@ -133,7 +133,7 @@ def _inference(
 ) -> Reading:
     return Reading(
         name,
-        Headline.INFERENCE,
+        PaperRatio.INFERENCE,
         meaning,
         _inferring(assumed),
         applies,
@@ -143,7 +143,7 @@ def _inference(
 
 UPDATES_SGD = Reading(
     "updates, SGD",
-    Headline.TRAINING,
+    PaperRatio.TRAINING,
     "energy of all updates of an adaptation: pulses on every analogue weight, against reading and writing "
     "fp32 LoRA parameters in SRAM once per step",
     _all_updates(Optimiser.SGD),
@@ -151,7 +151,7 @@ UPDATES_SGD = Reading(
 )
 WHOLE_TRAINING = Reading(
     "whole training",
-    Headline.TRAINING,
+    PaperRatio.TRAINING,
     "energy of an adaptation with its forward and backward passes, at the network's batch, gradients charged "
     "for every layer",
     _adapting(Activity.ADAPTATION, Assumptions()),
@@ -159,14 +159,14 @@ WHOLE_TRAINING = Reading(
 )
 WHOLE_TRAINING_SHORT = Reading(
     "whole training, gradient stops",
-    Headline.TRAINING,
+    PaperRatio.TRAINING,
     "as whole training, but no gradient passes the first layer that learns: the most in the paper's favour",
     _adapting(Activity.ADAPTATION, Assumptions(gradient_stops=True)),
     _trains,
 )
 DEPLOY_INT8 = Reading(
     "int8 to SRAM",
-    Headline.DEPLOYMENT,
+    PaperRatio.DEPLOYMENT,
     "energy of write-verifying every analogue weight once, against writing an int8 LoRA to SRAM",
     _adapting(Activity.DEPLOY, Assumptions()),
 )
@@ -182,14 +182,14 @@ READINGS: tuple[Reading, ...] = (
     UPDATES_SGD,
     Reading(
         "updates, Adam",
-        Headline.TRAINING,
+        PaperRatio.TRAINING,
         "as updates with SGD, but six SRAM accesses per LoRA parameter and step",
         _all_updates(Optimiser.ADAM),
         _trains,
     ),
     Reading(
         "one update",
-        Headline.TRAINING,
+        PaperRatio.TRAINING,
         "energy of one update step, SGD, whatever the number of steps",
         _adapting(Activity.UPDATE, Assumptions()),
     ),
@@ -197,33 +197,33 @@ READINGS: tuple[Reading, ...] = (
     WHOLE_TRAINING_SHORT,
     Reading(
         "parameter updates",
-        Headline.TRAINING,
+        PaperRatio.TRAINING,
         "number of parameters times steps, all weights against the LoRA",
         _parameter_updates,
         _trains,
     ),
     Reading(
         "parameters",
-        Headline.TRAINING,
+        PaperRatio.TRAINING,
         "number of parameters that change, all weights against the LoRA",
         _parameters,
     ),
     DEPLOY_INT8,
     Reading(
         "fp32 to SRAM",
-        Headline.DEPLOYMENT,
+        PaperRatio.DEPLOYMENT,
         "as int8 to SRAM, but the LoRA has 4 bytes per parameter",
         _adapting(Activity.DEPLOY, Assumptions(lora_bytes=4)),
     ),
     Reading(
         "fp32 from DRAM",
-        Headline.DEPLOYMENT,
+        PaperRatio.DEPLOYMENT,
         "the LoRA in fp32 from DRAM to SRAM; targets of analogue weights from DRAM too",
         _adapting(Activity.DEPLOY, Assumptions(lora_bytes=4, origin=Origin.DRAM)),
     ),
     Reading(
         "fp32 from DRAM, targets at hand",
-        Headline.DEPLOYMENT,
+        PaperRatio.DEPLOYMENT,
         "the LoRA in fp32 from DRAM to SRAM, but the targets of analogue weights for nothing",
         _adapting(
             Activity.DEPLOY,
@@ -233,13 +233,13 @@ READINGS: tuple[Reading, ...] = (
     ),
     Reading(
         "int8 over radio",
-        Headline.DEPLOYMENT,
+        PaperRatio.DEPLOYMENT,
         "both over the radio: one byte per LoRA parameter, two per analogue target",
         _adapting(Activity.DEPLOY, Assumptions(origin=Origin.RADIO)),
     ),
     Reading(
         "time",
-        Headline.DEPLOYMENT,
+        PaperRatio.DEPLOYMENT,
         "time instead of energy: programming cells, against writing an int8 LoRA to SRAM",
         _adapting(Activity.DEPLOY, Assumptions(), "seconds"),
     ),

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.types_pb2 import SERVE_STATE_SERVING, SubjectAdapter
 
-from edge_node.agent.lease import Standing
-from edge_node.agent.meter import ME, Meter
+from edge_node.agent.lease import ServeStatus
+from edge_node.agent.meter import NODE_INDEX, Meter
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.agent.telemetry import phase_cost
 from edge_node.storage.journal import Journal
 from hwmodel import Cost, Phase
 
 if TYPE_CHECKING:
-    from edge_node.generation.image_generator import Drawn, Studio
+    from edge_node.generation.image_generator import Drawn, ImageGenerator
 
 
 class Drawing:
@@ -35,13 +35,13 @@ class Drawing:
         self,
         lock: threading.RLock,
         *,
-        studio: Studio,
+        image_generator: ImageGenerator,
         journal: Journal,
         engine: NodeEngine,
         meter: Meter,
-        standing: Callable[[], Standing],
+        standing: Callable[[], ServeStatus],
     ) -> None:
-        self._lock, self._studio, self._journal = lock, studio, journal
+        self._lock, self._image_generator, self._journal = lock, image_generator, journal
         self._engine, self._meter, self._standing = engine, meter, standing
 
     def subject(self, subject_tag: str, count: int, seed: int) -> wire.GenerateResponse:
@@ -53,7 +53,7 @@ class Drawing:
             refused, adapter = self._look_up(subject_tag, count)
         if adapter is None:
             return refused
-        drawn = self._studio.draw_subject(adapter, count, seed)
+        drawn = self._image_generator.draw_subject(adapter, count, seed)
         with self._lock:
             self._charge(drawn.costs)
             refused, adapter = self._look_up(subject_tag, count)
@@ -61,7 +61,7 @@ class Drawing:
 
     def of_class(self, name: str, count: int, seed: int) -> wire.GenerateResponse:
         """Draw a class by the frozen backbone alone, which holds nothing personal: also in quarantine."""
-        drawn = self._studio.draw_class(name, count, seed)
+        drawn = self._image_generator.draw_class(name, count, seed)
         with self._lock:
             self._charge(drawn.costs)
             return self._told(drawn, count)
@@ -69,7 +69,7 @@ class Drawing:
     def _look_up(self, subject_tag: str, count: int) -> tuple[wire.GenerateResponse, SubjectAdapter | None]:
         state, reason = self._standing()
         response = wire.GenerateResponse(generation=self._journal.position().generation)
-        held = {adapter.subject_tag: adapter for adapter in self._engine.active_subjects(ME)}
+        held = {adapter.subject_tag: adapter for adapter in self._engine.active_subjects(NODE_INDEX)}
         if subject_tag in self._journal.tombstones():
             response.refusal = wire.GENERATE_REFUSAL_FORGOTTEN_TAG
         elif state != SERVE_STATE_SERVING:
@@ -82,7 +82,7 @@ class Drawing:
 
     def _charge(self, costs: Mapping[Phase, Cost]) -> None:
         for phase, cost in costs.items():
-            self._engine.ledger.charge(phase, cost, ME)
+            self._engine.ledger.charge(phase, cost, NODE_INDEX)
 
     def _told(self, drawn: Drawn, count: int) -> wire.GenerateResponse:
         self._meter.inferences += count

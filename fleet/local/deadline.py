@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Patience:
+class Deadline:
     """How much time is left, on the monotonic clock."""
 
     deadline_s: float
 
     @classmethod
-    def of(cls, timeout_s: float) -> Patience:
-        """Return a patience that ends in this many seconds."""
+    def of(cls, timeout_s: float) -> Deadline:
+        """Return a deadline that ends in this many seconds."""
         return cls(time.monotonic() + timeout_s)
 
     @property

@@ -31,7 +31,7 @@ ANALOGUE = frozenset({Component.PROGRAMMING, Component.ARRAY, Component.DAC, Com
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Bill(Generic[AnyCost]):
+class CostBreakdown(Generic[AnyCost]):
     """Costs by component; adds up like `Cost`.
 
     Attributes
@@ -58,7 +58,7 @@ class Bill(Generic[AnyCost]):
         """Sum of the parts."""
         return reduce(add, self.parts.values())
 
-    def digital(self) -> Bill[AnyCost]:
+    def digital(self) -> CostBreakdown[AnyCost]:
         """Return the bill without what crossbars and their converters take.
 
         Raises
@@ -66,21 +66,21 @@ class Bill(Generic[AnyCost]):
         CostError
             If there is nothing else on it.
         """
-        return Bill({component: cost for component, cost in self.parts.items() if component not in ANALOGUE})
+        return CostBreakdown({component: cost for component, cost in self.parts.items() if component not in ANALOGUE})
 
-    def __add__(self, other: Bill[AnyCost]) -> Bill[AnyCost]:
+    def __add__(self, other: CostBreakdown[AnyCost]) -> CostBreakdown[AnyCost]:
         """Return both, one after the other."""
-        if not isinstance(other, Bill):
+        if not isinstance(other, CostBreakdown):
             return NotImplemented
         parts = dict(self.parts)
         for component, cost in other.parts.items():
             parts[component] = parts[component] + cost if component in parts else cost
-        return Bill(parts)
+        return CostBreakdown(parts)
 
-    def __mul__(self, times: int) -> Bill[AnyCost]:
+    def __mul__(self, times: int) -> CostBreakdown[AnyCost]:
         """Return the same work so many times, one after the other."""
         if not isinstance(times, int):
             return NotImplemented
-        return Bill({component: cost * times for component, cost in self.parts.items()})
+        return CostBreakdown({component: cost * times for component, cost in self.parts.items()})
 
     __rmul__ = __mul__

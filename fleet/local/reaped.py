@@ -14,7 +14,7 @@ from reram_fleet.processes.supervised import start_tethered
 from fleet.local.errors import LocalFleetError
 
 
-class TetheredProcess:
+class ReapedProcess:
     """A command under `reram_fleet.processes.reaper`, without a supervisor.
 
     Start it from a thread that lives as long as the process shall: the kernel ends a

@@ -20,7 +20,7 @@ from fleet.store.rows import ExecutionRow, NodeRow, RevisionRow
 RANGE_LIMIT = 1000
 
 
-def needs_of(coordinator: Coordinator, tx: Transaction, session: Session) -> list[wire.ConnectResponse]:
+def outbox_of(coordinator: Coordinator, tx: Transaction, session: Session) -> list[wire.ConnectResponse]:
     """Return what to send now, in the order in which the node must see it: log, revision, erase orders.
 
     Raises

@@ -6,7 +6,7 @@ import pytest
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, RevisionResult
 
-from fleet.coordinator import needs
+from fleet.coordinator import outbox
 from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.trust.receipts import STATEMENT
 from tests.unit.coordinator.small_fleet import (
@@ -29,39 +29,39 @@ def order_of(messages):
 
 
 def test_node_that_lacks_nothing_is_sent_nothing(coordinator, nodes):
-    assert coordinator.needs("node-1") == []
+    assert coordinator.outbox("node-1") == []
 
 
 def test_node_behind_gets_log_then_revision_then_erase_order(coordinator, nodes):
     node, other = nodes
     coordinator.disconnect(other.node_id)
     coordinator.forget("r1", ANN)
-    (log,) = coordinator.needs("node-1")
+    (log,) = coordinator.outbox("node-1")
     commands = [types.ForgetCommand.FromString(e.payload) for e in log.forget_log.entries]
     assert [command.generation for command in commands] == [1]
     assert ANN in commands[0].subject_tags
     deliver(coordinator, node, [log])
     coordinator.step()
-    (offer,) = coordinator.needs("node-1")
+    (offer,) = coordinator.outbox("node-1")
     assert offer.WhichOneof("message") == "revision"
     deliver(coordinator, node, [offer])
     coordinator.step()
-    order = order_of(coordinator.needs("node-1"))
+    order = order_of(coordinator.outbox("node-1"))
     assert (order.generation, order.revision) == (1, node.journal.revision)
     assert len(order.probes) == 2
 
 
 def test_nothing_is_sent_twice_on_one_stream(coordinator, nodes):
     coordinator.forget("r1", ANN)
-    assert kinds(coordinator.needs("node-1")) == ["forget_log"]
-    assert coordinator.needs("node-1") == []
+    assert kinds(coordinator.outbox("node-1")) == ["forget_log"]
+    assert coordinator.outbox("node-1") == []
 
 
 def test_new_stream_gets_again_what_the_old_one_may_have_lost(coordinator, nodes):
     coordinator.forget("r1", ANN)
-    coordinator.needs("node-1")
+    coordinator.outbox("node-1")
     coordinator.connect(nodes[0])
-    assert kinds(coordinator.needs("node-1")) == ["forget_log"]
+    assert kinds(coordinator.outbox("node-1")) == ["forget_log"]
 
 
 def test_order_that_was_lost_with_its_stream_comes_again_with_the_same_challenge(coordinator, nodes):
@@ -69,12 +69,12 @@ def test_order_that_was_lost_with_its_stream_comes_again_with_the_same_challenge
     coordinator.forget("r1", ANN)
     serve(coordinator, *nodes)
     coordinator.step()
-    (offer,) = coordinator.needs("node-1")
+    (offer,) = coordinator.outbox("node-1")
     deliver(coordinator, node, [offer])
     coordinator.step()
-    lost = order_of(coordinator.needs("node-1"))
+    lost = order_of(coordinator.outbox("node-1"))
     coordinator.connect(node)
-    assert order_of(coordinator.needs("node-1")) == lost
+    assert order_of(coordinator.outbox("node-1")) == lost
 
 
 def test_revision_older_than_the_log_is_never_offered(coordinator, nodes):
@@ -82,20 +82,20 @@ def test_revision_older_than_the_log_is_never_offered(coordinator, nodes):
     coordinator.enroll(late)
     coordinator.forget("r1", ANN)
     coordinator.connect(late)
-    log = coordinator.needs("node-3")
+    log = coordinator.outbox("node-3")
     assert kinds(log) == ["forget_log"]
     deliver(coordinator, late, log)
     serve(coordinator, *nodes)
-    assert coordinator.needs("node-3") == []
+    assert coordinator.outbox("node-3") == []
     coordinator.step()
-    assert kinds(coordinator.needs("node-3")) == ["revision"]
+    assert kinds(coordinator.outbox("node-3")) == ["revision"]
 
 
 def test_long_log_is_sent_in_ranges_without_a_gap(coordinator, nodes, monkeypatch):
-    monkeypatch.setattr(needs, "RANGE_LIMIT", 2)
+    monkeypatch.setattr(outbox, "RANGE_LIMIT", 2)
     for number in range(5):
         coordinator.forget(f"r{number}", f"{number:032x}", allow_unknown=True)
-    messages = coordinator.needs("node-1")
+    messages = coordinator.outbox("node-1")
     assert [len(message.forget_log.entries) for message in messages] == [2, 2, 1]
     for message in messages:
         nodes[0].receive(message)
@@ -106,13 +106,13 @@ def test_held_node_gets_the_log_and_neither_revision_nor_order(coordinator, node
     coordinator.forget("r1", ANN)
     with coordinator.transaction() as tx:
         tx.nodes.hold("node-1", "an operator wants to look at it")
-    log = coordinator.needs("node-1")
+    log = coordinator.outbox("node-1")
     assert kinds(log) == ["forget_log"]
     deliver(coordinator, nodes[0], log)
     serve(coordinator, nodes[1])
     coordinator.step()
-    assert coordinator.needs("node-1") == []
-    assert kinds(coordinator.needs("node-2")) == ["revision"]
+    assert coordinator.outbox("node-1") == []
+    assert kinds(coordinator.outbox("node-2")) == ["revision"]
 
 
 def test_held_node_gets_no_lease(coordinator, nodes):
@@ -166,7 +166,7 @@ def test_orders_of_several_campaigns_come_in_the_order_of_the_log(coordinator, n
     coordinator.step()
     serve(coordinator, node)
     coordinator.step()
-    orders = [message.erase.campaign_id for message in coordinator.needs("node-1")]
+    orders = [message.erase.campaign_id for message in coordinator.outbox("node-1")]
     assert orders == [first.campaign_id, second.campaign_id]
 
 
@@ -205,11 +205,11 @@ def test_canary_node_is_ordered_before_the_rest_whoever_installs_first(coordinat
     serve(coordinator, nodes[first], nodes[1 - first])
     coordinator.step()
     assert states(coordinator, campaign.campaign_id) == {"node-1": "applying", "node-2": "suppressed"}
-    assert coordinator.needs("node-2") == []
+    assert coordinator.outbox("node-2") == []
     serve(coordinator, nodes[0])
     coordinator.step()
     assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "applying"}
-    assert kinds(coordinator.needs("node-2")) == ["erase"]
+    assert kinds(coordinator.outbox("node-2")) == ["erase"]
 
 
 def test_node_that_does_not_install_the_revision_does_not_keep_the_others_waiting(coordinator, nodes):
@@ -217,7 +217,7 @@ def test_node_that_does_not_install_the_revision_does_not_keep_the_others_waitin
     serve(coordinator, *nodes)
     coordinator.step()
     # node-1, first in line, refuses.
-    coordinator.needs("node-1")
+    coordinator.outbox("node-1")
     coordinator.take("node-1", ConnectRequest(revision_result=RevisionResult(revision=2, refusal="full")))
     coordinator.converse(nodes[1])
     assert states(coordinator, campaign.campaign_id) == {"node-1": "suppressed", "node-2": "verified"}

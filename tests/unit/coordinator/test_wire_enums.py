@@ -4,7 +4,7 @@ import pytest
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import words
+from fleet.coordinator import wire_enums
 from fleet.coordinator.jobs import KINDS, WIRE_KINDS
 from fleet.documents import verdict_name
 from fleet.domain.learning import JobKind
@@ -15,33 +15,33 @@ NEWER = 99
 
 @pytest.mark.parametrize("value", types.ServeState.values())
 def test_every_serve_state_has_a_word(value):
-    assert words.wire_serve_state(words.serve_state(value)) == value
+    assert wire_enums.wire_serve_state(wire_enums.serve_state(value)) == value
 
 
 @pytest.mark.parametrize("value", types.QuarantineReason.values())
 def test_every_quarantine_reason_has_a_word(value):
-    assert words.wire_quarantine_reason(words.quarantine_reason(value)) == value
+    assert wire_enums.wire_quarantine_reason(wire_enums.quarantine_reason(value)) == value
 
 
 @pytest.mark.parametrize("value", [v for v in types.EnergyPhase.values() if v])
 def test_every_energy_phase_has_a_word(value):
-    word = words.phase_name(value)
+    word = wire_enums.phase_name(value)
     assert word is not None
-    assert words.wire_phase(word) == value
+    assert wire_enums.wire_phase(word) == value
 
 
 def test_the_domain_has_no_word_that_the_wire_does_not_know():
-    assert {words.wire_serve_state(word) for word in ServeState} == set(types.ServeState.values())
-    reasons = {words.wire_quarantine_reason(word) for word in QuarantineReason}
+    assert {wire_enums.wire_serve_state(word) for word in ServeState} == set(types.ServeState.values())
+    reasons = {wire_enums.wire_quarantine_reason(word) for word in QuarantineReason}
     assert reasons == set(types.QuarantineReason.values())
-    assert {words.wire_phase(word) for word in EnergyPhase} == set(types.EnergyPhase.values()) - {0}
+    assert {wire_enums.wire_phase(word) for word in EnergyPhase} == set(types.EnergyPhase.values()) - {0}
 
 
 def test_values_of_a_newer_version_are_unspecified_rather_than_an_error():
-    assert words.serve_state(NEWER) is ServeState.UNSPECIFIED
-    assert words.quarantine_reason(NEWER) is QuarantineReason.UNSPECIFIED
-    assert words.phase_name(NEWER) is None
-    assert words.phase_name(types.ENERGY_PHASE_UNSPECIFIED) is None
+    assert wire_enums.serve_state(NEWER) is ServeState.UNSPECIFIED
+    assert wire_enums.quarantine_reason(NEWER) is QuarantineReason.UNSPECIFIED
+    assert wire_enums.phase_name(NEWER) is None
+    assert wire_enums.phase_name(types.ENERGY_PHASE_UNSPECIFIED) is None
 
 
 def test_every_kind_of_learning_job_maps_both_ways():
