@@ -13,14 +13,7 @@ import grpc
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from reram_fleet.command_line import (
-    FiniteRange,
-    folder,
-    install_hint,
-    missing_package,
-    printable,
-    version_option,
-)
+from reram_fleet.command_line import FiniteRange, folder, install_hint, missing_package, printable, version_option
 from reram_fleet.crypto.tickets import TicketError, read_ticket
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
@@ -128,8 +121,7 @@ def run(
     connect_delay: Annotated[
         float,
         typer.Option(
-            click_type=FiniteRange(min=0, max=1e7),
-            help="Longest random wait before the first connection, in seconds.",
+            click_type=FiniteRange(min=0, max=1e7), help="Longest random wait before the first connection, in seconds."
         ),
     ] = 0.0,
     heartbeat: Annotated[

@@ -142,10 +142,7 @@ class StateFolder:
         if self.enrollment.exists():
             present = self.load_enrollment()
             # Another key would let another coordinator erase or resurrect: that takes a fresh node.
-            if (present.fleet_id, present.command_public_key) != (
-                enrollment.fleet_id,
-                enrollment.command_public_key,
-            ):
+            if (present.fleet_id, present.command_public_key) != (enrollment.fleet_id, enrollment.command_public_key):
                 raise StateFolderError(
                     f"this node belongs to fleet {present.fleet_id} under another command key; "
                     f"to join {enrollment.fleet_id}, make a node in a new state folder"

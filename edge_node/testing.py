@@ -135,11 +135,7 @@ class MemoryEngine:
         if not tags:
             empty = (("",) * codes.shape[1],)
             return Identification(
-                empty,
-                torch.full(codes.shape[:2], -torch.inf),
-                torch.zeros(codes.shape[:2]).bool(),
-                empty,
-                empty,
+                empty, torch.full(codes.shape[:2], -torch.inf), torch.zeros(codes.shape[:2]).bool(), empty, empty
             )
         means = torch.tensor([list(self._subjects[tag].code_sum) for tag in tags], dtype=torch.float64)
         cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], means[None], dim=-1)

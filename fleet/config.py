@@ -310,8 +310,7 @@ def connection(context: Context) -> Connection:
         address, token_file = address or served.address, token_file or served.token_file
     if address is None:
         raise NoCoordinatorError(
-            "no coordinator is named",
-            hint="start a fleet with `fleet up`, or give --address and --token-file",
+            "no coordinator is named", hint="start a fleet with `fleet up`, or give --address and --token-file"
         )
     if token_file is None:
         raise ConfigError(f"no token file for the coordinator at {address}: give --token-file")

@@ -86,14 +86,7 @@ from hwmodel.nn import (
 )
 from hwmodel.presets.preset import Preset, PresetRow, load_preset, preset_names, preset_text
 from hwmodel.presets.technology import ModelNames, Quantity, is_structure
-from hwmodel.streams import (
-    keyed_generator,
-    keyed_normal,
-    keyed_seed,
-    keyed_uint16,
-    keyed_uint16_rows,
-    normal_quantiles,
-)
+from hwmodel.streams import keyed_generator, keyed_normal, keyed_seed, keyed_uint16, keyed_uint16_rows, normal_quantiles
 
 __all__ = [
     "ADC_RANGE_SIGMAS",

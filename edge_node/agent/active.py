@@ -59,9 +59,7 @@ class ActiveAdapters:
     def digest(self) -> bytes:
         """Digest of all that is in SRAM."""
         return digests.adapters_digest(
-            digests.subject_digests(self.subjects),
-            digests.lora_digest(self.lora),
-            digests.head_digest(self.head),
+            digests.subject_digests(self.subjects), digests.lora_digest(self.lora), digests.head_digest(self.head)
         )
 
     def restore(self) -> None:

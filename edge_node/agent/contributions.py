@@ -35,12 +35,7 @@ class Contributions:
     """
 
     def __init__(
-        self,
-        keys: NodeKeys,
-        enrollment: EnrollNodeResponse,
-        journal: Journal,
-        cipher: RecordCipher,
-        engine: NodeEngine,
+        self, keys: NodeKeys, enrollment: EnrollNodeResponse, journal: Journal, cipher: RecordCipher, engine: NodeEngine
     ) -> None:
         self._keys, self._enrollment, self._journal, self._cipher = keys, enrollment, journal, cipher
         self._engine = engine

@@ -37,11 +37,7 @@ def build_engine(
     task = load_task(settings.task)
     if hasattr(task, "program"):
         engine = Engine.build(
-            cast(RecognitionTask, task),
-            preset,
-            settings.fleet_seed,
-            [node_id],
-            saved_costs=[saved] if saved else None,
+            cast(RecognitionTask, task), preset, settings.fleet_seed, [node_id], saved_costs=[saved] if saved else None
         )
         return engine, None
     return _drawing_engine(cast("ImagesTask", task), settings, preset, node_id, saved)

@@ -108,12 +108,7 @@ class Forgetting:
         return forget, active, list(command.subject_tags)
 
     def _erase_and_sign(
-        self,
-        order: EraseOrder,
-        forget: ForgetRow,
-        active: RevisionRow | None,
-        tags: Sequence[str],
-        mark: LedgerMark,
+        self, order: EraseOrder, forget: ForgetRow, active: RevisionRow | None, tags: Sequence[str], mark: LedgerMark
     ) -> ReceiptRow:
         begun_s = self._clock.boottime_s()
         self._on_step("ordered")

@@ -54,9 +54,7 @@ class NodeCollector(Collector):
             "edge_node_stale_inferences_refused", "Samples answered by the backbone only.", refused
         )
         yield GaugeMetricFamily(
-            "edge_node_forget_generation",
-            "Forget log entries that the node has suppressed.",
-            status.generation,
+            "edge_node_forget_generation", "Forget log entries that the node has suppressed.", status.generation
         )
         yield GaugeMetricFamily("edge_node_revision", "Active adapter revision; 0 if none.", status.revision)
         yield GaugeMetricFamily("edge_node_subject_adapters", "Subject adapters in SRAM.", len(status.subject_tags))
@@ -64,9 +62,7 @@ class NodeCollector(Collector):
         yield _one_hot("quarantine_reason", "1 for why the node is quarantined.", _REASONS, status.quarantine_reason)
         yield GaugeMetricFamily("edge_node_connected", "Whether the coordinator answers.", float(self._connected()))
         yield GaugeMetricFamily(
-            "edge_node_supernode_running",
-            "Whether the Flower SuperNode runs.",
-            float(self._supernode() == "running"),
+            "edge_node_supernode_running", "Whether the Flower SuperNode runs.", float(self._supernode() == "running")
         )
         overhead = status.overhead
         for name, text, value in (

@@ -450,16 +450,13 @@ class Node:
                 return self._backbone_only(len(samples))
             self._meter.inferences += len(samples)
             return engine_pb2.IdentifyResponse(
-                generation=self._journal.position().generation,
-                answers=answers_of(found, NODE_INDEX),
+                generation=self._journal.position().generation, answers=answers_of(found, NODE_INDEX)
             )
 
     def _backbone_only(self, samples: int) -> engine_pb2.IdentifyResponse:
         self._meter.stale_refused += samples
         return engine_pb2.IdentifyResponse(
-            backbone_only=True,
-            quarantine_reason=self._observe()[1],
-            generation=self._journal.position().generation,
+            backbone_only=True, quarantine_reason=self._observe()[1], generation=self._journal.position().generation
         )
 
     def run_round(self, envelope: types.Envelope, sealed_state: bytes) -> engine_pb2.RunRoundResponse:

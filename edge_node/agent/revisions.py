@@ -90,8 +90,7 @@ def open_content(
 def without(content: RevisionContent, tags: Collection[str]) -> RevisionContent:
     """Return a revision's content without the adapters, LoRA rows and head columns of these tags."""
     lora = SharedLora(
-        shape=content.shared_lora.shape,
-        rows=[row for row in content.shared_lora.rows if row.subject_tag not in tags],
+        shape=content.shared_lora.shape, rows=[row for row in content.shared_lora.rows if row.subject_tag not in tags]
     )
     kept = RevisionContent(
         subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],

@@ -66,13 +66,7 @@ class JobSeal:
 
 
 def check_ticket(
-    ticket: types.JobTicket,
-    *,
-    fleet_id: str,
-    node_id: str,
-    generation: int,
-    tombstones: Collection[str],
-    unix_ms: int,
+    ticket: types.JobTicket, *, fleet_id: str, node_id: str, generation: int, tombstones: Collection[str], unix_ms: int
 ) -> None:
     """Refuse a ticket whose signature holds but which this node must not act upon now.
 
@@ -110,11 +104,7 @@ class Rounds:
     clock: Clock
 
     def run(
-        self,
-        ticket: types.JobTicket,
-        ticket_bytes: int,
-        sealed_state: bytes,
-        session_key: X25519PrivateKey,
+        self, ticket: types.JobTicket, ticket_bytes: int, sealed_state: bytes, session_key: X25519PrivateKey
     ) -> engine_pb2.RunRoundResponse:
         """Run the round of a ticket whose signature holds.
 
@@ -159,10 +149,7 @@ class Rounds:
                 self.journal.add_forget_cost(generation, self.meter.since(mark))
             self.meter.save()
         return engine_pb2.RunRoundResponse(
-            node_id=self.node_id,
-            sealed_state=sealed_result,
-            num_examples=result.num_examples,
-            metrics=result.metrics,
+            node_id=self.node_id, sealed_state=sealed_result, num_examples=result.num_examples, metrics=result.metrics
         )
 
     def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:

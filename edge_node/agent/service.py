@@ -80,12 +80,7 @@ class EngineService(EngineServiceServicer):
     """The RPCs. Method names are the protocol's."""
 
     def __init__(
-        self,
-        node: Node,
-        *,
-        connected: Callable[[], bool],
-        supernode: Callable[[], str],
-        changed: Callable[[], None],
+        self, node: Node, *, connected: Callable[[], bool], supernode: Callable[[], str], changed: Callable[[], None]
     ) -> None:
         self._node = node
         self._connected, self._supernode, self._changed = connected, supernode, changed

@@ -84,9 +84,7 @@ FINE = FilterLayout(
 )
 #: A quarter of the patches, 1,024 features. The constants of the two-layer networks were chosen on it.
 COARSE = FilterLayout(
-    stride=4,
-    bands=((4.0, 5, 0.5), (6.0, 5, 0.5), (10.0, 6, 0.45)),
-    windows=((0, 4), (3, 7), (7, 11), (10, 14)),
+    stride=4, bands=((4.0, 5, 0.5), (6.0, 5, 0.5), (10.0, 6, 0.45)), windows=((0, 4), (3, 7), (7, 11), (10, 14))
 )
 
 

@@ -87,25 +87,13 @@ class Reservoir:
 
     @classmethod
     def program(
-        cls,
-        coding: InputCoding,
-        preset: Preset,
-        fleet_seed: int,
-        node_ids: Sequence[str],
-        ledger: EnergyLedger,
+        cls, coding: InputCoding, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger
     ) -> Reservoir:
         """Program the random matrices into every node's crossbars; charged to `Phase.PROGRAM`."""
 
         def crossbar(layer: str, inputs: int, input_rms: float) -> Crossbar:
             return program_signs(
-                preset,
-                fleet_seed,
-                node_ids,
-                ledger,
-                layer=layer,
-                outputs=UNITS,
-                inputs=inputs,
-                input_rms=input_rms,
+                preset, fleet_seed, node_ids, ledger, layer=layer, outputs=UNITS, inputs=inputs, input_rms=input_rms
             )
 
         recurrent = crossbar("recurrent", UNITS, _STATE_RMS)

@@ -68,13 +68,7 @@ class SpectralFilters:
 
     @classmethod
     def program(
-        cls,
-        preset: Preset,
-        fleet_seed: int,
-        node_ids: Sequence[str],
-        ledger: EnergyLedger,
-        *,
-        evened: bool = False,
+        cls, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger, *, evened: bool = False
     ) -> SpectralFilters:
         """Program the filters into every node's crossbars; charged to `Phase.PROGRAM`."""
         crossbar = program_signs(

@@ -56,13 +56,7 @@ class GenerationEngine:
     """
 
     def __init__(
-        self,
-        node_ids: Sequence[str],
-        preset: Preset,
-        *,
-        features: int,
-        cell_writes: Tensor,
-        ledger: EnergyLedger,
+        self, node_ids: Sequence[str], preset: Preset, *, features: int, cell_writes: Tensor, ledger: EnergyLedger
     ) -> None:
         self.node_ids = tuple(node_ids)
         self.features = features

@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterError, EngineError
-from edge_node.generation.diffusion import (
-    STEPS,
-    Sampling,
-    from_grey_levels,
-    keyed_noise,
-    noised,
-    on_chips,
-    sample,
-)
+from edge_node.generation.diffusion import STEPS, Sampling, from_grey_levels, keyed_noise, noised, on_chips, sample
 from edge_node.generation.dit import BLOCKS, CLASSES, IMAGE_SIDE, NULL_LABEL, LabelTable
 from edge_node.generation.training import TrainedBackbone
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter
@@ -89,12 +81,7 @@ class Generator:
         """
         ledger = ledger if ledger is not None else EnergyLedger(len(nodes))
         chips = program(
-            backbone.model,
-            preset,
-            fleet_seed,
-            nodes=nodes,
-            ledger=ledger,
-            calibration=_calibration(*examples),
+            backbone.model, preset, fleet_seed, nodes=nodes, ledger=ledger, calibration=_calibration(*examples)
         )
         generator = cls(backbone, chips, LoraBank(backbone.base, preset, ledger))
         generator._labels.nodes = len(nodes)
@@ -137,12 +124,7 @@ class Generator:
         return self.bank.digest(node)
 
     def generate(
-        self,
-        labels: Tensor,
-        noise: Tensor,
-        *,
-        sampling: Sampling | None = None,
-        phase: Phase = Phase.INFER,
+        self, labels: Tensor, noise: Tensor, *, sampling: Sampling | None = None, phase: Phase = Phase.INFER
     ) -> Tensor:
         """Draw images on every node.
 

@@ -48,13 +48,7 @@ RECIPES: Mapping[str, StudioRecipe] = {
     "images": StudioRecipe(),
     "images-brief": StudioRecipe(
         BackboneRecipe(
-            steps=40,
-            hardening_steps=10,
-            batch=16,
-            learning_rate=8e-3,
-            hardening_rate=2e-3,
-            warm_up=5,
-            ema=0.9,
+            steps=40, hardening_steps=10, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9
         ),
         ClassRecipe(rank=4, steps=6),
         Sampling(steps=4),

@@ -96,12 +96,7 @@ class TrainedBackbone:
 
 
 def train_backbone(
-    levels: Tensor,
-    labels: Tensor,
-    seed: int,
-    recipe: BackboneRecipe | None = None,
-    *,
-    progress: Progress | None = None,
+    levels: Tensor, labels: Tensor, seed: int, recipe: BackboneRecipe | None = None, *, progress: Progress | None = None
 ) -> TrainedBackbone:
     """Train a transformer on images of public classes.
 

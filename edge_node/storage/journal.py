@@ -175,8 +175,7 @@ class Journal:
     def forget_costs(self, generation: int) -> dict[Phase, Cost]:
         """Return what the forget of a generation has taken so far."""
         rows = self._all(
-            "SELECT phase, energy_j, seconds, bytes, cell_writes FROM forget_cost WHERE generation = ?",
-            generation,
+            "SELECT phase, energy_j, seconds, bytes, cell_writes FROM forget_cost WHERE generation = ?", generation
         )
         return {Phase(phase): Cost(*rest) for phase, *rest in rows}
 
@@ -269,8 +268,7 @@ class Journal:
     def delete_revisions(self, key_ids: Iterable[str]) -> None:
         """Delete superseded revisions by key id."""
         self._connection.executemany(
-            "DELETE FROM revision WHERE key_id = ? AND state = 'superseded'",
-            [(key_id,) for key_id in key_ids],
+            "DELETE FROM revision WHERE key_id = ? AND state = 'superseded'", [(key_id,) for key_id in key_ids]
         )
 
     # Erasures and receipts

@@ -50,15 +50,10 @@ class CapturedSamples:
         """Return the person's adapter: the integer sum of the codes and their count, or what was trained."""
         if self.trained is not None:
             return SubjectAdapter(
-                subject_tag=subject_tag,
-                count=1,
-                code_sum=self.trained.tolist(),
-                kind=SUBJECT_ADAPTER_KIND_TRAINED,
+                subject_tag=subject_tag, count=1, code_sum=self.trained.tolist(), kind=SUBJECT_ADAPTER_KIND_TRAINED
             )
         return SubjectAdapter(
-            subject_tag=subject_tag,
-            count=len(self.codes),
-            code_sum=self.codes.sum(axis=0, dtype=np.int64).tolist(),
+            subject_tag=subject_tag, count=len(self.codes), code_sum=self.codes.sum(axis=0, dtype=np.int64).tolist()
         )
 
     def to_bytes(self) -> bytes:

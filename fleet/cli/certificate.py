@@ -61,8 +61,7 @@ def verify(
         ),
     ] = None,
     offline: Annotated[
-        bool,
-        typer.Option("--offline", help="Do not ask the coordinator whether the forget has re-opened since."),
+        bool, typer.Option("--offline", help="Do not ask the coordinator whether the forget has re-opened since.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="List the checks that hold, too.")] = False,
     form: Format = OutputFormat.TABLE,

@@ -46,10 +46,7 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             "Energy by node and phase",
             ["node", *(f"{phase}>" for phase in phases)],
             (
-                (
-                    node["node_id"],
-                    *(joules(node["costs"].get(phase, {}).get("energy_j", 0.0)) for phase in phases),
-                )
+                (node["node_id"], *(joules(node["costs"].get(phase, {}).get("energy_j", 0.0)) for phase in phases))
                 for node in nodes
             ),
         )
@@ -61,12 +58,7 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             )
 
     summaries = [
-        {
-            "node_id": n["node_id"],
-            "costs": n["costs"],
-            "deployment_overhead": n["deployment_overhead"],
-        }
-        for n in nodes
+        {"node_id": n["node_id"], "costs": n["costs"], "deployment_overhead": n["deployment_overhead"]} for n in nodes
     ]
     body = document("EnergyReport", energy_model=model, totals=totals, nodes=summaries, forgets=forgets)
     show(form, body, render)

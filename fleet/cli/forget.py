@@ -86,11 +86,7 @@ def create(
         if wait:
             forget = wait_for_forget(client, forget.campaign_id, timeout)
     result = forget_document(forget)
-    show(
-        form,
-        document("Forget", **result, created=response.created),
-        lambda: forget_renderables(result),
-    )
+    show(form, document("Forget", **result, created=response.created), lambda: forget_renderables(result))
     if form is OutputFormat.TABLE and not wait:
         hint(f"fleet forget watch {forget.campaign_id}")
 

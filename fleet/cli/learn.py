@@ -103,10 +103,7 @@ def _show_cohort_jobs(
     show(
         form,
         document(
-            "LearningJobList",
-            items=found,
-            created=response.created,
-            skipped_shards=list(response.skipped_shards),
+            "LearningJobList", items=found, created=response.created, skipped_shards=list(response.skipped_shards)
         ),
         lambda: [_table(found)],
     )
@@ -172,9 +169,7 @@ def list_jobs(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
 @app.command("show")
 def show_job(
-    ctx: typer.Context,
-    job_id: Annotated[str, typer.Argument(metavar="JOB")],
-    form: Format = OutputFormat.TABLE,
+    ctx: typer.Context, job_id: Annotated[str, typer.Argument(metavar="JOB")], form: Format = OutputFormat.TABLE
 ) -> None:
     """Show one learning job."""
     from fleet.documents import document, job_document

@@ -33,8 +33,7 @@ def up(
     ] = LOCAL_LEASE_S,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="No learning plane.")] = False,
     timeout: Annotated[
-        float,
-        typer.Option(click_type=FiniteRange(min=1), help="Seconds to wait until every node serves."),
+        float, typer.Option(click_type=FiniteRange(min=1), help="Seconds to wait until every node serves.")
     ] = 180.0,
     form: Format = OutputFormat.TABLE,
 ) -> None:
@@ -110,8 +109,7 @@ def down(
         ),
     ] = None,
     timeout: Annotated[
-        float,
-        typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait until all of it has ended."),
+        float, typer.Option(click_type=FiniteRange(min=0), help="Seconds to wait until all of it has ended.")
     ] = 60.0,
 ) -> None:
     """End the fleet on this machine; its folder stays."""

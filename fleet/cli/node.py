@@ -66,19 +66,9 @@ def list_nodes(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
 
 @app.command("show")
-def show_node(
-    ctx: typer.Context,
-    node_id: NodeId,
-    form: Format = OutputFormat.TABLE,
-) -> None:
+def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.TABLE) -> None:
     """Show one node: state, cost by phase, forgets, decisions about it, and reports that were put aside."""
-    from fleet.documents import (
-        audit_event_document,
-        document,
-        execution_document,
-        node_document,
-        quarantined_document,
-    )
+    from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
 
     with session(ctx).client() as client:
         response = client.get_node(node_id)
@@ -115,13 +105,7 @@ def show_node(
                 "Forgets",
                 ["campaign", "generation>", "state", "updated", "detail"],
                 (
-                    (
-                        e["campaign_id"],
-                        e["generation"],
-                        e["state"],
-                        clock(e["updated_at_unix_ms"]),
-                        e["detail"],
-                    )
+                    (e["campaign_id"], e["generation"], e["state"], clock(e["updated_at_unix_ms"]), e["detail"])
                     for e in executions
                 ),
             )
@@ -160,8 +144,7 @@ def retire(
     node_id: NodeId,
     reason: Reason,
     discard_contributions: Annotated[
-        bool,
-        typer.Option("--discard-contributions", help="Drop what it contributed about people as well."),
+        bool, typer.Option("--discard-contributions", help="Drop what it contributed about people as well.")
     ] = False,
     yes: Yes = False,
     form: Format = OutputFormat.TABLE,

@@ -11,23 +11,14 @@ from reram_fleet.command_line import folder
 
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
-from fleet.config import (
-    FIELD_LEASE_S,
-    LOST_AFTER_S,
-    ServeSettings,
-    default_coordinator_state,
-    is_loopback,
-)
+from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state, is_loopback
 
 
 def serve(
     state: Annotated[
         Path | None,
         typer.Option(
-            parser=folder,
-            metavar="DIR",
-            help="Folder of the database, keys and token.",
-            show_default="per user",
+            parser=folder, metavar="DIR", help="Folder of the database, keys and token.", show_default="per user"
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
@@ -45,11 +36,7 @@ def serve(
     ] = None,
     flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
     tls_in_front: Annotated[
-        bool,
-        typer.Option(
-            "--tls-in-front",
-            help="Bind an address other than loopback: something in front ends TLS.",
-        ),
+        bool, typer.Option("--tls-in-front", help="Bind an address other than loopback: something in front ends TLS.")
     ] = False,
     registry_key: Annotated[
         str | None,
@@ -63,8 +50,7 @@ def serve(
     code_range: Annotated[
         str | None,
         typer.Option(
-            metavar="FEATURES:MAX",
-            help="Codes of one sample, and the largest of them, of a task that is not built in.",
+            metavar="FEATURES:MAX", help="Codes of one sample, and the largest of them, of a task that is not built in."
         ),
     ] = None,
     tags_per_node: Annotated[int, typer.Option(min=1, help="People that one node may contribute.")] = 256,

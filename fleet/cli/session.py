@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 import typer
 
-from fleet.config import (
-    Context,
-    Overrides,
-    config_path,
-    connection,
-    load_config,
-    read_serve_file,
-    resolve_context,
-)
+from fleet.config import Context, Overrides, config_path, connection, load_config, read_serve_file, resolve_context
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient
@@ -66,11 +58,7 @@ def session(ctx: typer.Context) -> Session:
 
 
 def set_session(
-    ctx: typer.Context,
-    context: str | None,
-    address: str | None,
-    token_file: Path | None,
-    registry: Path | None,
+    ctx: typer.Context, context: str | None, address: str | None, token_file: Path | None, registry: Path | None
 ) -> None:
     """Keep the connection flags for the verb."""
     ctx.obj = Session(Overrides(context, address, token_file, registry))

@@ -15,13 +15,7 @@ from fleet.errors import ConflictError
 from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow
 from fleet.trust.audit import needed_events
-from fleet.trust.certificate import (
-    AdapterVerdict,
-    Certificate,
-    LoggedEvent,
-    NodeEvidence,
-    build_certificate,
-)
+from fleet.trust.certificate import AdapterVerdict, Certificate, LoggedEvent, NodeEvidence, build_certificate
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import InclusionProof, leaf_hash
 

@@ -58,11 +58,7 @@ def failed(tx: Transaction, row: CohortShardRow) -> bool:
 
 
 def compared(
-    coordinator: Coordinator,
-    tx: Transaction,
-    job: LearningJobRow,
-    found: CohortJobRow,
-    lora: types.SharedLora,
+    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, found: CohortJobRow, lora: types.SharedLora
 ) -> None:
     """Compare what a segment came to, and queue the next one if there is one."""
     row = tx.cohorts.get(found.shard)
@@ -79,12 +75,7 @@ def compared(
     following = history.segment(end) if line.holds and not last else None
     if following is not None:
         following_job = cohorts.queue_segment(
-            coordinator,
-            tx,
-            CohortPurpose.AUDIT,
-            found.shard,
-            Segment(end, following.end, following.tags),
-            lora,
+            coordinator, tx, CohortPurpose.AUDIT, found.shard, Segment(end, following.end, following.tags), lora
         )
         audit |= {"state": "running", "job_id": following_job.job_id}
     elif line.holds:

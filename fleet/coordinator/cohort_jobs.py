@@ -180,11 +180,7 @@ def finish(coordinator: Coordinator, tx: Transaction, job: LearningJobRow, lora:
 
 
 def _trained(
-    coordinator: Coordinator,
-    tx: Transaction,
-    job: LearningJobRow,
-    found: CohortJobRow,
-    lora: types.SharedLora,
+    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, found: CohortJobRow, lora: types.SharedLora
 ) -> int | None:
     shard, history = found.shard, tx.cohorts.get(found.shard).history
     new = sorted(set(job.tags) - set(history.entries))
@@ -198,11 +194,7 @@ def _trained(
 
 
 def _replayed(
-    coordinator: Coordinator,
-    tx: Transaction,
-    job: LearningJobRow,
-    found: CohortJobRow,
-    lora: types.SharedLora,
+    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, found: CohortJobRow, lora: types.SharedLora
 ) -> int | None:
     shard, end = found.shard, found.first_round + job.rounds
     logged = tx.cohorts.get(shard).history.log[found.first_round : end]

@@ -52,12 +52,7 @@ def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.S
 
 
 def save_slice(
-    coordinator: Coordinator,
-    tx: Transaction,
-    shard: int,
-    round_number: int,
-    lora: types.SharedLora,
-    job_id: str,
+    coordinator: Coordinator, tx: Transaction, shard: int, round_number: int, lora: types.SharedLora, job_id: str
 ) -> None:
     """Keep the state of a shard before a round, sealed under a key of its own.
 

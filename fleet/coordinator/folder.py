@@ -78,8 +78,7 @@ class CoordinatorFolder:
                 logger.warning("%s had mode %04o: tightened to 0700", self.root, mode)
         except OSError as error:
             raise ConfigError(
-                f"{self.root} cannot be a state folder: {error.strerror or error}",
-                hint="--state names another folder",
+                f"{self.root} cannot be a state folder: {error.strerror or error}", hint="--state names another folder"
             ) from error
 
     def check(self) -> None:

@@ -112,20 +112,13 @@ def begin_round(
             lora=lora,
         )
         response.nodes.add(
-            node_id=node.node_id,
-            flower_node_id=node.flower_node_id or 0,
-            ticket=coordinator.keys.sign(ticket),
+            node_id=node.node_id, flower_node_id=node.flower_node_id or 0, ticket=coordinator.keys.sign(ticket)
         )
     return response
 
 
 def checkpoint(
-    tx: Transaction,
-    job_id: str,
-    attempt: int,
-    round_number: int,
-    sealed_state: bytes,
-    metrics: Mapping[str, float],
+    tx: Transaction, job_id: str, attempt: int, round_number: int, sealed_state: bytes, metrics: Mapping[str, float]
 ) -> None:
     """Keep the state after a round; a later attempt goes on from it.
 

@@ -232,14 +232,7 @@ def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, no
     # It repairs what earlier campaigns left open as well; the newest is the one that made it necessary now.
     newest = tx.forgets.by_generation(generation)
     job = _create(
-        coordinator,
-        tx,
-        request_id,
-        digest,
-        JobKind.UNLEARN_LORA,
-        REPAIR_ROUNDS,
-        tuple(affected),
-        newest.campaign_id,
+        coordinator, tx, request_id, digest, JobKind.UNLEARN_LORA, REPAIR_ROUNDS, tuple(affected), newest.campaign_id
     )
     for campaign in tx.forgets.list_open():
         if campaign.lora_affected:

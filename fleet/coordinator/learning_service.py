@@ -41,18 +41,14 @@ class LearningService(learning_pb2_grpc.LearningServiceServicer):
 
     async def ReportRound(self, request: wire.ReportRoundRequest, context: Context) -> wire.ReportRoundResponse:
         """Keep the state after a round."""
-        await self._run(
-            context,
-            lambda tx: job_rounds.report_round(self._coordinator, tx, request),
-        )
+        await self._run(context, lambda tx: job_rounds.report_round(self._coordinator, tx, request))
         self._coordinator.announce()
         return wire.ReportRoundResponse()
 
     async def FinishJob(self, request: wire.FinishJobRequest, context: Context) -> wire.FinishJobResponse:
         """Turn the last state into a revision, or note the failure."""
         await self._run(
-            context,
-            lambda tx: job_rounds.finish(self._coordinator, tx, request.job_id, request.attempt, request.error),
+            context, lambda tx: job_rounds.finish(self._coordinator, tx, request.job_id, request.attempt, request.error)
         )
         # The job's key opens what Flower's database still holds of it.
         await self._run(context, lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))

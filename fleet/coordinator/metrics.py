@@ -83,16 +83,12 @@ class StoreCollector(Collector):
             family.add_metric([state], executions[state])
         yield family
         yield GaugeMetricFamily(
-            "fleet_forget_oldest_unverified_age_seconds",
-            "Age of the oldest forget that has not converged.",
-            oldest_s,
+            "fleet_forget_oldest_unverified_age_seconds", "Age of the oldest forget that has not converged.", oldest_s
         )
 
     def _nodes(self, tx: Transaction) -> Iterator[Metric]:
         generation = GaugeMetricFamily(
-            "fleet_node_applied_forget_generation",
-            "Prefix of the log that the node has suppressed.",
-            labels=["node"],
+            "fleet_node_applied_forget_generation", "Prefix of the log that the node has suppressed.", labels=["node"]
         )
         contact = GaugeMetricFamily(
             "fleet_node_last_contact_timestamp_seconds", "Unix time of the last message.", labels=["node"]
@@ -104,9 +100,7 @@ class StoreCollector(Collector):
             "fleet_node_reram_writes", "ReRAM cells written since the node was made.", labels=["node"]
         )
         overhead = GaugeMetricFamily(
-            "fleet_node_deployment_overhead_joules",
-            "Energy to make the active revision active.",
-            labels=["node"],
+            "fleet_node_deployment_overhead_joules", "Energy to make the active revision active.", labels=["node"]
         )
         ratio = GaugeMetricFamily(
             "fleet_node_deployment_overhead_ratio",

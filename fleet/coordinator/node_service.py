@@ -191,9 +191,7 @@ async def _written(writing: asyncio.Lock) -> None:
         logger.info("a node does not take the message that it is sent")
 
 
-def _hello_of(
-    context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
-) -> wire.ConnectRequest:
+def _hello_of(context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]) -> wire.ConnectRequest:
     for key, value in context.invocation_metadata() or ():
         if key == HELLO_KEY:
             try:

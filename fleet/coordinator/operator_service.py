@@ -15,16 +15,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import (
-    audit_events,
-    certificates,
-    cohort_audit,
-    forgets,
-    jobs,
-    node_decisions,
-    revisions,
-    views,
-)
+from fleet.coordinator import audit_events, certificates, cohort_audit, forgets, jobs, node_decisions, revisions, views
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.grpc_errors import abort_with
 from fleet.domain.campaign import CampaignState
@@ -106,10 +97,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ListNodes(self, request: wire.ListNodesRequest, context: Context) -> wire.ListNodesResponse:
         """Return all nodes."""
         connected = self._coordinator.sessions.connected()
-        return await self._read(
-            context,
-            lambda tx: wire.ListNodesResponse(nodes=views.node_views(tx, connected)),
-        )
+        return await self._read(context, lambda tx: wire.ListNodesResponse(nodes=views.node_views(tx, connected)))
 
     async def GetNode(self, request: wire.GetNodeRequest, context: Context) -> wire.GetNodeResponse:
         """Return one node and its executions."""
@@ -280,15 +268,13 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def GetLearning(self, request: wire.GetLearningRequest, context: Context) -> wire.GetLearningResponse:
         """Return one learning job."""
         return await self._read(
-            context,
-            lambda tx: wire.GetLearningResponse(job=views.job_view(tx, tx.learning.get(request.job_id))),
+            context, lambda tx: wire.GetLearningResponse(job=views.job_view(tx, tx.learning.get(request.job_id)))
         )
 
     async def ListLearning(self, request: wire.ListLearningRequest, context: Context) -> wire.ListLearningResponse:
         """Return all learning jobs, oldest first."""
         return await self._read(
-            context,
-            lambda tx: wire.ListLearningResponse(jobs=[views.job_view(tx, job) for job in tx.learning.list()]),
+            context, lambda tx: wire.ListLearningResponse(jobs=[views.job_view(tx, job) for job in tx.learning.list()])
         )
 
     async def GetEnergyReport(

@@ -56,10 +56,7 @@ def people(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapt
 def _added(left: types.SubjectAdapter, right: types.SubjectAdapter) -> types.SubjectAdapter:
     total = np.asarray(left.code_sum, np.int64) + np.asarray(right.code_sum, np.int64)
     return types.SubjectAdapter(
-        subject_tag=left.subject_tag,
-        count=left.count + right.count,
-        code_sum=total.tolist(),
-        kind=left.kind,
+        subject_tag=left.subject_tag, count=left.count + right.count, code_sum=total.tolist(), kind=left.kind
     )
 
 
@@ -149,11 +146,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
 
 
 def redact(
-    coordinator: Coordinator,
-    tx: Transaction,
-    tags: Collection[str],
-    generation: int,
-    rows: Collection[str] = (),
+    coordinator: Coordinator, tx: Transaction, tags: Collection[str], generation: int, rows: Collection[str] = ()
 ) -> None:
     """Take people who were just forgotten out of the newest revision, until the next one is built.
 

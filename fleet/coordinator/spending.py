@@ -58,10 +58,7 @@ def _numbers(costs: Sequence[types.PhaseCost]) -> dict[str, float]:
 
 
 def _counters(telemetry: wire.Telemetry) -> dict[str, float]:
-    return {
-        "inferences": telemetry.inferences,
-        "stale_inferences_refused": telemetry.stale_inferences_refused,
-    }
+    return {"inferences": telemetry.inferences, "stale_inferences_refused": telemetry.stale_inferences_refused}
 
 
 def _refuse(what: str, reason: str) -> None:

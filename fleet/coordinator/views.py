@@ -146,9 +146,7 @@ def _may_serve(tx: Transaction, campaign: CampaignRow, executions: Sequence[Exec
     concerned = {execution.node_id for execution in executions}
     return [
         wire.MayServe(
-            node_id=node.node_id,
-            until_unix_ms=node.lease_until_ms,
-            last_contact_unix_ms=node.last_contact_ms or 0,
+            node_id=node.node_id, until_unix_ms=node.lease_until_ms, last_contact_unix_ms=node.last_contact_ms or 0
         )
         for node in tx.nodes.list(include_retired=True)
         if node.node_id in concerned

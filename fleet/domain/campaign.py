@@ -49,9 +49,7 @@ def advance(current: CampaignState, target: CampaignState) -> CampaignState:
 
 
 def campaign_state(
-    executions: Mapping[str, ExecutionState],
-    connected: Set[str],
-    current: CampaignState = CampaignState.COMMITTED,
+    executions: Mapping[str, ExecutionState], connected: Set[str], current: CampaignState = CampaignState.COMMITTED
 ) -> CampaignState:
     """Derive the state that a campaign is in; always a legal step from `current`.
 

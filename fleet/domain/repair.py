@@ -75,11 +75,7 @@ def judge_repair(metrics: Mapping[str, float]) -> tuple[RepairLine, ...]:
             ACCEPTED,
         ),
         _line("forgotten samples pushed below public ones, logits", None if shift is None else -shift, SHIFT),
-        _line(
-            "accuracy on kept people lost",
-            None if before is None or after is None else before - after,
-            ACCURACY,
-        ),
+        _line("accuracy on kept people lost", None if before is None or after is None else before - after, ACCURACY),
     )
 
 

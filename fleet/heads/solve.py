@@ -120,12 +120,7 @@ def _shift(step: npt.NDArray[np.float64], residual: Int64) -> int:
 
 
 def _exact_residual(
-    matrix: Int64,
-    real: npt.NDArray[np.float64],
-    row_sums: float,
-    residual: Int64,
-    shift: int,
-    correction: Int64,
+    matrix: Int64, real: npt.NDArray[np.float64], row_sums: float, residual: Int64, shift: int, correction: Int64
 ) -> Int64:
     """Return ``2^shift residual - matrix correction`` exactly.
 

@@ -92,8 +92,7 @@ def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             x509.CertificateBuilder(
-                issuer_name=name,
-                subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]),
+                issuer_name=name, subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
             )
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
@@ -112,9 +111,7 @@ def _issue(certificates: Certificates, hosts: Sequence[str]) -> None:
         write_atomically(
             server.key_path,
             key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
             mode=0o600,
         )

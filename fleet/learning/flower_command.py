@@ -14,12 +14,7 @@ from typing import Any
 
 from reram_fleet.processes.flower import process_environment, program
 
-from fleet.learning.errors import (
-    FlowerApiError,
-    FlowerCommandError,
-    RunNotFoundError,
-    SuperLinkUnreachableError,
-)
+from fleet.learning.errors import FlowerApiError, FlowerCommandError, RunNotFoundError, SuperLinkUnreachableError
 
 #: Importing Flower takes two CPU seconds; the rest is room for a busy two-core machine.
 COMMAND_TIMEOUT_S = 60.0

@@ -137,12 +137,7 @@ class JobGrid(Grid):
         return self._grid.run
 
     def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
         """Build a message; nothing is sealed before it is pushed."""
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
@@ -308,10 +303,7 @@ class JobGrid(Grid):
         if examples == 0:
             raise QuorumError(f"round {self._round}: none of the {len(replies)} nodes has examples")
         self.last_round = RoundOutcome(
-            round_number=self._round,
-            node_ids=tuple(sorted(replies)),
-            metrics=metrics,
-            failures=dict(failures),
+            round_number=self._round, node_ids=tuple(sorted(replies)), metrics=metrics, failures=dict(failures)
         )
         logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1

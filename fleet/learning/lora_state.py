@@ -79,10 +79,7 @@ class StateCodec:
             numerator = (np.rint(values * 2.0**self.scale_bits) * 2.0**-self.scale_bits).astype(_FLOAT32)
             weight = np.ones(rows, _FLOAT32)
         state = LoraState(
-            subject_tags=self.subject_tags,
-            rank=self.rank,
-            numerator=numerator.tobytes(),
-            weight=weight.tobytes(),
+            subject_tags=self.subject_tags, rank=self.rank, numerator=numerator.tobytes(), weight=weight.tobytes()
         )
         return seal_symmetric(self.key, state_purpose(self.job_id), state.SerializeToString())
 

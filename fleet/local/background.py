@@ -63,13 +63,7 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
     log_path = layout.log("supervisor")
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "fleet.local.supervisor",
-                json.dumps(asdict(settings), default=str),
-                str(timeout_s),
-            ],
+            [sys.executable, "-m", "fleet.local.supervisor", json.dumps(asdict(settings), default=str), str(timeout_s)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -83,11 +77,7 @@ def start_background(settings: LocalSettings, timeout_s: float) -> Background:
             found = _read(layout)
             if found is not None and found["ready"]:
                 return Background(
-                    process.pid,
-                    found["address"],
-                    found["metrics_address"],
-                    list(found["nodes"]),
-                    list(found["absent"]),
+                    process.pid, found["address"], found["metrics_address"], list(found["nodes"]), list(found["absent"])
                 )
             if process.poll() is not None:
                 raise ProcessEndedError(f"the fleet in {layout.root} did not start", hint=log_tail(log_path, lines=16))

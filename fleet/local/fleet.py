@@ -287,8 +287,7 @@ class LocalFleet:
                     return
                 time.sleep(_POLL_S)
         raise StartTimedOutError(
-            f"{node.node_id} does not {what} after {timeout_s:.0f} s",
-            hint=self._log_tail(node.node_id),
+            f"{node.node_id} does not {what} after {timeout_s:.0f} s", hint=self._log_tail(node.node_id)
         )
 
     def _wait_seen(self, deadline: float) -> None:

@@ -87,10 +87,7 @@ class LocalNode:
         try:
             raw = json.loads(self.run_file.read_text(encoding="utf-8"))
             return Running(
-                int(raw["pid"]),
-                str(raw["engine_address"]),
-                str(raw["metrics_address"]),
-                str(raw.get("refusal", "")),
+                int(raw["pid"]), str(raw["engine_address"]), str(raw["metrics_address"]), str(raw.get("refusal", ""))
             )
         except FileNotFoundError:
             return None
@@ -118,8 +115,7 @@ class LocalNode:
             raise LocalFleetError(f"`edge-node {verb}` of {self.node_id} took over {error.timeout:g} s") from error
         except subprocess.CalledProcessError as error:
             raise LocalFleetError(
-                f"`edge-node {verb}` of {self.node_id} failed with code {error.returncode}",
-                hint=error.stderr.strip(),
+                f"`edge-node {verb}` of {self.node_id} failed with code {error.returncode}", hint=error.stderr.strip()
             ) from error
         return done.stdout
 

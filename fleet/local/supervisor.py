@@ -42,11 +42,7 @@ def main(argv: list[str]) -> int:
     layout = settings.layout
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
-    me: dict[str, Any] = {
-        "pid": os.getpid(),
-        "create_time": psutil.Process().create_time(),
-        "ready": False,
-    }
+    me: dict[str, Any] = {"pid": os.getpid(), "create_time": psutil.Process().create_time(), "ready": False}
     try:
         write_atomically(layout.supervisor, json.dumps(me).encode())
         with LocalFleet(settings, logger.info) as fleet:

@@ -98,11 +98,7 @@ def curves(title: str, curve_panels: Sequence[CurvePanel], *, columns: int = 2, 
     longest = max(len(panel.curves) for panel in curve_panels)
     legend_in = 0.35 if shared_legend else 0.2 * -(-longest // 2)
     figure, axes = panels(
-        title,
-        rows=rows,
-        columns=columns,
-        width_in=max(5.6, 4.3 * columns),
-        height_in=0.55 + 2.9 * rows + legend_in,
+        title, rows=rows, columns=columns, width_in=max(5.6, 4.3 * columns), height_in=0.55 + 2.9 * rows + legend_in
     )
     names = list(dict.fromkeys(curve.label for panel in curve_panels for curve in panel.curves))
     handles: dict[str, Artist] = {}

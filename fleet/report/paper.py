@@ -50,12 +50,7 @@ def paper_figure(document: Document) -> Figure:
                 axis.plot([spread["mean"]], [at], color=colour, marker=mark, linestyle="none", clip_on=False)
             if row["paper"] is not None:
                 axis.plot(
-                    [row["paper"]],
-                    [position],
-                    color=REFERENCE_COLOUR,
-                    marker="x",
-                    linestyle="none",
-                    markersize=8,
+                    [row["paper"]], [position], color=REFERENCE_COLOUR, marker="x", linestyle="none", markersize=8
                 )
         axis.set_xlim(-0.02, 1.02)
         axis.set_xlabel("share of the tests")
@@ -89,11 +84,7 @@ def paper_page(document: Document, picture: str) -> str:
     for section in document["sections"]:
         parts += ["", f"## {section['title'][0].upper()}{section['title'][1:]}", "", _table(section["rows"])]
     parts += ["", f"![Shares of the table]({picture})", "", "A dash: no figure of the paper is at hand.", ""]
-    parts += [
-        "## Where ours differs from the paper's",
-        "",
-        *(f"- {text}." for text in document["differences"]),
-    ]
+    parts += ["## Where ours differs from the paper's", "", *(f"- {text}." for text in document["differences"])]
     return "\n".join(parts) + "\n"
 
 

@@ -82,8 +82,7 @@ def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, c
         axis.spines[["left", "bottom"]].set_visible(False)
         height = canvas.shape[0] / len(panel.rows)
         axis.set_yticks(
-            [(index + 0.5) * height - 0.5 for index in range(len(panel.rows))],
-            [row.label for row in panel.rows],
+            [(index + 0.5) * height - 0.5 for index in range(len(panel.rows))], [row.label for row in panel.rows]
         )
         axis.set_xticks([])
         axis.tick_params(length=0)

@@ -95,10 +95,7 @@ def tornado(title: str, tornado_panels: Sequence[TornadoPanel], *, axis_label: s
         axis.set_xscale("log")
         axis.grid(visible=False, axis="y")
         for position, swing in enumerate(swings):
-            ends = (
-                (swing.at_low, swing.low_label, _LOW_COLOUR),
-                (swing.at_high, swing.high_label, _HIGH_COLOUR),
-            )
+            ends = ((swing.at_low, swing.low_label, _LOW_COLOUR), (swing.at_high, swing.high_label, _HIGH_COLOUR))
             for end, text, colour in ends:
                 axis.barh(position, end - panel.nominal, left=panel.nominal, height=0.66, color=colour)
                 right = end > panel.nominal or (end == panel.nominal and min(swing.at_low, swing.at_high) < end)
@@ -115,11 +112,7 @@ def tornado(title: str, tornado_panels: Sequence[TornadoPanel], *, axis_label: s
         axis.axvline(panel.nominal, color="#1B1F24", linewidth=1.0)
         if panel.reference is not None:
             axis.axvline(
-                panel.reference,
-                color=REFERENCE_COLOUR,
-                linewidth=1.3,
-                linestyle="--",
-                label=panel.reference_label,
+                panel.reference, color=REFERENCE_COLOUR, linewidth=1.3, linestyle="--", label=panel.reference_label
             )
             axis.legend(loc="lower right")
         ends_of_all = [end for s in swings for end in (s.at_low, s.at_high)]

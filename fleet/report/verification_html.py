@@ -179,12 +179,7 @@ def _people(evidence: Document) -> Figure:
     places = list(range(1, len(evidence["pairs"]) + 1))
     for name, title in _BY_PERSON:
         lines = [
-            Curve(
-                model,
-                places,
-                [_value(pair[model][name]) for pair in evidence["pairs"]],
-                Mark.POINTS,
-            )
+            Curve(model, places, [_value(pair[model][name]) for pair in evidence["pairs"]], Mark.POINTS)
             for model in _MODELS
         ]
         ticks = [(float(place), str(place)) for place in places]

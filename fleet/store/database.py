@@ -185,8 +185,7 @@ def _make_private(database: str | None) -> None:
                 os.chmod(path, 0o600)
     except OSError as error:
         raise StoreError(
-            f"cannot open the database {database}: {error.strerror or error}",
-            hint="check the path and its permissions",
+            f"cannot open the database {database}: {error.strerror or error}", hint="check the path and its permissions"
         ) from error
 
 

@@ -403,13 +403,7 @@ class Forgets:
         return self.get(row.campaign_id)
 
     def _insert_execution(
-        self,
-        campaign_id: str,
-        node_id: str,
-        detail: str,
-        *,
-        joined: bool = False,
-        held: HeldAtCommit | None = None,
+        self, campaign_id: str, node_id: str, detail: str, *, joined: bool = False, held: HeldAtCommit | None = None
     ) -> None:
         self._connection.execute(
             insert(schema.execution).values(
@@ -426,12 +420,7 @@ class Forgets:
         self._event(campaign_id, node_id, None, ExecutionState.PENDING, detail)
 
     def _event(
-        self,
-        campaign_id: str,
-        node_id: str,
-        source: ExecutionState | None,
-        target: ExecutionState,
-        detail: str,
+        self, campaign_id: str, node_id: str, source: ExecutionState | None, target: ExecutionState, detail: str
     ) -> None:
         self._connection.execute(
             insert(schema.execution_event).values(

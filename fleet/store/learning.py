@@ -134,11 +134,7 @@ class LearningJobs:
         if row.retry_at_ms is not None and row.retry_at_ms > self._now_ms:
             raise ConflictError(f"job {job_id} is to wait {row.retry_at_ms - self._now_ms} ms before it is tried again")
         return self._update(
-            job_id,
-            state=JobState.RUNNING.value,
-            attempt=row.attempt + 1,
-            flower_run_id=null(),
-            retry_at_ms=null(),
+            job_id, state=JobState.RUNNING.value, attempt=row.attempt + 1, flower_run_id=null(), retry_at_ms=null()
         )
 
     def fenced(self, job_id: str, attempt: int) -> LearningJobRow:
@@ -160,13 +156,7 @@ class LearningJobs:
         return self._update(job_id, flower_run_id=flower_run_id)
 
     def checkpoint(
-        self,
-        job_id: str,
-        attempt: int,
-        round_number: int,
-        *,
-        sealed_state: bytes | None,
-        metrics: Mapping[str, float],
+        self, job_id: str, attempt: int, round_number: int, *, sealed_state: bytes | None, metrics: Mapping[str, float]
     ) -> LearningJobRow:
         """Keep the state after a round. A round that is already kept is a repeat, and changes nothing.
 
@@ -232,11 +222,7 @@ class LearningJobs:
         if row.state is JobState.RUNNING:
             domain.advance(row.state, JobState.QUEUED)
         return self._update(
-            job_id,
-            state=JobState.QUEUED.value,
-            generation=generation,
-            retry_at_ms=null(),
-            flower_run_id=null(),
+            job_id, state=JobState.QUEUED.value, generation=generation, retry_at_ms=null(), flower_run_id=null()
         )
 
     def _update(self, job_id: str, **values: Any) -> LearningJobRow:

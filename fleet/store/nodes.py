@@ -195,12 +195,7 @@ class Nodes:
             return
         self._connection.execute(
             insert(table).values(
-                node_id=node_id,
-                kind=kind,
-                reason=reason,
-                first_at_ms=self._now_ms,
-                last_at_ms=self._now_ms,
-                count=1,
+                node_id=node_id, kind=kind, reason=reason, first_at_ms=self._now_ms, last_at_ms=self._now_ms, count=1
             )
         )
 

@@ -9,13 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from fleet.domain.tags import validate_tag, validate_tags
-from fleet.errors import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    StaleContributionError,
-    SubjectForgottenError,
-)
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleContributionError, SubjectForgottenError
 from fleet.store import schema
 from fleet.store.rows import ContributionRow, SubjectRow
 
@@ -47,13 +41,7 @@ class Subjects:
         return self._subjects(schema.subject.c.state == ("forgotten" if forgotten else "active"))
 
     def contribute(
-        self,
-        tag: str,
-        node_id: str,
-        sequence: int,
-        count: int,
-        ciphertext: bytes,
-        statistics: bytes | None = None,
+        self, tag: str, node_id: str, sequence: int, count: int, ciphertext: bytes, statistics: bytes | None = None
     ) -> bool:
         """Store a node's sum of a person; returns whether it changed anything.
 

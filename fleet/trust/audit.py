@@ -32,16 +32,10 @@ from fleet.trust.node_set import nodes_root
 from fleet.trust.receipts import STATEMENT
 from fleet.trust.verdicts import verdict_lines
 
-_OUTCOMES = {
-    ExecutionState.VERIFIED: RECEIPT_OUTCOME_ERASED,
-    ExecutionState.NOT_AFFECTED: RECEIPT_OUTCOME_NOT_AFFECTED,
-}
+_OUTCOMES = {ExecutionState.VERIFIED: RECEIPT_OUTCOME_ERASED, ExecutionState.NOT_AFFECTED: RECEIPT_OUTCOME_NOT_AFFECTED}
 
 #: Every state of `EXCEPTED`.
-_DECIDED_BY = {
-    ExecutionState.RETIRED: AUDIT_EVENT_KIND_NODE_RETIRED,
-    ExecutionState.LOST: AUDIT_EVENT_KIND_NODE_LOST,
-}
+_DECIDED_BY = {ExecutionState.RETIRED: AUDIT_EVENT_KIND_NODE_RETIRED, ExecutionState.LOST: AUDIT_EVENT_KIND_NODE_LOST}
 
 
 def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:

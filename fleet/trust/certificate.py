@@ -202,10 +202,7 @@ def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certifica
             if entry["keyid"] == key_id(public_key)
         ]
         content = _from_json(json.loads(payload))
-    except (
-        *(KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
-        DecodeError,
-    ) as error:
+    except (*(KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError), DecodeError) as error:
         raise CertificateError(
             f"this is not a certificate: {reason_of(error)[:200]}",
             hint="expected the JSON that `fleet certificate issue` wrote",

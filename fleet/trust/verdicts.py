@@ -42,10 +42,7 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
         yield compare("verdict: erased more than the planted probe", "nobody", ", ".join(erasing) or "nobody")
         return
     yield CheckLine(
-        "verdict subject-adapter",
-        "subject-adapter" in kinds,
-        "one",
-        "one" if "subject-adapter" in kinds else "none",
+        "verdict subject-adapter", "subject-adapter" in kinds, "one", "one" if "subject-adapter" in kinds else "none"
     )
     for verdict in content.verdicts:
         allowed = _MAY_SAY.get(verdict.adapter_kind, ())

@@ -113,10 +113,7 @@ class DesignReport(Generic[AnyCost]):
 
 
 def design_report(
-    network: NetworkSpec,
-    technology: Technology[AnyCost],
-    design: Design,
-    assumptions: Assumptions = DEFAULT,
+    network: NetworkSpec, technology: Technology[AnyCost], design: Design, assumptions: Assumptions = DEFAULT
 ) -> DesignReport[AnyCost]:
     """Return what a network takes in a design: numbers for a `Preset`, arrays for a `PresetSample`.
 

@@ -137,12 +137,7 @@ def lora_training_step(
     The frozen network in front is not in it: its features are captured, so no gradient crosses it.
     """
     forward = lora_forward(
-        technology,
-        inputs=inputs,
-        outputs=outputs,
-        rank=rank,
-        samples=samples,
-        bytes_per_parameter=bytes_per_parameter,
+        technology, inputs=inputs, outputs=outputs, rank=rank, samples=samples, bytes_per_parameter=bytes_per_parameter
     )
     backward_macs = rank * outputs + (rank * (inputs + outputs) if train_a else 0)
     trained = rank * outputs + (rank * inputs if train_a else 0)

@@ -77,11 +77,7 @@ class Reading:
 
 
 def _adapting(
-    activity: Activity,
-    assumed: Assumptions,
-    measure: str = "energy_j",
-    *,
-    analogue_assumed: Assumptions | None = None,
+    activity: Activity, assumed: Assumptions, measure: str = "energy_j", *, analogue_assumed: Assumptions | None = None
 ) -> Callable[..., Any]:
     """Return the ratio of rewriting analogue weights to changing a LoRA."""
 
@@ -132,12 +128,7 @@ def _inference(
     name: str, meaning: str, assumed: Assumptions, applies: Callable[[NetworkSpec], bool] = _always
 ) -> Reading:
     return Reading(
-        name,
-        PaperRatio.INFERENCE,
-        meaning,
-        _inferring(assumed),
-        applies,
-        _inferring(assumed, analogue_is_free=True),
+        name, PaperRatio.INFERENCE, meaning, _inferring(assumed), applies, _inferring(assumed, analogue_is_free=True)
     )
 
 
@@ -203,10 +194,7 @@ READINGS: tuple[Reading, ...] = (
         _trains,
     ),
     Reading(
-        "parameters",
-        PaperRatio.TRAINING,
-        "number of parameters that change, all weights against the LoRA",
-        _parameters,
+        "parameters", PaperRatio.TRAINING, "number of parameters that change, all weights against the LoRA", _parameters
     ),
     DEPLOY_INT8,
     Reading(
@@ -225,11 +213,7 @@ READINGS: tuple[Reading, ...] = (
         "fp32 from DRAM, targets at hand",
         PaperRatio.DEPLOYMENT,
         "the LoRA in fp32 from DRAM to SRAM, but the targets of analogue weights for nothing",
-        _adapting(
-            Activity.DEPLOY,
-            Assumptions(lora_bytes=4, origin=Origin.DRAM),
-            analogue_assumed=Assumptions(),
-        ),
+        _adapting(Activity.DEPLOY, Assumptions(lora_bytes=4, origin=Origin.DRAM), analogue_assumed=Assumptions()),
     ),
     Reading(
         "int8 over radio",

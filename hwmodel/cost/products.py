@@ -45,12 +45,7 @@ def crossbar_cells(technology: Technology[AnyCost], inputs: int, outputs: int) -
 
 
 def crossbar_mvm_energy(
-    technology: Technology[AnyCost],
-    inputs: int,
-    outputs: int,
-    vectors: int = 1,
-    *,
-    input_density: float = 1.0,
+    technology: Technology[AnyCost], inputs: int, outputs: int, vectors: int = 1, *, input_density: float = 1.0
 ) -> MvmEnergy:
     """Return the energy of multiplying `vectors` vectors by an n x m layer, by part.
 
@@ -95,12 +90,7 @@ def crossbar_mvm_energy(
 
 
 def crossbar_mvm(
-    technology: Technology[AnyCost],
-    inputs: int,
-    outputs: int,
-    vectors: int = 1,
-    *,
-    input_density: float = 1.0,
+    technology: Technology[AnyCost], inputs: int, outputs: int, vectors: int = 1, *, input_density: float = 1.0
 ) -> AnyCost:
     """Return the cost of multiplying `vectors` vectors by an n x m layer.
 

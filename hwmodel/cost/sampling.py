@@ -225,8 +225,7 @@ def _sample(preset: Preset, draws: int, drawn: dict[str, NDArray[np.float64]]) -
         values.setflags(write=False)
     sections = {
         name: SampledSection(
-            name,
-            {key: drawn.get(f"{name}.{key}", getattr(getattr(preset, name), key)) for key in section.model_fields},
+            name, {key: drawn.get(f"{name}.{key}", getattr(getattr(preset, name), key)) for key in section.model_fields}
         )
         for name, section in Preset.SECTIONS.items()
         if name != "tile"

@@ -27,11 +27,7 @@ from hwmodel.device.programming_error import (
     programming_error_named,
     programming_error_names,
 )
-from hwmodel.device.pulse_law import (
-    mean_pulses,
-    pulses_per_cell,
-    verified_variance_us2,
-)
+from hwmodel.device.pulse_law import mean_pulses, pulses_per_cell, verified_variance_us2
 from hwmodel.device.read_noise import ReadNoise
 from hwmodel.device.relaxation import (
     CmoRelaxation,

@@ -91,12 +91,7 @@ def fit_tolerance_us(fit_us: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def sampled_programming_error(
-    age_s: float = 1.0,
-    *,
-    preset: Preset | None = None,
-    points: int = 79,
-    cells: int = 4000,
-    fleet_seed: int = 0,
+    age_s: float = 1.0, *, preset: Preset | None = None, points: int = 79, cells: int = 4000, fleet_seed: int = 0
 ) -> SampledError:
     """Program cells over the whole window, let them age, and measure their scatter.
 

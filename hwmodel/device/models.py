@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hwmodel.device.ir_drop import IrDrop
-from hwmodel.device.programming_error import (
-    ConstantProgrammingError,
-    ProgrammingError,
-    programming_error_named,
-)
+from hwmodel.device.programming_error import ConstantProgrammingError, ProgrammingError, programming_error_named
 from hwmodel.device.read_noise import ReadNoise
 from hwmodel.device.relaxation import NoRelaxation, Relaxation, relaxation_named
 from hwmodel.device.stuck import StuckCells

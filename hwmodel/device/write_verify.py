@@ -109,11 +109,7 @@ class SimulatedWriteVerify:
 
 
 def expected_write_verify(
-    preset: Preset,
-    cells: int,
-    *,
-    stuck_cells: StuckCells | None = None,
-    mean_conductance_us: float | None = None,
+    preset: Preset, cells: int, *, stuck_cells: StuckCells | None = None, mean_conductance_us: float | None = None
 ) -> WriteVerifyResult:
     """Return what write-verify takes on average, in closed form.
 

@@ -104,11 +104,7 @@ def record_inputs(
 
 
 def layer_inputs(
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    examples: Tensor | Sequence[Tensor],
-    *,
-    most: int | None = None,
+    model: nn.Module, layers: Mapping[str, nn.Module], examples: Tensor | Sequence[Tensor], *, most: int | None = None
 ) -> dict[str, list[Tensor]]:
     """Run the float model and return what layers multiplied at each use, ``[vectors, in]``.
 

@@ -62,13 +62,7 @@ class AnalogLayer(nn.Module):
     ideal_weight: Tensor
 
     def __init__(
-        self,
-        crossbar: Crossbar,
-        *,
-        weight: Tensor,
-        bias: nn.Parameter | None,
-        full_scale: float | None,
-        meter: Meter,
+        self, crossbar: Crossbar, *, weight: Tensor, bias: nn.Parameter | None, full_scale: float | None, meter: Meter
     ) -> None:
         super().__init__()
         self.crossbar, self.full_scale, self.meter = crossbar, full_scale, meter

@@ -129,10 +129,7 @@ class Preset(BaseModel):
         return _build(self._content(changed), where=f"{self.name} with {dict(values)}")
 
     def with_models(
-        self,
-        *,
-        programming_error: ProgrammingErrorName | None = None,
-        relaxation: RelaxationName | None = None,
+        self, *, programming_error: ProgrammingErrorName | None = None, relaxation: RelaxationName | None = None
     ) -> Preset:
         """Return a copy with other models of the cell, e.g. ``programming_error="wan-crosssim"``.
 

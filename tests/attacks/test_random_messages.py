@@ -76,8 +76,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
 
             for campaign_id in forgets:
                 eventually(
-                    f"{campaign_id} is verified on the honest nodes",
-                    lambda campaign=campaign_id: done(campaign),
+                    f"{campaign_id} is verified on the honest nodes", lambda campaign=campaign_id: done(campaign)
                 )
             kept = {tag: digest for tag, digest in before.items() if tag not in people[: len(forgets)]}
             for node in honest:

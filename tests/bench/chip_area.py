@@ -7,21 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from hwmodel import (
-    load_network,
-    load_preset,
-    network_names,
-    pulses_against_tolerance,
-    sampled_programming_error,
-)
-from hwmodel.cost.interpretations import (
-    DEPLOY_INT8,
-    EQUAL_UNIT,
-    UPDATES_SGD,
-    WHOLE_TRAINING_SHORT,
-    PaperRatio,
-    Reading,
-)
+from hwmodel import load_network, load_preset, network_names, pulses_against_tolerance, sampled_programming_error
+from hwmodel.cost.interpretations import DEPLOY_INT8, EQUAL_UNIT, UPDATES_SGD, WHOLE_TRAINING_SHORT, PaperRatio, Reading
 from hwmodel.cost.ratios import RatioReport, ReadingResult, ratio_report
 from hwmodel.cost.uncertainty import DRAWS, monte_carlo
 from hwmodel.device.fits import fit_tolerance_us
@@ -110,13 +97,7 @@ def count_figures() -> Iterator[Figure]:
     preset = load_preset(PRESET)
     for network, expected in COUNTS.items():
         spec = load_network(network)
-        counted = (
-            spec.crossbar_weights,
-            spec.lora_parameters,
-            spec.macs,
-            spec.lora_macs,
-            spec.tiles(preset),
-        )
+        counted = (spec.crossbar_weights, spec.lora_parameters, spec.macs, spec.lora_macs, spec.tiles(preset))
         for name, value, wanted in zip(names, counted, expected, strict=True):
             yield Figure(f"{network}: {name}", (float(value),), "1", Target("=", float(wanted)))
 

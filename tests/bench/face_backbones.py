@@ -52,7 +52,4 @@ def run_filter_banks(nodes: Sequence[str]) -> None:
 
 
 #: One photo through the tile-accurate chips of some nodes, programming included.
-FLEETS: Mapping[str, Callable[[Sequence[str]], None]] = {
-    "face mixer": run_mixers,
-    "face filter bank": run_filter_banks,
-}
+FLEETS: Mapping[str, Callable[[Sequence[str]], None]] = {"face mixer": run_mixers, "face filter bank": run_filter_banks}

@@ -10,11 +10,7 @@ from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
 
 #: Targets of the faces as published: the issue's.
-_FACES_PUBLISHED = {
-    "base": Target(">=", 0.95),
-    "forgotten": Target("=", 1),
-    "retained": Target(">=", 0.90),
-}
+_FACES_PUBLISHED = {"base": Target(">=", 0.95), "forgotten": Target("=", 1), "retained": Target(">=", 0.90)}
 _NAMES = {
     "base": "five people recognised before",
     "forgotten": "forgotten, test inputs (UA)",

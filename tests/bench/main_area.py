@@ -133,10 +133,7 @@ def _figures(runs: list[Run]) -> Iterator[Figure]:
     yield highest("deployment overhead of the repaired revision: time", overhead("seconds"), "s")
     yield highest("deployment overhead of the repaired revision: received", overhead("bytes"), "B")
     yield highest(
-        "deployment overhead of the repaired revision: writes",
-        overhead("cell_writes"),
-        "cell writes",
-        Target("=", 0.0),
+        "deployment overhead of the repaired revision: writes", overhead("cell_writes"), "cell writes", Target("=", 0.0)
     )
     yield lowest(
         "re-programming the same rows over deploying them: energy on the chip",

@@ -161,11 +161,7 @@ class Rig:
         connection = ("--address", served.address, "--token-file", str(served.token_file))
         registry = ("--registry", str(self.fleet.layout.registry))
         # A configuration of whoever runs the tests must not matter.
-        environment = {
-            **os.environ,
-            "FLEET_CONFIG": str(self.fleet.layout.root / "none.toml"),
-            "NO_COLOR": "1",
-        }
+        environment = {**os.environ, "FLEET_CONFIG": str(self.fleet.layout.root / "none.toml"), "NO_COLOR": "1"}
         return subprocess.run(
             [program("fleet"), *connection, *registry, *arguments],
             capture_output=True,

@@ -73,9 +73,7 @@ def tell(folder: Path) -> Iterator[Story]:
         revision_before = settled_revision(rig)
         job_id = rig.client.start_learning(new_tag(), types.LEARNING_KIND_TRAIN_LORA, ROUNDS).job.job_id
         eventually(
-            "the first round is over",
-            lambda: rig.client.get_learning(job_id).rounds_done >= 1,
-            LEARNING_LIMIT_S,
+            "the first round is over", lambda: rig.client.get_learning(job_id).rounds_done >= 1, LEARNING_LIMIT_S
         )
         checkpoint = read_checkpoint(settings.layout, job_id)
         kill_superlink(settings.layout)

@@ -80,9 +80,7 @@ class Thief:
             return [
                 types.SubjectAdapter.FromString(
                     open_symmetric(
-                        self._secrets.get(key_id),
-                        contribution_at_rest(tag, row.node_id, row.sequence),
-                        row.ciphertext,
+                        self._secrets.get(key_id), contribution_at_rest(tag, row.node_id, row.sequence), row.ciphertext
                     )
                 )
                 for row in tx.subjects.contributions(tag)
@@ -94,9 +92,7 @@ class Thief:
             key_id = subject_key_id(tag)
             return [
                 open_symmetric(
-                    self._secrets.get(key_id),
-                    statistics_at_rest(tag, row.node_id, row.sequence),
-                    row.ciphertext,
+                    self._secrets.get(key_id), statistics_at_rest(tag, row.node_id, row.sequence), row.ciphertext
                 )
                 for row in tx.heads.statistics()
                 if row.tag == tag

@@ -179,12 +179,7 @@ class LoraAdapter:
 
     @classmethod
     def build(
-        cls,
-        spec: LoraSpec,
-        base: FrozenBase,
-        *,
-        b: Mapping[str, Tensor],
-        a: Mapping[str, Tensor] | None = None,
+        cls, spec: LoraSpec, base: FrozenBase, *, b: Mapping[str, Tensor], a: Mapping[str, Tensor] | None = None
     ) -> LoraAdapter:
         """Store trained factors in the format that the spec names.
 

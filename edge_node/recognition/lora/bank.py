@@ -61,12 +61,7 @@ class LoraBank:
     """
 
     def __init__(
-        self,
-        base: FrozenBase,
-        preset: Preset,
-        ledger: EnergyLedger,
-        *,
-        capacity_bytes: int | None = None,
+        self, base: FrozenBase, preset: Preset, ledger: EnergyLedger, *, capacity_bytes: int | None = None
     ) -> None:
         self.base = base
         self.capacity_bytes = capacity_bytes

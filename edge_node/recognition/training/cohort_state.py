@@ -165,10 +165,7 @@ class CohortState:
                 tags.append(content[at + 4 : at + 4 + size].decode())
                 at += 4 + size
             codes = np.frombuffer(content, dtype="<i4", offset=at).astype(np.int32)
-            b, rows = (
-                codes[: hidden * rank].reshape(hidden, rank),
-                codes[hidden * rank :].reshape(people, hidden),
-            )
+            b, rows = (codes[: hidden * rank].reshape(hidden, rank), codes[hidden * rank :].reshape(people, hidden))
         except (struct.error, ValueError) as error:
             raise RoundError(f"{len(content)} bytes are not a cohort state: {error}") from error
         return cls(tuple(tags), torch.from_numpy(b), torch.from_numpy(rows))

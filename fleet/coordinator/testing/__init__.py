@@ -14,12 +14,4 @@ from fleet.coordinator.testing.simulated_node import (
 )
 from fleet.coordinator.testing.stepped import SteppedCoordinator
 
-__all__ = [
-    "CODES",
-    "FEATURES",
-    "REGISTRY_KEY",
-    "Journal",
-    "SimulatedNode",
-    "SimulatedNodeError",
-    "SteppedCoordinator",
-]
+__all__ = ["CODES", "FEATURES", "REGISTRY_KEY", "Journal", "SimulatedNode", "SimulatedNodeError", "SteppedCoordinator"]

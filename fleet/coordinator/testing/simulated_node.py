@@ -318,11 +318,7 @@ class SimulatedNode:
     def ticket(self, tag: str) -> types.Envelope:
         """Return the leave to enrol somebody here that the caller's registry has given."""
         return issue_ticket(
-            REGISTRY_KEY,
-            fleet_id=self.fleet_id,
-            subject_tag=tag,
-            node_ids=[self.node_id],
-            expires_at_unix_ms=2**62,
+            REGISTRY_KEY, fleet_id=self.fleet_id, subject_tag=tag, node_ids=[self.node_id], expires_at_unix_ms=2**62
         )
 
     def contribution(self, adapter: types.SubjectAdapter, sequence: int = 1) -> wire.ConnectRequest:

@@ -26,8 +26,7 @@ app = typer.Typer(
 _DEFAULT_PRESET = "180nm-1t1r"
 
 PresetOption = Annotated[
-    str,
-    typer.Option("--preset", metavar="NAME|FILE", help="Technology: `fleet chip presets`, or a .toml file."),
+    str, typer.Option("--preset", metavar="NAME|FILE", help="Technology: `fleet chip presets`, or a .toml file.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the draws.")]
 
@@ -48,8 +47,7 @@ class LoraStorage(StrEnum):
 
 
 OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", metavar="DIR", file_okay=False, help="Write JSON and plots (SVG) there."),
+    Path | None, typer.Option("--output", metavar="DIR", file_okay=False, help="Write JSON and plots (SVG) there.")
 ]
 
 

@@ -134,12 +134,6 @@ def _write_verify(fits: ChipFits) -> Figure:
         f"Write-verify, {preset.name}: {fits.cells:,} cells per tolerance, none stuck",
         [
             panel("pulses", "mean pulses per cell", "pulses", Curve("closed form", dense, pulses)),
-            panel(
-                "energy",
-                "energy per cell (nJ)",
-                "energy_j",
-                at_tolerances("energy_j", 1e9),
-                factor=1e9,
-            ),
+            panel("energy", "energy per cell (nJ)", "energy_j", at_tolerances("energy_j", 1e9), factor=1e9),
         ],
     )

@@ -53,12 +53,7 @@ class ChipReport:
 
 
 def chip_report(
-    networks: Sequence[NetworkSpec],
-    preset: Preset,
-    *,
-    draws: int,
-    seed: int,
-    progress: Callable[[str], None],
+    networks: Sequence[NetworkSpec], preset: Preset, *, draws: int, seed: int, progress: Callable[[str], None]
 ) -> ChipReport:
     """Compute the report of some networks on a preset.
 

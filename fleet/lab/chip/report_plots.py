@@ -16,11 +16,7 @@ from hwmodel.cost.designs import Activity, Design
 from hwmodel.cost.ratios import TOLERANCE, HeadlineResult, ReadingResult, Verdict
 from hwmodel.cost.sensitivity import Sensitivity
 
-_DESIGNS = {
-    Design.ANALOGUE: "analogue, all rewritten",
-    Design.LORA: "LoRA in SRAM",
-    Design.DIGITAL: "all digital",
-}
+_DESIGNS = {Design.ANALOGUE: "analogue, all rewritten", Design.LORA: "LoRA in SRAM", Design.DIGITAL: "all digital"}
 
 _COMPONENTS = {
     Component.PROGRAMMING: "programming",
@@ -120,10 +116,7 @@ def _tornado(report: ChipReport) -> Figure:
             )
         )
     return tornado(
-        f"{report.preset.name}: one number at a time to the ends of its range",
-        panels,
-        axis_label="ratio",
-        longest=8,
+        f"{report.preset.name}: one number at a time to the ends of its range", panels, axis_label="ratio", longest=8
     )
 
 

@@ -17,14 +17,7 @@ from fleet.errors import InvalidInputError
 from fleet.lab.chip.calibration import ChipCalibration, calibrate_chip
 from fleet.lab.chip.restore_data import PublicData, load_public_data
 from fleet.lab.chip.restore_network import Network, accuracy, features_and_scores, train_network
-from fleet.lab.chip.restore_settings import (
-    Condition,
-    Corrected,
-    RestoreSettings,
-    Sweep,
-    conditions,
-    resolved,
-)
+from fleet.lab.chip.restore_settings import Condition, Corrected, RestoreSettings, Sweep, conditions, resolved
 from hwmodel import Cost, DeviceModels, HwModelError, Phase, load_network, program
 from hwmodel.nn import ProgrammedModel
 
@@ -198,10 +191,7 @@ class _Bench:
         if condition.sweep is Sweep.AGE and kept is None:
             kept = after
         fit = chip.energy()[Phase.TRAIN]
-        return (
-            RestoredChips(condition, before, after, kept, fit, inference, restored_inference),
-            calibration,
-        )
+        return (RestoredChips(condition, before, after, kept, fit, inference, restored_inference), calibration)
 
     def _program(self, models: DeviceModels, age_s: float, *, nodes: Sequence[str]) -> ProgrammedModel:
         return program(

@@ -161,12 +161,7 @@ def _digits(seed: int) -> PublicData:
 
 
 def _images(
-    title: str,
-    seed: int,
-    *,
-    training: tuple[Tensor, Tensor],
-    fit: Tensor,
-    held_out: tuple[Tensor, Tensor],
+    title: str, seed: int, *, training: tuple[Tensor, Tensor], fit: Tensor, held_out: tuple[Tensor, Tensor]
 ) -> PublicData:
     images, labels = training
     return PublicData(

@@ -179,8 +179,7 @@ def resolved(settings: RestoreSettings) -> tuple[RestoreSettings, tuple[str, ...
     """
     if settings.network not in NETWORKS:
         raise InvalidInputError(
-            f"no data to calibrate chips of network {settings.network!r}",
-            hint=f"Choose {' or '.join(NETWORKS)}.",
+            f"no data to calibrate chips of network {settings.network!r}", hint=f"Choose {' or '.join(NETWORKS)}."
         )
     if settings.chips < 1:
         raise InvalidInputError(f"a condition needs a chip; got {settings.chips}")

@@ -32,15 +32,7 @@ def restore_tables(body: Mapping[str, Any]) -> Iterable[RenderableType]:
     )
     yield table(
         "Held-out accuracy and feature error, mean over chips (worst to best)",
-        [
-            "sweep",
-            "condition>",
-            "accuracy: chip>",
-            "with LoRA>",
-            "of the loss>",
-            "features: chip>",
-            "with LoRA>",
-        ]
+        ["sweep", "condition>", "accuracy: chip>", "with LoRA>", "of the loss>", "features: chip>", "with LoRA>"]
         + (["LoRA of the first age>"] if any(c["kept"] for c in body["conditions"]) else []),
         (_row(condition) for condition in body["conditions"]),
     )

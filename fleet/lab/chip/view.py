@@ -112,18 +112,7 @@ def fits_tables(body: Document) -> Iterable[RenderableType]:
     )
     yield table(
         "Write-verify: closed form, and simulated pulse by pulse",
-        [
-            *(
-                "tolerance>",
-                "pulses>",
-                "simulated>",
-                "not converged>",
-                "simulated>",
-                "per cell>",
-                "simulated>",
-            ),
-            "",
-        ],
+        [*("tolerance>", "pulses>", "simulated>", "not converged>", "simulated>", "per cell>", "simulated>"), ""],
         (
             (
                 f"{row['tolerance_us']:g} uS",
@@ -172,16 +161,7 @@ def _time(bill: Document) -> str:
 def _room(body: Document) -> RenderableType:
     return table(
         "Wear and SRAM (adaptations: trained in place; rewrites: write-verified once)",
-        [
-            "network",
-            "design",
-            "SRAM to serve>",
-            "to train>",
-            "on the chip>",
-            "fits",
-            "adaptations>",
-            "rewrites>",
-        ],
+        ["network", "design", "SRAM to serve>", "to train>", "on the chip>", "fits", "adaptations>", "rewrites>"],
         (
             (
                 each["network"],
@@ -285,15 +265,7 @@ def _summary(body: Document) -> RenderableType:
         )
     return table(
         f"In short: what the paper's ratios are consistent with on {body['preset']['name']} (none is proven)",
-        [
-            "ratio",
-            "paper>",
-            "nearest reading",
-            "nominal>",
-            "draws near>",
-            "reached alone by",
-            "rival readings>",
-        ],
+        ["ratio", "paper>", "nearest reading", "nominal>", "draws near>", "reached alone by", "rival readings>"],
         rows,
     )
 

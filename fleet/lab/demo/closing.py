@@ -58,8 +58,7 @@ def _parts(document: dict[str, Any]) -> Table:
     for node in document["nodes"]:
         kinds = (node["subject_adapters_only"], node["without_head"], node)
         table.add_row(
-            node["node_id"],
-            *(change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds),
+            node["node_id"], *(change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds)
         )
     return table
 

@@ -77,10 +77,7 @@ def _bytes(evidence: DrawnEvidence) -> Claim:
     return Claim(
         "what every node draws is, byte for byte, what it drew before the class was ever enrolled",
         bool(equal) and set(equal) == set(evidence.identities) and all(equal.values()),
-        per_node(
-            evidence.after,
-            lambda d: f"SHA-256 {d.digest[:12]}",
-        ),
+        per_node(evidence.after, lambda d: f"SHA-256 {d.digest[:12]}"),
     )
 
 

@@ -12,13 +12,7 @@ from fleet.client import FleetClient
 from fleet.domain.tags import new_tag
 from fleet.errors import ConflictError
 from fleet.lab.demo import drawing, enrolment, observation, outage
-from fleet.lab.demo.classes import (
-    DemoClasses,
-    load_demo_classes,
-    rate_interval,
-    same_rate_p,
-    save_samples,
-)
+from fleet.lab.demo.classes import DemoClasses, load_demo_classes, rate_interval, same_rate_p, save_samples
 from fleet.lab.demo.evidence import Drawings, DrawnEvidence, Outage
 from fleet.lab.demo.run import DemoSettings, ProgressReporter, demo_fleet
 from fleet.local.deadline import Deadline

@@ -30,8 +30,7 @@ _SUPPRESSED = frozenset(ExecutionState) - {ExecutionState.PENDING}
 def wait_lost(client: FleetClient, node_id: str, deadline: Deadline) -> None:
     """Wait until the coordinator has noticed that a node is gone."""
     deadline.until(
-        f"the coordinator has lost {node_id}",
-        lambda: True if not client.get_node(node_id).node.connected else None,
+        f"the coordinator has lost {node_id}", lambda: True if not client.get_node(node_id).node.connected else None
     )
 
 

@@ -139,13 +139,7 @@ class ImageFleet:
         progress = self.stage(f"erasing class {label}")
         with self.measured("erase", generator.ledger):
             return erase_class(
-                generator,
-                self.public.of(label),
-                retain,
-                label,
-                self.seed,
-                self.size.erasure,
-                progress=progress,
+                generator, self.public.of(label), retain, label, self.seed, self.size.erasure, progress=progress
             )
 
     def noise(self, purpose: str, labels: Sequence[int], count: int) -> Tensor:

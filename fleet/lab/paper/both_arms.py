@@ -6,12 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.lab.paper.arms import Arm, Hardware, Progress
-from fleet.lab.paper.classifier import (
-    ClassifierArm,
-    ClassifierRecipe,
-    run_arm,
-    train_backbone,
-)
+from fleet.lab.paper.classifier import ClassifierArm, ClassifierRecipe, run_arm, train_backbone
 from fleet.lab.paper.divided_people import KNOWN, DividedPeople
 
 
@@ -40,11 +35,7 @@ class PeopleRun:
 
 
 def run_both_arms(
-    recipe: ClassifierRecipe,
-    data: str,
-    divide: Callable[[Arm], DividedPeople],
-    seed: int,
-    progress: Progress,
+    recipe: ClassifierRecipe, data: str, divide: Callable[[Arm], DividedPeople], seed: int, progress: Progress
 ) -> PeopleRun:
     """Train a backbone for each arm, and run it on a chip and without errors.
 

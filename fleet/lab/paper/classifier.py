@@ -280,8 +280,7 @@ def run_arm(
     progress("learning a sixth person")
     lesson = people.training(*known, NEWCOMER)
     second = recipe.continual.run(
-        lambda adapter: training_loss(network, recipe.learning, adapter, *lesson),
-        network.start(recipe.learning, seed),
+        lambda adapter: training_loss(network, recipe.learning, adapter, *lesson), network.start(recipe.learning, seed)
     )
     network.install(recipe.learning, second)
     newcomer, retained_after = recognised(*people.testing(NEWCOMER)), recognised(*retained)

@@ -109,9 +109,7 @@ def erase_class(
             )
         of_class, of_nothing, of_others = before.chunk(3, dim=1)
         after = denoise(
-            torch.cat([x, others], dim=1),
-            torch.cat([steps, other_steps], dim=1),
-            torch.cat([erased, told], dim=1),
+            torch.cat([x, others], dim=1), torch.cat([steps, other_steps], dim=1), torch.cat([erased, told], dim=1)
         )
         now_class, now_others = after.chunk(2, dim=1)
         pushed = of_nothing - PUSH * (of_class - of_nothing)
@@ -119,12 +117,5 @@ def erase_class(
         return away + RETAIN_WEIGHT * nn.functional.mse_loss(now_others, of_others)
 
     return fit_lora(
-        generator,
-        erasure_name(label),
-        AdapterKind.SHARED,
-        BLOCK_LAYERS,
-        seed,
-        recipe,
-        loss,
-        progress=progress,
+        generator, erasure_name(label), AdapterKind.SHARED, BLOCK_LAYERS, seed, recipe, loss, progress=progress
     )

@@ -82,8 +82,4 @@ _IMAGES = (
     Measure("cell_writes", "cell writes after programming", share=False),
 )
 
-MEASURES = {
-    PaperTask.FACES: _FACES,
-    PaperTask.SPEAKERS: _SPEAKERS,
-    PaperTask.IMAGES: _IMAGES,
-}
+MEASURES = {PaperTask.FACES: _FACES, PaperTask.SPEAKERS: _SPEAKERS, PaperTask.IMAGES: _IMAGES}

@@ -103,11 +103,7 @@ class StackedNetwork:
         """Let an adapter with gradients act on top of the active ones inside the ``with`` block."""
         branches = {
             name: LoraBranch(
-                a,
-                shape.alpha / shape.rank * b,
-                Storage.FP32,
-                self.chips.preset,
-                self.chips.analog[name].meter,
+                a, shape.alpha / shape.rank * b, Storage.FP32, self.chips.preset, self.chips.analog[name].meter
             )
             for name, (a, b) in zip(shape.layers, _pairs(adapter), strict=True)
         }

@@ -22,10 +22,7 @@ def replay(
     codes: Annotated[
         Path,
         typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            help="Captured codes with their salts, a file per node.",
+            metavar="DIR", exists=True, file_okay=False, help="Captured codes with their salts, a file per node."
         ),
     ],
     form: Format = OutputFormat.TABLE,
@@ -75,11 +72,7 @@ def cohort(
     audit = found["audit"]
     title = f"shard {shard}, {found['rounds']} rounds: {audit['state'].upper().replace('-', ' ')}"
     rows = [("holds" if x["holds"] else "DIFFERS", x["name"], x["expected"], x["got"]) for x in audit["lines"]]
-    show(
-        form,
-        document("CohortAudit", **found),
-        lambda: [table(title, ["", "line", "expected", "seen"], rows)],
-    )
+    show(form, document("CohortAudit", **found), lambda: [table(title, ["", "line", "expected", "seen"], rows)])
     if audit["detail"]:
         note(audit["detail"])
     if audit["state"] == "inconclusive":

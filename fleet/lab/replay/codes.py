@@ -56,10 +56,7 @@ class AuditCodes:
     def write(self, folder: Path) -> None:
         """Write a file per node."""
         for node in self.nodes:
-            arrays = {
-                "centre": node.centre.numpy(),
-                **self._entry("public", node.public, self.salts[node.node_id, ""]),
-            }
+            arrays = {"centre": node.centre.numpy(), **self._entry("public", node.public, self.salts[node.node_id, ""])}
             for tag, pairs in node.people.items():
                 arrays |= self._entry(f"people/{tag}", pairs, self.salts[node.node_id, tag])
             content = io.BytesIO()

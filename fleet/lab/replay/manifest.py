@@ -76,12 +76,7 @@ class ReplayManifest(_Part):
 
     @classmethod
     def of(
-        cls,
-        result: ReplayResult,
-        tag: str,
-        before: CohortState,
-        codes: AuditCodes,
-        fleet: Sequence[CohortPlan],
+        cls, result: ReplayResult, tag: str, before: CohortState, codes: AuditCodes, fleet: Sequence[CohortPlan]
     ) -> ReplayManifest:
         """Describe a forget.
 

@@ -20,8 +20,7 @@ app = typer.Typer(add_completion=False)
 @app.command("verify")
 def verify(
     report: Annotated[
-        Path | None,
-        typer.Argument(metavar="[REPORT.json]", dir_okay=False, help="A stored report to judge anew."),
+        Path | None, typer.Argument(metavar="[REPORT.json]", dir_okay=False, help="A stored report to judge anew.")
     ] = None,
     task: Annotated[
         str | None,

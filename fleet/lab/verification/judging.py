@@ -181,20 +181,14 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
         raise VerificationError(f"a {evidence.kind} is judged by digests: give its exact evidence")
     if not evidence.pairs:
         raise VerificationError("there is no repaired model to judge: measure at least one person")
-    now, reference = (
-        _Means([p.repaired for p in evidence.pairs]),
-        _Means([p.retrained for p in evidence.pairs]),
-    )
+    now, reference = (_Means([p.repaired for p in evidence.pairs]), _Means([p.retrained for p in evidence.pairs]))
     before = _Means([p.original for p in evidence.pairs])
     named = {
         "named as the person, training samples (1 - UA)": (
             now.rate("recognised_train"),
             reference.mean("recognised_train"),
         ),
-        "named as the person, held-out samples": (
-            now.rate("recognised_test"),
-            reference.mean("recognised_test"),
-        ),
+        "named as the person, held-out samples": (now.rate("recognised_test"), reference.mean("recognised_test")),
         "named with the adapter stripped": (now.rate("stripped"), reference.mean("recognised_train")),
     }
     if all(p.repaired.resurfaced and p.retrained.resurfaced for p in evidence.pairs):
@@ -227,13 +221,7 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
         ),
         _distance("retained, training samples (RA)", now, reference, "retained_train", limits.retained_train),
         _distance("retained, held-out samples (TA)", now, reference, "retained_test", limits.retained_test),
-        Line(
-            "loss attack, AUC",
-            auc,
-            auc_r,
-            f"within {limits.attack_auc:g}",
-            abs(auc - auc_r) <= limits.attack_auc,
-        ),
+        Line("loss attack, AUC", auc, auc_r, f"within {limits.attack_auc:g}", abs(auc - auc_r) <= limits.attack_auc),
         Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
         Line(
             "average gap as published (SalUn): UA, RA, TA, MIA",

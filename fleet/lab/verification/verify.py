@@ -78,8 +78,7 @@ def read_report(path: Path) -> VerificationReport:
         raise InvalidInputError(f"{path} is not JSON: {error}") from error
     if not isinstance(body, dict) or body.get("kind") != "VerificationReport":
         raise InvalidInputError(
-            f"{path} is not a verification report",
-            hint="`fleet verify --task speakers --output DIR` writes one.",
+            f"{path} is not a verification report", hint="`fleet verify --task speakers --output DIR` writes one."
         )
     try:
         return VerificationReport.of_document(body)
@@ -88,12 +87,7 @@ def read_report(path: Path) -> VerificationReport:
 
 
 def verify_task(
-    task: str,
-    *,
-    seed: int = 1,
-    people: int = 3,
-    method: str = METHODS[0],
-    progress: Progress = lambda text: None,
+    task: str, *, seed: int = 1, people: int = 3, method: str = METHODS[0], progress: Progress = lambda text: None
 ) -> VerificationReport:
     """Forget people of a task's fleet and report what became of them in every kind of adapter.
 
@@ -287,10 +281,7 @@ def _together(found: Sequence[ExactEvidence]) -> ExactEvidence:
         _digest([evidence.digest for evidence in found]),
         _digest([evidence.never_enrolled for evidence in found]),
         _sum([evidence.recognised for evidence in found]),
-        Canary(
-            _sum([canary.named_before for canary in canaries]),
-            _sum([canary.named_after for canary in canaries]),
-        ),
+        Canary(_sum([canary.named_before for canary in canaries]), _sum([canary.named_after for canary in canaries])),
         unaffected=_paired([evidence.unaffected for evidence in found]),
         later=_paired([evidence.later for evidence in found]),
         later_rounds=found[0].later_rounds,

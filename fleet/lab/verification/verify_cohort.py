@@ -18,13 +18,7 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.recognition.training.cohort import (
-    CohortPlan,
-    WorkDone,
-    scheduled_participation,
-    shard_of,
-    train_cohort,
-)
+from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
 from edge_node.recognition.training.federated import NodeSamples, training_cost
 from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay

@@ -67,11 +67,7 @@ def verify_images(
         "class that was there before and after, accuracy": _shown(fleet, chips, kept).value,
     }
     evidence = ExactEvidence(
-        AdapterKind.SUBJECT,
-        _digest(fleet, chips),
-        _digest(fleet, never),
-        left,
-        chance=_shown(fleet, never, forgotten),
+        AdapterKind.SUBJECT, _digest(fleet, chips), _digest(fleet, never), left, chance=_shown(fleet, never, forgotten)
     )
     scores |= _erased(fleet, chips)
     spent = chips.ledger.since(programmed)

@@ -54,9 +54,7 @@ def lora_digest(lora: SharedLora) -> bytes:
     if not lora.rows:
         return NO_LORA
     shape = lora.shape
-    parts = [
-        struct.pack("<IIfQI", shape.features, shape.rank, shape.alpha, shape.a_seed, shape.scale_bits),
-    ]
+    parts = [struct.pack("<IIfQI", shape.features, shape.rank, shape.alpha, shape.a_seed, shape.scale_bits)]
     for row in sorted(lora.rows, key=lambda row: row.subject_tag):
         parts += [row.subject_tag.encode(), _int64(row.codes)]
     return _hash("lora", *parts)

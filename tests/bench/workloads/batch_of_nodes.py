@@ -16,12 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from reram_fleet.v1.types_pb2 import (
-    LEARNING_KIND_TRAIN_LORA,
-    LEARNING_KIND_UNLEARN_LORA,
-    JobTicket,
-    LoraShape,
-)
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
 from torch import Tensor
 
 from edge_node.backbones import Backbone
@@ -230,12 +225,7 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
             images = sample(on_chips(together), noise, labels, _DRAWING)
             own = [sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)]
         yield compared(
-            "grey levels that the transformer draws",
-            level,
-            images,
-            torch.cat(own),
-            tolerance=GREY_TOLERANCE,
-            unit=1.0,
+            "grey levels that the transformer draws", level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0
         )
 
 
@@ -303,12 +293,7 @@ def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: 
     def rows(results: Sequence[Any]) -> Tensor:
         return torch.stack([torch.from_numpy(np.frombuffer(r.state.numerator, "<f4").copy()) for r in results])
 
-    return compared(
-        f"LoRA after a round of {name}",
-        Fidelity.TILE_ACCURATE,
-        rows(batch),
-        rows(alone),
-    )
+    return compared(f"LoRA after a round of {name}", Fidelity.TILE_ACCURATE, rows(batch), rows(alone))
 
 
 def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:

@@ -13,13 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.recognition.training.cohort import (
-    CohortPlan,
-    WorkDone,
-    scheduled_participation,
-    shard_of,
-    train_cohort,
-)
+from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
 from edge_node.recognition.training.federated import training_cost
 from edge_node.recognition.training.replay import CheckpointFiles, ReplayResult, cost_share, forget_by_replay

@@ -88,11 +88,7 @@ def live(fleet: FaceFleet, seed: int, more_rounds: int = MORE_ROUNDS, hidden: in
         people=len(fleet.enrolled),
         forgotten=len(plan.leaving),
         trajectories=(*closed.trajectories(), lora.trajectory(), lora.trajectory_without_codes()),
-        resurfacing=(
-            *closed.resurfacing(),
-            lora.resurfacing(),
-            shared_lora(fleet, seed, plan.leaving, more_rounds),
-        ),
+        resurfacing=(*closed.resurfacing(), lora.resurfacing(), shared_lora(fleet, seed, plan.leaving, more_rounds)),
         returns_refused=refused_returns(len(plan.leaving)),
     )
 

@@ -153,11 +153,7 @@ def forget(
     head = after.build()
     coordinator_s = time.process_time() - started
     sent = sum(map(len, packed))
-    return (
-        after,
-        head.digest(),
-        _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.wire_bytes),
-    )
+    return (after, head.digest(), _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.wire_bytes))
 
 
 def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[SufficientStatistics, Spent]:
@@ -185,13 +181,7 @@ def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[Suff
 
 
 def _spent(
-    fleet: FaceFleet,
-    preset: Preset,
-    local: Cost,
-    node_s: float,
-    coordinator_s: float,
-    sent: int,
-    head_bytes: int,
+    fleet: FaceFleet, preset: Preset, local: Cost, node_s: float, coordinator_s: float, sent: int, head_bytes: int
 ) -> Spent:
     """Add what sending the shares, and receiving and storing the new head on every node costs."""
     nodes = len(fleet.engine.node_ids)

@@ -100,12 +100,7 @@ def run(seed: int, size: FederatedSize | None = None, *, cache: Path | None = No
         Folder of trained backbones, as for `cached_backbone`.
     """
     size = size if size is not None else FederatedSize()
-    fleet = ImageFleet(
-        seed,
-        Size(nodes=size.nodes, backbone=size.backbone, sampling=size.sampling),
-        silent,
-        cache,
-    )
+    fleet = ImageFleet(seed, Size(nodes=size.nodes, backbone=size.backbone, sampling=size.sampling), silent, cache)
     chips = fleet.program()
     # The same seed: these are the first of the same chips.
     learners = replace(fleet, size=replace(fleet.size, nodes=LEARNERS)).program()
@@ -125,10 +120,7 @@ def run(seed: int, size: FederatedSize | None = None, *, cache: Path | None = No
                 mean=fleet.judge.accuracy(mean, label),
                 apart=float((codes[0] - codes[1]).double().norm() / codes[0].double().norm()),
                 message_bytes=SubjectAdapter(
-                    subject_tag="0" * 32,
-                    count=LEARNERS,
-                    code_sum=summed[0].tolist(),
-                    kind=SUBJECT_ADAPTER_KIND_TRAINED,
+                    subject_tag="0" * 32, count=LEARNERS, code_sum=summed[0].tolist(), kind=SUBJECT_ADAPTER_KIND_TRAINED
                 ).ByteSize(),
             )
         )

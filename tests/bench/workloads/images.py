@@ -217,9 +217,7 @@ def _public(fleet: ImageFleet, drawn: Mapping[int, Tensor], panels: list[GridPan
     real, test = fleet.public, fleet.task.images(labels, test=True)
     # As many of each class as were drawn: the distance of small sets is larger.
     shown = torch.cat([test.of(label)[: count * fleet.size.nodes] for label in labels])
-    panels.append(
-        GridPanel("real images", [_row(f"public {k}", real.of(k)) for k in labels]),
-    )
+    panels.append(GridPanel("real images", [_row(f"public {k}", real.of(k)) for k in labels]))
     panels.append(GridPanel("drawn on chips", [_row(f"public {k}", drawn[k]) for k in labels]))
     return PublicFigures(
         accuracy=fleet.accuracy(drawn),
@@ -258,10 +256,7 @@ def _private(
     after |= fleet.draw(chips, "private", labels[:-1], count)
     again |= fleet.draw(chips, "forgotten", labels[:-1], count)
     chips.forget(last)
-    equal[last] = (
-        fleet.adapter_digests(chips) == bare_adapters,
-        fleet.images_digest(chips) == bare_images,
-    )
+    equal[last] = (fleet.adapter_digests(chips) == bare_adapters, fleet.images_digest(chips) == bare_images)
     after |= fleet.draw(chips, "private", [last], count)
     again |= fleet.draw(chips, "forgotten", [last], count)
 

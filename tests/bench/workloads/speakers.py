@@ -185,9 +185,7 @@ def fsdd_fleet(backbone: Backbone, seed: int, *, altered_takes: int = 0) -> Spea
     test = {name: [r.sample for r in mine if r.digit in fsdd.TEST_DIGITS] for name, mine in recordings.items()}
     altered = {
         name: altered_voices(
-            seed,
-            name,
-            [r.sample for r in mine if r.digit in fsdd.TRAIN_DIGITS and r.take < altered_takes],
+            seed, name, [r.sample for r in mine if r.digit in fsdd.TRAIN_DIGITS and r.take < altered_takes]
         )
         for name, mine in recordings.items()
     }

@@ -18,13 +18,7 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.cohorts import fleet_seed, shard_of
-from reram_fleet.crypto.sealing import (
-    job_key_purpose,
-    open_sealed,
-    open_symmetric,
-    seal_symmetric,
-    state_purpose,
-)
+from reram_fleet.crypto.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types

@@ -19,14 +19,7 @@ NODES = ("n1", "n2", "n3")
 ANN, BOB, CEM, DEB = tags_in(0, 4)
 EVE, FAY = tags_in(1, 2)
 #: Everybody shares a node with everybody else of their shard: else rows would not depend on each other.
-AT = {
-    ANN: ("n1", "n2"),
-    BOB: ("n2", "n3"),
-    CEM: ("n3", "n1"),
-    DEB: ("n2", "n3"),
-    EVE: ("n1", "n2"),
-    FAY: ("n2", "n3"),
-}
+AT = {ANN: ("n1", "n2"), BOB: ("n2", "n3"), CEM: ("n3", "n1"), DEB: ("n2", "n3"), EVE: ("n1", "n2"), FAY: ("n2", "n3")}
 
 
 @dataclass

@@ -101,10 +101,7 @@ class NodeStream:
     """
 
     def __init__(
-        self,
-        address: str,
-        node: SimulatedNode,
-        answers: Callable[[wire.ConnectResponse], bool] = lambda message: True,
+        self, address: str, node: SimulatedNode, answers: Callable[[wire.ConnectResponse], bool] = lambda message: True
     ) -> None:
         self.node, self._answers = node, answers
         self.heard: list[wire.ConnectResponse] = []

@@ -64,8 +64,7 @@ def execution_states(client, campaign_id):
 
 def wait_converged(client, campaign_id):
     return eventually(
-        "the forget converges",
-        lambda: (forget := client.get_forget(campaign_id)).state == "converged" and forget,
+        "the forget converges", lambda: (forget := client.get_forget(campaign_id)).state == "converged" and forget
     )
 
 

@@ -11,20 +11,9 @@ import numpy as np
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from reram_fleet.crypto.sealing import (
-    job_key_purpose,
-    open_sealed,
-    open_symmetric,
-    seal_symmetric,
-    state_purpose,
-)
+from reram_fleet.crypto.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.crypto.signing import open_envelope
-from reram_fleet.processes.flower import (
-    ENGINE_ADDRESS_KEY,
-    ENGINE_TOKEN_FILE_KEY,
-    process_environment,
-    program,
-)
+from reram_fleet.processes.flower import ENGINE_ADDRESS_KEY, ENGINE_TOKEN_FILE_KEY, process_environment, program
 from reram_fleet.processes.supervised import SupervisedProcess
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
@@ -68,9 +57,7 @@ class ProbeNode(EngineServiceServicer):
         (folder / "engine.token").write_text(ENGINE_TOKEN)
         (folder / "flower.key").write_bytes(
             self._flower_key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.OpenSSH,
-                serialization.NoEncryption(),
+                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
             )
         )
         self._server = grpc.server(futures.ThreadPoolExecutor(2))

@@ -11,14 +11,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.crypto.sealing import (
-    job_key_purpose,
-    new_key,
-    open_symmetric,
-    seal,
-    seal_symmetric,
-    state_purpose,
-)
+from reram_fleet.crypto.sealing import job_key_purpose, new_key, open_symmetric, seal, seal_symmetric, state_purpose
 from reram_fleet.crypto.signing import sign
 from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceServicer, add_LearningServiceServicer_to_server
@@ -130,9 +123,7 @@ class ProbeCoordinator(LearningServiceServicer):
                 kind=job.kind,
                 expires_at_unix_ms=int(time.time() * 1000) + 120_000,
                 job_key=seal(
-                    node.sealing_key.public_key().public_bytes_raw(),
-                    job_key_purpose(job.job_id, node.node_id),
-                    job.key,
+                    node.sealing_key.public_key().public_bytes_raw(), job_key_purpose(job.job_id, node.node_id), job.key
                 ),
             ),
         )

@@ -146,12 +146,7 @@ def test_nodes_do_not_reach_the_control_api(plane: Plane) -> None:
     with httpx.Client(verify=plane.superlink.tls_context(), trust_env=False) as client:
         answers = {
             path: client.post(f"https://{plane.proxy.address}{path}").status_code
-            for path in (
-                "/v1/control/start-run",
-                "/v1/control/list-runs",
-                "/v1/runtime/acquire-task",
-                "/docs",
-            )
+            for path in ("/v1/control/start-run", "/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs")
         }
 
     assert set(answers.values()) == {403}

@@ -86,12 +86,7 @@ def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
         command=[
             program("flower-supernode"),
             *("--superlink", proxy.address, "--root-certificates", str(ca_path)),
-            *(
-                "--auth-supernode-private-key",
-                str(key_path),
-                "--port",
-                str(remembered_port(tmp_path / "port")),
-            ),
+            *("--auth-supernode-private-key", str(key_path), "--port", str(remembered_port(tmp_path / "port"))),
         ],
         log_path=tmp_path / "supernode.log",
         environment=process_environment(tmp_path / "flwr"),

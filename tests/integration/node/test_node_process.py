@@ -312,12 +312,7 @@ def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine
 def test_settings_that_mean_nothing_are_refused_before_anything_is_made(tmp_path, options, code):
     folder = ["--state", str(tmp_path / "node")]
     done = subprocess.run(
-        [*CLI, "run", *folder, *options],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-        check=False,
+        [*CLI, "run", *folder, *options], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
     )
     assert done.returncode == code
     assert options[-1] in done.stderr

@@ -50,10 +50,7 @@ adapters = st.builds(
 numbers = st.floats(-60_000, 60_000, width=64)
 
 
-@given(
-    rows=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=5),
-    to=st.sampled_from(Storage),
-)
+@given(rows=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=5), to=st.sampled_from(Storage))
 def test_storing_what_is_stored_changes_nothing(rows, to):
     once = StoredMatrix.of(torch.tensor(rows, dtype=torch.float64), to)
     again = StoredMatrix.of(once.values(), to)
@@ -171,10 +168,7 @@ def test_a_sealed_file_with_a_changed_byte_never_opens(sealed, data):
 PRESET = load_preset("180nm-1t1r")
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["install", "update", "remove"]),
-        st.sampled_from("pqr"),
-        st.integers(0, 2),
-        st.integers(0, 5),
+        st.sampled_from(["install", "update", "remove"]), st.sampled_from("pqr"), st.integers(0, 2), st.integers(0, 5)
     ),
     max_size=15,
 )

@@ -14,16 +14,7 @@ from hypothesis import strategies as st
 from edge_node.recognition.training.cohort import train_cohort
 from edge_node.recognition.training.cohort_state import CohortState
 from edge_node.recognition.training.replay import forget_by_replay
-from tests.unit.engine.cohort_fleet import (
-    HIDDEN,
-    NODES,
-    PLACES,
-    RECIPE,
-    checkpoints_in,
-    plan_of,
-    samples_of,
-    starts_of,
-)
+from tests.unit.engine.cohort_fleet import HIDDEN, NODES, PLACES, RECIPE, checkpoints_in, plan_of, samples_of, starts_of
 
 SHORT = replace(RECIPE, steps=2)
 
@@ -75,9 +66,7 @@ def test_states_survive_their_bytes_and_differ_in_their_digests(tags, seed, rank
     shape = {"low": -(2**31), "high": 2**31, "dtype": torch.int32, "generator": generator}
     names = tuple(sorted(tags))
     state = CohortState(
-        names,
-        torch.randint(size=(HIDDEN, rank), **shape),
-        torch.randint(size=(len(names), HIDDEN), **shape),
+        names, torch.randint(size=(HIDDEN, rank), **shape), torch.randint(size=(len(names), HIDDEN), **shape)
     )
 
     again = CohortState.from_bytes(state.to_bytes())

@@ -6,16 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwmodel import (
-    Cost,
-    EnergyLedger,
-    Phase,
-    Precision,
-    cost,
-    load_preset,
-    preset_names,
-    sample_preset,
-)
+from hwmodel import Cost, EnergyLedger, Phase, Precision, cost, load_preset, preset_names, sample_preset
 
 PRESETS = {name: load_preset(name) for name in preset_names()}
 PRESET = PRESETS["180nm-1t1r"]
@@ -46,12 +37,7 @@ CLOSED_FORMS = {
     "lora_update": lambda t, n: cost.lora_update(t, n, steps=3),
     "lora_training_step": lambda t, n: cost.lora_training_step(t, inputs=n, outputs=9, rank=4, samples=n, train_a=True),
 }
-WRITING = {
-    "program_cells",
-    "program_weights",
-    "update_cells",
-    "update_weights in n steps",
-}
+WRITING = {"program_cells", "program_weights", "update_cells", "update_weights in n steps"}
 
 
 @pytest.mark.parametrize("form", CLOSED_FORMS)
@@ -183,11 +169,7 @@ def test_a_sparser_input_never_costs_more(name, densities):
     assert less.seconds == more.seconds
 
 
-@given(
-    name=presets,
-    steps=st.integers(1, 10**6),
-    spent=st.floats(0, 2e9),
-)
+@given(name=presets, steps=st.integers(1, 10**6), spent=st.floats(0, 2e9))
 def test_adaptations_left_are_what_the_endurance_has_room_for(name, steps, spent):
     preset = PRESETS[name]
     left = cost.adaptations_left(preset, steps=steps, pulses_spent_per_cell=spent)

@@ -92,11 +92,7 @@ class GenerationProtocol(RuleBasedStateMachine):
         else:
             self.rejected(log_range(picked))
 
-    @rule(
-        how=st.sampled_from(["key", "fleet", "bit", "type", "fork"]),
-        tag=st.sampled_from(TAGS),
-        at=st.integers(0, 7),
-    )
+    @rule(how=st.sampled_from(["key", "fleet", "bit", "type", "fork"]), tag=st.sampled_from(TAGS), at=st.integers(0, 7))
     def deliver_a_forged_entry(self, how: str, tag: str, at: int) -> None:
         head = signing.payload_hash(self.pen.log[self.generation - 1]) if self.generation else bytes(32)
         command = self.pen.command([tag], generation=self.generation + 1)

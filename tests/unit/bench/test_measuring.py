@@ -100,8 +100,7 @@ def test_a_whole_file_stays_when_a_section_of_new_code_is_measured(area, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(["learnign"], "no area 'learnign'"), (["--section", "faces"], "name the area")],
+    ("arguments", "said"), [(["learnign"], "no area 'learnign'"), (["--section", "faces"], "name the area")]
 )
 def test_wrong_names_are_refused_with_what_to_say_instead(arguments, said, capsys):
     with pytest.raises(SystemExit) as stopped:

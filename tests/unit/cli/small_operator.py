@@ -161,9 +161,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 ],
                 verdicts=[
                     operator.Verdict(
-                        adapter_kind="subject-adapter",
-                        verdict=operator.VERDICT_CLASS_EXACT,
-                        basis="integer sums",
+                        adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT, basis="integer sums"
                     )
                 ],
             )

@@ -43,14 +43,7 @@ def peft(trained, tmp_path):
     """A cohort as a PEFT folder."""
     folder = tmp_path / "peft"
     result = adapter(
-        "export",
-        "cohort-0000",
-        "--store",
-        trained[0],
-        *NETWORK,
-        "--output",
-        folder,
-        "--personal-in-the-clear",
+        "export", "cohort-0000", "--store", trained[0], *NETWORK, "--output", folder, "--personal-in-the-clear"
     )
     assert result.exit_code == 0, result.stderr
     return folder

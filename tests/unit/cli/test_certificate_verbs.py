@@ -39,10 +39,7 @@ def certified(cli, forget):
     whole = content(forget)
     cli.operator.fleet.MergeFrom(
         operator.GetFleetResponse(
-            fleet_id="f1",
-            command_public_key=forget.public_key,
-            log_size=whole.tree_size,
-            log_root=whole.root_hash,
+            fleet_id="f1", command_public_key=forget.public_key, log_size=whole.tree_size, log_root=whole.root_hash
         )
     )
     execution = operator.Execution(node_id="n1", state="verified")

@@ -77,10 +77,7 @@ def test_what_cannot_be_done_is_told_with_an_exit_code(restore, arguments, code,
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (
-            ('programming_error = "constant"', 'programming_error = "milo"'),
-            "50 to 225 uS that programming error",
-        ),
+        (('programming_error = "constant"', 'programming_error = "milo"'), "50 to 225 uS that programming error"),
         (('relaxation = "none"', 'relaxation = "wan"'), "0 to 40 uS that relaxation 'wan' covers"),
         (
             (

@@ -84,15 +84,7 @@ def test_report_says_what_the_ratios_are_consistent_with_and_what_cannot_follow(
     result = chip(*FAST_REPORT)
 
     assert result.exit_code == 0
-    for words in (
-        "consistent with it",
-        "never reached",
-        "4.33",
-        "147.76",
-        "387.95",
-        "48.44",
-        "proves nothing",
-    ):
+    for words in ("consistent with it", "never reached", "4.33", "147.76", "387.95", "48.44", "proves nothing"):
         assert words in result.stdout
     assert "reproduc" not in result.stdout
 
@@ -138,8 +130,7 @@ def test_fits_that_do_not_hold_are_exit_1(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["show", "7nm"], ["report", "--preset", "7nm"], ["report", "--network", "resnet"]],
+    "arguments", [["show", "7nm"], ["report", "--preset", "7nm"], ["report", "--network", "resnet"]]
 )
 def test_unknown_preset_or_network_is_exit_3_and_the_known_ones_are_named(arguments):
     result = chip(*arguments)

@@ -32,10 +32,7 @@ def test_every_reading_verb_prints_versioned_json_alone_on_stdout(cli, arguments
     assert (document["api_version"], document["kind"]) == (API_VERSION, kind)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["status"], ["node", "list"], ["node", "show", "node-1"], ["energy", "report"]],
-)
+@pytest.mark.parametrize("arguments", [["status"], ["node", "list"], ["node", "show", "node-1"], ["energy", "report"]])
 def test_tables_show_the_nodes_without_colour_when_piped(cli, arguments):
     result = cli.run(*arguments, NO_COLOR="1")
     assert result.exit_code == 0

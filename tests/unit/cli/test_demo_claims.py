@@ -180,29 +180,20 @@ WRONG = {
         replace(EVIDENCE, train_job=job(1, types.LEARNING_KIND_TRAIN_LORA, rounds_done=2)),
         "trained by a Flower run",
     ),
-    "a connected node did not suppress": (
-        outage(suppressed_by=frozenset()),
-        "every connected node suppressed",
-    ),
+    "a connected node did not suppress": (outage(suppressed_by=frozenset()), "every connected node suppressed"),
     "the dead node is said to have suppressed": (
         outage(suppressed_by=frozenset(NODES)),
         "every connected node suppressed",
     ),
     "a suppressed node names the person": (outage(leaked_meanwhile=1), "no node names the forgotten person"),
     "never seen behind the log": (outage(probe_answers=(BACK,)), "backbone alone"),
-    "served while behind": (
-        outage(probe_answers=(BLIND, replace(BACK, generation=0), BACK)),
-        "backbone alone",
-    ),
+    "served while behind": (outage(probe_answers=(BLIND, replace(BACK, generation=0), BACK)), "backbone alone"),
     "named somebody while behind": (outage(probe_answers=(replace(BLIND, named=1), BACK)), "backbone alone"),
     "named the forgotten once it was back": (
         outage(probe_answers=(BLIND, replace(BACK, named_forgotten=1))),
         "backbone alone",
     ),
-    "no repair": (
-        changed_forget(lambda found: setattr(found, "repair_job_id", "")),
-        "repaired by a Flower run",
-    ),
+    "no repair": (changed_forget(lambda found: setattr(found, "repair_job_id", "")), "repaired by a Flower run"),
     "repair failed": (
         replace(EVIDENCE, jobs=(TRAIN, job(2, types.LEARNING_KIND_UNLEARN_LORA, state="failed"))),
         "repaired by a Flower run",
@@ -211,10 +202,7 @@ WRONG = {
     "node not verified": (changed_forget(first_state("applied")), "verified on every node"),
     "node missing": (changed_forget(lambda found: found.executions.pop()), "verified on every node"),
     "nodes disagree": (one_status(revision_digest=b"other"), "one and the same revision"),
-    "receipt of another key": (
-        changed_forget(nothing, node_1=receipt("node-1", KEYS["node-2"])),
-        "own signature",
-    ),
+    "receipt of another key": (changed_forget(nothing, node_1=receipt("node-1", KEYS["node-2"])), "own signature"),
     "receipt of another campaign": (
         changed_forget(nothing, node_1=receipt("node-1", campaign_id="campaign-0")),
         "own signature",
@@ -226,14 +214,8 @@ WRONG = {
     "accuracy lost": (after(retain_accuracy=0.949), "kept people are recognised"),
     "measured without adapters": (after(backbone_only=True), "kept people are recognised"),
     "still recognised": (after(forget_accuracy=0.01), "recognises the forgotten person"),
-    "still recognised without the LoRA": (
-        after(forget_accuracy_subject_only=0.01),
-        "recognises the forgotten",
-    ),
-    "still recognised without the head": (
-        after(forget_accuracy_without_head=0.01),
-        "recognises the forgotten",
-    ),
+    "still recognised without the LoRA": (after(forget_accuracy_subject_only=0.01), "recognises the forgotten"),
+    "still recognised without the head": (after(forget_accuracy_without_head=0.01), "recognises the forgotten"),
     "head not forgotten": (changed_forget(lambda found: found.verdicts.pop(1)), "told apart"),
     "never was recognised": (
         replace(EVIDENCE, before=dict.fromkeys(NODES, replace(GOOD, forget_accuracy=0.0))),
@@ -248,18 +230,12 @@ WRONG = {
         after(forget_accept_rate=0.4, forget_samples=5, stranger_accept_rate=0.0, stranger_samples=100),
         "no more often than strangers",
     ),
-    "receipt admits writes": (
-        changed_forget(nothing, node_1=receipt("node-1", reram_writes=1)),
-        "no ReRAM cell",
-    ),
+    "receipt admits writes": (changed_forget(nothing, node_1=receipt("node-1", reram_writes=1)), "no ReRAM cell"),
     "the chip counted writes": (one_status(reram_writes=1001), "no ReRAM cell"),
     "deployment dearer than re-programming": (
         one_status(
             overhead=types.DeploymentOverhead(
-                energy_j=2e-3,
-                reprogramming_ratio=20.0,
-                reprogramming_ratio_with_radio=0.5,
-                reprogramming_cell_writes=5,
+                energy_j=2e-3, reprogramming_ratio=20.0, reprogramming_ratio_with_radio=0.5, reprogramming_cell_writes=5
             )
         ),
         "deploying the repaired revision",

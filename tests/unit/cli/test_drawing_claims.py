@@ -25,13 +25,7 @@ from tests.unit.cli.test_demo_claims import KEYS, NODES, TAG, status
 KEPT = "cd" * 16
 ACTIVE = [types.AdapterDigest(subject_tag=KEPT, digest=b"kept")]
 NEVER = Drawings(
-    public=0.99,
-    private={"d0": 1.0},
-    forgotten=None,
-    refusal="",
-    alone=2,
-    alone_images=25,
-    digest="ab12" * 16,
+    public=0.99, private={"d0": 1.0}, forgotten=None, refusal="", alone=2, alone_images=25, digest="ab12" * 16
 )
 BEFORE = replace(NEVER, forgotten=0.96)
 AFTER = replace(NEVER, refusal="forgotten-tag")
@@ -125,10 +119,7 @@ WRONG = {
     "the class shows without its adapter": (replace(GOOD, fresh_p=0.001), "as often as before"),
     "nothing was drawn anew": (replace(GOOD, fresh_alone=(0, 0)), "as often as before"),
     "an adapter of the forgotten class is active": (
-        replace(
-            GOOD,
-            forget=forget(active_adapters=[*ACTIVE, types.AdapterDigest(subject_tag=TAG, digest=b"gone")]),
-        ),
+        replace(GOOD, forget=forget(active_adapters=[*ACTIVE, types.AdapterDigest(subject_tag=TAG, digest=b"gone")])),
         "none is of the forgotten class",
     ),
     "nothing is active": (replace(GOOD, forget=forget(active_adapters=[])), "active adapters"),

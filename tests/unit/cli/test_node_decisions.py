@@ -90,11 +90,7 @@ def test_forget_says_who_may_still_serve_and_until_when(cli, campaign):
     assert "(its lease)" in shown
     assert "0.83 s (1 may serve)" in cli.run("forget", "list").stdout
     assert cli.json("forget", "show", campaign)["may_serve"] == [
-        {
-            "node_id": "node-2",
-            "until_unix_ms": 1_700_000_030_000,
-            "last_contact_unix_ms": 1_700_000_000_000,
-        }
+        {"node_id": "node-2", "until_unix_ms": 1_700_000_030_000, "last_contact_unix_ms": 1_700_000_000_000}
     ]
 
 

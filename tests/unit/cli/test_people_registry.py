@@ -70,8 +70,7 @@ def test_person_without_a_name_is_refused(registry):
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["{", "[]", json.dumps({"api_version": "other"}), json.dumps({"api_version": "reram-fleet/registry/v1"})],
+    "content", ["{", "[]", json.dumps({"api_version": "other"}), json.dumps({"api_version": "reram-fleet/registry/v1"})]
 )
 def test_damaged_registry_is_an_error_and_is_not_overwritten(registry, content):
     registry.path.parent.mkdir()

@@ -50,9 +50,7 @@ def test_absent_configuration_is_an_empty_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["current = ", "colour = 1", "[contexts.a]\nadress = 'typo'"],
-    ids=["no TOML", "key", "context key"],
+    "text", ["current = ", "colour = 1", "[contexts.a]\nadress = 'typo'"], ids=["no TOML", "key", "context key"]
 )
 def test_unknown_keys_and_bad_syntax_are_errors(tmp_path, text):
     path = tmp_path / "config.toml"
@@ -89,13 +87,7 @@ def test_damaged_serve_file_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        {"port": 70000},
-        {"metrics_port": -1},
-        {"lease_s": 0.0},
-        {"flower_attach": "h:1"},
-        {"flower_ca": Path("c")},
-    ],
+    [{"port": 70000}, {"metrics_port": -1}, {"lease_s": 0.0}, {"flower_attach": "h:1"}, {"flower_ca": Path("c")}],
 )
 def test_coordinator_settings_that_cannot_work_are_refused(tmp_path, wrong):
     with pytest.raises(ConfigError):

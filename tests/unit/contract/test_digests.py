@@ -29,11 +29,7 @@ SHAPE = LoraShape(features=4, rank=2, alpha=2.0, a_seed=7, scale_bits=16)
 SUBJECTS = [SubjectAdapter(subject_tag=f"{k:032x}", count=k, code_sum=[k, -k, 2**40 + k, 0]) for k in (1, 2, 3)]
 ROWS = [LoraRow(subject_tag=f"{k:032x}", codes=[k, -k]) for k in (1, 2, 3)]
 HEAD = ClosedFormHead(
-    subject_tags=[f"{k:032x}" for k in (1, 2)],
-    features=4,
-    codes=bytes(range(32)),
-    scale_bits=34,
-    threshold=2**33,
+    subject_tags=[f"{k:032x}" for k in (1, 2)], features=4, codes=bytes(range(32)), scale_bits=34, threshold=2**33
 )
 CONTENT = RevisionContent(subjects=SUBJECTS, shared_lora=SharedLora(shape=SHAPE, rows=ROWS))
 

@@ -144,11 +144,7 @@ def test_supervised_process_that_is_killed_comes_back_and_stays_away_once_stoppe
 def test_supervised_process_is_started_with_its_environment_and_folder(tmp_path: Path) -> None:
     code = "import os, pathlib, time; pathlib.Path('told').write_text(os.environ['WORD']); time.sleep(600)"
     process = SupervisedProcess(
-        "told",
-        [sys.executable, "-c", code],
-        tmp_path / "log",
-        environment={"WORD": "word"},
-        working_directory=tmp_path,
+        "told", [sys.executable, "-c", code], tmp_path / "log", environment={"WORD": "word"}, working_directory=tmp_path
     )
     process.start()
     try:

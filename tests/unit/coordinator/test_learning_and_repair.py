@@ -122,10 +122,7 @@ def test_ticket_is_signed_for_one_node_and_carries_the_key_that_only_it_opens(co
         attempt = tx.learning.next_attempt(job_id).attempt
         response = job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1)
         key = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt).job_key
-    assert [(node.node_id, node.flower_node_id) for node in response.nodes] == [
-        ("node-1", 100),
-        ("node-2", 101),
-    ]
+    assert [(node.node_id, node.flower_node_id) for node in response.nodes] == [("node-1", 100), ("node-2", 101)]
     for node, given in zip(nodes, response.nodes, strict=True):
         ticket = node._verified(given.ticket, types.JobTicket)
         assert (ticket.node_id, ticket.job_id, ticket.attempt, ticket.round) == (node.node_id, job_id, 1, 1)

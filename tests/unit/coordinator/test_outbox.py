@@ -9,18 +9,7 @@ from reram_fleet.v1.node_pb2 import ConnectRequest, RevisionResult
 from fleet.coordinator import outbox
 from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.trust.receipts import STATEMENT
-from tests.unit.coordinator.small_fleet import (
-    ANN,
-    BOB,
-    CEM,
-    code_sum,
-    deliver,
-    execution,
-    kinds,
-    newest,
-    serve,
-    states,
-)
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, deliver, execution, kinds, newest, serve, states
 
 
 def order_of(messages):

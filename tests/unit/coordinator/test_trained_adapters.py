@@ -11,15 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.testing import FEATURES, SimulatedNode
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError
-from tests.unit.coordinator.small_fleet import (
-    ANN,
-    BOB,
-    CEM,
-    campaign_state,
-    code_sum,
-    newest,
-    start_job,
-)
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, campaign_state, code_sum, newest, start_job
 
 TRAINED = types.SUBJECT_ADAPTER_KIND_TRAINED
 

@@ -46,8 +46,7 @@ def test_a_fleet_without_nodes_converges_at_once():
 
 
 @pytest.mark.parametrize(
-    ("current", "target"),
-    [(C.ERASING, C.SUPPRESSING), (C.CONVERGED, C.SUPPRESSING), (C.SUPPRESSING, C.COMMITTED)],
+    ("current", "target"), [(C.ERASING, C.SUPPRESSING), (C.CONVERGED, C.SUPPRESSING), (C.SUPPRESSING, C.COMMITTED)]
 )
 def test_steps_back_raise(current, target):
     with pytest.raises(IllegalTransitionError, match=f"from {current} to {target}"):

@@ -2,15 +2,7 @@ import itertools
 
 import pytest
 
-from fleet.domain.execution import (
-    AWAITED,
-    EXCEPTED,
-    SUCCESS,
-    TERMINAL,
-    TRANSITIONS,
-    ExecutionState,
-    advance,
-)
+from fleet.domain.execution import AWAITED, EXCEPTED, SUCCESS, TERMINAL, TRANSITIONS, ExecutionState, advance
 from fleet.errors import ConflictError, IllegalTransitionError
 
 S = ExecutionState

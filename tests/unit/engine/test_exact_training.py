@@ -9,12 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from reram_fleet.v1.types_pb2 import (
-    LEARNING_KIND_TRAIN_LORA,
-    LEARNING_KIND_UNLEARN_LORA,
-    JobTicket,
-    LoraShape,
-)
+from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, JobTicket, LoraShape
 from torch.nn.functional import pad
 
 from edge_node.backbones.hidden_layer import HiddenLayer, public_centre
@@ -228,11 +223,7 @@ def ticket_of(engine, kind, tags, forget=()):
 @pytest.mark.parametrize("node", range(3))
 def test_a_round_of_training_is_the_same_alone_and_in_a_batch(device, fleet, adapters, samples_of, node, rows):
     tags = sorted(adapters)[:rows]
-    ticket, state, samples = (
-        ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags),
-        initial(tags, RANK),
-        samples_of(tags),
-    )
+    ticket, state, samples = (ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), samples_of(tags))
 
     alone = device.run_round(0, ticket, state, samples[node], {})
     # The device is the middle chip of the fleet: in its place of a batch are its samples.

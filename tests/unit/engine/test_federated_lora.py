@@ -139,9 +139,7 @@ def test_the_order_of_people_on_a_node_does_not_matter(nodes, start):
     turned = [replace(node, people=dict(reversed(node.people.items()))) for node in nodes]
 
     for a, b in zip(
-        train_round(RECIPE, start, batch_of(nodes)),
-        train_round(RECIPE, start, batch_of(turned)),
-        strict=True,
+        train_round(RECIPE, start, batch_of(nodes)), train_round(RECIPE, start, batch_of(turned)), strict=True
     ):
         assert np.array_equal(a.head, b.head)
         assert np.array_equal(a.hidden, b.hidden)
@@ -329,10 +327,5 @@ def test_a_round_costs_more_with_more_samples_people_and_steps():
     assert (
         0
         < joules()
-        < min(
-            joules(people=6),
-            joules(samples=21),
-            joules(replace(RECIPE, steps=4)),
-            joules(replace(RECIPE, rank=5)),
-        )
+        < min(joules(people=6), joules(samples=21), joules(replace(RECIPE, steps=4)), joules(replace(RECIPE, rank=5)))
     )

@@ -14,12 +14,7 @@ from edge_node.errors import TaskError
 from edge_node.recognition.engine import Engine
 from edge_node.tasks import fsdd, load_task
 from edge_node.tasks.data_folder import DATA_VARIABLE
-from edge_node.tasks.fsdd import (
-    SOURCE_VARIABLE,
-    SPEAKERS,
-    FsddTask,
-    load_recordings,
-)
+from edge_node.tasks.fsdd import SOURCE_VARIABLE, SPEAKERS, FsddTask, load_recordings
 from hwmodel import EnergyLedger, load_preset
 
 from .voices import voice

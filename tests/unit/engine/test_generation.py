@@ -390,7 +390,5 @@ def test_float_model_is_a_denoiser_over_the_node_axis(backbone):
     x, steps, labels = noise(3), torch.full((2, 3), 50), torch.full((2, 3), TASK.public[0])
 
     assert torch.allclose(
-        in_float(backbone.model)(x, steps, labels)[1],
-        backbone.model(x[1], steps[1], labels[1]),
-        atol=1e-6,
+        in_float(backbone.model)(x, steps, labels)[1], backbone.model(x[1], steps[1], labels[1]), atol=1e-6
     )

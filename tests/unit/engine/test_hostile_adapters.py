@@ -50,12 +50,7 @@ from tests.unit.engine.adapter_bytes import (
 LIES = [
     ("empty", b"", AdapterFileError, "expected 8 bytes of header length, got 0"),
     ("cut in the length", SOUND[:5], AdapterFileError, "expected 8 bytes of header length, got 5"),
-    (
-        "cut in the header",
-        SOUND[:100],
-        AdapterFileError,
-        "truncated: its header ends at byte .* the file at 100",
-    ),
+    ("cut in the header", SOUND[:100], AdapterFileError, "truncated: its header ends at byte .* the file at 100"),
     ("cut in the data", SOUND[:-1], AdapterFileError, f"truncated: its tensors take {DATA_BYTES} bytes"),
     ("trailing bytes", SOUND + b"\0", AdapterFileError, f"has trailing bytes: its tensors take {DATA_BYTES}"),
     (
@@ -70,12 +65,7 @@ LIES = [
         AdapterFileError,
         "header says 9223372036854775808 bytes; expected at most 1048576",
     ),
-    (
-        "header of 1 MiB and 2 bytes",
-        joined(" " * (1 << 20) + "{}", b""),
-        AdapterFileError,
-        "says 1048578 bytes",
-    ),
+    ("header of 1 MiB and 2 bytes", joined(" " * (1 << 20) + "{}", b""), AdapterFileError, "says 1048578 bytes"),
     ("header nested 300,000 deep", joined("[" * 300_000, b""), AdapterFileError, "no sound JSON"),
     ("header that is no JSON", joined("{'fc1'}", b""), AdapterFileError, "no sound JSON"),
     ("header that is no UTF-8", b"\4" + bytes(7) + b'{"\xff"', AdapterFileError, "no sound JSON"),
@@ -111,24 +101,9 @@ LIES = [
         AdapterFileError,
         "takes 4398046511104 bytes as F32, and its data_offsets span 4800",
     ),
-    (
-        "axis of 2^60",
-        with_entry(SOUND, "fc1.lora_B", shape=[2**60, 0]),
-        AdapterShapeError,
-        "expected a shape",
-    ),
-    (
-        "negative axis",
-        with_entry(SOUND, "fc1.lora_B", shape=[-300, -4]),
-        AdapterShapeError,
-        "expected a shape",
-    ),
-    (
-        "axis that is true",
-        with_entry(SOUND, "fc1.lora_B", shape=[True, 4]),
-        AdapterShapeError,
-        "expected a shape",
-    ),
+    ("axis of 2^60", with_entry(SOUND, "fc1.lora_B", shape=[2**60, 0]), AdapterShapeError, "expected a shape"),
+    ("negative axis", with_entry(SOUND, "fc1.lora_B", shape=[-300, -4]), AdapterShapeError, "expected a shape"),
+    ("axis that is true", with_entry(SOUND, "fc1.lora_B", shape=[True, 4]), AdapterShapeError, "expected a shape"),
     ("99 axes", with_entry(SOUND, "fc1.lora_B", shape=[1] * 99), AdapterShapeError, "at most 4 axes"),
     (
         "offsets that are no numbers",
@@ -142,12 +117,7 @@ LIES = [
         AdapterFileError,
         "expected dtype, shape and data_offsets",
     ),
-    (
-        "unknown format",
-        with_entry(SOUND, "fc1.lora_B", dtype="F64"),
-        AdapterShapeError,
-        "expected numbers as I8, F16",
-    ),
+    ("unknown format", with_entry(SOUND, "fc1.lora_B", dtype="F64"), AdapterShapeError, "expected numbers as I8, F16"),
     (
         "format that is a list",
         with_entry(SOUND, "fc1.lora_B", dtype=["F32"]),
@@ -184,12 +154,7 @@ LIES = [
         AdapterShapeError,
         r"'fc1.lora_A': expected F32 \[4, 300\], got F32 \[250, 300\]",
     ),
-    (
-        "rank that is true",
-        with_metadata(SOUND, rank=True),
-        AdapterSpecError,
-        "metadata rank: expected int, got True",
-    ),
+    ("rank that is true", with_metadata(SOUND, rank=True), AdapterSpecError, "metadata rank: expected int, got True"),
     (
         "other backbone",
         with_metadata(SOUND, base_digest="0" * 64),
@@ -218,34 +183,14 @@ LIES = [
         AdapterShapeError,
         r"tensors of no layer of it: \['stowaway'\]",
     ),
-    (
-        "A stored beside a seed",
-        with_metadata(SOUND, a_seed=5),
-        AdapterShapeError,
-        "tensors of no layer of it",
-    ),
+    ("A stored beside a seed", with_metadata(SOUND, a_seed=5), AdapterShapeError, "tensors of no layer of it"),
     ("seed of 65 bits", with_metadata(SOUND, a_seed=2**64), AdapterSpecError, "a_seed has 64 bits"),
     ("alpha of 0", with_metadata(SOUND, alpha=0), AdapterSpecError, "expected alpha above 0, got 0.0"),
-    (
-        "alpha that is NaN",
-        with_metadata(SOUND, alpha=float("nan")),
-        AdapterFileError,
-        "metadata is no sound JSON",
-    ),
+    ("alpha that is NaN", with_metadata(SOUND, alpha=float("nan")), AdapterFileError, "metadata is no sound JSON"),
     ("alpha beyond float64", with_metadata(SOUND, alpha=10**400), AdapterSpecError, "metadata alpha"),
-    (
-        "generation below 0",
-        with_metadata(SOUND, built_at_generation=-1),
-        AdapterSpecError,
-        "a generation is 0",
-    ),
+    ("generation below 0", with_metadata(SOUND, built_at_generation=-1), AdapterSpecError, "a generation is 0"),
     ("unknown kind", with_metadata(SOUND, kind="admin"), AdapterSpecError, "metadata kind: expected one of"),
-    (
-        "unknown storage",
-        with_metadata(SOUND, storage="int4"),
-        AdapterSpecError,
-        "metadata storage: expected one of",
-    ),
+    ("unknown storage", with_metadata(SOUND, storage="int4"), AdapterSpecError, "metadata storage: expected one of"),
     ("name of a path", with_metadata(SOUND, name="../../keys"), AdapterSpecError, "cannot name an adapter"),
     (
         "later format",
@@ -270,12 +215,7 @@ LIES = [
 
 #: Refused on the numbers themselves.
 NUMBERS = [
-    (
-        "NaN",
-        with_tensors(SOUND, fc1__lora_B=spoilt(torch.nan)),
-        AdapterValueError,
-        "1 of 1200 numbers are NaN",
-    ),
+    ("NaN", with_tensors(SOUND, fc1__lora_B=spoilt(torch.nan)), AdapterValueError, "1 of 1200 numbers are NaN"),
     ("infinity", with_tensors(SOUND, fc1__lora_B=spoilt(torch.inf, 7)), AdapterValueError, "NaN or infinite"),
     (
         "huge norm",
@@ -283,12 +223,7 @@ NUMBERS = [
         AdapterValueError,
         "the change to layer 'fc1' has norm up to .*; expected at most",
     ),
-    (
-        "huge alpha",
-        with_metadata(SOUND, alpha=1e30),
-        AdapterValueError,
-        "the change to layer 'fc1' has norm up to",
-    ),
+    ("huge alpha", with_metadata(SOUND, alpha=1e30), AdapterValueError, "the change to layer 'fc1' has norm up to"),
     (
         "infinite scale",
         with_tensors(SOUND_INT8, **{"fc1__lora_B__scale": spoilt_int8("fc1.lora_B.scale", torch.inf)}),

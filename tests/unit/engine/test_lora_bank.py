@@ -5,21 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from edge_node.errors import (
-    AdapterBaseError,
-    AdapterError,
-    AdapterShapeError,
-    AdapterSpecError,
-    AdapterValueError,
-)
-from edge_node.recognition.lora.adapter import (
-    MAX_RANK,
-    AdapterKind,
-    LoraAdapter,
-    LoraSpec,
-    cohort_name,
-    frozen_factor,
-)
+from edge_node.errors import AdapterBaseError, AdapterError, AdapterShapeError, AdapterSpecError, AdapterValueError
+from edge_node.recognition.lora.adapter import MAX_RANK, AdapterKind, LoraAdapter, LoraSpec, cohort_name, frozen_factor
 from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage, StoredMatrix
@@ -232,13 +219,7 @@ def test_removing_an_adapter_gives_bitwise_the_bank_that_never_had_it(preset):
     for adapter in kept:
         never.install(adapter)
     bank, _ = bank_of(preset)
-    for adapter in (
-        kept[2],
-        adapter_of("a-person", seed=8),
-        kept[0],
-        adapter_of("z-person", seed=9),
-        kept[1],
-    ):
+    for adapter in (kept[2], adapter_of("a-person", seed=8), kept[0], adapter_of("z-person", seed=9), kept[1]):
         bank.install(adapter)
     x = draw(1, 7, 20, seed=5)
     assert bank.digest() != never.digest()
@@ -348,35 +329,19 @@ def test_arithmetic_is_charged_per_vector_and_a_frozen_a_is_read_by_the_bit(pres
     ("change", "error", "reason"),
     [
         (lambda bank: bank.install(adapter_of("x", seed=5)), AdapterError, "has an adapter x already"),
-        (
-            lambda bank: bank.install(adapter_of("y", rank=8)),
-            AdapterError,
-            "takes 1600 bytes, and 800 of 2000",
-        ),
-        (
-            lambda bank: bank.install(adapter_of("y", base=base_of(2))),
-            AdapterBaseError,
-            "another frozen backbone",
-        ),
+        (lambda bank: bank.install(adapter_of("y", rank=8)), AdapterError, "takes 1600 bytes, and 800 of 2000"),
+        (lambda bank: bank.install(adapter_of("y", base=base_of(2))), AdapterBaseError, "another frozen backbone"),
         (
             lambda bank: bank.install(adapter_of("y", base=base_of(task="speakers"))),
             AdapterBaseError,
             "expected faces, got speakers",
         ),
-        (
-            lambda bank: bank.install(adapter_of("y", rank=1), nodes=[2]),
-            AdapterError,
-            "nodes 0 to 1; got .2.",
-        ),
+        (lambda bank: bank.install(adapter_of("y", rank=1), nodes=[2]), AdapterError, "nodes 0 to 1; got .2."),
         (lambda bank: bank.install(adapter_of("y", rank=1), nodes=[]), AdapterError, "got ..$"),
         (lambda bank: bank.update(adapter_of("y")), AdapterError, "no adapter y to update"),
         (lambda bank: bank.update(adapter_of("x", rank=3)), AdapterShapeError, "another layout"),
         (lambda bank: bank.update(adapter_of("x", a_seed=3)), AdapterShapeError, "another layout"),
-        (
-            lambda bank: bank.forward("fc3", draw(2, 1, 20)),
-            AdapterShapeError,
-            "no layer 'fc3'; expected one of",
-        ),
+        (lambda bank: bank.forward("fc3", draw(2, 1, 20)), AdapterShapeError, "no layer 'fc3'; expected one of"),
         (lambda bank: bank.forward("fc1", draw(1, 1, 20)), AdapterShapeError, r"vectors \[2, V, 20\]; got"),
     ],
 )

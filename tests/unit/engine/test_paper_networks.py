@@ -31,10 +31,7 @@ def test_layers_are_those_of_the_specification_in_its_order(network, name, cross
 
 @pytest.mark.parametrize(
     ("network", "name", "inputs"),
-    [
-        (FaceMixer(6), "face-mixer", torch.rand(1, 16, 16)),
-        (SpikingLsm(5), "speaker-lsm", torch.ones(1, 10, 140)),
-    ],
+    [(FaceMixer(6), "face-mixer", torch.rand(1, 16, 16)), (SpikingLsm(5), "speaker-lsm", torch.ones(1, 10, 140))],
 )
 def test_layers_are_used_as_often_as_the_specification_says(network, name, inputs):
     uses = {}

@@ -164,12 +164,7 @@ def test_a_network_of_one_nameless_layer_is_not_exported(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"use_rslora": True},
-        {"lora_dropout": 0.1, "init_lora_weights": "gaussian"},
-        {"target_modules": ["conv"]},
-    ],
+    [{}, {"use_rslora": True}, {"lora_dropout": 0.1, "init_lora_weights": "gaussian"}, {"target_modules": ["conv"]}],
     ids=str,
 )
 def test_the_bank_computes_what_peft_trained(preset, network, base, images, tmp_path, trained, options):
@@ -207,10 +202,7 @@ def test_what_was_written_out_comes_back_bitwise(base, tmp_path, storage):
         ({"rank_pattern": {"fc1": 2}}, "'rank_pattern'"),
         ({"alpha_pattern": {"fc1": 2}}, "'alpha_pattern'"),
         ({"target_modules": ["conv"], "modules_to_save": ["fc1"]}, "'modules_to_save'"),
-        (
-            {"init_lora_weights": "pissa", "target_modules": r"fc1|blocks\.0\.fc1"},
-            "'pissa' changes the frozen",
-        ),
+        ({"init_lora_weights": "pissa", "target_modules": r"fc1|blocks\.0\.fc1"}, "'pissa' changes the frozen"),
     ],
     ids=str,
 )
@@ -276,11 +268,7 @@ B = "base_model.model.fc1.lora_B.weight"
         (lambda f: (f / TENSORS_FILE).unlink(), AdapterFileError, "there is no adapter_model.safetensors"),
         (lambda f: (f / TENSORS_FILE).write_bytes(bytes(1 << 22)), AdapterFileError, "is larger than"),
         (lambda f: (f / TENSORS_FILE).write_bytes(b"\xff" * 9), AdapterFileError, "expected at most 1048576"),
-        (
-            lambda f: edit_tensors(f, lambda t: t[B].fill_(torch.nan)),
-            AdapterValueError,
-            "30 of 30 numbers are NaN",
-        ),
+        (lambda f: edit_tensors(f, lambda t: t[B].fill_(torch.nan)), AdapterValueError, "30 of 30 numbers are NaN"),
         (lambda f: edit_tensors(f, lambda t: t[B].fill_(1e20)), AdapterValueError, "'fc1' has norm up to"),
         (lambda f: edit_tensors(f, lambda t: t.pop(B)), AdapterShapeError, "without .*fc1.lora_B.weight"),
         (

@@ -3,20 +3,10 @@
 import pytest
 from reram_fleet.crypto import sealing
 
-from edge_node.errors import (
-    AdapterFileError,
-    AdapterSealError,
-    AdapterSpecError,
-    KeyFileError,
-)
+from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError, KeyFileError
 from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.files import AdapterFiles
-from tests.unit.engine.adapter_bytes import (
-    BASE,
-    NAME,
-    SOUND,
-    adapter_of,
-)
+from tests.unit.engine.adapter_bytes import BASE, NAME, SOUND, adapter_of
 
 
 @pytest.fixture

@@ -26,22 +26,9 @@ from fleet.lab.verification import (
     judge_approximate,
     judge_exact,
 )
-from fleet.lab.verification.attacks import (
-    auc,
-    confidence_svc,
-    loss_attack_auc,
-    one_photo_probe,
-    relearn_steps,
-)
+from fleet.lab.verification.attacks import auc, confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
 from fleet.lab.verification.judging import repair_gap
-from fleet.lab.verification.metrics import (
-    ModelOutputs,
-    anamnesis_index,
-    entropy,
-    js_divergence,
-    losses,
-    named,
-)
+from fleet.lab.verification.metrics import ModelOutputs, anamnesis_index, entropy, js_divergence, losses, named
 
 NODES = 2
 
@@ -49,12 +36,7 @@ NODES = 2
 @pytest.mark.parametrize(
     ("hits", "trials", "low", "high"),
     # Beta quantiles, as R's binom.test prints them.
-    [
-        (0, 21, 0.0, 0.1610976),
-        (0, 150, 0.0, 0.0242926),
-        (5, 5, 0.4781762, 1.0),
-        (7, 20, 0.1539092, 0.5921885),
-    ],
+    [(0, 21, 0.0, 0.1610976), (0, 150, 0.0, 0.0242926), (5, 5, 0.4781762, 1.0), (7, 20, 0.1539092, 0.5921885)],
 )
 def test_clopper_pearson_interval(hits, trials, low, high):
     interval = clopper_pearson(hits, trials)

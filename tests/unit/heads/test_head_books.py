@@ -121,9 +121,7 @@ def test_digest_tells_one_integer_and_one_name_from_another(crowd):
     books = crowd.books()
     renamed = SufficientStatistics(books.public, books.enrolled, {("x" + t): p for t, p in books.people.items()})
     moved = SufficientStatistics(
-        books.public,
-        books.enrolled,
-        {t: CodeSum(p.code_sum + (t == "bob"), p.count) for t, p in books.people.items()},
+        books.public, books.enrolled, {t: CodeSum(p.code_sum + (t == "bob"), p.count) for t, p in books.people.items()}
     )
 
     assert len({books.digest(), renamed.digest(), moved.digest()}) == 3

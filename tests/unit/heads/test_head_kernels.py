@@ -40,17 +40,9 @@ def answers():
     )
     told = []
     for kernel, threads in KERNELS:
-        variables = {
-            "OPENBLAS_CORETYPE": kernel,
-            "OPENBLAS_NUM_THREADS": str(threads),
-            "OMP_NUM_THREADS": str(threads),
-        }
+        variables = {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         ran = subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            check=True,
+            [sys.executable, "-c", script], env=os.environ | variables, capture_output=True, text=True, check=True
         )
         told.append(ran.stdout.split())
     return tuple(zip(*told, strict=True))

@@ -37,11 +37,7 @@ def test_a_difference_in_one_integer_is_a_difference():
 
 @pytest.mark.parametrize(
     ("bad", "said"),
-    [
-        (np.zeros((2, 3)), "integers"),
-        (np.zeros(3, np.int64), "integers"),
-        (np.full((4, 2), 1 << 26), "2\\^53"),
-    ],
+    [(np.zeros((2, 3)), "integers"), (np.zeros(3, np.int64), "integers"), (np.full((4, 2), 1 << 26), "2\\^53")],
 )
 def test_codes_that_cannot_be_summed_exactly_are_refused(bad, said):
     with pytest.raises(StatisticsError, match=said):

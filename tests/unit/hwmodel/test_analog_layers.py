@@ -164,8 +164,7 @@ def test_lora_of_every_node_trains_through_its_chip():
 
 
 @pytest.mark.parametrize(
-    ("kind", "sizes", "inputs", "places"),
-    [(nn.Linear, (6, 4), (3, 5, 6), 5), (nn.Conv2d, (1, 4, 2), (3, 1, 4, 4), 9)],
+    ("kind", "sizes", "inputs", "places"), [(nn.Linear, (6, 4), (3, 5, 6), 5), (nn.Conv2d, (1, 4, 2), (3, 1, 4, 4), 9)]
 )
 def test_correction_gets_vectors_by_node_and_is_added_to_the_output(kind, sizes, inputs, places):
     torch.manual_seed(1)

@@ -41,11 +41,7 @@ def cells(level, count=50_000):
 def test_window_is_whole_grid_steps():
     assert (WINDOW.min_level, WINDOW.mid_level, WINDOW.max_level, WINDOW.half_span) == (320, 800, 1280, 480)
     assert WINDOW.to_us(torch.tensor([320, 800, 1280])).tolist() == [20, 50, 80]
-    assert WINDOW.to_levels(torch.tensor([49.97, 10.0, 99.0], dtype=torch.float64)).tolist() == [
-        800,
-        320,
-        1280,
-    ]
+    assert WINDOW.to_levels(torch.tensor([49.97, 10.0, 99.0], dtype=torch.float64)).tolist() == [800, 320, 1280]
 
 
 def test_window_knows_how_far_errors_can_carry_a_cell():

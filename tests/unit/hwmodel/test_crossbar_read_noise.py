@@ -5,16 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hwmodel import (
-    Crossbar,
-    CrossbarError,
-    DeviceModels,
-    Fidelity,
-    ReadNoise,
-    keyed_normal,
-    keyed_uint16,
-    load_preset,
-)
+from hwmodel import Crossbar, CrossbarError, DeviceModels, Fidelity, ReadNoise, keyed_normal, keyed_uint16, load_preset
 
 PRESET = load_preset("180nm-1t1r")
 NOISY = replace(DeviceModels.ideal(), read_noise=ReadNoise(0.8))

@@ -6,16 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwmodel import (
-    CostError,
-    NetworkSpec,
-    TrainingFacts,
-    cost,
-    load_network,
-    load_preset,
-    network_names,
-    sample_preset,
-)
+from hwmodel import CostError, NetworkSpec, TrainingFacts, cost, load_network, load_preset, network_names, sample_preset
 from hwmodel.cost.assumptions import Assumptions, Fetch, Optimiser, Origin
 from hwmodel.cost.breakdown import Component, CostBreakdown
 from hwmodel.cost.designs import Activity, Design, adaptation_steps, bill, design_report
@@ -232,10 +223,7 @@ def test_layers_that_stay_digital_cost_the_same_in_every_design():
 
 @pytest.mark.parametrize(
     ("origin", "component", "targets", "parameters"),
-    [
-        (Origin.DRAM, Component.DRAM, 20_000 * 2, 2_400),
-        (Origin.RADIO, Component.RADIO, 20_000 * 2, 2_400),
-    ],
+    [(Origin.DRAM, Component.DRAM, 20_000 * 2, 2_400), (Origin.RADIO, Component.RADIO, 20_000 * 2, 2_400)],
 )
 def test_what_comes_from_elsewhere_is_charged_on_both_sides(origin, component, targets, parameters):
     assumed = replace(MATRICES, origin=origin)

@@ -14,14 +14,7 @@ WRITE = Cost(energy_j=2e-9, seconds=2e-6, bytes=0, cell_writes=17)
 def test_a_new_ledger_has_every_phase_at_zero():
     totals = EnergyLedger(1).totals()
 
-    assert list(totals) == [
-        Phase.PROGRAM,
-        Phase.INFER,
-        Phase.TRAIN,
-        Phase.ERASE,
-        Phase.VERIFY,
-        Phase.RADIO,
-    ]
+    assert list(totals) == [Phase.PROGRAM, Phase.INFER, Phase.TRAIN, Phase.ERASE, Phase.VERIFY, Phase.RADIO]
     assert set(totals.values()) == {Cost()}
 
 

@@ -199,12 +199,7 @@ def test_layers_and_uses_are_counted_in_a_forward_pass():
     network = NetworkSpec.of(SmallVision(), torch.zeros(1, 3, 16, 16), lora_ranks={"mix": 2})
 
     shapes = {layer.name: (layer.inputs, layer.outputs, layer.groups, layer.uses) for layer in network.layers}
-    assert shapes == {
-        "stem": (27, 8, 1, 64),
-        "depthwise": (49, 1, 8, 64),
-        "mix": (8, 8, 1, 128),
-        "head": (8, 5, 1, 1),
-    }
+    assert shapes == {"stem": (27, 8, 1, 64), "depthwise": (49, 1, 8, 64), "mix": (8, 8, 1, 128), "head": (8, 5, 1, 1)}
     assert network.lora_parameters == 2 * 16
     assert network.parameters == sum(p.numel() for p in SmallVision().parameters())
 

@@ -10,16 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from hwmodel import (
-    Preset,
-    PresetError,
-    PresetRow,
-    drawn_paths,
-    is_structure,
-    load_preset,
-    preset_names,
-    preset_text,
-)
+from hwmodel import Preset, PresetError, PresetRow, drawn_paths, is_structure, load_preset, preset_names, preset_text
 
 TEXT = preset_text("180nm-1t1r")
 
@@ -192,11 +183,7 @@ def test_structure_is_what_a_designer_chooses():
         ("digital", "sram_bytes"),
     ]:
         assert is_structure(sections[section], key)
-    for section, key in [
-        ("cell", "programming_sigma_us"),
-        ("write_verify", "update_pulses"),
-        ("radio", "j_per_byte"),
-    ]:
+    for section, key in [("cell", "programming_sigma_us"), ("write_verify", "update_pulses"), ("radio", "j_per_byte")]:
         assert not is_structure(sections[section], key)
 
 

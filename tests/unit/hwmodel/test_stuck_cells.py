@@ -5,15 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hwmodel import (
-    CellKey,
-    ConductanceWindow,
-    DeviceError,
-    DeviceModels,
-    StuckCells,
-    cell_levels,
-    load_preset,
-)
+from hwmodel import CellKey, ConductanceWindow, DeviceError, DeviceModels, StuckCells, cell_levels, load_preset
 
 PRESET = load_preset("180nm-1t1r")
 WINDOW = ConductanceWindow.of(PRESET)

@@ -7,13 +7,7 @@ import torch
 
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, load_preset
 from tests.bench.learning_batch import figures_of
-from tests.bench.workloads.batch_of_nodes import (
-    BatchRun,
-    LevelCrossbar,
-    at_level,
-    compared,
-    run,
-)
+from tests.bench.workloads.batch_of_nodes import BatchRun, LevelCrossbar, at_level, compared, run
 
 TILE = Fidelity.TILE_ACCURATE
 
@@ -56,10 +50,7 @@ def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(meas
 def test_tile_accurate_integers_have_no_tolerance(measured):
     floats = {line.what for line in measured.compared if line.fidelity == TILE and not line.exact}
 
-    assert floats == {
-        "grey levels that the transformer draws",
-        "scores of subject adapters",
-    }
+    assert floats == {"grey levels that the transformer draws", "scores of subject adapters"}
 
 
 def test_one_flipped_integer_is_counted_and_fails():

@@ -68,10 +68,7 @@ def test_figures_show_one_panel_per_age_and_all_models(fits):
     figures = fits_figures(fits)
 
     assert list(figures) == ["chip-fits-error", "chip-fits-models", "chip-fits-write-verify"]
-    assert [axis.get_title(loc="left") for axis in figures["chip-fits-error"].axes] == [
-        "after 1 s",
-        "after 1 d",
-    ]
+    assert [axis.get_title(loc="left") for axis in figures["chip-fits-error"].axes] == ["after 1 s", "after 1 d"]
     assert len(figures["chip-fits-models"].axes[0].lines) == 6
 
 

@@ -18,11 +18,7 @@ DRAWS = 200
 
 def report_on(*networks: str, preset: str = "180nm-1t1r", seed: int = 0) -> ChipReport:
     return chip_report(
-        given_networks(networks),
-        hwmodel.load_preset(preset),
-        draws=DRAWS,
-        seed=seed,
-        progress=lambda text: None,
+        given_networks(networks), hwmodel.load_preset(preset), draws=DRAWS, seed=seed, progress=lambda text: None
     )
 
 
@@ -194,9 +190,5 @@ def test_network_without_a_lora_has_nothing_to_compare(tmp_path):
 def test_no_draws_are_refused():
     with pytest.raises(InvalidInputError, match="at least one draw"):
         chip_report(
-            given_networks(["face-mixer"]),
-            hwmodel.load_preset("22nm"),
-            draws=0,
-            seed=0,
-            progress=lambda text: None,
+            given_networks(["face-mixer"]), hwmodel.load_preset("22nm"), draws=0, seed=0, progress=lambda text: None
         )

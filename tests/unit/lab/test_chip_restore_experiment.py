@@ -126,8 +126,7 @@ class TestWhatIsSaid:
 
     def test_a_lora_that_takes_more_energy_than_its_chip_is_pointed_out(self, report):
         frugal = replace(
-            report,
-            conditions=tuple(replace(c, restored_inference=c.inference * 2) for c in report.conditions),
+            report, conditions=tuple(replace(c, restored_inference=c.inference * 2) for c in report.conditions)
         )
 
         assert any("takes more energy than the crossbars" in n for n in restore_document(report)["notes"])

@@ -37,8 +37,7 @@ def people(photos):
     """The honest arm, with every fifteenth view only: seconds instead of minutes."""
     whole = faces.divided(photos, Arm.HONEST, 1)
     return dataclasses.replace(
-        whole,
-        **{f: getattr(whole, f)[::15] for f in (n.name for n in dataclasses.fields(whole))},
+        whole, **{f: getattr(whole, f)[::15] for f in (n.name for n in dataclasses.fields(whole))}
     )
 
 

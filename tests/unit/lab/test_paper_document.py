@@ -76,8 +76,7 @@ def test_spread_is_over_the_seeds():
 
 
 @pytest.mark.parametrize(
-    ("stripped", "says"),
-    [(0.97, "the array still knows"), (0.3, "partly back"), (0.0, "stays away")],
+    ("stripped", "says"), [(0.97, "the array still knows"), (0.3, "partly back"), (0.0, "stays away")]
 )
 def test_first_finding_is_the_strip_test_in_plain_words(stripped, says):
     first = speakers_outcome(stripped=stripped)["findings"][0]

@@ -90,20 +90,13 @@ def client(proxy: FleetProxy, tls: ssl.SSLContext) -> Iterator[httpx.Client]:
 def raw_status(proxy: FleetProxy, tls: ssl.SSLContext, head: str) -> int:
     """Send a request head as it is written here: client libraries tidy paths up."""
     host, _, port = proxy.address.rpartition(":")
-    with (
-        socket.create_connection((host, int(port))) as plain,
-        tls.wrap_socket(plain, server_hostname=host) as secure,
-    ):
+    with socket.create_connection((host, int(port))) as plain, tls.wrap_socket(plain, server_hostname=host) as secure:
         secure.sendall(f"{head}\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
         return int(secure.recv(4096).split(b" ")[1])
 
 
 def test_the_signature_of_a_supernode_arrives_unchanged(client: httpx.Client) -> None:
-    sent = {
-        "flwr-public-key": "a2V5",
-        "flwr-signature": "c2ln+/=",
-        "flwr-timestamp": "2026-01-01T00:00:00+00:00",
-    }
+    sent = {"flwr-public-key": "a2V5", "flwr-signature": "c2ln+/=", "flwr-timestamp": "2026-01-01T00:00:00+00:00"}
 
     response = client.post("/v1/fleet/pull-messages", content=b"body", headers=sent)
 

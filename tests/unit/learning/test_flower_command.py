@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 import fleet.learning.flower_command as flower_command
-from fleet.learning.errors import (
-    FlowerApiError,
-    FlowerCommandError,
-    RunNotFoundError,
-    SuperLinkUnreachableError,
-)
+from fleet.learning.errors import FlowerApiError, FlowerCommandError, RunNotFoundError, SuperLinkUnreachableError
 from fleet.learning.flower_command import FlowerCommand, last_json_object
 from fleet.learning.submit import run_status, stop, submit
 from fleet.learning.superlink import RunInfo
@@ -76,12 +71,7 @@ def test_a_job_travels_in_a_file_whatever_its_path_looks_like(superlink: OneComm
     assert run_id == 17446744073709551615
     assert arguments.read_text().startswith(f"run {superlink.app_folder} fleet --run-config ")
     overrides = flower_command_toml(tmp_path / "overrides")
-    assert overrides == {
-        "job-id": "job-1",
-        "attempt": 3,
-        "coordinator": "127.0.0.1:5",
-        "token-file": str(token_file),
-    }
+    assert overrides == {"job-id": "job-1", "attempt": 3, "coordinator": "127.0.0.1:5", "token-file": str(token_file)}
     assert [path.name for path in tmp_path.glob("*.toml")] == []
 
 

@@ -25,10 +25,7 @@ def context(node: Node, tmp_path: Path) -> Iterator[Context]:
     service = EngineService(node, connected=lambda: False, supernode=lambda: "disabled", changed=lambda: None)
     server, address = serve(service, "token", 0)
     (tmp_path / "engine.token").write_text("token")
-    node_config = {
-        flower.ENGINE_ADDRESS_KEY: address,
-        flower.ENGINE_TOKEN_FILE_KEY: str(tmp_path / "engine.token"),
-    }
+    node_config = {flower.ENGINE_ADDRESS_KEY: address, flower.ENGINE_TOKEN_FILE_KEY: str(tmp_path / "engine.token")}
     yield Context(run_id=1, node_id=7, node_config=node_config, state=RecordDict(), run_config={})
     server.stop(grace=None).wait()
 

@@ -89,11 +89,7 @@ class Device:
         ledger = EnergyLedger(1)
         ledger.restore(self.journal.costs())
         self.engine = GenerationEngine(
-            ["node-1"],
-            load_preset("180nm-1t1r"),
-            features=FEATURES,
-            cell_writes=torch.tensor([64]),
-            ledger=ledger,
+            ["node-1"], load_preset("180nm-1t1r"), features=FEATURES, cell_writes=torch.tensor([64]), ledger=ledger
         )
         self.node = Node(
             keys=self.keys,

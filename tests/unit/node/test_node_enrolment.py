@@ -10,20 +10,9 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
-from edge_node.errors import (
-    AdapterError,
-    NotAllowedError,
-    SampleError,
-    TombstonedTagError,
-)
+from edge_node.errors import AdapterError, NotAllowedError, SampleError, TombstonedTagError
 from edge_node.testing import FakeCoordinator, new_tag
-from tests.unit.node.talk import (
-    Restart,
-    Samples,
-    grant,
-    identity,
-    only,
-)
+from tests.unit.node.talk import Restart, Samples, grant, identity, only
 
 # Enrolment
 

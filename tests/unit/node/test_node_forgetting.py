@@ -11,10 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
-from edge_node.errors import (
-    LogRejectedError,
-    ProtocolError,
-)
+from edge_node.errors import LogRejectedError, ProtocolError
 from edge_node.recognition.training.replay import environment
 from edge_node.testing import FakeCoordinator, log_range, new_tag
 from tests.unit.node.talk import (
@@ -57,10 +54,7 @@ def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, p
     assert only(node.receive(pen.log_after(1)), "suppressed") == first
 
 
-@pytest.mark.parametrize(
-    "broken",
-    ["gap", "forged", "fleet", "chain", "tag", "split view"],
-)
+@pytest.mark.parametrize("broken", ["gap", "forged", "fleet", "chain", "tag", "split view"])
 def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
     node: Node, pen: FakeCoordinator, broken: str, samples: Samples
 ) -> None:
@@ -133,11 +127,7 @@ def test_the_receipt_says_what_was_erased(node: Node, pen: FakeCoordinator, samp
     assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
     assert (receipt.generation, receipt.campaign_id) == (1, "campaign-1")
     assert receipt.command_hash == signing.payload_hash(pen.log[0])
-    assert (receipt.subject_adapters_erased, receipt.lora_rows_erased, receipt.code_samples_erased) == (
-        2,
-        1,
-        2,
-    )
+    assert (receipt.subject_adapters_erased, receipt.lora_rows_erased, receipt.code_samples_erased) == (2, 1, 2)
     # The person's key and that of the superseded revision.
     assert receipt.keys_destroyed == 2
     assert [result.subject_tag for result in receipt.probe_results] == ["", kept]
@@ -250,10 +240,7 @@ def test_a_refused_receipt_holds_the_node_and_another_challenge_gets_another_rec
     assert (serves(node), reason(node)) == (False, "HELD")
     second = receipt_of(node.receive(pen.erase(1, 2, nonce=b"two")), node)
     assert (second.counter, second.previous_receipt_hash) == (2, signing.payload_hash(envelope))
-    assert (second.code_samples_erased, second.keys_destroyed) == (
-        first.code_samples_erased,
-        first.keys_destroyed,
-    )
+    assert (second.code_samples_erased, second.keys_destroyed) == (first.code_samples_erased, first.keys_destroyed)
 
 
 def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, pen: FakeCoordinator) -> None:

@@ -90,10 +90,7 @@ def test_receipt_names_the_head_that_is_active(node: Node, pen: FakeCoordinator)
     [
         (head_of(KEPT, "f" * 32), "without an adapter"),
         (head_of(KEPT, threshold=0), "threshold"),
-        (
-            types.ClosedFormHead(subject_tags=[KEPT], features=4, codes=bytes(16), scale_bits=24, threshold=1),
-            "4",
-        ),
+        (types.ClosedFormHead(subject_tags=[KEPT], features=4, codes=bytes(16), scale_bits=24, threshold=1), "4"),
     ],
     ids=["stranger", "threshold", "features"],
 )

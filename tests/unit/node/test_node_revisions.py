@@ -6,13 +6,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.testing import FakeCoordinator, new_tag
-from tests.unit.node.talk import (
-    Restart,
-    Samples,
-    adapter,
-    identity,
-    only,
-)
+from tests.unit.node.talk import Restart, Samples, adapter, identity, only
 
 
 def test_a_revision_becomes_active_and_survives_a_restart(

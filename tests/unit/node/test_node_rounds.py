@@ -9,16 +9,9 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
-from edge_node.errors import (
-    ProtocolError,
-    TicketRefusedError,
-)
+from edge_node.errors import ProtocolError, TicketRefusedError
 from edge_node.testing import FakeCoordinator, new_tag
-from tests.unit.node.talk import (
-    Samples,
-    forgotten_everywhere,
-    identity,
-)
+from tests.unit.node.talk import Samples, forgotten_everywhere, identity
 
 
 @pytest.mark.parametrize(

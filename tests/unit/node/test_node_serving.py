@@ -8,13 +8,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.testing import FakeClock, FakeCoordinator, new_tag
-from tests.unit.node.talk import (
-    Restart,
-    Samples,
-    grant,
-    reason,
-    serves,
-)
+from tests.unit.node.talk import Restart, Samples, grant, reason, serves
 
 
 def test_node_without_a_lease_serves_backbone_only(node: Node, pen: FakeCoordinator, samples: Samples) -> None:

@@ -34,10 +34,7 @@ def swings() -> TornadoPanel:
 
 
 def ratio_bands() -> BandPanel:
-    results = [
-        Band("whole", 14.0, 13.5, 14.0, 14.5, "cannot reach it"),
-        Band("time", 2e4, 2e3, 4e4, 9e5),
-    ]
+    results = [Band("whole", 14.0, 13.5, 14.0, 14.5, "cannot reach it"), Band("time", 2e4, 2e3, 4e4, 9e5)]
     return BandPanel("Training", 147.76, "paper", 0.25, results)
 
 

@@ -15,14 +15,7 @@ def rate(hits, total=40):
 
 def line(name, value, passed=True, *, interval=True):
     ends = {"low": max(0.0, value - 0.1), "high": min(1.0, value + 0.1)} if interval else None
-    return {
-        "name": name,
-        "value": value,
-        "reference": 0.5,
-        "limit": "within 0.1",
-        "passed": passed,
-        "interval": ends,
-    }
+    return {"name": name, "value": value, "reference": 0.5, "limit": "within 0.1", "passed": passed, "interval": ends}
 
 
 def scores(auc):

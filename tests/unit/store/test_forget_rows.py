@@ -5,13 +5,7 @@ from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 
 from fleet.domain.campaign import CampaignState as C
 from fleet.domain.execution import ExecutionState as S
-from fleet.errors import (
-    ConflictError,
-    IllegalTransitionError,
-    InvalidInputError,
-    NotFoundError,
-    VersionConflictError,
-)
+from fleet.errors import ConflictError, IllegalTransitionError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store.rows import ReturnsRow
 
 ALICE, BOB = ("aa" * 16, "bb" * 16)
@@ -278,7 +272,4 @@ def test_only_a_converged_campaign_is_reopened(tx, commit):
     assert tx.forgets.get(campaign_id).state is C.COMMITTED
     tx.forgets.set_state(campaign_id, C.CONVERGED)
     tx.forgets.reopen(campaign_id)
-    assert (tx.forgets.get(campaign_id).state, tx.forgets.get(campaign_id).converged_at_ms) == (
-        C.ERASING,
-        None,
-    )
+    assert (tx.forgets.get(campaign_id).state, tx.forgets.get(campaign_id).converged_at_ms) == (C.ERASING, None)

@@ -42,10 +42,7 @@ def test_public_codes_are_replaced_and_the_same_again_changes_nothing(tx):
     assert not tx.heads.save_public_codes("n2", b"codes")
     assert tx.heads.save_public_codes("n2", b"others")
     assert tx.heads.save_public_codes("n1", b"codes")
-    assert [(row.node_id, row.content) for row in tx.heads.public_codes()] == [
-        ("n1", b"codes"),
-        ("n2", b"others"),
-    ]
+    assert [(row.node_id, row.content) for row in tx.heads.public_codes()] == [("n1", b"codes"), ("n2", b"others")]
     assert [node_id for node_id, _ in tx.heads.public_digests()] == ["n1", "n2"]
 
 

@@ -1,13 +1,7 @@
 import pytest
 
 from fleet.domain.learning import JobKind, JobState
-from fleet.errors import (
-    ConflictError,
-    IllegalTransitionError,
-    InvalidInputError,
-    NotFoundError,
-    StaleAttemptError,
-)
+from fleet.errors import ConflictError, IllegalTransitionError, InvalidInputError, NotFoundError, StaleAttemptError
 
 JOB = "01aryz6s410000000000000000"
 ALICE, BOB = ("aa" * 16, "bb" * 16)

@@ -70,8 +70,7 @@ def test_every_constraint_has_a_name():
 
 
 @pytest.mark.parametrize(
-    ("table", "states"),
-    [("campaign", CampaignState), ("execution", ExecutionState), ("learning_job", JobState)],
+    ("table", "states"), [("campaign", CampaignState), ("execution", ExecutionState), ("learning_job", JobState)]
 )
 def test_a_state_column_names_its_transitions_and_refuses_other_words(store, table, states):
     column = schema.metadata.tables[table].c.state

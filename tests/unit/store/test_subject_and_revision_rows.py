@@ -2,13 +2,7 @@ import sqlite3
 
 import pytest
 
-from fleet.errors import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    StaleContributionError,
-    SubjectForgottenError,
-)
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleContributionError, SubjectForgottenError
 
 ALICE, BOB, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16)
 

@@ -92,10 +92,7 @@ def test_a_node_that_has_not_finished_fails_its_line(forget):
     assert "node n1: state" in failed(forget, with_node(forget, state=ExecutionState.APPLIED))
 
 
-GIVEN_UP = [
-    (ExecutionState.RETIRED, AUDIT_EVENT_KIND_NODE_RETIRED),
-    (ExecutionState.LOST, AUDIT_EVENT_KIND_NODE_LOST),
-]
+GIVEN_UP = [(ExecutionState.RETIRED, AUDIT_EVENT_KIND_NODE_RETIRED), (ExecutionState.LOST, AUDIT_EVENT_KIND_NODE_LOST)]
 
 
 @pytest.mark.parametrize(("state", "kind"), GIVEN_UP)
@@ -137,10 +134,7 @@ def test_a_decision_that_is_not_the_coordinators_or_not_in_the_log_fails(forget)
 def test_a_node_that_is_left_out_or_stands_in_it_twice_fails(forget):
     whole = content(forget)
     number, root = "command: number of nodes", "command: root over the nodes"
-    assert failed(forget, replace(whole, nodes=())) == [
-        *("nodes", number, root),
-        "verdict: something was held",
-    ]
+    assert failed(forget, replace(whole, nodes=())) == [*("nodes", number, root), "verdict: something was held"]
     twice = replace(whole, nodes=whole.nodes * 2)
     assert failed(forget, twice) == ["nodes named twice", number, root]
 

@@ -7,16 +7,7 @@ from fleet.trust import merkle
 
 DATA = [
     bytes.fromhex(text)
-    for text in (
-        "",
-        "00",
-        "10",
-        "2021",
-        "3031",
-        "40414243",
-        "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    )
+    for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
 ]
 LEAVES = [merkle.leaf_hash(data) for data in DATA]
 ROOTS = [

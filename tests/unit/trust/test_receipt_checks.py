@@ -3,13 +3,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.crypto.signing import payload_hash, sign
-from reram_fleet.v1.types_pb2 import (
-    RECEIPT_OUTCOME_NOT_AFFECTED,
-    AdapterDigest,
-    Envelope,
-    Lease,
-    ProbeResult,
-)
+from reram_fleet.v1.types_pb2 import RECEIPT_OUTCOME_NOT_AFFECTED, AdapterDigest, Envelope, Lease, ProbeResult
 
 from fleet.domain.execution import HeldAtCommit
 from fleet.trust.receipts import check_receipt
@@ -73,10 +67,7 @@ LIES = [
     ("ReRAM writes", {"reram_writes": 1}),
     ("statement", {"statement": "trust me"}),
     ("challenge nonce", {"challenge_nonce": b"old"}),
-    (
-        "probe answers",
-        {"probe_results": [ProbeResult(subject_tag=FORGOTTEN), ProbeResult(subject_tag=CANARY)]},
-    ),
+    ("probe answers", {"probe_results": [ProbeResult(subject_tag=FORGOTTEN), ProbeResult(subject_tag=CANARY)]}),
     ("probe answers", {"probe_results": [ProbeResult(), ProbeResult()]}),
     ("probe answers", {"probe_results": []}),
 ]

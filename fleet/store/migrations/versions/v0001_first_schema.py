@@ -23,8 +23,7 @@ def upgrade() -> None:
         sa.Column("desired_revision", sa.BigInteger(), nullable=False, comment="0: none yet"),
         sa.Column("lease_sequence", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "generation >= 0 AND desired_revision >= 0 AND lease_sequence >= 0",
-            name=op.f("ck_fleet_non_negative"),
+            "generation >= 0 AND desired_revision >= 0 AND lease_sequence >= 0", name=op.f("ck_fleet_non_negative")
         ),
         sa.PrimaryKeyConstraint("fleet_id", name=op.f("pk_fleet")),
     )
@@ -32,12 +31,7 @@ def upgrade() -> None:
         "log_entry",
         sa.Column("generation", sa.BigInteger(), autoincrement=False, nullable=False, comment="dense: 1, 2, 3, ..."),
         sa.Column("campaign_id", sa.String(length=26), nullable=False),
-        sa.Column(
-            "envelope",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="reram_fleet.v1.Envelope of the ForgetCommand",
-        ),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False, comment="reram_fleet.v1.Envelope of the ForgetCommand"),
         sa.CheckConstraint("generation >= 1", name=op.f("ck_log_entry_dense")),
         sa.PrimaryKeyConstraint("generation", name=op.f("pk_log_entry")),
         sa.UniqueConstraint("campaign_id", name=op.f("uq_log_entry_campaign_id")),
@@ -94,22 +88,11 @@ def upgrade() -> None:
         sa.Column("built_at_generation", sa.BigInteger(), nullable=False),
         sa.Column("manifest", sa.LargeBinary(), nullable=False, comment="Envelope of the RevisionManifest"),
         sa.Column(
-            "ciphertext",
-            sa.LargeBinary(),
-            nullable=True,
-            comment="RevisionContent, without who was forgotten since",
+            "ciphertext", sa.LargeBinary(), nullable=True, comment="RevisionContent, without who was forgotten since"
         ),
+        sa.Column("key_id", sa.String(length=64), nullable=False, comment="key file that the ciphertext is under"),
         sa.Column(
-            "key_id",
-            sa.String(length=64),
-            nullable=False,
-            comment="key file that the ciphertext is under",
-        ),
-        sa.Column(
-            "state",
-            sa.String(length=16),
-            nullable=False,
-            comment="active -> superseded -> erased; active -> erased",
+            "state", sa.String(length=16), nullable=False, comment="active -> superseded -> erased; active -> erased"
         ),
         sa.Column("has_lora", sa.Boolean(create_constraint=False), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
@@ -155,10 +138,7 @@ def upgrade() -> None:
         sa.Column("suppressed_at_ms", sa.BigInteger(), nullable=True, comment="Unix time in ms"),
         sa.Column("converged_at_ms", sa.BigInteger(), nullable=True, comment="Unix time in ms"),
         sa.Column(
-            "repair_job_id",
-            sa.String(length=26),
-            nullable=True,
-            comment="learning job that repairs the shared LoRA",
+            "repair_job_id", sa.String(length=26), nullable=True, comment="learning job that repairs the shared LoRA"
         ),
         sa.Column("lora_affected", sa.Boolean(create_constraint=False), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -186,10 +166,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False, comment="clips summed up in it"),
         sa.Column(
-            "ciphertext",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="SubjectAdapter under the key file of the tag",
+            "ciphertext", sa.LargeBinary(), nullable=False, comment="SubjectAdapter under the key file of the tag"
         ),
         sa.CheckConstraint("count >= 1", name=op.f("ck_contribution_count")),
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_contribution_node_id_node")),
@@ -201,21 +178,16 @@ def upgrade() -> None:
         sa.Column("node_id", sa.String(length=64), nullable=False),
         sa.Column("phase", sa.String(length=16), nullable=False),
         sa.Column(
-            "energy_j",
-            sa.Double(),
-            nullable=False,
-            comment="cumulative since the node was made, as all of these",
+            "energy_j", sa.Double(), nullable=False, comment="cumulative since the node was made, as all of these"
         ),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("cell_writes", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "phase IN ('program', 'infer', 'train', 'erase', 'verify', 'radio')",
-            name=op.f("ck_node_cost_phase"),
+            "phase IN ('program', 'infer', 'train', 'erase', 'verify', 'radio')", name=op.f("ck_node_cost_phase")
         ),
         sa.CheckConstraint(
-            "energy_j >= 0 AND seconds >= 0 AND bytes >= 0 AND cell_writes >= 0",
-            name=op.f("ck_node_cost_non_negative"),
+            "energy_j >= 0 AND seconds >= 0 AND bytes >= 0 AND cell_writes >= 0", name=op.f("ck_node_cost_non_negative")
         ),
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_node_cost_node_id_node")),
         sa.PrimaryKeyConstraint("node_id", "phase", name=op.f("pk_node_cost")),
@@ -253,17 +225,13 @@ def upgrade() -> None:
         sa.Column("updated_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),
         sa.Column("challenge_nonce", sa.LargeBinary(), nullable=True, comment="of the erase order; kept while held"),
         sa.Column(
-            "expected_probes",
-            sa.JSON(),
-            nullable=True,
-            comment="answers that the probes must get; '' is a stranger",
+            "expected_probes", sa.JSON(), nullable=True, comment="answers that the probes must get; '' is a stranger"
         ),
         sa.Column("receipt", sa.LargeBinary(), nullable=True, comment="reram_fleet.v1.Envelope of the Receipt"),
         sa.Column("checks", sa.JSON(), nullable=True, comment="lines that the receipt was checked by"),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.CheckConstraint(
-            "state <> 'applying' OR challenge_nonce IS NOT NULL",
-            name=op.f("ck_execution_applying_has_challenge"),
+            "state <> 'applying' OR challenge_nonce IS NOT NULL", name=op.f("ck_execution_applying_has_challenge")
         ),
         sa.CheckConstraint(
             "state IN ('pending', 'suppressed', 'applying', 'applied', 'verified', 'not_affected', 'held', 'retired')",
@@ -287,10 +255,7 @@ def upgrade() -> None:
         sa.Column("request_digest", sa.LargeBinary(), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column(
-            "state",
-            sa.String(length=16),
-            nullable=False,
-            comment="queued -> running -> succeeded | failed | queued",
+            "state", sa.String(length=16), nullable=False, comment="queued -> running -> succeeded | failed | queued"
         ),
         sa.Column("attempt", sa.Integer(), nullable=False, comment="0: none yet; fences reports"),
         sa.Column("rounds", sa.Integer(), nullable=False),
@@ -344,8 +309,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_execution_event")),
     )
     op.create_index(
-        op.f("ix_execution_event_campaign_id_node_id"),
-        "execution_event",
-        ["campaign_id", "node_id"],
-        unique=False,
+        op.f("ix_execution_event_campaign_id_node_id"), "execution_event", ["campaign_id", "node_id"], unique=False
     )

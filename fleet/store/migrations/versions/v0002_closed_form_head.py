@@ -19,10 +19,7 @@ def upgrade() -> None:
         sa.Column("node_id", sa.String(length=64), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False, comment="of the contribution that it came with"),
         sa.Column(
-            "ciphertext",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="packed statistics under the key file of the tag",
+            "ciphertext", sa.LargeBinary(), nullable=False, comment="packed statistics under the key file of the tag"
         ),
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_head_statistics_node_id_node")),
         sa.ForeignKeyConstraint(["tag"], ["subject.tag"], name=op.f("fk_head_statistics_tag_subject")),
@@ -32,12 +29,7 @@ def upgrade() -> None:
         "public_codes",
         sa.Column("node_id", sa.String(length=64), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of content"),
-        sa.Column(
-            "content",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="reram_fleet.v1.PublicCodes: of public people",
-        ),
+        sa.Column("content", sa.LargeBinary(), nullable=False, comment="reram_fleet.v1.PublicCodes: of public people"),
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_public_codes_node_id_node")),
         sa.PrimaryKeyConstraint("node_id", name=op.f("pk_public_codes")),
     )

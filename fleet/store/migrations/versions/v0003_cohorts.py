@@ -18,10 +18,7 @@ def upgrade() -> None:
         "cohort_shard",
         sa.Column("shard", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column(
-            "replay_from",
-            sa.Integer(),
-            nullable=True,
-            comment="round to replay from; NULL: its rows are installed",
+            "replay_from", sa.Integer(), nullable=True, comment="round to replay from; NULL: its rows are installed"
         ),
         sa.Column("replay_job_id", sa.String(length=26), nullable=True, comment="learning job that is at it"),
         sa.Column("audit", sa.JSON(), nullable=False, comment="what the latest re-execution found"),
@@ -44,10 +41,7 @@ def upgrade() -> None:
         sa.Column("round", sa.Integer(), autoincrement=False, nullable=False, comment="dense: 0, 1, 2, ..."),
         sa.Column("nodes", sa.JSON(), nullable=False, comment="who answered: node id to hash of its environment"),
         sa.Column(
-            "inputs",
-            sa.String(length=64),
-            nullable=False,
-            comment="digest of (tag, node, sequence); '' is mixed",
+            "inputs", sa.String(length=64), nullable=False, comment="digest of (tag, node, sequence); '' is mixed"
         ),
         sa.Column("rewritten", sa.Boolean(create_constraint=False), nullable=False, comment="by a replay"),
         sa.ForeignKeyConstraint(["shard"], ["cohort_shard.shard"], name=op.f("fk_cohort_round_shard_cohort_shard")),
@@ -69,15 +63,11 @@ def upgrade() -> None:
         sa.Column("shard", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("from_round", sa.Integer(), nullable=False, comment="the person's entry"),
         sa.Column(
-            "outcome",
-            sa.String(length=16),
-            nullable=False,
-            comment="replaying -> replayed | dropped; or emptied",
+            "outcome", sa.String(length=16), nullable=False, comment="replaying -> replayed | dropped; or emptied"
         ),
         sa.Column("basis", sa.Text(), nullable=False, comment="grounds of the verdict"),
         sa.CheckConstraint(
-            "outcome IN ('replaying', 'replayed', 'dropped', 'emptied')",
-            name=op.f("ck_cohort_forget_outcome"),
+            "outcome IN ('replaying', 'replayed', 'dropped', 'emptied')", name=op.f("ck_cohort_forget_outcome")
         ),
         sa.ForeignKeyConstraint(
             ["campaign_id"], ["campaign.campaign_id"], name=op.f("fk_cohort_forget_campaign_id_campaign")

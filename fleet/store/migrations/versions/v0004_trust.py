@@ -17,12 +17,7 @@ def upgrade() -> None:
     """Apply."""
     op.add_column(
         "fleet",
-        sa.Column(
-            "task",
-            sa.String(length=64),
-            nullable=True,
-            comment="what its nodes recognise or draw; then fixed",
-        ),
+        sa.Column("task", sa.String(length=64), nullable=True, comment="what its nodes recognise or draw; then fixed"),
     )
     op.add_column(
         "fleet",
@@ -96,10 +91,7 @@ def _executions() -> None:
     with op.batch_alter_table("execution", copy_from=before) as batch:
         batch.add_column(
             sa.Column(
-                "joined",
-                sa.Boolean(create_constraint=False),
-                nullable=True,
-                comment="the node came after the commit",
+                "joined", sa.Boolean(create_constraint=False), nullable=True, comment="the node came after the commit"
             )
         )
         batch.add_column(
@@ -140,8 +132,5 @@ def _events() -> None:
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_execution_event")),
     )
     op.create_index(
-        op.f("ix_execution_event_campaign_id_node_id"),
-        "execution_event",
-        ["campaign_id", "node_id"],
-        unique=False,
+        op.f("ix_execution_event_campaign_id_node_id"), "execution_event", ["campaign_id", "node_id"], unique=False
     )
