@@ -15,13 +15,14 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from reram_fleet.command_line import FiniteRange, folder, install_hint, missing_package, printable, version_option
 from reram_fleet.crypto.tickets import TicketError, read_ticket
+from reram_fleet.errors import FleetError
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.config import RunSettings, StateFolder
-from edge_node.errors import EdgeNodeError, RefusedError, SampleError, StateFolderError
+from edge_node.errors import RefusedError, SampleError, StateFolderError
 from edge_node.storage.keys import NodeKeys
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def main() -> None:
     keep_memory_private()
     try:
         app(prog_name="edge-node")
-    except EdgeNodeError as error:
-        _fail(str(error), 1)
+    except FleetError as error:
+        _fail(f"{error}; {error.hint}" if error.hint else str(error), 1)
     except grpc.RpcError as error:
         code = 6 if error.code() is grpc.StatusCode.UNAVAILABLE else 1
         _fail(f"the engine answers {error.code().name}: {error.details()}", code)
