@@ -8,8 +8,9 @@ the folder that `RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Self
 
 import numpy as np
 
@@ -95,6 +96,10 @@ class FacesTask:
         order = np.argsort(keyed_uint16(seed, "faces.roles", count=PEOPLE).numpy(), kind="stable").tolist()
         names = [_name(index) for index in order]
         return cls(Split(public=tuple(names[:10]), enrolled=tuple(names[10:30]), strangers=tuple(names[30:])), seed)
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the task with the roles that another seed draws."""
+        return replace(self, split=FacesTask.of(seed).split, seed=seed)
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all forty people, by name."""

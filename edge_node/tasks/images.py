@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -115,6 +116,10 @@ class ImagesTask:
     def prepare(self, progress: Progress) -> None:
         """Train the backbone on the public classes, once for all nodes of a machine."""
         task_backbone(self, progress)
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the task with the roles that another seed draws."""
+        return replace(self, split=ImagesTask.of(seed).split, seed=seed)
 
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class; nobody else's.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from fleet.lab.fleets.two_layer_faces import Rates
 from tests.bench.figure import Figure, Target
 from tests.bench.workloads import cohort_faces, exact_forgets, faces, federated_faces
+from tests.bench.workloads.identification import Rates
 
 MILLI = 1e3
 #: What the head has to reach on the mean of the seeds, and on every one.

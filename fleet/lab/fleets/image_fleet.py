@@ -1,4 +1,4 @@
-"""Chips that draw digits, the judge of what they draw, and what drawing and learning took."""
+"""Image fleet: chips that generate digits, the judge of what they show, and what generating and learning took."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from edge_node.generation.generator import Generator
 from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.adapter import LoraAdapter
-from edge_node.tasks import LabelledImages
-from edge_node.tasks.images import ImagesTask
+from edge_node.tasks import GenerationTask, LabelledImages
+from fleet.lab.fleets.class_lora import RECIPE as SUBJECT_RECIPE
+from fleet.lab.fleets.class_lora import learn_class
 from fleet.lab.paper.image_erasure import RECIPE as ERASURE_RECIPE
 from fleet.lab.paper.image_erasure import erase_class
 from fleet.lab.verification.image_scores import Judge
 from hwmodel import EnergyLedger, load_preset
-from tests.bench.workloads.class_lora import RECIPE as SUBJECT_RECIPE
-from tests.bench.workloads.class_lora import learn_class
 
 PRESET = "180nm-1t1r"
 
-#: DemoResult what is being done; returns what is told after each of its steps.
+#: Takes what is being done; returns what is called after each of its steps.
 Stage = Callable[[str], Progress]
 
 
@@ -64,23 +63,17 @@ class Size:
 
 @dataclass(eq=False)
 class ImageFleet:
-    """One seed's classes, judge and backbone, and chips that hold it.
+    """A task's classes, judge and backbone, and chips that hold it.
 
     Attributes
     ----------
-    seed
-        Of roles, training, chips and noise.
-    size
-        How much is done.
-    stage
-        DemoResult what is being done.
     cache
         Folder of trained backbones, as for `cached_backbone`.
     cpu_s, energy_j, times
         Process time, joules of one node, and how often, by what was done.
     """
 
-    seed: int
+    task: GenerationTask
     size: Size
     stage: Stage
     cache: Path | None = None
@@ -88,10 +81,10 @@ class ImageFleet:
     energy_j: dict[str, float] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
 
-    @cached_property
-    def task(self) -> ImagesTask:
-        """Roles of the classes."""
-        return ImagesTask.of(self.seed)
+    @property
+    def seed(self) -> int:
+        """Of roles, training, chips and noise."""
+        return self.task.seed
 
     @cached_property
     def public(self) -> LabelledImages:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import Progress as Steps
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.paper.arms import Progress, silent
 from fleet.lab.paper.image_relabelling import RECIPE, relabel_class
@@ -107,7 +108,7 @@ def run(
 
         return told
 
-    fleet = ImageFleet(seed, size, stage, cache)
+    fleet = ImageFleet(ImagesTask.of(seed), size, stage, cache)
     known = fleet.task.public[keyed_seed(seed, "paper.images.erased") % len(fleet.task.public)]
     return ImagesPaperRun(_published(fleet, known, relabelling), _honest(fleet, fleet.task.private[0]))
 

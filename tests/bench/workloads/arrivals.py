@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
-from fleet.lab.fleets.face_fleet import FaceFleet
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from hwmodel import keyed_uint16
 
 #: Waves of a fleet of at least twice as many people; of a smaller one.
@@ -56,13 +56,13 @@ class Arrivals:
         """Everybody who is never forgotten."""
         return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
 
-    def accuracies(self, fleet: FaceFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
+    def accuracies(self, fleet: CapturedFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
         """Return for each of the first waves: the share of samples of its people that are named right.
 
         Parameters
         ----------
         fleet, best_tag
-            Best match for each sample that `FaceFleet.asked` has, [N][B].
+            Best match for each sample that `CapturedFleet.asked` has, [N][B].
         waves
             How many have arrived. Who leaves is not asked.
         """

@@ -15,24 +15,22 @@ from pathlib import Path
 
 from reram_fleet.crypto.key_store import KeyStore
 
-from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
+from edge_node.recognition.training.cohort import CohortPlan, WorkDone, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import training_cost
 from edge_node.recognition.training.replay import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.running import print_runs
-from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet, shard_plans, work_cost
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
 from fleet.lab.replay.codes import AuditCodes
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.manifest import ReplayManifest
-from hwmodel import keyed_seed, load_preset
+from hwmodel import keyed_seed
+from tests.bench.workloads.face_fleet import face_fleet
 from tests.bench.workloads.federated_faces import SEEDS, WIDE
+from tests.bench.workloads.identification import Rates, rates_of
+from tests.bench.workloads.running import print_runs
 
 SHARDS = 4
 FORGETS = 10
-#: Chance that a node misses a round.
-ABSENT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,11 @@ class CohortRun:
 
 def run(seed: int) -> CohortRun:
     """Measure cohorts on the faces of one seed."""
-    fleet = TwoLayerFaces.of(seed, FaceFleet.of(seed), WIDE)
+    fleet = TwoLayerFleet.of(seed, face_fleet(seed), WIDE)
     recipe = LoraRecipe(a_seed=seed)
     starts = RidgeStarts(fleet.nodes, recipe.gain)
     at_once = [
-        [train_cohort(plan, fleet.nodes, starts) for plan in shard_plans(fleet, seed, recipe, shards)]
+        [train_cohort(plan, fleet.nodes, starts) for plan in shard_plans(fleet.nodes, fleet.tags, seed, recipe, shards)]
         for shards in (1, SHARDS)
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -110,9 +108,11 @@ def run(seed: int) -> CohortRun:
         before = history.rates(fleet)
         forgets = tuple(history.forget(tag) for tag in history.leaving)
         return CohortRun(
-            people_per_shard=tuple(len(plan.entries) for plan in shard_plans(fleet, seed, recipe, SHARDS)),
-            one_shard=fleet.rates(recipe, at_once[0]),
-            four_shards=fleet.rates(recipe, at_once[1]),
+            people_per_shard=tuple(
+                len(plan.entries) for plan in shard_plans(fleet.nodes, fleet.tags, seed, recipe, SHARDS)
+            ),
+            one_shard=rates_of(fleet, recipe, at_once[0]),
+            four_shards=rates_of(fleet, recipe, at_once[1]),
             forgets=forgets,
             retained_before=before,
             retained_after=history.rates(fleet),
@@ -120,34 +120,13 @@ def run(seed: int) -> CohortRun:
         )
 
 
-def shard_plans(
-    fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, shards: int, *, staggered: bool = False
-) -> list[CohortPlan]:
-    """Return the plans of shards; staggered, people enter over the rounds and nodes miss some."""
-    ids = tuple(node.node_id for node in fleet.nodes)
-    entries = {tag: keyed_seed(seed, "cohort.entry", tag) % recipe.rounds if staggered else 0 for tag in fleet.tags}
-    absent = ABSENT_SHARE if staggered else 0.0
-    return [
-        CohortPlan(
-            seed,
-            shard,
-            recipe,
-            ids,
-            scheduled_participation(seed, shard, ids, recipe.rounds, absent),
-            {tag: entry for tag, entry in entries.items() if shard_of(tag, seed, shards) == shard},
-        )
-        for shard in range(shards)
-    ]
-
-
 class _History:
     """A fleet in four shards with its checkpoints, from which people leave one after the other."""
 
-    def __init__(self, fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, folder: Path) -> None:
+    def __init__(self, fleet: TwoLayerFleet, seed: int, recipe: LoraRecipe, folder: Path) -> None:
         self._nodes, self._recipe, self._folder = fleet.nodes, recipe, folder
         self._checkpoints = CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "fleet")
-        self._plans = shard_plans(fleet, seed, recipe, SHARDS, staggered=True)
-        self._preset = load_preset(PRESET)
+        self._plans = shard_plans(fleet.nodes, fleet.tags, seed, recipe, SHARDS, staggered=True)
         started = time.process_time()
         self._full = [WorkDone() for _ in self._plans]
         self._states = [self._trained(plan, work) for plan, work in zip(self._plans, self._full, strict=True)]
@@ -156,23 +135,23 @@ class _History:
         order = sorted(fleet.tags, key=lambda tag: keyed_seed(seed, "cohort.leaving", tag))
         self.leaving = tuple(order[:FORGETS])
 
-    def rates(self, fleet: TwoLayerFaces) -> Rates:
+    def rates(self, fleet: TwoLayerFleet) -> Rates:
         """Return the rates of the people who stay to the end, among everybody who is in a cohort now."""
-        return fleet.rates(self._recipe, self._states, among=set(fleet.tags) - set(self.leaving))
+        return rates_of(fleet, self._recipe, self._states, among=set(fleet.tags) - set(self.leaving))
 
     def forget(self, tag: str) -> ForgetCost:
         """Forget a person, compare with the cohort that never knew them, and return what it took."""
         shard = next(n for n, plan in enumerate(self._plans) if tag in plan.entries)
         plan, plans, known = self._plans[shard], list(self._plans), self._states[shard]
         others = [state.digest() for n, state in enumerate(self._states) if n != shard]
-        full_energy_j = sum(self._energy_j(p, w) for p, w in zip(plans, self._full, strict=True))
+        full_energy_j = sum(work_cost(p, w, self._nodes[0]).energy_j for p, w in zip(plans, self._full, strict=True))
         starts = RidgeStarts(self._nodes, self._recipe.gain)
         result = forget_by_replay(plan, self._nodes, starts, self._checkpoints, tag)
         self._nodes = tuple(node.without(tag) for node in self._nodes)
         self._plans[shard], self._states[shard] = result.plan, result.state
         self._last = result, tag, known, plans
         full = self._full
-        energy_j = self._energy_j(result.plan, result.work)
+        energy_j = work_cost(result.plan, result.work, self._nodes[0]).energy_j
         return ForgetCost(
             shard=shard,
             entry_round=result.first_round,
@@ -218,21 +197,6 @@ class _History:
             self._checkpoints.save(plan.shard, number, state)
 
         return train_cohort(plan, self._nodes, starts, on_checkpoint=keep, work=work)
-
-    def _energy_j(self, plan: CohortPlan, work: WorkDone) -> float:
-        """Return the joules of the nodes' digital units for the rounds that were computed."""
-        inputs, hidden = self._nodes[0].public.inputs.shape[-1], len(self._nodes[0].centre)
-        return sum(
-            training_cost(
-                self._preset,
-                self._recipe,
-                inputs,
-                hidden,
-                sum(entry <= number for entry in plan.entries.values()),
-                samples,
-            ).energy_j
-            for (number, _), samples in work.samples.items()
-        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.statistics import HeadStatistics
-from fleet.lab.fleets.face_fleet import FaceFleet
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.faces import install
 from tests.bench.workloads.resurfacing import Resurfacing, Seen
@@ -25,7 +25,7 @@ class HeadLife:
         Captured codes, and who comes and goes.
     """
 
-    def __init__(self, fleet: FaceFleet, plan: Arrivals) -> None:
+    def __init__(self, fleet: CapturedFleet, plan: Arrivals) -> None:
         self._fleet, self._plan = fleet, plan
         self._head: list[tuple[float, ...]] = []
         self._subject: list[tuple[float, ...]] = []

@@ -20,8 +20,8 @@ from edge_node.recognition.training.cohort import CohortPlan, scheduled_particip
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
 from edge_node.recognition.training.federated import NodeSamples
 from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
-from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.captured_fleet import CapturedFleet
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_start import RidgeStarts
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.federated_faces import WIDE
@@ -45,9 +45,9 @@ class LoraLife:
         Width of the random layer.
     """
 
-    def __init__(self, fleet: FaceFleet, plan: Arrivals, seed: int, more_rounds: int, hidden: int = WIDE) -> None:
+    def __init__(self, fleet: CapturedFleet, plan: Arrivals, seed: int, more_rounds: int, hidden: int = WIDE) -> None:
         self._fleet, self._plan, self._seed = fleet, plan, seed
-        self._two = TwoLayerFaces.of(seed, fleet, hidden)
+        self._two = TwoLayerFleet.of(seed, fleet, hidden)
         self._last = (len(plan.waves) - 1) * ROUNDS_PER_WAVE
         self._rounds = self._last + ROUNDS_PER_WAVE + more_rounds
         self._recipe = LoraRecipe(a_seed=seed, rounds=self._rounds)

@@ -23,10 +23,11 @@ from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import total
-from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
-from fleet.lab.fleets.running import print_runs
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from hwmodel import Cost, Preset, cost, keyed_uint16, load_preset
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.faces import install
+from tests.bench.workloads.running import print_runs
 
 SEEDS = (200, 201, 202, 203, 204)
 FORGETS = 10
@@ -98,7 +99,7 @@ class ForgetsRun:
 
 def run(seed: int, forgets: int = FORGETS, nodes: int = NODES) -> ForgetsRun:
     """Forget people of one seed's fleet in a random order."""
-    fleet, preset = FaceFleet.of(seed, nodes=nodes, layout=FINE), load_preset(PRESET)
+    fleet, preset = face_fleet(seed, nodes=nodes, layout=FINE), load_preset(PRESET)
     fleet.activate()
     books = fleet.books()
     lines = []
@@ -131,7 +132,7 @@ def forget_order(seed: int, names: Sequence[str]) -> list[str]:
 
 
 def forget(
-    fleet: FaceFleet, books: SufficientStatistics, name: str, preset: Preset
+    fleet: CapturedFleet, books: SufficientStatistics, name: str, preset: Preset
 ) -> tuple[SufficientStatistics, str, Spent]:
     """Forget a person everywhere; return the books after it, the new head's digest, and what it took."""
     packed, node_s, spent = [], [], Cost()
@@ -156,7 +157,7 @@ def forget(
     return (after, head.digest(), _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.wire_bytes))
 
 
-def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[SufficientStatistics, Spent]:
+def retrain(fleet: CapturedFleet, kept: Sequence[str], preset: Preset) -> tuple[SufficientStatistics, Spent]:
     """Train a head for these people alone, from captured codes; return its books and what it took."""
     packed, node_s, spent = [], [], Cost()
     for codes in fleet.captured_by_node(kept).values():
@@ -181,7 +182,7 @@ def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[Suff
 
 
 def _spent(
-    fleet: FaceFleet, preset: Preset, local: Cost, node_s: float, coordinator_s: float, sent: int, head_bytes: int
+    fleet: CapturedFleet, preset: Preset, local: Cost, node_s: float, coordinator_s: float, sent: int, head_bytes: int
 ) -> Spent:
     """Add what sending the shares, and receiving and storing the new head on every node costs."""
     nodes = len(fleet.engine.node_ids)
@@ -193,7 +194,7 @@ def _spent(
 
 def digest_after_a_forget(seed: int) -> str:
     """Return the head's digest after the first forget of a seed, everything computed anew."""
-    fleet = FaceFleet.of(seed, layout=FINE)
+    fleet = face_fleet(seed, layout=FINE)
     first = forget_order(seed, fleet.enrolled)[0]
     head = forget(fleet, fleet.books(), first, load_preset(PRESET))[1]
     installed = install(fleet.books([name for name in fleet.enrolled if name != first]).build(), fleet)

@@ -15,9 +15,10 @@ from edge_node.backbones.filters import FINE
 from edge_node.recognition.head import Answer, HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
-from fleet.lab.fleets.face_fleet import NODES, FaceFleet
-from fleet.lab.fleets.running import print_runs
+from fleet.lab.fleets.captured_fleet import CapturedFleet
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.open_set import OpenSetRates, open_set_rates
+from tests.bench.workloads.running import print_runs
 
 #: Not used for any choice: constants were chosen on seeds 0 to 110.
 SEEDS = tuple(range(400, 410))
@@ -61,11 +62,11 @@ class FacesRun:
 
 def run(seed: int, nodes: int = NODES) -> FacesRun:
     """Measure the faces of one seed."""
-    fleet = FaceFleet.of(seed, nodes=nodes, layout=FINE)
+    fleet = face_fleet(seed, nodes=nodes, layout=FINE)
     codes, truth = fleet.asked
     head = install(fleet.books().build(), fleet)
     answer = head.identify(codes)
-    perfect = FaceFleet.of(seed, nodes=nodes, perfect=True, layout=FINE)
+    perfect = face_fleet(seed, nodes=nodes, perfect=True, layout=FINE)
     perfect_answer = install(perfect.books().build(), perfect).identify(perfect.asked[0])
     alone, alone_strangers = _by_subject_adapters(fleet, fleet.enrolled)
     settled, newcomers = newcomer_accuracy(fleet)
@@ -84,7 +85,7 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     )
 
 
-def install(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:
+def install(head: FleetHead, fleet: CapturedFleet) -> HeadAdapter:
     """Return a solved head as nodes load it."""
     return HeadAdapter.load(head.tags, head.codes, head.scale_bits, head.threshold, features=fleet.engine.features)
 
@@ -94,7 +95,7 @@ def accuracy(answer: Answer, truth: Sequence[str]) -> float:
     return float(np.mean([np.array(row) == np.array(truth) for row in answer.best_tag]))
 
 
-def newcomer_accuracy(fleet: FaceFleet) -> tuple[float, float]:
+def newcomer_accuracy(fleet: CapturedFleet) -> tuple[float, float]:
     """Return the accuracy on people in the head, and on newcomers with a subject adapter only beside it."""
     codes, truth = fleet.asked
     settled, newcomers = fleet.enrolled[:-NEWCOMERS], fleet.enrolled[-NEWCOMERS:]
@@ -105,7 +106,7 @@ def newcomer_accuracy(fleet: FaceFleet) -> tuple[float, float]:
     return float(hits[:, ~new].mean()), float(hits[:, new].mean())
 
 
-def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[Answer, Answer]:
+def _by_subject_adapters(fleet: CapturedFleet, names: Sequence[str]) -> tuple[Answer, Answer]:
     """Return what subject adapters of these people alone say to test photos and to strangers."""
     engine = fleet.engine
     fleet.activate(names)

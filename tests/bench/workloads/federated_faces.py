@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
 from edge_node.recognition.training.federated import TrainingBatch, averaged_state, train_round
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.running import print_runs
-from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
+from fleet.lab.fleets.captured_fleet import PRESET
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_start import RidgeStarts
 from hwmodel import DeviceModels, load_preset
 from hwmodel.device import StuckCells
+from tests.bench.workloads.face_fleet import face_fleet
+from tests.bench.workloads.identification import Rates, rates_of
+from tests.bench.workloads.running import print_runs
 
 #: Not used for any choice: recipe and widths were chosen on seeds 0 to 2.
 SEEDS = (200, 201, 202, 203, 204)
@@ -62,59 +64,59 @@ class FederatedRun:
 
 def run(seed: int) -> FederatedRun:
     """Measure federated LoRA on the faces of one seed."""
-    faces = FaceFleet.of(seed)
+    faces = face_fleet(seed)
     recipe = LoraRecipe(a_seed=seed)
-    wide, narrow = (TwoLayerFaces.of(seed, faces, width) for width in (WIDE, NARROW))
+    wide, narrow = (TwoLayerFleet.of(seed, faces, width) for width in (WIDE, NARROW))
     share = STUCK_SHARE / 2
     broken = replace(DeviceModels.of(load_preset(PRESET)), stuck_cells=StuckCells(share, share))
-    stuck = TwoLayerFaces.of(seed, faces, WIDE, broken)
+    stuck = TwoLayerFleet.of(seed, faces, WIDE, broken)
     high = replace(recipe, rank=NARROW_RANK)
     known = [len(node.people) for node in wide.nodes]
 
-    def federated(fleet: TwoLayerFaces, before: TwoLayerFaces, how: LoraRecipe = recipe) -> Rates:
+    def federated(fleet: TwoLayerFleet, before: TwoLayerFleet, how: LoraRecipe = recipe) -> Rates:
         starts = RidgeStarts(before.nodes, recipe.gain)
-        return fleet.rates(how, [train_cohort(plan_of(fleet, seed, how), fleet.nodes, starts)])
+        return rates_of(fleet, how, [train_cohort(plan_of(fleet, seed, how), fleet.nodes, starts)])
 
     return FederatedRun(
         people_per_node=(min(known), max(known)),
-        closed_form=wide.rates(recipe, [closed_form(wide, recipe)]),
+        closed_form=rates_of(wide, recipe, [closed_form(wide, recipe)]),
         federated=federated(wide, wide),
-        central=wide.rates(recipe, [trained_centrally(wide, plan_of(wide, seed, recipe))]),
-        plain=wide.rates(recipe, [trained_plainly(wide, plan_of(wide, seed, recipe))]),
-        narrow_closed_form=narrow.rates(high, [closed_form(narrow, high)]),
+        central=rates_of(wide, recipe, [trained_centrally(wide, plan_of(wide, seed, recipe))]),
+        plain=rates_of(wide, recipe, [trained_plainly(wide, plan_of(wide, seed, recipe))]),
+        narrow_closed_form=rates_of(narrow, high, [closed_form(narrow, high)]),
         narrow_rows_only=federated(narrow, narrow, replace(high, train_hidden=False)),
         narrow_federated=federated(narrow, narrow, high),
-        narrow_central=narrow.rates(high, [trained_centrally(narrow, plan_of(narrow, seed, high))]),
-        stuck_closed_form=stuck.rates(recipe, [closed_form(wide, recipe)]),
+        narrow_central=rates_of(narrow, high, [trained_centrally(narrow, plan_of(narrow, seed, high))]),
+        stuck_closed_form=rates_of(stuck, recipe, [closed_form(wide, recipe)]),
         stuck_federated=federated(stuck, wide),
     )
 
 
-def plan_of(fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe) -> CohortPlan:
+def plan_of(fleet: TwoLayerFleet, seed: int, recipe: LoraRecipe) -> CohortPlan:
     """Return the plan of one shard with everybody in it from the first round on, on all nodes."""
     ids = tuple(node.node_id for node in fleet.nodes)
     taking = scheduled_participation(seed, 0, ids, recipe.rounds)
     return CohortPlan(seed, 0, recipe, ids, taking, dict.fromkeys(fleet.tags, 0))
 
 
-def closed_form(fleet: TwoLayerFaces, recipe: LoraRecipe) -> CohortState:
+def closed_form(fleet: TwoLayerFleet, recipe: LoraRecipe) -> CohortState:
     """Return the state that training starts from: the ablation line."""
     rows = RidgeStarts(fleet.nodes, recipe.gain)(fleet.tags, fleet.tags)
     return CohortState.empty(fleet.centre.shape[1], recipe.rank).entered(rows)
 
 
-def trained_centrally(fleet: TwoLayerFaces, plan: CohortPlan) -> CohortState:
+def trained_centrally(fleet: TwoLayerFleet, plan: CohortPlan) -> CohortState:
     """Train with the same recipe, start, samples and steps, but all of them in one place."""
     return _trained_on(fleet, plan, lambda batch: batch.pooled(plan.recipe))
 
 
-def trained_plainly(fleet: TwoLayerFaces, plan: CohortPlan) -> CohortState:
+def trained_plainly(fleet: TwoLayerFleet, plan: CohortPlan) -> CohortState:
     """Train with the same recipe, but average every row over all nodes, whoever they know."""
     return _trained_on(fleet, plan, lambda batch: batch.as_if_all_known(plan.recipe))
 
 
 def _trained_on(
-    fleet: TwoLayerFaces, plan: CohortPlan, changed: Callable[[TrainingBatch], TrainingBatch]
+    fleet: TwoLayerFleet, plan: CohortPlan, changed: Callable[[TrainingBatch], TrainingBatch]
 ) -> CohortState:
     recipe, state = plan.recipe, closed_form(fleet, plan.recipe)
     for number in range(recipe.rounds):

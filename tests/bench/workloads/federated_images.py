@@ -25,9 +25,10 @@ from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.recognition.lora.storage import Storage
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
-from fleet.lab.fleets.running import print_runs
 from tests.bench.workloads.images import SEEDS, silent
+from tests.bench.workloads.running import print_runs
 
 #: Nodes that learn each class.
 LEARNERS = 2
@@ -100,7 +101,9 @@ def run(seed: int, size: FederatedSize | None = None, *, cache: Path | None = No
         Folder of trained backbones, as for `cached_backbone`.
     """
     size = size if size is not None else FederatedSize()
-    fleet = ImageFleet(seed, Size(nodes=size.nodes, backbone=size.backbone, sampling=size.sampling), silent, cache)
+    fleet = ImageFleet(
+        ImagesTask.of(seed), Size(nodes=size.nodes, backbone=size.backbone, sampling=size.sampling), silent, cache
+    )
     chips = fleet.program()
     # The same seed: these are the first of the same chips.
     learners = replace(fleet, size=replace(fleet.size, nodes=LEARNERS)).program()

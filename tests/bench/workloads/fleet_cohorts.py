@@ -19,9 +19,10 @@ from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.lora.output_layer import quantise
 from edge_node.recognition.training.federated import fed_average
 from edge_node.recognition.training.state import decode, initial
-from fleet.lab.fleets.face_fleet import NODES, FaceFleet
-from fleet.lab.fleets.running import print_runs
+from fleet.lab.fleets.captured_fleet import CapturedFleet
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.open_set import auroc
+from tests.bench.workloads.running import print_runs
 
 #: Nothing was chosen on them.
 SEEDS = (200, 201, 202, 203, 204)
@@ -78,7 +79,7 @@ def run(seed: int, *, nodes: int = NODES, forgets: int = SHARDS) -> FleetCohortR
 
     `forgets` people are forgotten, the first of each shard.
     """
-    faces = FaceFleet.of(seed, nodes=nodes)
+    faces = face_fleet(seed, nodes=nodes)
     closed = _rates(faces, None)
     one = _rates(faces, _trained(faces, [faces.enrolled], seed))
     shards = _shards(faces.enrolled, seed)
@@ -111,14 +112,14 @@ def _rows(lora: SharedLora) -> dict[str, list[int]]:
     return {row.subject_tag: list(row.codes) for row in lora.rows}
 
 
-def _trained(faces: FaceFleet, shards: Sequence[Sequence[str]], seed: int) -> SharedLora:
+def _trained(faces: CapturedFleet, shards: Sequence[Sequence[str]], seed: int) -> SharedLora:
     """Return the LoRA whose rows were trained by shard, from nothing; the adapters must be active."""
     shape = LoraShape(features=faces.engine.features, rank=RANK, alpha=RANK, a_seed=seed, scale_bits=SCALE_BITS)
     rows = [row for tags in shards if tags for row in _shard_rows(faces, tuple(tags), shape).rows]
     return SharedLora(shape=shape, rows=sorted(rows, key=lambda row: row.subject_tag))
 
 
-def _shard_rows(faces: FaceFleet, tags: tuple[str, ...], shape: LoraShape) -> SharedLora:
+def _shard_rows(faces: CapturedFleet, tags: tuple[str, ...], shape: LoraShape) -> SharedLora:
     ticket = JobTicket(kind=LEARNING_KIND_TRAIN_LORA, subject_tags=tags, lora=shape)
     nodes = range(len(faces.engine.node_ids))
     samples = [{tag: faces.captured(tag)[node] for tag in tags if node in faces.places[tag]} for node in nodes]
@@ -148,7 +149,7 @@ def _rounded(tags: tuple[str, ...], numerator: np.ndarray, weight: np.ndarray) -
     )
 
 
-def _rates(faces: FaceFleet, lora: SharedLora | None) -> FleetRates:
+def _rates(faces: CapturedFleet, lora: SharedLora | None) -> FleetRates:
     faces.activate()
     for node in range(len(faces.engine.node_ids)):
         faces.engine.set_lora(node, lora)

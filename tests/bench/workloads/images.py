@@ -27,14 +27,15 @@ from edge_node.generation.dit import CLASSES
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress as Steps
 from edge_node.recognition.lora.adapter import LoraAdapter
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size, Stage
-from fleet.lab.fleets.running import print_runs
 from fleet.lab.paper.image_erasure import erasure_name
 from fleet.lab.verification.image_scores import frechet_distance
 from fleet.lab.verification.intervals import clopper_pearson
 from fleet.report.sample_grid import GridPanel, PictureRow, sample_grid
 from fleet.report.style import save_figure
 from hwmodel import keyed_seed
+from tests.bench.workloads.running import print_runs
 
 #: Not used for any choice: constants were chosen on seeds 50 and 51.
 SEEDS = (1, 2, 3)
@@ -183,7 +184,7 @@ def run(
     pictures
         Gets panels of drawn images, for `sample_grid`.
     """
-    fleet = ImageFleet(seed, size if size is not None else Size(), stage, cache)
+    fleet = ImageFleet(ImagesTask.of(seed), size if size is not None else Size(), stage, cache)
     panels = pictures if pictures is not None else []
     chips = fleet.program()
     programmed = chips.ledger.mark()

@@ -18,23 +18,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-import numpy as np
 import torch
 
-from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
-from fleet.lab.fleets.shared_lora_fleet import RESURFACING_ROUNDS, CapturedPeople, SharedLoraFleet
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet, chosen
+from fleet.lab.fleets.shared_lora_fleet import REPAIR_ROUNDS, RESURFACING_ROUNDS, SharedLoraFleet
 from fleet.lab.paper.methods import METHODS, Adapter, method_named
 from fleet.lab.verification.evidence import AdapterKind, ApproximateEvidence, ModelScores, RepairPair
-from fleet.lab.verification.judging import Judgement, judge_approximate, repair_gap
-from fleet.lab.verification.metrics import anamnesis_index
-from hwmodel import keyed_uint16, load_preset
+from fleet.lab.verification.judging import Judgement, anamnesis_index, judge_approximate, repair_gap
+from hwmodel import load_preset
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 
 #: Seen only once all was settled: constants were chosen on seeds 0 to 2, measures mended on 300 to 302.
 SEEDS = (304, 305, 306)
 #: People forgotten on each fleet.
 FORGOTTEN = 5
-#: Rounds of a repair job, and of one that has everything to do by itself.
-ROUNDS, ROUNDS_AS_IT_IS = 1, 3
+#: Rounds of a repair that has everything to do by itself.
+ROUNDS_AS_IT_IS = 3
 #: Rows of the table that are no method of their own.
 UNTOUCHED, MASKED, CLEARED = "original", "row masked", "exact parts only"
 AS_IT_IS = "{}, without the exact parts"
@@ -98,10 +97,10 @@ class RepairRun:
 
 def run(seed: int, forgotten: int = FORGOTTEN, nodes: int = NODES) -> RepairRun:
     """Forget people of one seed's fleet by every method, each from the same trained LoRA."""
-    return compare(FaceFleet.of(seed, nodes=nodes), seed, forgotten)
+    return compare(face_fleet(seed, nodes=nodes), seed, forgotten)
 
 
-def compare(people: CapturedPeople, seed: int, forgotten: int, methods: Sequence[str] = METHODS) -> RepairRun:
+def compare(people: CapturedFleet, seed: int, forgotten: int, methods: Sequence[str] = METHODS) -> RepairRun:
     """Forget some of these people, one at a time.
 
     Parameters
@@ -120,32 +119,16 @@ def compare(people: CapturedPeople, seed: int, forgotten: int, methods: Sequence
     pairs: dict[str, list[RepairPair]] = {}
     spent: dict[str, list[float]] = {}
     for name in chosen(seed, fleet.names, forgotten):
-        original, retrained = fleet.scores(name, fleet.original), fleet.retrained(name)
-        reference = fleet.scores(name, retrained, resurfacing=True)
-        subject = f"person {fleet.names.index(name)}"
+        reference = fleet.reference(name)
         for method, adapter, energy_j in _adapters(fleet, name, methods):
-            pairs.setdefault(method, []).append(
-                RepairPair(
-                    subject,
-                    seed,
-                    original,
-                    fleet.scores(name, adapter, resurfacing=method in methods[:1]),
-                    reference,
-                    *fleet.distances(name, adapter, retrained),
-                )
-            )
+            pair = fleet.pair(name, adapter, reference, resurfacing=method in methods[:1])
+            pairs.setdefault(method, []).append(pair)
             spent.setdefault(method, []).append(energy_j)
     evidence = tuple(
         ApproximateEvidence(AdapterKind.SHARED, method, tuple(found), RESURFACING_ROUNDS)
         for method, found in pairs.items()
     )
     return RepairRun(tuple(_row(e, fmean(spent[e.method])) for e in evidence), evidence)
-
-
-def chosen(seed: int, names: Sequence[str], count: int) -> list[str]:
-    """Return the people whom a seed forgets."""
-    draws = keyed_uint16(seed, "repair.forgotten", count=len(names)).numpy()
-    return [names[i] for i in np.argsort(draws, kind="stable")[:count]]
 
 
 def judged(runs: Sequence[RepairRun]) -> list[Judgement]:
@@ -168,7 +151,7 @@ def _adapters(fleet: SharedLoraFleet, name: str, methods: Sequence[str]) -> list
         (MASKED, fleet.row_destroyed(name, fleet.original), 0.0),
         (CLEARED, cleared, 0.0),
     ]
-    starts = [(method, method, ROUNDS, cleared) for method in methods]
+    starts = [(method, method, REPAIR_ROUNDS, cleared) for method in methods]
     starts += [(AS_IT_IS.format(m), m, ROUNDS_AS_IT_IS, fleet.original) for m in methods]
     for row, method_name, rounds, start in starts:
         method = method_named(method_name)
