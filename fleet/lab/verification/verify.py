@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -95,9 +96,10 @@ def _forget_people(
     for name in names:
         progress(f"Exact kinds, person {fleet.enrolled.index(name)}")
         subjects.append(_forget_subject_adapter(fleet, name))
-        evidence, rate = _forget_in_head(fleet, name)
+        evidence, head = _forget_in_head(fleet, name)
         heads.append(evidence)
-        error_rates.append(rate)
+        if len(fleet.enrolled) > 2:
+            error_rates.append(_error_rate(fleet, head, name))
         shards.append(cohorts.forget(name))
     pairs, joules = _repair(fleet, seed, names, method, progress)
     joules[Phase.TRAIN] += cohorts.replay_cost.energy_j
@@ -108,7 +110,7 @@ def _forget_people(
         task=task,
         exact=tuple(_together(found) for found in (subjects, heads, shards)),
         approximate=(ApproximateEvidence(AdapterKind.SHARED, method.name, tuple(pairs), RESURFACING_ROUNDS),),
-        scores={"equal error rate of the people who are left": float(np.mean(error_rates))},
+        scores={"equal error rate of the people who are left": fmean(error_rates)} if error_rates else {},
         energy_j={phase.value: spent_j for phase, spent_j in joules.items()},
         cell_writes=int(engine.cell_writes.sum()) - writes,
     )
@@ -141,8 +143,8 @@ def _forget_subject_adapter(fleet: CapturedFleet, name: str) -> ExactEvidence:
     )
 
 
-def _forget_in_head(fleet: CapturedFleet, name: str) -> tuple[ExactEvidence, float]:
-    """Subtract the person and the canary and solve again; also return the EER of who is left."""
+def _forget_in_head(fleet: CapturedFleet, name: str) -> tuple[ExactEvidence, FleetHead]:
+    """Subtract the person and the canary and solve again; return the head that is left, too."""
     planted, asked = _canary(fleet)
     statistics = HeadStatistics.of(planted)
     share = NodeShare(statistics, {CANARY: CodeSum(statistics.code_sum, statistics.count)})
@@ -159,10 +161,16 @@ def _forget_in_head(fleet: CapturedFleet, name: str) -> tuple[ExactEvidence, flo
         _named(installed.identify(fleet.test[name]).best_tag, name),
         Canary(before, _named(installed.identify(asked).best_tag, CANARY)),
     )
-    scores = installed.scores(torch.cat([fleet.test[other] for other in kept], dim=1)).numpy()
+    return evidence, head
+
+
+def _error_rate(fleet: CapturedFleet, head: FleetHead, gone: str) -> float:
+    """Return the EER of the people who are left, each claiming to be each of them."""
+    kept = [other for other in fleet.enrolled if other != gone]
+    scores = _installed(head, fleet).scores(torch.cat([fleet.test[other] for other in kept], dim=1)).numpy()
     truth = np.concatenate([np.full(fleet.test[o].shape[1], head.tags.index(o)) for o in kept])
     genuine = np.broadcast_to(np.arange(scores.shape[2]) == truth[:, None], scores.shape)
-    return evidence, equal_error_rate(scores[genuine], scores[~genuine])
+    return equal_error_rate(scores[genuine], scores[~genuine])
 
 
 def _repair(
