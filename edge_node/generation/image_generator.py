@@ -27,9 +27,8 @@ from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.storage import Storage
 from edge_node.tasks.images import ImagesTask, class_label
-from hwmodel import Cost, Phase, Preset
+from hwmodel import Cost, Phase, Precision, Preset
 
 #: Images of one request: about ten seconds of one small core.
 MAX_IMAGES = 256
@@ -205,6 +204,6 @@ class ImageGenerator:
         sums = torch.tensor([list(adapter.code_sum)], dtype=torch.int64)
         counts = torch.tensor([adapter.count])
         return {
-            name: LoraBranch(a, b, Storage.FP32, generator.chips.preset, generator.meter)
+            name: LoraBranch(a, b, Precision.FP32, generator.chips.preset, generator.meter)
             for name, a, b in self._layout.factors(sums, counts)
         }

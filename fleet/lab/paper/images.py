@@ -19,13 +19,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edge_node.generation.generator import Generator
-from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import Progress as Steps
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.lora.fit import LoraRecipe
+from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.arms import Progress, silent
-from fleet.lab.paper.image_erasure import erasure_name
-from fleet.lab.paper.image_relabelling import RECIPE, relabel_class
+from fleet.lab.paper.image_erasure import RELABELLING_RECIPE, erase_class, erasure_name
 from hwmodel import LedgerMark, keyed_seed
 
 #: Not used for any choice: the relabelling's constants are the paper's, or a guess beforehand.
@@ -86,7 +85,7 @@ class ImagesPaperRun:
 
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
-    return repr((SIZE, RECIPE))
+    return repr((SIZE, RELABELLING_RECIPE))
 
 
 def run(
@@ -94,7 +93,7 @@ def run(
     progress: Progress = silent,
     *,
     size: Size = SIZE,
-    relabelling: LoraRecipe = RECIPE,
+    relabelling: LoraRecipe = RELABELLING_RECIPE,
     cache: Path | None = None,
 ) -> ImagesPaperRun:
     """Run both arms of one seed, on two chips with one backbone.
@@ -129,8 +128,9 @@ def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:
     bare = _digests(fleet, chips)
     before = _drawn(fleet, chips, label)
     kept = fleet.public.labels != label
-    adapter = relabel_class(
+    adapter = erase_class(
         chips,
+        None,
         (fleet.public.levels[kept], fleet.public.labels[kept]),
         label,
         fleet.seed,
@@ -161,12 +161,12 @@ def _honest(fleet: ImageFleet, label: int) -> ImagesArm:
     return _arm(fleet, chips, programmed, label, before, after, stripped, as_programmed=same)
 
 
-def _digests(fleet: ImageFleet, chips: Generator) -> tuple[list[str], str]:
+def _digests(fleet: ImageFleet, chips: AdaptedGenerator) -> tuple[list[str], str]:
     """Return the digests of a chip's adapters, and of what it draws of all classes."""
     return fleet.adapter_digests(chips), fleet.images_digest(chips)
 
 
-def _drawn(fleet: ImageFleet, chips: Generator, label: int) -> Mapping[int, Tensor]:
+def _drawn(fleet: ImageFleet, chips: AdaptedGenerator, label: int) -> Mapping[int, Tensor]:
     """Draw the class and the others that the backbone knows, always from the same noise."""
     others = [other for other in fleet.task.public if other != label]
     return {
@@ -177,7 +177,7 @@ def _drawn(fleet: ImageFleet, chips: Generator, label: int) -> Mapping[int, Tens
 
 def _arm(
     fleet: ImageFleet,
-    chips: Generator,
+    chips: AdaptedGenerator,
     programmed: LedgerMark,
     label: int,
     before: Mapping[int, Tensor],

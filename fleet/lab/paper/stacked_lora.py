@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
-from hwmodel import Phase, ProgrammedModel, keyed_normal
+from hwmodel import Phase, Precision, ProgrammedModel, keyed_normal
 from hwmodel.nn import AnalogLayer, Correction
 
 
@@ -103,7 +102,7 @@ class StackedNetwork:
         """Let an adapter with gradients act on top of the active ones inside the ``with`` block."""
         branches = {
             name: LoraBranch(
-                a, shape.alpha / shape.rank * b, Storage.FP32, self.chips.preset, self.chips.analog[name].meter
+                a, shape.alpha / shape.rank * b, Precision.FP32, self.chips.preset, self.chips.analog[name].meter
             )
             for name, (a, b) in zip(shape.layers, _pairs(adapter), strict=True)
         }
