@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import destroy, write_atomically
 
 from edge_node.errors import RoundError, StateFolderError
-from edge_node.storage.keys import KeyStore
 from fleet.lab.replay.cohort import CohortPlan, StartRows, WorkDone, train_cohort
 from fleet.lab.replay.cohort_state import CohortState
 from fleet.lab.replay.federated import NodeSamples

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import KeyFileError, RoundError, StateFolderError
-from edge_node.recognition.environment import environment
+from fleet.lab.replay.hidden_layer import hidden_signs
+from edge_node.errors import RoundError, StateFolderError
+from fleet.lab.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.training.exact import PROJECTED_BITS
 from fleet.lab.lora.bank import LoraBank

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 
 from edge_node.errors import (
     AdapterBaseError,
@@ -15,7 +16,9 @@ from edge_node.errors import (
     AdapterSpecError,
     AdapterValueError,
 )
-from edge_node.storage.keys import KeyStore
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.bank import LoraBank
+from hwmodel import Precision
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
