@@ -111,6 +111,23 @@ def join(state: State, enrollment: Annotated[Path, typer.Argument(help="What `fl
 
 
 @app.command()
+def prepare(task: Annotated[str, typer.Option(help="A task that is installed.")]) -> None:
+    """Make what all nodes of a task share on this machine, once; most tasks have nothing of the kind."""
+    from edge_node.tasks import SharedPreparation, load_task
+
+    found = load_task(task)
+    if not isinstance(found, SharedPreparation):
+        return
+    typer.echo(f"Preparing task {task}: minutes the first time, nothing afterwards", err=True)
+    found.prepare(_tenths_shown)
+
+
+def _tenths_shown(done: int, steps: int) -> None:
+    if done * 10 // steps != (done - 1) * 10 // steps:
+        typer.echo(f"  {done} of {steps} steps", err=True)
+
+
+@app.command()
 def run(
     state: State,
     task: Annotated[str, typer.Option(help="What the engine recognises or draws.")] = "speakers",
