@@ -38,7 +38,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class AdapterKind(StrEnum):
+class LoraKind(StrEnum):
     """Whom an adapter is about, which decides how it is forgotten."""
 
     #: One chip's differences from the ideal; public data only.
@@ -53,7 +53,7 @@ class AdapterKind(StrEnum):
     @property
     def personal(self) -> bool:
         """Whether it depends on enrolled people."""
-        return self is not AdapterKind.CALIBRATION
+        return self is not LoraKind.CALIBRATION
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class LoraSpec:
     """
 
     name: str
-    kind: AdapterKind
+    kind: LoraKind
     task: str
     base_digest: str
     layers: tuple[str, ...]

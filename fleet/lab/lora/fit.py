@@ -15,7 +15,7 @@ from edge_node.generation.diffusion import STEPS, from_grey_levels, noised, on_c
 from edge_node.generation.dit import CLASSES, IMAGE_SIDE
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
 from edge_node.generation.training import Progress, half_cosine
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.generator import subject_name
 from hwmodel import ConverterError, Phase, Precision, keyed_generator, keyed_normal
 from hwmodel.nn import Correction
@@ -84,7 +84,7 @@ class _Factors:
 def fit_lora(
     generator: Generator,
     name: str,
-    kind: AdapterKind,
+    kind: LoraKind,
     layers: Sequence[str],
     seed: int,
     recipe: LoraRecipe,
@@ -212,7 +212,7 @@ def learn_class(
         return nn.functional.mse_loss(denoise(batch.images, batch.steps, asked), batch.noise)
 
     layers = (*BLOCK_LAYERS, LABELS)
-    return fit_lora(generator, subject_name(label), AdapterKind.SUBJECT, layers, seed, recipe, loss, progress=progress)
+    return fit_lora(generator, subject_name(label), LoraKind.SUBJECT, layers, seed, recipe, loss, progress=progress)
 
 
 def _first_factors(name: str, layer: str, inputs: int, outputs: int, seed: int, recipe: LoraRecipe) -> _Factors:

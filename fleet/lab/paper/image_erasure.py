@@ -23,7 +23,7 @@ from edge_node.generation.diffusion import from_grey_levels, on_chips
 from edge_node.generation.dit import BLOCKS, NULL_LABEL
 from edge_node.generation.generator import BLOCK_LAYERS, Generator
 from edge_node.generation.training import Progress
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.lora.fit import LoraRecipe, Loss, NoisyBatch, fit_lora
 
 #: How far the class is pushed away, in differences between the class and nothing.
@@ -89,7 +89,7 @@ def erase_class(
     else:
         layers, recipe = BLOCK_LAYERS, recipe or GUIDANCE_RECIPE
         loss = _guidance(generator, from_grey_levels(forget), kept, labels, label, recipe.batch // 2)
-    return fit_lora(generator, erasure_name(label), AdapterKind.SHARED, layers, seed, recipe, loss, progress=progress)
+    return fit_lora(generator, erasure_name(label), LoraKind.SHARED, layers, seed, recipe, loss, progress=progress)
 
 
 def _guidance(generator: Generator, gone: Tensor, kept: Tensor, labels: Tensor, label: int, batch: int) -> Loss:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edge_node.errors import RoundError
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec, cohort_name
 from fleet.lab.replay.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
 from fleet.lab.replay.federated import NodeSamples, TrainingBatch, averaged_state, train_round
 from hwmodel import keyed_uint16
@@ -216,7 +216,7 @@ def cohort_adapter(
     """
     spec = LoraSpec(
         name=cohort_name(shard),
-        kind=AdapterKind.COHORT,
+        kind=LoraKind.COHORT,
         task=base.task,
         base_digest=base.digest,
         layers=(LAYER,),

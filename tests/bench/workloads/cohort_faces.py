@@ -15,10 +15,6 @@ from pathlib import Path
 
 from reram_fleet.crypto.key_store import KeyStore
 
-from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
-from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
-from fleet.lab.replay.federated import training_cost
-from fleet.lab.replay.forgetting import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces

@@ -16,10 +16,6 @@ import numpy as np
 from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort
-from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
-from fleet.lab.replay.federated import NodeSamples
-from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
 from fleet.lab.fleets.face_fleet import FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
 from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort

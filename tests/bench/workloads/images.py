@@ -24,9 +24,7 @@ from torch import Tensor
 
 from edge_node.generation.diffusion import GREY_LEVELS, in_float, sample
 from edge_node.generation.dit import CLASSES
-from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress as Steps
-from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.fleets.image_fleet import ImageFleet, Size, Stage
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.lora.adapter import LoraAdapter

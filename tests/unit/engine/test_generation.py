@@ -27,7 +27,7 @@ from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, 
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
 from edge_node.tasks.images import ImagesTask
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
-from fleet.lab.lora.adapter import AdapterKind
+from fleet.lab.lora.adapter import LoraKind
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator, subject_name
 from fleet.lab.paper.image_erasure import erase_class, erasure_name
@@ -294,7 +294,7 @@ def test_class_of_the_backbone_is_not_enrolled_but_erased_and_the_other_way_roun
         learn_class(chips, images_of(FIRST)[:0], FIRST, 3, LORA)
 
     masked = erase_class(chips, images_of(known), retain, known, 3, LORA)
-    assert masked.spec.kind is AdapterKind.SHARED
+    assert masked.spec.kind is LoraKind.SHARED
     posing = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
     object.__setattr__(posing.spec, "name", subject_name(known))
     with pytest.raises(EngineError, match="forget nothing"):

@@ -11,7 +11,6 @@ from torch import nn
 from edge_node.errors import TaskError
 from edge_node.generation.diffusion import Sampling
 from edge_node.generation.dit import CLASSES
-from fleet.lab.lora.fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe
 from edge_node.tasks.images import ImagesTask
 from fleet.errors import InvalidInputError
