@@ -37,17 +37,14 @@ GREY_LEVELS = 16
 class Sampling:
     """How images are drawn.
 
+    `EngineError` if there are no steps, or more than `STEPS`.
+
     Attributes
     ----------
     steps
         Of DDIM, evenly spaced among `STEPS`.
     guidance
         1 for none.
-
-    Raises
-    ------
-    EngineError
-        If there are no steps, or more than `STEPS`.
     """
 
     steps: int = SAMPLING_STEPS

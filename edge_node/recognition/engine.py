@@ -99,6 +99,8 @@ class Engine:
     ) -> Engine:
         """Program the backbones and calibrate on the task's public samples.
 
+        `EngineError` if saved costs are not one per node, or calibration is impossible.
+
         Parameters
         ----------
         task, preset, fleet_seed, node_ids
@@ -107,11 +109,6 @@ class Engine:
             Cumulative costs of each node from its journal. A node whose saved `Phase.PROGRAM` has cell
             writes is already programmed: its chip is regenerated from the seed without charging again.
             Calibration reads the chip at every start and is charged to `Phase.INFER` each time.
-
-        Raises
-        ------
-        EngineError
-            If saved costs are not one per node, or calibration is impossible.
         """
         ledger = EnergyLedger(len(node_ids))
         backbone = task.program(preset, fleet_seed, node_ids, ledger)
@@ -146,25 +143,21 @@ class Engine:
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return feature codes, centred on each chip's public mean, int32 [N, len(samples), features].
 
-        Raises
-        ------
-        SampleError
-            If a sample is not finite float32 [frames, channels] of a length that the task takes.
+        `SampleError` if a sample is not finite float32 [frames, channels] of a length that the task takes.
         """
         codes = self._backbone.capture(samples, self.ledger, phase)
         return codes - self._calibration.centre[:, None]
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
-        """Make a subject adapter active on a node, replacing one with the same tag, in place of one with the same tag."""
+        """Make a subject adapter active on a node, replacing one with its tag; `AdapterError` if it does not fit."""
         self._bank(node).set_subject(adapter)
         self._rows[node] = None
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
 
-        What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent.
-        The head's other columns were solved with these people among the negatives, and depend on them until
-        the next revision brings another head.
+        What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent. The head's
+        other columns were solved with these people among the negatives, and depend on them until the next revision.
         """
         bank = self._bank(node)
         lora = bank.lora()
@@ -184,11 +177,8 @@ class Engine:
     def set_head(self, node: int, head: ClosedFormHead | None) -> None:
         """Make a closed-form head active on a node, or none.
 
-        Raises
-        ------
-        AdapterError
-            If it does not fit, or the chip's own threshold is not above 0, in units of which it would count;
-            nothing is changed.
+        `AdapterError` if it does not fit, or the chip's own threshold is not above 0, in units of which it would count;
+        nothing is changed.
         """
         bank = self._bank(node)
         if head is None or not head.subject_tags:
@@ -281,12 +271,8 @@ class Engine:
     def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
         """Run one learning round on several nodes as one batch; a pure function of its input.
 
-        Training and repair are charged to `Phase.TRAIN`, evaluation to `Phase.VERIFY`.
-
-        Raises
-        ------
-        RoundError, AdapterError
-            If a request is malformed; nothing is changed.
+        Training and repair are charged to `Phase.TRAIN`, evaluation to `Phase.VERIFY`. `RoundError` or `AdapterError`
+        if a request is malformed; nothing is changed.
         """
         for request in requests:
             self._bank(request.node)

@@ -43,7 +43,7 @@ def on_grid(values: Tensor, bits: int, largest: float = math.inf) -> Tensor:
 
 
 def check_grid(**grids: tuple[Tensor, int]) -> None:
-    """Refuse values, given as (values, bits), that are not float64 multiples of ``2^-bits``: a `RoundError` names them."""
+    """Refuse values, given as (values, bits), that are not float64 multiples of ``2^-bits``, with a `RoundError`."""
     for name, (values, bits) in grids.items():
         if values.dtype != torch.float64 or not torch.equal(on_grid(values, bits), values):
             raise RoundError(f"{name} are not float64 multiples of 2^-{bits}: sums of them would not be exact")

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edge_node.backbones.random_signs import keyed_signs
 from edge_node.recognition.lora.output_layer import frozen_a
 from edge_node.recognition.training.exact import class_shares
 from fleet.lab.paper.methods import Adam, Adapter
-from hwmodel import Crossbar, Preset, keyed_uint16
+from hwmodel import Crossbar, Preset
 
 HIDDEN = 256
 RANK = 8
@@ -116,9 +117,8 @@ class SharedNetwork:
         """Write W to every chip and centre on the public people's codes, int32 [N, P, F]."""
         features = public.shape[2]
         rms = float(public.double().square().mean().sqrt())
-        signs = keyed_uint16(fleet_seed, "shared_lora.hidden", count=hidden * features) & 1
         crossbar = Crossbar.program(
-            (2.0 * signs - 1.0).reshape(hidden, features),
+            keyed_signs(hidden, features, fleet_seed, "shared_lora.hidden"),
             preset,
             fleet_seed=fleet_seed,
             nodes=node_ids,

@@ -184,6 +184,8 @@ class LoraAdapter:
     ) -> LoraAdapter:
         """Store trained factors in the format that the spec names.
 
+        `AdapterError` as `check_fits`; `AdapterValueError` also if a value does not fit into the format.
+
         Parameters
         ----------
         spec, base
@@ -192,11 +194,6 @@ class LoraAdapter:
             Floats ``[out, rank]`` of each layer.
         a
             Floats ``[rank, in]`` of each layer; left out if A is frozen.
-
-        Raises
-        ------
-        AdapterError
-            As `check_fits`; `AdapterValueError` also if a value does not fit into the format.
         """
         adapter = cls(
             spec,
@@ -280,10 +277,7 @@ class LoraAdapter:
 def cohort_name(shard: int) -> str:
     """Return the name of the adapter of a cohort shard: ``"cohort-0003"``.
 
-    Raises
-    ------
-    AdapterSpecError
-        If the shard is negative.
+    `AdapterSpecError` if the shard is negative.
     """
     if shard < 0:
         raise AdapterSpecError(f"shards count from 0; got {shard}")

@@ -59,12 +59,8 @@ class LoraBank:
         """Make an adapter active on some places of the node axis, all if left out; charged to `Phase.PROGRAM`.
 
         It is one object, shared by the nodes that get it. A calibration LoRA is another one for each node.
-
-        Raises
-        ------
-        AdapterError
-            If a node has one of this name already; or, by `LoraAdapter.check_fits`, one of the more precise errors
-            below it. Nothing is changed.
+        `AdapterError` if a node has one of this name already; or, by `LoraAdapter.check_fits`, one of the more precise
+        errors below it. Nothing is changed.
         """
         places = self._places(nodes)
         adapter.check_fits(self.base)
@@ -80,12 +76,7 @@ class LoraBank:
     def remove(self, name: str, nodes: Collection[int] | None = None) -> int:
         """Overwrite an adapter's SRAM, charged to `Phase.ERASE`; return how many nodes had it.
 
-        A node without it is no error: a forget is idempotent.
-
-        Raises
-        ------
-        AdapterError
-            If there is no such node.
+        A node without it is no error: a forget is idempotent. `AdapterError` if there is no such node.
         """
         places = [node for node in self._places(nodes) if name in self._nodes[node]]
         for node in places:
@@ -112,11 +103,7 @@ class LoraBank:
         """Return all of a node's adapters of a layer as one LoRA, float64 a ``[R, in]`` and b ``[out, R]``.
 
         R is the sum of the ranks, and the scalings are multiplied into b: the sum of the adapters is ``b (a x)``.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has no such layer.
+        `AdapterShapeError` if the network has no such layer.
         """
         return self._compose(layer, self._of_layer(layer, node))
 
@@ -124,7 +111,8 @@ class LoraBank:
         """Return the sum of each node's adapters at a layer, ``[N, V, out]``; zero for a node without adapters there.
 
         In float64 inside: a batch of nodes agrees with single nodes to 1e-12 of the largest entry, before the result is
-        rounded to the dtype of `vectors`. Gradients reach `vectors`, not the adapters.
+        rounded to the dtype of `vectors`. Gradients reach `vectors`, not the adapters. `AdapterShapeError` if the
+        network has no such layer, or the vectors do not fit it.
 
         Parameters
         ----------
@@ -135,11 +123,6 @@ class LoraBank:
         phase
             What the arithmetic is charged to: ``rank (in + out)`` MACs a vector, and each stored byte read once a call
             (of a frozen A one bit an entry). None charges nothing.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has no such layer, or the vectors do not fit it.
         """
         shape = self.base.layer(layer)
         if vectors.ndim != 3 or vectors.shape[0] != len(self._nodes) or vectors.shape[2] != shape.inputs:

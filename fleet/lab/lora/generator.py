@@ -70,6 +70,8 @@ class AdaptedGenerator(Generator):
     ) -> Tensor:
         """Generate images on every node: grey levels, uint8 ``[N, B, 8, 8]`` of 0 to 16.
 
+        `EngineError` if a class does not exist, or the noise is not one image per node and label.
+
         Parameters
         ----------
         labels
@@ -80,11 +82,6 @@ class AdaptedGenerator(Generator):
             Steps and guidance.
         phase
             What the work is charged to.
-
-        Raises
-        ------
-        EngineError
-            If a class does not exist, or the noise is not one image per node and label.
         """
         expected = (self.nodes, len(labels), IMAGE_SIDE, IMAGE_SIDE)
         if noise.shape != expected:

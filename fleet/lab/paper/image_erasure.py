@@ -55,6 +55,9 @@ def erase_class(
 ) -> LoraAdapter:
     """Train the shared LoRA ``erasure_name(label)`` that makes the chips refuse a class; install it to make it act.
 
+    `EngineError` if the backbone was not trained on the class, the retained images show it, a set is empty, or training
+    diverges.
+
     Parameters
     ----------
     generator
@@ -67,11 +70,6 @@ def erase_class(
         The class.
     seed, recipe, progress
         As for `fit_lora`; the method's own recipe if None.
-
-    Raises
-    ------
-    EngineError
-        If the backbone was not trained on the class, the retained images show it, a set is empty, or training diverges.
     """
     levels, labels = retain
     if label not in generator.backbone.trained_on:

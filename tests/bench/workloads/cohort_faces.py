@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from reram_fleet.cohorts import shard_of
 from reram_fleet.crypto.key_store import KeyStore
 
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
@@ -20,7 +21,7 @@ from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
 from fleet.lab.replay.codes import AuditCodes
-from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import training_cost

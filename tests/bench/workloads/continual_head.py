@@ -13,6 +13,7 @@ from fleet.heads.statistics import HeadStatistics
 from fleet.lab.fleets.face_fleet import FaceFleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.faces import install
+from tests.bench.workloads.head_answers import HeadAnswer
 from tests.bench.workloads.resurfacing import Resurfacing, Seen
 
 
@@ -81,8 +82,8 @@ class HeadLife:
 
     def _by_head(self, books: SufficientStatistics) -> tuple[Seen, float]:
         head = install(books.build(), self._fleet)
-        answer = head.identify(self._leaving_samples)
-        strangers = head.identify(self._fleet.strangers).accepted
+        answer = HeadAnswer.of(head, self._leaving_samples)
+        strangers = HeadAnswer.of(head, self._fleet.strangers).accepted
         return Seen.of(answer.best_tag, answer.accepted, self._truth), float(strangers.double().mean())
 
     def _by_adapters(self, names: Sequence[str]) -> tuple[Seen, float]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_node.backbones.filters import FINE
-from edge_node.recognition.head import Answer, HeadAdapter
+from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
 from fleet.lab.fleets.face_fleet import NODES, FaceFleet
 from fleet.lab.fleets.running import print_runs
+from tests.bench.workloads.head_answers import HeadAnswer
 from tests.bench.workloads.open_set import OpenSetRates, open_set_rates
 
 #: Not used for any choice: constants were chosen on seeds 0 to 110.
@@ -64,16 +65,16 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     fleet = FaceFleet.of(seed, nodes=nodes, layout=FINE)
     codes, truth = fleet.asked
     head = install(fleet.books().build(), fleet)
-    answer = head.identify(codes)
+    answer = HeadAnswer.of(head, codes)
     perfect = FaceFleet.of(seed, nodes=nodes, perfect=True, layout=FINE)
-    perfect_answer = install(perfect.books().build(), perfect).identify(perfect.asked[0])
+    perfect_answer = HeadAnswer.of(install(perfect.books().build(), perfect), perfect.asked[0])
     alone, alone_strangers = _by_subject_adapters(fleet, fleet.enrolled)
     settled, newcomers = newcomer_accuracy(fleet)
     return FacesRun(
         features=codes.shape[2],
         head_accuracy=accuracy(answer, truth),
         head_accuracy_perfect=accuracy(perfect_answer, truth),
-        head=open_set_rates(answer.margin, head.identify(fleet.strangers).margin, 1.0),
+        head=open_set_rates(answer.margin, HeadAnswer.of(head, fleet.strangers).margin, 1.0),
         subject_accuracy=accuracy(alone, truth),
         subject=open_set_rates(alone.margin, alone_strangers.margin, 1.0),
         settled_accuracy=settled,
@@ -89,7 +90,7 @@ def install(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:
     return HeadAdapter.load(head.tags, head.codes, head.scale_bits, head.threshold, features=fleet.engine.features)
 
 
-def accuracy(answer: Answer, truth: Sequence[str]) -> float:
+def accuracy(answer: HeadAnswer, truth: Sequence[str]) -> float:
     """Return the share of samples, over all nodes, whose best match is right."""
     return float(np.mean([np.array(row) == np.array(truth) for row in answer.best_tag]))
 
@@ -99,21 +100,21 @@ def newcomer_accuracy(fleet: FaceFleet) -> tuple[float, float]:
     codes, truth = fleet.asked
     settled, newcomers = fleet.enrolled[:-NEWCOMERS], fleet.enrolled[-NEWCOMERS:]
     head = install(fleet.books(settled).build(), fleet)
-    both = head.identify(codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
+    both = HeadAnswer.of(head, codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
     hits = np.array(both.best_tag) == np.array(truth)
     new = np.isin(np.array(truth), newcomers)
     return float(hits[:, ~new].mean()), float(hits[:, new].mean())
 
 
-def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[Answer, Answer]:
+def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[HeadAnswer, HeadAnswer]:
     """Return what subject adapters of these people alone say to test photos and to strangers."""
     engine = fleet.engine
     fleet.activate(names)
     asked, strangers = engine.identify(fleet.asked[0]), engine.identify(fleet.strangers)
     threshold = engine.accept_threshold
     return (
-        Answer.of_scores(asked.best_tag, asked.score, threshold),
-        Answer.of_scores(strangers.best_tag, strangers.score, threshold),
+        HeadAnswer.of_scores(asked.best_tag, asked.score, threshold),
+        HeadAnswer.of_scores(strangers.best_tag, strangers.score, threshold),
     )
 
 

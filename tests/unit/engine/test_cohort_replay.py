@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reram_fleet.cohorts import shard_of
 from reram_fleet.errors import KeyFileError
 
 from edge_node.errors import RoundError, StateFolderError
@@ -18,7 +19,6 @@ from fleet.lab.replay.cohort import (
     WorkDone,
     cohort_adapter,
     scheduled_participation,
-    shard_of,
     train_cohort,
 )
 from fleet.lab.replay.cohort_state import DRIVE_BITS, CohortState, as_values
