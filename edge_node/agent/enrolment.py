@@ -11,8 +11,9 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from reram_fleet.code_ranges import CODE_RANGES, CodeRangeError
+from reram_fleet.code_ranges import CodeRangeError
 from reram_fleet.crypto.tickets import TicketError, check_ticket
+from reram_fleet.tasks import code_range, task_names
 from reram_fleet.v1.engine_pb2 import EnrollResponse
 from reram_fleet.v1.types_pb2 import Envelope, SubjectAdapter
 
@@ -31,7 +32,7 @@ class Enrolment:
         self._context, self._adapters = context, adapters
         self._journal, self._cipher, self._meter = context.journal, context.cipher, context.meter
         # What the coordinator holds contributions to; none for a task that is not built in.
-        self._range = CODE_RANGES.get(context.task)
+        self._range = code_range(context.task) if context.task in task_names() else None
         # Two learnings at once would each miss what the other stores.
         self._turn = threading.Lock()
         self._forgotten: set[str] = set()

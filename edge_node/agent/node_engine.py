@@ -7,7 +7,7 @@ What takes longer, learning a class and generating images, an `ImageGenerator` d
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,12 +25,11 @@ from torch import Tensor
 from edge_node.config import RunSettings
 from edge_node.recognition.engine import Engine, Identification
 from edge_node.recognition.training.rounds import RoundResult
-from edge_node.tasks import RecognitionTask, load_task
+from edge_node.tasks import GenerationTask, RecognitionTask, load_task
 from hwmodel import Cost, EnergyLedger, Phase, Preset
 
 if TYPE_CHECKING:
     from edge_node.generation.image_generator import ImageGenerator
-    from edge_node.tasks.images import ImagesTask
 
 
 class NodeEngine(Protocol):
@@ -127,16 +126,13 @@ def build_engine(
         If there is no such task, or its data are not here.
     """
     task = load_task(settings.task)
-    if not hasattr(task, "program"):
-        return _build_generation(cast("ImagesTask", task), settings, preset, node_id, saved)
-    recognition = cast(RecognitionTask, task)
-    return Engine.build(
-        recognition, preset, settings.fleet_seed, [node_id], saved_costs=[saved] if saved else None
-    ), None
+    if not isinstance(task, RecognitionTask):
+        return _build_generation(task, settings, preset, node_id, saved)
+    return Engine.build(task, preset, settings.fleet_seed, [node_id], saved_costs=[saved] if saved else None), None
 
 
 def _build_generation(
-    task: ImagesTask, settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+    task: GenerationTask, settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
 ) -> tuple[NodeEngine, ImageGenerator]:
     # Imported here: a node that recognises has no use for the transformer.
     from edge_node.generation.engine import GenerationEngine

@@ -320,7 +320,10 @@ class Journal:
     def receipts(self, generation: int | None = None) -> list[ReceiptRow]:
         """Return the receipts of a generation, or all of them, oldest first."""
         rows = self._all("SELECT * FROM receipt WHERE ?1 IS NULL OR generation = ?1 ORDER BY counter", generation)
-        return [ReceiptRow(*row[:-1], state=ReceiptState(row[-1])) for row in rows]
+        return [
+            ReceiptRow(counter, of, nonce, envelope, ReceiptState(state))
+            for counter, of, nonce, envelope, state in rows
+        ]
 
 
 def _erasure(row: tuple[int, str, str, str]) -> ErasureRow:

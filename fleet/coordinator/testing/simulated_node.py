@@ -216,7 +216,7 @@ class SimulatedNode:
                 self.journal.acknowledged.add(message.contribution_ack.subject_tag)
         return []
 
-    def beat(self) -> list[wire.ConnectRequest]:
+    def heartbeat(self) -> list[wire.ConnectRequest]:
         """Return the sign of life, and contributions that were not acknowledged."""
         return [self._heartbeat(), *(self._contributions() if self.serving else [])]
 

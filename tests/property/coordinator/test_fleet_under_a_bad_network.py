@@ -147,7 +147,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
     @rule(number=NODES)
     def a_node_beats(self, number: int) -> None:
-        self.stream_of(number).up.extend(self.nodes[number].beat())
+        self.stream_of(number).up.extend(self.nodes[number].heartbeat())
 
     @rule()
     def the_reconciler_looks(self) -> None:

@@ -466,7 +466,7 @@ def test_stored_contribution_that_cannot_be_used_does_not_stop_the_others(coordi
 def test_report_with_a_number_that_cannot_be_stored_is_put_aside_and_the_stream_goes_on(coordinator, nodes):
     huge = wire.ConnectRequest(telemetry=wire.Telemetry(inferences=2**64 - 1))
     assert coordinator.take("node-1", huge) == Effect()
-    assert coordinator.take("node-1", nodes[0].beat()[0]).replies
+    assert coordinator.take("node-1", nodes[0].heartbeat()[0]).replies
     with coordinator.transaction() as tx:
         assert tx.nodes.quarantined("node-1")[0].kind == "telemetry"
 

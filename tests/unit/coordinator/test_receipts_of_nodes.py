@@ -124,7 +124,7 @@ def test_node_whose_receipt_does_not_hold_is_held_and_the_others_go_on(coordinat
     reason = execution(coordinator, campaign.campaign_id, nodes[0]).detail
     assert "expected" in reason
     assert reason in row_of(coordinator, nodes[0]).held_reason
-    (beat, *_) = nodes[0].beat()
+    (beat, *_) = nodes[0].heartbeat()
     assert coordinator.take("node-1", beat).replies == ()
 
 
