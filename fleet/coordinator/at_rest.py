@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from google.protobuf.message import Message
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
 from fleet.store.database import Transaction
-from fleet.trust.keys import SubjectKeys
 
 
 def subject_key_id(tag: str) -> str:
@@ -32,14 +32,14 @@ def statistics_at_rest(tag: str, node_id: str, sequence: int) -> str:
     return f"{contribution_at_rest(tag, node_id, sequence)}/statistics"
 
 
-def seal_anew(secrets: SubjectKeys, key_id: str, content: Message) -> bytes:
+def seal_anew(secrets: KeyStore, key_id: str, content: Message) -> bytes:
     """Return a message under a new key of its own, whose name is the purpose as well."""
     # A transaction that was rolled back may have left a key of this name.
     secrets.destroy(key_id)
     return seal_symmetric(secrets.create(key_id), key_id, content.SerializeToString(deterministic=True))
 
 
-def unseal(secrets: SubjectKeys, key_id: str, purpose: str, ciphertext: bytes) -> bytes:
+def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> bytes:
     """Return what was sealed under a key for a purpose.
 
     Raises
@@ -52,7 +52,7 @@ def unseal(secrets: SubjectKeys, key_id: str, purpose: str, ciphertext: bytes) -
     return open_symmetric(secrets.get(key_id), purpose, ciphertext)
 
 
-def destroy_orphaned_keys(secrets: SubjectKeys, tx: Transaction) -> None:
+def destroy_orphaned_keys(secrets: KeyStore, tx: Transaction) -> None:
     """Destroy every key file whose owner was forgotten, erased or finished.
 
     Called after a transaction that orphaned keys has become durable, and at every start: a kill in between

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
+from reram_fleet.crypto.key_store import KeyStore
+
 from fleet.config import ServeSettings
 from fleet.coordinator.at_rest import destroy_orphaned_keys
 from fleet.coordinator.database import Database
 from fleet.coordinator.heads import HeadPrecomputer
 from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.sessions import Changes, Sessions
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+from fleet.trust.keys import CoordinatorKeys
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Coordinator:
     settings: ServeSettings
     fleet_id: str
     keys: CoordinatorKeys
-    secrets: SubjectKeys
+    secrets: KeyStore
     database: Database
     learning: LearningPlane | None
     sessions: Sessions = field(default_factory=Sessions)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import SealError
 from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
@@ -33,7 +34,6 @@ from fleet.heads.packing import PackedStatistics, check_possible, open_packed, s
 from fleet.heads.public import MAX_VECTORS_PER_PERSON, PublicCodes
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow, PublicCodesRow, RevisionRow
-from fleet.trust.keys import SubjectKeys
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class HeadPrecomputer:
         The last head that was solved ahead, until a revision has it.
     """
 
-    def __init__(self, database: Database, secrets: SubjectKeys) -> None:
+    def __init__(self, database: Database, secrets: KeyStore) -> None:
         self._database, self._secrets = database, secrets
         self.solved: RevisionHead | None = None
 
@@ -185,7 +185,7 @@ class HeadPrecomputer:
 
 def head_for(
     tx: Transaction,
-    secrets: SubjectKeys,
+    secrets: KeyStore,
     precomputer: HeadPrecomputer | None,
     newest: RevisionRow | None,
     content: types.RevisionContent,
@@ -214,7 +214,7 @@ def note(tx: Transaction, revision: int, solved: RevisionHead) -> None:
         tx.heads.note(revision, basis=solved.basis, error=solved.error, tags=solved.head.subject_tags)
 
 
-def _solve(secrets: SubjectKeys, tx: Transaction, basis: bytes) -> RevisionHead:
+def _solve(secrets: KeyStore, tx: Transaction, basis: bytes) -> RevisionHead:
     """Solve for everybody whose statistics are here; without a head, and with the reason, if that fails."""
     if not basis:
         return RevisionHead(basis, types.ClosedFormHead())
@@ -249,7 +249,7 @@ def _basis(tx: Transaction) -> bytes:
     return sha.digest()
 
 
-def _statistics(secrets: SubjectKeys, tx: Transaction) -> SufficientStatistics:
+def _statistics(secrets: KeyStore, tx: Transaction) -> SufficientStatistics:
     """Return the integers of everybody who is enrolled now, added up over people and nodes."""
     people: dict[str, CodeSum] = {}
 

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import destroy, write_atomically
 
 from edge_node.errors import RoundError, StateFolderError
 from edge_node.recognition.training.cohort import CohortPlan, StartRows, WorkDone, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState
 from edge_node.recognition.training.federated import NodeSamples
-from edge_node.storage.keys import KeyStore
 
 _SUFFIX = ".checkpoint"
 _NAME = re.compile(r"shard-(\d{4})-round-(\d{4})")

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
+
 from edge_node.backbones.filters import COARSE
 from edge_node.backbones.hidden_layer import hidden_signs
 from edge_node.backbones.reservoir import UNITS
-from edge_node.errors import AdapterError, EdgeNodeError, KeyFileError
+from edge_node.errors import AdapterError, EdgeNodeError
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage
 from edge_node.recognition.training.cohort import cohort_adapter, train_cohort
 from edge_node.recognition.training.cohort_state import LAYER, LoraRecipe
-from edge_node.storage.keys import KeyStore
 from edge_node.tasks.images import ImagesTask
 from fleet.documents import document
 from fleet.errors import InvalidInputError, NotFoundError

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.generator import Generator
 from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.adapter import LoraAdapter
-from edge_node.tasks.images import CLASSES, ImagesTask, LabelledImages
+from edge_node.tasks import LabelledImages
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.paper.image_erasure import RECIPE as ERASURE_RECIPE
 from fleet.lab.paper.image_erasure import erase_class
 from fleet.lab.verification.image_scores import Judge

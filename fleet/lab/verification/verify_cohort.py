@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
 from edge_node.backbones.hidden_layer import PairCodes
@@ -22,7 +23,6 @@ from edge_node.recognition.training.cohort import CohortPlan, WorkDone, schedule
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
 from edge_node.recognition.training.federated import NodeSamples, training_cost
 from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
-from edge_node.storage.keys import KeyStore
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
 from fleet.lab.replay.cohort_start import RidgeStarts

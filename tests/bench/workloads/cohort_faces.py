@@ -13,11 +13,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from reram_fleet.crypto.key_store import KeyStore
+
 from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
 from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
 from edge_node.recognition.training.federated import training_cost
 from edge_node.recognition.training.replay import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
-from edge_node.storage.keys import KeyStore
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces

@@ -23,10 +23,10 @@ from scipy.stats import fisher_exact
 from torch import Tensor
 
 from edge_node.generation.diffusion import GREY_LEVELS, in_float, sample
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress as Steps
 from edge_node.recognition.lora.adapter import LoraAdapter
-from edge_node.tasks.images import CLASSES
 from fleet.lab.fleets.image_fleet import ImageFleet, Size, Stage
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.paper.image_erasure import erasure_name

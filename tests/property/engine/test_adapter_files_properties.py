@@ -5,13 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterError, AdapterSealError, KeyFileError
+from edge_node.errors import AdapterError, AdapterSealError
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage, StoredMatrix
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
 from hwmodel import EnergyLedger, load_preset

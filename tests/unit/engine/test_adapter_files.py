@@ -6,12 +6,13 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleError, KeyFileError
+from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleError
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.lora.storage import Storage
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange import files as files_module
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reram_fleet.errors import KeyFileError
 
 from edge_node.backbones.hidden_layer import hidden_signs
-from edge_node.errors import KeyFileError, RoundError, StateFolderError
+from edge_node.errors import RoundError, StateFolderError
 from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.training.cohort import (

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 
 from edge_node.errors import (
     AdapterBaseError,
@@ -18,7 +19,6 @@ from edge_node.errors import (
 from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.storage import Storage
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles

@@ -6,9 +6,9 @@ import pytest
 
 from edge_node.errors import EngineError
 from edge_node.generation.diffusion import Sampling
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe
-from edge_node.tasks.images import CLASSES
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.paper import images
 from fleet.lab.paper.image_erasure import erasure_name
