@@ -24,7 +24,7 @@ _BODY_BYTES = 16
 _MAC_BYTES = 16
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuses calls without the bearer token of their service.
 
     Parameters
