@@ -49,7 +49,7 @@ from edge_node.errors import (
     SampleError,
     TicketRefusedError,
 )
-from edge_node.recognition.training.replay import environment
+from edge_node.recognition.environment import environment
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
