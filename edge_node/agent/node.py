@@ -29,7 +29,7 @@ from edge_node.agent.inference import Inference
 from edge_node.agent.lease import ServeState, ServeStatus
 from edge_node.agent.rounds import Rounds
 from edge_node.errors import LogRejectedError, ProtocolError, TicketRefusedError
-from edge_node.recognition.training.replay import environment
+from edge_node.recognition.environment import environment
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
 from hwmodel import LedgerMark

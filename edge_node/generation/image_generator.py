@@ -27,7 +27,7 @@ from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.storage import Storage
+from hwmodel import Precision
 from edge_node.tasks import GenerationTask
 from hwmodel import Cost, Phase, Preset
 
@@ -193,6 +193,6 @@ class ImageGenerator:
         sums = torch.tensor([list(adapter.code_sum)], dtype=torch.int64)
         counts = torch.tensor([adapter.count])
         return {
-            name: LoraBranch(a, b, Storage.FP32, generator.chips.preset, generator.meter)
+            name: LoraBranch(a, b, Precision.FP32, generator.chips.preset, generator.meter)
             for name, a, b in self._layout.factors(sums, counts)
         }

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
 from hwmodel import Phase, ProgrammedModel, keyed_normal
 

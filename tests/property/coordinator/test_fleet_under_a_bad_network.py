@@ -211,7 +211,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             # After the commit, before the keys are destroyed.
             self.the_coordinator_is_killed_and_started_again()
         else:
-            self.coordinator.destroy_dead_keys()
+            self.coordinator.destroy_orphaned_keys()
 
     @rule()
     def the_coordinator_is_killed_and_started_again(self) -> None:

@@ -16,7 +16,7 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.report_checks import Effect, ReportError
 from fleet.coordinator.testing import FEATURES, REGISTRY_KEY, SimulatedNode
 from fleet.errors import NotFoundError
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, kinds, newest, row_of, serve, states

@@ -11,7 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator import revisions
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.coordinator.views import verdicts_of
 from fleet.trust.leaves import LeafKind, leaf_data
