@@ -15,13 +15,14 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from reram_fleet.command_line import FiniteRange, folder, install_hint, missing_package, printable, version_option
 from reram_fleet.crypto.tickets import TicketError, read_ticket
+from reram_fleet.errors import FleetError
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.config import RunSettings, StateFolder
-from edge_node.errors import EdgeNodeError, RefusedError, SampleError, StateFolderError
+from edge_node.errors import RefusedError, SampleError, StateFolderError
 from edge_node.storage.keys import NodeKeys
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def main() -> None:
     keep_memory_private()
     try:
         app(prog_name="edge-node")
-    except EdgeNodeError as error:
-        _fail(str(error), 1)
+    except FleetError as error:
+        _fail(f"{error}; {error.hint}" if error.hint else str(error), 1)
     except grpc.RpcError as error:
         code = 6 if error.code() is grpc.StatusCode.UNAVAILABLE else 1
         _fail(f"the engine answers {error.code().name}: {error.details()}", code)
@@ -107,6 +108,23 @@ def join(state: State, enrollment: Annotated[Path, typer.Argument(help="What `fl
         raise StateFolderError(f"{enrollment} is no enrollment: {error}") from error
     node_folder.save_enrollment(answer)
     typer.echo(f"{keys.node_id} belongs to fleet {answer.fleet_id}", err=True)
+
+
+@app.command()
+def prepare(task: Annotated[str, typer.Option(help="A task that is installed.")]) -> None:
+    """Make what all nodes of a task share on this machine, once; most tasks have nothing of the kind."""
+    from edge_node.tasks import SharedPreparation, load_task
+
+    found = load_task(task)
+    if not isinstance(found, SharedPreparation):
+        return
+    typer.echo(f"Preparing task {task}: minutes the first time, nothing afterwards", err=True)
+    found.prepare(_tenths_shown)
+
+
+def _tenths_shown(done: int, steps: int) -> None:
+    if done * 10 // steps != (done - 1) * 10 // steps:
+        typer.echo(f"  {done} of {steps} steps", err=True)
 
 
 @app.command()

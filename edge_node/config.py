@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 from reram_fleet.crypto import bearer
+from reram_fleet.crypto.key_store import read_private
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
@@ -176,16 +176,15 @@ class StateFolder:
 
         Raises
         ------
+        KeyFileError
+            If the file is readable by others.
         StateFolderError
-            If the file is readable by others, or holds nothing that may open an engine.
+            If it holds nothing that may open an engine.
         """
         if not self.engine_token.exists():
             write_atomically(self.engine_token, bearer.new_token().encode())
-        mode = stat.S_IMODE(self.engine_token.stat().st_mode)
-        if mode & 0o077:
-            raise StateFolderError(f"{self.engine_token} has mode {mode:04o}: others can read it; expected 0600")
         try:
-            return bearer.check_token(self.engine_token.read_bytes())
+            return bearer.check_token(read_private(self.engine_token))
         except bearer.TokenError as error:
             raise StateFolderError(
                 f"{self.engine_token} opens nothing: {error}; remove it, and the next start makes a new one"

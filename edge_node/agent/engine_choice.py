@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from edge_node.agent.node_engine import NodeEngine
 from edge_node.config import RunSettings
 from edge_node.recognition.engine import Engine
-from edge_node.tasks import RecognitionTask, load_task
+from edge_node.tasks import GenerationTask, RecognitionTask, load_task
 from hwmodel import Cost, EnergyLedger, Phase, Preset
 
 if TYPE_CHECKING:
     from edge_node.generation.image_generator import ImageGenerator
-    from edge_node.tasks.images import ImagesTask
 
 
 def build_engine(
@@ -35,16 +34,14 @@ def build_engine(
         If there is no such task, or its data are not here.
     """
     task = load_task(settings.task)
-    if hasattr(task, "program"):
-        engine = Engine.build(
-            cast(RecognitionTask, task), preset, settings.fleet_seed, [node_id], saved_costs=[saved] if saved else None
-        )
+    if isinstance(task, RecognitionTask):
+        engine = Engine.build(task, preset, settings.fleet_seed, [node_id], saved_costs=[saved] if saved else None)
         return engine, None
-    return _drawing_engine(cast("ImagesTask", task), settings, preset, node_id, saved)
+    return _drawing_engine(task, settings, preset, node_id, saved)
 
 
 def _drawing_engine(
-    task: ImagesTask, settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+    task: GenerationTask, settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
 ) -> tuple[NodeEngine, ImageGenerator]:
     # Imported here: a node that recognises has no use for the transformer.
     from edge_node.generation.engine import GenerationEngine

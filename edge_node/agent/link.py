@@ -7,9 +7,9 @@ import queue
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import grpc
+from reram_fleet.backoff import Backoff
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
@@ -25,24 +25,10 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 CHALLENGE_TIMEOUT_S = 5.0
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
 SILENT_BEATS = 8
+#: Full jitter: a whole fleet may have lost its coordinator at one moment.
+_BACKOFF = Backoff(first_s=0.2, longest_s=5.0, least=0.0)
 #: Trying again does not help until somebody has done something.
 _REFUSALS = frozenset([grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """Full-jitter exponential back-off: a random share of a bound that doubles (in seconds).
-
-    Full jitter spreads a fleet that lost its coordinator at one moment (Brooker, "Exponential Backoff And
-    Jitter", AWS Architecture Blog, 2015).
-    """
-
-    first_s: float = 0.2
-    longest_s: float = 5.0
-
-    def delay_s(self, failures: int) -> float:
-        """Return the wait before the next attempt, after this many failures in a row (1, 2, ...)."""
-        return random.uniform(0.0, min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30)))
 
 
 class NodeLink:
@@ -65,12 +51,10 @@ class NodeLink:
         *,
         heartbeat_s: float = 1.0,
         connect_delay_s: float = 0.0,
-        backoff: Backoff | None = None,
         on_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._node, self._address = node, address
         self._heartbeat_s, self._connect_delay_s = heartbeat_s, connect_delay_s
-        self._backoff = backoff or Backoff()
         self._on_refusal, self._refusal = on_refusal, ""
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._stream: grpc.Call | None = None
@@ -118,7 +102,7 @@ class NodeLink:
                 logger.exception("closed the stream to %s", self._address)
             failures = 1 if self._answered else failures + 1
             self._answered = False
-            self._stopping.wait(self._backoff.delay_s(failures))
+            self._stopping.wait(_BACKOFF.delay_s(failures))
 
     def _note_refusal(self, reason: str) -> None:
         if reason != self._refusal:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from reram_fleet.code_ranges import CODE_RANGES
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.tickets import TicketError, check_ticket
+from reram_fleet.tasks import code_range, task_names
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
@@ -48,11 +49,11 @@ from edge_node.errors import (
     SampleError,
     TicketRefusedError,
 )
-from edge_node.recognition.training.replay import environment
+from edge_node.recognition.environment import environment
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
-from edge_node.storage.keys import KeyStore, NodeKeys
+from edge_node.storage.keys import NodeKeys
 from edge_node.storage.record_cipher import RecordCipher
 from hwmodel import LedgerMark
 
@@ -128,7 +129,7 @@ class Node:
             image_generator=image_generator,
             adapters=self._adapters,
             meter=self._meter,
-            codes=CODE_RANGES.get(task),
+            codes=code_range(task) if task in task_names() else None,
         )
         self._drawing: Drawing | None = None
         if image_generator is not None:

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 from google.protobuf.message import Message
 from reram_fleet.crypto import bearer
+from reram_fleet.errors import FleetError
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 
@@ -62,7 +63,7 @@ def encode_sample(sample: np.ndarray) -> wire.Sample:
     return wire.Sample(frames=frames, channels=channels, values=sample.astype("<f4").tobytes())
 
 
-def _status_code(error: EngineError | NodeError) -> grpc.StatusCode:
+def _status_code(error: FleetError) -> grpc.StatusCode:
     match error:
         case ProtocolError() | NotAllowedError():
             return grpc.StatusCode.PERMISSION_DENIED
@@ -121,7 +122,7 @@ class EngineService(EngineServiceServicer):
     def _answer(self, context: grpc.ServicerContext, work: Callable[[], R]) -> R:
         try:
             return work()
-        except (EngineError, NodeError) as error:
+        except FleetError as error:
             code = _status_code(error)
             if code is grpc.StatusCode.INTERNAL:
                 logger.exception("a call of the engine failed")

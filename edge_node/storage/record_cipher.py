@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, RevisionContent, SubjectAdapter
 
 from edge_node.errors import JournalError
 from edge_node.storage.journal_schema import EnrolmentRow, RevisionRow
-from edge_node.storage.keys import KeyStore
 
 _HEADER = struct.Struct("<II")
 _HASH_BYTES = 32

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from reram_fleet.crypto.key_store import KeyStore
+
 from fleet.config import ServeSettings
 from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.sessions import Changes, Sessions
 from fleet.store.database import Store, Transaction
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+from fleet.trust.keys import CoordinatorKeys
 
 if TYPE_CHECKING:
     from fleet.coordinator.heads import HeadPrecomputer
@@ -71,7 +73,7 @@ class Coordinator:
     settings: ServeSettings
     fleet_id: str
     keys: CoordinatorKeys
-    secrets: SubjectKeys
+    secrets: KeyStore
     database: Database
     learning: LearningPlane | None
     sessions: Sessions = field(default_factory=Sessions)

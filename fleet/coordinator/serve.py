@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
@@ -35,7 +36,7 @@ from fleet.errors import ConflictError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import FleetRow
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+from fleet.trust.keys import CoordinatorKeys
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             fleet_id=fleet.fleet_id,
             registry_public_key=fleet.registry_public_key or b"",
             keys=keys,
-            secrets=SubjectKeys(folder.secrets),
+            secrets=KeyStore(folder.secrets),
             database=database,
             learning=plane,
             started_at_ms=wall_clock_ms(),

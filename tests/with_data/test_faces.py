@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from edge_node.backbones.filters import FINE
-from edge_node.recognition.training.cohort import train_cohort
-from edge_node.recognition.training.cohort_state import LoraRecipe
 from edge_node.tasks import load_task
 from fleet.lab.fleets.face_fleet import FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.replay.cohort import train_cohort
+from fleet.lab.replay.cohort_state import LoraRecipe
 from tests.bench.workloads import faces
 from tests.bench.workloads import federated_faces as workload
 from tests.unit.engine.cohort_fleet import starts_of

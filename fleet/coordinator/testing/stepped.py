@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.config import ServeSettings
@@ -23,7 +24,7 @@ from fleet.coordinator.sessions import Session
 from fleet.coordinator.testing.simulated_node import CODES, REGISTRY_KEY, SimulatedNode
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import CampaignRow
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+from fleet.trust.keys import CoordinatorKeys
 
 
 class SteppedCoordinator:
@@ -67,7 +68,7 @@ class SteppedCoordinator:
             fleet_id=row.fleet_id,
             registry_public_key=row.registry_public_key or b"",
             keys=CoordinatorKeys.load_or_create(folder / "keys"),
-            secrets=SubjectKeys(folder / "secrets"),
+            secrets=KeyStore(folder / "secrets"),
             database=Database(self.store),
             learning=LearningPlane.open(settings, folder / "keys" / "learning.token") if learning else None,
             started_at_ms=now_ms(),

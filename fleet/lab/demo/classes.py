@@ -11,9 +11,9 @@ import torch
 from reram_fleet.v1.engine_pb2 import GenerateResponse
 
 from edge_node.errors import TaskError
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.image_generator import task_backbone
-from edge_node.tasks import load_task
-from edge_node.tasks.images import CLASSES, ImagesTask, class_label
+from edge_node.tasks import GenerationTask, load_task
 from fleet.errors import InvalidInputError
 from fleet.lab.demo.people import DemoPerson, person_samples
 from fleet.lab.verification.image_scores import Judge
@@ -31,7 +31,7 @@ class DemoClasses:
         Classes that it never sees, with the images that nodes learn them from.
     """
 
-    task: ImagesTask
+    task: GenerationTask
     public: tuple[str, ...]
     private: tuple[DemoPerson, ...]
 
@@ -52,7 +52,7 @@ class DemoClasses:
         if not answer.levels:
             return 0, 0
         levels = torch.from_numpy(pictures(answer))
-        shown = self._judge.classes(levels) == class_label(name)
+        shown = self._judge.classes(levels) == self.task.label(name)
         return int(shown.sum()), len(levels)
 
 
@@ -65,7 +65,7 @@ def generates(task_name: str) -> bool:
         If there is no such task.
     """
     try:
-        return isinstance(load_task(task_name), ImagesTask)
+        return isinstance(load_task(task_name), GenerationTask)
     except TaskError as error:
         raise InvalidInputError(str(error)) from error
 
@@ -79,7 +79,7 @@ def load_demo_classes(task_name: str) -> DemoClasses:
         If there is no such task, or its nodes do not generate.
     """
     task = load_task(task_name) if generates(task_name) else None
-    if not isinstance(task, ImagesTask):
+    if not isinstance(task, GenerationTask):
         raise InvalidInputError(f"task {task_name} recognises: it has no classes to generate")
     people = task.load_people()
     private = tuple(

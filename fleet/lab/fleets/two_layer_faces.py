@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeSamples
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
 from hwmodel import DeviceModels, EnergyLedger, load_preset
 from tests.bench.workloads.open_set import auroc
 

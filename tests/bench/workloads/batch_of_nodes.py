@@ -21,19 +21,19 @@ from torch import Tensor
 
 from edge_node.backbones import Backbone
 from edge_node.backbones.filters import FilterBank
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
 from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
 from edge_node.generation.dit import DiffusionTransformer
 from edge_node.recognition.engine import Engine, RoundRequest
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, train_round
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
 from fleet.lab.verification.verify import speaker_fleet
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
 from tests.bench.workloads.faces import install

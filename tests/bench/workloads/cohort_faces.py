@@ -13,17 +13,22 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import training_cost
-from edge_node.recognition.training.replay import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
-from edge_node.storage.keys import KeyStore
+from reram_fleet.crypto.key_store import KeyStore
+
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.federated import training_cost
+from fleet.lab.replay.forgetting import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.federated import training_cost
+from fleet.lab.replay.forgetting import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
 from fleet.lab.replay.manifest import ReplayManifest
 from hwmodel import keyed_seed, load_preset
 from tests.bench.workloads.federated_faces import SEEDS, WIDE

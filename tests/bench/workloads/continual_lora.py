@@ -13,16 +13,20 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
-from edge_node.storage.keys import KeyStore
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
 from fleet.lab.fleets.face_fleet import FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.federated_faces import WIDE
 from tests.bench.workloads.resurfacing import Resurfacing, Seen

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import TrainingBatch, averaged_state, train_round
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.federated import TrainingBatch, averaged_state, train_round
 from hwmodel import DeviceModels, load_preset
 from hwmodel.device import StuckCells
 

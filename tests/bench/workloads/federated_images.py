@@ -24,9 +24,9 @@ from edge_node.generation.diffusion import Sampling, on_chips, sample
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.fleets.running import print_runs
+from hwmodel import Precision
 from tests.bench.workloads.images import SEEDS, silent
 
 #: Nodes that learn each class.
@@ -136,7 +136,7 @@ def _learn(fleet: ImageFleet, learners: Generator, layout: ClassLayout, label: i
 def _draw(chips: Generator, layout: ClassLayout, sums: Tensor, count: int, noise: Tensor, sampling: Sampling) -> Tensor:
     """Return images of the class that these sums of codes are of, uint8 [N, B, 8, 8]."""
     branches = {
-        name: LoraBranch(a, b, Storage.FP32, chips.chips.preset, chips.meter)
+        name: LoraBranch(a, b, Precision.FP32, chips.chips.preset, chips.meter)
         for name, a, b in layout.factors(sums, torch.full((len(sums),), count))
     }
     asked = torch.full(noise.shape[:2], free_label(chips.backbone))

@@ -17,10 +17,10 @@ from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraSh
 
 from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.lora.output_layer import quantise
-from edge_node.recognition.training.federated import fed_average
 from edge_node.recognition.training.state import decode, initial
 from fleet.lab.fleets.face_fleet import NODES, FaceFleet
 from fleet.lab.fleets.running import print_runs
+from fleet.lab.replay.federated import fed_average
 from tests.bench.workloads.open_set import auroc
 
 #: Nothing was chosen on them.

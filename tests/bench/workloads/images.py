@@ -23,12 +23,14 @@ from scipy.stats import fisher_exact
 from torch import Tensor
 
 from edge_node.generation.diffusion import GREY_LEVELS, in_float, sample
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import Progress as Steps
-from edge_node.recognition.lora.adapter import LoraAdapter
-from edge_node.tasks.images import CLASSES
+from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.fleets.image_fleet import ImageFleet, Size, Stage
 from fleet.lab.fleets.running import print_runs
+from fleet.lab.lora.adapter import LoraAdapter
+from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.image_erasure import erasure_name
 from fleet.lab.verification.image_scores import frechet_distance
 from fleet.lab.verification.intervals import clopper_pearson
@@ -229,7 +231,7 @@ def _public(fleet: ImageFleet, drawn: Mapping[int, Tensor], panels: list[GridPan
 
 
 def _private(
-    fleet: ImageFleet, chips: Generator, adapters: Mapping[int, LoraAdapter], panels: list[GridPanel]
+    fleet: ImageFleet, chips: AdaptedGenerator, adapters: Mapping[int, LoraAdapter], panels: list[GridPanel]
 ) -> tuple[PrivateClass, ...]:
     """Enrol all private classes, then forget all but one, then that one too; compare each time."""
     labels, count = fleet.task.private, fleet.size.private_images
@@ -319,7 +321,7 @@ def forgotten_class(
 
 def _erased(
     fleet: ImageFleet,
-    chips: Generator,
+    chips: AdaptedGenerator,
     before: Mapping[int, Tensor],
     adapters: Mapping[int, LoraAdapter],
     panels: list[GridPanel],

@@ -10,11 +10,13 @@ from torch import nn
 
 from edge_node.errors import TaskError
 from edge_node.generation.diffusion import Sampling
-from edge_node.generation.lora_fit import LoraRecipe
+from edge_node.generation.dit import CLASSES
+from fleet.lab.lora.fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe
-from edge_node.tasks.images import CLASSES, ImagesTask, class_label
+from edge_node.tasks.images import ImagesTask
 from fleet.errors import InvalidInputError
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.verification.image_scores import Judge
 from fleet.report.sample_grid import GridPanel, PictureRow, sample_grid
 from fleet.report.style import save_figure
@@ -159,9 +161,9 @@ def test_test_images_train_nothing_and_private_images_are_nobodys():
     total = sum(len(task.images(range(CLASSES), test=test).labels) for test in (False, True))
     assert total == 1797
     assert set(task.images(task.public, test=False).labels.tolist()) == set(task.public)
-    assert set(map(class_label, task.public_samples())) == set(task.public)
+    assert set(map(task.label, task.public_samples())) == set(task.public)
     people = task.load_people()
-    assert set(map(class_label, people)) == set(range(CLASSES))
+    assert set(map(task.label, people)) == set(range(CLASSES))
     assert people["d3"].train[0].dtype == np.float32
     assert max(sample.max() for sample in people["d3"].train) == 1
 
@@ -171,4 +173,4 @@ def test_classes_that_do_not_exist_are_refused(labels):
     with pytest.raises(TaskError, match="classes are 0 to 9"):
         ImagesTask.of(1).images(labels, test=False)
     with pytest.raises(TaskError, match="d10"):
-        class_label("d10")
+        ImagesTask.of(1).label("d10")

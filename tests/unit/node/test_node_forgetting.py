@@ -12,7 +12,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
-from edge_node.recognition.training.replay import environment
+from edge_node.recognition.environment import environment
 from edge_node.testing import FakeCoordinator, log_range, new_tag
 from tests.unit.node.talk import (
     Restart,

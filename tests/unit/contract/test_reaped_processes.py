@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from reram_fleet.processes.supervised import Backoff, ChildState, SupervisedProcess, start_tethered
+from reram_fleet.backoff import Backoff
+from reram_fleet.processes.supervised import ChildState, ProcessError, ReapedProcess, SupervisedProcess
 
 #: Starts a grandchild in a session of its own, as Flower does, writes both process ids, and sleeps.
 FAMILY = textwrap.dedent(
@@ -25,12 +26,13 @@ FAMILY = textwrap.dedent(
     time.sleep(600)
     """
 )
-#: Starts the family under a tether, and sleeps.
+#: Starts the family under the reaper, and sleeps.
 PARENT = textwrap.dedent(
     """
     import pathlib, sys, time
-    from reram_fleet.processes.supervised import start_tethered
-    start_tethered([sys.executable, "-c", sys.argv[1], sys.argv[2]], pathlib.Path(sys.argv[3]))
+    from reram_fleet.processes.supervised import ReapedProcess
+    command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+    ReapedProcess("family", command, pathlib.Path(sys.argv[3])).start()
     time.sleep(600)
     """
 )
@@ -66,6 +68,12 @@ class Family:
         return [psutil.Process(int(pid)) for pid in self.path.read_text().split()]
 
 
+def started(command: list[str], log: Path) -> ReapedProcess:
+    process = ReapedProcess("command", command, log)
+    process.start()
+    return process
+
+
 @pytest.fixture
 def family(tmp_path: Path) -> Iterator[Family]:
     found = Family(tmp_path / "pids")
@@ -83,39 +91,58 @@ def test_grandchild_in_its_own_session_ends_with_the_parent(
 ) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, FAMILY, str(family.path), str(tmp_path / "log")])
     child, grandchild = family.members()
-    tether = child.parent()
-    assert tether is not None
+    reaper = child.parent()
+    assert reaper is not None
     parent.send_signal(number)
     parent.wait()
-    until("the family is gone", lambda: all(map(ended, (tether, child, grandchild))))
+    until("the family is gone", lambda: all(map(ended, (reaper, child, grandchild))))
 
 
 def test_grandchild_ends_with_the_command(tmp_path: Path, family: Family) -> None:
-    tether = start_tethered(family.command, tmp_path / "log")
+    process = started(family.command, tmp_path / "log")
     child, grandchild = family.members()
     child.kill()
-    assert tether.wait(30) == 128 + signal.SIGKILL
+    assert process.wait(30) == 128 + signal.SIGKILL
+    assert not process.alive
     assert ended(grandchild)
 
 
-def test_terminated_tether_ends_the_whole_family(tmp_path: Path, family: Family) -> None:
-    tether = start_tethered(family.command, tmp_path / "log")
+def test_killing_the_command_ends_the_whole_family(tmp_path: Path, family: Family) -> None:
+    process = started(family.command, tmp_path / "log")
     members = family.members()
-    tether.terminate()
-    tether.wait(30)
+    assert process.kill(30) == members[0].pid
+    assert all(map(ended, members))
+    with pytest.raises(ProcessError, match="does not run"):
+        process.kill()
+
+
+def test_stopping_the_command_ends_the_whole_family(tmp_path: Path, family: Family) -> None:
+    process = started(family.command, tmp_path / "log")
+    members = family.members()
+    process.stop(30)
     assert all(map(ended, members))
 
 
-def test_tether_hands_on_the_exit_code_and_the_output(tmp_path: Path) -> None:
+def test_family_of_a_reaper_that_does_not_end_in_time_is_ended_all_the_same(tmp_path: Path, family: Family) -> None:
+    process = started(family.command, tmp_path / "log")
+    members = family.members()
+    assert process.pid is not None
+    # Stopped, it does not see that it is told to end.
+    os.kill(process.pid, signal.SIGSTOP)
+    process.stop(0.2)
+    until("the family is gone", lambda: all(map(ended, members)))
+
+
+def test_reaper_hands_on_the_exit_code_and_the_output(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    tether = start_tethered([sys.executable, "-c", "print('said'); raise SystemExit(7)"], log)
-    assert tether.wait(30) == 7
+    process = started([sys.executable, "-c", "print('said'); raise SystemExit(7)"], log)
+    assert process.wait(30) == 7
     assert log.read_text() == "said\n"
 
 
 def test_command_that_does_not_exist_is_told_in_the_log(tmp_path: Path) -> None:
-    tether = start_tethered([str(tmp_path / "nothing")], tmp_path / "log")
-    assert tether.wait(30) == 127
+    process = started([str(tmp_path / "nothing")], tmp_path / "log")
+    assert process.wait(30) == 127
     assert "cannot start" in (tmp_path / "log").read_text()
 
 
@@ -151,11 +178,3 @@ def test_supervised_process_is_started_with_its_environment_and_folder(tmp_path:
         until("the file", lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text() == "word")
     finally:
         process.stop()
-
-
-@pytest.mark.parametrize(("failures", "longest_s"), [(1, 0.5), (2, 1.0), (4, 4.0), (5, 8.0), (40, 8.0)])
-def test_backoff_doubles_up_to_its_limit_and_is_spread(failures: int, longest_s: float) -> None:
-    backoff = Backoff(first_s=0.5, longest_s=8.0)
-    delays = [backoff.delay_s(failures) for _ in range(50)]
-    assert all(longest_s / 2 <= delay <= longest_s for delay in delays)
-    assert len(set(delays)) > 1

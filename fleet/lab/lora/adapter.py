@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterShapeError, AdapterSpecError, AdapterValueError
+from edge_node.recognition.lora.branch import stored_bytes
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
-from edge_node.recognition.lora.output_layer import frozen_a
-from edge_node.recognition.lora.storage import Storage, StoredMatrix
-from hwmodel.streams import keyed_seed
+from edge_node.recognition.lora.output_layer import frozen_factor
+from fleet.lab.lora.storage import StoredMatrix
+from hwmodel import Precision
 
 #: Largest rank of an adapter. The paper's are 4, 6 and 8.
 MAX_RANK = 256
@@ -93,7 +94,7 @@ class LoraSpec:
     layers: tuple[str, ...]
     rank: int
     alpha: float
-    storage: Storage = Storage.FP32
+    storage: Precision = Precision.FP32
     a_seed: int | None = None
     built_at_generation: int = 0
 
@@ -148,7 +149,7 @@ class LoraSpec:
     def byte_count(self, base: FrozenBase) -> int:
         """Return the SRAM bytes that its factors take; a frozen A takes none."""
         return sum(
-            self.storage.byte_count(*shape)
+            stored_bytes(self.storage, *shape)
             for name in self.layers
             for shape in self.factor_shapes(base.layer(name)).values()
         )
@@ -287,13 +288,3 @@ def cohort_name(shard: int) -> str:
     if shard < 0:
         raise AdapterSpecError(f"shards count from 0; got {shard}")
     return f"cohort-{shard:04d}"
-
-
-def frozen_factor(a_seed: int, layer: str, rank: int, inputs: int) -> Tensor:
-    """Return the frozen A of a layer, float64 ``[rank, in]``: keyed random signs over the root of `inputs`.
-
-    So each row has length 1, and entries of A x have the size of an entry of x. Rounded to float32, so that
-    A is the same number in every file format.
-    """
-    signs = frozen_a(keyed_seed(a_seed, "lora.a.layer", layer), rank, inputs)
-    return signs * float(torch.tensor(1.0 / math.sqrt(inputs), dtype=torch.float32))

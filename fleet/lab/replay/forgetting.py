@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import re
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import destroy, write_atomically
 
 from edge_node.errors import RoundError, StateFolderError
-from edge_node.recognition.training.cohort import CohortPlan, StartRows, WorkDone, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.storage.keys import KeyStore
+from fleet.lab.replay.cohort import CohortPlan, StartRows, WorkDone, train_cohort
+from fleet.lab.replay.cohort_state import CohortState
+from fleet.lab.replay.federated import NodeSamples
 
 _SUFFIX = ".checkpoint"
 _NAME = re.compile(r"shard-(\d{4})-round-(\d{4})")
@@ -194,37 +191,9 @@ def commitment(salt: bytes, tag: str, node: NodeSamples) -> str:
     return sha.hexdigest()
 
 
-def environment() -> Mapping[str, str]:
-    """Return what floating-point results depend on: libraries, BLAS, threads, CPU; and a hash over all of it.
-
-    Training is exact, but features reach the LoRA of the output rows through whitening in float64: in another
-    environment a rounded input could, though none was seen to, be one step of its grid off.
-    """
-    parts = {
-        "torch": torch.__version__,
-        "torch_build": hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:16],
-        "blas": "mkl" if "USE_MKL=ON" in torch.__config__.show() else "other",
-        "threads": str(torch.get_num_threads()),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cpu_flags": hashlib.sha256(_cpu_flags().encode()).hexdigest()[:16],
-        "machine": platform.machine(),
-        "numpy": np.__version__,
-        "mkl_cbwr": os.environ.get("MKL_CBWR", ""),
-    }
-    return parts | {"hash": hashlib.sha256(canonical_json(parts)).hexdigest()}
-
-
 def canonical_json(value: Any) -> bytes:
     """Return JSON with sorted keys and no spaces: one document, one sequence of bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
-def _cpu_flags() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
 
 
 def _name(shard: int, round_number: int) -> str:

@@ -1,9 +1,8 @@
 """A cohort: a fixed shard of people whose LoRA is trained together, in a way that can be repeated to the bit.
 
-Everything that decides a round is an input that is logged: who enters when, who takes part, and streams that
-are keyed by (shard, round, node). So whoever is removed shifts nobody else's draws, and training without a
-person is what replay computes. Which shard a person is in depends on their tag alone, never on who else is
-enrolled.
+Everything that decides a round is an input that is logged: who enters when, who takes part, and streams that are keyed
+by (shard, round, node). So whoever is removed shifts nobody else's draws, and training without a person is what replay
+computes. Which shard a person is in depends on their tag alone, never on who else is enrolled.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from reram_fleet import cohorts
 from torch import Tensor
 
 from edge_node.errors import RoundError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.training.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
-from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, averaged_state, train_round
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
+from fleet.lab.replay.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
+from fleet.lab.replay.federated import NodeSamples, TrainingBatch, averaged_state, train_round
 from hwmodel import keyed_uint16
 
 #: Start rows, int32 [hidden] by tag, of people who enter, given everybody who is in the cohort from now on.

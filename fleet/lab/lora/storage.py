@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterShapeError, AdapterValueError
+from edge_node.recognition.lora.branch import LoraBranch, stored_bytes
+from hwmodel import Precision, Preset
+from hwmodel.nn import Meter
 
+#: Torch dtype of one stored number.
+DTYPES = {Precision.INT8: torch.int8, Precision.FP16: torch.float16, Precision.FP32: torch.float32}
 _INT8_MAX = 127
 #: A row whose scale would be a subnormal float32 is zero: its codes could not be had back.
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
-
-
-class Storage(StrEnum):
-    """Number format of stored factors."""
-
-    INT8 = "int8"
-    FP16 = "fp16"
-    FP32 = "fp32"
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The torch dtype of one stored number."""
-        return {Storage.INT8: torch.int8, Storage.FP16: torch.float16, Storage.FP32: torch.float32}[self]
-
-    @property
-    def has_scales(self) -> bool:
-        """Whether each row also has a float32 scale."""
-        return self is Storage.INT8
-
-    def byte_count(self, rows: int, columns: int) -> int:
-        """Return what a matrix takes, scales included."""
-        return rows * columns * self.dtype.itemsize + (rows * 4 if self.has_scales else 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredMatrix:
     """A matrix as it is stored.
 
-    A row depends on its own values only: what one row holds leaves no trace in another, so a person's row of
-    an output layer can be dropped without touching anybody else's bits.
+    A row depends on its own values only: what one row holds leaves no trace in another, so a person's row of an output
+    layer can be dropped without touching anybody else's bits.
 
     Attributes
     ----------
     storage
-        The format.
+        Number format.
     codes
         ``[rows, columns]`` in the format's dtype.
     scales
@@ -62,17 +44,18 @@ class StoredMatrix:
         If a number is not finite, a scale is negative, or an int8 code is -128 (the range is symmetric).
     """
 
-    storage: Storage
+    storage: Precision
     codes: Tensor
     scales: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.codes.ndim != 2 or self.codes.dtype is not self.storage.dtype:
+        dtype = DTYPES[self.storage]
+        if self.codes.ndim != 2 or self.codes.dtype is not dtype:
             raise AdapterShapeError(
-                f"stored as {self.storage.value}: expected a matrix of {self.storage.dtype}, got "
+                f"stored as {self.storage.value}: expected a matrix of {dtype}, got "
                 f"{list(self.codes.shape)} of {self.codes.dtype}"
             )
-        if (self.scales is not None) != self.storage.has_scales:
+        if (self.scales is not None) != (self.storage is Precision.INT8):
             raise AdapterShapeError(f"{self.storage.value} storage: scales belong to int8, and only to it")
         if self.scales is None:
             _require_finite(self.codes)
@@ -88,18 +71,11 @@ class StoredMatrix:
             raise AdapterValueError("an int8 code is -128; codes are symmetric, from -127 to 127")
 
     @classmethod
-    def of(cls, values: Tensor, storage: Storage) -> StoredMatrix:
-        """Store a matrix, rounding half to even; the same bits on every machine.
+    def of(cls, values: Tensor, storage: Precision) -> StoredMatrix:
+        """Store floats ``[rows, columns]``, rounding half to even; the same bits on every machine.
 
-        int8: scale = largest magnitude of the row / 127 as float32, code = round(value / scale), both
-        divisions in float64. Storing again what `values` returns changes nothing.
-
-        Parameters
-        ----------
-        values
-            Floats ``[rows, columns]``.
-        storage
-            The format.
+        int8: scale = largest magnitude of the row / 127 as float32, code = round(value / scale), both divisions in
+        float64. Storing again what `values` returns changes nothing.
 
         Raises
         ------
@@ -114,12 +90,12 @@ class StoredMatrix:
             )
         exact = values.detach().to("cpu", torch.float64)
         _require_finite(exact)
-        if not storage.has_scales:
-            stored = _rounded(exact, storage)
+        if storage is not Precision.INT8:
+            stored = _rounded(exact, DTYPES[storage])
             if not bool(torch.isfinite(stored).all()):
                 raise AdapterValueError(
                     f"{float(exact.abs().max()):.3g} does not fit into {storage.value} "
-                    f"(largest {torch.finfo(storage.dtype).max:.3g})"
+                    f"(largest {torch.finfo(DTYPES[storage]).max:.3g})"
                 )
             return cls(storage, stored)
         largest = exact.abs().amax(dim=1)
@@ -139,7 +115,7 @@ class StoredMatrix:
     @property
     def byte_count(self) -> int:
         """Bytes that it takes, scales included."""
-        return self.storage.byte_count(*self.codes.shape)
+        return stored_bytes(self.storage, *self.codes.shape)
 
     def to_bytes(self) -> bytes:
         """Return codes, then scales, as little-endian bits: what digests are taken over."""
@@ -148,10 +124,22 @@ class StoredMatrix:
         return b"".join(array.astype(array.dtype.newbyteorder("<")).tobytes() for array in arrays)
 
 
-def _rounded(exact: Tensor, storage: Storage) -> Tensor:
+def stored_branch(a: Tensor, b: Tensor, storage: Precision, preset: Preset, meter: Meter) -> LoraBranch:
+    """Return a branch whose factors, ``[N, r, in]`` and ``[N, out, r]``, have gone through a number format.
+
+    Raises
+    ------
+    AdapterValueError
+        If a value is not finite, or does not fit into the format.
+    """
+    a, b = (torch.stack([StoredMatrix.of(f, storage).values() for f in part]).to(torch.float32) for part in (a, b))
+    return LoraBranch(a, b, storage, preset, meter)
+
+
+def _rounded(exact: Tensor, dtype: torch.dtype) -> Tensor:
     # By numpy, since torch goes from float64 to float16 by way of float32 and so rounds twice.
     with np.errstate(over="ignore", under="ignore"):
-        return torch.from_numpy(exact.numpy().astype({2: "<f2", 4: "<f4"}[storage.dtype.itemsize]))
+        return torch.from_numpy(exact.numpy().astype({2: "<f2", 4: "<f4"}[dtype.itemsize]))
 
 
 def _require_finite(values: Tensor) -> None:

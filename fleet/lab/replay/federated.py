@@ -20,10 +20,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import RoundError
 from edge_node.recognition.training import exact
-from edge_node.recognition.training.cohort_state import (
+from edge_node.recognition.training.exact import (
+    ERROR_BITS,
+    PROJECTED_BITS,
+    STATE_BITS,
+    WEIGHT_BITS,
+    class_weights,
+    largest,
+    on_grid,
+)
+from fleet.lab.replay.cohort_state import (
     DRIVE_BITS,
     HEAD_BITS,
     HIDDEN_BITS,
@@ -36,23 +44,13 @@ from edge_node.recognition.training.cohort_state import (
     in_units,
     read_out,
 )
-from edge_node.recognition.training.exact import (
-    ERROR_BITS,
-    PROJECTED_BITS,
-    STATE_BITS,
-    WEIGHT_BITS,
-    class_weights,
-    largest,
-    on_grid,
-)
+from fleet.lab.replay.hidden_layer import PairCodes
 from hwmodel import Cost, Preset, cost
 
 #: Fraction bits of gradients.
 GRADIENT_BITS = 22
 _INT32_MAX = 2**31 - 1
 _PRE_BITS = PROJECTED_BITS + HIDDEN_BITS
-#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
-_ADAM_ACCESSES = 6
 
 Arrays = Mapping[str, npt.NDArray[np.float64]]
 
@@ -338,5 +336,5 @@ def training_cost(preset: Preset, recipe: LoraRecipe, inputs: int, hidden: int, 
     macs = samples * recipe.rank * inputs + recipe.steps * step
     parameters = hidden * (recipe.rank + people)
     return cost.digital_macs(preset, macs, cost.Precision.FP32) + cost.lora_update(
-        preset, parameters, steps=recipe.steps, accesses_per_parameter=_ADAM_ACCESSES
+        preset, parameters, steps=recipe.steps, accesses_per_parameter=cost.ADAM_ACCESSES
     )

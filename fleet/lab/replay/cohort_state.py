@@ -1,6 +1,6 @@
 """State of a cohort, as integers, and its answers: a LoRA of the hidden layer and a row per person.
 
-Behind the frozen random layer (`edge_node.backbones.hidden_layer`) a LoRA with frozen A changes what the
+Behind the frozen random layer (`fleet.lab.replay.hidden_layer`) a LoRA with frozen A changes what the
 layer makes of a sample, and a row per person reads it out::
 
     h      = max(y + scaling B (A x), 0) - centre        B shared by all, [hidden, rank]
@@ -26,10 +26,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import RoundError
-from edge_node.recognition.lora.adapter import frozen_factor
+from edge_node.recognition.lora.output_layer import frozen_factor
 from edge_node.recognition.training.exact import PROJECTED_BITS, STATE_BITS, on_grid
+from fleet.lab.replay.hidden_layer import PairCodes
 
 #: Name of the layer that the LoRA belongs to.
 LAYER = "hidden"

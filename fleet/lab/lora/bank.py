@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterError, AdapterShapeError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
 from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
 
 _DOMAIN = b"reram-fleet/lora-bank/v1\0"
@@ -56,8 +56,7 @@ class LoraBank:
     ledger
         Charged for all that happens here; its nodes are the bank's.
     capacity_bytes
-        SRAM that a node has for adapters; None for no limit. A preset's chip has
-        ``preset.digital.sram_bytes``.
+        SRAM that a node has for adapters; None for no limit. A preset's chip has ``preset.digital.sram_bytes``.
     """
 
     def __init__(
