@@ -30,41 +30,22 @@ class RoundRefusedError(RuntimeError):
 
 
 @app.train("lora")
-def train_lora(message: Message, context: Context) -> Message:
-    """Answer `train.lora`."""
-    return _run_round(message, context)
-
-
 @app.train("unlearn")
-def train_unlearn(message: Message, context: Context) -> Message:
-    """Answer `train.unlearn`."""
-    return _run_round(message, context)
-
-
 @app.evaluate("quality")
-def evaluate_quality(message: Message, context: Context) -> Message:
-    """Answer `evaluate.quality`."""
-    return _run_round(message, context)
-
-
-def _run_round(message: Message, context: Context) -> Message:
+def run_round(message: Message, context: Context) -> Message:
+    """Answer `train.lora`, `train.unlearn` and `evaluate.quality`."""
     keep_memory_private()
     record = message.content.config_records[flower.STATE_RECORD]
-    request = RunRoundRequest(
-        ticket=Envelope.FromString(record[flower.TICKET_KEY]), sealed_state=record[flower.STATE_KEY]
-    )
+    ticket, sealed_state = record[flower.TICKET_KEY], record[flower.STATE_KEY]
+    if not isinstance(ticket, bytes) or not isinstance(sealed_state, bytes):
+        raise RoundRefusedError("a message of this job carries no ticket and sealed state as bytes")
+    request = RunRoundRequest(ticket=Envelope.FromString(ticket), sealed_state=sealed_state)
     address = str(context.node_config[flower.ENGINE_ADDRESS_KEY])
     token = Path(str(context.node_config[flower.ENGINE_TOKEN_FILE_KEY])).read_text().strip()
     response = call_engine(address, token, request)
-    reply = RecordDict(
-        {
-            flower.STATE_RECORD: ConfigRecord(
-                {flower.STATE_KEY: response.sealed_state, flower.NODE_ID_KEY: response.node_id}
-            ),
-            METRICS_RECORD: MetricRecord({**response.metrics, "num-examples": response.num_examples}),
-        }
-    )
-    return Message(reply, reply_to=message)
+    state = ConfigRecord({flower.STATE_KEY: response.sealed_state, flower.NODE_ID_KEY: response.node_id})
+    metrics = MetricRecord({**response.metrics, "num-examples": response.num_examples})
+    return Message(RecordDict({flower.STATE_RECORD: state, METRICS_RECORD: metrics}), reply_to=message)
 
 
 def call_engine(address: str, token: str, request: RunRoundRequest) -> RunRoundResponse:
@@ -77,10 +58,12 @@ def call_engine(address: str, token: str, request: RunRoundRequest) -> RunRoundR
     """
     # A proxy set in the environment must not see the loopback interface.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = EngineServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
-            return EngineServiceStub(channel).RunRound(
+            response: RunRoundResponse = stub.RunRound(
                 request, timeout=ROUND_LIMIT_S, metadata=[("authorization", f"Bearer {token}")]
             )
+            return response
         except grpc.RpcError as error:
             raise RoundRefusedError(
                 f"the engine at {address} refused: {error.code().name}: {error.details()}"

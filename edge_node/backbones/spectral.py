@@ -49,7 +49,7 @@ _CHUNK = 2_048
 
 @dataclass(frozen=True, eq=False)
 class SpectralFilters:
-    """Filters of N chips: ``[256, 128]`` signs on the tiles of every node; `evened` takes out each sample's mean level."""
+    """Filters of N chips: ``[256, 128]`` signs on the tiles of every node; `evened` takes each sample's mean out."""
 
     filters: Crossbar
     evened: bool

@@ -22,7 +22,7 @@ _FLOAT32_LIMIT, _FLOAT64_LIMIT = 1 << 24, 1 << 53
 
 
 def packed_statistics(codes: Tensor) -> bytes:
-    """Return the packed statistics of codes, int32 [samples, features]: one person's, or all people's of a node together.
+    """Return the packed statistics of codes, int32 [samples, features]: one person's, or a node's together.
 
     `AdapterError` if the codes are not an integer matrix, or their products would not stay below 2^53.
     """

@@ -195,6 +195,11 @@ class Journal:
         row = self._one("SELECT * FROM forget WHERE generation = ?", generation)
         return ForgetRow(*row) if row else None
 
+    def forget_hash(self, generation: int) -> bytes:
+        """Return the payload hash of an entry that the node holds."""
+        (payload_hash,) = self._one("SELECT payload_hash FROM forget WHERE generation = ?", generation)
+        return bytes(payload_hash)
+
     def tombstones(self) -> dict[str, int]:
         """Return every forgotten tag with the generation that named it first."""
         return dict(self._all("SELECT subject_tag, generation FROM tombstone"))
@@ -315,7 +320,10 @@ class Journal:
     def receipts(self, generation: int | None = None) -> list[ReceiptRow]:
         """Return the receipts of a generation, or all of them, oldest first."""
         rows = self._all("SELECT * FROM receipt WHERE ?1 IS NULL OR generation = ?1 ORDER BY counter", generation)
-        return [ReceiptRow(*row[:4], ReceiptState(row[4])) for row in rows]
+        return [
+            ReceiptRow(counter, of, nonce, envelope, ReceiptState(state))
+            for counter, of, nonce, envelope, state in rows
+        ]
 
 
 def _erasure(row: tuple[int, str, str, str]) -> ErasureRow:

@@ -28,7 +28,7 @@ from fleet.lab.exchange.file_format import decode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
 from fleet.lab.exchange.peft_format import export_peft, import_peft
 from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces, shard_plans
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.replay.cohort import cohort_adapter, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
@@ -36,7 +36,6 @@ from fleet.lab.replay.cohort_state import LAYER, LoraRecipe
 from fleet.lab.replay.hidden_layer import hidden_signs
 from fleet.lab.verification.verify import speaker_fleet
 from hwmodel import Precision
-from tests.bench.workloads.cohort_faces import shard_plans
 
 #: Tasks whose networks adapters fit, and those whose cohorts can be trained here.
 TASKS = ("faces", "speakers", "images")

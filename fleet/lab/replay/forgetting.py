@@ -34,7 +34,7 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Sealed checkpoints of cohorts, alone in a folder, with a key each in a store of their own; all bound to an owner."""
+    """Sealed checkpoints of cohorts, with a folder each for files and for keys; all are bound to an owner."""
 
     folder: Path
     keys: KeyStore

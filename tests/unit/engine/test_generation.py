@@ -15,7 +15,6 @@ from edge_node.generation.diffusion import (
     STEPS,
     Sampling,
     from_grey_levels,
-    in_float,
     kept_signal,
     keyed_noise,
     noised,
@@ -385,11 +384,3 @@ def test_judge_knows_digits_that_it_has_not_seen():
     assert judge.accuracy(test.levels, test.labels) > 0.96
     assert judge.activations(test.levels).shape == (len(test.labels), 128)
     assert math.isclose(judge.accuracy(test.of(3), 3), float((judge.classes(test.of(3)) == 3).double().mean()))
-
-
-def test_float_model_is_a_denoiser_over_the_node_axis(backbone):
-    x, steps, labels = noise(3), torch.full((2, 3), 50), torch.full((2, 3), TASK.public[0])
-
-    assert torch.allclose(
-        in_float(backbone.model)(x, steps, labels)[1], backbone.model(x[1], steps[1], labels[1]), atol=1e-6
-    )

@@ -119,13 +119,13 @@ def test_a_forgotten_person_is_never_named_and_the_others_score_as_before():
 
     assert masked.tags == ("ada", "cyd")
     assert torch.equal(masked.scores(x), head.scores(x)[:, :, [0, 2]])
-    assert not any("bob" in row for row in masked.identify(x).best_tag)
+    assert not any("bob" in row for row in HeadAnswer.of(masked, x).best_tag)
     assert masked.sram_bytes == head.sram_bytes * 2 // 3
     assert masked.codes.untyped_storage().nbytes() == masked.sram_bytes
 
 
 def test_a_head_of_nobody_names_nobody():
-    answer = loaded().without(TAGS).identify(asked(nodes=2, samples=3))
+    answer = HeadAnswer.of(loaded().without(TAGS), asked(nodes=2, samples=3))
 
     assert answer.best_tag == (("", "", ""),) * 2
     assert not answer.accepted.any()
@@ -134,7 +134,7 @@ def test_a_head_of_nobody_names_nobody():
 def test_of_equal_scores_the_first_tag_is_named():
     same = np.repeat(columns()[:, :1], 3, axis=1)
 
-    assert {tag for row in loaded(same).identify(asked()).best_tag for tag in row} == {"ada"}
+    assert {tag for row in HeadAnswer.of(loaded(same), asked()).best_tag for tag in row} == {"ada"}
 
 
 def test_a_sample_is_accepted_from_the_threshold_on():
@@ -142,8 +142,8 @@ def test_a_sample_is_accepted_from_the_threshold_on():
     x = x if int(loaded().scores(x).max()) > 0 else -x
     best = int(loaded().scores(x).max())
 
-    assert bool(loaded(threshold=best).identify(x).accepted[0, 0])
-    assert not bool(loaded(threshold=best + 1).identify(x).accepted[0, 0])
+    assert bool(HeadAnswer.of(loaded(threshold=best), x).accepted[0, 0])
+    assert not bool(HeadAnswer.of(loaded(threshold=best + 1), x).accepted[0, 0])
 
 
 def test_digest_is_the_coordinators():
