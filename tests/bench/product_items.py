@@ -158,7 +158,7 @@ PRODUCT_ITEMS = (
             f"shown {f.value('images: private class by the mean of two nodes, mean over seeds')}, by two nodes' mean"
         ),
         lambda f: f.holds("images: private class by the mean of two nodes, mean over seeds"),
-        "3 seeds, 9 classes, simulated chips, driven by the laboratory instead of a node's engine; a trained judge looks",
+        "3 seeds, 9 classes, simulated chips, driven by the laboratory, not by a node's engine; judged by a network",
         claims("learning", "federated images"),
     ),
     Item(
