@@ -91,8 +91,8 @@ def _show(message: Message) -> None:
 def init(state: State, node_id: Annotated[str, typer.Option(help="Name of the node, a DNS label.")]) -> None:
     """Make a node's keys; prints its public identity, for `fleet node enroll`.
 
-    Where the node is there already, its identity is printed and nothing is made. A folder that has lost its
-    keys, or part of them, is refused.
+    Where the node is there already, its identity is printed and nothing is made. A folder that has lost its keys, or
+    part of them, is refused.
     """
     _show(NodeKeys.create(StateFolder(state), node_id).identity)
 

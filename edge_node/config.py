@@ -62,10 +62,7 @@ class StateFolder:
     def check_journal(self) -> None:
         """Refuse a folder whose journal is lost; to be called before one is opened, and thereby made.
 
-        Raises
-        ------
-        StateFolderError
-            If there was a journal here. A new one would not know who was forgotten.
+        `StateFolderError` if there was a journal here. A new one would not know who was forgotten.
         """
         keys = [*self.subject_keys.glob("*.key"), *self.revision_keys.glob("*.key")]
         if not self.journal.exists() and (self.journal_made.exists() or keys):
@@ -82,10 +79,7 @@ class StateFolder:
     def save_enrollment(self, enrollment: EnrollNodeResponse) -> None:
         """Store what the coordinator answered to this node's registration.
 
-        Raises
-        ------
-        StateFolderError
-            If it is incomplete, or the node already belongs to another fleet.
+        `StateFolderError` if it is incomplete, or the node already belongs to another fleet.
         """
         problems = [
             f"{name} is missing" for name in ("fleet_id", "node_service_address") if not getattr(enrollment, name)
@@ -114,10 +108,7 @@ class StateFolder:
     def load_enrollment(self) -> EnrollNodeResponse:
         """Return what `save_enrollment` stored.
 
-        Raises
-        ------
-        StateFolderError
-            If the node has not joined a fleet, or the file is damaged.
+        `StateFolderError` if the node has not joined a fleet, or the file is damaged.
         """
         try:
             return json_format.Parse(self.enrollment.read_text(), EnrollNodeResponse())
@@ -151,10 +142,7 @@ class StateFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder: two daemons on one journal would each believe to be the node.
 
-        Raises
-        ------
-        StateFolderError
-            If another process holds it.
+        `StateFolderError` if another process holds it.
         """
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

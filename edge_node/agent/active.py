@@ -65,10 +65,7 @@ class ActiveAdapters:
     def load(self) -> None:
         """Make the engine hold what it should, and nothing else.
 
-        Raises
-        ------
-        AdapterError
-            If what a revision brings does not fit the engine.
+        `AdapterError` if what a revision brings does not fit the engine.
         """
         wanted = {subject.subject_tag: subject for subject in self._content.subjects}
         tombstones = self._journal.tombstones()

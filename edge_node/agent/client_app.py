@@ -1,8 +1,7 @@
 """Flower ClientApp of a node: carries a round to the engine and its result back.
 
-A thin client. It imports neither torch nor the model, since Flower starts one process per message and the
-import alone would cost 2 CPU-seconds and 150 MB each time. What it carries is sealed under the job's key; it
-cannot read it.
+A thin client. It imports neither torch nor the model, since Flower starts one process per message and the import alone
+would cost 2 CPU-seconds and 150 MB each time. What it carries is sealed under the job's key; it cannot read it.
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ def run_round(message: Message, context: Context) -> Message:
 def call_engine(address: str, token: str, request: RunRoundRequest) -> RunRoundResponse:
     """Run one round on the engine at a loopback address.
 
-    Raises
-    ------
-    RoundRefusedError
-        If the engine refuses the round or does not answer; says why.
+    `RoundRefusedError` if the engine refuses the round or does not answer; says why.
     """
     # A proxy set in the environment must not see the loopback interface.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:

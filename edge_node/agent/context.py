@@ -102,10 +102,7 @@ class NodeContext:
     def verified(self, envelope: types.Envelope, kind: type[Signed]) -> Signed:
         """Return what the coordinator has signed for this fleet.
 
-        Raises
-        ------
-        ProtocolError
-            If the signature does not hold, or it is of another fleet.
+        `ProtocolError` if the signature does not hold, or it is of another fleet.
         """
         try:
             payload = signing.open_envelope(envelope, kind, self.enrollment.command_public_key)

@@ -1,7 +1,7 @@
 """Contributions of this node to the fleet: integer sums over captured codes, and public codes when asked.
 
-A person's code sum is their subject adapter; with their Gram matrix it is what the closed-form head is solved
-from. Both are sealed to the coordinator.
+A person's code sum is their subject adapter; with their Gram matrix it is what the closed-form head is solved from.
+Both are sealed to the coordinator.
 """
 
 from __future__ import annotations

@@ -33,13 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: RunSettings) -> None:
-    """Run a node until SIGTERM or SIGINT.
-
-    Raises
-    ------
-    EdgeNodeError
-        If the state folder is not ready, or a port is taken.
-    """
+    """Run a node until SIGTERM or SIGINT; `EdgeNodeError` if the state folder is not ready, or a port is taken."""
     keep_memory_private()
     keep_files_private()
     stop = threading.Event()

@@ -1,8 +1,8 @@
 """Enrolling on this node: capture once, learn what the task has to learn, store it sealed.
 
-Learning a class takes half a minute, and a forget must not wait for it: so the node's lock is held while
-something is looked up and while it is stored, and let go in between. Whoever is forgotten meanwhile is not
-stored; a node that is killed meanwhile has acknowledged nothing.
+Learning a class takes half a minute, and a forget must not wait for it: so the node's lock is held while something is
+looked up and while it is stored, and let go in between. Whoever is forgotten meanwhile is not stored; a node that is
+killed meanwhile has acknowledged nothing.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Enrolment:
     def enroll(self, ticket: Envelope, samples: Sequence[np.ndarray]) -> EnrollResponse:
         """Capture a person's samples once and keep them sealed; on disk before this returns.
 
-        Samples that the tag has already are skipped, so that a repeated call changes nothing; but another
-        ticket than before has whoever was refused contributed anew.
+        Samples that the tag has already are skipped, so that a repeated call changes nothing; but another ticket than
+        before has whoever was refused contributed anew.
 
         Parameters
         ----------
         ticket
-            EnrolmentTicket of the caller's registry, for this person and this node: what is contributed of the
-            person travels with it.
+            EnrolmentTicket of the caller's registry, for this person and this node: what is contributed of the person
+            travels with it.
 
         Raises
         ------

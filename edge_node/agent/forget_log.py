@@ -51,8 +51,8 @@ def new_entries(
     Raises
     ------
     LogRejectedError
-        On a signature that does not hold, another fleet, a gap, a broken chain, an entry that contradicts
-        one already held, or a malformed tag. Nothing of the range may be used then.
+        On a signature that does not hold, another fleet, a gap, a broken chain, an entry that contradicts one already
+        held, or a malformed tag. Nothing of the range may be used then.
     """
     held, entries = position.generation, list[LogEntry]()
     generation, log_head = position.generation, position.log_head

@@ -133,8 +133,8 @@ class Forgetting:
     ) -> types.Receipt:
         """Return the receipt of one forget on this node, next in the node's chain.
 
-        The outcome is NOT_AFFECTED only if the node held nothing of those named: neither when it suppressed
-        them nor when it erased.
+        The outcome is NOT_AFFECTED only if the node held nothing of those named: neither when it suppressed them nor
+        when it erased.
         """
         position, active = self._journal.position(), self._journal.active_revision()
         costs = self._journal.forget_costs(order.generation)

@@ -57,8 +57,8 @@ class LeaseKeeper:
     def granted(self, lease: types.Lease) -> bool:
         """Take a verified lease; False if it answers no open request, or an older one than the present lease.
 
-        The age counts from when the request left: however long the reply was under way or held back, a forget
-        committed after the coordinator answered is noticed at most `max_age_ms` later.
+        The age counts from when the request left: however long the reply was under way or held back, a forget committed
+        after the coordinator answered is noticed at most `max_age_ms` later.
         """
         requested_at_s = self._outstanding.pop(lease.request_nonce, None)
         if requested_at_s is None:

@@ -83,13 +83,7 @@ class NodeCollector(Collector):
 
 
 def serve_metrics(collector: NodeCollector, port: int) -> tuple[WSGIServer, str]:
-    """Serve `/metrics` on 127.0.0.1; return the server and its address.
-
-    Raises
-    ------
-    NodeError
-        If the port is taken.
-    """
+    """Serve `/metrics` on 127.0.0.1; return the server and its address; `NodeError` if the port is taken."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     try:

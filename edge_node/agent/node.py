@@ -1,9 +1,9 @@
 """The node: journal, engine, lease and keys as one state machine, without a network.
 
 `receive` takes what the coordinator says and returns what to answer; `heartbeat` is the sign of life. Link and
-EngineService are rims around this class. One lock: every public method holds it from start to end, so that no
-answer is computed from adapters that a forget is just removing. Two let go of it in between and look again
-before they store or tell anything, since a forget must not wait so long: `enroll` and `generate`.
+EngineService are rims around this class. One lock: every public method holds it from start to end, so that no answer is
+computed from adapters that a forget is just removing. Two let go of it in between and look again before they store or
+tell anything, since a forget must not wait so long: `enroll` and `generate`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Contract between a node and its engine, and the engine that a task takes.
 
-What a node asks of an engine is done under the node's lock and must be quick: suppressing a forget waits for it.
-What takes longer, learning a class and generating images, an `ImageGenerator` does with chips of its own.
+What a node asks of an engine is done under the node's lock and must be quick: suppressing a forget waits for it. What
+takes longer, learning a class and generating images, an `ImageGenerator` does with chips of its own.
 """
 
 from __future__ import annotations
@@ -114,16 +114,13 @@ def build_engine(
 ) -> tuple[NodeEngine, ImageGenerator | None]:
     """Program a node's chip; return what runs on it, and what generates images if the task is such a one.
 
+    `TaskError` if there is no such task, or its data are not here.
+
     Parameters
     ----------
     saved
-        Cumulative costs from the node's journal, empty at the first start. A chip that was programmed before
-        is regenerated from its seed without charging again.
-
-    Raises
-    ------
-    TaskError
-        If there is no such task, or its data are not here.
+        Cumulative costs from the node's journal, empty at the first start. A chip that was programmed before is
+        regenerated from its seed without charging again.
     """
     task = load_task(settings.task)
     if not isinstance(task, RecognitionTask):

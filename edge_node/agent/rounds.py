@@ -30,11 +30,8 @@ class JobSeal:
     def of(cls, ticket: types.JobTicket, session_key: X25519PrivateKey) -> JobSeal:
         """Open the job key of a verified ticket.
 
-        Raises
-        ------
-        TicketRefusedError
-            If it was not sealed to this session of the node for this job. A ticket from before a reconnect or
-            a forget ends here: the round goes on without the node, or is tried again.
+        `TicketRefusedError` if it was not sealed to this session of the node for this job. A ticket from before a
+        reconnect or a forget ends here: the round goes on without the node, or is tried again.
         """
         purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
         try:
@@ -45,10 +42,7 @@ class JobSeal:
     def open(self, sealed_state: bytes) -> types.LoraState:
         """Open the LoRA state of a round.
 
-        Raises
-        ------
-        TicketRefusedError
-            If it was not sealed under this job's key, or is no LoRA state.
+        `TicketRefusedError` if it was not sealed under this job's key, or is no LoRA state.
         """
         purpose = sealing.state_purpose(self.job_id)
         try:
@@ -66,11 +60,8 @@ def check_ticket(
 ) -> None:
     """Refuse a ticket whose signature holds but which this node must not act upon now.
 
-    Raises
-    ------
-    TicketRefusedError
-        If it is of another fleet, node or generation, has expired, would learn from a forgotten tag, or
-        would unlearn one that is not forgotten.
+    `TicketRefusedError` if it is of another fleet, node or generation, has expired, would learn from a forgotten tag,
+    or would unlearn one that is not forgotten.
     """
     job = f"the ticket of job {ticket.job_id}, round {ticket.round}"
     if ticket.fleet_id != fleet_id or ticket.node_id != node_id:

@@ -37,10 +37,7 @@ R = TypeVar("R", bound=Message)
 def decode_samples(samples: Iterable[wire.Sample]) -> list[np.ndarray]:
     """Return samples as float32 [frames, channels].
 
-    Raises
-    ------
-    SampleError
-        If the bytes are not frames x channels finite float32 values.
+    `SampleError` if the bytes are not frames x channels finite float32 values.
     """
     decoded = []
     for number, sample in enumerate(samples):
@@ -162,13 +159,7 @@ class _BearerToken(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no
 
 
 def serve(service: EngineService, token: str, port: int) -> tuple[grpc.Server, str]:
-    """Start the service on 127.0.0.1; return the server and its address.
-
-    Raises
-    ------
-    NodeError
-        If the port is taken.
-    """
+    """Start the service on 127.0.0.1; return the server and its address; `NodeError` if the port is taken."""
     server = grpc.server(
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-service"),
         interceptors=[_BearerToken(token)],
