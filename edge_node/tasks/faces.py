@@ -37,7 +37,7 @@ def _name(index: int) -> str:
 @cache
 def _photos(folder: str | None) -> np.ndarray:
     """Return all photos, float32 [40, 10, 64, 64], read-only."""
-    from sklearn.datasets import fetch_olivetti_faces
+    from sklearn.datasets import fetch_olivetti_faces  # type: ignore[import-untyped]
 
     try:
         bunch = fetch_olivetti_faces(data_home=folder, download_if_missing=False)
@@ -50,7 +50,7 @@ def _photos(folder: str | None) -> np.ndarray:
     if bunch.images.shape != (PEOPLE * PHOTOS, 64, 64):
         raise TaskError(f"the Olivetti photos have shape {list(bunch.images.shape)}, expected [400, 64, 64]")
     order = np.argsort(bunch.target, kind="stable")
-    photos = bunch.images[order].astype(np.float32).reshape(PEOPLE, PHOTOS, 64, 64)
+    photos: np.ndarray = bunch.images[order].astype(np.float32).reshape(PEOPLE, PHOTOS, 64, 64)
     photos.setflags(write=False)
     return photos
 

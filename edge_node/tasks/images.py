@@ -41,7 +41,7 @@ TEST_SHARE = 0.3
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Return all digits, uint8 [1797, 8, 8], and their classes, int64 [1797]; read-only."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     bunch = load_digits()
     if bunch.images.shape != (1797, 8, 8) or bunch.images.max() != GREY_LEVELS:

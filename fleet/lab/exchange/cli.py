@@ -83,10 +83,10 @@ def check(
     """
     with spinner() as progress:
         from edge_node.errors import AdapterError
-        from edge_node.recognition.lora.adapter import AdapterKind
         from fleet.documents import document
         from fleet.lab.exchange.networks import Network, adapter_document
         from fleet.lab.exchange.peft_format import import_peft
+        from fleet.lab.lora.adapter import LoraKind
 
         progress("Frozen network")
         base = Network(task, seed, hidden).base()
@@ -94,7 +94,7 @@ def check(
         refusal = ""
         try:
             # Nobody says whom it is about; to be shared by all is the least that an adapter can be.
-            found = adapter_document(import_peft(folder, base, name="checked", kind=AdapterKind.SHARED))
+            found = adapter_document(import_peft(folder, base, name="checked", kind=LoraKind.SHARED))
         except AdapterError as error:
             refusal = str(error)
         body = document("AdapterCheck", accepted=found is not None, refusal=refusal, adapter=found)

@@ -7,19 +7,19 @@ from typing import Any
 
 from reram_fleet.tasks import TaskPluginError, code_range
 
-from edge_node.backbones.hidden_layer import hidden_signs
 from edge_node.errors import EdgeNodeError
 from edge_node.generation.image_generator import task_backbone
-from edge_node.recognition.lora.adapter import LoraAdapter
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.training.cohort import cohort_adapter, train_cohort
-from edge_node.recognition.training.cohort_state import LAYER, LoraRecipe
 from edge_node.tasks import GenerationTask, load_task
 from fleet.documents import document
 from fleet.errors import InvalidInputError
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet, shard_plans
+from fleet.lab.lora.adapter import LoraAdapter
+from fleet.lab.replay.cohort import cohort_adapter, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import LAYER, LoraRecipe
+from fleet.lab.replay.hidden_layer import hidden_signs
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Network:
         starts = RidgeStarts(fleet.nodes, recipe.gain)
         return [
             cohort_adapter(train_cohort(plan, fleet.nodes, starts), base, recipe, plan.shard)
-            for plan in shard_plans(fleet.nodes, fleet.tags, self.seed, recipe, shards)
+            for plan in shard_plans(fleet, self.seed, recipe, shards)
             if plan.entries
         ]
 

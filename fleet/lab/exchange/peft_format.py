@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from edge_node.errors import AdapterError, AdapterFileError, AdapterShapeError, AdapterUnsupportedError
-from edge_node.recognition.lora.adapter import MAX_RANK, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
+from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraSpec
 
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "adapter_model.safetensors"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from reram_fleet.cohorts import shard_of
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
-from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of
-from edge_node.recognition.training.cohort_state import LoraRecipe
-from edge_node.recognition.training.federated import NodeSamples, training_cost
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation
+from fleet.lab.replay.cohort_state import LoraRecipe
+from fleet.lab.replay.federated import NodeSamples, training_cost
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
 from hwmodel import Cost, DeviceModels, EnergyLedger, keyed_seed, load_preset
 
 #: Chance that a node misses a round of a staggered plan.
@@ -74,17 +74,11 @@ class TwoLayerFleet:
 
 
 def shard_plans(
-    nodes: Sequence[NodeSamples],
-    tags: Sequence[str],
-    seed: int,
-    recipe: LoraRecipe,
-    shards: int,
-    *,
-    staggered: bool = False,
+    fleet: TwoLayerFleet, seed: int, recipe: LoraRecipe, shards: int, *, staggered: bool = False
 ) -> list[CohortPlan]:
     """Return the plans of shards; staggered, people enter over the rounds and nodes miss some."""
-    ids = tuple(node.node_id for node in nodes)
-    entries = {tag: keyed_seed(seed, "cohort.entry", tag) % recipe.rounds if staggered else 0 for tag in tags}
+    ids = tuple(node.node_id for node in fleet.nodes)
+    entries = {tag: keyed_seed(seed, "cohort.entry", tag) % recipe.rounds if staggered else 0 for tag in fleet.tags}
     absent = ABSENT_SHARE if staggered else 0.0
     return [
         CohortPlan(

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from reram_fleet.processes.durable import write_atomically
 
-from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import SampleError
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.recognition.training.replay import SALT_BYTES
 from fleet.errors import InvalidInputError
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import SALT_BYTES
+from fleet.lab.replay.hidden_layer import PairCodes
 
 
 class CodesError(InvalidInputError):
@@ -60,7 +60,7 @@ class AuditCodes:
             for tag, pairs in node.people.items():
                 arrays |= self._entry(f"people/{tag}", pairs, self.salts[node.node_id, tag])
             content = io.BytesIO()
-            np.savez(content, **arrays)
+            np.savez(content, allow_pickle=False, **arrays)
             write_atomically(folder / f"{node.node_id}.npz", content.getvalue())
 
     @classmethod

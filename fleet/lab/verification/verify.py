@@ -123,7 +123,8 @@ def _forget_subject_adapter(fleet: CapturedFleet, name: str) -> ExactEvidence:
     canary = SubjectAdapter(subject_tag=CANARY, count=len(planted), code_sum=planted.sum(axis=0).tolist())
 
     def named(codes: Tensor, tag: str) -> Rate:
-        return _named(engine.identify(codes, Phase.VERIFY).best_tag, tag)
+        best_tag = engine.identify(codes, Phase.VERIFY).best_tag
+        return Rate.of(torch.tensor([[best == tag for best in row] for row in best_tag]))
 
     fleet.activate()
     for node in nodes:
@@ -149,7 +150,7 @@ def _forget_in_head(fleet: CapturedFleet, name: str) -> tuple[ExactEvidence, Fle
     statistics = HeadStatistics.of(planted)
     share = NodeShare(statistics, {CANARY: CodeSum(statistics.code_sum, statistics.count)})
     books = fleet.books().with_share(share)
-    before = _named(_installed(books.build(), fleet).identify(asked).best_tag, CANARY)
+    before = _named_by(_installed(books.build(), fleet), asked, CANARY)
     mine = HeadStatistics.of(torch.cat(list(fleet.captured(name).values())).numpy())
     head = books.without(name, mine).without(CANARY, statistics).build()
     installed = _installed(head, fleet)
@@ -158,8 +159,8 @@ def _forget_in_head(fleet: CapturedFleet, name: str) -> tuple[ExactEvidence, Fle
         AdapterKind.HEAD,
         head.digest(),
         fleet.books(kept).build().digest(),
-        _named(installed.identify(fleet.test[name]).best_tag, name),
-        Canary(before, _named(installed.identify(asked).best_tag, CANARY)),
+        _named_by(installed, fleet.test[name], name),
+        Canary(before, _named_by(installed, asked, CANARY)),
     )
     return evidence, head
 
@@ -199,8 +200,10 @@ def _installed(head: FleetHead, fleet: CapturedFleet) -> HeadAdapter:
     return HeadAdapter.load(head.tags, head.codes, head.scale_bits, head.threshold, features=fleet.engine.features)
 
 
-def _named(best_tag: Sequence[Sequence[str]], tag: str) -> Rate:
-    return Rate.of(torch.tensor([[best == tag for best in row] for row in best_tag]))
+def _named_by(head: HeadAdapter, codes: Tensor, tag: str) -> Rate:
+    column = head.tags.index(tag) if tag in head.tags else -1
+    # numpy says which of equal scores it takes; torch does not.
+    return Rate.of(torch.from_numpy(head.scores(codes).numpy().argmax(axis=2) == column))
 
 
 def _adapters_digest(adapters: Sequence[SubjectAdapter]) -> str:

@@ -18,14 +18,14 @@ import torch
 from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.fleets.two_layer_fleet import ABSENT_SHARE, TwoLayerFleet, shard_plans, work_cost
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
+from fleet.lab.replay.hidden_layer import PairCodes
 from fleet.lab.verification.evidence import AdapterKind, Canary, DigestPair, ExactEvidence
 from fleet.lab.verification.intervals import Rate
 from hwmodel import Cost
@@ -56,8 +56,8 @@ class CohortVerification:
         planted = self._two.strangers.at(0, slice(0, canary_samples))
         first, *others = self._two.nodes
         self._nodes = (replace(first, people={**first.people, CANARY: planted}), *others)
-        tags, shards = (*fleet.enrolled, CANARY), max(2, len(fleet.enrolled) // PEOPLE_PER_SHARD)
-        plans = shard_plans(self._nodes, tags, seed, self._recipe, shards, staggered=True)
+        everybody, shards = (*fleet.enrolled, CANARY), max(2, len(fleet.enrolled) // PEOPLE_PER_SHARD)
+        plans = shard_plans(replace(self._two, tags=everybody), seed, self._recipe, shards, staggered=True)
         self._plans = [plan for plan in plans if plan.entries]
         self._checkpoints: dict[tuple[int, int], CohortState] = {}
         self._states = [self._trained(plan, self._nodes, self._keep(plan)) for plan in self._plans]

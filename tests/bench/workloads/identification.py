@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
-from tests.bench.workloads.open_set import auroc
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.verification.attacks import auc
 
 
 @dataclass(frozen=True)
@@ -49,4 +49,4 @@ def rates_of(
     right = torch.tensor([column.get(tag, -1) for tag in fleet.truth])
     mine = known[:, right >= 0]
     hits = mine.argmax(dim=2) == right[right >= 0]
-    return Rates(float(hits.double().mean()), auroc(mine.amax(dim=2).numpy(), strange.amax(dim=2).numpy()))
+    return Rates(float(hits.double().mean()), auc(mine.amax(dim=2), strange.amax(dim=2)))

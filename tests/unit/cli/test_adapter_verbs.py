@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from edge_node.recognition.lora.adapter import AdapterKind
 from fleet.cli import app
 from fleet.lab.exchange.networks import Network
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft
+from fleet.lab.lora.adapter import LoraKind
 
 NETWORK = ("--task", "speakers", "--seed", "1", "--hidden", "16")
 CLEAR = "--personal-in-the-clear"
@@ -47,7 +47,7 @@ def test_trained_cohorts_lie_in_folders_and_compute_what_they_did(trained):
     assert sorted(path.name for path in folder.iterdir()) == [item["name"] for item in items]
     for item, before in zip(items, network.train_cohorts(2), strict=True):
         assert before.digest.hex() == item["digest"]
-        after = import_peft(folder / item["name"], base, name=item["name"], kind=AdapterKind.COHORT)
+        after = import_peft(folder / item["name"], base, name=item["name"], kind=LoraKind.COHORT)
         assert before.spec.scaling == after.spec.scaling
         inputs = base.layer("hidden").inputs
         for one, other in zip(before.factors("hidden", inputs), after.factors("hidden", inputs), strict=True):

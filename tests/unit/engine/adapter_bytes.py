@@ -7,10 +7,10 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from hwmodel import Precision
 
 NAME = "cohort-0001"
 PREFIX = "base_model.model."
@@ -24,8 +24,8 @@ def draw(*shape, seed=0):
 BASE = FrozenBase.of("faces", {"fc1": draw(300, 300), "fc2": draw(6, 300)})
 
 
-def adapter_of(storage=Storage.FP32, rank=4):
-    spec = LoraSpec(NAME, AdapterKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
+def adapter_of(storage=Precision.FP32, rank=4):
+    spec = LoraSpec(NAME, LoraKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
     b = {n: 0.1 * draw(s.outputs, rank) for n, s in BASE.layers.items()}
     a = {n: 0.1 * draw(rank, s.inputs, seed=1) for n, s in BASE.layers.items()}
     return LoraAdapter.build(spec, BASE, b=b, a=a)

@@ -13,11 +13,10 @@ from edge_node.errors import (
     AdapterUnsupportedError,
     AdapterValueError,
 )
-from edge_node.recognition.lora.adapter import AdapterKind
-from edge_node.recognition.lora.bank import LoraBank
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft, largest_file_bytes
-from hwmodel import EnergyLedger
+from fleet.lab.lora.adapter import LoraKind
+from fleet.lab.lora.bank import LoraBank
+from hwmodel import EnergyLedger, Precision
 from tests.unit.engine.adapter_bytes import (
     BASE,
     CONFIG,
@@ -157,20 +156,20 @@ NUMBERS = [
 def bank(preset):
     """A bank that runs an adapter of the same name already."""
     bank = LoraBank(BASE, preset, EnergyLedger(1))
-    bank.install(adapter_of(Storage.FP16))
+    bank.install(adapter_of(Precision.FP16))
     return bank
 
 
 def read(folder, content=SOUND, config=CONFIG, name=NAME):
     (folder / CONFIG_FILE).write_bytes(config)
     (folder / TENSORS_FILE).write_bytes(content)
-    return import_peft(folder, BASE, name=name, kind=AdapterKind.COHORT)
+    return import_peft(folder, BASE, name=name, kind=LoraKind.COHORT)
 
 
 def refuse(folder, bank, error, reason, **files):
     digest, totals = bank.digest(), bank._ledger.totals()
     with pytest.raises(error, match=reason) as refused:
-        bank.update(read(folder, **files))
+        bank.install(read(folder, **files))
     assert len(str(refused.value)) < 500
     assert (bank.digest(), bank._ledger.totals()) == (digest, totals)
 
