@@ -25,12 +25,8 @@ def start(coordinator: Coordinator, tx: Transaction, shard: int) -> LearningJobR
     What it comes to is compared, at every entry and at the end, with the checkpoints and rows that are there.
     Nothing is installed. One that is at it already is returned as it is.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such shard.
-    ConflictError
-        If nobody is in it, it is being trained or replayed, or there is no learning plane.
+    Raises `NotFoundError` if there is no such shard; `ConflictError` if nobody is in it, it is being trained or
+    replayed, or there is no learning plane.
     """
     row = tx.cohorts.get(shard)
     at_it = tx.cohorts.open_jobs(shard)

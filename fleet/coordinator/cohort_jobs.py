@@ -40,18 +40,10 @@ class CohortStart:
 def train(coordinator: Coordinator, tx: Transaction, request_id: str, rounds: int, shards: int) -> CohortStart:
     """Queue the training of all shards; who is new enters before its first round.
 
-    Parameters
-    ----------
-    shards
-        0: as many as there are, or the default.
+    Raises `InvalidInputError` if the number of shards is out of range; `ConflictError` if it is not what the fleet has,
+    its LoRA is a shared one, a shard is at work, or all are being replayed.
 
-    Raises
-    ------
-    InvalidInputError
-        If the number of shards is out of range.
-    ConflictError
-        If it is not what the fleet has, its LoRA is a shared one, a shard is at work, or all are being
-        replayed.
+    With 0 `shards` there are as many as before, or the default.
     """
     there = tx.cohorts.count()
     wanted = shards or there or DEFAULT_SHARDS

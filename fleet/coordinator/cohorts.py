@@ -56,11 +56,8 @@ def save_checkpoint(
 ) -> None:
     """Keep the state of a shard before a round, sealed under a key of its own.
 
-    Parameters
-    ----------
-    job_id
-        Job that it comes from. It makes the key's name new: the key of a checkpoint that this one replaces must
-        stay until the replacement is durable.
+    The job that it comes from makes the name of the key new: the key of a checkpoint that this one replaces must stay
+    until the replacement is durable.
     """
     key_id = f"checkpoint-{shard}-{round_number}-{job_id}"
     tx.cohorts.save_slice(shard, round_number, seal_anew(coordinator.secrets, key_id, lora), key_id)
@@ -69,10 +66,7 @@ def save_checkpoint(
 def load_checkpoint(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
     """Open a checkpoint.
 
-    Raises
-    ------
-    NotFoundError
-        If there is none before this round, or its key is gone.
+    Raises `NotFoundError` if there is none before this round, or its key is gone.
     """
     for row in tx.cohorts.checkpoints(shard):
         if row.round_number == round_number:
@@ -93,12 +87,8 @@ def queue_segment(
 ) -> LearningJobRow:
     """Queue a job that runs a segment of a shard.
 
-    Parameters
-    ----------
-    known
-        Rows before it; who is in the segment and has none starts from zero.
-    request_id, request_digest
-        Of the operator's request; a name is made up for what follows from the store.
+    `known` has the rows before it; who is in the segment and has none starts from zero. Without the request of an
+    operator, a name is made up for what follows from the store.
     """
     newest = tx.revisions.latest()
     job = job_queue.queue(

@@ -37,10 +37,7 @@ _GROWTH = 1.25
 def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution) -> bool:
     """Store what a node has captured of a person; returns whether that changed anything.
 
-    Raises
-    ------
-    FleetError
-        With the reason, if the node must not add to this person, or not this. Nothing was changed.
+    Raises `FleetError` with the reason, if the node must not add to this person, or not this. Nothing was changed.
     """
     validate_tag(report.subject_tag)
     subject = tx.subjects.find(report.subject_tag)

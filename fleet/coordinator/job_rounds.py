@@ -45,7 +45,7 @@ def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
         and node.generation == generation
         and not node.held_reason
         and node.flower_node_id is not None
-        and coordinator.sessions.key_of(node.node_id) is not None
+        and coordinator.sessions.of(node.node_id).session_key
     ]
 
 
@@ -89,7 +89,7 @@ def begin_round(
         nodes = cohort_rounds.nodes_of_round(tx, job, round_number, nodes)
         cohort_rounds.note_inputs(tx, job)
     for node in nodes:
-        session_key = coordinator.sessions.key_of(node.node_id) or b""
+        session_key = coordinator.sessions.of(node.node_id).session_key
         try:
             job_key = seal(session_key, job_key_purpose(job_id, node.node_id), key)
         except SealError as error:

@@ -41,14 +41,9 @@ def start(
 ) -> tuple[LearningJobRow, bool]:
     """Queue a job that an operator asked for; returns it and whether this call made it.
 
-    Raises
-    ------
-    InvalidInputError
-        If the request is malformed, or repairs are asked for by hand.
-    ConflictError
-        If there is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still
-        being erased, or a training job is open: two would start from the same rows, and the later one would
-        undo the earlier.
+    Raises `InvalidInputError` if the request is malformed, or repairs are asked for by hand; `ConflictError` if there
+    is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still being erased, or a
+    training job is open: two would start from the same rows, and the later one would undo the earlier.
     """
     if kind is JobKind.UNLEARN_LORA:
         raise InvalidInputError(
@@ -80,10 +75,7 @@ def start_cohorts(
 ) -> cohort_jobs.CohortStart:
     """Queue the training of all cohort shards that an operator asked for.
 
-    Raises
-    ------
-    InvalidInputError, ConflictError
-        As `start` and `cohort_jobs.train`.
+    Raises `InvalidInputError` or `ConflictError` as `start` and `cohort_jobs.train`.
     """
     _check_request(request_id, rounds)
     if (other := tx.learning.by_request(request_id)) is not None:
@@ -121,10 +113,7 @@ def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
 def drop_lora(coordinator: Coordinator, tx: Transaction) -> tuple[int, int]:
     """Drop what was learned by gradient, shared or in cohorts; returns the revision without it, and its rows.
 
-    Raises
-    ------
-    ConflictError
-        If nobody is enrolled, or a forget is still being erased: its repair may be at work.
+    Raises `ConflictError` if nobody is enrolled, or a forget is still being erased: its repair may be at work.
     """
     newest = tx.revisions.latest()
     if newest is None or newest.built_at_generation < tx.fleet.get().generation:
@@ -178,10 +167,7 @@ def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards
 
     A job of a cohort shard that knows none of them goes on at the new generation.
 
-    Parameters
-    ----------
-    tags, shards
-        Who is forgotten, and whose shards those are.
+    `tags` are forgotten, and `shards` are those of these people.
     """
     for job in tx.learning.list_open():
         if job.kind in COHORT_KINDS and cohort_jobs.is_unaffected(tx, job, tags, shards):
@@ -194,20 +180,15 @@ def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards
 def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, nodes_left: bool) -> Repair:
     """See to it that the shared LoRA is repaired at the current generation.
 
-    Parameters
-    ----------
-    affected
-        Forgotten people who have a row in the newest revision's LoRA.
-    nodes_left
-        Whether there is any node that could repair it.
+    `affected` are forgotten people who have a row in the newest revision's LoRA; `nodes_left` says whether there is any
+    node that could repair it.
     """
     generation = tx.fleet.get().generation
     possible = coordinator.learning is not None and nodes_left
     request_id = f"repair-{generation}"
     job = tx.learning.by_request(request_id)
     if job is not None and job.state is not JobState.FAILED and not possible:
-        # Restarted without the learning plane, or all nodes given up: a forget must not wait for what will
-        # never run.
+        # Restarted without the learning plane, or all nodes given up: a forget must not wait for what will never run.
         reason = "no node is left" if coordinator.learning is not None else "the learning plane is off"
         job = tx.learning.cancel(job.job_id, reason)
     if job is not None and job.state is JobState.FAILED:

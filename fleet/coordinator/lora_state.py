@@ -45,10 +45,7 @@ def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.Shar
 def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:
     """Return B, float64 [tags, rank], of a state.
 
-    Raises
-    ------
-    LoraStateError
-        If sizes do not fit, a weight is not positive, or a value is not finite.
+    Raises `LoraStateError` if sizes do not fit, a weight is not positive, or a value is not finite.
     """
     tags, rank = len(state.subject_tags), state.rank
     if len(state.numerator) != 4 * tags * rank or len(state.weight) != 4 * tags:
@@ -66,10 +63,7 @@ def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:
 def quantise(state: types.LoraState, shape: types.LoraShape) -> types.SharedLora:
     """Return the installable LoRA: rows of int32 codes at 2^-scale_bits, sorted by tag.
 
-    Raises
-    ------
-    LoraStateError
-        Also if a value does not fit int32 at this scale.
+    Raises `LoraStateError` also if a value does not fit int32 at this scale.
     """
     codes = np.rint(factor_of(state) * 2.0**shape.scale_bits)
     if codes.size and np.abs(codes).max() >= 2**31:

@@ -34,14 +34,8 @@ _UNHEARD = "it names people whom the node has not contributed"
 def take_receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
     """Judge a node's receipt, and acknowledge it.
 
-    Raises
-    ------
-    SignatureError
-        If the node has not signed it.
-    ReportError
-        If nobody asked for it, or its challenge was answered already.
-    QuarantineError
-        If it is larger than any receipt.
+    Raises `SignatureError` if the node has not signed it; `ReportError` if nobody asked for it, or its challenge was
+    answered already; `QuarantineError` if it is larger than any receipt.
     """
     receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
     try:

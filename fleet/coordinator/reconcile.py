@@ -88,19 +88,14 @@ STEPS = (
 def _erasing(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some connected node, not a held one, still has an open forget to carry out."""
     reached = coordinator.sessions.connected() - {n.node_id for n in tx.nodes.list() if n.held_reason}
-    return any(
-        execution.state in AWAITED and execution.node_id in reached
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
-    )
+    return any(execution.state in AWAITED and execution.node_id in reached for execution in forgets.open_executions(tx))
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some node is about to sign a receipt over the newest revision."""
     ordered = {
         execution.node_id
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
+        for execution in forgets.open_executions(tx)
         if execution.state is ExecutionState.APPLYING and forgets.is_awaited(tx, execution)
     }
     return bool(ordered) and not ordered.isdisjoint(forgets.orderable(coordinator, tx))

@@ -11,7 +11,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohorts
-from fleet.coordinator.canaries import LIVE
+from fleet.coordinator.canaries import LIVE, planted
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.wire_enums import ENERGY_PHASE, LEARNING_KIND, QUARANTINE_REASON, SERVE_STATE
 from fleet.domain.campaign import CampaignState
@@ -169,13 +169,13 @@ def _verdict_of_lora(tx: Transaction, campaign: CampaignRow) -> wire.Verdict:
 
 def _anybody_held(tx: Transaction, campaign: CampaignRow) -> bool:
     """Whether anybody's adapter, row or sample was there to forget, but for the planted probe's."""
-    planted = sum((row := tx.subjects.find(tag)) is not None and row.canary for tag in campaign.tags)
+    probes = len(planted(tx, campaign.tags))
     executions = tx.forgets.executions(campaign.campaign_id)
     held = [execution.held for execution in executions if execution.held is not None]
-    if any(row.subject_adapters > planted or row.lora_rows or row.samples for row in held):
+    if any(row.subject_adapters > probes or row.lora_rows or row.samples for row in held):
         return True
     return any(
-        receipt.subject_adapters_erased > planted or receipt.lora_rows_erased or receipt.code_samples_erased
+        receipt.subject_adapters_erased > probes or receipt.lora_rows_erased or receipt.code_samples_erased
         for receipt in _receipts_of(executions)
     )
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from reram_fleet.backoff import Backoff
 
-from fleet.errors import IllegalTransitionError
+from fleet.domain.transitions import check_step
 
 
 class JobKind(StrEnum):
@@ -61,17 +61,8 @@ FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED})
 
 
 def advance(current: JobState, target: JobState) -> JobState:
-    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again.
-
-    Raises
-    ------
-    IllegalTransitionError
-        With both states and what would have been legal.
-    """
-    if target not in TRANSITIONS[current]:
-        legal = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is final"
-        raise IllegalTransitionError(f"a learning job cannot go from {current} to {target} (legal: {legal})")
-    return target
+    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again."""
+    return check_step("a learning job", TRANSITIONS, current, target)
 
 
 @dataclass(frozen=True)

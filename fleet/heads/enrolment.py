@@ -29,17 +29,11 @@ SCALE_BITS = 34
 
 @dataclass(frozen=True, eq=False)
 class CodeSum:
-    """``sum of x`` and the number of x of one person.
+    """``sum of x`` and the number of x of one person."""
 
-    Attributes
-    ----------
-    code_sum
-        int64 ``[d]``.
-    count
-        At least 1.
-    """
-
+    #: int64 ``[d]``.
     code_sum: Int64
+    #: At least 1.
     count: int
 
     def __add__(self, other: CodeSum) -> CodeSum:
@@ -52,17 +46,11 @@ class CodeSum:
 
 @dataclass(frozen=True, eq=False)
 class NodeShare:
-    """What one node adds for people it enrolled.
+    """What one node adds for people it enrolled."""
 
-    Attributes
-    ----------
-    together
-        Statistics of all these people's samples: one Gram matrix for all of them.
-    people
-        By subject tag.
-    """
-
+    #: Statistics of all these people's samples: one Gram matrix for all of them.
     together: HeadStatistics
+    #: By subject tag.
     people: Mapping[str, CodeSum]
 
     def __post_init__(self) -> None:
@@ -79,23 +67,15 @@ class NodeShare:
 
 @dataclass(frozen=True, eq=False)
 class FleetHead:
-    """A solved head, as nodes install it.
+    """A solved head, as nodes install it."""
 
-    Attributes
-    ----------
-    tags
-        Sorted.
-    codes
-        int32 [d, K], in the order of `tags`.
-    scale_bits
-        A score of ``2^scale_bits`` is what training aimed at for the right person.
-    threshold
-        Integer score from which a sample is accepted.
-    """
-
+    #: Sorted.
     tags: tuple[str, ...]
+    #: int32 [d, K], in the order of `tags`.
     codes: npt.NDArray[np.int32]
+    #: A score of ``2^scale_bits`` is what training aimed at for the right person.
     scale_bits: int
+    #: Integer score from which a sample is accepted.
     threshold: int
 
     def digest(self) -> str:
@@ -114,20 +94,13 @@ class FleetHead:
 
 @dataclass(frozen=True, eq=False)
 class SufficientStatistics:
-    """Integers of everybody who is enrolled, and the public people.
+    """Integers of everybody who is enrolled, and the public people."""
 
-    Attributes
-    ----------
-    public
-        Negatives of every head.
-    enrolled
-        Statistics of all enrolled people together.
-    people
-        What each of them contributed, by subject tag.
-    """
-
+    #: Negatives of every head.
     public: PublicCodes
+    #: Statistics of all enrolled people together.
     enrolled: HeadStatistics
+    #: What each of them contributed, by subject tag.
     people: Mapping[str, CodeSum]
 
     @classmethod
@@ -138,10 +111,7 @@ class SufficientStatistics:
     def with_share(self, share: NodeShare) -> SufficientStatistics:
         """Return the books with a node's share added; a person may be in several shares.
 
-        Raises
-        ------
-        StatisticsError
-            If its features differ, or sums reach 2^53.
+        Raises `StatisticsError` if its features differ, or sums reach 2^53.
         """
         enrolled = total([self.enrolled, share.together], self.public.features)
         people = dict(self.people)
@@ -152,18 +122,15 @@ class SufficientStatistics:
     def without(self, tag: str, statistics: HeadStatistics) -> SufficientStatistics:
         """Return the books without a person, bitwise as if they had never been enrolled.
 
+        Raises `StatisticsError` if nobody has the tag, or the statistics are not those that were added: nothing is
+        forgotten by taking something else away.
+
         Parameters
         ----------
         tag
             Of the person.
         statistics
             Theirs on all nodes together, recomputed from the captured codes.
-
-        Raises
-        ------
-        StatisticsError
-            If nobody has the tag, or the statistics are not those that were added: nothing is forgotten by
-            taking something else away.
         """
         if tag not in self.people:
             raise StatisticsError(f"nobody in the books has the tag {tag!r}")
@@ -178,10 +145,7 @@ class SufficientStatistics:
     def build(self) -> FleetHead:
         """Solve for everybody enrolled; a function of the books alone.
 
-        Raises
-        ------
-        HeadError
-            If rounding cannot be certified, or weights do not fit into int32.
+        Raises `HeadError` if rounding cannot be certified, or weights do not fit into int32.
         """
         together = total([self.public.statistics, self.enrolled], self.public.features)
         ridge = max(1, RIDGE_PERCENT * int(together.gram.trace()) // (100 * together.features))

@@ -79,10 +79,7 @@ class Journal:
 class SimulatedNode:
     """One node.
 
-    Parameters
-    ----------
-    amend
-        Changes a receipt before it is signed: a node that lies.
+    `amend` changes a receipt before it is signed: a node that lies.
     """
 
     def __init__(self, node_id: str, *, amend: Callable[[types.Receipt], None] = lambda receipt: None) -> None:

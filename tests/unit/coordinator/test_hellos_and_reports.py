@@ -103,10 +103,10 @@ def test_hello_with_a_session_key_that_nothing_can_be_sealed_to_is_refused(coord
     given = wire.Hello.FromString(hello(nodes[0]).hello.payload)
     given.session_public_key = session_key
     envelope = signing.sign(nodes[0].signing_key, given)
-    before = coordinator.coordinator.sessions.key_of("node-1")
+    before = coordinator.coordinator.sessions.of("node-1").session_key
     with pytest.raises(ReportError, match=r"session key of node node-1 .* X25519"):
         coordinator.welcome(ConnectRequest(hello=envelope), NONCE)
-    assert coordinator.coordinator.sessions.key_of("node-1") == before
+    assert coordinator.coordinator.sessions.of("node-1").session_key == before
 
 
 @pytest.mark.parametrize("session_key", NO_KEYS)
@@ -115,12 +115,12 @@ def test_renewed_session_key_that_nothing_can_be_sealed_to_is_put_aside(coordina
     coordinator.forget("r1", ANN)
     (log,) = coordinator.outbox("node-1")
     report = node.receive(log)[0].suppressed
-    before = coordinator.coordinator.sessions.key_of("node-1")
+    before = coordinator.coordinator.sessions.of("node-1").session_key
     session = wire.SessionKey.FromString(report.session_key.payload)
     session.public_key = session_key
     report.session_key.CopyFrom(signing.sign(node.signing_key, session))
     assert "session key of node node-1" in reason_for_putting_aside(coordinator, ConnectRequest(suppressed=report))
-    assert coordinator.coordinator.sessions.key_of("node-1") == before
+    assert coordinator.coordinator.sessions.of("node-1").session_key == before
     assert row_of(coordinator, node).generation == 0
 
 
