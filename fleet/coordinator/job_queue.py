@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reram_fleet.crypto.sealing import seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import lora_state
@@ -12,6 +11,7 @@ from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.core import Coordinator
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
+from fleet.learning.sealed_states import seal_state
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow
 
@@ -41,7 +41,6 @@ def queue(
     """
     job_id = new_id(tx.now_ms)
     key = coordinator.secrets.create(job_key_id(job_id))
-    state = lora_state.initial_state(tags, shape, known)
     return tx.learning.create(
         job_id,
         request_id=request_id,
@@ -52,5 +51,5 @@ def queue(
         tags=tags,
         forget_tags=forget_tags,
         campaign_id=campaign_id,
-        sealed_state=seal_symmetric(key, state_purpose(job_id), state.SerializeToString()),
+        sealed_state=seal_state(job_id, key, lora_state.initial_state(tags, shape, known)),
     )

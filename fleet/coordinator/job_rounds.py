@@ -6,8 +6,7 @@ import logging
 import random
 from collections.abc import Mapping
 
-from google.protobuf.message import DecodeError
-from reram_fleet.crypto.sealing import SealError, job_key_purpose, open_symmetric, seal, state_purpose
+from reram_fleet.crypto.sealing import SealError, job_key_purpose, seal
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -19,6 +18,8 @@ from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.domain.learning import COHORT_KINDS, JobKind, RetryPolicy
 from fleet.domain.repair import START, accepted, judge_repair
 from fleet.errors import ConflictError
+from fleet.learning.errors import StateError
+from fleet.learning.sealed_states import open_state
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow, NodeRow
 
@@ -158,9 +159,8 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
             raise ConflictError(f"job {job_id} has no state to finish with")
         key = coordinator.secrets.get(job_key_id(job_id))
         try:
-            state = types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), job.sealed_state))
-            lora = lora_state.quantise(state, shape(coordinator, tx))
-        except (SealError, DecodeError, lora_state.LoraStateError) as unusable:
+            lora = lora_state.quantise(open_state(job_id, key, job.sealed_state), shape(coordinator, tx))
+        except StateError as unusable:
             # No other attempt: it would go on from this very state, and end here again.
             tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")
             logger.error("learning job %s: what was learned cannot be installed: %s", job_id, unusable)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -87,25 +88,19 @@ class StoreCollector(Collector):
         )
 
     def _nodes(self, tx: Transaction) -> Iterator[Metric]:
-        generation = GaugeMetricFamily(
-            "fleet_node_applied_forget_generation", "Prefix of the log that the node has suppressed.", labels=["node"]
-        )
-        contact = GaugeMetricFamily(
-            "fleet_node_last_contact_timestamp_seconds", "Unix time of the last message.", labels=["node"]
-        )
+        gauge = partial(GaugeMetricFamily, labels=["node"])
+        generation = gauge("fleet_node_applied_forget_generation", "Prefix of the log that the node has suppressed.")
+        contact = gauge("fleet_node_last_contact_timestamp_seconds", "Unix time of the last message.")
         energy = CounterMetricFamily(
             "fleet_node_energy_joules", "Modelled energy since the node was made.", labels=["node", "phase"]
         )
         writes = CounterMetricFamily(
             "fleet_node_reram_writes", "ReRAM cells written since the node was made.", labels=["node"]
         )
-        overhead = GaugeMetricFamily(
-            "fleet_node_deployment_overhead_joules", "Energy to make the active revision active.", labels=["node"]
-        )
-        ratio = GaugeMetricFamily(
+        overhead = gauge("fleet_node_deployment_overhead_joules", "Energy to make the active revision active.")
+        ratio = gauge(
             "fleet_node_deployment_overhead_ratio",
             "Energy of re-programming the same change into analogue weights, over the overhead.",
-            labels=["node"],
         )
         for node in tx.nodes.list():
             generation.add_metric([node.node_id], node.generation)
