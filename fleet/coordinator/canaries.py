@@ -35,7 +35,7 @@ def planted(tx: Transaction, tags: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class CanarySecret:
-    """What a fleet's canaries are derived from; made once, with the first revision."""
+    """Secret that a fleet's canaries are derived from; made once, with the first revision."""
 
     #: 32 secret bytes, hexadecimal.
     key: str

@@ -14,7 +14,7 @@ from reram_fleet.cohorts import fleet_seed, shard_of
 from reram_fleet.crypto.digests import lora_digest
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import job_queue, revisions
+from fleet.coordinator import lora_state, revisions
 from fleet.coordinator.at_rest import seal_anew, unseal
 from fleet.coordinator.core import Coordinator
 from fleet.domain.cohort import Segment
@@ -91,7 +91,7 @@ def queue_segment(
     operator, a name is made up for what follows from the store.
     """
     newest = tx.revisions.latest()
-    job = job_queue.queue(
+    job = lora_state.queue_job(
         coordinator,
         tx,
         request_id=request_id or f"{purpose}/{shard}/{segment.first}/{1 + len(tx.learning.list())}",

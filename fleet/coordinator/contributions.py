@@ -1,4 +1,4 @@
-"""Contributions of nodes: who may add to a person, how much, and how it is kept."""
+"""Contributions of nodes: permission to add to a person, limits, and keeping them sealed."""
 
 from __future__ import annotations
 

@@ -210,11 +210,7 @@ def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> 
         return revisions.refresh(coordinator, tx) is not None
     # Without a node that is not done, nobody is there to repair anything.
     nodes_left = any(execution.state not in TERMINAL for execution in open_executions(tx))
-    outcome = jobs.repair(coordinator, tx, affected, nodes_left=nodes_left)
-    if outcome is jobs.Repair.DROP_LORA:
-        # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
-        return revisions.build(coordinator, tx, None) is not None
-    return outcome is jobs.Repair.STARTED
+    return jobs.repair(coordinator, tx, affected, nodes_left=nodes_left)
 
 
 def _expected_probes(tx: Transaction, campaign: CampaignRow) -> list[str]:

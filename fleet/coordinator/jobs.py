@@ -1,15 +1,14 @@
-"""Learning jobs: who may start which, and what a forget makes of them; `job_rounds` runs them."""
+"""Learning jobs: conditions for their start, and what a forget makes of them; `job_rounds` runs them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Collection
-from enum import Enum, auto
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import cohort_jobs, cohorts, job_queue, revisions
+from fleet.coordinator import cohort_jobs, cohorts, lora_state, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.revisions import shape
 from fleet.domain.learning import COHORT_KINDS, JobKind, JobState
@@ -23,17 +22,6 @@ logger = logging.getLogger(__name__)
 #: nodes measure the average, and the repair is judged by that (`fleet.domain.repair`).
 REPAIR_ROUNDS = 3
 MAX_ROUNDS = 1000
-
-
-class Repair(Enum):
-    """What becomes of a shared LoRA that knows somebody who was forgotten."""
-
-    #: A learning job was made for it just now.
-    STARTED = auto()
-    #: A learning job is at it.
-    UNDER_WAY = auto()
-    #: It cannot be repaired, or nobody's rows would be left.
-    DROP_LORA = auto()
 
 
 def start(
@@ -147,7 +135,7 @@ def _create(
     if kind is not JobKind.TRAIN_LORA:
         # A repair must not teach; who has no row yet gets none.
         tags = [row.subject_tag for row in known.rows if row.subject_tag in set(tags)]
-    return job_queue.queue(
+    return lora_state.queue_job(
         coordinator,
         tx,
         request_id=request_id,
@@ -177,8 +165,8 @@ def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards
         logger.info("learning job %s is overtaken by generation %d", job.job_id, generation)
 
 
-def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, nodes_left: bool) -> Repair:
-    """See to it that the shared LoRA is repaired at the current generation.
+def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, nodes_left: bool) -> bool:
+    """Have the shared LoRA repaired at the current generation, or drop it; returns whether anything changed.
 
     `affected` are forgotten people who have a row in the newest revision's LoRA; `nodes_left` says whether there is any
     node that could repair it.
@@ -193,13 +181,14 @@ def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, no
         job = tx.learning.cancel(job.job_id, reason)
     if job is not None and job.state is JobState.FAILED:
         logger.warning("the shared LoRA could not be repaired (%s) and is dropped", job.error)
-        return Repair.DROP_LORA
-    if job is not None:
-        return Repair.UNDER_WAY
+    elif job is not None:
+        # A learning job is at it.
+        return False
     rows = revisions.latest_content(coordinator, tx).shared_lora.rows
     left = {row.subject_tag for row in rows} - set(affected)
-    if not possible or not left:
-        return Repair.DROP_LORA
+    if job is not None or not possible or not left:
+        # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
+        return revisions.build(coordinator, tx, None) is not None
     digest = hashlib.sha256(request_id.encode()).digest()
     # It repairs what earlier campaigns left open as well; the newest is the one that made it necessary now.
     newest = tx.forgets.by_generation(generation)
@@ -209,4 +198,4 @@ def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, no
     for campaign in tx.forgets.list_open():
         if campaign.lora_affected:
             tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
-    return Repair.STARTED
+    return True

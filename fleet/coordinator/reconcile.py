@@ -1,4 +1,4 @@
-"""The two loops that compare what is desired with what is, and act (ADR 3)."""
+"""Reconcile loops: one for forgets and revisions, one for learning jobs; desired state against actual (ADR 3)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class QuarantineError(FleetError):
 
 @dataclass(frozen=True)
 class Effect:
-    """What follows from a report."""
+    """Consequence of a report."""
 
     replies: tuple[wire.ConnectResponse, ...] = ()
     #: Others must look again: the store says something new.

@@ -68,7 +68,7 @@ class Session:
 
 @dataclass
 class Announced:
-    """What a node has said about itself since this process began."""
+    """Facts that a node has announced about itself since this process began."""
 
     #: Raw X25519 key (32 bytes) that job keys are sealed to, signed by the node; empty: nothing usable.
     session_key: bytes = b""
@@ -131,11 +131,6 @@ class Changes:
     def __init__(self) -> None:
         self._version = 0
         self._next = asyncio.Event()
-
-    @property
-    def version(self) -> int:
-        """Number of changes so far."""
-        return self._version
 
     def announce(self) -> None:
         """Wake everyone who waits."""

@@ -42,31 +42,32 @@ def copied(kind: type[Answer], row: object, /, **others: Any) -> Answer:
     return kind(**values)
 
 
-def node_views(tx: Transaction, connected: frozenset[str]) -> list[wire.Node]:
-    """Return all nodes as operators see them."""
-    canaries = tx.subjects.canaries()
-    return [_node_view(tx, node, connected, canaries) for node in tx.nodes.list()]
-
-
 def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
     """Return a node as operators see it."""
-    return _node_view(tx, node, connected, tx.subjects.canaries())
+    return node_views(tx, connected, [node])[0]
 
 
-def _node_view(tx: Transaction, node: NodeRow, connected: frozenset[str], canaries: Sequence[SubjectRow]) -> wire.Node:
-    costs = tx.nodes.costs(node.node_id)
-    return copied(
-        wire.Node,
-        node,
-        connected=node.node_id in connected,
-        serve_state=SERVE_STATE.values[node.serve_state],
-        quarantine_reason=QUARANTINE_REASON.values[node.quarantine_reason],
-        costs=[copied(types.PhaseCost, cost, phase=ENERGY_PHASE.values[cost.phase]) for cost in costs],
-        energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
-        overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
-        subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
-        quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
-    )
+def node_views(tx: Transaction, connected: frozenset[str], nodes: Sequence[NodeRow] | None = None) -> list[wire.Node]:
+    """Return nodes, by default all of them, as operators see them."""
+    canaries = tx.subjects.canaries()
+    return [
+        copied(
+            wire.Node,
+            node,
+            connected=node.node_id in connected,
+            serve_state=SERVE_STATE.values[node.serve_state],
+            quarantine_reason=QUARANTINE_REASON.values[node.quarantine_reason],
+            costs=[
+                copied(types.PhaseCost, cost, phase=ENERGY_PHASE.values[cost.phase])
+                for cost in tx.nodes.costs(node.node_id)
+            ],
+            energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
+            overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
+            subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
+            quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
+        )
+        for node in (tx.nodes.list() if nodes is None else nodes)
+    ]
 
 
 def _canaries_on(node: NodeRow, canaries: Sequence[SubjectRow]) -> int:

@@ -10,7 +10,7 @@ from fleet.domain.transitions import check_step
 
 
 class CampaignState(StrEnum):
-    """How far the fleet is with one forget. There is no way to cancel or to expire."""
+    """Progress of the fleet with one forget. There is no way to cancel or to expire."""
 
     #: In the log, with an execution per node.
     COMMITTED = "committed"

@@ -1,4 +1,4 @@
-"""What decides a cohort shard's rows: who entered when, who took part in each round, and on which samples."""
+"""History of a cohort shard, which decides its rows: who entered when, and each round's nodes and samples."""
 
 from __future__ import annotations
 

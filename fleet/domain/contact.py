@@ -11,7 +11,7 @@ MAX_RETURNS = 3
 
 @dataclass(frozen=True)
 class ContactLimits:
-    """How long a forget waits for a node that is not connected."""
+    """Time that a forget waits for a node that is not connected."""
 
     #: Since its last contact, the first time.
     lost_after_ms: int

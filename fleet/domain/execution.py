@@ -10,7 +10,7 @@ from fleet.domain.transitions import check_step
 
 
 class ExecutionState(StrEnum):
-    """How far a node is with one forget."""
+    """Progress of a node with one forget."""
 
     #: Committed in the log; the node has not reported this generation.
     PENDING = "pending"

@@ -12,7 +12,7 @@ from fleet.domain.transitions import check_step
 
 
 class JobKind(StrEnum):
-    """What a learning job does; the values are the Flower message types, but for cohorts (`train.lora`)."""
+    """Task of a learning job; the values are the Flower message types, but for cohorts (`train.lora`)."""
 
     TRAIN_LORA = "train.lora"
     UNLEARN_LORA = "train.unlearn"
@@ -28,7 +28,7 @@ COHORT_KINDS = frozenset({JobKind.TRAIN_COHORT, JobKind.REPLAY_COHORT})
 
 
 class CohortPurpose(StrEnum):
-    """Why a job runs rounds of a cohort shard."""
+    """Reason for which a job runs rounds of a cohort shard."""
 
     TRAIN = "train"
     #: Somebody was forgotten: what comes out is installed.
@@ -67,7 +67,7 @@ def advance(current: JobState, target: JobState) -> JobState:
 
 @dataclass(frozen=True)
 class RetryPolicy(Backoff):
-    """How often, and how soon, a failed attempt is followed by another one; the last one makes its job FAILED."""
+    """Number and back-off of the attempts of a job; the last one that fails makes its job FAILED."""
 
     max_attempts: int = 5
 

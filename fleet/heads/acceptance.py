@@ -1,4 +1,4 @@
-"""From which score on a head accepts: fixed with the head, from public people and sums alone.
+"""Threshold of a head: the score from which it accepts, fixed with it from public people and sums alone.
 
 Everybody's threshold is a question about people who are not there: how would a sample score of somebody who
 is enrolled, but was not learned from, and how one of a stranger? The public people answer it. Each of them in

@@ -1,8 +1,8 @@
-"""The books of a closed-form head: who contributed what, as integers, and the head that follows from them.
+"""Sufficient statistics of a closed-form head: integers that people contributed, and the head that follows from them.
 
-Books are values. What a forget leaves is the same integers as if the person had never been there, and head
-and threshold are functions of the books alone: so they are the same, too. The caller must not keep the books
-from before a forget: their difference is the forgotten person.
+They are values. What a forget leaves is the same integers as if the person had never been there, and head and threshold
+are functions of these alone: so they are the same, too. The caller must not keep the statistics from before a forget:
+the difference is the forgotten person.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CodeSum:
 
 @dataclass(frozen=True, eq=False)
 class NodeShare:
-    """What one node adds for people it enrolled."""
+    """Share of one node: statistics of the people whom it enrolled."""
 
     #: Statistics of all these people's samples: one Gram matrix for all of them.
     together: HeadStatistics
@@ -86,11 +86,6 @@ class FleetHead:
         sha.update(np.ascontiguousarray(self.codes, "<i4").tobytes())
         return sha.hexdigest()
 
-    @property
-    def wire_bytes(self) -> int:
-        """Bytes of its codes."""
-        return self.codes.nbytes
-
 
 @dataclass(frozen=True, eq=False)
 class SufficientStatistics:
@@ -105,11 +100,11 @@ class SufficientStatistics:
 
     @classmethod
     def empty(cls, public: PublicCodes) -> SufficientStatistics:
-        """Return the books of a fleet that knows nobody."""
+        """Return the statistics of a fleet that knows nobody."""
         return cls(public, HeadStatistics.zero(public.features), {})
 
     def with_share(self, share: NodeShare) -> SufficientStatistics:
-        """Return the books with a node's share added; a person may be in several shares.
+        """Return the statistics with a node's share added; a person may be in several shares.
 
         Raises `StatisticsError` if its features differ, or sums reach 2^53.
         """
@@ -120,7 +115,7 @@ class SufficientStatistics:
         return replace(self, enrolled=enrolled, people=people)
 
     def without(self, tag: str, statistics: HeadStatistics) -> SufficientStatistics:
-        """Return the books without a person, bitwise as if they had never been enrolled.
+        """Return the statistics without a person, bitwise as if they had never been enrolled.
 
         Raises `StatisticsError` if nobody has the tag, or the statistics are not those that were added: nothing is
         forgotten by taking something else away.
@@ -133,7 +128,7 @@ class SufficientStatistics:
             Theirs on all nodes together, recomputed from the captured codes.
         """
         if tag not in self.people:
-            raise StatisticsError(f"nobody in the books has the tag {tag!r}")
+            raise StatisticsError(f"nobody in the statistics has the tag {tag!r}")
         if not self.people[tag].equals(CodeSum(statistics.code_sum, statistics.count)):
             raise StatisticsError(
                 f"the statistics to take away ({statistics.count} samples) are not what was added for {tag!r} "
@@ -143,7 +138,7 @@ class SufficientStatistics:
         return replace(self, enrolled=self.enrolled - statistics, people=people)
 
     def build(self) -> FleetHead:
-        """Solve for everybody enrolled; a function of the books alone.
+        """Solve for everybody enrolled; a function of these statistics alone.
 
         Raises `HeadError` if rounding cannot be certified, or weights do not fit into int32.
         """

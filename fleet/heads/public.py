@@ -17,7 +17,7 @@ MAX_VECTORS_PER_PERSON = 1024
 
 @dataclass(frozen=True, eq=False)
 class PublicCodes:
-    """What some nodes' chips make of the public samples. Public: may be kept and sent as they are.
+    """Codes of the public samples on the chips of some nodes. Public: may be kept and sent as they are.
 
     A few nodes say enough of how chips differ; in a large fleet the others need not send theirs.
     """

@@ -153,7 +153,7 @@ def forget(
     head = after.build()
     coordinator_s = time.process_time() - started
     sent = sum(map(len, packed))
-    return (after, head.digest(), _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.wire_bytes))
+    return (after, head.digest(), _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.codes.nbytes))
 
 
 def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[SufficientStatistics, Spent]:
@@ -177,7 +177,7 @@ def retrain(fleet: FaceFleet, kept: Sequence[str], preset: Preset) -> tuple[Suff
     head = books.build()
     coordinator_s = unpacking_s + time.process_time() - started
     sent = sum(map(len, packed)) + len(fleet.engine.node_ids) * public.wire_bytes
-    return books, _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.wire_bytes)
+    return books, _spent(fleet, preset, spent, max(node_s), coordinator_s, sent, head.codes.nbytes)
 
 
 def _spent(
