@@ -1,4 +1,4 @@
-"""Each claim of the demo that draws fails when its own evidence is wrong, and only then."""
+"""Each claim of the demo whose nodes generate fails when its own evidence is wrong, and only then."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from reram_fleet.v1.engine_pb2 import GenerateResponse
 from rich.console import Console
 
 from fleet.errors import InvalidInputError
-from fleet.lab.demo.claims import check_all
-from fleet.lab.demo.classes import draws, load_demo_classes, pictures, rate_interval, same_rate_p
-from fleet.lab.demo.drawing_claims import DRAWING_CLAIMS
-from fleet.lab.demo.drawing_report import drawing_report, drawing_tables
-from fleet.lab.demo.evidence import Drawings, DrawnEvidence, Outage, ProbeAnswer
-from fleet.trust.checks import CheckLine
-from tests.unit.cli.test_demo_claims import KEYS, NODES, TAG, status
+from fleet.lab.demo import claims
+from fleet.lab.demo.classes import generates, load_demo_classes, pictures
+from fleet.lab.demo.evidence import Evidence
+from fleet.lab.demo.generation import Generated, Generation, rate_interval, same_rate_p
+from fleet.lab.demo.report import closing_tables, report
+from tests.unit.cli.test_demo_claims import EVIDENCE, KEYS, NODES, OUTAGE, TAG
 
 KEPT = "cd" * 16
 ACTIVE = [types.AdapterDigest(subject_tag=KEPT, digest=b"kept")]
-NEVER = Drawings(
-    public=0.99, private={"d0": 1.0}, forgotten=None, refusal="", alone=2, alone_images=25, digest="ab12" * 16
+NEVER = Generated(
+    public=0.99,
+    private={"d0": 1.0},
+    forgotten=None,
+    refusal="",
+    alone=2,
+    alone_images=25,
+    fresh=0,
+    fresh_images=0,
+    digest="ab12" * 16,
 )
 BEFORE = replace(NEVER, forgotten=0.96)
-AFTER = replace(NEVER, refusal="forgotten-tag")
+AFTER = replace(NEVER, refusal="forgotten-tag", fresh=2, fresh_images=25)
 
 
 def receipt(node, **fields):
@@ -58,38 +65,20 @@ def forget(verdicts=(("subject-adapter", operator.VERDICT_CLASS_EXACT),), **fiel
     )
 
 
-GOOD = DrawnEvidence(
-    fleet_id="fleet-test",
+GOOD: Evidence[Generated] = replace(
+    EVIDENCE,
     forgotten_person="d8",
-    forgotten_tags=frozenset({TAG}),
     enrolled_on={"d0": NODES, "d8": NODES},
-    identities={
-        node: types.NodeIdentity(node_id=node, receipt_public_key=key.public_key().public_bytes_raw())
-        for node, key in KEYS.items()
-    },
-    programmed={node: status(generation=0) for node in NODES},
-    status_before={node: status(generation=0) for node in NODES},
-    status_after={node: status() for node in NODES},
-    outage=Outage(
-        node_id="node-2",
-        killed_pid=42,
-        suppressed_by=frozenset({"node-1"}),
-        leaked_meanwhile=0,
-        seconds_observed=0.3,
-        probe_answers=(ProbeAnswer(1.0, True, "starting", 0, 0, 0), ProbeAnswer(3.0, False, None, 1, 1, 0)),
-    ),
-    forget=forget(),
-    certificate=(CheckLine("certificate", True, "signed by abc", "signed by abc"),),
-    metrics_moved={"coordinator": (0.0, 1.0), "node-1": (0.0, 1.0)},
-    step_seconds={"start": 10.0},
     never=dict.fromkeys(NODES, NEVER),
     before=dict.fromkeys(NODES, BEFORE),
     after=dict.fromkeys(NODES, AFTER),
-    fresh_alone=(3, 50),
-    never_interval=(0.02, 0.19),
-    fresh_p=0.7,
+    train_job=operator.LearningJob(),
     job_refusal="no feature codes",
+    jobs=(),
+    flower_runs=(),
+    forget=forget(),
 )
+TASK = Generation(load_demo_classes("images"))
 
 
 def one(stage, **fields):
@@ -100,24 +89,31 @@ def one(stage, **fields):
 
 WRONG = {
     "a job was made": (replace(GOOD, job_refusal=""), "refused before there is one"),
-    "drawn after it was suppressed": (
-        replace(GOOD, outage=replace(GOOD.outage, leaked_meanwhile=1)),
-        "no connected node draws",
+    "a job was refused and made": (replace(GOOD, jobs=(operator.LearningJob(),)), "refused before there is one"),
+    "generated after it was suppressed": (
+        replace(GOOD, outage=replace(OUTAGE, leaked_meanwhile=1)),
+        "no connected node generates",
     ),
-    "public classes lost by the forget": (one("after", public=0.9), "public classes are drawn"),
-    "public classes lost by learning": (one("before", public=0.9), "public classes are drawn"),
-    "a kept class is lost": (one("after", private={"d0": 0.4}), "private classes are drawn"),
-    "the class never was drawn well": (one("before", forgotten=0.5), "private classes are drawn"),
+    "public classes lost by the forget": (one("after", public=0.9), "public classes are generated"),
+    "public classes lost by learning": (one("before", public=0.9), "public classes are generated"),
+    "a kept class is lost": (one("after", private={"d0": 0.4}), "private classes are generated"),
+    "the class never was generated well": (one("before", forgotten=0.5), "private classes are generated"),
     "the mean is too low": (
         replace(GOOD, before=dict.fromkeys(NODES, replace(BEFORE, forgotten=0.8, private={"d0": 0.8}))),
-        "private classes are drawn",
+        "private classes are generated",
     ),
-    "the tag is still drawn": (one("after", forgotten=0.9, refusal=""), "refuses that tag now"),
+    "the tag is still generated": (one("after", forgotten=0.9, refusal=""), "refuses that tag now"),
     "the tag is refused for another reason": (one("after", refusal="quarantined"), "refuses that tag now"),
-    "the tag never was drawn": (one("before", forgotten=None), "refuses that tag now"),
+    "the tag never was generated": (one("before", forgotten=None), "refuses that tag now"),
     "other bytes than never enrolled": (one("after", digest="cd34" * 16), "byte for byte"),
-    "the class shows without its adapter": (replace(GOOD, fresh_p=0.001), "as often as before"),
-    "nothing was drawn anew": (replace(GOOD, fresh_alone=(0, 0)), "as often as before"),
+    "the class shows without its adapter": (
+        replace(GOOD, after=dict.fromkeys(NODES, replace(AFTER, fresh=20))),
+        "as often as before",
+    ),
+    "nothing was generated anew": (
+        replace(GOOD, after=dict.fromkeys(NODES, replace(AFTER, fresh=0, fresh_images=0))),
+        "as often as before",
+    ),
     "an adapter of the forgotten class is active": (
         replace(GOOD, forget=forget(active_adapters=[*ACTIVE, types.AdapterDigest(subject_tag=TAG, digest=b"gone")])),
         "none is of the forgotten class",
@@ -137,16 +133,19 @@ WRONG = {
     ),
     "a cell was written": (replace(GOOD, forget=forget(reram_writes=1)), "no ReRAM cell"),
 }
-#: Claims about every fleet: that each can fail is shown in `test_demo_claims`.
-SHARED = {claim.__name__ for claim in DRAWING_CLAIMS if not claim.__name__.startswith("_")}
+
+
+def check(evidence):
+    return claims.check(evidence, TASK.claims)
 
 
 def failed(evidence):
-    return [claim.name for claim in check_all(evidence, DRAWING_CLAIMS) if not claim.holds]
+    return [claim.name for claim in check(evidence) if not claim.holds]
 
 
 def test_all_claims_hold_on_good_evidence():
     assert failed(GOOD) == []
+    assert len(check(GOOD)) == 20
 
 
 def test_class_may_miss_its_rate_by_chance():
@@ -161,36 +160,35 @@ def test_wrong_evidence_fails_its_claim(name):
     assert any(claim in each for each in failed(evidence)), failed(evidence)
 
 
-def test_every_claim_of_drawing_is_seen_to_fail():
+def test_every_claim_of_the_task_is_seen_to_fail():
     seen = {name for evidence, _ in WRONG.values() for name in failed(evidence)}
-    own = {claim(GOOD).name for claim in DRAWING_CLAIMS if claim.__name__ not in SHARED}
-    assert own <= seen
-    assert "receipts" in SHARED
+
+    assert {claim(GOOD).name for claim in TASK.claims} <= seen
 
 
-def test_report_tells_what_was_drawn_and_no_tag():
-    claims = check_all(GOOD, DRAWING_CLAIMS)
-    document = drawing_report(GOOD, claims)
+def test_report_tells_what_was_generated_and_no_tag():
+    document = report(GOOD, check(GOOD), TASK)
 
     assert document["ok"]
-    assert document["nodes"][0]["drawn_before"]["forgotten"] == 0.96
-    assert document["nodes"][0]["drawn_after"]["refusal"] == "forgotten-tag"
+    assert document["nodes"][0]["generated_before"]["forgotten"] == 0.96
+    assert document["nodes"][0]["generated_after"]["refusal"] == "forgotten-tag"
+    assert document["unknown_class"]["forgotten_fresh_noise"] == {"hits": 4, "images": 50, "p": 1.0}
     assert document["learning_jobs"] == []
     assert TAG not in json.dumps(document)
     console = Console(width=200)
     with console.capture() as capture:
-        for renderable in drawing_tables(document):
+        for renderable in closing_tables(document, TASK):
             console.print(renderable)
     assert "0.960→forgotten-tag" in capture.get()
     assert "0.080→0.080" in capture.get()
 
 
-def test_tasks_that_draw_are_told_from_those_that_recognise():
-    assert draws("images")
-    assert not draws("speakers")
+def test_tasks_that_generate_are_told_from_those_that_recognise():
+    assert generates("images")
+    assert not generates("speakers")
     with pytest.raises(InvalidInputError, match="no task 'whales'"):
-        draws("whales")
-    with pytest.raises(InvalidInputError, match="no classes to draw"):
+        generates("whales")
+    with pytest.raises(InvalidInputError, match="no classes to generate"):
         load_demo_classes("speakers")
 
 
