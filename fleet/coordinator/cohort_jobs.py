@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import cohorts
+from fleet.coordinator import cohorts, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.domain.cohort import Segment, differences
 from fleet.domain.learning import CohortPurpose, JobKind, JobState
@@ -113,8 +113,7 @@ def _refuse_conflicts(tx: Transaction, there: int, wanted: int) -> None:
 
 def advance(coordinator: Coordinator, tx: Transaction) -> bool:
     """See to it that shards that must be replayed are; returns whether anything changed."""
-    newest = tx.revisions.latest()
-    settled = newest is not None and newest.built_at_generation == tx.fleet.get().generation
+    settled = revisions.settled(tx) is not None
     changed = False
     for row in tx.cohorts.list():
         # Before that, the rows of the shard are still on their way out.
@@ -185,8 +184,7 @@ def _trained(
         cohorts.save_checkpoint(coordinator, tx, shard, found.first_round, before, job.job_id)
     tx.cohorts.enter(shard, new, found.first_round)
     tx.cohorts.log_rounds(shard, found.first_round, found.log)
-    built = cohorts.install(coordinator, tx, shard, lora)
-    return None if built is None else built.revision
+    return cohorts.install(coordinator, tx, shard, lora)
 
 
 def _replayed(
@@ -209,7 +207,7 @@ def _replayed(
     cohorts.replayed(tx, shard, cohorts.digest_of(lora))
     tx.cohorts.set_replay(shard, None)
     logger.info("cohort shard %d has been replayed up to round %d", shard, history.rounds - 1)
-    return None if built is None else built.revision
+    return built
 
 
 def start_audit(coordinator: Coordinator, tx: Transaction, shard: int) -> LearningJobRow:

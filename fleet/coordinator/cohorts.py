@@ -21,7 +21,7 @@ from fleet.domain.cohort import Segment
 from fleet.domain.learning import CohortPurpose, JobKind
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
-from fleet.store.rows import LearningJobRow, RevisionRow
+from fleet.store.rows import LearningJobRow
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def digest_of(lora: types.SharedLora) -> str:
     return lora_digest(lora).hex()
 
 
-def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora) -> RevisionRow | None:
+def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora) -> int | None:
     """Build the revision in which a shard has these rows; those of the other shards stay as they are."""
     content = revisions.latest_content(coordinator, tx)
     kept = [row for row in content.shared_lora.rows if shard_in(coordinator, tx, row.subject_tag) != shard]

@@ -96,7 +96,7 @@ def begin_round(
     nodes = live_nodes(coordinator, tx)
     if job.kind in COHORT_KINDS:
         nodes = _cohort_nodes(tx, job, round_number, nodes)
-        _note_inputs(tx, job)
+        tx.cohorts.set_begun(job.job_id, _inputs(tx, job))
     for node in nodes:
         session_key = coordinator.sessions.of(node.node_id).session_key
         try:
@@ -181,8 +181,7 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
         if job.kind in COHORT_KINDS:
             revision = cohort_jobs.finish(coordinator, tx, job, lora)
         else:
-            built = revisions.build(coordinator, tx, lora)
-            revision = None if built is None else built.revision
+            revision = revisions.build(coordinator, tx, lora)
     tx.learning.finish(job_id, attempt, revision=revision)
     logger.info("learning job %s has succeeded (revision %s)", job_id, revision)
 
@@ -208,8 +207,7 @@ def fail_attempt(tx: Transaction, job: LearningJobRow, error: str) -> None:
 def _cohort_startable(coordinator: Coordinator, tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]) -> bool:
     """Whether a queued job of a shard may begin: one at a time, and with the nodes that it needs."""
     found = tx.cohorts.job(job.job_id)
-    newest = tx.revisions.latest()
-    if newest is None or newest.built_at_generation < tx.fleet.get().generation:
+    if revisions.settled(tx) is None:
         return False
     ready = {node.node_id for node in live if node.revision >= found.min_revision}
     since = coordinator.waiting_since
@@ -251,11 +249,6 @@ def _cohort_nodes(tx: Transaction, job: LearningJobRow, round_number: int, live:
     log = tx.cohorts.get(found.shard).history.log
     logged = log[found.first_round + round_number - 1].nodes
     return [node for node in ready if node.node_id in logged] or ready
-
-
-def _note_inputs(tx: Transaction, job: LearningJobRow) -> None:
-    """Note what the job's people have contributed as a round begins."""
-    tx.cohorts.set_begun(job.job_id, _inputs(tx, job))
 
 
 def _log_round(

@@ -82,7 +82,8 @@ def _check_request(request_id: str, rounds: int) -> None:
 
 
 def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
-    if _trained_by_nodes(coordinator, tx):
+    subjects = revisions.latest_content(coordinator, tx).subjects
+    if any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects):
         raise ConflictError(
             "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
             "feature codes that a shared LoRA could be trained on",
@@ -103,20 +104,15 @@ def drop_lora(coordinator: Coordinator, tx: Transaction) -> tuple[int, int]:
 
     Raises `ConflictError` if nobody is enrolled, or a forget is still being erased: its repair may be at work.
     """
-    newest = tx.revisions.latest()
-    if newest is None or newest.built_at_generation < tx.fleet.get().generation:
+    newest = revisions.settled(tx)
+    if newest is None:
         raise ConflictError("nobody is enrolled yet, or a forget is still being erased", hint="fleet forget list")
     for job in tx.learning.list_open():
         tx.learning.cancel(job.job_id, "the LoRA was dropped")
     rows = len(revisions.latest_content(coordinator, tx).shared_lora.rows)
     cohorts.drop(tx)
     built = revisions.build(coordinator, tx, None)
-    return (newest if built is None else built).revision, rows
-
-
-def _trained_by_nodes(coordinator: Coordinator, tx: Transaction) -> bool:
-    subjects = revisions.latest_content(coordinator, tx).subjects
-    return any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects)
+    return newest.revision if built is None else built, rows
 
 
 def _create(

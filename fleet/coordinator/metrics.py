@@ -32,10 +32,10 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return every metric family."""
-        return iter(self._coordinator.database.read_now(self._families))
-
-    def _families(self, tx: Transaction) -> list[Metric]:
-        return [*self._fleet(tx), *self._forgets(tx), *self._nodes(tx)]
+        families = self._coordinator.database.read_now(
+            lambda tx: [*self._fleet(tx), *self._forgets(tx), *self._nodes(tx)]
+        )
+        return iter(families)
 
     def _fleet(self, tx: Transaction) -> Iterator[Metric]:
         yield InfoMetricFamily("fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")})

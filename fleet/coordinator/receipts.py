@@ -14,7 +14,7 @@ from fleet.coordinator import contributions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.restored import note_suppressed, start_over
-from fleet.coordinator.revisions import latest_content
+from fleet.coordinator.revisions import latest_content, settled
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
@@ -121,20 +121,14 @@ def _worth_another(
     tx: Transaction, receipt: types.Receipt, verdict: ReceiptVerdict, campaign_id: str, node_id: str
 ) -> str:
     """Return why a receipt that does not hold may be an honest node's, and is asked for again; or ""."""
-    if _overtaken(tx, receipt):
+    newest = settled(tx)
+    if tx.revisions.latest() is not None and (newest is None or newest.digest != receipt.revision_digest):
         return "overtaken by a newer revision"
     # Once: a node hears that a contribution is refused only after a receipt that it has signed meanwhile.
     unheard = [line.name for line in verdict.failures] == [UNKNOWN_ADAPTERS]
     if unheard and all(event.detail != _UNHEARD for event in tx.forgets.events(campaign_id, node_id)):
         return _UNHEARD
     return ""
-
-
-def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
-    newest = tx.revisions.latest()
-    return newest is not None and (
-        newest.digest != receipt.revision_digest or newest.built_at_generation < tx.fleet.get().generation
-    )
 
 
 def _answer(

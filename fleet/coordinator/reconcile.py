@@ -56,8 +56,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
 def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
     """Build the next revision if people have changed; after a forget its campaign does."""
     newest = tx.revisions.latest()
-    settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
-    if not settled or _in_use(coordinator, tx, newest):
+    if (newest is not None and revisions.settled(tx) is None) or _in_use(coordinator, tx, newest):
         return False
     return revisions.refresh(coordinator, tx) is not None
 
