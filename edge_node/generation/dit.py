@@ -85,7 +85,7 @@ class DitBlock(nn.Module):
         batch = tokens.shape[0]
         heads = self.qkv(tokens).view(batch, TOKENS, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
         query, key, value = heads.unbind()
-        weights = (query @ key.mT / math.sqrt(WIDTH // HEADS)).softmax(dim=-1)
+        weights: Tensor = (query @ key.mT / math.sqrt(WIDTH // HEADS)).softmax(dim=-1)
         return (weights @ value).transpose(1, 2).reshape(batch, TOKENS, WIDTH)
 
 
