@@ -27,9 +27,8 @@ from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
-from hwmodel import Precision
 from edge_node.tasks import GenerationTask
-from hwmodel import Cost, Phase, Preset
+from hwmodel import Cost, Phase, Precision, Preset
 
 #: Images of one request: about ten seconds of one small core.
 MAX_IMAGES = 256

@@ -21,9 +21,6 @@ from edge_node.backbones.reservoir import UNITS
 from edge_node.errors import AdapterError, EdgeNodeError
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from hwmodel import Precision
-from fleet.lab.replay.cohort import cohort_adapter, train_cohort
-from fleet.lab.replay.cohort_state import LAYER, LoraRecipe
 from edge_node.tasks.images import ImagesTask
 from fleet.documents import document
 from fleet.errors import InvalidInputError, NotFoundError
@@ -31,7 +28,7 @@ from fleet.lab.exchange.file_format import decode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
 from fleet.lab.exchange.peft_format import export_peft, import_peft
 from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces, shard_plans
 from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
 from fleet.lab.replay.cohort import cohort_adapter, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
@@ -39,7 +36,6 @@ from fleet.lab.replay.cohort_state import LAYER, LoraRecipe
 from fleet.lab.replay.hidden_layer import hidden_signs
 from fleet.lab.verification.verify import speaker_fleet
 from hwmodel import Precision
-from tests.bench.workloads.cohort_faces import shard_plans
 
 #: Tasks whose networks adapters fit, and those whose cohorts can be trained here.
 TASKS = ("faces", "speakers", "images")

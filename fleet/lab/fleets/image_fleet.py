@@ -17,13 +17,13 @@ from torch import Tensor
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
 from edge_node.generation.dit import CLASSES
-from fleet.lab.lora.fit import LoraRecipe, learn_class
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
-from fleet.lab.lora.adapter import LoraAdapter
 from edge_node.tasks import LabelledImages
 from edge_node.tasks.images import ImagesTask
-from fleet.lab.paper.image_erasure import GUIDANCE_RECIPE, erase_class
+from fleet.lab.lora.adapter import LoraAdapter
+from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator
+from fleet.lab.paper.image_erasure import GUIDANCE_RECIPE, erase_class
 from fleet.lab.verification.image_scores import Judge
 from hwmodel import EnergyLedger, load_preset
 

@@ -16,11 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.lab.lora.fit import LoraRecipe
 from edge_node.generation.training import Progress as Steps
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe
-from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.arms import Progress, silent
 from fleet.lab.paper.image_erasure import RELABELLING_RECIPE, erase_class
 from hwmodel import keyed_seed

@@ -23,7 +23,7 @@ from edge_node.recognition.lora.frozen_base import FrozenBase
 from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
-from hwmodel import Phase, ProgrammedModel, keyed_normal
+from hwmodel import Phase, Precision, ProgrammedModel, keyed_normal
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class StackedNetwork:
         preset, layers, scale = self.chips.preset, self.chips.analog, shape.alpha / shape.rank
         self._attach(
             {
-                name: LoraBranch(a, scale * b, Storage.FP32, preset, layers[name].meter)
+                name: LoraBranch(a, scale * b, Precision.FP32, preset, layers[name].meter)
                 for name, (a, b) in shape.pairs(adapter).items()
             }
         )

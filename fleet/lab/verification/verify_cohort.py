@@ -18,11 +18,6 @@ import torch
 from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from fleet.lab.replay.hidden_layer import PairCodes
-from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
-from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
-from fleet.lab.replay.federated import NodeSamples, training_cost
-from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
 from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort

@@ -172,7 +172,7 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
 
 
 def active_head(node: Node) -> types.ClosedFormHead:
-    return node._engine.active_head(0) or types.ClosedFormHead()
+    return node.context.engine.active_head(0) or types.ClosedFormHead()
 
 
 def needles(heist: Heist) -> dict[bytes, str]:

@@ -9,11 +9,7 @@ from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.errors import KeyFileError
 
 from edge_node.errors import AdapterError, AdapterSealError
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from fleet.lab.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.lora.storage import StoredMatrix
-from hwmodel import Precision
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
 from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec

@@ -7,11 +7,7 @@ from pathlib import Path
 import torch
 from reram_fleet.crypto.key_store import KeyStore
 
-from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
 from fleet.lab.replay.cohort import CohortPlan, scheduled_participation
-from fleet.lab.replay.cohort_state import LoraRecipe
-from fleet.lab.replay.federated import NodeSamples
-from fleet.lab.replay.forgetting import CheckpointFiles
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import LoraRecipe
 from fleet.lab.replay.federated import NodeSamples

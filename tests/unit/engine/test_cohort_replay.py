@@ -8,9 +8,7 @@ import pytest
 import torch
 from reram_fleet.errors import KeyFileError
 
-from fleet.lab.replay.hidden_layer import hidden_signs
 from edge_node.errors import RoundError, StateFolderError
-from fleet.lab.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.training.exact import PROJECTED_BITS
 from fleet.lab.lora.bank import LoraBank

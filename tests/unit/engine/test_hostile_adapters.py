@@ -16,9 +16,6 @@ from edge_node.errors import (
     AdapterSpecError,
     AdapterValueError,
 )
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from fleet.lab.lora.bank import LoraBank
-from hwmodel import Precision
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles

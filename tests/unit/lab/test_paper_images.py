@@ -7,7 +7,6 @@ import pytest
 from edge_node.errors import EngineError
 from edge_node.generation.diffusion import Sampling
 from edge_node.generation.dit import CLASSES
-from fleet.lab.lora.fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe

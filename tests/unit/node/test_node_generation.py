@@ -1,4 +1,4 @@
-"""A node that draws: learning and drawing outside its lock, and a forget that comes in between."""
+"""A node that generates: learning and generation outside its lock, and a forget that comes in between."""
 
 from __future__ import annotations
 
@@ -17,13 +17,10 @@ from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
-from edge_node.config import StateFolder
-from edge_node.errors import EngineError, RefusedError, SampleError, TombstonedTagError
+from edge_node.errors import EngineError, RefusedError, RoundError, SampleError, TombstonedTagError
 from edge_node.generation.engine import GenerationEngine
 from edge_node.generation.image_generator import Drawn, Learnt
-from edge_node.storage.journal import Journal
-from edge_node.storage.keys import NodeKeys
-from edge_node.testing import FakeClock, FakeCoordinator, new_tag
+from edge_node.testing import FakeClock, FakeCoordinator, new_tag, open_node
 from hwmodel import Cost, EnergyLedger, Phase, load_preset
 
 FEATURES = 12
@@ -31,8 +28,8 @@ NOTHING = {phase: Cost() for phase in Phase}
 
 
 @dataclass
-class MemoryStudio:
-    """Learns the sum of pixels and draws its adapter's first code, in no time, unless it is held."""
+class FakeImageGenerator:
+    """Learns the sum of pixels and generates its adapter's first code, in no time, unless it is held."""
 
     features: int = FEATURES
     learnt: list[int] = field(default_factory=list)
@@ -69,6 +66,14 @@ class MemoryStudio:
         self.meanwhile()
 
 
+def make_engine(saved):
+    ledger = EnergyLedger(1)
+    ledger.restore(saved)
+    return GenerationEngine(
+        ["node-1"], load_preset("180nm-1t1r"), features=FEATURES, cell_writes=torch.tensor([64]), ledger=ledger
+    )
+
+
 @dataclass
 class Device:
     """A node in a folder, and the coordinator's pen beside it."""
@@ -76,40 +81,25 @@ class Device:
     root: Path
     pen: FakeCoordinator = field(default_factory=FakeCoordinator)
     clock: FakeClock = field(default_factory=FakeClock)
-    image_generator: MemoryStudio = field(default_factory=MemoryStudio)
+    image_generator: FakeImageGenerator = field(default_factory=FakeImageGenerator)
     node: Node = field(init=False)
 
     def __post_init__(self):
         self.start()
 
     def start(self):
-        folder = StateFolder(self.root)
-        self.keys = NodeKeys.create(folder, "node-1")
-        self.journal = Journal.open(folder.journal, "node-1")
-        ledger = EnergyLedger(1)
-        ledger.restore(self.journal.costs())
-        self.engine = GenerationEngine(
-            ["node-1"], load_preset("180nm-1t1r"), features=FEATURES, cell_writes=torch.tensor([64]), ledger=ledger
+        self.node = open_node(
+            self.root, self.pen, self.clock, make_engine=make_engine, image_generator=self.image_generator
         )
-        self.node = Node(
-            keys=self.keys,
-            enrollment=self.pen.enrollment("127.0.0.1:1"),
-            journal=self.journal,
-            cipher=Node.open_vault(folder, "node-1"),
-            engine=self.engine,
-            image_generator=self.image_generator,
-            energy_model=types.EnergyModel(name="memory", version="1"),
-            task="test",
-            clock=self.clock,
-        )
-        self.node.started()
+        self.keys, self.journal = self.node.context.keys, self.node.context.journal
+        self.engine = self.node.context.engine
 
     def restart(self):
         self.node.close()
         self.start()
 
     def lease(self):
-        (heartbeat,) = (m.heartbeat for m in self.node.beat() if m.WhichOneof("message") == "heartbeat")
+        (heartbeat,) = (m.heartbeat for m in self.node.heartbeat() if m.WhichOneof("message") == "heartbeat")
         return self.node.receive(self.pen.lease("node-1", heartbeat.lease_nonce))
 
     def forget(self, *tags):
@@ -119,11 +109,11 @@ class Device:
         self.pen.forget(*tags)
         return self.pen.log_after(len(self.pen.log) - 1)
 
-    def draw(self, tag=None, name=None, count=2, seed=0):
+    def generate(self, tag=None, name=None, count=2, seed=0):
         return self.node.generate(engine_pb2.GenerateRequest(subject_tag=tag, class_name=name, count=count, seed=seed))
 
     def refusal(self, tag):
-        answer = self.draw(tag)
+        answer = self.generate(tag)
         assert bool(answer.levels) == (not answer.refusal)
         return engine_pb2.GenerateRefusal.Name(answer.refusal).removeprefix("GENERATE_REFUSAL_")
 
@@ -161,7 +151,7 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     assert answer.train_cost.energy_j == 1e-3
     assert again.train_cost.energy_j == 0
     assert device.image_generator.learnt == [3]
-    captured = device.node._adapters._cipher.open_samples(device.journal.enrolment(tag))
+    captured = device.node.context.cipher.open_samples(device.journal.enrolment(tag))
     assert captured.codes.shape == (3, 64)
     assert captured.codes[0].tolist() == [8] * 64
     assert captured.trained.tolist() == list(device.engine.active_subjects(0)[0].code_sum)
@@ -256,12 +246,12 @@ def test_node_that_ends_while_it_learns_stores_nothing(device):
     assert device.journal.enrolment(tag) is None
 
 
-def test_private_class_is_drawn_by_its_tag_and_public_ones_by_name(device):
+def test_private_class_is_generated_by_its_tag_and_public_ones_by_name(device):
     tag = new_tag()
     device.node.enroll(device.pen.consent(tag), images())
     device.lease()
 
-    mine, public = device.draw(tag), device.draw(name="d1", seed=3)
+    mine, public = device.generate(tag), device.generate(name="d1", seed=3)
 
     assert (mine.rows, mine.columns, len(mine.levels)) == (8, 8, 2 * 64)
     assert set(public.levels) == {4}
@@ -273,12 +263,12 @@ def test_without_a_lease_private_classes_are_refused_and_public_ones_are_not(dev
     tag = new_tag()
     device.node.enroll(device.pen.consent(tag), images())
 
-    answer = device.draw(tag)
+    answer = device.generate(tag)
 
     assert answer.refusal == engine_pb2.GENERATE_REFUSAL_QUARANTINED
     assert answer.quarantine_reason == types.QUARANTINE_REASON_NO_LEASE
     assert not answer.levels
-    assert device.draw(name="d2").levels
+    assert device.generate(name="d2").levels
     assert device.node.inference_counts() == (2, 2)
 
 
@@ -291,7 +281,7 @@ def test_unknown_and_forgotten_tags_are_told_apart(device):
     device.forget(tag)
 
     assert device.refusal(tag) == "FORGOTTEN_TAG"
-    assert device.draw(tag).generation == 1
+    assert device.generate(tag).generation == 1
 
 
 def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
@@ -300,14 +290,14 @@ def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
     device.lease()
     device.image_generator.meanwhile = lambda: device.forget(tag)
 
-    answer = device.draw(tag)
+    answer = device.generate(tag)
 
     assert answer.refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
     assert not answer.levels
     assert device.node.inference_counts()[0] == 0
 
 
-def test_images_drawn_while_the_lease_runs_out_are_thrown_away(device):
+def test_images_generated_while_the_lease_runs_out_are_thrown_away(device):
     tag = new_tag()
     device.node.enroll(device.pen.consent(tag), images())
     device.lease()
@@ -331,7 +321,7 @@ def test_node_that_forgot_equals_one_that_never_knew(device, tmp_path):
     receipt = device.erase(1, 1)
 
     assert device.adapters_digest() == other.adapters_digest()
-    drawn = [hashlib.sha256(each.draw(kept, seed=5).levels).digest() for each in (device, other)]
+    drawn = [hashlib.sha256(each.generate(kept, seed=5).levels).digest() for each in (device, other)]
     assert drawn[0] == drawn[1]
     assert (receipt.code_samples_erased, receipt.keys_destroyed) == (3, 1)
     assert receipt.subject_adapters_erased == 1
@@ -372,16 +362,43 @@ def test_revision_of_feature_codes_is_refused(device):
     assert device.engine.active_subjects(0) == []
 
 
+@pytest.mark.parametrize(
+    ("learnt_in_rounds", "said"),
+    [
+        ({"shared_lora": types.SharedLora(rows=[types.LoraRow(subject_tag="a" * 32)])}, "no shared LoRA"),
+        ({"head": types.ClosedFormHead(subject_tags=["a" * 32])}, "no closed-form head"),
+    ],
+)
+def test_revision_with_what_only_recognition_has_is_refused_whole(device, learnt_in_rounds, said):
+    offered = types.SubjectAdapter(
+        subject_tag="a" * 32, count=1, code_sum=[1] * FEATURES, kind=types.SUBJECT_ADAPTER_KIND_TRAINED
+    )
+
+    (answer,) = device.node.receive(device.pen.revision(device.keys.identity, 1, [offered], **learnt_in_rounds))
+
+    assert said in answer.revision_result.refusal
+    assert device.engine.active_subjects(0) == []
+
+
+def test_rounds_are_refused_and_no_public_codes_are_sent(device):
+    key = sealing.new_key()
+    ticket = device.pen.ticket(device.keys.identity, device.node.session_public_key, key)
+
+    with pytest.raises(RoundError, match="when that is enrolled"):
+        device.node.run_round(ticket, b"")
+    assert device.node.receive(node_pb2.ConnectResponse(public_codes_request=node_pb2.PublicCodesRequest())) == []
+
+
 def test_images_that_do_not_fit_are_refused_before_anything_is_learnt(device):
     with pytest.raises(SampleError):
         device.node.enroll(device.pen.consent(new_tag()), [np.zeros((4, 12), np.float32)])
     assert device.image_generator.learnt == []
 
 
-def test_node_that_draws_recognises_nobody_and_the_other_way_round(device, node):
+def test_node_that_generates_recognises_nobody_and_the_other_way_round(device, node):
     with pytest.raises(RefusedError, match="recognises nobody"):
         device.node.identify(images())
-    with pytest.raises(RefusedError, match="draws nothing"):
+    with pytest.raises(RefusedError, match="generates no images"):
         node.generate(engine_pb2.GenerateRequest(class_name="d1", count=1))
-    with pytest.raises(EngineError, match="say what to draw"):
-        device.draw()
+    with pytest.raises(EngineError, match="say what to generate"):
+        device.generate()

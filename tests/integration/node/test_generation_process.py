@@ -1,4 +1,4 @@
-"""A real `edge-node run --task images-brief`: a class learnt, drawn, forgotten over a SIGKILL, never back."""
+"""A real `edge-node run --task images-brief`: a class learnt, generated, forgotten over a SIGKILL, never back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def enroll(device: Device, tag: str, name: str) -> engine_pb2.EnrollResponse:
     return device.call("Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), samples=samples))
 
 
-def draw(device: Device, **what: object) -> engine_pb2.GenerateResponse:
+def generate(device: Device, **what: object) -> engine_pb2.GenerateResponse:
     return device.call("Generate", engine_pb2.GenerateRequest(count=3, seed=7, **what))
 
 
@@ -49,45 +49,45 @@ def code(device: Device, method: str, request: object) -> grpc.StatusCode:
     return refused.value.code()
 
 
-def test_class_is_learnt_drawn_and_forgotten_over_a_sigkill(device: Device) -> None:
+def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) -> None:
     coordinator, pen = device.coordinator, device.coordinator.pen
     kept, gone = new_tag(), new_tag()
     device.start()
     device.wait_serving()
-    never = draw(device, class_name=GONE)
+    never = generate(device, class_name=GONE)
 
     # Learnt: each class by its own adapter; whoever asks again learns nothing twice.
     assert enroll(device, kept, KEPT).train_cost.energy_j > 0
-    drawn = draw(device, subject_tag=kept)
+    images = generate(device, subject_tag=kept)
     enroll(device, gone, GONE)
     assert enroll(device, gone, GONE).train_cost.energy_j == 0
-    assert np.frombuffer(drawn.levels, np.uint8).reshape(3, 8, 8).max() <= 16
-    assert draw(device, subject_tag=gone).levels != never.levels
+    assert np.frombuffer(images.levels, np.uint8).reshape(3, 8, 8).max() <= 16
+    assert generate(device, subject_tag=gone).levels != never.levels
 
     # Suppressed at once; what is left is what there was before.
     pen.forget(gone)
     coordinator.say(pen.log_after(0))
     assert coordinator.next("suppressed").log_head == pen.log_head
     device.wait_serving()
-    assert draw(device, subject_tag=gone).refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
-    assert draw(device, subject_tag=kept).levels == drawn.levels
-    assert draw(device, class_name=GONE).levels == never.levels
+    assert generate(device, subject_tag=gone).refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
+    assert generate(device, subject_tag=kept).levels == images.levels
+    assert generate(device, class_name=GONE).levels == never.levels
     sample = encode_sample(np.zeros((8, 8), np.float32))
     enrol = engine_pb2.EnrollRequest(ticket=pen.consent(gone), samples=[sample])
     assert code(device, "Enroll", enrol) is grpc.StatusCode.FAILED_PRECONDITION
 
-    # Killed: without a lease the backbone alone draws; with one the same chip draws the same bytes.
+    # Killed: without a lease the backbone alone generates; with one the same chip generates the same bytes.
     writes, coordinator.leasing = device.status().reram_writes, False
     device.end(signal.SIGKILL)
     device.start()
-    answer = draw(device, subject_tag=kept)
+    answer = generate(device, subject_tag=kept)
     assert (answer.refusal, answer.levels) == (engine_pb2.GENERATE_REFUSAL_QUARANTINED, b"")
-    assert draw(device, class_name=GONE).levels == never.levels
+    assert generate(device, class_name=GONE).levels == never.levels
     status = device.status()
     assert (status.task, status.reram_writes, list(status.subject_tags)) == (TASK, writes, [kept])
     coordinator.leasing = True
     device.wait_serving()
-    assert draw(device, subject_tag=kept).levels == drawn.levels
+    assert generate(device, subject_tag=kept).levels == images.levels
 
     # What this node cannot do, it says; what is malformed, too.
     identify = engine_pb2.IdentifyRequest(samples=[sample])
