@@ -55,13 +55,13 @@ class Transaction:
         self.nodes = Nodes(connection, now_ms)
         self.log = ForgetLog(connection, now_ms)
         self.forgets = Forgets(connection, now_ms)
-        self.subjects = Subjects(connection)
+        self.subjects = Subjects(connection, now_ms)
         self.revisions = Revisions(connection, now_ms)
-        self.heads = Heads(connection)
+        self.heads = Heads(connection, now_ms)
         self.learning = LearningJobs(connection, now_ms)
-        self.cohorts = Cohorts(connection)
-        self.tree = Tree(connection)
-        self.audit_events = AuditEvents(connection)
+        self.cohorts = Cohorts(connection, now_ms)
+        self.tree = Tree(connection, now_ms)
+        self.audit_events = AuditEvents(connection, now_ms)
 
 
 class Store:
