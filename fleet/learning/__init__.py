@@ -6,6 +6,6 @@ Flower is transport and aggregation, never the system of record. What the coordi
 - `proxy.FleetProxy`: the only way by which nodes reach it
 - `submit`: one learning job = one Flower run: `submit`, `stop`, `run_status`
 
-`server_app` is the ServerApp that such a run starts in a process of its own; `job_grid.JobGrid` is
-its seam to Flower's stock strategies. Importing this package loads none of them.
+`server_app` is the ServerApp that such a run starts in a process of its own; `job_grid.JobGrid` is its seam to Flower's
+stock strategies. Importing this package loads none of them.
 """

@@ -1,8 +1,8 @@
 """A throwaway certificate authority for the SuperLink and the proxy in front of it.
 
-Flower authenticates nodes only over TLS. The authority's private key signs the two servers and is
-then dropped: it is never written anywhere, so nobody can issue a third certificate. Nodes get the
-authority's certificate when they enrol; it therefore stays the same for the life of the folder.
+Flower authenticates nodes only over TLS. The authority's private key signs the two servers and is then dropped: it is
+never written anywhere, so nobody can issue a third certificate. Nodes get the authority's certificate when they enrol;
+it therefore stays the same for the life of the folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The stub app of a learning job.
 
-A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same
-version of reram-fleet must be installed there, and no code travels to a node.
+A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same version of
+reram-fleet must be installed there, and no code travels to a node.
 """
 
 from __future__ import annotations

@@ -46,16 +46,9 @@ class FlowerCommand:
     ) -> Mapping[str, Any]:
         """Run `flwr ARGUMENTS CONNECTION OPTIONS --format json` and return its answer.
 
-        Raises
-        ------
-        FlowerApiError
-            If the SuperLink refused.
-        RunNotFoundError
-            If it does not know the run that the arguments name.
-        SuperLinkUnreachableError
-            If it does not answer.
-        FlowerCommandError
-            If the command took too long or its answer is not JSON.
+        `FlowerApiError` if the SuperLink refused; `RunNotFoundError` if it does not know the run that the arguments
+        name; `SuperLinkUnreachableError` if it does not answer; `FlowerCommandError` if the command took too long or
+        its answer is not JSON.
         """
         command = [program("flwr"), *arguments, self.connection, *options, "--format", "json"]
         shown = " ".join(["flwr", *arguments])

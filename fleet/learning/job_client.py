@@ -36,8 +36,8 @@ class JobClient:
 
     Notes
     -----
-    Every call raises `StaleAttemptError` if another attempt is the current one, and `CoordinatorError`
-    if the coordinator refuses for another reason or stays away.
+    Every call raises `StaleAttemptError` if another attempt is the current one, and `CoordinatorError` if the
+    coordinator refuses for another reason or stays away.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """JobGrid: the seam between Flower's stock strategies and a learning job.
 
-A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the
-job's own message type, with the state sealed under the job key and the coordinator's ticket for that node.
+A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the job's own
+message type, with the state sealed under the job key and the coordinator's ticket for that node.
 """
 
 from __future__ import annotations
@@ -147,10 +147,7 @@ class JobGrid(Grid):
     def get_node_ids(self) -> list[int]:
         """Return the Flower ids of the nodes of the next round, once a quorum of them is online.
 
-        Raises
-        ------
-        QuorumError
-            If no quorum comes online within the round's timeout.
+        `QuorumError` if no quorum comes online within the round's timeout.
         """
         if not self._nodes:
             self._nodes = self._gather()
@@ -170,18 +167,15 @@ class JobGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies that have come, opened; a reply that cannot be used is left out.
 
-        Messages to nodes that are offline are not asked for: Flower answers such a question by
-        deleting the message, and the node would never see it.
+        Messages to nodes that are offline are not asked for: Flower answers such a question by deleting the message,
+        and the node would never see it.
         """
         return [reply for reply, _ in self._pull(message_ids, {})]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run one round; return the usable replies sorted by node id (a float sum depends on order).
 
-        Raises
-        ------
-        QuorumError
-            If fewer usable replies than the quorum come in time.
+        `QuorumError` if fewer usable replies than the quorum come in time.
         """
         messages = list(messages)
         if not messages:
@@ -319,8 +313,8 @@ def _is_finite(value: object) -> bool:
 def _average_metrics(records: Sequence[MetricRecord]) -> tuple[float, dict[str, float]]:
     """Return the number of examples, and the mean of each metric weighted by them.
 
-    Metrics that are lists, or that not every record has, are dropped from the records: FedAvg refuses
-    a round in which one node reports a metric that another does not.
+    Metrics that are lists, or that not every record has, are dropped from the records: FedAvg refuses a round in which
+    one node reports a metric that another does not.
     """
     scalars = [
         {name: float(value) for name, value in record.items() if isinstance(value, int | float)} for record in records

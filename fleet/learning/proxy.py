@@ -1,9 +1,9 @@
 """The door between nodes and the SuperLink: the Fleet API passes, nothing else does.
 
-Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reaches the Control API can run
-code on every node. Nodes therefore get the address of this proxy. It ends TLS with a certificate of the same
-authority and passes requests on unchanged: a SuperNode signs its timestamp and puts key and signature in
-headers (flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
+Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reaches the Control API can run code on every
+node. Nodes therefore get the address of this proxy. It ends TLS with a certificate of the same authority and passes
+requests on unchanged: a SuperNode signs its timestamp and puts key and signature in headers
+(flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
 """
 
 from __future__ import annotations
@@ -105,10 +105,7 @@ class FleetProxy:
     def start(self) -> None:
         """Bind the port and serve; returns when requests are accepted.
 
-        Raises
-        ------
-        FleetProxyError
-            If the port is taken or the server does not start.
+        `FleetProxyError` if the port is taken or the server does not start.
         """
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

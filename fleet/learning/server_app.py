@@ -1,7 +1,7 @@
 """The ServerApp of a learning job: Flower starts it in a process of its own, once per run.
 
-It is thin. What to do, with whom and from which state comes from the coordinator, which also keeps what
-comes out after every round; the average is Flower's own FedAvg.
+It is thin. What to do, with whom and from which state comes from the coordinator, which also keeps what comes out after
+every round; the average is Flower's own FedAvg.
 """
 
 from __future__ import annotations
@@ -40,13 +40,7 @@ class RunConfiguration:
 
     @classmethod
     def of(cls, context: Context) -> RunConfiguration:
-        """Read it from a run's context.
-
-        Raises
-        ------
-        LearningPlaneError
-            If the run was not started by `fleet.learning.submit`.
-        """
+        """Read it from a run's context; `LearningPlaneError` if the run was not started by `fleet.learning.submit`."""
         values = context.run_config
         if not (values[JOB_ID] and values[ATTEMPT] and values[COORDINATOR] and values[TOKEN_FILE]):
             raise LearningPlaneError(
@@ -80,17 +74,14 @@ def main(grid: Grid, context: Context) -> None:
 def run_job(grid: Grid, client: JobClient) -> None:
     """Run the rounds that are left of a job, handing over the state after each.
 
+    `LearningPlaneError` if the coordinator refuses, a state does not open, or a round misses its quorum.
+
     Parameters
     ----------
     grid
         The run's Grid.
     client
         Bound to this attempt.
-
-    Raises
-    ------
-    LearningPlaneError
-        If the coordinator refuses, a state does not open, or a round misses its quorum.
     """
     job = client.get_job()
     if job.kind not in MESSAGE_TYPES:

@@ -1,11 +1,10 @@
 """One learning job = one Flower run: start it, ask for it, stop it.
 
-Each call runs the public `flwr` command: 2 to 4 seconds and 2 CPU seconds. Progress comes by
-LearningService; ask `run_status` only about a run that has been silent.
+Each call runs the public `flwr` command: 2 to 4 seconds and 2 CPU seconds. Progress comes by LearningService; ask
+`run_status` only about a run that has been silent.
 
-After the death of a SuperLink its runs are dead too, although it lists them as running for up to a
-minute: `stop` the old run, then `submit` the next attempt. Reports of the old one are fenced by its
-attempt number.
+After the death of a SuperLink its runs are dead too, although it lists them as running for up to a minute: `stop` the
+old run, then `submit` the next attempt. Reports of the old one are fenced by its attempt number.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ def submit(
     coordinator_address
         host:port of LearningService, plaintext on the loopback interface.
     token_file
-        File (mode 0600) with the bearer token of LearningService. Its path travels, never the token:
-        Flower stores and shows run configurations.
+        File (mode 0600) with the bearer token of LearningService. Its path travels, never the token: Flower stores and
+        shows run configurations.
 
     Raises
     ------
     FlowerCommandError
-        If the SuperLink refuses or does not answer in time. A run may exist nevertheless: submit the
-        next attempt, which fences this one.
+        If the SuperLink refuses or does not answer in time. A run may exist nevertheless: submit the next attempt,
+        which fences this one.
     """
     configuration = {
         JOB_ID: job_id,
@@ -60,10 +59,7 @@ def submit(
 def stop(superlink: SuperLinkConnection, run_id: int) -> None:
     """Stop a run; a run that is already over, or that the SuperLink has lost, counts as stopped.
 
-    Raises
-    ------
-    FlowerCommandError
-        If the SuperLink does not answer.
+    `FlowerCommandError` if the SuperLink does not answer.
     """
     try:
         superlink.command("stop", str(run_id))
@@ -77,10 +73,7 @@ def stop(superlink: SuperLinkConnection, run_id: int) -> None:
 def run_status(superlink: SuperLinkConnection, run_id: int) -> RunInfo:
     """Return what Flower says about a run.
 
-    Raises
-    ------
-    RunNotFoundError
-        If the SuperLink does not know it (it lost its database).
+    `RunNotFoundError` if the SuperLink does not know it (it lost its database).
     """
     answer = superlink.command("ls", options=("--run-id", str(run_id)))
     return run_info(answer["runs"][0])

@@ -1,7 +1,7 @@
 """The SuperLink that carries learning jobs: embedded and supervised, or one that runs elsewhere.
 
-Its Control API lets whoever reaches it run code on every node, so the embedded one listens on the
-loopback interface and nodes reach it through `fleet.learning.proxy.FleetProxy` only.
+Its Control API lets whoever reaches it run code on every node, so the embedded one listens on the loopback interface
+and nodes reach it through `fleet.learning.proxy.FleetProxy` only.
 """
 
 from __future__ import annotations
@@ -156,9 +156,8 @@ class SuperLink:
     def incarnation(self) -> int:
         """How often the embedded SuperLink was restarted after it had died.
 
-        When it grows, every run submitted before is dead or dying: `submit.stop` it and submit a new attempt.
-        The same holds for every run that was submitted before this coordinator was started: an embedded
-        SuperLink dies with it.
+        When it grows, every run submitted before is dead or dying: `submit.stop` it and submit a new attempt. The same
+        holds for every run that was submitted before this coordinator was started: an embedded SuperLink dies with it.
         """
         return 0 if self._process is None else self._process.restarts
 
@@ -173,13 +172,7 @@ class SuperLink:
             self._process.start()
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once the SuperLink answers.
-
-        Raises
-        ------
-        SuperLinkNotReadyError
-            If it does not within the time limit.
-        """
+        """Return once the SuperLink answers; `SuperLinkNotReadyError` if it does not within the time limit."""
         deadline = time.monotonic() + timeout_s
         with httpx.Client(verify=self.tls_context(), trust_env=False, timeout=2.0) as client:
             while True:
@@ -227,17 +220,14 @@ class SuperLink:
     def register_supernode(self, public_key_text: str, name: str) -> int:
         """Register a node's Flower key and return its Flower node id; the same id when called again.
 
+        `FlowerCommandError` if Flower refuses the key or does not answer.
+
         Parameters
         ----------
         public_key_text
             OpenSSH text of a NIST EC public key (`NodeIdentity.flower_public_key`).
         name
             Shown beside the node; the first registration's name stays.
-
-        Raises
-        ------
-        FlowerCommandError
-            If Flower refuses the key or does not answer.
         """
         with tempfile.NamedTemporaryFile("w", suffix=".pub", dir=self.folder) as key_file:
             key_file.write(public_key_text.strip() + "\n")
@@ -254,10 +244,7 @@ class SuperLink:
     def unregister_supernode(self, flower_node_id: int) -> None:
         """Let a node's Flower key in no more.
 
-        Raises
-        ------
-        FlowerCommandError
-            If it is not registered, or Flower does not answer.
+        `FlowerCommandError` if it is not registered, or Flower does not answer.
         """
         self.command("supernode", "unregister", str(flower_node_id))
 

@@ -19,8 +19,8 @@ from fleet.store.repository import Repository, equal
 from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, ReturnsRow
 from fleet.trust.checks import CheckLine
 
-#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it
-#: has answered one of them, and the next answers only go on from receipts that are not in the log.
+#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
+#: one of them, and the next answers only go on from receipts that are not in the log.
 OPEN_CHALLENGES = 16
 
 
@@ -53,15 +53,12 @@ class Forgets(Repository):
     ) -> CampaignRow:
         """Make the campaign of a log entry that was just appended, with a PENDING execution per node.
 
+        `ConflictError` if the request id is taken: ask `by_request` before anything is appended to the log.
+
         Parameters
         ----------
         held
             By node id: what each node is known to hold of those named.
-
-        Raises
-        ------
-        ConflictError
-            If the request id is taken: ask `by_request` before anything is appended to the log.
         """
         if not request_id:
             raise InvalidInputError("a forget needs a request id, so that a repeat is known as one")
@@ -94,10 +91,7 @@ class Forgets(Repository):
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> CampaignRow | None:
         """Return the campaign that this request made, or None.
 
-        Raises
-        ------
-        ConflictError
-            If a digest is given and the request id was used with another body.
+        `ConflictError` if a digest is given and the request id was used with another body.
         """
         found = self._campaigns(schema.campaign.c.request_id == request_id)
         if found and request_digest is not None and found[0].request_digest != request_digest:
@@ -130,12 +124,8 @@ class Forgets(Repository):
     def set_state(self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None) -> CampaignRow:
         """Move a campaign, and note when it was suppressed and when it converged.
 
-        Raises
-        ------
-        IllegalTransitionError
-            As `fleet.domain.campaign` says.
-        VersionConflictError
-            If the campaign has changed since `expected_version` was read.
+        `IllegalTransitionError` as `fleet.domain.campaign` says; `VersionConflictError` if the campaign has changed
+        since `expected_version` was read.
         """
         row = self.get(campaign_id)
         campaigns.advance(row.state, target)
@@ -213,9 +203,11 @@ class Forgets(Repository):
     ) -> ExecutionRow:
         """Move an execution and write the event; fields that are None stay as they are.
 
-        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`.
-        Going back to PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting
-        the state that it is in changes the fields only, and leaves an event if the detail is new.
+        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`. Going back to
+        PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting the state that it is in
+        changes the fields only, and leaves an event if the detail is new. `IllegalTransitionError` as
+        `fleet.domain.execution` says; `ConflictError` if the state needs a challenge or a receipt and there is none;
+        `VersionConflictError` if the execution has changed since `expected_version` was read.
 
         Parameters
         ----------
@@ -227,15 +219,6 @@ class Forgets(Repository):
             Serialised Envelope. Required (now or before) for APPLIED, VERIFIED and NOT_AFFECTED.
         checks
             The lines that the receipt was checked by, for the certificate.
-
-        Raises
-        ------
-        IllegalTransitionError
-            As `fleet.domain.execution` says.
-        ConflictError
-            If the state needs a challenge or a receipt and there is none.
-        VersionConflictError
-            If the execution has changed since `expected_version` was read.
         """
         row = self.execution(campaign_id, node_id)
         executions_domain.advance(row.state, target)
@@ -249,8 +232,8 @@ class Forgets(Repository):
             fields = dict.fromkeys(fields)
         if challenge_nonce:
             fields["open_challenges"] = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
-        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the
-        # operator vouches: else a node that had lost something could never be released.
+        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the operator
+        # vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
             target is ExecutionState.PENDING and row.state is not ExecutionState.LOST
         ):

@@ -37,10 +37,7 @@ class LearningJobs(Repository):
     ) -> LearningJobRow:
         """Queue a job. `tags` keep their order: they are the rows of the LoRA.
 
-        Raises
-        ------
-        ConflictError
-            If the request id is taken: ask `by_request` first.
+        `ConflictError` if the request id is taken: ask `by_request` first.
         """
         if rounds < 1:
             raise InvalidInputError(f"a learning job needs at least one round, got {rounds}")
@@ -77,10 +74,7 @@ class LearningJobs(Repository):
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> LearningJobRow | None:
         """Return the job that this request made, or None.
 
-        Raises
-        ------
-        ConflictError
-            If a digest is given and the request id was used with another body.
+        `ConflictError` if a digest is given and the request id was used with another body.
         """
         row = self._row(LearningJobRow, select(_JOB).where(_JOB.c.request_id == request_id))
         if row is not None and request_digest not in (None, row.request_digest):
@@ -102,12 +96,7 @@ class LearningJobs(Repository):
     def next_attempt(self, job_id: str) -> LearningJobRow:
         """Start the next attempt of a queued job: RUNNING, attempt + 1, no Flower run yet.
 
-        Raises
-        ------
-        ConflictError
-            If its back-off has not passed.
-        IllegalTransitionError
-            If it is not queued.
+        `ConflictError` if its back-off has not passed; `IllegalTransitionError` if it is not queued.
         """
         row = self.get(job_id)
         domain.advance(row.state, JobState.RUNNING)
@@ -118,10 +107,7 @@ class LearningJobs(Repository):
     def fenced(self, job_id: str, attempt: int) -> LearningJobRow:
         """Return the job if this attempt is the one that runs.
 
-        Raises
-        ------
-        StaleAttemptError
-            If it is not: the caller is a run of the past, and must stop.
+        `StaleAttemptError` if it is not: the caller is a run of the past, and must stop.
         """
         row = self.get(job_id)
         if row.state is not JobState.RUNNING or row.attempt != attempt:
@@ -138,19 +124,14 @@ class LearningJobs(Repository):
     ) -> LearningJobRow:
         """Keep the state after a round. A round that is already kept is a repeat, and changes nothing.
 
+        `StaleAttemptError` if the attempt is not the current one; `ConflictError` if a round was left out.
+
         Parameters
         ----------
         round_number
             1, 2, ...; over all attempts.
         sealed_state
             LoraState under the job key; None for a job that changes nothing.
-
-        Raises
-        ------
-        StaleAttemptError
-            If the attempt is not the current one.
-        ConflictError
-            If a round was left out.
         """
         row = self.fenced(job_id, attempt)
         if round_number <= row.rounds_done:
@@ -167,10 +148,7 @@ class LearningJobs(Repository):
     def finish(self, job_id: str, attempt: int, *, revision: int | None = None) -> LearningJobRow:
         """Mark the job SUCCEEDED and wipe its sealed state; `revision` is what its result became.
 
-        Raises
-        ------
-        ConflictError
-            If rounds are missing.
+        `ConflictError` if rounds are missing.
         """
         row = self.fenced(job_id, attempt)
         if row.rounds_done != row.rounds:

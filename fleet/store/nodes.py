@@ -43,12 +43,8 @@ class Nodes(Repository):
     def enroll(self, identity: NodeIdentity) -> tuple[NodeRow, bool]:
         """Register a node; returns its row and whether it is new. The same identity again changes nothing.
 
-        Raises
-        ------
-        InvalidInputError
-            If the node id or a key is malformed.
-        ConflictError
-            If the id is taken by other keys, or the node was retired.
+        `InvalidInputError` if the node id or a key is malformed; `ConflictError` if the id is taken by other keys, or
+        the node was retired.
         """
         validate_node_id(identity.node_id)
         for name in ("receipt_public_key", "sealing_public_key"):
@@ -148,13 +144,7 @@ class Nodes(Repository):
         return self._rows(QuarantinedReportRow, query)
 
     def accept_receipt(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
-        """Move the node's receipt chain on.
-
-        Raises
-        ------
-        ConflictError
-            If the counter does not increase.
-        """
+        """Move the node's receipt chain on; `ConflictError` if the counter does not increase."""
         current = self.get(node_id).receipt_counter
         if counter <= current:
             raise ConflictError(f"receipt counter {counter} of {node_id} is not above the last one, {current}")

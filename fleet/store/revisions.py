@@ -33,6 +33,8 @@ class Revisions(Repository):
     ) -> RevisionRow:
         """Store the next revision and supersede the one before.
 
+        `ConflictError` if the number does not follow the newest one, or a tag in it was forgotten.
+
         Parameters
         ----------
         manifest
@@ -41,11 +43,6 @@ class Revisions(Repository):
             RevisionContent under the key file `key_id`.
         tags, lora_tags
             Whom it names at all, and who has a row in its shared LoRA. A tag may have a row and no adapter.
-
-        Raises
-        ------
-        ConflictError
-            If the number does not follow the newest one, or a tag in it was forgotten.
         """
         newest = self.latest()
         expected = 1 if newest is None else newest.revision + 1
@@ -119,8 +116,8 @@ class Revisions(Repository):
     def erase(self, tags: Iterable[str]) -> Sequence[int]:
         """Wipe the content of every revision that names one of the tags; returns their numbers.
 
-        The caller destroys the key files of these: that is what erases. A revision that was wiped before is
-        in the answer too, so that a caller that died in between finishes the job.
+        The caller destroys the key files of these: that is what erases. A revision that was wiped before is in the
+        answer too, so that a caller that died in between finishes the job.
         """
         named = schema.revision_tag.c
         return self._wipe(select(named.revision).where(named.tag.in_(validate_tags(tags))).distinct())

@@ -1,7 +1,7 @@
 """Tables of the coordinator.
 
-States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A
-change here needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
+States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A change here
+needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
 """
 
 from __future__ import annotations

@@ -43,8 +43,9 @@ class Subjects(Repository):
     ) -> bool:
         """Store a node's sum of a person; returns whether it changed anything.
 
-        It replaces what this node contributed about the tag before. The same sequence again is a repeat, and
-        changes nothing.
+        It replaces what this node contributed about the tag before. The same sequence again is a repeat, and changes
+        nothing. `SubjectForgottenError` if the tag carries a tombstone; `StaleContributionError` if a higher sequence
+        is already here.
 
         Parameters
         ----------
@@ -54,13 +55,6 @@ class Subjects(Repository):
             SubjectAdapter under the key file of the tag.
         statistics
             Packed statistics for the head under the same key, if the node sent them.
-
-        Raises
-        ------
-        SubjectForgottenError
-            If the tag carries a tombstone.
-        StaleContributionError
-            If a higher sequence is already here.
         """
         validate_tag(tag)
         if count < 1 or sequence < 0:
@@ -146,8 +140,8 @@ class Subjects(Repository):
     def forget(self, tags: Iterable[str], generation: int) -> None:
         """Put tombstones, also on tags that were never seen, and delete what was contributed about them.
 
-        The caller destroys the key files of the tags: that is what erases. A tag that is forgotten already
-        keeps its first generation.
+        The caller destroys the key files of the tags: that is what erases. A tag that is forgotten already keeps its
+        first generation.
         """
         for tag in validate_tags(tags):
             for table in (schema.contribution, schema.head_statistics):
