@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.config import ConfigError, ServeSettings
-from fleet.learning import submit
+from fleet.learning.flower_command import RunInfo
 from fleet.learning.proxy import FleetProxy
-from fleet.learning.superlink import RunInfo, SuperLink
+from fleet.learning.superlink import SuperLink
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ class LearningPlane:
 
     def submit(self, job_id: str, attempt: int, coordinator_address: str) -> int:
         """Start the Flower run of an attempt; returns its run id."""
-        return submit.submit(self.superlink, job_id, attempt, coordinator_address, self.token_path)
+        link = self.superlink
+        return link.command.submit(link.app_folder, job_id, attempt, coordinator_address, self.token_path)
 
     def stop_run(self, run_id: int) -> None:
         """Stop a run; one that is over counts as stopped."""
-        submit.stop(self.superlink, run_id)
+        self.superlink.command.stop(run_id)
 
     def run_status(self, run_id: int) -> RunInfo:
         """Return what Flower says of a run."""
-        return submit.run_status(self.superlink, run_id)
+        return self.superlink.command.run_status(run_id)

@@ -1,4 +1,4 @@
-"""JobGrid: the seam between Flower's stock strategies and a learning job.
+"""Seam between Flower's stock strategies and a learning job.
 
 A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the job's own
 message type, with the state sealed under the job key and the coordinator's ticket for that node.
@@ -51,23 +51,15 @@ class Pace:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """What came back in one round.
+    """Replies of one round."""
 
-    Attributes
-    ----------
-    round_number
-        Counted from 1 over all attempts of the job.
-    node_ids
-        Nodes whose replies were used, sorted.
-    metrics
-        Averages over these nodes, weighted by their numbers of examples.
-    failures
-        Reason by node id of those that were asked in vain.
-    """
-
+    #: Counted from 1 over all attempts of the job.
     round_number: int
+    #: Nodes whose replies were used, sorted.
     node_ids: tuple[str, ...]
+    #: Averages over these nodes, weighted by their numbers of examples.
     metrics: Mapping[str, float]
+    #: Reason by node id of those that were asked in vain.
     failures: Mapping[str, str]
 
 
@@ -78,10 +70,8 @@ class JobGrid(Grid):
     ----------
     grid
         What really carries messages.
-    codec
-        Seals and opens the job's states.
     kind
-        LearningKind: decides the message type.
+        Decides the message type.
     begin_round
         Returns the live nodes and their tickets for a round number (LearningService.BeginRound).
     quorum
@@ -111,16 +101,10 @@ class JobGrid(Grid):
         if quorum < 1:
             raise LearningPlaneError(f"a round needs at least one reply, got a quorum of {quorum}")
         self.last_round: RoundOutcome | None = None
-        self._grid = grid
-        self._codec = codec
-        self._kind = kind
-        self._begin_round = begin_round
-        self._quorum = quorum
-        self._round = round_offset + 1
-        self._round_timeout_s = round_timeout_s
-        self._pace = pace
-        self._clock = clock
-        self._sleep = sleep
+        self._grid, self._codec, self._kind = grid, codec, kind
+        self._begin_round, self._quorum = begin_round, quorum
+        self._round, self._round_timeout_s = round_offset + 1, round_timeout_s
+        self._pace, self._clock, self._sleep = pace, clock, sleep
         # Nodes of the round to come by Flower id, and of unanswered messages by message id.
         self._nodes: dict[int, RoundNode] = {}
         self._asked: dict[str, RoundNode] = {}
@@ -301,8 +285,7 @@ class JobGrid(Grid):
         )
         logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1
-        self._nodes = {}
-        self._asked = {}
+        self._nodes, self._asked = {}, {}
 
 
 def _is_finite(value: object) -> bool:

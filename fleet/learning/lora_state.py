@@ -1,4 +1,4 @@
-"""LoRA state between its two forms: sealed bytes on the way, Flower arrays where it is averaged."""
+"""LoRA state in its two forms: sealed bytes on the way, Flower arrays where it is averaged."""
 
 from __future__ import annotations
 
@@ -22,14 +22,10 @@ MAX_VALUE = 2.0**14
 
 @dataclass(frozen=True)
 class StateCodec:
-    """Seals and opens the LoRA state of one job.
+    """Codec of one job: seals and opens its LoRA states under the job key (32 bytes), bound to its id.
 
     Parameters
     ----------
-    job_id
-        Bound to every ciphertext.
-    key
-        The job key, 32 bytes.
     subject_tags
         Whose rows the state has, in row order; the same in every state of the job.
     rank
