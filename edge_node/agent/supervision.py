@@ -23,13 +23,8 @@ def supernode(
 ) -> SupervisedProcess:
     """Return the supervised `flower-supernode` of this node, not started yet.
 
-    After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with
-    code 305: it is started again until it is let in.
-
-    Raises
-    ------
-    NodeError
-        If Flower is not installed.
+    After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with code 305: it
+    is started again until it is let in. `NodeError` if Flower is not installed.
     """
     folder.create()
     write_atomically(folder.flower_ca, enrollment.flower_ca_pem.encode())

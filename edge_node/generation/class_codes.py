@@ -17,8 +17,8 @@ from torch import Tensor
 
 from edge_node.errors import AdapterError
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS
-from edge_node.recognition.lora.adapter import frozen_factor
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.output_layer import frozen_factor
 from hwmodel import keyed_seed
 
 #: Layers that a class changes, in the order of the vector.
@@ -66,10 +66,7 @@ class ClassLayout:
     def codes(self, b: Mapping[str, Tensor]) -> Tensor:
         """Return trained factors, floats ``[N, out, rank]`` by layer, as codes, int32 ``[N, length]``.
 
-        Raises
-        ------
-        AdapterError
-            If a factor is not finite, or too large for codes of 16 bits.
+        `AdapterError` if a factor is not finite, or too large for codes of 16 bits.
         """
         flat = torch.cat([b[name].detach().flatten(1) for name in CLASS_LAYERS], dim=1).double()
         codes = torch.round(flat * 2.0**SCALE_BITS)

@@ -65,8 +65,8 @@ class NodeKeys:
         Raises
         ------
         KeyFileError
-            For a name that is no DNS label, a folder that holds another node, or one that has lost its name
-            or its keys: new keys would make another node of the same name.
+            For a name that is no DNS label, a folder that holds another node, or one that has lost its name or its
+            keys: new keys would make another node of the same name.
         """
         if not _NODE_ID.fullmatch(node_id):
             raise KeyFileError(
@@ -98,13 +98,7 @@ class NodeKeys:
 
     @classmethod
     def load(cls, folder: StateFolder) -> NodeKeys:
-        """Read the keys of an initialised folder.
-
-        Raises
-        ------
-        KeyFileError
-            If one is missing, damaged or readable by others.
-        """
+        """Read the keys of an initialised folder; `KeyFileError` if one is missing, damaged or readable by others."""
         identity = folder.keys / _IDENTITY
         if not identity.exists():
             raise KeyFileError(

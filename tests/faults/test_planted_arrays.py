@@ -23,7 +23,7 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.config import StateFolder
 from edge_node.storage.journal import Journal
 from edge_node.storage.record_cipher import CapturedSamples, RecordCipher
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store

@@ -36,7 +36,7 @@ class CorrectedLayers(StrEnum):
 
 
 class LoraStorage(StrEnum):
-    """Number formats of a LoRA; as `edge_node.recognition.lora.storage`, which needs torch."""
+    """Number formats of a LoRA; as `fleet.lab.lora.storage`, which needs torch."""
 
     INT8 = "int8"
     FP16 = "fp16"

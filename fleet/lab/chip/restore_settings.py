@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from edge_node.recognition.lora.storage import Storage
 from fleet.errors import InvalidInputError
-from hwmodel import ConstantProgrammingError, DeviceError, DeviceModels, Preset, StuckCells, load_network
+from hwmodel import ConstantProgrammingError, DeviceError, DeviceModels, Precision, Preset, StuckCells, load_network
 
 #: Seconds of the units of an age.
 _UNITS_S = {"s": 1.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_400.0}
@@ -75,7 +74,7 @@ class RestoreSettings:
     stuck_shares: Sequence[float] = (0.0, 0.01, 0.05)
     rank: int | None = None
     corrected: Corrected = Corrected.ALL
-    storage: Storage = Storage.INT8
+    storage: Precision = Precision.INT8
     chips: int = 5
     seed: int = 0
     data: Path | None = None
@@ -148,7 +147,7 @@ def given_settings(
         stuck_shares=_numbers("stuck", stuck),
         rank=rank,
         corrected=Corrected(layers),
-        storage=Storage(storage),
+        storage=Precision(storage),
         chips=chips,
         seed=seed,
         data=data,

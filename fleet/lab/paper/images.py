@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import Progress as Steps
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper.arms import Progress, silent
-from fleet.lab.paper.image_relabelling import RECIPE, relabel_class
+from fleet.lab.paper.image_erasure import RELABELLING_RECIPE, erase_class
 from hwmodel import keyed_seed
 
 #: Not used for any choice: the relabelling's constants are the paper's, or a guess beforehand.
@@ -75,7 +75,7 @@ class ImagesPaperRun:
 
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
-    return repr((SIZE, RECIPE))
+    return repr((SIZE, RELABELLING_RECIPE))
 
 
 def run(
@@ -83,7 +83,7 @@ def run(
     progress: Progress = silent,
     *,
     size: Size = SIZE,
-    relabelling: LoraRecipe = RECIPE,
+    relabelling: LoraRecipe = RELABELLING_RECIPE,
     cache: Path | None = None,
 ) -> ImagesPaperRun:
     """Run both arms of one seed, on two chips with one backbone.
@@ -118,7 +118,7 @@ def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:
     others = (fleet.public.levels[kept], fleet.public.labels[kept])
     told = fleet.stage(f"relabelling class {label}")
     before = trial.drawn()
-    trial.chips.install(relabel_class(trial.chips, others, label, fleet.seed, recipe, progress=told))
+    trial.chips.install(erase_class(trial.chips, None, others, label, fleet.seed, recipe, progress=told))
     return trial.finished(before, trial.drawn())
 
 

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
-from hwmodel import Phase, ProgrammedModel, keyed_normal
+from hwmodel import Phase, Precision, ProgrammedModel, keyed_normal
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class StackedNetwork:
         preset, layers, scale = self.chips.preset, self.chips.analog, shape.alpha / shape.rank
         self._attach(
             {
-                name: LoraBranch(a, scale * b, Storage.FP32, preset, layers[name].meter)
+                name: LoraBranch(a, scale * b, Precision.FP32, preset, layers[name].meter)
                 for name, (a, b) in shape.pairs(adapter).items()
             }
         )
@@ -124,7 +123,7 @@ class StackedNetwork:
         """Store trained factors and make them active, each node its own."""
         base, pairs = self.base, shape.pairs(adapter)
         spec = LoraSpec(
-            shape.name, AdapterKind.SHARED, base.task, base.digest, shape.layers, rank=shape.rank, alpha=shape.alpha
+            shape.name, LoraKind.SHARED, base.task, base.digest, shape.layers, rank=shape.rank, alpha=shape.alpha
         )
         for node in range(self.nodes):
             a, b = ({name: pair[factor][node].detach() for name, pair in pairs.items()} for factor in (0, 1))

@@ -59,7 +59,7 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     assert found() == [needles[0]], "the search itself must be able to find something"
     (tmp_path / "control").unlink()
 
-    identity = node._keys.identity
+    identity = node.context.keys.identity
     node.enroll(pen.consent(person), [sample])
     node.receive(pen.revision(identity, 1, [adapter]))
     assert found() == []
