@@ -120,8 +120,9 @@ class Engine(RecognitionEngine):
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped."""
+        dropped = super().drop_subjects(node, tags)
         self._rows[node] = None
-        return super().drop_subjects(node, tags)
+        return dropped
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
         """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
