@@ -40,10 +40,7 @@ class Dac:
     def encode(self, values: Tensor, full_scale: float) -> Tensor:
         """Return int32 codes of float values: scaled, rounded half to even, saturated at `full_scale`.
 
-        Raises
-        ------
-        ConverterError
-            If `full_scale` is not positive or a value is not finite.
+        Raises `ConverterError` if `full_scale` is not positive or a value is not finite.
         """
         if not full_scale > 0:
             raise ConverterError(f"full_scale must be positive; got {full_scale}")
@@ -64,10 +61,7 @@ class Dac:
     def check(self, codes: Tensor) -> None:
         """Refuse codes that the DAC does not have.
 
-        Raises
-        ------
-        ConverterError
-            If the dtype is not an integer, or a code is out of range.
+        Raises `ConverterError` if the dtype is not an integer, or a code is out of range.
         """
         if codes.is_floating_point() or codes.is_complex() or codes.dtype is torch.bool:
             raise ConverterError(f"DAC codes are integers; got {codes.dtype}: use Dac.encode for floats")
@@ -84,8 +78,8 @@ class Dac:
 class Adc:
     """A signed ADC with a step of a whole number of partial-sum units.
 
-    ``code = clamp(floor((sum + step // 2) / step), -2^(bits-1), 2^(bits-1) - 1)``: to the nearest code,
-    half-way cases up, saturating.
+    ``code = clamp(floor((sum + step // 2) / step), -2^(bits-1), 2^(bits-1) - 1)``: to the nearest code, half-way cases
+    up, saturating. Raises `ConverterError` if the step is less than 1, or so large that `quantise` would not be exact.
 
     Attributes
     ----------
@@ -93,11 +87,6 @@ class Adc:
         Resolution with sign.
     step
         Partial-sum units (DAC code x grid step) per output code.
-
-    Raises
-    ------
-    ConverterError
-        If the step is less than 1, or so large that `quantise` would not be exact.
     """
 
     bits: int

@@ -55,8 +55,8 @@ def stacked_bars(title: str, bar_panels: Sequence[BarPanel], *, components: Sequ
     bar_panels
         One panel above the other.
     components
-        Every name of a part, in the order of the stack; its place decides the colour, so that the same
-        component looks the same in every figure.
+        Every name of a part, in the order of the stack; its place decides the colour, so that the same component looks
+        the same in every figure.
     share_of
         What 100 % is, for the label of the axis, e.g. ``"energy"``.
     """

@@ -42,6 +42,8 @@ class GridPanel:
 def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, columns: int = 12) -> Figure:
     """Draw panels of pictures below each other, the first pictures of each row.
 
+    Raises `InvalidInputError` if there is nothing to draw, or pictures differ in size.
+
     Parameters
     ----------
     title
@@ -52,11 +54,6 @@ def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, c
         Value of the brightest pixel; 0 is the darkest.
     columns
         Pictures per row at most.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is nothing to draw, or pictures differ in size.
     """
     rows = [row for panel in grid_panels for row in panel.rows]
     sizes = {row.pictures.shape[1:] for row in rows}

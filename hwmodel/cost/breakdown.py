@@ -34,15 +34,12 @@ ANALOGUE = frozenset({Component.PROGRAMMING, Component.ARRAY, Component.DAC, Com
 class CostBreakdown(Generic[AnyCost]):
     """Costs by component; adds up like `Cost`.
 
+    Raises `CostError` if there are no parts.
+
     Attributes
     ----------
     parts
         `Cost` (of a preset) or `CostDraws` (of a sample) by component, in the order of `Component`.
-
-    Raises
-    ------
-    CostError
-        If there are no parts.
     """
 
     parts: Mapping[Component, AnyCost]
@@ -61,10 +58,7 @@ class CostBreakdown(Generic[AnyCost]):
     def digital(self) -> CostBreakdown[AnyCost]:
         """Return the bill without what crossbars and their converters take.
 
-        Raises
-        ------
-        CostError
-            If there is nothing else on it.
+        Raises `CostError` if there is nothing else on it.
         """
         return CostBreakdown({component: cost for component, cost in self.parts.items() if component not in ANALOGUE})
 

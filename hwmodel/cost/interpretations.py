@@ -1,8 +1,8 @@
 """The readings of the three ratios that arXiv 2601.10037 names without saying how they were counted.
 
-Its abstract gives "training cost up to 147.76x, deployment overhead 387.95x, inference energy 48.44x"; the
-baselines were not to be had (the first two compare with rewriting analogue weights, after the project's own
-readme; the third's is not named). A *reading* is one way to count, exact enough to compute.
+Its abstract gives "training cost up to 147.76x, deployment overhead 387.95x, inference energy 48.44x"; the baselines
+were not to be had (the first two compare with rewriting analogue weights, after the project's own readme; the third's
+is not named). A *reading* is one way to count, exact enough to compute.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Reading:
     applies
         Whether a network has what the reading is about.
     free_analogue
-        The same ratio if crossbars took no energy, which no technology can pass; None where the analogue side
-        is not in the denominator alone.
+        The same ratio if crossbars took no energy, which no technology can pass; None where the analogue side is not in
+        the denominator alone.
     """
 
     name: str

@@ -19,6 +19,9 @@ Reals = NDArray[np.float64]
 class CostDraws:
     """A `Cost` under each draw of a `PresetSample`; adds up like `Cost`.
 
+    Raises `CostError` if the arrays are not one-dimensional and of one length, or hold something negative or not
+    finite.
+
     Attributes
     ----------
     energy_j, seconds
@@ -27,11 +30,6 @@ class CostDraws:
         Bytes moved; no number of a preset changes them.
     cell_writes
         Whole numbers of pulses, float64 ``[draws]``.
-
-    Raises
-    ------
-    CostError
-        If the arrays are not one-dimensional and of one length, or hold something negative or not finite.
     """
 
     energy_j: Reals
@@ -88,9 +86,8 @@ _AnyCost_co = TypeVar("_AnyCost_co", Cost, CostDraws, covariant=True)
 class Technology(Protocol[_AnyCost_co]):
     """What `hwmodel.Preset` and `hwmodel.PresetSample` have in common.
 
-    The numbers of a preset are floats, those of a sample float64 ``[draws]`` (its structure stays plain); so
-    a formula written once over ``technology.read.voltage_v`` serves both, and `priced` gives its result the
-    type that fits.
+    The numbers of a preset are floats, those of a sample float64 ``[draws]`` (its structure stays plain); so a formula
+    written once over ``technology.read.voltage_v`` serves both, and `priced` gives its result the type that fits.
     """
 
     @property

@@ -1,7 +1,7 @@
 """The paper's three ratios: which reading is consistent with which, what would reach them, what cannot.
 
-Nothing here reproduces a measurement. A reading whose draws contain the paper's figure is *consistent* with
-it; so are others, and with three free numbers any three ratios can be met (`AnchoredSet`).
+Nothing here reproduces a measurement. A reading whose draws contain the paper's figure is *consistent* with it; so are
+others, and with three free numbers any three ratios can be met (`AnchoredSet`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class ReadingResult:
     verdict
         Where the paper's figure lies.
     sensitivities
-        Numbers of the preset that move the ratio, largest swing first; each with the value that alone would
-        reach the figure, or None.
+        Numbers of the preset that move the ratio, largest swing first; each with the value that alone would reach the
+        figure, or None.
     pulses_per_cell
         Mean pulses of write-verify that alone would reach the figure; None if none in range do.
     free_analogue
@@ -118,8 +118,8 @@ class HeadlineResult:
 class AnchoredSet:
     """One set of numbers that is consistent with all three ratios at once. It proves nothing.
 
-    Three numbers are free and three ratios are given, so a solution is no evidence; how few draws come near
-    all three at once says more.
+    Three numbers are free and three ratios are given, so a solution is no evidence; how few draws come near all three
+    at once says more.
 
     Attributes
     ----------
@@ -153,8 +153,8 @@ class RatioReport:
     headlines
         One per ratio.
     caps
-        Network to the largest inference ratio that any crossbar could have against an equal digital unit,
-        M / M_L: the LoRA is computed digitally on both sides of the comparison.
+        Network to the largest inference ratio that any crossbar could have against an equal digital unit, M / M_L: the
+        LoRA is computed digitally on both sides of the comparison.
     exclusions
         Sentences on what cannot follow, each computed from the figures in it.
     anchored
@@ -173,14 +173,9 @@ class RatioReport:
 def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int = DRAWS, seed: int = 0) -> RatioReport:
     """Compare every reading of the three ratios with the paper's figures.
 
-    Readings that a network has no part in are left out: spikes without spikes, training without `training`.
-
-    Raises
-    ------
-    CostError
-        If there is no network, or one has no LoRA or nothing on crossbars.
-    SamplingError
-        If `draws` is below 1.
+    Readings that a network has no part in are left out: spikes without spikes, training without `training`. Raises
+    `CostError` if there is no network, or one has no LoRA or nothing on crossbars; `SamplingError` if `draws` is below
+    1.
     """
     if not networks:
         raise CostError("give at least one network to compare")
@@ -206,8 +201,8 @@ def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int 
 def anchored_set(preset: Preset, sample: PresetSample) -> AnchoredSet:
     """Solve for one set of numbers that gives the paper's three ratios under one reading of each.
 
-    The ADC energy from inference of the image network, then pulses per update from the updates of the face
-    mixer, then pulses per cell from its deployment: each next ratio leaves the solved ones as they are.
+    The ADC energy from inference of the image network, then pulses per update from the updates of the face mixer, then
+    pulses per cell from its deployment: each next ratio leaves the solved ones as they are.
 
     Parameters
     ----------

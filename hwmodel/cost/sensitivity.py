@@ -1,7 +1,7 @@
 """Which numbers of a preset move a figure, and at which value of each it meets a target.
 
-A *figure* is any function of a technology, e.g. a ratio of two energies: it takes a `Preset` and returns a
-number, or takes a `PresetSample` and returns one number per draw.
+A *figure* is any function of a technology, e.g. a ratio of two energies: it takes a `Preset` and returns a number, or
+takes a `PresetSample` and returns one number per draw.
 """
 
 from __future__ import annotations
@@ -78,12 +78,8 @@ class Sensitivity:
 def tornado(figure: Figure, preset: Preset) -> tuple[Swing, ...]:
     """Return what each number does to a figure, one at a time, largest swing first.
 
-    Numbers that do not move it are left out.
-
-    Raises
-    ------
-    CostError
-        If the figure is not positive and finite, so that it has no place on a log scale.
+    Numbers that do not move it are left out. Raises `CostError` if the figure is not positive and finite, so that it
+    has no place on a log scale.
     """
     ends = extremes(preset)
     nominal = float(figure(preset))
@@ -101,13 +97,9 @@ def tornado(figure: Figure, preset: Preset) -> tuple[Swing, ...]:
 def sensitivities(figure: Figure, preset: Preset, target: float) -> tuple[Sensitivity, ...]:
     """Return, for each number that moves a figure, the value at which the figure meets a target.
 
-    One number at a time, all others nominal; sorted as in `tornado`. Solved on a grid that is refined around
-    the crossing, for all numbers at once, to about 1e-6 of the range.
-
-    Raises
-    ------
-    CostError
-        As `tornado`, or if the target is not positive.
+    One number at a time, all others nominal; sorted as in `tornado`. Solved on a grid that is refined around the
+    crossing, for all numbers at once, to about 1e-6 of the range. Raises `CostError` as `tornado`, or if the target is
+    not positive.
     """
     if not target > 0:
         raise CostError(f"the target must be positive; got {target}")

@@ -41,10 +41,7 @@ class Band:
     def of(cls, values: Reals) -> Band:
         """Return the band of one number per draw.
 
-        Raises
-        ------
-        CostError
-            If there are no draws, or one is not a number.
+        Raises `CostError` if there are no draws, or one is not a number.
         """
         if not values.size or np.isnan(values).any():
             raise CostError(f"a band needs at least one draw, and numbers only; got {values!r}")
@@ -86,12 +83,7 @@ def monte_carlo(
 ) -> tuple[QuantityBand, ...]:
     """Return the bands of energy, time and pulses of every design and activity, all in the same draws.
 
-    Raises
-    ------
-    SamplingError
-        If `draws` is below 1.
-    CostError
-        As `design_report`.
+    Raises `SamplingError` if `draws` is below 1; `CostError` as `design_report`.
     """
     sample = sample_preset(preset, draws, seed)
     bands = []

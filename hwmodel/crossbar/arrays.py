@@ -41,17 +41,14 @@ class TileArrays:
     def partial_sums(self, driven: Tensor, part: slice) -> Tensor:
         """Return what the columns of each row tile sum up to.
 
+        Returns float32 integers ``[n, row_tiles, B, columns]``.
+
         Parameters
         ----------
         driven
             Out of `drive`, of the nodes in `part`.
         part
             The nodes whose cells are read.
-
-        Returns
-        -------
-        Tensor
-            float32 integers ``[n, row_tiles, B, columns]``.
         """
         nodes, row_tiles, batch, rows = driven.shape
         columns = self.cells.shape[3]
@@ -71,10 +68,7 @@ def squared_codes(driven: Tensor) -> Tensor:
 def check_float32_products(layer: str) -> None:
     """Refuse to multiply while torch may compute float32 products with less than float32 precision.
 
-    Raises
-    ------
-    CrossbarError
-        If it may.
+    Raises `CrossbarError` if it may.
     """
     # Not torch.get_float32_matmul_precision: it raises once anyone has used the newer switches.
     precision = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]

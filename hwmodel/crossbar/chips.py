@@ -54,6 +54,8 @@ class ChipKeys:
     def read_draws(self, purpose: str, part: slice, reads: Tensor, phase: int, count: int) -> Tensor:
         """Return the draws of single reads: a function of node and read number, whoever else is read.
 
+        Returns int32 ``[n, B, count]`` in 0 ... 65535.
+
         Parameters
         ----------
         purpose
@@ -66,11 +68,6 @@ class ChipKeys:
             Input phase within the read.
         count
             Draws per read.
-
-        Returns
-        -------
-        Tensor
-            int32 ``[n, B, count]`` in 0 ... 65535.
         """
         draws = [
             keyed_uint16_rows(self.fleet_seed, purpose, node, self.layer, self.epoch, phase, rows=numbers, count=count)
@@ -84,16 +81,9 @@ def programmed_chips(
 ) -> tuple[Tensor, tuple[WriteVerifyResult, ...]]:
     """Program a layer on every node, one after the other, so that scratch memory is that of one chip.
 
-    Returns
-    -------
-    cells, results
-        Effective levels as the ADCs see them (signed sum of planes, IR drop included), float32 with integer
-        values ``[N, row_tiles, rows, columns]``; and what programming each node took.
-
-    Raises
-    ------
-    DeviceError
-        If a model does not cover the conductances, the age or the voltage drop.
+    Effective levels as the ADCs see them (signed sum of planes, IR drop included), float32 with integer values
+    ``[N, row_tiles, rows, columns]``; and what programming each node took. Raises `DeviceError` if a model does not
+    cover the conductances, the age or the voltage drop.
     """
     cells = torch.empty(len(keys.nodes), layout.row_tiles, layout.rows, layout.columns)
     results = []
@@ -125,10 +115,7 @@ def expected_programming(layout: Layout, models: DeviceModels, nodes: int) -> tu
 def checked_nodes(nodes: Sequence[str]) -> tuple[str, ...]:
     """Return the ids of the nodes.
 
-    Raises
-    ------
-    CrossbarError
-        If there are none, one twice, one is not a string, or they are one string.
+    Raises `CrossbarError` if there are none, one twice, one is not a string, or they are one string.
     """
     if isinstance(nodes, str):
         raise CrossbarError(f"nodes is a sequence of ids; got the string {nodes!r}: write [{nodes!r}]")

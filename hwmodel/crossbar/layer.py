@@ -28,10 +28,10 @@ _SCRATCH_ELEMENTS = 1 << 22
 class Crossbar:
     """One layer on the chips of `nodes`, made by `Crossbar.program`.
 
-    All nodes have the same targets, ADC step and scale; they differ by what write-verify and time left in
-    their cells. Results are bitwise the same for any batch split, order, subset of nodes and number of
-    threads, since every partial sum is an integer below 2^24 held in float32, which no order of summation can
-    change; with read noise, if the reads have the same numbers. (`Fidelity.IDEAL` alone is float64.)
+    All nodes have the same targets, ADC step and scale; they differ by what write-verify and time left in their cells.
+    Results are bitwise the same for any batch split, order, subset of nodes and number of threads, since every partial
+    sum is an integer below 2^24 held in float32, which no order of summation can change; with read noise, if the reads
+    have the same numbers. (`Fidelity.IDEAL` alone is float64.)
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Crossbar:
     dac, adc
         Converters, the ADC with this layer's step (of one plane of bits at `Fidelity.BIT_SERIAL`).
     cells
-        Effective levels (signed sum of each weight's cells, slices beside each other): float32 with integer
-        values ``[N, row_tiles, rows, slices * out]``; one set ``[1, ...]`` where no node has its own:
-        expected ones (`STATISTICAL`) or targets (`IDEAL`).
+        Effective levels (signed sum of each weight's cells, slices beside each other): float32 with integer values
+        ``[N, row_tiles, rows, slices * out]``; one set ``[1, ...]`` where no node has its own: expected ones
+        (`STATISTICAL`) or targets (`IDEAL`).
     scale
         ``mvm(codes) * scale`` approximates ``codes @ weights.T``; the same on every chip.
     cell_writes
@@ -89,9 +89,8 @@ class Crossbar:
     ) -> Crossbar:
         """Write weights to every node's chip by write-verify.
 
-        A chip is a function of (fleet seed, node, layer, epoch), the weights, the preset, the models and the
-        age: it is regenerated when needed and never stored. To regenerate one that was paid for before, leave
-        out the ledger.
+        A chip is a function of (fleet seed, node, layer, epoch), the weights, the preset, the models and the age: it is
+        regenerated when needed and never stored. To regenerate one that was paid for before, leave out the ledger.
 
         Parameters
         ----------
@@ -108,28 +107,27 @@ class Crossbar:
         fidelity
             Level of detail of `mvm`.
         write_verify
-            ``"closed-form"``: published error and expected pulses. ``"pulse-by-pulse"``: every pulse of every
-            cell is simulated, and pulses, energy and unconverged cells are counted; some ten times slower.
+            ``"closed-form"``: published error and expected pulses. ``"pulse-by-pulse"``: every pulse of every cell is
+            simulated, and pulses, energy and unconverged cells are counted; some ten times slower.
         ledger
             Charged with `Phase.PROGRAM` on every node, whatever the fidelity.
         full_scale_weight
-            Weight that reaches the end of the conductance window; the largest magnitude if None. A smaller
-            one saturates outliers and gives the rest more of the window, so less relative error.
+            Weight that reaches the end of the conductance window; the largest magnitude if None. A smaller one
+            saturates outliers and gives the rest more of the window, so less relative error.
         input_rms
-            Expected root mean square of the input codes, for the default ADC step; if None, of codes spread
-            evenly over the DAC's range (73 for 8 bits), which wastes resolution when inputs are smaller.
+            Expected root mean square of the input codes, for the default ADC step; if None, of codes spread evenly over
+            the DAC's range (73 for 8 bits), which wastes resolution when inputs are smaller.
         adc_step
             Partial-sum units per ADC code, and so the range; by default it covers `ADC_RANGE_SIGMAS` standard
-            deviations of the partial sums of the widest column. Ideal weights decide, never a chip's error:
-            codes of different chips must mean the same. A plane of bits is given its share of it
-            (`plane_adc_step`).
+            deviations of the partial sums of the widest column. Ideal weights decide, never a chip's error: codes of
+            different chips must mean the same. A plane of bits is given its share of it (`plane_adc_step`).
 
         Raises
         ------
         CrossbarError
-            If there are no nodes or one twice, the ledger has another number of nodes, the epoch or the input
-            rms is out of range, the write-verify mode is unknown or asked of a level without cells per node,
-            or sums would not be exact.
+            If there are no nodes or one twice, the ledger has another number of nodes, the epoch or the input rms is
+            out of range, the write-verify mode is unknown or asked of a level without cells per node, or sums would not
+            be exact.
         MappingError
             If the weights cannot be mapped.
         ConverterError
@@ -165,10 +163,7 @@ class Crossbar:
     def at_age(self, age_s: float) -> Crossbar:
         """Return the same chips at another age: same programming, more (or less) relaxation; nothing is paid.
 
-        Raises
-        ------
-        DeviceError
-            If the relaxation model does not cover the age.
+        Raises `DeviceError` if the relaxation model does not cover the age.
         """
         aged = Crossbar(replace(self._plan, age_s=age_s))
         aged.reads = self.reads.clone()
@@ -177,10 +172,8 @@ class Crossbar:
     def at_fidelity(self, fidelity: Fidelity) -> Crossbar:
         """Return the same chips at another level of detail, no read made yet; nothing is paid.
 
-        Raises
-        ------
-        CrossbarError
-            If the write-verify mode needs cells that the level does not have, or sums would not be exact.
+        Raises `CrossbarError` if the write-verify mode needs cells that the level does not have, or sums would not be
+        exact.
         """
         return Crossbar(replace(self._plan, fidelity=Fidelity(fidelity)))
 
@@ -194,31 +187,27 @@ class Crossbar:
     ) -> Tensor:
         """Multiply each node's input codes by its own chip.
 
-        DAC codes drive the rows; each row tile's partial sums, less the reference, are quantised by the ADC
-        (`Adc` has the rule); the codes of the row tiles (and bit planes, and slices) are added digitally.
+        DAC codes drive the rows; each row tile's partial sums, less the reference, are quantised by the ADC (`Adc` has
+        the rule); the codes of the row tiles (and bit planes, and slices) are added digitally. Returns int32
+        ``[N, B, out]``; float64 at `Fidelity.IDEAL`.
 
         Parameters
         ----------
         codes
             Integers ``[N, B, in]`` in the DAC's range.
         reads
-            Numbers of the reads, int64 ``[N, B]``: they key the read noise, so a read with the same number on
-            the same chip repeats it. The crossbar's own count (`reads`, + 0, 1 ... B - 1) if None.
+            Numbers of the reads, int64 ``[N, B]``: they key the read noise, so a read with the same number on the same
+            chip repeats it. The crossbar's own count (`reads`, + 0, 1 ... B - 1) if None.
         ledger, phase
             Charged with B reads on every node.
-
-        Returns
-        -------
-        Tensor
-            int32 ``[N, B, out]``; float64 at `Fidelity.IDEAL`.
 
         Raises
         ------
         ConverterError
             If codes are not integers or out of the DAC's range.
         CrossbarError
-            If a shape or the dtype of `reads` is wrong, the ledger has another number of nodes, or torch may
-            compute float32 products with less than float32 precision.
+            If a shape or the dtype of `reads` is wrong, the ledger has another number of nodes, or torch may compute
+            float32 products with less than float32 precision.
         """
         self._check(codes, ledger)
         batch = codes.shape[1]
@@ -246,10 +235,7 @@ class Crossbar:
     def partial_sums(self, codes: Tensor) -> Tensor:
         """Return what the ADCs see without read noise, to choose an ADC step.
 
-        Returns
-        -------
-        Tensor
-            float32 integers ``[N, row_tiles, B, slices * out]``, for whole codes at every fidelity.
+        Returns float32 integers ``[N, row_tiles, B, slices * out]``, for whole codes at every fidelity.
         """
         self._check(codes, None)
         return self._parts.arrays.partial_sums(self._parts.arrays.drive(codes), slice(None))

@@ -44,10 +44,7 @@ class Layout:
     def of(cls, weights: Tensor, preset: Preset, full_scale_weight: float | None) -> Layout:
         """Lay float weights ``[out, in]`` out.
 
-        Raises
-        ------
-        MappingError
-            If the weights cannot be mapped.
+        Raises `MappingError` if the weights cannot be mapped.
         """
         window, mapping = ConductanceWindow.of(preset), mapping_of(preset)
         levels, weight_per_level = weight_levels(weights, mapping.full_scale(window), full_scale_weight)

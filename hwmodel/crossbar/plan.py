@@ -82,15 +82,9 @@ class CrossbarPlan:
     def build(self) -> CrossbarParts:
         """Program the cells of every node.
 
-        Raises
-        ------
-        CrossbarError
-            If the write-verify mode is unknown or needs cells that the fidelity does not have, or sums would
-            not be exact.
-        ConverterError
-            If the ADC cannot have this step.
-        DeviceError
-            If a model does not cover the conductances, the age or the voltage drop.
+        Raises `CrossbarError` if the write-verify mode is unknown or needs cells that the fidelity does not have, or
+        sums would not be exact; `ConverterError` if the ADC cannot have this step; `DeviceError` if a model does not
+        cover the conductances, the age or the voltage drop.
         """
         _check_write_verify(self.write_verify, self.fidelity)
         layout, keys, models, preset = self.layout, self.keys, self.models, self.layout.preset

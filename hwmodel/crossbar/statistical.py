@@ -1,7 +1,7 @@
 """Chips by their statistics: expected cells for all nodes, and an error drawn per read.
 
-The moments are those of the device models: a normal error and shift clipped to floor and ceiling, mixed with
-stuck cells, seen through the IR drop of the expected column.
+The moments are those of the device models: a normal error and shift clipped to floor and ceiling, mixed with stuck
+cells, seen through the IR drop of the expected column.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NORMAL = NormalDist()
 class StatisticalReadout:
     """`Fidelity.STATISTICAL`: ``y + N(0, sigma_eff |x|)``, keyed per node and read.
 
-    The expected cells are converted tile by tile as on a chip. Then one error per output is added, normal
-    with ``sigma^2 = sum over row tiles of |x_t|^2 v_t``, where v is the variance of a column's cells,
-    averaged over the rows of a tile, plus that of the read noise of as many cells.
+    The expected cells are converted tile by tile as on a chip. Then one error per output is added, normal with
+    ``sigma^2 = sum over row tiles of |x_t|^2 v_t``, where v is the variance of a column's cells, averaged over the rows
+    of a tile, plus that of the read noise of as many cells.
 
     Attributes
     ----------
@@ -58,10 +58,7 @@ class StatisticalReadout:
     def of(cls, layout: Layout, keys: ChipKeys, adc: Adc, models: DeviceModels, age_s: float) -> StatisticalReadout:
         """Take the moments of the models over the targets of a layer.
 
-        Raises
-        ------
-        DeviceError
-            If a model does not cover the conductances, the age or the voltage drop.
+        Raises `DeviceError` if a model does not cover the conductances, the age or the voltage drop.
         """
         table = _LevelMoments.of(layout.window, models, age_s)
         levels, variance = [], torch.zeros(layout.inputs, layout.columns, dtype=torch.float64)

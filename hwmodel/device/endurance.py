@@ -13,15 +13,12 @@ from hwmodel.errors import DeviceError
 class Endurance:
     """How much of a cell's life pulses take: each the same share, whatever it writes.
 
+    Raises `DeviceError` if `cycles` is not positive and finite.
+
     Attributes
     ----------
     cycles
         Pulses until failure; published parts last 1e5 to 1e9.
-
-    Raises
-    ------
-    DeviceError
-        If `cycles` is not positive and finite.
     """
 
     source: ClassVar[str] = "Xia et al., DAC 2017; Gd:HfO2 1e9, Adv. Sci. 2025"

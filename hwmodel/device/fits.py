@@ -95,7 +95,8 @@ def sampled_programming_error(
 ) -> SampledError:
     """Program cells over the whole window, let them age, and measure their scatter.
 
-    The cells have the Wan models and no stuck ones, and the preset's grid, window, floor and ceiling.
+    The cells have the Wan models and no stuck ones, and the preset's grid, window, floor and ceiling. Raises
+    `DeviceError` if the age or the window is outside the fits, or there are fewer than 2 points or cells.
 
     Parameters
     ----------
@@ -109,11 +110,6 @@ def sampled_programming_error(
         Cells per target; the standard deviation is sampled to ``1 / sqrt(2 cells)`` of itself.
     fleet_seed
         Seed of the draws.
-
-    Raises
-    ------
-    DeviceError
-        If the age or the window is outside the fits, or there are fewer than 2 points or cells.
     """
     if points < 2 or cells < 2:
         raise DeviceError(f"scatter along a range needs 2 points and 2 cells; got {points} and {cells}")
@@ -144,8 +140,8 @@ def pulses_against_tolerance(
 ) -> tuple[PulseComparison, ...]:
     """Write-verify cells at several tolerances, in closed form and pulse by pulse.
 
-    Targets are spread evenly over the window, none is stuck. Where the window begins at the floor, landings
-    clipped there raise the simulated energy a little (1 % for 1 to 40 uS above a floor of 0).
+    Targets are spread evenly over the window, none is stuck. Where the window begins at the floor, landings clipped
+    there raise the simulated energy a little (1 % for 1 to 40 uS above a floor of 0).
 
     Parameters
     ----------

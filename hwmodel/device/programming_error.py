@@ -1,8 +1,8 @@
 """What write-verify leaves between the target and the conductance of a cell: published models of it.
 
-Each model is the standard deviation (uS) of a normal error without bias, over a conductance range (uS)
-outside which nothing was measured and it raises. Two fits of one figure, Wan's, are both offered: they
-differ by 0.15 to 0.35 uS at 8 to 36 uS and by 0.5 to 0.7 uS at the ends, so nothing finer is known.
+Each model is the standard deviation (uS) of a normal error without bias, over a conductance range (uS) outside which
+nothing was measured and it raises. Two fits of one figure, Wan's, are both offered: they differ by 0.15 to 0.35 uS at 8
+to 36 uS and by 0.5 to 0.7 uS at the ends, so nothing finer is known.
 """
 
 from __future__ import annotations
@@ -49,15 +49,12 @@ class ProgrammingError(Protocol):
 class ConstantProgrammingError:
     """The same normal error at every conductance: what the code of arXiv 2601.10037 does.
 
+    Raises `DeviceError` if sigma is negative or not finite.
+
     Attributes
     ----------
     sigma
         Standard deviation in uS; 1 in the paper's restore run, swept from 1 to 10.
-
-    Raises
-    ------
-    DeviceError
-        If sigma is negative or not finite.
     """
 
     low_us: ClassVar[float] = 0.0
@@ -138,19 +135,14 @@ _CMO = {0.2: (0.00081107, 0.00106879), 2.0: (0.0112185391, 0.01129027418)}
 class CmoProgrammingError:
     """``0.00081 + 0.00107 G`` uS (acceptance 0.2 %) or ``0.0112 + 0.0113 G`` uS (2 %); 9 to 88.2 uS.
 
-    CMO/HfOx cells: Falcone et al., arXiv 2502.04524, as fitted by aihwkit (`inference/noise/reram.py`). This
-    is the error at the moment that write-verify accepts the cell; what the first second adds is in
-    `CmoRelaxation`, which belongs with it.
+    CMO/HfOx cells: Falcone et al., arXiv 2502.04524, as fitted by aihwkit (`inference/noise/reram.py`). This is the
+    error at the moment that write-verify accepts the cell; what the first second adds is in `CmoRelaxation`, which
+    belongs with it. Raises `DeviceError` for any other acceptance range.
 
     Attributes
     ----------
     acceptance_percent
         Acceptance range of write-verify in percent of the target: 0.2 or 2, the two that were measured.
-
-    Raises
-    ------
-    DeviceError
-        For any other acceptance range.
     """
 
     low_us: ClassVar[float] = 9.0
@@ -196,10 +188,7 @@ def programming_error_names() -> tuple[str, ...]:
 def programming_error_named(name: str, preset: Preset) -> ProgrammingError:
     """Return the model of that name; the constant one with the preset's ``cell.programming_sigma_us``.
 
-    Raises
-    ------
-    DeviceError
-        If there is no such model.
+    Raises `DeviceError` if there is no such model.
     """
     try:
         make = _BY_NAME[name]

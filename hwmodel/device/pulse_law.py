@@ -1,8 +1,8 @@
 """How many pulses write-verify takes, their price, and what error it accepts, in closed form.
 
-The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around
-the target, so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free
-constant, fitted to the 8.52 pulses per cell at +-1 uS of Wan et al., Nature 608, 504 (2022).
+The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around the target,
+so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free constant, fitted to the 8.52
+pulses per cell at +-1 uS of Wan et al., Nature 608, 504 (2022).
 """
 
 from __future__ import annotations
@@ -51,9 +51,11 @@ def mean_pulses(
 ) -> float | NDArray[np.float64]:
     """Return the mean pulses of a cell: a geometric law cut off at `max_pulses`.
 
-    ``(1 - s) (1 - (1 - p)^n_max) / p + s n_max`` with ``p = erf(tol / (sqrt(2) sigma_1))``: stuck cells spend
-    all their pulses. Those that happen to rest within the tolerance of their target do not, which only the
-    simulation knows: of differential cells that is up to half of the ones stuck low.
+    ``(1 - s) (1 - (1 - p)^n_max) / p + s n_max`` with ``p = erf(tol / (sqrt(2) sigma_1))``: stuck cells spend all their
+    pulses. Those that happen to rest within the tolerance of their target do not, which only the simulation knows: of
+    differential cells that is up to half of the ones stuck low. Mean pulses per cell; a float if all arguments are
+    numbers. Raises `DeviceError` if a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0
+    to 1.
 
     Parameters
     ----------
@@ -63,16 +65,6 @@ def mean_pulses(
         Pulses after which a cell is given up.
     stuck_share
         Share s of stuck cells.
-
-    Returns
-    -------
-    float or array
-        Mean pulses per cell; a float if all arguments are numbers.
-
-    Raises
-    ------
-    DeviceError
-        If a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0 to 1.
     """
     if not (
         np.all(np.greater(tolerance_us, 0))

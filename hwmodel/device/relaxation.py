@@ -1,8 +1,8 @@
 """How the conductance of a programmed cell moves with age: published models of it.
 
-Ages are seconds since programming. A model says what is added to the cell, as a mean and the standard
-deviation of a normal shift independent of the programming error; one draw per cell serves its whole life,
-so a chip at two ages is one chip.
+Ages are seconds since programming. A model says what is added to the cell, as a mean and the standard deviation of a
+normal shift independent of the programming error; one draw per cell serves its whole life, so a chip at two ages is one
+chip.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ class WanRelaxation:
     """``sqrt(sigma(t)^2 - sigma(1 s)^2)`` uS, no mean shift; 1 s to 2 days, 0 to 40 uS.
 
     How the errors of NeuRRAM cells widen: Wan et al., Nature 608, 504 (2022), as fitted by aihwkit. With
-    `WanProgrammingError` the total standard deviation at 1 s, 1 day and 2 days is the published fit, and in
-    between the fits are interpolated linearly in ln t. With another programming error the shift is the same,
-    so the total is not the fit. In parts of the range the fit at two days lies below that at one day; as
-    each cell keeps its draw, its shift then shrinks a little again.
+    `WanProgrammingError` the total standard deviation at 1 s, 1 day and 2 days is the published fit, and in between the
+    fits are interpolated linearly in ln t. With another programming error the shift is the same, so the total is not
+    the fit. In parts of the range the fit at two days lies below that at one day; as each cell keeps its draw, its
+    shift then shrinks a little again.
     """
 
     min_age_s: ClassVar[float] = 1.0
@@ -133,9 +133,9 @@ class WanRelaxation:
 class CmoRelaxation:
     """Mean ``-0.089 ln t``, standard deviation ``0.412 + 0.042 ln t`` uS, t in s; 1 s to 10 years.
 
-    CMO/HfOx cells, independent of their conductance: Falcone et al., arXiv 2502.04524, as fitted by aihwkit.
-    It counts from the moment that write-verify accepts the cell, so it is not zero at 1 s. The publication
-    itself carries the fit on to 10 years; that end is extrapolated.
+    CMO/HfOx cells, independent of their conductance: Falcone et al., arXiv 2502.04524, as fitted by aihwkit. It counts
+    from the moment that write-verify accepts the cell, so it is not zero at 1 s. The publication itself carries the fit
+    on to 10 years; that end is extrapolated.
     """
 
     min_age_s: ClassVar[float] = 1.0
@@ -165,10 +165,7 @@ def relaxation_names() -> tuple[str, ...]:
 def relaxation_named(name: str) -> Relaxation:
     """Return the model of that name.
 
-    Raises
-    ------
-    DeviceError
-        If there is no such model.
+    Raises `DeviceError` if there is no such model.
     """
     try:
         return _BY_NAME[name]

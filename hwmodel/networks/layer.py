@@ -42,8 +42,8 @@ class LayerSpec(Strict):
     uses
         Products per pass of the network: tokens, positions or time steps.
     groups
-        Matrices side by side that share no input (grouped and depthwise convolutions). Such a layer stays
-        digital in every design, since on a crossbar most of its cells would be empty.
+        Matrices side by side that share no input (grouped and depthwise convolutions). Such a layer stays digital in
+        every design, since on a crossbar most of its cells would be empty.
     lora_rank
         Rank of the LoRA beside it; 0 for none.
     input_density

@@ -24,18 +24,13 @@ def load_network(name_or_path: str | Path) -> NetworkSpec:
     """Load a network that comes with `hwmodel` by name, or any other from its file.
 
     In a file, a layer entry with layers of its own and ``repeat = k`` stands for k copies of them, named
-    ``<entry><1 ... k>.<layer>``.
+    ``<entry><1 ... k>.<layer>``. Raises `NetworkError` if there is no such network, or the file is not TOML, or lacks,
+    misspells or contradicts something. All faults are named at once.
 
     Parameters
     ----------
     name_or_path
         A name out of `network_names`, a `Path`, or a string that ends in ``.toml``.
-
-    Raises
-    ------
-    NetworkError
-        If there is no such network, or the file is not TOML, or lacks, misspells or contradicts something.
-        All faults are named at once.
     """
     if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
         where = str(name_or_path)

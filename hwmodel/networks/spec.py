@@ -115,10 +115,13 @@ class NetworkSpec(Strict):
     ) -> NetworkSpec:
         """Derive a network from one forward pass of a torch module.
 
-        Every `nn.Linear` and `nn.Conv2d` becomes a layer, in the order of its first use; its uses are the
-        vectors that it multiplies in the pass, over all calls. A convolution is a matrix of
-        ``in/groups * kh * kw`` inputs, used at every output position; with groups it stays digital. All other
-        parameters count as digital ones without products. Works on the meta device, where it takes no memory.
+        Every `nn.Linear` and `nn.Conv2d` becomes a layer, in the order of its first use; its uses are the vectors that
+        it multiplies in the pass, over all calls. A convolution is a matrix of ``in/groups * kh * kw`` inputs, used at
+        every output position; with groups it stays digital. All other parameters count as digital ones without
+        products. Works on the meta device, where it takes no memory. Raises `NetworkError` if no layer is found, a
+        layer is not called in the pass, a rank is impossible or names no crossbar layer, or the model has matrices that
+        it uses otherwise than through the two layer types (as `nn.MultiheadAttention` does): their products would be
+        left out.
 
         Parameters
         ----------
@@ -136,13 +139,6 @@ class NetworkSpec(Strict):
             Steps and batch, for designs that train.
         elementwise
             Names of parameters with two or more axes that are in no matrix product: position embeddings.
-
-        Raises
-        ------
-        NetworkError
-            If no layer is found, a layer is not called in the pass, a rank is impossible or names no crossbar
-            layer, or the model has matrices that it uses otherwise than through the two layer types (as
-            `nn.MultiheadAttention` does): their products would be left out.
         """
         layers = derived_layers(model, example_input, lora_ranks=lora_ranks, elementwise=elementwise)
         rest = sum(p.numel() for p in model.parameters()) - sum(layer.weights for layer in layers)

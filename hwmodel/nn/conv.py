@@ -69,8 +69,8 @@ class ConvGeometry:
 class AnalogConv2d(AnalogLayer):
     """`torch.nn.Conv2d` (groups = 1) on crossbars: ``[N B, C, H, W]`` to ``[N B, C', H', W']``.
 
-    The kernel is unfolded: ``in = C kh kw``, and every place of the output is one vector, multiplied in turn
-    by the one copy of the kernel that the chip has. See `AnalogLayer`.
+    The kernel is unfolded: ``in = C kh kw``, and every place of the output is one vector, multiplied in turn by the one
+    copy of the kernel that the chip has. See `AnalogLayer`.
 
     Parameters
     ----------

@@ -22,14 +22,13 @@ Correction = Callable[[Tensor], Tensor]
 class AnalogLayer(nn.Module):
     """A layer whose product is made by crossbars, one chip per node. Base of the layers of `hwmodel.nn`.
 
-    Every product goes through the DAC of the crossbar, its cells and its ADCs. The full scale of the DAC is
-    either fixed (`full_scale`, from calibration) and saturates what is larger, or, if None, the largest
-    magnitude of each vector: a multiplier before the DAC and after the ADC per vector, whose cost is not in
-    the ledger.
+    Every product goes through the DAC of the crossbar, its cells and its ADCs. The full scale of the DAC is either
+    fixed (`full_scale`, from calibration) and saturates what is larger, or, if None, the largest magnitude of each
+    vector: a multiplier before the DAC and after the ADC per vector, whose cost is not in the ledger.
 
-    The product is straight-through for gradients: the backward pass multiplies by the ideal weights and
-    ignores rounding and saturation, so what lies in front of the layer, and `correction`, can be trained
-    through it. The weights themselves are cells and have no gradient.
+    The product is straight-through for gradients: the backward pass multiplies by the ideal weights and ignores
+    rounding and saturation, so what lies in front of the layer, and `correction`, can be trained through it. The
+    weights themselves are cells and have no gradient.
 
     Parameters
     ----------
@@ -53,10 +52,10 @@ class AnalogLayer(nn.Module):
     ideal_weight
         The weights as given: a buffer.
     correction
-        None, or what is added to the product: a function, or a module, whose parameters are then parameters
-        of the model. It gets the vectors that the crossbar gets, as floats ``[N, V, in]``, and returns
-        ``[N, V, out]``; V is the batch times the positions (tokens, or the places of a convolution). This is
-        where a per-node LoRA goes. Whoever attaches it charges its cost.
+        None, or what is added to the product: a function, or a module, whose parameters are then parameters of the
+        model. It gets the vectors that the crossbar gets, as floats ``[N, V, in]``, and returns ``[N, V, out]``; V is
+        the batch times the positions (tokens, or the places of a convolution). This is where a per-node LoRA goes.
+        Whoever attaches it charges its cost.
     """
 
     ideal_weight: Tensor
@@ -80,21 +79,13 @@ class AnalogLayer(nn.Module):
     def encode(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return DAC codes and what one code stands for.
 
+        Returns int32 ``[N, V, in]``; float64 ``[N, V, 1]`` (or 0-dimensional if the full scale is fixed):
+        ``codes * unit`` approximates `vectors`. Raises `ConverterError` if a value is not finite.
+
         Parameters
         ----------
         vectors
             Float ``[N, V, in]``.
-
-        Returns
-        -------
-        codes, unit
-            int32 ``[N, V, in]``; float64 ``[N, V, 1]`` (or 0-dimensional if the full scale is fixed):
-            ``codes * unit`` approximates `vectors`.
-
-        Raises
-        ------
-        ConverterError
-            If a value is not finite.
         """
         dac = self.crossbar.dac
         exact = vectors.detach().flatten(0, 1)
@@ -117,15 +108,12 @@ class AnalogLayer(nn.Module):
     def product(self, vectors: Tensor) -> Tensor:
         """Return each node's vectors times its own cells, plus the correction if there is one.
 
+        Returns ``[N, V, out]``, in the dtype of `vectors`.
+
         Parameters
         ----------
         vectors
             Float ``[N, V, in]``.
-
-        Returns
-        -------
-        Tensor
-            ``[N, V, out]``, in the dtype of `vectors`.
         """
         result: Tensor = _StraightThrough.apply(vectors, self)  # type: ignore[no-untyped-call]
         return result if self.correction is None else result + self.correction(vectors)

@@ -38,13 +38,12 @@ def program(
 ) -> ProgrammedModel:
     """Return a copy of a torch model in which every `nn.Linear` and `nn.Conv2d` is on crossbars.
 
-    The model itself is not changed. The copy is in evaluation mode, on the CPU. Biases stay digital, and so
-    do grouped and depthwise convolutions, whose matrices would leave tiles empty, and
-    `nn.MultiheadAttention`, which multiplies by its weights past any layer: `ProgrammedModel.digital` lists
-    them.
-    A chip is a function of (seed, node, module path, epoch), the weights and the preset: regenerate it by
-    programming again, with the same result for each node whether alone or among a thousand (bitwise for the
-    same codes; what a model computes digitally in between is as repeatable as torch is).
+    The model itself is not changed. The copy is in evaluation mode, on the CPU. Biases stay digital, and so do grouped
+    and depthwise convolutions, whose matrices would leave tiles empty, and `nn.MultiheadAttention`, which multiplies by
+    its weights past any layer: `ProgrammedModel.digital` lists them. A chip is a function of (seed, node, module path,
+    epoch), the weights and the preset: regenerate it by programming again, with the same result for each node whether
+    alone or among a thousand (bitwise for the same codes; what a model computes digitally in between is as repeatable
+    as torch is).
 
     Parameters
     ----------
@@ -65,9 +64,9 @@ def program(
     fidelity
         How closely the hardware is followed.
     calibration
-        Example inputs of the model ``[B, ...]`` (public data: they shape what is deployed). They fix each
-        layer's DAC full scale and ADC step at what loses least of them; larger inputs saturate. If None,
-        every vector is scaled by its own largest magnitude, and ADC steps follow `default_adc_step`.
+        Example inputs of the model ``[B, ...]`` (public data: they shape what is deployed). They fix each layer's DAC
+        full scale and ADC step at what loses least of them; larger inputs saturate. If None, every vector is scaled by
+        its own largest magnitude, and ADC steps follow `default_adc_step`.
     ledger
         Charged with programming and with every product; a new one if None.
 

@@ -105,8 +105,8 @@ class Preset(BaseModel):
     def mean_conductance_us(self) -> float:
         """Mean target of a cell, uS, if weights are spread evenly over their range.
 
-        The middle of the window where one cell holds a weight around it; of two differential cells one is
-        there on average and the other rests at the low end.
+        The middle of the window where one cell holds a weight around it; of two differential cells one is there on
+        average and the other rests at the low end.
         """
         low, high = self.cell.conductance_min_us, self.cell.conductance_max_us
         middle = (low + high) / 2
@@ -133,10 +133,7 @@ class Preset(BaseModel):
     ) -> Preset:
         """Return a copy with other models of the cell, e.g. ``programming_error="wan-crosssim"``.
 
-        Raises
-        ------
-        PresetError
-            If there is no model of that name.
+        Raises `PresetError` if there is no model of that name.
         """
         names = {"programming_error": programming_error, "relaxation": relaxation}
         chosen = {key: name for key, name in names.items() if name is not None}
@@ -179,15 +176,12 @@ def preset_names() -> tuple[str, ...]:
 def preset_text(name_or_path: str | Path) -> str:
     """Return the TOML of a preset, to start one's own from.
 
+    Raises `PresetError` if there is no such preset, or the file cannot be read.
+
     Parameters
     ----------
     name_or_path
         A name out of `preset_names`, a `Path`, or a string that ends in ``.toml``.
-
-    Raises
-    ------
-    PresetError
-        If there is no such preset, or the file cannot be read.
     """
     if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
         try:
@@ -206,17 +200,14 @@ def preset_text(name_or_path: str | Path) -> str:
 def load_preset(name_or_path: str | Path) -> Preset:
     """Load a preset that comes with `hwmodel` by name, or any other from its file.
 
+    Raises `PresetError` if there is no such preset, or the file is not TOML, lacks or misspells a number, has one
+    without a source or outside its own range, or describes something impossible, such as a tile whose partial sums
+    would not be exact. All faults are named at once.
+
     Parameters
     ----------
     name_or_path
         A name out of `preset_names`, a `Path`, or a string that ends in ``.toml``.
-
-    Raises
-    ------
-    PresetError
-        If there is no such preset, or the file is not TOML, lacks or misspells a number, has one without a
-        source or outside its own range, or describes something impossible, such as a tile whose partial sums
-        would not be exact. All faults are named at once.
     """
     text = preset_text(name_or_path)
     try:

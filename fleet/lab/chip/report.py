@@ -57,6 +57,9 @@ def chip_report(
 ) -> ChipReport:
     """Compute the report of some networks on a preset.
 
+    Raises `InvalidInputError` if there are no draws, or a network has no LoRA or nothing on crossbars, so that there is
+    nothing to compare.
+
     Parameters
     ----------
     networks, preset
@@ -64,13 +67,7 @@ def chip_report(
     draws, seed
         Of the Monte Carlo over the ranges of the preset's numbers.
     progress
-        DemoResult what is being worked on.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are no draws, or a network has no LoRA or nothing on crossbars, so that there is nothing to
-        compare.
+        Told what is being worked on.
     """
     if draws < 1:
         raise InvalidInputError(f"a Monte Carlo has at least one draw; got {draws}")

@@ -1,5 +1,5 @@
-"""Bring bad chips back: accuracy and features of a network on chips that err, age or have stuck cells,
-before and after a calibration LoRA fitted on public data (`fleet.lab.chip.calibration`).
+"""Bring bad chips back: accuracy and features of a network on chips that err, age or have stuck cells, before and after
+a calibration LoRA fitted on public data (`fleet.lab.chip.calibration`).
 
 Three sweeps, one thing changed at a time: a constant programming error instead of the preset's, the age since
 programming, and the share of stuck cells (half of them at either end of the window).
@@ -107,14 +107,9 @@ class RestoreReport:
 def run_restore(settings: RestoreSettings, progress: Callable[[str], None]) -> RestoreReport:
     """Train the network once, then make, judge, calibrate and judge again the chips of every condition.
 
-    Sets torch to one thread: with several, small products are slower on shared cores, and may round
-    differently.
-
-    Raises
-    ------
-    InvalidInputError
-        If a setting is out of range, the preset's cells have no such age or are beyond what their models
-        cover, or data are missing.
+    Sets torch to one thread: with several, small products are slower on shared cores, and may round differently. Raises
+    `InvalidInputError` if a setting is out of range, the preset's cells have no such age or are beyond what their
+    models cover, or data are missing.
     """
     torch.set_num_threads(1)
     settings, notes = resolved(settings)

@@ -61,20 +61,18 @@ class PublicData:
 def load_public_data(network: str, *, folder: Path | None, seed: int) -> PublicData:
     """Return the public data of one of the paper's small networks.
 
+    Raises `InvalidInputError` if the folder lacks the photos, the network takes none, or sktime's data are missing or
+    damaged.
+
     Parameters
     ----------
     network
         ``"face-mixer"`` or ``"speaker-lsm"``.
     folder
-        Where ``olivetti_py3.pkz`` lies, for the faces; scikit-learn's own data folder if None, and its
-        embedded digits if they are not there either.
+        Where ``olivetti_py3.pkz`` lies, for the faces; scikit-learn's own data folder if None, and its embedded digits
+        if they are not there either.
     seed
         Of the augmentation.
-
-    Raises
-    ------
-    InvalidInputError
-        If the folder lacks the photos, the network takes none, or sktime's data are missing or damaged.
     """
     if network == "speaker-lsm":
         if folder is not None:
@@ -92,17 +90,14 @@ def load_public_data(network: str, *, folder: Path | None, seed: int) -> PublicD
 def threshold_code(signals: np.ndarray, thresholds: np.ndarray) -> Tensor:
     """Return a spike for every threshold that a signal exceeds.
 
+    Returns float32 0 or 1, ``[samples, steps, signals * levels]``.
+
     Parameters
     ----------
     signals
         Float ``[samples, steps, signals]``.
     thresholds
         Float ``[levels, signals]``, ascending.
-
-    Returns
-    -------
-    Tensor
-        float32 0 or 1, ``[samples, steps, signals * levels]``.
     """
     spikes = signals[..., None] > thresholds.T
     return torch.from_numpy(spikes.reshape(*signals.shape[:2], -1).astype(np.float32))

@@ -103,10 +103,7 @@ class Condition:
 def age_seconds(text: str) -> float:
     """Return the seconds of an age such as ``"90s"``, ``"6h"``, ``"1d"`` or ``"0.5y"``.
 
-    Raises
-    ------
-    InvalidInputError
-        If it is not a number, not negative, with one of these units.
+    Raises `InvalidInputError` if it is not a number, not negative, with one of these units.
     """
     try:
         seconds = float(text[:-1]) * _UNITS_S[text[-1:]]
@@ -135,10 +132,7 @@ def given_settings(
 ) -> RestoreSettings:
     """Return settings from the words of a command line: lists are separated by commas, empty ones allowed.
 
-    Raises
-    ------
-    InvalidInputError
-        If a noise or a share is not a number.
+    Raises `InvalidInputError` if a noise or a share is not a number.
     """
     return RestoreSettings(
         network,
@@ -171,11 +165,8 @@ def _listed(text: str) -> tuple[str, ...]:
 def resolved(settings: RestoreSettings) -> tuple[RestoreSettings, tuple[str, ...]]:
     """Return settings with rank and ages filled in, and what there is to note about that.
 
-    Raises
-    ------
-    InvalidInputError
-        If there are no data for the network, there is no chip, the rank is less than 1, or ages are asked of
-        cells that do not age.
+    Raises `InvalidInputError` if there are no data for the network, there is no chip, the rank is less than 1, or ages
+    are asked of cells that do not age.
     """
     if settings.network not in NETWORKS:
         raise InvalidInputError(
@@ -201,10 +192,8 @@ def resolved(settings: RestoreSettings) -> tuple[RestoreSettings, tuple[str, ...
 def conditions(settings: RestoreSettings) -> tuple[Condition, ...]:
     """Return the conditions of resolved settings, sweep by sweep.
 
-    Raises
-    ------
-    InvalidInputError
-        If there are none, one is out of the range of its model, or a model does not cover the preset's cells.
+    Raises `InvalidInputError` if there are none, one is out of the range of its model, or a model does not cover the
+    preset's cells.
     """
     try:
         models = DeviceModels.of(settings.preset)
