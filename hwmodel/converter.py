@@ -22,13 +22,7 @@ EXACT_FLOAT32 = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Dac:
-    """A signed, symmetric DAC: codes ``-(2^(bits-1) - 1) ... 2^(bits-1) - 1``.
-
-    Attributes
-    ----------
-    bits
-        Resolution with sign.
-    """
+    """A signed, symmetric DAC: codes ``-(2^(bits-1) - 1) ... 2^(bits-1) - 1``."""
 
     bits: int
 
@@ -83,8 +77,6 @@ class Adc:
 
     Attributes
     ----------
-    bits
-        Resolution with sign.
     step
         Partial-sum units (DAC code x grid step) per output code.
     """
@@ -124,7 +116,5 @@ def conversion_j(j_per_step: Real, bits: int) -> Real:
     ----------
     j_per_step
         Walden figure of merit, J per step.
-    bits
-        Resolution.
     """
     return j_per_step * 2.0 ** (bits + max(0, bits - 9))

@@ -89,11 +89,6 @@ class EnergyLedger:
     """Cumulative cost of every node by phase. Safe to charge from several threads.
 
     Raises `LedgerError` if `nodes` is less than 1.
-
-    Parameters
-    ----------
-    nodes
-        Length of the node axis; a device has 1.
     """
 
     def __init__(self, nodes: int) -> None:
@@ -116,8 +111,6 @@ class EnergyLedger:
 
         Parameters
         ----------
-        phase
-            What the work was for.
         cost
             One `Cost` (each node pays it), or one per node.
         node

@@ -16,18 +16,10 @@ _PICTURE_IN, _LABEL_IN, _GAP = 0.42, 1.5, 1
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PictureRow:
-    """Pictures that belong together.
-
-    Attributes
-    ----------
-    label
-        What they are, at the left.
-    pictures
-        Grey pictures ``[count, side, side]``.
-    """
+    """Pictures that belong together."""
 
     label: str
-    pictures: np.ndarray
+    pictures: np.ndarray  #: grey pictures ``[count, side, side]``
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,8 +38,6 @@ def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, c
 
     Parameters
     ----------
-    title
-        Heading of the figure.
     grid_panels
         From top to bottom; all pictures have the same size.
     white

@@ -82,10 +82,6 @@ def panels(
 
     Parameters
     ----------
-    title
-        Heading of the figure.
-    rows, columns
-        Grid of panels.
     width_in, height_in
         Size of the whole figure in inches.
     **options

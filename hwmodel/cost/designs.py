@@ -71,35 +71,27 @@ class DesignReport(Generic[AnyCost]):
 
     Attributes
     ----------
-    network, design, assumptions
-        What was asked; the network by name.
-    bills
+    costs
         By activity. Training step and adaptation are missing if the network has no `training`.
-    tiles, utilisation
-        Crossbar tiles and the share of their cells that hold a weight; 0 if all-digital.
     sram_serving_bytes, sram_training_bytes
         What the parameters that change take in SRAM: to infer, and with what training keeps beside them. For an
         all-digital chip these are all weights.
-    sram_bytes
-        SRAM of the preset.
     adaptations_left
         Adaptations by training in place before a mean cell is worn out; infinite if none is written, None without
         `training`. An array for a sample.
-    rewrites_left
-        Deployments before a mean cell is worn out; infinite if none is written.
     """
 
     network: str
     design: Design
     assumptions: Assumptions
-    bills: Mapping[Activity, CostBreakdown[AnyCost]]
-    tiles: int
-    utilisation: float
+    costs: Mapping[Activity, CostBreakdown[AnyCost]]
+    tiles: int  #: crossbar tiles; 0 if all-digital
+    utilisation: float  #: share of their cells that hold a weight
     sram_serving_bytes: int
     sram_training_bytes: int
     sram_bytes: int
     adaptations_left: float | Reals | None
-    rewrites_left: float | Reals
+    rewrites_left: float | Reals  #: deployments before a mean cell is worn out; infinite if none is written
 
     @property
     def fits_serving(self) -> bool:
@@ -119,8 +111,8 @@ def design_report(
 
     Raises `CostError` if the network has nothing on crossbars, or the design is LORA and the network has no LoRA.
     """
-    bills = {
-        activity: bill(network, technology, design, activity, assumptions)
+    costs = {
+        activity: cost_breakdown(network, technology, design, activity, assumptions)
         for activity in Activity
         if network.training is not None or activity not in _TRAINED
     }
@@ -135,7 +127,7 @@ def design_report(
         network=network.name,
         design=design,
         assumptions=assumptions,
-        bills=bills,
+        costs=costs,
         tiles=network.tiles(technology) if analogue else 0,
         utilisation=network.utilisation(technology) if analogue else 0.0,
         sram_serving_bytes=in_sram * assumptions.lora_bytes,
@@ -146,7 +138,7 @@ def design_report(
     )
 
 
-def bill(
+def cost_breakdown(
     network: NetworkSpec,
     technology: Technology[AnyCost],
     design: Design,
@@ -170,11 +162,8 @@ def bill(
     if activity is Activity.INFERENCE:
         return chip.inference(design)
     if activity is Activity.ADAPTATION:
-        step = bill(network, technology, design, Activity.TRAINING_STEP, assumptions)
-        return step * adaptation_steps(network, design)
-    if network.training is None:
-        raise CostError(f"network {network.name} has no [training]: steps and batch are needed for training")
-    return chip.training_step(design, network.training)
+        return chip.training_step(design) * adaptation_steps(network, design)
+    return chip.training_step(design)
 
 
 _TRAINED = frozenset({Activity.TRAINING_STEP, Activity.ADAPTATION})
@@ -185,9 +174,14 @@ def adaptation_steps(network: NetworkSpec, design: Design) -> int:
 
     Raises `CostError` if the network has no `training`.
     """
+    training = _training(network)
+    return training.lora_steps if design is Design.LORA else training.full_steps
+
+
+def _training(network: NetworkSpec) -> TrainingFacts:
     if network.training is None:
         raise CostError(f"network {network.name} has no [training]: steps and batch are needed for training")
-    return network.training.lora_steps if design is Design.LORA else network.training.full_steps
+    return network.training
 
 
 def _changing(network: NetworkSpec, design: Design) -> int:
@@ -211,9 +205,9 @@ class _Chip(Generic[AnyCost]):
             size = changing * self.assumed.lora_bytes
             written = CostBreakdown({Component.SRAM: digital.sram_write(self.technology, size)})
         if self.assumed.origin is Origin.DRAM:
-            return written + CostBreakdown({Component.DRAM: digital.dram_read(self.technology, size)})
-        if self.assumed.origin is Origin.RADIO:
-            return written + CostBreakdown({Component.RADIO: digital.radio(self.technology, size)})
+            written += CostBreakdown({Component.DRAM: digital.dram_read(self.technology, size)})
+        elif self.assumed.origin is Origin.RADIO:
+            written += CostBreakdown({Component.RADIO: digital.radio(self.technology, size)})
         return written
 
     def update(self, design: Design) -> CostBreakdown[AnyCost]:
@@ -228,8 +222,9 @@ class _Chip(Generic[AnyCost]):
         )
         return CostBreakdown({Component.SRAM: changed})
 
-    def training_step(self, design: Design, training: TrainingFacts) -> CostBreakdown[AnyCost]:
+    def training_step(self, design: Design) -> CostBreakdown[AnyCost]:
         """Forward and backward of each sample, then one update."""
+        batch = _training(self.network).batch
         macs = self._backward_macs(design)
         if design is Design.DIGITAL:
             macs += self.network.macs
@@ -241,7 +236,7 @@ class _Chip(Generic[AnyCost]):
         sample = self._macs(macs, Precision.FP32)
         if design is not Design.DIGITAL:
             sample += self._products()
-        return sample * training.batch + self.update(design)
+        return sample * batch + self.update(design)
 
     def inference(self, design: Design) -> CostBreakdown[AnyCost]:
         """One result: all passes."""

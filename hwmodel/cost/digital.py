@@ -64,8 +64,6 @@ def deploy(technology: Technology[AnyCost], byte_count: int, *, over_radio: bool
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     byte_count
         Size of the adapter; `Cost.bytes` counts it once, whatever way it took.
     over_radio

@@ -16,17 +16,11 @@ from hwmodel.errors import CostError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MvmEnergy:
-    """Energy of products with a crossbar by part, J, each with its share of control.
+    """Energy of products with a crossbar by part, J, each with its share of control."""
 
-    Attributes
-    ----------
-    array_j, dac_j, adc_j
-        Cells, row drivers, and converters with their amplifiers: floats, or float64 ``[draws]``.
-    """
-
-    array_j: Any
-    dac_j: Any
-    adc_j: Any
+    array_j: Any  #: cells: a float, or float64 ``[draws]``, as are all
+    dac_j: Any  #: row drivers
+    adc_j: Any  #: converters with their amplifiers
 
     @property
     def total_j(self) -> Any:
@@ -57,8 +51,6 @@ def crossbar_mvm_energy(
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     inputs, outputs, vectors
         Size and number of the products.
     input_density

@@ -50,10 +50,6 @@ class PresetSample:
 
     Attributes
     ----------
-    preset
-        The preset that was drawn from.
-    draws
-        Length of the arrays.
     tile
         Geometry: structure, so the same in every draw.
     cell, write_verify, read, converter, digital, radio
@@ -94,23 +90,6 @@ class PresetSample:
         return np.broadcast_to(np.asarray(values, dtype=np.float64), (self.draws,))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Extremes:
-    """One number at a time at an end of its range, all others at their values: for a tornado.
-
-    Attributes
-    ----------
-    paths
-        ``"section.key"`` of each number that has a range.
-    low, high
-        Samples of ``len(paths)`` draws: in draw i, number ``paths[i]`` is at its low or high end.
-    """
-
-    paths: tuple[str, ...]
-    low: PresetSample
-    high: PresetSample
-
-
 def drawn_paths(preset: Preset) -> tuple[str, ...]:
     """Return ``"section.key"`` of every number that is not structure, in the order of the schema."""
     return tuple(
@@ -133,10 +112,6 @@ def sample_preset(preset: Preset, draws: int, seed: int) -> PresetSample:
     ----------
     preset
         Technology; its tile, bits, counts and conductance window are not drawn.
-    draws
-        How many, at least 1.
-    seed
-        Any integer.
     """
     if draws < 1:
         raise SamplingError(f"a sample has at least one draw; got {draws}")
@@ -147,15 +122,6 @@ def sample_preset(preset: Preset, draws: int, seed: int) -> PresetSample:
     return _sample(preset, draws, drawn)
 
 
-def extremes(preset: Preset) -> Extremes:
-    """Return the preset with each property in turn at its low and at its high end.
-
-    Numbers whose range is a point are left out.
-    """
-    paths = tuple(path for path in drawn_paths(preset) if preset.quantity(path).low < preset.quantity(path).high)
-    return Extremes(paths, _one_at_a_time(preset, paths, "low"), _one_at_a_time(preset, paths, "high"))
-
-
 def sweep_preset(preset: Preset, values: Mapping[str, NDArray[np.float64]]) -> PresetSample:
     """Return a sample in which some properties take the values given and all others stay nominal.
 
@@ -164,8 +130,6 @@ def sweep_preset(preset: Preset, values: Mapping[str, NDArray[np.float64]]) -> P
 
     Parameters
     ----------
-    preset
-        Technology.
     values
         ``"section.key"`` to float64 ``[draws]``, inside the number's range; all of one length.
     """
@@ -187,16 +151,6 @@ def sweep_preset(preset: Preset, values: Mapping[str, NDArray[np.float64]]) -> P
         for path in paths
     }
     return _sample(preset, draws, drawn)
-
-
-def _one_at_a_time(preset: Preset, paths: tuple[str, ...], end: str) -> PresetSample:
-    drawn = {}
-    for path in drawn_paths(preset):
-        values = np.full(len(paths), preset.quantity(path).value)
-        if path in paths:
-            values[paths.index(path)] = getattr(preset.quantity(path), end)
-        drawn[path] = values
-    return _sample(preset, len(paths), drawn)
 
 
 def _quantiles(quantity: Quantity, uniform: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,18 +18,13 @@ from hwmodel.presets.preset import Preset
 #: Enough for the ends of a 5 % to 95 % band to scatter by about half a percentile.
 DRAWS = 4000
 
+#: Measures of a cost that have a band.
+MEASURES = ("energy_j", "seconds", "cell_writes")
+
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Spread of a figure over draws.
-
-    Attributes
-    ----------
-    p5, p50, p95
-        Percentiles.
-    smallest, largest
-        Ends over all draws.
-    """
+    """Spread of a figure over draws: its percentiles 5, 50 and 95, and the ends over all draws."""
 
     p5: float
     p50: float
@@ -51,18 +46,9 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class QuantityBand:
-    """One quantity of one design: its nominal value and its band.
+    """One quantity of one design: its value at the preset's numbers, and its band over the draws.
 
-    Attributes
-    ----------
-    network, design, activity
-        Whose.
-    measure
-        ``energy_j``, ``seconds`` or ``cell_writes``.
-    nominal
-        At the preset's values.
-    band
-        Over the draws.
+    The measure is ``energy_j``, ``seconds`` or ``cell_writes``.
     """
 
     network: str
@@ -91,17 +77,9 @@ def monte_carlo(
         for design in Design:
             drawn = design_report(network, sample, design, assumptions)
             nominal = design_report(network, preset, design, assumptions)
-            for activity, bill in drawn.bills.items():
-                total, at_nominal = bill.total, nominal.bills[activity].total
-                bands += [
-                    QuantityBand(
-                        network.name,
-                        design,
-                        activity,
-                        measure,
-                        float(getattr(at_nominal, measure)),
-                        Band.of(getattr(total, measure)),
-                    )
-                    for measure in ("energy_j", "seconds", "cell_writes")
-                ]
+            for activity, breakdown in drawn.costs.items():
+                total, at_nominal = breakdown.total, nominal.costs[activity].total
+                for measure in MEASURES:
+                    value, band = float(getattr(at_nominal, measure)), Band.of(getattr(total, measure))
+                    bands.append(QuantityBand(network.name, design, activity, measure, value, band))
     return tuple(bands)

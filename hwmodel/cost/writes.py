@@ -64,8 +64,6 @@ def adaptations_left(
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     steps
         Steps of in-situ training per adaptation, of ``n_u`` pulses each; if None, an adaptation is one write-verify of
         ready-made weights, of ``n(tol)`` pulses.

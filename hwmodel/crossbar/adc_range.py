@@ -25,8 +25,6 @@ def default_adc_step(levels: Tensor, preset: Preset, input_rms: float | None = N
     ----------
     levels
         Ideal signed levels of the columns, int32 ``[in, columns]``.
-    preset
-        Technology.
     input_rms
         Expected rms of the input codes; that of codes spread evenly over the DAC's range if None.
     """

@@ -16,7 +16,7 @@ from hwmodel.crossbar.chips import ChipKeys, WriteVerifyMode, checked_nodes
 from hwmodel.crossbar.fidelity import Fidelity
 from hwmodel.crossbar.layout import Layout
 from hwmodel.crossbar.plan import CrossbarPlan
-from hwmodel.device import DeviceModels, Endurance
+from hwmodel.device.models import DeviceModels
 from hwmodel.errors import CrossbarError
 from hwmodel.ledger import EnergyLedger, Phase
 from hwmodel.presets.preset import Preset
@@ -60,7 +60,8 @@ class Crossbar:
         self.in_features, self.out_features = layout.inputs, layout.outputs
         parts = plan.build()
         self.dac, self.adc = Dac(self.preset.converter.dac_bits), parts.adc
-        self.cells, self.scale = parts.arrays.cells, parts.readout.scale
+        self.cells = parts.arrays.cells
+        self.scale = 1.0 if self.fidelity is Fidelity.IDEAL else self.adc.step * layout.weight_per_unit
         self.cell_writes = torch.tensor([lot.pulses for lot in parts.programming])
         missed = [lot.not_converged for lot in parts.programming]
         self.not_converged = torch.tensor(missed, dtype=torch.float64)
@@ -96,16 +97,10 @@ class Crossbar:
         ----------
         weights
             Float ``[out, in]``; rounded to the conductance grid.
-        preset
-            Technology.
         fleet_seed, nodes, layer, epoch
             Key of what is random. The epoch counts how often the layer has been programmed before.
-        age_s
-            Seconds since programming.
         models
             Programming error, relaxation, stuck cells, IR drop and read noise; the preset's if None.
-        fidelity
-            Level of detail of `mvm`.
         write_verify
             ``"closed-form"``: published error and expected pulses. ``"pulse-by-pulse"``: every pulse of every cell is
             simulated, and pulses, energy and unconverged cells are counted; some ten times slower.
@@ -212,8 +207,9 @@ class Crossbar:
         self._check(codes, ledger)
         batch = codes.shape[1]
         numbers = self._read_numbers(batch, reads)
-        layout, readout = self._plan.layout, self._parts.readout
-        result = torch.empty(len(self.nodes), batch, self.out_features, dtype=readout.result_dtype)
+        layout = self._plan.layout
+        dtype = torch.float64 if self.fidelity is Fidelity.IDEAL else torch.int32
+        result = torch.empty(len(self.nodes), batch, self.out_features, dtype=dtype)
         per_vector = layout.row_tiles * max(layout.columns, layout.rows)
         vectors = max(1, min(batch, _SCRATCH_ELEMENTS // per_vector))
         chunk = max(1, _SCRATCH_ELEMENTS // (vectors * per_vector))
@@ -221,7 +217,7 @@ class Crossbar:
             part = slice(first, first + chunk)
             for start in range(0, batch, vectors):
                 span = slice(start, start + vectors)
-                result[part, span] = readout.read(codes[part, span], part, numbers[part, span])
+                result[part, span] = self._parts.read(codes[part, span], part, numbers[part, span])
         self.reads += batch
         if ledger is not None:
             ledger.charge(phase, self._mvm_cost * batch)
@@ -243,9 +239,8 @@ class Crossbar:
     @property
     def wear(self) -> Tensor:
         """Share of the cells' endurance used up by all epochs so far, float64 ``[N]``."""
-        pulses = self.cell_writes.to(torch.float64) * (self.epoch + 1) / self._plan.layout.cells
-        endurance = Endurance(self.preset.cell.endurance_cycles)
-        return torch.tensor([endurance.used(float(p)) for p in pulses], dtype=torch.float64)
+        pulses_per_cell = self.cell_writes.to(torch.float64) * (self.epoch + 1) / self._plan.layout.cells
+        return pulses_per_cell / self.preset.cell.endurance_cycles
 
     def _read_numbers(self, batch: int, reads: Tensor | None) -> Tensor:
         if reads is None:

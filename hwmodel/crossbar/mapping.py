@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwmodel.device import ConductanceWindow
+from hwmodel.device.window import ConductanceWindow
 from hwmodel.errors import MappingError
 from hwmodel.presets.preset import Preset
 
@@ -74,23 +74,18 @@ class WeightMapping(Protocol):
     @property
     def slice_factors(self) -> tuple[int, ...]:
         """Return what the result of each slice counts: ``(1,)`` where weights are not sliced."""
-        ...
 
     def full_scale(self, window: ConductanceWindow) -> int:
         """Return the signed level that the largest weight is given."""
-        ...
 
     def levels_per_unit(self, window: ConductanceWindow) -> int:
         """Return the column levels that one weight level is worth, before `slice_factors`."""
-        ...
 
     def column_levels(self, levels: Tensor, window: ConductanceWindow) -> Tensor:
         """Return int32 column levels ``[in, slices * out]`` of weight levels ``[in, out]``."""
-        ...
 
     def planes(self, levels: Tensor, window: ConductanceWindow, tile_columns: int) -> tuple[CellPlane, ...]:
         """Return the planes of int32 weight levels ``[in, out]`` with ``|level| <= full_scale``."""
-        ...
 
 
 def combined_slices(columns: Tensor, slice_factors: tuple[int, ...]) -> Tensor:

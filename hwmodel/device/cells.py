@@ -45,10 +45,6 @@ def cell_levels(
         Whose cells these are; names every draw.
     models
         Programming error, relaxation and stuck cells (read noise and IR drop act on what is read).
-    window
-        Conductance window.
-    age_s
-        Seconds since programming.
     verified
         Outcome of `simulate_write_verify` for the same targets and key; the closed form if None.
     """

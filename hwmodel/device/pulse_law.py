@@ -8,7 +8,7 @@ pulses per cell at +-1 uS of Wan et al., Nature 608, 504 (2022).
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hwmodel.converter import conversion_j
 from hwmodel.errors import DeviceError
 from hwmodel.presets.preset import Preset
+from hwmodel.presets.technology import Numbers
 
 
 def hit_probability(
@@ -82,35 +83,15 @@ def mean_pulses(
     return mean if isinstance(mean, np.ndarray) else float(mean)
 
 
-class PulsedTechnology(Protocol):
-    """What pulses need of a preset (floats) or a sample of one (float64 ``[draws]``)."""
-
-    @property
-    def cell(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Cell`."""
-
-    @property
-    def write_verify(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.WriteVerify`."""
-
-    @property
-    def read(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Read`."""
-
-    @property
-    def converter(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Converter`."""
-
-
 @overload
 def pulses_per_cell(technology: Preset) -> float: ...
 
 
 @overload
-def pulses_per_cell(technology: PulsedTechnology) -> Any: ...
+def pulses_per_cell(technology: Numbers) -> Any: ...
 
 
-def pulses_per_cell(technology: PulsedTechnology) -> Any:
+def pulses_per_cell(technology: Numbers) -> Any:
     """Return the mean pulses that write-verify gives a cell (`mean_pulses`); an array for a sample."""
     programming, cell = technology.write_verify, technology.cell
     return mean_pulses(
@@ -121,7 +102,7 @@ def pulses_per_cell(technology: PulsedTechnology) -> Any:
     )
 
 
-def pulse_price(technology: PulsedTechnology, pulses: Any, pulsed_conductance_s: Any) -> tuple[Any, Any]:
+def pulse_price(technology: Numbers, pulses: Any, pulsed_conductance_s: Any) -> tuple[Any, Any]:
     """Return energy, J, and time, s, of pulses with the verify read after each.
 
     A pulse costs ``V_p^2 G t_p + E_line`` and its read ``V_r^2 G t_r + E_adc + E_tia``; both take
@@ -131,8 +112,6 @@ def pulse_price(technology: PulsedTechnology, pulses: Any, pulsed_conductance_s:
     ----------
     technology
         A preset or a sample; arrays for the latter.
-    pulses
-        How many.
     pulsed_conductance_s
         Sum over them of the conductance G where each lands, siemens.
     """

@@ -28,8 +28,6 @@ class WriteVerifyResult:
 
     Attributes
     ----------
-    cells
-        Cells that were programmed.
     pulses
         SET and RESET pulses, all cells together.
     not_converged
@@ -96,8 +94,6 @@ class SimulatedWriteVerify:
         Whether the last verify read was inside the tolerance, bool.
     verified_variance_us2
         Variance of the error of a converged cell, uS^2 (`verified_variance_us2`).
-    result
-        Totals.
     """
 
     levels: Tensor
@@ -119,10 +115,6 @@ def expected_write_verify(
 
     Parameters
     ----------
-    preset
-        Technology.
-    cells
-        Cells to program.
     stuck_cells
         The preset's if None.
     mean_conductance_us
@@ -162,8 +154,6 @@ def simulate_write_verify(
     ----------
     targets
         Wanted levels inside the window, any integer dtype and shape.
-    preset
-        Technology.
     key
         Whose cells these are; names every draw. Draws depend neither on the targets nor on stuck cells.
     models

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hwmodel.converter import Dac
 from hwmodel.crossbar import Crossbar
-from hwmodel.device import DeviceModels
+from hwmodel.device.models import DeviceModels
 from hwmodel.errors import ConverterError
 from hwmodel.nn.conv import ConvGeometry
 from hwmodel.presets.preset import Preset
@@ -26,21 +26,11 @@ _VECTORS_PER_CALL = 1024
 
 @dataclass(frozen=True, slots=True)
 class ConverterRange:
-    """The fixed converter settings of one layer.
+    """The fixed converter settings of one layer."""
 
-    Attributes
-    ----------
-    full_scale
-        Input that gets the largest DAC code.
-    input_rms
-        Root mean square of the DAC codes.
-    adc_step
-        Partial-sum units per ADC code.
-    """
-
-    full_scale: float
-    input_rms: float
-    adc_step: int
+    full_scale: float  #: input that gets the largest DAC code
+    input_rms: float  #: root mean square of the DAC codes
+    adc_step: int  #: partial-sum units per ADC code
 
 
 def least_loss_full_scale(values: Tensor, max_code: int) -> float:
@@ -148,12 +138,8 @@ def converter_range(name: str, weight: Tensor, vectors: Tensor, preset: Preset) 
 
     Parameters
     ----------
-    name
-        The layer, for error messages.
     weight, vectors
         Float ``[out, in]`` and ``[vectors, in]``.
-    preset
-        Technology.
     """
     dac = Dac(preset.converter.dac_bits)
     ideal = Crossbar.program(weight, preset, fleet_seed=0, nodes=["ideal"], layer=name, models=DeviceModels.ideal())

@@ -14,23 +14,13 @@ from hwmodel.nn.layer import AnalogLayer
 
 @dataclass(frozen=True, slots=True)
 class ConvGeometry:
-    """How a convolution (groups = 1) cuts images into the vectors that a crossbar multiplies.
+    """How a convolution (groups = 1) cuts images into the vectors that a crossbar multiplies."""
 
-    Attributes
-    ----------
-    kernel, stride, dilation
-        (height, width), pixels.
-    margins
-        (left, right, top, bottom), pixels.
-    padding_mode
-        As `torch.nn.functional.pad` names it.
-    """
-
-    kernel: tuple[int, int]
+    kernel: tuple[int, int]  #: (height, width), pixels, as are stride and dilation
     stride: tuple[int, int]
     dilation: tuple[int, int]
-    margins: tuple[int, int, int, int]
-    padding_mode: str
+    margins: tuple[int, int, int, int]  #: (left, right, top, bottom), pixels
+    padding_mode: str  #: as `torch.nn.functional.pad` names it
 
     @classmethod
     def of(cls, layer: nn.Conv2d) -> ConvGeometry:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,13 +12,36 @@ from torch import Tensor, nn
 
 from hwmodel.crossbar import Crossbar
 from hwmodel.errors import CrossbarError
-from hwmodel.nn.meter import Meter
+from hwmodel.ledger import EnergyLedger, Phase
 
 #: Numbers converted at once (float64 elements): what fits into a cache.
 _SCRATCH_ELEMENTS = 1 << 16
 
 #: What is added digitally to the output of an analogue layer: vectors [N, V, in] to [N, V, out].
 Correction = Callable[[Tensor], Tensor]
+
+
+@dataclass(slots=True)
+class Meter:
+    """The ledger and the phase that all analogue layers of one model share.
+
+    Attributes
+    ----------
+    ledger
+        Charged by every product, on every node.
+    """
+
+    ledger: EnergyLedger
+    phase: Phase = Phase.INFER
+
+    @contextmanager
+    def charging(self, phase: Phase) -> Iterator[None]:
+        """Charge everything inside the ``with`` block as `phase`."""
+        before, self.phase = self.phase, Phase(phase)
+        try:
+            yield
+        finally:
+            self.phase = before
 
 
 class AnalogLayer(nn.Module):
@@ -45,8 +70,6 @@ class AnalogLayer(nn.Module):
 
     Attributes
     ----------
-    crossbar, full_scale, meter
-        As given.
     bias
         As given: a digital parameter, trained or frozen as in the model it comes from.
     ideal_weight
@@ -148,6 +171,19 @@ class AnalogLayer(nn.Module):
             f"in={crossbar.in_features}, out={crossbar.out_features}, nodes={self.nodes}, "
             f"preset={crossbar.preset.name}, dac_full_scale={scale}"
         )
+
+
+class AnalogLinear(AnalogLayer):
+    """`torch.nn.Linear` on crossbars: ``[N B, ..., in]`` to ``[N B, ..., out]``, node after node.
+
+    All axes between the first and the last (tokens, time) are further vectors. See `AnalogLayer`.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the layer's output, bias and correction included."""
+        vectors = inputs.reshape(self.nodes, -1, self.crossbar.in_features)
+        outputs = self.product(vectors).view(*inputs.shape[:-1], self.crossbar.out_features)
+        return outputs if self.bias is None else outputs + self.bias
 
 
 class _StraightThrough(torch.autograd.Function):

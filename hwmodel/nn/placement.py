@@ -26,10 +26,6 @@ class DigitalPart:
     ----------
     name
         Its path in the model.
-    count
-        Numbers in it.
-    reason
-        Why it stays digital.
     """
 
     name: str

@@ -10,14 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from hwmodel.crossbar import Crossbar, Fidelity
-from hwmodel.device import DeviceModels
+from hwmodel.device.models import DeviceModels
 from hwmodel.errors import MappingError
 from hwmodel.ledger import EnergyLedger
 from hwmodel.nn.calibration import converter_range, record_inputs
 from hwmodel.nn.conv import AnalogConv2d, ConvGeometry
-from hwmodel.nn.layer import AnalogLayer
-from hwmodel.nn.linear import AnalogLinear
-from hwmodel.nn.meter import Meter
+from hwmodel.nn.layer import AnalogLayer, AnalogLinear, Meter
 from hwmodel.nn.placement import analog_targets, digital_parts
 from hwmodel.nn.programmed import ProgrammedLayer, ProgrammedModel
 from hwmodel.presets.preset import Preset, load_preset
@@ -51,18 +49,8 @@ def program(
         Any torch model that keeps the batch as the first axis of what it gives to those layers.
     preset
         Technology: a preset, the name of one that comes with `hwmodel`, or the path of a TOML file.
-    seed
-        Fleet seed.
-    nodes
-        Ids of the chips.
     epoch
         How often these chips have been programmed before.
-    age_s
-        Seconds since programming.
-    models
-        Device models; those of the preset if None.
-    fidelity
-        How closely the hardware is followed.
     calibration
         Example inputs of the model ``[B, ...]`` (public data: they shape what is deployed). They fix each layer's DAC
         full scale and ADC step at what loses least of them; larger inputs saturate. If None, every vector is scaled by

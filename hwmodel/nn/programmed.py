@@ -14,10 +14,9 @@ from hwmodel import cost
 from hwmodel.crossbar import Fidelity
 from hwmodel.errors import CrossbarError
 from hwmodel.ledger import Cost, EnergyLedger, Phase
-from hwmodel.networks import LayerSpec
+from hwmodel.networks.layer import LayerSpec
 from hwmodel.nn.conv import AnalogConv2d
-from hwmodel.nn.layer import AnalogLayer
-from hwmodel.nn.meter import Meter
+from hwmodel.nn.layer import AnalogLayer, Meter
 from hwmodel.nn.placement import ROOT, DigitalPart
 from hwmodel.presets.preset import Preset
 

@@ -7,7 +7,7 @@ experiment leaves open, or a *property* that published parts scatter in: only pr
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,7 +29,7 @@ RelaxationName = Literal["none", "wan", "cmo"]
 
 
 class Section(BaseModel):
-    """A frozen group of numbers; names that it does not know are refused."""
+    """Base of the tables of a preset or network file: frozen, and names that it does not know are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -167,6 +167,45 @@ class Radio(Section):
 
     j_per_byte: Positive
     bytes_per_s: Positive
+
+
+class Numbers(Protocol):
+    """Sections of a `Preset`, whose numbers are floats, or of a `PresetSample`: float64 ``[draws]``, structure plain.
+
+    So a formula written once over ``numbers.read.voltage_v`` serves both.
+    """
+
+    @property
+    def tile(self) -> Tile:
+        """Geometry; the same in every draw."""
+
+    @property
+    def cell(self) -> Any:
+        """Numbers of `Cell`."""
+
+    @property
+    def write_verify(self) -> Any:
+        """Numbers of `WriteVerify`."""
+
+    @property
+    def read(self) -> Any:
+        """Numbers of `Read`."""
+
+    @property
+    def converter(self) -> Any:
+        """Numbers of `Converter`."""
+
+    @property
+    def digital(self) -> Any:
+        """Numbers of `Digital`."""
+
+    @property
+    def radio(self) -> Any:
+        """Numbers of `Radio`."""
+
+    @property
+    def mean_conductance_us(self) -> float:
+        """Mean target of a cell, uS; the same in every draw."""
 
 
 def is_structure(section: type[Section], key: str) -> bool:

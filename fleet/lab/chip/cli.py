@@ -164,10 +164,10 @@ def restore(
 ) -> None:
     """Bring noisy, aged and partly stuck chips back by a LoRA fitted on public data."""
     with extra_installed(), narrated() as progress:
+        from fleet.lab.chip.calibration.experiment import run_restore
+        from fleet.lab.chip.calibration.report import restore_document
+        from fleet.lab.chip.calibration.settings import given_settings
         from fleet.lab.chip.inputs import given_preset
-        from fleet.lab.chip.restore import run_restore
-        from fleet.lab.chip.restore_document import restore_document
-        from fleet.lab.chip.restore_settings import given_settings
 
         settings = given_settings(
             network=network,
@@ -184,11 +184,11 @@ def restore(
         )
         body = restore_document(run_restore(settings, progress))
         if output is not None:
-            from fleet.lab.chip.restore_plots import restore_figures
+            from fleet.lab.chip.calibration.plots import restore_figures
 
             progress("Plots")
             write_output(output, "chip-restore", body, restore_figures(body))
-    from fleet.lab.chip.restore_view import restore_tables
+    from fleet.lab.chip.calibration.report import restore_tables
 
     show(form, body, lambda: restore_tables(body))
 

@@ -34,19 +34,9 @@ PRESET = "130nm-neurram"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChipFits:
-    """Simulated cells beside fits, and simulated pulses beside the closed form.
+    """Simulated cells beside fits, and simulated pulses beside the closed form."""
 
-    Attributes
-    ----------
-    cells, seed
-        Simulated cells per point, and the seed of their draws.
-    errors
-        One per age.
-    pulses
-        One per tolerance.
-    """
-
-    cells: int
+    cells: int  #: simulated per point
     seed: int
     errors: tuple[SampledError, ...]
     pulses: tuple[PulseComparison, ...]
@@ -91,8 +81,6 @@ def chip_fits(
     ----------
     cells, seed
         Cells per point, and the seed of their draws.
-    progress
-        Told what is being worked on.
     ages_s
         Seconds since programming, 1 s to 2 days.
     tolerances_us

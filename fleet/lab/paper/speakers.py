@@ -23,7 +23,7 @@ from torch import Tensor
 from edge_node.backbones.log_mel import LogMel
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import load_people
-from fleet.lab.chip.restore_data import resampled_vowels, threshold_code
+from fleet.lab.chip.calibration.data import resampled_vowels, threshold_code
 from fleet.lab.paper.arms import Arm, Progress, silent
 from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
 from fleet.lab.paper.classifier import ClassifierRecipe

@@ -19,8 +19,7 @@ from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.running import print_runs
 from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
 from fleet.lab.replay.cohort_start import RidgeStarts
-from hwmodel import DeviceModels, load_preset
-from hwmodel.device import StuckCells
+from hwmodel import DeviceModels, StuckCells, load_preset
 
 #: Not used for any choice: recipe and widths were chosen on seeds 0 to 2.
 SEEDS = (200, 201, 202, 203, 204)

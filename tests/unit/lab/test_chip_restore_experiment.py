@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from fleet.errors import InvalidInputError
-from fleet.lab.chip.restore import run_restore
-from fleet.lab.chip.restore_data import load_public_data, threshold_code
-from fleet.lab.chip.restore_document import restore_document
-from fleet.lab.chip.restore_network import features_and_scores, train_network
-from fleet.lab.chip.restore_settings import (
+from fleet.lab.chip.calibration.data import load_public_data, threshold_code
+from fleet.lab.chip.calibration.experiment import run_restore
+from fleet.lab.chip.calibration.network import features_and_scores, train_network
+from fleet.lab.chip.calibration.report import restore_document
+from fleet.lab.chip.calibration.settings import (
     Corrected,
     RestoreSettings,
     Sweep,
@@ -49,7 +49,7 @@ def trained_once():
         return networks[name, seed]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fleet.lab.chip.restore.train_network", trained)
+        patch.setattr("fleet.lab.chip.calibration.experiment.train_network", trained)
         yield trained
 
 

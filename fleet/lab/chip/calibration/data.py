@@ -33,28 +33,14 @@ _CHANGES = 2
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PublicData:
-    """One task, split into what is learnt from and what is held out.
-
-    Attributes
-    ----------
-    title
-        What the data are, for people.
-    classes
-        Number of classes.
-    training, training_labels
-        What the network is trained on, with augmentation; float ``[B, ...]`` and int64 ``[B]``.
-    fit
-        What chips are calibrated on: originals of the same, without labels.
-    held_out, held_out_labels
-        What accuracy and features are measured on; originals that were in neither.
-    """
+    """One task, split into what is learnt from and what is held out."""
 
     title: str
     classes: int
-    training: Tensor
+    training: Tensor  #: what the network is trained on, with augmentation; float ``[B, ...]`` and int64 ``[B]``
     training_labels: Tensor
-    fit: Tensor
-    held_out: Tensor
+    fit: Tensor  #: what chips are calibrated on: originals of the same, without labels
+    held_out: Tensor  #: what accuracy and features are measured on; originals that were in neither
     held_out_labels: Tensor
 
 
@@ -71,8 +57,6 @@ def load_public_data(network: str, *, folder: Path | None, seed: int) -> PublicD
     folder
         Where ``olivetti_py3.pkz`` lies, for the faces; scikit-learn's own data folder if None, and its embedded digits
         if they are not there either.
-    seed
-        Of the augmentation.
     """
     if network == "speaker-lsm":
         if folder is not None:

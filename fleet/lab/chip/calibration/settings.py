@@ -44,58 +44,30 @@ class RestoreSettings:
 
     Attributes
     ----------
-    network
-        ``"face-mixer"`` or ``"speaker-lsm"``.
-    preset
-        Technology.
-    noise_us
-        Standard deviations of the constant programming error, uS.
     ages
         Ages such as ``"1s"``, ``"2d"``; None for `DEFAULT_AGES` if the preset's cells relax, else none.
-    stuck_shares
-        Shares of stuck cells.
-    rank
-        Of the LoRA; the paper's for this network if None.
-    corrected
-        Every layer, or those to which the paper gives a LoRA.
-    storage
-        How its factors are kept.
-    chips
-        Chips per condition, each with its own errors.
-    seed
-        Of the network, the augmentation and the chips.
-    data
-        Folder with the photos of the mixer, or None.
     """
 
-    network: str
+    network: str  #: ``"face-mixer"`` or ``"speaker-lsm"``
     preset: Preset
-    noise_us: Sequence[float] = (1.0, 2.0, 5.0, 10.0)
+    noise_us: Sequence[float] = (1.0, 2.0, 5.0, 10.0)  #: standard deviations of the constant programming error, uS
     ages: Sequence[str] | None = None
     stuck_shares: Sequence[float] = (0.0, 0.01, 0.05)
-    rank: int | None = None
-    corrected: Corrected = Corrected.ALL
+    rank: int | None = None  #: of the LoRA; the paper's for this network if None
+    corrected: Corrected = Corrected.ALL  #: every layer, or those to which the paper gives a LoRA
     storage: Storage = Storage.INT8
-    chips: int = 5
+    chips: int = 5  #: chips per condition, each with its own errors
     seed: int = 0
-    data: Path | None = None
+    data: Path | None = None  #: folder with the photos of the mixer, or None
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One setting of one sweep.
-
-    Attributes
-    ----------
-    sweep, label, value
-        What is changed, in words and as a number: uS, seconds or a share.
-    models, age_s
-        What the chips are made with, and how old they are.
-    """
+    """One setting of one sweep."""
 
     sweep: Sweep
     label: str
-    value: float
+    value: float  #: of what is changed: uS, seconds or a share
     models: DeviceModels
     age_s: float
 

@@ -41,15 +41,9 @@ DEFAULT_RIDGE = 1e-3
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChipCalibration:
-    """The calibration LoRAs of one model on N nodes.
+    """The calibration LoRAs of one model on N nodes."""
 
-    Attributes
-    ----------
-    branches
-        By layer, in the order in which an input passes them.
-    """
-
-    branches: Mapping[str, LoraBranch]
+    branches: Mapping[str, LoraBranch]  #: by layer, in the order in which an input passes them
 
     @property
     def parameters(self) -> int:
@@ -112,8 +106,6 @@ def calibrate_chip(
     ridge
         Penalty, as a share of the mean energy of an input; positive, so that inputs that public data never drive stay
         uncorrected.
-    storage
-        How factors are kept.
     layers
         Layers to correct; all on crossbars if None.
     """
@@ -172,8 +164,6 @@ def reduced_rank_regression(x: Tensor, r: Tensor, *, rank: int, ridge: float) ->
         Float ``[N, V, in]`` and ``[N, V, out]``; computed in float64.
     rank
         At most; less if there are fewer inputs or outputs.
-    ridge
-        Positive.
     """
     x, r = x.to(torch.float64), r.to(torch.float64)
     inputs, outputs = x.shape[-1], r.shape[-1]

@@ -8,7 +8,7 @@ from torch import nn
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.storage import Storage
-from fleet.lab.chip.calibration import calibrate_chip, reduced_rank_regression
+from fleet.lab.chip.calibration.fit import calibrate_chip, reduced_rank_regression
 from fleet.lab.paper.networks import SpikingLsm
 from hwmodel import ConstantProgrammingError, DeviceModels, Phase, StuckCells, load_preset, program
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fleet.lab.chip.restore_data import PublicData
+from fleet.lab.chip.calibration.data import PublicData
 from fleet.lab.paper.networks import FaceMixer, SpikingLsm
 from hwmodel import keyed_generator, keyed_seed
 
@@ -44,8 +44,6 @@ def train_network(name: str, data: PublicData, *, seed: int) -> Network:
         ``"face-mixer"`` or ``"speaker-lsm"``.
     data
         What it learns, and how many classes it gets.
-    seed
-        Of its first weights and of the order of batches.
     """
     recipe = _RECIPES[name]
     with torch.random.fork_rng(devices=[]):
@@ -77,8 +75,6 @@ def features_and_scores(module: nn.Module, inputs: Tensor, nodes: int) -> tuple[
         A `Network`, or ``ProgrammedModel.module`` of one on N nodes.
     inputs
         ``[B, ...]``, the same for every node.
-    nodes
-        N.
     """
     folded = inputs.repeat(nodes, *(1 for _ in inputs.shape[1:]))
     with torch.no_grad():
