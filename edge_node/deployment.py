@@ -12,10 +12,10 @@ def deploy(
 ) -> DeploymentOverhead:
     """Charge and return what it takes to make a revision active on a node.
 
-    The radio is charged to `Phase.RADIO`, writing the SRAM to `Phase.PROGRAM`; no cell is written. The
-    alternative receives the same bytes and writes `weights` numbers into ReRAM.
-    The ratio is that of the chip alone: a byte on air costs 5,000 times a byte of SRAM, so with the radio on
-    both sides (the other ratio) it says more about the radio than about either way to store.
+    The radio is charged to `Phase.RADIO`, writing the SRAM to `Phase.PROGRAM`; no cell is written. The alternative
+    receives the same bytes and writes `weights` numbers into ReRAM. The ratio is that of the chip alone: a byte on air
+    costs 5,000 times a byte of SRAM, so with the radio on both sides (the other ratio) it says more about the radio
+    than about either way to store.
     """
     radio, sram = cost.radio(preset, received_bytes), cost.sram_write(preset, sram_bytes)
     write = cost.program_weights(preset, weights)

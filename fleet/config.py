@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
-from reram_fleet.code_ranges import CODE_RANGES, CodeRange
+from reram_fleet.code_ranges import SPEAKERS, CodeRange
 from reram_fleet.processes.durable import write_atomically
+from reram_fleet.tasks import TaskPluginError, code_range
 
 from fleet.errors import FleetError, reason_of
 
@@ -75,9 +76,11 @@ def check_lease(lease_s: float) -> None:
 
 
 def check_task(task: str) -> None:
-    """Refuse a task that no node knows."""
-    if task not in CODE_RANGES:
-        raise ConfigError(f"there is no task {task!r}", hint=f"known: {', '.join(CODE_RANGES)}")
+    """Refuse a task that is not installed, or whose code range cannot be used."""
+    try:
+        code_range(task)
+    except TaskPluginError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_preset(preset: str) -> None:
@@ -131,7 +134,7 @@ class ServeSettings:
     flower_ca: Path | None = None
     tls_in_front: bool = False
     task: str = "speakers"
-    codes: CodeRange = CODE_RANGES["speakers"]
+    codes: CodeRange = SPEAKERS
     registry_key: bytes = b""
     tags_per_node: int = 256
 

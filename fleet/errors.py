@@ -13,8 +13,9 @@
     │   ├── StaleContributionError     a newer contribution of that node and tag is here
     │   └── SubjectForgottenError      the subject tag carries a tombstone
     ├── StoreError                 the database cannot be opened or migrated
+    ├── KeyFileError               a key file is malformed, or readable by others
+    │   └── KeyMissingError            it was destroyed, or never made (a NotFoundError too)
     └── TrustError
-        ├── KeyFileError           a key file is malformed, or readable by others
         ├── ProofError             a Merkle proof does not prove what it should
         └── CertificateError       a certificate cannot be read at all
 
@@ -25,21 +26,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reram_fleet.errors import (
+    ConflictError,
+    FleetError,
+    InvalidInputError,
+    KeyFileError,
+    KeyMissingError,
+    NotFoundError,
+)
 
-class FleetError(Exception):
-    """Base of all expected failures.
-
-    Parameters
-    ----------
-    message
-        What happened, and with what.
-    hint
-        What to do about it; the CLI prints it below the message.
-    """
-
-    def __init__(self, message: str = "", *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+__all__ = [
+    "CertificateError",
+    "ConflictError",
+    "FleetError",
+    "IllegalTransitionError",
+    "InvalidInputError",
+    "KeyFileError",
+    "KeyMissingError",
+    "NotFoundError",
+    "ProofError",
+    "StaleAttemptError",
+    "StaleContributionError",
+    "StoreError",
+    "SubjectForgottenError",
+    "TrustError",
+    "UnknownTagsError",
+    "VersionConflictError",
+    "reason_of",
+]
 
 
 def reason_of(error: Exception) -> str:
@@ -54,14 +68,6 @@ def reason_of(error: Exception) -> str:
         # Their text is about our code.
         return "something in it is of another kind than expected"
     return str(error) or "it is malformed"
-
-
-class InvalidInputError(FleetError):
-    """An argument is malformed; nothing was changed."""
-
-
-class NotFoundError(FleetError):
-    """What was named does not exist."""
 
 
 class UnknownTagsError(NotFoundError):
@@ -79,10 +85,6 @@ class UnknownTagsError(NotFoundError):
     def __init__(self, message: str = "", *, tags: Sequence[str] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.tags = tuple(tags)
-
-
-class ConflictError(FleetError):
-    """The request contradicts what is already there."""
 
 
 class IllegalTransitionError(ConflictError):
@@ -110,11 +112,7 @@ class StoreError(FleetError):
 
 
 class TrustError(FleetError):
-    """Keys, receipts, proofs, certificates."""
-
-
-class KeyFileError(TrustError):
-    """A key file is malformed, or readable by others."""
+    """Receipts, proofs, certificates."""
 
 
 class ProofError(TrustError):

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet.crypto.key_store import create_private, read_private
 from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.domain.tags import new_tag
 from fleet.errors import FleetError, NotFoundError, reason_of
-from fleet.trust.keys import read_private, write_private
 
 API_VERSION = "reram-fleet/registry/v1"
 
@@ -164,7 +164,7 @@ class Registry:
                         hint="restore it from a backup: fleets take people in on tickets of that key only",
                     )
                 try:
-                    write_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
+                    create_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
                 except OSError as error:
                     raise self._unwritable(error) from error
             try:

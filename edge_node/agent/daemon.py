@@ -14,11 +14,11 @@ from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1.types_pb2 import EnergyModel
 
-from edge_node.agent.clock import SystemClock
-from edge_node.agent.engine_choice import build_engine
+from edge_node.agent.context import NodeContext, SystemClock
 from edge_node.agent.link import NodeLink
 from edge_node.agent.metrics import NodeCollector, serve_metrics
 from edge_node.agent.node import Node
+from edge_node.agent.node_engine import build_engine
 from edge_node.agent.service import EngineService, serve
 from edge_node.agent.supervision import DISABLED, supernode
 from edge_node.config import RunSettings
@@ -26,26 +26,14 @@ from edge_node.errors import NodeError
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
-from hwmodel import Preset, PresetError, load_preset
+from edge_node.storage.record_cipher import RecordCipher
+from hwmodel import PresetError, load_preset
 
 logger = logging.getLogger(__name__)
 
 
-def _preset(name: str) -> Preset:
-    try:
-        return load_preset(name)
-    except PresetError as error:
-        raise NodeError(str(error)) from error
-
-
 def run(settings: RunSettings) -> None:
-    """Run a node until SIGTERM or SIGINT.
-
-    Raises
-    ------
-    EdgeNodeError
-        If the state folder is not ready, or a port is taken.
-    """
+    """Run a node until SIGTERM or SIGINT; `EdgeNodeError` if the state folder is not ready, or a port is taken."""
     keep_memory_private()
     keep_files_private()
     stop = threading.Event()
@@ -54,7 +42,10 @@ def run(settings: RunSettings) -> None:
     # A device has one small core; and several nodes share a machine in tests and demos.
     torch.set_num_threads(1)
     folder = settings.state
-    preset = _preset(settings.preset)
+    try:
+        preset = load_preset(settings.preset)
+    except PresetError as error:
+        raise NodeError(str(error)) from error
     keys, enrollment = NodeKeys.load(folder), folder.load_enrollment()
     folder.create()
     with folder.locked(), ExitStack() as closing:
@@ -70,15 +61,17 @@ def run(settings: RunSettings) -> None:
         with journal.transaction():
             journal.note_chip(chip)
         node = Node(
-            keys=keys,
-            enrollment=enrollment,
-            journal=journal,
-            cipher=Node.open_vault(folder, keys.node_id),
-            engine=engine,
-            image_generator=image_generator,
-            energy_model=EnergyModel(name=preset.name, version=preset.version),
-            task=settings.task,
-            clock=SystemClock(),
+            NodeContext(
+                keys=keys,
+                enrollment=enrollment,
+                journal=journal,
+                cipher=RecordCipher.of(folder, keys.node_id),
+                engine=engine,
+                image_generator=image_generator,
+                energy_model=EnergyModel(name=preset.name, version=preset.version),
+                task=settings.task,
+                clock=SystemClock(),
+            )
         )
         closing.callback(node.close)
         link = NodeLink(
@@ -107,14 +100,14 @@ def run(settings: RunSettings) -> None:
             closing.callback(learner.stop)
 
         def write_run_file(refusal: str = "") -> None:
-            told = {
+            content = {
                 "pid": os.getpid(),
                 "node_id": keys.node_id,
                 "engine_address": engine_address,
                 "metrics_address": metrics_address,
                 "refusal": refusal,
             }
-            write_atomically(folder.run, json.dumps(told, indent=2).encode())
+            write_atomically(folder.run, json.dumps(content, indent=2).encode())
 
         closing.callback(folder.run.unlink, missing_ok=True)
         write_run_file()

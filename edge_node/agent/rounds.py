@@ -12,12 +12,8 @@ from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.clock import Clock
-from edge_node.agent.meter import NODE_INDEX, Meter
-from edge_node.agent.node_engine import NodeEngine
-from edge_node.errors import TicketRefusedError
-from edge_node.storage.journal import Journal
-from edge_node.storage.record_cipher import RecordCipher
+from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.errors import RoundError, TicketRefusedError
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,8 @@ class JobSeal:
     def of(cls, ticket: types.JobTicket, session_key: X25519PrivateKey) -> JobSeal:
         """Open the job key of a verified ticket.
 
-        Raises
-        ------
-        TicketRefusedError
-            If it was not sealed to this session of the node for this job. A ticket from before a reconnect or
-            a forget ends here: the round goes on without the node, or is tried again.
+        `TicketRefusedError` if it was not sealed to this session of the node for this job. A ticket from before a
+        reconnect or a forget ends here: the round goes on without the node, or is tried again.
         """
         purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
         try:
@@ -49,10 +42,7 @@ class JobSeal:
     def open(self, sealed_state: bytes) -> types.LoraState:
         """Open the LoRA state of a round.
 
-        Raises
-        ------
-        TicketRefusedError
-            If it was not sealed under this job's key, or is no LoRA state.
+        `TicketRefusedError` if it was not sealed under this job's key, or is no LoRA state.
         """
         purpose = sealing.state_purpose(self.job_id)
         try:
@@ -70,11 +60,8 @@ def check_ticket(
 ) -> None:
     """Refuse a ticket whose signature holds but which this node must not act upon now.
 
-    Raises
-    ------
-    TicketRefusedError
-        If it is of another fleet, node or generation, has expired, would learn from a forgotten tag, or
-        would unlearn one that is not forgotten.
+    `TicketRefusedError` if it is of another fleet, node or generation, has expired, would learn from a forgotten tag,
+    or would unlearn one that is not forgotten.
     """
     job = f"the ticket of job {ticket.job_id}, round {ticket.round}"
     if ticket.fleet_id != fleet_id or ticket.node_id != node_id:
@@ -91,17 +78,11 @@ def check_ticket(
         raise TicketRefusedError(f"{job} names tags to unlearn, but trains")
 
 
-@dataclass(frozen=True)
 class Rounds:
-    """Runs rounds on what this node has captured. Not locked: its one user, `Node`, is."""
+    """Rounds of learning jobs on what this node has captured. Under the node's lock."""
 
-    fleet_id: str
-    node_id: str
-    journal: Journal
-    cipher: RecordCipher
-    engine: NodeEngine
-    meter: Meter
-    clock: Clock
+    def __init__(self, context: NodeContext) -> None:
+        self._context, self._journal = context, context.journal
 
     def run(
         self, ticket: types.JobTicket, ticket_bytes: int, sealed_state: bytes, session_key: X25519PrivateKey
@@ -111,7 +92,7 @@ class Rounds:
         Parameters
         ----------
         ticket_bytes
-            What it took on the air.
+            Its size on the air.
         session_key
             To which the job's key must be sealed.
 
@@ -119,22 +100,24 @@ class Rounds:
         ------
         TicketRefusedError
             If the ticket must not be acted upon now, or the state does not open.
-        EngineError
-            If the engine cannot run the round.
+        RoundError
+            If the engine cannot run the round, or none.
         """
-        tombstones = self.journal.tombstones()
+        context, tombstones = self._context, self._journal.tombstones()
         check_ticket(
             ticket,
-            fleet_id=self.fleet_id,
-            node_id=self.node_id,
-            generation=self.journal.position().generation,
+            fleet_id=context.fleet_id,
+            node_id=context.node_id,
+            generation=self._journal.position().generation,
             tombstones=tombstones,
-            unix_ms=self.clock.unix_ms(),
+            unix_ms=context.clock.unix_ms(),
         )
-        mark = self.meter.mark()
+        if context.recognition is None:
+            raise RoundError("this node generates: it learns a class when that is enrolled, not in rounds of a job")
+        mark = context.meter.mark()
         seal = JobSeal.of(ticket, session_key)
-        self.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
-        result = self.engine.run_round(
+        context.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
+        result = context.recognition.run_round(
             NODE_INDEX,
             ticket,
             seal.open(sealed_state),
@@ -142,16 +125,19 @@ class Rounds:
             forget=self._codes(ticket.forget_tags),
         )
         sealed_result = seal.seal(result.state)
-        self.engine.charge_radio(NODE_INDEX, len(sealed_result))
-        with self.journal.transaction():
+        context.engine.charge_radio(NODE_INDEX, len(sealed_result))
+        with self._journal.transaction():
             if ticket.forget_tags:
                 generation = max(tombstones[tag] for tag in ticket.forget_tags)
-                self.journal.add_forget_cost(generation, self.meter.since(mark))
-            self.meter.save()
+                self._journal.add_forget_cost(generation, context.meter.since(mark))
+            context.meter.save()
         return engine_pb2.RunRoundResponse(
-            node_id=self.node_id, sealed_state=sealed_result, num_examples=result.num_examples, metrics=result.metrics
+            node_id=context.node_id,
+            sealed_state=sealed_result,
+            num_examples=result.num_examples,
+            metrics=result.metrics,
         )
 
     def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = [row for row in self.journal.enrolments() if row.subject_tag in set(tags)]
-        return {row.subject_tag: torch.from_numpy(self.cipher.open_samples(row).codes) for row in rows}
+        rows = [row for row in self._journal.enrolments() if row.subject_tag in set(tags)]
+        return {row.subject_tag: torch.from_numpy(self._context.cipher.open_samples(row).codes) for row in rows}

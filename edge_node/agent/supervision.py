@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import socket
 
 from reram_fleet.processes import flower
 from reram_fleet.processes.durable import write_atomically
@@ -16,20 +14,8 @@ from edge_node.errors import NodeError
 from edge_node.storage.keys import NodeKeys
 
 DISABLED = "disabled"
-# Below Linux's ephemeral ports (32768): the SuperNode keeps its port over restarts, and no
-# outgoing connection of another process may take it meanwhile.
+# The SuperNode keeps its port over restarts.
 _PORTS = range(20_000, 32_000)
-
-
-def _free_port() -> int:
-    for port in random.sample(_PORTS, 200):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise NodeError(f"no free port for the SuperNode between {_PORTS.start} and {_PORTS.stop}")
 
 
 def supernode(
@@ -37,13 +23,8 @@ def supernode(
 ) -> SupervisedProcess:
     """Return the supervised `flower-supernode` of this node, not started yet.
 
-    After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with
-    code 305: it is started again until it is let in.
-
-    Raises
-    ------
-    NodeError
-        If Flower is not installed.
+    After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with code 305: it
+    is started again until it is let in. `NodeError` if Flower is not installed.
     """
     folder.create()
     write_atomically(folder.flower_ca, enrollment.flower_ca_pem.encode())
@@ -71,7 +52,7 @@ def supernode(
             "--node-config",
             str(folder.supernode_config.resolve()),
             "--port",
-            str(_free_port()),
+            str(flower.free_port(_PORTS)),
         ],
         log_path=folder.logs / "supernode.log",
         environment=flower.process_environment(folder.flower.resolve()),

@@ -15,8 +15,7 @@ is; FSDD's speakers recorded themselves, each with their own. With `evened` it i
 show what it is worth: one to two points of accuracy there, and much of what tells strangers (fleet seed 0:
 .38 of their samples accepted at 5 % false rejects, instead of .21).
 
-Sums are of integers and the square root is that of IEEE 754: codes are exact, like those of the other
-backbones.
+Sums are of integers and the square root is that of IEEE 754: codes are exact, like those of the other backbones.
 """
 
 from __future__ import annotations

@@ -46,8 +46,7 @@ def cached_backbone(
     Parameters
     ----------
     levels, labels, seed, recipe, progress
-        As for `train_backbone`. Processes that want the same network at the same time train it once: the
-        others wait.
+        As for `train_backbone`. Processes that want the same network at the same time train it once: the others wait.
     folder
         Where trained networks are kept; ``backbones`` in the user's cache folder if None. They are of public
         classes, so they are not encrypted. Files in it may be deleted at any time.

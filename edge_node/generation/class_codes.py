@@ -17,8 +17,8 @@ from torch import Tensor
 
 from edge_node.errors import AdapterError
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS
-from edge_node.recognition.lora.adapter import frozen_factor
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.output_layer import frozen_factor
 from hwmodel import keyed_seed
 
 #: Layers that a class changes, in the order of the vector.

@@ -1,9 +1,8 @@
 """A class-conditional diffusion transformer for 8x8 grey images, small enough for crossbars of 128 x 128.
 
-Architecture after Peebles and Xie, "Scalable diffusion models with transformers" (DiT, ICCV 2023, arXiv
-2212.09748), with adaLN-Zero: patches of 2 x 2 pixels, 16 tokens of width 64, three blocks of four heads;
-243,012 parameters, of which 238,080 are weights of linear layers, which go onto crossbars. It predicts the
-noise of an image.
+Architecture after Peebles and Xie, "Scalable diffusion models with transformers" (DiT, ICCV 2023, arXiv 2212.09748),
+with adaLN-Zero: patches of 2 x 2 pixels, 16 tokens of width 64, three blocks of four heads; 243,012 parameters, of
+which 238,080 are weights of linear layers, which go onto crossbars. It predicts the noise of an image.
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ class LabelTable(nn.Module):
         returns ``[N, V, WIDTH]``, as `hwmodel.nn.AnalogLayer.correction` does for a crossbar. Seen this way
         the table is a linear layer, and a class that it does not know gets its row by a LoRA like any other.
     nodes
-        Nodes whose batches are folded into the first axis, one after the other: what splits it for
-        `correction`.
+        Nodes whose batches are folded into the first axis, one after the other: what splits it for `correction`.
     """
 
     def __init__(self) -> None:

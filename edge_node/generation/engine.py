@@ -1,38 +1,32 @@
-"""The engine of nodes that draw: integer adapters of private classes, under the node's lock.
+"""Engine of nodes that generate: integer adapters of private classes, under the node's lock.
 
-Nothing here touches a chip: the `ImageGenerator` draws and learns, on what this engine holds. An adapter is a vector
-of integers (`edge_node.generation.class_codes`); a probe is one as well, and is answered by the adapter that
-lies nearest in direction, from exact integer products, so that the same probe has the same answer on every
-machine.
+Nothing here touches a chip: the `ImageGenerator` generates and learns, on what this engine holds. An adapter is a
+vector of integers (`edge_node.generation.class_codes`); a probe is one as well, and is answered by the adapter that
+lies nearest in direction, from exact integer products, so that the same probe has the same answer on every machine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from reram_fleet.v1.types_pb2 import (
     SUBJECT_ADAPTER_KIND_TRAINED,
-    ClosedFormHead,
     DeploymentOverhead,
-    JobTicket,
-    LoraState,
     RevisionContent,
-    SharedLora,
     SubjectAdapter,
 )
 from torch import Tensor
 
 from edge_node.deployment import deploy
-from edge_node.errors import AdapterError, EngineError, RoundError, SampleError
+from edge_node.errors import AdapterError, EngineError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.diffusion import GREY_LEVELS
 from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
 from edge_node.recognition.engine import Identification
-from edge_node.recognition.training.rounds import RoundResult
 from hwmodel import EnergyLedger, Phase, Preset, cost
 
 #: Cosine from which a probe is accepted. A canary's probe is its adapter but for rounding and size: .99 or
@@ -41,7 +35,7 @@ ACCEPTED = 0.75
 
 
 class GenerationEngine:
-    """N nodes that draw; a device is N = 1.
+    """N nodes that generate; a device is N = 1.
 
     Parameters
     ----------
@@ -107,7 +101,7 @@ class GenerationEngine:
             If it is not a trained one of this length, or has codes beyond 16 bits; nothing is changed.
         """
         if adapter.kind != SUBJECT_ADAPTER_KIND_TRAINED:
-            raise AdapterError("the adapter is a sum of feature codes; this node draws and takes trained ones")
+            raise AdapterError("the adapter is a sum of feature codes; this node generates and takes trained ones")
         if adapter.code_sum and max(map(abs, adapter.code_sum)) > MAX_CODE * max(1, adapter.count):
             raise AdapterError(f"the adapter's codes exceed {MAX_CODE} per node that trained it")
         self._bank(node).set_subject(adapter)
@@ -120,47 +114,9 @@ class GenerationEngine:
             self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
         return dropped
 
-    def set_lora(self, node: int, lora: SharedLora | None) -> None:
-        """Accept that there is no shared LoRA.
-
-        Raises
-        ------
-        AdapterError
-            If there is one: nodes that draw have none.
-        """
-        if lora is not None:
-            raise AdapterError("nodes that draw have no shared LoRA: every class has an adapter of its own")
-
-    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
-        """Accept that there is no closed-form head.
-
-        Raises
-        ------
-        AdapterError
-            If there is one: nodes that draw tell nobody apart.
-        """
-        if head is not None:
-            raise AdapterError("nodes that draw have no closed-form head: there is nobody to tell apart")
-
-    def active_head(self, node: int) -> ClosedFormHead | None:
-        """Return None: there is never one."""
-        return None
-
-    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return none: no head is solved for nodes that draw."""
-        return torch.empty(0, self.features, dtype=torch.int32), torch.empty(0, dtype=torch.int64)
-
-    def head_statistics(self, node: int, codes: Tensor) -> bytes:
-        """Return nothing: no head is solved for nodes that draw."""
-        return b""
-
     def active_subjects(self, node: int) -> list[SubjectAdapter]:
         """Return copies of the node's adapters, sorted by tag."""
         return self._bank(node).subjects()
-
-    def active_lora(self, node: int) -> SharedLora | None:
-        """Return None: there is never one."""
-        return None
 
     def identify(self, codes: Tensor, phase: Phase = Phase.VERIFY) -> Identification:
         """Answer probes by the adapter that lies nearest in direction.
@@ -209,23 +165,6 @@ class GenerationEngine:
             nearest = max(range(len(tags)), key=cosines.__getitem__)
             answers.append((tags[nearest], cosines[nearest]))
         return answers
-
-    def run_round(
-        self,
-        node: int,
-        ticket: JobTicket,
-        state: LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Refuse.
-
-        Raises
-        ------
-        RoundError
-            Always: a class is learnt on the node, when it is enrolled.
-        """
-        raise RoundError("this node draws: it learns a class when that is enrolled, not in rounds of a job")
 
     def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
         """Charge and return what it takes to make a revision active on a node (`deployment.deploy`).

@@ -27,16 +27,15 @@ from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.storage import Storage
-from edge_node.tasks.images import ImagesTask, class_label
-from hwmodel import Cost, Phase, Preset
+from edge_node.tasks import GenerationTask
+from hwmodel import Cost, Phase, Precision, Preset
 
 #: Images of one request: about ten seconds of one small core.
 MAX_IMAGES = 256
 
 
 @dataclass(frozen=True)
-class StudioRecipe:
+class GenerationRecipe:
     """How a task's backbone is trained, its classes are learnt, and images are drawn."""
 
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
@@ -44,26 +43,14 @@ class StudioRecipe:
     sampling: Sampling = field(default_factory=Sampling)
 
 
-RECIPES: Mapping[str, StudioRecipe] = {
-    "images": StudioRecipe(),
-    "images-brief": StudioRecipe(
-        BackboneRecipe(
-            steps=40, hardening_steps=10, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9
-        ),
-        ClassRecipe(rank=4, steps=6),
-        Sampling(steps=4),
-    ),
-}
-
-
-def task_backbone(task: ImagesTask, progress: Progress | None = None) -> TrainedBackbone:
+def task_backbone(task: GenerationTask, progress: Progress | None = None) -> TrainedBackbone:
     """Return the frozen transformer of a task, trained on its public classes, from the cache if it is there.
 
     All nodes of a machine share one training: the cache is the user's (`cached_backbone`), and its key is a
     digest of images, recipe, seed and torch build.
     """
     public = task.images(task.public, test=False)
-    return cached_backbone(public.levels, public.labels, task.seed, RECIPES[task.name].backbone, progress=progress)
+    return cached_backbone(public.levels, public.labels, task.seed, task.recipe.backbone, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -113,9 +100,9 @@ class ImageGenerator:
         What programming the chip took.
     """
 
-    def __init__(self, task: ImagesTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
+    def __init__(self, task: GenerationTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
         drawing = chip()
-        self._recipe = RECIPES[task.name]
+        self._task, self._recipe = task, task.recipe
         self._layout = ClassLayout(
             drawing.backbone.base, task.seed, self._recipe.subject.rank, self._recipe.subject.alpha
         )
@@ -126,7 +113,7 @@ class ImageGenerator:
         self.programming: Cost = drawing.ledger.totals()[Phase.PROGRAM]
 
     @classmethod
-    def build(cls, task: ImagesTask, preset: Preset, fleet_seed: int, node_id: str) -> ImageGenerator:
+    def build(cls, task: GenerationTask, preset: Preset, fleet_seed: int, node_id: str) -> ImageGenerator:
         """Train or read the backbone and program it; the same chip for the same seed and node."""
         public, backbone = task.images(task.public, test=False), task_backbone(task)
 
@@ -183,7 +170,7 @@ class ImageGenerator:
             If there is no such class, or it is not 1 to `MAX_IMAGES` images.
         """
         try:
-            label = class_label(name)
+            label = self._task.label(name)
         except TaskError as error:
             raise EngineError(str(error)) from error
         return self._draw(label, count, seed, None)
@@ -205,6 +192,6 @@ class ImageGenerator:
         sums = torch.tensor([list(adapter.code_sum)], dtype=torch.int64)
         counts = torch.tensor([adapter.count])
         return {
-            name: LoraBranch(a, b, Storage.FP32, generator.chips.preset, generator.meter)
+            name: LoraBranch(a, b, Precision.FP32, generator.chips.preset, generator.meter)
             for name, a, b in self._layout.factors(sums, counts)
         }

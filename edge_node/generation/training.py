@@ -71,9 +71,9 @@ class BackboneRecipe:
     def rate(self, step: int) -> float:
         """Return the learning rate at a step."""
         if step >= self.steps:
-            return self.hardening_rate * _half_cosine(step - self.steps, self.hardening_steps)
+            return self.hardening_rate * half_cosine(step - self.steps, self.hardening_steps)
         rising = min(1.0, (step + 1) / max(1, self.warm_up))
-        return self.learning_rate * rising * _half_cosine(step, self.steps)
+        return self.learning_rate * rising * half_cosine(step, self.steps)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -199,7 +199,7 @@ def _clip_outliers(layers: Iterable[nn.Linear], sigmas: float) -> None:
         layer.weight.data.clamp_(-largest, largest)
 
 
-def _half_cosine(step: int, steps: int) -> float:
+def half_cosine(step: int, steps: int) -> float:
     """Return what falls from 1 to 0 over so many steps."""
     return 0.5 * (1 + math.cos(math.pi * step / steps))
 

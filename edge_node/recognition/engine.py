@@ -41,9 +41,6 @@ from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
 
 __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
 
-#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
-_ADAM_ACCESSES = 6
-
 
 @dataclass(frozen=True, eq=False)
 class Identification:
@@ -425,7 +422,7 @@ class Engine:
             rank=rank,
             samples=samples,
             train_a=False,
-            accesses_per_parameter=_ADAM_ACCESSES,
+            accesses_per_parameter=cost.ADAM_ACCESSES,
         )
         spent += step * steps.get(ticket.kind, 0)
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)

@@ -1,8 +1,7 @@
 """Share of a node in the closed-form head: integer sums over captured codes, packed for the wire.
 
-The coordinator's side of the format is `fleet.heads.packing`. Little-endian: magic, features d, count and
-bytes per entry as uint32; ``sum of x`` as int64 [d]; then the rows of the upper triangle of ``sum of x x'``,
-one after the other.
+The coordinator's side of the format is `fleet.heads.packing`. Little-endian: magic, features d, count and bytes per
+entry as uint32; ``sum of x`` as int64 [d]; then the rows of the upper triangle of ``sum of x x'``, one after the other.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ from hwmodel import Cost, Phase
 class Journal:
     """One node's durable state. Not locked: its one user, `Node`, is.
 
-    Every write happens inside `with journal.transaction():`; what is written there is on disk, all of it or
-    nothing, when the block has ended.
+    Every write happens inside `with journal.transaction():`; what is written there is on disk, all of it or nothing,
+    when the block has ended.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -43,16 +43,13 @@ class Journal:
     def open(cls, path: Path, node_id: str) -> Journal:
         """Open or create the journal of a node.
 
-        Raises
-        ------
-        JournalError
-            If it cannot be read, is of another node, or of another schema version.
+        `JournalError` if it cannot be read, is of another node, or of another schema version.
         """
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             path.chmod(0o600)
-            # Rollback journal rather than WAL: a WAL keeps pages that were deleted. TRUNCATE rather than
-            # DELETE: its commit point (the truncation) is fsynced, the unlink of DELETE is not.
+            # Rollback journal rather than WAL: a WAL keeps pages that were deleted. TRUNCATE rather than DELETE: its
+            # commit point (the truncation) is fsynced, the unlink of DELETE is not.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
@@ -87,10 +84,7 @@ class Journal:
     def transaction(self) -> Iterator[None]:
         """Write all or nothing; durable when the block has ended.
 
-        Raises
-        ------
-        JournalError
-            If the journal cannot be written (disk full, I/O error); nothing was.
+        `JournalError` if the journal cannot be written (disk full, I/O error); nothing was.
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -124,10 +118,7 @@ class Journal:
     def check_chip(self, chip: ProgrammedChip) -> None:
         """Refuse to run what this node's chip was not programmed for.
 
-        Raises
-        ------
-        JournalError
-            With what it was programmed for. Its cells would be taken for others, and its joules relabelled.
+        `JournalError` with what it was programmed for. Its cells would be taken for others, and its joules relabelled.
         """
         if (row := self._one("SELECT task, preset, fleet_seed FROM chip")) is None:
             return
@@ -194,6 +185,11 @@ class Journal:
         """Return the entry of a generation."""
         row = self._one("SELECT * FROM forget WHERE generation = ?", generation)
         return ForgetRow(*row) if row else None
+
+    def forget_hash(self, generation: int) -> bytes:
+        """Return the payload hash of an entry that the node holds."""
+        (payload_hash,) = self._one("SELECT payload_hash FROM forget WHERE generation = ?", generation)
+        return bytes(payload_hash)
 
     def tombstones(self) -> dict[str, int]:
         """Return every forgotten tag with the generation that named it first."""
@@ -315,7 +311,10 @@ class Journal:
     def receipts(self, generation: int | None = None) -> list[ReceiptRow]:
         """Return the receipts of a generation, or all of them, oldest first."""
         rows = self._all("SELECT * FROM receipt WHERE ?1 IS NULL OR generation = ?1 ORDER BY counter", generation)
-        return [ReceiptRow(*row[:4], ReceiptState(row[4])) for row in rows]
+        return [
+            ReceiptRow(counter, of, nonce, envelope, ReceiptState(state))
+            for counter, of, nonce, envelope, state in rows
+        ]
 
 
 def _erasure(row: tuple[int, str, str, str]) -> ErasureRow:

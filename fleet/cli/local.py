@@ -25,7 +25,7 @@ def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Node daemons.")] = 4,
     state: StateFolder = None,
     task: Annotated[
-        str, typer.Option(help="What the nodes recognise (speakers, faces, fsdd) or draw (images).")
+        str, typer.Option(help="What the nodes recognise (speakers, faces, fsdd, ...) or generate (images).")
     ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     lease_seconds: Annotated[
@@ -42,6 +42,7 @@ def up(
     from fleet.documents import document
     from fleet.local.background import start_background
     from fleet.local.fleet import LocalSettings, absence
+    from fleet.local.node import prepare_task
 
     settings = LocalSettings(
         state=(state or default_state()).absolute(),
@@ -51,14 +52,9 @@ def up(
         task=task,
         preset=preset,
     )
-    # Before minutes are spent on a backbone that this folder has no use for.
+    # Before minutes are spent on what this folder has no use for.
     settings.check_folder()
-    if task.startswith("images"):
-        from fleet.lab.demo.classes import load_demo_classes
-
-        # Else the nodes would train it while they are waited for; it takes two minutes, once.
-        note("Training the backbone on public classes, unless that was done before ...")
-        load_demo_classes(task).prepare_backbone(lambda done, steps: None)
+    prepare_task(task)
     note(f"Starting a coordinator and {nodes} node{'s' if nodes > 1 else ''} in {settings.state} ...")
     running = start_background(settings, timeout)
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)

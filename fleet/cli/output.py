@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.segment import Segment
 from rich.table import Table
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, InvalidInputError, reason_of
 
 #: Columns when stdout is not a terminal: wide enough that no cell is cut.
 _PIPE_WIDTH = 200
@@ -85,6 +87,39 @@ def _json(document: Mapping[str, Any]) -> str:
         return text
     # JSON leaves the upper control characters (a terminal's CSI among them) as they are.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Return a document as the text of a file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_files(folder: Path, texts: Mapping[str, str], *, beside: Iterable[Path] = ()) -> None:
+    """Write text files into a folder, and say so; `beside` names files that are there already.
+
+    Raises
+    ------
+    InvalidInputError
+        If they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"cannot write into {folder}: {reason_of(error)}") from error
+    note(f"Written to {folder}: {', '.join((*texts, *(file.name for file in beside)))}.")
+
+
+@contextmanager
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Yield what shows progress on stderr: a spinner on a terminal, nothing into a pipe."""
+    console = note_console()
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield status.update
 
 
 def note(text: str) -> None:

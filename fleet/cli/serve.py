@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from reram_fleet.code_ranges import CODE_RANGES, CodeRange
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.command_line import folder
+from reram_fleet.tasks import TaskPluginError, code_range
 
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
@@ -50,7 +51,8 @@ def serve(
     code_range: Annotated[
         str | None,
         typer.Option(
-            metavar="FEATURES:MAX", help="Codes of one sample, and the largest of them, of a task that is not built in."
+            metavar="FEATURES:MAX",
+            help="Codes of one sample, and the largest of them, of a task that is not installed here.",
         ),
     ] = None,
     tags_per_node: Annotated[int, typer.Option(min=1, help="People that one node may contribute.")] = 256,
@@ -86,12 +88,13 @@ def serve(
 
 def _codes(task: str, given: str | None) -> CodeRange:
     if given is None:
-        if task not in CODE_RANGES:
+        try:
+            return code_range(task)
+        except TaskPluginError as error:
             raise UsageError(
-                f"there is no built-in task {task!r} (there are {', '.join(CODE_RANGES)})",
-                hint="--code-range FEATURES:MAX says what the codes of another task are",
-            )
-        return CODE_RANGES[task]
+                str(error),
+                hint="--code-range FEATURES:MAX says what the codes of a task are that is not installed here",
+            ) from error
     features, _, code_max = given.partition(":")
     if not (features.isdecimal() and code_max.isdecimal() and int(features) and 0 < int(code_max) < 2**31):
         raise UsageError(f"--code-range takes FEATURES:MAX, for instance 1024:65535; got {given!r}")

@@ -49,7 +49,7 @@ class CanarySecret:
     features: int
     amplitude: int
     samples: int
-    kind: int = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED
+    kind: types.SubjectAdapterKind = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED
 
     @classmethod
     def load(cls, path: Path) -> CanarySecret:

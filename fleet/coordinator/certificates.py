@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import audit_events
+from fleet.coordinator import node_decisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.views import verdicts_of
 from fleet.documents import verdict_name
@@ -82,7 +82,7 @@ def _evidence(tx: Transaction, execution: ExecutionRow) -> NodeEvidence:
 
 def _events(tx: Transaction, execution: ExecutionRow) -> Iterator[LoggedEvent]:
     """Yield the newest decision of each kind that the node's place in this certificate rests on."""
-    about = audit_events.about(tx, execution.node_id)
+    about = node_decisions.about(tx, execution.node_id)
     for kind in needed_events(execution.state, joined=execution.joined):
         for envelope, event in reversed(about):
             if (

@@ -65,7 +65,9 @@ def compared(
     history, end = row.history, found.first_round + job.rounds
     last = end == history.rounds
     expected = (
-        cohorts.rows_of(coordinator, tx, found.shard) if last else cohorts.load_slice(coordinator, tx, found.shard, end)
+        cohorts.rows_of(coordinator, tx, found.shard)
+        if last
+        else cohorts.load_checkpoint(coordinator, tx, found.shard, end)
     )
     name = "digest of the installed rows" if last else f"digest of the checkpoint before round {end}"
     line = compare(name, cohorts.digest_of(expected), cohorts.digest_of(lora))

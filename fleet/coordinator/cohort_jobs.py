@@ -143,7 +143,7 @@ def _replay(coordinator: Coordinator, tx: Transaction, row: CohortShardRow, firs
     known = types.SharedLora()
     if row.history.has_members_before(segment.first):
         try:
-            known = cohorts.load_slice(coordinator, tx, shard, segment.first)
+            known = cohorts.load_checkpoint(coordinator, tx, shard, segment.first)
         except NotFoundError as lost:
             cohorts.give_up(tx, shard, str(lost))
             return True
@@ -186,7 +186,7 @@ def _trained(
     new = sorted(set(job.tags) - set(history.entries))
     if new and history.entries:
         before = cohorts.rows_of(coordinator, tx, shard)
-        cohorts.save_slice(coordinator, tx, shard, found.first_round, before, job.job_id)
+        cohorts.save_checkpoint(coordinator, tx, shard, found.first_round, before, job.job_id)
     tx.cohorts.enter(shard, new, found.first_round)
     tx.cohorts.log_rounds(shard, found.first_round, found.log)
     built = cohorts.install(coordinator, tx, shard, lora)
@@ -204,7 +204,7 @@ def _replayed(
     history = tx.cohorts.get(shard).history
     if end < history.rounds:
         # Also the state from which the chain goes on.
-        cohorts.save_slice(coordinator, tx, shard, end, lora, job.job_id)
+        cohorts.save_checkpoint(coordinator, tx, shard, end, lora, job.job_id)
         tx.cohorts.set_replay(shard, end)
         return None
     kept = history.checkpoint_rounds()

@@ -12,10 +12,10 @@ from collections.abc import Collection
 
 from reram_fleet.cohorts import fleet_seed, shard_of
 from reram_fleet.crypto.digests import lora_digest
-from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import job_queue, revisions
+from fleet.coordinator.at_rest import seal_anew, unseal
 from fleet.coordinator.core import Coordinator
 from fleet.domain.cohort import Segment
 from fleet.domain.learning import CohortPurpose, JobKind
@@ -51,7 +51,7 @@ def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.S
     return revisions.build(coordinator, tx, types.SharedLora(shape=lora.shape, rows=rows))
 
 
-def save_slice(
+def save_checkpoint(
     coordinator: Coordinator, tx: Transaction, shard: int, round_number: int, lora: types.SharedLora, job_id: str
 ) -> None:
     """Keep the state of a shard before a round, sealed under a key of its own.
@@ -63,14 +63,10 @@ def save_slice(
         stay until the replacement is durable.
     """
     key_id = f"checkpoint-{shard}-{round_number}-{job_id}"
-    # A transaction that was rolled back may have left a key of this name.
-    coordinator.secrets.destroy(key_id)
-    key = coordinator.secrets.create(key_id)
-    ciphertext = seal_symmetric(key, key_id, lora.SerializeToString(deterministic=True))
-    tx.cohorts.save_slice(shard, round_number, ciphertext, key_id)
+    tx.cohorts.save_slice(shard, round_number, seal_anew(coordinator.secrets, key_id, lora), key_id)
 
 
-def load_slice(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
+def load_checkpoint(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
     """Open a checkpoint.
 
     Raises
@@ -80,8 +76,7 @@ def load_slice(coordinator: Coordinator, tx: Transaction, shard: int, round_numb
     """
     for row in tx.cohorts.checkpoints(shard):
         if row.round_number == round_number:
-            key = coordinator.secrets.get(row.key_id)
-            return types.SharedLora.FromString(open_symmetric(key, row.key_id, row.ciphertext))
+            return types.SharedLora.FromString(unseal(coordinator.secrets, row.key_id, row.key_id, row.ciphertext))
     raise NotFoundError(f"shard {shard} has no checkpoint before round {round_number}")
 
 

@@ -19,8 +19,8 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import heads
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id, unseal
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.domain.tags import validate_tag
 from fleet.errors import ConflictError, FleetError
 from fleet.store.database import Transaction
@@ -113,8 +113,7 @@ def opened(
     for row in rows:
         purpose = contribution_at_rest(row.tag, row.node_id, row.sequence)
         try:
-            key = coordinator.secrets.get(subject_key_id(row.tag))
-            plaintext = open_symmetric(key, purpose, row.ciphertext)
+            plaintext = unseal(coordinator.secrets, subject_key_id(row.tag), purpose, row.ciphertext)
             adapter = types.SubjectAdapter.FromString(plaintext)
             coordinator.settings.codes.check(adapter)
         except (SealError, DecodeError, CodeRangeError, FleetError) as error:

@@ -33,7 +33,7 @@ def create(
     """Commit a forget; returns the campaign and whether this call made it.
 
     One transaction: log entry, campaign, executions, tombstones, Merkle leaf. The person's sums are deleted
-    in it; their key files go when it is durable (`revisions.destroy_dead_keys`).
+    in it; their key files go when it is durable (`at_rest.destroy_orphaned_keys`).
 
     Raises
     ------
@@ -209,7 +209,7 @@ def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> 
     """
     tombstoned = {subject.tag for subject in tx.subjects.list(forgotten=True)}
     affected = sorted(tombstoned & set(newest.lora_tags))
-    # The rows of a affected cohort shard left with the commit; its replay follows the revision.
+    # The rows of an affected cohort shard left with the commit; its replay follows the revision.
     if not affected or tx.cohorts.count():
         return revisions.refresh(coordinator, tx) is not None
     outcome = jobs.repair(coordinator, tx, affected, nodes_left=_nodes_left(tx))

@@ -8,8 +8,8 @@ from reram_fleet.crypto.sealing import seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import lora_state
+from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import job_key_id
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
 from fleet.store.database import Transaction

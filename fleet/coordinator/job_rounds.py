@@ -12,10 +12,10 @@ from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohort_jobs, cohort_rounds, lora_state, revisions
+from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.jobs import WIRE_KINDS
-from fleet.coordinator.key_ids import job_key_id
 from fleet.coordinator.revisions import shape
+from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.domain.learning import COHORT_KINDS, JobKind, RetryPolicy
 from fleet.domain.repair import START, accepted, judge_repair
 from fleet.errors import ConflictError
@@ -31,7 +31,7 @@ ROUND_TIMEOUT_S = 120
 
 def node_kind(kind: JobKind) -> types.LearningKind:
     """Return what a node is asked to do: a cohort's rounds are training rounds like any other."""
-    return types.LEARNING_KIND_TRAIN_LORA if kind in COHORT_KINDS else WIRE_KINDS[kind]
+    return types.LEARNING_KIND_TRAIN_LORA if kind in COHORT_KINDS else LEARNING_KIND.values[kind]
 
 
 def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:

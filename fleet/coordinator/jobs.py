@@ -24,15 +24,6 @@ logger = logging.getLogger(__name__)
 REPAIR_ROUNDS = 3
 MAX_ROUNDS = 1000
 
-WIRE_KINDS = {
-    JobKind.TRAIN_LORA: types.LEARNING_KIND_TRAIN_LORA,
-    JobKind.UNLEARN_LORA: types.LEARNING_KIND_UNLEARN_LORA,
-    JobKind.EVALUATE_QUALITY: types.LEARNING_KIND_EVALUATE_QUALITY,
-    JobKind.TRAIN_COHORT: types.LEARNING_KIND_TRAIN_COHORT,
-    JobKind.REPLAY_COHORT: types.LEARNING_KIND_REPLAY_COHORT,
-}
-KINDS = {wire_kind: kind for kind, wire_kind in WIRE_KINDS.items()}
-
 
 class Repair(Enum):
     """What becomes of a shared LoRA that knows somebody who was forgotten."""
@@ -161,7 +152,7 @@ def _create(
     forget_tags: tuple[str, ...],
     campaign_id: str | None = None,
 ) -> LearningJobRow:
-    people = revisions.people(coordinator, tx)
+    people = revisions.enrolled_adapters(coordinator, tx)
     known = revisions.latest_content(coordinator, tx).shared_lora
     tags = [person.subject_tag for person in people]
     if kind is not JobKind.TRAIN_LORA:

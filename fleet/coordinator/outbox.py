@@ -9,7 +9,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import heads
 from fleet.coordinator.canaries import CanarySecret
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.revisions import canary_path, open_content
 from fleet.coordinator.sessions import Session
 from fleet.domain.execution import ExecutionState

@@ -12,7 +12,7 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, QuarantineError, ReportError
+from fleet.coordinator.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.restored import note_suppressed, start_over
 from fleet.coordinator.revisions import latest_content
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
 from fleet.coordinator.core import Coordinator
@@ -13,6 +14,7 @@ from fleet.coordinator.plane import LearningPlane
 from fleet.domain.execution import AWAITED, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
+from fleet.learning import submit
 from fleet.learning.errors import LearningPlaneError, RunNotFoundError
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow, RevisionRow
@@ -30,24 +32,24 @@ MAX_IN_USE_MS = 10 * forgets.ANSWER_MS
 async def reconcile_forgets(coordinator: Coordinator) -> None:
     """Move campaigns on and keep the desired revision up to date, for ever."""
     version = -1
-    coordinator.head_precomputer = ahead = HeadPrecomputer(coordinator)
+    coordinator.head_precomputer = precomputer = HeadPrecomputer(coordinator.database, coordinator.secrets)
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         try:
-            await ahead.prepare()
+            await precomputer.prepare()
         except Exception:
             # Then it is solved when the revision is built, or that has none.
             logger.exception("the closed-form head could not be solved ahead")
         changed = False
         for what, work in STEPS:
             try:
-                changed |= await coordinator.database.run(lambda tx, work=work: work(coordinator, tx))
+                changed |= await coordinator.database.run(partial(work, coordinator))
             except Exception:
                 # The next look may find it mended, a dead loop would find nothing; and what one row prevents,
                 # the other steps need not wait for.
                 logger.exception("%s could not be moved on", what)
         if changed:
-            await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
+            await coordinator.destroy_orphaned_keys()
             coordinator.announce()
 
 
@@ -153,7 +155,14 @@ class LearningReconciler:
         self._runs[job.job_id] = _Run(started.attempt, incarnation, clock())
         self._coordinator.announce()
         try:
-            run_id = await asyncio.to_thread(self._plane.submit, job.job_id, started.attempt, self._coordinator.address)
+            run_id = await asyncio.to_thread(
+                submit.submit,
+                self._plane.superlink,
+                job.job_id,
+                started.attempt,
+                self._coordinator.address,
+                self._plane.token_path,
+            )
         except LearningPlaneError as error:
             await self._failed(started, f"cannot start the Flower run: {error}")
             return
@@ -174,7 +183,7 @@ class LearningReconciler:
         elif job.flower_run_id is not None and now_s - run.asked_at_s > STATUS_EVERY_S:
             self._runs[job.job_id] = _Run(run.attempt, run.incarnation, now_s)
             try:
-                status = await asyncio.to_thread(self._plane.run_status, job.flower_run_id)
+                status = await asyncio.to_thread(submit.run_status, self._plane.superlink, job.flower_run_id)
             except RunNotFoundError:
                 await self._failed(job, "the SuperLink has lost the run")
                 return
@@ -184,7 +193,7 @@ class LearningReconciler:
     async def _stop_run(self, job: LearningJobRow) -> None:
         if job.flower_run_id is not None:
             await asyncio.to_thread(self._plane.superlink.wait_ready)
-            await asyncio.to_thread(self._plane.stop_run, job.flower_run_id)
+            await asyncio.to_thread(submit.stop, self._plane.superlink, job.flower_run_id)
 
     async def _failed(self, job: LearningJobRow, error: str) -> None:
         def fail(tx: Transaction) -> None:
@@ -194,5 +203,5 @@ class LearningReconciler:
                 job_rounds.fail_attempt(tx, current, error)
 
         await self._coordinator.database.run(fail)
-        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        await self._coordinator.destroy_orphaned_keys()
         self._coordinator.announce()

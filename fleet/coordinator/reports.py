@@ -13,13 +13,20 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions, heads
-from fleet.coordinator.bounds import check_bounds, check_nonce
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.receipts import take_receipt
+from fleet.coordinator.report_checks import (
+    Effect,
+    QuarantineError,
+    ReportError,
+    check_bounds,
+    check_nonce,
+    check_overhead,
+    check_telemetry,
+)
 from fleet.coordinator.restored import check_rollback, note_suppressed
-from fleet.coordinator.spending import check_overhead, check_telemetry
-from fleet.coordinator.wire_enums import phase_name, quarantine_reason, serve_state
+from fleet.coordinator.wire_enums import ENERGY_PHASE, QUARANTINE_REASON, SERVE_STATE
+from fleet.domain.node import QuarantineReason, ServeState
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeCostRow, NodeRow
@@ -164,11 +171,13 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
     raise ReportError(f"node {node.node_id} {reason}", hint="was the coordinator restored from a backup?")
 
 
-def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: wire.Heartbeat) -> Effect:
-    check_nonce("Heartbeat.lease_nonce", beat.lease_nonce)
-    if beat.generation > tx.fleet.get().generation:
-        raise QuarantineError(f"Heartbeat.generation is beyond the log: {beat.generation}")
-    state, reason = serve_state(beat.serve_state), quarantine_reason(beat.quarantine_reason)
+def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, heartbeat: wire.Heartbeat) -> Effect:
+    check_nonce("Heartbeat.lease_nonce", heartbeat.lease_nonce)
+    if heartbeat.generation > tx.fleet.get().generation:
+        raise QuarantineError(f"Heartbeat.generation is beyond the log: {heartbeat.generation}")
+    # A value of a newer version than this one is unspecified.
+    state = SERVE_STATE.words.get(heartbeat.serve_state, ServeState.UNSPECIFIED)
+    reason = QUARANTINE_REASON.words.get(heartbeat.quarantine_reason, QuarantineReason.UNSPECIFIED)
     tx.nodes.touch(node.node_id, serve_state=state, quarantine_reason=reason)
     changed = (state, reason) != (node.serve_state, node.quarantine_reason)
     if node.held_reason:
@@ -178,7 +187,7 @@ def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: w
         node_id=node.node_id,
         generation=tx.fleet.get().generation,
         sequence=tx.fleet.next_lease_sequence(),
-        request_nonce=beat.lease_nonce,
+        request_nonce=heartbeat.lease_nonce,
         max_age_ms=round(1000 * coordinator.settings.lease_s),
     )
     tx.nodes.grant_lease(node.node_id, tx.now_ms + lease.max_age_ms)
@@ -211,7 +220,9 @@ def _public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, enve
     if node.held_reason:
         raise QuarantineError(HELD_CONTRIBUTES_NOTHING)
     try:
-        return Effect(changed=heads.take_public_codes(coordinator, tx, node, envelope))
+        return Effect(
+            changed=heads.take_public_codes(tx, coordinator.fleet_id, coordinator.settings.codes, node, envelope)
+        )
     except ConflictError as error:
         # The head does without this node's.
         raise QuarantineError(f"public codes refused: {error}") from error
@@ -245,7 +256,7 @@ def _telemetry(coordinator: Coordinator, tx: Transaction, node: NodeRow, telemet
         [
             NodeCostRow(node.node_id, phase, c.energy_j, c.seconds, c.bytes, c.cell_writes)
             for c in telemetry.costs
-            if (phase := phase_name(c.phase)) is not None
+            if (phase := ENERGY_PHASE.words.get(c.phase)) is not None
         ],
     )
     return Effect()

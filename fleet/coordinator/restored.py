@@ -8,7 +8,7 @@ from reram_fleet.crypto.signing import key_id
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.sessions import MAX_WENT_BACK
 from fleet.domain.contact import may_return
 from fleet.domain.execution import ExecutionState

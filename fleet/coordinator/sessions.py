@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from reram_fleet.v1.node_pb2 import Telemetry
 
-#: A node that has beaten less than twice is taken for gone after this silence.
+#: A node that has sent less than two heartbeats is taken for gone after this silence.
 SILENCE_LIMIT_S = 15.0
-#: As many beats may be missed; a node gives its coordinator up after as many.
-MISSED_BEATS = 8
-#: A busy machine must not lose its nodes, however fast they beat.
+#: As many heartbeats may be missed; a node gives its coordinator up after as many.
+MISSED_HEARTBEATS = 8
+#: A busy machine must not lose its nodes, however short their interval is.
 _SHORTEST_LIMIT_S = 5.0
 
 
@@ -25,15 +25,15 @@ _HOUR_MS = 3_600_000
 class HeartbeatPace:
     """Pace of one node's heartbeats, and the silence after which it is taken for gone.
 
-    The interval is the node's own setting, and it beats early when it has something to say: the longest of
+    The interval is the node's own setting, and it sends one early when it has something to say: the longest of
     the last gaps stands for it.
     """
 
     def __init__(self) -> None:
-        self._gaps_s: deque[float] = deque(maxlen=MISSED_BEATS)
+        self._gaps_s: deque[float] = deque(maxlen=MISSED_HEARTBEATS)
         self._last_s: float | None = None
 
-    def beat(self, now_s: float) -> None:
+    def note(self, now_s: float) -> None:
         """Note a heartbeat (seconds of a monotonic clock)."""
         if self._last_s is not None:
             self._gaps_s.append(now_s - self._last_s)
@@ -47,7 +47,7 @@ class HeartbeatPace:
         longest_s = max(self._gaps_s)
         # One stall of a second must not buy the node a minute.
         most_s = max(SILENCE_LIMIT_S, 2 * longest_s)
-        return max(_SHORTEST_LIMIT_S, min(MISSED_BEATS * longest_s, most_s))
+        return max(_SHORTEST_LIMIT_S, min(MISSED_HEARTBEATS * longest_s, most_s))
 
 
 @dataclass(eq=False)

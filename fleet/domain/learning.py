@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reram_fleet.backoff import Backoff
+
 from fleet.errors import IllegalTransitionError
 
 
@@ -73,31 +75,10 @@ def advance(current: JobState, target: JobState) -> JobState:
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
-    """How often, and how soon, a failed attempt is followed by another one.
-
-    Attributes
-    ----------
-    max_attempts
-        Attempts in all; a job that failed this often is FAILED.
-    first_s, longest_s
-        Bounds of the back-off, in seconds. It doubles with every attempt.
-    """
+class RetryPolicy(Backoff):
+    """How often, and how soon, a failed attempt is followed by another one; the last one makes its job FAILED."""
 
     max_attempts: int = 5
-    first_s: float = 1.0
-    longest_s: float = 60.0
-
-    def delay_s(self, attempt: int, jitter: float) -> float:
-        """Return the back-off after failed attempt number `attempt` (1, 2, ...), in seconds.
-
-        Parameters
-        ----------
-        jitter
-            Uniform in [0, 1), from the caller's random source: between half and all of the step is waited.
-        """
-        step = min(self.longest_s, self.first_s * 2.0 ** min(attempt - 1, 30))
-        return step * (0.5 + jitter / 2)
 
     def retry_at_ms(self, attempt: int, now_ms: int, jitter: float) -> int | None:
         """Return when to try again (Unix time in ms) after attempt number `attempt`; None to give up."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import socket
 import ssl
 import tempfile
 import time
@@ -19,8 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
-from reram_fleet.processes.flower import process_environment, program
-from reram_fleet.processes.supervised import Backoff, ChildState, SupervisedProcess
+from reram_fleet.backoff import Backoff
+from reram_fleet.processes.flower import free_port, process_environment, program
+from reram_fleet.processes.supervised import ChildState, SupervisedProcess
 
 from fleet.learning.certificates import Certificates, ensure_certificates
 from fleet.learning.errors import FlowerApiError, LearningPlaneError, SuperLinkNotReadyError
@@ -32,8 +31,7 @@ from fleet.learning.proxy import FleetProxy
 CONNECTION = "fleet"
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
-# Below Linux's ephemeral ports (32768): while the coordinator is down, no outgoing connection of
-# another process may take a port that nodes carry in their enrolment.
+# Nodes carry the port of the proxy in their enrolment.
 _PORTS = range(10_000, 20_000)
 
 
@@ -166,7 +164,7 @@ class SuperLink:
 
     @property
     def process_id(self) -> int | None:
-        """Process id of the tether above the embedded SuperLink, while it runs."""
+        """Process id of the reaper above the embedded SuperLink, while it runs."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
@@ -307,15 +305,9 @@ def remembered_port(path: Path) -> int:
     """
     if path.exists():
         return int(path.read_text())
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-        path.write_text(f"{port}\n")
-        return port
-    raise LearningPlaneError(f"no port is free between {_PORTS.start} and {_PORTS.stop}")
+    port = free_port(_PORTS)
+    path.write_text(f"{port}\n")
+    return port
 
 
 def _superlink_command(folder: Path, address: str, certificates: Certificates) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Self
 
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.flower import program
-from reram_fleet.processes.supervised import SupervisedProcess
+from reram_fleet.processes.supervised import ReapedProcess, SupervisedProcess
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
@@ -41,7 +41,7 @@ from fleet.local.errors import (
 )
 from fleet.local.layout import Layout
 from fleet.local.node import LocalNode
-from fleet.local.reaped import ReapedProcess, log_size, log_tail
+from fleet.local.reaped import log_size, log_tail
 from fleet.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class LocalFleet:
         self.absent: list[str] = []
         self._say = say
         self._coordinator: SupervisedProcess | None = None
-        self._processes: dict[int, ReapedProcess | SupervisedProcess] = {}
+        self._processes: dict[int, ReapedProcess] = {}
         #: Where in each log this run begins: what an earlier one complained of is not this one's failure.
         self._log_starts: dict[str, int] = {}
 
@@ -238,11 +238,8 @@ class LocalFleet:
         )
         log = self.layout.log(node.node_id)
         self._log_starts[node.node_id] = log_size(log)
-        process: ReapedProcess | SupervisedProcess
-        if self.settings.restart_nodes:
-            process = SupervisedProcess(node.node_id, command, log)
-        else:
-            process = ReapedProcess(node.node_id, command, log)
+        kind = SupervisedProcess if self.settings.restart_nodes else ReapedProcess
+        process = kind(node.node_id, command, log)
         process.start()
         self._processes[index] = process
 
@@ -253,9 +250,11 @@ class LocalFleet:
         ------
         LocalFleetError
             If the settings have it restarted.
+        ProcessError
+            If it does not run.
         """
         process = self._processes[index]
-        if not isinstance(process, ReapedProcess):
+        if isinstance(process, SupervisedProcess):
             raise LocalFleetError(f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet")
         return process.kill()
 
@@ -302,7 +301,7 @@ class LocalFleet:
 
     def _refuse_ended(self, index: int) -> None:
         process, name = self._processes[index], self.nodes[index].node_id
-        ended = not process.alive if isinstance(process, ReapedProcess) else process.restarts > 0
+        ended = process.restarts > 0 if isinstance(process, SupervisedProcess) else not process.alive
         if ended:
             raise ProcessEndedError(f"{name} ended while it was awaited", hint=self._log_tail(name))
 

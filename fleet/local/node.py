@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +120,23 @@ class LocalNode:
                 f"`edge-node {verb}` of {self.node_id} failed with code {error.returncode}", hint=error.stderr.strip()
             ) from error
         return done.stdout
+
+
+def prepare_task(task: str) -> None:
+    """Make what all nodes of a task share, which would else keep each of them from getting ready in time.
+
+    What the process says on its way goes to our standard error.
+
+    Raises
+    ------
+    LocalFleetError
+        If it fails: the task's data may be missing.
+    """
+    # Under a reaper: training goes on for minutes, and must end with us.
+    command = [sys.executable, "-m", "reram_fleet.processes.reaper", "--parent", str(os.getpid()), "--"]
+    done = subprocess.run([*command, _edge_node(), "prepare", "--task", task], check=False, stdout=sys.stderr)
+    if done.returncode:
+        raise LocalFleetError(f"`edge-node prepare --task {task}` failed with code {done.returncode}")
 
 
 def _edge_node() -> str:

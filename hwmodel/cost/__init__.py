@@ -10,6 +10,7 @@ activity and routing are not in them.
 
 from hwmodel.converter import conversion_j
 from hwmodel.cost.digital import (
+    ADAM_ACCESSES,
     Precision,
     deploy,
     digital_macs,
@@ -34,6 +35,7 @@ from hwmodel.cost.writes import (
 )
 
 __all__ = [
+    "ADAM_ACCESSES",
     "BYTES_PER_TARGET",
     "AnyCost",
     "CostDraws",

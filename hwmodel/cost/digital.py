@@ -7,6 +7,9 @@ from typing import Any
 
 from hwmodel.cost.pricing import AnyCost, Technology, refuse_negative
 
+#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
+ADAM_ACCESSES = 6
+
 
 class Precision(StrEnum):
     """Number format of digital arithmetic."""
@@ -111,7 +114,7 @@ def lora_update(
 ) -> AnyCost:
     """Return the cost of changing trained parameters in SRAM: what `update_weights` is compared with.
 
-    Each is accessed `accesses_per_parameter` times per step: 2 for SGD (read and write), 6 for Adam.
+    Each is accessed `accesses_per_parameter` times per step: 2 for SGD (read and write), `ADAM_ACCESSES` for Adam.
     """
     refuse_negative(parameters=parameters, steps=steps)
     return sram_read(technology, parameters * steps * bytes_per_parameter * accesses_per_parameter)

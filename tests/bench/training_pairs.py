@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, as_values
-from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, train_round
 from fleet.lab.paper.methods import Adam
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, as_values
+from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
+from fleet.lab.replay.hidden_layer import PairCodes
 from hwmodel import keyed_normal
 from tests.bench.side_by_side import Pair
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, SharedLora
 from torch import Tensor
 
 from edge_node.errors import AdapterError
-from hwmodel.streams import keyed_uint16
+from hwmodel.streams import keyed_seed, keyed_uint16
 
 _INT32_MAX = 2**31 - 1
 
@@ -24,6 +25,16 @@ def frozen_a(a_seed: int, rank: int, features: int) -> Tensor:
     """
     bits = keyed_uint16(a_seed, "lora.a", rank, features, count=rank * features) & 1
     return (2.0 * bits - 1.0).to(torch.float64).reshape(rank, features)
+
+
+def frozen_factor(a_seed: int, layer: str, rank: int, inputs: int) -> Tensor:
+    """Return the frozen A of a layer, float64 ``[rank, in]``: keyed random signs over the root of `inputs`.
+
+    So each row has length 1, and entries of A x have the size of an entry of x. Rounded to float32, so that
+    A is the same number in every file format.
+    """
+    signs = frozen_a(keyed_seed(a_seed, "lora.a.layer", layer), rank, inputs)
+    return signs * float(torch.tensor(1.0 / math.sqrt(inputs), dtype=torch.float32))
 
 
 def project(shape: LoraShape, unit: Tensor) -> Tensor:

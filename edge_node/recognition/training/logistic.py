@@ -49,8 +49,7 @@ class LabelledSamples:
     target
         1 where sample and row are of the same person, [N, S, K].
     weight
-        [N, S, K], at `WEIGHT_BITS`: for each row that the node trains, `OWN_SHARE` on its samples, the rest on
-        others.
+        [N, S, K], at `WEIGHT_BITS`: for each row that the node trains, `OWN_SHARE` on its samples, the rest on others.
 
     Raises
     ------

@@ -216,11 +216,11 @@ class SimulatedNode:
                 self.journal.acknowledged.add(message.contribution_ack.subject_tag)
         return []
 
-    def beat(self) -> list[wire.ConnectRequest]:
+    def heartbeat(self) -> list[wire.ConnectRequest]:
         """Return the sign of life, and contributions that were not acknowledged."""
-        return [self._heartbeat(), *(self._contributions() if self.serving else [])]
+        return [self._sign_of_life(), *(self._contributions() if self.serving else [])]
 
-    def _heartbeat(self) -> wire.ConnectRequest:
+    def _sign_of_life(self) -> wire.ConnectRequest:
         state = types.SERVE_STATE_SERVING if self.serving else types.SERVE_STATE_QUARANTINED
         generation = self.journal.generation
         return wire.ConnectRequest(
@@ -256,7 +256,7 @@ class SimulatedNode:
             # Whom a receipt names must be known before it comes.
             *(self._contributions() if open_receipts else []),
             *(wire.ConnectRequest(receipt=envelope) for envelope in open_receipts),
-            self._heartbeat(),
+            self._sign_of_life(),
         ]
 
     def _suppress(self, log: wire.ForgetLogRange) -> list[wire.ConnectRequest]:
@@ -282,7 +282,7 @@ class SimulatedNode:
             log_head=journal.log_head,
             session_key=signing.sign(self.signing_key, session),
         )
-        return [wire.ConnectRequest(suppressed=suppressed), self._heartbeat()]
+        return [wire.ConnectRequest(suppressed=suppressed), self._sign_of_life()]
 
     def _held(self, tags: set[str]) -> tuple[int, int, int]:
         samples = sum(adapter.count for tag, adapter in self.journal.enrolled.items() if tag in tags)

@@ -1,28 +1,22 @@
-"""The classes of the demo that draws, the backbone that its nodes share, and the judge of what they draw."""
+"""Classes of the demo whose nodes generate, the backbone that these share, and the judge of their images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from reram_fleet.v1.engine_pb2 import GenerateResponse
 
 from edge_node.errors import TaskError
-from edge_node.generation.diffusion import GREY_LEVELS
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.image_generator import task_backbone
-from edge_node.tasks import load_task
-from edge_node.tasks.images import CLASSES, ImagesTask, class_label
+from edge_node.tasks import GenerationTask, load_task
 from fleet.errors import InvalidInputError
 from fleet.lab.demo.people import DemoPerson, person_samples
 from fleet.lab.verification.image_scores import Judge
-from fleet.lab.verification.intervals import clopper_pearson
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -37,17 +31,14 @@ class DemoClasses:
         Classes that it never sees, with the images that nodes learn them from.
     """
 
-    task: ImagesTask
+    task: GenerationTask
     public: tuple[str, ...]
     private: tuple[DemoPerson, ...]
 
     def prepare_backbone(self, progress: Callable[[int, int], None]) -> None:
         """Train the frozen transformer once for all nodes, unless that was done before.
 
-        Parameters
-        ----------
-        progress
-            DemoResult the steps done and the steps in all, after every step.
+        `progress` is told the steps done and the steps in all, after every step.
         """
         task_backbone(self.task, progress)
 
@@ -56,15 +47,17 @@ class DemoClasses:
         real = self.task.images(range(CLASSES), test=False)
         return Judge.train(real.levels, real.labels, self.task.seed)
 
-    def hits(self, drawn: GenerateResponse, name: str) -> tuple[int, int]:
+    def hits(self, answer: GenerateResponse, name: str) -> tuple[int, int]:
         """Return how many images show a class, as a classifier sees it that knows them all; and how many."""
-        levels = torch.from_numpy(pictures(drawn))
-        shown = self._judge.classes(levels) == class_label(name)
+        if not answer.levels:
+            return 0, 0
+        levels = torch.from_numpy(pictures(answer))
+        shown = self._judge.classes(levels) == self.task.label(name)
         return int(shown.sum()), len(levels)
 
 
-def draws(task_name: str) -> bool:
-    """Return whether nodes of a task draw, rather than recognise.
+def generates(task_name: str) -> bool:
+    """Return whether nodes of a task generate, rather than recognise.
 
     Raises
     ------
@@ -72,7 +65,7 @@ def draws(task_name: str) -> bool:
         If there is no such task.
     """
     try:
-        return isinstance(load_task(task_name), ImagesTask)
+        return isinstance(load_task(task_name), GenerationTask)
     except TaskError as error:
         raise InvalidInputError(str(error)) from error
 
@@ -83,11 +76,11 @@ def load_demo_classes(task_name: str) -> DemoClasses:
     Raises
     ------
     InvalidInputError
-        If there is no such task, or it is not one that draws.
+        If there is no such task, or its nodes do not generate.
     """
-    task = load_task(task_name) if draws(task_name) else None
-    if not isinstance(task, ImagesTask):
-        raise InvalidInputError(f"task {task_name} recognises: it has no classes to draw")
+    task = load_task(task_name) if generates(task_name) else None
+    if not isinstance(task, GenerationTask):
+        raise InvalidInputError(f"task {task_name} recognises: it has no classes to generate")
     people = task.load_people()
     private = tuple(
         DemoPerson(name, person_samples(people[name].train), person_samples(people[name].test))
@@ -96,30 +89,7 @@ def load_demo_classes(task_name: str) -> DemoClasses:
     return DemoClasses(task, task.split.public, private)
 
 
-def pictures(drawn: GenerateResponse) -> np.ndarray:
+def pictures(answer: GenerateResponse) -> np.ndarray:
     """Return the images of an answer, grey levels 0 to 16, uint8 [count, rows, columns]."""
-    flat = np.frombuffer(drawn.levels, np.uint8)
-    return flat.reshape(-1, drawn.rows or 1, drawn.columns or 1).copy()
-
-
-def rate_interval(hits: int, images: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a rate after so many hits."""
-    interval = clopper_pearson(hits, images)
-    return interval.low, interval.high
-
-
-def same_rate_p(one: tuple[int, int], other: tuple[int, int]) -> float:
-    """Return how likely two samples (hits, images) of one rate differ so much: Fisher's exact test."""
-    from scipy.stats import fisher_exact
-
-    table = [[hits, images - hits] for hits, images in (one, other)]
-    return float(fisher_exact(table).pvalue)
-
-
-def save_samples(title: str, rows: Sequence[tuple[str, np.ndarray]], path: Path) -> None:
-    """Draw rows of pictures, each with its label, into a file."""
-    from fleet.report.sample_grid import GridPanel, PictureRow, sample_grid
-    from fleet.report.style import save_figure
-
-    panel = GridPanel("", [PictureRow(label, levels) for label, levels in rows])
-    save_figure(sample_grid(title, [panel], white=GREY_LEVELS), path)
+    flat = np.frombuffer(answer.levels, np.uint8)
+    return flat.reshape(-1, answer.rows or 1, answer.columns or 1).copy()

@@ -1,4 +1,4 @@
-"""The people of the demo: real recordings of an embedded task, as the wire carries them."""
+"""People of the demo: real recordings of an embedded task, as the wire carries them."""
 
 from __future__ import annotations
 

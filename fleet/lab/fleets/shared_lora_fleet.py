@@ -40,8 +40,6 @@ ACCEPT_LOGIT = 0.0
 RESURFACING_ROUNDS = 20
 #: Relearning ends when the person is known as well as before, less this; or after so many steps.
 RELEARN_TOLERANCE, RELEARN_CAP = 0.05, 60
-#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
-_ADAM_ACCESSES = 6
 
 
 class CapturedPeople(Protocol):
@@ -249,7 +247,7 @@ class SharedLoraFleet:
                     rank=rank,
                     samples=count,
                     train_a=False,
-                    accesses_per_parameter=_ADAM_ACCESSES,
+                    accesses_per_parameter=cost.ADAM_ACCESSES,
                 )
             spent += cost.digital_macs(preset, count * hidden * people, cost.Precision.FP32)
         sent = 4 * hidden * (RANK + people) * rounds * (sum(met) + self._nodes)

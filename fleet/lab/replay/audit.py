@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from edge_node.errors import EngineError
-from edge_node.recognition.training.cohort import train_cohort
 from fleet.errors import FleetError
 from fleet.heads.errors import HeadError
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.manifest import ManifestError, ReplayManifest, committed
 from fleet.trust.checks import CheckLine, compare

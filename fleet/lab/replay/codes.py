@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from reram_fleet.processes.durable import write_atomically
 
-from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import SampleError
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.recognition.training.replay import SALT_BYTES
 from fleet.errors import InvalidInputError
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import SALT_BYTES
+from fleet.lab.replay.hidden_layer import PairCodes
 
 
 class CodesError(InvalidInputError):

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_node.errors import RoundError
-from edge_node.recognition.training.cohort import CohortPlan
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.replay import ReplayResult, canonical_json, commitment, cost_share
 from fleet.errors import InvalidInputError
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import CohortPlan
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.forgetting import ReplayResult, canonical_json, commitment, cost_share
 
 #: What a re-execution will spend on an unknown manifest at most.
 _MAX_RANK, _MAX_STEPS = 256, 10_000

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import socket
 import sys
 from pathlib import Path
 
+from reram_fleet.errors import FleetError
 from reram_fleet.v1 import types_pb2 as types
 
 #: Set in every process of Flower that we start: no telemetry, no update check, no installs, no network.
@@ -67,6 +70,22 @@ def process_environment(home: Path) -> dict[str, str]:
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
     }
+
+
+def free_port(ports: range) -> int:
+    """Return a random port of a range that nobody on this machine listens on now.
+
+    A range below Linux's ephemeral ports (32768): while a server that keeps its port is down, no outgoing connection
+    of another process may take it.
+    """
+    for port in random.sample(ports, len(ports)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise FleetError(f"no port is free between {ports.start} and {ports.stop}")
 
 
 def program(name: str) -> str:

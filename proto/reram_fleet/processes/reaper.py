@@ -1,4 +1,4 @@
-"""Run a command that cannot outlive whoever started it.
+"""Process reaper: runs a command that cannot outlive whoever started it.
 
 `python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...` adopts every orphan that the
 command leaves (Flower starts processes in groups of their own, which a kill of the
@@ -61,7 +61,7 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 
 class _StopRequested(Exception):  # noqa: N818 - it is a request, not an error
-    """The tether was told to stop."""
+    """The reaper was told to stop."""
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

@@ -382,7 +382,7 @@ def test_shared_and_cohort_lora_exclude_each_other(fleet):
         jobs.start_cohorts(fleet.coordinator.coordinator, tx, "r1", 1, 3)
     with fleet.coordinator.transaction() as tx:
         assert jobs.drop_lora(fleet.coordinator.coordinator, tx)[1] == 5
-    fleet.coordinator.destroy_dead_keys()
+    fleet.coordinator.destroy_orphaned_keys()
     fleet.settle()
     assert fleet.rows() == {}
     with fleet.coordinator.transaction() as tx:

@@ -137,7 +137,7 @@ class NodeStream:
 
     def beat(self) -> None:
         """Send the sign of life, and what is due with it."""
-        self.say(*self.node.beat())
+        self.say(*self.node.heartbeat())
 
     def has_heard(self, kind: str) -> bool:
         """Whether a message of this kind has come."""

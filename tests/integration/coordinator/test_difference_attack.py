@@ -26,8 +26,8 @@ from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest
+from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.statistics import HeadStatistics
@@ -172,7 +172,7 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
 
 
 def active_head(node: Node) -> types.ClosedFormHead:
-    return node._engine.active_head(0) or types.ClosedFormHead()
+    return node.context.engine.active_head(0) or types.ClosedFormHead()
 
 
 def needles(heist: Heist) -> dict[bytes, str]:

@@ -14,7 +14,7 @@ from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 
 

@@ -163,7 +163,7 @@ def test_a_job_survives_the_death_of_the_superlink_as_a_new_attempt(plane: Plane
 
     os.kill(victim.pid, signal.SIGKILL)
 
-    # Flower starts the ServerApp in a process group of its own: without the tether it outlives the SuperLink.
+    # Flower starts the ServerApp in a process group of its own: without the reaper it outlives the SuperLink.
     _, alive = psutil.wait_procs(family, timeout=15)
     assert alive == []
     plane.superlink.wait_ready()
@@ -184,10 +184,10 @@ def test_a_job_survives_the_death_of_the_superlink_as_a_new_attempt(plane: Plane
 
 def superlink_processes(plane: Plane) -> dict[psutil.Process, str]:
     """Return the command line of every live process of the SuperLink."""
-    tether = plane.superlink.process_id
-    assert tether is not None
+    reaper = plane.superlink.process_id
+    assert reaper is not None
     family = {}
-    for process in psutil.Process(tether).children(recursive=True):
+    for process in psutil.Process(reaper).children(recursive=True):
         try:
             family[process] = " ".join(process.cmdline())
         except psutil.NoSuchProcess:

@@ -109,9 +109,9 @@ def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
 
 def test_stopping_leaves_no_process_behind(superlink: SuperLink) -> None:
     assert superlink.process_id is not None
-    tether = psutil.Process(superlink.process_id)
-    family = [tether, *tether.children(recursive=True)]
-    assert len(family) >= 3  # tether, flower-superlink, flower-superexec
+    reaper = psutil.Process(superlink.process_id)
+    family = [reaper, *reaper.children(recursive=True)]
+    assert len(family) >= 3  # reaper, flower-superlink, flower-superexec
 
     superlink.stop()
 

@@ -61,7 +61,7 @@ def forgotten(tmp_path: Path, pen: FakeCoordinator) -> str:
     """A folder where a person is suppressed everywhere and revision 2 is active; returns who is kept."""
     kept, person, other = new_tag(), new_tag(), new_tag()
     node = open_node(tmp_path, pen, FakeClock())
-    identity = node._keys.identity
+    identity = node.context.keys.identity
     node.enroll(pen.consent(person), samples(1, 3))
     node.enroll(pen.consent(other), samples(2, 2))
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(other, 2)]
@@ -74,7 +74,7 @@ def forgotten(tmp_path: Path, pen: FakeCoordinator) -> str:
 
 
 def receipts(node: Node) -> list[types.Receipt]:
-    key = node._keys.identity.receipt_public_key
+    key = node.context.keys.identity.receipt_public_key
     return [
         signing.open_envelope(types.Envelope.FromString(row.envelope), types.Receipt, key)
         for row in node._journal.receipts()
@@ -156,7 +156,7 @@ def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, p
 
 def test_a_key_file_without_a_row_is_destroyed_at_start(tmp_path: Path, pen: FakeCoordinator) -> None:
     node = open_node(tmp_path, pen, FakeClock())
-    node._cipher.subject_keys.get_or_create(new_tag())
+    node.context.cipher.subject_keys.get_or_create(new_tag())
     node.close()
     (tmp_path / "subject-keys" / f".{new_tag()}.key.0000").write_bytes(b"half written")
     open_node(tmp_path, pen, FakeClock()).close()

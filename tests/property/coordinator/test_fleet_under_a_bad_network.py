@@ -147,7 +147,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
     @rule(number=NODES)
     def a_node_beats(self, number: int) -> None:
-        self.stream_of(number).up.extend(self.nodes[number].beat())
+        self.stream_of(number).up.extend(self.nodes[number].heartbeat())
 
     @rule()
     def the_reconciler_looks(self) -> None:
@@ -211,7 +211,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             # After the commit, before the keys are destroyed.
             self.the_coordinator_is_killed_and_started_again()
         else:
-            self.coordinator.destroy_dead_keys()
+            self.coordinator.destroy_orphaned_keys()
 
     @rule()
     def the_coordinator_is_killed_and_started_again(self) -> None:

@@ -121,14 +121,14 @@ class GenerationProtocol(RuleBasedStateMachine):
         except LogRejectedError:
             self.requests.clear()
             self.present = None
-            reason = self.node.standing()[1]
+            reason = self.node.serve_status()[1]
             assert reason == types.QUARANTINE_REASON_GAP
         else:
             raise AssertionError("a range that does not extend the log was taken")
 
     @rule()
     def heartbeat(self) -> None:
-        for message in self.node.beat():
+        for message in self.node.heartbeat():
             if message.WhichOneof("message") == "heartbeat":
                 self.requests[message.heartbeat.lease_nonce] = self.clock.boottime
 
@@ -169,7 +169,7 @@ class GenerationProtocol(RuleBasedStateMachine):
         self.node = open_node(self.folder, self.pen, self.clock)
         self.requests.clear()
         self.present = None
-        assert self.node.standing()[1] == types.QUARANTINE_REASON_NO_LEASE
+        assert self.node.serve_status()[1] == types.QUARANTINE_REASON_NO_LEASE
 
     @invariant()
     def the_node_holds_exactly_a_prefix_of_the_log(self) -> None:

@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from fleet.cli import app
 from fleet.lab.exchange.adapter_files import AdapterStore, Network
 from fleet.lab.exchange.file_format import encode_adapter
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 
 NETWORK = ("--task", "speakers", "--seed", "1", "--hidden", "16")
 

@@ -5,7 +5,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from reram_fleet.code_ranges import CODE_RANGES
 
 from fleet.config import (
     PRESETS,
@@ -94,12 +93,10 @@ def test_coordinator_settings_that_cannot_work_are_refused(tmp_path, wrong):
         ServeSettings(state=tmp_path, **wrong)
 
 
-def test_tasks_and_presets_that_settings_allow_are_those_that_nodes_know():
-    # Heavy imports, for this test alone.
-    from edge_node.tasks import TASKS
+def test_presets_that_settings_allow_are_those_that_nodes_know():
+    # A heavy import, for this test alone.
     from hwmodel import preset_names
 
-    assert set(CODE_RANGES) == set(TASKS)
     assert set(PRESETS) == set(preset_names())
 
 

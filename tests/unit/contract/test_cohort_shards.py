@@ -1,7 +1,7 @@
 import pytest
 from reram_fleet.cohorts import fleet_seed, shard_of
 
-from edge_node.recognition.training import cohort
+from fleet.lab.replay import cohort
 from hwmodel import keyed_seed
 
 TAGS = [f"{number:032x}" for number in range(400)]

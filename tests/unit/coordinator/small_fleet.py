@@ -143,7 +143,7 @@ def run_job(
             job_rounds.checkpoint(tx, job_id, attempt, number + 1, sealed, metrics)
     with coordinator.transaction() as tx:
         job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "")
-    coordinator.destroy_dead_keys()
+    coordinator.destroy_orphaned_keys()
 
 
 def teach(coordinator: SteppedCoordinator, nodes: Nodes) -> None:

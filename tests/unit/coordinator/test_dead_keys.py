@@ -10,7 +10,7 @@ from reram_fleet.crypto.sealing import open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import forgets
-from fleet.coordinator.key_ids import contribution_at_rest
+from fleet.coordinator.at_rest import contribution_at_rest
 from fleet.coordinator.testing import SteppedCoordinator
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest
 
@@ -82,7 +82,7 @@ def test_kill_between_commit_and_destruction_leaves_no_key_after_the_restart(ope
 def test_key_of_a_transaction_that_was_rolled_back_is_destroyed(coordinator, nodes):
     coordinator.coordinator.secrets.create("subject-" + "e" * 32)
     coordinator.coordinator.secrets.create("revision-999")
-    coordinator.destroy_dead_keys()
+    coordinator.destroy_orphaned_keys()
     assert not {"subject-" + "e" * 32, "revision-999"} & key_ids(coordinator)
 
 

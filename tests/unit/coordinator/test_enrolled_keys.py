@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import InvalidInputError
 from tests.unit.coordinator.small_fleet import row_of

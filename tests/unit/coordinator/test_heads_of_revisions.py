@@ -171,7 +171,9 @@ def test_head_that_cannot_be_solved_is_left_out_said_and_not_tried_again(coordin
 @pytest.fixture
 def ahead(coordinator, pair) -> heads.HeadPrecomputer:
     """Solve ahead from now on, as the reconcile loop does."""
-    coordinator.coordinator.head_precomputer = found = heads.HeadPrecomputer(coordinator.coordinator)
+    coordinator.coordinator.head_precomputer = found = heads.HeadPrecomputer(
+        coordinator.coordinator.database, coordinator.coordinator.secrets
+    )
     return found
 
 

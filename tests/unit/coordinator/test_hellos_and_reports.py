@@ -16,7 +16,7 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.effects import Effect, ReportError
+from fleet.coordinator.report_checks import Effect, ReportError
 from fleet.coordinator.testing import FEATURES, REGISTRY_KEY, SimulatedNode
 from fleet.errors import NotFoundError
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, kinds, newest, row_of, serve, states
@@ -466,7 +466,7 @@ def test_stored_contribution_that_cannot_be_used_does_not_stop_the_others(coordi
 def test_report_with_a_number_that_cannot_be_stored_is_put_aside_and_the_stream_goes_on(coordinator, nodes):
     huge = wire.ConnectRequest(telemetry=wire.Telemetry(inferences=2**64 - 1))
     assert coordinator.take("node-1", huge) == Effect()
-    assert coordinator.take("node-1", nodes[0].beat()[0]).replies
+    assert coordinator.take("node-1", nodes[0].heartbeat()[0]).replies
     with coordinator.transaction() as tx:
         assert tx.nodes.quarantined("node-1")[0].kind == "telemetry"
 

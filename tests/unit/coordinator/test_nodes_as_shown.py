@@ -27,8 +27,10 @@ def people_shown(coordinator: SteppedCoordinator, node: SimulatedNode) -> int:
 def test_a_node_out_of_contact_is_lost_and_not_counted_as_serving(coordinator, nodes):
     for node in nodes:
         # With the first beat it gets a lease, with the second it says so.
-        deliver(coordinator, node, [r for beat in node.beat() for r in coordinator.take(node.node_id, beat).replies])
-        for beat in node.beat():
+        deliver(
+            coordinator, node, [r for beat in node.heartbeat() for r in coordinator.take(node.node_id, beat).replies]
+        )
+        for beat in node.heartbeat():
             coordinator.take(node.node_id, beat)
     assert (nodes_in(coordinator, "serving"), nodes_in(coordinator, "lost")) == (2, 0)
     coordinator.disconnect("node-2")

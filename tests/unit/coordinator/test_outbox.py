@@ -105,7 +105,7 @@ def test_held_node_gets_the_log_and_neither_revision_nor_order(coordinator, node
 
 
 def test_held_node_gets_no_lease(coordinator, nodes):
-    (beat,) = nodes[0].beat()
+    (beat,) = nodes[0].heartbeat()
     assert kinds(coordinator.take("node-1", beat).replies) == ["lease"]
     with coordinator.transaction() as tx:
         tx.nodes.hold("node-1", "an operator wants to look at it")
@@ -116,7 +116,7 @@ def test_lease_is_for_the_newest_generation_also_while_the_node_is_behind(coordi
     node, _ = nodes
     assert node.serving
     coordinator.forget("r1", ANN)
-    (beat,) = node.beat()
+    (beat,) = node.heartbeat()
     (reply,) = coordinator.take("node-1", beat).replies
     node.receive(reply)
     assert node.lease.generation == 1

@@ -11,7 +11,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator import revisions
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.coordinator.views import verdicts_of
 from fleet.trust.leaves import LeafKind, leaf_data
@@ -124,7 +124,7 @@ def test_node_whose_receipt_does_not_hold_is_held_and_the_others_go_on(coordinat
     reason = execution(coordinator, campaign.campaign_id, nodes[0]).detail
     assert "expected" in reason
     assert reason in row_of(coordinator, nodes[0]).held_reason
-    (beat, *_) = nodes[0].beat()
+    (beat, *_) = nodes[0].heartbeat()
     assert coordinator.take("node-1", beat).replies == ()
 
 

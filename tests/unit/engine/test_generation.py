@@ -24,16 +24,15 @@ from edge_node.generation.diffusion import (
     to_grey_levels,
 )
 from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, unpatched
-from edge_node.generation.generator import Generator, subject_name
-from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
-from edge_node.recognition.lora.adapter import AdapterKind
 from edge_node.tasks.images import ImagesTask
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
+from fleet.lab.lora.adapter import AdapterKind
+from fleet.lab.lora.fit import LoraRecipe, learn_class
+from fleet.lab.lora.generator import AdaptedGenerator, subject_name
 from fleet.lab.paper.image_erasure import erase_class, erasure_name
 from fleet.lab.verification.image_scores import Judge, frechet_distance
 from hwmodel import Phase, load_preset
-from tests.bench.workloads.class_lora import learn_class
 
 TASK = ImagesTask.of(50)
 PUBLIC = TASK.images(TASK.public, test=False)
@@ -52,7 +51,9 @@ def backbone():
 
 
 def chips_of(backbone, nodes=NODES):
-    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels))
+    return AdaptedGenerator.program(
+        backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels)
+    )
 
 
 def class_aware(backbone):

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from edge_node.errors import AdapterBaseError, AdapterError, AdapterShapeError, AdapterSpecError, AdapterValueError
-from edge_node.recognition.lora.adapter import MAX_RANK, AdapterKind, LoraAdapter, LoraSpec, cohort_name, frozen_factor
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage, StoredMatrix
-from hwmodel import Cost, EnergyLedger, Phase, cost, program
+from edge_node.recognition.lora.output_layer import frozen_factor
+from fleet.lab.lora.adapter import MAX_RANK, AdapterKind, LoraAdapter, LoraSpec, cohort_name
+from fleet.lab.lora.bank import LoraBank
+from fleet.lab.lora.storage import StoredMatrix
+from hwmodel import Cost, EnergyLedger, Phase, Precision, cost, program
 
 SIZES = {"fc1": (12, 20), "fc2": (6, 12)}
 
@@ -48,7 +49,7 @@ def spent(ledger, node=0):
 
 
 def test_int8_codes_are_rounded_half_to_even_against_the_largest_of_the_row():
-    stored = StoredMatrix.of(torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5]]), Storage.INT8)
+    stored = StoredMatrix.of(torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5]]), Precision.INT8)
     assert stored.codes.tolist() == [[127, 0, 2, 2, 0, -2]]
     assert stored.scales.tolist() == [1.0]
 
@@ -57,30 +58,30 @@ def test_a_row_of_int8_codes_depends_on_that_row_only():
     values = draw(3, 8)
     louder = values.clone()
     louder[0] *= 1000
-    before, after = StoredMatrix.of(values, Storage.INT8), StoredMatrix.of(louder, Storage.INT8)
+    before, after = StoredMatrix.of(values, Precision.INT8), StoredMatrix.of(louder, Precision.INT8)
     assert torch.equal(before.codes[1:], after.codes[1:])
     assert torch.equal(before.scales[1:], after.scales[1:])
     assert after.scales[0] > 900 * before.scales[0]
 
 
 def test_a_row_too_small_for_its_scale_is_zero():
-    stored = StoredMatrix.of(torch.tensor([[1e-37, -1e-37], [1e-35, 0.0]]), Storage.INT8)
+    stored = StoredMatrix.of(torch.tensor([[1e-37, -1e-37], [1e-35, 0.0]]), Precision.INT8)
     assert stored.codes.tolist() == [[0, 0], [127, 0]]
     assert stored.scales[0] == 0
 
 
 def test_fp16_is_rounded_once():
     just_above_half_way = torch.tensor([[1 + 2**-11 + 2**-40]], dtype=torch.float64)
-    assert StoredMatrix.of(just_above_half_way, Storage.FP16).values().item() == 1 + 2**-10
+    assert StoredMatrix.of(just_above_half_way, Precision.FP16).values().item() == 1 + 2**-10
 
 
 @pytest.mark.parametrize(("storage", "expected"), [("int8", 6 * 4 + 6 * 4), ("fp16", 48), ("fp32", 96)])
 def test_bytes_of_a_matrix_count_its_scales(storage, expected):
-    stored = StoredMatrix.of(draw(6, 4), Storage(storage))
+    stored = StoredMatrix.of(draw(6, 4), Precision(storage))
     assert stored.byte_count == expected == len(stored.to_bytes())
 
 
-@pytest.mark.parametrize("storage", Storage)
+@pytest.mark.parametrize("storage", Precision)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_not_stored(storage, value):
     values = draw(2, 3)
@@ -92,7 +93,7 @@ def test_values_that_are_not_finite_are_not_stored(storage, value):
 @pytest.mark.parametrize(("storage", "value"), [("fp16", 70_000.0), ("fp32", 1e39), ("int8", 1e41)])
 def test_values_beyond_the_format_are_not_stored(storage, value):
     with pytest.raises(AdapterValueError, match=f"does not fit into {storage}"):
-        StoredMatrix.of(torch.tensor([[value]], dtype=torch.float64), Storage(storage))
+        StoredMatrix.of(torch.tensor([[value]], dtype=torch.float64), Precision(storage))
 
 
 # What an adapter is
@@ -106,7 +107,7 @@ def test_frozen_a_has_rows_of_length_one_and_is_another_for_each_layer_and_seed(
     assert not torch.equal(a, frozen_factor(7, "fc2", 4, 20))
 
 
-@pytest.mark.parametrize("storage", Storage)
+@pytest.mark.parametrize("storage", Precision)
 @pytest.mark.parametrize("a_seed", [None, 3])
 def test_sram_of_an_adapter_is_what_its_spec_says_and_a_frozen_a_takes_none(storage, a_seed):
     adapter = adapter_of("x", storage=storage, a_seed=a_seed)
@@ -121,7 +122,7 @@ def test_sram_of_an_adapter_is_what_its_spec_says_and_a_frozen_a_takes_none(stor
         {"kind": AdapterKind.SUBJECT},
         {"rank": 5},
         {"alpha": 8.5},
-        {"storage": Storage.FP16},
+        {"storage": Precision.FP16},
         {"a_seed": 3},
         {"a_seed": 4},
         {"layers": ("fc1",)},
@@ -192,7 +193,7 @@ def test_an_adapter_a_hundred_times_larger_than_its_layer_is_refused():
 # The bank
 
 
-@pytest.mark.parametrize("storage", Storage)
+@pytest.mark.parametrize("storage", Precision)
 def test_a_layer_gets_the_sum_of_its_adapters(preset, storage):
     adapters = [
         adapter_of("calibration", seed=1, kind=AdapterKind.CALIBRATION, rank=2, storage=storage),
@@ -288,10 +289,10 @@ def test_shards_are_found_by_kind_in_order(preset):
 
 def test_every_change_is_charged_to_the_nodes_that_made_it(preset):
     bank, ledger = bank_of(preset, nodes=3)
-    adapter = adapter_of("x", a_seed=5, storage=Storage.INT8)
+    adapter = adapter_of("x", a_seed=5, storage=Precision.INT8)
     size = adapter.byte_count
     bank.install(adapter, nodes=[0, 1], over_radio=True)
-    bank.update(adapter_of("x", a_seed=5, storage=Storage.INT8, seed=4), nodes=[1])
+    bank.update(adapter_of("x", a_seed=5, storage=Precision.INT8, seed=4), nodes=[1])
     assert bank.remove("x") == 2
     assert bank.remove("x") == 0
     written = cost.sram_write(preset, size)

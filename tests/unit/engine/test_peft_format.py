@@ -19,12 +19,11 @@ from edge_node.errors import (
     AdapterUnsupportedError,
     AdapterValueError,
 )
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
-from hwmodel import EnergyLedger
+from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.bank import LoraBank
+from hwmodel import EnergyLedger, Precision
 
 LAYERS = ("blocks.0.fc1", "conv", "fc1")
 
@@ -124,7 +123,7 @@ def trained(peft, network, images, tmp_path):
 # Out
 
 
-@pytest.mark.parametrize("storage", Storage)
+@pytest.mark.parametrize("storage", Precision)
 @pytest.mark.parametrize("a_seed", [None, 9])
 def test_peft_computes_what_the_bank_computes(peft, preset, network, base, images, tmp_path, storage, a_seed):
     adapter = adapter_of(base, storage=storage, a_seed=a_seed)
@@ -186,7 +185,7 @@ def test_half_precision_files_are_read_exactly(base, tmp_path, dtype):
     assert torch.equal(adapter.b["fc1"].values(), expected)
 
 
-@pytest.mark.parametrize("storage", [Storage.FP16, Storage.FP32])
+@pytest.mark.parametrize("storage", [Precision.FP16, Precision.FP32])
 def test_what_was_written_out_comes_back_bitwise(base, tmp_path, storage):
     adapter = adapter_of(base, storage=storage, alpha=2.5)
     export_peft(adapter, base, tmp_path)

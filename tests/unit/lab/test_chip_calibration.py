@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.chip.calibration.fit import calibrate_chip, reduced_rank_regression
 from fleet.lab.paper.networks import SpikingLsm
-from hwmodel import ConstantProgrammingError, DeviceModels, Phase, StuckCells, load_preset, program
+from hwmodel import ConstantProgrammingError, DeviceModels, Phase, Precision, StuckCells, load_preset, program
 
 NODES = ("north", "east", "south")
 
@@ -111,7 +110,7 @@ class TestRestoring:
         chip = chips(network, preset, public, sigma_us=2.0)
         errors = []
         for rank in (1, 4, 24):
-            calibrate_chip(chip, network, public, rank=rank, storage=Storage.FP32)
+            calibrate_chip(chip, network, public, rank=rank, storage=Precision.FP32)
             errors.append(float(error(chip, network, others).max()))
         ideal = program(network, preset, 7, models=DeviceModels.ideal(), calibration=public)
 
@@ -122,19 +121,19 @@ class TestRestoring:
         together = chips(network, preset, public)
         alone = chips(network, preset, public, nodes=NODES[1:2])
         for chip in (together, alone):
-            calibrate_chip(chip, network, public, rank=4, storage=Storage.FP32)
+            calibrate_chip(chip, network, public, rank=4, storage=Precision.FP32)
 
         torch.testing.assert_close(together(others)[1], alone(others)[0], atol=1e-3, rtol=1e-3)
 
     def test_int8_factors_do_about_as_well_as_floats_in_a_third_of_the_bytes(self, network, preset, public, others):
         chip = chips(network, preset, public)
         calibrations, errors = {}, {}
-        for storage in Storage:
+        for storage in Precision:
             calibrations[storage] = calibrate_chip(chip, network, public, rank=8, storage=storage)
             errors[storage] = float(error(chip, network, others).mean())
 
-        assert errors[Storage.INT8] < 1.1 * errors[Storage.FP32]
-        assert 3 * calibrations[Storage.INT8].sram_bytes < 1.5 * calibrations[Storage.FP32].sram_bytes
+        assert errors[Precision.INT8] < 1.1 * errors[Precision.FP32]
+        assert 3 * calibrations[Precision.INT8].sram_bytes < 1.5 * calibrations[Precision.FP32].sram_bytes
 
     def test_later_layers_make_good_what_earlier_ones_left(self, network, preset, public, others):
         last = chips(network, preset, public)

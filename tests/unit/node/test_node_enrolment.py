@@ -72,14 +72,14 @@ def test_a_contribution_goes_out_when_the_node_may_serve_and_until_it_is_acknowl
 ) -> None:
     tag = new_tag()
     node.enroll(pen.consent(tag), samples(0, 3))
-    assert not only(node.beat(), "contribution")
+    assert not only(node.heartbeat(), "contribution")
     (envelope,) = only(grant(node, pen), "contribution")
     contribution = signing.open_envelope(envelope, node_pb2.Contribution, identity(node).receipt_public_key)
     purpose = sealing.contribution_purpose(pen.fleet_id, node.node_id, tag)
     opened = sealing.open_sealed(pen.sealing_key, purpose, contribution.adapter)
     sent = types.SubjectAdapter.FromString(opened)
     assert (sent.subject_tag, sent.count, sent.code_sum[0]) == (tag, 3, 3 * 4000 + 12)
-    assert not only(node.beat(), "contribution")
+    assert not only(node.heartbeat(), "contribution")
     # A new stream: the old one may have lost it.
     node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"c")))
     assert only(grant(node, pen), "contribution")
@@ -88,7 +88,7 @@ def test_a_contribution_goes_out_when_the_node_may_serve_and_until_it_is_acknowl
     node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"d")))
     assert not only(grant(node, pen), "contribution")
     node.enroll(pen.consent(tag), samples(0, 4))
-    (further,) = only(node.beat(), "contribution")
+    (further,) = only(node.heartbeat(), "contribution")
     assert node_pb2.Contribution.FromString(further.payload).sequence == contribution.sequence + 1
 
 
@@ -128,11 +128,11 @@ def test_who_was_refused_is_contributed_anew_with_a_new_ticket_and_the_same_samp
     ticket = pen.consent(tag, expires_at_unix_ms=2**60)
     assert node.enroll(ticket, samples(2)).count == 3
     assert node.status().subject_tags == [tag]
-    (sent,) = only(node.beat(), "contribution")
+    (sent,) = only(node.heartbeat(), "contribution")
     contribution = node_pb2.Contribution.FromString(sent.payload)
     assert (contribution.sequence, contribution.ticket) == (2, ticket)
     node.enroll(ticket, samples(2))
-    assert not only(node.beat(), "contribution")
+    assert not only(node.heartbeat(), "contribution")
 
 
 def test_what_was_sent_while_the_node_was_held_goes_out_again_once_it_may_serve(
@@ -141,7 +141,7 @@ def test_what_was_sent_while_the_node_was_held_goes_out_again_once_it_may_serve(
     """The coordinator puts contributions of a held node aside without an answer."""
     grant(node, pen)
     node.enroll(pen.consent(new_tag()), samples(0, 3))
-    assert only(node.beat(), "contribution")
+    assert only(node.heartbeat(), "contribution")
     clock.advance(3600)
-    assert not only(node.beat(), "contribution")
+    assert not only(node.heartbeat(), "contribution")
     assert only(grant(node, pen), "contribution")

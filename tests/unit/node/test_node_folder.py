@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -10,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reram_fleet.errors import KeyFileError
 from reram_fleet.identities import check_identity
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.errors import JournalError, KeyFileError, StateFolderError
+from edge_node.errors import JournalError, StateFolderError
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
-from edge_node.storage.keys import KeyStore, NodeKeys
+from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeCoordinator, new_tag
 
 Samples = Callable[..., list[np.ndarray]]
@@ -59,7 +59,7 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     assert found() == [needles[0]], "the search itself must be able to find something"
     (tmp_path / "control").unlink()
 
-    identity = node._keys.identity
+    identity = node.context.keys.identity
     node.enroll(pen.consent(person), [sample])
     node.receive(pen.revision(identity, 1, [adapter]))
     assert found() == []
@@ -131,38 +131,12 @@ def test_an_engine_token_that_would_open_to_anybody_is_refused(tmp_path: Path, c
     with pytest.raises(StateFolderError, match="opens nothing"):
         folder.load_or_create_engine_token()
     folder.engine_token.chmod(0o644)
-    with pytest.raises(StateFolderError, match="0644"):
+    with pytest.raises(KeyFileError, match="0644"):
         folder.load_or_create_engine_token()
 
 
 def test_private_keys_do_not_show_in_repr(tmp_path: Path) -> None:
     assert repr(NodeKeys.create(StateFolder(tmp_path), "node-1")) == "NodeKeys('node-1')"
-
-
-def test_a_destroyed_key_is_gone_and_a_new_one_differs(tmp_path: Path) -> None:
-    ring = KeyStore(tmp_path)
-    key = ring.get_or_create("a1")
-    assert ring.get_or_create("a1") == key
-    assert ring.destroy("a1")
-    assert not ring.destroy("a1")
-    with pytest.raises(KeyFileError, match="missing"):
-        ring.get("a1")
-    assert ring.get_or_create("a1") != key
-
-
-def test_a_destroyed_key_is_overwritten_before_it_is_removed(tmp_path: Path) -> None:
-    ring = KeyStore(tmp_path)
-    key = ring.get_or_create("a1")
-    os.link(tmp_path / "a1.key", tmp_path / "same-blocks")
-    ring.destroy("a1")
-    assert len((tmp_path / "same-blocks").read_bytes()) == len(key)
-    assert (tmp_path / "same-blocks").read_bytes() != key
-
-
-@pytest.mark.parametrize("name", ["../escape", "", "A", "a/b"])
-def test_a_key_id_cannot_leave_its_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(KeyFileError):
-        KeyStore(tmp_path).get_or_create(name)
 
 
 def test_a_journal_belongs_to_one_node(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
-from edge_node.recognition.training.replay import environment
+from edge_node.recognition.environment import environment
 from edge_node.testing import FakeCoordinator, log_range, new_tag
 from tests.unit.node.talk import (
     Restart,
@@ -82,7 +82,7 @@ def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: No
     grant(node, pen)
     pen.forget(new_tag())
     pen.forget(new_tag())
-    (open_request,) = only(node.beat(), "heartbeat")
+    (open_request,) = only(node.heartbeat(), "heartbeat")
     with pytest.raises(LogRejectedError, match="gap"):
         node.receive(pen.log_after(1))
     # Asked for before the gap: the coordinator may have answered before the entries existed.
@@ -97,7 +97,7 @@ def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: No
 def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: FakeCoordinator, message: str) -> None:
     grant(node, pen)
     stranger = FakeCoordinator()
-    (heartbeat,) = only(node.beat(), "heartbeat")
+    (heartbeat,) = only(node.heartbeat(), "heartbeat")
     forged = {
         "lease": lambda: stranger.lease(node.node_id, heartbeat.lease_nonce),
         "revision": lambda: stranger.revision(identity(node), 1, []),
@@ -108,7 +108,7 @@ def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: 
 
 
 def test_a_lease_of_another_node_is_refused(node: Node, pen: FakeCoordinator) -> None:
-    (heartbeat,) = only(node.beat(), "heartbeat")
+    (heartbeat,) = only(node.heartbeat(), "heartbeat")
     with pytest.raises(ProtocolError, match="node-2"):
         node.receive(pen.lease("node-2", heartbeat.lease_nonce))
 

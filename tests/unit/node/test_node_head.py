@@ -36,12 +36,14 @@ def only(answers, kind):
 
 def install(node: Node, pen: FakeCoordinator, number: int, *tags: str, head: types.ClosedFormHead | None):
     subjects = [adapter(tag, voice) for voice, tag in enumerate(tags)]
-    (result,) = only(node.receive(pen.revision(node._keys.identity, number, subjects, head=head)), "revision_result")
+    (result,) = only(
+        node.receive(pen.revision(node.context.keys.identity, number, subjects, head=head)), "revision_result"
+    )
     return result
 
 
 def active_head(node: Node) -> types.ClosedFormHead | None:
-    return node._engine.active_head(0)
+    return node.context.engine.active_head(0)
 
 
 def test_head_of_a_revision_is_active_and_survives_a_restart(
@@ -109,7 +111,7 @@ def test_contribution_carries_statistics_of_exactly_the_samples_of_its_adapter(
     node: Node, pen: FakeCoordinator, samples: Callable[..., list[np.ndarray]]
 ) -> None:
     node.enroll(pen.consent(KEPT), samples(2))
-    (heartbeat,) = only(node.beat(), "heartbeat")
+    (heartbeat,) = only(node.heartbeat(), "heartbeat")
     answers = node.receive(pen.lease(node.node_id, heartbeat.lease_nonce))
     (envelope,) = only(answers, "contribution")
     contribution = Contribution.FromString(envelope.payload)
@@ -131,10 +133,10 @@ def test_public_codes_are_signed_and_the_same_whenever_they_are_asked_for(
     def asked(of: Node) -> PublicCodes:
         request = ConnectResponse(public_codes_request=PublicCodesRequest())
         (envelope,) = only(of.receive(request), "public_codes")
-        return signing.open_envelope(envelope, PublicCodes, of._keys.identity.receipt_public_key)
+        return signing.open_envelope(envelope, PublicCodes, of.context.keys.identity.receipt_public_key)
 
     first = asked(node)
-    codes, person = node._engine.public_codes(0)
+    codes, person = node.context.engine.public_codes(0)
     assert np.array_equal(np.frombuffer(first.codes, "<i2").reshape(len(first.person), first.features), codes.numpy())
     assert list(first.person) == person.tolist()
     assert asked(node) == asked(restart()) == first

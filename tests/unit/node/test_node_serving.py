@@ -51,13 +51,13 @@ def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
 ) -> None:
     node.enroll(pen.consent(new_tag()), samples(0))
     grant(node, pen, max_age_s=30)
-    capture = node._engine.capture
+    capture = node.context.engine.capture
 
     def slow_capture(recordings: list[np.ndarray]) -> object:
         clock.advance(31)
         return capture(recordings)
 
-    monkeypatch.setattr(node._engine, "capture", slow_capture)
+    monkeypatch.setattr(node.context.engine, "capture", slow_capture)
     answer = node.identify(samples(0))
     assert (answer.backbone_only, list(answer.answers)) == (True, [])
 
@@ -80,7 +80,7 @@ def test_node_behind_the_log_serves_backbone_only_until_it_has_caught_up(
 def test_transitions_are_recorded_in_order(node: Node, pen: FakeCoordinator, clock: FakeClock) -> None:
     grant(node, pen, max_age_s=1)
     clock.advance(2)
-    node.standing()
+    node.serve_status()
     names = [
         types.QuarantineReason.Name(row.quarantine_reason).removeprefix("QUARANTINE_REASON_")
         for row in node.status().transitions

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.storage import Storage
+from fleet.lab.lora.storage import stored_branch
 from hwmodel import Cost, Phase, Precision, cost
 from hwmodel.nn import Correction, ProgrammedModel
 from hwmodel.nn.calibration import layer_inputs
@@ -82,7 +82,7 @@ def calibrate_chip(
     *,
     rank: int,
     ridge: float = DEFAULT_RIDGE,
-    storage: Storage = Storage.INT8,
+    storage: Precision = Precision.INT8,
     layers: Collection[str] | None = None,
 ) -> ChipCalibration:
     """Fit a calibration LoRA on every node of a programmed model, and attach it.
@@ -130,7 +130,7 @@ def calibrate_chip(
         layer = analog[name]
         layer.correction = None
         a, b = reduced_rank_regression(seen, aim - layer.product(seen), rank=rank, ridge=ridge)
-        branch = LoraBranch.stored(a, b, storage, preset=chip.preset, meter=layer.meter)
+        branch = stored_branch(a, b, storage, chip.preset, layer.meter)
         layer.correction = branches[name] = branch
         chip.ledger.charge(Phase.TRAIN, _fit_cost(branch, vectors=seen.shape[1]))
         return branch

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from edge_node.recognition.lora.storage import Storage
 from fleet.errors import InvalidInputError
-from hwmodel import ConstantProgrammingError, DeviceError, DeviceModels, Preset, StuckCells, load_network
+from hwmodel import ConstantProgrammingError, DeviceError, DeviceModels, Precision, Preset, StuckCells, load_network
 
 #: Seconds of the units of an age.
 _UNITS_S = {"s": 1.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_400.0}
@@ -55,7 +54,7 @@ class RestoreSettings:
     stuck_shares: Sequence[float] = (0.0, 0.01, 0.05)
     rank: int | None = None  #: of the LoRA; the paper's for this network if None
     corrected: Corrected = Corrected.ALL  #: every layer, or those to which the paper gives a LoRA
-    storage: Storage = Storage.INT8
+    storage: Precision = Precision.INT8
     chips: int = 5  #: chips per condition, each with its own errors
     seed: int = 0
     data: Path | None = None  #: folder with the photos of the mixer, or None
@@ -114,7 +113,7 @@ def given_settings(
         stuck_shares=_numbers("stuck", stuck),
         rank=rank,
         corrected=Corrected(layers),
-        storage=Storage(storage),
+        storage=Precision(storage),
         chips=chips,
         seed=seed,
         data=data,
