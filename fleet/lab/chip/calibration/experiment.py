@@ -17,7 +17,7 @@ from fleet.errors import InvalidInputError
 from fleet.lab.chip.calibration.data import PublicData, load_public_data
 from fleet.lab.chip.calibration.fit import ChipCalibration, calibrate_chip
 from fleet.lab.chip.calibration.network import Network, accuracy, features_and_scores, train_network
-from fleet.lab.chip.calibration.settings import Condition, Corrected, RestoreSettings, Sweep, conditions, resolved
+from fleet.lab.chip.calibration.settings import Condition, RestoreSettings, Sweep, conditions, resolved
 from hwmodel import Cost, DeviceModels, HwModelError, Phase, load_network, program
 from hwmodel.nn import ProgrammedModel
 
@@ -168,7 +168,7 @@ class _Bench:
 
     def _corrected(self, chip: ProgrammedModel) -> tuple[str, ...]:
         names = tuple(layer.name for layer in chip.layers)
-        if self.settings.corrected is Corrected.ALL:
+        if self.settings.corrected == "all":
             return names
         layers = load_network(self.settings.network).layers
         return tuple(name for name, layer in zip(names, layers, strict=True) if layer.lora_rank)

@@ -55,7 +55,7 @@ def train_network(name: str, data: PublicData, *, seed: int) -> Network:
     for _ in range(recipe.steps):
         batch = torch.randint(0, len(data.training), (_BATCH,), generator=order)
         optimiser.zero_grad()
-        functional.cross_entropy(network(data.training[batch]), data.training_labels[batch]).backward()
+        functional.cross_entropy(network(data.training[batch]), data.training_labels[batch]).backward()  # type: ignore[no-untyped-call]  # torch
         optimiser.step()
         schedule.step()
     return network.eval().requires_grad_(False)

@@ -11,7 +11,6 @@ from rich.text import Text
 from fleet.cli.output import counted, facts, joules, table
 from fleet.documents import Document, document
 from fleet.lab.chip.calibration.experiment import Quality, RestoredChips, RestoreReport
-from fleet.lab.chip.calibration.settings import Corrected
 from hwmodel import Cost
 
 #: A chip counts as brought back if its accuracy is at most this far below that of a chip without errors.
@@ -39,7 +38,7 @@ def restore_document(report: RestoreReport) -> Document:
         ideal_chip=_quality(report.ideal),
         lora={
             "rank": settings.rank,
-            "layers": settings.corrected.value,
+            "layers": settings.corrected,
             "storage": settings.storage.value,
             "parameters": report.lora_parameters,
             "share_of_weights": report.lora_parameters / report.network_weights,
@@ -88,21 +87,21 @@ def _cost(cost: Cost) -> Document:
     return {"energy_j": cost.energy_j, "seconds": cost.seconds}
 
 
-def _findings(conditions: Sequence[Document], corrected: Corrected) -> list[str]:
+def _findings(conditions: Sequence[Document], corrected: str) -> list[str]:
     short = [c for c in conditions if not c["back"]]
     findings = []
     if short:
         names = ", ".join(f"{c['sweep']} {c['label']} ({c['restored']['accuracy']['mean']:.3f})" for c in short)
         findings.append(
             f"not brought back to within {100 * BACK_WITHIN:g} points of a chip without errors: {names}. "
-            "Try a higher --rank" + (", or --layers all" if corrected is Corrected.PAPER else "")
+            "Try a higher --rank" + (", or --layers all" if corrected == "paper" else "")
         )
     without, with_lora = (conditions[0][name]["energy_j"] for name in ("inference", "restored_inference"))
     if with_lora > 2 * without:
         findings.append(
             f"the LoRA takes more energy than the crossbars that it corrects: the products of one input take "
             f"{with_lora / without:.1f} times as much with it. A lower --rank"
-            + (", or --layers paper, takes less" if corrected is Corrected.ALL else " takes less")
+            + (", or --layers paper, takes less" if corrected == "all" else " takes less")
         )
     worse = [c for c in conditions if c["restored"]["feature_error"]["mean"] > c["chip"]["feature_error"]["mean"]]
     if worse:

@@ -1,4 +1,4 @@
-"""What an experiment with calibrated chips tries: its settings, and the conditions that they come to."""
+"""Settings of an experiment with calibrated chips, and the conditions that they come to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -23,28 +24,18 @@ DEFAULT_AGES = ("1s", "1d", "2d")
 
 
 class Sweep(StrEnum):
-    """What differs from one condition to the next."""
+    """Kind of difference between one condition and the next."""
 
     NOISE = "noise"
     AGE = "age"
     STUCK = "stuck"
 
 
-class Corrected(StrEnum):
-    """Which layers get a LoRA."""
-
-    ALL = "all"
-    PAPER = "paper"
-
-
 @dataclass(frozen=True, slots=True)
 class RestoreSettings:
-    """What to try.
+    """Settings of the experiment.
 
-    Attributes
-    ----------
-    ages
-        Ages such as ``"1s"``, ``"2d"``; None for `DEFAULT_AGES` if the preset's cells relax, else none.
+    Ages are such as ``"1s"``, ``"2d"``; None stands for `DEFAULT_AGES` if the preset's cells relax, else for none.
     """
 
     network: str  #: ``"face-mixer"`` or ``"speaker-lsm"``
@@ -53,7 +44,7 @@ class RestoreSettings:
     ages: Sequence[str] | None = None
     stuck_shares: Sequence[float] = (0.0, 0.01, 0.05)
     rank: int | None = None  #: of the LoRA; the paper's for this network if None
-    corrected: Corrected = Corrected.ALL  #: every layer, or those to which the paper gives a LoRA
+    corrected: Literal["all", "paper"] = "all"  #: every layer, or those to which the paper gives a LoRA
     storage: Precision = Precision.INT8
     chips: int = 5  #: chips per condition, each with its own errors
     seed: int = 0
@@ -87,49 +78,18 @@ def age_seconds(text: str) -> float:
     return seconds
 
 
-def given_settings(
-    *,
-    network: str,
-    preset: Preset,
-    noise: str,
-    ages: str | None,
-    stuck: str,
-    rank: int | None,
-    layers: str,
-    storage: str,
-    chips: int,
-    seed: int,
-    data: Path | None,
-) -> RestoreSettings:
-    """Return settings from the words of a command line: lists are separated by commas, empty ones allowed.
-
-    Raises `InvalidInputError` if a noise or a share is not a number.
-    """
-    return RestoreSettings(
-        network,
-        preset,
-        noise_us=_numbers("noise", noise),
-        ages=None if ages is None else _listed(ages),
-        stuck_shares=_numbers("stuck", stuck),
-        rank=rank,
-        corrected=Corrected(layers),
-        storage=Precision(storage),
-        chips=chips,
-        seed=seed,
-        data=data,
-    )
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
+def given_numbers(option: str, text: str) -> tuple[float, ...]:
+    """Return the numbers of an option as `given_words`; `InvalidInputError` if one is not a number."""
     try:
-        return tuple(float(part) for part in _listed(text))
+        return tuple(float(part) for part in given_words(text))
     except ValueError as error:
         raise InvalidInputError(
             f"--{option} takes numbers separated by commas; got {text!r}", hint=f"--{option} 1,2.5"
         ) from error
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def given_words(text: str) -> tuple[str, ...]:
+    """Return the words of an option, separated by commas; an empty list is allowed."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -170,27 +130,13 @@ def conditions(settings: RestoreSettings) -> tuple[Condition, ...]:
         models = DeviceModels.of(settings.preset)
         # The youngest age that the preset's cells are known at: programming error alone.
         young_s = models.relaxation.min_age_s
-        noise = [
-            Condition(
-                Sweep.NOISE,
-                f"{sigma:g} uS",
-                sigma,
-                replace(models, programming_error=ConstantProgrammingError(sigma)),
-                young_s,
-            )
-            for sigma in settings.noise_us
-        ]
-        stuck = [
-            Condition(
-                Sweep.STUCK,
-                f"{100 * share:g} %",
-                share,
-                replace(models, stuck_cells=StuckCells(share / 2, share / 2)),
-                young_s,
-            )
-            for share in settings.stuck_shares
-        ]
-        ages = []
+        noise, ages, stuck = [], [], []
+        for sigma in settings.noise_us:
+            noisy = replace(models, programming_error=ConstantProgrammingError(sigma))
+            noise.append(Condition(Sweep.NOISE, f"{sigma:g} uS", sigma, noisy, young_s))
+        for share in settings.stuck_shares:
+            partly_stuck = replace(models, stuck_cells=StuckCells(share / 2, share / 2))
+            stuck.append(Condition(Sweep.STUCK, f"{100 * share:g} %", share, partly_stuck, young_s))
         for text in settings.ages or ():
             age_s = age_seconds(text)
             models.relaxation.shift(torch.tensor([settings.preset.cell.conductance_min_us]).double(), age_s)
