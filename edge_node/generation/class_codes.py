@@ -66,10 +66,7 @@ class ClassLayout:
     def codes(self, b: Mapping[str, Tensor]) -> Tensor:
         """Return trained factors, floats ``[N, out, rank]`` by layer, as codes, int32 ``[N, length]``.
 
-        Raises
-        ------
-        AdapterError
-            If a factor is not finite, or too large for codes of 16 bits.
+        `AdapterError` if a factor is not finite, or too large for codes of 16 bits.
         """
         flat = torch.cat([b[name].detach().flatten(1) for name in CLASS_LAYERS], dim=1).double()
         codes = torch.round(flat * 2.0**SCALE_BITS)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_node.errors import EngineError
 from edge_node.generation.dit import IMAGE_SIDE, NULL_LABEL
@@ -37,17 +37,14 @@ GREY_LEVELS = 16
 class Sampling:
     """How images are drawn.
 
+    `EngineError` if there are no steps, or more than `STEPS`.
+
     Attributes
     ----------
     steps
         Of DDIM, evenly spaced among `STEPS`.
     guidance
         1 for none.
-
-    Raises
-    ------
-    EngineError
-        If there are no steps, or more than `STEPS`.
     """
 
     steps: int = SAMPLING_STEPS
@@ -92,16 +89,6 @@ def on_chips(chips: ProgrammedModel) -> Denoiser:
     def denoise(images: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
         predicted: Tensor = chips(images, steps, labels, node_axis=True)
         return predicted
-
-    return denoise
-
-
-def in_float(model: nn.Module) -> Denoiser:
-    """Return a float model as a denoiser: the noise-free reference."""
-
-    def denoise(images: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
-        flat: Tensor = model(images.flatten(0, 1), steps.flatten(), labels.flatten())
-        return flat.view(images.shape)
 
     return denoise
 

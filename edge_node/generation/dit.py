@@ -112,6 +112,8 @@ class DiffusionTransformer(nn.Module):
     def forward(self, images: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
         """Return the predicted noise.
 
+        `EngineError` if the images have another size.
+
         Parameters
         ----------
         images
@@ -125,11 +127,6 @@ class DiffusionTransformer(nn.Module):
         -------
         Tensor
             float32 ``[B, 8, 8]``.
-
-        Raises
-        ------
-        EngineError
-            If the images have another size.
         """
         if images.ndim != 3 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
             raise EngineError(f"the transformer takes images [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {list(images.shape)}")

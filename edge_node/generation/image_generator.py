@@ -126,15 +126,12 @@ class ImageGenerator:
     def learn(self, subject_tag: str, levels: np.ndarray, progress: Progress | None = None) -> Learnt:
         """Learn a class from grey levels, integers [samples, 64]; a pure function of chip, tag and images.
 
+        `EngineError` if learning diverges.
+
         Parameters
         ----------
         progress
             DemoResult after every step; what it raises ends the learning.
-
-        Raises
-        ------
-        EngineError
-            If learning diverges.
         """
         images = torch.from_numpy(levels.astype(np.uint8)).view(-1, IMAGE_SIDE, IMAGE_SIDE)
         with self._learning.lock:
@@ -152,22 +149,13 @@ class ImageGenerator:
             return Learnt(codes[0].numpy(), generator.ledger.since(mark))
 
     def draw_subject(self, adapter: SubjectAdapter, count: int, seed: int) -> Drawn:
-        """Draw a private class by its adapter.
-
-        Raises
-        ------
-        EngineError
-            If it is not 1 to `MAX_IMAGES` images.
-        """
+        """Draw a private class by its adapter; `EngineError` if it is not 1 to `MAX_IMAGES` images."""
         return self._draw(self._free, count, seed, adapter)
 
     def draw_class(self, name: str, count: int, seed: int) -> Drawn:
         """Draw a class of the task as the backbone alone draws it, whether it was trained on it or not.
 
-        Raises
-        ------
-        EngineError
-            If there is no such class, or it is not 1 to `MAX_IMAGES` images.
+        `EngineError` if there is no such class, or it is not 1 to `MAX_IMAGES` images.
         """
         try:
             label = self._task.label(name)

@@ -100,8 +100,8 @@ def train_backbone(
 ) -> TrainedBackbone:
     """Train a transformer on images of public classes.
 
-    Rows of classes that are not among them are set to that of no class: asked for a stranger's class, the
-    network does what it does when it is asked for nothing.
+    Rows of classes that are not among them are set to that of no class: asked for a stranger's class, the network does
+    what it does when it is asked for nothing. `EngineError` if images or labels are not of these shapes.
 
     Parameters
     ----------
@@ -120,11 +120,6 @@ def train_backbone(
     -------
     TrainedBackbone
         The running mean of the weights; the same bits for the same arguments, thread count and torch build.
-
-    Raises
-    ------
-    EngineError
-        If images or labels are not of these shapes.
     """
     recipe = recipe if recipe is not None else BackboneRecipe()
     check_images(levels, labels)
@@ -215,10 +210,7 @@ def backbone_of(weights: Mapping[str, Tensor], labels: Tensor) -> TrainedBackbon
 def check_images(levels: Tensor, labels: Tensor) -> None:
     """Refuse what are no labelled images.
 
-    Raises
-    ------
-    EngineError
-        If they are not grey levels, uint8 ``[B, 8, 8]``, with a class each, int64 ``[B]``, and at least one.
+    `EngineError` if they are not grey levels, uint8 ``[B, 8, 8]``, with a class each, int64 ``[B]``, and at least one.
     """
     if levels.dtype is not torch.uint8 or levels.ndim != 3 or levels.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
         raise EngineError(

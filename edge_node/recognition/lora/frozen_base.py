@@ -96,13 +96,7 @@ class FrozenBase:
         return cls(task, hashed.hexdigest(), MappingProxyType(layers))
 
     def layer(self, name: str) -> BaseLayer:
-        """Return a layer.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has none of this name.
-        """
+        """Return a layer; `AdapterShapeError` if the network has none of this name."""
         if name not in self.layers:
             raise AdapterShapeError(
                 f"the {self.task} network has no layer {name[:_LONGEST_NAME]!r}; expected one of "
@@ -111,13 +105,7 @@ class FrozenBase:
         return self.layers[name]
 
     def check_same(self, task: str, digest: str) -> None:
-        """Refuse what was made for another network.
-
-        Raises
-        ------
-        AdapterBaseError
-            If the task or the digest differs.
-        """
+        """Refuse what was made for another network; `AdapterBaseError` if the task or the digest differs."""
         if task != self.task:
             raise AdapterBaseError(f"the adapter was made for another task: expected {self.task}, got {task}")
         if digest != self.digest:

@@ -78,10 +78,7 @@ def run_rounds(
 ) -> list[RoundResult]:
     """Run one round of each request, all of the same kind and LoRA shape, as one batch.
 
-    Raises
-    ------
-    RoundError
-        If a request is malformed, or they differ in kind, rank or number of rows. Nothing is changed.
+    `RoundError` if a request is malformed, or they differ in kind, rank or number of rows. Nothing is changed.
     """
     if not requests:
         return []

@@ -38,7 +38,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class AdapterKind(StrEnum):
+class LoraKind(StrEnum):
     """Whom an adapter is about, which decides how it is forgotten."""
 
     #: One chip's differences from the ideal; public data only.
@@ -53,7 +53,7 @@ class AdapterKind(StrEnum):
     @property
     def personal(self) -> bool:
         """Whether it depends on enrolled people."""
-        return self is not AdapterKind.CALIBRATION
+        return self is not LoraKind.CALIBRATION
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class LoraSpec:
     """
 
     name: str
-    kind: AdapterKind
+    kind: LoraKind
     task: str
     base_digest: str
     layers: tuple[str, ...]
@@ -184,6 +184,8 @@ class LoraAdapter:
     ) -> LoraAdapter:
         """Store trained factors in the format that the spec names.
 
+        `AdapterError` as `check_fits`; `AdapterValueError` also if a value does not fit into the format.
+
         Parameters
         ----------
         spec, base
@@ -192,11 +194,6 @@ class LoraAdapter:
             Floats ``[out, rank]`` of each layer.
         a
             Floats ``[rank, in]`` of each layer; left out if A is frozen.
-
-        Raises
-        ------
-        AdapterError
-            As `check_fits`; `AdapterValueError` also if a value does not fit into the format.
         """
         adapter = cls(
             spec,
@@ -280,10 +277,7 @@ class LoraAdapter:
 def cohort_name(shard: int) -> str:
     """Return the name of the adapter of a cohort shard: ``"cohort-0003"``.
 
-    Raises
-    ------
-    AdapterSpecError
-        If the shard is negative.
+    `AdapterSpecError` if the shard is negative.
     """
     if shard < 0:
         raise AdapterSpecError(f"shards count from 0; got {shard}")

@@ -125,10 +125,7 @@ class CohortState:
     def entered(self, rows: Mapping[str, Tensor]) -> CohortState:
         """Return the state with further people's start rows, int32 ``[hidden]`` each.
 
-        Raises
-        ------
-        RoundError
-            If somebody is in it already, or a row does not fit.
+        `RoundError` if somebody is in it already, or a row does not fit.
         """
         if set(rows) & set(self.tags):
             raise RoundError(f"already in the cohort: {', '.join(sorted(set(rows) & set(self.tags)))}")
@@ -150,13 +147,7 @@ class CohortState:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> CohortState:
-        """Read what `to_bytes` wrote.
-
-        Raises
-        ------
-        RoundError
-            If it is cut or something else.
-        """
+        """Read what `to_bytes` wrote; `RoundError` if it is cut or something else."""
         try:
             people, hidden, rank = struct.unpack_from("<III", content)
             at, tags = 12, []
@@ -197,12 +188,8 @@ def start_row(column: npt.NDArray[np.integer], scale_bits: int, gain: int) -> Te
     """Return a person's start row, int32 ``[hidden]``, from a closed-form column: integers at
     ``2^-scale_bits``.
 
-    The column scores codes of h; gain and units are multiplied in exactly and rounded once.
-
-    Raises
-    ------
-    RoundError
-        If the row does not fit into int32.
+    The column scores codes of h; gain and units are multiplied in exactly and rounded once. `RoundError` if the row
+    does not fit into int32.
     """
     shift = scale_bits - STATE_BITS - DRIVE_BITS
     exact = column.astype(np.int64) * gain

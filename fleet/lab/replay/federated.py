@@ -85,7 +85,8 @@ class NodeSamples:
 class TrainingBatch:
     """One round's samples of N nodes, padded to S samples; `of` makes it.
 
-    All but `known` and `samples` is float64, each on the grid of so many fraction bits.
+    All but `known` and `samples` is float64, each on the grid of so many fraction bits. `RoundError` if a value is not
+    on its grid, or so large that a sum might not be exact.
 
     Attributes
     ----------
@@ -101,11 +102,6 @@ class TrainingBatch:
         bool ``[N, K]``.
     samples
         int64 ``[N]``: without padding.
-
-    Raises
-    ------
-    RoundError
-        If a value is not on its grid, or so large that a sum might not be exact.
     """
 
     projected: Tensor
@@ -290,8 +286,9 @@ def fed_average(messages: Sequence[tuple[Arrays, int]]) -> Arrays:
 def averaged_state(before: CohortState, messages: Sequence[tuple[Arrays, int]]) -> CohortState:
     """Return the state after a round: integer sums over nodes, divided once, half to even.
 
-    FedAvg's average times all examples is nearly such a sum, so it is had back exactly, in whatever order
-    messages come. What no node trained stays as it was.
+    FedAvg's average times all examples is nearly such a sum, so it is had back exactly, in whatever order messages
+    come. What no node trained stays as it was. `RoundError` if a value is not finite or too large: learning has
+    diverged.
 
     Parameters
     ----------
@@ -299,11 +296,6 @@ def averaged_state(before: CohortState, messages: Sequence[tuple[Arrays, int]]) 
         The state that went out.
     messages
         Arrays and number of examples of each reply.
-
-    Raises
-    ------
-    RoundError
-        If a value is not finite or too large: learning has diverged.
     """
     average, total = fed_average(messages), sum(examples for _, examples in messages)
     found = []

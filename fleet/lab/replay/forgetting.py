@@ -34,17 +34,7 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Sealed checkpoints of cohorts in a folder.
-
-    Attributes
-    ----------
-    folder
-        For nothing else.
-    keys
-        One per checkpoint; for nothing else.
-    owner
-        Bound to every file.
-    """
+    """Sealed checkpoints of cohorts, with a folder each for files and for keys; all are bound to an owner."""
 
     folder: Path
     keys: KeyStore
@@ -99,22 +89,18 @@ class CheckpointFiles:
 
 @dataclass(frozen=True, eq=False)
 class ReplayResult:
-    """What a forget by replay did.
+    """Outcome of a forget by replay.
 
     Attributes
     ----------
     state, plan
         After it; the person is in neither.
-    first_round
-        Of the replay: the person's entry.
-    checkpoint_digest
-        Of the state that the replay started from.
+    first_round, checkpoint_digest
+        Of the replay: the person's entry, and the state that it started from.
     erased_rounds
         Rounds of the checkpoints that knew the person, whose keys were destroyed.
-    work
-        What was computed.
-    cpu_s
-        Process seconds.
+    work, cpu_s
+        What was computed, and process seconds.
     """
 
     state: CohortState
