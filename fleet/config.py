@@ -1,9 +1,8 @@
 """Settings: what a coordinator is started with, and how the CLI finds one.
 
-A setting comes from a flag, else from a `FLEET_*` environment variable, else from the
-current context of the configuration file, else from a default. A context names a
-coordinator: by its state folder when it runs on this machine (its `serve.json` tells the
-address of today), or by address and token file.
+A setting comes from a flag, else from a `FLEET_*` environment variable, else from the current context of the
+configuration file, else from a default. A context names a coordinator: by its state folder when it runs on this machine
+(its `serve.json` tells the address of today), or by address and token file.
 """
 
 from __future__ import annotations
@@ -64,10 +63,7 @@ def is_loopback(host: str) -> bool:
 def check_lease(lease_s: float) -> None:
     """Refuse a lease that no node can keep.
 
-    Raises
-    ------
-    ConfigError
-        Unless it is longer than 0 seconds and at most `LONGEST_LEASE_S`.
+    `ConfigError` unless it is longer than 0 seconds and at most `LONGEST_LEASE_S`.
     """
     if not 0 < lease_s <= LONGEST_LEASE_S:
         raise ConfigError(
@@ -228,10 +224,7 @@ def default_coordinator_state() -> Path:
 def load_config(path: Path) -> Config:
     """Read the configuration file; an absent one is an empty one.
 
-    Raises
-    ------
-    ConfigError
-        If it is not TOML or has a key that nobody reads.
+    `ConfigError` if it is not TOML or has a key that nobody reads.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -273,10 +266,7 @@ def save_config(path: Path, config: Config) -> None:
 def resolve_context(config: Config, overrides: Overrides, environment: Mapping[str, str]) -> Context:
     """Return the settings in force: flags over environment over the chosen context.
 
-    Raises
-    ------
-    ConfigError
-        If a context is named that the configuration does not have.
+    `ConfigError` if a context is named that the configuration does not have.
     """
     name = overrides.context or environment.get("FLEET_CONTEXT") or config.current
     context = Context()
@@ -300,12 +290,7 @@ def resolve_context(config: Config, overrides: Overrides, environment: Mapping[s
 def connection(context: Context) -> Connection:
     """Return where to connect.
 
-    Raises
-    ------
-    NoCoordinatorError
-        If nothing names a coordinator.
-    ConfigError
-        If its token file is not known.
+    `NoCoordinatorError` if nothing names a coordinator; `ConfigError` if its token file is not known.
     """
     address, token_file = context.address, context.token_file
     if context.state is not None:
@@ -334,12 +319,7 @@ class Served:
 def read_serve_file(state: Path) -> Served:
     """Read `serve.json` from a coordinator's state folder.
 
-    Raises
-    ------
-    NoCoordinatorError
-        If there is none: no coordinator has got ready there.
-    ConfigError
-        If it is damaged.
+    `NoCoordinatorError` if there is none: no coordinator has got ready there; `ConfigError` if it is damaged.
     """
     path = state / SERVE_FILE
     try:

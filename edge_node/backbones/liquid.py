@@ -53,7 +53,7 @@ class Liquid:
 
     Attributes
     ----------
-    entry, recurrent : Crossbar
+    entry, recurrent
         ``[512, 140]`` and ``[512, 512]`` signs on the tiles of every node.
     """
 
@@ -119,10 +119,7 @@ class Liquid:
     def spikes(self, sample: np.ndarray) -> Tensor:
         """Return the spike trains of a sample's runs, int32 [runs, 10, 140] of 0 and 1.
 
-        Raises
-        ------
-        SampleError
-            If the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
+        `SampleError` if the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
         """
         levels = torch.from_numpy(self._front_end.levels(sample))
         runs = len(levels) // STEPS

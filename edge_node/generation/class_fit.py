@@ -58,10 +58,7 @@ class ClassRecipe:
 def free_label(backbone: TrainedBackbone) -> int:
     """Return the label that private classes are told by: one whose row is that of no class.
 
-    Raises
-    ------
-    EngineError
-        If the backbone was trained on every class, so that no row is free.
+    `EngineError` if the backbone was trained on every class, so that no row is free.
     """
     free = [label for label in range(CLASSES) if label not in backbone.trained_on]
     if not free:
@@ -81,6 +78,8 @@ def fit_class(
 ) -> Tensor:
     """Learn one class on every node's chip from that node's images; return codes, int32 ``[N, layout.length]``.
 
+    `EngineError` if a node has no images, or training diverges.
+
     Parameters
     ----------
     generator
@@ -94,11 +93,6 @@ def fit_class(
         class see the same noise, so that their factors lie close together and average well.
     progress
         Called after every step; what it raises ends the training.
-
-    Raises
-    ------
-    EngineError
-        If a node has no images, or training diverges.
     """
     if len(levels) != generator.nodes or not all(len(own) for own in levels):
         raise EngineError(f"{generator.nodes} nodes learn from images of their own; got {[len(own) for own in levels]}")

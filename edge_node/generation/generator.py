@@ -84,10 +84,7 @@ class Generator:
     def attached(self, corrections: Mapping[str, Correction]) -> Iterator[None]:
         """Let these corrections act inside the ``with`` block, by layer, and nothing else.
 
-        Raises
-        ------
-        AdapterError
-            If there is no such layer.
+        `AdapterError` if there is no such layer.
         """
         layers: dict[str, AnalogLayer | LabelTable] = dict(self.chips.analog)
         layers[LABELS] = self._labels

@@ -44,21 +44,19 @@ __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
 
 @dataclass(frozen=True, eq=False)
 class Identification:
-    """Answers to B samples on N nodes.
+    """Answers to B samples on N nodes; each tag is the best match, also below the threshold, or "" without adapters.
 
     Attributes
     ----------
     best_tag
-        [N][B]: best match, also below the threshold; "" if the node has no adapter.
+        [N][B].
     score
-        float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of
-        the thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
+        float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of the
+        thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
     accepted
         bool [N, B]: the score reaches `Engine.accept_threshold`.
-    best_tag_subject_only
-        [N][B]: best match by subject adapters alone.
-    best_tag_without_head
-        [N][B]: best match by subject adapters and LoRA.
+    best_tag_subject_only, best_tag_without_head
+        [N][B]: by subject adapters alone, and with the LoRA.
     """
 
     best_tag: tuple[tuple[str, ...], ...]
@@ -69,17 +67,7 @@ class Identification:
 
 
 class Engine:
-    """N nodes as one batch, made by `Engine.build`.
-
-    Attributes
-    ----------
-    node_ids
-        Ids on the node axis.
-    features
-        Feature codes per sample.
-    ledger
-        Cost of everything done so far, by node and phase.
-    """
+    """N nodes as one batch, made by `Engine.build`; `ledger` has the cost of everything done, by node and phase."""
 
     def __init__(
         self,
@@ -111,21 +99,16 @@ class Engine:
     ) -> Engine:
         """Program the backbones and calibrate on the task's public samples.
 
+        `EngineError` if saved costs are not one per node, or calibration is impossible.
+
         Parameters
         ----------
-        task, preset, fleet_seed
-            What the fleet runs, on which technology; the seed fixes reservoir and chips.
-        node_ids
-            One chip each.
+        task, preset, fleet_seed, node_ids
+            What the fleet runs, on which technology, one chip each; the seed fixes reservoir and chips.
         saved_costs
             Cumulative costs of each node from its journal. A node whose saved `Phase.PROGRAM` has cell
             writes is already programmed: its chip is regenerated from the seed without charging again.
             Calibration reads the chip at every start and is charged to `Phase.INFER` each time.
-
-        Raises
-        ------
-        EngineError
-            If saved costs are not one per node, or calibration is impossible.
         """
         ledger = EnergyLedger(len(node_ids))
         backbone = task.program(preset, fleet_seed, node_ids, ledger)
@@ -160,31 +143,21 @@ class Engine:
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return feature codes, centred on each chip's public mean, int32 [N, len(samples), features].
 
-        Raises
-        ------
-        SampleError
-            If a sample is not finite float32 [frames, channels] of a length that the task takes.
+        `SampleError` if a sample is not finite float32 [frames, channels] of a length that the task takes.
         """
         codes = self._backbone.capture(samples, self.ledger, phase)
         return codes - self._calibration.centre[:, None]
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
-        """Make a subject adapter active on a node, replacing one with the same tag.
-
-        Raises
-        ------
-        AdapterError
-            If it does not fit; nothing is changed.
-        """
+        """Make a subject adapter active on a node, replacing one with its tag; `AdapterError` if it does not fit."""
         self._bank(node).set_subject(adapter)
         self._rows[node] = None
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
 
-        What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent.
-        The head's other columns were solved with these people among the negatives, and depend on them until
-        the next revision brings another head.
+        What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent. The head's
+        other columns were solved with these people among the negatives, and depend on them until the next revision.
         """
         bank = self._bank(node)
         lora = bank.lora()
@@ -198,23 +171,14 @@ class Engine:
         return subjects
 
     def set_lora(self, node: int, lora: SharedLora | None) -> None:
-        """Make a shared LoRA active on a node, or none.
-
-        Raises
-        ------
-        AdapterError
-            If it does not fit; nothing is changed.
-        """
+        """Make a shared LoRA active on a node, or none; `AdapterError` if it does not fit."""
         self._bank(node).set_lora(lora)
 
     def set_head(self, node: int, head: ClosedFormHead | None) -> None:
         """Make a closed-form head active on a node, or none.
 
-        Raises
-        ------
-        AdapterError
-            If it does not fit, or the chip's own threshold is not above 0, in units of which it would count;
-            nothing is changed.
+        `AdapterError` if it does not fit, or the chip's own threshold is not above 0, in units of which it would count;
+        nothing is changed.
         """
         bank = self._bank(node)
         if head is None or not head.subject_tags:
@@ -236,13 +200,7 @@ class Engine:
         return self._calibration.public_codes[node].clone(), self._calibration.public_person.clone()
 
     def head_statistics(self, node: int, codes: Tensor) -> bytes:
-        """Return what captured codes, int32 [samples, features], add to the head; charged to `Phase.TRAIN`.
-
-        Raises
-        ------
-        AdapterError
-            If their products would not stay below 2^53.
-        """
+        """Return what captured codes, int32 [samples, features], add to the head; charged to `Phase.TRAIN`."""
         self._bank(node)
         spent = head_share.share_cost(self._preset, len(codes), self.features)
         self.ledger.charge(Phase.TRAIN, spent, node)
@@ -257,19 +215,10 @@ class Engine:
         return self._bank(node).lora()
 
     def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Compare captured codes with each node's active adapters.
+        """Compare captured codes, integers [N, B, features], with each node's active adapters.
 
-        Parameters
-        ----------
-        codes
-            Integers [N, B, features], as `capture` returns them.
-        phase
-            `Phase.VERIFY` for the probes of an erase order.
-
-        Raises
-        ------
-        EngineError
-            If the codes have another shape or are not integers.
+        `phase` is `Phase.VERIFY` for the probes of an erase order. `EngineError` if the codes have another shape or are
+        not integers.
         """
         nodes = len(self.node_ids)
         if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.features:
@@ -322,12 +271,8 @@ class Engine:
     def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
         """Run one learning round on several nodes as one batch; a pure function of its input.
 
-        Training and repair are charged to `Phase.TRAIN`, evaluation to `Phase.VERIFY`.
-
-        Raises
-        ------
-        RoundError, AdapterError
-            If a request is malformed; nothing is changed.
+        Training and repair are charged to `Phase.TRAIN`, evaluation to `Phase.VERIFY`. `RoundError` or `AdapterError`
+        if a request is malformed; nothing is changed.
         """
         for request in requests:
             self._bank(request.node)

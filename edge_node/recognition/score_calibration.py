@@ -6,6 +6,7 @@ All of it depends on public people only, so enrolling or forgetting somebody mov
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -49,16 +50,11 @@ class ScoreCalibration:
     def fit(cls, codes: Tensor, person: Tensor) -> ScoreCalibration:
         """Calibrate on uncentred public codes, int32 [N, P, F], of the people `person`, int64 [P].
 
-        Raises
-        ------
-        EngineError
-            With fewer than three public people, or one with fewer than two samples.
+        `EngineError` with fewer than three public people, or one with fewer than two samples.
         """
-        people, samples = person.unique(return_counts=True)
-        if len(people) < 3 or int(samples.min()) < 2:
-            raise EngineError(
-                f"calibration needs three public people with two samples each; got {samples.tolist()} samples"
-            )
+        samples = [count for _, count in sorted(Counter(person.tolist()).items())]
+        if len(samples) < 3 or min(samples) < 2:
+            raise EngineError(f"calibration needs three public people with two samples each; got {samples} samples")
         centre = _centre(codes)
         centred = codes - centre[:, None]
         return cls(
@@ -77,7 +73,7 @@ def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:
     fitted on would be too good, and a person who is a third of the centre too close to it.
     """
     scores = torch.empty(codes.shape[:2], dtype=torch.float64)
-    for index in person.unique().tolist():
+    for index in sorted(set(person.tolist())):
         mine = person == index
         others = codes[:, ~mine]
         whitening = Whitening.fit(others, person[~mine])

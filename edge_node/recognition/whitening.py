@@ -41,22 +41,12 @@ class Whitening:
 
     @classmethod
     def fit(cls, codes: Tensor, person: Tensor) -> Whitening:
-        """Fit on public samples.
+        """Fit on public samples, int32 [N, P, F], of the people `person`, int64 [P].
 
-        Parameters
-        ----------
-        codes
-            int32 [N, P, F].
-        person
-            int64 [P]: whose sample it is.
-
-        Raises
-        ------
-        EngineError
-            If the public samples do not vary: no covariance can be had from them.
+        `EngineError` if the public samples do not vary: no covariance can be had from them.
         """
         within = torch.empty(codes.shape, dtype=torch.float64)
-        for index in person.unique().tolist():
+        for index in sorted(set(person.tolist())):
             mine = person == index
             samples = codes[:, mine].double()
             within[:, mine] = samples - samples.mean(dim=1, keepdim=True)

@@ -14,7 +14,6 @@ from fleet.coordinator.plane import LearningPlane
 from fleet.domain.execution import AWAITED, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
-from fleet.learning import submit
 from fleet.learning.errors import LearningPlaneError, RunNotFoundError
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow, RevisionRow
@@ -156,8 +155,8 @@ class LearningReconciler:
         self._coordinator.announce()
         try:
             run_id = await asyncio.to_thread(
-                submit.submit,
-                self._plane.superlink,
+                self._plane.superlink.command.submit,
+                self._plane.superlink.app_folder,
                 job.job_id,
                 started.attempt,
                 self._coordinator.address,
@@ -183,7 +182,7 @@ class LearningReconciler:
         elif job.flower_run_id is not None and now_s - run.asked_at_s > STATUS_EVERY_S:
             self._runs[job.job_id] = _Run(run.attempt, run.incarnation, now_s)
             try:
-                status = await asyncio.to_thread(submit.run_status, self._plane.superlink, job.flower_run_id)
+                status = await asyncio.to_thread(self._plane.superlink.command.run_status, job.flower_run_id)
             except RunNotFoundError:
                 await self._failed(job, "the SuperLink has lost the run")
                 return
@@ -193,7 +192,7 @@ class LearningReconciler:
     async def _stop_run(self, job: LearningJobRow) -> None:
         if job.flower_run_id is not None:
             await asyncio.to_thread(self._plane.superlink.wait_ready)
-            await asyncio.to_thread(submit.stop, self._plane.superlink, job.flower_run_id)
+            await asyncio.to_thread(self._plane.superlink.command.stop, job.flower_run_id)
 
     async def _failed(self, job: LearningJobRow, error: str) -> None:
         def fail(tx: Transaction) -> None:

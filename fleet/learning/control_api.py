@@ -1,7 +1,7 @@
 """The one place that uses a private API of Flower: which node id a public key has.
 
-`flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the
-installed Flower by `tests/integration/learning/test_superlink.py`.
+`flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the installed Flower
+by `tests/integration/learning/test_superlink.py`.
 """
 
 from __future__ import annotations

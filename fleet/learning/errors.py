@@ -1,4 +1,4 @@
-"""What can go wrong in the learning plane.
+"""Errors of the learning plane.
 
 LearningPlaneError
 ├── FlowerCommandError        the `flwr` command failed or answered something unreadable

@@ -1,7 +1,7 @@
-"""JobGrid: the seam between Flower's stock strategies and a learning job.
+"""Seam between Flower's stock strategies and a learning job.
 
-A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the
-job's own message type, with the state sealed under the job key and the coordinator's ticket for that node.
+A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the job's own
+message type, with the state sealed under the job key and the coordinator's ticket for that node.
 """
 
 from __future__ import annotations
@@ -51,23 +51,15 @@ class Pace:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """What came back in one round.
+    """Replies of one round."""
 
-    Attributes
-    ----------
-    round_number
-        Counted from 1 over all attempts of the job.
-    node_ids
-        Nodes whose replies were used, sorted.
-    metrics
-        Averages over these nodes, weighted by their numbers of examples.
-    failures
-        Reason by node id of those that were asked in vain.
-    """
-
+    #: Counted from 1 over all attempts of the job.
     round_number: int
+    #: Nodes whose replies were used, sorted.
     node_ids: tuple[str, ...]
+    #: Averages over these nodes, weighted by their numbers of examples.
     metrics: Mapping[str, float]
+    #: Reason by node id of those that were asked in vain.
     failures: Mapping[str, str]
 
 
@@ -78,10 +70,8 @@ class JobGrid(Grid):
     ----------
     grid
         What really carries messages.
-    codec
-        Seals and opens the job's states.
     kind
-        LearningKind: decides the message type.
+        Decides the message type.
     begin_round
         Returns the live nodes and their tickets for a round number (LearningService.BeginRound).
     quorum
@@ -111,16 +101,10 @@ class JobGrid(Grid):
         if quorum < 1:
             raise LearningPlaneError(f"a round needs at least one reply, got a quorum of {quorum}")
         self.last_round: RoundOutcome | None = None
-        self._grid = grid
-        self._codec = codec
-        self._kind = kind
-        self._begin_round = begin_round
-        self._quorum = quorum
-        self._round = round_offset + 1
-        self._round_timeout_s = round_timeout_s
-        self._pace = pace
-        self._clock = clock
-        self._sleep = sleep
+        self._grid, self._codec, self._kind = grid, codec, kind
+        self._begin_round, self._quorum = begin_round, quorum
+        self._round, self._round_timeout_s = round_offset + 1, round_timeout_s
+        self._pace, self._clock, self._sleep = pace, clock, sleep
         # Nodes of the round to come by Flower id, and of unanswered messages by message id.
         self._nodes: dict[int, RoundNode] = {}
         self._asked: dict[str, RoundNode] = {}
@@ -147,10 +131,7 @@ class JobGrid(Grid):
     def get_node_ids(self) -> list[int]:
         """Return the Flower ids of the nodes of the next round, once a quorum of them is online.
 
-        Raises
-        ------
-        QuorumError
-            If no quorum comes online within the round's timeout.
+        `QuorumError` if no quorum comes online within the round's timeout.
         """
         if not self._nodes:
             self._nodes = self._gather()
@@ -170,18 +151,15 @@ class JobGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies that have come, opened; a reply that cannot be used is left out.
 
-        Messages to nodes that are offline are not asked for: Flower answers such a question by
-        deleting the message, and the node would never see it.
+        Messages to nodes that are offline are not asked for: Flower answers such a question by deleting the message,
+        and the node would never see it.
         """
         return [reply for reply, _ in self._pull(message_ids, {})]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run one round; return the usable replies sorted by node id (a float sum depends on order).
 
-        Raises
-        ------
-        QuorumError
-            If fewer usable replies than the quorum come in time.
+        `QuorumError` if fewer usable replies than the quorum come in time.
         """
         messages = list(messages)
         if not messages:
@@ -307,8 +285,7 @@ class JobGrid(Grid):
         )
         logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1
-        self._nodes = {}
-        self._asked = {}
+        self._nodes, self._asked = {}, {}
 
 
 def _is_finite(value: object) -> bool:
@@ -319,8 +296,8 @@ def _is_finite(value: object) -> bool:
 def _average_metrics(records: Sequence[MetricRecord]) -> tuple[float, dict[str, float]]:
     """Return the number of examples, and the mean of each metric weighted by them.
 
-    Metrics that are lists, or that not every record has, are dropped from the records: FedAvg refuses
-    a round in which one node reports a metric that another does not.
+    Metrics that are lists, or that not every record has, are dropped from the records: FedAvg refuses a round in which
+    one node reports a metric that another does not.
     """
     scalars = [
         {name: float(value) for name, value in record.items() if isinstance(value, int | float)} for record in records

@@ -1,4 +1,4 @@
-"""LoRA state between its two forms: sealed bytes on the way, Flower arrays where it is averaged."""
+"""LoRA state in its two forms: sealed bytes on the way, Flower arrays where it is averaged."""
 
 from __future__ import annotations
 
@@ -22,21 +22,17 @@ MAX_VALUE = 2.0**14
 
 @dataclass(frozen=True)
 class StateCodec:
-    """Seals and opens the LoRA state of one job.
+    """Codec of one job: seals and opens its LoRA states under the job key (32 bytes), bound to its id.
 
     Parameters
     ----------
-    job_id
-        Bound to every ciphertext.
-    key
-        The job key, 32 bytes.
     subject_tags
         Whose rows the state has, in row order; the same in every state of the job.
     rank
         Columns of B.
     scale_bits
-        Not 0: what is sealed is B rounded to integers at 2^-scale_bits, with weights 1, so that going on from
-        it is going on from integers.
+        Not 0: what is sealed is B rounded to integers at 2^-scale_bits, with weights 1, so that going on from it is
+        going on from integers.
     """
 
     job_id: str
@@ -49,23 +45,14 @@ class StateCodec:
     def opening(cls, job_id: str, key: bytes, sealed: bytes, scale_bits: int = 0) -> tuple[StateCodec, ArrayRecord]:
         """Open the first state of a job; its tags and rank are what later states must have.
 
-        Raises
-        ------
-        StateError
-            If it does not open under this key for this job, or is malformed.
+        `StateError` if it does not open under this key for this job, or is malformed.
         """
         state = _unseal(job_id, key, sealed)
         codec = cls(job_id, key, tuple(state.subject_tags), state.rank, scale_bits)
         return codec, codec._arrays(state)
 
     def seal(self, arrays: ArrayRecord) -> bytes:
-        """Seal numerator [K, rank] and weight [K] as float32.
-
-        Raises
-        ------
-        StateError
-            If their shapes are not those of the job.
-        """
+        """Seal numerator [K, rank] and weight [K] as float32; `StateError` if their shapes are not those of the job."""
         numerator = arrays[NUMERATOR].numpy().astype(_FLOAT32)
         weight = arrays[WEIGHT].numpy().astype(_FLOAT32)
         rows = len(self.subject_tags)
@@ -84,17 +71,12 @@ class StateCodec:
         return seal_symmetric(self.key, state_purpose(self.job_id), state.SerializeToString())
 
     def open(self, sealed: bytes) -> ArrayRecord:
-        """Open a state of this job.
+        """Open a state of this job; `StateError` if it does not open, is malformed, or has other rows than the job.
 
         Returns
         -------
         ArrayRecord
             numerator float32 [K, rank], weight float32 [K], finite, every weight above zero.
-
-        Raises
-        ------
-        StateError
-            If it does not open, is malformed, or has other rows than the job.
         """
         state = _unseal(self.job_id, self.key, sealed)
         if tuple(state.subject_tags) != self.subject_tags or state.rank != self.rank:

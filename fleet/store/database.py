@@ -55,13 +55,13 @@ class Transaction:
         self.nodes = Nodes(connection, now_ms)
         self.log = ForgetLog(connection, now_ms)
         self.forgets = Forgets(connection, now_ms)
-        self.subjects = Subjects(connection)
+        self.subjects = Subjects(connection, now_ms)
         self.revisions = Revisions(connection, now_ms)
-        self.heads = Heads(connection)
+        self.heads = Heads(connection, now_ms)
         self.learning = LearningJobs(connection, now_ms)
-        self.cohorts = Cohorts(connection)
-        self.tree = Tree(connection)
-        self.audit_events = AuditEvents(connection)
+        self.cohorts = Cohorts(connection, now_ms)
+        self.tree = Tree(connection, now_ms)
+        self.audit_events = AuditEvents(connection, now_ms)
 
 
 class Store:
@@ -84,17 +84,14 @@ class Store:
     def open(cls, url: str, *, now_ms: Callable[[], int] = wall_clock_ms) -> Self:
         """Open the database, make it if it is not there, and bring its schema up to date.
 
+        `StoreError` if it cannot be opened, or was written by a newer version.
+
         Parameters
         ----------
         url
             SQLAlchemy address, for example ``sqlite:////var/lib/fleet/fleet.db``.
         now_ms
             Clock, Unix time in ms.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be opened, or was written by a newer version.
         """
         try:
             where = make_url(url)
@@ -126,10 +123,7 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """Read and write; commits at the end, rolls back on any exception.
 
-        Raises
-        ------
-        ConflictError
-            If a constraint of the schema forbids the write.
+        `ConflictError` if a constraint of the schema forbids the write.
         """
         if self._writer_thread == threading.get_ident():
             raise StoreError("a transaction is already open in this thread", hint="pass the transaction on")

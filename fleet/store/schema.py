@@ -1,15 +1,17 @@
 """Tables of the coordinator.
 
-States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A
-change here needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
+States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A change here
+needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
+from reram_fleet.crypto.digests import ZERO_HASH
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Column,
     Dialect,
     Double,
+    Enum,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -31,9 +34,11 @@ from sqlalchemy import (
 )
 
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import WITH_RECEIPT, ExecutionState
+from fleet.domain.cohort import LoggedRound
+from fleet.domain.execution import WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.domain.learning import CohortPurpose, JobKind, JobState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
+from fleet.trust.checks import CheckLine
 
 # Constraints need names, or no migration can ever drop them.
 metadata = MetaData(
@@ -62,6 +67,41 @@ class Uint64(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
+class JsonOf(TypeDecorator[Any]):
+    """JSON that is read as something else.
+
+    Parameters
+    ----------
+    load, dump
+        Turn plain data into it, and it into plain data.
+    missing
+        Value of SQL's NULL.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(
+        self, load: Callable[[Any], Any], dump: Callable[[Any], Any] = lambda value: value, missing: Any = None
+    ) -> None:
+        # Else None would be stored as JSON's null.
+        super().__init__(none_as_null=True)
+        self.load, self.dump, self.missing = load, dump, missing
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> Any:
+        """Return the plain data to store."""
+        return None if value is None else self.dump(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Any:
+        """Return what was stored."""
+        return self.missing if value is None else self.load(value)
+
+
+def _text(kind: type[StrEnum], length: int) -> Enum:
+    """Return the type of text that is read as a member of an enumeration."""
+    return Enum(kind, native_enum=False, length=length, values_callable=lambda members: [str(m) for m in members])
+
+
 def _one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -80,10 +120,10 @@ fleet = Table(
     metadata,
     Column("fleet_id", String(64), primary_key=True),
     _time("created_at_ms"),
-    Column("generation", BigInteger, nullable=False, comment="newest entry of the forget log"),
+    Column("generation", BigInteger, nullable=False, default=0, comment="newest entry of the forget log"),
     Column("log_head", LargeBinary, nullable=False, comment="SHA-256 of that entry's payload"),
-    Column("desired_revision", BigInteger, nullable=False, comment="0: none yet"),
-    Column("lease_sequence", BigInteger, nullable=False),
+    Column("desired_revision", BigInteger, nullable=False, default=0, comment="0: none yet"),
+    Column("lease_sequence", BigInteger, nullable=False, default=0),
     Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
     Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
@@ -99,21 +139,27 @@ node = Table(
     Column("flower_node_id", Uint64),
     _time("enrolled_at_ms"),
     _time("last_contact_ms", nullable=True),
-    Column("generation", BigInteger, nullable=False, comment="prefix of the log that it has suppressed"),
-    Column("log_head", LargeBinary, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("revision_digest", LargeBinary, nullable=False),
-    Column("serve_state", String(32), nullable=False, comment="as last reported"),
-    Column("quarantine_reason", String(32), nullable=False),
-    Column("held_reason", Text, nullable=False, comment="not empty: no leases for this node"),
-    Column("receipt_counter", BigInteger, nullable=False, comment="of its last accepted receipt"),
-    Column("last_receipt_hash", LargeBinary, nullable=False),
-    Column("software_version", String(64), nullable=False),
-    Column("inferences", BigInteger, nullable=False),
-    Column("subject_adapters", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False, default=0, comment="prefix of the log that it has suppressed"),
+    Column("log_head", LargeBinary, nullable=False, default=ZERO_HASH),
+    Column("revision", BigInteger, nullable=False, default=0),
+    Column("revision_digest", LargeBinary, nullable=False, default=b""),
+    Column(
+        "serve_state",
+        _text(ServeState, 32),
+        nullable=False,
+        default=ServeState.UNSPECIFIED,
+        comment="as last reported",
+    ),
+    Column("quarantine_reason", _text(QuarantineReason, 32), nullable=False, default=QuarantineReason.UNSPECIFIED),
+    Column("held_reason", Text, nullable=False, default="", comment="not empty: no leases for this node"),
+    Column("receipt_counter", BigInteger, nullable=False, default=0, comment="of its last accepted receipt"),
+    Column("last_receipt_hash", LargeBinary, nullable=False, default=ZERO_HASH),
+    Column("software_version", String(64), nullable=False, default=""),
+    Column("inferences", BigInteger, nullable=False, default=0),
+    Column("subject_adapters", Integer, nullable=False, default=0),
     Column("overhead", LargeBinary, comment="reram_fleet.v1.DeploymentOverhead of the active revision"),
-    Column("energy_model_name", String(64), nullable=False),
-    Column("energy_model_version", String(64), nullable=False),
+    Column("energy_model_name", String(64), nullable=False, default=""),
+    Column("energy_model_version", String(64), nullable=False, default=""),
     _time("retired_at_ms", nullable=True),
     _time("lease_until_ms", nullable=True),
     _one_of("serve_state", ServeState),
@@ -136,7 +182,7 @@ node_cost = Table(
     "node_cost",
     metadata,
     Column("node_id", ForeignKey("node.node_id"), primary_key=True),
-    Column("phase", String(16), primary_key=True),
+    Column("phase", _text(EnergyPhase, 16), primary_key=True),
     Column("energy_j", Double, nullable=False, comment="cumulative since the node was made, as all of these"),
     Column("seconds", Double, nullable=False),
     Column("bytes", BigInteger, nullable=False),
@@ -163,7 +209,7 @@ campaign = Table(
     Column("generation", ForeignKey("log_entry.generation"), nullable=False, unique=True),
     Column(
         "state",
-        String(16),
+        _text(CampaignState, 16),
         nullable=False,
         # committed -> suppressing -> erasing -> converged, with skips; converged -> erasing re-opens
         comment="committed -> suppressing -> erasing -> converged -> erasing",
@@ -196,7 +242,7 @@ execution = Table(
     Column("node_id", ForeignKey("node.node_id"), primary_key=True),
     Column(
         "state",
-        String(16),
+        _text(ExecutionState, 16),
         nullable=False,
         comment="pending -> suppressed -> applying -> applied -> verified | not_affected;"
         " any -> held | retired; any but retired -> pending when the node was restored;"
@@ -205,12 +251,24 @@ execution = Table(
     Column("detail", Text, nullable=False),
     _time("updated_at_ms"),
     Column("challenge_nonce", LargeBinary, comment="of the erase order; kept while held"),
-    Column("expected_probes", JSON, comment="answers that the probes must get; '' is a stranger"),
+    Column("expected_probes", JsonOf(tuple), comment="answers that the probes must get; '' is a stranger"),
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
-    Column("checks", JSON, comment="lines that the receipt was checked by"),
+    Column(
+        "checks",
+        JsonOf(lambda lines: tuple(CheckLine(**line) for line in lines), lambda lines: list(map(asdict, lines)), ()),
+        comment="lines that the receipt was checked by",
+    ),
     Column("joined", Boolean(create_constraint=False), comment="the node came after the commit"),
-    Column("open_challenges", JSON, comment="hex; of the last orders, withdrawn ones too, without an answer"),
-    Column("held", JSON, comment="what the node was known to hold at the commit; NULL: not known"),
+    Column(
+        "open_challenges",
+        JsonOf(lambda nonces: tuple(map(bytes.fromhex, nonces)), lambda nonces: [n.hex() for n in nonces]),
+        comment="hex; of the last orders, withdrawn ones too, without an answer",
+    ),
+    Column(
+        "held",
+        JsonOf(lambda held: HeldAtCommit(**held), asdict),
+        comment="what the node was known to hold at the commit; NULL: not known",
+    ),
     Column("version", Integer, nullable=False),
     Index(None, "node_id", "state"),
     _one_of("state", ExecutionState),
@@ -225,8 +283,8 @@ execution_event = Table(
     Column("event_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("campaign_id", String(26), nullable=False),
     Column("node_id", String(64), nullable=False),
-    Column("from_state", String(16), comment="NULL: the execution was made"),
-    Column("to_state", String(16), nullable=False),
+    Column("from_state", _text(ExecutionState, 16), comment="NULL: the execution was made"),
+    Column("to_state", _text(ExecutionState, 16), nullable=False),
     Column("detail", Text, nullable=False),
     _time("at_ms"),
     ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
@@ -321,8 +379,8 @@ learning_job = Table(
     Column("job_id", String(26), primary_key=True),
     Column("request_id", String(128), nullable=False, unique=True),
     Column("request_digest", LargeBinary, nullable=False),
-    Column("kind", String(32), nullable=False),
-    Column("state", String(16), nullable=False, comment="queued -> running -> succeeded | failed | queued"),
+    Column("kind", _text(JobKind, 32), nullable=False),
+    Column("state", _text(JobState, 16), nullable=False, comment="queued -> running -> succeeded | failed | queued"),
     Column("attempt", Integer, nullable=False, comment="0: none yet; fences reports"),
     Column("rounds", Integer, nullable=False),
     Column("rounds_done", Integer, nullable=False),
@@ -331,8 +389,8 @@ learning_job = Table(
     Column("flower_run_id", Uint64),
     Column("error", Text, nullable=False),
     Column("sealed_state", LargeBinary, comment="LoraState after rounds_done rounds, under the job key"),
-    Column("tags", JSON, nullable=False, comment="row order of the LoRA"),
-    Column("forget_tags", JSON, nullable=False),
+    Column("tags", JsonOf(tuple), nullable=False, comment="row order of the LoRA"),
+    Column("forget_tags", JsonOf(tuple), nullable=False),
     Column("revision", BigInteger, comment="that its result became"),
     Column("metrics", JSON, nullable=False),
     _time("created_at_ms"),
@@ -389,12 +447,17 @@ cohort_job = Table(
     metadata,
     Column("job_id", ForeignKey("learning_job.job_id"), primary_key=True),
     Column("shard", Integer, nullable=False),
-    Column("purpose", String(8), nullable=False),
+    Column("purpose", _text(CohortPurpose, 8), nullable=False),
     Column("first_round", Integer, nullable=False, comment="of the shard; its first round is this one"),
     Column("min_revision", BigInteger, nullable=False, comment="that a node needs for its rounds"),
     Column("overtaken", Integer, nullable=False, comment="attempts that a forget ended"),
     Column("begun_inputs", String(64), nullable=False, comment="as its latest round began"),
-    Column("log", JSON, nullable=False, comment="its rounds so far, as cohort_round"),
+    Column(
+        "log",
+        JsonOf(lambda log: tuple(map(LoggedRound.from_json, log)), lambda log: [r.to_json() for r in log]),
+        nullable=False,
+        comment="its rounds so far, as cohort_round",
+    ),
     _one_of("purpose", CohortPurpose),
 )
 

@@ -41,6 +41,8 @@ _DECIDED_BY = {ExecutionState.RETIRED: AUDIT_EVENT_KIND_NODE_RETIRED, ExecutionS
 def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:
     """Check everything in a certificate that can be checked without the fleet.
 
+    `CertificateError` if this is no certificate.
+
     Parameters
     ----------
     text
@@ -52,11 +54,6 @@ def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:
     -------
     list[CheckLine]
         The certificate holds if all lines do. If the coordinator's signature does not, it is the only line.
-
-    Raises
-    ------
-    CertificateError
-        If this is no certificate.
     """
     signed, content = read_certificate(text, public_key)
     if not signed.holds:

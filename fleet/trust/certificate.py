@@ -1,9 +1,9 @@
 """The deletion certificate: what the coordinator signs once a forget has converged.
 
-A DSSE envelope in its JSON form (github secure-systems-lab/dsse, envelope.md) around a JSON statement, so
-that what was signed is checked byte for byte. It carries all that an auditor needs offline, but for the
-coordinator's public key: the signed command, every node's signed receipt or the signed decision why there is
-none, and the proofs that all of them are in the Merkle log.
+A DSSE envelope in its JSON form (github secure-systems-lab/dsse, envelope.md) around a JSON statement, so that what was
+signed is checked byte for byte. It carries all that an auditor needs offline, but for the coordinator's public key: the
+signed command, every node's signed receipt or the signed decision why there is none, and the proofs that all of them
+are in the Merkle log.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class Certificate:
     tree_size, root_hash
         Of the Merkle log when the certificate was issued; all proofs are against this tree.
     campaign_version, converged_at_ms
-        Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile.
-        0 in certificates of before.
+        Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile. 0 in
+        certificates of before.
     planted_tags
         Those of `subject_tags` that are nobody's: the canary that this forget spent to see it disappear.
     """
@@ -146,13 +146,7 @@ class Certificate:
 
 
 def read_file(path: Path) -> str:
-    """Return the text of a certificate's file.
-
-    Raises
-    ------
-    CertificateError
-        If it is too large, cannot be read, or is no text.
-    """
+    """Return the text of a certificate's file; `CertificateError` if it is too large, cannot be read, or is no text."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -183,15 +177,12 @@ def build_certificate(content: Certificate, command_key: Ed25519PrivateKey) -> s
 def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certificate]:
     """Return the line on the coordinator's signature, and the content whether it holds or not.
 
+    `CertificateError` if this is no certificate.
+
     Parameters
     ----------
     public_key
         The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
-
-    Raises
-    ------
-    CertificateError
-        If this is no certificate.
     """
     try:
         envelope = json.loads(text)

@@ -54,12 +54,7 @@ class CoordinatorKeys:
     def load_or_create(cls, folder: Path) -> CoordinatorKeys:
         """Return the keys in a folder; an empty or absent one gets new keys, all or none.
 
-        Raises
-        ------
-        KeyMissingError
-            If only some of them are there.
-        KeyFileError
-            If a file is malformed or readable by others.
+        `KeyMissingError` if only some of them are there; `KeyFileError` if a file is malformed or readable by others.
         """
         if not any((folder / name).exists() for name in cls.FILES):
             fresh = {

@@ -1,7 +1,7 @@
 """Merkle tree hashes and proofs: RFC 6962, section 2.1, as small pure functions.
 
-Hashes are SHA-256, 32 bytes. Verification follows RFC 9162, sections 2.1.3.2 and 2.1.4.2 (the same tree, with
-the algorithms written out).
+Hashes are SHA-256, 32 bytes. Verification follows RFC 9162, sections 2.1.3.2 and 2.1.4.2 (the same tree, with the
+algorithms written out).
 """
 
 from __future__ import annotations
@@ -60,10 +60,7 @@ def root_hash(leaves: Sequence[bytes]) -> bytes:
 def prove_inclusion(leaves: Sequence[bytes], leaf_index: int) -> InclusionProof:
     """Return the proof that the leaf at `leaf_index` is in the tree over these leaf hashes.
 
-    Raises
-    ------
-    InvalidInputError
-        If there is no such leaf.
+    `InvalidInputError` if there is no such leaf.
     """
     if not 0 <= leaf_index < len(leaves):
         raise InvalidInputError(f"no leaf {leaf_index} in a tree of {len(leaves)}")
@@ -81,13 +78,7 @@ def prove_inclusion(leaves: Sequence[bytes], leaf_index: int) -> InclusionProof:
 
 
 def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
-    """Check that a leaf hash is in the tree with this root.
-
-    Raises
-    ------
-    ProofError
-        With what was expected and what was found.
-    """
+    """Check that a leaf hash is in the tree with this root; `ProofError` with what was expected and what was found."""
     index, last = proof.leaf_index, proof.tree_size - 1
     if not 0 <= index <= last:
         raise ProofError(f"a tree of {proof.tree_size} has no leaf {index}")
@@ -111,12 +102,7 @@ def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
 def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
     """Return the proof that the tree over these leaf hashes appends to its first `old_size` leaves.
 
-    Empty for the empty tree and for the tree itself.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are fewer than `old_size` leaves.
+    Empty for the empty tree and for the tree itself. `InvalidInputError` if there are fewer than `old_size` leaves.
     """
     if not 0 <= old_size <= len(leaves):
         raise InvalidInputError(f"a tree of {len(leaves)} never had {old_size} leaves")
@@ -140,13 +126,7 @@ def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
 
 
 def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:
-    """Check that the new tree only appended to the old one.
-
-    Raises
-    ------
-    ProofError
-        With what was expected and what was found.
-    """
+    """Check that the new tree only appended to the old one; `ProofError` with what was expected and what was found."""
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a tree cannot shrink from {old_size} to {new_size} leaves")
     if old_size in (0, new_size):

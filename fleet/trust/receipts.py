@@ -1,7 +1,7 @@
 """Checks that make a node's claim a verified one.
 
-The node says, signed, what it did and what is active afterwards; the coordinator knows what should be active,
-since it built the revision and has every contribution. That no other copy exists stays the node's statement.
+The node says, signed, what it did and what is active afterwards; the coordinator knows what should be active, since it
+built the revision and has every contribution. That no other copy exists stays the node's statement.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class ReceiptExpectation:
     active_adapters
         Digest per tag of every subject adapter that must be active.
     local_adapters
-        Digest per tag of those that may be active besides: people enrolled on this node whom the revision
-        does not have yet.
+        Digest per tag of those that may be active besides: people enrolled on this node whom the revision does not have
+        yet.
     forgotten_tags
         Tags that must not be active: of this campaign and of all before it.
     lora_digest, head_digest, revision_digest

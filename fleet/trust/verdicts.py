@@ -25,8 +25,8 @@ _MAY_SAY = {
 def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     """Check the verdicts against what the nodes' receipts say that they erased.
 
-    Whether anybody was there to forget can be told. How a head or a LoRA was made without the person cannot:
-    that is the signer's word, as the certificate's limits say.
+    Whether anybody was there to forget can be told. How a head or a LoRA was made without the person cannot: that is
+    the signer's word, as the certificate's limits say.
     """
     tags, planted = content.subject_tags, content.planted_tags
     yield CheckLine(

@@ -1,7 +1,7 @@
 """The contract between coordinator and node, owned by neither.
 
-`reram_fleet.v1` holds the generated gRPC stubs. The modules beside it are what
-both sides must do identically, or they do not understand each other:
+`reram_fleet.v1` holds the generated gRPC stubs. The modules beside it are what both sides must do identically, or they
+do not understand each other:
 
 - `signing`: signatures over exact bytes
 - `digests`: digests of adapters and log entries, over integers

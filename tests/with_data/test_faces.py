@@ -12,6 +12,7 @@ from fleet.lab.replay.cohort import train_cohort
 from fleet.lab.replay.cohort_state import LoraRecipe
 from tests.bench.workloads import faces
 from tests.bench.workloads import federated_faces as workload
+from tests.bench.workloads.head_answers import HeadAnswer
 from tests.unit.engine.cohort_fleet import starts_of
 
 
@@ -36,7 +37,7 @@ def test_real_faces_are_told_apart():
     head = faces.install(fleet.books().build(), fleet)
     codes, truth = fleet.asked
 
-    assert faces.accuracy(head.identify(codes), truth) >= 0.94
+    assert faces.accuracy(HeadAnswer.of(head, codes), truth) >= 0.94
 
 
 def test_federated_training_is_nearly_as_good_as_central():

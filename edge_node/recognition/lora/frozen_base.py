@@ -1,4 +1,4 @@
-"""The frozen network that an adapter fits: its layers, and a digest of its weights."""
+"""Frozen network that an adapter fits: its layers, and a digest of its weights."""
 
 from __future__ import annotations
 
@@ -43,17 +43,13 @@ class BaseLayer:
 
 @dataclass(frozen=True)
 class FrozenBase:
-    """The layers of one network that adapters may change, and what identifies them.
+    """Layers of one network that adapters may change, by module path in sorted order, and what identifies them.
 
     Attributes
     ----------
-    task
-        Name of the task, e.g. ``"faces"``.
     digest
-        SHA-256 of the weights as they were to be programmed, 64 hexadecimal digits: the same for every chip
-        of a fleet, since a chip's own programming error is not part of it.
-    layers
-        By module path, in sorted order.
+        SHA-256 of the weights as they were to be programmed, 64 hexadecimal digits: the same for every chip of a fleet,
+        since a chip's own programming error is not part of it.
     """
 
     task: str
@@ -96,13 +92,7 @@ class FrozenBase:
         return cls(task, hashed.hexdigest(), MappingProxyType(layers))
 
     def layer(self, name: str) -> BaseLayer:
-        """Return a layer.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has none of this name.
-        """
+        """Return a layer; `AdapterShapeError` if the network has none of this name."""
         if name not in self.layers:
             raise AdapterShapeError(
                 f"the {self.task} network has no layer {name[:_LONGEST_NAME]!r}; expected one of "
@@ -111,13 +101,7 @@ class FrozenBase:
         return self.layers[name]
 
     def check_same(self, task: str, digest: str) -> None:
-        """Refuse what was made for another network.
-
-        Raises
-        ------
-        AdapterBaseError
-            If the task or the digest differs.
-        """
+        """Refuse what was made for another network; `AdapterBaseError` if the task or the digest differs."""
         if task != self.task:
             raise AdapterBaseError(f"the adapter was made for another task: expected {self.task}, got {task}")
         if digest != self.digest:

@@ -90,7 +90,7 @@ def chip_fits(
     cells, seed
         Cells per point, and the seed of their draws.
     progress
-        DemoResult what is being worked on.
+        Called with what is being worked on.
     ages_s
         Seconds since programming, 1 s to 2 days.
     tolerances_us

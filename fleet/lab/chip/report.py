@@ -64,7 +64,7 @@ def chip_report(
     draws, seed
         Of the Monte Carlo over the ranges of the preset's numbers.
     progress
-        DemoResult what is being worked on.
+        Called with what is being worked on.
 
     Raises
     ------

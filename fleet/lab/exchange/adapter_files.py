@@ -29,7 +29,7 @@ from fleet.lab.exchange.files import AdapterFiles
 from fleet.lab.exchange.peft_format import export_peft, import_peft
 from fleet.lab.fleets.face_fleet import FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces, shard_plans
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.replay.cohort import cohort_adapter, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import LAYER, LoraRecipe
@@ -183,7 +183,7 @@ def read_adapter(
         raise NotFoundError(f"there is no {path}")
     with _refusing():
         if path.is_dir():
-            fields: dict[str, Any] = {"name": name, "kind": _one_of(AdapterKind, kind)}
+            fields: dict[str, Any] = {"name": name, "kind": _one_of(LoraKind, kind)}
             fields |= {"storage": _one_of(Precision, storage), "built_at_generation": generation}
             return import_peft(path, base, **fields)
         with path.open("rb") as file:

@@ -30,7 +30,7 @@ from fleet.lab.exchange.safetensors_header import (
     shown,
     strict_json,
 )
-from fleet.lab.lora.adapter import MAX_RANK, AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.storage import StoredMatrix
 from hwmodel import Precision
 
@@ -154,7 +154,7 @@ def _spec(header: SafetensorsHeader) -> tuple[LoraSpec, str]:
 def _converted(said: Mapping[str, Any]) -> dict[str, Any]:
     if not all(isinstance(layer, str) for layer in said["layers"]):
         raise AdapterSpecError(f"metadata layers: expected names, got {shown(said['layers'])}")
-    for name, choices in (("kind", AdapterKind), ("storage", Precision)):
+    for name, choices in (("kind", LoraKind), ("storage", Precision)):
         if said[name] not in list(choices):
             raise AdapterSpecError(f"metadata {name}: expected one of {', '.join(choices)}, got {shown(said[name])}")
     try:
@@ -162,7 +162,7 @@ def _converted(said: Mapping[str, Any]) -> dict[str, Any]:
     except OverflowError:
         raise AdapterSpecError(f"metadata alpha: expected a float64, got {shown(said['alpha'])}") from None
     return {
-        "kind": AdapterKind(said["kind"]),
+        "kind": LoraKind(said["kind"]),
         "storage": Precision(said["storage"]),
         "layers": tuple(said["layers"]),
         "alpha": alpha,

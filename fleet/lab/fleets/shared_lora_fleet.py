@@ -18,7 +18,7 @@ from fleet.lab.fleets.shared_lora import (
     LEARNING_RATE,
     OWN_SHARE,
     RANK,
-    NodeSamples,
+    LabelledViews,
     SharedNetwork,
     Views,
     averaged,
@@ -58,7 +58,7 @@ class ForgetObjective:
     """One person's forget on N nodes: `fleet.lab.paper.methods.RepairObjective` for the shared network."""
 
     network: SharedNetwork
-    retained: NodeSamples
+    retained: LabelledViews
     forgotten: Views
     present: Tensor
     public: Views
@@ -112,7 +112,7 @@ class SharedLoraFleet:
         self._test = {name: self.network.views(people.test[name]) for name in self.names}
         self._nodes = len(people.engine.node_ids)
 
-    def samples(self, without: str | None = None) -> NodeSamples:
+    def samples(self, without: str | None = None) -> LabelledViews:
         """Return the training samples of every node, of everybody but one."""
         kept = [(k, name) for k, name in enumerate(self.names) if name != without]
         mine = [
@@ -120,7 +120,7 @@ class SharedLoraFleet:
             for node in range(self._nodes)
         ]
         public = [self._public.of_nodes(node, slice(None)) for node in range(self._nodes)]
-        return NodeSamples.of(mine, public, len(self.names), OWN_SHARE)
+        return LabelledViews.of(mine, public, len(self.names), OWN_SHARE)
 
     @cached_property
     def start(self) -> Adapter:
@@ -277,7 +277,7 @@ class SharedLoraFleet:
         """Train on everybody again where the person was; count the steps until they are known."""
         met = list(self._places[name])
         samples, label = self.samples(), self.names.index(name)
-        mine = NodeSamples(
+        mine = LabelledViews(
             Views(samples.views.projected[met], samples.views.hidden[met]),
             samples.target[met],
             samples.weight[met],

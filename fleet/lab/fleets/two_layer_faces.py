@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+from reram_fleet.cohorts import shard_of
 from torch import Tensor
 
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, shard_of
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
 from fleet.lab.replay.federated import NodeSamples
 from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre

@@ -1,4 +1,4 @@
-"""One named LoRA adapter: what it says about itself, and its factors of some layers of one network.
+"""Named LoRA adapter: what it says about itself, and its factors of some layers of one network.
 
 Of a frozen layer ``y = W x`` it makes ``y = W x + alpha / rank * B (A x)`` (Hu et al., "LoRA", ICLR 2022,
 arXiv 2106.09685) with A ``[rank, in]`` and B ``[out, rank]``.
@@ -38,7 +38,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class AdapterKind(StrEnum):
+class LoraKind(StrEnum):
     """Whom an adapter is about, which decides how it is forgotten."""
 
     #: One chip's differences from the ideal; public data only.
@@ -53,7 +53,7 @@ class AdapterKind(StrEnum):
     @property
     def personal(self) -> bool:
         """Whether it depends on enrolled people."""
-        return self is not AdapterKind.CALIBRATION
+        return self is not LoraKind.CALIBRATION
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class LoraSpec:
     """
 
     name: str
-    kind: AdapterKind
+    kind: LoraKind
     task: str
     base_digest: str
     layers: tuple[str, ...]
@@ -162,17 +162,7 @@ class LoraSpec:
 
 @dataclass(frozen=True, eq=False)
 class LoraAdapter:
-    """A LoRA of some layers of one network.
-
-    Attributes
-    ----------
-    spec
-        What it says about itself.
-    b
-        B of each layer, ``[out, rank]``.
-    a
-        A of each layer, ``[rank, in]``; empty if A is frozen.
-    """
+    """LoRA of some layers of one network: B ``[out, rank]`` of each, and A ``[rank, in]`` unless it is frozen."""
 
     spec: LoraSpec
     b: Mapping[str, StoredMatrix]
@@ -182,21 +172,9 @@ class LoraAdapter:
     def build(
         cls, spec: LoraSpec, base: FrozenBase, *, b: Mapping[str, Tensor], a: Mapping[str, Tensor] | None = None
     ) -> LoraAdapter:
-        """Store trained factors in the format that the spec names.
+        """Store trained factors, floats by layer, in the format that the spec names; A is left out if it is frozen.
 
-        Parameters
-        ----------
-        spec, base
-            What it is to be, and the network that it must fit.
-        b
-            Floats ``[out, rank]`` of each layer.
-        a
-            Floats ``[rank, in]`` of each layer; left out if A is frozen.
-
-        Raises
-        ------
-        AdapterError
-            As `check_fits`; `AdapterValueError` also if a value does not fit into the format.
+        `AdapterError` as `check_fits`; `AdapterValueError` also if a value does not fit into the format.
         """
         adapter = cls(
             spec,
@@ -280,10 +258,7 @@ class LoraAdapter:
 def cohort_name(shard: int) -> str:
     """Return the name of the adapter of a cohort shard: ``"cohort-0003"``.
 
-    Raises
-    ------
-    AdapterSpecError
-        If the shard is negative.
+    `AdapterSpecError` if the shard is negative.
     """
     if shard < 0:
         raise AdapterSpecError(f"shards count from 0; got {shard}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edge_node.errors import AdapterError, AdapterShapeError
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
 
 _DOMAIN = b"reram-fleet/lora-bank/v1\0"
@@ -21,16 +21,8 @@ _DOMAIN = b"reram-fleet/lora-bank/v1\0"
 class _Members:
     """Nodes that a layer's sum is computed for in one product.
 
-    Attributes
-    ----------
-    nodes
-        Places on the node axis.
-    a, b
-        As `LoraBank.composed`: one pair for all of them, or ``[nodes, ...]``, a pair for each.
-    macs
-        Per vector and node.
-    read_bytes
-        Stored bytes, of each node.
+    `a` and `b` are as of `LoraBank.composed`: one pair for all of them, or ``[nodes, ...]``, a pair for each; `macs`
+    per vector and node; `read_bytes` of each node.
     """
 
     nodes: list[int]
@@ -43,9 +35,9 @@ class _Members:
 class LoraBank:
     """Named adapters of one network's layers, on every node of a batch; a device is a batch of one.
 
-    What a layer gets is the sum over the node's adapters, in the order of their names, always computed from
-    the set as it is and never by subtraction: a bank from which an adapter was removed is, bit for bit, the
-    bank that never had it.
+    What a layer gets is the sum over the node's adapters, in the order of their names, always computed from the set as
+    it is and never by subtraction: a bank from which an adapter was removed is, bit for bit, the bank that never had
+    it.
 
     Parameters
     ----------
@@ -55,99 +47,36 @@ class LoraBank:
         Technology of the chips: what SRAM costs.
     ledger
         Charged for all that happens here; its nodes are the bank's.
-    capacity_bytes
-        SRAM that a node has for adapters; None for no limit. A preset's chip has ``preset.digital.sram_bytes``.
     """
 
-    def __init__(
-        self, base: FrozenBase, preset: Preset, ledger: EnergyLedger, *, capacity_bytes: int | None = None
-    ) -> None:
+    def __init__(self, base: FrozenBase, preset: Preset, ledger: EnergyLedger) -> None:
         self.base = base
-        self.capacity_bytes = capacity_bytes
         self._preset, self._ledger = preset, ledger
         self._nodes: list[dict[str, LoraAdapter]] = [{} for _ in range(ledger.nodes)]
         self._plans: dict[str, list[_Members]] = {}
 
-    def install(self, adapter: LoraAdapter, nodes: Collection[int] | None = None, *, over_radio: bool = False) -> None:
-        """Make an adapter active: written to SRAM, charged to `Phase.PROGRAM`.
+    def install(self, adapter: LoraAdapter, nodes: Collection[int] | None = None) -> None:
+        """Make an adapter active on some places of the node axis, all if left out; charged to `Phase.PROGRAM`.
 
-        Parameters
-        ----------
-        adapter
-            One object, shared by the nodes that get it. A calibration LoRA is another one for each node.
-        nodes
-            Places on the node axis; all if left out.
-        over_radio
-            Whether its bytes came through the radio, which is then charged to `Phase.RADIO`.
-
-        Raises
-        ------
-        AdapterError
-            If a node has one of this name already (`update` or `remove` it), or there is no room; or, by
-            `LoraAdapter.check_fits`, one of the more precise errors below it. Nothing is changed.
+        It is one object, shared by the nodes that get it. A calibration LoRA is another one for each node.
+        `AdapterError` if a node has one of this name already; or, by `LoraAdapter.check_fits`, one of the more precise
+        errors below it. Nothing is changed.
         """
         places = self._places(nodes)
         adapter.check_fits(self.base)
         name, size = adapter.spec.name, adapter.byte_count
         for node in places:
             if name in self._nodes[node]:
-                raise AdapterError(f"node {node} has an adapter {name} already: update it, or remove it first")
-            used = self.sram_bytes(node)
-            if self.capacity_bytes is not None and used + size > self.capacity_bytes:
-                raise AdapterError(
-                    f"adapter {name} does not fit into the SRAM of node {node}: it takes {size} bytes, and "
-                    f"{used} of {self.capacity_bytes} are used"
-                )
+                raise AdapterError(f"node {node} has an adapter {name} already: remove it first")
         for node in places:
             self._nodes[node][name] = adapter
         self._changed(adapter)
-        if over_radio:
-            self._charge(Phase.RADIO, cost.radio(self._preset, size), places)
         self._charge(Phase.PROGRAM, cost.deploy(self._preset, size, over_radio=False), places)
-
-    def update(self, adapter: LoraAdapter, nodes: Collection[int] | None = None, *, phase: Phase = Phase.TRAIN) -> None:
-        """Overwrite an active adapter of the same name in place; all its stored bytes are written.
-
-        Parameters
-        ----------
-        adapter
-            With the layers, rank, storage, seed and kind of the one that it replaces.
-        nodes
-            As for `install`.
-        phase
-            What the writing is charged to.
-
-        Raises
-        ------
-        AdapterError
-            If a node has none of this name; as `AdapterShapeError` if it has another layout (remove that one
-            and install this); or as `install`. Nothing is changed.
-        """
-        places = self._places(nodes)
-        adapter.check_fits(self.base)
-        for node in places:
-            old = self._nodes[node].get(adapter.spec.name)
-            if old is None:
-                raise AdapterError(f"node {node} has no adapter {adapter.spec.name} to update: install it")
-            if _layout(old) != _layout(adapter):
-                raise AdapterShapeError(
-                    f"adapter {adapter.spec.name} on node {node} has another layout: expected (kind, layers, "
-                    f"rank, storage, a_seed) {_layout(old)}, got {_layout(adapter)}"
-                )
-        for node in places:
-            self._nodes[node][adapter.spec.name] = adapter
-        self._changed(adapter)
-        self._charge(phase, cost.sram_write(self._preset, adapter.byte_count), places)
 
     def remove(self, name: str, nodes: Collection[int] | None = None) -> int:
         """Overwrite an adapter's SRAM, charged to `Phase.ERASE`; return how many nodes had it.
 
-        A node without it is no error: a forget is idempotent.
-
-        Raises
-        ------
-        AdapterError
-            If there is no such node.
+        A node without it is no error: a forget is idempotent. `AdapterError` if there is no such node.
         """
         places = [node for node in self._places(nodes) if name in self._nodes[node]]
         for node in places:
@@ -156,7 +85,7 @@ class LoraBank:
             self._charge(Phase.ERASE, cost.erase(self._preset, gone.byte_count), [node])
         return len(places)
 
-    def adapters(self, node: int = 0, kind: AdapterKind | None = None) -> tuple[LoraAdapter, ...]:
+    def adapters(self, node: int = 0, kind: LoraKind | None = None) -> tuple[LoraAdapter, ...]:
         """Return a node's adapters in the order in which they are summed; of one kind if it is given."""
         (place,) = self._places([node])
         held = self._nodes[place]
@@ -171,26 +100,19 @@ class LoraBank:
         return hashlib.sha256(_DOMAIN + b"".join(a.digest for a in self.adapters(node))).digest()
 
     def composed(self, layer: str, node: int = 0) -> tuple[Tensor, Tensor]:
-        """Return all of a node's adapters of a layer as one LoRA, float64.
+        """Return all of a node's adapters of a layer as one LoRA, float64 a ``[R, in]`` and b ``[out, R]``.
 
-        Returns
-        -------
-        a, b
-            ``[R, in]`` and ``[out, R]`` with R the sum of the ranks, the scalings multiplied into b, so that
-            the sum of the adapters is ``b (a x)``.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has no such layer.
+        R is the sum of the ranks, and the scalings are multiplied into b: the sum of the adapters is ``b (a x)``.
+        `AdapterShapeError` if the network has no such layer.
         """
         return self._compose(layer, self._of_layer(layer, node))
 
     def forward(self, layer: str, vectors: Tensor, phase: Phase | None = None) -> Tensor:
-        """Return the sum of each node's adapters at a layer.
+        """Return the sum of each node's adapters at a layer, ``[N, V, out]``; zero for a node without adapters there.
 
-        In float64 inside: a batch of nodes agrees with single nodes to 1e-12 of the largest entry, before
-        the result is rounded to the dtype of `vectors`. Gradients reach `vectors`, not the adapters.
+        In float64 inside: a batch of nodes agrees with single nodes to 1e-12 of the largest entry, before the result is
+        rounded to the dtype of `vectors`. Gradients reach `vectors`, not the adapters. `AdapterShapeError` if the
+        network has no such layer, or the vectors do not fit it.
 
         Parameters
         ----------
@@ -199,25 +121,17 @@ class LoraBank:
         vectors
             Floats ``[N, V, in]``, as `hwmodel.nn.AnalogLayer.correction` gets them.
         phase
-            What the arithmetic is charged to: ``rank (in + out)`` MACs a vector, and each stored byte read
-            once a call (of a frozen A one bit an entry). None charges nothing.
-
-        Returns
-        -------
-        Tensor
-            ``[N, V, out]``; zero for a node without adapters there.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has no such layer, or the vectors do not fit it.
+            What the arithmetic is charged to: ``rank (in + out)`` MACs a vector, and each stored byte read once a call
+            (of a frozen A one bit an entry). None charges nothing.
         """
         shape = self.base.layer(layer)
         if vectors.ndim != 3 or vectors.shape[0] != len(self._nodes) or vectors.shape[2] != shape.inputs:
             raise AdapterShapeError(
                 f"layer {layer!r} takes vectors [{len(self._nodes)}, V, {shape.inputs}]; got {list(vectors.shape)}"
             )
-        plan = self._plan(layer)
+        if layer not in self._plans:
+            self._plans[layer] = self._grouped(layer)
+        plan = self._plans[layer]
         result = vectors.new_zeros(*vectors.shape[:2], shape.outputs)
         for members in plan:
             exact = (vectors[members.nodes].to(torch.float64) @ members.a.mT) @ members.b.mT
@@ -231,16 +145,6 @@ class LoraBank:
                     costs[node] = spent + cost.sram_read(self._preset, read)
             self._ledger.charge(phase, costs)
         return result
-
-    def correction(self, layer: str, phase: Phase | None = None) -> Callable[[Tensor], Tensor]:
-        """Return `forward` of one layer as what `hwmodel.nn.AnalogLayer.correction` takes."""
-        self.base.layer(layer)
-        return lambda vectors: self.forward(layer, vectors, phase)
-
-    def _plan(self, layer: str) -> list[_Members]:
-        if layer not in self._plans:
-            self._plans[layer] = self._grouped(layer)
-        return self._plans[layer]
 
     def _grouped(self, layer: str) -> list[_Members]:
         """Group nodes with the same adapters, and by rank those that are alone, as calibrated chips are."""
@@ -294,11 +198,6 @@ class LoraBank:
         if not places or not 0 <= places[0] <= places[-1] < len(self._nodes):
             raise AdapterError(f"the bank has nodes 0 to {len(self._nodes) - 1}; got {places}")
         return places
-
-
-def _layout(adapter: LoraAdapter) -> tuple[object, ...]:
-    spec = adapter.spec
-    return (spec.kind.value, spec.layers, spec.rank, spec.storage.value, spec.a_seed)
 
 
 def _read_bytes(adapter: LoraAdapter, layer: str, inputs: int) -> int:

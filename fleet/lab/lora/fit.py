@@ -15,7 +15,7 @@ from edge_node.generation.diffusion import STEPS, from_grey_levels, noised, on_c
 from edge_node.generation.dit import CLASSES, IMAGE_SIDE
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
 from edge_node.generation.training import Progress, half_cosine
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.generator import subject_name
 from hwmodel import ConverterError, Phase, Precision, keyed_generator, keyed_normal
 from hwmodel.nn import Correction
@@ -84,7 +84,7 @@ class _Factors:
 def fit_lora(
     generator: Generator,
     name: str,
-    kind: AdapterKind,
+    kind: LoraKind,
     layers: Sequence[str],
     seed: int,
     recipe: LoraRecipe,
@@ -96,7 +96,7 @@ def fit_lora(
 
     The nodes train one adapter: their gradients are averaged at every step, as a federated round of one step does.
     While it is trained no other adapter acts, so that it depends on none. All that is random is drawn from a stream of
-    (seed, name, step).
+    (seed, name, step). `EngineError` if training diverges.
 
     Parameters
     ----------
@@ -110,11 +110,6 @@ def fit_lora(
         Called once per step, while the LoRA acts.
     progress
         Called after every step.
-
-    Raises
-    ------
-    EngineError
-        If training diverges.
     """
     base = generator.backbone.base
     trained = {
@@ -178,7 +173,8 @@ def learn_class(
     The label is never withheld while the class is learnt: without it the device goes on to predict what it knows, and
     guidance pulls the class away from that. What was tried (four chips, images that show their class, of private
     classes 8, 1 and 2 of seeds 50 and 51): label withheld from a tenth of the images .94, .88, .96; from none .965,
-    .925, .97; and with twice as many steps of half as many images, in the same time, .98, .96, .98.
+    .925, .97; and with twice as many steps of half as many images, in the same time, .98, .96, .98. `EngineError` if
+    the backbone was trained on the class, it has no images, or training diverges.
 
     Parameters
     ----------
@@ -190,11 +186,6 @@ def learn_class(
         The class: one that the backbone was not trained on.
     seed, recipe, progress
         As for `fit_lora`; `LoraRecipe()` if None.
-
-    Raises
-    ------
-    EngineError
-        If the backbone was trained on the class, it has no images, or training diverges.
     """
     if not 0 <= label < CLASSES or label in generator.backbone.trained_on:
         raise EngineError(
@@ -212,7 +203,7 @@ def learn_class(
         return nn.functional.mse_loss(denoise(batch.images, batch.steps, asked), batch.noise)
 
     layers = (*BLOCK_LAYERS, LABELS)
-    return fit_lora(generator, subject_name(label), AdapterKind.SUBJECT, layers, seed, recipe, loss, progress=progress)
+    return fit_lora(generator, subject_name(label), LoraKind.SUBJECT, layers, seed, recipe, loss, progress=progress)
 
 
 def _first_factors(name: str, layer: str, inputs: int, outputs: int, seed: int, recipe: LoraRecipe) -> _Factors:

@@ -15,7 +15,7 @@ from edge_node.generation.diffusion import Sampling, on_chips, sample
 from edge_node.generation.dit import CLASSES, IMAGE_SIDE, NULL_LABEL
 from edge_node.generation.generator import Generator
 from edge_node.recognition.lora.branch import LoraBranch
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.lora.bank import LoraBank
 from hwmodel import Phase
 from hwmodel.nn import Correction
@@ -50,7 +50,7 @@ class AdaptedGenerator(Generator):
             As `LoraBank.install`.
         """
         owned = [subject_name(label) for label in sorted(self.backbone.trained_on)]
-        if adapter.spec.kind is AdapterKind.SUBJECT and adapter.spec.name in owned:
+        if adapter.spec.kind is LoraKind.SUBJECT and adapter.spec.name in owned:
             raise EngineError(
                 f"{adapter.spec.name} cannot be enrolled: the backbone was trained on this class, so that "
                 "destroying its adapter would forget nothing; hold the class out of the backbone"
@@ -70,6 +70,8 @@ class AdaptedGenerator(Generator):
     ) -> Tensor:
         """Generate images on every node: grey levels, uint8 ``[N, B, 8, 8]`` of 0 to 16.
 
+        `EngineError` if a class does not exist, or the noise is not one image per node and label.
+
         Parameters
         ----------
         labels
@@ -80,11 +82,6 @@ class AdaptedGenerator(Generator):
             Steps and guidance.
         phase
             What the work is charged to.
-
-        Raises
-        ------
-        EngineError
-            If a class does not exist, or the noise is not one image per node and label.
         """
         expected = (self.nodes, len(labels), IMAGE_SIDE, IMAGE_SIDE)
         if noise.shape != expected:
@@ -92,7 +89,7 @@ class AdaptedGenerator(Generator):
         if unknown := sorted(set(labels.tolist()) - set(range(NULL_LABEL + 1))):
             raise EngineError(f"there are no classes {unknown}: expected 0 to {CLASSES - 1}, or {NULL_LABEL} for none")
         levels = torch.empty(noise.shape, dtype=torch.uint8)
-        held = {adapter.spec.name for adapter in self.bank.adapters(0, AdapterKind.SUBJECT)}
+        held = {adapter.spec.name for adapter in self.bank.adapters(0, LoraKind.SUBJECT)}
         alone = [label for label in sorted(set(labels.tolist())) if subject_name(label) in held]
         groups = [labels == label for label in alone]
         groups.append(~torch.isin(labels, torch.tensor(alone, dtype=labels.dtype)))
@@ -119,7 +116,7 @@ class AdaptedGenerator(Generator):
         return tuple(
             adapter
             for adapter in self.bank.adapters(0)
-            if adapter.spec.kind is not AdapterKind.SUBJECT or adapter.spec.name == subject
+            if adapter.spec.kind is not LoraKind.SUBJECT or adapter.spec.name == subject
         )
 
     def _branch(self, adapter: LoraAdapter, layer: str) -> LoraBranch:

@@ -127,10 +127,7 @@ class StoredMatrix:
 def stored_branch(a: Tensor, b: Tensor, storage: Precision, preset: Preset, meter: Meter) -> LoraBranch:
     """Return a branch whose factors, ``[N, r, in]`` and ``[N, out, r]``, have gone through a number format.
 
-    Raises
-    ------
-    AdapterValueError
-        If a value is not finite, or does not fit into the format.
+    `AdapterValueError` if a value is not finite, or does not fit into the format.
     """
     a, b = (torch.stack([StoredMatrix.of(f, storage).values() for f in part]).to(torch.float32) for part in (a, b))
     return LoraBranch(a, b, storage, preset, meter)

@@ -23,7 +23,7 @@ from edge_node.generation.diffusion import from_grey_levels, on_chips
 from edge_node.generation.dit import BLOCKS, NULL_LABEL
 from edge_node.generation.generator import BLOCK_LAYERS, Generator
 from edge_node.generation.training import Progress
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
 from fleet.lab.lora.fit import LoraRecipe, Loss, NoisyBatch, fit_lora
 
 #: How far the class is pushed away, in differences between the class and nothing.
@@ -55,6 +55,9 @@ def erase_class(
 ) -> LoraAdapter:
     """Train the shared LoRA ``erasure_name(label)`` that makes the chips refuse a class; install it to make it act.
 
+    `EngineError` if the backbone was not trained on the class, the retained images show it, a set is empty, or training
+    diverges.
+
     Parameters
     ----------
     generator
@@ -67,11 +70,6 @@ def erase_class(
         The class.
     seed, recipe, progress
         As for `fit_lora`; the method's own recipe if None.
-
-    Raises
-    ------
-    EngineError
-        If the backbone was not trained on the class, the retained images show it, a set is empty, or training diverges.
     """
     levels, labels = retain
     if label not in generator.backbone.trained_on:
@@ -89,7 +87,7 @@ def erase_class(
     else:
         layers, recipe = BLOCK_LAYERS, recipe or GUIDANCE_RECIPE
         loss = _guidance(generator, from_grey_levels(forget), kept, labels, label, recipe.batch // 2)
-    return fit_lora(generator, erasure_name(label), AdapterKind.SHARED, layers, seed, recipe, loss, progress=progress)
+    return fit_lora(generator, erasure_name(label), LoraKind.SHARED, layers, seed, recipe, loss, progress=progress)
 
 
 def _guidance(generator: Generator, gone: Tensor, kept: Tensor, labels: Tensor, label: int, batch: int) -> Loss:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from edge_node.errors import AdapterError
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
 from hwmodel import Phase, Precision, ProgrammedModel, keyed_normal
@@ -107,7 +107,7 @@ class StackedNetwork:
         """Store trained factors and make them active, each node its own."""
         base, pairs = self.base, shape.pairs(adapter)
         spec = LoraSpec(
-            shape.name, AdapterKind.SHARED, base.task, base.digest, shape.layers, rank=shape.rank, alpha=shape.alpha
+            shape.name, LoraKind.SHARED, base.task, base.digest, shape.layers, rank=shape.rank, alpha=shape.alpha
         )
         for node in range(self.nodes):
             a, b = ({name: pair[factor][node].detach() for name, pair in pairs.items()} for factor in (0, 1))

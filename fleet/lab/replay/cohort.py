@@ -1,4 +1,4 @@
-"""A cohort: a fixed shard of people whose LoRA is trained together, in a way that can be repeated to the bit.
+"""Cohort: a fixed shard of people whose LoRA is trained together, in a way that can be repeated to the bit.
 
 Everything that decides a round is an input that is logged: who enters when, who takes part, and streams that are keyed
 by (shard, round, node). So whoever is removed shifts nobody else's draws, and training without a person is what replay
@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from reram_fleet import cohorts
 from torch import Tensor
 
 from edge_node.errors import RoundError
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec, cohort_name
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec, cohort_name
 from fleet.lab.replay.cohort_state import LAYER, SCALING, CohortState, LoraRecipe, as_values
 from fleet.lab.replay.federated import NodeSamples, TrainingBatch, averaged_state, train_round
 from hwmodel import keyed_uint16
@@ -26,23 +25,9 @@ from hwmodel import keyed_uint16
 StartRows = Callable[[tuple[str, ...], tuple[str, ...]], Mapping[str, Tensor]]
 
 
-def shard_of(tag: str, fleet_seed: int, shards: int) -> int:
-    """Return a person's shard: a keyed hash of their tag, never a matter of balance.
-
-    Raises
-    ------
-    RoundError
-        If there is no shard.
-    """
-    try:
-        return cohorts.shard_of(tag, fleet_seed, shards)
-    except ValueError as error:
-        raise RoundError(str(error)) from error
-
-
 @dataclass(frozen=True)
 class CohortPlan:
-    """What decides the training of one shard, apart from captured codes.
+    """Plan of one shard's training: all that decides it, apart from captured codes.
 
     Attributes
     ----------
@@ -53,8 +38,8 @@ class CohortPlan:
     node_ids
         The nodes, in the order of their messages.
     participation
-        Of each round, the nodes that took part: logged, never decided again. Nodes are asked by schedule and
-        answer also when they hold nothing of the shard: who answers says nothing about who is enrolled.
+        Of each round, the nodes that took part: logged, never decided again. Nodes are asked by schedule and answer
+        also when they hold nothing of the shard: who answers says nothing about who is enrolled.
     entries
         Round before which each person entered, by tag.
     """
@@ -80,13 +65,7 @@ class CohortPlan:
             raise RoundError(f"people enter before one of the rounds 0 to {rounds - 1}; got {late}")
 
     def without(self, tag: str) -> CohortPlan:
-        """Return the plan as if a person had never entered.
-
-        Raises
-        ------
-        RoundError
-            If they are not in it.
-        """
+        """Return the plan as if a person had never entered; `RoundError` if they are not in it."""
         if tag not in self.entries:
             raise RoundError(f"nobody with the tag {tag!r} is in shard {self.shard}")
         return replace(self, entries={kept: entry for kept, entry in self.entries.items() if kept != tag})
@@ -108,17 +87,7 @@ class CohortPlan:
 
 @dataclass
 class WorkDone:
-    """Counts of what was really computed.
-
-    Attributes
-    ----------
-    node_steps
-        Training steps, summed over nodes.
-    sample_steps
-        Samples times steps, summed over nodes.
-    samples
-        Samples of each node in each round that was computed, by (round, node).
-    """
+    """Counts of what was computed: training steps and samples times steps over all nodes; samples by (round, node)."""
 
     node_steps: int = 0
     sample_steps: int = 0
@@ -138,28 +107,20 @@ def train_cohort(
 ) -> CohortState:
     """Train a shard from a round on; the same input gives the same integers anywhere.
 
+    `RoundError` if the nodes are not those of the plan, or somebody in the plan has no samples anywhere.
+
     Parameters
     ----------
-    plan
-        What decides everything.
     nodes
-        Captured codes of every node of the plan, in its order. Samples of people who are not in the plan, or
-        not yet, are not looked at.
-    starts
-        Start rows of those who enter.
-    first_round, state
-        Where to begin: the state before that round. From nothing if left out.
-    end_round
-        Round that is not trained any more; the recipe's last is, if left out.
+        Captured codes of every node of the plan, in its order. Samples of people who are not in the plan, or not yet,
+        are not looked at.
+    first_round, end_round, state
+        Where to begin, with the state before that round, and the round that is not trained any more; all rounds, from
+        nothing, if left out.
     on_checkpoint
         Called with (round, state before it) whenever somebody enters: what a replay can start from.
     work
         Is added to.
-
-    Raises
-    ------
-    RoundError
-        If the nodes are not those of the plan, or somebody in the plan has no samples anywhere.
     """
     if tuple(node.node_id for node in nodes) != plan.node_ids:
         raise RoundError(f"the plan has nodes {list(plan.node_ids)}; got {[node.node_id for node in nodes]}")
@@ -209,14 +170,13 @@ def scheduled_participation(
 def cohort_adapter(
     state: CohortState, base: FrozenBase, recipe: LoraRecipe, shard: int, generation: int = 0
 ) -> LoraAdapter:
-    """Return the hidden layer's part of a cohort as the LoRA that a `LoraBank` holds: A by seed, B as
-    trained.
+    """Return the hidden layer's part of a cohort as the LoRA that a `LoraBank` holds: A by seed, B as trained.
 
     The rows of people are not in it: they belong to the output layer, which has one only for who is enrolled.
     """
     spec = LoraSpec(
         name=cohort_name(shard),
-        kind=AdapterKind.COHORT,
+        kind=LoraKind.COHORT,
         task=base.task,
         base_digest=base.digest,
         layers=(LAYER,),

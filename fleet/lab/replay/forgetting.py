@@ -34,17 +34,7 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Sealed checkpoints of cohorts in a folder.
-
-    Attributes
-    ----------
-    folder
-        For nothing else.
-    keys
-        One per checkpoint; for nothing else.
-    owner
-        Bound to every file.
-    """
+    """Sealed checkpoints of cohorts, with a folder each for files and for keys; all are bound to an owner."""
 
     folder: Path
     keys: KeyStore
@@ -99,22 +89,18 @@ class CheckpointFiles:
 
 @dataclass(frozen=True, eq=False)
 class ReplayResult:
-    """What a forget by replay did.
+    """Outcome of a forget by replay.
 
     Attributes
     ----------
     state, plan
         After it; the person is in neither.
-    first_round
-        Of the replay: the person's entry.
-    checkpoint_digest
-        Of the state that the replay started from.
+    first_round, checkpoint_digest
+        Of the replay: the person's entry, and the state that it started from.
     erased_rounds
         Rounds of the checkpoints that knew the person, whose keys were destroyed.
-    work
-        What was computed.
-    cpu_s
-        Process seconds.
+    work, cpu_s
+        What was computed, and process seconds.
     """
 
     state: CohortState
@@ -132,23 +118,9 @@ def forget_by_replay(
     """Forget a person of a shard: bitwise the cohort that they never entered.
 
     The checkpoints that knew them are destroyed first. The checkpoint before their entry stays until the replay is
-    done, so that one that was cut off is simply run again.
-
-    Parameters
-    ----------
-    plan, nodes, starts
-        As the shard was trained, the person included; their own codes are not looked at, and may be gone.
-    checkpoints
-        Of the training.
-    tag
-        Of the person.
-
-    Raises
-    ------
-    RoundError
-        If they are not in the plan. Nothing is destroyed.
-    StateFolderError, KeyFileError
-        If the checkpoint of their entry cannot be had. Nothing is destroyed.
+    done, so that one that was cut off is simply run again. The person's own codes are not looked at, and may be gone.
+    `RoundError` if they are not in the plan; `StateFolderError` or `KeyFileError` if the checkpoint of their entry
+    cannot be had: then nothing is destroyed.
     """
     started = time.process_time()
     rest = plan.without(tag)

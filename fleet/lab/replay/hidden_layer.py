@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from edge_node.backbones import rounded_mean
+from edge_node.backbones.random_signs import keyed_signs
 from edge_node.errors import SampleError
-from hwmodel import Crossbar, DeviceModels, EnergyLedger, Phase, Preset, keyed_uint16
+from hwmodel import Crossbar, DeviceModels, EnergyLedger, Phase, Preset
 
 _FULL_CODE = 127
 #: Root mean square of centred feature codes of public faces, after saturation; it only sets the ADC range.
@@ -28,14 +29,9 @@ _CODE_RMS = 40.0
 
 @dataclass(frozen=True, eq=False)
 class PairCodes:
-    """What a chip made of samples, captured once.
+    """Codes of samples on a chip, captured once: what drove the layer, and what the layer answered.
 
-    Attributes
-    ----------
-    inputs
-        x, int32 ``[..., samples, inputs]``: codes that drove the layer.
-    drives
-        y, int32 ``[..., samples, hidden]``: what the chip's layer answered.
+    `inputs`, x, are int32 ``[..., samples, inputs]`` and `drives`, y, int32 ``[..., samples, hidden]``.
     """
 
     inputs: Tensor
@@ -62,13 +58,7 @@ class PairCodes:
 
 @dataclass(frozen=True, eq=False)
 class HiddenLayer:
-    """The random-sign layer of N chips.
-
-    Attributes
-    ----------
-    crossbar
-        ``[hidden, inputs]`` on the tiles of every node.
-    """
+    """Random-sign layer of N chips: ``[hidden, inputs]`` on the tiles of every node."""
 
     crossbar: Crossbar
 
@@ -105,8 +95,7 @@ class HiddenLayer:
 
 def hidden_signs(fleet_seed: int, inputs: int, hidden: int) -> Tensor:
     """Return the layer's targets, float32 ``[hidden, inputs]`` of +-1: the same on every chip of a fleet."""
-    bits = keyed_uint16(fleet_seed, "backbone.hidden", inputs, hidden, count=hidden * inputs) & 1
-    return (2.0 * bits - 1.0).reshape(hidden, inputs)
+    return keyed_signs(hidden, inputs, fleet_seed, "backbone.hidden", inputs, hidden)
 
 
 def public_centre(drives: Tensor) -> Tensor:

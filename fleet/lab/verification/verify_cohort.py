@@ -15,12 +15,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from reram_fleet.cohorts import shard_of
 from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
-from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
 from fleet.lab.replay.federated import NodeSamples, training_cost

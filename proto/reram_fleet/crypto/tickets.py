@@ -40,17 +40,12 @@ def issue_ticket(
 def check_ticket(
     envelope: Envelope, registry_public_key: bytes, *, fleet_id: str, node_id: str, now_unix_ms: int
 ) -> EnrolmentTicket:
-    """Return a ticket that allows a node to enrol somebody now.
+    """Return a ticket that allows a node to enrol somebody now; `TicketError` with what is wrong, and what to do.
 
     Parameters
     ----------
     registry_public_key
         Raw Ed25519 key (32 bytes) of the caller's registry; empty if the fleet was told of none.
-
-    Raises
-    ------
-    TicketError
-        With what is wrong, and what to do.
     """
     if not registry_public_key:
         raise TicketError(

@@ -1,9 +1,8 @@
 """Process reaper: runs a command that cannot outlive whoever started it.
 
-`python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...` adopts every orphan that the
-command leaves (Flower starts processes in groups of their own, which a kill of the
-group misses) and ends them all when the command ends, when it is told to stop, or
-when its parent dies, by SIGKILL too. Linux only: it relies on PR_SET_PDEATHSIG and
+`python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...` adopts every orphan that the command leaves (Flower
+starts processes in groups of their own, which a kill of the group misses) and ends them all when the command ends, when
+it is told to stop, or when its parent dies, by SIGKILL too. Linux only: it relies on PR_SET_PDEATHSIG and
 PR_SET_CHILD_SUBREAPER (prctl(2)).
 """
 

@@ -93,10 +93,7 @@ class ReapedProcess:
     def wait(self, timeout_s: float | None = None) -> int:
         """Return the command's exit code (128 + signal number if a signal ended it) once all of it has ended.
 
-        Raises
-        ------
-        ProcessError
-            If it was never started, or still runs when the time is over.
+        `ProcessError` if it was never started, or still runs when the time is over.
         """
         if self._reaper is None:
             raise ProcessError(f"{self.name} was never started")
@@ -108,10 +105,7 @@ class ReapedProcess:
     def kill(self, timeout_s: float = 15.0) -> int:
         """SIGKILL the command, as a power cut would; returns its process id once all of it is gone.
 
-        Raises
-        ------
-        ProcessError
-            If it does not run, or something of it outlives the kill.
+        `ProcessError` if it does not run, or something of it outlives the kill.
         """
         if (pid := self.pid) is None:
             raise ProcessError(f"{self.name} does not run, so it cannot be killed")

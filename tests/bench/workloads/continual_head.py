@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean
 
 import torch
 
 from edge_node.recognition.engine import Identification
-from edge_node.recognition.head import Answer
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.statistics import HeadStatistics
 from fleet.lab.fleets.face_fleet import FaceFleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.faces import install
+from tests.bench.workloads.head_answers import HeadAnswer
 from tests.bench.workloads.resurfacing import Resurfacing, Seen
 
 
@@ -76,8 +77,8 @@ class HeadLife:
             named_if_let_back=returned.named,
         )
 
-    def _by_head(self, books: SufficientStatistics) -> Callable[[torch.Tensor], Answer]:
-        return install(books.build(), self._fleet).identify
+    def _by_head(self, books: SufficientStatistics) -> Callable[[torch.Tensor], HeadAnswer]:
+        return partial(HeadAnswer.of, install(books.build(), self._fleet))
 
     def _by_adapters(self, books: SufficientStatistics) -> Callable[[torch.Tensor], Identification]:
         self._fleet.activate(tuple(books.people))
@@ -91,4 +92,4 @@ class HeadLife:
 
 
 #: Makes the integers active, and returns what answers samples.
-Identify = Callable[[SufficientStatistics], Callable[[torch.Tensor], Answer | Identification]]
+Identify = Callable[[SufficientStatistics], Callable[[torch.Tensor], HeadAnswer | Identification]]

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_node.backbones.filters import FINE
-from edge_node.recognition.head import Answer, HeadAdapter
+from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
 from fleet.lab.fleets.face_fleet import NODES, FaceFleet
 from fleet.lab.verification.attacks import auc
+from tests.bench.workloads.head_answers import HeadAnswer
 
 #: Not used for any choice: constants were chosen on seeds 0 to 110.
 SEEDS = tuple(range(400, 410))
@@ -36,7 +37,7 @@ class OpenSetRates:
     false_accepts_at_5_percent: float
 
     @classmethod
-    def of(cls, known: Answer, strangers: Answer, threshold: float = 1.0) -> OpenSetRates:
+    def of(cls, known: HeadAnswer, strangers: HeadAnswer, threshold: float = 1.0) -> OpenSetRates:
         """Return the rates of answers' margins; one that reaches the threshold is accepted."""
         genuine, impostor = known.margin.numpy().ravel(), strangers.margin.numpy().ravel()
         return cls(
@@ -69,13 +70,13 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     fleet = FaceFleet.of(seed, nodes=nodes, layout=FINE)
     codes, truth = fleet.asked
     head = install(fleet.books().build(), fleet)
-    answer = head.identify(codes)
+    answer = HeadAnswer.of(head, codes)
     alone, alone_strangers = _by_subject_adapters(fleet, fleet.enrolled)
     return FacesRun(
         features=codes.shape[2],
         head_accuracy=accuracy(answer, truth),
         head_accuracy_perfect=head_accuracy(FaceFleet.of(seed, nodes=nodes, perfect=True, layout=FINE)),
-        head=OpenSetRates.of(answer, head.identify(fleet.strangers)),
+        head=OpenSetRates.of(answer, HeadAnswer.of(head, fleet.strangers)),
         subject_accuracy=accuracy(alone, truth),
         subject=OpenSetRates.of(alone, alone_strangers),
         newcomer_accuracy=newcomer_accuracy(fleet),
@@ -92,10 +93,10 @@ def install(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:
 def head_accuracy(fleet: FaceFleet) -> float:
     """Return the accuracy of everybody's head."""
     codes, truth = fleet.asked
-    return accuracy(install(fleet.books().build(), fleet).identify(codes), truth)
+    return accuracy(HeadAnswer.of(install(fleet.books().build(), fleet), codes), truth)
 
 
-def accuracy(answer: Answer, truth: Sequence[str]) -> float:
+def accuracy(answer: HeadAnswer, truth: Sequence[str]) -> float:
     """Return the share of samples, over all nodes, whose best match is right."""
     return float(np.mean([np.array(row) == np.array(truth) for row in answer.best_tag]))
 
@@ -105,18 +106,18 @@ def newcomer_accuracy(fleet: FaceFleet) -> float:
     codes, truth = fleet.asked
     head = install(fleet.books(fleet.enrolled[:-NEWCOMERS]).build(), fleet)
     newcomers = fleet.enrolled[-NEWCOMERS:]
-    both = head.identify(codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
+    both = HeadAnswer.of(head, codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
     hits = np.array(both.best_tag) == np.array(truth)
     return float(hits[:, np.isin(np.array(truth), newcomers)].mean())
 
 
-def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[Answer, Answer]:
+def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[HeadAnswer, HeadAnswer]:
     """Return what subject adapters of these people alone say to test photos and to strangers."""
     engine = fleet.engine
     fleet.activate(names)
     asked, strangers = (engine.identify(codes) for codes in (fleet.asked[0], fleet.strangers))
     threshold = engine.accept_threshold
     return (
-        Answer.of_scores(asked.best_tag, asked.score, threshold),
-        Answer.of_scores(strangers.best_tag, strangers.score, threshold),
+        HeadAnswer.of_scores(asked.best_tag, asked.score, threshold),
+        HeadAnswer.of_scores(strangers.best_tag, strangers.score, threshold),
     )

@@ -12,7 +12,7 @@ from edge_node.errors import AdapterError, AdapterSealError
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.bank import LoraBank
 from fleet.lab.lora.storage import StoredMatrix
 from hwmodel import EnergyLedger, Precision, load_preset
@@ -28,7 +28,7 @@ BASE = FrozenBase.of("speakers", {name: draw(*size) for name, size in SIZES.item
 
 
 def adapter_of(name="x", seed=0, layers=tuple(SIZES), rank=2, storage=Precision.INT8, **fields):
-    kind = fields.pop("kind", AdapterKind.COHORT)
+    kind = fields.pop("kind", LoraKind.COHORT)
     fields = {"alpha": 2.0, "rank": rank, "storage": storage, **fields}
     spec = LoraSpec(name, kind, BASE.task, BASE.digest, layers, **fields)
     b = {n: 0.1 * draw(SIZES[n][0], rank, seed=seed) for n in layers}
@@ -43,7 +43,7 @@ adapters = st.builds(
     layers=st.sets(st.sampled_from(sorted(SIZES)), min_size=1).map(lambda names: tuple(sorted(names))),
     rank=st.integers(1, 5),
     storage=st.sampled_from(Precision),
-    kind=st.sampled_from(AdapterKind),
+    kind=st.sampled_from(LoraKind),
     alpha=st.floats(1e-3, 20),
     a_seed=st.none() | st.integers(0, 2**64 - 1),
     built_at_generation=st.integers(0, 2**64 - 1),
@@ -168,9 +168,7 @@ def test_a_sealed_file_with_a_changed_byte_never_opens(sealed, data):
 
 PRESET = load_preset("180nm-1t1r")
 steps = st.lists(
-    st.tuples(
-        st.sampled_from(["install", "update", "remove"]), st.sampled_from("pqr"), st.integers(0, 2), st.integers(0, 5)
-    ),
+    st.tuples(st.sampled_from(["install", "remove"]), st.sampled_from("pqr"), st.integers(0, 2), st.integers(0, 5)),
     max_size=15,
 )
 
@@ -182,12 +180,12 @@ def test_history_of_a_bank_leaves_no_trace(history):
         adapter = adapter_of(name, seed, rank=1 + "pqr".index(name))
         if step == "remove":
             assert bank.remove(name, [node]) == (held[node].pop(name, None) is not None)
-        elif (name in held[node]) == (step == "update"):
-            getattr(bank, step)(adapter, [node])
-            held[node][name] = adapter
-        else:
+        elif name in held[node]:
             with pytest.raises(AdapterError):
-                getattr(bank, step)(adapter, [node])
+                bank.install(adapter, [node])
+        else:
+            bank.install(adapter, [node])
+            held[node][name] = adapter
     fresh = LoraBank(BASE, PRESET, EnergyLedger(3))
     for node in range(3):
         for name in sorted(held[node], reverse=True):

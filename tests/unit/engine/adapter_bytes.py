@@ -7,7 +7,7 @@ import torch
 
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from fleet.lab.exchange.file_format import encode_adapter
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from hwmodel import Precision
 
 NAME = "cohort-0001"
@@ -22,7 +22,7 @@ BASE = FrozenBase.of("faces", {"fc1": draw(300, 300), "fc2": draw(6, 300)})
 
 
 def adapter_of(storage=Precision.FP32, rank=4):
-    spec = LoraSpec(NAME, AdapterKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
+    spec = LoraSpec(NAME, LoraKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
     b = {n: 0.1 * draw(s.outputs, rank) for n, s in BASE.layers.items()}
     a = {n: 0.1 * draw(rank, s.inputs, seed=1) for n, s in BASE.layers.items()}
     return LoraAdapter.build(spec, BASE, b=b, a=a)

@@ -14,7 +14,7 @@ from edge_node.recognition.lora.frozen_base import FrozenBase
 from fleet.lab.exchange import files as files_module
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from hwmodel import Precision
 
 SIZES = {"fc1": (12, 20), "blocks.0.fc2": (6, 12)}
@@ -28,7 +28,7 @@ BASE = FrozenBase.of("faces", {name: draw(*size) for name, size in SIZES.items()
 
 
 def adapter_of(name="cohort-0001", *, seed=0, **fields):
-    fields = {"kind": AdapterKind.COHORT, "rank": 4, "alpha": 6.5, "storage": Precision.INT8, **fields}
+    fields = {"kind": LoraKind.COHORT, "rank": 4, "alpha": 6.5, "storage": Precision.INT8, **fields}
     spec = LoraSpec(name, task="faces", base_digest=BASE.digest, layers=tuple(BASE.layers), **fields)
     b = {n: 0.1 * draw(s.outputs, spec.rank, seed=seed) for n, s in BASE.layers.items()}
     a = {n: 0.1 * draw(spec.rank, s.inputs, seed=seed + 1) for n, s in BASE.layers.items()}
@@ -140,7 +140,7 @@ def test_an_adapter_about_people_from_before_a_forget_is_refused(files):
     files.save_adapter(adapter_of(built_at_generation=4))
     with pytest.raises(AdapterStaleError, match="built at generation 4; expected at least 5"):
         files.load_adapter("cohort-0001", BASE, oldest_generation=5)
-    files.save_adapter(adapter_of("calibration", kind=AdapterKind.CALIBRATION, built_at_generation=0))
+    files.save_adapter(adapter_of("calibration", kind=LoraKind.CALIBRATION, built_at_generation=0))
     assert files.load_adapter("calibration", BASE, oldest_generation=5).spec.built_at_generation == 0
 
 

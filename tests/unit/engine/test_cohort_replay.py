@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reram_fleet.cohorts import shard_of
 from reram_fleet.errors import KeyFileError
 
 from edge_node.errors import RoundError, StateFolderError
+from edge_node.recognition.environment import environment
 from edge_node.recognition.lora.frozen_base import FrozenBase
 from edge_node.recognition.training.exact import PROJECTED_BITS
 from fleet.lab.lora.bank import LoraBank
@@ -17,7 +19,6 @@ from fleet.lab.replay.cohort import (
     WorkDone,
     cohort_adapter,
     scheduled_participation,
-    shard_of,
     train_cohort,
 )
 from fleet.lab.replay.cohort_state import DRIVE_BITS, CohortState, as_values

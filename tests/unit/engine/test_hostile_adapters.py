@@ -19,7 +19,7 @@ from edge_node.errors import (
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
-from fleet.lab.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.bank import LoraBank
 from hwmodel import EnergyLedger, Precision
 from tests.unit.engine.adapter_bytes import (
@@ -289,7 +289,7 @@ def refuse(files, bank, clear, error, reason):
     resealed(files, clear)
     digest, totals = bank.digest(), bank._ledger.totals()
     with pytest.raises(error, match=reason) as refused:
-        bank.update(files.load_adapter(NAME, BASE))
+        bank.install(files.load_adapter(NAME, BASE))
     assert len(str(refused.value)) < 500
     assert (bank.digest(), bank._ledger.totals()) == (digest, totals)
 
@@ -324,7 +324,7 @@ def test_the_clear_form_is_refused_too_if_it_is_larger_than_any_adapter():
 def test_another_adapter_under_this_name_is_refused(files, bank):
     other = with_metadata(SOUND, name="cohort-0002")
     said = json.loads(parts(other)[0]["__metadata__"][METADATA])
-    spec = {**said, "layers": tuple(said["layers"]), "kind": AdapterKind.COHORT, "storage": Precision.FP32}
+    spec = {**said, "layers": tuple(said["layers"]), "kind": LoraKind.COHORT, "storage": Precision.FP32}
     del spec["format_version"], spec["content_digest"]
     renamed = LoraAdapter(LoraSpec(**spec), b=adapter_of().b, a=adapter_of().a)
     refuse(files, bank, encode_adapter(renamed), AdapterFileError, "expected cohort-0001, got cohort-0002")

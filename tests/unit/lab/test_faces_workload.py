@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from edge_node.recognition.head import Answer
 from edge_node.tasks import faces as faces_task
 from fleet.lab.fleets.face_fleet import FaceFleet
 from tests.bench.workloads import exact_forgets, faces, fleet_cohorts
 from tests.bench.workloads.faces import OpenSetRates
+from tests.bench.workloads.head_answers import HeadAnswer
 
 NODES = 3
 SEED = 9
@@ -124,7 +124,7 @@ def test_fleet_of_four_shards_forgets_exactly_and_loses_little(made_up):
 
 
 def test_rates_are_counted_at_the_threshold_given():
-    known, strangers = (Answer((), torch.arange(low, low + 100.0)) for low in (0, -50))
+    known, strangers = (HeadAnswer((), torch.arange(low, low + 100.0)) for low in (0, -50))
 
     rates = OpenSetRates.of(known, strangers, threshold=10)
 
