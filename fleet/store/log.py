@@ -14,7 +14,7 @@ from fleet.store import schema
 from fleet.store.registry import Fleet
 from fleet.store.repository import Repository
 from fleet.store.rows import LogRow
-from fleet.trust.node_set import nodes_root
+from fleet.trust.leaves import nodes_root
 
 
 class ForgetLog(Repository):

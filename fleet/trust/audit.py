@@ -1,4 +1,4 @@
-"""Checking a certificate offline, line by line."""
+"""Offline check of a certificate, line by line."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from fleet.domain.execution import EXCEPTED, SUCCESS, ExecutionState
 from fleet.errors import ProofError
 from fleet.trust.certificate import Certificate, NodeEvidence, read_certificate
 from fleet.trust.checks import CheckLine, compare, failures
-from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.leaves import LeafKind, leaf_data, nodes_root
 from fleet.trust.merkle import InclusionProof, leaf_hash, verify_inclusion
-from fleet.trust.node_set import nodes_root
 from fleet.trust.receipts import STATEMENT
 from fleet.trust.verdicts import verdict_lines
 

@@ -82,17 +82,11 @@ class ReceiptExpectation:
 
 @dataclass(frozen=True)
 class ReceiptVerdict:
-    """Every line that was checked.
+    """Every line that was checked."""
 
-    Attributes
-    ----------
-    receipt
-        What was signed; None if the envelope did not open.
-    receipt_hash
-        SHA-256 of the signed payload: what the node's next receipt must name.
-    """
-
+    #: What was signed; None if the envelope did not open.
     receipt: Receipt | None
+    #: SHA-256 of the signed payload: what the node's next receipt must name.
     receipt_hash: bytes
     lines: tuple[CheckLine, ...]
 
@@ -118,14 +112,9 @@ class ReceiptVerdict:
 
 
 def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExpectation) -> ReceiptVerdict:
-    """Check a receipt against what the coordinator recomputed. Pure; never raises on what a node may send.
+    """Check a receipt, as received, against what the coordinator recomputed; never raises on what a node may send.
 
-    Parameters
-    ----------
-    envelope
-        As received.
-    public_key
-        The node's raw Ed25519 receipt key (32 bytes).
+    `public_key` is the node's raw Ed25519 receipt key (32 bytes).
     """
     try:
         receipt = open_envelope(envelope, Receipt, public_key)
@@ -134,8 +123,12 @@ def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExp
         return ReceiptVerdict(None, payload_hash(envelope), (line,))
     lines = (
         CheckLine("signature", True, "valid", envelope.key_id[:12]),
-        *_identity(receipt, expectation),
-        *_chain(receipt, expectation),
+        *(
+            compare(name.replace("_", " ").removesuffix(" id"), getattr(expectation, name), getattr(receipt, name))
+            for name in ("fleet_id", "node_id", "campaign_id", "generation", "command_hash")
+        ),
+        compare("counter", expectation.previous_counter + 1, receipt.counter),
+        compare("previous receipt", expectation.previous_receipt_hash, receipt.previous_receipt_hash),
         *_active(receipt, expectation),
         *_erased(receipt, expectation),
         _spent(receipt),
@@ -147,23 +140,6 @@ def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExp
         ),
     )
     return ReceiptVerdict(receipt, payload_hash(envelope), lines)
-
-
-def _identity(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
-    return (
-        compare("fleet", expectation.fleet_id, receipt.fleet_id),
-        compare("node", expectation.node_id, receipt.node_id),
-        compare("campaign", expectation.campaign_id, receipt.campaign_id),
-        compare("generation", expectation.generation, receipt.generation),
-        compare("command hash", expectation.command_hash, receipt.command_hash),
-    )
-
-
-def _chain(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
-    return (
-        compare("counter", expectation.previous_counter + 1, receipt.counter),
-        compare("previous receipt", expectation.previous_receipt_hash, receipt.previous_receipt_hash),
-    )
 
 
 def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
