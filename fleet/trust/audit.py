@@ -42,17 +42,9 @@ def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:
 
     `CertificateError` if this is no certificate.
 
-    Parameters
-    ----------
-    text
-        JSON, as `fleet.trust.certificate.build_certificate` made it.
-    public_key
-        The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
-
-    Returns
-    -------
-    list[CheckLine]
-        The certificate holds if all lines do. If the coordinator's signature does not, it is the only line.
+    The certificate holds if all lines do; if the coordinator's signature does not, it is the only line. `text` is the
+    JSON of `fleet.trust.certificate.build_certificate`, `public_key` the coordinator's raw Ed25519 command key (32
+    bytes), from a source other than the certificate.
     """
     signed, content = read_certificate(text, public_key)
     if not signed.holds:

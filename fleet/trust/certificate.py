@@ -66,30 +66,21 @@ class LoggedEvent:
 
 @dataclass(frozen=True)
 class NodeEvidence:
-    """Evidence of the forget on one node.
-
-    Attributes
-    ----------
-    joined
-        The node came after the commit, so the signed command does not count it.
-    receipt_public_key
-        Raw Ed25519 key under which the node was enrolled; the coordinator vouches for it.
-    receipt, inclusion
-        The node's receipt, and the proof that it is in the Merkle log. None if there is none.
-    checks
-        Lines of `fleet.trust.receipts.check_receipt` when it was accepted.
-    events
-        Why the node is not like the others: joined, retired or lost.
-    """
+    """Evidence of the forget on one node."""
 
     node_id: str
     state: ExecutionState
     detail: str
+    #: Raw Ed25519 key under which the node was enrolled; the coordinator vouches for it.
     receipt_public_key: bytes
+    #: The node's receipt, and the proof that it is in the Merkle log. None if there is none.
     receipt: Envelope | None = None
     inclusion: InclusionProof | None = None
+    #: Lines of `fleet.trust.receipts.check_receipt` when it was accepted.
     checks: tuple[CheckLine, ...] = ()
+    #: The node came after the commit, so the signed command does not count it.
     joined: bool = False
+    #: Why the node is not like the others: joined, retired or lost.
     events: tuple[LoggedEvent, ...] = ()
 
     @property
@@ -110,34 +101,26 @@ class AdapterVerdict:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Content of a certificate.
-
-    Attributes
-    ----------
-    command, command_inclusion
-        The log entry, and the proof that it is in the Merkle log.
-    tree_size, root_hash
-        Of the Merkle log when the certificate was issued; all proofs are against this tree.
-    campaign_version, converged_at_ms
-        Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile. 0 in
-        certificates of before.
-    planted_tags
-        Those of `subject_tags` that are nobody's: the canary that this forget spent to see it disappear.
-    """
+    """Content of a certificate."""
 
     fleet_id: str
     campaign_id: str
     generation: int
     issued_at_ms: int
     subject_tags: tuple[str, ...]
+    #: The log entry, and the proof that it is in the Merkle log.
     command: Envelope
     command_inclusion: InclusionProof
+    #: Of the Merkle log when the certificate was issued; all proofs are against this tree.
     tree_size: int
     root_hash: bytes
     nodes: tuple[NodeEvidence, ...]
     verdicts: tuple[AdapterVerdict, ...]
+    #: Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile. 0 in
+    #: certificates of before.
     campaign_version: int = 0
     converged_at_ms: int = 0
+    #: Those of `subject_tags` that are nobody's: the canary that this forget spent to see it disappear.
     planted_tags: tuple[str, ...] = ()
     limits: tuple[str, ...] = LIMITS
 
@@ -175,10 +158,7 @@ def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certifica
 
     `CertificateError` if this is no certificate.
 
-    Parameters
-    ----------
-    public_key
-        The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
+    `public_key` is the coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
     """
     try:
         envelope = json.loads(text)

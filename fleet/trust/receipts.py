@@ -36,47 +36,34 @@ _MAX_LISTED = 8
 
 @dataclass(frozen=True)
 class ReceiptExpectation:
-    """What a receipt must say.
-
-    Attributes
-    ----------
-    command_hash
-        SHA-256 of the forget command's payload.
-    previous_counter, previous_receipt_hash
-        Of the node's last accepted receipt; 0 and 32 zero bytes before the first.
-    active_adapters
-        Digest per tag of every subject adapter that must be active.
-    local_adapters
-        Digest per tag of those that may be active besides: people enrolled on this node whom the revision does not have
-        yet.
-    forgotten_tags
-        Tags that must not be active: of this campaign and of all before it.
-    lora_digest, head_digest, revision_digest
-        Of the revision that the erase order named.
-    probe_answers
-        In the order of the probes: a tag, or "" for a stranger.
-    named
-        How many tags the command names.
-    held
-        What the node was known to hold of those at the commit; None if that is not known.
-    """
+    """What a receipt must say."""
 
     fleet_id: str
     node_id: str
     campaign_id: str
     generation: int
+    #: SHA-256 of the forget command's payload.
     command_hash: bytes
+    #: Of the node's last accepted receipt; 0 and 32 zero bytes before the first.
     previous_counter: int
     previous_receipt_hash: bytes
+    #: Digest per tag of every subject adapter that must be active.
     active_adapters: Mapping[str, bytes]
+    #: Of the revision that the erase order named.
     lora_digest: bytes
     revision_digest: bytes
     challenge_nonce: bytes
+    #: In the order of the probes: a tag, or "" for a stranger.
     probe_answers: tuple[str, ...]
+    #: Digest per tag of those that may be active besides: people enrolled on this node whom the revision does not have
+    #: yet.
     local_adapters: Mapping[str, bytes] = field(default_factory=dict)
+    #: Tags that must not be active: of this campaign and of all before it.
     forgotten_tags: frozenset[str] = frozenset()
     head_digest: bytes = b""
+    #: How many tags the command names.
     named: int = 0
+    #: What the node was known to hold of those at the commit; None if that is not known.
     held: HeldAtCommit | None = None
 
 
