@@ -12,6 +12,7 @@ import typer
 from fleet.cli.exits import ExitCode, UsageError
 from fleet.cli.output import Format, OutputFormat, hint, note, show
 from fleet.cli.session import session
+from fleet.documents import document
 from fleet.errors import FleetError, NotFoundError
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ def verify(
     vouches for itself, as an impostor would.
     """
     from fleet.cli import certificate_view as view
-    from fleet.documents import document
     from fleet.trust.audit import verify_certificate
     from fleet.trust.certificate import read_certificate, read_file
 

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from fleet.cli.node import cost_table
 from fleet.cli.output import Format, OutputFormat, joules, show, table
 from fleet.cli.session import session
+from fleet.documents import Document, costs_document, document, energy_model_document, node_document
 
 app = typer.Typer(help="Joules, time, bytes and cell writes.", no_args_is_help=True)
 
@@ -22,14 +23,12 @@ def energy() -> None:
 @app.command()
 def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """Show what the fleet spent, by phase, by node and by forget."""
-    from fleet.documents import costs_document, document, energy_model_document, node_document
-
     with session(ctx).client() as client:
         response = client.get_energy_report()
     nodes = [node_document(node) for node in response.nodes]
     totals = costs_document(response.totals)
     model = energy_model_document(response.energy_model)
-    forgets = [
+    forgets: list[Document] = [
         {
             "campaign_id": f.campaign_id,
             "costs": costs_document(f.costs),

@@ -13,9 +13,10 @@ from rich.console import RenderableType
 
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
-from fleet.cli.output import Format, OutputFormat, clock, facts, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, clock, counted, facts, note, show, table
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_job
+from fleet.documents import cohort_document, document, job_document
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
 
@@ -65,8 +66,6 @@ def start(
     """
     from reram_fleet.processes.flower import JOB_NAMES
 
-    from fleet.documents import document, job_document
-
     if shards is not None and kind is not StartableKind.TRAIN_COHORT:
         raise UsageError("--shards goes with --kind train.cohort")
     number = next(number for number, name in JOB_NAMES.items() if name == kind)
@@ -81,19 +80,16 @@ def start(
         if wait:
             job = wait_for_job(client, job.job_id, timeout)
     found = job_document(job)
-    show(form, document("LearningJob", **found, created=response.created), lambda: [_facts(found)])
-    if form is OutputFormat.TABLE and not wait:
-        hint(f"fleet learn show {job.job_id}")
+    then = None if wait else f"fleet learn show {job.job_id}"
+    show(form, document("LearningJob", **found, created=response.created), lambda: [_facts(found)], then=then)
 
 
 def _show_cohort_jobs(
     client: FleetClient, response: StartLearningResponse, wait: bool, timeout: float, form: OutputFormat
 ) -> None:
-    from fleet.documents import document, job_document
 
     jobs = list(response.jobs)
-    made = "queued" if response.created else "there already"
-    note(f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} {made}, one per shard with people.")
+    note(f"{counted(len(jobs), 'job')} {'queued' if response.created else 'there already'}, one per shard with people.")
     for shard in response.skipped_shards:
         note(f"Shard {shard} is being replayed after a forget, and not trained now.")
     if wait:
@@ -115,8 +111,6 @@ def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
     With json or yaml in full: what an auditor needs beside the samples that nodes have captured.
     """
-    from fleet.documents import cohort_document, document
-
     with session(ctx).client() as client:
         shards = [cohort_document(shard) for shard in client.get_cohorts().cohorts]
 
@@ -143,8 +137,6 @@ def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 @app.command()
 def drop(ctx: typer.Context, yes: Yes = False, form: Format = OutputFormat.TABLE) -> None:
     """Drop what was learned by gradient, shared or in cohorts; subject adapters stay."""
-    from fleet.documents import document
-
     confirm("dropping the LoRA", "Drop the LoRA on every node, with all that was trained?", yes)
     with session(ctx).client() as client:
         response = client.drop_lora()
@@ -159,8 +151,6 @@ def drop(ctx: typer.Context, yes: Yes = False, form: Format = OutputFormat.TABLE
 @app.command("list")
 def list_jobs(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List learning jobs, oldest first."""
-    from fleet.documents import document, job_document
-
     with session(ctx).client() as client:
         jobs = [job_document(job) for job in client.list_learning()]
 
@@ -172,8 +162,6 @@ def show_job(
     ctx: typer.Context, job_id: Annotated[str, typer.Argument(metavar="JOB")], form: Format = OutputFormat.TABLE
 ) -> None:
     """Show one learning job."""
-    from fleet.documents import document, job_document
-
     with session(ctx).client() as client:
         job = job_document(client.get_learning(job_id))
     show(form, document("LearningJob", **job), lambda: [_facts(job)])

@@ -15,6 +15,7 @@ from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, clock, facts, hint, joules, note, show, table
 from fleet.cli.session import session
 from fleet.cli.status import node_table, serving
+from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
 
 app = typer.Typer(help="Nodes of the fleet.", no_args_is_help=True)
 
@@ -56,20 +57,15 @@ def enroll(
 @app.command("list")
 def list_nodes(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List all nodes."""
-    from fleet.documents import document, node_document
-
     with session(ctx).client() as client:
         nodes = [node_document(node) for node in client.list_nodes()]
-    show(form, document("NodeList", items=nodes), lambda: [node_table(nodes)])
-    if not nodes and form is OutputFormat.TABLE:
-        hint("edge-node init --state DIR --node-id NAME | fleet node enroll -")
+    then = None if nodes else "edge-node init --state DIR --node-id NAME | fleet node enroll -"
+    show(form, document("NodeList", items=nodes), lambda: [node_table(nodes)], then=then)
 
 
 @app.command("show")
 def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.TABLE) -> None:
     """Show one node: state, cost by phase, forgets, decisions about it, and reports that were put aside."""
-    from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
-
     with session(ctx).client() as client:
         response = client.get_node(node_id)
     node = node_document(response.node)
@@ -130,8 +126,6 @@ def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.T
 @app.command()
 def release(ctx: typer.Context, node_id: NodeId, reason: Reason, form: Format = OutputFormat.TABLE) -> None:
     """Give a held node leases again; what it is held for is ordered anew, and judged anew."""
-    from fleet.documents import document, node_document
-
     with session(ctx).client() as client:
         node = node_document(client.release_node(node_id, reason))
     note(f"{node_id} is released: it gets leases and erase orders again.")
@@ -150,8 +144,6 @@ def retire(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Take a node out of the fleet for good: lost, broken or stolen. Forgets go on without it."""
-    from fleet.documents import document, node_document
-
     with session(ctx).client() as client:
         # First a plain look, so that nobody is asked about a node that there is not.
         client.get_node(node_id)
@@ -163,9 +155,13 @@ def retire(
     note(f"{node_id} is retired since {clock(node['retired_at_unix_ms'])}.")
     for campaign_id in converged:
         note(f"Forget {campaign_id} has converged without it.")
-    show(form, document("Node", **node, converged_campaign_ids=converged), lambda: [node_table([node])])
-    if form is OutputFormat.TABLE and not discard_contributions:
-        hint("if it was stolen or lied: the same with --discard-contributions, and fleet learn drop")
+    then = "if it was stolen or lied: the same with --discard-contributions, and fleet learn drop"
+    show(
+        form,
+        document("Node", **node, converged_campaign_ids=converged),
+        lambda: [node_table([node])],
+        then=None if discard_contributions else then,
+    )
 
 
 @app.command()
@@ -177,8 +173,6 @@ def retry(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Order a node to erase anew, with another challenge."""
-    from fleet.documents import document, execution_document
-
     with session(ctx).client() as client:
         execution = execution_document(client.retry_forget(node_id, campaign_id, reason))
     note(f"{node_id} gets another order for {campaign_id}.")
@@ -186,9 +180,8 @@ def retry(
         form,
         document("Execution", **execution),
         lambda: [facts(f"Forget {campaign_id} on {node_id}", {k: execution[k] for k in ("state", "detail")})],
+        then=f"fleet forget watch {campaign_id}",
     )
-    if form is OutputFormat.TABLE:
-        hint(f"fleet forget watch {campaign_id}")
 
 
 def cost_table(title: str, costs: dict[str, dict[str, float]]) -> RenderableType:

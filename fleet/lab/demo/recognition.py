@@ -13,6 +13,7 @@ from scipy.stats import fisher_exact
 
 from fleet.documents import Document, quarantine_name
 from fleet.domain.learning import JobKind, JobState
+from fleet.errors import InvalidInputError
 from fleet.lab.demo.claims import Claim, per_node, verdicts, verdicts_text
 from fleet.lab.demo.evidence import Evidence, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople
@@ -185,6 +186,11 @@ class Recognition(DemoTask[Quality]):
     claims = (_trained, _silent, _repaired, _listed, _retain, _forgotten, _stranger, _verdicts)
 
     def __init__(self, people: DemoPeople) -> None:
+        if not people.strangers:
+            raise InvalidInputError(
+                "the split of this task has no strangers, whom the demo compares the forgotten with: "
+                "take another, such as speakers or faces"
+            )
         self.people = people.enrolled
         self._strangers = people.strangers
 

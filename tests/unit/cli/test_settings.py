@@ -20,7 +20,7 @@ from fleet.config import (
     resolve_context,
     save_config,
 )
-from fleet.local.errors import ProgrammedOtherwiseError
+from fleet.errors import ConflictError
 from fleet.local.fleet import LocalSettings
 
 
@@ -113,5 +113,5 @@ def test_a_folder_keeps_the_chips_that_it_began_with(tmp_path):
     first.note_folder()
     LocalSettings(state=tmp_path, nodes=1, lease_s=5.0).check_folder()
     for other in ({"preset": "22nm"}, {"task": "images"}, {"fleet_seed": 7}):
-        with pytest.raises(ProgrammedOtherwiseError, match="--task speakers --preset 180nm-1t1r --fleet-seed 1"):
+        with pytest.raises(ConflictError, match="--task speakers --preset 180nm-1t1r --fleet-seed 1"):
             LocalSettings(state=tmp_path, **other).check_folder()
