@@ -1,4 +1,4 @@
-"""The frozen network that an adapter fits: its layers, and a digest of its weights."""
+"""Frozen network that an adapter fits: its layers, and a digest of its weights."""
 
 from __future__ import annotations
 
@@ -43,17 +43,13 @@ class BaseLayer:
 
 @dataclass(frozen=True)
 class FrozenBase:
-    """The layers of one network that adapters may change, and what identifies them.
+    """Layers of one network that adapters may change, by module path in sorted order, and what identifies them.
 
     Attributes
     ----------
-    task
-        Name of the task, e.g. ``"faces"``.
     digest
-        SHA-256 of the weights as they were to be programmed, 64 hexadecimal digits: the same for every chip
-        of a fleet, since a chip's own programming error is not part of it.
-    layers
-        By module path, in sorted order.
+        SHA-256 of the weights as they were to be programmed, 64 hexadecimal digits: the same for every chip of a fleet,
+        since a chip's own programming error is not part of it.
     """
 
     task: str

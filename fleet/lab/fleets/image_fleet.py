@@ -29,7 +29,7 @@ from hwmodel import EnergyLedger, load_preset
 
 PRESET = "180nm-1t1r"
 
-#: DemoResult what is being done; returns what is told after each of its steps.
+#: Called with what is being done; returns what is told after each of its steps.
 Stage = Callable[[str], Progress]
 
 
@@ -70,7 +70,7 @@ class ImageFleet:
     size
         How much is done.
     stage
-        DemoResult what is being done.
+        Called with what is being done.
     cache
         Folder of trained backbones, as for `cached_backbone`.
     cpu_s, energy_j, times

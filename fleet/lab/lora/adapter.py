@@ -1,4 +1,4 @@
-"""One named LoRA adapter: what it says about itself, and its factors of some layers of one network.
+"""Named LoRA adapter: what it says about itself, and its factors of some layers of one network.
 
 Of a frozen layer ``y = W x`` it makes ``y = W x + alpha / rank * B (A x)`` (Hu et al., "LoRA", ICLR 2022,
 arXiv 2106.09685) with A ``[rank, in]`` and B ``[out, rank]``.
@@ -162,17 +162,7 @@ class LoraSpec:
 
 @dataclass(frozen=True, eq=False)
 class LoraAdapter:
-    """A LoRA of some layers of one network.
-
-    Attributes
-    ----------
-    spec
-        What it says about itself.
-    b
-        B of each layer, ``[out, rank]``.
-    a
-        A of each layer, ``[rank, in]``; empty if A is frozen.
-    """
+    """LoRA of some layers of one network: B ``[out, rank]`` of each, and A ``[rank, in]`` unless it is frozen."""
 
     spec: LoraSpec
     b: Mapping[str, StoredMatrix]
@@ -182,18 +172,9 @@ class LoraAdapter:
     def build(
         cls, spec: LoraSpec, base: FrozenBase, *, b: Mapping[str, Tensor], a: Mapping[str, Tensor] | None = None
     ) -> LoraAdapter:
-        """Store trained factors in the format that the spec names.
+        """Store trained factors, floats by layer, in the format that the spec names; A is left out if it is frozen.
 
         `AdapterError` as `check_fits`; `AdapterValueError` also if a value does not fit into the format.
-
-        Parameters
-        ----------
-        spec, base
-            What it is to be, and the network that it must fit.
-        b
-            Floats ``[out, rank]`` of each layer.
-        a
-            Floats ``[rank, in]`` of each layer; left out if A is frozen.
         """
         adapter = cls(
             spec,

@@ -60,7 +60,7 @@ class AuditCodes:
             for tag, pairs in node.people.items():
                 arrays |= self._entry(f"people/{tag}", pairs, self.salts[node.node_id, tag])
             content = io.BytesIO()
-            np.savez(content, **arrays)
+            np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy types a keyword of its own among the names
             write_atomically(folder / f"{node.node_id}.npz", content.getvalue())
 
     @classmethod

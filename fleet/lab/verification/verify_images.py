@@ -41,7 +41,7 @@ def verify_images(
     cache
         Folder of trained backbones, as for `cached_backbone`.
     progress
-        DemoResult what is being done.
+        Called with what is being done.
     """
 
     def stage(what: str) -> Callable[[int, int], None]:

@@ -19,7 +19,7 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.agent.node import Node
 from edge_node.errors import EngineError, RefusedError, RoundError, SampleError, TombstonedTagError
 from edge_node.generation.engine import GenerationEngine
-from edge_node.generation.image_generator import Drawn, Learnt
+from edge_node.generation.image_generator import GeneratedImages, LearntClass
 from edge_node.testing import FakeClock, FakeCoordinator, new_tag, open_node
 from hwmodel import Cost, EnergyLedger, Phase, load_preset
 
@@ -44,20 +44,20 @@ class FakeImageGenerator:
         progress(1, 2)
         self.learnt.append(len(levels))
         codes = np.arange(FEATURES, dtype=np.int32) + int(levels.sum()) % 1000
-        return Learnt(codes, {**NOTHING, Phase.TRAIN: Cost(1e-3, 0.1)})
+        return LearntClass(codes, {**NOTHING, Phase.TRAIN: Cost(1e-3, 0.1)})
 
-    def draw_subject(self, adapter, count, seed):
+    def generate_subject(self, adapter, count, seed):
         self._work()
         return self._drawn(adapter.code_sum[0] // adapter.count, count, seed)
 
-    def draw_class(self, name, count, seed):
+    def generate_class(self, name, count, seed):
         if name not in {"d1", "d2"}:
             raise EngineError(f"there is no class {name!r}")
         return self._drawn(int(name[1]), count, seed)
 
     def _drawn(self, value, count, seed):
         levels = np.full((count, 8, 8), (value + seed) % 17, np.uint8)
-        return Drawn(levels, {**NOTHING, Phase.INFER: Cost(1e-6 * count, 0.0)})
+        return GeneratedImages(levels, {**NOTHING, Phase.INFER: Cost(1e-6 * count, 0.0)})
 
     def _work(self):
         self.busy.set()
