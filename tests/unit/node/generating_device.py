@@ -16,6 +16,7 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.agent.node import Node
 from edge_node.errors import EngineError
 from edge_node.generation.engine import GenerationEngine
+from edge_node.generation.image_generator import GeneratedImages, LearntClass
 from edge_node.testing import FakeClock, FakeCoordinator, open_node
 from hwmodel import Cost, EnergyLedger, Phase, load_preset
 
