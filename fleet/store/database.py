@@ -1,4 +1,4 @@
-"""Opening the database, and transactions over it."""
+"""Database of the coordinator, and transactions over it."""
 
 from __future__ import annotations
 
