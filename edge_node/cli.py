@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import grpc
 import typer
@@ -24,9 +24,6 @@ from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from edge_node.config import RunSettings, StateFolder
 from edge_node.errors import RefusedError, SampleError, StateFolderError
 from edge_node.storage.keys import NodeKeys
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: A node that generates learns a class while it is enrolled, on a core that others may share.
 CALL_LIMIT_S = 600.0
@@ -234,10 +231,12 @@ def _call(state: Path, method: str, request: Message) -> Any:
 def _samples(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Sample]:
     if (person is None) == (file is None):
         raise typer.BadParameter("give either --person or --samples")
+    import numpy as np
+
+    from edge_node.samples import encode_sample
+
     arrays: Sequence[np.ndarray]
     if file is not None:
-        import numpy as np
-
         try:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = [archive[name] for name in archive.files]
@@ -254,7 +253,4 @@ def _samples(state: Path, person: str | None, file: Path | None, part: str) -> l
         arrays = getattr(people[person], part)
     if wrong := [sample.shape for sample in arrays if sample.ndim != 2]:
         raise SampleError(f"a sample has shape {wrong[0]}, expected [frames, channels]")
-    return [
-        wire.Sample(frames=len(sample), channels=sample.shape[1], values=sample.astype("<f4").tobytes())
-        for sample in arrays
-    ]
+    return [encode_sample(sample) for sample in arrays]

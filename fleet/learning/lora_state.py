@@ -22,23 +22,16 @@ MAX_VALUE = 2.0**14
 
 @dataclass(frozen=True)
 class StateCodec:
-    """Codec of one job: seals and opens its LoRA states under the job key (32 bytes), bound to its id.
-
-    Parameters
-    ----------
-    subject_tags
-        Whose rows the state has, in row order; the same in every state of the job.
-    rank
-        Columns of B.
-    scale_bits
-        Not 0: what is sealed is B rounded to integers at 2^-scale_bits, with weights 1, so that going on from it is
-        going on from integers.
-    """
+    """Codec of one job: seals and opens its LoRA states under the job key (32 bytes), bound to its id."""
 
     job_id: str
     key: bytes = field(repr=False)
+    #: Whose rows the state has, in row order; the same in every state of the job.
     subject_tags: tuple[str, ...]
+    #: Columns of B.
     rank: int
+    #: Not 0: what is sealed is B rounded to integers at 2^-scale_bits, with weights 1, so that going on from it is
+    #: going on from integers.
     scale_bits: int = 0
 
     @classmethod
@@ -73,10 +66,7 @@ class StateCodec:
     def open(self, sealed: bytes) -> ArrayRecord:
         """Open a state of this job; `StateError` if it does not open, is malformed, or has other rows than the job.
 
-        Returns
-        -------
-        ArrayRecord
-            numerator float32 [K, rank], weight float32 [K], finite, every weight above zero.
+        Returns numerator float32 [K, rank] and weight float32 [K], finite, every weight above zero.
         """
         state = _unseal(self.job_id, self.key, sealed)
         if tuple(state.subject_tags) != self.subject_tags or state.rank != self.rank:

@@ -19,13 +19,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from fleet.errors import ConflictError, StoreError
-from fleet.store.audit_events import AuditEvents
 from fleet.store.cohorts import Cohorts
 from fleet.store.forgets import Forgets
 from fleet.store.heads import Heads
 from fleet.store.learning import LearningJobs
 from fleet.store.log import ForgetLog
-from fleet.store.nodes import Nodes
+from fleet.store.nodes import AuditEvents, Nodes
 from fleet.store.registry import Fleet
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
@@ -41,13 +40,7 @@ def wall_clock_ms() -> int:
 
 
 class Transaction:
-    """The repositories, over one database transaction.
-
-    Attributes
-    ----------
-    now_ms
-        One time for everything that this transaction writes.
-    """
+    """The repositories, over one database transaction, and the one time `now_ms` of everything that it writes."""
 
     def __init__(self, connection: Connection, now_ms: int) -> None:
         self.now_ms = now_ms
@@ -86,12 +79,7 @@ class Store:
 
         `StoreError` if it cannot be opened, or was written by a newer version.
 
-        Parameters
-        ----------
-        url
-            SQLAlchemy address, for example ``sqlite:////var/lib/fleet/fleet.db``.
-        now_ms
-            Clock, Unix time in ms.
+        `url` is an SQLAlchemy address, for example ``sqlite:////var/lib/fleet/fleet.db``; `now_ms` a clock, Unix time.
         """
         try:
             where = make_url(url)

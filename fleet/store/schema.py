@@ -68,15 +68,7 @@ class Uint64(TypeDecorator[int]):
 
 
 class JsonOf(TypeDecorator[Any]):
-    """JSON that is read as something else.
-
-    Parameters
-    ----------
-    load, dump
-        Turn plain data into it, and it into plain data.
-    missing
-        Value of SQL's NULL.
-    """
+    """JSON that is read as something else: `load` and `dump` turn plain data into it and back; NULL is `missing`."""
 
     impl = JSON
     cache_ok = True

@@ -1,4 +1,4 @@
-"""Which cohort shard a person is in: one rule for coordinator, nodes and auditors."""
+"""Cohort shard of a person: one rule for coordinator, nodes and auditors."""
 
 from __future__ import annotations
 

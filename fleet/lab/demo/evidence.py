@@ -13,7 +13,7 @@ from reram_fleet.v1.engine_pb2 import GetStatusResponse
 from fleet.trust.checks import CheckLine
 
 if TYPE_CHECKING:
-    from fleet.learning.superlink import RunInfo
+    from fleet.learning.flower_command import RunInfo
 
 #: What a task measures of one node.
 M = TypeVar("M")

@@ -18,8 +18,7 @@ from fleet.lab.replay.cohort import CohortPlan, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import TrainingBatch, averaged_state, train_round
-from hwmodel import DeviceModels, load_preset
-from hwmodel.device import StuckCells
+from hwmodel import DeviceModels, StuckCells, load_preset
 
 #: Not used for any choice: recipe and widths were chosen on seeds 0 to 2.
 SEEDS = (200, 201, 202, 203, 204)

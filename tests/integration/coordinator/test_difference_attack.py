@@ -144,7 +144,7 @@ class Heist:
 def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     root = tmp_path_factory.mktemp("heist")
     now = root / "now"
-    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.features, 2**24 - 1))
+    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**24 - 1))
     keys = coordinator.coordinator.keys
     pen = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as tx:

@@ -24,7 +24,7 @@ def sample(voice: int) -> np.ndarray:
 
 @pytest.fixture
 def coordinator(tmp_path) -> Iterator[SteppedCoordinator]:
-    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(MemoryEngine.features, 2**16 - 1))
+    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**16 - 1))
     yield stepped
     stepped.close()
 

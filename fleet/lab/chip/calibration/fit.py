@@ -1,22 +1,22 @@
 """Calibration LoRA: brings the features of a noisy, drifted or partly stuck chip back to the ideal ones.
 
-Fitted on public data alone, so nobody ever has to be forgotten from it. Each layer on crossbars gets a
-low-rank branch ``B (A x)`` per node, held in SRAM, computed digitally and added to the crossbar's output. It
-is fitted in closed form, layer by layer: with X what the layer multiplies on this chip and R what its output
-lacks there, ``min |R - X A' B'|^2 + ridge |A' B'|^2`` over matrices of rank r is solved by ridge regression
-followed by a projection onto its r strongest output directions (reduced-rank regression: Izenman,
-J. Multivar. Anal. 5, 248, 1975; with a ridge: Mukherjee and Zhu, Stat. Anal. Data Min. 4, 612, 2011).
+Fitted on public data alone, so nobody ever has to be forgotten from it. Each layer on crossbars gets a low-rank branch
+``B (A x)`` per node, held in SRAM, computed digitally and added to the crossbar's output. It is fitted in closed form,
+layer by layer: with X what the layer multiplies on this chip and R what its output lacks there,
+``min |R - X A' B'|^2 + ridge |A' B'|^2`` over matrices of rank r is solved by ridge regression followed by a projection
+onto its r strongest output directions (reduced-rank regression: Izenman, J. Multivar. Anal. 5, 248, 1975; with a ridge:
+Mukherjee and Zhu, Stat. Anal. Data Min. 4, 612, 2011).
 
-What a layer lacks is measured against the network in exact arithmetic on its own inputs, while X is what
-the layer sees on the chip, behind the layers that have been calibrated before it: so a layer also makes good
-what the earlier ones left. A layer that is used several times for one input (in a recurrent network) is the
-exception: its own correction would change what it sees next, so it is fitted on the inputs of the network.
+What a layer lacks is measured against the network in exact arithmetic on its own inputs, while X is what the layer sees
+on the chip, behind the layers that have been calibrated before it: so a layer also makes good what the earlier ones
+left. A layer that is used several times for one input (in a recurrent network) is the exception: its own correction
+would change what it sees next, so it is fitted on the inputs of the network.
 
-What was tried, at 2 to 10 uS on the networks of `fleet.lab.paper.networks`, rank 6 and 8. Fitting the mixer, too,
-on the network's inputs leaves a fifth more feature error. Fitting the LSM on the chip's inputs leaves a fifth
-more, and doing so twice 7 % more. A hundred steps of Adam on the feature error end to end, started from the
-closed form, take at most another fifth off it and move accuracy by less than its spread over chips, for a
-hundred times the chip reads: left out. int8 factors do as well as float32 ones.
+What was tried, at 2 to 10 uS on the networks of `fleet.lab.paper.networks`, rank 6 and 8. Fitting the mixer, too, on
+the network's inputs leaves a fifth more feature error. Fitting the LSM on the chip's inputs leaves a fifth more, and
+doing so twice 7 % more. A hundred steps of Adam on the feature error end to end, started from the closed form, take at
+most another fifth off it and move accuracy by less than its spread over chips, for a hundred times the chip reads: left
+out. int8 factors do as well as float32 ones.
 """
 
 from __future__ import annotations
@@ -41,15 +41,9 @@ DEFAULT_RIDGE = 1e-3
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChipCalibration:
-    """The calibration LoRAs of one model on N nodes.
+    """The calibration LoRAs of one model on N nodes."""
 
-    Attributes
-    ----------
-    branches
-        By layer, in the order in which an input passes them.
-    """
-
-    branches: Mapping[str, LoraBranch]
+    branches: Mapping[str, LoraBranch]  #: by layer, in the order in which an input passes them
 
     @property
     def parameters(self) -> int:
@@ -64,10 +58,7 @@ class ChipCalibration:
     def attach(self, chip: ProgrammedModel) -> None:
         """Let the layers of `chip` add their branches, in place of any other correction, and pay for them.
 
-        Raises
-        ------
-        AdapterError
-            If the chip lacks a layer, or has it in another size or on another number of nodes.
+        Raises `AdapterError` if the chip lacks a layer, or has it in another size or on another number of nodes.
         """
         layers = chip.analog
         for name, branch in self.branches.items():
@@ -96,10 +87,11 @@ def calibrate_chip(
 ) -> ChipCalibration:
     """Fit a calibration LoRA on every node of a programmed model, and attach it.
 
-    Other corrections of the same layers are replaced. Charged to `Phase.TRAIN` of the chip's ledger: two
-    analogue reads of each vector, the ideal outputs and the regression as digital float32 arithmetic on the
-    node (it takes the float weights, or those outputs, from whoever calibrates; their way there is not
-    charged), the use of the branches, and writing them into SRAM.
+    Other corrections of the same layers are replaced. Charged to `Phase.TRAIN` of the chip's ledger: two analogue reads
+    of each vector, the ideal outputs and the regression as digital float32 arithmetic on the node (it takes the float
+    weights, or those outputs, from whoever calibrates; their way there is not charged), the use of the branches, and
+    writing them into SRAM. Raises `AdapterError` if the rank is less than 1, the ridge not positive, there is no public
+    input, or a layer does not exist or is never used.
 
     Parameters
     ----------
@@ -112,18 +104,10 @@ def calibrate_chip(
     rank
         Rank of the branches; a layer with fewer inputs or outputs gets its full rank.
     ridge
-        Penalty, as a share of the mean energy of an input; positive, so that inputs that public data never
-        drive stay uncorrected.
-    storage
-        How factors are kept.
+        Penalty, as a share of the mean energy of an input; positive, so that inputs that public data never drive stay
+        uncorrected.
     layers
         Layers to correct; all on crossbars if None.
-
-    Raises
-    ------
-    AdapterError
-        If the rank is less than 1, the ridge not positive, there is no public input, or a layer does not
-        exist or is never used.
     """
     if rank < 1:
         raise AdapterError(f"the rank of a calibration LoRA is at least 1; got {rank}")
@@ -170,9 +154,9 @@ def calibrate_chip(
 def reduced_rank_regression(x: Tensor, r: Tensor, *, rank: int, ridge: float) -> tuple[Tensor, Tensor]:
     """Return factors A ``[N, rank, in]``, B ``[N, out, rank]`` such that ``x A' B'`` approximates r best.
 
-    The solution of ``min |r - x W|^2 + lambda |W|^2`` over W of that rank, lambda being `ridge` times the
-    mean energy of an input: with the ridge solution W of full rank, the strongest eigenvectors V of
-    ``W' x' r`` give ``A' = W V`` and ``B = V``.
+    The solution of ``min |r - x W|^2 + lambda |W|^2`` over W of that rank, lambda being `ridge` times the mean energy
+    of an input: with the ridge solution W of full rank, the strongest eigenvectors V of ``W' x' r`` give ``A' = W V``
+    and ``B = V``. Returns float64. An input that is always zero gets zeros.
 
     Parameters
     ----------
@@ -180,13 +164,6 @@ def reduced_rank_regression(x: Tensor, r: Tensor, *, rank: int, ridge: float) ->
         Float ``[N, V, in]`` and ``[N, V, out]``; computed in float64.
     rank
         At most; less if there are fewer inputs or outputs.
-    ridge
-        Positive.
-
-    Returns
-    -------
-    tuple
-        float64. An input that is always zero gets zeros.
     """
     x, r = x.to(torch.float64), r.to(torch.float64)
     inputs, outputs = x.shape[-1], r.shape[-1]
@@ -204,8 +181,8 @@ def reduced_rank_regression(x: Tensor, r: Tensor, *, rank: int, ridge: float) ->
 def _fit_cost(branch: LoraBranch, vectors: int) -> Cost:
     """What fitting one layer takes on a node, beside the analogue reads.
 
-    Ideal outputs, Gram and cross products of all vectors; the Cholesky solution; the eigenvectors at nine
-    cubes of their number (Golub and Van Loan, symmetric QR); the factor; and its way into SRAM.
+    Ideal outputs, Gram and cross products of all vectors; the Cholesky solution; the eigenvectors at nine cubes of
+    their number (Golub and Van Loan, symmetric QR); the factor; and its way into SRAM.
     """
     inputs, outputs = branch.a.shape[2], branch.b.shape[1]
     macs = vectors * inputs * (inputs + 2 * outputs)

@@ -1,5 +1,5 @@
-"""Bring bad chips back: accuracy and features of a network on chips that err, age or have stuck cells,
-before and after a calibration LoRA fitted on public data (`fleet.lab.chip.calibration`).
+"""Experiment on bad chips: accuracy and features of a network on chips that err, age or have stuck cells, before and
+after a calibration LoRA fitted on public data.
 
 Three sweeps, one thing changed at a time: a constant programming error instead of the preset's, the age since
 programming, and the share of stuck cells (half of them at either end of the window).
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from fleet.errors import InvalidInputError
-from fleet.lab.chip.calibration import ChipCalibration, calibrate_chip
-from fleet.lab.chip.restore_data import PublicData, load_public_data
-from fleet.lab.chip.restore_network import Network, accuracy, features_and_scores, train_network
-from fleet.lab.chip.restore_settings import Condition, Corrected, RestoreSettings, Sweep, conditions, resolved
+from fleet.lab.chip.calibration.data import PublicData, load_public_data
+from fleet.lab.chip.calibration.fit import ChipCalibration, calibrate_chip
+from fleet.lab.chip.calibration.network import Network, accuracy, features_and_scores, train_network
+from fleet.lab.chip.calibration.settings import Condition, RestoreSettings, Sweep, conditions, resolved
 from hwmodel import Cost, DeviceModels, HwModelError, Phase, load_network, program
 from hwmodel.nn import ProgrammedModel
 
@@ -31,90 +31,51 @@ class Quality:
 
     Attributes
     ----------
-    accuracy
-        Share of inputs that are classified correctly.
     feature_error
         Distance of the features from those of the network, relative to the spread of the network's own:
         ``sqrt(sum |f - g|^2 / sum |g - mean g|^2)``.
     """
 
-    accuracy: tuple[float, ...]
+    accuracy: tuple[float, ...]  #: share of inputs that are classified correctly
     feature_error: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RestoredChips:
-    """What became of the chips of one condition.
-
-    Attributes
-    ----------
-    condition
-        What they are.
-    chip, restored
-        Without, and with a calibration LoRA fitted in this condition.
-    kept
-        With the one that was fitted at the first age of the sweep; None in the other sweeps.
-    fit, inference, restored_inference
-        Cost on one chip: of fitting, and of the products of one input without and with the LoRA.
-    """
+    """What became of the chips of one condition."""
 
     condition: Condition
-    chip: Quality
-    restored: Quality
-    kept: Quality | None
-    fit: Cost
-    inference: Cost
+    chip: Quality  #: without a LoRA
+    restored: Quality  #: with a calibration LoRA fitted in this condition
+    kept: Quality | None  #: with the one that was fitted at the first age of the sweep; None in the other sweeps
+    fit: Cost  #: of the LoRA, on one chip
+    inference: Cost  #: of the products of one input, without the LoRA
     restored_inference: Cost
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """Everything that was found.
+    """Everything that was found."""
 
-    Attributes
-    ----------
-    settings
-        What was tried, `rank` and `ages` resolved.
-    data
-        What the data are.
-    held_out, fit_inputs
-        Inputs judged by, and calibrated on.
-    network
-        The trained network in float arithmetic.
-    ideal
-        On a chip without errors: what its converters leave.
-    network_weights, lora_parameters, sram_bytes
-        Weights on crossbars, and what the LoRA of one chip takes.
-    conditions
-        In the order of the sweeps.
-    notes
-        What the reader should know.
-    """
-
-    settings: RestoreSettings
+    settings: RestoreSettings  #: what was tried, `rank` and `ages` resolved
     data: str
-    held_out: int
-    fit_inputs: int
-    network: Quality
-    ideal: Quality
-    network_weights: int
+    held_out: int  #: inputs judged by
+    fit_inputs: int  #: inputs calibrated on
+    network: Quality  #: the trained network in float arithmetic
+    ideal: Quality  #: on a chip without errors: what its converters leave
+    network_weights: int  #: on crossbars
     lora_parameters: int
     sram_bytes: int
-    conditions: tuple[RestoredChips, ...]
-    notes: tuple[str, ...]
+    conditions: tuple[RestoredChips, ...]  #: in the order of the sweeps
+    notes: tuple[str, ...]  #: what the reader should know
 
 
 def run_restore(settings: RestoreSettings, progress: Callable[[str], None]) -> RestoreReport:
     """Train the network once, then make, judge, calibrate and judge again the chips of every condition.
 
-    Sets torch to one thread: with several, small products are slower on shared cores, and may round
-    differently.
-
-    Raises
-    ------
-    InvalidInputError
-        If a setting is out of range, the preset's cells have no such age or are beyond what their models
-        cover, or data are missing.
+    Sets torch to one thread: with several, small products are slower on shared cores, and may round differently. Raises
+    `InvalidInputError` if a setting is out of range, the preset's cells have no such age or are beyond what their
+    models cover, or data are missing.
     """
     torch.set_num_threads(1)
     settings, notes = resolved(settings)
@@ -207,7 +168,7 @@ class _Bench:
 
     def _corrected(self, chip: ProgrammedModel) -> tuple[str, ...]:
         names = tuple(layer.name for layer in chip.layers)
-        if self.settings.corrected is Corrected.ALL:
+        if self.settings.corrected == "all":
             return names
         layers = load_network(self.settings.network).layers
         return tuple(name for name, layer in zip(names, layers, strict=True) if layer.lora_rank)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fleet.lab.chip.restore_data import PublicData
+from fleet.lab.chip.calibration.data import PublicData
 from fleet.lab.paper.networks import FaceMixer, SpikingLsm
 from hwmodel import keyed_generator, keyed_seed
 
@@ -44,8 +44,6 @@ def train_network(name: str, data: PublicData, *, seed: int) -> Network:
         ``"face-mixer"`` or ``"speaker-lsm"``.
     data
         What it learns, and how many classes it gets.
-    seed
-        Of its first weights and of the order of batches.
     """
     recipe = _RECIPES[name]
     with torch.random.fork_rng(devices=[]):
@@ -57,7 +55,7 @@ def train_network(name: str, data: PublicData, *, seed: int) -> Network:
     for _ in range(recipe.steps):
         batch = torch.randint(0, len(data.training), (_BATCH,), generator=order)
         optimiser.zero_grad()
-        functional.cross_entropy(network(data.training[batch]), data.training_labels[batch]).backward()
+        functional.cross_entropy(network(data.training[batch]), data.training_labels[batch]).backward()  # type: ignore[no-untyped-call]  # torch
         optimiser.step()
         schedule.step()
     return network.eval().requires_grad_(False)
@@ -77,8 +75,6 @@ def features_and_scores(module: nn.Module, inputs: Tensor, nodes: int) -> tuple[
         A `Network`, or ``ProgrammedModel.module`` of one on N nodes.
     inputs
         ``[B, ...]``, the same for every node.
-    nodes
-        N.
     """
     folded = inputs.repeat(nodes, *(1 for _ in inputs.shape[1:]))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What an experiment with calibrated chips tries: its settings, and the conditions that they come to."""
+"""Settings of an experiment with calibrated chips, and the conditions that they come to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -23,78 +24,40 @@ DEFAULT_AGES = ("1s", "1d", "2d")
 
 
 class Sweep(StrEnum):
-    """What differs from one condition to the next."""
+    """Kind of difference between one condition and the next."""
 
     NOISE = "noise"
     AGE = "age"
     STUCK = "stuck"
 
 
-class Corrected(StrEnum):
-    """Which layers get a LoRA."""
-
-    ALL = "all"
-    PAPER = "paper"
-
-
 @dataclass(frozen=True, slots=True)
 class RestoreSettings:
-    """What to try.
+    """Settings of the experiment.
 
-    Attributes
-    ----------
-    network
-        ``"face-mixer"`` or ``"speaker-lsm"``.
-    preset
-        Technology.
-    noise_us
-        Standard deviations of the constant programming error, uS.
-    ages
-        Ages such as ``"1s"``, ``"2d"``; None for `DEFAULT_AGES` if the preset's cells relax, else none.
-    stuck_shares
-        Shares of stuck cells.
-    rank
-        Of the LoRA; the paper's for this network if None.
-    corrected
-        Every layer, or those to which the paper gives a LoRA.
-    storage
-        How its factors are kept.
-    chips
-        Chips per condition, each with its own errors.
-    seed
-        Of the network, the augmentation and the chips.
-    data
-        Folder with the photos of the mixer, or None.
+    Ages are such as ``"1s"``, ``"2d"``; None stands for `DEFAULT_AGES` if the preset's cells relax, else for none.
     """
 
-    network: str
+    network: str  #: ``"face-mixer"`` or ``"speaker-lsm"``
     preset: Preset
-    noise_us: Sequence[float] = (1.0, 2.0, 5.0, 10.0)
+    noise_us: Sequence[float] = (1.0, 2.0, 5.0, 10.0)  #: standard deviations of the constant programming error, uS
     ages: Sequence[str] | None = None
     stuck_shares: Sequence[float] = (0.0, 0.01, 0.05)
-    rank: int | None = None
-    corrected: Corrected = Corrected.ALL
+    rank: int | None = None  #: of the LoRA; the paper's for this network if None
+    corrected: Literal["all", "paper"] = "all"  #: every layer, or those to which the paper gives a LoRA
     storage: Precision = Precision.INT8
-    chips: int = 5
+    chips: int = 5  #: chips per condition, each with its own errors
     seed: int = 0
-    data: Path | None = None
+    data: Path | None = None  #: folder with the photos of the mixer, or None
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One setting of one sweep.
-
-    Attributes
-    ----------
-    sweep, label, value
-        What is changed, in words and as a number: uS, seconds or a share.
-    models, age_s
-        What the chips are made with, and how old they are.
-    """
+    """One setting of one sweep."""
 
     sweep: Sweep
     label: str
-    value: float
+    value: float  #: of what is changed: uS, seconds or a share
     models: DeviceModels
     age_s: float
 
@@ -102,10 +65,7 @@ class Condition:
 def age_seconds(text: str) -> float:
     """Return the seconds of an age such as ``"90s"``, ``"6h"``, ``"1d"`` or ``"0.5y"``.
 
-    Raises
-    ------
-    InvalidInputError
-        If it is not a number, not negative, with one of these units.
+    Raises `InvalidInputError` if it is not a number, not negative, with one of these units.
     """
     try:
         seconds = float(text[:-1]) * _UNITS_S[text[-1:]]
@@ -118,63 +78,26 @@ def age_seconds(text: str) -> float:
     return seconds
 
 
-def given_settings(
-    *,
-    network: str,
-    preset: Preset,
-    noise: str,
-    ages: str | None,
-    stuck: str,
-    rank: int | None,
-    layers: str,
-    storage: str,
-    chips: int,
-    seed: int,
-    data: Path | None,
-) -> RestoreSettings:
-    """Return settings from the words of a command line: lists are separated by commas, empty ones allowed.
-
-    Raises
-    ------
-    InvalidInputError
-        If a noise or a share is not a number.
-    """
-    return RestoreSettings(
-        network,
-        preset,
-        noise_us=_numbers("noise", noise),
-        ages=None if ages is None else _listed(ages),
-        stuck_shares=_numbers("stuck", stuck),
-        rank=rank,
-        corrected=Corrected(layers),
-        storage=Precision(storage),
-        chips=chips,
-        seed=seed,
-        data=data,
-    )
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
+def given_numbers(option: str, text: str) -> tuple[float, ...]:
+    """Return the numbers of an option as `given_words`; `InvalidInputError` if one is not a number."""
     try:
-        return tuple(float(part) for part in _listed(text))
+        return tuple(float(part) for part in given_words(text))
     except ValueError as error:
         raise InvalidInputError(
             f"--{option} takes numbers separated by commas; got {text!r}", hint=f"--{option} 1,2.5"
         ) from error
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def given_words(text: str) -> tuple[str, ...]:
+    """Return the words of an option, separated by commas; an empty list is allowed."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def resolved(settings: RestoreSettings) -> tuple[RestoreSettings, tuple[str, ...]]:
     """Return settings with rank and ages filled in, and what there is to note about that.
 
-    Raises
-    ------
-    InvalidInputError
-        If there are no data for the network, there is no chip, the rank is less than 1, or ages are asked of
-        cells that do not age.
+    Raises `InvalidInputError` if there are no data for the network, there is no chip, the rank is less than 1, or ages
+    are asked of cells that do not age.
     """
     if settings.network not in NETWORKS:
         raise InvalidInputError(
@@ -200,36 +123,20 @@ def resolved(settings: RestoreSettings) -> tuple[RestoreSettings, tuple[str, ...
 def conditions(settings: RestoreSettings) -> tuple[Condition, ...]:
     """Return the conditions of resolved settings, sweep by sweep.
 
-    Raises
-    ------
-    InvalidInputError
-        If there are none, one is out of the range of its model, or a model does not cover the preset's cells.
+    Raises `InvalidInputError` if there are none, one is out of the range of its model, or a model does not cover the
+    preset's cells.
     """
     try:
         models = DeviceModels.of(settings.preset)
         # The youngest age that the preset's cells are known at: programming error alone.
         young_s = models.relaxation.min_age_s
-        noise = [
-            Condition(
-                Sweep.NOISE,
-                f"{sigma:g} uS",
-                sigma,
-                replace(models, programming_error=ConstantProgrammingError(sigma)),
-                young_s,
-            )
-            for sigma in settings.noise_us
-        ]
-        stuck = [
-            Condition(
-                Sweep.STUCK,
-                f"{100 * share:g} %",
-                share,
-                replace(models, stuck_cells=StuckCells(share / 2, share / 2)),
-                young_s,
-            )
-            for share in settings.stuck_shares
-        ]
-        ages = []
+        noise, ages, stuck = [], [], []
+        for sigma in settings.noise_us:
+            noisy = replace(models, programming_error=ConstantProgrammingError(sigma))
+            noise.append(Condition(Sweep.NOISE, f"{sigma:g} uS", sigma, noisy, young_s))
+        for share in settings.stuck_shares:
+            partly_stuck = replace(models, stuck_cells=StuckCells(share / 2, share / 2))
+            stuck.append(Condition(Sweep.STUCK, f"{100 * share:g} %", share, partly_stuck, young_s))
         for text in settings.ages or ():
             age_s = age_seconds(text)
             models.relaxation.shift(torch.tensor([settings.preset.cell.conductance_min_us]).double(), age_s)

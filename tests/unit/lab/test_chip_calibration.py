@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edge_node.errors import AdapterError
-from fleet.lab.chip.calibration import calibrate_chip, reduced_rank_regression
+from fleet.lab.chip.calibration.fit import calibrate_chip, reduced_rank_regression
 from fleet.lab.paper.networks import SpikingLsm
 from hwmodel import ConstantProgrammingError, DeviceModels, Phase, Precision, StuckCells, load_preset, program
 
