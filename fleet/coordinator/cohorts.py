@@ -63,7 +63,7 @@ def save_checkpoint(
         stay until the replacement is durable.
     """
     key_id = f"checkpoint-{shard}-{round_number}-{job_id}"
-    tx.cohorts.save_slice(shard, round_number, seal_anew(coordinator.secrets, key_id, lora), key_id)
+    tx.cohorts.save_checkpoint(shard, round_number, seal_anew(coordinator.secrets, key_id, lora), key_id)
 
 
 def load_checkpoint(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
