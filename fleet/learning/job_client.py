@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceStub
 
-from fleet.learning.errors import CoordinatorError, StaleAttemptError
+from fleet.errors import StaleAttemptError
+from fleet.learning.errors import CoordinatorError
 
 CALL_TIMEOUT_S = 10.0
 #: How long a coordinator may be away (it restarts) before the attempt gives up.

@@ -16,7 +16,8 @@ from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
-from fleet.learning.errors import CoordinatorError, LearningPlaneError, StaleAttemptError
+from fleet.errors import StaleAttemptError
+from fleet.learning.errors import CoordinatorError, LearningPlaneError
 from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
 from fleet.learning.job_client import JobClient
 from fleet.learning.job_grid import JobGrid
@@ -50,7 +51,7 @@ def main(grid: Grid, context: Context) -> None:
         except Exception as error:
             try:
                 client.finish(error=f"{type(error).__name__}: {error}")
-            except CoordinatorError as unreported:
+            except (CoordinatorError, StaleAttemptError) as unreported:
                 logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)
             raise
         client.finish()
