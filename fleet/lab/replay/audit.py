@@ -50,10 +50,7 @@ class ReplayAudit:
 def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     """Re-execute a forget and compare digests of integers.
 
-    Raises
-    ------
-    ManifestError, CodesError
-        If one of them cannot be used: nothing can be said.
+    `ManifestError` or `CodesError` if one of them cannot be used: nothing can be said.
     """
     manifest = ReplayManifest.read(manifest_file)
     codes = AuditCodes.read(codes_folder, manifest.node_ids)

@@ -118,11 +118,8 @@ class ReplayManifest(_Part):
     def read(cls, path: Path) -> ReplayManifest:
         """Read and check a manifest.
 
-        Raises
-        ------
-        ManifestError
-            If the file cannot be read, is none, is not in canonical form, or asks for more than a
-            re-execution will spend.
+        `ManifestError` if the file cannot be read, is none, is not in canonical form, or asks for more than a
+        re-execution will spend.
         """
         try:
             content = path.read_bytes()
@@ -150,10 +147,7 @@ class ReplayManifest(_Part):
     def plan(self) -> CohortPlan:
         """Return the plan without the person.
 
-        Raises
-        ------
-        ManifestError
-            If participation or entries do not fit the recipe's rounds.
+        `ManifestError` if participation or entries do not fit the recipe's rounds.
         """
         try:
             return CohortPlan(self.fleet_seed, self.shard, self.recipe, self.node_ids, self.participation, self.entries)
