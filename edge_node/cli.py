@@ -21,8 +21,9 @@ from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.config import RunSettings, StateFolder
+from edge_node.config import StateFolder
 from edge_node.errors import RefusedError, SampleError, StateFolderError
+from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
 
 #: A node that generates learns a class while it is enrolled, on a core that others may share.
@@ -149,17 +150,13 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     daemon.run(
-        RunSettings(
-            state=StateFolder(state),
-            task=task,
-            preset=preset,
-            fleet_seed=fleet_seed,
-            engine_port=engine_port,
-            metrics_port=metrics_port,
-            learning=not no_flower,
-            connect_delay_s=connect_delay,
-            heartbeat_s=heartbeat,
-        )
+        StateFolder(state),
+        ProgrammedChip(task, preset, fleet_seed),
+        engine_port=engine_port,
+        metrics_port=metrics_port,
+        learning=not no_flower,
+        connect_delay_s=connect_delay,
+        heartbeat_s=heartbeat,
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +25,7 @@ from edge_node.agent.link import NodeLink
 from edge_node.agent.metrics import NodeCollector, serve_metrics
 from edge_node.agent.node import Node
 from edge_node.agent.service import EngineService, serve
-from edge_node.config import RunSettings, StateFolder
+from edge_node.config import StateFolder
 from edge_node.engine import NodeEngine
 from edge_node.errors import NodeError
 from edge_node.recognition.engine import Engine
@@ -44,8 +45,27 @@ logger = logging.getLogger(__name__)
 _PORTS = range(20_000, 32_000)
 
 
-def run(settings: RunSettings) -> None:
-    """Run a node until SIGTERM or SIGINT; `EdgeNodeError` if the state folder is not ready, or a port is taken."""
+def run(
+    folder: StateFolder,
+    chip: ProgrammedChip,
+    *,
+    engine_port: int,
+    metrics_port: int,
+    learning: bool,
+    connect_delay_s: float,
+    heartbeat_s: float,
+) -> None:
+    """Run a node until SIGTERM or SIGINT; `EdgeNodeError` if the state folder is not ready, or a port is taken.
+
+    Parameters
+    ----------
+    engine_port, metrics_port
+        0 takes a free one; `run.json` says which.
+    learning
+        Whether to run a SuperNode, if the fleet has a SuperLink.
+    connect_delay_s
+        Upper bound of the random wait before the first connection.
+    """
     keep_memory_private()
     keep_files_private()
     stop = threading.Event()
@@ -53,11 +73,12 @@ def run(settings: RunSettings) -> None:
         signal.signal(number, lambda *_: stop.set())
     # A device has one small core; and several nodes share a machine in tests and demos.
     torch.set_num_threads(1)
-    folder = settings.state
     try:
-        preset = load_preset(settings.preset)
+        preset = load_preset(chip.preset)
     except PresetError as error:
         raise NodeError(str(error)) from error
+    # It may have been given as the path of a file.
+    chip = replace(chip, preset=preset.name)
     keys, enrollment = NodeKeys.load(folder), folder.load_enrollment()
     folder.create()
     with folder.locked(), ExitStack() as closing:
@@ -67,9 +88,8 @@ def run(settings: RunSettings) -> None:
         journal = Journal.open(folder.journal, keys.node_id)
         folder.note_journal_made()
         closing.callback(journal.close)
-        chip = ProgrammedChip(settings.task, preset.name, settings.fleet_seed)
         journal.check_chip(chip)
-        engine, image_generator = _build_engine(settings, preset, keys.node_id, journal.costs())
+        engine, image_generator = _build_engine(chip, preset, keys.node_id, journal.costs())
         with journal.transaction():
             journal.note_chip(chip)
         node = Node(
@@ -81,7 +101,7 @@ def run(settings: RunSettings) -> None:
                 engine=engine,
                 image_generator=image_generator,
                 energy_model=EnergyModel(name=preset.name, version=preset.version),
-                task=settings.task,
+                task=chip.task,
                 clock=SystemClock(),
             )
         )
@@ -89,8 +109,8 @@ def run(settings: RunSettings) -> None:
         link = NodeLink(
             node,
             enrollment.node_service_address,
-            heartbeat_s=settings.heartbeat_s,
-            connect_delay_s=settings.connect_delay_s,
+            heartbeat_s=heartbeat_s,
+            connect_delay_s=connect_delay_s,
             on_refusal=lambda reason: write_run_file(reason),
         )
         learner = None
@@ -99,14 +119,14 @@ def run(settings: RunSettings) -> None:
             return learner.state.value if learner else "disabled"
 
         service = EngineService(node, connected=lambda: link.connected, supernode=supernode_state, changed=link.wake)
-        server, engine_address = serve(service, folder.load_or_create_engine_token(), settings.engine_port)
+        server, engine_address = serve(service, folder.load_or_create_engine_token(), engine_port)
         closing.callback(lambda: server.stop(grace=1.0).wait())
         metrics_server, metrics_address = serve_metrics(
-            NodeCollector(node, lambda: link.connected, supernode_state), settings.metrics_port
+            NodeCollector(node, lambda: link.connected, supernode_state), metrics_port
         )
         closing.callback(metrics_server.server_close)
         closing.callback(metrics_server.shutdown)
-        if settings.learning and enrollment.flower_fleet_address:
+        if learning and enrollment.flower_fleet_address:
             learner = _supernode(folder, keys, enrollment, engine_address)
             learner.start()
             closing.callback(learner.stop)
@@ -131,7 +151,7 @@ def run(settings: RunSettings) -> None:
 
 
 def _build_engine(
-    settings: RunSettings, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+    chip: ProgrammedChip, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
 ) -> tuple[NodeEngine, ImageGenerator | None]:
     """Program a node's chip; return what runs on it, and what generates images if the task is such a one.
 
@@ -143,14 +163,14 @@ def _build_engine(
         Cumulative costs from the node's journal, empty at the first start. A chip that was programmed before is
         regenerated from its seed without charging again.
     """
-    task = load_task(settings.task)
+    task = load_task(chip.task)
     if isinstance(task, RecognitionTask):
-        return Engine.build(task, preset, settings.fleet_seed, [node_id], saved_costs=[saved] if saved else None), None
+        return Engine.build(task, preset, chip.fleet_seed, [node_id], saved_costs=[saved] if saved else None), None
     # Imported here: a node that recognises has no use for the transformer.
     from edge_node.generation.engine import GenerationEngine
     from edge_node.generation.image_generator import ImageGenerator
 
-    image_generator = ImageGenerator.build(task, preset, settings.fleet_seed, node_id)
+    image_generator = ImageGenerator.build(task, preset, chip.fleet_seed, node_id)
     ledger = EnergyLedger(1)
     ledger.restore(saved)
     if not saved.get(Phase.PROGRAM, Cost()).cell_writes:

@@ -36,7 +36,7 @@ _MAX_LISTED = 8
 
 @dataclass(frozen=True)
 class ReceiptExpectation:
-    """What a receipt must say."""
+    """Content that a receipt must have."""
 
     fleet_id: str
     node_id: str
