@@ -11,12 +11,12 @@ from reram_fleet.v1.types_pb2 import SERVE_STATE_SERVING, SubjectAdapter
 
 from edge_node.agent.context import NODE_INDEX, NodeContext, phase_cost
 from edge_node.agent.lease import ServeState
+from edge_node.engine import Identification
 from edge_node.errors import EngineError, RefusedError, SampleError
-from edge_node.recognition.engine import Identification
 from hwmodel import Phase
 
 if TYPE_CHECKING:
-    from edge_node.generation.image_generator import Drawn
+    from edge_node.generation.image_generator import GeneratedImages
 
 
 class Inference:
@@ -82,13 +82,13 @@ class Inference:
                     refused, adapter = self._look_up(tag, count)
                 if adapter is None:
                     return refused
-                images = generator.draw_subject(adapter, count, request.seed)
+                images = generator.generate_subject(adapter, count, request.seed)
                 with self._context.lock:
                     self._meter.charge(images.costs)
                     refused, adapter = self._look_up(tag, count)
                     return refused if adapter is None else self._told(images)
             case "class_name":
-                images = generator.draw_class(request.class_name, count, request.seed)
+                images = generator.generate_class(request.class_name, count, request.seed)
                 with self._context.lock:
                     self._meter.charge(images.costs)
                     return self._told(images)
@@ -109,7 +109,7 @@ class Inference:
             response.refusal = wire.GENERATE_REFUSAL_UNKNOWN_TAG
         return response, None if response.refusal else held[subject_tag]
 
-    def _told(self, images: Drawn) -> wire.GenerateResponse:
+    def _told(self, images: GeneratedImages) -> wire.GenerateResponse:
         count, rows, columns = images.levels.shape
         self._meter.inferences += count
         return wire.GenerateResponse(

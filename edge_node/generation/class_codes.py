@@ -1,4 +1,4 @@
-"""A private class's adapter as one integer vector: how it is kept, added up over nodes, and used.
+"""Codes of a private class: its adapter as one integer vector, which is kept, added up over nodes, and used.
 
 Of a layer ``y = W x`` the adapter makes ``y = W x + alpha / rank * B (A x)``, with A frozen: drawn from the
 task's seed, the same on every node. So a class is its B factors alone, and adding the codes of several nodes
@@ -31,17 +31,7 @@ MAX_CODE = 2**15 - 1
 
 @dataclass(frozen=True, slots=True)
 class ClassLayout:
-    """Where the factors of a class lie in its vector.
-
-    Attributes
-    ----------
-    base
-        The frozen transformer.
-    seed
-        The task's, from which A is drawn.
-    rank, alpha
-        Of every layer.
-    """
+    """Layout of a class's factors in its vector; `seed` is the task's, from which A is drawn."""
 
     base: FrozenBase
     seed: int
@@ -77,10 +67,7 @@ class ClassLayout:
     def factors(self, sums: Tensor, counts: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yield each layer's name, A ``[1, rank, in]`` and scaled B ``[N, out, rank]``, float32.
 
-        Parameters
-        ----------
-        sums, counts
-            Integer sums of codes, int64 ``[N, length]``, and of how many nodes each is, int64 ``[N]``.
+        `sums` are of codes, int64 ``[N, length]``, and `counts` of how many nodes each is, int64 ``[N]``.
         """
         mean = sums.double() / counts.double()[:, None] * (self.scaling * 2.0**-SCALE_BITS)
         start = 0

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, folder, require
 
-from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, facts, hint, note, records, show
 from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config
+from fleet.documents import document
 
 #: Name of the context that `fleet up` writes; `fleet down` leaves its registry in it.
 CONTEXT = "local"
@@ -39,10 +40,9 @@ def up(
 ) -> None:
     """Start a coordinator and node daemons on this machine; they go on running."""
     require(sorted(EXTRA_MODULES - {"matplotlib"}))
-    from fleet.documents import document
-    from fleet.local.background import start_background
     from fleet.local.fleet import LocalSettings, absence
     from fleet.local.node import prepare_task
+    from fleet.local.supervisor import start_background
 
     settings = LocalSettings(
         state=(state or default_state()).absolute(),
@@ -83,10 +83,10 @@ def up(
                     "supervisor": f"process {running.pid}",
                 },
             ),
-            table(
+            records(
                 "Nodes",
-                ["node", "engine", "metrics"],
-                ((n["node_id"], n["engine_address"], n["metrics_address"]) for n in running.nodes),
+                {"node": "node_id", "engine": "engine_address", "metrics": "metrics_address"},
+                running.nodes,
             ),
         ],
     )
@@ -109,7 +109,7 @@ def down(
     ] = 60.0,
 ) -> None:
     """End the fleet on this machine; its folder stays."""
-    from fleet.local.background import stop_background
+    from fleet.local.supervisor import stop_background
 
     path = config_path()
     config = load_config(path)

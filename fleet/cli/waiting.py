@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fleet.cli import forget_view
 from fleet.cli.exits import PartialError
 from fleet.cli.output import note
+from fleet.documents import forget_document
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.domain.learning import JobState
@@ -130,8 +131,6 @@ def _wait(
 
 def progress(forget: Forget) -> str:
     """Return one line: state, how many nodes are where, and which ones are waited for or may serve."""
-    from fleet.documents import forget_document
-
     counts = Counter(e.state for e in forget.executions)
     where = ", ".join(f"{counts[state]} {state}" for state in ExecutionState if counts[state])
     found = forget_document(forget)

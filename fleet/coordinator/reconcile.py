@@ -1,4 +1,4 @@
-"""The two loops that compare what is desired with what is, and act (ADR 3)."""
+"""Reconcile loops: one for forgets and revisions, one for learning jobs; desired state against actual (ADR 3)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
-from fleet.coordinator.core import Coordinator
+from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.heads import HeadPrecomputer
-from fleet.coordinator.plane import LearningPlane
 from fleet.domain.execution import AWAITED, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
-from fleet.learning import submit
 from fleet.learning.errors import LearningPlaneError, RunNotFoundError
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow, RevisionRow
@@ -56,8 +54,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
 def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
     """Build the next revision if people have changed; after a forget its campaign does."""
     newest = tx.revisions.latest()
-    settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
-    if not settled or _in_use(coordinator, tx, newest):
+    if (newest is not None and revisions.settled(tx) is None) or _in_use(coordinator, tx, newest):
         return False
     return revisions.refresh(coordinator, tx) is not None
 
@@ -88,19 +85,14 @@ STEPS = (
 def _erasing(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some connected node, not a held one, still has an open forget to carry out."""
     reached = coordinator.sessions.connected() - {n.node_id for n in tx.nodes.list() if n.held_reason}
-    return any(
-        execution.state in AWAITED and execution.node_id in reached
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
-    )
+    return any(execution.state in AWAITED and execution.node_id in reached for execution in forgets.open_executions(tx))
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some node is about to sign a receipt over the newest revision."""
     ordered = {
         execution.node_id
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
+        for execution in forgets.open_executions(tx)
         if execution.state is ExecutionState.APPLYING and forgets.is_awaited(tx, execution)
     }
     return bool(ordered) and not ordered.isdisjoint(forgets.orderable(coordinator, tx))
@@ -156,8 +148,8 @@ class LearningReconciler:
         self._coordinator.announce()
         try:
             run_id = await asyncio.to_thread(
-                submit.submit,
-                self._plane.superlink,
+                self._plane.superlink.command.submit,
+                self._plane.superlink.app_folder,
                 job.job_id,
                 started.attempt,
                 self._coordinator.address,
@@ -183,7 +175,7 @@ class LearningReconciler:
         elif job.flower_run_id is not None and now_s - run.asked_at_s > STATUS_EVERY_S:
             self._runs[job.job_id] = _Run(run.attempt, run.incarnation, now_s)
             try:
-                status = await asyncio.to_thread(submit.run_status, self._plane.superlink, job.flower_run_id)
+                status = await asyncio.to_thread(self._plane.superlink.command.run_status, job.flower_run_id)
             except RunNotFoundError:
                 await self._failed(job, "the SuperLink has lost the run")
                 return
@@ -193,7 +185,7 @@ class LearningReconciler:
     async def _stop_run(self, job: LearningJobRow) -> None:
         if job.flower_run_id is not None:
             await asyncio.to_thread(self._plane.superlink.wait_ready)
-            await asyncio.to_thread(submit.stop, self._plane.superlink, job.flower_run_id)
+            await asyncio.to_thread(self._plane.superlink.command.stop, job.flower_run_id)
 
     async def _failed(self, job: LearningJobRow, error: str) -> None:
         def fail(tx: Transaction) -> None:

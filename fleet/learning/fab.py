@@ -1,14 +1,15 @@
-"""The stub app of a learning job.
+"""Stub app of a learning job.
 
-A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same
-version of reram-fleet must be installed there, and no code travels to a node.
+A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same version of
+reram-fleet must be installed there, and no code travels to a node.
 """
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
+
+from reram_fleet.processes.durable import write_atomically
 
 # `module:attribute` of what a run executes. Flower checks both where a run is submitted.
 SERVER_APP = "fleet.learning.server_app:app"
@@ -20,10 +21,10 @@ ATTEMPT = "attempt"
 COORDINATOR = "coordinator"
 TOKEN_FILE = "token-file"
 
-_PYPROJECT = """\
+_PYPROJECT = f"""\
 [project]
 name = "reram-fleet-job"
-version = "{version}"
+version = "{version("reram-fleet")}"
 description = "One learning job of reram-fleet: a pointer to what is installed"
 license = "Apache-2.0"
 
@@ -31,36 +32,18 @@ license = "Apache-2.0"
 publisher = "reram-fleet"
 
 [tool.flwr.app.components]
-serverapp = "{server_app}"
-clientapp = "{client_app}"
+serverapp = "{SERVER_APP}"
+clientapp = "{CLIENT_APP}"
 
 [tool.flwr.app.config]
-{job_id} = ""
-{attempt} = 0
-{coordinator} = ""
-{token_file} = ""
+{JOB_ID} = ""
+{ATTEMPT} = 0
+{COORDINATOR} = ""
+{TOKEN_FILE} = ""
 """
 
 
 def write_app(folder: Path) -> Path:
-    """Write the stub app into a folder and return the folder.
-
-    Parameters
-    ----------
-    folder
-        Created if it does not exist.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = _PYPROJECT.format(
-        version=version("reram-fleet"),
-        server_app=SERVER_APP,
-        client_app=CLIENT_APP,
-        job_id=JOB_ID,
-        attempt=ATTEMPT,
-        coordinator=COORDINATOR,
-        token_file=TOKEN_FILE,
-    )
-    aside = folder / "pyproject.toml.new"
-    aside.write_text(text)
-    os.replace(aside, folder / "pyproject.toml")
+    """Write the stub app into a folder, created if it does not exist, and return the folder."""
+    write_atomically(folder / "pyproject.toml", _PYPROJECT.encode())
     return folder

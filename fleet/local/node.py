@@ -64,25 +64,19 @@ class LocalNode:
         finally:
             path.unlink()
 
-    def run_command(
-        self, *, task: str, preset: str, fleet_seed: int, connect_delay_s: float, flower: bool
-    ) -> list[str]:
+    def addresses(self) -> dict[str, str]:
+        """Return where the running daemon is."""
+        running = self._running()
+        return {
+            "node_id": self.node_id,
+            "state": str(self.state),
+            "engine_address": running.engine_address,
+            "metrics_address": running.metrics_address,
+        }
+
+    def run_command(self, *options: str) -> list[str]:
         """Return the argument vector of the daemon."""
-        command = [
-            _edge_node(),
-            "run",
-            "--state",
-            str(self.state),
-            "--task",
-            task,
-            "--preset",
-            preset,
-            "--fleet-seed",
-            str(fleet_seed),
-            "--connect-delay",
-            str(connect_delay_s),
-        ]
-        return command if flower else [*command, "--no-flower"]
+        return [_edge_node(), "run", "--state", str(self.state), *options]
 
     def running(self) -> Running | None:
         """Return what the daemon says of itself; None before its ports are bound."""
@@ -104,10 +98,13 @@ class LocalNode:
         LocalFleetError
             If it does not run.
         """
+        return EngineClient.from_token_file(self.node_id, self._running().engine_address, self.state / "engine.token")
+
+    def _running(self) -> Running:
         running = self.running()
         if running is None:
             raise LocalFleetError(f"{self.node_id} does not run: there is no {self.run_file.name}")
-        return EngineClient.from_token_file(self.node_id, running.engine_address, self.state / "engine.token")
+        return running
 
     def _command(self, verb: str, *arguments: str) -> str:
         command = [_edge_node(), verb, "--state", str(self.state), *arguments]

@@ -67,8 +67,6 @@ def deploy(technology: Technology[AnyCost], byte_count: int, *, over_radio: bool
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     byte_count
         Size of the adapter; `Cost.bytes` counts it once, whatever way it took.
     over_radio
@@ -135,9 +133,9 @@ def lora_training_step(
 ) -> AnyCost:
     """Return the cost of one step of gradient training of a LoRA on an output layer, fp32.
 
-    Forward ``r (n + m)`` MACs per sample; backward ``r m`` for the gradient of B and, if A is trained too,
-    ``r m`` to reach it and ``r n`` for its own. Inputs are read once, trained parameters as in `lora_update`.
-    The frozen network in front is not in it: its features are captured, so no gradient crosses it.
+    Forward ``r (n + m)`` MACs per sample; backward ``r m`` for the gradient of B and, if A is trained too, ``r m`` to
+    reach it and ``r n`` for its own. Inputs are read once, trained parameters as in `lora_update`. The frozen network
+    in front is not in it: its features are captured, so no gradient crosses it.
     """
     forward = lora_forward(
         technology, inputs=inputs, outputs=outputs, rank=rank, samples=samples, bytes_per_parameter=bytes_per_parameter

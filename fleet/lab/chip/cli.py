@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,21 +25,6 @@ PresetOption = Annotated[
     str, typer.Option("--preset", metavar="NAME|FILE", help="Technology: `fleet chip presets`, or a .toml file.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the draws.")]
-
-
-class CorrectedLayers(StrEnum):
-    """Which layers `restore` gives a LoRA."""
-
-    ALL = "all"
-    PAPER = "paper"
-
-
-class LoraStorage(StrEnum):
-    """Number formats of a LoRA; as `fleet.lab.lora.storage`, which needs torch."""
-
-    INT8 = "int8"
-    FP16 = "fp16"
-    FP32 = "fp32"
 
 
 OutputOption = Annotated[
@@ -139,9 +123,9 @@ def restore(
         int | None, typer.Option(min=1, help="Rank of the LoRA.", show_default="the paper's: 6 or 8")
     ] = None,
     layers: Annotated[
-        CorrectedLayers, typer.Option(help="Correct all layers, or those with a LoRA in the paper.")
-    ] = CorrectedLayers.ALL,
-    storage: Annotated[LoraStorage, typer.Option(help="Number format of the LoRA.")] = LoraStorage.INT8,
+        Literal["all", "paper"], typer.Option(help="Correct all layers, or those with a LoRA in the paper.")
+    ] = "all",
+    storage: Annotated[Literal["int8", "fp16", "fp32"], typer.Option(help="Number format of the LoRA.")] = "int8",
     chips: Annotated[int, typer.Option(min=1, help="Chips per condition.")] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the network and the chips.")] = 0,
     data: Annotated[
@@ -157,32 +141,31 @@ def restore(
 ) -> None:
     """Bring noisy, aged and partly stuck chips back by a LoRA fitted on public data."""
     with spinner() as progress:
+        from fleet.lab.chip.calibration.experiment import run_restore
+        from fleet.lab.chip.calibration.report import restore_document, restore_tables
+        from fleet.lab.chip.calibration.settings import RestoreSettings, given_numbers, given_words
         from fleet.lab.chip.inputs import given_preset
-        from fleet.lab.chip.restore import run_restore
-        from fleet.lab.chip.restore_document import restore_document
-        from fleet.lab.chip.restore_settings import given_settings
+        from hwmodel import Precision
 
-        settings = given_settings(
-            network=network,
-            preset=given_preset(preset),
-            noise=noise,
-            ages=age,
-            stuck=stuck,
+        settings = RestoreSettings(
+            network,
+            given_preset(preset),
+            noise_us=given_numbers("noise", noise),
+            ages=None if age is None else given_words(age),
+            stuck_shares=given_numbers("stuck", stuck),
             rank=rank,
-            layers=layers,
-            storage=storage,
+            corrected=layers,
+            storage=Precision(storage),
             chips=chips,
             seed=seed,
             data=data,
         )
         body = restore_document(run_restore(settings, progress))
         if output is not None:
-            from fleet.lab.chip.restore_plots import restore_figures
+            from fleet.lab.chip.calibration.plots import restore_figures
 
             progress("Plots")
             write_output(output, "chip-restore", body, restore_figures(body))
-    from fleet.lab.chip.restore_view import restore_tables
-
     show(form, body, lambda: restore_tables(body))
 
 

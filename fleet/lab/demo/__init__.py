@@ -8,5 +8,5 @@ observation  what outsiders see: metrics and Flower's own list of runs
 evidence     what was seen: plain values
 claims       what has to hold of every fleet (pure)
 report       the JSON document and the closing tables
-people       who is enrolled, and who never is; `classes`: the same of nodes that generate, with their judge
+people       who is enrolled, and who never is
 """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from reram_fleet.v1.engine_pb2 import (
     GENERATE_REFUSAL_FORGOTTEN_TAG,
     GENERATE_REFUSAL_QUARANTINED,
@@ -19,12 +21,15 @@ from rich.table import Table
 from scipy.stats import binom, fisher_exact
 
 from edge_node.generation.diffusion import GREY_LEVELS
-from fleet.documents import Document, quarantine_name
+from edge_node.generation.dit import CLASSES
+from edge_node.tasks import GenerationTask
+from fleet.documents import Document, enum_word, quarantine_name
 from fleet.lab.demo.claims import Claim, open_receipts, per_node, verdicts, verdicts_text
-from fleet.lab.demo.classes import DemoClasses, pictures
 from fleet.lab.demo.evidence import Evidence, ProbeAnswer
+from fleet.lab.demo.people import DemoPeople
 from fleet.lab.demo.report import change, titled_table
 from fleet.lab.demo.task import DemoTask, Moment, Subjects
+from fleet.lab.verification.image_scores import Judge
 from fleet.lab.verification.intervals import clopper_pearson
 from fleet.local.engine_client import EngineClient
 
@@ -41,36 +46,22 @@ _FORGOTTEN = "forgotten-tag"
 
 @dataclass(frozen=True)
 class Generated:
-    """Images that one node generated, always from the same noise; shares are of those that show their class, 0..1.
+    """Images that one node generated, always from the same noise; shares are of those that show their class, 0..1."""
 
-    Attributes
-    ----------
-    public
-        Share over the classes that the backbone was trained on.
-    private
-        Share of each kept private class, by its tag.
-    forgotten
-        Share of the class to forget, by its tag; None where the node refused.
-    refusal
-        Why it refused; empty where it did not.
-    alone
-        How many images of the class to forget show it, by its name: by the backbone alone.
-    alone_images
-        How many were generated.
-    fresh, fresh_images
-        The same after the forget, from noise that was not used before.
-    digest
-        SHA-256 over all of these images but those of the forgotten tag and those from fresh noise.
-    """
-
+    #: Share over the classes that the backbone was trained on.
     public: float
+    #: Share of each kept private class, by its tag.
     private: Mapping[str, float]
+    #: Share of the class to forget, by its tag; None where the node refused, and why.
     forgotten: float | None
     refusal: str
+    #: How many images of the class to forget show it, by its name: by the backbone alone; and how many there are.
     alone: int
     alone_images: int
+    #: The same after the forget, from noise that was not used before.
     fresh: int
     fresh_images: int
+    #: SHA-256 over all of these images but those of the forgotten tag and those from fresh noise.
     digest: str
 
 
@@ -205,11 +196,23 @@ class Generation(DemoTask[Generated]):
     learns = False
     claims = (_no_job, _silent, _public, _private, _refused, _bytes, _unknown, _active, _exact)
 
-    def __init__(self, classes: DemoClasses) -> None:
-        self.people = classes.private
-        self._classes = classes
+    def __init__(self, people: DemoPeople, task: GenerationTask) -> None:
+        self.people = people.enrolled
+        self._task = task
         #: What the first node generated of the class to forget, with labels.
         self._album: list[tuple[str, np.ndarray]] = []
+
+    @cached_property
+    def _judge(self) -> Judge:
+        real = self._task.images(range(CLASSES), test=False)
+        return Judge.train(real.levels, real.labels, self._task.seed)
+
+    def hits(self, answer: GenerateResponse, name: str) -> tuple[int, int]:
+        """Return how many images show a class, as a classifier sees it that knows them all; and how many."""
+        if not answer.levels:
+            return 0, 0
+        shown = self._judge.classes(torch.from_numpy(pictures(answer))) == self._task.label(name)
+        return int(shown.sum()), len(shown)
 
     def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> Generated:
         """Have a node generate every class, always from the same noise."""
@@ -219,20 +222,20 @@ class Generation(DemoTask[Generated]):
         def share(count: int, shown: str, **of: str) -> float:
             answer = engine.generate(count, seed, **of)
             digest.update(answer.levels)
-            return _share(*self._classes.hits(answer, shown))
+            return _share(*self.hits(answer, shown))
 
-        public = [share(PUBLIC_IMAGES, each, class_name=each) for each in self._classes.public]
+        public = [share(PUBLIC_IMAGES, each, class_name=each) for each in self._task.split.public]
         private = {each: share(PRIVATE_IMAGES, each, subject_tag=tag) for each, tag in subjects.kept.items()}
         alone = engine.generate(PRIVATE_IMAGES, seed, class_name=name)
         digest.update(alone.levels)
-        hits, images = self._classes.hits(alone, name)
+        hits, images = self.hits(alone, name)
         by_tag = GenerateResponse()
         if subjects.tag is not None:
             by_tag = engine.generate(PRIVATE_IMAGES, seed, subject_tag=subjects.tag)
         fresh = GenerateResponse()
         if moment is Moment.AFTER:
             fresh = engine.generate(PRIVATE_IMAGES, _FRESH_SEED + _NODE_STRIDE * index, class_name=name)
-        fresh_hits, fresh_images = self._classes.hits(fresh, name)
+        fresh_hits, fresh_images = self.hits(fresh, name)
         if index == 0:
             self._album.append((f"{moment}: by its name", pictures(alone)))
             if by_tag.levels:
@@ -240,8 +243,8 @@ class Generation(DemoTask[Generated]):
         return Generated(
             public=_mean(public),
             private=private,
-            forgotten=_share(*self._classes.hits(by_tag, name)) if by_tag.levels else None,
-            refusal=_refusal(by_tag),
+            forgotten=_share(*self.hits(by_tag, name)) if by_tag.levels else None,
+            refusal=enum_word(GenerateRefusal, by_tag.refusal).replace("_", "-") if by_tag.refusal else "",
             alone=hits,
             alone_images=images,
             fresh=fresh_hits,
@@ -330,6 +333,12 @@ class Generation(DemoTask[Generated]):
         return True
 
 
+def pictures(answer: GenerateResponse) -> np.ndarray:
+    """Return the images of an answer, grey levels 0 to 16, uint8 [count, rows, columns]."""
+    flat = np.frombuffer(answer.levels, np.uint8)
+    return flat.reshape(-1, answer.rows or 1, answer.columns or 1).copy()
+
+
 def rate_interval(hits: int, images: int) -> tuple[float, float]:
     """Return the exact 95 % interval of a rate after so many hits."""
     interval = clopper_pearson(hits, images)
@@ -339,11 +348,6 @@ def rate_interval(hits: int, images: int) -> tuple[float, float]:
 def same_rate_p(one: tuple[int, int], other: tuple[int, int]) -> float:
     """Return how likely two samples (hits, images) of one rate differ so much: Fisher's exact test, two-sided."""
     return float(fisher_exact([[hits, images - hits] for hits, images in (one, other)]).pvalue)
-
-
-def _refusal(answer: GenerateResponse) -> str:
-    name = GenerateRefusal.Name(answer.refusal) if answer.refusal else ""
-    return name.removeprefix("GENERATE_REFUSAL_").replace("_", "-").lower()
 
 
 def _share(hits: int, images: int) -> float:

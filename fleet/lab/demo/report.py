@@ -16,6 +16,7 @@ from fleet.documents import (
     costs_document,
     document,
     energy_model_document,
+    erased_document,
     job_document,
     overhead_document,
     phase_name,
@@ -87,19 +88,7 @@ def _node(evidence: Evidence[Any], node_id: str, receipt: Receipt | None) -> Doc
         "reram_writes_forget": receipt.reram_writes if receipt is not None else None,
         "reram_writes_total": status.reram_writes,
         "deployment_overhead": overhead_document(status.overhead),
-        "forget": _forget(receipt) if receipt is not None else None,
-    }
-
-
-def _forget(receipt: Receipt) -> Document:
-    return {
-        "costs": costs_document(receipt.costs),
-        "suppress_seconds": receipt.suppress_seconds,
-        "erase_seconds": receipt.erase_seconds,
-        "subject_adapters_erased": receipt.subject_adapters_erased,
-        "lora_rows_erased": receipt.lora_rows_erased,
-        "code_samples_erased": receipt.code_samples_erased,
-        "keys_destroyed": receipt.keys_destroyed,
+        "forget": erased_document(receipt) if receipt is not None else None,
     }
 
 

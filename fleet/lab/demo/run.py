@@ -16,6 +16,7 @@ from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 from rich.console import RenderableType
 
+from edge_node.tasks import GenerationTask, SharedPreparation
 from fleet.cli.waiting import wait_for_forget, wait_for_job
 from fleet.client import FleetClient
 from fleet.config import LOCAL_LEASE_S
@@ -24,42 +25,31 @@ from fleet.domain.tags import new_tag
 from fleet.errors import ConflictError, FleetError, InvalidInputError
 from fleet.lab.demo import observation, outage
 from fleet.lab.demo.claims import Claim, check
-from fleet.lab.demo.classes import generates, load_demo_classes
 from fleet.lab.demo.enrolment import ask_nodes, enrol, statuses, wait_active_everywhere
 from fleet.lab.demo.evidence import Evidence, M, Outage
 from fleet.lab.demo.generation import Generation
-from fleet.lab.demo.people import load_demo_people
+from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
 from fleet.lab.demo.task import DemoTask, Moment, Subjects
 from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalFleet, LocalSettings
-from fleet.local.reaped import complaints
 from fleet.trust.audit import verify_certificate
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of a run.
+    """Settings of a run."""
 
-    Parameters
-    ----------
-    nodes
-        Node daemons; at least 2, since one of them is killed.
-    rounds
-        Federated rounds of the LoRA.
-    timeout_s
-        For everything together.
-    keep
-        Leave the folder (databases, keys, logs) behind.
-    task, preset
-        What the nodes recognise or generate, and on which chip technology.
-    """
-
+    #: Node daemons; at least 2, since one of them is killed.
     nodes: int = 4
+    #: Federated rounds of the LoRA.
     rounds: int = 3
+    #: For everything together.
     timeout_s: float = 600.0
+    #: Leave the folder (databases, keys, logs) behind.
     keep: bool = False
+    #: What the nodes recognise or generate, and on which chip technology.
     task: str = "speakers"
     preset: str = "180nm-1t1r"
 
@@ -109,17 +99,18 @@ def run(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
 
 
 def _load_task(name: str, reporter: ProgressReporter) -> DemoTask[Any]:
-    if not generates(name):
-        return Recognition(load_demo_people(name))
-    classes = load_demo_classes(name)
+    """Return what the demo makes of an installed task, by what its nodes can do."""
+    found, people = load_task(name), load_demo_people(name)
+    task = Generation(people, found) if isinstance(found, GenerationTask) else Recognition(people)
 
     def tenths(done: int, steps: int) -> None:
         if done * 10 // steps != (done - 1) * 10 // steps:
             reporter.detail(f"{done} of {steps} steps")
 
-    with reporter.step("backbone", "Training the backbone on public classes, once for all nodes"):
-        classes.prepare_backbone(tenths)
-    return Generation(classes)
+    if isinstance(found, SharedPreparation):
+        with reporter.step("backbone", "Preparing what all nodes share, unless that was done before"):
+            found.prepare(tenths)
+    return task
 
 
 @contextmanager
@@ -145,7 +136,7 @@ def _demo_fleet(settings: DemoSettings, reporter: ProgressReporter, learning: bo
             yield fleet
         except FleetError:
             # The logs are about to go with the folder: what they complain about is told now.
-            for line in complaints(fleet.layout.logs):
+            for line in fleet.layout.complaints():
                 reporter.detail(line)
             raise
 

@@ -23,6 +23,7 @@ from fleet.lab.paper.arms import CLASSES, KNOWN, Arm, DividedPeople, Progress, s
 from fleet.lab.paper.classifier import ClassifierRecipe, PeopleRun, run_both_arms
 from fleet.lab.paper.methods import Descent, GradientAscent
 from fleet.lab.paper.networks import FaceMixer
+from fleet.lab.paper.networks.inputs import normalised, shrunk
 from fleet.lab.paper.networks.mixer import BLOCKS, IMAGE_SIDE
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
@@ -67,15 +68,9 @@ def settings() -> str:
 
 def run(seed: int, progress: Progress = silent) -> PeopleRun:
     """Run both arms of one seed; raises `TaskError` if the photos are not here."""
-    photos = small_photos()
+    photos = shrunk(olivetti_photos()[:CLASSES])
     data = f"Olivetti, ids 0 to {len(photos) - 1}, {photos.shape[1]} photos each"
     return run_both_arms(RECIPE, data, lambda arm: divided(photos, arm, seed), seed, progress)
-
-
-def small_photos() -> Tensor:
-    """Return the photos of ids 0 to 5, float32 ``[6, 10, 16, 16]``."""
-    photos = torch.from_numpy(olivetti_photos()[:CLASSES].copy())
-    return functional.avg_pool2d(photos, photos.shape[-1] // IMAGE_SIDE)
 
 
 def divided(photos: Tensor, arm: Arm, seed: int) -> DividedPeople:
@@ -120,9 +115,3 @@ def views_of(photos: Tensor, seed: int) -> Tensor:
     moved = functional.grid_sample(repeated[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
     noise = PIXEL_NOISE * photos.std() * torch.randn(moved.shape, generator=draws)
     return moved * (1 + within(BRIGHTNESS, 1, 1)) + noise
-
-
-def normalised(images: Tensor) -> Tensor:
-    """Return images of mean 0 and mean square 1 each."""
-    centred = images - images.mean(dim=(1, 2), keepdim=True)
-    return centred / centred.square().mean(dim=(1, 2), keepdim=True).sqrt()

@@ -22,12 +22,12 @@ from torch import Tensor
 from edge_node.backbones.log_mel import LogMel
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import load_people
-from fleet.lab.chip.restore_data import resampled_vowels, threshold_code
 from fleet.lab.paper.arms import CLASSES, Arm, DividedPeople, Progress, silent
 from fleet.lab.paper.classifier import ClassifierRecipe, PeopleRun, run_both_arms
 from fleet.lab.paper.methods import Descent, RandomLabel
 from fleet.lab.paper.networks import SpikingLsm
-from fleet.lab.paper.networks.lsm import CHANNELS, STEPS
+from fleet.lab.paper.networks.inputs import even_thresholds, resampled_vowels, threshold_code
+from fleet.lab.paper.networks.lsm import STEPS
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
@@ -57,18 +57,9 @@ RECIPE = ClassifierRecipe(
 
 @dataclass(frozen=True, eq=False)
 class Voices:
-    """Recordings of people as signals of ten steps.
+    """Recordings of people as signals of ten steps, float64 ``[B, 10, signals]``; `CHANNELS` is a multiple of signals.
 
-    Attributes
-    ----------
-    title
-        The data set, for people.
-    signals
-        Float64 ``[B, 10, signals]``; `CHANNELS` is a multiple of the signals.
-    labels
-        The person, 0 to 5, int64 ``[B]``.
-    held_out
-        What the honest arm tests on, bool ``[B]``.
+    Labels are the person, 0 to 5, int64 ``[B]``; `held_out`, bool ``[B]``, is what the honest arm tests on.
     """
 
     title: str
@@ -97,9 +88,7 @@ def divided(voices: Voices, arm: Arm, seed: int) -> DividedPeople:
         tested = torch.zeros(len(tested), dtype=torch.bool)
         tested[order[: round(TEST_SHARE * len(order))]] = True
     learnt = voices.signals[~tested.numpy()]
-    levels = CHANNELS // learnt.shape[2]
-    thresholds = np.quantile(learnt.reshape(-1, learnt.shape[2]), (np.arange(levels) + 0.5) / levels, axis=0)
-    spikes = threshold_code(voices.signals, thresholds)
+    spikes = threshold_code(voices.signals, even_thresholds(learnt))
     return DividedPeople.by(spikes, voices.labels, torch.arange(len(tested)), tested)
 
 

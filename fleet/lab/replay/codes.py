@@ -60,18 +60,12 @@ class AuditCodes:
             for tag, pairs in node.people.items():
                 arrays |= self._entry(f"people/{tag}", pairs, self.salts[node.node_id, tag])
             content = io.BytesIO()
-            np.savez(content, allow_pickle=False, **arrays)
+            np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy types a keyword of its own among the names
             write_atomically(folder / f"{node.node_id}.npz", content.getvalue())
 
     @classmethod
     def read(cls, folder: Path, node_ids: Sequence[str]) -> AuditCodes:
-        """Read the files of these nodes.
-
-        Raises
-        ------
-        CodesError
-            If one is missing or damaged.
-        """
+        """Read the files of these nodes; `CodesError` if one is missing or damaged."""
         nodes: list[NodeSamples] = []
         salts: dict[tuple[str, str], bytes] = {}
         for node_id in node_ids:

@@ -111,17 +111,12 @@ def train_cohort(
 
     Parameters
     ----------
-    plan
-        What decides everything.
     nodes
-        Captured codes of every node of the plan, in its order. Samples of people who are not in the plan, or
-        not yet, are not looked at.
-    starts
-        Start rows of those who enter.
-    first_round, state
-        Where to begin: the state before that round. From nothing if left out.
-    end_round
-        Round that is not trained any more; the recipe's last is, if left out.
+        Captured codes of every node of the plan, in its order. Samples of people who are not in the plan, or not yet,
+        are not looked at.
+    first_round, end_round, state
+        Where to begin, with the state before that round, and the round that is not trained any more; all rounds, from
+        nothing, if left out.
     on_checkpoint
         Called with (round, state before it) whenever somebody enters: what a replay can start from.
     work
@@ -175,8 +170,7 @@ def scheduled_participation(
 def cohort_adapter(
     state: CohortState, base: FrozenBase, recipe: LoraRecipe, shard: int, generation: int = 0
 ) -> LoraAdapter:
-    """Return the hidden layer's part of a cohort as the LoRA that a `LoraBank` holds: A by seed, B as
-    trained.
+    """Return the hidden layer's part of a cohort as the LoRA that a `LoraBank` holds: A by seed, B as trained.
 
     The rows of people are not in it: they belong to the output layer, which has one only for who is enrolled.
     """

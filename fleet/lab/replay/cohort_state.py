@@ -47,7 +47,7 @@ _INT32_MAX = 2**31 - 1
 
 @dataclass(frozen=True)
 class LoraRecipe:
-    """How a cohort is trained: all of it goes into a manifest.
+    """Recipe of a cohort's training: all of it goes into a manifest.
 
     Attributes
     ----------
@@ -93,16 +93,10 @@ class LoraRecipe:
 
 @dataclass(frozen=True, eq=False)
 class CohortState:
-    """What a cohort has learned, in integers at ``2^-STATE_BITS``.
+    """Learned state of a cohort, in integers at ``2^-STATE_BITS``.
 
-    Attributes
-    ----------
-    tags
-        People, sorted: the order does not tell who came when.
-    hidden
-        B, int32 ``[hidden, rank]``.
-    head
-        Rows of the people, int32 ``[K, hidden]``.
+    `tags` are its people, sorted: the order does not tell who came when. `hidden` is B, int32 ``[hidden, rank]``, and
+    `head` has the people's rows, int32 ``[K, hidden]``.
     """
 
     tags: tuple[str, ...]
@@ -163,8 +157,7 @@ class CohortState:
 
 
 def scores(recipe: LoraRecipe, state: CohortState, pairs: PairCodes, centre: Tensor) -> Tensor:
-    """Return logits, float64 ``[N, B, K]``, of samples ``[N, B, ...]`` on chips with centres int32 ``[N,
-    hidden]``.
+    """Return logits, float64 ``[N, B, K]``, of samples on chips with centres int32 ``[N, hidden]``.
 
     Logits of cohorts that were trained apart compare: each row alone says how far a sample is from its line.
     """
@@ -185,8 +178,7 @@ def read_out(h: Tensor, head: Tensor, gain: int) -> Tensor:
 
 
 def start_row(column: npt.NDArray[np.integer], scale_bits: int, gain: int) -> Tensor:
-    """Return a person's start row, int32 ``[hidden]``, from a closed-form column: integers at
-    ``2^-scale_bits``.
+    """Return a person's start row, int32 ``[hidden]``, from a closed-form column: integers at ``2^-scale_bits``.
 
     The column scores codes of h; gain and units are multiplied in exactly and rounded once. `RoundError` if the row
     does not fit into int32.

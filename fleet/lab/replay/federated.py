@@ -57,18 +57,9 @@ Arrays = Mapping[str, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class NodeSamples:
-    """What one node has captured of a cohort.
+    """Samples that one node has captured of a cohort: of people by tag, and public negatives, the same on every node.
 
-    Attributes
-    ----------
-    node_id
-        Its name.
-    people
-        By tag; a node knows the people that it has samples of.
-    public
-        Negatives, the same samples on every node.
-    centre
-        Integer mean of ``max(y, 0)`` over the public samples, int32 ``[hidden]``.
+    `centre` is the integer mean of ``max(y, 0)`` over the public samples, int32 ``[hidden]``.
     """
 
     node_id: str
@@ -83,7 +74,7 @@ class NodeSamples:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """One round's samples of N nodes, padded to S samples; `of` makes it.
+    """Samples of N nodes in one round, padded to S samples; `of` makes it.
 
     All but `known` and `samples` is float64, each on the grid of so many fraction bits. `RoundError` if a value is not
     on its grid, or so large that a sum might not be exact.
@@ -144,17 +135,7 @@ class TrainingBatch:
     def of(
         cls, recipe: LoraRecipe, nodes: Sequence[NodeSamples], tags: Sequence[str], negatives: Sequence[Tensor]
     ) -> TrainingBatch:
-        """Gather a batch.
-
-        Parameters
-        ----------
-        recipe, tags
-            How to train, and the rows.
-        nodes
-            The nodes that take part.
-        negatives
-            Indices of the public samples that each node takes, int64.
-        """
+        """Gather the batch of the nodes that take part, each with the public samples of some indices, int64."""
         parts = []
         for node, chosen in zip(nodes, negatives, strict=True):
             mine = [tag for tag in tags if tag in node.people and node.people[tag].samples]
@@ -222,7 +203,7 @@ class TrainingBatch:
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """What one node sends after a round; an untrained row goes back as it came.
+    """Message of one node after a round; an untrained row goes back as it came.
 
     Attributes
     ----------
@@ -286,16 +267,9 @@ def fed_average(messages: Sequence[tuple[Arrays, int]]) -> Arrays:
 def averaged_state(before: CohortState, messages: Sequence[tuple[Arrays, int]]) -> CohortState:
     """Return the state after a round: integer sums over nodes, divided once, half to even.
 
-    FedAvg's average times all examples is nearly such a sum, so it is had back exactly, in whatever order messages
-    come. What no node trained stays as it was. `RoundError` if a value is not finite or too large: learning has
-    diverged.
-
-    Parameters
-    ----------
-    before
-        The state that went out.
-    messages
-        Arrays and number of examples of each reply.
+    FedAvg's average times all examples is nearly such a sum, so it is had back exactly, in whatever order messages,
+    arrays and numbers of examples, come. What no node trained stays as it was `before`. `RoundError` if a value is not
+    finite or too large: learning has diverged.
     """
     average, total = fed_average(messages), sum(examples for _, examples in messages)
     found = []

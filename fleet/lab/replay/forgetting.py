@@ -51,12 +51,7 @@ class CheckpointFiles:
     def load(self, shard: int, round_number: int) -> CohortState:
         """Open a checkpoint.
 
-        Raises
-        ------
-        StateFolderError
-            If it is not there, or does not open.
-        KeyFileError
-            If its key has been destroyed.
+        `StateFolderError` if it is not there, or does not open; `KeyFileError` if its key has been destroyed.
         """
         name = _name(shard, round_number)
         try:
@@ -118,23 +113,9 @@ def forget_by_replay(
     """Forget a person of a shard: bitwise the cohort that they never entered.
 
     The checkpoints that knew them are destroyed first. The checkpoint before their entry stays until the replay is
-    done, so that one that was cut off is simply run again.
-
-    Parameters
-    ----------
-    plan, nodes, starts
-        As the shard was trained, the person included; their own codes are not looked at, and may be gone.
-    checkpoints
-        Of the training.
-    tag
-        Of the person.
-
-    Raises
-    ------
-    RoundError
-        If they are not in the plan. Nothing is destroyed.
-    StateFolderError, KeyFileError
-        If the checkpoint of their entry cannot be had. Nothing is destroyed.
+    done, so that one that was cut off is simply run again. The person's own codes are not looked at, and may be gone.
+    `RoundError` if they are not in the plan; `StateFolderError` or `KeyFileError` if the checkpoint of their entry
+    cannot be had: then nothing is destroyed.
     """
     started = time.process_time()
     rest = plan.without(tag)

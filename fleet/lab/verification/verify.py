@@ -62,7 +62,7 @@ def verify_task(
     method
         For the shared LoRA; tasks that generate have their own, negative guidance.
     progress
-        Takes what is being done.
+        Called with what is being done.
 
     Raises
     ------

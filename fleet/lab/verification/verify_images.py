@@ -42,7 +42,7 @@ def verify_images(
     cache
         Folder of trained backbones, as for `cached_backbone`.
     progress
-        Takes what is being done.
+        Called with what is being done.
     """
 
     def stage(what: str) -> Callable[[int, int], None]:

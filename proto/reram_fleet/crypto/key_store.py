@@ -17,10 +17,7 @@ _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 def create_private(path: Path, content: bytes) -> None:
     """Write a new file that only its owner may read; whole and durable, or not there.
 
-    Raises
-    ------
-    ConflictError
-        If there is one already: a key that is written over is lost.
+    `ConflictError` if there is one already: a key that is written over is lost.
     """
     if path.exists():
         raise ConflictError(f"{path} exists already", hint="keys are never written over: move it away first")
@@ -30,12 +27,7 @@ def create_private(path: Path, content: bytes) -> None:
 def read_private(path: Path, size: int | None = None) -> bytes:
     """Return the content of a private file, `size` bytes if given.
 
-    Raises
-    ------
-    KeyMissingError
-        If there is none.
-    KeyFileError
-        If others than its owner may read it, or it has another size.
+    `KeyMissingError` if there is none; `KeyFileError` if others than its owner may read it, or it has another size.
     """
     try:
         with path.open("rb") as file:
@@ -56,8 +48,8 @@ def read_private(path: Path, size: int | None = None) -> bytes:
 class KeyStore:
     """Folder of symmetric keys, one 32-byte file per id: destroying the file erases what is encrypted under it.
 
-    Ids are subject tags, or what else must be erasable for itself (``revision-7``, a job id). Keys have to be
-    destroyed for good: the folder belongs on an encrypted disk (`reram_fleet.processes.durable.destroy`).
+    Ids are subject tags, or what else must be erasable for itself (``revision-7``, a job id). Keys have to be destroyed
+    for good: the folder belongs on an encrypted disk (`reram_fleet.processes.durable.destroy`).
     """
 
     folder: Path

@@ -45,22 +45,15 @@ class ReapedProcess:
 
     The kernel ends the reaper together with the *thread* that starts it: call `start` from one that lives as long as
     the command shall.
-
-    Parameters
-    ----------
-    name
-        For messages.
-    command
-        Argument vector.
-    log_path
-        Where its standard output and error are appended.
-    environment
-        Added to this process's environment.
     """
 
+    #: For messages.
     name: str
+    #: Argument vector.
     command: Sequence[str]
+    #: Where its standard output and error are appended.
     log_path: Path
+    #: Added to this process's environment.
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: Path | None = None
     _reaper: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
@@ -93,10 +86,7 @@ class ReapedProcess:
     def wait(self, timeout_s: float | None = None) -> int:
         """Return the command's exit code (128 + signal number if a signal ended it) once all of it has ended.
 
-        Raises
-        ------
-        ProcessError
-            If it was never started, or still runs when the time is over.
+        `ProcessError` if it was never started, or still runs when the time is over.
         """
         if self._reaper is None:
             raise ProcessError(f"{self.name} was never started")
@@ -108,10 +98,7 @@ class ReapedProcess:
     def kill(self, timeout_s: float = 15.0) -> int:
         """SIGKILL the command, as a power cut would; returns its process id once all of it is gone.
 
-        Raises
-        ------
-        ProcessError
-            If it does not run, or something of it outlives the kill.
+        `ProcessError` if it does not run, or something of it outlives the kill.
         """
         if (pid := self.pid) is None:
             raise ProcessError(f"{self.name} does not run, so it cannot be killed")

@@ -18,8 +18,7 @@ from fleet.lab.replay.cohort import CohortPlan, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import TrainingBatch, averaged_state, train_round
-from hwmodel import DeviceModels, load_preset
-from hwmodel.device import StuckCells
+from hwmodel import DeviceModels, StuckCells, load_preset
 from tests.bench.workloads.face_fleet import face_fleet
 from tests.bench.workloads.identification import Rates, rates_of
 

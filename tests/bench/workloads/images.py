@@ -15,8 +15,9 @@ import torch
 from scipy.stats import fisher_exact
 from torch import Tensor
 
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import Progress
-from edge_node.tasks.images import CLASSES, ImagesTask
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.generator import AdaptedGenerator
@@ -31,94 +32,66 @@ SEEDS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class PublicFigures:
-    """What the chips generate of the classes that the backbone was trained on.
+    """Images that the chips generate of the classes that the backbone was trained on."""
 
-    Attributes
-    ----------
-    accuracy, worst_class
-        Share of images that show their class: all, and the worst class.
-    distance, real_distance
-        Frechet distance on the judge's hidden layer (not FID) of generated images to the training images, and of as
-        many real test images: the floor.
-    """
-
+    #: Share that shows its class: of all, and of the worst class.
     accuracy: float
     worst_class: float
+    #: Frechet distance on the judge's hidden layer (not FID) to the training images, and of as many real test images:
+    #: the floor.
     distance: float
     real_distance: float
 
 
 @dataclass(frozen=True)
 class PrivateClass:
-    """One class that the backbone never saw, learnt and forgotten: shares of generated images that show it.
-
-    Attributes
-    ----------
-    accuracy
-        While it is enrolled.
-    never_enrolled, never_enrolled_low, never_enrolled_high
-        Of chips that never had it, with its exact binomial interval at 95 %.
-    forgotten
-        After the forget, from the same noise: it must lie within that interval.
-    forgotten_again, again_p
-        The same from other noise; and how likely two samples of one model are to differ as much or more (Fisher's exact
-        test, two-sided): by chance below .05 for one class in twenty, or fewer.
-    exact
-        Whether digests after the forget are those of chips that never had it: of the bits of every node's active
-        adapters, and of generated images of all classes.
-    """
+    """One class that the backbone never saw, learnt and forgotten: shares of generated images that show it."""
 
     label: int
+    #: While it is enrolled.
     accuracy: float
+    #: Of chips that never had it, with its exact binomial interval at 95 %.
     never_enrolled: float
     never_enrolled_low: float
     never_enrolled_high: float
+    #: After the forget, from the same noise: it must lie within that interval.
     forgotten: float
+    #: The same from other noise; and how likely two samples of one model are to differ as much or more (Fisher's exact
+    #: test, two-sided): by chance below .05 for one class in twenty, or fewer.
     forgotten_again: float
     again_p: float
+    #: Whether digests after the forget are those of chips that never had it: of the bits of every node's active
+    #: adapters, and of generated images of all classes.
     exact: bool
 
 
 @dataclass(frozen=True)
 class ErasedClass:
-    """One public class, erased approximately by a shared LoRA: shares of images that show what was asked for.
-
-    Attributes
-    ----------
-    before, erased, stripped
-        Of the class, from the same noise: before, with the adapter, and with the adapter taken off again.
-    retain, private
-        Of the other public classes, and of enrolled private ones, with the adapter.
-    """
+    """One public class, erased approximately by a shared LoRA: shares of images that show what was asked for."""
 
     label: int
+    #: Of the class, from the same noise: before, with the adapter, and with the adapter taken off again.
     before: float
     erased: float
     stripped: float
+    #: Of the other public classes, and of enrolled private ones, with the adapter.
     retain: float
     private: float
 
 
 @dataclass(frozen=True)
 class ImagesRun:
-    """One seed.
+    """One seed."""
 
-    Attributes
-    ----------
-    judge_accuracy
-        On real test images of all classes: how far the judge can be trusted.
-    adapter_bytes, learn_energy_j
-        SRAM of one private class, and joules of one node to learn it.
-    cell_writes_after_programming
-        Pulses to the cells of one node in all of this.
-    """
-
+    #: On real test images of all classes: how far the judge can be trusted.
     judge_accuracy: float
     public: PublicFigures
     private: tuple[PrivateClass, ...]
     erased: ErasedClass
+    #: SRAM of one private class, and joules of one node to learn it.
     adapter_bytes: int
     learn_energy_j: float
+    #: Pulses to the cells of one node in all of this.
     cell_writes_after_programming: int
 
 

@@ -48,20 +48,9 @@ class ClosedSet:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Means over choices of three enrolled people out of six; rates at the thresholds that were fixed beforehand.
+    """Means over choices of three enrolled people out of six, at the thresholds that were fixed beforehand.
 
-    Attributes
-    ----------
-    accuracy
-        Of the enrolled.
-    equal_error_rate
-        Of verification pairs; impostors are the samples of those who are not enrolled.
-    lenient_rejects, strict_rejects
-        Shares of genuine pairs that are rejected.
-    lenient_accepts, strict_accepts
-        Shares of samples of people who are not enrolled that are accepted as anybody.
-    accepts_at_5_percent
-        The same at the threshold that rejects 5 % of these very genuine pairs: what separation alone would allow.
+    Genuine pairs are rejected; samples of people who are not enrolled, the impostors, are accepted as anybody.
     """
 
     accuracy: float
@@ -70,27 +59,20 @@ class OpenSet:
     lenient_accepts: float
     strict_rejects: float
     strict_accepts: float
+    #: At the threshold that rejects 5 % of these very genuine pairs: what separation alone would allow.
     accepts_at_5_percent: float
 
 
 @dataclass(frozen=True)
 class Forgets:
-    """Each of the enrolled forgotten in turn; means over people, at the strict threshold.
+    """Each of the enrolled forgotten in turn; means over people, at the strict threshold."""
 
-    Attributes
-    ----------
-    exact
-        Every head is bitwise that of a fleet which never enrolled the person, and so are the integers.
-    retained_loss, worst_retained_loss
-        Accuracy that those who stay lose, mean and largest.
-    known_accepts, forgotten_accepts, never_enrolled_accepts
-        Share of the person's samples that are accepted as anybody before and after the forget, and by a head that was
-        made without them.
-    """
-
+    #: Every head is bitwise that of a fleet which never enrolled the person, and so are the integers.
     exact: bool
+    #: Accuracy that those who stay lose.
     retained_loss: float
     worst_retained_loss: float
+    #: Shares of the person's samples that are accepted as anybody: before and after, and by a head made without them.
     known_accepts: float
     forgotten_accepts: float
     never_enrolled_accepts: float
@@ -98,30 +80,19 @@ class Forgets:
 
 @dataclass(frozen=True)
 class SpeakersRun:
-    """One fleet seed.
-
-    Attributes
-    ----------
-    spectral, liquid
-        Six speakers of FSDD by random spectral filters, and by the spiking liquid state machine.
-    evened
-        Random spectral filters without the level of the recording.
-    vowels
-        Nine speakers of JapaneseVowels by the random reservoir.
-    public_impostors
-        With the spectral filters, three enrolled. The other three are public: negatives of the head (altered voices are
-        made of theirs), and impostors with other words.
-    strangers
-        Two of the other three are public, and one is a stranger, who is held out of everything.
-    forgets
-        With the spectral filters, out of six.
-    """
+    """One fleet seed: six speakers of FSDD by random spectral filters, but where something else is said."""
 
     spectral: ClosedSet
+    #: By the spiking liquid state machine.
     liquid: ClosedSet
+    #: Without the level of the recording.
     evened: ClosedSet
+    #: Nine speakers of JapaneseVowels by the random reservoir.
     vowels: ClosedSet
+    #: Three enrolled. The other three are public: negatives of the head (altered voices are made of theirs), and
+    #: impostors with other words.
     public_impostors: OpenSet
+    #: Two of the other three are public, and one is a stranger, who is held out of everything.
     strangers: OpenSet
     forgets: Forgets
 

@@ -17,10 +17,10 @@ from rich.console import Console
 from fleet.lab.demo import claims
 from fleet.lab.demo.claims import Claim
 from fleet.lab.demo.evidence import Evidence, Outage, ProbeAnswer
-from fleet.lab.demo.people import DemoPeople
+from fleet.lab.demo.people import DemoPeople, DemoPerson
 from fleet.lab.demo.recognition import Quality, Recognition
 from fleet.lab.demo.report import closing_tables, report
-from fleet.learning.superlink import RunInfo
+from fleet.learning.flower_command import RunInfo
 from fleet.trust.checks import CheckLine
 
 NODES = ("node-1", "node-2")
@@ -261,7 +261,8 @@ WRONG = {
 }
 
 
-TASK = Recognition(DemoPeople((), ()))
+SOMEBODY = DemoPerson("s05", (), ())
+TASK = Recognition(DemoPeople((SOMEBODY,), (SOMEBODY,)))
 
 
 def check(evidence: Evidence[Quality]) -> list[Claim]:

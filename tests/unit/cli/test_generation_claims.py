@@ -15,9 +15,10 @@ from rich.console import Console
 
 from fleet.errors import InvalidInputError
 from fleet.lab.demo import claims
-from fleet.lab.demo.classes import generates, load_demo_classes, pictures
 from fleet.lab.demo.evidence import Evidence
-from fleet.lab.demo.generation import Generated, Generation, rate_interval, same_rate_p
+from fleet.lab.demo.generation import Generated, Generation, pictures, rate_interval, same_rate_p
+from fleet.lab.demo.people import load_demo_people, load_task
+from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
 from tests.unit.cli.test_demo_claims import EVIDENCE, KEYS, NODES, OUTAGE, TAG
 
@@ -78,7 +79,8 @@ GOOD: Evidence[Generated] = replace(
     flower_runs=(),
     forget=forget(),
 )
-TASK = Generation(load_demo_classes("images"))
+IMAGES = load_task("images")
+TASK = Generation(load_demo_people("images"), IMAGES)
 
 
 def one(stage, **fields):
@@ -183,27 +185,24 @@ def test_report_tells_what_was_generated_and_no_tag():
     assert "0.080→0.080" in capture.get()
 
 
-def test_tasks_that_generate_are_told_from_those_that_recognise():
-    assert generates("images")
-    assert not generates("speakers")
-    with pytest.raises(InvalidInputError, match="no task 'whales'"):
-        generates("whales")
-    with pytest.raises(InvalidInputError, match="no classes to generate"):
-        load_demo_classes("speakers")
+def test_task_that_is_not_there_or_has_no_strangers_is_refused():
+    with pytest.raises(InvalidInputError, match="whales"):
+        load_demo_people("whales")
+    with pytest.raises(InvalidInputError, match="no strangers"):
+        Recognition(load_demo_people("images"))
 
 
 def test_judge_sees_what_real_images_show(monkeypatch):
     monkeypatch.setattr("fleet.lab.verification.image_scores._JUDGE_STEPS", 400)
-    classes = load_demo_classes("images")
-    assert (len(classes.public), len(classes.private)) == (7, 3)
-    levels = classes.task.images([classes.task.private[0]], test=True).levels
+    assert (len(IMAGES.public), len(TASK.people)) == (7, 3)
+    levels = IMAGES.images([IMAGES.private[0]], test=True).levels
     answer = GenerateResponse(levels=levels.numpy().tobytes(), rows=8, columns=8)
 
-    hits, images = classes.hits(answer, classes.private[0].name)
+    hits, images = TASK.hits(answer, TASK.people[0].name)
 
     assert images == len(levels) == len(pictures(answer))
     assert hits >= 0.9 * images
-    assert classes.hits(answer, classes.public[0])[0] < 0.1 * images
+    assert TASK.hits(answer, IMAGES.split.public[0])[0] < 0.1 * images
 
 
 def test_statistics_of_few_images():
