@@ -52,7 +52,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class FlowerCommand:
-    """Calls of `flwr` with one FLWR_HOME, and with the name of one connection in its `config.toml`."""
+    """Caller of `flwr` with one FLWR_HOME, and with the name of one connection in its `config.toml`."""
 
     home: Path
     connection: str

@@ -39,7 +39,7 @@ class CohortCheckpointRow:
 
 @dataclass(frozen=True)
 class CohortJobRow:
-    """What a learning job does to a shard: rounds [first_round, first_round + its rounds)."""
+    """Work of a learning job on a shard: rounds [first_round, first_round + its rounds)."""
 
     job_id: str
     shard: int
@@ -57,7 +57,7 @@ class CohortJobRow:
 
 @dataclass(frozen=True)
 class CohortForgetRow:
-    """What a forget did to a shard; `outcome` is replaying, replayed, dropped or emptied."""
+    """Effect of a forget on a shard; `outcome` is replaying, replayed, dropped or emptied."""
 
     campaign_id: str
     shard: int
@@ -137,7 +137,7 @@ class Cohorts(Repository):
             self.empty(row.history.shard)
         self._delete(schema.cohort_shard)
 
-    def save_slice(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
+    def save_checkpoint(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
         """Keep a checkpoint; one of the same round is replaced."""
         self.delete_checkpoints(shard, lambda number: number == round_number)
         self._insert(schema.cohort_checkpoint, shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id)

@@ -80,10 +80,9 @@ class Forgets(Repository):
 
     def get(self, campaign_id: str) -> CampaignRow:
         """Return the campaign; `NotFoundError` if there is none of this id."""
-        found = self._campaigns(schema.campaign.c.campaign_id == campaign_id)
-        if not found:
-            raise NotFoundError(f"no forget {campaign_id[:40]!r}", hint="fleet forget list")
-        return found[0]
+        return self._campaign(
+            schema.campaign.c.campaign_id == campaign_id, f"no forget {campaign_id[:40]!r}", hint="fleet forget list"
+        )
 
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> CampaignRow | None:
         """Return the campaign that this request made, or None.
@@ -100,9 +99,12 @@ class Forgets(Repository):
 
     def by_generation(self, generation: int) -> CampaignRow:
         """Return the campaign that a log entry committed."""
-        found = self._campaigns(schema.campaign.c.generation == generation)
+        return self._campaign(schema.campaign.c.generation == generation, f"no forget of generation {generation}")
+
+    def _campaign(self, condition: Any, missing: str, hint: str = "") -> CampaignRow:
+        found = self._campaigns(condition)
         if not found:
-            raise NotFoundError(f"no forget of generation {generation}")
+            raise NotFoundError(missing, hint=hint)
         return found[0]
 
     def by_tag(self, tag: str) -> Sequence[CampaignRow]:
@@ -231,10 +233,7 @@ class Forgets(Repository):
         if target in WITH_RECEIPT and not fields["receipt"]:
             raise ConflictError(f"{node_id} cannot be {target} without a receipt")
         version = row.version if expected_version is None else expected_version
-        mine = (
-            *equal(schema.execution, campaign_id=campaign_id, node_id=node_id),
-            schema.execution.c.version == version,
-        )
+        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id, version=version)
         fields |= {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": version + 1}
         if not self._update(schema.execution, *mine, **fields):
             raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")

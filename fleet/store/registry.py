@@ -42,7 +42,7 @@ class Fleet(Repository):
         self._update(schema.fleet, desired_revision=revision)
 
     def fix_task(self, task: str) -> None:
-        """Say what the fleet's nodes recognise or draw; `ConflictError` if another task is said."""
+        """Say what the fleet's nodes recognise or generate; `ConflictError` if another task is said."""
         said = self.get().task
         if said and said != task:
             raise ConflictError(

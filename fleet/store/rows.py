@@ -142,7 +142,7 @@ class ExecutionRow:
 
 @dataclass(frozen=True)
 class ReturnsRow:
-    """How often an execution was taken up again after its node was lost, and when it was the last time."""
+    """Returns of a lost node: how often an execution was taken up again, and when it was the last time."""
 
     count: int
     last_at_ms: int
@@ -198,7 +198,7 @@ class HeadStatisticsRow:
 
 @dataclass(frozen=True)
 class PublicCodesRow:
-    """What a node's chip makes of the public samples (PublicCodes, serialised)."""
+    """Codes that a node's chip makes of the public samples (PublicCodes, serialised)."""
 
     node_id: str
     content: bytes
@@ -206,7 +206,7 @@ class PublicCodesRow:
 
 @dataclass(frozen=True)
 class HeadNoteRow:
-    """What the head of a revision follows from; `error` is why it has none."""
+    """Basis of the head of a revision; `error` is why it has none."""
 
     basis: bytes
     error: str

@@ -21,8 +21,8 @@ from reram_fleet.v1.types_pb2 import (
     ReceiptOutcome,
 )
 
-from fleet.domain.cost_bounds import out_of_range
 from fleet.domain.execution import HeldAtCommit
+from fleet.domain.node import out_of_range
 from fleet.trust.checks import CheckLine, compare, failures
 
 #: What a node has to state, word for word: nobody but the node can know it.
@@ -36,7 +36,7 @@ _MAX_LISTED = 8
 
 @dataclass(frozen=True)
 class ReceiptExpectation:
-    """What a receipt must say."""
+    """Content that a receipt must have."""
 
     fleet_id: str
     node_id: str

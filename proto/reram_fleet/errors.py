@@ -26,7 +26,7 @@ class InvalidInputError(FleetError):
 
 
 class NotFoundError(FleetError):
-    """What was named does not exist."""
+    """Something that was named does not exist."""
 
 
 class ConflictError(FleetError):

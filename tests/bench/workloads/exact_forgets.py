@@ -141,7 +141,7 @@ def _spent(
     fleet: FaceFleet, local: Cost, node_s: float, coordinator_s: float, sent_bytes: int, head: FleetHead
 ) -> Spent:
     """Add what sending the shares, and receiving and storing the new head on every node costs."""
-    preset, received = load_preset(PRESET), len(fleet.engine.node_ids) * head.wire_bytes
+    preset, received = load_preset(PRESET), len(fleet.engine.node_ids) * head.codes.nbytes
     together = local + cost.radio(preset, sent_bytes + received) + cost.sram_write(preset, received)
     return Spent(node_s, coordinator_s, sent_bytes, together.energy_j)
 

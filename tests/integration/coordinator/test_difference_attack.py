@@ -55,7 +55,7 @@ def codes_of(person: int) -> np.ndarray:
 
 @dataclass
 class Loot:
-    """What all the keys at hand open in one copy of the files.
+    """Content of one copy of the files, as far as all the keys at hand open it.
 
     Attributes
     ----------

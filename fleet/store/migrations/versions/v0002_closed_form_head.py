@@ -1,4 +1,4 @@
-"""What the closed-form head is solved from, and whom the head of a revision knows."""
+"""Inputs of the closed-form head, and the people whom the head of a revision knows."""
 
 from __future__ import annotations
 
