@@ -5,14 +5,12 @@
     EdgeNodeError
     ├── EngineError              the engine refused; nothing was changed
     │   ├── TaskError            an unknown task or damaged task data
-    │   ├── SampleError            a sample of the wrong shape, type or length, or with non-finite samples
+    │   ├── SampleError          a sample of the wrong shape, type or length, or with values that are not finite
     │   ├── AdapterError         an adapter that does not fit this engine (features, count, rank, tag)
     │   │   ├── AdapterSpecError         what an adapter says about itself is impossible
     │   │   ├── AdapterShapeError        its layers, rank, shapes or number formats do not fit the network
     │   │   ├── AdapterValueError        its numbers are not finite, or larger than any training makes
-    │   │   ├── AdapterBaseError         it was made for another task or another frozen backbone
-    │   │   ├── AdapterFileError         a file that is truncated, too long, lying about itself or damaged
-    │   │   └── AdapterUnsupportedError  a sound PEFT adapter of a kind that is not computed here
+    │   │   └── AdapterBaseError         it was made for another task or another frozen backbone
     │   └── RoundError           a learning round that cannot be run as asked
     └── NodeError                everything of the daemon around the engine
         ├── StateFolderError     the state folder lacks something, or is damaged or in use
@@ -66,14 +64,6 @@ class AdapterValueError(AdapterError):
 
 class AdapterBaseError(AdapterError):
     """An adapter was made for another task or another frozen backbone."""
-
-
-class AdapterFileError(AdapterError):
-    """An adapter file is truncated, too long, lies about itself, or is damaged."""
-
-
-class AdapterUnsupportedError(AdapterError):
-    """A sound PEFT adapter has something that is not computed here."""
 
 
 class RoundError(EngineError):

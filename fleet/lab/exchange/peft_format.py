@@ -25,8 +25,9 @@ from reram_fleet.processes.durable import write_atomically
 from safetensors import SafetensorError
 from torch import Tensor
 
-from edge_node.errors import AdapterError, AdapterFileError, AdapterShapeError, AdapterUnsupportedError
+from edge_node.errors import AdapterError, AdapterShapeError
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
+from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
 from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraSpec
 
 CONFIG_FILE = "adapter_config.json"

@@ -7,12 +7,11 @@ import torch
 from edge_node.errors import (
     AdapterBaseError,
     AdapterError,
-    AdapterFileError,
     AdapterShapeError,
     AdapterSpecError,
-    AdapterUnsupportedError,
     AdapterValueError,
 )
+from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft, largest_file_bytes
 from fleet.lab.lora.adapter import LoraKind
 from fleet.lab.lora.bank import LoraBank
