@@ -1,4 +1,4 @@
-"""How many pulses write-verify takes, their price, and what error it accepts, in closed form.
+"""Pulses of write-verify in closed form: their number, their price, and the error that is accepted.
 
 The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around the target,
 so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free constant, fitted to the 8.52
@@ -106,14 +106,8 @@ def pulse_price(technology: Numbers, pulses: Any, pulsed_conductance_s: Any) -> 
     """Return energy, J, and time, s, of pulses with the verify read after each.
 
     A pulse costs ``V_p^2 G t_p + E_line`` and its read ``V_r^2 G t_r + E_adc + E_tia``; both take
-    ``(t_p + t_r + t_adc) / parallel``.
-
-    Parameters
-    ----------
-    technology
-        A preset or a sample; arrays for the latter.
-    pulsed_conductance_s
-        Sum over them of the conductance G where each lands, siemens.
+    ``(t_p + t_r + t_adc) / parallel``. `pulsed_conductance_s` is the sum over them of the conductance G where each
+    lands, siemens. Arrays for a sample.
     """
     programming, read, converter = technology.write_verify, technology.read, technology.converter
     j_per_siemens = programming.pulse_voltage_v**2 * programming.pulse_width_s + read.voltage_v**2 * read.time_s

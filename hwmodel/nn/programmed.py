@@ -23,7 +23,7 @@ from hwmodel.presets.preset import Preset
 
 @dataclass(frozen=True, slots=True)
 class ProgrammedLayer:
-    """What became of one layer.
+    """Report on one layer of a programmed model.
 
     Attributes
     ----------

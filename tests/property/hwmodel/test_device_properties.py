@@ -1,4 +1,4 @@
-"""What holds for every cell, whatever its target, model, key and age."""
+"""Properties of every cell, whatever its target, model, key and age."""
 
 from dataclasses import replace
 
