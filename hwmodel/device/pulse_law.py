@@ -54,9 +54,8 @@ def mean_pulses(
 
     ``(1 - s) (1 - (1 - p)^n_max) / p + s n_max`` with ``p = erf(tol / (sqrt(2) sigma_1))``: stuck cells spend all their
     pulses. Those that happen to rest within the tolerance of their target do not, which only the simulation knows: of
-    differential cells that is up to half of the ones stuck low. Mean pulses per cell; a float if all arguments are
-    numbers. Raises `DeviceError` if a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0
-    to 1.
+    differential cells that is up to half of the ones stuck low. A float if all arguments are numbers, else an array.
+    Raises `DeviceError` if a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0 to 1.
 
     Parameters
     ----------
