@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import grpc
 import typer
@@ -21,12 +21,10 @@ from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.config import RunSettings, StateFolder
+from edge_node.config import StateFolder
 from edge_node.errors import RefusedError, SampleError, StateFolderError
+from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: A node that generates learns a class while it is enrolled, on a core that others may share.
 CALL_LIMIT_S = 600.0
@@ -152,17 +150,13 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     daemon.run(
-        RunSettings(
-            state=StateFolder(state),
-            task=task,
-            preset=preset,
-            fleet_seed=fleet_seed,
-            engine_port=engine_port,
-            metrics_port=metrics_port,
-            learning=not no_flower,
-            connect_delay_s=connect_delay,
-            heartbeat_s=heartbeat,
-        )
+        StateFolder(state),
+        ProgrammedChip(task, preset, fleet_seed),
+        engine_port=engine_port,
+        metrics_port=metrics_port,
+        learning=not no_flower,
+        connect_delay_s=connect_delay,
+        heartbeat_s=heartbeat,
     )
 
 
@@ -234,10 +228,12 @@ def _call(state: Path, method: str, request: Message) -> Any:
 def _samples(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Sample]:
     if (person is None) == (file is None):
         raise typer.BadParameter("give either --person or --samples")
+    import numpy as np
+
+    from edge_node.samples import encode_sample
+
     arrays: Sequence[np.ndarray]
     if file is not None:
-        import numpy as np
-
         try:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = [archive[name] for name in archive.files]
@@ -254,7 +250,4 @@ def _samples(state: Path, person: str | None, file: Path | None, part: str) -> l
         arrays = getattr(people[person], part)
     if wrong := [sample.shape for sample in arrays if sample.ndim != 2]:
         raise SampleError(f"a sample has shape {wrong[0]}, expected [frames, channels]")
-    return [
-        wire.Sample(frames=len(sample), channels=sample.shape[1], values=sample.astype("<f4").tobytes())
-        for sample in arrays
-    ]
+    return [encode_sample(sample) for sample in arrays]

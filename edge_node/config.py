@@ -1,7 +1,4 @@
-"""State folder of a node, and the options of a run of the daemon.
-
-The only place that knows the names of files in the folder.
-"""
+"""State folder of a node: the only place that knows the names of the files in it."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
@@ -155,20 +151,3 @@ class StateFolder:
             yield
         finally:
             os.close(descriptor)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Options of `edge-node run`."""
-
-    state: StateFolder
-    task: str = "speakers"
-    preset: str = "180nm-1t1r"
-    fleet_seed: int = 0
-    #: 0 takes a free port; `run.json` says which.
-    engine_port: int = 0
-    metrics_port: int = 0
-    learning: bool = True
-    #: Upper bound of the random wait before the first connection.
-    connect_delay_s: float = 0.0
-    heartbeat_s: float = 1.0

@@ -1,14 +1,14 @@
 """Test doubles for those who build on a node: a clock, a small engine, and a coordinator with keys of its own.
 
-`MemoryEngine` keeps the contract of `edge_node.agent.node_engine` for one node on eight integer features; what it
-computes is trivial. `FakeCoordinator` signs and seals real messages.
+`MemoryEngine` is an engine of one node on eight integer features; what it computes is trivial. `FakeCoordinator`
+signs and seals real messages.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,17 +28,14 @@ from torch import Tensor
 
 from edge_node.agent.context import NodeContext
 from edge_node.agent.node import Node
-from edge_node.agent.node_engine import NodeEngine
 from edge_node.config import StateFolder
+from edge_node.engine import Identification, NodeEngine, RecognitionEngine
 from edge_node.errors import SampleError
-from edge_node.recognition.bank import AdapterBank
-from edge_node.recognition.engine import Identification, RoundResult
-from edge_node.recognition.head import HeadAdapter
-from edge_node.recognition.head_share import packed_statistics
+from edge_node.recognition.training.rounds import RoundResult
 from edge_node.storage.journal import Journal
 from edge_node.storage.keys import NodeKeys
 from edge_node.storage.record_cipher import RecordCipher
-from hwmodel import Cost, EnergyLedger, Phase
+from hwmodel import Cost, EnergyLedger, Phase, load_preset
 
 if TYPE_CHECKING:
     from edge_node.generation.image_generator import ImageGenerator
@@ -65,20 +62,27 @@ class FakeClock:
         self.unix += round(seconds * 1000)
 
 
-class MemoryEngine:
-    """`RecognitionEngine` of one node whose feature codes are the rounded channel sums of a sample [frames, 8]."""
+class MemoryEngine(RecognitionEngine):
+    """Engine of one node whose feature codes are the rounded channel sums of a sample [frames, 8]."""
 
-    features = 8
+    FEATURES = 8
 
     def __init__(self, saved_costs: Mapping[Phase, Cost] | None = None) -> None:
-        self.ledger = EnergyLedger(1)
-        self.accept_threshold = torch.tensor([0.9], dtype=torch.float64)
-        self.cell_writes = torch.tensor([64])
-        self._bank = AdapterBank(self.features)
+        super().__init__(["node"], load_preset("180nm-1t1r"), self.FEATURES, EnergyLedger(1))
         if saved_costs:
             self.ledger.restore(saved_costs)
         else:
             self.ledger.charge(Phase.PROGRAM, Cost(1e-6, 1e-3, 0, 64))
+
+    @property
+    def accept_threshold(self) -> Tensor:
+        """A cosine."""
+        return torch.tensor([0.9], dtype=torch.float64)
+
+    @property
+    def cell_writes(self) -> Tensor:
+        """A constant."""
+        return torch.tensor([64])
 
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return codes int32 [1, samples, 8]."""
@@ -89,55 +93,23 @@ class MemoryEngine:
         codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
         return torch.from_numpy(codes)[None]
 
-    def set_subject(self, node: int, adapter: types.SubjectAdapter) -> None:
-        """Load an adapter."""
-        self._bank.set_subject(adapter)
-
-    def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Drop adapters, LoRA rows and head columns; returns how many adapters went."""
-        dropped, *_ = self._bank.drop(tags)
-        self.ledger.charge(Phase.ERASE, Cost(1e-9 * dropped, 0.0, 8 * dropped))
-        return dropped
-
-    def active_subjects(self, node: int) -> list[types.SubjectAdapter]:
-        """Return the loaded adapters by tag."""
-        return self._bank.subjects()
-
-    def set_lora(self, node: int, lora: types.SharedLora | None) -> None:
-        """Load a shared LoRA."""
-        self._bank.set_lora(lora)
-
-    def active_lora(self, node: int) -> types.SharedLora | None:
-        """Return the loaded LoRA."""
-        return self._bank.lora()
-
-    def set_head(self, node: int, head: types.ClosedFormHead | None) -> None:
-        """Load a closed-form head."""
-        self._bank.head = HeadAdapter.of_message(head, features=self.features) if head else None
-
-    def active_head(self, node: int) -> types.ClosedFormHead | None:
-        """Return the loaded head."""
-        return self._bank.head.to_message() if self._bank.head else None
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+        """Answer with the nearest subject by cosine."""
+        self._check_codes(codes)
+        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
+        bank = self._bank(0)
+        names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)
+        if bank.tags:
+            sums, _ = bank.sums()
+            cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], sums[None].double(), dim=-1)
+            score, best = cosine.max(dim=-1, keepdim=True)
+            names, score = (tuple(bank.tags[k] for k in best.flatten().tolist()),), score.T
+        return Identification(names, score, score >= self.accept_threshold, names, names)
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
         """Return codes of four made-up public people, three samples each, and whose each is."""
         codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
         return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
-
-    def head_statistics(self, node: int, codes: Tensor) -> bytes:
-        """Pack what codes add to the head."""
-        return packed_statistics(codes)
-
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Answer with the nearest subject by cosine."""
-        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
-        names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)
-        if tags := self._bank.tags:
-            sums, _ = self._bank.sums()
-            cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], sums[None].double(), dim=-1)
-            score, best = cosine.max(dim=-1, keepdim=True)
-            names, score = (tuple(tags[k] for k in best.flatten().tolist()),), score.T
-        return Identification(names, score, score >= self.accept_threshold, names, names)
 
     def run_round(
         self,
@@ -151,17 +123,6 @@ class MemoryEngine:
         self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
         metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
         return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
-
-    def deployment(self, node: int, content: types.RevisionContent, received_bytes: int) -> types.DeploymentOverhead:
-        """Charge the transfer."""
-        self.charge_radio(node, received_bytes)
-        return types.DeploymentOverhead(
-            energy_j=1e-9 * received_bytes, seconds=1e-6, bytes=received_bytes, reprogramming_ratio=2.0
-        )
-
-    def charge_radio(self, node: int, byte_count: int) -> None:
-        """Charge bytes on air."""
-        self.ledger.charge(Phase.RADIO, Cost(1e-9 * byte_count, 0.0, byte_count))
 
 
 def new_tag() -> str:

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from reram_fleet.code_ranges import SPEAKERS, CodeRange
@@ -89,49 +90,31 @@ def check_preset(preset: str) -> None:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What `fleet.coordinator.serve.run` needs.
+    """Settings of a coordinator (`fleet.coordinator.serve.run`)."""
 
-    Parameters
-    ----------
-    state
-        Folder of the coordinator's database, keys, tokens and `serve.json`.
-    host
-        Address to bind.
-    tls_in_front
-        Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
-    port, metrics_port
-        0 takes a free one; `serve.json` tells which.
-    lease_s
-        How long a node out of contact goes on serving adapters.
-    lost_after_s
-        How long forgets wait for a node out of contact; longer than a lease, so that it serves no more.
-    learning
-        Whether there is a learning plane (Flower).
-    flower_attach
-        Address of a SuperLink that runs already; None starts an embedded one.
-    flower_ca
-        CA certificate (PEM) of that SuperLink.
-    task, codes
-        What the nodes recognise or draw, and the range of the integers that they send.
-    registry_key
-        Raw Ed25519 public key of the caller's registry, which signs enrolment tickets; then fixed.
-    tags_per_node
-        How many people one node may contribute.
-    """
-
+    #: Folder of its database, keys, tokens and `serve.json`.
     state: Path
     host: str = "127.0.0.1"
+    #: 0 takes a free one; `serve.json` tells which.
     port: int = 0
     metrics_port: int = 0
+    #: How long a node out of contact goes on serving adapters.
     lease_s: float = LOCAL_LEASE_S
+    #: How long forgets wait for a node out of contact; longer than a lease, so that it serves no more.
     lost_after_s: float = LOST_AFTER_S
+    #: Whether there is a learning plane (Flower).
     learning: bool = True
+    #: Address of a SuperLink that runs already, and its CA certificate (PEM); None starts an embedded one.
     flower_attach: str | None = None
     flower_ca: Path | None = None
+    #: Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
     tls_in_front: bool = False
+    #: What the nodes recognise or generate, and the range of the integers that they send.
     task: str = "speakers"
     codes: CodeRange = SPEAKERS
+    #: Raw Ed25519 public key of the caller's registry, which signs enrolment tickets; then fixed.
     registry_key: bytes = b""
+    #: How many people one node may contribute.
     tags_per_node: int = 256
 
     def __post_init__(self) -> None:
@@ -180,11 +163,6 @@ class Config:
         """Return a copy that has this context and makes it current."""
         return replace(self, current=name, contexts={**self.contexts, name: context})
 
-    def without_context(self, name: str) -> Config:
-        """Return a copy without this context."""
-        rest = {key: value for key, value in self.contexts.items() if key != name}
-        return replace(self, current=None if self.current == name else self.current, contexts=rest)
-
 
 @dataclass(frozen=True)
 class Overrides:
@@ -198,7 +176,7 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the coordinator is, and what proves that the caller may ask."""
+    """Address of a coordinator, and file of the token that opens it."""
 
     address: str
     token_file: Path
@@ -237,14 +215,10 @@ def load_config(path: Path) -> Config:
     contexts = {}
     for name, values in raw.get("contexts", {}).items():
         if unknown := sorted(set(values) - set(_CONTEXT_KEYS)):
-            known = ", ".join(_CONTEXT_KEYS)
-            raise ConfigError(f"{path}: unknown key {unknown[0]!r} in context {name!r}; known are {known}")
-        contexts[name] = Context(
-            state=_path(values.get("state")),
-            address=values.get("address"),
-            token_file=_path(values.get("token_file")),
-            registry=_path(values.get("registry")),
-        )
+            names = ", ".join(_CONTEXT_KEYS)
+            raise ConfigError(f"{path}: unknown key {unknown[0]!r} in context {name!r}; known are {names}")
+        known: dict[str, Any] = {key: v if key == "address" else _path(v) for key, v in values.items()}
+        contexts[name] = Context(**known)
     return Config(current=raw.get("current"), contexts=contexts)
 
 
@@ -307,7 +281,7 @@ def connection(context: Context) -> Connection:
 
 @dataclass(frozen=True)
 class Served:
-    """What a running coordinator says of itself in `serve.json`."""
+    """Answer of a running coordinator about itself: `serve.json`."""
 
     pid: int
     address: str

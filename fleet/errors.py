@@ -1,4 +1,4 @@
-"""Everything that `fleet` raises on purpose.
+"""Errors of `fleet`, as one tree.
 
 ::
 
@@ -26,34 +26,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reram_fleet.errors import (
-    ConflictError,
-    FleetError,
-    InvalidInputError,
-    KeyFileError,
-    KeyMissingError,
-    NotFoundError,
-)
-
-__all__ = [
-    "CertificateError",
-    "ConflictError",
-    "FleetError",
-    "IllegalTransitionError",
-    "InvalidInputError",
-    "KeyFileError",
-    "KeyMissingError",
-    "NotFoundError",
-    "ProofError",
-    "StaleAttemptError",
-    "StaleContributionError",
-    "StoreError",
-    "SubjectForgottenError",
-    "TrustError",
-    "UnknownTagsError",
-    "VersionConflictError",
-    "reason_of",
-]
+from reram_fleet.errors import ConflictError as ConflictError
+from reram_fleet.errors import FleetError as FleetError
+from reram_fleet.errors import InvalidInputError as InvalidInputError
+from reram_fleet.errors import KeyFileError as KeyFileError
+from reram_fleet.errors import KeyMissingError as KeyMissingError
+from reram_fleet.errors import NotFoundError as NotFoundError
 
 
 def reason_of(error: Exception) -> str:
@@ -71,13 +49,7 @@ def reason_of(error: Exception) -> str:
 
 
 class UnknownTagsError(NotFoundError):
-    """No node has ever reported some of the subject tags.
-
-    Parameters
-    ----------
-    tags
-        Those tags.
-    """
+    """No node has ever reported some of the subject tags: `tags`."""
 
     #: Trailing gRPC metadata that carries them, once per tag.
     METADATA_KEY = "unknown-tag"

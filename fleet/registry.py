@@ -43,7 +43,7 @@ class UnknownPersonError(RegistryError, NotFoundError):
 
 
 class EnrolmentState(StrEnum):
-    """What became of an enrolment."""
+    """State of an enrolment."""
 
     ACTIVE = "active"  # -> forgotten
     FORGOTTEN = "forgotten"

@@ -13,7 +13,7 @@ from reram_fleet.crypto import signing
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.agent.node_engine import NodeEngine, RecognitionEngine
+from edge_node.engine import NodeEngine, RecognitionEngine
 from edge_node.errors import ProtocolError
 from edge_node.storage.journal import Journal
 from edge_node.storage.keys import NodeKeys

@@ -11,8 +11,8 @@ from reram_fleet.v1.types_pb2 import SERVE_STATE_SERVING, SubjectAdapter
 
 from edge_node.agent.context import NODE_INDEX, NodeContext, phase_cost
 from edge_node.agent.lease import ServeState
+from edge_node.engine import Identification
 from edge_node.errors import EngineError, RefusedError, SampleError
-from edge_node.recognition.engine import Identification
 from hwmodel import Phase
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -14,45 +13,6 @@ from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.context import NODE_INDEX, NodeContext
 from edge_node.errors import RoundError, TicketRefusedError
-
-
-@dataclass(frozen=True)
-class JobSeal:
-    """The key of a learning job, for what travels in its rounds."""
-
-    job_id: str
-    key: bytes
-
-    def __repr__(self) -> str:
-        return f"JobSeal({self.job_id!r})"
-
-    @classmethod
-    def of(cls, ticket: types.JobTicket, session_key: X25519PrivateKey) -> JobSeal:
-        """Open the job key of a verified ticket.
-
-        `TicketRefusedError` if it was not sealed to this session of the node for this job. A ticket from before a
-        reconnect or a forget ends here: the round goes on without the node, or is tried again.
-        """
-        purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
-        try:
-            return cls(ticket.job_id, sealing.open_sealed(session_key, purpose, ticket.job_key))
-        except sealing.SealError as error:
-            raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
-
-    def open(self, sealed_state: bytes) -> types.LoraState:
-        """Open the LoRA state of a round.
-
-        `TicketRefusedError` if it was not sealed under this job's key, or is no LoRA state.
-        """
-        purpose = sealing.state_purpose(self.job_id)
-        try:
-            return types.LoraState.FromString(sealing.open_symmetric(self.key, purpose, sealed_state))
-        except (sealing.SealError, DecodeError, ValueError) as error:
-            raise TicketRefusedError(f"the state of job {self.job_id} does not open: {error}") from error
-
-    def seal(self, state: types.LoraState) -> bytes:
-        """Seal the LoRA state that a round ends with."""
-        return sealing.seal_symmetric(self.key, sealing.state_purpose(self.job_id), state.SerializeToString())
 
 
 def check_ticket(
@@ -115,16 +75,21 @@ class Rounds:
         if context.recognition is None:
             raise RoundError("this node generates: it learns a class when that is enrolled, not in rounds of a job")
         mark = context.meter.mark()
-        seal = JobSeal.of(ticket, session_key)
+        purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
+        try:
+            key = sealing.open_sealed(session_key, purpose, ticket.job_key)
+        except sealing.SealError as error:
+            # From before a reconnect or a forget: the round goes on without the node, or is tried again.
+            raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
         context.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
-        result = context.recognition.run_round(
-            NODE_INDEX,
-            ticket,
-            seal.open(sealed_state),
-            samples=self._codes(ticket.subject_tags),
-            forget=self._codes(ticket.forget_tags),
-        )
-        sealed_result = seal.seal(result.state)
+        purpose = sealing.state_purpose(ticket.job_id)
+        try:
+            state = types.LoraState.FromString(sealing.open_symmetric(key, purpose, sealed_state))
+        except (sealing.SealError, DecodeError, ValueError) as error:
+            raise TicketRefusedError(f"the state of job {ticket.job_id} does not open: {error}") from error
+        kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
+        result = context.recognition.run_round(NODE_INDEX, ticket, state, samples=kept, forget=forgotten)
+        sealed_result = sealing.seal_symmetric(key, purpose, result.state.SerializeToString())
         context.engine.charge_radio(NODE_INDEX, len(sealed_result))
         with self._journal.transaction():
             if ticket.forget_tags:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import grpc
-import numpy as np
 from google.protobuf.message import Message
 from reram_fleet.crypto import bearer
 from reram_fleet.errors import FleetError
@@ -23,41 +22,15 @@ from edge_node.errors import (
     ProtocolError,
     RefusedError,
     RoundError,
-    SampleError,
     TaskError,
 )
+from edge_node.samples import decode_samples
 
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 MAX_CALLS = 64
 R = TypeVar("R", bound=Message)
-
-
-def decode_samples(samples: Iterable[wire.Sample]) -> list[np.ndarray]:
-    """Return samples as float32 [frames, channels].
-
-    `SampleError` if the bytes are not frames x channels finite float32 values.
-    """
-    decoded = []
-    for number, sample in enumerate(samples):
-        expected = 4 * sample.frames * sample.channels
-        if expected == 0 or len(sample.values) != expected:
-            raise SampleError(
-                f"sample {number} has {len(sample.values)} bytes, expected {expected} for "
-                f"{sample.frames} frames of {sample.channels} float32 channels"
-            )
-        values = np.frombuffer(sample.values, dtype="<f4").reshape(sample.frames, sample.channels)
-        if not np.isfinite(values).all():
-            raise SampleError(f"sample {number} holds values that are NaN or infinite")
-        decoded.append(values.astype(np.float32))
-    return decoded
-
-
-def encode_sample(sample: np.ndarray) -> wire.Sample:
-    """Return a sample [frames, channels] as it travels."""
-    frames, channels = sample.shape
-    return wire.Sample(frames=frames, channels=channels, values=sample.astype("<f4").tobytes())
 
 
 def _status_code(error: FleetError) -> grpc.StatusCode:

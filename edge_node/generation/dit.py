@@ -83,9 +83,9 @@ class DitBlock(nn.Module):
 
     def _attention(self, tokens: Tensor) -> Tensor:
         batch = tokens.shape[0]
-        heads = self.qkv(tokens).view(batch, TOKENS, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        heads: Tensor = self.qkv(tokens).view(batch, TOKENS, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
         query, key, value = heads.unbind()
-        weights: Tensor = (query @ key.mT / math.sqrt(WIDTH // HEADS)).softmax(dim=-1)
+        weights = (query @ key.mT / math.sqrt(WIDTH // HEADS)).softmax(dim=-1)
         return (weights @ value).transpose(1, 2).reshape(batch, TOKENS, WIDTH)
 
 

@@ -55,7 +55,7 @@ def task_backbone(task: GenerationTask, progress: Progress | None = None) -> Tra
 
 @dataclass(frozen=True)
 class LearntClass:
-    """A class as this node learnt it: codes, int32 [features], and what that took."""
+    """Class as this node learnt it: codes, int32 [features], and what that took."""
 
     codes: np.ndarray
     costs: Mapping[Phase, Cost]
@@ -71,7 +71,7 @@ class GeneratedImages:
 
 @dataclass(eq=False)
 class _LockedChip:
-    """A chip that one thing at a time is done on, made when it is first needed, under the lock."""
+    """Chip that one thing at a time is done on, made when it is first needed, under the lock."""
 
     make: Callable[[], Generator]
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -8,7 +8,7 @@ import typer
 from rich.console import RenderableType
 
 from fleet.cli.node import cost_table
-from fleet.cli.output import Format, OutputFormat, joules, show, table
+from fleet.cli.output import Format, OutputFormat, joules, records, show, table
 from fleet.cli.session import session
 from fleet.documents import Document, costs_document, document, energy_model_document, node_document
 
@@ -50,11 +50,8 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             ),
         )
         if forgets:
-            yield table(
-                "Forgets",
-                ["campaign", "energy>", "cell writes>"],
-                ((f["campaign_id"], joules(f["energy_j"]), f["reram_writes"]) for f in forgets),
-            )
+            columns = {"campaign": "campaign_id", "energy>": "energy_j", "cell writes>": "reram_writes"}
+            yield records("Forgets", columns, forgets)
 
     summaries = [
         {"node_id": n["node_id"], "costs": n["costs"], "deployment_overhead": n["deployment_overhead"]} for n in nodes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ from rich.console import RenderableType
 
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
-from fleet.cli.output import Format, OutputFormat, clock, counted, facts, note, show, table
+from fleet.cli.output import Columns, Format, OutputFormat, cells, counted, facts, note, records, show
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_job
 from fleet.documents import cohort_document, document, job_document
@@ -87,7 +86,6 @@ def start(
 def _show_cohort_jobs(
     client: FleetClient, response: StartLearningResponse, wait: bool, timeout: float, form: OutputFormat
 ) -> None:
-
     jobs = list(response.jobs)
     note(f"{counted(len(jobs), 'job')} {'queued' if response.created else 'there already'}, one per shard with people.")
     for shard in response.skipped_shards:
@@ -114,24 +112,15 @@ def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     with session(ctx).client() as client:
         shards = [cohort_document(shard) for shard in client.get_cohorts().cohorts]
 
-    def render() -> Iterable[RenderableType]:
-        yield table(
-            "Cohort shards",
-            ["shard>", "people>", "rounds>", "state", "digest", "audit"],
-            (
-                (
-                    s["shard"],
-                    len(s["entries"]),
-                    s["rounds"],
-                    "installed" if s["replay_from"] is None else f"replayed from round {s['replay_from']}",
-                    (s["digest"] or "")[:16],
-                    s["audit"]["state"],
-                )
-                for s in shards
-            ),
-        )
-
-    show(form, document("CohortShardList", items=shards), render)
+    columns: Columns = {
+        "shard>": "shard",
+        "people>": lambda shard: len(shard["entries"]),
+        "rounds>": "rounds",
+        "state": lambda s: "installed" if s["replay_from"] is None else f"replayed from round {s['replay_from']}",
+        "digest": lambda shard: (shard["digest"] or "")[:16],
+        "audit": lambda shard: shard["audit"]["state"],
+    }
+    show(form, document("CohortShardList", items=shards), lambda: [records("Cohort shards", columns, shards)])
 
 
 @app.command()
@@ -168,42 +157,32 @@ def show_job(
 
 
 def _table(jobs: list[dict[str, Any]]) -> RenderableType:
-    return table(
-        "Learning jobs",
-        ["job", "type", "shard>", "state", "attempt>", "rounds>", "Flower run>", "revision>", "created"],
-        (
-            (
-                j["job_id"],
-                j["type"],
-                j["shard"],
-                j["state"],
-                j["attempt"],
-                f"{j['rounds_done']}/{j['rounds']}",
-                j["flower_run_id"],
-                j["revision"],
-                clock(j["created_at_unix_ms"]),
-            )
-            for j in jobs
-        ),
-    )
+    columns: Columns = {
+        "job": "job_id",
+        "type": "type",
+        "shard>": "shard",
+        "state": "state",
+        "attempt>": "attempt",
+        "rounds>": lambda job: f"{job['rounds_done']}/{job['rounds']}",
+        "Flower run>": "flower_run_id",
+        "revision>": "revision",
+        "created": "created_at_unix_ms",
+    }
+    return records("Learning jobs", columns, jobs)
 
 
-def _facts(job: dict[str, object]) -> RenderableType:
-    metrics = job["metrics"]
-    assert isinstance(metrics, dict)
-    return facts(
-        f"Learning job {job['job_id']}",
-        {
-            "type": job["type"],
-            "shard": job["shard"],
-            "state": job["state"],
-            "attempt": job["attempt"],
-            "rounds": f"{job['rounds_done']} of {job['rounds']}",
-            "generation": job["generation"],
-            "Flower run": job["flower_run_id"],
-            "became revision": job["revision"],
-            "campaign": job["campaign_id"],
-            "error": job["error"],
-            "last round": ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())),
-        },
-    )
+def _facts(job: dict[str, Any]) -> RenderableType:
+    columns: Columns = {
+        "type": "type",
+        "shard": "shard",
+        "state": "state",
+        "attempt": "attempt",
+        "rounds": lambda job: f"{job['rounds_done']} of {job['rounds']}",
+        "generation": "generation",
+        "Flower run": "flower_run_id",
+        "became revision": "revision",
+        "campaign": "campaign_id",
+        "error": "error",
+        "last round": lambda job: ", ".join(f"{name} {value:.4g}" for name, value in sorted(job["metrics"].items())),
+    }
+    return facts(f"Learning job {job['job_id']}", cells(columns, job))

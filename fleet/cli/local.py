@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, folder, require
 
-from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, facts, hint, note, records, show
 from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config
 from fleet.documents import document
 
@@ -83,10 +83,10 @@ def up(
                     "supervisor": f"process {running.pid}",
                 },
             ),
-            table(
+            records(
                 "Nodes",
-                ["node", "engine", "metrics"],
-                ((n["node_id"], n["engine_address"], n["metrics_address"]) for n in running.nodes),
+                {"node": "node_id", "engine": "engine_address", "metrics": "metrics_address"},
+                running.nodes,
             ),
         ],
     )

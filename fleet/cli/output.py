@@ -154,6 +154,28 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     return result
 
 
+#: What a column shows of a document: a field, or what a function makes of it.
+Columns = Mapping[str, str | Callable[[Any], object]]
+
+
+def cells(columns: Columns, item: Mapping[str, Any]) -> dict[str, object]:
+    """Return what columns show of a document; the name of a field tells its unit."""
+    return {name: of(item) if callable(of) else _with_unit(of, item[of]) for name, of in columns.items()}
+
+
+def _with_unit(field: str, value: Any) -> object:
+    if field.endswith("_unix_ms"):
+        return clock(value or 0)
+    if field.endswith("energy_j"):
+        return joules(value)
+    return seconds(value) if field.startswith("seconds") else value
+
+
+def records(title: str, columns: Columns, items: Iterable[Mapping[str, Any]]) -> Table:
+    """Return a table with a row for each document."""
+    return table(title, columns, (cells(columns, item).values() for item in items))
+
+
 def facts(title: str, pairs: Mapping[str, object]) -> Table:
     """Return a two-column table without a header; a tuple has a line for each of its values."""
     result = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.output import Format, OutputFormat, clock, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, hint, note, records, show
 from fleet.cli.session import session
 from fleet.documents import document
 
@@ -71,17 +71,9 @@ def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     people = registry.people()
     items = [{"person": person, **asdict(enrolment)} for person, all_of in people.items() for enrolment in all_of]
 
-    show(
-        form,
-        document("EnrolmentList", items=items),
-        lambda: [
-            table(
-                "Registry",
-                ["person", "tag", "state", "enrolled", "campaign"],
-                ((e["person"], e["tag"], e["state"], clock(e["enrolled_at_unix_ms"]), e["campaign_id"]) for e in items),
-            )
-        ],
-    )
+    columns = {name: name for name in ("person", "tag", "state")}
+    columns |= {"enrolled": "enrolled_at_unix_ms", "campaign": "campaign_id"}
+    show(form, document("EnrolmentList", items=items), lambda: [records("Registry", columns, items)])
     if form is OutputFormat.TABLE:
         note(f"From {registry.path}{'' if registry.path.exists() else ', which does not exist yet'}.")
         if not items:

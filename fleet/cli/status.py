@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import typer
 from rich.console import RenderableType
 
-from fleet.cli.output import Format, OutputFormat, facts, show, table
+from fleet.cli.output import Columns, Format, OutputFormat, facts, records, show
 from fleet.cli.session import session
 from fleet.documents import document, fleet_document, node_document
 
@@ -41,27 +41,6 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render, then=then)
 
 
-def node_table(nodes: list[dict[str, object]]) -> RenderableType:
-    """Return the table of nodes that `status` and `node list` share."""
-    return table(
-        "Nodes",
-        ["node", "contact", "serving", "generation>", "revision>", "people>", "inferences>", "put aside>"],
-        (
-            (
-                node["node_id"],
-                "connected" if node["connected"] else "lost",
-                serving(node),
-                node["generation"],
-                node["revision"],
-                node["subject_adapters"],
-                node["inferences"],
-                node["quarantined_reports"],
-            )
-            for node in nodes
-        ),
-    )
-
-
 def serving(node: dict[str, object]) -> str:
     """Return a node's serve state with its reason."""
     if node["retired_at_unix_ms"]:
@@ -72,3 +51,20 @@ def serving(node: dict[str, object]) -> str:
     if reason:
         said += f": {str(reason).replace('_', ' ')}"
     return said if node["connected"] else f"unknown, last said {said}"
+
+
+_NODES: Columns = {
+    "node": "node_id",
+    "contact": lambda node: "connected" if node["connected"] else "lost",
+    "serving": serving,
+    "generation>": "generation",
+    "revision>": "revision",
+    "people>": "subject_adapters",
+    "inferences>": "inferences",
+    "put aside>": "quarantined_reports",
+}
+
+
+def node_table(nodes: list[dict[str, object]]) -> RenderableType:
+    """Return the table of nodes that `status` and `node list` share."""
+    return records("Nodes", _NODES, nodes)

@@ -42,12 +42,7 @@ def seal_anew(secrets: KeyStore, key_id: str, content: Message) -> bytes:
 def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> bytes:
     """Return what was sealed under a key for a purpose.
 
-    Raises
-    ------
-    NotFoundError
-        If the key is gone.
-    SealError
-        If the ciphertext does not open.
+    Raises `NotFoundError` if the key is gone; `SealError` if the ciphertext does not open.
     """
     return open_symmetric(secrets.get(key_id), purpose, ciphertext)
 

@@ -27,10 +27,7 @@ _MAC_BYTES = 16
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuses calls without the bearer token of their service.
 
-    Parameters
-    ----------
-    tokens
-        Service name to its token; services in neither `tokens` nor `OPEN_SERVICES` are refused.
+    `tokens` has the token by the name of the service; services in neither `tokens` nor `OPEN_SERVICES` are refused.
     """
 
     def __init__(self, tokens: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Contributions of nodes: who may add to a person, how much, and how it is kept."""
+"""Contributions of nodes: permission to add to a person, limits, and keeping them sealed."""
 
 from __future__ import annotations
 
@@ -37,10 +37,7 @@ _GROWTH = 1.25
 def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution) -> bool:
     """Store what a node has captured of a person; returns whether that changed anything.
 
-    Raises
-    ------
-    FleetError
-        With the reason, if the node must not add to this person, or not this. Nothing was changed.
+    Raises `FleetError` with the reason, if the node must not add to this person, or not this. Nothing was changed.
     """
     validate_tag(report.subject_tag)
     subject = tx.subjects.find(report.subject_tag)

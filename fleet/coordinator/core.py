@@ -18,27 +18,20 @@ from fleet.trust.keys import CoordinatorKeys
 
 @dataclass
 class Coordinator:
-    """Composition of the coordinator; made by `serve.compose`.
-
-    Attributes
-    ----------
-    secrets
-        One key file per person, revision, learning job and checkpoint (`at_rest`): what is stored under it is
-        gone when the file is.
-    learning
-        The learning plane, or None when the fleet runs without.
-    head_precomputer
-        Solves closed-form heads off the thread that writes while the reconcile loop runs; else None.
-    """
+    """Composition of the coordinator; made by `serve.compose`."""
 
     settings: ServeSettings
     fleet_id: str
     keys: CoordinatorKeys
+    #: One key file per person, revision, learning job and checkpoint (`at_rest`): what is stored under it is gone when
+    #: the file is.
     secrets: KeyStore
     database: Database
+    #: The learning plane, or None when the fleet runs without.
     learning: LearningPlane | None
     sessions: Sessions = field(default_factory=Sessions)
     changes: Changes = field(default_factory=Changes)
+    #: Solves closed-form heads off the thread that writes while the reconcile loop runs; else None.
     head_precomputer: HeadPrecomputer | None = None
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)

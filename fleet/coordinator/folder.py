@@ -46,10 +46,7 @@ class CoordinatorFolder:
     def create(self) -> None:
         """Make the folder, or tighten it so that only its owner reads it.
 
-        Raises
-        ------
-        ConfigError
-            If it can be neither made nor tightened.
+        Raises `ConfigError` if it can be neither made nor tightened.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,10 +62,7 @@ class CoordinatorFolder:
     def check(self) -> None:
         """Refuse a folder that has lost its database or a key; nothing is made.
 
-        Raises
-        ------
-        IncompleteFolderError
-            With what is missing, and what to do.
+        Raises `IncompleteFolderError` with what is missing, and what to do.
         """
         keys = [self.keys / name for name in CoordinatorKeys.FILES]
         needed = [self.database, *keys]

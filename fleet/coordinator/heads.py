@@ -45,20 +45,13 @@ _MAX_FEATURES = 1 << 14
 
 @dataclass(frozen=True)
 class RevisionHead:
-    """Closed-form head of a revision.
+    """Closed-form head of a revision."""
 
-    Attributes
-    ----------
-    basis
-        Digest of all that it follows from; empty if there is nothing to solve.
-    head
-        Without columns if there is none.
-    error
-        Why there is none although there are people; "" otherwise.
-    """
-
+    #: Digest of all that it follows from; empty if there is nothing to solve.
     basis: bytes
+    #: Without columns if there is none.
     head: types.ClosedFormHead
+    #: Why there is none although there are people; "" otherwise.
     error: str = ""
 
 
@@ -68,11 +61,8 @@ class RevisionHead:
 def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRange) -> None:
     """Refuse statistics that are not those of the samples that the adapter sums up.
 
-    Raises
-    ------
-    ConflictError
-        If they are malformed, differ from the adapter in features, count or sum, or have an entry that no
-        codes of the task add up to.
+    Raises `ConflictError` if they are malformed, differ from the adapter in features, count or sum, or have an entry
+    that no codes of the task add up to.
     """
     limit = adapter.count * codes.code_max**2
     try:
@@ -98,12 +88,8 @@ def take_public_codes(
 ) -> bool:
     """Store what a node's chip makes of the public samples, if it is wanted; returns whether anything changed.
 
-    Raises
-    ------
-    SignatureError
-        If the node has not signed it.
-    ConflictError
-        If the message is another node's, malformed or out of range.
+    Raises `SignatureError` if the node has not signed it; `ConflictError` if the message is another node's, malformed
+    or out of range.
     """
     report = open_envelope(envelope, wire.PublicCodes, node.receipt_public_key)
     if (report.fleet_id, report.node_id) != (fleet_id, node.node_id):

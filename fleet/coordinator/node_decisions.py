@@ -69,12 +69,8 @@ def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdenti
     Forgets that are still open concern every node, also one that comes while they run. A campaign between
     them that has converged is re-opened by the newcomer: a certificate speaks of every node in it.
 
-    Raises
-    ------
-    InvalidInputError
-        If the identity proves nothing, or is malformed.
-    ConflictError
-        If the id is taken by other keys, or the node was retired.
+    Raises `InvalidInputError` if the identity proves nothing, or is malformed; `ConflictError` if the id is taken by
+    other keys, or the node was retired.
     """
     try:
         check_identity(identity)
@@ -95,12 +91,8 @@ def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdenti
 def release(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str) -> NodeRow:
     """Give a held node leases again; what it is held for is ordered anew, and judged like any other receipt.
 
-    Raises
-    ------
-    NotFoundError, ConflictError
-        If there is no such node, or it is retired or not held.
-    InvalidInputError
-        If the reason is none.
+    Raises `NotFoundError` or `ConflictError` if there is no such node, or it is retired or not held;
+    `InvalidInputError` if the reason is none.
     """
     node = _present(tx, node_id)
     said = _checked(reason)
@@ -120,20 +112,11 @@ def retire(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str,
 
     What it has verified stays verified. Its public codes go, since they are of a chip that serves no more.
 
-    Parameters
-    ----------
-    discard
-        Delete what it contributed as well: who knew nobody else leaves the next revision. What was learnt by
-        gradient meanwhile stays, see `jobs.drop_lora`.
+    Raises `NotFoundError` if there is no such node; `InvalidInputError` if the reason is none; `ConflictError` if its
+    contributions cannot be discarded, since a cohort was trained with them.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such node.
-    InvalidInputError
-        If the reason is none.
-    ConflictError
-        If its contributions cannot be discarded, since a cohort was trained with them.
+    With `discard`, what it contributed is deleted as well: who knew nobody else leaves the next revision. What was
+    learnt by gradient meanwhile stays, see `jobs.drop_lora`.
     """
     node = tx.nodes.get(node_id)
     said = _checked(reason)
@@ -176,14 +159,8 @@ def retry(coordinator: Coordinator, tx: Transaction, node_id: str, campaign_id: 
 
     Also for a node that was lost and has come back too often to re-open the forget by itself.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such node, or no such forget on it.
-    ConflictError
-        If the node is retired or held, or the forget waits for no order there.
-    InvalidInputError
-        If the reason is none.
+    Raises `NotFoundError` if there is no such node, or no such forget on it; `ConflictError` if the node is retired or
+    held, or the forget waits for no order there; `InvalidInputError` if the reason is none.
     """
     node = _present(tx, node_id)
     said = _checked(reason)

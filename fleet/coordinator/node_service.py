@@ -80,7 +80,11 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                     logger.warning("node %s: %s", node_id, error)
                     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
                 elif isinstance(error, DecodeError):
-                    await self._put_aside_malformed(node_id)
+                    logger.warning("node %s sent something that cannot be parsed", node_id)
+                    malformed = partial(
+                        put_aside, node_id=node_id, request=wire.ConnectRequest(), reason="it cannot be parsed"
+                    )
+                    await self._coordinator.database.run(malformed)
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed")
                 elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
                     raise error
@@ -138,12 +142,6 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             if effect.changed:
                 self._coordinator.sessions.wake_all()
                 self._coordinator.changes.announce()
-
-    async def _put_aside_malformed(self, node_id: str) -> None:
-        logger.warning("node %s sent something that cannot be parsed", node_id)
-        await self._coordinator.database.run(
-            lambda tx: put_aside(tx, node_id, wire.ConnectRequest(), "it cannot be parsed")
-        )
 
     async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for."""

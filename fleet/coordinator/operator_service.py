@@ -11,7 +11,7 @@ import grpc
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 
-from fleet.coordinator import certificates, cohort_audit, forgets, jobs, node_decisions, views
+from fleet.coordinator import certificates, cohort_jobs, forgets, jobs, node_decisions, views
 from fleet.coordinator.servicer import Context, Servicer
 from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.domain.campaign import CampaignState
@@ -35,10 +35,10 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         def read(tx: Transaction) -> wire.GetFleetResponse:
             fleet, newest, nodes = tx.fleet.get(), tx.revisions.latest(), tx.nodes.list()
             plane = self._coordinator.learning
-            return wire.GetFleetResponse(
-                fleet_id=fleet.fleet_id,
+            return views.copied(
+                wire.GetFleetResponse,
+                fleet,
                 version=version("reram-fleet"),
-                generation=fleet.generation,
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
                 nodes_registered=len(nodes),
@@ -50,8 +50,6 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
                 log_size=tx.tree.size(),
                 log_root=tx.tree.root(),
                 command_public_key=self._coordinator.keys.command_public_key,
-                registry_public_key=self._coordinator.registry_public_key,
-                task=fleet.task or "",
             )
 
         return await self._read(context, read)
@@ -235,7 +233,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         return await self._change(
             context,
             lambda tx: wire.AuditCohortResponse(
-                job=views.job_view(tx, cohort_audit.start(self._coordinator, tx, request.shard))
+                job=views.job_view(tx, cohort_jobs.start_audit(self._coordinator, tx, request.shard))
             ),
         )
 

@@ -34,7 +34,7 @@ class LearningPlane:
 
     @property
     def state(self) -> str:
-        """What `fleet status` shows: attached, or the state of the supervised SuperLink."""
+        """State as `fleet status` shows it: attached, or the state of the supervised SuperLink."""
         return "attached" if self.attached else str(self.superlink.state)
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""The two loops that compare what is desired with what is, and act (ADR 3)."""
+"""Reconcile loops: one for forgets and revisions, one for learning jobs; desired state against actual (ADR 3)."""
 
 from __future__ import annotations
 
@@ -55,8 +55,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
 def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
     """Build the next revision if people have changed; after a forget its campaign does."""
     newest = tx.revisions.latest()
-    settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
-    if not settled or _in_use(coordinator, tx, newest):
+    if (newest is not None and revisions.settled(tx) is None) or _in_use(coordinator, tx, newest):
         return False
     return revisions.refresh(coordinator, tx) is not None
 
@@ -87,19 +86,14 @@ STEPS = (
 def _erasing(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some connected node, not a held one, still has an open forget to carry out."""
     reached = coordinator.sessions.connected() - {n.node_id for n in tx.nodes.list() if n.held_reason}
-    return any(
-        execution.state in AWAITED and execution.node_id in reached
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
-    )
+    return any(execution.state in AWAITED and execution.node_id in reached for execution in forgets.open_executions(tx))
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some node is about to sign a receipt over the newest revision."""
     ordered = {
         execution.node_id
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
+        for execution in forgets.open_executions(tx)
         if execution.state is ExecutionState.APPLYING and forgets.is_awaited(tx, execution)
     }
     return bool(ordered) and not ordered.isdisjoint(forgets.orderable(coordinator, tx))

@@ -46,7 +46,7 @@ class QuarantineError(FleetError):
 
 @dataclass(frozen=True)
 class Effect:
-    """What follows from a report."""
+    """Consequence of a report."""
 
     replies: tuple[wire.ConnectResponse, ...] = ()
     #: Others must look again: the store says something new.
@@ -56,10 +56,7 @@ class Effect:
 def check_bounds(message: Message) -> None:
     """Refuse a message with a number that cannot be stored or a text that nobody would read.
 
-    Raises
-    ------
-    QuarantineError
-        With the field and what is in it.
+    Raises `QuarantineError` with the field and what is in it.
     """
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type.GetOptions().map_entry:
@@ -89,15 +86,9 @@ def check_nonce(name: str, nonce: bytes) -> None:
 def check_telemetry(telemetry: wire.Telemetry, before: wire.Telemetry) -> None:
     """Refuse telemetry that cannot be true.
 
-    Parameters
-    ----------
-    before
-        What the node reported last on the same stream.
+    Raises `QuarantineError` if a number is out of range, or a cumulative one has become less; or a text is too long.
 
-    Raises
-    ------
-    QuarantineError
-        If a number is out of range, or a cumulative one has become less; or a text is too long.
+    `before` is what the node reported last on the same stream.
     """
     cumulative = _numbers(telemetry.costs) | _counters(telemetry)
     _refuse("telemetry", out_of_range({**cumulative, "subject_adapters": telemetry.subject_adapters}))

@@ -41,15 +41,9 @@ Signed = TypeVar("Signed", wire.Hello, wire.Contribution)
 def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.ConnectRequest, nonce: bytes) -> str:
     """Return the id of the node that answered the challenge; believe what it says about its generation.
 
-    Raises
-    ------
-    SignatureError
-        If it is not signed by that node, or answers another challenge.
-    NotFoundError
-        If the node was never enrolled.
-    ReportError
-        If it was retired, belongs to another fleet, announces a session key that nothing can be sealed to, or
-        goes back to a backup again and again.
+    Raises `SignatureError` if it is not signed by that node, or answers another challenge; `NotFoundError` if the node
+    was never enrolled; `ReportError` if it was retired, belongs to another fleet, announces a session key that nothing
+    can be sealed to, or goes back to a backup again and again.
     """
     claimed = claimed_hello(request)
     node = tx.nodes.get(claimed.node_id)
@@ -72,9 +66,10 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         software_version=hello.software_version,
     )
     note_suppressed(tx, node.node_id, hello.generation)
-    coordinator.sessions.set_key(node.node_id, hello.session_public_key)
+    announced = coordinator.sessions.of(node.node_id)
+    announced.session_key = hello.session_public_key
     # Logged with every round that the node takes part in: a hash, whatever it sends.
-    coordinator.sessions.set_environment(node.node_id, hello.environment[:64])
+    announced.environment = hello.environment[:64]
     return node.node_id
 
 
@@ -91,12 +86,8 @@ def claimed_hello(request: wire.ConnectRequest) -> wire.Hello:
 def handle_report(coordinator: Coordinator, tx: Transaction, node_id: str, request: wire.ConnectRequest) -> Effect:
     """Take one message of a connected node.
 
-    Raises
-    ------
-    ReportError, SignatureError
-        If the node contradicts the log, itself, or its signature.
-    QuarantineError
-        If the message cannot be acted upon and is to be put aside.
+    Raises `ReportError` or `SignatureError` if the node contradicts the log, itself, or its signature;
+    `QuarantineError` if the message cannot be acted upon and is to be put aside.
     """
     node = tx.nodes.get(node_id)
     check_bounds(request)
@@ -146,7 +137,7 @@ def _renew_session_key(coordinator: Coordinator, node: NodeRow, report: wire.Sup
     if (session.fleet_id, session.node_id, session.generation) != expected:
         raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
     _check_session_key(node, session.public_key, QuarantineError)
-    coordinator.sessions.set_key(node.node_id, session.public_key)
+    coordinator.sessions.of(node.node_id).session_key = session.public_key
 
 
 def _check_session_key(node: NodeRow, public_key: bytes, refusal: type[FleetError]) -> None:
@@ -242,8 +233,9 @@ def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult
 
 
 def _telemetry(coordinator: Coordinator, tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Effect:
-    check_telemetry(telemetry, coordinator.sessions.telemetry_of(node.node_id))
-    coordinator.sessions.set_telemetry(node.node_id, telemetry)
+    announced = coordinator.sessions.of(node.node_id)
+    check_telemetry(telemetry, announced.telemetry)
+    announced.telemetry = telemetry
     tx.nodes.touch(
         node.node_id,
         inferences=telemetry.inferences,

@@ -44,6 +44,12 @@ def latest_content(coordinator: Coordinator, tx: Transaction) -> types.RevisionC
     return open_content(coordinator, newest)
 
 
+def settled(tx: Transaction) -> RevisionRow | None:
+    """Return the newest revision if it knows all forgets: None before the first, or while the next one is due."""
+    newest = tx.revisions.latest()
+    return None if newest is None or newest.built_at_generation < tx.fleet.get().generation else newest
+
+
 def enrolled_adapters(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapter]:
     """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
     sums: dict[str, types.SubjectAdapter] = {}
@@ -70,11 +76,11 @@ def shape(coordinator: Coordinator, tx: Transaction) -> types.LoraShape:
     return lora_shape(features, int.from_bytes(seed[:8], "big") >> 1)
 
 
-def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
+def refresh(coordinator: Coordinator, tx: Transaction) -> int | None:
     """Build the next revision if people or the log have changed since the newest; keep its LoRA.
 
     A LoRA row of somebody who was forgotten, or whom no node in the fleet vouches for any more, is left out.
-    Returns the new revision, or None.
+    Returns its number, or None.
     """
     content = latest_content(coordinator, tx)
     named = [row.subject_tag for row in content.shared_lora.rows]
@@ -82,7 +88,7 @@ def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
     return build(coordinator, tx, without(content.shared_lora, gone))
 
 
-def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | None) -> RevisionRow | None:
+def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | None) -> int | None:
     """Build the next revision with this LoRA and make it the desired one.
 
     All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
@@ -121,7 +127,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
     )
     key_id = f"revision-{number}"
     ciphertext = seal_anew(coordinator.secrets, key_id, content)
-    row = tx.revisions.add(
+    tx.revisions.add(
         number,
         digest=digest,
         parent_digest=manifest.parent_digest,
@@ -143,7 +149,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         "with" if manifest.has_shared_lora else "without",
         generation,
     )
-    return row
+    return number
 
 
 def redact(

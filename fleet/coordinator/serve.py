@@ -73,12 +73,8 @@ _SERVER_OPTIONS = (
 def run(settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises
-    ------
-    ConflictError
-        If another coordinator serves from the same state folder.
-    StoreError, ConfigError
-        If the database or the learning plane cannot be opened.
+    Raises `ConflictError` if another coordinator serves from the same state folder; `StoreError` or `ConfigError` if
+    the database or the learning plane cannot be opened.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request that the proxy passes on: thousands an hour, and nothing to learn from them.
@@ -209,10 +205,7 @@ def compose(
 ) -> Coordinator:
     """Return the coordinator of a fleet; its learning plane is prepared, and not started.
 
-    Raises
-    ------
-    ConfigError
-        If the learning plane cannot be opened.
+    Raises `ConfigError` if the learning plane cannot be opened.
     """
     return Coordinator(
         settings=settings,
@@ -229,12 +222,8 @@ def compose(
 def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
     """Return the fleet of a database, made if there is none, with what the settings fix for good.
 
-    Raises
-    ------
-    ConflictError
-        If it was told another task, or another registry's key, before.
-    StoreError
-        If the folder has had a fleet that the database does not know.
+    Raises `ConflictError` if it was told another task, or another registry's key, before; `StoreError` if the folder
+    has had a fleet that the database does not know.
     """
     folder = CoordinatorFolder(settings.state)
     if tx.fleet.find() is None:

@@ -11,7 +11,7 @@ from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohorts
-from fleet.coordinator.canaries import LIVE
+from fleet.coordinator.canaries import LIVE, planted
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.wire_enums import ENERGY_PHASE, LEARNING_KIND, QUARANTINE_REASON, SERVE_STATE
 from fleet.domain.campaign import CampaignState
@@ -42,31 +42,32 @@ def copied(kind: type[Answer], row: object, /, **others: Any) -> Answer:
     return kind(**values)
 
 
-def node_views(tx: Transaction, connected: frozenset[str]) -> list[wire.Node]:
-    """Return all nodes as operators see them."""
-    canaries = tx.subjects.canaries()
-    return [_node_view(tx, node, connected, canaries) for node in tx.nodes.list()]
-
-
 def node_view(tx: Transaction, node: NodeRow, connected: frozenset[str]) -> wire.Node:
     """Return a node as operators see it."""
-    return _node_view(tx, node, connected, tx.subjects.canaries())
+    return node_views(tx, connected, [node])[0]
 
 
-def _node_view(tx: Transaction, node: NodeRow, connected: frozenset[str], canaries: Sequence[SubjectRow]) -> wire.Node:
-    costs = tx.nodes.costs(node.node_id)
-    return copied(
-        wire.Node,
-        node,
-        connected=node.node_id in connected,
-        serve_state=SERVE_STATE.values[node.serve_state],
-        quarantine_reason=QUARANTINE_REASON.values[node.quarantine_reason],
-        costs=[copied(types.PhaseCost, cost, phase=ENERGY_PHASE.values[cost.phase]) for cost in costs],
-        energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
-        overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
-        subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
-        quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
-    )
+def node_views(tx: Transaction, connected: frozenset[str], nodes: Sequence[NodeRow] | None = None) -> list[wire.Node]:
+    """Return nodes, by default all of them, as operators see them."""
+    canaries = tx.subjects.canaries()
+    return [
+        copied(
+            wire.Node,
+            node,
+            connected=node.node_id in connected,
+            serve_state=SERVE_STATE.values[node.serve_state],
+            quarantine_reason=QUARANTINE_REASON.values[node.quarantine_reason],
+            costs=[
+                copied(types.PhaseCost, cost, phase=ENERGY_PHASE.values[cost.phase])
+                for cost in tx.nodes.costs(node.node_id)
+            ],
+            energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
+            overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
+            subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
+            quarantined_reports=sum(row.count for row in tx.nodes.quarantined(node.node_id)),
+        )
+        for node in (tx.nodes.list() if nodes is None else nodes)
+    ]
 
 
 def _canaries_on(node: NodeRow, canaries: Sequence[SubjectRow]) -> int:
@@ -169,13 +170,13 @@ def _verdict_of_lora(tx: Transaction, campaign: CampaignRow) -> wire.Verdict:
 
 def _anybody_held(tx: Transaction, campaign: CampaignRow) -> bool:
     """Whether anybody's adapter, row or sample was there to forget, but for the planted probe's."""
-    planted = sum((row := tx.subjects.find(tag)) is not None and row.canary for tag in campaign.tags)
+    probes = len(planted(tx, campaign.tags))
     executions = tx.forgets.executions(campaign.campaign_id)
     held = [execution.held for execution in executions if execution.held is not None]
-    if any(row.subject_adapters > planted or row.lora_rows or row.samples for row in held):
+    if any(row.subject_adapters > probes or row.lora_rows or row.samples for row in held):
         return True
     return any(
-        receipt.subject_adapters_erased > planted or receipt.lora_rows_erased or receipt.code_samples_erased
+        receipt.subject_adapters_erased > probes or receipt.lora_rows_erased or receipt.code_samples_erased
         for receipt in _receipts_of(executions)
     )
 

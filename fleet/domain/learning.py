@@ -8,11 +8,11 @@ from enum import StrEnum
 
 from reram_fleet.backoff import Backoff
 
-from fleet.errors import IllegalTransitionError
+from fleet.domain.transitions import check_step
 
 
 class JobKind(StrEnum):
-    """What a learning job does; the values are the Flower message types, but for cohorts (`train.lora`)."""
+    """Task of a learning job; the values are the Flower message types, but for cohorts (`train.lora`)."""
 
     TRAIN_LORA = "train.lora"
     UNLEARN_LORA = "train.unlearn"
@@ -28,7 +28,7 @@ COHORT_KINDS = frozenset({JobKind.TRAIN_COHORT, JobKind.REPLAY_COHORT})
 
 
 class CohortPurpose(StrEnum):
-    """Why a job runs rounds of a cohort shard."""
+    """Reason for which a job runs rounds of a cohort shard."""
 
     TRAIN = "train"
     #: Somebody was forgotten: what comes out is installed.
@@ -61,22 +61,13 @@ FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED})
 
 
 def advance(current: JobState, target: JobState) -> JobState:
-    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again.
-
-    Raises
-    ------
-    IllegalTransitionError
-        With both states and what would have been legal.
-    """
-    if target not in TRANSITIONS[current]:
-        legal = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is final"
-        raise IllegalTransitionError(f"a learning job cannot go from {current} to {target} (legal: {legal})")
-    return target
+    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again."""
+    return check_step("a learning job", TRANSITIONS, current, target)
 
 
 @dataclass(frozen=True)
 class RetryPolicy(Backoff):
-    """How often, and how soon, a failed attempt is followed by another one; the last one makes its job FAILED."""
+    """Number and back-off of the attempts of a job; the last one that fails makes its job FAILED."""
 
     max_attempts: int = 5
 

@@ -52,7 +52,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class FlowerCommand:
-    """Calls of `flwr` with one FLWR_HOME, and with the name of one connection in its `config.toml`."""
+    """Caller of `flwr` with one FLWR_HOME, and with the name of one connection in its `config.toml`."""
 
     home: Path
     connection: str
@@ -118,8 +118,14 @@ class FlowerCommand:
 
     def run_status(self, run_id: int) -> RunInfo:
         """Return what Flower says about a run; `RunNotFoundError` if it lost its database."""
-        run = self("ls", options=("--run-id", str(run_id)))["runs"][0]
-        return RunInfo(int(run["run-id"]), str(run["status"]), str(run.get("status-details") or ""))
+        return self.runs("--run-id", str(run_id))[0]
+
+    def runs(self, *options: str) -> list[RunInfo]:
+        """Return the runs that `flwr ls` lists, the newest first."""
+        return [
+            RunInfo(int(run["run-id"]), str(run["status"]), str(run.get("status-details") or ""))
+            for run in self("ls", options=options)["runs"]
+        ]
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], timeout_s: float, shown: str) -> tuple[int, str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import grpc
@@ -12,7 +11,8 @@ from google.protobuf.message import Message
 from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceStub
 
-from fleet.learning.errors import CoordinatorError, StaleAttemptError
+from fleet.errors import StaleAttemptError
+from fleet.learning.errors import CoordinatorError
 
 CALL_TIMEOUT_S = 10.0
 #: How long a coordinator may be away (it restarts) before the attempt gives up.
@@ -42,9 +42,7 @@ class JobClient:
     def __enter__(self) -> JobClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._channel.close()
 
     def get_job(self) -> pb.GetJobResponse:

@@ -64,14 +64,10 @@ class RoundOutcome:
 
 
 class JobGrid(Grid):
-    """A Grid that runs the rounds of one learning job.
+    """A Grid that runs the rounds of one learning job; `grid` is what really carries its messages.
 
     Parameters
     ----------
-    grid
-        What really carries messages.
-    kind
-        Decides the message type.
     begin_round
         Returns the live nodes and their tickets for a round number (LearningService.BeginRound).
     quorum
@@ -80,8 +76,6 @@ class JobGrid(Grid):
         Rounds that earlier attempts have finished.
     round_timeout_s
         Longest wait for a quorum to come online, and then again for its replies.
-    pace, clock, sleep
-        Waiting; tests pass their own.
     """
 
     def __init__(
@@ -227,11 +221,8 @@ class JobGrid(Grid):
 
     def _pull(self, message_ids: Iterable[str], failures: dict[str, str]) -> Iterable[tuple[Message, RoundNode]]:
         online = set(self._grid.get_node_ids())
-        askable = [
-            message_id
-            for message_id in message_ids
-            if message_id in self._asked and self._asked[message_id].flower_node_id in online
-        ]
+        asked = [message_id for message_id in message_ids if message_id in self._asked]
+        askable = [message_id for message_id in asked if self._asked[message_id].flower_node_id in online]
         if not askable:
             return
         for reply in self._grid.pull_messages(askable):
@@ -275,14 +266,11 @@ class JobGrid(Grid):
                 f"round {self._round}: {len(replies)} of {asked} nodes gave a usable reply, "
                 f"{self._quorum} are needed ({reasons})"
             )
-        examples, metrics = _average_metrics(
-            [replies[node_id].content.metric_records[METRICS_RECORD] for node_id in sorted(replies)]
-        )
+        used = tuple(sorted(replies))
+        examples, metrics = _average_metrics([replies[name].content.metric_records[METRICS_RECORD] for name in used])
         if examples == 0:
             raise QuorumError(f"round {self._round}: none of the {len(replies)} nodes has examples")
-        self.last_round = RoundOutcome(
-            round_number=self._round, node_ids=tuple(sorted(replies)), metrics=metrics, failures=dict(failures)
-        )
+        self.last_round = RoundOutcome(self._round, used, metrics, dict(failures))
         logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1
         self._nodes, self._asked = {}, {}

@@ -14,10 +14,10 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.processes.hardening import keep_memory_private
-from reram_fleet.v1.learning_pb2 import GetJobResponse
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
-from fleet.learning.errors import CoordinatorError, LearningPlaneError, StaleAttemptError
+from fleet.errors import StaleAttemptError
+from fleet.learning.errors import CoordinatorError, LearningPlaneError
 from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
 from fleet.learning.job_client import JobClient
 from fleet.learning.job_grid import JobGrid
@@ -51,7 +51,7 @@ def main(grid: Grid, context: Context) -> None:
         except Exception as error:
             try:
                 client.finish(error=f"{type(error).__name__}: {error}")
-            except CoordinatorError as unreported:
+            except (CoordinatorError, StaleAttemptError) as unreported:
                 logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)
             raise
         client.finish()
@@ -86,22 +86,19 @@ def run_job(grid: Grid, client: JobClient) -> None:
             client.report_round(outcome.round_number, codec.seal(state), outcome.metrics, outcome.node_ids)
         return None
 
-    strategy_for(job).start(
-        grid=job_grid,
-        initial_arrays=arrays,
-        num_rounds=rounds_left,
-        timeout=job.round_timeout_s,
-        evaluate_fn=checkpoint,
-    )
-
-
-def strategy_for(job: GetJobResponse) -> FedAvg:
-    """Return stock FedAvg: training rounds only, or for `evaluate.quality` evaluation rounds only."""
+    # Training rounds only, or evaluation rounds only.
     evaluates = job.kind == LEARNING_KIND_EVALUATE_QUALITY
-    return FedAvg(
+    strategy = FedAvg(
         fraction_train=0.0 if evaluates else 1.0,
         fraction_evaluate=1.0 if evaluates else 0.0,
         min_train_nodes=job.quorum,
         min_evaluate_nodes=job.quorum,
         min_available_nodes=job.quorum,
+    )
+    strategy.start(
+        grid=job_grid,
+        initial_arrays=arrays,
+        num_rounds=rounds_left,
+        timeout=job.round_timeout_s,
+        evaluate_fn=checkpoint,
     )

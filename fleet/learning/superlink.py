@@ -33,45 +33,29 @@ _PORTS = range(10_000, 20_000)
 
 
 class SuperLink:
-    """A SuperLink: `embedded` (ours, supervised) or `attached` (somebody else's).
-
-    Parameters
-    ----------
-    folder
-        State of the learning plane: FLWR_HOME, database, certificates, log.
-    control_address
-        host:port of its Control, Runtime and Fleet APIs.
-    certificates
-        Ours: of the proxy that nodes reach it through, and of the embedded SuperLink itself.
-    upstream_ca_path
-        PEM file that the SuperLink's TLS certificate is verified with.
-    """
+    """A SuperLink: `embedded` (ours, supervised) or `attached` (somebody else's)."""
 
     def __init__(
-        self,
-        folder: Path,
-        control_address: str,
-        certificates: Certificates,
-        *,
-        upstream_ca_path: Path,
-        process: SupervisedProcess | None = None,
+        self, folder: Path, control_address: str, upstream_ca_path: Path, process: SupervisedProcess | None
     ) -> None:
+        #: State of the learning plane: FLWR_HOME, database, certificates, log.
         self.folder = folder
+        #: host:port of its Control, Runtime and Fleet APIs.
         self.control_address = control_address
-        self.certificates = certificates
-        self._upstream_ca_path = upstream_ca_path
-        self._process = process
+        #: Ours: of the proxy that nodes reach it through, and of the embedded SuperLink itself.
+        self.certificates = ensure_certificates(folder / "tls")
+        self._upstream_ca_path, self._process = upstream_ca_path, process
         self.command = FlowerCommand(folder / "home", CONNECTION)
+        _write_connection(self.command.home, control_address, upstream_ca_path)
         # Written anew at each start: the app names the installed version.
         self.app_folder = write_app(folder / "reram-fleet-job")
 
     @classmethod
-    def embedded(cls, state: Path, port: int = 0) -> SuperLink:
-        """Prepare a supervised `flower-superlink` with all its state in `state/flower`; port 0: chosen once."""
+    def embedded(cls, state: Path) -> SuperLink:
+        """Prepare a supervised `flower-superlink` with all its state in `state/flower` and a port that it keeps."""
         folder = _private_folder(state)
         certificates = ensure_certificates(folder / "tls")
-        address = f"{LOOPBACK}:{port or remembered_port(folder / 'superlink.port')}"
-        _write_connection(folder / "home", address, certificates.ca_path)
+        address = f"{LOOPBACK}:{remembered_port(folder / 'superlink.port')}"
         process = SupervisedProcess(
             name="flower-superlink",
             command=_superlink_command(folder, address, certificates),
@@ -81,7 +65,7 @@ class SuperLink:
             environment=process_environment(folder / "home"),
             backoff=Backoff(first_s=0.5, longest_s=5.0),
         )
-        return cls(folder, address, certificates, upstream_ca_path=certificates.ca_path, process=process)
+        return cls(folder, address, certificates.ca_path, process)
 
     @classmethod
     def attached(cls, state: Path, address: str, ca_path: Path) -> SuperLink:
@@ -89,10 +73,7 @@ class SuperLink:
 
         Our FLWR_HOME lies in `state/flower/home`; `ca_path` is what its TLS certificate is verified with.
         """
-        folder = _private_folder(state)
-        ca_path = ca_path.resolve(strict=True)
-        _write_connection(folder / "home", address, ca_path)
-        return cls(folder, address, ensure_certificates(folder / "tls"), upstream_ca_path=ca_path)
+        return cls(_private_folder(state), address, ca_path.resolve(strict=True), None)
 
     @property
     def ca_pem(self) -> bytes:
@@ -147,18 +128,10 @@ class SuperLink:
         if self._process is not None:
             self._process.stop()
 
-    def open_proxy(self, host: str = LOOPBACK, port: int = 0) -> FleetProxy:
-        """Prepare the proxy that nodes reach this SuperLink through, on the interface `host`.
-
-        The caller starts and stops it. Port 0: chosen once, then kept in the folder.
-        """
-        return FleetProxy(
-            self.control_address,
-            self.tls_context(),
-            self.certificates.proxy,
-            host=host,
-            port=port or remembered_port(self.folder / "proxy.port"),
-        )
+    def open_proxy(self, host: str = LOOPBACK) -> FleetProxy:
+        """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it."""
+        port = remembered_port(self.folder / "proxy.port")
+        return FleetProxy(self.control_address, self.tls_context(), self.certificates.proxy, host=host, port=port)
 
     def tls_context(self) -> ssl.SSLContext:
         """Return a TLS client context that trusts this SuperLink's authority alone."""

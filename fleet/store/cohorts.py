@@ -10,28 +10,20 @@ from sqlalchemy import func, select
 
 from fleet.domain.cohort import CohortHistory, LoggedRound
 from fleet.domain.learning import FINISHED, CohortPurpose, JobState
-from fleet.errors import NotFoundError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
 
 
 @dataclass(frozen=True)
 class CohortShardRow:
-    """One shard.
-
-    Attributes
-    ----------
-    replay_from
-        Round from which it must be, or is being, replayed; None: its rows are installed.
-    replay_job_id
-        Job that is at it; None: none yet.
-    audit
-        The latest audit as plain data; empty before the first.
-    """
+    """One shard."""
 
     history: CohortHistory
+    #: Round from which it must be, or is being, replayed; None: its rows are installed.
     replay_from: int | None
+    #: Job that is at it; None: none yet.
     replay_job_id: str | None
+    #: The latest audit as plain data; empty before the first.
     audit: Mapping[str, Any]
 
 
@@ -47,33 +39,25 @@ class CohortCheckpointRow:
 
 @dataclass(frozen=True)
 class CohortJobRow:
-    """What a learning job does to a shard: rounds [first_round, first_round + its rounds).
-
-    Attributes
-    ----------
-    min_revision
-        Nodes need at least this one: it has the adapters of everybody in the job.
-    overtaken
-        Attempts that ended since a forget came in between; they count as no failure.
-    begun_inputs
-        Digest of what its people had contributed when its latest round began.
-    log
-        Its rounds so far.
-    """
+    """Work of a learning job on a shard: rounds [first_round, first_round + its rounds)."""
 
     job_id: str
     shard: int
     purpose: CohortPurpose
     first_round: int
+    #: Nodes need at least this one: it has the adapters of everybody in the job.
     min_revision: int
+    #: Attempts that ended since a forget came in between; they count as no failure.
     overtaken: int
+    #: Digest of what its people had contributed when its latest round began.
     begun_inputs: str
+    #: Its rounds so far.
     log: tuple[LoggedRound, ...]
 
 
 @dataclass(frozen=True)
 class CohortForgetRow:
-    """What a forget did to a shard; `outcome` is replaying, replayed, dropped or emptied."""
+    """Effect of a forget on a shard; `outcome` is replaying, replayed, dropped or emptied."""
 
     campaign_id: str
     shard: int
@@ -101,10 +85,8 @@ class Cohorts(Repository):
     def get(self, shard: int) -> CohortShardRow:
         """Return a shard; `NotFoundError` if the fleet has none of this number."""
         table = schema.cohort_shard
-        row = self._row(self._shard, select(table).where(table.c.shard == shard))
-        if row is None:
-            raise NotFoundError(f"this fleet has no cohort shard {shard}", hint="fleet learn cohorts")
-        return row
+        query = select(table).where(table.c.shard == shard)
+        return self._one(self._shard, query, f"this fleet has no cohort shard {shard}", hint="fleet learn cohorts")
 
     def _shard(self, shard: int, **row: Any) -> CohortShardRow:
         member, entry = schema.cohort_member, schema.cohort_round
@@ -155,7 +137,7 @@ class Cohorts(Repository):
             self.empty(row.history.shard)
         self._delete(schema.cohort_shard)
 
-    def save_slice(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
+    def save_checkpoint(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
         """Keep a checkpoint; one of the same round is replaced."""
         self.delete_checkpoints(shard, lambda number: number == round_number)
         self._insert(schema.cohort_checkpoint, shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id)
@@ -184,10 +166,8 @@ class Cohorts(Repository):
 
     def job(self, job_id: str) -> CohortJobRow:
         """Return what a job does; `NotFoundError` if it is none of a shard."""
-        found = self._jobs(schema.cohort_job.c.job_id == job_id)
-        if not found:
-            raise NotFoundError(f"learning job {job_id} is not one of a cohort shard")
-        return found[0]
+        query = select(schema.cohort_job).where(schema.cohort_job.c.job_id == job_id)
+        return self._one(CohortJobRow, query, f"learning job {job_id} is not one of a cohort shard")
 
     def open_jobs(self, shard: int | None = None) -> Sequence[CohortJobRow]:
         """Return the jobs of a shard, or of all, that are queued or running."""

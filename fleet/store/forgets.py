@@ -55,10 +55,7 @@ class Forgets(Repository):
 
         `ConflictError` if the request id is taken: ask `by_request` before anything is appended to the log.
 
-        Parameters
-        ----------
-        held
-            By node id: what each node is known to hold of those named.
+        `held` says by node id what each node is known to hold of those named.
         """
         if not request_id:
             raise InvalidInputError("a forget needs a request id, so that a repeat is known as one")
@@ -83,10 +80,9 @@ class Forgets(Repository):
 
     def get(self, campaign_id: str) -> CampaignRow:
         """Return the campaign; `NotFoundError` if there is none of this id."""
-        found = self._campaigns(schema.campaign.c.campaign_id == campaign_id)
-        if not found:
-            raise NotFoundError(f"no forget {campaign_id[:40]!r}", hint="fleet forget list")
-        return found[0]
+        return self._campaign(
+            schema.campaign.c.campaign_id == campaign_id, f"no forget {campaign_id[:40]!r}", hint="fleet forget list"
+        )
 
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> CampaignRow | None:
         """Return the campaign that this request made, or None.
@@ -103,9 +99,12 @@ class Forgets(Repository):
 
     def by_generation(self, generation: int) -> CampaignRow:
         """Return the campaign that a log entry committed."""
-        found = self._campaigns(schema.campaign.c.generation == generation)
+        return self._campaign(schema.campaign.c.generation == generation, f"no forget of generation {generation}")
+
+    def _campaign(self, condition: Any, missing: str, hint: str = "") -> CampaignRow:
+        found = self._campaigns(condition)
         if not found:
-            raise NotFoundError(f"no forget of generation {generation}")
+            raise NotFoundError(missing, hint=hint)
         return found[0]
 
     def by_tag(self, tag: str) -> Sequence[CampaignRow]:
@@ -172,10 +171,8 @@ class Forgets(Repository):
 
     def execution(self, campaign_id: str, node_id: str) -> ExecutionRow:
         """Return one execution; `NotFoundError` if the campaign has none on this node."""
-        row = self._row(_execution, _executions(*equal(schema.execution, campaign_id=campaign_id, node_id=node_id)))
-        if row is None:
-            raise NotFoundError(f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
-        return row
+        query = _executions(*equal(schema.execution, campaign_id=campaign_id, node_id=node_id))
+        return self._one(_execution, query, f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
 
     def join(self, node_id: str, after: int = 0) -> Sequence[ExecutionRow]:
         """Give a node an execution of every campaign above generation `after` that it has none of.
@@ -209,16 +206,9 @@ class Forgets(Repository):
         `fleet.domain.execution` says; `ConflictError` if the state needs a challenge or a receipt and there is none;
         `VersionConflictError` if the execution has changed since `expected_version` was read.
 
-        Parameters
-        ----------
-        challenge_nonce
-            Of the erase order. Required (now or before) for APPLYING.
-        expected_probes
-            What the order's probes must be answered with, in order: a tag, or "" for a stranger.
-        receipt
-            Serialised Envelope. Required (now or before) for APPLIED, VERIFIED and NOT_AFFECTED.
-        checks
-            The lines that the receipt was checked by, for the certificate.
+        Required (now or before): the erase order's `challenge_nonce` for APPLYING, the `receipt` (serialised Envelope)
+        for APPLIED, VERIFIED and NOT_AFFECTED. `expected_probes` are the answers to the order's probes, in order: a
+        tag, or "" for a stranger; `checks` the lines that the receipt was checked by, for the certificate.
         """
         row = self.execution(campaign_id, node_id)
         executions_domain.advance(row.state, target)
@@ -243,10 +233,7 @@ class Forgets(Repository):
         if target in WITH_RECEIPT and not fields["receipt"]:
             raise ConflictError(f"{node_id} cannot be {target} without a receipt")
         version = row.version if expected_version is None else expected_version
-        mine = (
-            *equal(schema.execution, campaign_id=campaign_id, node_id=node_id),
-            schema.execution.c.version == version,
-        )
+        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id, version=version)
         fields |= {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": version + 1}
         if not self._update(schema.execution, *mine, **fields):
             raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from fleet.domain import learning as domain
 from fleet.domain.learning import FINISHED, JobKind, JobState
 from fleet.domain.tags import validate_id, validate_tag
-from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleAttemptError
+from fleet.errors import ConflictError, InvalidInputError, StaleAttemptError
 from fleet.store import schema
 from fleet.store.repository import Repository
 from fleet.store.rows import LearningJobRow
@@ -66,10 +66,8 @@ class LearningJobs(Repository):
 
     def get(self, job_id: str) -> LearningJobRow:
         """Return the job; `NotFoundError` if there is none of this id."""
-        row = self._row(LearningJobRow, select(_JOB).where(_JOB.c.job_id == job_id))
-        if row is None:
-            raise NotFoundError(f"no learning job {job_id[:40]!r}", hint="fleet learn list")
-        return row
+        query = select(_JOB).where(_JOB.c.job_id == job_id)
+        return self._one(LearningJobRow, query, f"no learning job {job_id[:40]!r}", hint="fleet learn list")
 
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> LearningJobRow | None:
         """Return the job that this request made, or None.
@@ -126,12 +124,8 @@ class LearningJobs(Repository):
 
         `StaleAttemptError` if the attempt is not the current one; `ConflictError` if a round was left out.
 
-        Parameters
-        ----------
-        round_number
-            1, 2, ...; over all attempts.
-        sealed_state
-            LoraState under the job key; None for a job that changes nothing.
+        Rounds count from 1 over all attempts; `sealed_state` is a LoraState under the job key, None for a job that
+        changes nothing.
         """
         row = self.fenced(job_id, attempt)
         if round_number <= row.rounds_done:

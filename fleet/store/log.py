@@ -14,7 +14,7 @@ from fleet.store import schema
 from fleet.store.registry import Fleet
 from fleet.store.repository import Repository
 from fleet.store.rows import LogRow
-from fleet.trust.node_set import nodes_root
+from fleet.trust.leaves import nodes_root
 
 
 class ForgetLog(Repository):
@@ -29,16 +29,8 @@ class ForgetLog(Repository):
     ) -> LogRow:
         """Append the next generation and move the fleet's head to it.
 
-        Parameters
-        ----------
-        campaign_id
-            Of the campaign that this entry commits; made in the same transaction, after this.
-        tags
-            Subject tags, the canary's among them. Sorted, so that its place tells nothing.
-        sign
-            Signs the finished command with the coordinator's key.
-        node_ids
-            The nodes that it is committed for.
+        The campaign that it commits is made in the same transaction, after this. Tags, the canary's among them, are
+        sorted, so that its place tells nothing. `sign` signs the finished command with the coordinator's key.
         """
         fleet_row = Fleet(self._connection, self._now_ms)
         fleet = fleet_row.get()

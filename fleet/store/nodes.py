@@ -80,10 +80,8 @@ class Nodes(Repository):
 
     def get(self, node_id: str) -> NodeRow:
         """Return the node; `NotFoundError` if it never was enrolled."""
-        row = self.find(node_id)
-        if row is None:
-            raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
-        return row
+        query = select(schema.node).where(schema.node.c.node_id == node_id)
+        return self._one(NodeRow, query, f"no node {node_id!r} is enrolled", hint="fleet node list")
 
     def list(self, *, include_retired: bool = False) -> Sequence[NodeRow]:
         """Return the nodes, by id."""
@@ -175,3 +173,16 @@ class Nodes(Repository):
     def _set(self, node_id: str, **values: Any) -> None:
         if not self._update(schema.node, schema.node.c.node_id == node_id, **values):
             raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
+
+
+class AuditEvents(Repository):
+    """Decisions about nodes, as they were signed; each is a leaf of the Merkle log as well."""
+
+    def append(self, node_id: str, envelope: bytes) -> None:
+        """Keep a serialised Envelope of an AuditEvent about a node."""
+        self._insert(schema.audit_event, node_id=node_id, envelope=envelope)
+
+    def of_node(self, node_id: str) -> Sequence[bytes]:
+        """Return the envelopes about a node, oldest first."""
+        table = schema.audit_event
+        return self._column(select(table.c.envelope).where(table.c.node_id == node_id).order_by(table.c.event_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reram_fleet.crypto.digests import ZERO_HASH
 from sqlalchemy import select
 
-from fleet.errors import ConflictError, NotFoundError
+from fleet.errors import ConflictError
 from fleet.store import schema
 from fleet.store.repository import Repository
 from fleet.store.rows import FleetRow
@@ -20,10 +20,7 @@ class Fleet(Repository):
 
     def get(self) -> FleetRow:
         """Return the fleet's row; `NotFoundError` before `create`."""
-        row = self.find()
-        if row is None:
-            raise NotFoundError("the database holds no fleet yet")
-        return row
+        return self._one(FleetRow, select(schema.fleet), "the database holds no fleet yet")
 
     def create(self, fleet_id: str) -> FleetRow:
         """Make the fleet, at generation 0; `ConflictError` if there is one already."""
@@ -45,7 +42,7 @@ class Fleet(Repository):
         self._update(schema.fleet, desired_revision=revision)
 
     def fix_task(self, task: str) -> None:
-        """Say what the fleet's nodes recognise or draw; `ConflictError` if another task is said."""
+        """Say what the fleet's nodes recognise or generate; `ConflictError` if another task is said."""
         said = self.get().task
         if said and said != task:
             raise ConflictError(

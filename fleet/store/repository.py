@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Select, Table, delete, insert, update
 
+from fleet.errors import NotFoundError
+
 R = TypeVar("R")
 
 
@@ -33,6 +35,13 @@ class Repository:
         """Return the first row, or None."""
         row = self._run(query).mappings().first()
         return None if row is None else kind(**row)
+
+    def _one(self, kind: Callable[..., R], query: Select[Any], missing: str, hint: str = "") -> R:
+        """Return the first row; `NotFoundError` with the text of `missing` if there is none."""
+        row = self._row(kind, query)
+        if row is None:
+            raise NotFoundError(missing, hint=hint)
+        return row
 
     def _column(self, query: Select[Any]) -> list[Any]:
         """Return the first column of each row."""

@@ -35,14 +35,8 @@ class Revisions(Repository):
 
         `ConflictError` if the number does not follow the newest one, or a tag in it was forgotten.
 
-        Parameters
-        ----------
-        manifest
-            Serialised Envelope of the RevisionManifest.
-        ciphertext
-            RevisionContent under the key file `key_id`.
-        tags, lora_tags
-            Whom it names at all, and who has a row in its shared LoRA. A tag may have a row and no adapter.
+        `manifest` is a serialised Envelope of the RevisionManifest, `ciphertext` the RevisionContent under the key file
+        `key_id`. `tags` are whom it names at all, `lora_tags` who has a row in its shared LoRA: with an adapter or not.
         """
         newest = self.latest()
         expected = 1 if newest is None else newest.revision + 1

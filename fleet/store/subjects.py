@@ -47,14 +47,8 @@ class Subjects(Repository):
         nothing. `SubjectForgottenError` if the tag carries a tombstone; `StaleContributionError` if a higher sequence
         is already here.
 
-        Parameters
-        ----------
-        count
-            Samples summed up.
-        ciphertext
-            SubjectAdapter under the key file of the tag.
-        statistics
-            Packed statistics for the head under the same key, if the node sent them.
+        `count` samples are summed up. `ciphertext` is the SubjectAdapter under the key file of the tag, `statistics`
+        the packed statistics for the head under the same key, if the node sent them.
         """
         validate_tag(tag)
         if count < 1 or sequence < 0:

@@ -26,25 +26,16 @@ def _read_token(path: Path) -> str:
 
 @dataclass(frozen=True, repr=False)
 class CoordinatorKeys:
-    """What makes a coordinator the coordinator of its fleet.
-
-    Attributes
-    ----------
-    command_key
-        Ed25519: signs forget commands, leases, job tickets, revision manifests and certificates.
-    sealing_key
-        X25519: opens contributions.
-    operator_token, learning_token
-        Bearer tokens of OperatorService and LearningService.
-    token_path, learning_token_path
-        Their files, for clients on this machine.
-    """
+    """Keys and tokens that make a coordinator the coordinator of its fleet."""
 
     #: The files in the folder. Made together at the first start, never again.
     FILES: ClassVar = ("command.key", "sealing.key", "operator.token", "learning.token")
 
+    #: Signs forget commands, leases, job tickets, revision manifests and certificates.
     command_key: Ed25519PrivateKey
+    #: Opens contributions.
     sealing_key: X25519PrivateKey
+    #: Bearer tokens of OperatorService and LearningService, and their files, for clients on this machine.
     operator_token: str
     learning_token: str
     token_path: Path

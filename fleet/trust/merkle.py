@@ -7,7 +7,7 @@ algorithms written out).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.errors import InvalidInputError, ProofError
@@ -83,20 +83,24 @@ def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
     if not 0 <= index <= last:
         raise ProofError(f"a tree of {proof.tree_size} has no leaf {index}")
     current = leaf
-    for step, sibling in enumerate(proof.path):
-        if last == 0:
-            raise ProofError(f"inclusion proof is too long: {len(proof.path)} hashes, expected {step}")
-        if index & 1 or index == last:
-            current = node_hash(sibling, current)
-            while not index & 1 and index:
-                index, last = index >> 1, last >> 1
-        else:
-            current = node_hash(current, sibling)
-        index, last = index >> 1, last >> 1
-    if last != 0:
-        raise ProofError(f"inclusion proof is too short: {len(proof.path)} hashes for {proof.tree_size} leaves")
+    for sibling, is_left in _siblings(index, last, proof.path, "inclusion proof"):
+        current = node_hash(sibling, current) if is_left else node_hash(current, sibling)
     if current != root:
         raise ProofError(f"inclusion proof leads to root {current.hex()}, expected {root.hex()}")
+
+
+def _siblings(index: int, last: int, path: Sequence[bytes], what: str) -> Iterator[tuple[bytes, bool]]:
+    """Yield each hash of a path from leaf `index` of `last` + 1 up, and whether it stands to the left."""
+    for step, sibling in enumerate(path):
+        if last == 0:
+            raise ProofError(f"{what} is too long: {len(path)} hashes, expected {step}")
+        is_left = bool(index & 1) or index == last
+        yield sibling, is_left
+        while is_left and not index & 1 and index:
+            index, last = index >> 1, last >> 1
+        index, last = index >> 1, last >> 1
+    if last != 0:
+        raise ProofError(f"{what} is too short: {len(path)} hashes")
 
 
 def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
@@ -146,18 +150,9 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
     while index & 1:
         index, last = index >> 1, last >> 1
     old = new = hashes[0]
-    for sibling in hashes[1:]:
-        if last == 0:
-            raise ProofError(f"consistency proof is too long: {len(proof)} hashes")
-        if index & 1 or index == last:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
-            while not index & 1 and index:
-                index, last = index >> 1, last >> 1
-        else:
-            new = node_hash(new, sibling)
-        index, last = index >> 1, last >> 1
-    if last != 0:
-        raise ProofError(f"consistency proof is too short: {len(proof)} hashes from {old_size} to {new_size}")
+    for sibling, is_left in _siblings(index, last, hashes[1:], "consistency proof"):
+        old = node_hash(sibling, old) if is_left else old
+        new = node_hash(sibling, new) if is_left else node_hash(new, sibling)
     if old != old_root:
         raise ProofError(f"consistency proof leads to old root {old.hex()}, expected {old_root.hex()}")
     if new != new_root:

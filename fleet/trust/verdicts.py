@@ -41,9 +41,7 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     if [verdict.verdict for verdict in content.verdicts] == [NOTHING_HELD]:
         yield compare("verdict: erased more than the planted probe", "nobody", ", ".join(erasing) or "nobody")
         return
-    yield CheckLine(
-        "verdict subject-adapter", "subject-adapter" in kinds, "one", "one" if "subject-adapter" in kinds else "none"
-    )
+    yield compare("verdict subject-adapter", "one", "one" if "subject-adapter" in kinds else "none")
     for verdict in content.verdicts:
         allowed = _MAY_SAY.get(verdict.adapter_kind, ())
         name = f"verdict {verdict.adapter_kind}"

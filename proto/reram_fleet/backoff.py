@@ -12,17 +12,12 @@ class Backoff:
 
     Jitter spreads a fleet that lost its coordinator at one moment (Brooker, "Exponential Backoff And Jitter", AWS
     Architecture Blog, 2015).
-
-    Attributes
-    ----------
-    first_s, longest_s
-        Bound after the first failure, and largest bound.
-    least
-        Part of the bound that is waited in any case, 0 to 1; 0 is full jitter.
     """
 
+    #: Bound after the first failure, and largest bound.
     first_s: float
     longest_s: float
+    #: Part of the bound that is waited in any case, 0 to 1; 0 is full jitter.
     least: float = 0.5
 
     def delay_s(self, failures: int, jitter: float | None = None) -> float:

@@ -1,11 +1,11 @@
-"""Which cohort shard a person is in: one rule for coordinator, nodes and auditors."""
+"""Cohort shard of a person: one rule for coordinator, nodes and auditors."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 
-# The streams of `hwmodel` use the same encoding, so that nodes and laboratory draw the same shards.
+# The streams of `hwmodel` use the same encoding, so that nodes and laboratory find the same shards.
 _DOMAIN = b"hwmodel/stream/v1\0"
 _PURPOSE = "cohort.shard"
 

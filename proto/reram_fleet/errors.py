@@ -14,15 +14,7 @@ from __future__ import annotations
 
 
 class FleetError(Exception):
-    """Base of all expected failures.
-
-    Parameters
-    ----------
-    message
-        What happened, and with what.
-    hint
-        What to do about it; command lines print it below the message.
-    """
+    """Base of all expected failures: what happened, and with what; `hint` says what to do about it."""
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
@@ -34,7 +26,7 @@ class InvalidInputError(FleetError):
 
 
 class NotFoundError(FleetError):
-    """What was named does not exist."""
+    """Something that was named does not exist."""
 
 
 class ConflictError(FleetError):

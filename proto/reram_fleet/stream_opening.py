@@ -28,10 +28,7 @@ def hello_metadata(hello: Envelope) -> tuple[tuple[str, bytes], ...]:
 def request_challenge(stub: Any, timeout_s: float) -> Challenge:
     """Return a fresh challenge of the coordinator; `grpc.RpcError` if nobody answers in time, or with something else.
 
-    Parameters
-    ----------
-    stub
-        NodeServiceStub of a synchronous channel.
+    `stub` is the NodeServiceStub of a synchronous channel.
     """
     call = stub.Connect(iter(()), timeout=timeout_s)
     try:

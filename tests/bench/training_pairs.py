@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,9 +30,9 @@ def training_pairs() -> Iterator[Pair]:
         batch = TrainingBatch.of(RECIPE, (eight * 25)[:count], tags, [chosen] * count)
         yield Pair(
             f"exact round of training, {count} nodes",
-            lambda batch=batch: train_round(RECIPE, start, batch),  # type: ignore[misc]
+            partial(train_round, RECIPE, start, batch),
             "in float32",
-            lambda batch=batch: _float_round(start, batch),  # type: ignore[misc]
+            partial(_float_round, start, batch),
         )
 
 

@@ -60,6 +60,9 @@ class FrozenBase:
     def of(cls, task: str, weights: Mapping[str, Tensor]) -> FrozenBase:
         """Describe a network by its frozen weights.
 
+        `AdapterSpecError` if the task or a layer has an impossible name; `AdapterShapeError` if there is no layer, or
+        one is not a matrix or a convolution; `AdapterValueError` if a weight is not finite.
+
         Parameters
         ----------
         task
@@ -67,15 +70,6 @@ class FrozenBase:
         weights
             By module path: ``[out, in]`` of linear layers, ``[out, C, kh, kw]`` of convolutions without
             groups. The digest is over the bits of their float32 values.
-
-        Raises
-        ------
-        AdapterSpecError
-            If the task or a layer has an impossible name.
-        AdapterShapeError
-            If there is no layer, or one is not a matrix or a convolution.
-        AdapterValueError
-            If a weight is not finite.
         """
         if not _TASK.fullmatch(task):
             raise AdapterSpecError(f"{task!r} cannot name a task: use 1 to 64 lower-case letters, digits and hyphens")

@@ -56,7 +56,7 @@ class SignedReceipt:
 
 @dataclass
 class Journal:
-    """What a simulated node keeps on its disk: a copy of it is a backup."""
+    """Disk of a simulated node: a copy of it is a backup."""
 
     generation: int = 0
     log_head: bytes = digests.ZERO_HASH
@@ -79,10 +79,7 @@ class Journal:
 class SimulatedNode:
     """One node.
 
-    Parameters
-    ----------
-    amend
-        Changes a receipt before it is signed: a node that lies.
+    `amend` changes a receipt before it is signed: a node that lies.
     """
 
     def __init__(self, node_id: str, *, amend: Callable[[types.Receipt], None] = lambda receipt: None) -> None:
@@ -99,7 +96,7 @@ class SimulatedNode:
 
     @property
     def identity(self) -> types.NodeIdentity:
-        """What is registered of this node."""
+        """Identity that is registered of this node."""
         identity = types.NodeIdentity(
             node_id=self.node_id,
             receipt_public_key=self.signing_key.public_key().public_bytes_raw(),

@@ -30,17 +30,8 @@ class SteppedCoordinator:
     """A coordinator over a real store and real key files, without server and loops.
 
     Every transaction is a call: a test can stop, lose or repeat whatever it likes between any two.
-
-    Parameters
-    ----------
-    folder
-        Its state folder; a second instance on it is the same coordinator, restarted.
-    learning
-        Whether there is a learning plane. It is prepared and never started: a test does what Flower would.
-    now_ms
-        Clock, Unix time in ms.
-    codes
-        Range of the task's codes.
+    A second instance on a folder is the same coordinator, restarted. With `learning`, a learning plane is prepared and
+    never started: a test does what Flower would. `codes` is the range of the task's codes.
     """
 
     def __init__(

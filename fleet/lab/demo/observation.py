@@ -10,7 +10,7 @@ from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet
 
 if TYPE_CHECKING:
-    from fleet.learning.superlink import RunInfo
+    from fleet.learning.flower_command import RunInfo
 
 #: The metric that a forget has to move, on each side.
 COORDINATOR_GENERATION = "fleet_forget_generation"
@@ -58,11 +58,11 @@ def flower_runs(fleet: LocalFleet) -> tuple[RunInfo, ...]:
     again, for a while, as long as a run is listed as unfinished.
     """
     from fleet.learning.flower_command import FlowerCommand
-    from fleet.learning.superlink import CONNECTION, run_info
+    from fleet.learning.superlink import CONNECTION
 
     command = FlowerCommand(fleet.layout.coordinator / "flower" / "home", CONNECTION)
     deadline_s = time.monotonic() + _RUNS_END_WITHIN_S
     while True:
-        runs = [run_info(run) for run in command("ls")["runs"]]
+        runs = command.runs()
         if all(run.finished for run in runs) or time.monotonic() > deadline_s:
             return tuple(reversed(runs))

@@ -10,6 +10,7 @@ from reram_fleet.v1.engine_pb2 import Sample
 
 from edge_node import tasks
 from edge_node.errors import TaskError
+from edge_node.samples import encode_sample
 from edge_node.tasks import GenerationTask, RecognitionTask
 from fleet.errors import InvalidInputError
 
@@ -55,6 +56,4 @@ def load_demo_people(task_name: str = "speakers") -> DemoPeople:
 
 def _samples(arrays: Iterable[np.ndarray]) -> tuple[Sample, ...]:
     """Return recordings, float32 [frames, channels] each, as the wire carries them."""
-    return tuple(
-        Sample(frames=array.shape[0], channels=array.shape[1], values=array.astype("<f4").tobytes()) for array in arrays
-    )
+    return tuple(encode_sample(array) for array in arrays)

@@ -39,7 +39,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class LoraKind(StrEnum):
-    """Whom an adapter is about, which decides how it is forgotten."""
+    """Kind of a LoRA by whom it is about, which decides how it is forgotten."""
 
     #: One chip's differences from the ideal; public data only.
     CALIBRATION = "calibration"
@@ -58,7 +58,10 @@ class LoraKind(StrEnum):
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """What an adapter says about itself: everything but the numbers.
+    """Description that an adapter gives of itself: everything but the numbers.
+
+    `AdapterSpecError` if one of them is impossible; `AdapterShapeError` if the rank is beyond `MAX_RANK`, or there are
+    no layers.
 
     Attributes
     ----------
@@ -78,13 +81,6 @@ class LoraSpec:
         Seed from which A is drawn, if it is frozen; then only B is stored. None if A is stored too.
     built_at_generation
         Generation of the forget log up to which forgotten people are not in it.
-
-    Raises
-    ------
-    AdapterSpecError
-        If one of them is impossible.
-    AdapterShapeError
-        If the rank is beyond `MAX_RANK`, or there are no layers.
     """
 
     name: str
@@ -130,12 +126,8 @@ class LoraSpec:
     def check_fits(self, base: FrozenBase) -> None:
         """Refuse what does not fit a network, knowing only what the adapter says about itself.
 
-        Raises
-        ------
-        AdapterBaseError
-            If it was made for another task or backbone.
-        AdapterShapeError
-            If a layer is not in the network, or the rank is larger than both sides of its matrix.
+        `AdapterBaseError` if it was made for another task or backbone; `AdapterShapeError` if a layer is not in the
+        network, or the rank is larger than both sides of its matrix.
         """
         base.check_same(self.task, self.base_digest)
         for name in self.layers:
@@ -187,12 +179,9 @@ class LoraAdapter:
     def check_fits(self, base: FrozenBase) -> None:
         """Refuse an adapter that does not fit a network; change nothing.
 
-        Raises
-        ------
-        AdapterBaseError, AdapterShapeError
-            As `LoraSpec.check_fits`, and if a factor is missing, superfluous or of another shape.
-        AdapterValueError
-            If the change to a layer is more than `MAX_RELATIVE_NORM` times the layer itself.
+        `AdapterBaseError` or `AdapterShapeError` as `LoraSpec.check_fits`, and if a factor is missing, superfluous or
+        of another shape; `AdapterValueError` if the change to a layer is more than `MAX_RELATIVE_NORM` times the layer
+        itself.
         """
         self.spec.check_fits(base)
         stored = {"lora_A": self.a, "lora_B": self.b}

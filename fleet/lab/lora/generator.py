@@ -42,12 +42,8 @@ class AdaptedGenerator(Generator):
     def install(self, adapter: LoraAdapter) -> None:
         """Make an adapter active on all nodes.
 
-        Raises
-        ------
-        EngineError
-            If it is for a class that the backbone was trained on: removing it would forget nothing.
-        AdapterError
-            As `LoraBank.install`.
+        `EngineError` if it is for a class that the backbone was trained on: removing it would forget nothing;
+        `AdapterError` as `LoraBank.install`.
         """
         owned = [subject_name(label) for label in sorted(self.backbone.trained_on)]
         if adapter.spec.kind is LoraKind.SUBJECT and adapter.spec.name in owned:

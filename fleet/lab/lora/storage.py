@@ -22,10 +22,12 @@ _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredMatrix:
-    """A matrix as it is stored.
+    """Matrix as it is stored.
 
     A row depends on its own values only: what one row holds leaves no trace in another, so a person's row of an output
-    layer can be dropped without touching anybody else's bits.
+    layer can be dropped without touching anybody else's bits. `AdapterShapeError` if shapes or dtypes are not as said;
+    `AdapterValueError` if a number is not finite, a scale is negative, or an int8 code is -128 (the range is
+    symmetric).
 
     Attributes
     ----------
@@ -35,13 +37,6 @@ class StoredMatrix:
         ``[rows, columns]`` in the format's dtype.
     scales
         float32 ``[rows]`` for int8 (value = code times scale); None otherwise.
-
-    Raises
-    ------
-    AdapterShapeError
-        If shapes or dtypes are not as said.
-    AdapterValueError
-        If a number is not finite, a scale is negative, or an int8 code is -128 (the range is symmetric).
     """
 
     storage: Precision
@@ -75,14 +70,8 @@ class StoredMatrix:
         """Store floats ``[rows, columns]``, rounding half to even; the same bits on every machine.
 
         int8: scale = largest magnitude of the row / 127 as float32, code = round(value / scale), both divisions in
-        float64. Storing again what `values` returns changes nothing.
-
-        Raises
-        ------
-        AdapterShapeError
-            If it is not a matrix of floats, or an empty one.
-        AdapterValueError
-            If a value is not finite, or does not fit into the format.
+        float64. Storing again what `values` returns changes nothing. `AdapterShapeError` if it is not a matrix of
+        floats, or an empty one; `AdapterValueError` if a value is not finite, or does not fit into the format.
         """
         if values.ndim != 2 or values.numel() == 0 or not values.is_floating_point():
             raise AdapterShapeError(

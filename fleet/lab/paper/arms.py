@@ -23,32 +23,20 @@ CLASSES = KNOWN + 1
 
 
 class Arm(StrEnum):
-    """How the data were divided, or what the backbone was trained on.
+    """How the data were divided, or what the backbone was trained on."""
 
-    Attributes
-    ----------
-    PUBLISHED
-        As the paper's code does it.
-    HONEST
-        Tested on what training never saw: other photos, other words, or a class that the backbone never saw.
-    """
-
+    #: As the paper's code does it.
     PUBLISHED = "as published"
+    #: Tested on what training never saw: other photos, other words, or a class that the backbone never saw.
     HONEST = "honest"
 
 
 class Hardware(StrEnum):
-    """What the frozen network runs on.
+    """Substrate of the frozen network."""
 
-    Attributes
-    ----------
-    CHIP
-        Programmed cells of `PRESET` with their errors, 8-bit converters, tile by tile.
-    NOISE_FREE
-        The weights as trained; inputs still have 8 bits.
-    """
-
+    #: Programmed cells of `PRESET` with their errors, 8-bit converters, tile by tile.
     CHIP = "chip"
+    #: The weights as trained; inputs still have 8 bits.
     NOISE_FREE = "noise-free"
 
     @property
@@ -63,16 +51,9 @@ def silent(what: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class DividedPeople:
-    """Inputs of six people, divided into what is learnt from and what is tested on.
+    """Inputs of six people, float ``[B, ...]``, divided into what is learnt from and what is tested on.
 
-    Attributes
-    ----------
-    train, test
-        Float ``[B, ...]``.
-    train_labels, test_labels
-        0 to 4, and `NEWCOMER`; int64 ``[B]``.
-    train_sources, test_sources
-        Which photo or recording each input was made from, int64 ``[B]``.
+    Labels are 0 to 4, and `NEWCOMER`; sources say which photo or recording each input was made from; int64 ``[B]``.
 
     Raises
     ------

@@ -109,15 +109,7 @@ class ClassifierArm:
 
 @dataclass(frozen=True)
 class PeopleRun:
-    """One seed, on a chip and without errors: division, first weights and chip.
-
-    Attributes
-    ----------
-    data
-        What the inputs are, for people.
-    forgotten
-        Which of the five; goes round with the seeds.
-    """
+    """One seed, on a chip and without errors; which of the five is forgotten goes round with the seeds."""
 
     data: str
     forgotten: int
@@ -129,20 +121,10 @@ class PeopleRun:
 
 @dataclass(frozen=True, eq=False)
 class ForgettingObjective:
-    """A `RepairObjective` of cross-entropy over all classes, for the paper's methods.
+    """Cross-entropy over all classes as a `RepairObjective` of an adapter of this shape, for the paper's methods.
 
-    Attributes
-    ----------
-    network
-        The chips; adapters that are active take part, frozen.
-    shape
-        Of the adapter that is trained.
-    retained
-        Inputs and labels of the others.
-    forgotten, forgotten_class
-        Inputs of the person to be forgotten, and their label.
-    temperature
-        What scores are divided by in all losses.
+    The network's active adapters take part, frozen. `retained` are inputs and labels of the others, `forgotten` the
+    inputs of the person to be forgotten; the temperature is what scores are divided by in all losses.
     """
 
     network: StackedNetwork

@@ -64,16 +64,8 @@ def paper_document(task: PaperTask, seeds: int | None, progress: Progress, folde
 
     Sets torch to one thread: with several, small products are slower on shared cores, and may round differently.
 
-    Parameters
-    ----------
-    task
-        What to run.
-    seeds
-        How many; all of the task's if None.
-    progress
-        Takes what is being done.
-    folder
-        Where finished seeds are kept and looked for; numbers only. Nothing is kept if None.
+    `seeds` is how many, all of the task's if None. Finished ones are kept in the folder and looked for there, numbers
+    only; nothing is kept if it is None.
 
     Raises
     ------

@@ -88,16 +88,8 @@ def run(
 ) -> ImagesPaperRun:
     """Run both arms of one seed, on two chips with one backbone.
 
-    Parameters
-    ----------
-    seed
-        Of roles, training, chips and noise.
-    progress
-        Takes what is being done.
-    size, relabelling
-        How much is done.
-    cache
-        Folder of trained backbones, as for `cached_backbone`.
+    The seed is that of roles, training, chips and noise; size and relabelling say how much is done; `cache` is a folder
+    of trained backbones, as for `cached_backbone`.
     """
 
     def stage(what: str) -> Steps:

@@ -144,16 +144,9 @@ class Method(ABC):
         return self.descent.steps
 
     def repair(self, objective: RepairObjective, start: Adapter, seed: int) -> Adapter:
-        """Return the adapter after one round of repair.
+        """Return the adapter after one round of repair; `start`, which has learnt the person, is not changed.
 
-        Parameters
-        ----------
-        objective
-            The samples; a node without forgotten samples only keeps what it has.
-        start
-            What has learnt the person; it is not changed.
-        seed
-            Of the method's draws, if it makes any.
+        A node without forgotten samples only keeps what it has. The seed is that of the method's draws.
 
         Raises
         ------

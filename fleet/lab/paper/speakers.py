@@ -57,18 +57,9 @@ RECIPE = ClassifierRecipe(
 
 @dataclass(frozen=True, eq=False)
 class Voices:
-    """Recordings of people as signals of ten steps.
+    """Recordings of people as signals of ten steps, float64 ``[B, 10, signals]``; `CHANNELS` is a multiple of signals.
 
-    Attributes
-    ----------
-    title
-        The data set, for people.
-    signals
-        Float64 ``[B, 10, signals]``; `CHANNELS` is a multiple of the signals.
-    labels
-        The person, 0 to 5, int64 ``[B]``.
-    held_out
-        What the honest arm tests on, bool ``[B]``.
+    Labels are the person, 0 to 5, int64 ``[B]``; `held_out`, bool ``[B]``, is what the honest arm tests on.
     """
 
     title: str

@@ -41,25 +41,9 @@ class LoraShape:
 
 
 class StackedNetwork:
-    """A network on the chips of N nodes, with a bank of adapters beside its layers.
+    """A float network that was programmed on the chips of N nodes, with a bank of active adapters beside its layers.
 
-    Parameters
-    ----------
-    task
-        Its name.
-    network
-        The float network that was programmed.
-    chips
-        What became of it; every layer's correction belongs to this object from now on.
-
-    Attributes
-    ----------
-    chips
-        As given.
-    bank
-        The active adapters.
-    base
-        What they must fit.
+    Every layer's correction of the chips belongs to this object from now on.
     """
 
     def __init__(self, task: str, network: nn.Module, chips: ProgrammedModel) -> None:

@@ -1,4 +1,4 @@
-"""Doing a forget by replay again: an auditor's check of a manifest against the captured codes.
+"""Audit of a forget by replay: an auditor's check of a manifest against the captured codes.
 
 What is shown: the cohort after the forget is, integer for integer, what training from the very start gives
 when the person never entered. What is not: that the fleet runs this cohort (its digest is in the nodes'
@@ -23,7 +23,7 @@ from fleet.trust.checks import CheckLine, compare
 
 
 class ReplayVerdict(StrEnum):
-    """What an audit comes to."""
+    """Result of an audit."""
 
     #: Every line holds; the digests of integers are equal.
     REPRODUCED = "REPRODUCED"
@@ -50,10 +50,7 @@ class ReplayAudit:
 def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     """Re-execute a forget and compare digests of integers.
 
-    Raises
-    ------
-    ManifestError, CodesError
-        If one of them cannot be used: nothing can be said.
+    `ManifestError` or `CodesError` if one of them cannot be used: nothing can be said.
     """
     manifest = ReplayManifest.read(manifest_file)
     codes = AuditCodes.read(codes_folder, manifest.node_ids)

@@ -65,13 +65,7 @@ class AuditCodes:
 
     @classmethod
     def read(cls, folder: Path, node_ids: Sequence[str]) -> AuditCodes:
-        """Read the files of these nodes.
-
-        Raises
-        ------
-        CodesError
-            If one is missing or damaged.
-        """
+        """Read the files of these nodes; `CodesError` if one is missing or damaged."""
         nodes: list[NodeSamples] = []
         salts: dict[tuple[str, str], bytes] = {}
         for node_id in node_ids:

@@ -51,12 +51,7 @@ class CheckpointFiles:
     def load(self, shard: int, round_number: int) -> CohortState:
         """Open a checkpoint.
 
-        Raises
-        ------
-        StateFolderError
-            If it is not there, or does not open.
-        KeyFileError
-            If its key has been destroyed.
+        `StateFolderError` if it is not there, or does not open; `KeyFileError` if its key has been destroyed.
         """
         name = _name(shard, round_number)
         try:

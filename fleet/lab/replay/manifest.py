@@ -1,4 +1,4 @@
-"""The manifest of a forget by replay: everything but the codes that somebody needs to do it again.
+"""Manifest of a forget by replay: everything but the codes that somebody needs to do it again.
 
 It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten
 person's) and digests of integers: nothing personal. What it was computed on does not matter. It is JSON in
@@ -53,7 +53,7 @@ class ReplayWork(_Part):
 
 
 class ReplayManifest(_Part):
-    """What was forgotten, how, and what came out.
+    """Record of a forget: who, how, and what came out.
 
     `entries` and `commitments` have no trace of the forgotten person but their tag, which the forget log has
     for ever. Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
@@ -118,11 +118,8 @@ class ReplayManifest(_Part):
     def read(cls, path: Path) -> ReplayManifest:
         """Read and check a manifest.
 
-        Raises
-        ------
-        ManifestError
-            If the file cannot be read, is none, is not in canonical form, or asks for more than a
-            re-execution will spend.
+        `ManifestError` if the file cannot be read, is none, is not in canonical form, or asks for more than a
+        re-execution will spend.
         """
         try:
             content = path.read_bytes()
@@ -150,10 +147,7 @@ class ReplayManifest(_Part):
     def plan(self) -> CohortPlan:
         """Return the plan without the person.
 
-        Raises
-        ------
-        ManifestError
-            If participation or entries do not fit the recipe's rounds.
+        `ManifestError` if participation or entries do not fit the recipe's rounds.
         """
         try:
             return CohortPlan(self.fleet_seed, self.shard, self.recipe, self.node_ids, self.participation, self.entries)

@@ -73,14 +73,8 @@ def sign(private_key: Ed25519PrivateKey, message: Message) -> Envelope:
 def open_envelope(envelope: Envelope, message_type: type[M], public_key: bytes) -> M:
     """Check an envelope and return its message; `SignatureError` with what was expected and what was found.
 
-    Parameters
-    ----------
-    envelope
-        As received.
-    message_type
-        What the caller expects inside; anything else is refused.
-    public_key
-        Raw Ed25519 public key (32 bytes) of the only acceptable signer.
+    Any other type than `message_type` is refused, and any other signer than that of the raw Ed25519 `public_key` (32
+    bytes).
     """
     expected = message_type.DESCRIPTOR.full_name
     if envelope.payload_type != expected:

@@ -26,15 +26,13 @@ def issue_ticket(
     expires_at_unix_ms: int,
 ) -> Envelope:
     """Sign leave to enrol a person on some nodes until a time."""
-    return sign(
-        registry_key,
-        EnrolmentTicket(
-            fleet_id=fleet_id,
-            subject_tag=subject_tag,
-            node_ids=sorted(set(node_ids)),
-            expires_at_unix_ms=expires_at_unix_ms,
-        ),
+    ticket = EnrolmentTicket(
+        fleet_id=fleet_id,
+        subject_tag=subject_tag,
+        node_ids=sorted(set(node_ids)),
+        expires_at_unix_ms=expires_at_unix_ms,
     )
+    return sign(registry_key, ticket)
 
 
 def check_ticket(
@@ -42,10 +40,8 @@ def check_ticket(
 ) -> EnrolmentTicket:
     """Return a ticket that allows a node to enrol somebody now; `TicketError` with what is wrong, and what to do.
 
-    Parameters
-    ----------
-    registry_public_key
-        Raw Ed25519 key (32 bytes) of the caller's registry; empty if the fleet was told of none.
+    `registry_public_key` is the raw Ed25519 key (32 bytes) of the caller's registry; empty if the fleet was told of
+    none.
     """
     if not registry_public_key:
         raise TicketError(

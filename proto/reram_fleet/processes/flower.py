@@ -49,16 +49,10 @@ ENGINE_TOKEN_FILE_KEY = "engine-token-file"
 def process_environment(home: Path) -> dict[str, str]:
     """Return what every process of Flower that we start gets, on top of our own environment.
 
-    Parameters
-    ----------
-    home
-        FLWR_HOME: a folder of this SuperLink or SuperNode alone.
-
-    Notes
-    -----
-    Flower starts its helpers (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: the folder of this
-    interpreter goes in front of PATH, so that it finds its own version of them. A proxy for the outside must never see
-    what stays on the loopback interface.
+    `home` becomes FLWR_HOME: a folder of this SuperLink or SuperNode alone. Flower starts its helpers
+    (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: the folder of this interpreter goes in front of
+    PATH, so that it finds its own version of them. A proxy for the outside must never see what stays on the loopback
+    interface.
     """
     loopback = ["127.0.0.1", "localhost"]
     no_proxy = ",".join([*filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy")]), *loopback])

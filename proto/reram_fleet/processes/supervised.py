@@ -45,22 +45,15 @@ class ReapedProcess:
 
     The kernel ends the reaper together with the *thread* that starts it: call `start` from one that lives as long as
     the command shall.
-
-    Parameters
-    ----------
-    name
-        For messages.
-    command
-        Argument vector.
-    log_path
-        Where its standard output and error are appended.
-    environment
-        Added to this process's environment.
     """
 
+    #: For messages.
     name: str
+    #: Argument vector.
     command: Sequence[str]
+    #: Where its standard output and error are appended.
     log_path: Path
+    #: Added to this process's environment.
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: Path | None = None
     _reaper: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)

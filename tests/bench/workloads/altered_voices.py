@@ -26,7 +26,8 @@ def altered(recording: np.ndarray, speed: float, gain: float) -> npt.NDArray[np.
     length = max(MIN_SAMPLES, int(len(recording) / speed))
     # Interpolation is linear; past the end the last sample is held.
     played = np.interp(np.arange(length) * speed, np.arange(len(recording)), recording[:, 0].astype(np.float64))
-    return np.clip(played * gain, -1, 1).astype(np.float32)[:, None]
+    heard: npt.NDArray[np.float32] = np.clip(played * gain, -1, 1).astype(np.float32)
+    return heard[:, None]
 
 
 def altered_voices(seed: int, name: str, recordings: Sequence[np.ndarray]) -> list[np.ndarray]:

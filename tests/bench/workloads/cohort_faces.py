@@ -35,19 +35,13 @@ FORGETS = 10
 
 @dataclass(frozen=True)
 class ForgetCost:
-    """One forget by replay; shares are of training all shards, CPU and energy of all nodes together.
-
-    Attributes
-    ----------
-    bitwise
-        State and remaining checkpoints equal those of a cohort that never knew the person, other shards are as they
-        were, and the checkpoints that knew the person do not open.
-    share_by_theory, share_computed
-        Node steps, by the plan and as counted.
-    """
+    """One forget by replay; shares are of training all shards, CPU and energy of all nodes together."""
 
     shard: int
+    #: State and remaining checkpoints equal those of a cohort that never knew the person, other shards are as they
+    #: were, and the checkpoints that knew the person do not open.
     bitwise: bool
+    #: Node steps, by the plan and as counted.
     share_by_theory: float
     share_computed: float
     share_of_cpu: float
@@ -58,23 +52,15 @@ class ForgetCost:
 
 @dataclass(frozen=True)
 class CohortRun:
-    """One split with its chips.
-
-    Attributes
-    ----------
-    forgets
-        One after the other.
-    retained_before, retained_after
-        Rates of the people who stay, before the first and after the last forget.
-    audit
-        Verdict on the last forget.
-    """
+    """One split with its chips."""
 
     one_shard: Rates
     four_shards: Rates
     forgets: tuple[ForgetCost, ...]
+    #: Of the people who stay, before the first and after the last forget.
     retained_before: Rates
     retained_after: Rates
+    #: On the last forget.
     audit: ReplayVerdict
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import torch
 
-from edge_node.recognition.engine import Identification
+from edge_node.engine import Identification
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.statistics import HeadStatistics
 from fleet.lab.fleets.face_fleet import FaceFleet

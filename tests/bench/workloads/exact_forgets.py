@@ -41,44 +41,27 @@ ENVIRONMENTS: tuple[Mapping[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds, bytes and joules of one forget, or of one training from scratch.
+    """Seconds, bytes and joules of one forget, or of one training from scratch."""
 
-    Attributes
-    ----------
-    node_cpu_s
-        Of the node that works most: dropping the subject adapter, and statistics if it met them.
-    coordinator_cpu_s
-        Unpacking, adding or subtracting, and solving.
-    sent_bytes
-        By all nodes together.
-    energy_j
-        Of all nodes together by the chip's cost model: arithmetic, memory and radio, sending and receiving.
-    """
-
+    #: Of the node that works most: dropping the subject adapter, and statistics if it met them.
     node_cpu_s: float
+    #: Unpacking, adding or subtracting, and solving.
     coordinator_cpu_s: float
+    #: Of all nodes together; joules by the chip's cost model: arithmetic, memory and radio, sending and receiving.
     sent_bytes: int
     energy_j: float
 
 
 @dataclass(frozen=True)
 class ForgetLine:
-    """One forget of the sequence.
-
-    Attributes
-    ----------
-    nodes
-        How many nodes had met the person.
-    exact
-        Whether the coordinator's integers, the solved head with its threshold, and the subject adapters of every node
-        are bitwise those of a fleet that never enrolled the person.
-    forget, retrain
-        Costs of the forget, and of training everybody who is left from captured codes.
-    """
+    """One forget of the sequence, of a person whom so many nodes had met."""
 
     nodes: int
+    #: Whether the coordinator's integers, the solved head with its threshold, and the subject adapters of every node
+    #: are bitwise those of a fleet that never enrolled the person.
     exact: bool
     forget: Spent
+    #: Training everybody who is left from captured codes.
     retrain: Spent
 
 
@@ -158,7 +141,7 @@ def _spent(
     fleet: FaceFleet, local: Cost, node_s: float, coordinator_s: float, sent_bytes: int, head: FleetHead
 ) -> Spent:
     """Add what sending the shares, and receiving and storing the new head on every node costs."""
-    preset, received = load_preset(PRESET), len(fleet.engine.node_ids) * head.wire_bytes
+    preset, received = load_preset(PRESET), len(fleet.engine.node_ids) * head.codes.nbytes
     together = local + cost.radio(preset, sent_bytes + received) + cost.sram_write(preset, received)
     return Spent(node_s, coordinator_s, sent_bytes, together.energy_j)
 

@@ -28,24 +28,15 @@ LEARNERS = 2
 
 @dataclass(frozen=True)
 class FederatedClass:
-    """One private class.
-
-    Attributes
-    ----------
-    own
-        Share of images that show it, each learner generating by its own codes.
-    mean
-        The same on all nodes, generating by the mean of the codes.
-    apart
-        Distance of the two learners' codes, in lengths of the first.
-    message_bytes
-        Size of the class in a contribution or a revision.
-    """
+    """One private class: shares of images that show it."""
 
     label: int
+    #: Each learner generating by its own codes, and all nodes by the mean of the codes.
     own: float
     mean: float
+    #: Distance of the two learners' codes, in lengths of the first.
     apart: float
+    #: Size of the class in a contribution or a revision.
     message_bytes: int
 
 

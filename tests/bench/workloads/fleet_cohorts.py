@@ -41,23 +41,15 @@ class FleetRates:
 
 @dataclass(frozen=True)
 class FleetCohortRun:
-    """One split with its chips.
-
-    Attributes
-    ----------
-    closed_form, one_shard, four_shards
-        Without LoRA, and with it.
-    exact
-        Share of the forgets, one at a time by replaying a shard, that gave the integers of a fleet in which the person
-        never was, all other shards untouched.
-    share_of_retrain
-        Rows trained times rounds of a replay over those of training all shards, mean.
-    """
+    """One split with its chips, without LoRA and with it."""
 
     closed_form: FleetRates
     one_shard: FleetRates
     four_shards: FleetRates
+    #: Share of the forgets, one at a time by replaying a shard, that gave the integers of a fleet in which the person
+    #: never was, all other shards untouched.
     exact: float
+    #: Rows trained times rounds of a replay over those of training all shards, mean.
     share_of_retrain: float
 
 

@@ -15,8 +15,8 @@ import torch
 from scipy.stats import fisher_exact
 from torch import Tensor
 
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import Progress
-from edge_node.tasks.images import CLASSES
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.generator import AdaptedGenerator
@@ -31,19 +31,13 @@ SEEDS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class PublicFigures:
-    """What the chips generate of the classes that the backbone was trained on.
+    """Images that the chips generate of the classes that the backbone was trained on."""
 
-    Attributes
-    ----------
-    accuracy, worst_class
-        Share of images that show their class: all, and the worst class.
-    distance, real_distance
-        Frechet distance on the judge's hidden layer (not FID) of generated images to the training images, and of as
-        many real test images: the floor.
-    """
-
+    #: Share that shows its class: of all, and of the worst class.
     accuracy: float
     worst_class: float
+    #: Frechet distance on the judge's hidden layer (not FID) to the training images, and of as many real test images:
+    #: the floor.
     distance: float
     real_distance: float
 
@@ -81,44 +75,31 @@ class PrivateClass:
 
 @dataclass(frozen=True)
 class ErasedClass:
-    """One public class, erased approximately by a shared LoRA: shares of images that show what was asked for.
-
-    Attributes
-    ----------
-    before, erased, stripped
-        Of the class, from the same noise: before, with the adapter, and with the adapter taken off again.
-    retain, private
-        Of the other public classes, and of enrolled private ones, with the adapter.
-    """
+    """One public class, erased approximately by a shared LoRA: shares of images that show what was asked for."""
 
     label: int
+    #: Of the class, from the same noise: before, with the adapter, and with the adapter taken off again.
     before: float
     erased: float
     stripped: float
+    #: Of the other public classes, and of enrolled private ones, with the adapter.
     retain: float
     private: float
 
 
 @dataclass(frozen=True)
 class ImagesRun:
-    """One seed.
+    """One seed."""
 
-    Attributes
-    ----------
-    judge_accuracy
-        On real test images of all classes: how far the judge can be trusted.
-    adapter_bytes, learn_energy_j
-        SRAM of one private class, and joules of one node to learn it.
-    cell_writes_after_programming
-        Pulses to the cells of one node in all of this.
-    """
-
+    #: On real test images of all classes: how far the judge can be trusted.
     judge_accuracy: float
     public: PublicFigures
     private: tuple[PrivateClass, ...]
     erased: ErasedClass
+    #: SRAM of one private class, and joules of one node to learn it.
     adapter_bytes: int
     learn_energy_j: float
+    #: Pulses to the cells of one node in all of this.
     cell_writes_after_programming: int
 
 

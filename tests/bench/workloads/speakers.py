@@ -75,22 +75,14 @@ class OpenSet:
 
 @dataclass(frozen=True)
 class Forgets:
-    """Each of the enrolled forgotten in turn; means over people, at the strict threshold.
+    """Each of the enrolled forgotten in turn; means over people, at the strict threshold."""
 
-    Attributes
-    ----------
-    exact
-        Every head is bitwise that of a fleet which never enrolled the person, and so are the integers.
-    retained_loss, worst_retained_loss
-        Accuracy that those who stay lose, mean and largest.
-    known_accepts, forgotten_accepts, never_enrolled_accepts
-        Share of the person's samples that are accepted as anybody before and after the forget, and by a head that was
-        made without them.
-    """
-
+    #: Every head is bitwise that of a fleet which never enrolled the person, and so are the integers.
     exact: bool
+    #: Accuracy that those who stay lose.
     retained_loss: float
     worst_retained_loss: float
+    #: Shares of the person's samples that are accepted as anybody: before and after, and by a head made without them.
     known_accepts: float
     forgotten_accepts: float
     never_enrolled_accepts: float
@@ -98,30 +90,19 @@ class Forgets:
 
 @dataclass(frozen=True)
 class SpeakersRun:
-    """One fleet seed.
-
-    Attributes
-    ----------
-    spectral, liquid
-        Six speakers of FSDD by random spectral filters, and by the spiking liquid state machine.
-    evened
-        Random spectral filters without the level of the recording.
-    vowels
-        Nine speakers of JapaneseVowels by the random reservoir.
-    public_impostors
-        With the spectral filters, three enrolled. The other three are public: negatives of the head (altered voices are
-        made of theirs), and impostors with other words.
-    strangers
-        Two of the other three are public, and one is a stranger, who is held out of everything.
-    forgets
-        With the spectral filters, out of six.
-    """
+    """One fleet seed: six speakers of FSDD by random spectral filters, but where something else is said."""
 
     spectral: ClosedSet
+    #: By the spiking liquid state machine.
     liquid: ClosedSet
+    #: Without the level of the recording.
     evened: ClosedSet
+    #: Nine speakers of JapaneseVowels by the random reservoir.
     vowels: ClosedSet
+    #: Three enrolled. The other three are public: negatives of the head (altered voices are made of theirs), and
+    #: impostors with other words.
     public_impostors: OpenSet
+    #: Two of the other three are public, and one is a stranger, who is held out of everything.
     strangers: OpenSet
     forgets: Forgets
 

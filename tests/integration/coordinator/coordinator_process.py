@@ -135,7 +135,7 @@ class NodeStream:
         for message in messages:
             self._outbox.put(message)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Send the sign of life, and what is due with it."""
         self.say(*self.node.heartbeat())
 

@@ -12,7 +12,7 @@ import pytest
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.service import encode_sample
+from edge_node.samples import encode_sample
 from edge_node.tasks import load_task
 from edge_node.testing import new_tag
 from tests.integration.node.test_node_process import Device, make_device
@@ -27,7 +27,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     device = make_device(tmp_path)
     device.options = ["--no-flower", "--task", TASK]
-    device.join(device.coordinator.pen.enrollment(device.coordinator.address))
+    device.join(device.coordinator.fake.enrollment(device.coordinator.address))
     yield device
     if device.process is not None:
         device.end(signal.SIGKILL)
@@ -36,7 +36,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 def enroll(device: Device, tag: str, name: str) -> engine_pb2.EnrollResponse:
     samples = [encode_sample(sample) for sample in load_task(TASK).load_people()[name].train[:10]]
-    return device.call("Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(tag), samples=samples))
+    return device.call("Enroll", engine_pb2.EnrollRequest(ticket=device.coordinator.fake.consent(tag), samples=samples))
 
 
 def generate(device: Device, **what: object) -> engine_pb2.GenerateResponse:
@@ -50,7 +50,7 @@ def code(device: Device, method: str, request: object) -> grpc.StatusCode:
 
 
 def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) -> None:
-    coordinator, pen = device.coordinator, device.coordinator.pen
+    coordinator, fake = device.coordinator, device.coordinator.fake
     kept, gone = new_tag(), new_tag()
     device.start()
     device.wait_serving()
@@ -65,15 +65,15 @@ def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) 
     assert generate(device, subject_tag=gone).levels != never.levels
 
     # Suppressed at once; what is left is what there was before.
-    pen.forget(gone)
-    coordinator.say(pen.log_after(0))
-    assert coordinator.next("suppressed").log_head == pen.log_head
+    fake.forget(gone)
+    coordinator.say(fake.log_after(0))
+    assert coordinator.next("suppressed").log_head == fake.log_head
     device.wait_serving()
     assert generate(device, subject_tag=gone).refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
     assert generate(device, subject_tag=kept).levels == images.levels
     assert generate(device, class_name=GONE).levels == never.levels
     sample = encode_sample(np.zeros((8, 8), np.float32))
-    enrol = engine_pb2.EnrollRequest(ticket=pen.consent(gone), samples=[sample])
+    enrol = engine_pb2.EnrollRequest(ticket=fake.consent(gone), samples=[sample])
     assert code(device, "Enroll", enrol) is grpc.StatusCode.FAILED_PRECONDITION
 
     # Killed: without a lease the backbone alone generates; with one the same chip generates the same bytes.

@@ -58,7 +58,7 @@ def settled_fleet() -> tuple[Path, tuple[SimulatedNode, ...]]:
 
 @dataclass
 class Stream:
-    """What is under way on a node's stream, in order. It breaks as a whole, and loses what it carries."""
+    """Messages under way on a node's stream, in order. It breaks as a whole, and loses what it carries."""
 
     up: deque[wire.ConnectRequest] = field(default_factory=deque)
     down: deque[wire.ConnectResponse] = field(default_factory=deque)
@@ -146,7 +146,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             stream.down.extend(self.coordinator.take(self.nodes[number].node_id, message).replies)
 
     @rule(number=NODES)
-    def a_node_beats(self, number: int) -> None:
+    def a_node_sends_a_heartbeat(self, number: int) -> None:
         self.stream_of(number).up.extend(self.nodes[number].heartbeat())
 
     @rule()

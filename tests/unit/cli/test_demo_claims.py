@@ -20,7 +20,7 @@ from fleet.lab.demo.evidence import Evidence, Outage, ProbeAnswer
 from fleet.lab.demo.people import DemoPeople, DemoPerson
 from fleet.lab.demo.recognition import Quality, Recognition
 from fleet.lab.demo.report import closing_tables, report
-from fleet.learning.superlink import RunInfo
+from fleet.learning.flower_command import RunInfo
 from fleet.trust.checks import CheckLine
 
 NODES = ("node-1", "node-2")

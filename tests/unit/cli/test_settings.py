@@ -38,12 +38,6 @@ def test_saved_contexts_are_read_back_as_they_were(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_removing_the_current_context_leaves_none_current():
-    config = Config().with_context("a", Context(address="a:1")).with_context("b", Context(address="b:1"))
-    assert config.without_context("b").current is None
-    assert config.without_context("a").current == "b"
-
-
 def test_absent_configuration_is_an_empty_one(tmp_path):
     assert load_config(tmp_path / "none.toml") == Config()
 

@@ -1,4 +1,4 @@
-"""What lies in the store of a person: it opens in its own row, and nowhere else."""
+"""Ciphertext of a person in the store: it opens in its own row, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may be enrolled as a node."""
+"""Keys that may be enrolled as a node."""
 
 from __future__ import annotations
 

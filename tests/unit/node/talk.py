@@ -20,11 +20,11 @@ def only(answers: list[ConnectRequest], kind: str) -> list[object]:
     return [getattr(answer, kind) for answer in answers if answer.WhichOneof("message") == kind]
 
 
-def grant(node: Node, pen: FakeCoordinator, **lease: float) -> list[ConnectRequest]:
+def grant(node: Node, coordinator: FakeCoordinator, **lease: float) -> list[ConnectRequest]:
     """One heartbeat and the lease that answers it; returns all that the node said."""
     said = node.heartbeat()
     (heartbeat,) = only(said, "heartbeat")
-    return said + node.receive(pen.lease(node.node_id, heartbeat.lease_nonce, **lease))
+    return said + node.receive(coordinator.lease(node.node_id, heartbeat.lease_nonce, **lease))
 
 
 def reason(node: Node) -> str:
@@ -48,15 +48,15 @@ def identity(node: Node) -> types.NodeIdentity:
     return node.context.keys.identity
 
 
-def forgotten_everywhere(node: Node, pen: FakeCoordinator, samples: Samples) -> tuple[str, str, str]:
+def forgotten_everywhere(node: Node, coordinator: FakeCoordinator, samples: Samples) -> tuple[str, str, str]:
     """A person in the revision and enrolled here, and a canary, are forgotten; the new revision is active."""
     kept, person, canary = new_tag(), new_tag(), new_tag()
-    node.enroll(pen.consent(person), samples(1, 2))
+    node.enroll(coordinator.consent(person), samples(1, 2))
     shape = types.LoraShape(features=8, rank=1, alpha=1.0)
     lora = types.SharedLora(shape=shape, rows=[types.LoraRow(subject_tag=tag, codes=[1]) for tag in (person, kept)])
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(canary, 2)]
-    node.receive(pen.revision(identity(node), 1, adapters, shared_lora=lora))
-    pen.forget(person, canary)
-    node.receive(pen.log_after(0))
-    node.receive(pen.revision(identity(node), 2, [adapter(kept, 0)]))
+    node.receive(coordinator.revision(identity(node), 1, adapters, shared_lora=lora))
+    coordinator.forget(person, canary)
+    node.receive(coordinator.log_after(0))
+    node.receive(coordinator.revision(identity(node), 2, [adapter(kept, 0)]))
     return kept, person, canary

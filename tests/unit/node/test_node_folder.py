@@ -43,7 +43,7 @@ def encodings(values: list[int]) -> list[bytes]:
 
 
 def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
-    node: Node, pen: FakeCoordinator, tmp_path: Path
+    node: Node, coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
     person, shared = new_tag(), new_tag()
     code = [70_001, -70_003, 70_007, -70_009, 70_019, -70_021, 70_027, -70_029]
@@ -60,24 +60,24 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     (tmp_path / "control").unlink()
 
     identity = node.context.keys.identity
-    node.enroll(pen.consent(person), [sample])
-    node.receive(pen.revision(identity, 1, [adapter]))
+    node.enroll(coordinator.consent(person), [sample])
+    node.receive(coordinator.revision(identity, 1, [adapter]))
     assert found() == []
-    pen.forget(person, shared)
-    node.receive(pen.log_after(0))
-    node.receive(pen.revision(identity, 2, []))
+    coordinator.forget(person, shared)
+    node.receive(coordinator.log_after(0))
+    node.receive(coordinator.revision(identity, 2, []))
     sealed = bytes(node._journal.enrolments()[0].ciphertext)
     assert sealed in contents(tmp_path)
-    node.receive(pen.erase(1, 2))
+    node.receive(coordinator.erase(1, 2))
     assert found() == []
     # secure_delete: not even the ciphertext is left in the database.
     assert sealed[:64] not in contents(tmp_path)
 
 
 def test_everything_in_the_folder_is_readable_by_its_owner_only(
-    node: Node, pen: FakeCoordinator, samples: Samples, tmp_path: Path
+    node: Node, coordinator: FakeCoordinator, samples: Samples, tmp_path: Path
 ) -> None:
-    node.enroll(pen.consent(new_tag()), samples(0))
+    node.enroll(coordinator.consent(new_tag()), samples(0))
     root = tmp_path / "state"
     for path in [root, *root.rglob("*")]:
         expected = 0o700 if path.is_dir() else 0o600
@@ -203,17 +203,17 @@ def test_one_daemon_per_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_node_does_not_move_to_a_fleet_with_another_key(tmp_path: Path, pen: FakeCoordinator) -> None:
+def test_a_node_does_not_move_to_a_fleet_with_another_key(tmp_path: Path, coordinator: FakeCoordinator) -> None:
     folder = StateFolder(tmp_path)
-    folder.save_enrollment(pen.enrollment("127.0.0.1:1"))
-    folder.save_enrollment(pen.enrollment("127.0.0.1:2"))
+    folder.save_enrollment(coordinator.enrollment("127.0.0.1:1"))
+    folder.save_enrollment(coordinator.enrollment("127.0.0.1:2"))
     assert folder.load_enrollment().node_service_address == "127.0.0.1:2"
     with pytest.raises(StateFolderError, match="another command key"):
         folder.save_enrollment(FakeCoordinator().enrollment("127.0.0.1:1"))
 
 
-def test_an_incomplete_enrollment_is_refused(tmp_path: Path, pen: FakeCoordinator) -> None:
-    enrollment = pen.enrollment("127.0.0.1:1")
+def test_an_incomplete_enrollment_is_refused(tmp_path: Path, coordinator: FakeCoordinator) -> None:
+    enrollment = coordinator.enrollment("127.0.0.1:1")
     enrollment.command_public_key = b"short"
     with pytest.raises(StateFolderError, match="5 bytes"):
         StateFolder(tmp_path).save_enrollment(enrollment)

@@ -3,131 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from reram_fleet.crypto import sealing, signing
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.node import Node
 from edge_node.errors import EngineError, RefusedError, RoundError, SampleError, TombstonedTagError
-from edge_node.generation.engine import GenerationEngine
-from edge_node.generation.image_generator import GeneratedImages, LearntClass
-from edge_node.testing import FakeClock, FakeCoordinator, new_tag, open_node
-from hwmodel import Cost, EnergyLedger, Phase, load_preset
-
-FEATURES = 12
-NOTHING = {phase: Cost() for phase in Phase}
-
-
-@dataclass
-class FakeImageGenerator:
-    """Learns the sum of pixels and generates its adapter's first code, in no time, unless it is held."""
-
-    features: int = FEATURES
-    learnt: list[int] = field(default_factory=list)
-    #: Called in the midst of the work.
-    meanwhile: Callable[[], object] = lambda: None
-    free: threading.Event = field(default_factory=threading.Event)
-    busy: threading.Event = field(default_factory=threading.Event)
-    held: bool = False
-
-    def learn(self, subject_tag, levels, progress):
-        self._work()
-        progress(1, 2)
-        self.learnt.append(len(levels))
-        codes = np.arange(FEATURES, dtype=np.int32) + int(levels.sum()) % 1000
-        return LearntClass(codes, {**NOTHING, Phase.TRAIN: Cost(1e-3, 0.1)})
-
-    def generate_subject(self, adapter, count, seed):
-        self._work()
-        return self._drawn(adapter.code_sum[0] // adapter.count, count, seed)
-
-    def generate_class(self, name, count, seed):
-        if name not in {"d1", "d2"}:
-            raise EngineError(f"there is no class {name!r}")
-        return self._drawn(int(name[1]), count, seed)
-
-    def _drawn(self, value, count, seed):
-        levels = np.full((count, 8, 8), (value + seed) % 17, np.uint8)
-        return GeneratedImages(levels, {**NOTHING, Phase.INFER: Cost(1e-6 * count, 0.0)})
-
-    def _work(self):
-        self.busy.set()
-        if self.held:
-            assert self.free.wait(30)
-        self.meanwhile()
-
-
-def make_engine(saved):
-    ledger = EnergyLedger(1)
-    ledger.restore(saved)
-    return GenerationEngine(
-        ["node-1"], load_preset("180nm-1t1r"), features=FEATURES, cell_writes=torch.tensor([64]), ledger=ledger
-    )
-
-
-@dataclass
-class Device:
-    """A node in a folder, and the coordinator's pen beside it."""
-
-    root: Path
-    pen: FakeCoordinator = field(default_factory=FakeCoordinator)
-    clock: FakeClock = field(default_factory=FakeClock)
-    image_generator: FakeImageGenerator = field(default_factory=FakeImageGenerator)
-    node: Node = field(init=False)
-
-    def __post_init__(self):
-        self.start()
-
-    def start(self):
-        self.node = open_node(
-            self.root, self.pen, self.clock, make_engine=make_engine, image_generator=self.image_generator
-        )
-        self.keys, self.journal = self.node.context.keys, self.node.context.journal
-        self.engine = self.node.context.engine
-
-    def restart(self):
-        self.node.close()
-        self.start()
-
-    def lease(self):
-        (heartbeat,) = (m.heartbeat for m in self.node.heartbeat() if m.WhichOneof("message") == "heartbeat")
-        return self.node.receive(self.pen.lease("node-1", heartbeat.lease_nonce))
-
-    def forget(self, *tags):
-        return self.node.receive(self._log(tags))
-
-    def _log(self, tags):
-        self.pen.forget(*tags)
-        return self.pen.log_after(len(self.pen.log) - 1)
-
-    def generate(self, tag=None, name=None, count=2, seed=0):
-        return self.node.generate(engine_pb2.GenerateRequest(subject_tag=tag, class_name=name, count=count, seed=seed))
-
-    def refusal(self, tag):
-        answer = self.generate(tag)
-        assert bool(answer.levels) == (not answer.refusal)
-        return engine_pb2.GenerateRefusal.Name(answer.refusal).removeprefix("GENERATE_REFUSAL_")
-
-    def install(self, number, *subjects):
-        (answer,) = self.node.receive(self.pen.revision(self.keys.identity, number, subjects))
-        assert answer.revision_result.active, answer.revision_result.refusal
-
-    def erase(self, generation, revision, *probes):
-        answers = self.node.receive(self.pen.erase(generation, revision, probes=probes))
-        (envelope,) = (m.receipt for m in answers if m.WhichOneof("message") == "receipt")
-        return signing.open_envelope(envelope, types.Receipt, self.keys.identity.receipt_public_key)
-
-    def adapters_digest(self):
-        return self.node._adapters.digest
+from edge_node.testing import new_tag
+from tests.unit.node.generating_device import FEATURES, Device, images
 
 
 @pytest.fixture
@@ -137,15 +23,11 @@ def device(tmp_path):
     device.node.close()
 
 
-def images(shade=0.5, count=3):
-    return [np.full((8, 8), shade, np.float32) + np.float32(number / 32) for number in range(count)]
-
-
 def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
     tag = new_tag()
 
-    answer = device.node.enroll(device.pen.consent(tag), images())
-    again = device.node.enroll(device.pen.consent(tag), images())
+    answer = device.node.enroll(device.coordinator.consent(tag), images())
+    again = device.node.enroll(device.coordinator.consent(tag), images())
 
     assert (answer.count, again.count) == (3, 3)
     assert answer.train_cost.energy_j == 1e-3
@@ -164,10 +46,10 @@ def test_class_is_learnt_once_and_kept_sealed_with_its_images(device, tmp_path):
 
 def test_further_images_are_learnt_together_with_those_before(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images(0.2))
+    device.node.enroll(device.coordinator.consent(tag), images(0.2))
     first = device.adapters_digest()
 
-    device.node.enroll(device.pen.consent(tag), images(0.5))
+    device.node.enroll(device.coordinator.consent(tag), images(0.5))
 
     assert device.image_generator.learnt == [3, 6]
     assert device.adapters_digest() != first
@@ -175,7 +57,7 @@ def test_further_images_are_learnt_together_with_those_before(device):
 
 def test_contribution_is_a_trained_adapter_of_one_node(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
 
     (message,) = [m for m in device.lease() if m.WhichOneof("message") == "contribution"]
 
@@ -184,7 +66,7 @@ def test_contribution_is_a_trained_adapter_of_one_node(device):
     )
     purpose = sealing.contribution_purpose("test-fleet", "node-1", tag)
     adapter = types.SubjectAdapter.FromString(
-        sealing.open_sealed(device.pen.sealing_key, purpose, contribution.adapter)
+        sealing.open_sealed(device.coordinator.sealing_key, purpose, contribution.adapter)
     )
     assert adapter.kind == types.SUBJECT_ADAPTER_KIND_TRAINED
     assert adapter.count == 1
@@ -193,7 +75,7 @@ def test_contribution_is_a_trained_adapter_of_one_node(device):
 
 def test_class_is_there_again_after_a_restart(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     before = device.adapters_digest()
 
     device.restart()
@@ -206,11 +88,11 @@ def test_class_is_there_again_after_a_restart(device):
 
 def test_suppression_does_not_wait_for_a_class_that_is_being_learnt(device):
     known, learning = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(known), images(0.1))
+    device.node.enroll(device.coordinator.consent(known), images(0.1))
     device.image_generator.held = True
     with ThreadPoolExecutor(1) as pool:
         device.image_generator.busy.clear()
-        enrolling = pool.submit(device.node.enroll, device.pen.consent(learning), images(0.5))
+        enrolling = pool.submit(device.node.enroll, device.coordinator.consent(learning), images(0.5))
         assert device.image_generator.busy.wait(30)
 
         # With the lock held by the learner this would never return: it is freed only afterwards.
@@ -228,7 +110,7 @@ def test_class_that_is_forgotten_while_it_is_learnt_is_not_stored(device):
     device.image_generator.meanwhile = lambda: device.forget(tag)
 
     with pytest.raises(TombstonedTagError):
-        device.node.enroll(device.pen.consent(tag), images())
+        device.node.enroll(device.coordinator.consent(tag), images())
 
     assert device.journal.enrolment(tag) is None
     assert device.engine.active_subjects(0) == []
@@ -241,14 +123,14 @@ def test_node_that_ends_while_it_learns_stores_nothing(device):
     device.image_generator.meanwhile = device.node._enrolment.end
 
     with pytest.raises(RefusedError, match="stored nothing"):
-        device.node.enroll(device.pen.consent(tag), images())
+        device.node.enroll(device.coordinator.consent(tag), images())
 
     assert device.journal.enrolment(tag) is None
 
 
 def test_private_class_is_generated_by_its_tag_and_public_ones_by_name(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     device.lease()
 
     mine, public = device.generate(tag), device.generate(name="d1", seed=3)
@@ -261,7 +143,7 @@ def test_private_class_is_generated_by_its_tag_and_public_ones_by_name(device):
 
 def test_without_a_lease_private_classes_are_refused_and_public_ones_are_not(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
 
     answer = device.generate(tag)
 
@@ -274,7 +156,7 @@ def test_without_a_lease_private_classes_are_refused_and_public_ones_are_not(dev
 
 def test_unknown_and_forgotten_tags_are_told_apart(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     device.lease()
     assert device.refusal(new_tag()) == "UNKNOWN_TAG"
 
@@ -286,7 +168,7 @@ def test_unknown_and_forgotten_tags_are_told_apart(device):
 
 def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     device.lease()
     device.image_generator.meanwhile = lambda: device.forget(tag)
 
@@ -299,7 +181,7 @@ def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
 
 def test_images_generated_while_the_lease_runs_out_are_thrown_away(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     device.lease()
     device.image_generator.meanwhile = lambda: device.clock.advance(60.0)
 
@@ -311,7 +193,7 @@ def test_node_that_forgot_equals_one_that_never_knew(device, tmp_path):
     other = Device(tmp_path / "other")
     for each, tags in ((device, (kept, gone)), (other, (kept,))):
         for shade, tag in zip((0.2, 0.6), tags, strict=False):
-            each.node.enroll(each.pen.consent(tag, each.node.node_id), images(shade))
+            each.node.enroll(each.coordinator.consent(tag, each.node.node_id), images(shade))
         each.lease()
     own = device.engine.active_subjects(0)
     assert device.adapters_digest() != other.adapters_digest()
@@ -332,7 +214,7 @@ def test_node_that_forgot_equals_one_that_never_knew(device, tmp_path):
 
 def test_probes_of_an_erase_order_are_vectors_of_codes(device):
     tag, gone = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     codes = list(device.engine.active_subjects(0)[0].code_sum)
     device.lease()
     device.forget(gone)
@@ -344,7 +226,7 @@ def test_probes_of_an_erase_order_are_vectors_of_codes(device):
 
 def test_sum_over_two_nodes_replaces_what_the_node_learnt_itself(device):
     tag = new_tag()
-    device.node.enroll(device.pen.consent(tag), images())
+    device.node.enroll(device.coordinator.consent(tag), images())
     own = device.engine.active_subjects(0)[0]
     summed = types.SubjectAdapter(subject_tag=tag, count=2, code_sum=[2 * code for code in own.code_sum], kind=own.kind)
 
@@ -356,7 +238,7 @@ def test_sum_over_two_nodes_replaces_what_the_node_learnt_itself(device):
 def test_revision_of_feature_codes_is_refused(device):
     offered = types.SubjectAdapter(subject_tag=new_tag(), count=1, code_sum=[1] * FEATURES)
 
-    (answer,) = device.node.receive(device.pen.revision(device.keys.identity, 1, [offered]))
+    (answer,) = device.node.receive(device.coordinator.revision(device.keys.identity, 1, [offered]))
 
     assert "sum of feature codes" in answer.revision_result.refusal
     assert device.engine.active_subjects(0) == []
@@ -374,7 +256,7 @@ def test_revision_with_what_only_recognition_has_is_refused_whole(device, learnt
         subject_tag="a" * 32, count=1, code_sum=[1] * FEATURES, kind=types.SUBJECT_ADAPTER_KIND_TRAINED
     )
 
-    (answer,) = device.node.receive(device.pen.revision(device.keys.identity, 1, [offered], **learnt_in_rounds))
+    (answer,) = device.node.receive(device.coordinator.revision(device.keys.identity, 1, [offered], **learnt_in_rounds))
 
     assert said in answer.revision_result.refusal
     assert device.engine.active_subjects(0) == []
@@ -382,7 +264,7 @@ def test_revision_with_what_only_recognition_has_is_refused_whole(device, learnt
 
 def test_rounds_are_refused_and_no_public_codes_are_sent(device):
     key = sealing.new_key()
-    ticket = device.pen.ticket(device.keys.identity, device.node.session_public_key, key)
+    ticket = device.coordinator.ticket(device.keys.identity, device.node.session_public_key, key)
 
     with pytest.raises(RoundError, match="when that is enrolled"):
         device.node.run_round(ticket, b"")
@@ -391,7 +273,7 @@ def test_rounds_are_refused_and_no_public_codes_are_sent(device):
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_learnt(device):
     with pytest.raises(SampleError):
-        device.node.enroll(device.pen.consent(new_tag()), [np.zeros((4, 12), np.float32)])
+        device.node.enroll(device.coordinator.consent(new_tag()), [np.zeros((4, 12), np.float32)])
     assert device.image_generator.learnt == []
 
 

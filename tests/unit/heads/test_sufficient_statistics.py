@@ -1,4 +1,4 @@
-"""Books of a head: integers in, integers out, and a forget that leaves nothing."""
+"""Sufficient statistics of a head: integers in, integers out, and a forget that leaves nothing."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def crowd():
 
 
 def test_head_knows_the_people_whom_it_learned_and_rejects_most_others(crowd):
-    head = crowd.books().build()
+    head = crowd.enrolled().build()
     codes, truth = crowd.asked()
 
     scores = codes.astype(np.int64) @ head.codes.astype(np.int64)
@@ -30,7 +30,7 @@ def test_head_knows_the_people_whom_it_learned_and_rejects_most_others(crowd):
 
 
 def test_order_in_which_nodes_contribute_does_not_matter(crowd):
-    forwards = crowd.books()
+    forwards = crowd.enrolled()
     backwards = SufficientStatistics.empty(crowd.public)
     for node in reversed(range(NODES)):
         for tag in reversed(TAGS):
@@ -44,51 +44,51 @@ def test_order_in_which_nodes_contribute_does_not_matter(crowd):
 
 @pytest.mark.parametrize("gone", [("ada",), ("cyd",), ("eve", "ada", "dan"), TAGS])
 def test_forgotten_people_leave_the_integers_of_books_that_never_knew_them(crowd, gone):
-    books = crowd.books()
+    everybody = crowd.enrolled()
     for tag in gone:
-        books = books.without(tag, crowd.statistics(tag))
-    never = crowd.books([tag for tag in TAGS if tag not in gone])
+        everybody = everybody.without(tag, crowd.statistics(tag))
+    never = crowd.enrolled([tag for tag in TAGS if tag not in gone])
 
-    assert books.equals(never)
-    assert books.digest() == never.digest()
-    head, reference = books.build(), never.build()
+    assert everybody.equals(never)
+    assert everybody.digest() == never.digest()
+    head, reference = everybody.build(), never.build()
     assert head.tags == reference.tags
     assert np.array_equal(head.codes, reference.codes)
     assert (head.threshold, head.digest()) == (reference.threshold, reference.digest())
 
 
 def test_dropping_a_column_is_not_forgetting(crowd):
-    whole = crowd.books().build()
-    never = crowd.books(TAGS[1:]).build()
+    whole = crowd.enrolled().build()
+    never = crowd.enrolled(TAGS[1:]).build()
 
     assert not np.array_equal(whole.codes[:, 1:], never.codes)
 
 
 def test_books_before_a_forget_are_left_as_they_were(crowd):
-    books = crowd.books()
-    digest = books.digest()
+    everybody = crowd.enrolled()
+    digest = everybody.digest()
 
-    books.without("bob", crowd.statistics("bob"))
+    everybody.without("bob", crowd.statistics("bob"))
 
-    assert books.digest() == digest
+    assert everybody.digest() == digest
 
 
 def test_taking_away_something_else_than_was_added_is_refused(crowd):
-    books = crowd.books()
+    everybody = crowd.enrolled()
 
     with pytest.raises(StatisticsError, match="not what was added for 'bob'"):
-        books.without("bob", crowd.statistics("cyd"))
+        everybody.without("bob", crowd.statistics("cyd"))
     with pytest.raises(StatisticsError, match="not what was added"):
-        books.without("ada", HeadStatistics.of(crowd.taken("ada")[0]))
-    with pytest.raises(StatisticsError, match="nobody in the books has the tag 'zoe'"):
-        books.without("zoe", crowd.statistics("bob"))
+        everybody.without("ada", HeadStatistics.of(crowd.taken("ada")[0]))
+    with pytest.raises(StatisticsError, match="nobody in the statistics has the tag 'zoe'"):
+        everybody.without("zoe", crowd.statistics("bob"))
 
 
 def test_a_person_cannot_be_forgotten_twice(crowd):
-    books = crowd.books().without("bob", crowd.statistics("bob"))
+    everybody = crowd.enrolled().without("bob", crowd.statistics("bob"))
 
     with pytest.raises(StatisticsError, match="nobody"):
-        books.without("bob", crowd.statistics("bob"))
+        everybody.without("bob", crowd.statistics("bob"))
 
 
 def test_a_share_whose_people_do_not_add_up_is_refused(crowd):
@@ -106,7 +106,7 @@ def test_shares_of_another_backbone_are_refused(crowd):
     foreign = NodeShare(HeadStatistics.of(one), {"ada": CodeSum(one.sum(axis=0, dtype=np.int64), 1)})
 
     with pytest.raises(StatisticsError, match="different backbones"):
-        crowd.books().with_share(foreign)
+        crowd.enrolled().with_share(foreign)
 
 
 def test_a_head_of_nobody_is_empty_and_has_a_threshold(crowd):
@@ -118,15 +118,19 @@ def test_a_head_of_nobody_is_empty_and_has_a_threshold(crowd):
 
 
 def test_digest_tells_one_integer_and_one_name_from_another(crowd):
-    books = crowd.books()
-    renamed = SufficientStatistics(books.public, books.enrolled, {("x" + t): p for t, p in books.people.items()})
+    everybody = crowd.enrolled()
+    renamed = SufficientStatistics(
+        everybody.public, everybody.enrolled, {("x" + t): p for t, p in everybody.people.items()}
+    )
     moved = SufficientStatistics(
-        books.public, books.enrolled, {t: CodeSum(p.code_sum + (t == "bob"), p.count) for t, p in books.people.items()}
+        everybody.public,
+        everybody.enrolled,
+        {t: CodeSum(p.code_sum + (t == "bob"), p.count) for t, p in everybody.people.items()},
     )
 
-    assert len({books.digest(), renamed.digest(), moved.digest()}) == 3
-    assert not books.equals(renamed)
-    assert not books.equals(moved)
+    assert len({everybody.digest(), renamed.digest(), moved.digest()}) == 3
+    assert not everybody.equals(renamed)
+    assert not everybody.equals(moved)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a forget leaves on the coordinator's disk: nothing of the person, and no key to what was."""
+"""Disk of the coordinator after a forget: nothing of the person, and no key to what was."""
 
 from __future__ import annotations
 
