@@ -20,8 +20,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from edge_node.errors import AdapterFileError, AdapterShapeError, AdapterSpecError, AdapterStaleError
+from edge_node.errors import AdapterShapeError, AdapterSpecError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.errors import AdapterFileError, AdapterStaleError
 from fleet.lab.exchange.safetensors_header import (
     MAX_HEADER_BYTES,
     SafetensorsHeader,

@@ -17,8 +17,9 @@ from reram_fleet.crypto import sealing
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import destroy, write_atomically
 
-from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError
+from edge_node.errors import AdapterSpecError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.errors import AdapterFileError, AdapterSealError
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.lora.adapter import LoraAdapter
 

@@ -23,8 +23,9 @@ import torch
 from reram_fleet.processes.durable import write_atomically
 from torch import Tensor
 
-from edge_node.errors import AdapterError, AdapterFileError, AdapterShapeError, AdapterUnsupportedError
+from edge_node.errors import AdapterError, AdapterShapeError
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
+from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
 from fleet.lab.exchange.file_format import largest_file_bytes, require_tensors
 from fleet.lab.exchange.safetensors_header import (
     MAX_HEADER_BYTES,

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_node.errors import AdapterFileError, AdapterShapeError
+from edge_node.errors import AdapterShapeError
+from fleet.lab.errors import AdapterFileError
 
 #: Longest header: about 8,000 tensors.
 MAX_HEADER_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
-from edge_node.errors import VerificationError
+from fleet.lab.errors import VerificationError
 from fleet.lab.verification.evidence import AdapterKind, ApproximateEvidence, ExactEvidence, ModelScores
 from fleet.lab.verification.intervals import Interval, Rate
 

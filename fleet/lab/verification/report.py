@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_node.errors import VerificationError
+from fleet.lab.errors import VerificationError
 from fleet.lab.verification.evidence import ApproximateEvidence, ExactEvidence
 from fleet.lab.verification.judging import LIMITS, Judgement, judge_approximate, judge_exact
 

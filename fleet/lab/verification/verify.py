@@ -17,7 +17,7 @@ import torch
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 from torch import Tensor
 
-from edge_node.errors import EdgeNodeError, TaskError, VerificationError
+from edge_node.errors import EdgeNodeError, TaskError
 from edge_node.recognition.engine import Engine
 from edge_node.recognition.head import HeadAdapter
 from edge_node.tasks.speakers import SPEAKERS
@@ -26,6 +26,7 @@ from fleet.errors import InvalidInputError, NotFoundError
 from fleet.heads.enrolment import CodeSum, FleetHead, NodeShare
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
+from fleet.lab.errors import VerificationError
 from fleet.lab.fleets.approximate_repair import ROUNDS, chosen
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.shared_lora_fleet import RESURFACING_ROUNDS, SharedLoraFleet

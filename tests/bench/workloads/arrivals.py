@@ -58,19 +58,13 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One learner over the waves.
-
-    Attributes
-    ----------
-    accuracy
-        ``accuracy[t][j]``: share of held-out samples of the people of wave j that are named right after wave t
-        (t >= j), over all nodes. A last line follows after further rounds.
-    joint
-        Mean over waves of the same recipe with everybody there from the start.
-    """
+    """One learner over the waves."""
 
     learner: str
+    #: ``accuracy[t][j]``: share of held-out samples of the people of wave j that are named right after wave t (t >= j),
+    #: over all nodes. A last line follows after further rounds.
     accuracy: tuple[tuple[float, ...], ...]
+    #: Mean over waves of the same recipe with everybody there from the start.
     joint: float
 
     @property

@@ -30,9 +30,10 @@ from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
-from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
+from fleet.lab.replay.hidden_layer import HiddenLayer
 from fleet.lab.verification.verify import speaker_fleet
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
 from tests.bench.workloads.faces import install
@@ -49,22 +50,15 @@ _DRAWN = 4
 
 @dataclass(frozen=True)
 class Compared:
-    """One thing that nodes compute, at a level of detail of the chips.
-
-    Attributes
-    ----------
-    exact
-        Whether it is integers all the way, so that nothing may differ.
-    differing
-        How many numbers are not the same bits.
-    largest, tolerance
-        Largest difference as a share of the largest number (of grey levels, in levels), and what it may be.
-    """
+    """One thing that nodes compute, at a level of detail of the chips."""
 
     what: str
     fidelity: str
+    #: Whether it is integers all the way, so that nothing may differ.
     exact: bool
+    #: How many numbers are not the same bits.
     differing: int
+    #: Largest difference as a share of the largest number (of grey levels, in levels), and what it may be.
     largest: float
     tolerance: float
 
@@ -191,15 +185,13 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
 
         together, alone = chips_of(ids), [chips_of([node]) for node in ids]
         products = [_products(together, seed), torch.cat([_products(one, seed) for one in alone])]
-        ideal = level is Fidelity.IDEAL
-        name = "products of the transformer's layers"
-        yield compared(name, level, *products, tolerance=FLOAT64_TOLERANCE if ideal else None)
+        tolerance = FLOAT64_TOLERANCE if level is Fidelity.IDEAL else None
+        yield compared("products of the transformer's layers", level, *products, tolerance=tolerance)
         with torch.no_grad():
             images = sample(on_chips(together), noise, labels, _DRAWING)
             own = [sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)]
-        yield compared(
-            "grey levels that the transformer draws", level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0
-        )
+        name = "grey levels that the transformer draws"
+        yield compared(name, level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0)
 
 
 def _products(chips: Any, seed: int) -> Tensor:
@@ -271,17 +263,7 @@ def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: 
 
 def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
     """Compare one round of a cohort."""
-    recipe = LoraRecipe(a_seed=seed)
-    nodes = [f"n{node}" for node in range(len(fleet.engine.node_ids))]
-    layer = HiddenLayer.program(fleet.engine.features, 128, load_preset(PRESET), seed, nodes)
-    public = layer.capture(torch.from_numpy(fleet.public.codes))
-    centre = public_centre(public.drives)
-    pairs = {name: layer.capture(fleet.train[name]) for name in fleet.enrolled}
-
-    def taken(node: int) -> dict[str, PairCodes]:
-        return {name: pairs[name].at(node) for name in fleet.enrolled if node in fleet.places[name]}
-
-    samples = [NodeSamples(i, taken(n), public.at(n), centre[n]) for n, i in enumerate(nodes)]
+    recipe, samples = LoraRecipe(a_seed=seed), TwoLayerFaces.of(seed, fleet, 128).nodes
     rows = {name: keyed_normal(seed, "batch.row", name, count=128) * 2.0**12 for name in fleet.enrolled}
     start = CohortState.empty(128, recipe.rank).entered({n: r.round().int() for n, r in rows.items()})
     chosen = torch.arange(recipe.negatives)

@@ -31,17 +31,7 @@ ROUNDS_PER_WAVE = 8
 
 
 class LoraLife:
-    """One fleet's LoRA, after everybody has arrived, some have left, and training went on.
-
-    Parameters
-    ----------
-    fleet, plan, seed
-        Captured codes, who comes and goes, and the key of all draws.
-    more_rounds
-        Federated rounds after those of the last wave.
-    hidden
-        Width of the random layer.
-    """
+    """One fleet's LoRA, after everybody has arrived, some have left, and training went on for `more_rounds`."""
 
     def __init__(self, fleet: FaceFleet, plan: Arrivals, seed: int, more_rounds: int, hidden: int) -> None:
         self._fleet, self._plan, self._seed = fleet, plan, seed

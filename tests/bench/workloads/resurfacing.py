@@ -32,29 +32,20 @@ from hwmodel import load_preset
 
 @dataclass(frozen=True)
 class Resurfacing:
-    """One kind of adapter, at the end: shares of held-out samples of the forgotten people, over all nodes.
-
-    Attributes
-    ----------
-    named
-        Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
-    accepted, never_enrolled
-        Accepted as anybody; the same by a fleet that never enrolled them and lived through the same.
-    strangers
-        Samples of never-enrolled people that are accepted.
-    as_if_never_enrolled
-        Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
-        repaired approximately.
-    named_if_let_back
-        `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
-    """
+    """One kind of adapter, at the end: shares of held-out samples of the forgotten people, over all nodes."""
 
     kind: str
+    #: Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
     named: float
+    #: Accepted as anybody; the same by a fleet that never enrolled them and lived through the same.
     accepted: float
     never_enrolled: float
+    #: Samples of never-enrolled people that are accepted.
     strangers: float
+    #: Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
+    #: repaired approximately.
     as_if_never_enrolled: bool
+    #: `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
     named_if_let_back: float
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterError, AdapterSealError
+from edge_node.errors import AdapterError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.errors import AdapterSealError
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec

@@ -9,8 +9,8 @@ import torch
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.errors import AdapterFileError, AdapterSealError, AdapterStaleError
 from fleet.lab.exchange import files as files_module
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles

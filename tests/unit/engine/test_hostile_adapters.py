@@ -7,15 +7,8 @@ import torch
 from reram_fleet.crypto import sealing
 from reram_fleet.crypto.key_store import KeyStore
 
-from edge_node.errors import (
-    AdapterBaseError,
-    AdapterError,
-    AdapterFileError,
-    AdapterSealError,
-    AdapterShapeError,
-    AdapterSpecError,
-    AdapterValueError,
-)
+from edge_node.errors import AdapterBaseError, AdapterError, AdapterShapeError, AdapterSpecError, AdapterValueError
+from fleet.lab.errors import AdapterFileError, AdapterSealError
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles

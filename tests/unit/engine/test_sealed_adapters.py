@@ -5,7 +5,8 @@ from reram_fleet.crypto import sealing
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError
+from edge_node.errors import AdapterSpecError
+from fleet.lab.errors import AdapterFileError, AdapterSealError
 from fleet.lab.exchange.files import AdapterFiles
 from tests.unit.engine.adapter_bytes import BASE, NAME, SOUND, adapter_of
 

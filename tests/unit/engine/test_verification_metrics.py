@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from edge_node.errors import EngineError, VerificationError
+from edge_node.errors import EngineError
+from fleet.lab.errors import VerificationError
 from fleet.lab.verification import (
     AdapterKind,
     ApproximateEvidence,
