@@ -46,7 +46,7 @@ def load_task(name: str, *kinds: type) -> Any:
     Parameters
     ----------
     kinds
-        Classes, or protocols that can be checked when the program runs; the task is of one of them.
+        Classes, or protocols that can be checked when the program runs; the task is of one of them, if any are given.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def _load(group: str, name: str, *kinds: type) -> Any:
             # One of our own extras: the command line says which.
             raise
         raise TaskPluginError(f"{given} cannot be loaded ({type(error).__name__}: {error})") from error
-    if not isinstance(found, kinds):
+    if kinds and not isinstance(found, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise TaskPluginError(f"{given} is of type {type(found).__name__}, expected {expected}")
     return found
