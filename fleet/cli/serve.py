@@ -48,7 +48,7 @@ def serve(
             "Kept once it was given; without one nobody can be enrolled.",
         ),
     ] = None,
-    task: Annotated[str, typer.Option(help="What the fleet's nodes recognise or draw.")] = "speakers",
+    task: Annotated[str, typer.Option(help="What the fleet's nodes recognise or generate.")] = "speakers",
     code_range: Annotated[
         str | None,
         typer.Option(

@@ -26,7 +26,7 @@ class DemoPerson:
 
 @dataclass(frozen=True)
 class DemoPeople:
-    """Who gets enrolled, and who never is."""
+    """People of a task: those who get enrolled, and those who never are."""
 
     enrolled: tuple[DemoPerson, ...]
     strangers: tuple[DemoPerson, ...]
