@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu attacks test-data lint format proto bench claims constraints clean
+.PHONY: help install demo test test-cpu attacks test-data lint format proto bench claims results constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ bench: $(STAMP) ## Speed ratios, taken side by side on the same work
 
 claims: $(STAMP) ## Measure what results/*.json say, going on where it stopped; AREA=learning SECTION=faces
 	$(BIN)/python -m tests.bench.claims $(AREA) $(if $(SECTION),--section "$(SECTION)")
+
+results: $(STAMP) ## Write RESULTS.md from results/*.json
+	$(BIN)/python -m tests.bench.results_page
 
 constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	{ echo "# Exact versions that resolve together and that CI runs. Regenerate: make constraints"; \

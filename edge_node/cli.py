@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import grpc
 import typer
@@ -15,19 +15,18 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from reram_fleet.command_line import FiniteRange, folder, install_hint, missing_package, printable, version_option
 from reram_fleet.crypto.tickets import TicketError, read_ticket
+from reram_fleet.errors import FleetError
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.config import RunSettings, StateFolder
-from edge_node.errors import EdgeNodeError, RefusedError, SampleError, StateFolderError
+from edge_node.config import StateFolder
+from edge_node.errors import RefusedError, SampleError, StateFolderError
+from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
 
-if TYPE_CHECKING:
-    import numpy as np
-
-#: A node that draws learns a class while it is enrolled, on a core that others may share.
+#: A node that generates learns a class while it is enrolled, on a core that others may share.
 CALL_LIMIT_S = 600.0
 #: The coordinator takes a node for gone that it has not heard of for 15 s, before it knows its pace.
 LONGEST_HEARTBEAT_S = 10.0
@@ -54,8 +53,8 @@ def main() -> None:
     keep_memory_private()
     try:
         app(prog_name="edge-node")
-    except EdgeNodeError as error:
-        _fail(str(error), 1)
+    except FleetError as error:
+        _fail(f"{error}; {error.hint}" if error.hint else str(error), 1)
     except grpc.RpcError as error:
         code = 6 if error.code() is grpc.StatusCode.UNAVAILABLE else 1
         _fail(f"the engine answers {error.code().name}: {error.details()}", code)
@@ -90,8 +89,8 @@ def _show(message: Message) -> None:
 def init(state: State, node_id: Annotated[str, typer.Option(help="Name of the node, a DNS label.")]) -> None:
     """Make a node's keys; prints its public identity, for `fleet node enroll`.
 
-    Where the node is there already, its identity is printed and nothing is made. A folder that has lost its
-    keys, or part of them, is refused.
+    Where the node is there already, its identity is printed and nothing is made. A folder that has lost its keys, or
+    part of them, is refused.
     """
     _show(NodeKeys.create(StateFolder(state), node_id).identity)
 
@@ -110,9 +109,26 @@ def join(state: State, enrollment: Annotated[Path, typer.Argument(help="What `fl
 
 
 @app.command()
+def prepare(task: Annotated[str, typer.Option(help="A task that is installed.")]) -> None:
+    """Make what all nodes of a task share on this machine, once; most tasks have nothing of the kind."""
+    from edge_node.tasks import SharedPreparation, load_task
+
+    found = load_task(task)
+    if not isinstance(found, SharedPreparation):
+        return
+    typer.echo(f"Preparing task {task}: minutes the first time, nothing afterwards", err=True)
+    found.prepare(_tenths_shown)
+
+
+def _tenths_shown(done: int, steps: int) -> None:
+    if done * 10 // steps != (done - 1) * 10 // steps:
+        typer.echo(f"  {done} of {steps} steps", err=True)
+
+
+@app.command()
 def run(
     state: State,
-    task: Annotated[str, typer.Option(help="What the engine recognises or draws.")] = "speakers",
+    task: Annotated[str, typer.Option(help="What the engine recognises or generates.")] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology.")] = "180nm-1t1r",
     fleet_seed: Annotated[int, typer.Option(help="Seed that the chip's devices are drawn from.")] = 0,
     engine_port: Annotated[int, Port] = 0,
@@ -134,17 +150,13 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     daemon.run(
-        RunSettings(
-            state=StateFolder(state),
-            task=task,
-            preset=preset,
-            fleet_seed=fleet_seed,
-            engine_port=engine_port,
-            metrics_port=metrics_port,
-            learning=not no_flower,
-            connect_delay_s=connect_delay,
-            heartbeat_s=heartbeat,
-        )
+        StateFolder(state),
+        ProgrammedChip(task, preset, fleet_seed),
+        engine_port=engine_port,
+        metrics_port=metrics_port,
+        learning=not no_flower,
+        connect_delay_s=connect_delay,
+        heartbeat_s=heartbeat,
     )
 
 
@@ -185,18 +197,18 @@ def generate(
         str | None, typer.Option("--class", help="A class by its name, e.g. d3: by the backbone alone.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that drawing starts from.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that generation starts from.")] = 0,
 ) -> None:
-    """Have this node draw images of a class; exit code 1 with the reason if it refuses."""
+    """Have this node generate images of a class; exit code 1 with the reason if it refuses."""
     if (tag is None) == (class_name is None):
         raise typer.BadParameter("give either --tag or --class")
     request = wire.GenerateRequest(subject_tag=tag, class_name=class_name, count=count, seed=seed)
-    drawn = _call(state, "Generate", request)
-    if drawn.refusal:
-        raise RefusedError(f"the node does not draw it: {wire.GenerateRefusal.Name(drawn.refusal)}")
+    answer = _call(state, "Generate", request)
+    if answer.refusal:
+        raise RefusedError(f"the node does not generate it: {wire.GenerateRefusal.Name(answer.refusal)}")
     import numpy as np
 
-    levels = np.frombuffer(drawn.levels, np.uint8).reshape(-1, drawn.rows, drawn.columns)
+    levels = np.frombuffer(answer.levels, np.uint8).reshape(-1, answer.rows, answer.columns)
     np.savez(output, levels=levels)
     typer.echo(f"{len(levels)} images of grey levels 0 to 16 are in {output}", err=True)
 
@@ -209,17 +221,19 @@ def _call(state: Path, method: str, request: Message) -> Any:
     except FileNotFoundError:
         raise StateFolderError(f"no node runs on {state}; run: edge-node run --state {state}") from None
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        call = getattr(EngineServiceStub(channel), method)
-        return call(request, timeout=CALL_LIMIT_S, metadata=[("authorization", f"Bearer {token}")])
+        stub = EngineServiceStub(channel)  # type: ignore[no-untyped-call]
+        return getattr(stub, method)(request, timeout=CALL_LIMIT_S, metadata=[("authorization", f"Bearer {token}")])
 
 
 def _samples(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Sample]:
     if (person is None) == (file is None):
         raise typer.BadParameter("give either --person or --samples")
+    import numpy as np
+
+    from edge_node.samples import encode_sample
+
     arrays: Sequence[np.ndarray]
     if file is not None:
-        import numpy as np
-
         try:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = [archive[name] for name in archive.files]
@@ -236,7 +250,4 @@ def _samples(state: Path, person: str | None, file: Path | None, part: str) -> l
         arrays = getattr(people[person], part)
     if wrong := [sample.shape for sample in arrays if sample.ndim != 2]:
         raise SampleError(f"a sample has shape {wrong[0]}, expected [frames, channels]")
-    return [
-        wire.Sample(frames=len(sample), channels=sample.shape[1], values=sample.astype("<f4").tobytes())
-        for sample in arrays
-    ]
+    return [encode_sample(sample) for sample in arrays]

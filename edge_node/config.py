@@ -1,31 +1,47 @@
-"""The state folder of a node, and what a run of the daemon may be told.
-
-The only place that knows the names of files in the folder.
-"""
+"""State folder of a node: the only place that knows the names of the files in it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import json_format
 from reram_fleet.crypto import bearer
+from reram_fleet.crypto.key_store import read_private
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.errors import StateFolderError
 
 
-@dataclass(frozen=True)
 class StateFolder:
     """Paths inside one node's folder (0700; every file 0600)."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: The node's own keys.
+        self.keys = root / "keys"
+        #: One key file per subject tag, and one per stored revision.
+        self.subject_keys, self.revision_keys = root / "subject-keys", root / "revision-keys"
+        #: The SQLite file.
+        self.journal = root / "journal.db"
+        #: Empty file, written when the journal had been made: from then on, a missing one is a lost one.
+        self.journal_made = root / "journal.made"
+        #: EnrollNodeResponse as JSON: what the coordinator told the node at `join`.
+        self.enrollment = root / "enrollment.json"
+        #: Bearer token of the loopback EngineService.
+        self.engine_token = root / "engine.token"
+        #: Process id and addresses of the running daemon, for launchers.
+        self.run = root / "run.json"
+        #: What supervised processes write.
+        self.logs = root / "logs"
+        #: FLWR_HOME of the node's SuperNode, the CA certificate that it checks the SuperLink with, and its
+        #: `--node-config` as a TOML file.
+        self.flower = root / "flower"
+        self.flower_ca, self.supernode_config = self.flower / "ca.pem", self.flower / "node.toml"
 
     def create(self) -> None:
         """Make the folder and its sub-folders, readable by their owner only."""
@@ -39,73 +55,10 @@ class StateFolder:
         found += [path for path in (self.journal, self.enrollment) if path.exists()]
         return sorted(str(path.relative_to(self.root)) for path in found)
 
-    @property
-    def keys(self) -> Path:
-        """Folder of the node's own keys."""
-        return self.root / "keys"
-
-    @property
-    def subject_keys(self) -> Path:
-        """Folder with one key file per subject tag."""
-        return self.root / "subject-keys"
-
-    @property
-    def revision_keys(self) -> Path:
-        """Folder with one key file per stored revision."""
-        return self.root / "revision-keys"
-
-    @property
-    def flower(self) -> Path:
-        """FLWR_HOME of the node's SuperNode."""
-        return self.root / "flower"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of what supervised processes write."""
-        return self.root / "logs"
-
-    @property
-    def journal(self) -> Path:
-        """The SQLite file."""
-        return self.root / "journal.db"
-
-    @property
-    def journal_made(self) -> Path:
-        """Empty file, written when the journal had been made: from then on, a missing one is a lost one."""
-        return self.root / "journal.made"
-
-    @property
-    def enrollment(self) -> Path:
-        """EnrollNodeResponse as JSON: what the coordinator told the node at `join`."""
-        return self.root / "enrollment.json"
-
-    @property
-    def engine_token(self) -> Path:
-        """Bearer token of the loopback EngineService."""
-        return self.root / "engine.token"
-
-    @property
-    def run(self) -> Path:
-        """Process id and addresses of the running daemon, for launchers."""
-        return self.root / "run.json"
-
-    @property
-    def flower_ca(self) -> Path:
-        """CA certificate that the SuperNode checks the SuperLink with."""
-        return self.flower / "ca.pem"
-
-    @property
-    def supernode_config(self) -> Path:
-        """`--node-config` of the SuperNode, as a TOML file."""
-        return self.flower / "node.toml"
-
     def check_journal(self) -> None:
         """Refuse a folder whose journal is lost; to be called before one is opened, and thereby made.
 
-        Raises
-        ------
-        StateFolderError
-            If there was a journal here. A new one would not know who was forgotten.
+        `StateFolderError` if there was a journal here. A new one would not know who was forgotten.
         """
         keys = [*self.subject_keys.glob("*.key"), *self.revision_keys.glob("*.key")]
         if not self.journal.exists() and (self.journal_made.exists() or keys):
@@ -122,21 +75,15 @@ class StateFolder:
     def save_enrollment(self, enrollment: EnrollNodeResponse) -> None:
         """Store what the coordinator answered to this node's registration.
 
-        Raises
-        ------
-        StateFolderError
-            If it is incomplete, or the node already belongs to another fleet.
+        `StateFolderError` if it is incomplete, or the node already belongs to another fleet.
         """
         problems = [
             f"{name} is missing" for name in ("fleet_id", "node_service_address") if not getattr(enrollment, name)
         ]
-        problems += [
-            f"{name} has {len(getattr(enrollment, name))} bytes, expected 32"
-            for name in ("command_public_key", "coordinator_sealing_public_key", "registry_public_key")
-            if len(getattr(enrollment, name)) != 32
+        for name in ("command_public_key", "coordinator_sealing_public_key", "registry_public_key"):
             # A fleet that was told of no registry enrols nobody; the node may join it all the same.
-            and (name != "registry_public_key" or enrollment.registry_public_key)
-        ]
+            if len(key := getattr(enrollment, name)) != 32 and (key or name != "registry_public_key"):
+                problems.append(f"{name} has {len(key)} bytes, expected 32")
         if problems:
             raise StateFolderError(f"this enrollment cannot be used: {', '.join(problems)}")
         if self.enrollment.exists():
@@ -157,10 +104,7 @@ class StateFolder:
     def load_enrollment(self) -> EnrollNodeResponse:
         """Return what `save_enrollment` stored.
 
-        Raises
-        ------
-        StateFolderError
-            If the node has not joined a fleet, or the file is damaged.
+        `StateFolderError` if the node has not joined a fleet, or the file is damaged.
         """
         try:
             return json_format.Parse(self.enrollment.read_text(), EnrollNodeResponse())
@@ -176,16 +120,15 @@ class StateFolder:
 
         Raises
         ------
+        KeyFileError
+            If the file is readable by others.
         StateFolderError
-            If the file is readable by others, or holds nothing that may open an engine.
+            If it holds nothing that may open an engine.
         """
         if not self.engine_token.exists():
             write_atomically(self.engine_token, bearer.new_token().encode())
-        mode = stat.S_IMODE(self.engine_token.stat().st_mode)
-        if mode & 0o077:
-            raise StateFolderError(f"{self.engine_token} has mode {mode:04o}: others can read it; expected 0600")
         try:
-            return bearer.check_token(self.engine_token.read_bytes())
+            return bearer.check_token(read_private(self.engine_token))
         except bearer.TokenError as error:
             raise StateFolderError(
                 f"{self.engine_token} opens nothing: {error}; remove it, and the next start makes a new one"
@@ -195,10 +138,7 @@ class StateFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder: two daemons on one journal would each believe to be the node.
 
-        Raises
-        ------
-        StateFolderError
-            If another process holds it.
+        `StateFolderError` if another process holds it.
         """
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -211,20 +151,3 @@ class StateFolder:
             yield
         finally:
             os.close(descriptor)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Options of `edge-node run`."""
-
-    state: StateFolder
-    task: str = "speakers"
-    preset: str = "180nm-1t1r"
-    fleet_seed: int = 0
-    #: 0 takes a free port; `run.json` says which.
-    engine_port: int = 0
-    metrics_port: int = 0
-    learning: bool = True
-    #: Upper bound of the random wait before the first connection.
-    connect_delay_s: float = 0.0
-    heartbeat_s: float = 1.0

@@ -1,4 +1,4 @@
-"""Errors of the package, as one tree.
+"""Errors of the package, as one tree; those of key files are the contract's (`reram_fleet.errors`).
 
 ::
 
@@ -20,7 +20,6 @@
     └── NodeError                everything of the daemon around the engine
         ├── StateFolderError     the state folder lacks something, or is damaged or in use
         ├── JournalError         the journal cannot be read or written
-        ├── KeyFileError         a key file is missing, damaged or readable by others
         ├── ProtocolError        what came does not verify as the coordinator's
         │   └── LogRejectedError a range of the forget log: forged, foreign, with a gap, or off the chain
         └── RefusedError         a valid request that this node must not carry out now
@@ -33,8 +32,10 @@
 
 from __future__ import annotations
 
+from reram_fleet.errors import FleetError
 
-class EdgeNodeError(Exception):
+
+class EdgeNodeError(FleetError):
     """Base of every error that `edge_node` raises on purpose."""
 
 
@@ -104,10 +105,6 @@ class StateFolderError(NodeError):
 
 class JournalError(NodeError):
     """The journal cannot be read or written."""
-
-
-class KeyFileError(NodeError):
-    """A key file is missing, damaged, or readable by others."""
 
 
 class ProtocolError(NodeError):

@@ -1,16 +1,17 @@
-"""Test doubles for those who build on a node: time, a small engine, and a coordinator's pen.
+"""Test doubles for those who build on a node: a clock, a small engine, and a coordinator with keys of its own.
 
-`MemoryEngine` keeps the contract of `edge_node.recognition.engine.Engine` for one node on eight integer features;
-what it computes is trivial. `FakeCoordinator` signs and seals real messages with keys of its own.
+`MemoryEngine` is an engine of one node on eight integer features; what it computes is trivial. `FakeCoordinator`
+signs and seals real messages.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,15 +26,19 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from torch import Tensor
 
+from edge_node.agent.context import NodeContext
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.errors import AdapterError, SampleError
-from edge_node.recognition.engine import Identification, RoundResult
-from edge_node.recognition.head import HeadAdapter
-from edge_node.recognition.head_share import packed_statistics
+from edge_node.engine import Identification, NodeEngine, RecognitionEngine
+from edge_node.errors import SampleError
+from edge_node.recognition.training.rounds import RoundResult
 from edge_node.storage.journal import Journal
 from edge_node.storage.keys import NodeKeys
-from hwmodel import Cost, EnergyLedger, Phase
+from edge_node.storage.record_cipher import RecordCipher
+from hwmodel import Cost, EnergyLedger, Phase, load_preset
+
+if TYPE_CHECKING:
+    from edge_node.generation.image_generator import ImageGenerator
 
 
 @dataclass
@@ -57,22 +62,27 @@ class FakeClock:
         self.unix += round(seconds * 1000)
 
 
-class MemoryEngine:
-    """An engine whose feature codes are the rounded channel sums of a sample [frames, 8]."""
+class MemoryEngine(RecognitionEngine):
+    """Engine of one node whose feature codes are the rounded channel sums of a sample [frames, 8]."""
 
-    features = 8
+    FEATURES = 8
 
     def __init__(self, saved_costs: Mapping[Phase, Cost] | None = None) -> None:
-        self.ledger = EnergyLedger(1)
-        self.accept_threshold = torch.tensor([0.9], dtype=torch.float64)
-        self.cell_writes = torch.tensor([64])
-        self._subjects: dict[str, types.SubjectAdapter] = {}
-        self._lora: types.SharedLora | None = None
-        self._head: HeadAdapter | None = None
+        super().__init__(["node"], load_preset("180nm-1t1r"), self.FEATURES, EnergyLedger(1))
         if saved_costs:
             self.ledger.restore(saved_costs)
         else:
             self.ledger.charge(Phase.PROGRAM, Cost(1e-6, 1e-3, 0, 64))
+
+    @property
+    def accept_threshold(self) -> Tensor:
+        """A cosine."""
+        return torch.tensor([0.9], dtype=torch.float64)
+
+    @property
+    def cell_writes(self) -> Tensor:
+        """A constant."""
+        return torch.tensor([64])
 
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return codes int32 [1, samples, 8]."""
@@ -83,65 +93,23 @@ class MemoryEngine:
         codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
         return torch.from_numpy(codes)[None]
 
-    def set_subject(self, node: int, adapter: types.SubjectAdapter) -> None:
-        """Load an adapter."""
-        if len(adapter.code_sum) != self.features or adapter.count < 1:
-            raise AdapterError(f"expected {self.features} features, got {len(adapter.code_sum)}")
-        self._subjects[adapter.subject_tag] = adapter
-
-    def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Drop adapters, LoRA rows and head columns; returns how many adapters went."""
-        dropped = [self._subjects.pop(tag) for tag in tags if tag in self._subjects]
-        if self._lora:
-            rows = [row for row in self._lora.rows if row.subject_tag not in tags]
-            self._lora = types.SharedLora(shape=self._lora.shape, rows=rows) if rows else None
-        self._head = self._head.without(tags) if self._head else None
-        self.ledger.charge(Phase.ERASE, Cost(1e-9 * len(dropped), 0.0, 8 * len(dropped)))
-        return len(dropped)
-
-    def set_lora(self, node: int, lora: types.SharedLora | None) -> None:
-        """Load a shared LoRA."""
-        self._lora = lora
-
-    def active_subjects(self, node: int) -> list[types.SubjectAdapter]:
-        """Return the loaded adapters by tag."""
-        return [self._subjects[tag] for tag in sorted(self._subjects)]
-
-    def active_lora(self, node: int) -> types.SharedLora | None:
-        """Return the loaded LoRA."""
-        return self._lora
-
-    def set_head(self, node: int, head: types.ClosedFormHead | None) -> None:
-        """Load a closed-form head."""
-        self._head = HeadAdapter.of_message(head, features=self.features) if head else None
-
-    def active_head(self, node: int) -> types.ClosedFormHead | None:
-        """Return the loaded head."""
-        return self._head.to_message() if self._head and self._head.tags else None
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+        """Answer with the nearest subject by cosine."""
+        self._check_codes(codes)
+        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
+        bank = self._bank(0)
+        names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)
+        if bank.tags:
+            sums, _ = bank.sums()
+            cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], sums[None].double(), dim=-1)
+            score, best = cosine.max(dim=-1, keepdim=True)
+            names, score = (tuple(bank.tags[k] for k in best.flatten().tolist()),), score.T
+        return Identification(names, score, score >= self.accept_threshold, names, names)
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
         """Return codes of four made-up public people, three samples each, and whose each is."""
         codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
         return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
-
-    def head_statistics(self, node: int, codes: Tensor) -> bytes:
-        """Pack what codes add to the head."""
-        return packed_statistics(codes)
-
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Answer with the nearest subject by cosine."""
-        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
-        tags = sorted(self._subjects)
-        if not tags:
-            empty = (("",) * codes.shape[1],)
-            return Identification(
-                empty, torch.full(codes.shape[:2], -torch.inf), torch.zeros(codes.shape[:2]).bool(), empty, empty
-            )
-        means = torch.tensor([list(self._subjects[tag].code_sum) for tag in tags], dtype=torch.float64)
-        cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], means[None], dim=-1)
-        score, best = cosine.max(dim=-1)
-        names = (tuple(tags[k] for k in best.tolist()),)
-        return Identification(names, score[None], (score >= self.accept_threshold)[None], names, names)
 
     def run_round(
         self,
@@ -156,17 +124,6 @@ class MemoryEngine:
         metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
         return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
 
-    def deployment(self, node: int, content: types.RevisionContent, received_bytes: int) -> types.DeploymentOverhead:
-        """Charge the transfer."""
-        self.ledger.charge(Phase.RADIO, Cost(1e-9 * received_bytes, 1e-6, received_bytes))
-        return types.DeploymentOverhead(
-            energy_j=1e-9 * received_bytes, seconds=1e-6, bytes=received_bytes, reprogramming_ratio=2.0
-        )
-
-    def charge_radio(self, node: int, byte_count: int) -> None:
-        """Charge bytes on air."""
-        self.ledger.charge(Phase.RADIO, Cost(1e-9 * byte_count, 0.0, byte_count))
-
 
 def new_tag() -> str:
     """Return a random subject tag."""
@@ -175,7 +132,7 @@ def new_tag() -> str:
 
 @dataclass
 class FakeCoordinator:
-    """Writes what a coordinator writes, with real keys; what to send, and when, is the test's choice."""
+    """Coordinator of one test: real messages under keys of its own; what to send, and when, is the test's choice."""
 
     fleet_id: str = "test-fleet"
     command_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
@@ -223,7 +180,8 @@ class FakeCoordinator:
             campaign_id=f"campaign-{generation}",
             subject_tags=tags,
         )
-        command.MergeFrom(types.ForgetCommand(**changes))
+        for name, value in changes.items():
+            setattr(command, name, value)
         return command
 
     def forget(self, *tags: str) -> types.Envelope:
@@ -323,26 +281,37 @@ def log_range(entries: Sequence[types.Envelope]) -> ConnectResponse:
 
 def open_node(
     root: Path,
-    pen: FakeCoordinator,
+    coordinator: FakeCoordinator,
     clock: FakeClock,
     *,
     node_id: str = "node-1",
+    make_engine: Callable[[Mapping[Phase, Cost]], NodeEngine] = MemoryEngine,
+    image_generator: ImageGenerator | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
-    """Open a node on a state folder, made if need be; again after `close` it is the same node, restarted."""
+    """Open a node on a state folder, made if need be; again after `close` it is the same node, restarted.
+
+    Parameters
+    ----------
+    make_engine
+        Called with the cumulative costs from the journal, empty at the first start.
+    """
     folder = StateFolder(root)
     keys = NodeKeys.create(folder, node_id)
     journal = Journal.open(folder.journal, node_id)
     node = Node(
-        keys=keys,
-        enrollment=pen.enrollment("127.0.0.1:1"),
-        journal=journal,
-        cipher=Node.open_vault(folder, node_id),
-        engine=MemoryEngine(journal.costs()),  # type: ignore[arg-type]
-        energy_model=types.EnergyModel(name="memory", version="1"),
-        task="test",
-        clock=clock,
-        on_step=on_step,
+        NodeContext(
+            keys=keys,
+            enrollment=coordinator.enrollment("127.0.0.1:1"),
+            journal=journal,
+            cipher=RecordCipher.of(folder, node_id),
+            engine=make_engine(journal.costs()),
+            image_generator=image_generator,
+            energy_model=types.EnergyModel(name="memory", version="1"),
+            task="test",
+            clock=clock,
+            on_step=on_step,
+        )
     )
     node.started()
     return node

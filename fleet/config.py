@@ -1,9 +1,8 @@
 """Settings: what a coordinator is started with, and how the CLI finds one.
 
-A setting comes from a flag, else from a `FLEET_*` environment variable, else from the
-current context of the configuration file, else from a default. A context names a
-coordinator: by its state folder when it runs on this machine (its `serve.json` tells the
-address of today), or by address and token file.
+A setting comes from a flag, else from a `FLEET_*` environment variable, else from the current context of the
+configuration file, else from a default. A context names a coordinator: by its state folder when it runs on this machine
+(its `serve.json` tells the address of today), or by address and token file.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
-from reram_fleet.code_ranges import CODE_RANGES, CodeRange
+from reram_fleet.code_ranges import SPEAKERS, CodeRange
 from reram_fleet.processes.durable import write_atomically
+from reram_fleet.tasks import TaskPluginError, code_range
 
 from fleet.errors import FleetError, reason_of
 
@@ -63,10 +64,7 @@ def is_loopback(host: str) -> bool:
 def check_lease(lease_s: float) -> None:
     """Refuse a lease that no node can keep.
 
-    Raises
-    ------
-    ConfigError
-        Unless it is longer than 0 seconds and at most `LONGEST_LEASE_S`.
+    `ConfigError` unless it is longer than 0 seconds and at most `LONGEST_LEASE_S`.
     """
     if not 0 < lease_s <= LONGEST_LEASE_S:
         raise ConfigError(
@@ -75,9 +73,11 @@ def check_lease(lease_s: float) -> None:
 
 
 def check_task(task: str) -> None:
-    """Refuse a task that no node knows."""
-    if task not in CODE_RANGES:
-        raise ConfigError(f"there is no task {task!r}", hint=f"known: {', '.join(CODE_RANGES)}")
+    """Refuse a task that is not installed, or whose code range cannot be used."""
+    try:
+        code_range(task)
+    except TaskPluginError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_preset(preset: str) -> None:
@@ -90,49 +90,31 @@ def check_preset(preset: str) -> None:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What `fleet.coordinator.serve.run` needs.
+    """Settings of a coordinator (`fleet.coordinator.serve.run`)."""
 
-    Parameters
-    ----------
-    state
-        Folder of the coordinator's database, keys, tokens and `serve.json`.
-    host
-        Address to bind.
-    tls_in_front
-        Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
-    port, metrics_port
-        0 takes a free one; `serve.json` tells which.
-    lease_s
-        How long a node out of contact goes on serving adapters.
-    lost_after_s
-        How long forgets wait for a node out of contact; longer than a lease, so that it serves no more.
-    learning
-        Whether there is a learning plane (Flower).
-    flower_attach
-        Address of a SuperLink that runs already; None starts an embedded one.
-    flower_ca
-        CA certificate (PEM) of that SuperLink.
-    task, codes
-        What the nodes recognise or draw, and the range of the integers that they send.
-    registry_key
-        Raw Ed25519 public key of the caller's registry, which signs enrolment tickets; then fixed.
-    tags_per_node
-        How many people one node may contribute.
-    """
-
+    #: Folder of its database, keys, tokens and `serve.json`.
     state: Path
     host: str = "127.0.0.1"
+    #: 0 takes a free one; `serve.json` tells which.
     port: int = 0
     metrics_port: int = 0
+    #: How long a node out of contact goes on serving adapters.
     lease_s: float = LOCAL_LEASE_S
+    #: How long forgets wait for a node out of contact; longer than a lease, so that it serves no more.
     lost_after_s: float = LOST_AFTER_S
+    #: Whether there is a learning plane (Flower).
     learning: bool = True
+    #: Address of a SuperLink that runs already, and its CA certificate (PEM); None starts an embedded one.
     flower_attach: str | None = None
     flower_ca: Path | None = None
+    #: Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
     tls_in_front: bool = False
+    #: What the nodes recognise or generate, and the range of the integers that they send.
     task: str = "speakers"
-    codes: CodeRange = CODE_RANGES["speakers"]
+    codes: CodeRange = SPEAKERS
+    #: Raw Ed25519 public key of the caller's registry, which signs enrolment tickets; then fixed.
     registry_key: bytes = b""
+    #: How many people one node may contribute.
     tags_per_node: int = 256
 
     def __post_init__(self) -> None:
@@ -181,11 +163,6 @@ class Config:
         """Return a copy that has this context and makes it current."""
         return replace(self, current=name, contexts={**self.contexts, name: context})
 
-    def without_context(self, name: str) -> Config:
-        """Return a copy without this context."""
-        rest = {key: value for key, value in self.contexts.items() if key != name}
-        return replace(self, current=None if self.current == name else self.current, contexts=rest)
-
 
 @dataclass(frozen=True)
 class Overrides:
@@ -199,7 +176,7 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the coordinator is, and what proves that the caller may ask."""
+    """Address of a coordinator, and file of the token that opens it."""
 
     address: str
     token_file: Path
@@ -225,10 +202,7 @@ def default_coordinator_state() -> Path:
 def load_config(path: Path) -> Config:
     """Read the configuration file; an absent one is an empty one.
 
-    Raises
-    ------
-    ConfigError
-        If it is not TOML or has a key that nobody reads.
+    `ConfigError` if it is not TOML or has a key that nobody reads.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -241,14 +215,10 @@ def load_config(path: Path) -> Config:
     contexts = {}
     for name, values in raw.get("contexts", {}).items():
         if unknown := sorted(set(values) - set(_CONTEXT_KEYS)):
-            known = ", ".join(_CONTEXT_KEYS)
-            raise ConfigError(f"{path}: unknown key {unknown[0]!r} in context {name!r}; known are {known}")
-        contexts[name] = Context(
-            state=_path(values.get("state")),
-            address=values.get("address"),
-            token_file=_path(values.get("token_file")),
-            registry=_path(values.get("registry")),
-        )
+            names = ", ".join(_CONTEXT_KEYS)
+            raise ConfigError(f"{path}: unknown key {unknown[0]!r} in context {name!r}; known are {names}")
+        known: dict[str, Any] = {key: v if key == "address" else _path(v) for key, v in values.items()}
+        contexts[name] = Context(**known)
     return Config(current=raw.get("current"), contexts=contexts)
 
 
@@ -270,10 +240,7 @@ def save_config(path: Path, config: Config) -> None:
 def resolve_context(config: Config, overrides: Overrides, environment: Mapping[str, str]) -> Context:
     """Return the settings in force: flags over environment over the chosen context.
 
-    Raises
-    ------
-    ConfigError
-        If a context is named that the configuration does not have.
+    `ConfigError` if a context is named that the configuration does not have.
     """
     name = overrides.context or environment.get("FLEET_CONTEXT") or config.current
     context = Context()
@@ -297,12 +264,7 @@ def resolve_context(config: Config, overrides: Overrides, environment: Mapping[s
 def connection(context: Context) -> Connection:
     """Return where to connect.
 
-    Raises
-    ------
-    NoCoordinatorError
-        If nothing names a coordinator.
-    ConfigError
-        If its token file is not known.
+    `NoCoordinatorError` if nothing names a coordinator; `ConfigError` if its token file is not known.
     """
     address, token_file = context.address, context.token_file
     if context.state is not None:
@@ -319,7 +281,7 @@ def connection(context: Context) -> Connection:
 
 @dataclass(frozen=True)
 class Served:
-    """What a running coordinator says of itself in `serve.json`."""
+    """Answer of a running coordinator about itself: `serve.json`."""
 
     pid: int
     address: str
@@ -331,12 +293,7 @@ class Served:
 def read_serve_file(state: Path) -> Served:
     """Read `serve.json` from a coordinator's state folder.
 
-    Raises
-    ------
-    NoCoordinatorError
-        If there is none: no coordinator has got ready there.
-    ConfigError
-        If it is damaged.
+    `NoCoordinatorError` if there is none: no coordinator has got ready there; `ConfigError` if it is damaged.
     """
     path = state / SERVE_FILE
     try:

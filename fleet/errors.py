@@ -1,4 +1,4 @@
-"""Everything that `fleet` raises on purpose.
+"""Errors of `fleet`, as one tree.
 
 ::
 
@@ -13,8 +13,9 @@
     │   ├── StaleContributionError     a newer contribution of that node and tag is here
     │   └── SubjectForgottenError      the subject tag carries a tombstone
     ├── StoreError                 the database cannot be opened or migrated
+    ├── KeyFileError               a key file is malformed, or readable by others
+    │   └── KeyMissingError            it was destroyed, or never made (a NotFoundError too)
     └── TrustError
-        ├── KeyFileError           a key file is malformed, or readable by others
         ├── ProofError             a Merkle proof does not prove what it should
         └── CertificateError       a certificate cannot be read at all
 
@@ -25,21 +26,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-class FleetError(Exception):
-    """Base of all expected failures.
-
-    Parameters
-    ----------
-    message
-        What happened, and with what.
-    hint
-        What to do about it; the CLI prints it below the message.
-    """
-
-    def __init__(self, message: str = "", *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+from reram_fleet.errors import ConflictError as ConflictError
+from reram_fleet.errors import FleetError as FleetError
+from reram_fleet.errors import InvalidInputError as InvalidInputError
+from reram_fleet.errors import KeyFileError as KeyFileError
+from reram_fleet.errors import KeyMissingError as KeyMissingError
+from reram_fleet.errors import NotFoundError as NotFoundError
 
 
 def reason_of(error: Exception) -> str:
@@ -56,22 +48,8 @@ def reason_of(error: Exception) -> str:
     return str(error) or "it is malformed"
 
 
-class InvalidInputError(FleetError):
-    """An argument is malformed; nothing was changed."""
-
-
-class NotFoundError(FleetError):
-    """What was named does not exist."""
-
-
 class UnknownTagsError(NotFoundError):
-    """No node has ever reported some of the subject tags.
-
-    Parameters
-    ----------
-    tags
-        Those tags.
-    """
+    """No node has ever reported some of the subject tags: `tags`."""
 
     #: Trailing gRPC metadata that carries them, once per tag.
     METADATA_KEY = "unknown-tag"
@@ -79,10 +57,6 @@ class UnknownTagsError(NotFoundError):
     def __init__(self, message: str = "", *, tags: Sequence[str] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.tags = tuple(tags)
-
-
-class ConflictError(FleetError):
-    """The request contradicts what is already there."""
 
 
 class IllegalTransitionError(ConflictError):
@@ -110,11 +84,7 @@ class StoreError(FleetError):
 
 
 class TrustError(FleetError):
-    """Keys, receipts, proofs, certificates."""
-
-
-class KeyFileError(TrustError):
-    """A key file is malformed, or readable by others."""
+    """Receipts, proofs, certificates."""
 
 
 class ProofError(TrustError):

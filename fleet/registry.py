@@ -1,12 +1,11 @@
 """The caller's map of people to subject tags. It never leaves the caller.
 
-The fleet knows random tags only; who is behind a tag stands in this JSON file (0600).
-Each enrolment of a person has a tag of its own, so that a new consent after a forget is
-a new tag. A forgotten tag stays listed, to show that it was forgotten; it is never used
-again.
+The fleet knows random tags only; who is behind a tag stands in this JSON file (0600). Each enrolment of a person has a
+tag of its own, so that a new consent after a forget is a new tag. A forgotten tag stays listed, to show that it was
+forgotten; it is never used again.
 
-The registry alone knows who consented, so it signs who may be enrolled where: its key lies beside it, and
-coordinator and nodes have the public half.
+The registry alone knows who consented, so it signs who may be enrolled where: its key lies beside it, and coordinator
+and nodes have the public half.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet.crypto.key_store import create_private, read_private
 from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.domain.tags import new_tag
 from fleet.errors import FleetError, NotFoundError, reason_of
-from fleet.trust.keys import read_private, write_private
 
 API_VERSION = "reram-fleet/registry/v1"
 
@@ -44,7 +43,7 @@ class UnknownPersonError(RegistryError, NotFoundError):
 
 
 class EnrolmentState(StrEnum):
-    """What became of an enrolment."""
+    """State of an enrolment."""
 
     ACTIVE = "active"  # -> forgotten
     FORGOTTEN = "forgotten"
@@ -69,10 +68,7 @@ class Registry:
     def people(self) -> dict[str, tuple[Enrolment, ...]]:
         """Return all people with their enrolments, oldest first; an absent file has none.
 
-        Raises
-        ------
-        RegistryError
-            If the file is damaged or written by something else.
+        `RegistryError` if the file is damaged or written by something else.
         """
         raw = self._read()
         try:
@@ -95,13 +91,7 @@ class Registry:
         return raw
 
     def enrolments(self, person: str) -> tuple[Enrolment, ...]:
-        """Return a person's enrolments.
-
-        Raises
-        ------
-        UnknownPersonError
-            If there is nobody of this name.
-        """
+        """Return a person's enrolments; `UnknownPersonError` if there is nobody of this name."""
         people = self.people()
         if person not in people:
             near = " or ".join(repr(name) for name in difflib.get_close_matches(person, people, n=3))
@@ -123,13 +113,7 @@ class Registry:
         return None
 
     def enrol(self, person: str) -> str:
-        """Give a person a new enrolment; returns its tag once it is on disk.
-
-        Raises
-        ------
-        RegistryError
-            If the name is empty.
-        """
+        """Give a person a new enrolment; returns its tag once it is on disk; `RegistryError` if the name is empty."""
         if not person.strip():
             raise RegistryError("a person needs a name to be found again")
         tag = new_tag()
@@ -148,11 +132,8 @@ class Registry:
     def key(self) -> Ed25519PrivateKey:
         """Return the key that signs enrolment tickets, made with the first ticket.
 
-        Raises
-        ------
-        RegistryError
-            If it is not there although there was one: coordinators and nodes have its public half pinned, so
-            another one would be of no use to them.
+        `RegistryError` if it is not there although there was one: coordinators and nodes have its public half pinned,
+        so another one would be of no use to them.
         """
         with self._locked():
             content = self._read()
@@ -164,7 +145,7 @@ class Registry:
                         hint="restore it from a backup: fleets take people in on tickets of that key only",
                     )
                 try:
-                    write_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
+                    create_private(self.key_path, Ed25519PrivateKey.generate().private_bytes_raw())
                 except OSError as error:
                     raise self._unwritable(error) from error
             try:
@@ -181,10 +162,7 @@ class Registry:
     def ticket(self, tag: str, fleet_id: str, node_ids: Collection[str], days: float = 30.0) -> Envelope:
         """Return leave to enrol the person of a tag on some nodes, for some days.
 
-        Raises
-        ------
-        RegistryError
-            If no active enrolment has this tag, or no node is named.
+        `RegistryError` if no active enrolment has this tag, or no node is named.
         """
         if not node_ids:
             raise RegistryError("a ticket is for nodes that are named", hint="--node NODE, once for each")

@@ -4,11 +4,9 @@ from hwmodel import cost
 from hwmodel.converter import EXACT_FLOAT32, Adc, Dac, conversion_j
 from hwmodel.cost import CostDraws, Precision, Technology
 from hwmodel.cost.sampling import (
-    Extremes,
     PresetSample,
     SampledSection,
     drawn_paths,
-    extremes,
     sample_preset,
     sweep_preset,
 )
@@ -22,42 +20,43 @@ from hwmodel.crossbar.mapping import (
     combined_slices,
     mapping_of,
 )
-from hwmodel.device import (
-    CellKey,
-    CmoProgrammingError,
-    CmoRelaxation,
-    ConductanceShift,
-    ConductanceWindow,
-    ConstantProgrammingError,
-    DeviceModels,
-    Endurance,
-    IrDrop,
-    MiloProgrammingError,
-    NoRelaxation,
-    ProgrammingError,
+from hwmodel.device.cells import cell_levels
+from hwmodel.device.fits import (
     PulseComparison,
-    ReadNoise,
-    Relaxation,
     SampledError,
-    SimulatedWriteVerify,
-    StuckCells,
-    WanCrossSimProgrammingError,
-    WanProgrammingError,
-    WanRelaxation,
-    WriteVerifyResult,
-    cell_levels,
-    expected_write_verify,
     fit_tolerance_us,
-    mean_pulses,
+    pulses_against_tolerance,
+    sampled_programming_error,
+)
+from hwmodel.device.ir_drop import IrDrop
+from hwmodel.device.keys import CellKey
+from hwmodel.device.models import DeviceModels
+from hwmodel.device.programming_error import (
+    PROGRAMMING_ERROR_FITS,
+    ConstantProgrammingError,
+    FittedProgrammingError,
+    ProgrammingError,
     programming_error_named,
     programming_error_names,
-    pulses_against_tolerance,
-    pulses_per_cell,
+)
+from hwmodel.device.pulse_law import mean_pulses, pulses_per_cell, verified_variance_us2
+from hwmodel.device.read_noise import ReadNoise
+from hwmodel.device.relaxation import (
+    CmoRelaxation,
+    ConductanceShift,
+    NoRelaxation,
+    Relaxation,
+    WanRelaxation,
     relaxation_named,
     relaxation_names,
-    sampled_programming_error,
+)
+from hwmodel.device.stuck import StuckCells
+from hwmodel.device.window import ConductanceWindow
+from hwmodel.device.write_verify import (
+    SimulatedWriteVerify,
+    WriteVerifyResult,
+    expected_write_verify,
     simulate_write_verify,
-    verified_variance_us2,
 )
 from hwmodel.errors import (
     ConverterError,
@@ -84,20 +83,20 @@ from hwmodel.nn import (
     ProgrammedModel,
     program,
 )
-from hwmodel.presets.preset import Preset, PresetRow, load_preset, preset_names, preset_text
+from hwmodel.presets.preset import Preset, load_preset, preset_names, preset_text
 from hwmodel.presets.technology import ModelNames, Quantity, is_structure
 from hwmodel.streams import keyed_generator, keyed_normal, keyed_seed, keyed_uint16, keyed_uint16_rows, normal_quantiles
 
 __all__ = [
     "ADC_RANGE_SIGMAS",
     "EXACT_FLOAT32",
+    "PROGRAMMING_ERROR_FITS",
     "Adc",
     "AnalogConv2d",
     "AnalogLayer",
     "AnalogLinear",
     "CellKey",
     "CellPlane",
-    "CmoProgrammingError",
     "CmoRelaxation",
     "ConductanceShift",
     "ConductanceWindow",
@@ -113,10 +112,9 @@ __all__ = [
     "DeviceModels",
     "DifferentialMapping",
     "DigitalPart",
-    "Endurance",
     "EnergyLedger",
-    "Extremes",
     "Fidelity",
+    "FittedProgrammingError",
     "HwModelError",
     "IrDrop",
     "LayerSpec",
@@ -124,7 +122,6 @@ __all__ = [
     "LedgerMark",
     "MappingError",
     "Meter",
-    "MiloProgrammingError",
     "ModelNames",
     "NetworkError",
     "NetworkSpec",
@@ -134,7 +131,6 @@ __all__ = [
     "Precision",
     "Preset",
     "PresetError",
-    "PresetRow",
     "PresetSample",
     "ProgrammedLayer",
     "ProgrammedModel",
@@ -152,8 +148,6 @@ __all__ = [
     "StuckCells",
     "Technology",
     "TrainingFacts",
-    "WanCrossSimProgrammingError",
-    "WanProgrammingError",
     "WanRelaxation",
     "WeightMapping",
     "WriteVerifyResult",
@@ -164,7 +158,6 @@ __all__ = [
     "default_adc_step",
     "drawn_paths",
     "expected_write_verify",
-    "extremes",
     "fit_tolerance_us",
     "is_structure",
     "keyed_generator",

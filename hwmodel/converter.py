@@ -22,13 +22,7 @@ EXACT_FLOAT32 = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Dac:
-    """A signed, symmetric DAC: codes ``-(2^(bits-1) - 1) ... 2^(bits-1) - 1``.
-
-    Attributes
-    ----------
-    bits
-        Resolution with sign.
-    """
+    """A signed, symmetric DAC: codes ``-(2^(bits-1) - 1) ... 2^(bits-1) - 1``."""
 
     bits: int
 
@@ -40,10 +34,7 @@ class Dac:
     def encode(self, values: Tensor, full_scale: float) -> Tensor:
         """Return int32 codes of float values: scaled, rounded half to even, saturated at `full_scale`.
 
-        Raises
-        ------
-        ConverterError
-            If `full_scale` is not positive or a value is not finite.
+        Raises `ConverterError` if `full_scale` is not positive or a value is not finite.
         """
         if not full_scale > 0:
             raise ConverterError(f"full_scale must be positive; got {full_scale}")
@@ -64,10 +55,7 @@ class Dac:
     def check(self, codes: Tensor) -> None:
         """Refuse codes that the DAC does not have.
 
-        Raises
-        ------
-        ConverterError
-            If the dtype is not an integer, or a code is out of range.
+        Raises `ConverterError` if the dtype is not an integer, or a code is out of range.
         """
         if codes.is_floating_point() or codes.is_complex() or codes.dtype is torch.bool:
             raise ConverterError(f"DAC codes are integers; got {codes.dtype}: use Dac.encode for floats")
@@ -84,20 +72,13 @@ class Dac:
 class Adc:
     """A signed ADC with a step of a whole number of partial-sum units.
 
-    ``code = clamp(floor((sum + step // 2) / step), -2^(bits-1), 2^(bits-1) - 1)``: to the nearest code,
-    half-way cases up, saturating.
+    ``code = clamp(floor((sum + step // 2) / step), -2^(bits-1), 2^(bits-1) - 1)``: to the nearest code, half-way cases
+    up, saturating. Raises `ConverterError` if the step is less than 1, or so large that `quantise` would not be exact.
 
     Attributes
     ----------
-    bits
-        Resolution with sign.
     step
         Partial-sum units (DAC code x grid step) per output code.
-
-    Raises
-    ------
-    ConverterError
-        If the step is less than 1, or so large that `quantise` would not be exact.
     """
 
     bits: int
@@ -135,7 +116,5 @@ def conversion_j(j_per_step: Real, bits: int) -> Real:
     ----------
     j_per_step
         Walden figure of merit, J per step.
-    bits
-        Resolution.
     """
     return j_per_step * 2.0 ** (bits + max(0, bits - 9))

@@ -88,15 +88,7 @@ class LedgerMark:
 class EnergyLedger:
     """Cumulative cost of every node by phase. Safe to charge from several threads.
 
-    Parameters
-    ----------
-    nodes
-        Length of the node axis; a device has 1.
-
-    Raises
-    ------
-    LedgerError
-        If `nodes` is less than 1.
+    Raises `LedgerError` if `nodes` is less than 1.
     """
 
     def __init__(self, nodes: int) -> None:
@@ -115,19 +107,14 @@ class EnergyLedger:
     def charge(self, phase: Phase, cost: Cost | Sequence[Cost], node: int | None = None) -> None:
         """Add a cost.
 
+        Raises `LedgerError` if the node does not exist, or the costs are not one per node.
+
         Parameters
         ----------
-        phase
-            What the work was for.
         cost
             One `Cost` (each node pays it), or one per node.
         node
             The only node that pays; all of them if left out.
-
-        Raises
-        ------
-        LedgerError
-            If the node does not exist, or the costs are not one per node.
         """
         column = _COLUMN[Phase(phase)]
         rows: slice | int = slice(None)
@@ -165,10 +152,7 @@ class EnergyLedger:
     def since(self, mark: LedgerMark, node: int = 0) -> dict[Phase, Cost]:
         """Return what a node has spent since a mark, by phase.
 
-        Raises
-        ------
-        LedgerError
-            If the mark is from another ledger, or from before a `restore` that lowered the totals.
+        Raises `LedgerError` if the mark is from another ledger, or from before a `restore` that lowered the totals.
         """
         row = self._row(node)
         if mark.real.shape != self._real.shape:

@@ -1,7 +1,7 @@
 """Random streams derived from keys, never from a sequence.
 
-A draw depends only on what it is for (fleet seed, purpose, node, layer, epoch ...), so nodes may be
-processed in any order, on any machine, alone or in batches, and removing one never shifts another's.
+A draw depends only on what it is for (fleet seed, purpose, node, layer, epoch ...), so nodes may be processed in any
+order, on any machine, alone or in batches, and removing one never shifts another's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _DOMAIN = b"hwmodel/stream/v1\0"
 def keyed_seed(fleet_seed: int, purpose: str, *keys: int | str) -> int:
     """Return the 64-bit seed of a stream: the head of SHA-256 over the typed, length-prefixed key.
 
+    Raises `StreamKeyError` if the purpose is empty or a key is neither an integer nor a string.
+
     Parameters
     ----------
     fleet_seed
@@ -32,11 +34,6 @@ def keyed_seed(fleet_seed: int, purpose: str, *keys: int | str) -> int:
         What the stream is for, e.g. ``"reservoir.weights"``; not empty.
     *keys
         Node id, layer, epoch, round ...; ``1`` and ``"1"`` are different keys.
-
-    Raises
-    ------
-    StreamKeyError
-        If the purpose is empty or a key is neither an integer nor a string.
     """
     return int.from_bytes(hashlib.sha256(_encode(fleet_seed, purpose, keys)).digest()[:8], "little")
 
@@ -44,10 +41,10 @@ def keyed_seed(fleet_seed: int, purpose: str, *keys: int | str) -> int:
 def keyed_generator(fleet_seed: int, purpose: str, *keys: int | str) -> torch.Generator:
     """Return a CPU generator seeded by `keyed_seed`.
 
-    Torch seeds its Mersenne Twister with the low 32 bits only, so among a million streams about a hundred
-    pairs coincide, and its numbers differ between releases and, for normal draws, between CPU types. That is
-    good enough for mini-batches; what is regenerated instead of stored (chips, random backbones) draws from
-    `keyed_uint16` and `keyed_normal`.
+    Torch seeds its Mersenne Twister with the low 32 bits only, so among a million streams about a hundred pairs
+    coincide, and its numbers differ between releases and, for normal draws, between CPU types. That is good enough for
+    mini-batches; what is regenerated instead of stored (chips, random backbones) draws from `keyed_uint16` and
+    `keyed_normal`.
     """
     return torch.Generator(device="cpu").manual_seed(keyed_seed(fleet_seed, purpose, *keys))
 
@@ -55,17 +52,8 @@ def keyed_generator(fleet_seed: int, purpose: str, *keys: int | str) -> torch.Ge
 def keyed_uint16(fleet_seed: int, purpose: str, *keys: int | str, count: int) -> Tensor:
     """Return `count` uniform draws from 0 ... 65535: the SHAKE-256 stream of the key.
 
-    Bitwise the same on every platform and library version.
-
-    Returns
-    -------
-    Tensor
-        int32 ``[count]``.
-
-    Raises
-    ------
-    StreamKeyError
-        As for `keyed_seed`, or if `count` is negative.
+    Bitwise the same on every platform and library version. Returns int32 ``[count]``. Raises `StreamKeyError` as for
+    `keyed_seed`, or if `count` is negative.
     """
     if count < 0:
         raise StreamKeyError(f"cannot draw {count} numbers: count must not be negative")
@@ -76,15 +64,7 @@ def keyed_uint16(fleet_seed: int, purpose: str, *keys: int | str, count: int) ->
 def keyed_uint16_rows(fleet_seed: int, purpose: str, *keys: int | str, rows: Iterable[int], count: int) -> Tensor:
     """Return `keyed_uint16` once for each of `rows`, which is the last key: for many short streams.
 
-    Returns
-    -------
-    Tensor
-        int32 ``[rows, count]``.
-
-    Raises
-    ------
-    StreamKeyError
-        As for `keyed_uint16`.
+    Returns int32 ``[rows, count]``. Raises `StreamKeyError` as for `keyed_uint16`.
     """
     if count < 0:
         raise StreamKeyError(f"cannot draw {count} numbers: count must not be negative")
@@ -100,15 +80,7 @@ def keyed_uint16_rows(fleet_seed: int, purpose: str, *keys: int | str, rows: Ite
 def keyed_normal(fleet_seed: int, purpose: str, *keys: int | str, count: int) -> Tensor:
     """Return `count` standard normal draws: `normal_quantiles` of `keyed_uint16`.
 
-    Returns
-    -------
-    Tensor
-        float64 ``[count]``.
-
-    Raises
-    ------
-    StreamKeyError
-        As for `keyed_uint16`.
+    Returns float64 ``[count]``. Raises `StreamKeyError` as for `keyed_uint16`.
     """
     return normal_quantiles(keyed_uint16(fleet_seed, purpose, *keys, count=count))
 

@@ -9,35 +9,22 @@ from reram_fleet.crypto import digests
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import RevisionOffer, RevisionResult
 
-from edge_node.agent.meter import NODE_INDEX, Meter
-from edge_node.agent.node_engine import NodeEngine
+from edge_node.agent.context import NODE_INDEX, NodeContext
 from edge_node.agent.revisions import Standpoint, check_manifest, open_content, without
 from edge_node.errors import AdapterError, RevisionRefusedError
 from edge_node.storage.erasure import Eraser
-from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import RevisionRow
-from edge_node.storage.keys import NodeKeys
-from edge_node.storage.record_cipher import RecordCipher
 from hwmodel import LedgerMark
 
 logger = logging.getLogger(__name__)
 
 
 class ActiveAdapters:
-    """Keeps the engine's adapters equal to what journal and log say."""
+    """Keeper of the engine's adapters: equal to what journal and log say."""
 
-    def __init__(
-        self,
-        *,
-        keys: NodeKeys,
-        journal: Journal,
-        cipher: RecordCipher,
-        engine: NodeEngine,
-        meter: Meter,
-        eraser: Eraser,
-    ) -> None:
-        self._keys, self._journal, self._cipher = keys, journal, cipher
-        self._engine, self._meter, self._eraser = engine, meter, eraser
+    def __init__(self, context: NodeContext, eraser: Eraser) -> None:
+        self._context, self._eraser = context, eraser
+        self._journal, self._engine, self._recognition = context.journal, context.engine, context.recognition
         self._content = types.RevisionContent()
 
     @property
@@ -48,12 +35,14 @@ class ActiveAdapters:
     @property
     def lora(self) -> types.SharedLora:
         """The shared LoRA in SRAM; without rows if there is none."""
-        return self._engine.active_lora(NODE_INDEX) or types.SharedLora()
+        lora = self._recognition.active_lora(NODE_INDEX) if self._recognition else None
+        return lora or types.SharedLora()
 
     @property
     def head(self) -> types.ClosedFormHead:
         """The closed-form head in SRAM; without columns if there is none."""
-        return self._engine.active_head(NODE_INDEX) or types.ClosedFormHead()
+        head = self._recognition.active_head(NODE_INDEX) if self._recognition else None
+        return head or types.ClosedFormHead()
 
     @property
     def digest(self) -> bytes:
@@ -65,7 +54,7 @@ class ActiveAdapters:
     def restore(self) -> None:
         """Load what the journal says is active, after a start."""
         if (row := self._journal.active_revision()) is not None:
-            self._content = without(self._cipher.open_revision(row), self._journal.tombstones())
+            self._content = without(self._context.cipher.open_revision(row), self._journal.tombstones())
         self.load()
 
     def drop(self, tags: Collection[str]) -> None:
@@ -74,13 +63,16 @@ class ActiveAdapters:
         self._engine.drop_subjects(NODE_INDEX, tags)
 
     def load(self) -> None:
-        """Make the engine hold what it should, and nothing else."""
+        """Make the engine hold what it should, and nothing else.
+
+        `AdapterError` if what a revision brings does not fit the engine.
+        """
         wanted = {subject.subject_tag: subject for subject in self._content.subjects}
         tombstones = self._journal.tombstones()
         for row in self._journal.enrolments():
             # Whom the coordinator has refused it does not know: a receipt must not name them.
             if row.subject_tag not in wanted and row.subject_tag not in tombstones and not row.refusal:
-                wanted[row.subject_tag] = self._cipher.open_samples(row).adapter(row.subject_tag)
+                wanted[row.subject_tag] = self._context.cipher.open_samples(row).adapter(row.subject_tag)
         present = {subject.subject_tag: subject for subject in self.subjects}
         if gone := present.keys() - wanted.keys():
             self._engine.drop_subjects(NODE_INDEX, gone)
@@ -88,11 +80,17 @@ class ActiveAdapters:
             if present.get(tag) != wanted[tag]:
                 self._engine.set_subject(NODE_INDEX, wanted[tag])
         lora = self._content.shared_lora if self._content.shared_lora.rows else None
-        if self._engine.active_lora(NODE_INDEX) != lora:
-            self._engine.set_lora(NODE_INDEX, lora)
         head = self._content.head if self._content.head.subject_tags else None
-        if self._engine.active_head(NODE_INDEX) != head:
-            self._engine.set_head(NODE_INDEX, head)
+        if self._recognition is None:
+            if lora is not None:
+                raise AdapterError("nodes that generate have no shared LoRA: every class has an adapter of its own")
+            if head is not None:
+                raise AdapterError("nodes that generate have no closed-form head: there is nobody to tell apart")
+            return
+        if self._recognition.active_lora(NODE_INDEX) != lora:
+            self._recognition.set_lora(NODE_INDEX, lora)
+        if self._recognition.active_head(NODE_INDEX) != head:
+            self._recognition.set_head(NODE_INDEX, head)
 
     def install(self, manifest: types.RevisionManifest, offer: RevisionOffer, mark: LedgerMark) -> RevisionResult:
         """Make an offered revision active, or say why not; the same one again is active already.
@@ -112,7 +110,7 @@ class ActiveAdapters:
             return result
         standpoint = Standpoint(
             fleet_id=manifest.fleet_id,
-            node_id=self._keys.node_id,
+            node_id=self._context.node_id,
             generation=self._journal.position().generation,
             tombstones=self._journal.tombstones(),
             active_revision=active.revision if active else 0,
@@ -120,7 +118,7 @@ class ActiveAdapters:
         before = self._content
         try:
             check_manifest(manifest, standpoint)
-            content = open_content(manifest, offer.content, self._keys.sealing, standpoint)
+            content = open_content(manifest, offer.content, self._context.keys.sealing, standpoint)
             overhead = self._engine.deployment(NODE_INDEX, content, offer.ByteSize())
             self._content = content
             self.load()
@@ -136,7 +134,7 @@ class ActiveAdapters:
             digest=manifest.digest,
             manifest=offer.manifest.SerializeToString(),
             key_id=key_id,
-            ciphertext=self._cipher.seal_revision(key_id, content),
+            ciphertext=self._context.cipher.seal_revision(key_id, content),
             overhead=overhead.SerializeToString(),
             state="active",
         )
@@ -144,8 +142,8 @@ class ActiveAdapters:
             self._journal.activate_revision(row)
             if pending := self._journal.generations_without_receipt():
                 # Making this revision active is part of the newest forget that it carries out.
-                self._journal.add_forget_cost(pending[-1], self._meter.since(mark))
-            self._meter.save()
+                self._journal.add_forget_cost(pending[-1], self._context.meter.since(mark))
+            self._context.meter.save()
         self._eraser.drop_superseded()
         result.active = True
         result.overhead.CopyFrom(overhead)

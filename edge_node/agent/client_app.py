@@ -1,8 +1,7 @@
 """Flower ClientApp of a node: carries a round to the engine and its result back.
 
-A thin client. It imports neither torch nor the model, since Flower starts one process per message and the
-import alone would cost 2 CPU-seconds and 150 MB each time. What it carries is sealed under the job's key; it
-cannot read it.
+A thin client. It imports neither torch nor the model, since Flower starts one process per message and the import alone
+would cost 2 CPU-seconds and 150 MB each time. What it carries is sealed under the job's key; it cannot read it.
 """
 
 from __future__ import annotations
@@ -30,57 +29,37 @@ class RoundRefusedError(RuntimeError):
 
 
 @app.train("lora")
-def train_lora(message: Message, context: Context) -> Message:
-    """Answer `train.lora`."""
-    return _run_round(message, context)
-
-
 @app.train("unlearn")
-def train_unlearn(message: Message, context: Context) -> Message:
-    """Answer `train.unlearn`."""
-    return _run_round(message, context)
-
-
 @app.evaluate("quality")
-def evaluate_quality(message: Message, context: Context) -> Message:
-    """Answer `evaluate.quality`."""
-    return _run_round(message, context)
-
-
-def _run_round(message: Message, context: Context) -> Message:
+def run_round(message: Message, context: Context) -> Message:
+    """Answer `train.lora`, `train.unlearn` and `evaluate.quality`."""
     keep_memory_private()
     record = message.content.config_records[flower.STATE_RECORD]
-    request = RunRoundRequest(
-        ticket=Envelope.FromString(record[flower.TICKET_KEY]), sealed_state=record[flower.STATE_KEY]
-    )
+    ticket, sealed_state = record[flower.TICKET_KEY], record[flower.STATE_KEY]
+    if not isinstance(ticket, bytes) or not isinstance(sealed_state, bytes):
+        raise RoundRefusedError("a message of this job carries no ticket and sealed state as bytes")
+    request = RunRoundRequest(ticket=Envelope.FromString(ticket), sealed_state=sealed_state)
     address = str(context.node_config[flower.ENGINE_ADDRESS_KEY])
     token = Path(str(context.node_config[flower.ENGINE_TOKEN_FILE_KEY])).read_text().strip()
     response = call_engine(address, token, request)
-    reply = RecordDict(
-        {
-            flower.STATE_RECORD: ConfigRecord(
-                {flower.STATE_KEY: response.sealed_state, flower.NODE_ID_KEY: response.node_id}
-            ),
-            METRICS_RECORD: MetricRecord({**response.metrics, "num-examples": response.num_examples}),
-        }
-    )
-    return Message(reply, reply_to=message)
+    state = ConfigRecord({flower.STATE_KEY: response.sealed_state, flower.NODE_ID_KEY: response.node_id})
+    metrics = MetricRecord({**response.metrics, "num-examples": response.num_examples})
+    return Message(RecordDict({flower.STATE_RECORD: state, METRICS_RECORD: metrics}), reply_to=message)
 
 
 def call_engine(address: str, token: str, request: RunRoundRequest) -> RunRoundResponse:
     """Run one round on the engine at a loopback address.
 
-    Raises
-    ------
-    RoundRefusedError
-        If the engine refuses the round or does not answer; says why.
+    `RoundRefusedError` if the engine refuses the round or does not answer; says why.
     """
     # A proxy set in the environment must not see the loopback interface.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = EngineServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
-            return EngineServiceStub(channel).RunRound(
+            response: RunRoundResponse = stub.RunRound(
                 request, timeout=ROUND_LIMIT_S, metadata=[("authorization", f"Bearer {token}")]
             )
+            return response
         except grpc.RpcError as error:
             raise RoundRefusedError(
                 f"the engine at {address} refused: {error.code().name}: {error.details()}"

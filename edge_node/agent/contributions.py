@@ -1,7 +1,7 @@
 """Contributions of this node to the fleet: integer sums over captured codes, and public codes when asked.
 
-A person's code sum is their subject adapter; with their Gram matrix it is what the closed-form head is solved
-from. Both are sealed to the coordinator.
+A person's code sum is their subject adapter; with their Gram matrix it is what the closed-form head is solved from.
+Both are sealed to the coordinator.
 """
 
 from __future__ import annotations
@@ -12,15 +12,10 @@ import numpy as np
 import torch
 from reram_fleet.crypto import sealing, signing
 from reram_fleet.v1.node_pb2 import Contribution, ContributionAck, PublicCodes
-from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope
 
-from edge_node.agent.meter import NODE_INDEX
-from edge_node.agent.node_engine import NodeEngine
-from edge_node.storage.journal import Journal
+from edge_node.agent.context import NODE_INDEX, NodeContext
 from edge_node.storage.journal_schema import EnrolmentRow
-from edge_node.storage.keys import NodeKeys
-from edge_node.storage.record_cipher import RecordCipher
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +23,14 @@ _INT16_LIMIT = 1 << 15
 
 
 class Contributions:
-    """The outbox: enrolments that the coordinator has not acknowledged.
+    """Enrolments that the coordinator has not acknowledged, sent until it has.
 
     Nothing sealed to the coordinator is stored: it is made from the sealed codes whenever it is sent, so that
     destroying their key leaves no copy that this node could not erase.
     """
 
-    def __init__(
-        self, keys: NodeKeys, enrollment: EnrollNodeResponse, journal: Journal, cipher: RecordCipher, engine: NodeEngine
-    ) -> None:
-        self._keys, self._enrollment, self._journal, self._cipher = keys, enrollment, journal, cipher
-        self._engine = engine
+    def __init__(self, context: NodeContext) -> None:
+        self._context, self._journal = context, context.journal
         self._sent: set[tuple[str, int]] = set()
 
     def reconnected(self) -> None:
@@ -51,53 +43,49 @@ class Contributions:
         envelopes = []
         for row in self._journal.enrolments():
             key = (row.subject_tag, row.sequence)
-            if row.subject_tag in tombstones or row.refusal or row.acked_sequence >= row.sequence:
-                continue
-            if key in self._sent:
+            if row.subject_tag in tombstones or row.refusal or row.acked_sequence >= row.sequence or key in self._sent:
                 continue
             self._sent.add(key)
-            samples = self._cipher.open_samples(row)
-            adapter = samples.adapter(row.subject_tag).SerializeToString()
-            statistics = self._engine.head_statistics(NODE_INDEX, torch.from_numpy(samples.codes))
-            envelopes.append(self._sign(row, adapter, statistics))
+            envelopes.append(self._sealed(row))
         return envelopes
 
-    def _sign(self, row: EnrolmentRow, adapter: bytes, statistics: bytes) -> Envelope:
-        fleet_id, node_id = self._enrollment.fleet_id, self._keys.node_id
-        receiver = self._enrollment.coordinator_sealing_public_key
-        about = (fleet_id, node_id, row.subject_tag)
+    def _sealed(self, row: EnrolmentRow) -> Envelope:
+        samples, recognition = self._context.cipher.open_samples(row), self._context.recognition
+        about = (self._context.fleet_id, self._context.node_id, row.subject_tag)
+        receiver = self._context.enrollment.coordinator_sealing_public_key
+        adapter = samples.adapter(row.subject_tag).SerializeToString()
         contribution = Contribution(
-            fleet_id=fleet_id,
-            node_id=node_id,
+            fleet_id=self._context.fleet_id,
+            node_id=self._context.node_id,
             subject_tag=row.subject_tag,
             sequence=row.sequence,
             generation=self._journal.position().generation,
             adapter=sealing.seal(receiver, sealing.contribution_purpose(*about), adapter),
             ticket=Envelope.FromString(row.ticket),
         )
-        if statistics:
-            purpose = sealing.statistics_purpose(*about)
-            contribution.statistics.CopyFrom(sealing.seal(receiver, purpose, statistics))
-        return signing.sign(self._keys.signing, contribution)
+        if recognition is not None:
+            statistics = recognition.head_statistics(NODE_INDEX, torch.from_numpy(samples.codes))
+            contribution.statistics.CopyFrom(sealing.seal(receiver, sealing.statistics_purpose(*about), statistics))
+        return signing.sign(self._context.keys.signing, contribution)
 
     def public_codes(self) -> Envelope | None:
         """Return what this chip makes of the public samples, signed; the same whenever it is asked for.
 
         None if this node's adapters have no use for a head.
         """
-        codes, person = self._engine.public_codes(NODE_INDEX)
-        if not len(codes):
+        if self._context.recognition is None:
             return None
+        codes, person = self._context.recognition.public_codes(NODE_INDEX)
         width = 2 if int(codes.abs().max()) < _INT16_LIMIT else 4
         message = PublicCodes(
-            fleet_id=self._enrollment.fleet_id,
-            node_id=self._keys.node_id,
+            fleet_id=self._context.fleet_id,
+            node_id=self._context.node_id,
             features=codes.shape[1],
             person=person.tolist(),
             bytes_per_code=width,
             codes=codes.numpy().astype(np.dtype(f"<i{width}")).tobytes(),
         )
-        return signing.sign(self._keys.signing, message)
+        return signing.sign(self._context.keys.signing, message)
 
     def acknowledged(self, ack: ContributionAck) -> None:
         """Note that the coordinator has, or has refused, a contribution."""

@@ -7,44 +7,64 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
+from reram_fleet.processes import flower
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
+from reram_fleet.processes.supervised import SupervisedProcess
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import EnergyModel
 
-from edge_node.agent.clock import SystemClock
-from edge_node.agent.engine_choice import build_engine
+from edge_node.agent.context import NodeContext, SystemClock
 from edge_node.agent.link import NodeLink
 from edge_node.agent.metrics import NodeCollector, serve_metrics
 from edge_node.agent.node import Node
 from edge_node.agent.service import EngineService, serve
-from edge_node.agent.supervision import DISABLED, supernode
-from edge_node.config import RunSettings
+from edge_node.config import StateFolder
+from edge_node.engine import NodeEngine
 from edge_node.errors import NodeError
+from edge_node.recognition.engine import Engine
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
-from hwmodel import Preset, PresetError, load_preset
+from edge_node.storage.record_cipher import RecordCipher
+from edge_node.tasks import RecognitionTask, load_task
+from hwmodel import Cost, EnergyLedger, Phase, Preset, PresetError, load_preset
+
+if TYPE_CHECKING:
+    from edge_node.generation.image_generator import ImageGenerator
 
 logger = logging.getLogger(__name__)
 
-
-def _preset(name: str) -> Preset:
-    try:
-        return load_preset(name)
-    except PresetError as error:
-        raise NodeError(str(error)) from error
+# The SuperNode keeps its port over restarts.
+_PORTS = range(20_000, 32_000)
 
 
-def run(settings: RunSettings) -> None:
-    """Run a node until SIGTERM or SIGINT.
+def run(
+    folder: StateFolder,
+    chip: ProgrammedChip,
+    *,
+    engine_port: int,
+    metrics_port: int,
+    learning: bool,
+    connect_delay_s: float,
+    heartbeat_s: float,
+) -> None:
+    """Run a node until SIGTERM or SIGINT; `EdgeNodeError` if the state folder is not ready, or a port is taken.
 
-    Raises
-    ------
-    EdgeNodeError
-        If the state folder is not ready, or a port is taken.
+    Parameters
+    ----------
+    engine_port, metrics_port
+        0 takes a free one; `run.json` says which.
+    learning
+        Whether to run a SuperNode, if the fleet has a SuperLink.
+    connect_delay_s
+        Upper bound of the random wait before the first connection.
     """
     keep_memory_private()
     keep_files_private()
@@ -53,8 +73,12 @@ def run(settings: RunSettings) -> None:
         signal.signal(number, lambda *_: stop.set())
     # A device has one small core; and several nodes share a machine in tests and demos.
     torch.set_num_threads(1)
-    folder = settings.state
-    preset = _preset(settings.preset)
+    try:
+        preset = load_preset(chip.preset)
+    except PresetError as error:
+        raise NodeError(str(error)) from error
+    # It may have been given as the path of a file.
+    chip = replace(chip, preset=preset.name)
     keys, enrollment = NodeKeys.load(folder), folder.load_enrollment()
     folder.create()
     with folder.locked(), ExitStack() as closing:
@@ -64,57 +88,58 @@ def run(settings: RunSettings) -> None:
         journal = Journal.open(folder.journal, keys.node_id)
         folder.note_journal_made()
         closing.callback(journal.close)
-        chip = ProgrammedChip(settings.task, preset.name, settings.fleet_seed)
         journal.check_chip(chip)
-        engine, image_generator = build_engine(settings, preset, keys.node_id, journal.costs())
+        engine, image_generator = _build_engine(chip, preset, keys.node_id, journal.costs())
         with journal.transaction():
             journal.note_chip(chip)
         node = Node(
-            keys=keys,
-            enrollment=enrollment,
-            journal=journal,
-            cipher=Node.open_vault(folder, keys.node_id),
-            engine=engine,
-            image_generator=image_generator,
-            energy_model=EnergyModel(name=preset.name, version=preset.version),
-            task=settings.task,
-            clock=SystemClock(),
+            NodeContext(
+                keys=keys,
+                enrollment=enrollment,
+                journal=journal,
+                cipher=RecordCipher.of(folder, keys.node_id),
+                engine=engine,
+                image_generator=image_generator,
+                energy_model=EnergyModel(name=preset.name, version=preset.version),
+                task=chip.task,
+                clock=SystemClock(),
+            )
         )
         closing.callback(node.close)
         link = NodeLink(
             node,
             enrollment.node_service_address,
-            heartbeat_s=settings.heartbeat_s,
-            connect_delay_s=settings.connect_delay_s,
+            heartbeat_s=heartbeat_s,
+            connect_delay_s=connect_delay_s,
             on_refusal=lambda reason: write_run_file(reason),
         )
         learner = None
 
         def supernode_state() -> str:
-            return learner.state.value if learner else DISABLED
+            return learner.state.value if learner else "disabled"
 
         service = EngineService(node, connected=lambda: link.connected, supernode=supernode_state, changed=link.wake)
-        server, engine_address = serve(service, folder.load_or_create_engine_token(), settings.engine_port)
+        server, engine_address = serve(service, folder.load_or_create_engine_token(), engine_port)
         closing.callback(lambda: server.stop(grace=1.0).wait())
         metrics_server, metrics_address = serve_metrics(
-            NodeCollector(node, lambda: link.connected, supernode_state), settings.metrics_port
+            NodeCollector(node, lambda: link.connected, supernode_state), metrics_port
         )
         closing.callback(metrics_server.server_close)
         closing.callback(metrics_server.shutdown)
-        if settings.learning and enrollment.flower_fleet_address:
-            learner = supernode(folder, keys, enrollment, engine_address)
+        if learning and enrollment.flower_fleet_address:
+            learner = _supernode(folder, keys, enrollment, engine_address)
             learner.start()
             closing.callback(learner.stop)
 
         def write_run_file(refusal: str = "") -> None:
-            told = {
+            content = {
                 "pid": os.getpid(),
                 "node_id": keys.node_id,
                 "engine_address": engine_address,
                 "metrics_address": metrics_address,
                 "refusal": refusal,
             }
-            write_atomically(folder.run, json.dumps(told, indent=2).encode())
+            write_atomically(folder.run, json.dumps(content, indent=2).encode())
 
         closing.callback(folder.run.unlink, missing_ok=True)
         write_run_file()
@@ -123,3 +148,79 @@ def run(settings: RunSettings) -> None:
         logger.info("%s runs: engine %s, metrics %s", keys.node_id, engine_address, metrics_address)
         stop.wait()
         logger.info("%s ends", keys.node_id)
+
+
+def _build_engine(
+    chip: ProgrammedChip, preset: Preset, node_id: str, saved: Mapping[Phase, Cost]
+) -> tuple[NodeEngine, ImageGenerator | None]:
+    """Program a node's chip; return what runs on it, and what generates images if the task is such a one.
+
+    `TaskError` if there is no such task, or its data are not here.
+
+    Parameters
+    ----------
+    saved
+        Cumulative costs from the node's journal, empty at the first start. A chip that was programmed before is
+        regenerated from its seed without charging again.
+    """
+    task = load_task(chip.task)
+    if isinstance(task, RecognitionTask):
+        return Engine.build(task, preset, chip.fleet_seed, [node_id], saved_costs=[saved] if saved else None), None
+    # Imported here: a node that recognises has no use for the transformer.
+    from edge_node.generation.engine import GenerationEngine
+    from edge_node.generation.image_generator import ImageGenerator
+
+    image_generator = ImageGenerator.build(task, preset, chip.fleet_seed, node_id)
+    ledger = EnergyLedger(1)
+    ledger.restore(saved)
+    if not saved.get(Phase.PROGRAM, Cost()).cell_writes:
+        ledger.charge(Phase.PROGRAM, image_generator.programming)
+    engine = GenerationEngine(
+        [node_id],
+        preset,
+        features=image_generator.features,
+        cell_writes=torch.tensor([image_generator.programming.cell_writes]),
+        ledger=ledger,
+    )
+    return engine, image_generator
+
+
+def _supernode(
+    folder: StateFolder, keys: NodeKeys, enrollment: EnrollNodeResponse, engine_address: str
+) -> SupervisedProcess:
+    """Return the supervised `flower-supernode` of this node, not started yet.
+
+    After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with code 305: it
+    is started again until it is let in. `NodeError` if Flower is not installed.
+    """
+    folder.create()
+    write_atomically(folder.flower_ca, enrollment.flower_ca_pem.encode())
+    node_config = {
+        flower.ENGINE_ADDRESS_KEY: engine_address,
+        flower.ENGINE_TOKEN_FILE_KEY: str(folder.engine_token.resolve()),
+    }
+    # JSON strings are TOML basic strings. A file: on the command line, quotes in a path would be misread.
+    toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in node_config.items())
+    write_atomically(folder.supernode_config, toml.encode())
+    try:
+        program = flower.program("flower-supernode")
+    except FileNotFoundError as error:
+        raise NodeError(str(error)) from error
+    return SupervisedProcess(
+        name="flower-supernode",
+        command=[
+            program,
+            "--superlink",
+            enrollment.flower_fleet_address,
+            "--root-certificates",
+            str(folder.flower_ca.resolve()),
+            "--auth-supernode-private-key",
+            str(keys.flower_key_file.resolve()),
+            "--node-config",
+            str(folder.supernode_config.resolve()),
+            "--port",
+            str(flower.free_port(_PORTS)),
+        ],
+        log_path=folder.logs / "supernode.log",
+        environment=flower.process_environment(folder.flower.resolve()),
+    )

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reram_fleet.crypto import signing
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 
 from edge_node.errors import LogRejectedError
+from edge_node.storage.journal_schema import Position
 
 _TAG = re.compile(r"[0-9a-f]{32}")
 
@@ -31,35 +33,36 @@ class LogEntry:
 def new_entries(
     envelopes: Iterable[Envelope],
     *,
-    fleet_id: str,
-    command_public_key: bytes,
-    generation: int,
-    log_head: bytes,
+    enrollment: EnrollNodeResponse,
+    position: Position,
     known_hash: Callable[[int], bytes],
 ) -> list[LogEntry]:
     """Return the entries of a range that extend the log, in order; those held already are checked, skipped.
 
     Parameters
     ----------
-    generation, log_head
-        Last entry that the node holds, and the hash of its payload.
+    enrollment
+        Fleet and command key.
+    position
+        Generation of the last entry that the node holds, and the hash of its payload.
     known_hash
-        Payload hash of an entry that the node holds (1 to `generation`).
+        Payload hash of an entry that the node holds (1 to that generation).
 
     Raises
     ------
     LogRejectedError
-        On a signature that does not hold, another fleet, a gap, a broken chain, an entry that contradicts
-        one already held, or a malformed tag. Nothing of the range may be used then.
+        On a signature that does not hold, another fleet, a gap, a broken chain, an entry that contradicts one already
+        held, or a malformed tag. Nothing of the range may be used then.
     """
-    held, entries = generation, list[LogEntry]()
+    held, entries = position.generation, list[LogEntry]()
+    generation, log_head = position.generation, position.log_head
     for envelope in envelopes:
         try:
-            command = signing.open_envelope(envelope, ForgetCommand, command_public_key)
+            command = signing.open_envelope(envelope, ForgetCommand, enrollment.command_public_key)
         except signing.SignatureError as error:
             raise LogRejectedError(f"a forget log entry does not verify: {error}") from error
-        if command.fleet_id != fleet_id:
-            raise LogRejectedError(f"a forget log entry is of fleet {command.fleet_id!r}, not {fleet_id!r}")
+        if command.fleet_id != enrollment.fleet_id:
+            raise LogRejectedError(f"a forget log entry is of fleet {command.fleet_id!r}, not {enrollment.fleet_id!r}")
         payload_hash, number = signing.payload_hash(envelope), command.generation
         if 1 <= number <= generation:
             present = known_hash(number) if number <= held else entries[number - held - 1].payload_hash

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
 
 import torch
 from reram_fleet.crypto import digests, signing
@@ -11,41 +12,26 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import EraseOrder, Probe, ReceiptAck
 
 from edge_node.agent.active import ActiveAdapters
-from edge_node.agent.clock import Clock
+from edge_node.agent.context import NODE_INDEX, NodeContext, phase_costs
 from edge_node.agent.forget_log import LogEntry
-from edge_node.agent.meter import NODE_INDEX, Meter
-from edge_node.agent.node_engine import NodeEngine
-from edge_node.agent.receipts import Evidence, build_receipt
 from edge_node.errors import AdapterError, EraseRefusedError
 from edge_node.storage.erasure import Eraser
-from edge_node.storage.journal import Journal
-from edge_node.storage.journal_schema import ForgetRow, ReceiptRow, ReceiptState, RevisionRow
-from edge_node.storage.keys import NodeKeys
+from edge_node.storage.journal_schema import ErasureRow, ForgetRow, ReceiptRow, ReceiptState
 from hwmodel import LedgerMark, Phase
 
 logger = logging.getLogger(__name__)
+
+#: What a node states, and signs, of one forget; `fleet.trust.receipts` expects it word for word.
+STATEMENT = "no other copy of the erased adapters exists on this node"
+SOFTWARE_VERSION = version("reram-fleet")
 
 
 class Forgetting:
     """Suppression, erasure and receipts of one node."""
 
-    def __init__(
-        self,
-        *,
-        fleet_id: str,
-        keys: NodeKeys,
-        journal: Journal,
-        engine: NodeEngine,
-        adapters: ActiveAdapters,
-        eraser: Eraser,
-        meter: Meter,
-        energy_model: types.EnergyModel,
-        clock: Clock,
-        on_step: Callable[[str], None],
-    ) -> None:
-        self._fleet_id, self._keys, self._journal, self._engine = fleet_id, keys, journal, engine
-        self._adapters, self._eraser, self._meter = adapters, eraser, meter
-        self._energy_model, self._clock, self._on_step = energy_model, clock, on_step
+    def __init__(self, context: NodeContext, adapters: ActiveAdapters, eraser: Eraser) -> None:
+        self._context, self._adapters, self._eraser = context, adapters, eraser
+        self._journal, self._meter, self._clock = context.journal, context.meter, context.clock
 
     def suppress(self, entry: LogEntry, mark: LedgerMark) -> None:
         """Take one log entry: out of SRAM, into the journal with what was held; durable on return."""
@@ -81,14 +67,14 @@ class Forgetting:
             if row.challenge_nonce == order.challenge_nonce:
                 return row
         try:
-            forget, active, tags = self._check(order)
-            return self._erase_and_sign(order, forget, active, tags, mark)
+            forget, tags = self._check(order)
+            return self._erase_and_sign(order, forget, tags, mark)
         except (EraseRefusedError, AdapterError) as error:
             # The coordinator orders again as long as there is no receipt.
             logger.warning("did not erase: %s", error)
             return None
 
-    def _check(self, order: EraseOrder) -> tuple[ForgetRow, RevisionRow | None, list[str]]:
+    def _check(self, order: EraseOrder) -> tuple[ForgetRow, list[str]]:
         forget, active = self._journal.forget(order.generation), self._journal.active_revision()
         if forget is None or forget.campaign_id != order.campaign_id:
             raise EraseRefusedError(f"generation {order.generation} is not suppressed for that campaign")
@@ -103,40 +89,22 @@ class Forgetting:
             manifest = types.RevisionManifest.FromString(types.Envelope.FromString(active.manifest).payload)
             if set(manifest.subject_tags) & set(command.subject_tags):
                 raise EraseRefusedError(f"revision {number} still holds tags of generation {order.generation}")
-        if wrong := [len(probe.codes) for probe in order.probes if len(probe.codes) != self._engine.features]:
-            raise EraseRefusedError(f"a probe has {wrong[0]} codes, expected {self._engine.features}")
-        return forget, active, list(command.subject_tags)
+        if wrong := [len(probe.codes) for probe in order.probes if len(probe.codes) != self._context.engine.features]:
+            raise EraseRefusedError(f"a probe has {wrong[0]} codes, expected {self._context.engine.features}")
+        return forget, list(command.subject_tags)
 
     def _erase_and_sign(
-        self, order: EraseOrder, forget: ForgetRow, active: RevisionRow | None, tags: Sequence[str], mark: LedgerMark
+        self, order: EraseOrder, forget: ForgetRow, tags: Sequence[str], mark: LedgerMark
     ) -> ReceiptRow:
         begun_s = self._clock.boottime_s()
-        self._on_step("ordered")
+        self._context.on_step("ordered")
         erasure = self._eraser.erase(order.generation, tags)
         probe_tags = self._answer(order.probes)
-        self._on_step("probed")
+        self._context.on_step("probed")
         with self._journal.transaction():
             self._journal.add_forget_cost(order.generation, self._meter.since(mark))
-            receipt = build_receipt(
-                fleet_id=self._fleet_id,
-                node_id=self._keys.node_id,
-                forget=forget,
-                erasure=erasure,
-                order=order,
-                position=self._journal.position(),
-                evidence=Evidence(
-                    active_adapters=digests.subject_digests(self._adapters.subjects),
-                    lora_digest=digests.lora_digest(self._adapters.lora),
-                    head_digest=digests.head_digest(self._adapters.head),
-                    revision_digest=active.digest if active else b"",
-                    probe_tags=probe_tags,
-                    costs=self._journal.forget_costs(order.generation),
-                    energy_model=self._energy_model,
-                    erase_seconds=self._clock.boottime_s() - begun_s,
-                ),
-                unix_ms=self._clock.unix_ms(),
-            )
-            envelope = signing.sign(self._keys.signing, receipt)
+            receipt = self._receipt(order, forget, erasure, probe_tags, begun_s)
+            envelope = signing.sign(self._context.keys.signing, receipt)
             row = ReceiptRow(
                 counter=receipt.counter,
                 generation=order.generation,
@@ -146,7 +114,7 @@ class Forgetting:
             )
             self._journal.append_receipt(row, signing.payload_hash(envelope))
             self._meter.save()
-        self._on_step("receipt-signed")
+        self._context.on_step("receipt-signed")
         logger.info("erased generation %d; receipt %d", order.generation, receipt.counter)
         return row
 
@@ -154,15 +122,57 @@ class Forgetting:
         if not probes:
             return []
         codes = torch.tensor([[list(probe.codes) for probe in probes]], dtype=torch.int32)
-        answers = self._engine.identify(codes, Phase.VERIFY)
+        answers = self._context.engine.identify(codes, Phase.VERIFY)
         return [
             tag if accepted else ""
             for tag, accepted in zip(answers.best_tag[NODE_INDEX], answers.accepted[NODE_INDEX].tolist(), strict=True)
         ]
 
+    def _receipt(
+        self, order: EraseOrder, forget: ForgetRow, erasure: ErasureRow, probe_tags: Sequence[str], begun_s: float
+    ) -> types.Receipt:
+        """Return the receipt of one forget on this node, next in the node's chain.
+
+        The outcome is NOT_AFFECTED only if the node held nothing of those named: neither when it suppressed them nor
+        when it erased.
+        """
+        position, active = self._journal.position(), self._journal.active_revision()
+        costs = self._journal.forget_costs(order.generation)
+        affected = forget.subject_adapters or forget.lora_rows or forget.code_samples or erasure.subject_keys
+        return types.Receipt(
+            fleet_id=self._context.fleet_id,
+            node_id=self._context.node_id,
+            campaign_id=forget.campaign_id,
+            generation=forget.generation,
+            command_hash=forget.payload_hash,
+            outcome=types.RECEIPT_OUTCOME_ERASED if affected else types.RECEIPT_OUTCOME_NOT_AFFECTED,
+            counter=position.receipt_counter + 1,
+            previous_receipt_hash=position.last_receipt_hash,
+            adapters_digest_before=forget.digest_before,
+            adapters_digest_after=self._adapters.digest,
+            active_adapters=digests.subject_digests(self._adapters.subjects),
+            lora_digest=digests.lora_digest(self._adapters.lora),
+            head_digest=digests.head_digest(self._adapters.head),
+            revision_digest=active.digest if active else b"",
+            subject_adapters_erased=forget.subject_adapters,
+            lora_rows_erased=forget.lora_rows,
+            code_samples_erased=forget.code_samples,
+            keys_destroyed=len(erasure.subject_keys) + len(erasure.revision_keys),
+            costs=phase_costs(costs),
+            energy_model=self._context.energy_model,
+            reram_writes=sum(cost.cell_writes for cost in costs.values()),
+            challenge_nonce=order.challenge_nonce,
+            probe_results=[types.ProbeResult(subject_tag=tag) for tag in probe_tags],
+            suppress_seconds=forget.suppress_seconds,
+            erase_seconds=self._clock.boottime_s() - begun_s,
+            finished_at_unix_ms=self._clock.unix_ms(),
+            software_version=SOFTWARE_VERSION,
+            statement=STATEMENT,
+        )
+
     def judged(self, ack: ReceiptAck) -> bool:
         """Note what the coordinator said of a receipt; False if it has just refused it."""
-        standing = True
+        good = True
         for row in self._journal.receipts(ack.generation):
             envelope = types.Envelope.FromString(row.envelope)
             if signing.payload_hash(envelope) != ack.receipt_hash:
@@ -173,5 +183,5 @@ class Forgetting:
                 self._eraser.drop_superseded()
             elif row.state == ReceiptState.PENDING:
                 logger.warning("the receipt of generation %d was refused: %s", ack.generation, ack.reason)
-                standing = False
-        return standing
+                good = False
+        return good

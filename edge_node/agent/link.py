@@ -1,4 +1,4 @@
-"""The stream to the coordinator: connects, listens, beats, and comes back when it is cut."""
+"""Stream to the coordinator: connects, listens, sends heartbeats, and comes back when it is cut."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import queue
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import grpc
+from reram_fleet.backoff import Backoff
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
@@ -24,29 +24,15 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 #: For the coordinator to answer the first call with a challenge.
 CHALLENGE_TIMEOUT_S = 5.0
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
-SILENT_BEATS = 8
+SILENT_HEARTBEATS = 8
+#: Full jitter: a whole fleet may have lost its coordinator at one moment.
+_BACKOFF = Backoff(first_s=0.2, longest_s=5.0, least=0.0)
 #: Trying again does not help until somebody has done something.
 _REFUSALS = frozenset([grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """Full-jitter exponential back-off: a random share of a bound that doubles (in seconds).
-
-    Full jitter spreads a fleet that lost its coordinator at one moment (Brooker, "Exponential Backoff And
-    Jitter", AWS Architecture Blog, 2015).
-    """
-
-    first_s: float = 0.2
-    longest_s: float = 5.0
-
-    def delay_s(self, failures: int) -> float:
-        """Return the wait before the next attempt, after this many failures in a row (1, 2, ...)."""
-        return random.uniform(0.0, min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30)))
-
-
 class NodeLink:
-    """Keeps one stream of NodeService open for a node until `stop`.
+    """Keeper of one stream of NodeService for a node, open until `stop`.
 
     Parameters
     ----------
@@ -55,7 +41,7 @@ class NodeLink:
     connect_delay_s
         Upper bound of the random wait before the first connection; half of it is the lower bound.
     on_refusal
-        DemoResult why node and coordinator do not go together, when that changes; "" once they do.
+        Called with why node and coordinator do not go together, when that changes; "" once they do.
     """
 
     def __init__(
@@ -65,12 +51,10 @@ class NodeLink:
         *,
         heartbeat_s: float = 1.0,
         connect_delay_s: float = 0.0,
-        backoff: Backoff | None = None,
         on_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._node, self._address = node, address
         self._heartbeat_s, self._connect_delay_s = heartbeat_s, connect_delay_s
-        self._backoff = backoff or Backoff()
         self._on_refusal, self._refusal = on_refusal, ""
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._stream: grpc.Call | None = None
@@ -88,7 +72,7 @@ class NodeLink:
         self._thread.start()
 
     def wake(self) -> None:
-        """Beat now, since there is something to send."""
+        """Send a heartbeat now, since something goes with it."""
         self._wake.set()
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -118,7 +102,7 @@ class NodeLink:
                 logger.exception("closed the stream to %s", self._address)
             failures = 1 if self._answered else failures + 1
             self._answered = False
-            self._stopping.wait(self._backoff.delay_s(failures))
+            self._stopping.wait(_BACKOFF.delay_s(failures))
 
     def _note_refusal(self, reason: str) -> None:
         if reason != self._refusal:
@@ -133,7 +117,7 @@ class NodeLink:
         # A proxy of the environment is for the web; the control plane is reached directly.
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         with grpc.insecure_channel(self._address, options=options) as channel:
-            stub = NodeServiceStub(channel)
+            stub = NodeServiceStub(channel)  # type: ignore[no-untyped-call]
             challenge = ConnectResponse(challenge=request_challenge(stub, CHALLENGE_TIMEOUT_S))
             hello, *following = self._node.receive(challenge)
             for message in following:
@@ -141,10 +125,10 @@ class NodeLink:
             self._heard.clear()
             stream = stub.Connect(iter(outgoing.get, None), metadata=hello_metadata(hello.hello))
             self._stream = stream
-            beats = threading.Thread(
-                target=self._heartbeat, args=(stream, outgoing, ended), name="node-beat", daemon=True
+            heartbeats = threading.Thread(
+                target=self._send_heartbeats, args=(stream, outgoing, ended), name="node-heartbeat", daemon=True
             )
-            beats.start()
+            heartbeats.start()
             try:
                 if self._stopping.is_set():
                     return
@@ -153,7 +137,7 @@ class NodeLink:
                     for answer in self._node.receive(message):
                         outgoing.put(answer)
                     self._heard.set()
-                    # Anything else proves nothing: a listener that never answers a beat is no contact.
+                    # Anything else proves nothing: a listener that never answers a heartbeat is no contact.
                     self._answered = self._answered or kind == "lease"
                     if self._answered:
                         self._note_refusal("")
@@ -163,9 +147,9 @@ class NodeLink:
                 self._wake.set()
                 stream.cancel()
                 outgoing.put(None)
-                beats.join()
+                heartbeats.join()
 
-    def _heartbeat(
+    def _send_heartbeats(
         self, stream: grpc.Call, outgoing: queue.SimpleQueue[ConnectRequest | None], ended: threading.Event
     ) -> None:
         silent = 0
@@ -175,24 +159,19 @@ class NodeLink:
                 self._wake.clear()
                 if ended.is_set():
                     return
-                if self._heard.is_set():
-                    self._heard.clear()
-                    silent = 0
-                else:
-                    silent += 1
-                if silent >= SILENT_BEATS:
-                    logger.info("nothing came from %s for %d beats", self._address, silent)
+                silent = 0 if self._heard.is_set() else silent + 1
+                self._heard.clear()
+                if silent >= SILENT_HEARTBEATS:
+                    logger.info("nothing came from %s for %d heartbeats", self._address, silent)
                     return
-                for message in self._node.beat():
+                for message in self._node.heartbeat():
                     outgoing.put(message)
         except Exception:
-            logger.exception("cannot beat: the stream to %s is closed", self._address)
+            logger.exception("cannot send a heartbeat: the stream to %s is closed", self._address)
         finally:
-            # Without beats the stream is of no use: end it, so that the link connects again.
+            # Without heartbeats the stream is of no use: end it, so that the link connects again.
             stream.cancel()
 
 
 def _status(error: grpc.RpcError) -> str:
-    code = getattr(error, "code", None)
-    details = getattr(error, "details", None)
-    return f"{code().name}: {details()}" if callable(code) and callable(details) else repr(error)
+    return f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else repr(error)

@@ -29,11 +29,8 @@ class Standpoint:
 def check_manifest(manifest: RevisionManifest, standpoint: Standpoint) -> None:
     """Refuse what must not be installed, before its content is opened.
 
-    Raises
-    ------
-    RevisionRefusedError
-        If it is older than the active one, was built before the node's own generation or after it, or names
-        a forgotten tag.
+    `RevisionRefusedError` if it is older than the active one, was built before the node's own generation or after it,
+    or names a forgotten tag.
     """
     generation = standpoint.generation
     if manifest.revision <= standpoint.active_revision:
@@ -59,10 +56,7 @@ def open_content(
 ) -> RevisionContent:
     """Open a revision's content and hold it against its manifest.
 
-    Raises
-    ------
-    RevisionRefusedError
-        If it does not open, has another digest, or holds other tags than the manifest says.
+    `RevisionRefusedError` if it does not open, has another digest, or holds other tags than the manifest says.
     """
     purpose = sealing.revision_purpose(standpoint.fleet_id, manifest.revision, standpoint.node_id)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -12,57 +11,8 @@ from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.clock import Clock
-from edge_node.agent.meter import NODE_INDEX, Meter
-from edge_node.agent.node_engine import NodeEngine
-from edge_node.errors import TicketRefusedError
-from edge_node.storage.journal import Journal
-from edge_node.storage.record_cipher import RecordCipher
-
-
-@dataclass(frozen=True)
-class JobSeal:
-    """The key of a learning job, for what travels in its rounds."""
-
-    job_id: str
-    key: bytes
-
-    def __repr__(self) -> str:
-        return f"JobSeal({self.job_id!r})"
-
-    @classmethod
-    def of(cls, ticket: types.JobTicket, session_key: X25519PrivateKey) -> JobSeal:
-        """Open the job key of a verified ticket.
-
-        Raises
-        ------
-        TicketRefusedError
-            If it was not sealed to this session of the node for this job. A ticket from before a reconnect or
-            a forget ends here: the round goes on without the node, or is tried again.
-        """
-        purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
-        try:
-            return cls(ticket.job_id, sealing.open_sealed(session_key, purpose, ticket.job_key))
-        except sealing.SealError as error:
-            raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
-
-    def open(self, sealed_state: bytes) -> types.LoraState:
-        """Open the LoRA state of a round.
-
-        Raises
-        ------
-        TicketRefusedError
-            If it was not sealed under this job's key, or is no LoRA state.
-        """
-        purpose = sealing.state_purpose(self.job_id)
-        try:
-            return types.LoraState.FromString(sealing.open_symmetric(self.key, purpose, sealed_state))
-        except (sealing.SealError, DecodeError, ValueError) as error:
-            raise TicketRefusedError(f"the state of job {self.job_id} does not open: {error}") from error
-
-    def seal(self, state: types.LoraState) -> bytes:
-        """Seal the LoRA state that a round ends with."""
-        return sealing.seal_symmetric(self.key, sealing.state_purpose(self.job_id), state.SerializeToString())
+from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.errors import RoundError, TicketRefusedError
 
 
 def check_ticket(
@@ -70,11 +20,8 @@ def check_ticket(
 ) -> None:
     """Refuse a ticket whose signature holds but which this node must not act upon now.
 
-    Raises
-    ------
-    TicketRefusedError
-        If it is of another fleet, node or generation, has expired, would learn from a forgotten tag, or
-        would unlearn one that is not forgotten.
+    `TicketRefusedError` if it is of another fleet, node or generation, has expired, would learn from a forgotten tag,
+    or would unlearn one that is not forgotten.
     """
     job = f"the ticket of job {ticket.job_id}, round {ticket.round}"
     if ticket.fleet_id != fleet_id or ticket.node_id != node_id:
@@ -91,17 +38,11 @@ def check_ticket(
         raise TicketRefusedError(f"{job} names tags to unlearn, but trains")
 
 
-@dataclass(frozen=True)
 class Rounds:
-    """Runs rounds on what this node has captured. Not locked: its one user, `Node`, is."""
+    """Rounds of learning jobs on what this node has captured. Under the node's lock."""
 
-    fleet_id: str
-    node_id: str
-    journal: Journal
-    cipher: RecordCipher
-    engine: NodeEngine
-    meter: Meter
-    clock: Clock
+    def __init__(self, context: NodeContext) -> None:
+        self._context, self._journal = context, context.journal
 
     def run(
         self, ticket: types.JobTicket, ticket_bytes: int, sealed_state: bytes, session_key: X25519PrivateKey
@@ -111,7 +52,7 @@ class Rounds:
         Parameters
         ----------
         ticket_bytes
-            What it took on the air.
+            Its size on the air.
         session_key
             To which the job's key must be sealed.
 
@@ -119,39 +60,49 @@ class Rounds:
         ------
         TicketRefusedError
             If the ticket must not be acted upon now, or the state does not open.
-        EngineError
-            If the engine cannot run the round.
+        RoundError
+            If the engine cannot run the round, or none.
         """
-        tombstones = self.journal.tombstones()
+        context, tombstones = self._context, self._journal.tombstones()
         check_ticket(
             ticket,
-            fleet_id=self.fleet_id,
-            node_id=self.node_id,
-            generation=self.journal.position().generation,
+            fleet_id=context.fleet_id,
+            node_id=context.node_id,
+            generation=self._journal.position().generation,
             tombstones=tombstones,
-            unix_ms=self.clock.unix_ms(),
+            unix_ms=context.clock.unix_ms(),
         )
-        mark = self.meter.mark()
-        seal = JobSeal.of(ticket, session_key)
-        self.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
-        result = self.engine.run_round(
-            NODE_INDEX,
-            ticket,
-            seal.open(sealed_state),
-            samples=self._codes(ticket.subject_tags),
-            forget=self._codes(ticket.forget_tags),
-        )
-        sealed_result = seal.seal(result.state)
-        self.engine.charge_radio(NODE_INDEX, len(sealed_result))
-        with self.journal.transaction():
+        if context.recognition is None:
+            raise RoundError("this node generates: it learns a class when that is enrolled, not in rounds of a job")
+        mark = context.meter.mark()
+        purpose = sealing.job_key_purpose(ticket.job_id, ticket.node_id)
+        try:
+            key = sealing.open_sealed(session_key, purpose, ticket.job_key)
+        except sealing.SealError as error:
+            # From before a reconnect or a forget: the round goes on without the node, or is tried again.
+            raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
+        context.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
+        purpose = sealing.state_purpose(ticket.job_id)
+        try:
+            state = types.LoraState.FromString(sealing.open_symmetric(key, purpose, sealed_state))
+        except (sealing.SealError, DecodeError, ValueError) as error:
+            raise TicketRefusedError(f"the state of job {ticket.job_id} does not open: {error}") from error
+        kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
+        result = context.recognition.run_round(NODE_INDEX, ticket, state, samples=kept, forget=forgotten)
+        sealed_result = sealing.seal_symmetric(key, purpose, result.state.SerializeToString())
+        context.engine.charge_radio(NODE_INDEX, len(sealed_result))
+        with self._journal.transaction():
             if ticket.forget_tags:
                 generation = max(tombstones[tag] for tag in ticket.forget_tags)
-                self.journal.add_forget_cost(generation, self.meter.since(mark))
-            self.meter.save()
+                self._journal.add_forget_cost(generation, context.meter.since(mark))
+            context.meter.save()
         return engine_pb2.RunRoundResponse(
-            node_id=self.node_id, sealed_state=sealed_result, num_examples=result.num_examples, metrics=result.metrics
+            node_id=context.node_id,
+            sealed_state=sealed_result,
+            num_examples=result.num_examples,
+            metrics=result.metrics,
         )
 
     def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = [row for row in self.journal.enrolments() if row.subject_tag in set(tags)]
-        return {row.subject_tag: torch.from_numpy(self.cipher.open_samples(row).codes) for row in rows}
+        rows = [row for row in self._journal.enrolments() if row.subject_tag in set(tags)]
+        return {row.subject_tag: torch.from_numpy(self._context.cipher.open_samples(row).codes) for row in rows}

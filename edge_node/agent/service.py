@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import grpc
-import numpy as np
 from google.protobuf.message import Message
 from reram_fleet.crypto import bearer
+from reram_fleet.errors import FleetError
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 
@@ -22,9 +22,9 @@ from edge_node.errors import (
     ProtocolError,
     RefusedError,
     RoundError,
-    SampleError,
     TaskError,
 )
+from edge_node.samples import decode_samples
 
 logger = logging.getLogger(__name__)
 
@@ -33,65 +33,40 @@ MAX_CALLS = 64
 R = TypeVar("R", bound=Message)
 
 
-def decode_samples(samples: Iterable[wire.Sample]) -> list[np.ndarray]:
-    """Return samples as float32 [frames, channels].
-
-    Raises
-    ------
-    SampleError
-        If the bytes are not frames x channels finite float32 values.
-    """
-    decoded = []
-    for number, sample in enumerate(samples):
-        expected = 4 * sample.frames * sample.channels
-        if expected == 0 or len(sample.values) != expected:
-            raise SampleError(
-                f"sample {number} has {len(sample.values)} bytes, expected {expected} for "
-                f"{sample.frames} frames of {sample.channels} float32 channels"
-            )
-        values = np.frombuffer(sample.values, dtype="<f4").reshape(sample.frames, sample.channels)
-        if not np.isfinite(values).all():
-            raise SampleError(f"sample {number} holds values that are NaN or infinite")
-        decoded.append(values.astype(np.float32))
-    return decoded
-
-
-def encode_sample(sample: np.ndarray) -> wire.Sample:
-    """Return a sample [frames, channels] as it travels."""
-    frames, channels = sample.shape
-    return wire.Sample(frames=frames, channels=channels, values=sample.astype("<f4").tobytes())
-
-
-def _status_code(error: EngineError | NodeError) -> grpc.StatusCode:
+def _status_code(error: FleetError) -> grpc.StatusCode:
     match error:
         case ProtocolError() | NotAllowedError():
             return grpc.StatusCode.PERMISSION_DENIED
         case RefusedError() | RoundError():
             return grpc.StatusCode.FAILED_PRECONDITION
-        case TaskError():
-            return grpc.StatusCode.INTERNAL
-        case EngineError():
+        case EngineError() if not isinstance(error, TaskError):
             return grpc.StatusCode.INVALID_ARGUMENT
         case _:
             return grpc.StatusCode.INTERNAL
 
 
 class EngineService(EngineServiceServicer):
-    """The RPCs. Method names are the protocol's."""
+    """The RPCs. Method names are the protocol's.
+
+    Parameters
+    ----------
+    connected, supernode
+        Return whether the coordinator answers, and the state of the node's SuperNode.
+    changed
+        Called after an enrolment: there is something to contribute.
+    """
 
     def __init__(
         self, node: Node, *, connected: Callable[[], bool], supernode: Callable[[], str], changed: Callable[[], None]
     ) -> None:
-        self._node = node
-        self._connected, self._supernode, self._changed = connected, supernode, changed
+        self._node, self._connected, self._supernode, self._changed = node, connected, supernode, changed
 
     def GetStatus(self, request: wire.GetStatusRequest, context: grpc.ServicerContext) -> Message:
         """Return the node's state."""
 
         def answer() -> wire.GetStatusResponse:
             status = self._node.status()
-            status.connected = self._connected()
-            status.supernode = self._supernode()
+            status.connected, status.supernode = self._connected(), self._supernode()
             return status
 
         return self._answer(context, answer)
@@ -111,7 +86,7 @@ class EngineService(EngineServiceServicer):
         return self._answer(context, lambda: self._node.identify(decode_samples(request.samples)))
 
     def Generate(self, request: wire.GenerateRequest, context: grpc.ServicerContext) -> Message:
-        """Draw images of a class, or say why not."""
+        """Generate images of a class, or say why not."""
         return self._answer(context, lambda: self._node.generate(request))
 
     def RunRound(self, request: wire.RunRoundRequest, context: grpc.ServicerContext) -> Message:
@@ -121,7 +96,7 @@ class EngineService(EngineServiceServicer):
     def _answer(self, context: grpc.ServicerContext, work: Callable[[], R]) -> R:
         try:
             return work()
-        except (EngineError, NodeError) as error:
+        except FleetError as error:
             code = _status_code(error)
             if code is grpc.StatusCode.INTERNAL:
                 logger.exception("a call of the engine failed")
@@ -129,7 +104,7 @@ class EngineService(EngineServiceServicer):
         raise AssertionError("abort raises")
 
 
-class _BearerToken(grpc.ServerInterceptor):
+class _BearerToken(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuses calls without the token."""
 
     def __init__(self, token: str) -> None:
@@ -157,13 +132,7 @@ class _BearerToken(grpc.ServerInterceptor):
 
 
 def serve(service: EngineService, token: str, port: int) -> tuple[grpc.Server, str]:
-    """Start the service on 127.0.0.1; return the server and its address.
-
-    Raises
-    ------
-    NodeError
-        If the port is taken.
-    """
+    """Start the service on 127.0.0.1; return the server and its address; `NodeError` if the port is taken."""
     server = grpc.server(
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-service"),
         interceptors=[_BearerToken(token)],
@@ -175,7 +144,7 @@ def serve(service: EngineService, token: str, port: int) -> tuple[grpc.Server, s
             ("grpc.http2.bdp_probe", 0),
         ],
     )
-    add_EngineServiceServicer_to_server(service, server)
+    add_EngineServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Backbones: what the chips of N nodes make of a recording, as integer feature codes.
+"""Backbones of N chips: samples to integer feature codes.
 
 Nothing personal is in one: weights are fixed filters, random signs, or trained on public data.
 """
@@ -27,7 +27,10 @@ class Backbone(Protocol):
         """Pulses that programming gave to the cells of each node, int64 [N]."""
 
     def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run samples through every chip.
+        """Run samples through every chip; return int32 [N, len(samples), features], not centred.
+
+        Codes are bitwise the same for any batch and order. `SampleError` if a sample has the wrong shape, type or
+        length, or a value that is not finite.
 
         Parameters
         ----------
@@ -35,16 +38,6 @@ class Backbone(Protocol):
             float32, two-dimensional, of shapes that the task takes; every node gets all of them.
         ledger, phase
             Where the analogue and digital work is charged.
-
-        Returns
-        -------
-        Tensor
-            int32 [N, len(samples), features], not centred: bitwise the same for any batch and order.
-
-        Raises
-        ------
-        SampleError
-            If a sample has the wrong shape, type or length, or a sample that is not finite.
         """
 
 

@@ -13,15 +13,15 @@ from edge_node.errors import SampleError, TaskError
 
 @dataclass(frozen=True)
 class InputCoding:
-    """How samples become signed 8-bit DAC codes: ``clamp(round(sample * gain) - offset, -127, 127)``.
+    """Coding of samples as signed 8-bit DAC codes: ``clamp(round(sample * gain) - offset, -127, 127)``.
 
     Attributes
     ----------
-    gains : tuple of int
+    gains
         Codes per unit of each channel; powers of two, so that a float32 product is exact.
-    offsets : tuple of int
+    offsets
         Codes subtracted, per channel.
-    min_frames, max_frames : int
+    min_frames, max_frames
         Lengths of sample that are taken.
     """
 
@@ -46,10 +46,7 @@ class InputCoding:
     def encode(self, sample: np.ndarray) -> Tensor:
         """Return DAC codes, int32 [frames, channels].
 
-        Raises
-        ------
-        SampleError
-            If the sample is not finite float32 [min_frames..max_frames, channels].
+        `SampleError` if the sample is not finite float32 [min_frames..max_frames, channels].
         """
         if sample.dtype != np.float32 or sample.ndim != 2 or sample.shape[1] != self.channels:
             raise SampleError(f"a sample is float32 [frames, {self.channels}]; got {sample.dtype} {list(sample.shape)}")

@@ -46,7 +46,7 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class FilterLayout:
-    """Which filters look where.
+    """Filters, and the windows that they are pooled over.
 
     Attributes
     ----------
@@ -111,15 +111,7 @@ def gabor_bank(layout: FilterLayout = FINE) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class FilterBank:
-    """The filter banks of N chips.
-
-    Attributes
-    ----------
-    filters
-        ``[filters, 144]`` on the tiles of every node.
-    layout
-        Where they look.
-    """
+    """Filter banks of N chips: `filters`, ``[filters, 144]``, on the tiles of every node."""
 
     filters: Crossbar
     layout: FilterLayout
@@ -199,10 +191,7 @@ class FilterBank:
 def _pixels(sample: np.ndarray) -> Tensor:
     """Return a photo's grey levels 0 ... 255, int64 [64, 64].
 
-    Raises
-    ------
-    SampleError
-        If it is not finite float32 [64, 64] within 0 ... 1.
+    `SampleError` if it is not finite float32 [64, 64] within 0 ... 1.
     """
     if sample.dtype != np.float32 or sample.shape != (SIDE, SIDE):
         raise SampleError(f"a photo is float32 [{SIDE}, {SIDE}]; got {sample.dtype} {list(sample.shape)}")
@@ -212,20 +201,7 @@ def _pixels(sample: np.ndarray) -> Tensor:
 
 
 def patch_codes(pixels: Tensor, stride: int) -> Tensor:
-    """Return evened patches as DAC codes.
-
-    Parameters
-    ----------
-    pixels
-        int64 [B, 64, 64], 0 ... 255.
-    stride
-        Pixels between patches.
-
-    Returns
-    -------
-    Tensor
-        int32 [B, positions^2, 144].
-    """
+    """Return evened patches of pixels, int64 [B, 64, 64] of 0 ... 255, as DAC codes, int32 [B, positions^2, 144]."""
     size = PATCH * PATCH
     patches = pixels.unfold(1, PATCH, stride).unfold(2, PATCH, stride).flatten(1, 2).flatten(2)
     # Everything times the patch's size, so that means stay integers.

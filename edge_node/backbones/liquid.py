@@ -9,10 +9,9 @@ at the end is dropped. Channel (band, k) spikes in a frame whose log-mel level i
     m  = (m >> 1) (1 - h) + (a (W s) + b (R h) + 2^15) >> 16
     h  = 1 if m > 4096 else 0
 
-Features are each neuron's spikes, and its membrane summed over the steps (within four thresholds), both as
-means over the runs. Tried with three of the seven training digits held out in turn: one run over the whole
-sample, cut into ten longer steps, .900; ten-frame runs .915; with 20 bands and 7 thresholds .858, with 70 and 2
-.923.
+Features are each neuron's spikes, and its membrane summed over the steps (within four thresholds), both as means over
+the runs. Tried with three of the seven training digits held out in turn: one run over the whole sample, cut into ten
+longer steps, .900; ten-frame runs .915; with 20 bands and 7 thresholds .858, with 70 and 2 .923.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Liquid:
 
     Attributes
     ----------
-    entry, recurrent : Crossbar
+    entry, recurrent
         ``[512, 140]`` and ``[512, 512]`` signs on the tiles of every node.
     """
 
@@ -120,10 +119,7 @@ class Liquid:
     def spikes(self, sample: np.ndarray) -> Tensor:
         """Return the spike trains of a sample's runs, int32 [runs, 10, 140] of 0 and 1.
 
-        Raises
-        ------
-        SampleError
-            If the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
+        `SampleError` if the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
         """
         levels = torch.from_numpy(self._front_end.levels(sample))
         runs = len(levels) // STEPS

@@ -65,10 +65,7 @@ def _fourier_table() -> Real:
 def mel_weights(bands: int) -> Int64:
     """Return triangular weights in 1/256, int64 [128, bands]; a band below a bin's width is its nearest bin.
 
-    Raises
-    ------
-    EngineError
-        If there are no bands, or more than bins.
+    `EngineError` if there are no bands, or more than bins.
     """
     if not 1 <= bands <= _BINS:
         raise EngineError(f"a log-mel front end has 1 to {_BINS} bands; got {bands}")
@@ -98,30 +95,15 @@ def _log_table() -> Int64:
 
 @dataclass(frozen=True)
 class LogMel:
-    """A front end of some mel bands.
-
-    Attributes
-    ----------
-    bands
-        Levels per frame.
-    """
+    """Front end of so many mel bands."""
 
     bands: int
 
     def levels(self, recording: npt.NDArray[np.float32]) -> Int64:
         """Return the levels of a recording, int64 [frames, bands], in 1/256 octaves of power.
 
-        A full-scale sine has about 50 octaves; 3 dB is one octave of power. Silence has the lowest level.
-
-        Parameters
-        ----------
-        recording
-            float32 [samples, 1] at 8 kHz, within -1 ... 1.
-
-        Raises
-        ------
-        SampleError
-            If it is not, or is too short or too long.
+        A full-scale sine has about 50 octaves; 3 dB is one octave of power. Silence has the lowest level. `SampleError`
+        if the recording is not float32 [samples, 1] at 8 kHz, within -1 ... 1, or too short or too long.
         """
         samples = _samples(recording)
         emphasised = samples[1:] - samples[:-1] + (samples[:-1] >> 5)

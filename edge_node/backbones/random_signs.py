@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from hwmodel import Crossbar, EnergyLedger, Preset
 from hwmodel.streams import keyed_uint16
+
+
+def keyed_signs(rows: int, columns: int, seed: int, purpose: str, *keys: int | str) -> Tensor:
+    """Return a matrix of +-1 of a key, float32 ``[rows, columns]``: one bit each, the same on every platform."""
+    bits = keyed_uint16(seed, purpose, *keys, count=rows * columns) & 1
+    return (2.0 * bits - 1.0).reshape(rows, columns)
 
 
 def program_signs(
@@ -19,20 +27,13 @@ def program_signs(
     inputs: int,
     input_rms: float,
 ) -> Crossbar:
-    """Program a matrix of +-1, ``[outputs, inputs]``, into every node's crossbars.
+    """Program a matrix of +-1, ``[outputs, inputs]``, into every node's crossbars; charged to `Phase.PROGRAM`.
 
-    The targets are the same on every chip of a fleet: they follow from `fleet_seed` and `layer` alone.
-
-    Parameters
-    ----------
-    preset, fleet_seed, node_ids, ledger, layer, input_rms
-        As for `Crossbar.program`; charged to `Phase.PROGRAM`.
-    outputs, inputs
-        Size of the matrix.
+    The targets are the same on every chip of a fleet: they follow from `fleet_seed` and `layer` alone. `input_rms` is
+    as of `Crossbar.program`.
     """
-    bits = keyed_uint16(fleet_seed, f"backbone.{layer}", count=outputs * inputs) & 1
     return Crossbar.program(
-        (2.0 * bits - 1.0).reshape(outputs, inputs),
+        keyed_signs(outputs, inputs, fleet_seed, f"backbone.{layer}"),
         preset,
         fleet_seed=fleet_seed,
         nodes=node_ids,

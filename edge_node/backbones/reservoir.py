@@ -54,10 +54,7 @@ _STATE_RMS = 70.0
 def tanh_table() -> Tensor:
     """Return ``round(127 tanh(i / 256))`` for i = -1024 ... 1024 as int32 [2049].
 
-    Raises
-    ------
-    EngineError
-        If an entry lies within 1e-6 of a rounding boundary, where two maths libraries could disagree.
+    `EngineError` if an entry lies within 1e-6 of a rounding boundary, where two maths libraries could disagree.
     """
     exact = [_FULL_CODE * math.tanh(i / (1 << _ARGUMENT_BITS)) for i in range(-_ARGUMENT_LIMIT, _ARGUMENT_LIMIT + 1)]
     closest = min(abs(abs(value) % 1.0 - 0.5) for value in exact)
@@ -72,9 +69,9 @@ class Reservoir:
 
     Attributes
     ----------
-    recurrent, entry : Crossbar
+    recurrent, entry
         ``[512, 512]`` and ``[512, channels + 1]`` signs on the tiles of every node.
-    coding : InputCoding
+    coding
         How samples become DAC codes.
     """
 
@@ -116,24 +113,9 @@ class Reservoir:
         return self.recurrent.cell_writes + self.entry.cell_writes
 
     def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run samples through every chip.
+        """Run samples, float32 [frames, channels], through every chip; see `Backbone.capture`.
 
-        Parameters
-        ----------
-        samples
-            float32 [frames, channels] each; every node hears all of them.
-        ledger, phase
-            Where the analogue and digital work is charged: real frames only, no padding.
-
-        Returns
-        -------
-        Tensor
-            int32 [N, len(samples), features], not centred.
-
-        Raises
-        ------
-        SampleError
-            If a sample has the wrong shape, type or length, or a sample that is not finite.
+        Real frames only are charged, no padding.
         """
         codes = [self.coding.encode(sample) for sample in samples]
         nodes = len(self.recurrent.nodes)

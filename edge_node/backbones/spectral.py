@@ -15,8 +15,7 @@ is; FSDD's speakers recorded themselves, each with their own. With `evened` it i
 show what it is worth: one to two points of accuracy there, and much of what tells strangers (fleet seed 0:
 .38 of their samples accepted at 5 % false rejects, instead of .21).
 
-Sums are of integers and the square root is that of IEEE 754: codes are exact, like those of the other
-backbones.
+Sums are of integers and the square root is that of IEEE 754: codes are exact, like those of the other backbones.
 """
 
 from __future__ import annotations
@@ -50,15 +49,7 @@ _CHUNK = 2_048
 
 @dataclass(frozen=True, eq=False)
 class SpectralFilters:
-    """The filters of N chips.
-
-    Attributes
-    ----------
-    filters
-        ``[256, 128]`` signs on the tiles of every node.
-    evened
-        Whether each sample's mean level is taken out.
-    """
+    """Filters of N chips: ``[256, 128]`` signs on the tiles of every node; `evened` takes each sample's mean out."""
 
     filters: Crossbar
     evened: bool
@@ -117,10 +108,7 @@ class SpectralFilters:
     def spans(self, sample: np.ndarray) -> Tensor:
         """Return the DAC codes of a sample, int32 [frames - 3, 128]: each span of four frames.
 
-        Raises
-        ------
-        SampleError
-            If the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
+        `SampleError` if the sample is not float32 [samples, 1] within -1 ... 1, or too short or long.
         """
         levels = np.maximum(self._front_end.levels(sample), SILENCE_OCTAVES * OCTAVE)
         middle = MIDDLE_OCTAVES * OCTAVE

@@ -46,8 +46,7 @@ def cached_backbone(
     Parameters
     ----------
     levels, labels, seed, recipe, progress
-        As for `train_backbone`. Processes that want the same network at the same time train it once: the
-        others wait.
+        As for `train_backbone`. Processes that want the same network at the same time train it once: the others wait.
     folder
         Where trained networks are kept; ``backbones`` in the user's cache folder if None. They are of public
         classes, so they are not encrypted. Files in it may be deleted at any time.
@@ -55,12 +54,10 @@ def cached_backbone(
     recipe = recipe if recipe is not None else BackboneRecipe()
     folder = folder if folder is not None else platformdirs.user_cache_path("reram-fleet") / "backbones"
     path = folder / f"images-{_recipe_digest(levels, labels, seed, recipe)}.safetensors"
-    weights = _read(path)
-    if weights is not None:
+    if (weights := _read(path)) is not None:
         return backbone_of(weights, labels)
     with _held(path.with_suffix(".lock")):
-        weights = _read(path)
-        if weights is not None:
+        if (weights := _read(path)) is not None:
             return backbone_of(weights, labels)
         backbone = train_backbone(levels, labels, seed, recipe, progress=progress)
         content = safetensors.torch.save(

@@ -1,4 +1,4 @@
-"""A private class's adapter as one integer vector: how it is kept, added up over nodes, and used.
+"""Codes of a private class: its adapter as one integer vector, which is kept, added up over nodes, and used.
 
 Of a layer ``y = W x`` the adapter makes ``y = W x + alpha / rank * B (A x)``, with A frozen: drawn from the
 task's seed, the same on every node. So a class is its B factors alone, and adding the codes of several nodes
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from edge_node.errors import AdapterError
 from edge_node.generation.generator import BLOCK_LAYERS, LABELS
-from edge_node.recognition.lora.adapter import frozen_factor
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from edge_node.recognition.lora.output_layer import frozen_factor
 from hwmodel import keyed_seed
 
 #: Layers that a class changes, in the order of the vector.
@@ -31,17 +31,7 @@ MAX_CODE = 2**15 - 1
 
 @dataclass(frozen=True, slots=True)
 class ClassLayout:
-    """Where the factors of a class lie in its vector.
-
-    Attributes
-    ----------
-    base
-        The frozen transformer.
-    seed
-        The task's, from which A is drawn.
-    rank, alpha
-        Of every layer.
-    """
+    """Layout of a class's factors in its vector; `seed` is the task's, from which A is drawn."""
 
     base: FrozenBase
     seed: int
@@ -66,10 +56,7 @@ class ClassLayout:
     def codes(self, b: Mapping[str, Tensor]) -> Tensor:
         """Return trained factors, floats ``[N, out, rank]`` by layer, as codes, int32 ``[N, length]``.
 
-        Raises
-        ------
-        AdapterError
-            If a factor is not finite, or too large for codes of 16 bits.
+        `AdapterError` if a factor is not finite, or too large for codes of 16 bits.
         """
         flat = torch.cat([b[name].detach().flatten(1) for name in CLASS_LAYERS], dim=1).double()
         codes = torch.round(flat * 2.0**SCALE_BITS)
@@ -80,10 +67,7 @@ class ClassLayout:
     def factors(self, sums: Tensor, counts: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yield each layer's name, A ``[1, rank, in]`` and scaled B ``[N, out, rank]``, float32.
 
-        Parameters
-        ----------
-        sums, counts
-            Integer sums of codes, int64 ``[N, length]``, and of how many nodes each is, int64 ``[N]``.
+        `sums` are of codes, int64 ``[N, length]``, and `counts` of how many nodes each is, int64 ``[N]``.
         """
         mean = sums.double() / counts.double()[:, None] * (self.scaling * 2.0**-SCALE_BITS)
         start = 0

@@ -1,15 +1,15 @@
-"""A class learnt on the devices, each by itself, as integer codes.
+"""Learning of a class on the devices, each by itself, as integer codes.
 
-Every node trains its own factors B on its own images; A is frozen and the same on all (`class_codes`). The
-nodes of a batch share nothing but their arithmetic: what one learns is what it would learn alone.
+Every node trains its own factors B on its own images; A is frozen and the same on all (`class_codes`). The nodes of a
+batch share nothing but their arithmetic: what one learns is what it would learn alone.
 
-The label is never withheld, for the reason that `subject_lora` gives. A node trains no number of a class: its
-images are told to be of the free label, which means nothing until the class's own row is added to it.
+The label is never withheld: without it the chips go on to predict what they know, and guidance pulls the class away
+from that. A node trains no number of a class: its images are told to be of the free label, which means nothing until
+the class's own row is added to it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,31 +19,31 @@ from torch import Tensor, nn
 from edge_node.errors import EngineError
 from edge_node.generation.class_codes import CLASS_LAYERS, ClassLayout
 from edge_node.generation.diffusion import STEPS, from_grey_levels, noised, on_chips
-from edge_node.generation.dit import CLASSES, IMAGE_SIDE
-from edge_node.generation.generator import Generator
-from edge_node.generation.lora_fit import digital_cost
-from edge_node.generation.training import Progress, TrainedBackbone
-from hwmodel import ConverterError, Phase, keyed_generator
+from edge_node.generation.dit import CLASSES, IMAGE_SIDE, TOKENS
+from edge_node.generation.generator import LABELS, Generator
+from edge_node.generation.training import Progress, TrainedBackbone, half_cosine
+from hwmodel import ConverterError, Cost, Phase, cost, keyed_generator
 from hwmodel.nn import Correction
+
+#: Layers in front of the condition and of the first block: no gradient has to cross them.
+_IN_FRONT = ("embed", "time1", "time2")
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRecipe:
-    """How a node learns a class.
+    """Recipe by which a node learns a class.
 
-    What was tried (seed 50, two chips that learn from half of the images each; images that show the class, by
-    a node's own factors and by their mean, of its three private classes): 500 steps at a rate of .003 .97 and
-    .97; 500 at .01 .97 and .98; 250 at .01 .97 and .97. The hardest class alone: 300 at .02 .94 and .96; 250
-    with 16 images a step .94 and .96; rank 16 .94 and .94.
+    What was tried (seed 50, two chips that learn from half of the images each; images that show the class, by a node's
+    own factors and by their mean, of its three private classes): 500 steps at a rate of .003 .97 and .97; 500 at .01
+    .97 and .98; 250 at .01 .97 and .97. The hardest class alone: 300 at .02 .94 and .96; 250 with 16 images a step .94
+    and .96; rank 16 .94 and .94.
 
     Attributes
     ----------
     rank, alpha
         Of every layer.
-    steps
-        Of Adam.
-    batch
-        Images per step.
+    steps, batch
+        Of Adam, and images per step.
     learning_rate
         At the first step; a half cosine takes it down to nothing.
     """
@@ -58,10 +58,7 @@ class ClassRecipe:
 def free_label(backbone: TrainedBackbone) -> int:
     """Return the label that private classes are told by: one whose row is that of no class.
 
-    Raises
-    ------
-    EngineError
-        If the backbone was trained on every class, so that no row is free.
+    `EngineError` if the backbone was trained on every class, so that no row is free.
     """
     free = [label for label in range(CLASSES) if label not in backbone.trained_on]
     if not free:
@@ -79,7 +76,9 @@ def fit_class(
     *,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Learn one class on every node's chip from that node's images.
+    """Learn one class on every node's chip from that node's images; return codes, int32 ``[N, layout.length]``.
+
+    `EngineError` if a node has no images, or training diverges.
 
     Parameters
     ----------
@@ -90,22 +89,10 @@ def fit_class(
     levels
         Each node's images, grey levels 0 to 16, uint8 ``[B, 8, 8]``.
     subject_tag, seed
-        What is random is drawn from a stream of (seed, tag, step), the same on every node: nodes that learn
-        the same class see the same noise, so that their factors lie close together and average well.
-    recipe
-        How.
+        What is random is drawn from a stream of (seed, tag, step), the same on every node: nodes that learn the same
+        class see the same noise, so that their factors lie close together and average well.
     progress
-        DemoResult after every step; what it raises ends the training.
-
-    Returns
-    -------
-    Tensor
-        Codes, int32 ``[N, layout.length]``.
-
-    Raises
-    ------
-    EngineError
-        If a node has no images, or training diverges.
+        Called after every step; what it raises ends the training.
     """
     if len(levels) != generator.nodes or not all(len(own) for own in levels):
         raise EngineError(f"{generator.nodes} nodes learn from images of their own; got {[len(own) for own in levels]}")
@@ -120,7 +107,7 @@ def fit_class(
     with generator.chips.charging(Phase.TRAIN), generator.attached(_corrections(layout, b)):
         for step in range(recipe.steps):
             for group in adam.param_groups:
-                group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+                group["lr"] = recipe.learning_rate * half_cosine(step, recipe.steps)
             draws = keyed_generator(seed, "images.class.step", subject_tag, step)
             share = torch.rand(recipe.batch, generator=draws)
             steps = torch.randint(1, STEPS + 1, (recipe.batch,), generator=draws).expand_as(asked)
@@ -154,3 +141,34 @@ def _corrections(layout: ClassLayout, b: Mapping[str, Tensor]) -> dict[str, Corr
         return lambda vectors: (vectors @ a.mT) @ factor.mT * layout.scaling
 
     return {name: branch(name) for name in CLASS_LAYERS}
+
+
+def digital_cost(
+    generator: Generator, layers: Sequence[str], *, rank: int, batch: int, steps: int, train_a: bool
+) -> Cost:
+    """Return what training takes on each node beside the products of the forward pass, which chips charge.
+
+    LoRA arithmetic and Adam in digital; and the gradient's way back through each crossbar behind the condition, as one
+    product with its transpose.
+    """
+    preset, base = generator.chips.preset, generator.backbone.base
+    total = Cost()
+    for layer in generator.chips.layers:
+        if layer.name not in _IN_FRONT:
+            total += cost.crossbar_mvm(preset, layer.outputs, layer.inputs, _vectors(layer.name, batch))
+    for name in layers:
+        total += cost.lora_training_step(
+            preset,
+            inputs=base.layer(name).inputs,
+            outputs=base.layer(name).outputs,
+            rank=rank,
+            samples=_vectors(name, batch),
+            train_a=train_a,
+            accesses_per_parameter=cost.ADAM_ACCESSES,
+        )
+    return total * steps
+
+
+def _vectors(layer: str, batch: int) -> int:
+    """Return the vectors that a layer multiplies for a batch: conditions are one per image, else tokens."""
+    return batch if layer == LABELS or layer.split(".")[-1] == "ada" else batch * TOKENS

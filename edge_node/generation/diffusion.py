@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_node.errors import EngineError
 from edge_node.generation.dit import IMAGE_SIDE, NULL_LABEL
@@ -35,20 +35,7 @@ GREY_LEVELS = 16
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How images are drawn.
-
-    Attributes
-    ----------
-    steps
-        Of DDIM, evenly spaced among `STEPS`.
-    guidance
-        1 for none.
-
-    Raises
-    ------
-    EngineError
-        If there are no steps, or more than `STEPS`.
-    """
+    """Settings of sampling: steps of DDIM, evenly spaced among `STEPS`, and guidance, 1 for none."""
 
     steps: int = SAMPLING_STEPS
     guidance: float = GUIDANCE
@@ -73,15 +60,7 @@ def kept_signal() -> Tensor:
 
 
 def noised(images: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-    """Return images after so many steps.
-
-    Parameters
-    ----------
-    images, noise
-        Floats ``[..., 8, 8]``.
-    steps
-        int64 ``[...]``, 1 to `STEPS`.
-    """
+    """Return images, floats ``[..., 8, 8]``, after so many steps, int64 ``[...]``, 1 to `STEPS`."""
     signal = kept_signal()[steps].to(images.dtype)[..., None, None]
     return signal.sqrt() * images + (1 - signal).sqrt() * noise
 
@@ -96,38 +75,13 @@ def on_chips(chips: ProgrammedModel) -> Denoiser:
     return denoise
 
 
-def in_float(model: nn.Module) -> Denoiser:
-    """Return a float model as a denoiser: the noise-free reference."""
-
-    def denoise(images: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
-        flat: Tensor = model(images.flatten(0, 1), steps.flatten(), labels.flatten())
-        return flat.view(images.shape)
-
-    return denoise
-
-
 @torch.no_grad()
 def sample(denoiser: Denoiser, noise: Tensor, labels: Tensor, sampling: Sampling | None = None) -> Tensor:
-    """Draw images by DDIM without fresh noise: a function of the noise that it starts from.
+    """Generate images by DDIM without fresh noise: a function of the noise, float32 ``[N, B, 8, 8]``, at its start.
 
-    Song, Meng and Ermon, "Denoising diffusion implicit models", ICLR 2021, arXiv 2010.02502, with eta = 0 and
-    the image clipped to its range at each step.
-
-    Parameters
-    ----------
-    denoiser
-        What predicts noise.
-    noise
-        float32 ``[N, B, 8, 8]``.
-    labels
-        Classes, int64 ``[N, B]``.
-    sampling
-        Steps and guidance; `Sampling()` if None.
-
-    Returns
-    -------
-    Tensor
-        Grey levels, uint8 ``[N, B, 8, 8]`` of 0 to 16: integers, so that digests of them are of integers.
+    Song, Meng and Ermon, "Denoising diffusion implicit models", ICLR 2021, arXiv 2010.02502, with eta = 0 and the image
+    clipped to its range at each step. Labels are int64 ``[N, B]``. Returns grey levels, uint8 ``[N, B, 8, 8]`` of 0 to
+    16: integers, so that digests of them are of integers.
     """
     sampling = sampling if sampling is not None else Sampling()
     signal = kept_signal()

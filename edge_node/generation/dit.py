@@ -1,9 +1,8 @@
-"""A class-conditional diffusion transformer for 8x8 grey images, small enough for crossbars of 128 x 128.
+"""Class-conditional diffusion transformer for 8x8 grey images, small enough for crossbars of 128 x 128.
 
-Architecture after Peebles and Xie, "Scalable diffusion models with transformers" (DiT, ICCV 2023, arXiv
-2212.09748), with adaLN-Zero: patches of 2 x 2 pixels, 16 tokens of width 64, three blocks of four heads;
-243,012 parameters, of which 238,080 are weights of linear layers, which go onto crossbars. It predicts the
-noise of an image.
+Architecture after Peebles and Xie, "Scalable diffusion models with transformers" (DiT, ICCV 2023, arXiv 2212.09748),
+with adaLN-Zero: patches of 2 x 2 pixels, 16 tokens of width 64, three blocks of four heads; 243,012 parameters, of
+which 238,080 are weights of linear layers, which go onto crossbars. It predicts the noise of an image.
 """
 
 from __future__ import annotations
@@ -32,19 +31,16 @@ _LONGEST_WAVE = 1e4
 
 
 class LabelTable(nn.Module):
-    """One row per class, and one for no class: a table in digital memory, not on a crossbar.
+    """Row per class, and one for no class, ``[CLASSES + 1, WIDTH]``: in digital memory, not on a crossbar.
 
     Attributes
     ----------
-    rows
-        Parameter ``[CLASSES + 1, WIDTH]``.
     correction
-        None, or what is added to the row that is looked up: gets one-hot labels ``[N, V, CLASSES + 1]`` and
-        returns ``[N, V, WIDTH]``, as `hwmodel.nn.AnalogLayer.correction` does for a crossbar. Seen this way
-        the table is a linear layer, and a class that it does not know gets its row by a LoRA like any other.
+        None, or what is added to the row that is looked up: gets one-hot labels ``[N, V, CLASSES + 1]`` and returns
+        ``[N, V, WIDTH]``, as `hwmodel.nn.AnalogLayer.correction` does for a crossbar. Seen this way the table is a
+        linear layer, and a class that it does not know gets its row by a LoRA like any other.
     nodes
-        Nodes whose batches are folded into the first axis, one after the other: what splits it for
-        `correction`.
+        Nodes whose batches are folded into the first axis, one after the other.
     """
 
     def __init__(self) -> None:
@@ -87,7 +83,7 @@ class DitBlock(nn.Module):
 
     def _attention(self, tokens: Tensor) -> Tensor:
         batch = tokens.shape[0]
-        heads = self.qkv(tokens).view(batch, TOKENS, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        heads: Tensor = self.qkv(tokens).view(batch, TOKENS, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
         query, key, value = heads.unbind()
         weights = (query @ key.mT / math.sqrt(WIDTH // HEADS)).softmax(dim=-1)
         return (weights @ value).transpose(1, 2).reshape(batch, TOKENS, WIDTH)
@@ -112,26 +108,14 @@ class DiffusionTransformer(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
-        """Return the predicted noise.
+        """Return the predicted noise, float32 ``[B, 8, 8]``; `EngineError` if the images have another size.
 
         Parameters
         ----------
         images
             Noisy images, float32 ``[B, 8, 8]``.
-        steps
-            Diffusion step of each, int64 ``[B]``.
-        labels
-            Class of each, or `NULL_LABEL`, int64 ``[B]``.
-
-        Returns
-        -------
-        Tensor
-            float32 ``[B, 8, 8]``.
-
-        Raises
-        ------
-        EngineError
-            If the images have another size.
+        steps, labels
+            Diffusion step of each, and its class or `NULL_LABEL`, int64 ``[B]``.
         """
         if images.ndim != 3 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
             raise EngineError(f"the transformer takes images [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {list(images.shape)}")

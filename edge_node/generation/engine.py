@@ -1,38 +1,25 @@
-"""The engine of nodes that draw: integer adapters of private classes, under the node's lock.
+"""Engine of nodes that generate: integer adapters of private classes, under the node's lock.
 
-Nothing here touches a chip: the `ImageGenerator` draws and learns, on what this engine holds. An adapter is a vector
-of integers (`edge_node.generation.class_codes`); a probe is one as well, and is answered by the adapter that
-lies nearest in direction, from exact integer products, so that the same probe has the same answer on every
-machine.
+Nothing here touches a chip: the `ImageGenerator` generates and learns, on what this engine holds. An adapter is a
+vector of integers (`edge_node.generation.class_codes`); a probe is one as well, and is answered by the adapter that
+lies nearest in direction, from exact integer products, so that the same probe has the same answer on every machine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from reram_fleet.v1.types_pb2 import (
-    SUBJECT_ADAPTER_KIND_TRAINED,
-    ClosedFormHead,
-    DeploymentOverhead,
-    JobTicket,
-    LoraState,
-    RevisionContent,
-    SharedLora,
-    SubjectAdapter,
-)
+from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, SubjectAdapter
 from torch import Tensor
 
-from edge_node.deployment import deploy
-from edge_node.errors import AdapterError, EngineError, RoundError, SampleError
+from edge_node.engine import Identification, NodeEngine
+from edge_node.errors import AdapterError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.diffusion import GREY_LEVELS
 from edge_node.generation.dit import IMAGE_SIDE
-from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
-from edge_node.recognition.engine import Identification
-from edge_node.recognition.training.rounds import RoundResult
 from hwmodel import EnergyLedger, Phase, Preset, cost
 
 #: Cosine from which a probe is accepted. A canary's probe is its adapter but for rounding and size: .99 or
@@ -40,30 +27,22 @@ from hwmodel import EnergyLedger, Phase, Preset, cost
 ACCEPTED = 0.75
 
 
-class GenerationEngine:
-    """N nodes that draw; a device is N = 1.
+class GenerationEngine(NodeEngine):
+    """N nodes that generate; a device is N = 1.
 
     Parameters
     ----------
-    node_ids, preset
-        Ids on the node axis, and the technology that everything is charged by.
     features
         Codes of a class.
     cell_writes
-        ReRAM pulses that programming gave to each chip, int64 [N].
-    ledger
-        Cost so far, programming included.
+        ReRAM pulses that programming gave to each chip, int64 [N]; `ledger` has the cost.
     """
 
     def __init__(
         self, node_ids: Sequence[str], preset: Preset, *, features: int, cell_writes: Tensor, ledger: EnergyLedger
     ) -> None:
-        self.node_ids = tuple(node_ids)
-        self.features = features
-        self.ledger = ledger
-        self._preset = preset
+        super().__init__(node_ids, preset, features, ledger)
         self._cell_writes = cell_writes
-        self._banks = [AdapterBank(features) for _ in node_ids]
 
     @property
     def accept_threshold(self) -> Tensor:
@@ -78,15 +57,7 @@ class GenerationEngine:
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return images as grey levels, int32 [N, samples, 64]: the camera's integers, no chip takes part.
 
-        Parameters
-        ----------
-        samples
-            float32 [8, 8] each, from 0 to 1.
-
-        Raises
-        ------
-        SampleError
-            If one has another shape, is not finite, or has pixels outside 0 to 1.
+        `SampleError` if one is not float32 [8, 8], finite, from 0 to 1.
         """
         for number, sample in enumerate(samples):
             if sample.shape != (IMAGE_SIDE, IMAGE_SIDE):
@@ -101,87 +72,18 @@ class GenerationEngine:
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a class active on a node, replacing one with the same tag.
 
-        Raises
-        ------
-        AdapterError
-            If it is not a trained one of this length, or has codes beyond 16 bits; nothing is changed.
+        `AdapterError` if it is not a trained one of this length, or has codes beyond 16 bits; nothing is changed then.
         """
         if adapter.kind != SUBJECT_ADAPTER_KIND_TRAINED:
-            raise AdapterError("the adapter is a sum of feature codes; this node draws and takes trained ones")
+            raise AdapterError("the adapter is a sum of feature codes; this node generates and takes trained ones")
         if adapter.code_sum and max(map(abs, adapter.code_sum)) > MAX_CODE * max(1, adapter.count):
             raise AdapterError(f"the adapter's codes exceed {MAX_CODE} per node that trained it")
-        self._bank(node).set_subject(adapter)
-
-    def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Overwrite the adapters of these tags in SRAM, charged to `Phase.ERASE`; return how many."""
-        dropped, *_ = self._bank(node).drop(tags)
-        if dropped:
-            size = dropped * self.features * BYTES_PER_FEATURE
-            self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
-        return dropped
-
-    def set_lora(self, node: int, lora: SharedLora | None) -> None:
-        """Accept that there is no shared LoRA.
-
-        Raises
-        ------
-        AdapterError
-            If there is one: nodes that draw have none.
-        """
-        if lora is not None:
-            raise AdapterError("nodes that draw have no shared LoRA: every class has an adapter of its own")
-
-    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
-        """Accept that there is no closed-form head.
-
-        Raises
-        ------
-        AdapterError
-            If there is one: nodes that draw tell nobody apart.
-        """
-        if head is not None:
-            raise AdapterError("nodes that draw have no closed-form head: there is nobody to tell apart")
-
-    def active_head(self, node: int) -> ClosedFormHead | None:
-        """Return None: there is never one."""
-        return None
-
-    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return none: no head is solved for nodes that draw."""
-        return torch.empty(0, self.features, dtype=torch.int32), torch.empty(0, dtype=torch.int64)
-
-    def head_statistics(self, node: int, codes: Tensor) -> bytes:
-        """Return nothing: no head is solved for nodes that draw."""
-        return b""
-
-    def active_subjects(self, node: int) -> list[SubjectAdapter]:
-        """Return copies of the node's adapters, sorted by tag."""
-        return self._bank(node).subjects()
-
-    def active_lora(self, node: int) -> SharedLora | None:
-        """Return None: there is never one."""
-        return None
+        super().set_subject(node, adapter)
 
     def identify(self, codes: Tensor, phase: Phase = Phase.VERIFY) -> Identification:
-        """Answer probes by the adapter that lies nearest in direction.
-
-        Parameters
-        ----------
-        codes
-            Integers [N, B, features].
-        phase
-            What the comparison is charged to.
-
-        Raises
-        ------
-        EngineError
-            If the codes have another shape or are not integers.
-        """
+        """Answer probes, integers [N, B, features], by the adapter that lies nearest in direction."""
+        self._check_codes(codes)
         nodes = len(self.node_ids)
-        if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.features:
-            raise EngineError(f"probes are [{nodes}, B, {self.features}]; got {list(codes.shape)}")
-        if codes.is_floating_point():
-            raise EngineError(f"probes are integers; got {codes.dtype}")
         answers = [self._nearest(node, codes[node]) for node in range(nodes)]
         for node in range(nodes):
             macs = codes.shape[1] * len(self._banks[node].tags) * self.features
@@ -209,46 +111,3 @@ class GenerationEngine:
             nearest = max(range(len(tags)), key=cosines.__getitem__)
             answers.append((tags[nearest], cosines[nearest]))
         return answers
-
-    def run_round(
-        self,
-        node: int,
-        ticket: JobTicket,
-        state: LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Refuse.
-
-        Raises
-        ------
-        RoundError
-            Always: a class is learnt on the node, when it is enrolled.
-        """
-        raise RoundError("this node draws: it learns a class when that is enrolled, not in rounds of a job")
-
-    def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
-        """Charge and return what it takes to make a revision active on a node (`deployment.deploy`).
-
-        The alternative writes the same factors into cells, one per code.
-        """
-        self._bank(node)
-        numbers = len(content.subjects) * self.features
-        return deploy(
-            self._preset,
-            self.ledger,
-            node,
-            received_bytes=received_bytes,
-            sram_bytes=numbers * BYTES_PER_FEATURE,
-            weights=numbers,
-        )
-
-    def charge_radio(self, node: int, byte_count: int) -> None:
-        """Charge bytes sent or received to `Phase.RADIO`."""
-        self._bank(node)
-        self.ledger.charge(Phase.RADIO, cost.radio(self._preset, byte_count), node)
-
-    def _bank(self, node: int) -> AdapterBank:
-        if not 0 <= node < len(self._banks):
-            raise EngineError(f"no node {node}: the engine has nodes 0 to {len(self._banks) - 1}")
-        return self._banks[node]

@@ -1,9 +1,9 @@
-"""What takes long on a node that draws: learning a class, and drawing. Never under the node's lock.
+"""Image generator of a node: learns classes and generates images, which take long, and never under the node's lock.
 
-A forget must not wait until a class is learnt or an image is drawn. So the image_generator has chips, locks and
-ledgers of its own; the node takes its lock before, to look up what may be used, and after, to see whether it
-still may: what was learnt or drawn of somebody who was forgotten meanwhile is thrown away. There is one chip;
-that it is simulated twice, once to learn and once to draw, lets it serve while it learns.
+A forget must not wait until a class is learnt or an image is generated. So the generator has chips, locks and ledgers
+of its own; the node takes its lock before, to look up what may be used, and after, to see whether it still may: what
+was learnt or generated of somebody who was forgotten meanwhile is thrown away. There is one chip; that it is simulated
+twice, once to learn and once to generate, lets it serve while it learns.
 """
 
 from __future__ import annotations
@@ -27,47 +27,34 @@ from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
-from edge_node.recognition.lora.storage import Storage
-from edge_node.tasks.images import ImagesTask, class_label
-from hwmodel import Cost, Phase, Preset
+from edge_node.tasks import GenerationTask
+from hwmodel import Cost, Phase, Precision, Preset
 
 #: Images of one request: about ten seconds of one small core.
 MAX_IMAGES = 256
 
 
 @dataclass(frozen=True)
-class StudioRecipe:
-    """How a task's backbone is trained, its classes are learnt, and images are drawn."""
+class GenerationRecipe:
+    """Recipe of a task: how its backbone is trained, its classes are learnt, and images are generated."""
 
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
     subject: ClassRecipe = field(default_factory=ClassRecipe)
     sampling: Sampling = field(default_factory=Sampling)
 
 
-RECIPES: Mapping[str, StudioRecipe] = {
-    "images": StudioRecipe(),
-    "images-brief": StudioRecipe(
-        BackboneRecipe(
-            steps=40, hardening_steps=10, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9
-        ),
-        ClassRecipe(rank=4, steps=6),
-        Sampling(steps=4),
-    ),
-}
-
-
-def task_backbone(task: ImagesTask, progress: Progress | None = None) -> TrainedBackbone:
+def task_backbone(task: GenerationTask, progress: Progress | None = None) -> TrainedBackbone:
     """Return the frozen transformer of a task, trained on its public classes, from the cache if it is there.
 
     All nodes of a machine share one training: the cache is the user's (`cached_backbone`), and its key is a
     digest of images, recipe, seed and torch build.
     """
     public = task.images(task.public, test=False)
-    return cached_backbone(public.levels, public.labels, task.seed, RECIPES[task.name].backbone, progress=progress)
+    return cached_backbone(public.levels, public.labels, task.seed, task.recipe.backbone, progress=progress)
 
 
 @dataclass(frozen=True)
-class Learnt:
+class LearntClass:
     """A class as this node learnt it: codes, int32 [features], and what that took."""
 
     codes: np.ndarray
@@ -75,7 +62,7 @@ class Learnt:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedImages:
     """Images: grey levels 0 to 16, uint8 [count, 8, 8], and what they took."""
 
     levels: np.ndarray
@@ -83,7 +70,7 @@ class Drawn:
 
 
 @dataclass(eq=False)
-class _Bench:
+class _LockedChip:
     """A chip that one thing at a time is done on, made when it is first needed, under the lock."""
 
     make: Callable[[], Generator]
@@ -96,37 +83,24 @@ class _Bench:
 
 
 class ImageGenerator:
-    """One device's chip that draws; made by `ImageGenerator.build`.
+    """One device's chip that generates, made by `ImageGenerator.build`.
 
-    Parameters
-    ----------
-    task, fleet_seed
-        What the fleet draws; the seed of chips and of learning.
-    chip
-        Programs the chip: the same one whenever it is called.
-
-    Attributes
-    ----------
-    features
-        Codes of a class.
-    programming
-        What programming the chip took.
+    `features` are the codes of a class, and `programming` is what programming the chip took.
     """
 
-    def __init__(self, task: ImagesTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
-        drawing = chip()
-        self._recipe = RECIPES[task.name]
-        self._layout = ClassLayout(
-            drawing.backbone.base, task.seed, self._recipe.subject.rank, self._recipe.subject.alpha
-        )
+    def __init__(self, task: GenerationTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
+        serving = chip()
+        self._task, self._recipe = task, task.recipe
+        subject = task.recipe.subject
+        self._layout = ClassLayout(serving.backbone.base, task.seed, subject.rank, subject.alpha)
         self._fleet_seed = fleet_seed
-        self._drawing, self._learning = _Bench(lambda: drawing), _Bench(chip)
-        self._free = free_label(drawing.backbone)
+        self._serving, self._learning = _LockedChip(lambda: serving), _LockedChip(chip)
+        self._free = free_label(serving.backbone)
         self.features = self._layout.length
-        self.programming: Cost = drawing.ledger.totals()[Phase.PROGRAM]
+        self.programming: Cost = serving.ledger.totals()[Phase.PROGRAM]
 
     @classmethod
-    def build(cls, task: ImagesTask, preset: Preset, fleet_seed: int, node_id: str) -> ImageGenerator:
+    def build(cls, task: GenerationTask, preset: Preset, fleet_seed: int, node_id: str) -> ImageGenerator:
         """Train or read the backbone and program it; the same chip for the same seed and node."""
         public, backbone = task.images(task.public, test=False), task_backbone(task)
 
@@ -136,75 +110,51 @@ class ImageGenerator:
 
         return cls(task, fleet_seed, chip)
 
-    def learn(self, subject_tag: str, levels: np.ndarray, progress: Progress | None = None) -> Learnt:
+    def learn(self, subject_tag: str, levels: np.ndarray, progress: Progress | None = None) -> LearntClass:
         """Learn a class from grey levels, integers [samples, 64]; a pure function of chip, tag and images.
 
-        Parameters
-        ----------
-        progress
-            DemoResult after every step; what it raises ends the learning.
-
-        Raises
-        ------
-        EngineError
-            If learning diverges.
+        `EngineError` if learning diverges; what `progress`, called after every step, raises ends the learning.
         """
         images = torch.from_numpy(levels.astype(np.uint8)).view(-1, IMAGE_SIDE, IMAGE_SIDE)
         with self._learning.lock:
             generator = self._learning.generator
             mark = generator.ledger.mark()
-            codes = fit_class(
-                generator,
-                self._layout,
-                [images],
-                subject_tag,
-                self._fleet_seed,
-                self._recipe.subject,
-                progress=progress,
-            )
-            return Learnt(codes[0].numpy(), generator.ledger.since(mark))
+            seed, recipe = self._fleet_seed, self._recipe.subject
+            codes = fit_class(generator, self._layout, [images], subject_tag, seed, recipe, progress=progress)
+            return LearntClass(codes[0].numpy(), generator.ledger.since(mark))
 
-    def draw_subject(self, adapter: SubjectAdapter, count: int, seed: int) -> Drawn:
-        """Draw a private class by its adapter.
+    def generate_subject(self, adapter: SubjectAdapter, count: int, seed: int) -> GeneratedImages:
+        """Generate a private class by its adapter; `EngineError` if it is not 1 to `MAX_IMAGES` images."""
+        return self._generate(self._free, count, seed, adapter)
 
-        Raises
-        ------
-        EngineError
-            If it is not 1 to `MAX_IMAGES` images.
-        """
-        return self._draw(self._free, count, seed, adapter)
+    def generate_class(self, name: str, count: int, seed: int) -> GeneratedImages:
+        """Generate a class of the task by the backbone alone, whether it was trained on it or not.
 
-    def draw_class(self, name: str, count: int, seed: int) -> Drawn:
-        """Draw a class of the task as the backbone alone draws it, whether it was trained on it or not.
-
-        Raises
-        ------
-        EngineError
-            If there is no such class, or it is not 1 to `MAX_IMAGES` images.
+        `EngineError` if there is no such class, or it is not 1 to `MAX_IMAGES` images.
         """
         try:
-            label = class_label(name)
+            label = self._task.label(name)
         except TaskError as error:
             raise EngineError(str(error)) from error
-        return self._draw(label, count, seed, None)
+        return self._generate(label, count, seed, None)
 
-    def _draw(self, label: int, count: int, seed: int, adapter: SubjectAdapter | None) -> Drawn:
+    def _generate(self, label: int, count: int, seed: int, adapter: SubjectAdapter | None) -> GeneratedImages:
         if not 1 <= count <= MAX_IMAGES:
             raise EngineError(f"one request draws 1 to {MAX_IMAGES} images; got {count}")
         noise = keyed_noise(seed, "images.generate", count=count)[None]
         labels = torch.full((1, count), label)
-        with self._drawing.lock:
-            generator = self._drawing.generator
+        with self._serving.lock:
+            generator = self._serving.generator
             mark = generator.ledger.mark()
             branches = self._branches(generator, adapter) if adapter is not None else {}
             with generator.chips.charging(Phase.INFER), generator.attached(branches):
                 levels: Tensor = sample(on_chips(generator.chips), noise, labels, self._recipe.sampling)
-            return Drawn(levels[0].numpy(), generator.ledger.since(mark))
+            return GeneratedImages(levels[0].numpy(), generator.ledger.since(mark))
 
     def _branches(self, generator: Generator, adapter: SubjectAdapter) -> dict[str, LoraBranch]:
         sums = torch.tensor([list(adapter.code_sum)], dtype=torch.int64)
         counts = torch.tensor([adapter.count])
         return {
-            name: LoraBranch(a, b, Storage.FP32, generator.chips.preset, generator.meter)
+            name: LoraBranch(a, b, Precision.FP32, generator.chips.preset, generator.meter)
             for name, a, b in self._layout.factors(sums, counts)
         }

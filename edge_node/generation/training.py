@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BackboneRecipe:
-    """How the transformer is trained: first as it is, then hardened against cells that miss their targets.
+    """Recipe of the transformer's training: first as it is, then hardened against cells that miss their targets.
 
     What was tried (180 nm, seed 50, images of public classes that show their class: in float, on chips). With
     128 images per step: 2,000 steps without hardening .992, .967; 1,600 with noise on the weights from the
@@ -71,23 +70,17 @@ class BackboneRecipe:
     def rate(self, step: int) -> float:
         """Return the learning rate at a step."""
         if step >= self.steps:
-            return self.hardening_rate * _half_cosine(step - self.steps, self.hardening_steps)
+            return self.hardening_rate * half_cosine(step - self.steps, self.hardening_steps)
         rising = min(1.0, (step + 1) / max(1, self.warm_up))
-        return self.learning_rate * rising * _half_cosine(step, self.steps)
+        return self.learning_rate * rising * half_cosine(step, self.steps)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrainedBackbone:
-    """A transformer, and what it has seen.
+    """Transformer, frozen and in evaluation mode, and what it has seen.
 
-    Attributes
-    ----------
-    model
-        Frozen, in evaluation mode.
-    trained_on
-        Classes of its training images: to forget one of these, an adapter is only a mask.
-    base
-        Its layers as adapters see them, the label table among them under the name ``"labels"``.
+    To forget one of the classes that it was `trained_on`, an adapter is only a mask. `base` has its layers as adapters
+    see them, the label table among them under the name ``"labels"``.
     """
 
     model: DiffusionTransformer
@@ -98,33 +91,20 @@ class TrainedBackbone:
 def train_backbone(
     levels: Tensor, labels: Tensor, seed: int, recipe: BackboneRecipe | None = None, *, progress: Progress | None = None
 ) -> TrainedBackbone:
-    """Train a transformer on images of public classes.
+    """Train a transformer on images of public classes; the result is the running mean of its weights.
 
-    Rows of classes that are not among them are set to that of no class: asked for a stranger's class, the
-    network does what it does when it is asked for nothing.
+    Rows of classes that are not among them are set to that of no class: asked for a stranger's class, the network does
+    what it does when it is asked for nothing. The same bits for the same arguments, thread count and torch build.
+    `EngineError` if images or labels are not of these shapes.
 
     Parameters
     ----------
-    levels
-        Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-    labels
-        Class of each, int64 ``[B]``.
+    levels, labels
+        Grey levels 0 to 16, uint8 ``[B, 8, 8]``, and the class of each, int64 ``[B]``.
     seed
         Of the first weights, and of what each step draws.
-    recipe
-        The default one if None.
     progress
-        DemoResult after every step.
-
-    Returns
-    -------
-    TrainedBackbone
-        The running mean of the weights; the same bits for the same arguments, thread count and torch build.
-
-    Raises
-    ------
-    EngineError
-        If images or labels are not of these shapes.
+        Called after every step.
     """
     recipe = recipe if recipe is not None else BackboneRecipe()
     check_images(levels, labels)
@@ -146,7 +126,7 @@ def train_backbone(
         adam.zero_grad()
         replaced = _noisy_weights(layers, recipe.weight_noise, draws) if hardening else {}
         predicted = functional_call(model, replaced, (noised(images[picked], steps, noise), steps, told))
-        nn.functional.mse_loss(predicted, noise).backward()
+        nn.functional.mse_loss(predicted, noise).backward()  # type: ignore[no-untyped-call]
         adam.step()
         if hardening:
             _clip_outliers(layers.values(), recipe.weight_clip)
@@ -168,16 +148,10 @@ def frozen_base(model: DiffusionTransformer) -> FrozenBase:
 
 
 def _fresh_model(seed: int) -> DiffusionTransformer:
-    with _global_stream(keyed_seed(seed, "images.backbone.init")):
-        return DiffusionTransformer()
-
-
-@contextmanager
-def _global_stream(seed: int) -> Iterator[None]:
-    """Seed torch's global stream, from which modules draw their first weights, and put it back."""
+    # Modules draw their first weights from torch's global stream, which is put back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+        torch.manual_seed(keyed_seed(seed, "images.backbone.init"))
+        return DiffusionTransformer()
 
 
 def _noisy_weights(layers: Mapping[str, nn.Linear], noise: float, draws: torch.Generator) -> dict[str, Tensor]:
@@ -199,7 +173,7 @@ def _clip_outliers(layers: Iterable[nn.Linear], sigmas: float) -> None:
         layer.weight.data.clamp_(-largest, largest)
 
 
-def _half_cosine(step: int, steps: int) -> float:
+def half_cosine(step: int, steps: int) -> float:
     """Return what falls from 1 to 0 over so many steps."""
     return 0.5 * (1 + math.cos(math.pi * step / steps))
 
@@ -215,10 +189,7 @@ def backbone_of(weights: Mapping[str, Tensor], labels: Tensor) -> TrainedBackbon
 def check_images(levels: Tensor, labels: Tensor) -> None:
     """Refuse what are no labelled images.
 
-    Raises
-    ------
-    EngineError
-        If they are not grey levels, uint8 ``[B, 8, 8]``, with a class each, int64 ``[B]``, and at least one.
+    `EngineError` if they are not grey levels, uint8 ``[B, 8, 8]``, with a class each, int64 ``[B]``, and at least one.
     """
     if levels.dtype is not torch.uint8 or levels.ndim != 3 or levels.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
         raise EngineError(

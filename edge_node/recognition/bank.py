@@ -1,4 +1,4 @@
-"""The adapters that are active on one node: what is in its SRAM."""
+"""Bank of the adapters that are active on one node: what is in its SRAM."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ _MAX_SCALE_BITS = 30
 
 
 class AdapterBank:
-    """Subject adapters, shared LoRA and head of one node. Rows are in order of tag: history leaves no trace.
+    """Subject adapters, shared LoRA and head of one node, of so many feature codes per sample.
 
-    Parameters
-    ----------
-    features
-        Feature codes per sample; every adapter must have as many.
+    Rows are in order of tag: history leaves no trace.
     """
 
     def __init__(self, features: int) -> None:
@@ -38,10 +35,7 @@ class AdapterBank:
     def set_subject(self, adapter: SubjectAdapter) -> None:
         """Add or replace one person's adapter.
 
-        Raises
-        ------
-        AdapterError
-            If it has no tag, no samples, another number of features, or sums beyond count x 2^31.
+        `AdapterError` if it has no tag, no samples, another number of features, or sums beyond count x 2^31.
         """
         if not adapter.subject_tag or adapter.count < 1:
             raise AdapterError(f"a subject adapter needs a tag and a count >= 1; got count {adapter.count}")
@@ -58,10 +52,7 @@ class AdapterBank:
     def set_lora(self, lora: SharedLora | None) -> None:
         """Install a shared LoRA, or remove it with None.
 
-        Raises
-        ------
-        AdapterError
-            If its shape does not fit, or a row is missing codes or comes twice.
+        `AdapterError` if its shape does not fit, or a row is missing codes or comes twice.
         """
         if lora is None:
             self._lora = None
@@ -130,10 +121,7 @@ class AdapterBank:
 def check_shape(shape: LoraShape, features: int) -> None:
     """Refuse a LoRA shape that this engine cannot compute.
 
-    Raises
-    ------
-    AdapterError
-        If features differ, or rank, alpha or scale are out of range.
+    `AdapterError` if features differ, or rank, alpha or scale are out of range.
     """
     if shape.features != features:
         raise AdapterError(f"the LoRA has {shape.features} features, this engine {features}")

@@ -1,36 +1,30 @@
-"""The engine of a node: pure compute, no network, no disk.
+"""Engine of nodes that recognise: pure compute, no network, no disk.
 
-Everything has a leading node axis; a device is N = 1, a simulated fleet is one batch. Codes are integers and
-bitwise equal however nodes and samples are batched; scores are float64 and agree within 1e-9.
+Everything has a leading node axis; a device is N = 1, a simulated fleet is one batch. Codes are integers and bitwise
+equal however nodes and samples are batched; scores are float64 and agree within 1e-9.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
-    ClosedFormHead,
-    DeploymentOverhead,
     JobTicket,
     LoraShape,
     LoraState,
-    RevisionContent,
-    SharedLora,
     SubjectAdapter,
 )
 from torch import Tensor
 
 from edge_node.backbones import Backbone
-from edge_node.deployment import deploy
-from edge_node.errors import AdapterError, EngineError
-from edge_node.recognition import head_share
-from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
-from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
+from edge_node.engine import Identification, RecognitionEngine
+from edge_node.errors import EngineError
+from edge_node.recognition.bank import BYTES_PER_FEATURE
+from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training import logistic, neggrad
@@ -41,48 +35,9 @@ from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
 
 __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
 
-#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
-_ADAM_ACCESSES = 6
 
-
-@dataclass(frozen=True, eq=False)
-class Identification:
-    """Answers to B samples on N nodes.
-
-    Attributes
-    ----------
-    best_tag
-        [N][B]: best match, also below the threshold; "" if the node has no adapter.
-    score
-        float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of
-        the thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
-    accepted
-        bool [N, B]: the score reaches `Engine.accept_threshold`.
-    best_tag_subject_only
-        [N][B]: best match by subject adapters alone.
-    best_tag_without_head
-        [N][B]: best match by subject adapters and LoRA.
-    """
-
-    best_tag: tuple[tuple[str, ...], ...]
-    score: Tensor
-    accepted: Tensor
-    best_tag_subject_only: tuple[tuple[str, ...], ...]
-    best_tag_without_head: tuple[tuple[str, ...], ...]
-
-
-class Engine:
-    """N nodes as one batch, made by `Engine.build`.
-
-    Attributes
-    ----------
-    node_ids
-        Ids on the node axis.
-    features
-        Feature codes per sample.
-    ledger
-        Cost of everything done so far, by node and phase.
-    """
+class Engine(RecognitionEngine):
+    """N nodes as one batch, made by `Engine.build`; `ledger` has the cost of everything done, by node and phase."""
 
     def __init__(
         self,
@@ -92,13 +47,8 @@ class Engine:
         calibration: ScoreCalibration,
         ledger: EnergyLedger,
     ) -> None:
-        self.node_ids = node_ids
-        self.features = backbone.features
-        self.ledger = ledger
-        self._preset = preset
-        self._backbone = backbone
-        self._calibration = calibration
-        self._banks = [AdapterBank(self.features) for _ in node_ids]
+        super().__init__(node_ids, preset, backbone.features, ledger)
+        self._backbone, self._calibration = backbone, calibration
         # Whitened unit means by node, made when first needed after a change.
         self._rows: list[Tensor | None] = [None] * len(node_ids)
 
@@ -114,21 +64,16 @@ class Engine:
     ) -> Engine:
         """Program the backbones and calibrate on the task's public samples.
 
+        `EngineError` if saved costs are not one per node, or calibration is impossible.
+
         Parameters
         ----------
-        task, preset, fleet_seed
-            What the fleet runs, on which technology; the seed fixes reservoir and chips.
-        node_ids
-            One chip each.
+        task, preset, fleet_seed, node_ids
+            What the fleet runs, on which technology, one chip each; the seed fixes reservoir and chips.
         saved_costs
             Cumulative costs of each node from its journal. A node whose saved `Phase.PROGRAM` has cell
             writes is already programmed: its chip is regenerated from the seed without charging again.
             Calibration reads the chip at every start and is charged to `Phase.INFER` each time.
-
-        Raises
-        ------
-        EngineError
-            If saved costs are not one per node, or calibration is impossible.
         """
         ledger = EnergyLedger(len(node_ids))
         backbone = task.program(preset, fleet_seed, node_ids, ledger)
@@ -163,122 +108,35 @@ class Engine:
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return feature codes, centred on each chip's public mean, int32 [N, len(samples), features].
 
-        Raises
-        ------
-        SampleError
-            If a sample is not finite float32 [frames, channels] of a length that the task takes.
+        `SampleError` if a sample is not finite float32 [frames, channels] of a length that the task takes.
         """
         codes = self._backbone.capture(samples, self.ledger, phase)
         return codes - self._calibration.centre[:, None]
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
-        """Make a subject adapter active on a node, replacing one with the same tag.
-
-        Raises
-        ------
-        AdapterError
-            If it does not fit; nothing is changed.
-        """
-        self._bank(node).set_subject(adapter)
+        """Make a subject adapter active on a node, replacing one with its tag; `AdapterError` if it does not fit."""
+        super().set_subject(node, adapter)
         self._rows[node] = None
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
-        """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
-
-        What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent.
-        The head's other columns were solved with these people among the negatives, and depend on them until
-        the next revision brings another head.
-        """
-        bank = self._bank(node)
-        lora = bank.lora()
-        subjects, rows, columns = bank.drop(tags)
-        size = subjects * self.features * BYTES_PER_FEATURE + columns * self.features * BYTES_PER_CODE
-        if lora is not None:
-            size += rows * lora.shape.rank * BYTES_PER_LORA_CODE
-        if size:
-            self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
-            self._rows[node] = None
-        return subjects
-
-    def set_lora(self, node: int, lora: SharedLora | None) -> None:
-        """Make a shared LoRA active on a node, or none.
-
-        Raises
-        ------
-        AdapterError
-            If it does not fit; nothing is changed.
-        """
-        self._bank(node).set_lora(lora)
-
-    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
-        """Make a closed-form head active on a node, or none.
-
-        Raises
-        ------
-        AdapterError
-            If it does not fit, or the chip's own threshold is not above 0, in units of which it would count;
-            nothing is changed.
-        """
-        bank = self._bank(node)
-        if head is None or not head.subject_tags:
-            bank.head = None
-            return
-        own = float(self._calibration.accept_threshold[node])
-        if own <= 0:
-            raise AdapterError(f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it")
-        bank.head = HeadAdapter.of_message(head, features=self.features)
-
-    def active_head(self, node: int) -> ClosedFormHead | None:
-        """Return a copy of the node's head without dropped columns; None if there is none or none is left."""
-        head = self._bank(node).head
-        return None if head is None else head.to_message()
+        """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped."""
+        dropped = super().drop_subjects(node, tags)
+        self._rows[node] = None
+        return dropped
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
         """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
         self._bank(node)
         return self._calibration.public_codes[node].clone(), self._calibration.public_person.clone()
 
-    def head_statistics(self, node: int, codes: Tensor) -> bytes:
-        """Return what captured codes, int32 [samples, features], add to the head; charged to `Phase.TRAIN`.
-
-        Raises
-        ------
-        AdapterError
-            If their products would not stay below 2^53.
-        """
-        self._bank(node)
-        spent = head_share.share_cost(self._preset, len(codes), self.features)
-        self.ledger.charge(Phase.TRAIN, spent, node)
-        return head_share.packed_statistics(codes)
-
-    def active_subjects(self, node: int) -> list[SubjectAdapter]:
-        """Return copies of the node's subject adapters, sorted by tag."""
-        return self._bank(node).subjects()
-
-    def active_lora(self, node: int) -> SharedLora | None:
-        """Return a copy of the node's LoRA without dropped rows; None if there is none or no row is left."""
-        return self._bank(node).lora()
-
     def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Compare captured codes with each node's active adapters.
+        """Compare captured codes, integers [N, B, features], with each node's active adapters.
 
-        Parameters
-        ----------
-        codes
-            Integers [N, B, features], as `capture` returns them.
-        phase
-            `Phase.VERIFY` for the probes of an erase order.
-
-        Raises
-        ------
-        EngineError
-            If the codes have another shape or are not integers.
+        `phase` is `Phase.VERIFY` for the probes of an erase order. `EngineError` if the codes have another shape or are
+        not integers.
         """
+        self._check_codes(codes)
         nodes = len(self.node_ids)
-        if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.features:
-            raise EngineError(f"codes are [{nodes}, B, {self.features}]; got {list(codes.shape)}")
-        if codes.is_floating_point():
-            raise EngineError(f"codes are integers; got {codes.dtype}: pass what `capture` returned")
         tags = [bank.tags for bank in self._banks]
         unit = self._calibration.whitening.unit(codes)
         widest = max(1, *(len(row) for row in tags))
@@ -325,12 +183,8 @@ class Engine:
     def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
         """Run one learning round on several nodes as one batch; a pure function of its input.
 
-        Training and repair are charged to `Phase.TRAIN`, evaluation to `Phase.VERIFY`.
-
-        Raises
-        ------
-        RoundError, AdapterError
-            If a request is malformed; nothing is changed.
+        Training and repair are charged to `Phase.TRAIN`, evaluation to `Phase.VERIFY`. `RoundError` or `AdapterError`
+        if a request is malformed; nothing is changed.
         """
         for request in requests:
             self._bank(request.node)
@@ -339,34 +193,6 @@ class Engine:
             hidden = sum(len(codes) for codes in request.forget.values())
             self._charge_round(request, result.num_examples + hidden)
         return results
-
-    def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
-        """Charge and return what it takes to make a revision active on a node (`deployment.deploy`).
-
-        The alternative writes the same rows and columns into ReRAM, one cell per feature.
-        """
-        self._bank(node)
-        lora, rows, columns = content.shared_lora, len(content.subjects), len(content.head.subject_tags)
-        size = rows * self.features * BYTES_PER_FEATURE + columns * self.features * BYTES_PER_CODE
-        size += len(lora.rows) * lora.shape.rank * BYTES_PER_LORA_CODE
-        return deploy(
-            self._preset,
-            self.ledger,
-            node,
-            received_bytes=received_bytes,
-            sram_bytes=size,
-            weights=(rows + columns) * self.features,
-        )
-
-    def charge_radio(self, node: int, byte_count: int) -> None:
-        """Charge bytes sent or received to `Phase.RADIO`."""
-        self._bank(node)
-        self.ledger.charge(Phase.RADIO, cost.radio(self._preset, byte_count), node)
-
-    def _bank(self, node: int) -> AdapterBank:
-        if not 0 <= node < len(self._banks):
-            raise EngineError(f"no node {node}: the engine has nodes 0 to {len(self._banks) - 1}")
-        return self._banks[node]
 
     def _unit_rows(self, node: int) -> Tensor:
         rows = self._rows[node]
@@ -425,7 +251,7 @@ class Engine:
             rank=rank,
             samples=samples,
             train_a=False,
-            accesses_per_parameter=_ADAM_ACCESSES,
+            accesses_per_parameter=cost.ADAM_ACCESSES,
         )
         spent += step * steps.get(ticket.kind, 0)
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)

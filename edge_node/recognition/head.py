@@ -1,4 +1,4 @@
-"""The closed-form head on a node: one rank-1 column per person, scored in exact integers.
+"""Closed-form head on a node: one rank-1 column per person, scored in exact integers.
 
 The coordinator solves for the columns (`fleet.heads`); a node multiplies, compares with the threshold that
 came with them, and drops a person's column at once when told to forget. The other columns were solved with
@@ -31,56 +31,6 @@ _MAX_SCALE_BITS = 36
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """Answers to B samples on N nodes, from one kind of adapter or from several.
-
-    Attributes
-    ----------
-    best_tag
-        [N][B]: best match, also below the threshold; "" if nobody is known.
-    margin
-        float64 [N, B]: score over threshold, so that kinds of adapter compare; -inf if nobody is known.
-    """
-
-    best_tag: tuple[tuple[str, ...], ...]
-    margin: Tensor
-
-    @property
-    def accepted(self) -> Tensor:
-        """Whether the threshold is reached, bool [N, B]."""
-        return self.margin >= 1.0
-
-    @classmethod
-    def of_scores(cls, best_tag: tuple[tuple[str, ...], ...], score: Tensor, threshold: Tensor) -> Answer:
-        """Return the answer of subject adapters: tags and scores [N, B] of `Engine.identify`.
-
-        Raises
-        ------
-        AdapterError
-            If a threshold, float64 [N], is not above 0: margins would not compare.
-        """
-        if not bool((threshold > 0).all()):
-            raise AdapterError(f"thresholds must be above 0 to be compared; got {threshold.tolist()}")
-        return cls(best_tag, score / threshold[:, None])
-
-    def or_better(self, other: Answer) -> Answer:
-        """Return sample by sample the answer with the larger margin; this one if they are equal.
-
-        For people who are in the head, and newcomers who so far have a subject adapter only.
-        """
-        if self.margin.shape != other.margin.shape:
-            raise AdapterError(
-                f"answers to {list(self.margin.shape)} and {list(other.margin.shape)} samples do not compare"
-            )
-        theirs = (other.margin > self.margin).tolist()
-        best = tuple(
-            tuple(b if take else a for a, b, take in zip(*row, strict=True))
-            for row in zip(self.best_tag, other.best_tag, theirs, strict=True)
-        )
-        return Answer(best, torch.maximum(self.margin, other.margin))
-
-
-@dataclass(frozen=True, eq=False)
 class HeadAdapter:
     """A head as it lies in SRAM; made by `load`.
 
@@ -107,11 +57,8 @@ class HeadAdapter:
     ) -> HeadAdapter:
         """Check a head from outside and take it.
 
-        Raises
-        ------
-        AdapterError
-            If it does not fit the backbone, its tags are empty, unsorted or double, its scale or threshold is
-            out of range, or a column is so large that scores would not be exact.
+        `AdapterError` if it does not fit the backbone, its tags are empty, unsorted or double, its scale or threshold
+        is out of range, or a column is so large that scores would not be exact.
         """
         names = tuple(tags)
         if list(names) != sorted(set(names)) or "" in names:
@@ -138,10 +85,7 @@ class HeadAdapter:
     def of_message(cls, message: ClosedFormHead, *, features: int) -> HeadAdapter:
         """Take a head as it travels in a revision.
 
-        Raises
-        ------
-        AdapterError
-            As `load`, or if its bytes are not as many as it says.
+        `AdapterError` as `load`, or if its bytes are not as many as it says.
         """
         people = len(message.subject_tags)
         if message.features != features or len(message.codes) != BYTES_PER_CODE * features * people:
@@ -174,34 +118,15 @@ class HeadAdapter:
         return replace(self, tags=tuple(self.tags[column] for column in kept), codes=self.codes[:, kept].contiguous())
 
     def scores(self, codes: Tensor) -> Tensor:
-        """Return ``x W``, int64 [N, B, K], exactly.
+        """Return ``x W``, int64 [N, B, K], exactly, of integer codes [N, B, features] as `Engine.capture` returns them.
 
-        Parameters
-        ----------
-        codes
-            Integers [N, B, features], as `Engine.capture` returns them.
-
-        Raises
-        ------
-        AdapterError
-            If the codes have another shape, are not integers, or are beyond `MAX_CODE`.
+        `AdapterError` if the codes have another shape, are not integers, or are beyond `MAX_CODE`.
         """
         if codes.ndim != 3 or codes.shape[2] != len(self.codes) or codes.is_floating_point():
             raise AdapterError(f"codes are integers [N, B, {len(self.codes)}]; got {codes.dtype} {list(codes.shape)}")
         if codes.numel() and int(codes.abs().max()) > MAX_CODE:
             raise AdapterError(f"a code is beyond {MAX_CODE}: scores would not be exact")
         return (codes.double() @ self.codes.double()).long()
-
-    def identify(self, codes: Tensor) -> Answer:
-        """Return who each sample is, for codes as in `scores`; of equal scores, the first tag."""
-        nodes, samples = codes.shape[:2]
-        scores = self.scores(codes)
-        if not self.tags:
-            return Answer((("",) * samples,) * nodes, torch.full((nodes, samples), -torch.inf, dtype=torch.float64))
-        # numpy says which of equal scores it takes; torch does not.
-        best = scores.numpy().argmax(axis=2)
-        named = tuple(tuple(self.tags[column] for column in row) for row in best.tolist())
-        return Answer(named, scores.amax(dim=2).double() / self.threshold)
 
     def fused(self, score: Tensor, threshold: Tensor, tags: Sequence[str], codes: Tensor) -> Tensor:
         """Return scores of subject adapters and LoRA, averaged with the head's for those who are in it.

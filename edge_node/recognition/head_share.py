@@ -1,8 +1,7 @@
 """Share of a node in the closed-form head: integer sums over captured codes, packed for the wire.
 
-The coordinator's side of the format is `fleet.heads.packing`. Little-endian: magic, features d, count and
-bytes per entry as uint32; ``sum of x`` as int64 [d]; then the rows of the upper triangle of ``sum of x x'``,
-one after the other.
+The coordinator's side of the format is `fleet.heads.packing`. Little-endian: magic, features d, count and bytes per
+entry as uint32; ``sum of x`` as int64 [d]; then the rows of the upper triangle of ``sum of x x'``, one after the other.
 """
 
 from __future__ import annotations
@@ -23,17 +22,9 @@ _FLOAT32_LIMIT, _FLOAT64_LIMIT = 1 << 24, 1 << 53
 
 
 def packed_statistics(codes: Tensor) -> bytes:
-    """Return the packed statistics of captured codes: one person's, or all people's of a node together.
+    """Return the packed statistics of codes, int32 [samples, features]: one person's, or a node's together.
 
-    Parameters
-    ----------
-    codes
-        int32 [samples, features].
-
-    Raises
-    ------
-    AdapterError
-        If the codes are not an integer matrix, or their products would not stay below 2^53.
+    `AdapterError` if the codes are not an integer matrix, or their products would not stay below 2^53.
     """
     if codes.ndim != 2 or codes.is_floating_point():
         raise AdapterError(f"codes are integers [samples, features]; got {codes.dtype} {list(codes.shape)}")

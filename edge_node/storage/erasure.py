@@ -1,8 +1,8 @@
 """Erasing by destroying keys, so that a crash at any point ends in the same place.
 
-The intent goes to the journal first, then the keys are destroyed, then the rows that they sealed are
-deleted. A key that is gone already counts as destroyed by the intent that names it: the counts in the
-receipt are those of the intent, however often the work was interrupted.
+The intent goes to the journal first, then the keys are destroyed, then the rows that they sealed are deleted. A key
+that is gone already counts as destroyed by the intent that names it: the counts in the receipt are those of the intent,
+however often the work was interrupted.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ from hwmodel import Cost, Phase
 class Journal:
     """One node's durable state. Not locked: its one user, `Node`, is.
 
-    Every write happens inside `with journal.transaction():`; what is written there is on disk, all of it or
-    nothing, when the block has ended.
+    Every write happens inside `with journal.transaction():`; what is written there is on disk, all of it or nothing,
+    when the block has ended.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -43,16 +43,13 @@ class Journal:
     def open(cls, path: Path, node_id: str) -> Journal:
         """Open or create the journal of a node.
 
-        Raises
-        ------
-        JournalError
-            If it cannot be read, is of another node, or of another schema version.
+        `JournalError` if it cannot be read, is of another node, or of another schema version.
         """
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             path.chmod(0o600)
-            # Rollback journal rather than WAL: a WAL keeps pages that were deleted. TRUNCATE rather than
-            # DELETE: its commit point (the truncation) is fsynced, the unlink of DELETE is not.
+            # Rollback journal rather than WAL: a WAL keeps pages that were deleted. TRUNCATE rather than DELETE: its
+            # commit point (the truncation) is fsynced, the unlink of DELETE is not.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
@@ -66,12 +63,10 @@ class Journal:
                 f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
             with journal.transaction():
-                journal._run(
-                    "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash) VALUES (1, ?, ?, ?)",
-                    node_id,
-                    ZERO_HASH,
-                    ZERO_HASH,
+                new_node = (
+                    "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash) VALUES (1, ?1, ?2, ?2)"
                 )
+                journal._run(new_node, node_id, ZERO_HASH)
             (owner,) = journal._one("SELECT node_id FROM node")
         except sqlite3.Error as error:
             raise JournalError(f"cannot open the journal {path.name}: {error}") from error
@@ -87,10 +82,7 @@ class Journal:
     def transaction(self) -> Iterator[None]:
         """Write all or nothing; durable when the block has ended.
 
-        Raises
-        ------
-        JournalError
-            If the journal cannot be written (disk full, I/O error); nothing was.
+        `JournalError` if the journal cannot be written (disk full, I/O error); nothing was.
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -111,6 +103,9 @@ class Journal:
     def _run(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
 
+    def _insert(self, table: str, *values: Any) -> None:
+        self._run(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", *values)
+
     def _all(self, statement: str, *values: Any) -> list[Any]:
         try:
             return self._run(statement, *values).fetchall()
@@ -124,10 +119,7 @@ class Journal:
     def check_chip(self, chip: ProgrammedChip) -> None:
         """Refuse to run what this node's chip was not programmed for.
 
-        Raises
-        ------
-        JournalError
-            With what it was programmed for. Its cells would be taken for others, and its joules relabelled.
+        `JournalError` with what it was programmed for. Its cells would be taken for others, and its joules relabelled.
         """
         if (row := self._one("SELECT task, preset, fleet_seed FROM chip")) is None:
             return
@@ -174,16 +166,14 @@ class Journal:
 
     def forget_costs(self, generation: int) -> dict[Phase, Cost]:
         """Return what the forget of a generation has taken so far."""
-        rows = self._all(
-            "SELECT phase, energy_j, seconds, bytes, cell_writes FROM forget_cost WHERE generation = ?", generation
-        )
-        return {Phase(phase): Cost(*rest) for phase, *rest in rows}
+        rows = self._all("SELECT * FROM forget_cost WHERE generation = ?", generation)
+        return {Phase(phase): Cost(*rest) for _, phase, *rest in rows}
 
     # The forget log
 
     def append_forget(self, row: ForgetRow, tags: Iterable[str]) -> None:
         """Append an entry: log, tombstones and the node's generation move together."""
-        self._run(f"INSERT INTO forget VALUES ({', '.join('?' * 9)})", *astuple(row))
+        self._insert("forget", *astuple(row))
         # A tag that was forgotten before keeps its first tombstone.
         self._connection.executemany(
             "INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [(tag, row.generation) for tag in tags]
@@ -195,16 +185,19 @@ class Journal:
         row = self._one("SELECT * FROM forget WHERE generation = ?", generation)
         return ForgetRow(*row) if row else None
 
+    def forget_hash(self, generation: int) -> bytes:
+        """Return the payload hash of an entry that the node holds."""
+        (payload_hash,) = self._one("SELECT payload_hash FROM forget WHERE generation = ?", generation)
+        return bytes(payload_hash)
+
     def tombstones(self) -> dict[str, int]:
         """Return every forgotten tag with the generation that named it first."""
         return dict(self._all("SELECT subject_tag, generation FROM tombstone"))
 
     def generations_without_receipt(self) -> list[int]:
         """Return the generations whose forget is still under way here, oldest first."""
-        rows = self._all(
-            "SELECT generation FROM forget WHERE generation NOT IN (SELECT generation FROM receipt) ORDER BY generation"
-        )
-        return [generation for (generation,) in rows]
+        pending = "SELECT generation FROM forget WHERE generation NOT IN (SELECT generation FROM receipt) ORDER BY 1"
+        return [generation for (generation,) in self._all(pending)]
 
     # Enrolments
 
@@ -214,10 +207,7 @@ class Journal:
             "INSERT INTO enrolment (subject_tag, sequence, samples, ciphertext, ticket) VALUES (?, 1, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET sequence = sequence + 1, refusal = '', samples = excluded.samples,"
             " ciphertext = excluded.ciphertext, ticket = excluded.ticket",
-            subject_tag,
-            samples,
-            ciphertext,
-            ticket,
+            *(subject_tag, samples, ciphertext, ticket),
         )
 
     def renew_ticket(self, subject_tag: str, ticket: bytes) -> None:
@@ -225,8 +215,7 @@ class Journal:
         self._run(
             "UPDATE enrolment SET sequence = sequence + 1, refusal = '', ticket = ?2 WHERE subject_tag = ?1"
             " AND ticket != ?2 AND (refusal != '' OR acked_sequence < sequence)",
-            subject_tag,
-            ticket,
+            *(subject_tag, ticket),
         )
 
     def enrolments(self) -> list[EnrolmentRow]:
@@ -241,12 +230,9 @@ class Journal:
     def acknowledge_contribution(self, subject_tag: str, sequence: int, refusal: str) -> None:
         """Note that the coordinator has, or has refused, the contribution up to this sequence."""
         self._run(
-            "UPDATE enrolment SET acked_sequence = max(acked_sequence, ?), refusal = ?"
-            " WHERE subject_tag = ? AND sequence >= ?",
-            sequence,
-            refusal,
-            subject_tag,
-            sequence,
+            "UPDATE enrolment SET acked_sequence = max(acked_sequence, ?2), refusal = ?3"
+            " WHERE subject_tag = ?1 AND sequence >= ?2",
+            *(subject_tag, sequence, refusal),
         )
 
     # Revisions
@@ -254,7 +240,7 @@ class Journal:
     def activate_revision(self, row: RevisionRow) -> None:
         """Store a revision as the active one; the present one becomes superseded."""
         self._run("UPDATE revision SET state = 'superseded'")
-        self._run(f"INSERT INTO revision VALUES ({', '.join('?' * 7)})", *astuple(row))
+        self._insert("revision", *astuple(row))
 
     def active_revision(self) -> RevisionRow | None:
         """Return the active revision."""
@@ -275,12 +261,7 @@ class Journal:
 
     def intend_erasure(self, generation: int, subject_keys: list[str], revision_keys: list[str]) -> None:
         """Write down which keys are about to be destroyed."""
-        self._run(
-            "INSERT INTO erasure VALUES (?, ?, ?, 'intended')",
-            generation,
-            json.dumps(subject_keys),
-            json.dumps(revision_keys),
-        )
+        self._insert("erasure", generation, json.dumps(subject_keys), json.dumps(revision_keys), "intended")
 
     def finish_erasure(self, erasure: ErasureRow) -> None:
         """Delete what the destroyed keys had sealed."""
@@ -301,21 +282,21 @@ class Journal:
 
     def append_receipt(self, row: ReceiptRow, payload_hash: bytes) -> None:
         """Append a receipt to the node's chain."""
-        self._run("INSERT INTO receipt VALUES (?, ?, ?, ?, ?)", *astuple(row))
+        self._insert("receipt", *astuple(row))
         self._run("UPDATE node SET receipt_counter = ?, last_receipt_hash = ?", row.counter, payload_hash)
 
     def judge_receipt(self, counter: int, accepted: bool) -> None:
         """Note what the coordinator said of a receipt; an accepted one stays accepted."""
-        self._run(
-            "UPDATE receipt SET state = ? WHERE counter = ? AND state != 'accepted'",
-            ReceiptState.ACCEPTED if accepted else ReceiptState.REFUSED,
-            counter,
-        )
+        state = ReceiptState.ACCEPTED if accepted else ReceiptState.REFUSED
+        self._run("UPDATE receipt SET state = ? WHERE counter = ? AND state != 'accepted'", state, counter)
 
     def receipts(self, generation: int | None = None) -> list[ReceiptRow]:
         """Return the receipts of a generation, or all of them, oldest first."""
         rows = self._all("SELECT * FROM receipt WHERE ?1 IS NULL OR generation = ?1 ORDER BY counter", generation)
-        return [ReceiptRow(*row[:4], ReceiptState(row[4])) for row in rows]
+        return [
+            ReceiptRow(counter, of, nonce, envelope, ReceiptState(state))
+            for counter, of, nonce, envelope, state in rows
+        ]
 
 
 def _erasure(row: tuple[int, str, str, str]) -> ErasureRow:

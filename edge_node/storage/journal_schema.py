@@ -17,8 +17,8 @@ CREATE TABLE chip (
 ) STRICT;
 """
 
-# Nothing personal is stored in the clear: codes and revisions are ciphertext under keys that live in files of
-# their own, and what was sealed to the coordinator is not stored at all but made afresh whenever it is sent.
+# Nothing personal is stored in the clear: codes and revisions are ciphertext under keys that live in files of their
+# own, and what was sealed to the coordinator is not stored at all but made afresh whenever it is sent.
 SCHEMA = (
     _CHIP
     + """

@@ -1,14 +1,10 @@
-"""Private keys of a node: its identity, and the keys whose destruction erases.
-
-Identity: Ed25519 (hello, receipts, contributions), X25519 (what is sealed to this node), NIST P-384 (its
-SuperNode, which takes no other kind). Erasure: one 32-byte key file per subject and per revision; all that
-the journal holds of them is ciphertext.
+"""Private keys of a node: Ed25519 (hello, receipts, contributions), X25519 (what is sealed to this node), and NIST
+P-384 (its SuperNode, which takes no other kind).
 """
 
 from __future__ import annotations
 
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,30 +20,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 from google.protobuf import json_format
-from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import read_private
+from reram_fleet.errors import KeyFileError
 from reram_fleet.identities import prove_possession
-from reram_fleet.processes.durable import destroy, write_atomically, write_folder_atomically
+from reram_fleet.processes.durable import write_folder_atomically
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from edge_node.config import StateFolder
-from edge_node.errors import KeyFileError
 
 _NODE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_KEY_ID = re.compile(r"[a-z0-9-]{1,64}")
 #: The node's name, beside its keys.
 _IDENTITY = "identity.json"
-
-
-def _read_private(path: Path) -> bytes:
-    """Read a key file, refusing one that others can read."""
-    try:
-        mode = path.stat().st_mode
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise KeyFileError(f"key file {path.name} is missing") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise KeyFileError(f"key file {path.name} has mode {stat.S_IMODE(mode):04o}: others can read it; expected 0600")
-    return content
 
 
 @dataclass(frozen=True)
@@ -82,8 +65,8 @@ class NodeKeys:
         Raises
         ------
         KeyFileError
-            For a name that is no DNS label, a folder that holds another node, or one that has lost its name
-            or its keys: new keys would make another node of the same name.
+            For a name that is no DNS label, a folder that holds another node, or one that has lost its name or its
+            keys: new keys would make another node of the same name.
         """
         if not _NODE_ID.fullmatch(node_id):
             raise KeyFileError(
@@ -115,13 +98,7 @@ class NodeKeys:
 
     @classmethod
     def load(cls, folder: StateFolder) -> NodeKeys:
-        """Read the keys of an initialised folder.
-
-        Raises
-        ------
-        KeyFileError
-            If one is missing, damaged or readable by others.
-        """
+        """Read the keys of an initialised folder; `KeyFileError` if one is missing, damaged or readable by others."""
         identity = folder.keys / _IDENTITY
         if not identity.exists():
             raise KeyFileError(
@@ -129,59 +106,14 @@ class NodeKeys:
             )
         flower_file = folder.keys / "flower.key"
         try:
-            node_id = json_format.Parse(_read_private(identity), NodeIdentity()).node_id
-            flower = load_ssh_private_key(_read_private(flower_file), None).public_key()
+            node_id = json_format.Parse(read_private(identity), NodeIdentity()).node_id
+            flower = load_ssh_private_key(read_private(flower_file), None).public_key()
             return cls(
                 node_id=node_id,
-                signing=Ed25519PrivateKey.from_private_bytes(_read_private(folder.keys / "signing.key")),
-                sealing=X25519PrivateKey.from_private_bytes(_read_private(folder.keys / "sealing.key")),
+                signing=Ed25519PrivateKey.from_private_bytes(read_private(folder.keys / "signing.key")),
+                sealing=X25519PrivateKey.from_private_bytes(read_private(folder.keys / "sealing.key")),
                 flower_public=flower.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),
                 flower_key_file=flower_file,
             )
         except (ValueError, json_format.ParseError) as error:
             raise KeyFileError(f"a key file in {folder.keys.name} is damaged: {error}") from error
-
-
-@dataclass(frozen=True)
-class KeyStore:
-    """One 32-byte key per file; destroying the file erases whatever it encrypted."""
-
-    folder: Path
-
-    def _path(self, key_id: str) -> Path:
-        if not _KEY_ID.fullmatch(key_id):
-            raise KeyFileError(f"{key_id!r} cannot name a key")
-        return self.folder / f"{key_id}.key"
-
-    def get_or_create(self, key_id: str) -> bytes:
-        """Return the key, making a durable new one if there is none."""
-        path = self._path(key_id)
-        if not path.exists():
-            write_atomically(path, sealing.new_key())
-        return self.get(key_id)
-
-    def get(self, key_id: str) -> bytes:
-        """Return a key.
-
-        Raises
-        ------
-        KeyFileError
-            If it is missing (destroyed), damaged or readable by others.
-        """
-        key = _read_private(self._path(key_id))
-        if len(key) != sealing.KEY_BYTES:
-            raise KeyFileError(f"a key file holds {len(key)} bytes, expected {sealing.KEY_BYTES}")
-        return key
-
-    def destroy(self, key_id: str) -> bool:
-        """Overwrite and remove a key, durably; False if it was gone already."""
-        return destroy(self._path(key_id))
-
-    def ids(self) -> set[str]:
-        """Return the ids of all keys that exist."""
-        return {path.stem for path in self.folder.glob("*.key")}
-
-    def sweep_leftovers(self) -> None:
-        """Destroy half-written key files of a crash (`write_atomically` names them with a leading dot)."""
-        for path in self.folder.glob(".*"):
-            destroy(path)

@@ -1,4 +1,4 @@
-"""What is personal, sealed under keys whose destruction erases it."""
+"""Cipher of the journal's personal rows, under keys whose destruction erases them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, RevisionContent, SubjectAdapter
 
+from edge_node.config import StateFolder
 from edge_node.errors import JournalError
 from edge_node.storage.journal_schema import EnrolmentRow, RevisionRow
-from edge_node.storage.keys import KeyStore
 
 _HEADER = struct.Struct("<II")
 _HASH_BYTES = 32
@@ -26,7 +27,7 @@ def sample_hash(sample: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class CapturedSamples:
-    """What one chip captured of one person, once, and what was learnt from it.
+    """Samples of one person as one chip captured them, once, and the adapter that was learnt from them.
 
     Attributes
     ----------
@@ -80,6 +81,11 @@ class RecordCipher:
     node_id: str
     subject_keys: KeyStore
     revision_keys: KeyStore
+
+    @classmethod
+    def of(cls, folder: StateFolder, node_id: str) -> RecordCipher:
+        """Return the cipher of a node's state folder."""
+        return cls(node_id, KeyStore(folder.subject_keys), KeyStore(folder.revision_keys))
 
     def seal_samples(self, subject_tag: str, samples: CapturedSamples) -> bytes:
         """Encrypt a person's codes under the key of their tag, made now if there is none."""

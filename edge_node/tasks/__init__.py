@@ -1,21 +1,29 @@
 """Tasks: which people, which samples, and what a node may read by itself.
 
-A task is data, never code that touches a network. Only the *public* people's samples are ever read by a
-node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
+A task is a plug-in (docs/adr/0016): an object of a protocol of this module, at an entry point of the group
+`reram_fleet.tasks`. It is data, never code that touches a network. Only the *public* people's samples are ever read
+by a node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+from reram_fleet import tasks
+from reram_fleet.tasks import TaskPluginError
 
-from edge_node.backbones import Backbone
 from edge_node.errors import TaskError
-from hwmodel import EnergyLedger, Preset
+
+if TYPE_CHECKING:
+    # For annotations only: a module that gives a task and its code range stays light enough for a coordinator.
+    from torch import Tensor
+
+    from edge_node.backbones import Backbone
+    from edge_node.generation.image_generator import GenerationRecipe
+    from hwmodel import EnergyLedger, Preset
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,24 @@ class Split:
     strangers: tuple[str, ...]
 
 
-#: Names of the tasks; each is a constant of its name in capitals, in the module here of its first word.
-TASKS = ("faces", "speakers", "fsdd", "images", "images-brief")
+@dataclass(frozen=True, eq=False, slots=True)
+class LabelledImages:
+    """Images of some classes.
+
+    Attributes
+    ----------
+    levels
+        Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
+    labels
+        int64 ``[B]``.
+    """
+
+    levels: Tensor
+    labels: Tensor
+
+    def of(self, label: int) -> Tensor:
+        """Return the images of one class, uint8 ``[b, 8, 8]``."""
+        return self.levels[self.labels == label]
 
 
 class Task(Protocol):
@@ -66,6 +90,7 @@ class Task(Protocol):
         """Return the calibration samples: public people only."""
 
 
+@runtime_checkable
 class RecognitionTask(Task, Protocol):
     """A task whose backbone turns samples into feature codes: what an `Engine` runs."""
 
@@ -73,17 +98,56 @@ class RecognitionTask(Task, Protocol):
         """Program the task's backbone into every node's crossbars; charged to `Phase.PROGRAM`."""
 
 
-def load_task(name: str) -> Task:
-    """Return the task called `name`.
+@runtime_checkable
+class GenerationTask(Task, Protocol):
+    """A task whose nodes generate images of its classes: what an `ImageGenerator` runs.
+
+    A person of it is a class; public classes train the backbone, enrolled ones it never sees.
+    """
+
+    @property
+    def seed(self) -> int:
+        """Of roles, of which images test, and of the backbone's training."""
+
+    @property
+    def recipe(self) -> GenerationRecipe:
+        """How the backbone is trained, classes are learnt, and images are generated."""
+
+    @property
+    def public(self) -> tuple[int, ...]:
+        """Labels of the classes that the backbone is trained on."""
+
+    @property
+    def private(self) -> tuple[int, ...]:
+        """Labels of the others."""
+
+    def label(self, name: str) -> int:
+        """Return the label of the class of a name; `TaskError` if there is none."""
+
+    def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
+        """Return the training or the test images of some classes, class after class."""
+
+
+@runtime_checkable
+class SharedPreparation(Protocol):
+    """Part of a task that has something to make once for all nodes of a machine."""
+
+    def prepare(self, progress: Callable[[int, int], None]) -> None:
+        """Make it, unless it was made before; `progress` is told the steps done and in all, after each."""
+
+
+def load_task(name: str) -> RecognitionTask | GenerationTask:
+    """Return the task called `name`; a node loads the code and the data of its own task only.
 
     Raises
     ------
     TaskError
-        If there is no such task.
+        If there is no such task, or it cannot be used.
     """
-    if name not in TASKS:
-        raise TaskError(f"there is no task {name!r}; known: {', '.join(TASKS)}")
-    # Imported by name: a node loads the code and the data of its own task only.
-    module = importlib.import_module(f"edge_node.tasks.{name.partition('-')[0]}")
-    task: Task = getattr(module, name.upper().replace("-", "_"))
+    try:
+        task: RecognitionTask | GenerationTask = tasks.load_task(name, RecognitionTask, GenerationTask)
+    except TaskPluginError as error:
+        raise TaskError(str(error)) from error
+    if task.name != name:
+        raise TaskError(f"task {name!r} calls itself {task.name!r}: both are its name, in `fleet status` too")
     return task

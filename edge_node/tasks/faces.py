@@ -59,15 +59,15 @@ def photos_folder() -> str | None:
     return data_source(FOLDER_VARIABLE, CACHE_FILE, inside=False)
 
 
-def olivetti_photos() -> np.ndarray:
-    """Return all photos by person, float32 [40, 10, 64, 64], read-only.
+def olivetti_photos(folder: str | None = None) -> np.ndarray:
+    """Return all photos by person, float32 [40, 10, 64, 64], read-only; out of `photos_folder` if None is given.
 
     Raises
     ------
     TaskError
         If they are not here.
     """
-    return _photos(photos_folder())
+    return _photos(folder or photos_folder())
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,18 @@ E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine
 the 1,797 images that come inside scikit-learn, of grey levels 0 to 16.
 
 A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the
-devices. It has no `program`, since its backbone does not turn samples into feature codes: it draws, by way of
+devices. It has no `program`, since its backbone does not turn samples into feature codes: it generates, by way of
 `edge_node.generation.image_generator`. There are no strangers: a class that is asked for and not known is the
 never-enrolled case.
 
-`images-brief` is the same with so few steps that it draws nothing of use: for trying out the machinery around
+`images-brief` is the same with so few steps that it generates nothing of use: for trying out the machinery around
 it in seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -23,35 +23,18 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import TaskError
-from edge_node.tasks import Person, Split
+from edge_node.generation.class_fit import ClassRecipe
+from edge_node.generation.diffusion import GREY_LEVELS, Sampling
+from edge_node.generation.dit import CLASSES
+from edge_node.generation.image_generator import GenerationRecipe, task_backbone
+from edge_node.generation.training import BackboneRecipe, Progress
+from edge_node.tasks import LabelledImages, Person, Split
 from hwmodel import keyed_uint16
 
-CLASSES = 10
-GREY_LEVELS = 16
 #: Classes that are held out of the backbone.
 PRIVATE_CLASSES = 3
 #: Share of each class's images that test: they train nothing, neither the backbone nor the judge.
 TEST_SHARE = 0.3
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class LabelledImages:
-    """Images of some classes.
-
-    Attributes
-    ----------
-    levels
-        Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-    labels
-        int64 ``[B]``.
-    """
-
-    levels: Tensor
-    labels: Tensor
-
-    def of(self, label: int) -> Tensor:
-        """Return the images of one class, uint8 ``[b, 8, 8]``."""
-        return self.levels[self.labels == label]
 
 
 @cache
@@ -68,23 +51,15 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return levels, labels
 
 
-def class_name(label: int) -> str:
-    """Return the name of a class: ``"d3"``."""
-    return f"d{label}"
+#: Names of the classes, by label.
+CLASS_NAMES = tuple(f"d{label}" for label in range(CLASSES))
 
-
-def class_label(name: str) -> int:
-    """Return the class that a name is of.
-
-    Raises
-    ------
-    TaskError
-        If there is none.
-    """
-    names = [class_name(label) for label in range(CLASSES)]
-    if name not in names:
-        raise TaskError(f"there is no class {name!r}; the set has {names[0]} to {names[-1]}")
-    return names.index(name)
+#: So few steps that what is generated is of no use.
+_BRIEF = GenerationRecipe(
+    BackboneRecipe(steps=40, hardening_steps=10, batch=16, learning_rate=8e-3, hardening_rate=2e-3, warm_up=5, ema=0.9),
+    ClassRecipe(rank=4, steps=6),
+    Sampling(steps=4),
+)
 
 
 @dataclass(frozen=True)
@@ -97,11 +72,14 @@ class ImagesTask:
         7 public classes, 3 enrolled ones, no strangers.
     seed
         Of both.
+    recipe
+        How the backbone is trained, classes are learnt, and images are generated.
     """
 
     split: Split
     seed: int
     name: str = "images"
+    recipe: GenerationRecipe = field(default_factory=GenerationRecipe)
 
     @classmethod
     def of(cls, seed: int) -> ImagesTask:
@@ -109,18 +87,34 @@ class ImagesTask:
         order = np.argsort(keyed_uint16(seed, "images.roles", count=CLASSES).numpy(), kind="stable").tolist()
         private = sorted(order[:PRIVATE_CLASSES])
         public = sorted(order[PRIVATE_CLASSES:])
-        split = Split(tuple(map(class_name, public)), tuple(map(class_name, private)), ())
+        split = Split(tuple(CLASS_NAMES[k] for k in public), tuple(CLASS_NAMES[k] for k in private), ())
         return cls(split, seed)
 
     @property
     def public(self) -> tuple[int, ...]:
         """Classes that the backbone is trained on."""
-        return tuple(map(class_label, self.split.public))
+        return tuple(map(self.label, self.split.public))
 
     @property
     def private(self) -> tuple[int, ...]:
         """Classes that it never sees."""
-        return tuple(map(class_label, self.split.enrolled))
+        return tuple(map(self.label, self.split.enrolled))
+
+    def label(self, name: str) -> int:
+        """Return the class that a name is of.
+
+        Raises
+        ------
+        TaskError
+            If there is none.
+        """
+        if name not in CLASS_NAMES:
+            raise TaskError(f"there is no class {name!r}; the set has {CLASS_NAMES[0]} to {CLASS_NAMES[-1]}")
+        return CLASS_NAMES.index(name)
+
+    def prepare(self, progress: Progress) -> None:
+        """Train the backbone on the public classes, once for all nodes of a machine."""
+        task_backbone(self, progress)
 
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class; nobody else's.
@@ -148,7 +142,7 @@ class ImagesTask:
 
     def _people(self, names: Sequence[str]) -> dict[str, Person]:
         def samples(name: str, test: bool) -> tuple[np.ndarray, ...]:
-            return tuple((self._part(class_label(name), test).to(torch.float32) / GREY_LEVELS).numpy())
+            return tuple((self._part(self.label(name), test).to(torch.float32) / GREY_LEVELS).numpy())
 
         return {name: Person(name, samples(name, False), samples(name, True)) for name in sorted(names)}
 
@@ -163,4 +157,4 @@ class ImagesTask:
 
 #: The roles of the demo.
 IMAGES = ImagesTask.of(1)
-IMAGES_BRIEF = replace(IMAGES, name="images-brief")
+IMAGES_BRIEF = replace(IMAGES, name="images-brief", recipe=_BRIEF)

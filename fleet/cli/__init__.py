@@ -111,7 +111,6 @@ def fleet(
 app.command("up")(local.up)
 app.command("down")(local.down)
 app.command("status")(status.status)
-app.command("version")(status.version)
 app.command("serve")(serve.serve)
 for noun in (node, learn, forget, certificate, registry, energy):
     noun.app.suggest_commands = False

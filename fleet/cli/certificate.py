@@ -12,6 +12,7 @@ import typer
 from fleet.cli.exits import ExitCode, UsageError
 from fleet.cli.output import Format, OutputFormat, hint, note, show
 from fleet.cli.session import session
+from fleet.documents import document
 from fleet.errors import FleetError, NotFoundError
 
 if TYPE_CHECKING:
@@ -73,11 +74,10 @@ def verify(
     vouches for itself, as an impostor would.
     """
     from fleet.cli import certificate_view as view
-    from fleet.documents import document
     from fleet.trust.audit import verify_certificate
     from fleet.trust.certificate import read_certificate, read_file
 
-    pinned = None if public_key is None else _read_key(public_key)
+    pinned = None if public_key is None else read_key("--public-key", public_key, "`fleet status`")
     if offline and pinned is None:
         raise UsageError("--offline takes the key from you", hint="give --public-key HEX or FILE")
     text = read_file(certificate)
@@ -157,8 +157,8 @@ def _coordinators_key(ctx: typer.Context) -> bytes:
     return bytes(key)
 
 
-def _read_key(given: str) -> bytes:
-    """Return the raw key of hexadecimal digits, or of a file with them."""
+def read_key(option: str, given: str, shown_by: str) -> bytes:
+    """Return the raw public key that an option gives as hexadecimal digits, or as a file with them."""
     try:
         key = bytes.fromhex(given)
     except ValueError:
@@ -169,7 +169,7 @@ def _read_key(given: str) -> bytes:
             key = b""
     if len(key) != 32:
         raise UsageError(
-            f"--public-key takes 64 hexadecimal digits or a file with them, not {given[:80]!r}",
-            hint="`fleet status` shows the key",
+            f"{option} takes 64 hexadecimal digits or a file with them, not {given[:80]!r}",
+            hint=f"{shown_by} shows the key",
         )
     return key

@@ -8,8 +8,9 @@ import typer
 from rich.console import RenderableType
 
 from fleet.cli.node import cost_table
-from fleet.cli.output import Format, OutputFormat, joules, show, table
+from fleet.cli.output import Format, OutputFormat, joules, records, show, table
 from fleet.cli.session import session
+from fleet.documents import Document, costs_document, document, energy_model_document, node_document
 
 app = typer.Typer(help="Joules, time, bytes and cell writes.", no_args_is_help=True)
 
@@ -22,14 +23,12 @@ def energy() -> None:
 @app.command()
 def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """Show what the fleet spent, by phase, by node and by forget."""
-    from fleet.documents import costs_document, document, energy_model_document, node_document
-
     with session(ctx).client() as client:
         response = client.get_energy_report()
     nodes = [node_document(node) for node in response.nodes]
     totals = costs_document(response.totals)
     model = energy_model_document(response.energy_model)
-    forgets = [
+    forgets: list[Document] = [
         {
             "campaign_id": f.campaign_id,
             "costs": costs_document(f.costs),
@@ -51,11 +50,8 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             ),
         )
         if forgets:
-            yield table(
-                "Forgets",
-                ["campaign", "energy>", "cell writes>"],
-                ((f["campaign_id"], joules(f["energy_j"]), f["reram_writes"]) for f in forgets),
-            )
+            columns = {"campaign": "campaign_id", "energy>": "energy_j", "cell writes>": "reram_writes"}
+            yield records("Forgets", columns, forgets)
 
     summaries = [
         {"node_id": n["node_id"], "costs": n["costs"], "deployment_overhead": n["deployment_overhead"]} for n in nodes

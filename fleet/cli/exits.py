@@ -28,10 +28,6 @@ class UsageError(InvalidInputError):
     """The command line asks for something that cannot be done."""
 
 
-class WaitTimedOutError(FleetError):
-    """What was waited for did not happen in time; it may still happen."""
-
-
 class PartialError(FleetError):
     """Some nodes did what was asked, others cannot without an operator."""
 
@@ -42,7 +38,6 @@ def exit_code(error: FleetError) -> ExitCode:
     from fleet.client import PermissionDeniedError, UnavailableError
 
     for kind, code in (
-        (WaitTimedOutError, ExitCode.TIMED_OUT),
         (TimedOutError, ExitCode.TIMED_OUT),
         (PartialError, ExitCode.PARTIAL),
         (PermissionDeniedError, ExitCode.PERMISSION),

@@ -13,9 +13,10 @@ from reram_fleet.command_line import FiniteRange
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
 from fleet.cli.forget_view import forget_list, forget_renderables
-from fleet.cli.output import Format, OutputFormat, counted, hint, note, show
+from fleet.cli.output import Format, OutputFormat, counted, note, show
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_forget
+from fleet.documents import document, forget_document
 from fleet.domain.campaign import CampaignState
 from fleet.domain.tags import new_id, validate_tags
 
@@ -59,8 +60,6 @@ def create(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Forget people on every node, for good. Nodes out of reach stop answering until they have caught up."""
-    from fleet.documents import document, forget_document
-
     names = _names(subject or [], yes)
     registry = session(ctx).registry()
     found = {name: _tags_to_forget(registry, name, request_id) for name in names}
@@ -86,14 +85,11 @@ def create(
         if wait:
             forget = wait_for_forget(client, forget.campaign_id, timeout)
     result = forget_document(forget)
-    show(form, document("Forget", **result, created=response.created), lambda: forget_renderables(result))
-    if form is OutputFormat.TABLE and not wait:
-        hint(f"fleet forget watch {forget.campaign_id}")
+    then = None if wait else f"fleet forget watch {forget.campaign_id}"
+    show(form, document("Forget", **result, created=response.created), lambda: forget_renderables(result), then=then)
 
 
 def _show_done(ctx: typer.Context, campaigns: list[str], wait_s: float | None, form: OutputFormat) -> None:
-    from fleet.documents import document, forget_document
-
     with session(ctx).client() as client:
         forgets = [client.get_forget(each) for each in campaigns]
         if wait_s is not None:
@@ -140,8 +136,6 @@ def _names(given: list[str], yes: bool) -> list[str]:
 @app.command("list")
 def list_forgets(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List campaigns, oldest first."""
-    from fleet.documents import document, forget_document
-
     with session(ctx).client() as client:
         forgets = [forget_document(forget) for forget in client.list_forgets()]
     show(form, document("ForgetList", items=forgets), lambda: [forget_list(forgets)])
@@ -154,13 +148,10 @@ def show_forget(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Show one campaign: every node, verdicts, cost, receipts."""
-    from fleet.documents import document, forget_document
-
     with session(ctx).client() as client:
         forget = forget_document(client.get_forget(campaign_id))
-    show(form, document("Forget", **forget), lambda: forget_renderables(forget))
-    if form is OutputFormat.TABLE and forget["state"] != CampaignState.CONVERGED:
-        hint(f"fleet forget watch {campaign_id}")
+    then = f"fleet forget watch {campaign_id}" if forget["state"] != CampaignState.CONVERGED else None
+    show(form, document("Forget", **forget), lambda: forget_renderables(forget), then=then)
 
 
 @app.command()
@@ -171,8 +162,6 @@ def watch(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Follow a campaign until every node has verified; exit code 7 if it takes too long."""
-    from fleet.documents import document, forget_document
-
     with session(ctx).client() as client:
         # First a plain look, so that a wrong id or token is told at once.
         client.get_forget(campaign_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from fleet.cli.output import clock, counted, facts, joules, seconds, table
+from fleet.cli.output import Columns, clock, counted, facts, joules, records, seconds
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
 
@@ -21,22 +21,18 @@ _SUPPRESSED = SUCCESS | {ExecutionState.SUPPRESSED, ExecutionState.APPLYING, Exe
 
 def forget_list(forgets: list[dict[str, Any]]) -> RenderableType:
     """Return the table of campaigns."""
-    return table(
-        "Forgets",
-        ["campaign", "generation>", "state", "nodes", "suppressed in>", "verified in>", "created"],
-        (
-            (
-                f["campaign_id"],
-                f["generation"],
-                state(f),
-                counts(f["executions"]),
-                seconds(f["seconds_to_suppress"]) + (f" ({len(f['may_serve'])} may serve)" if f["may_serve"] else ""),
-                seconds(f["seconds_to_verify"]),
-                clock(f["created_at_unix_ms"]),
-            )
-            for f in forgets
+    columns: Columns = {
+        "campaign": "campaign_id",
+        "generation>": "generation",
+        "state": state,
+        "nodes": lambda forget: counts(forget["executions"]),
+        "suppressed in>": lambda f: (
+            seconds(f["seconds_to_suppress"]) + (f" ({len(f['may_serve'])} may serve)" if f["may_serve"] else "")
         ),
-    )
+        "verified in>": "seconds_to_verify",
+        "created": "created_at_unix_ms",
+    }
+    return records("Forgets", columns, forgets)
 
 
 def counts(executions: Iterable[dict[str, Any]]) -> str:
@@ -118,21 +114,15 @@ def forget_renderables(forget: dict[str, Any]) -> Iterable[RenderableType]:
             "request": forget["request_id"],
         },
     )
-    yield table(
-        "Nodes",
-        ["node", "state", "erased", "receipt", "updated", "detail"],
-        (
-            (
-                e["node_id"],
-                e["state"],
-                erased(e["receipt"]),
-                e["receipt"] and e["receipt"]["sha256"][:12],
-                clock(e["updated_at_unix_ms"]),
-                e["detail"],
-            )
-            for e in forget["executions"]
-        ),
-    )
+    columns: Columns = {
+        "node": "node_id",
+        "state": "state",
+        "erased": lambda execution: erased(execution["receipt"]),
+        "receipt": lambda execution: execution["receipt"] and execution["receipt"]["sha256"][:12],
+        "updated": "updated_at_unix_ms",
+        "detail": "detail",
+    }
+    yield records("Nodes", columns, forget["executions"])
 
 
 def erased(receipt: dict[str, Any] | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,10 @@ from rich.console import RenderableType
 
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
-from fleet.cli.output import Format, OutputFormat, clock, facts, hint, note, show, table
+from fleet.cli.output import Columns, Format, OutputFormat, cells, counted, facts, note, records, show
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_job
+from fleet.documents import cohort_document, document, job_document
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
 
@@ -65,8 +65,6 @@ def start(
     """
     from reram_fleet.processes.flower import JOB_NAMES
 
-    from fleet.documents import document, job_document
-
     if shards is not None and kind is not StartableKind.TRAIN_COHORT:
         raise UsageError("--shards goes with --kind train.cohort")
     number = next(number for number, name in JOB_NAMES.items() if name == kind)
@@ -81,19 +79,15 @@ def start(
         if wait:
             job = wait_for_job(client, job.job_id, timeout)
     found = job_document(job)
-    show(form, document("LearningJob", **found, created=response.created), lambda: [_facts(found)])
-    if form is OutputFormat.TABLE and not wait:
-        hint(f"fleet learn show {job.job_id}")
+    then = None if wait else f"fleet learn show {job.job_id}"
+    show(form, document("LearningJob", **found, created=response.created), lambda: [_facts(found)], then=then)
 
 
 def _show_cohort_jobs(
     client: FleetClient, response: StartLearningResponse, wait: bool, timeout: float, form: OutputFormat
 ) -> None:
-    from fleet.documents import document, job_document
-
     jobs = list(response.jobs)
-    made = "queued" if response.created else "there already"
-    note(f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} {made}, one per shard with people.")
+    note(f"{counted(len(jobs), 'job')} {'queued' if response.created else 'there already'}, one per shard with people.")
     for shard in response.skipped_shards:
         note(f"Shard {shard} is being replayed after a forget, and not trained now.")
     if wait:
@@ -115,36 +109,23 @@ def cohorts(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
     With json or yaml in full: what an auditor needs beside the samples that nodes have captured.
     """
-    from fleet.documents import cohort_document, document
-
     with session(ctx).client() as client:
         shards = [cohort_document(shard) for shard in client.get_cohorts().cohorts]
 
-    def render() -> Iterable[RenderableType]:
-        yield table(
-            "Cohort shards",
-            ["shard>", "people>", "rounds>", "state", "digest", "audit"],
-            (
-                (
-                    s["shard"],
-                    len(s["entries"]),
-                    s["rounds"],
-                    "installed" if s["replay_from"] is None else f"replayed from round {s['replay_from']}",
-                    (s["digest"] or "")[:16],
-                    s["audit"]["state"],
-                )
-                for s in shards
-            ),
-        )
-
-    show(form, document("CohortShardList", items=shards), render)
+    columns: Columns = {
+        "shard>": "shard",
+        "people>": lambda shard: len(shard["entries"]),
+        "rounds>": "rounds",
+        "state": lambda s: "installed" if s["replay_from"] is None else f"replayed from round {s['replay_from']}",
+        "digest": lambda shard: (shard["digest"] or "")[:16],
+        "audit": lambda shard: shard["audit"]["state"],
+    }
+    show(form, document("CohortShardList", items=shards), lambda: [records("Cohort shards", columns, shards)])
 
 
 @app.command()
 def drop(ctx: typer.Context, yes: Yes = False, form: Format = OutputFormat.TABLE) -> None:
     """Drop what was learned by gradient, shared or in cohorts; subject adapters stay."""
-    from fleet.documents import document
-
     confirm("dropping the LoRA", "Drop the LoRA on every node, with all that was trained?", yes)
     with session(ctx).client() as client:
         response = client.drop_lora()
@@ -159,8 +140,6 @@ def drop(ctx: typer.Context, yes: Yes = False, form: Format = OutputFormat.TABLE
 @app.command("list")
 def list_jobs(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List learning jobs, oldest first."""
-    from fleet.documents import document, job_document
-
     with session(ctx).client() as client:
         jobs = [job_document(job) for job in client.list_learning()]
 
@@ -172,50 +151,38 @@ def show_job(
     ctx: typer.Context, job_id: Annotated[str, typer.Argument(metavar="JOB")], form: Format = OutputFormat.TABLE
 ) -> None:
     """Show one learning job."""
-    from fleet.documents import document, job_document
-
     with session(ctx).client() as client:
         job = job_document(client.get_learning(job_id))
     show(form, document("LearningJob", **job), lambda: [_facts(job)])
 
 
 def _table(jobs: list[dict[str, Any]]) -> RenderableType:
-    return table(
-        "Learning jobs",
-        ["job", "type", "shard>", "state", "attempt>", "rounds>", "Flower run>", "revision>", "created"],
-        (
-            (
-                j["job_id"],
-                j["type"],
-                j["shard"],
-                j["state"],
-                j["attempt"],
-                f"{j['rounds_done']}/{j['rounds']}",
-                j["flower_run_id"],
-                j["revision"],
-                clock(j["created_at_unix_ms"]),
-            )
-            for j in jobs
-        ),
-    )
+    columns: Columns = {
+        "job": "job_id",
+        "type": "type",
+        "shard>": "shard",
+        "state": "state",
+        "attempt>": "attempt",
+        "rounds>": lambda job: f"{job['rounds_done']}/{job['rounds']}",
+        "Flower run>": "flower_run_id",
+        "revision>": "revision",
+        "created": "created_at_unix_ms",
+    }
+    return records("Learning jobs", columns, jobs)
 
 
-def _facts(job: dict[str, object]) -> RenderableType:
-    metrics = job["metrics"]
-    assert isinstance(metrics, dict)
-    return facts(
-        f"Learning job {job['job_id']}",
-        {
-            "type": job["type"],
-            "shard": job["shard"],
-            "state": job["state"],
-            "attempt": job["attempt"],
-            "rounds": f"{job['rounds_done']} of {job['rounds']}",
-            "generation": job["generation"],
-            "Flower run": job["flower_run_id"],
-            "became revision": job["revision"],
-            "campaign": job["campaign_id"],
-            "error": job["error"],
-            "last round": ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())),
-        },
-    )
+def _facts(job: dict[str, Any]) -> RenderableType:
+    columns: Columns = {
+        "type": "type",
+        "shard": "shard",
+        "state": "state",
+        "attempt": "attempt",
+        "rounds": lambda job: f"{job['rounds_done']} of {job['rounds']}",
+        "generation": "generation",
+        "Flower run": "flower_run_id",
+        "became revision": "revision",
+        "campaign": "campaign_id",
+        "error": "error",
+        "last round": lambda job: ", ".join(f"{name} {value:.4g}" for name, value in sorted(job["metrics"].items())),
+    }
+    return facts(f"Learning job {job['job_id']}", cells(columns, job))

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, folder, require
 
-from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, facts, hint, note, records, show
 from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config
+from fleet.documents import document
 
 #: Name of the context that `fleet up` writes; `fleet down` leaves its registry in it.
 CONTEXT = "local"
@@ -25,7 +26,7 @@ def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Node daemons.")] = 4,
     state: StateFolder = None,
     task: Annotated[
-        str, typer.Option(help="What the nodes recognise (speakers, faces, fsdd) or draw (images).")
+        str, typer.Option(help="What the nodes recognise (speakers, faces, fsdd, ...) or generate (images).")
     ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     lease_seconds: Annotated[
@@ -39,9 +40,9 @@ def up(
 ) -> None:
     """Start a coordinator and node daemons on this machine; they go on running."""
     require(sorted(EXTRA_MODULES - {"matplotlib"}))
-    from fleet.documents import document
-    from fleet.local.background import start_background
     from fleet.local.fleet import LocalSettings, absence
+    from fleet.local.node import prepare_task
+    from fleet.local.supervisor import start_background
 
     settings = LocalSettings(
         state=(state or default_state()).absolute(),
@@ -51,14 +52,9 @@ def up(
         task=task,
         preset=preset,
     )
-    # Before minutes are spent on a backbone that this folder has no use for.
+    # Before minutes are spent on what this folder has no use for.
     settings.check_folder()
-    if task.startswith("images"):
-        from fleet.lab.demo.classes import load_demo_classes
-
-        # Else the nodes would train it while they are waited for; it takes two minutes, once.
-        note("Training the backbone on public classes, unless that was done before ...")
-        load_demo_classes(task).prepare_backbone(lambda done, steps: None)
+    prepare_task(task)
     note(f"Starting a coordinator and {nodes} node{'s' if nodes > 1 else ''} in {settings.state} ...")
     running = start_background(settings, timeout)
     context = Context(state=settings.layout.coordinator, registry=settings.layout.registry)
@@ -87,10 +83,10 @@ def up(
                     "supervisor": f"process {running.pid}",
                 },
             ),
-            table(
+            records(
                 "Nodes",
-                ["node", "engine", "metrics"],
-                ((n["node_id"], n["engine_address"], n["metrics_address"]) for n in running.nodes),
+                {"node": "node_id", "engine": "engine_address", "metrics": "metrics_address"},
+                running.nodes,
             ),
         ],
     )
@@ -113,7 +109,7 @@ def down(
     ] = 60.0,
 ) -> None:
     """End the fleet on this machine; its folder stays."""
-    from fleet.local.background import stop_background
+    from fleet.local.supervisor import stop_background
 
     path = config_path()
     config = load_config(path)

@@ -5,21 +5,73 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
-from fleet.cli.output import Format, OutputFormat, clock, facts, hint, joules, note, show, table
+from fleet.cli.output import (
+    Columns,
+    Format,
+    OutputFormat,
+    cells,
+    clock,
+    facts,
+    hint,
+    joules,
+    note,
+    records,
+    show,
+)
 from fleet.cli.session import session
 from fleet.cli.status import node_table, serving
+from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
 
 app = typer.Typer(help="Nodes of the fleet.", no_args_is_help=True)
 
 NodeId = Annotated[str, typer.Argument(metavar="NODE")]
 Reason = Annotated[str, typer.Option(help="Why: one line, signed into the log for auditors.")]
+
+
+def _deployment(node: dict[str, Any]) -> str:
+    overhead = node["deployment_overhead"]
+    return (
+        f"{joules(overhead['energy_j'])}, {overhead['bytes']} bytes, {overhead['cell_writes']} cell writes; "
+        f"re-programming takes {overhead['reprogramming_ratio']:.3g} times the energy on the chip "
+        f"({overhead['reprogramming_ratio_with_radio']:.3g} with the radio on both sides)"
+    )
+
+
+_FACTS: Columns = {
+    "contact": lambda n: f"{'connected' if n['connected'] else 'lost'}, last {clock(n['last_contact_unix_ms'])}",
+    "serving": serving,
+    "lease until": "lease_until_unix_ms",
+    "generation": "generation",
+    "revision": "revision",
+    "people": "subject_adapters",
+    "inferences": "inferences",
+    "deployment": _deployment,
+    "energy model": lambda n: f"{n['energy_model']['name']} {n['energy_model']['version']}",
+    "Flower node": "flower_node_id",
+    "software": "software_version",
+}
+_FORGETS: Columns = {
+    "campaign": "campaign_id",
+    "generation>": "generation",
+    "state": "state",
+    "updated": "updated_at_unix_ms",
+    "detail": "detail",
+}
+_DECISIONS: Columns = {
+    "event": "event",
+    "when": "at_unix_ms",
+    "generation>": "generation",
+    "campaign": "campaign_id",
+    "reason": "reason",
+}
+_ASIDE: Columns = {"report": "report", "reason": "reason", "times>": "count", "last": "last_at_unix_ms"}
 
 
 @app.command()
@@ -56,20 +108,15 @@ def enroll(
 @app.command("list")
 def list_nodes(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List all nodes."""
-    from fleet.documents import document, node_document
-
     with session(ctx).client() as client:
         nodes = [node_document(node) for node in client.list_nodes()]
-    show(form, document("NodeList", items=nodes), lambda: [node_table(nodes)])
-    if not nodes and form is OutputFormat.TABLE:
-        hint("edge-node init --state DIR --node-id NAME | fleet node enroll -")
+    then = None if nodes else "edge-node init --state DIR --node-id NAME | fleet node enroll -"
+    show(form, document("NodeList", items=nodes), lambda: [node_table(nodes)], then=then)
 
 
 @app.command("show")
 def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.TABLE) -> None:
     """Show one node: state, cost by phase, forgets, decisions about it, and reports that were put aside."""
-    from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
-
     with session(ctx).client() as client:
         response = client.get_node(node_id)
     node = node_document(response.node)
@@ -78,50 +125,15 @@ def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.T
     aside = [quarantined_document(report) for report in response.quarantined]
 
     def render() -> Iterable[RenderableType]:
-        overhead, model = node["deployment_overhead"], node["energy_model"]
-        yield facts(
-            f"Node {node['node_id']}",
-            {
-                "contact": f"{'connected' if node['connected'] else 'lost'}, last "
-                f"{clock(node['last_contact_unix_ms'])}",
-                "serving": serving(node),
-                "lease until": clock(node["lease_until_unix_ms"] or 0),
-                "generation": node["generation"],
-                "revision": node["revision"],
-                "people": node["subject_adapters"],
-                "inferences": node["inferences"],
-                "deployment": f"{joules(overhead['energy_j'])}, {overhead['bytes']} bytes, "
-                f"{overhead['cell_writes']} cell writes; re-programming takes "
-                f"{overhead['reprogramming_ratio']:.3g} times the energy on the chip "
-                f"({overhead['reprogramming_ratio_with_radio']:.3g} with the radio on both sides)",
-                "energy model": f"{model['name']} {model['version']}",
-                "Flower node": node["flower_node_id"],
-                "software": node["software_version"],
-            },
-        )
+        yield facts(f"Node {node['node_id']}", cells(_FACTS, node))
         yield cost_table("Cost by phase, since the node was made", node["costs"])
-        if executions:
-            yield table(
-                "Forgets",
-                ["campaign", "generation>", "state", "updated", "detail"],
-                (
-                    (e["campaign_id"], e["generation"], e["state"], clock(e["updated_at_unix_ms"]), e["detail"])
-                    for e in executions
-                ),
-            )
-        if events:
-            yield table(
-                "Decisions, as they are signed in the log",
-                ["event", "when", "generation>", "campaign", "reason"],
-                ((e["event"], clock(e["at_unix_ms"]), e["generation"], e["campaign_id"], e["reason"]) for e in events),
-            )
-
-        if aside:
-            yield table(
-                "Reports put aside, and why nothing was done about them",
-                ["report", "reason", "times>", "last"],
-                ((r["report"], r["reason"], r["count"], clock(r["last_at_unix_ms"])) for r in aside),
-            )
+        for title, columns, found in (
+            ("Forgets", _FORGETS, executions),
+            ("Decisions, as they are signed in the log", _DECISIONS, events),
+            ("Reports put aside, and why nothing was done about them", _ASIDE, aside),
+        ):
+            if found:
+                yield records(title, columns, found)
 
     whole = document("Node", **node, executions=executions, audit_events=events, quarantined=aside)
     show(form, whole, render)
@@ -130,8 +142,6 @@ def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.T
 @app.command()
 def release(ctx: typer.Context, node_id: NodeId, reason: Reason, form: Format = OutputFormat.TABLE) -> None:
     """Give a held node leases again; what it is held for is ordered anew, and judged anew."""
-    from fleet.documents import document, node_document
-
     with session(ctx).client() as client:
         node = node_document(client.release_node(node_id, reason))
     note(f"{node_id} is released: it gets leases and erase orders again.")
@@ -150,8 +160,6 @@ def retire(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Take a node out of the fleet for good: lost, broken or stolen. Forgets go on without it."""
-    from fleet.documents import document, node_document
-
     with session(ctx).client() as client:
         # First a plain look, so that nobody is asked about a node that there is not.
         client.get_node(node_id)
@@ -163,9 +171,13 @@ def retire(
     note(f"{node_id} is retired since {clock(node['retired_at_unix_ms'])}.")
     for campaign_id in converged:
         note(f"Forget {campaign_id} has converged without it.")
-    show(form, document("Node", **node, converged_campaign_ids=converged), lambda: [node_table([node])])
-    if form is OutputFormat.TABLE and not discard_contributions:
-        hint("if it was stolen or lied: the same with --discard-contributions, and fleet learn drop")
+    then = "if it was stolen or lied: the same with --discard-contributions, and fleet learn drop"
+    show(
+        form,
+        document("Node", **node, converged_campaign_ids=converged),
+        lambda: [node_table([node])],
+        then=None if discard_contributions else then,
+    )
 
 
 @app.command()
@@ -177,8 +189,6 @@ def retry(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Order a node to erase anew, with another challenge."""
-    from fleet.documents import document, execution_document
-
     with session(ctx).client() as client:
         execution = execution_document(client.retry_forget(node_id, campaign_id, reason))
     note(f"{node_id} gets another order for {campaign_id}.")
@@ -186,18 +196,17 @@ def retry(
         form,
         document("Execution", **execution),
         lambda: [facts(f"Forget {campaign_id} on {node_id}", {k: execution[k] for k in ("state", "detail")})],
+        then=f"fleet forget watch {campaign_id}",
     )
-    if form is OutputFormat.TABLE:
-        hint(f"fleet forget watch {campaign_id}")
 
 
 def cost_table(title: str, costs: dict[str, dict[str, float]]) -> RenderableType:
     """Return a table of joules, seconds, bytes and cell writes by phase."""
-    return table(
-        title,
-        ["phase", "energy>", "time>", "bytes>", "cell writes>"],
-        (
-            (phase, joules(c["energy_j"]), f"{c['seconds']:.3g} s", c["bytes"], c["cell_writes"])
-            for phase, c in costs.items()
-        ),
-    )
+    columns: Columns = {
+        "phase": "phase",
+        "energy>": "energy_j",
+        "time>": lambda cost: f"{cost['seconds']:.3g} s",
+        "bytes>": "bytes",
+        "cell writes>": "cell_writes",
+    }
+    return records(title, columns, ({"phase": phase, **cost} for phase, cost in costs.items()))

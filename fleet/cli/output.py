@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.segment import Segment
 from rich.table import Table
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, InvalidInputError, reason_of
 
 #: Columns when stdout is not a terminal: wide enough that no cell is cut.
 _PIPE_WIDTH = 200
@@ -52,11 +54,6 @@ class _Guarded:
             yield Segment(text, segment.style, segment.control)
 
 
-def data_console() -> Console:
-    """Return the console for data (stdout); obeys NO_COLOR."""
-    return _console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
-
-
 def note_console() -> Console:
     """Return the console for progress, hints and errors (stderr); obeys NO_COLOR."""
     return _console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
@@ -69,14 +66,22 @@ def _console(**options: Any) -> Console:
     return console
 
 
-def show(form: OutputFormat, document: Mapping[str, Any], renderables: Callable[[], Iterable[RenderableType]]) -> None:
-    """Print a document as JSON, or what `renderables` makes of it."""
+def show(
+    form: OutputFormat,
+    document: Mapping[str, Any],
+    renderables: Callable[[], Iterable[RenderableType]],
+    *,
+    then: str | None = None,
+) -> None:
+    """Print a document as JSON, or what `renderables` makes of it, and `then` what the reader may want to do next."""
     if form is OutputFormat.JSON:
         sys.stdout.write(_json(document) + "\n")
         return
-    console = data_console()
+    console = _console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
     for renderable in renderables():
         console.print(renderable)
+    if then:
+        hint(then)
 
 
 def _json(document: Mapping[str, Any]) -> str:
@@ -85,6 +90,39 @@ def _json(document: Mapping[str, Any]) -> str:
         return text
     # JSON leaves the upper control characters (a terminal's CSI among them) as they are.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Return a document as the text of a file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_files(folder: Path, texts: Mapping[str, str], *, beside: Iterable[Path] = ()) -> None:
+    """Write text files into a folder, and say so; `beside` names files that are there already.
+
+    Raises
+    ------
+    InvalidInputError
+        If they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"cannot write into {folder}: {reason_of(error)}") from error
+    note(f"Written to {folder}: {', '.join((*texts, *(file.name for file in beside)))}.")
+
+
+@contextmanager
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Yield what shows progress on stderr: a spinner on a terminal, nothing into a pipe."""
+    console = note_console()
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield status.update
 
 
 def note(text: str) -> None:
@@ -114,6 +152,28 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     for row in rows:
         result.add_row(*map(_cell, row))
     return result
+
+
+#: What a column shows of a document: a field, or what a function makes of it.
+Columns = Mapping[str, str | Callable[[Any], object]]
+
+
+def cells(columns: Columns, item: Mapping[str, Any]) -> dict[str, object]:
+    """Return what columns show of a document; the name of a field tells its unit."""
+    return {name: of(item) if callable(of) else _with_unit(of, item[of]) for name, of in columns.items()}
+
+
+def _with_unit(field: str, value: Any) -> object:
+    if field.endswith("_unix_ms"):
+        return clock(value or 0)
+    if field.endswith("energy_j"):
+        return joules(value)
+    return seconds(value) if field.startswith("seconds") else value
+
+
+def records(title: str, columns: Columns, items: Iterable[Mapping[str, Any]]) -> Table:
+    """Return a table with a row for each document."""
+    return table(title, columns, (cells(columns, item).values() for item in items))
 
 
 def facts(title: str, pairs: Mapping[str, object]) -> Table:
@@ -148,10 +208,9 @@ def joules(energy_j: float) -> str:
     """Return an energy with an engineering prefix, for instance `3.42 mJ`."""
     if energy_j == 0:
         return "0 J"
-    for factor, unit in ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ")):
-        if abs(energy_j) >= factor:
-            return f"{energy_j / factor:.3g} {unit}"
-    return f"{energy_j / 1e-12:.3g} pJ"
+    units = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1e-12, "pJ"))
+    factor, unit = next((each for each in units if abs(energy_j) >= each[0]), units[-1])
+    return f"{energy_j / factor:.3g} {unit}"
 
 
 def seconds(value: float | None) -> str:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.output import Format, OutputFormat, clock, hint, note, show, table
+from fleet.cli.output import Format, OutputFormat, hint, note, records, show
 from fleet.cli.session import session
+from fleet.documents import document
 
 app = typer.Typer(help="The caller's map of people to random tags; it never leaves this machine.")
 
@@ -48,8 +49,6 @@ def enroll(
         raise RegistryError(f"{person} has no active enrolment with the tag {tag[:40]!r}")
     ticket = ticket_text(registry.ticket(tag, fleet_id, nodes, days))
     if form is OutputFormat.JSON:
-        from fleet.documents import document
-
         show(form, document("EnrolmentTicket", person=person, tag=tag, nodes=nodes, ticket=ticket), tuple)
         return
     typer.echo(ticket)
@@ -68,23 +67,13 @@ def key(ctx: typer.Context) -> None:
 @app.command("list")
 def list_people(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """List people, their tags, and what became of them."""
-    from fleet.documents import document
-
     registry = session(ctx).registry()
     people = registry.people()
     items = [{"person": person, **asdict(enrolment)} for person, all_of in people.items() for enrolment in all_of]
 
-    show(
-        form,
-        document("EnrolmentList", items=items),
-        lambda: [
-            table(
-                "Registry",
-                ["person", "tag", "state", "enrolled", "campaign"],
-                ((e["person"], e["tag"], e["state"], clock(e["enrolled_at_unix_ms"]), e["campaign_id"]) for e in items),
-            )
-        ],
-    )
+    columns = {name: name for name in ("person", "tag", "state")}
+    columns |= {"enrolled": "enrolled_at_unix_ms", "campaign": "campaign_id"}
+    show(form, document("EnrolmentList", items=items), lambda: [records("Registry", columns, items)])
     if form is OutputFormat.TABLE:
         note(f"From {registry.path}{'' if registry.path.exists() else ', which does not exist yet'}.")
         if not items:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from reram_fleet.code_ranges import CODE_RANGES, CodeRange
+from reram_fleet.code_ranges import CodeRange
 from reram_fleet.command_line import folder
+from reram_fleet.tasks import TaskPluginError, code_range
 
+from fleet.cli.certificate import read_key
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
 from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state, is_loopback
@@ -41,7 +43,7 @@ def serve(
     registry_key: Annotated[
         str | None,
         typer.Option(
-            metavar="HEX",
+            metavar="HEX|FILE",
             help="Public key of the registry that signs enrolment tickets (`fleet registry key` prints it). "
             "Kept once it was given; without one nobody can be enrolled.",
         ),
@@ -50,7 +52,8 @@ def serve(
     code_range: Annotated[
         str | None,
         typer.Option(
-            metavar="FEATURES:MAX", help="Codes of one sample, and the largest of them, of a task that is not built in."
+            metavar="FEATURES:MAX",
+            help="Codes of one sample, and the largest of them, of a task that is not installed here.",
         ),
     ] = None,
     tags_per_node: Annotated[int, typer.Option(min=1, help="People that one node may contribute.")] = 256,
@@ -69,7 +72,7 @@ def serve(
         tls_in_front=tls_in_front,
         task=task,
         codes=_codes(task, code_range),
-        registry_key=public_key(registry_key) if registry_key else b"",
+        registry_key=read_key("--registry-key", registry_key, "`fleet registry key`") if registry_key else b"",
         tags_per_node=tags_per_node,
     )
     if not is_loopback(host):
@@ -86,24 +89,14 @@ def serve(
 
 def _codes(task: str, given: str | None) -> CodeRange:
     if given is None:
-        if task not in CODE_RANGES:
+        try:
+            return code_range(task)
+        except TaskPluginError as error:
             raise UsageError(
-                f"there is no built-in task {task!r} (there are {', '.join(CODE_RANGES)})",
-                hint="--code-range FEATURES:MAX says what the codes of another task are",
-            )
-        return CODE_RANGES[task]
+                str(error),
+                hint="--code-range FEATURES:MAX says what the codes of a task are that is not installed here",
+            ) from error
     features, _, code_max = given.partition(":")
     if not (features.isdecimal() and code_max.isdecimal() and int(features) and 0 < int(code_max) < 2**31):
         raise UsageError(f"--code-range takes FEATURES:MAX, for instance 1024:65535; got {given!r}")
     return CodeRange(int(features), int(code_max))
-
-
-def public_key(text: str) -> bytes:
-    """Return a raw Ed25519 public key from 64 hexadecimal digits; `UsageError` if it is none."""
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise UsageError(f"a public key is 64 hexadecimal digits; got {len(text)} characters")
-    return key

@@ -1,4 +1,4 @@
-"""`fleet status` and `fleet version`."""
+"""`fleet status`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterable
 import typer
 from rich.console import RenderableType
 
-from fleet.cli.output import Format, OutputFormat, facts, hint, show, table
+from fleet.cli.output import Columns, Format, OutputFormat, facts, records, show
 from fleet.cli.session import session
+from fleet.documents import document, fleet_document, node_document
 
 
 def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """Show the fleet: generation, revision, nodes, open forgets."""
-    from fleet.documents import document, fleet_document, node_document
-
     with session(ctx).client() as client:
         fleet = fleet_document(client.get_fleet())
         nodes = [node_document(node) for node in client.list_nodes()]
@@ -38,44 +37,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
         if nodes:
             yield node_table(nodes)
 
-    show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render)
-    if form is OutputFormat.TABLE and fleet["forgets_open"]:
-        hint("fleet forget list")
-
-
-def version(form: Format = OutputFormat.TABLE) -> None:
-    """Show the version of this command."""
-    from importlib.metadata import version as installed
-
-    found = installed("reram-fleet")
-    # Plain text: this is the verb that people pipe into a bug report.
-    if form is OutputFormat.TABLE:
-        typer.echo(f"fleet {found}")
-        return
-    from fleet.documents import document
-
-    show(form, document("Version", version=found), tuple)
-
-
-def node_table(nodes: list[dict[str, object]]) -> RenderableType:
-    """Return the table of nodes that `status` and `node list` share."""
-    return table(
-        "Nodes",
-        ["node", "contact", "serving", "generation>", "revision>", "people>", "inferences>", "put aside>"],
-        (
-            (
-                node["node_id"],
-                "connected" if node["connected"] else "lost",
-                serving(node),
-                node["generation"],
-                node["revision"],
-                node["subject_adapters"],
-                node["inferences"],
-                node["quarantined_reports"],
-            )
-            for node in nodes
-        ),
-    )
+    then = "fleet forget list" if fleet["forgets_open"] else None
+    show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render, then=then)
 
 
 def serving(node: dict[str, object]) -> str:
@@ -88,3 +51,20 @@ def serving(node: dict[str, object]) -> str:
     if reason:
         said += f": {str(reason).replace('_', ' ')}"
     return said if node["connected"] else f"unknown, last said {said}"
+
+
+_NODES: Columns = {
+    "node": "node_id",
+    "contact": lambda node: "connected" if node["connected"] else "lost",
+    "serving": serving,
+    "generation>": "generation",
+    "revision>": "revision",
+    "people>": "subject_adapters",
+    "inferences>": "inferences",
+    "put aside>": "quarantined_reports",
+}
+
+
+def node_table(nodes: list[dict[str, object]]) -> RenderableType:
+    """Return the table of nodes that `status` and `node list` share."""
+    return records("Nodes", _NODES, nodes)

@@ -1,23 +1,29 @@
-"""Waiting for a campaign or a job, with progress on stderr."""
+"""Waits for a campaign, a job or an audit, with progress on stderr; a restart of the coordinator is waited out."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from fleet.cli import forget_view
-from fleet.cli.exits import PartialError, WaitTimedOutError
+from fleet.cli.exits import PartialError
 from fleet.cli.output import note
+from fleet.documents import forget_document
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import TERMINAL, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError
+from fleet.local.deadline import Deadline
+from fleet.local.errors import TimedOutError
 
 if TYPE_CHECKING:
     from reram_fleet.v1.operator_pb2 import CohortShard, Forget, LearningJob
 
     from fleet.client import FleetClient
+
+T = TypeVar("T")
 
 #: Between two looks at a coordinator that does not answer, or at a job.
 _RETRY_S = 0.5
@@ -27,44 +33,104 @@ class JobFailedError(FleetError):
     """A learning job ended without a result."""
 
 
-def wait_for_forget(client: FleetClient, campaign_id: str, timeout_s: float) -> Forget:
-    """Follow a campaign until it has converged; a restart of the coordinator is waited out.
+def wait_for_forget(
+    client: FleetClient, campaign_id: str, timeout_s: float, say: Callable[[str], None] = note
+) -> Forget:
+    """Follow a campaign until it has converged.
 
     Raises
     ------
     PartialError
         If every node that is not done is held: waiting does not help, an operator has to.
-    WaitTimedOutError
+    TimedOutError
         If it has not converged in time. Suppression stays in force all the same.
     """
-    from fleet.client import UnavailableError
 
-    deadline = time.monotonic() + timeout_s
-    line = ""
-    while (left_s := deadline - time.monotonic()) > 0:
-        try:
-            for forget in client.watch_forget(campaign_id, left_s):
-                if (now := progress(forget)) != line:
-                    line = now
-                    note(line)
-                if forget.state == CampaignState.CONVERGED:
-                    return forget
-                _refuse_hopeless(forget)
-        except UnavailableError:
-            pass
-        # Also when the stream ended early: ask again, but not in a tight loop.
-        time.sleep(min(_RETRY_S, max(0.0, deadline - time.monotonic())))
-    raise WaitTimedOutError(
-        f"campaign {campaign_id} has not converged after {timeout_s:g} s ({line or 'no answer'})",
+    def look(left_s: float) -> Iterator[tuple[str, Forget | None]]:
+        for forget in client.watch_forget(campaign_id, left_s):
+            yield progress(forget), forget if forget.state == CampaignState.CONVERGED else None
+            _refuse_hopeless(forget)
+
+    return _wait(
+        f"campaign {campaign_id} has not converged",
+        look,
+        timeout_s,
+        say,
         hint=f"it goes on; follow it with `fleet forget watch {campaign_id}`. For a node that does not come "
         "back: `fleet node retire NODE --reason ...`",
     )
 
 
+def wait_for_job(client: FleetClient, job_id: str, timeout_s: float, say: Callable[[str], None] = note) -> LearningJob:
+    """Follow a learning job until it has succeeded.
+
+    Raises
+    ------
+    JobFailedError
+        If it failed for good.
+    TimedOutError
+        If it is not over in time.
+    """
+
+    def look(_: float) -> Iterator[tuple[str, LearningJob | None]]:
+        job = client.get_learning(job_id)
+        line = f"{job_id}: {job.state}, attempt {job.attempt}, round {job.rounds_done} of {job.rounds}"
+        yield line, job if job.state == JobState.SUCCEEDED else None
+        if job.state == JobState.FAILED:
+            raise JobFailedError(f"learning job {job_id} failed: {job.error}")
+
+    hint = f"it goes on; look with `fleet learn show {job_id}`"
+    return _wait(f"learning job {job_id} is not over", look, timeout_s, say, hint=hint)
+
+
+def wait_for_audit(client: FleetClient, shard: int, timeout_s: float) -> CohortShard:
+    """Follow the audit of a cohort shard until it is over, however it ends.
+
+    Raises
+    ------
+    TimedOutError
+        If it is not over in time.
+    """
+
+    def look(_: float) -> Iterator[tuple[str, CohortShard | None]]:
+        for found in client.get_cohorts().cohorts:
+            if found.shard == shard:
+                yield f"audit of shard {shard}: {found.audit.state}", found if found.audit.state != "running" else None
+
+    hint = "it goes on; look with `fleet learn cohorts`"
+    return _wait(f"the audit of shard {shard} is not over", look, timeout_s, note, hint=hint)
+
+
+def _wait(
+    missing: str,
+    look: Callable[[float], Iterator[tuple[str, T | None]]],
+    timeout_s: float,
+    say: Callable[[str], None],
+    *,
+    hint: str,
+) -> T:
+    """Look, for at most the seconds left, until there is a result; every new line of progress is told once."""
+    from fleet.client import UnavailableError
+
+    deadline, line = Deadline.of(timeout_s), ""
+    while True:
+        try:
+            for now, result in look(deadline.left_s):
+                if now != line:
+                    line = now
+                    say(line)
+                if result is not None:
+                    return result
+        except UnavailableError:
+            pass
+        if deadline.left_s == 0.0:
+            raise TimedOutError(f"{missing} after {timeout_s:g} s ({line or 'no answer'})", hint=hint)
+        # Also when a stream ended early: ask again, but not in a tight loop.
+        time.sleep(min(_RETRY_S, deadline.left_s))
+
+
 def progress(forget: Forget) -> str:
     """Return one line: state, how many nodes are where, and which ones are waited for or may serve."""
-    from fleet.documents import forget_document
-
     counts = Counter(e.state for e in forget.executions)
     where = ", ".join(f"{counts[state]} {state}" for state in ExecutionState if counts[state])
     found = forget_document(forget)
@@ -85,65 +151,3 @@ def _refuse_hopeless(forget: Forget) -> None:
             hint="held nodes get no lease, and serve the backbone only. `fleet node release NODE "
             "--reason ...` orders anew, `fleet node retire NODE --reason ...` goes on without the node",
         )
-
-
-def wait_for_job(client: FleetClient, job_id: str, timeout_s: float) -> LearningJob:
-    """Follow a learning job until it has succeeded.
-
-    Raises
-    ------
-    JobFailedError
-        If it failed for good.
-    WaitTimedOutError
-        If it is not over in time.
-    """
-    from fleet.client import UnavailableError
-
-    deadline = time.monotonic() + timeout_s
-    line = ""
-    while True:
-        try:
-            job = client.get_learning(job_id)
-        except UnavailableError:
-            job = None
-        if job is not None:
-            now = f"{job_id}: {job.state}, attempt {job.attempt}, round {job.rounds_done} of {job.rounds}"
-            if now != line:
-                line = now
-                note(line)
-            if job.state == JobState.SUCCEEDED:
-                return job
-            if job.state == JobState.FAILED:
-                raise JobFailedError(f"learning job {job_id} failed: {job.error}")
-        if time.monotonic() >= deadline:
-            raise WaitTimedOutError(
-                f"learning job {job_id} is not over after {timeout_s:g} s ({line or 'no answer'})",
-                hint=f"it goes on; look with `fleet learn show {job_id}`",
-            )
-        time.sleep(_RETRY_S)
-
-
-def wait_for_audit(client: FleetClient, shard: int, timeout_s: float) -> CohortShard:
-    """Follow the audit of a cohort shard until it is over, however it ends.
-
-    Raises
-    ------
-    WaitTimedOutError
-        If it is not over in time.
-    """
-    from fleet.client import UnavailableError
-
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            found = next((c for c in client.get_cohorts().cohorts if c.shard == shard), None)
-        except UnavailableError:
-            found = None
-        if found is not None and found.audit.state != "running":
-            return found
-        if time.monotonic() >= deadline:
-            raise WaitTimedOutError(
-                f"the audit of shard {shard} is not over after {timeout_s:g} s",
-                hint="it goes on; look with `fleet learn cohorts`",
-            )
-        time.sleep(_RETRY_S)

@@ -1,8 +1,7 @@
 """Planted canaries: synthetic subjects by which a forget is probed (ADR 5).
 
-A canary's codes follow from a secret and its tag alone, so the coordinator can probe for one
-long after its last copy is gone, and keeps no copy to leak. Nobody without the secret can
-tell a canary's tag or sums from a person's.
+A canary's codes follow from a secret and its tag alone, so the coordinator can probe for one long after its last copy
+is gone, and keeps no copy to leak. Nobody without the secret can tell a canary's tag or sums from a person's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ import numpy.typing as npt
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.store.database import Transaction
+
 #: Live canaries that every revision carries: one to be forgotten with the next campaign,
 #: one to prove that the engine still accepts what it should.
 LIVE = 2
@@ -27,29 +28,25 @@ LIVE = 2
 _SHRINKABLE = 16
 
 
+def planted(tx: Transaction, tags: Iterable[str]) -> tuple[str, ...]:
+    """Return which of some tags are canaries, living or spent."""
+    return tuple(tag for tag in tags if (row := tx.subjects.find(tag)) is not None and row.canary)
+
+
 @dataclass(frozen=True)
 class CanarySecret:
-    """What a fleet's canaries are derived from; made once, with the first revision.
+    """Secret that a fleet's canaries are derived from; made once, with the first revision."""
 
-    Attributes
-    ----------
-    key
-        32 secret bytes, hexadecimal.
-    features
-        Length of a code vector.
-    amplitude
-        Codes are uniform in [-amplitude, amplitude].
-    samples
-        How many a canary pretends to have.
-    kind
-        `SubjectAdapterKind` of this fleet's people.
-    """
-
+    #: 32 secret bytes, hexadecimal.
     key: str
+    #: Length of a code vector.
     features: int
+    #: Codes are uniform in [-amplitude, amplitude].
     amplitude: int
+    #: How many a canary pretends to have.
     samples: int
-    kind: int = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED
+    #: `SubjectAdapterKind` of this fleet's people.
+    kind: types.SubjectAdapterKind = types.SUBJECT_ADAPTER_KIND_UNSPECIFIED
 
     @classmethod
     def load(cls, path: Path) -> CanarySecret:

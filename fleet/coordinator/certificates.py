@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import audit_events
+from fleet.coordinator import node_decisions
+from fleet.coordinator.canaries import planted
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.views import verdicts_of
 from fleet.documents import verdict_name
@@ -23,12 +24,7 @@ from fleet.trust.merkle import InclusionProof, leaf_hash
 def issue(coordinator: Coordinator, tx: Transaction, campaign_id: str) -> str:
     """Return the signed certificate (JSON text) of a forget.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such forget.
-    ConflictError
-        If it has not converged, or concerned no node.
+    Raises `NotFoundError` if there is no such forget; `ConflictError` if it has not converged, or concerned no node.
     """
     campaign = tx.forgets.get(campaign_id)
     if campaign.state is not CampaignState.CONVERGED:
@@ -60,7 +56,7 @@ def issue(coordinator: Coordinator, tx: Transaction, campaign_id: str) -> str:
         ),
         campaign_version=campaign.version,
         converged_at_ms=campaign.converged_at_ms or 0,
-        planted_tags=tuple(tag for tag in campaign.tags if (row := tx.subjects.find(tag)) is not None and row.canary),
+        planted_tags=planted(tx, campaign.tags),
     )
     return build_certificate(content, coordinator.keys.command_key)
 
@@ -82,7 +78,7 @@ def _evidence(tx: Transaction, execution: ExecutionRow) -> NodeEvidence:
 
 def _events(tx: Transaction, execution: ExecutionRow) -> Iterator[LoggedEvent]:
     """Yield the newest decision of each kind that the node's place in this certificate rests on."""
-    about = audit_events.about(tx, execution.node_id)
+    about = node_decisions.about(tx, execution.node_id)
     for kind in needed_events(execution.state, joined=execution.joined):
         for envelope, event in reversed(about):
             if (

@@ -2,6 +2,9 @@
 
 A job is one Flower run over rounds in which nobody enters; a replay is a chain of them. To nodes they are
 rounds of `train.lora` whose tickets name the people of one shard.
+
+An audit runs on the nodes, which have captured the samples; the coordinator never sees those. So it shows that log and
+rows belong together, not that nodes are honest: a node that lies does so twice.
 """
 
 from __future__ import annotations
@@ -13,14 +16,15 @@ from dataclasses import dataclass
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import cohort_audit, cohorts
+from fleet.coordinator import cohorts, revisions
 from fleet.coordinator.core import Coordinator
-from fleet.domain.cohort import Segment
+from fleet.domain.cohort import Segment, differences
 from fleet.domain.learning import CohortPurpose, JobKind, JobState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store.cohorts import CohortJobRow, CohortShardRow
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow
+from fleet.trust.checks import compare
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +44,10 @@ class CohortStart:
 def train(coordinator: Coordinator, tx: Transaction, request_id: str, rounds: int, shards: int) -> CohortStart:
     """Queue the training of all shards; who is new enters before its first round.
 
-    Parameters
-    ----------
-    shards
-        0: as many as there are, or the default.
+    Raises `InvalidInputError` if the number of shards is out of range; `ConflictError` if it is not what the fleet has,
+    its LoRA is a shared one, a shard is at work, or all are being replayed.
 
-    Raises
-    ------
-    InvalidInputError
-        If the number of shards is out of range.
-    ConflictError
-        If it is not what the fleet has, its LoRA is a shared one, a shard is at work, or all are being
-        replayed.
+    With 0 `shards` there are as many as before, or the default.
     """
     there = tx.cohorts.count()
     wanted = shards or there or DEFAULT_SHARDS
@@ -117,15 +113,14 @@ def _refuse_conflicts(tx: Transaction, there: int, wanted: int) -> None:
 
 def advance(coordinator: Coordinator, tx: Transaction) -> bool:
     """See to it that shards that must be replayed are; returns whether anything changed."""
-    newest = tx.revisions.latest()
-    settled = newest is not None and newest.built_at_generation == tx.fleet.get().generation
+    settled = revisions.settled(tx) is not None
     changed = False
     for row in tx.cohorts.list():
         # Before that, the rows of the shard are still on their way out.
         if row.replay_from is not None and settled:
             changed |= _replay(coordinator, tx, row, row.replay_from)
         if row.audit.get("state") == "running":
-            changed |= cohort_audit.failed(tx, row)
+            changed |= _audit_failed(tx, row)
     return changed
 
 
@@ -143,7 +138,7 @@ def _replay(coordinator: Coordinator, tx: Transaction, row: CohortShardRow, firs
     known = types.SharedLora()
     if row.history.has_members_before(segment.first):
         try:
-            known = cohorts.load_slice(coordinator, tx, shard, segment.first)
+            known = cohorts.load_checkpoint(coordinator, tx, shard, segment.first)
         except NotFoundError as lost:
             cohorts.give_up(tx, shard, str(lost))
             return True
@@ -175,7 +170,7 @@ def finish(coordinator: Coordinator, tx: Transaction, job: LearningJobRow, lora:
         case CohortPurpose.REPLAY:
             return _replayed(coordinator, tx, job, found, lora)
         case CohortPurpose.AUDIT:
-            cohort_audit.compared(coordinator, tx, job, found, lora)
+            _compare(coordinator, tx, job, found, lora)
             return None
 
 
@@ -186,11 +181,10 @@ def _trained(
     new = sorted(set(job.tags) - set(history.entries))
     if new and history.entries:
         before = cohorts.rows_of(coordinator, tx, shard)
-        cohorts.save_slice(coordinator, tx, shard, found.first_round, before, job.job_id)
+        cohorts.save_checkpoint(coordinator, tx, shard, found.first_round, before, job.job_id)
     tx.cohorts.enter(shard, new, found.first_round)
     tx.cohorts.log_rounds(shard, found.first_round, found.log)
-    built = cohorts.install(coordinator, tx, shard, lora)
-    return None if built is None else built.revision
+    return cohorts.install(coordinator, tx, shard, lora)
 
 
 def _replayed(
@@ -204,7 +198,7 @@ def _replayed(
     history = tx.cohorts.get(shard).history
     if end < history.rounds:
         # Also the state from which the chain goes on.
-        cohorts.save_slice(coordinator, tx, shard, end, lora, job.job_id)
+        cohorts.save_checkpoint(coordinator, tx, shard, end, lora, job.job_id)
         tx.cohorts.set_replay(shard, end)
         return None
     kept = history.checkpoint_rounds()
@@ -213,4 +207,69 @@ def _replayed(
     cohorts.replayed(tx, shard, cohorts.digest_of(lora))
     tx.cohorts.set_replay(shard, None)
     logger.info("cohort shard %d has been replayed up to round %d", shard, history.rounds - 1)
-    return None if built is None else built.revision
+    return built
+
+
+def start_audit(coordinator: Coordinator, tx: Transaction, shard: int) -> LearningJobRow:
+    """Queue the re-execution of a shard from its very first round.
+
+    What it comes to is compared, at every entry and at the end, with the checkpoints and rows that are there.
+    Nothing is installed. One that is at it already is returned as it is.
+
+    Raises `NotFoundError` if there is no such shard; `ConflictError` if nobody is in it, it is being trained or
+    replayed, or there is no learning plane.
+    """
+    row = tx.cohorts.get(shard)
+    at_it = tx.cohorts.open_jobs(shard)
+    if at_it and at_it[0].purpose is CohortPurpose.AUDIT:
+        return tx.learning.get(at_it[0].job_id)
+    if at_it or row.replay_from is not None:
+        raise ConflictError(f"shard {shard} is being trained or replayed", hint="fleet learn cohorts")
+    if coordinator.learning is None:
+        raise ConflictError("this fleet runs without a learning plane", hint="fleet serve without --no-flower")
+    segment = row.history.segment(0)
+    if segment is None:
+        raise ConflictError(f"nobody is in shard {shard}", hint="fleet learn start --kind train.cohort")
+    job = cohorts.queue_segment(coordinator, tx, CohortPurpose.AUDIT, shard, segment, types.SharedLora())
+    tx.cohorts.set_audit(shard, {"state": "running", "job_id": job.job_id, "lines": [], "detail": ""})
+    return job
+
+
+def _audit_failed(tx: Transaction, row: CohortShardRow) -> bool:
+    """Note that the job of an audit has failed; returns whether it has."""
+    job = tx.learning.get(str(row.audit["job_id"]))
+    if job.state is not JobState.FAILED:
+        return False
+    tx.cohorts.set_audit(row.history.shard, {**row.audit, "state": "failed", "detail": job.error})
+    return True
+
+
+def _compare(
+    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, found: CohortJobRow, lora: types.SharedLora
+) -> None:
+    """Compare what a segment came to, and queue the next one if there is one."""
+    row = tx.cohorts.get(found.shard)
+    history, end = row.history, found.first_round + job.rounds
+    last = end == history.rounds
+    expected = (
+        cohorts.rows_of(coordinator, tx, found.shard)
+        if last
+        else cohorts.load_checkpoint(coordinator, tx, found.shard, end)
+    )
+    name = "digest of the installed rows" if last else f"digest of the checkpoint before round {end}"
+    line = compare(name, cohorts.digest_of(expected), cohorts.digest_of(lora))
+    reasons = differences(history.log[found.first_round : end], found.log, found.first_round)
+    detail = "; ".join(filter(None, [row.audit.get("detail", ""), *reasons]))
+    audit = {**row.audit, "lines": [*row.audit.get("lines", []), vars(line)], "detail": detail}
+    following = history.segment(end) if line.holds and not last else None
+    if following is not None:
+        following_job = cohorts.queue_segment(
+            coordinator, tx, CohortPurpose.AUDIT, found.shard, Segment(end, following.end, following.tags), lora
+        )
+        audit |= {"state": "running", "job_id": following_job.job_id}
+    elif line.holds:
+        audit["state"] = "reproduced"
+    else:
+        # The same nodes, environments and samples give the same bits: then nothing excuses a difference.
+        audit["state"] = "inconclusive" if detail else "not-reproduced"
+    tx.cohorts.set_audit(found.shard, audit)

@@ -12,16 +12,16 @@ from collections.abc import Collection
 
 from reram_fleet.cohorts import fleet_seed, shard_of
 from reram_fleet.crypto.digests import lora_digest
-from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import job_queue, revisions
+from fleet.coordinator import lora_state, revisions
+from fleet.coordinator.at_rest import seal_anew, unseal
 from fleet.coordinator.core import Coordinator
 from fleet.domain.cohort import Segment
 from fleet.domain.learning import CohortPurpose, JobKind
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
-from fleet.store.rows import LearningJobRow, RevisionRow
+from fleet.store.rows import LearningJobRow
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def digest_of(lora: types.SharedLora) -> str:
     return lora_digest(lora).hex()
 
 
-def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora) -> RevisionRow | None:
+def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.SharedLora) -> int | None:
     """Build the revision in which a shard has these rows; those of the other shards stay as they are."""
     content = revisions.latest_content(coordinator, tx)
     kept = [row for row in content.shared_lora.rows if shard_in(coordinator, tx, row.subject_tag) != shard]
@@ -51,37 +51,26 @@ def install(coordinator: Coordinator, tx: Transaction, shard: int, lora: types.S
     return revisions.build(coordinator, tx, types.SharedLora(shape=lora.shape, rows=rows))
 
 
-def save_slice(
+def save_checkpoint(
     coordinator: Coordinator, tx: Transaction, shard: int, round_number: int, lora: types.SharedLora, job_id: str
 ) -> None:
     """Keep the state of a shard before a round, sealed under a key of its own.
 
-    Parameters
-    ----------
-    job_id
-        Job that it comes from. It makes the key's name new: the key of a checkpoint that this one replaces must
-        stay until the replacement is durable.
+    The job that it comes from makes the name of the key new: the key of a checkpoint that this one replaces must stay
+    until the replacement is durable.
     """
     key_id = f"checkpoint-{shard}-{round_number}-{job_id}"
-    # A transaction that was rolled back may have left a key of this name.
-    coordinator.secrets.destroy(key_id)
-    key = coordinator.secrets.create(key_id)
-    ciphertext = seal_symmetric(key, key_id, lora.SerializeToString(deterministic=True))
-    tx.cohorts.save_slice(shard, round_number, ciphertext, key_id)
+    tx.cohorts.save_checkpoint(shard, round_number, seal_anew(coordinator.secrets, key_id, lora), key_id)
 
 
-def load_slice(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
+def load_checkpoint(coordinator: Coordinator, tx: Transaction, shard: int, round_number: int) -> types.SharedLora:
     """Open a checkpoint.
 
-    Raises
-    ------
-    NotFoundError
-        If there is none before this round, or its key is gone.
+    Raises `NotFoundError` if there is none before this round, or its key is gone.
     """
     for row in tx.cohorts.checkpoints(shard):
         if row.round_number == round_number:
-            key = coordinator.secrets.get(row.key_id)
-            return types.SharedLora.FromString(open_symmetric(key, row.key_id, row.ciphertext))
+            return types.SharedLora.FromString(unseal(coordinator.secrets, row.key_id, row.key_id, row.ciphertext))
     raise NotFoundError(f"shard {shard} has no checkpoint before round {round_number}")
 
 
@@ -98,15 +87,11 @@ def queue_segment(
 ) -> LearningJobRow:
     """Queue a job that runs a segment of a shard.
 
-    Parameters
-    ----------
-    known
-        Rows before it; who is in the segment and has none starts from zero.
-    request_id, request_digest
-        Of the operator's request; a name is made up for what follows from the store.
+    `known` has the rows before it; who is in the segment and has none starts from zero. Without the request of an
+    operator, a name is made up for what follows from the store.
     """
     newest = tx.revisions.latest()
-    job = job_queue.queue(
+    job = lora_state.queue_job(
         coordinator,
         tx,
         request_id=request_id or f"{purpose}/{shard}/{segment.first}/{1 + len(tx.learning.list())}",

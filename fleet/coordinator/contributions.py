@@ -1,4 +1,4 @@
-"""Contributions of nodes: who may add to a person, how much, and how it is kept."""
+"""Contributions of nodes: permission to add to a person, limits, and keeping them sealed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import heads
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id, unseal
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.domain.tags import validate_tag
 from fleet.errors import ConflictError, FleetError
 from fleet.store.database import Transaction
@@ -37,10 +37,7 @@ _GROWTH = 1.25
 def take(coordinator: Coordinator, tx: Transaction, node: NodeRow, report: wire.Contribution) -> bool:
     """Store what a node has captured of a person; returns whether that changed anything.
 
-    Raises
-    ------
-    FleetError
-        With the reason, if the node must not add to this person, or not this. Nothing was changed.
+    Raises `FleetError` with the reason, if the node must not add to this person, or not this. Nothing was changed.
     """
     validate_tag(report.subject_tag)
     subject = tx.subjects.find(report.subject_tag)
@@ -113,8 +110,7 @@ def opened(
     for row in rows:
         purpose = contribution_at_rest(row.tag, row.node_id, row.sequence)
         try:
-            key = coordinator.secrets.get(subject_key_id(row.tag))
-            plaintext = open_symmetric(key, purpose, row.ciphertext)
+            plaintext = unseal(coordinator.secrets, subject_key_id(row.tag), purpose, row.ciphertext)
             adapter = types.SubjectAdapter.FromString(plaintext)
             coordinator.settings.codes.check(adapter)
         except (SealError, DecodeError, CodeRangeError, FleetError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from reram_fleet.processes.durable import write_atomically
@@ -26,49 +25,28 @@ class IncompleteFolderError(StoreError):
     """A coordinator has served from this folder, and something of it is gone."""
 
 
-@dataclass(frozen=True)
 class CoordinatorFolder:
     """Paths inside the folder (0700; every file 0600), and whether a fleet lives there."""
 
-    root: Path
-
-    @property
-    def keys(self) -> Path:
-        """Folder of the coordinator's own keys and tokens."""
-        return self.root / "keys"
-
-    @property
-    def secrets(self) -> Path:
-        """Folder of the keys that are destroyed to erase."""
-        return self.root / "secrets"
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.root / "fleet.db"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that serves."""
-        return self.root / "serve.lock"
-
-    @property
-    def port(self) -> Path:
-        """The gRPC port, kept since nodes carry it."""
-        return self.root / "serve.port"
-
-    @property
-    def _made(self) -> Path:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: Folder of the coordinator's own keys and tokens.
+        self.keys = root / "keys"
+        #: Folder of the keys that are destroyed to erase.
+        self.secrets = root / "secrets"
+        #: The SQLite file.
+        self.database = root / "fleet.db"
+        #: Held by the process that serves.
+        self.lock = root / "serve.lock"
+        #: The gRPC port, kept since nodes carry it.
+        self.port = root / "serve.port"
         # Written last at the first start: a crash before leaves a folder that may still start over.
-        return self.root / "fleet.made"
+        self._made = root / "fleet.made"
 
     def create(self) -> None:
         """Make the folder, or tighten it so that only its owner reads it.
 
-        Raises
-        ------
-        ConfigError
-            If it can be neither made nor tightened.
+        Raises `ConfigError` if it can be neither made nor tightened.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -84,10 +62,7 @@ class CoordinatorFolder:
     def check(self) -> None:
         """Refuse a folder that has lost its database or a key; nothing is made.
 
-        Raises
-        ------
-        IncompleteFolderError
-            With what is missing, and what to do.
+        Raises `IncompleteFolderError` with what is missing, and what to do.
         """
         keys = [self.keys / name for name in CoordinatorKeys.FILES]
         needed = [self.database, *keys]

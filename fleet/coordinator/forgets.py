@@ -6,11 +6,12 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import cohorts, jobs, revisions
+from fleet.coordinator.canaries import planted
 from fleet.coordinator.core import Coordinator
 from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
@@ -33,16 +34,10 @@ def create(
     """Commit a forget; returns the campaign and whether this call made it.
 
     One transaction: log entry, campaign, executions, tombstones, Merkle leaf. The person's sums are deleted
-    in it; their key files go when it is durable (`revisions.destroy_dead_keys`).
+    in it; their key files go when it is durable (`at_rest.destroy_orphaned_keys`).
 
-    Raises
-    ------
-    InvalidInputError
-        If a tag or the request id is malformed.
-    NotFoundError
-        If no node has ever reported a tag, unless `allow_unknown`.
-    ConflictError
-        If the request id was used for something else.
+    Raises `InvalidInputError` if a tag or the request id is malformed; `NotFoundError` if no node has ever reported a
+    tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else.
     """
     wanted = validate_tags(tags)
     if not request_id:
@@ -111,15 +106,10 @@ def _withdraw_orders(tx: Transaction, generation: int) -> None:
     No receipt is lost by it. One that answers an order of before was signed over a revision that this
     generation replaces, so it would have to be asked for again in any case.
     """
-    for campaign in tx.forgets.list_open():
-        for execution in tx.forgets.executions(campaign.campaign_id):
-            if execution.state is ExecutionState.APPLYING:
-                tx.forgets.set_execution(
-                    campaign.campaign_id,
-                    execution.node_id,
-                    ExecutionState.SUPPRESSED,
-                    f"overtaken by generation {generation}: another order follows",
-                )
+    detail = f"overtaken by generation {generation}: another order follows"
+    for execution in open_executions(tx):
+        if execution.state is ExecutionState.APPLYING:
+            tx.forgets.set_execution(execution.campaign_id, execution.node_id, ExecutionState.SUPPRESSED, detail)
 
 
 def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
@@ -140,6 +130,12 @@ def advance_all(coordinator: Coordinator, tx: Transaction) -> bool:
             logger.info("forget %s is %s", campaign.campaign_id, state)
             changed = True
     return changed
+
+
+def open_executions(tx: Transaction) -> Iterator[ExecutionRow]:
+    """Yield the executions of every campaign that has not converged."""
+    for campaign in tx.forgets.list_open():
+        yield from tx.forgets.executions(campaign.campaign_id)
 
 
 def is_awaited(tx: Transaction, execution: ExecutionRow) -> bool:
@@ -209,23 +205,12 @@ def _rebuild(coordinator: Coordinator, tx: Transaction, newest: RevisionRow) -> 
     """
     tombstoned = {subject.tag for subject in tx.subjects.list(forgotten=True)}
     affected = sorted(tombstoned & set(newest.lora_tags))
-    # The rows of a affected cohort shard left with the commit; its replay follows the revision.
+    # The rows of an affected cohort shard left with the commit; its replay follows the revision.
     if not affected or tx.cohorts.count():
         return revisions.refresh(coordinator, tx) is not None
-    outcome = jobs.repair(coordinator, tx, affected, nodes_left=_nodes_left(tx))
-    if outcome is jobs.Repair.DROP_LORA:
-        # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
-        return revisions.build(coordinator, tx, None) is not None
-    return outcome is jobs.Repair.STARTED
-
-
-def _nodes_left(tx: Transaction) -> bool:
-    """Whether any node of the open campaigns is not done: without one, nobody is there to repair anything."""
-    return any(
-        execution.state not in TERMINAL
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
-    )
+    # Without a node that is not done, nobody is there to repair anything.
+    nodes_left = any(execution.state not in TERMINAL for execution in open_executions(tx))
+    return jobs.repair(coordinator, tx, affected, nodes_left=nodes_left)
 
 
 def _expected_probes(tx: Transaction, campaign: CampaignRow) -> list[str]:
@@ -233,7 +218,6 @@ def _expected_probes(tx: Transaction, campaign: CampaignRow) -> list[str]:
 
     "" (a stranger) for the canary that this campaign forgot, and the tag of a living one.
     """
-    spent = [tag for tag in campaign.tags if (row := tx.subjects.find(tag)) is not None and row.canary]
-    answers = [""] * bool(spent) + tx.subjects.live_canaries()[:1]
+    answers = [""] * bool(planted(tx, campaign.tags)) + tx.subjects.live_canaries()[:1]
     secrets.SystemRandom().shuffle(answers)
     return answers

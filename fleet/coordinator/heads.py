@@ -1,4 +1,4 @@
-"""The closed-form head of a revision: who it is solved from, when, and what it is checked by.
+"""Closed-form heads of revisions: from whose statistics each is solved, when, and by what it is checked.
 
 A head is a function of the store: of the statistics of everybody who is enrolled, and of the public codes of
 a few nodes. Statistics are kept per person and node, each under the person's own key. So nothing has to be
@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.crypto.sealing import SealError, open_symmetric
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.sealing import SealError
 from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import statistics_at_rest, subject_key_id
+from fleet.coordinator.at_rest import statistics_at_rest, subject_key_id, unseal
+from fleet.coordinator.database import Database
 from fleet.errors import ConflictError, NotFoundError
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, SufficientStatistics
 from fleet.heads.errors import HeadError, StatisticsError
@@ -44,20 +45,13 @@ _MAX_FEATURES = 1 << 14
 
 @dataclass(frozen=True)
 class RevisionHead:
-    """What a revision says by closed form.
+    """Closed-form head of a revision."""
 
-    Attributes
-    ----------
-    basis
-        Digest of all that it follows from; empty if there is nothing to solve.
-    head
-        Without columns if there is none.
-    error
-        Why there is none although there are people; "" otherwise.
-    """
-
+    #: Digest of all that it follows from; empty if there is nothing to solve.
     basis: bytes
+    #: Without columns if there is none.
     head: types.ClosedFormHead
+    #: Why there is none although there are people; "" otherwise.
     error: str = ""
 
 
@@ -67,48 +61,40 @@ class RevisionHead:
 def check_statistics(packed: bytes, adapter: types.SubjectAdapter, codes: CodeRange) -> None:
     """Refuse statistics that are not those of the samples that the adapter sums up.
 
-    Raises
-    ------
-    ConflictError
-        If they are malformed, differ from the adapter in features, count or sum, or have an entry that no
-        codes of the task add up to.
+    Raises `ConflictError` if they are malformed, differ from the adapter in features, count or sum, or have an entry
+    that no codes of the task add up to.
     """
+    limit = adapter.count * codes.code_max**2
     try:
         statistics = open_packed(packed)
-    except StatisticsError as error:
-        raise ConflictError(f"the statistics for the head are refused: {error}") from error
-    same = np.array_equal(statistics.code_sum, np.asarray(adapter.code_sum, np.int64))
-    if statistics.count != adapter.count or not same:
-        raise ConflictError(
-            f"the statistics for the head ({statistics.count} samples, {statistics.features} features) are not "
-            f"of the samples that the adapter sums up ({adapter.count} samples, {len(adapter.code_sum)} features)"
-        )
-    limit = adapter.count * codes.code_max**2
-    if statistics.largest > limit:
-        raise ConflictError(
-            f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} samples of "
-            f"this fleet's task add up to {limit} at most"
-        )
-    try:
+        same = np.array_equal(statistics.code_sum, np.asarray(adapter.code_sum, np.int64))
+        if statistics.count != adapter.count or not same:
+            raise ConflictError(
+                f"the statistics for the head ({statistics.count} samples, {statistics.features} features) are not "
+                f"of the samples that the adapter sums up ({adapter.count} samples, {len(adapter.code_sum)} features)"
+            )
+        if statistics.largest > limit:
+            raise ConflictError(
+                f"the statistics for the head have an entry of {statistics.largest}: {adapter.count} samples of "
+                f"this fleet's task add up to {limit} at most"
+            )
         check_possible(statistics)
     except StatisticsError as error:
         raise ConflictError(f"the statistics for the head are refused: {error}") from error
 
 
-def take_public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> bool:
+def take_public_codes(
+    tx: Transaction, fleet_id: str, limits: CodeRange, node: NodeRow, envelope: types.Envelope
+) -> bool:
     """Store what a node's chip makes of the public samples, if it is wanted; returns whether anything changed.
 
-    Raises
-    ------
-    SignatureError
-        If the node has not signed it.
-    ConflictError
-        If the message is another node's, malformed or out of range.
+    Raises `SignatureError` if the node has not signed it; `ConflictError` if the message is another node's, malformed
+    or out of range.
     """
     report = open_envelope(envelope, wire.PublicCodes, node.receipt_public_key)
-    if (report.fleet_id, report.node_id) != (coordinator.fleet_id, node.node_id):
+    if (report.fleet_id, report.node_id) != (fleet_id, node.node_id):
         raise ConflictError(f"node {node.node_id} sent public codes of {report.node_id}")
-    codes, limits = _decoded(report), coordinator.settings.codes
+    codes = _decoded(report)
     if report.features != limits.features or int(np.abs(codes).max()) > limits.code_max:
         raise ConflictError(
             f"public codes of {report.features} features up to {np.abs(codes).max()}; this fleet's task has "
@@ -142,18 +128,18 @@ def wants_public_codes(tx: Transaction, node_id: str) -> bool:
     Nobody is asked before there is somebody to solve for. A node that joins later does not displace one whose
     codes are in use.
     """
-    told = {node for node, _ in tx.heads.public_digests()}
-    if node_id in told or len(told) >= PUBLIC_NODES or not tx.heads.sources():
+    have_sent = {node for node, _ in tx.heads.public_digests()}
+    if node_id in have_sent or len(have_sent) >= PUBLIC_NODES or not tx.heads.sources():
         return False
-    others = sorted(n.node_id for n in tx.nodes.list() if not n.held_reason and n.node_id not in told)
-    return node_id in others[: PUBLIC_NODES - len(told)]
+    others = sorted(n.node_id for n in tx.nodes.list() if not n.held_reason and n.node_id not in have_sent)
+    return node_id in others[: PUBLIC_NODES - len(have_sent)]
 
 
 # Solving
 
 
 class HeadPrecomputer:
-    """Solves heads before a revision needs them, off the thread that writes: leases wait for that one.
+    """Solver of the next revision's head, off the thread that writes: leases wait for that one.
 
     Attributes
     ----------
@@ -161,13 +147,13 @@ class HeadPrecomputer:
         The last head that was solved ahead, until a revision has it.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
+    def __init__(self, database: Database, secrets: KeyStore) -> None:
+        self._database, self._secrets = database, secrets
         self.solved: RevisionHead | None = None
 
     async def prepare(self) -> None:
         """Solve the head of the next revision if it needs another than the newest one's."""
-        self.solved = await self._coordinator.database.read(self._solve_if_needed)
+        self.solved = await self._database.read(self._solve_if_needed)
 
     def _solve_if_needed(self, tx: Transaction) -> RevisionHead | None:
         basis, newest = _basis(tx), tx.revisions.latest()
@@ -177,36 +163,34 @@ class HeadPrecomputer:
         if self.solved is not None and self.solved.basis == basis:
             return self.solved
         try:
-            return _solve(self._coordinator, tx, basis)
+            return _solve(self._secrets, tx, basis)
         except NotFoundError:
             # Somebody was forgotten since this view of the store: their key is gone. The next look sees it.
             return None
 
 
 def head_for(
-    coordinator: Coordinator, tx: Transaction, newest: RevisionRow | None, content: types.RevisionContent
+    tx: Transaction,
+    secrets: KeyStore,
+    precomputer: HeadPrecomputer | None,
+    newest: RevisionRow | None,
+    content: types.RevisionContent,
 ) -> RevisionHead:
     """Return the head of the next revision.
 
-    It is the newest one's while that follows from the same; else the one that was solved ahead. If people
-    came while that was being solved, the newest one's stays for now: it knows nobody who must not be known,
-    since a forget takes it out at the commit. Only without any is it solved here and now.
-
-    Parameters
-    ----------
-    content
-        Of the newest revision.
+    It is the newest one's (in `content`) while that follows from the same; else the one that was solved ahead.
+    If people came while that was being solved, the newest one's stays for now: it knows nobody who must not be
+    known, since a forget takes it out at the commit. Only without any is it solved here and now.
     """
     basis = _basis(tx)
     noted = None if newest is None else tx.heads.note_of(newest.revision)
     if noted is not None and noted.basis == basis:
         return RevisionHead(basis, content.head, noted.error)
-    ahead = coordinator.head_precomputer
-    if ahead is not None and ahead.solved is not None and ahead.solved.basis == basis:
-        return ahead.solved
-    if ahead is not None and noted is not None:
+    if precomputer is not None and precomputer.solved is not None and precomputer.solved.basis == basis:
+        return precomputer.solved
+    if precomputer is not None and noted is not None:
         return RevisionHead(noted.basis, content.head, noted.error)
-    return _solve(coordinator, tx, basis)
+    return _solve(secrets, tx, basis)
 
 
 def note(tx: Transaction, revision: int, solved: RevisionHead) -> None:
@@ -216,27 +200,25 @@ def note(tx: Transaction, revision: int, solved: RevisionHead) -> None:
         tx.heads.note(revision, basis=solved.basis, error=solved.error, tags=solved.head.subject_tags)
 
 
-def _solve(coordinator: Coordinator, tx: Transaction, basis: bytes) -> RevisionHead:
+def _solve(secrets: KeyStore, tx: Transaction, basis: bytes) -> RevisionHead:
     """Solve for everybody whose statistics are here; without a head, and with the reason, if that fails."""
     if not basis:
         return RevisionHead(basis, types.ClosedFormHead())
     begun_s = time.monotonic()
     try:
-        solved = _books(coordinator, tx).build()
+        solved = _statistics(secrets, tx).build()
     except HeadError as error:
         logger.error("the closed-form head cannot be solved: %s", error)
         return RevisionHead(basis, types.ClosedFormHead(), str(error))
     logger.info("closed-form head of %d people in %.2f s", len(solved.tags), time.monotonic() - begun_s)
-    return RevisionHead(
-        basis,
-        types.ClosedFormHead(
-            subject_tags=solved.tags,
-            features=len(solved.codes),
-            codes=np.ascontiguousarray(solved.codes, "<i4").tobytes(),
-            scale_bits=solved.scale_bits,
-            threshold=solved.threshold,
-        ),
+    head = types.ClosedFormHead(
+        subject_tags=solved.tags,
+        features=len(solved.codes),
+        codes=np.ascontiguousarray(solved.codes, "<i4").tobytes(),
+        scale_bits=solved.scale_bits,
+        threshold=solved.threshold,
     )
+    return RevisionHead(basis, head)
 
 
 def _basis(tx: Transaction) -> bytes:
@@ -253,16 +235,15 @@ def _basis(tx: Transaction) -> bytes:
     return sha.digest()
 
 
-def _books(coordinator: Coordinator, tx: Transaction) -> SufficientStatistics:
+def _statistics(secrets: KeyStore, tx: Transaction) -> SufficientStatistics:
     """Return the integers of everybody who is enrolled now, added up over people and nodes."""
     people: dict[str, CodeSum] = {}
 
     def parts() -> Iterator[PackedStatistics]:
         for row in tx.heads.statistics():
-            key = coordinator.secrets.get(subject_key_id(row.tag))
             purpose = statistics_at_rest(row.tag, row.node_id, row.sequence)
             try:
-                part = open_packed(open_symmetric(key, purpose, row.ciphertext))
+                part = open_packed(unseal(secrets, subject_key_id(row.tag), purpose, row.ciphertext))
             except SealError as error:
                 raise StatisticsError(str(error)) from error
             mine = CodeSum(part.code_sum, part.count)
@@ -279,9 +260,9 @@ def _public(rows: Sequence[PublicCodesRow]) -> PublicCodes:
 
     Of nodes that speak of other samples than most do, none are taken: no single node decides what samples are.
     """
-    told = [wire.PublicCodes.FromString(row.content) for row in rows]
-    (usual, _), *_ = Counter(tuple(report.person) for report in told).most_common(1)
-    reports = [report for report in told if tuple(report.person) == usual]
+    sent = [wire.PublicCodes.FromString(row.content) for row in rows]
+    (usual, _), *_ = Counter(tuple(report.person) for report in sent).most_common(1)
+    reports = [report for report in sent if tuple(report.person) == usual]
     person = np.asarray(reports[0].person, np.int64)
     most = int(np.unique(person, return_counts=True)[1].max())
     used = reports[: max(1, MAX_VECTORS_PER_PERSON // most)]

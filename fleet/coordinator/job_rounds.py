@@ -1,24 +1,27 @@
-"""Attempts of learning jobs: who takes part, tickets, checkpoints, and what a finished one becomes."""
+"""Attempts of learning jobs: when one may begin, nodes and tickets of its rounds, checkpoints, its end."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from google.protobuf.message import DecodeError
-from reram_fleet.crypto.sealing import SealError, job_key_purpose, open_symmetric, seal, state_purpose
+from reram_fleet.crypto.sealing import SealError, job_key_purpose, seal
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import cohort_jobs, cohort_rounds, lora_state, revisions
+from fleet.coordinator import cohort_jobs, lora_state, revisions
+from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.jobs import WIRE_KINDS
-from fleet.coordinator.key_ids import job_key_id
 from fleet.coordinator.revisions import shape
-from fleet.domain.learning import COHORT_KINDS, JobKind, RetryPolicy
+from fleet.coordinator.wire_enums import LEARNING_KIND
+from fleet.domain.cohort import LoggedRound
+from fleet.domain.learning import COHORT_KINDS, CohortPurpose, JobKind, RetryPolicy
 from fleet.domain.repair import START, accepted, judge_repair
 from fleet.errors import ConflictError
+from fleet.learning.errors import StateError
+from fleet.learning.sealed_states import open_state
 from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow, NodeRow
 
@@ -27,11 +30,17 @@ logger = logging.getLogger(__name__)
 RETRY = RetryPolicy(max_attempts=5, first_s=1.0, longest_s=30.0)
 #: A round on a busy two-core machine takes 10 s; a node that needs longer is left out by the quorum.
 ROUND_TIMEOUT_S = 120
+#: A job waits this long for nodes that are connected but have not yet installed the people it is about ...
+INSTALL_WAIT_MS = 30_000
+#: ... and a replay this long for logged nodes that are out of reach; then it runs without them.
+LOGGED_WAIT_MS = 60_000
+#: Attempts that insist on every logged node that is reachable; later ones take more than half of them.
+STRICT_ATTEMPTS = 2
 
 
 def node_kind(kind: JobKind) -> types.LearningKind:
     """Return what a node is asked to do: a cohort's rounds are training rounds like any other."""
-    return types.LEARNING_KIND_TRAIN_LORA if kind in COHORT_KINDS else WIRE_KINDS[kind]
+    return types.LEARNING_KIND_TRAIN_LORA if kind in COHORT_KINDS else LEARNING_KIND.values[kind]
 
 
 def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
@@ -45,7 +54,7 @@ def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
         and node.generation == generation
         and not node.held_reason
         and node.flower_node_id is not None
-        and coordinator.sessions.key_of(node.node_id) is not None
+        and coordinator.sessions.of(node.node_id).session_key
     ]
 
 
@@ -53,7 +62,7 @@ def startable(coordinator: Coordinator, tx: Transaction, job: LearningJobRow) ->
     """Whether a queued job may begin now, as far as nodes and other jobs go."""
     live = live_nodes(coordinator, tx)
     if job.kind in COHORT_KINDS:
-        return cohort_rounds.startable(coordinator, tx, job, live)
+        return _cohort_startable(coordinator, tx, job, live)
     # A node that is about to catch up would miss the first round: give it a moment, not for ever.
     return bool(live)
 
@@ -67,7 +76,7 @@ def describe(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: in
         rounds=job.rounds,
         round_offset=job.rounds_done,
         # More than half: one slow node must not stop a round, and one alone must not be it.
-        quorum=cohort_rounds.quorum(tx, job, live) if in_cohort else len(live) // 2 + 1,
+        quorum=_cohort_quorum(tx, job, live) if in_cohort else len(live) // 2 + 1,
         sealed_state=job.sealed_state,
         job_key=coordinator.secrets.get(job_key_id(job_id)),
         round_timeout_s=ROUND_TIMEOUT_S,
@@ -86,10 +95,10 @@ def begin_round(
     response = wire.BeginRoundResponse()
     nodes = live_nodes(coordinator, tx)
     if job.kind in COHORT_KINDS:
-        nodes = cohort_rounds.nodes_of_round(tx, job, round_number, nodes)
-        cohort_rounds.note_inputs(tx, job)
+        nodes = _cohort_nodes(tx, job, round_number, nodes)
+        tx.cohorts.set_begun(job.job_id, _inputs(tx, job))
     for node in nodes:
-        session_key = coordinator.sessions.key_of(node.node_id) or b""
+        session_key = coordinator.sessions.of(node.node_id).session_key
         try:
             job_key = seal(session_key, job_key_purpose(job_id, node.node_id), key)
         except SealError as error:
@@ -142,7 +151,7 @@ def report_round(coordinator: Coordinator, tx: Transaction, request: wire.Report
     """Keep the state after a round and, for a cohort, note who took part: both or neither."""
     job = tx.learning.fenced(request.job_id, request.attempt)
     if job.kind in COHORT_KINDS:
-        cohort_rounds.log_round(coordinator, tx, job, request.round, list(request.node_ids))
+        _log_round(coordinator, tx, job, request.round, list(request.node_ids))
     checkpoint(tx, request.job_id, request.attempt, request.round, request.sealed_state, dict(request.metrics))
 
 
@@ -158,9 +167,8 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
             raise ConflictError(f"job {job_id} has no state to finish with")
         key = coordinator.secrets.get(job_key_id(job_id))
         try:
-            state = types.LoraState.FromString(open_symmetric(key, state_purpose(job_id), job.sealed_state))
-            lora = lora_state.quantise(state, shape(coordinator, tx))
-        except (SealError, DecodeError, lora_state.LoraStateError) as unusable:
+            lora = lora_state.quantise(open_state(job_id, key, job.sealed_state), shape(coordinator, tx))
+        except StateError as unusable:
             # No other attempt: it would go on from this very state, and end here again.
             tx.learning.cancel(job_id, f"what was learned cannot be installed: {unusable}")
             logger.error("learning job %s: what was learned cannot be installed: %s", job_id, unusable)
@@ -173,8 +181,7 @@ def finish(coordinator: Coordinator, tx: Transaction, job_id: str, attempt: int,
         if job.kind in COHORT_KINDS:
             revision = cohort_jobs.finish(coordinator, tx, job, lora)
         else:
-            built = revisions.build(coordinator, tx, lora)
-            revision = None if built is None else built.revision
+            revision = revisions.build(coordinator, tx, lora)
     tx.learning.finish(job_id, attempt, revision=revision)
     logger.info("learning job %s has succeeded (revision %s)", job_id, revision)
 
@@ -192,3 +199,71 @@ def fail_attempt(tx: Transaction, job: LearningJobRow, error: str) -> None:
         error,
         "given up" if retry_at_ms is None else "will be retried",
     )
+
+
+# Rounds of cohort shards
+
+
+def _cohort_startable(coordinator: Coordinator, tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]) -> bool:
+    """Whether a queued job of a shard may begin: one at a time, and with the nodes that it needs."""
+    found = tx.cohorts.job(job.job_id)
+    if revisions.settled(tx) is None:
+        return False
+    ready = {node.node_id for node in live if node.revision >= found.min_revision}
+    since = coordinator.waiting_since
+    began_ms = since.setdefault((job.job_id, job.attempt, job.generation), tx.now_ms)
+    if not ready or (len(ready) < len(live) and tx.now_ms - began_ms < INSTALL_WAIT_MS):
+        return False
+    if found.purpose is not CohortPurpose.TRAIN:
+        # A replay is a chain of jobs: what was out of reach for its first is not awaited again.
+        chain = f"shard-{found.shard}" if found.purpose is CohortPurpose.REPLAY else job.job_id
+        began_ms = since.setdefault((chain, 0, job.generation), began_ms)
+        history = tx.cohorts.get(found.shard).history
+        needed = history.nodes_from(found.first_round + job.rounds_done, found.first_round + job.rounds)
+        awaited = {n.node_id for n in tx.nodes.list() if not n.held_reason and n.retired_at_ms is None}
+        if (needed & awaited) - ready and tx.now_ms - began_ms < LOGGED_WAIT_MS:
+            return False
+    return not tx.cohorts.one_is_running()
+
+
+def _cohort_quorum(tx: Transaction, job: LearningJobRow, live: Sequence[NodeRow]) -> int:
+    """Return how many replies each round of an attempt needs."""
+    found = tx.cohorts.job(job.job_id)
+    if found.purpose is CohortPurpose.TRAIN:
+        return len(live) // 2 + 1
+    rounds = range(job.rounds_done + 1, job.rounds + 1)
+    named = min((len(_cohort_nodes(tx, job, number, live)) for number in rounds), default=1)
+    strict = job.attempt - found.overtaken <= STRICT_ATTEMPTS
+    return max(1, named if strict else named // 2 + 1)
+
+
+def _cohort_nodes(tx: Transaction, job: LearningJobRow, round_number: int, live: Sequence[NodeRow]) -> list[NodeRow]:
+    """Return who is asked: nodes with the people's adapters; in a replay only those that are logged.
+
+    If none of the logged ones is reachable, all are asked: the log will say what happened.
+    """
+    found = tx.cohorts.job(job.job_id)
+    ready = [node for node in live if node.revision >= found.min_revision]
+    if found.purpose is CohortPurpose.TRAIN:
+        return ready
+    log = tx.cohorts.get(found.shard).history.log
+    logged = log[found.first_round + round_number - 1].nodes
+    return [node for node in ready if node.node_id in logged] or ready
+
+
+def _log_round(
+    coordinator: Coordinator, tx: Transaction, job: LearningJobRow, round_number: int, nodes: Sequence[str]
+) -> None:
+    """Note who took part in a round, in the transaction that keeps its state. A repeat changes nothing."""
+    found = tx.cohorts.job(job.job_id)
+    if round_number != len(found.log) + 1:
+        return
+    inputs = _inputs(tx, job)
+    environments = {node: coordinator.sessions.of(node).environment for node in sorted(nodes)}
+    entry = LoggedRound(environments, inputs if inputs == found.begun_inputs else "")
+    tx.cohorts.log_job_round(job.job_id, [*found.log, entry])
+
+
+def _inputs(tx: Transaction, job: LearningJobRow) -> str:
+    lines = [f"{tag}/{node}/{sequence}" for tag, node, sequence in tx.subjects.sequences(job.tags)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,15 +1,14 @@
-"""Learning jobs: who may start which, and what a forget makes of them; `job_rounds` runs them."""
+"""Learning jobs: conditions for their start, and what a forget makes of them; `job_rounds` runs them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Collection
-from enum import Enum, auto
 
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import cohort_jobs, cohorts, job_queue, revisions
+from fleet.coordinator import cohort_jobs, cohorts, lora_state, revisions
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.revisions import shape
 from fleet.domain.learning import COHORT_KINDS, JobKind, JobState
@@ -24,40 +23,15 @@ logger = logging.getLogger(__name__)
 REPAIR_ROUNDS = 3
 MAX_ROUNDS = 1000
 
-WIRE_KINDS = {
-    JobKind.TRAIN_LORA: types.LEARNING_KIND_TRAIN_LORA,
-    JobKind.UNLEARN_LORA: types.LEARNING_KIND_UNLEARN_LORA,
-    JobKind.EVALUATE_QUALITY: types.LEARNING_KIND_EVALUATE_QUALITY,
-    JobKind.TRAIN_COHORT: types.LEARNING_KIND_TRAIN_COHORT,
-    JobKind.REPLAY_COHORT: types.LEARNING_KIND_REPLAY_COHORT,
-}
-KINDS = {wire_kind: kind for kind, wire_kind in WIRE_KINDS.items()}
-
-
-class Repair(Enum):
-    """What becomes of a shared LoRA that knows somebody who was forgotten."""
-
-    #: A learning job was made for it just now.
-    STARTED = auto()
-    #: A learning job is at it.
-    UNDER_WAY = auto()
-    #: It cannot be repaired, or nobody's rows would be left.
-    DROP_LORA = auto()
-
 
 def start(
     coordinator: Coordinator, tx: Transaction, request_id: str, kind: JobKind, rounds: int
 ) -> tuple[LearningJobRow, bool]:
     """Queue a job that an operator asked for; returns it and whether this call made it.
 
-    Raises
-    ------
-    InvalidInputError
-        If the request is malformed, or repairs are asked for by hand.
-    ConflictError
-        If there is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still
-        being erased, or a training job is open: two would start from the same rows, and the later one would
-        undo the earlier.
+    Raises `InvalidInputError` if the request is malformed, or repairs are asked for by hand; `ConflictError` if there
+    is nobody to learn, no learning plane, adapters that are no feature codes, a forget is still being erased, or a
+    training job is open: two would start from the same rows, and the later one would undo the earlier.
     """
     if kind is JobKind.UNLEARN_LORA:
         raise InvalidInputError(
@@ -89,10 +63,7 @@ def start_cohorts(
 ) -> cohort_jobs.CohortStart:
     """Queue the training of all cohort shards that an operator asked for.
 
-    Raises
-    ------
-    InvalidInputError, ConflictError
-        As `start` and `cohort_jobs.train`.
+    Raises `InvalidInputError` or `ConflictError` as `start` and `cohort_jobs.train`.
     """
     _check_request(request_id, rounds)
     if (other := tx.learning.by_request(request_id)) is not None:
@@ -111,7 +82,8 @@ def _check_request(request_id: str, rounds: int) -> None:
 
 
 def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
-    if _trained_by_nodes(coordinator, tx):
+    subjects = revisions.latest_content(coordinator, tx).subjects
+    if any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects):
         raise ConflictError(
             "the adapters of this fleet are trained on the nodes, when a class is enrolled: there are no "
             "feature codes that a shared LoRA could be trained on",
@@ -130,25 +102,17 @@ def _check_ready(coordinator: Coordinator, tx: Transaction) -> RevisionRow:
 def drop_lora(coordinator: Coordinator, tx: Transaction) -> tuple[int, int]:
     """Drop what was learned by gradient, shared or in cohorts; returns the revision without it, and its rows.
 
-    Raises
-    ------
-    ConflictError
-        If nobody is enrolled, or a forget is still being erased: its repair may be at work.
+    Raises `ConflictError` if nobody is enrolled, or a forget is still being erased: its repair may be at work.
     """
-    newest = tx.revisions.latest()
-    if newest is None or newest.built_at_generation < tx.fleet.get().generation:
+    newest = revisions.settled(tx)
+    if newest is None:
         raise ConflictError("nobody is enrolled yet, or a forget is still being erased", hint="fleet forget list")
     for job in tx.learning.list_open():
         tx.learning.cancel(job.job_id, "the LoRA was dropped")
     rows = len(revisions.latest_content(coordinator, tx).shared_lora.rows)
     cohorts.drop(tx)
     built = revisions.build(coordinator, tx, None)
-    return (newest if built is None else built).revision, rows
-
-
-def _trained_by_nodes(coordinator: Coordinator, tx: Transaction) -> bool:
-    subjects = revisions.latest_content(coordinator, tx).subjects
-    return any(subject.kind == types.SUBJECT_ADAPTER_KIND_TRAINED for subject in subjects)
+    return newest.revision if built is None else built, rows
 
 
 def _create(
@@ -161,13 +125,13 @@ def _create(
     forget_tags: tuple[str, ...],
     campaign_id: str | None = None,
 ) -> LearningJobRow:
-    people = revisions.people(coordinator, tx)
+    people = revisions.enrolled_adapters(coordinator, tx)
     known = revisions.latest_content(coordinator, tx).shared_lora
     tags = [person.subject_tag for person in people]
     if kind is not JobKind.TRAIN_LORA:
         # A repair must not teach; who has no row yet gets none.
         tags = [row.subject_tag for row in known.rows if row.subject_tag in set(tags)]
-    return job_queue.queue(
+    return lora_state.queue_job(
         coordinator,
         tx,
         request_id=request_id,
@@ -187,10 +151,7 @@ def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards
 
     A job of a cohort shard that knows none of them goes on at the new generation.
 
-    Parameters
-    ----------
-    tags, shards
-        Who is forgotten, and whose shards those are.
+    `tags` are forgotten, and `shards` are those of these people.
     """
     for job in tx.learning.list_open():
         if job.kind in COHORT_KINDS and cohort_jobs.is_unaffected(tx, job, tags, shards):
@@ -200,34 +161,30 @@ def preempt(tx: Transaction, generation: int, tags: Collection[str] = (), shards
         logger.info("learning job %s is overtaken by generation %d", job.job_id, generation)
 
 
-def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, nodes_left: bool) -> Repair:
-    """See to it that the shared LoRA is repaired at the current generation.
+def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, nodes_left: bool) -> bool:
+    """Have the shared LoRA repaired at the current generation, or drop it; returns whether anything changed.
 
-    Parameters
-    ----------
-    affected
-        Forgotten people who have a row in the newest revision's LoRA.
-    nodes_left
-        Whether there is any node that could repair it.
+    `affected` are forgotten people who have a row in the newest revision's LoRA; `nodes_left` says whether there is any
+    node that could repair it.
     """
     generation = tx.fleet.get().generation
     possible = coordinator.learning is not None and nodes_left
     request_id = f"repair-{generation}"
     job = tx.learning.by_request(request_id)
     if job is not None and job.state is not JobState.FAILED and not possible:
-        # Restarted without the learning plane, or all nodes given up: a forget must not wait for what will
-        # never run.
+        # Restarted without the learning plane, or all nodes given up: a forget must not wait for what will never run.
         reason = "no node is left" if coordinator.learning is not None else "the learning plane is off"
         job = tx.learning.cancel(job.job_id, reason)
     if job is not None and job.state is JobState.FAILED:
         logger.warning("the shared LoRA could not be repaired (%s) and is dropped", job.error)
-        return Repair.DROP_LORA
-    if job is not None:
-        return Repair.UNDER_WAY
+    elif job is not None:
+        # A learning job is at it.
+        return False
     rows = revisions.latest_content(coordinator, tx).shared_lora.rows
     left = {row.subject_tag for row in rows} - set(affected)
-    if not possible or not left:
-        return Repair.DROP_LORA
+    if job is not None or not possible or not left:
+        # Nothing trained on the forgotten may stay: without the LoRA the rest is exact.
+        return revisions.build(coordinator, tx, None) is not None
     digest = hashlib.sha256(request_id.encode()).digest()
     # It repairs what earlier campaigns left open as well; the newest is the one that made it necessary now.
     newest = tx.forgets.by_generation(generation)
@@ -237,4 +194,4 @@ def repair(coordinator: Coordinator, tx: Transaction, affected: list[str], *, no
     for campaign in tx.forgets.list_open():
         if campaign.lora_affected:
             tx.forgets.set_repair_job(campaign.campaign_id, job.job_id)
-    return Repair.STARTED
+    return True

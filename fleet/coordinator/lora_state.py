@@ -1,4 +1,4 @@
-"""The B factor of the shared LoRA: floats while it is learned, integers once installed."""
+"""B factor of the LoRA: floats in the sealed state of a learning job, integers once installed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import numpy as np
 import numpy.typing as npt
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator.at_rest import job_key_id
+from fleet.coordinator.core import Coordinator
+from fleet.domain.learning import JobKind
+from fleet.domain.tags import new_id
+from fleet.learning.errors import StateError
+from fleet.learning.sealed_states import arrays_of, seal_state, state_of
+from fleet.store.database import Transaction
+from fleet.store.rows import LearningJobRow
+
 #: Rank, weight and storage of the shared LoRA. B is kept at 2^-16: its rows stay below 2^15 in
 #: magnitude, so int32 never saturates, and one step is far below the noise of a chip's features.
 RANK = 16
 ALPHA = 16.0
 SCALE_BITS = 16
-
-
-class LoraStateError(ValueError):
-    """A LoRA state whose arrays do not fit its tags, or that is not finite."""
 
 
 def lora_shape(features: int, a_seed: int) -> types.LoraShape:
@@ -34,46 +39,57 @@ def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.Shar
     for index, tag in enumerate(tags):
         if tag in rows:
             factor[index] = np.asarray(rows[tag], np.float64) * 2.0**-shape.scale_bits
-    return types.LoraState(
-        subject_tags=tags,
-        rank=shape.rank,
-        numerator=factor.astype("<f4").tobytes(),
-        weight=np.ones(len(tags), "<f4").tobytes(),
+    return state_of(tags, factor, np.ones(len(tags), np.float32))
+
+
+def queue_job(
+    coordinator: Coordinator,
+    tx: Transaction,
+    *,
+    request_id: str,
+    request_digest: bytes,
+    kind: JobKind,
+    rounds: int,
+    tags: Sequence[str],
+    shape: types.LoraShape,
+    known: types.SharedLora,
+    forget_tags: tuple[str, ...] = (),
+    campaign_id: str | None = None,
+) -> LearningJobRow:
+    """Queue a job that starts from the rows that exist, and zeros for whoever has none.
+
+    `tags` are whose rows it has, in that order; `known` may have rows of others, and may lack some.
+    """
+    job_id = new_id(tx.now_ms)
+    key = coordinator.secrets.create(job_key_id(job_id))
+    return tx.learning.create(
+        job_id,
+        request_id=request_id,
+        request_digest=request_digest,
+        kind=kind,
+        rounds=rounds,
+        generation=tx.fleet.get().generation,
+        tags=tags,
+        forget_tags=forget_tags,
+        campaign_id=campaign_id,
+        sealed_state=seal_state(job_id, key, initial_state(tags, shape, known)),
     )
 
 
 def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:
-    """Return B, float64 [tags, rank], of a state.
-
-    Raises
-    ------
-    LoraStateError
-        If sizes do not fit, a weight is not positive, or a value is not finite.
-    """
-    tags, rank = len(state.subject_tags), state.rank
-    if len(state.numerator) != 4 * tags * rank or len(state.weight) != 4 * tags:
-        raise LoraStateError(
-            f"LoRA state of {tags} rows, rank {rank}, has {len(state.numerator)} bytes of values and "
-            f"{len(state.weight)} of weights, expected {4 * tags * rank} and {4 * tags}"
-        )
-    numerator = np.frombuffer(state.numerator, "<f4").astype(np.float64)
-    weight = np.frombuffer(state.weight, "<f4").astype(np.float64)
-    if not (np.isfinite(numerator).all() and np.isfinite(weight).all() and (weight > 0).all()):
-        raise LoraStateError("LoRA state has values that are not finite, or weights that are not positive")
-    return numerator.reshape(tags, rank) / weight[:, None]
+    """Return B, float64 [tags, rank], of a state; raises as `arrays_of`."""
+    numerator, weight = arrays_of(state)
+    return numerator.astype(np.float64) / weight.astype(np.float64)[:, None]
 
 
 def quantise(state: types.LoraState, shape: types.LoraShape) -> types.SharedLora:
     """Return the installable LoRA: rows of int32 codes at 2^-scale_bits, sorted by tag.
 
-    Raises
-    ------
-    LoraStateError
-        Also if a value does not fit int32 at this scale.
+    Raises `StateError` also if a value does not fit int32 at this scale.
     """
     codes = np.rint(factor_of(state) * 2.0**shape.scale_bits)
     if codes.size and np.abs(codes).max() >= 2**31:
-        raise LoraStateError(f"a LoRA weight exceeds int32 at 2^-{shape.scale_bits}")
+        raise StateError(f"a LoRA weight exceeds int32 at 2^-{shape.scale_bits}")
     rows = [
         types.LoraRow(subject_tag=tag, codes=row)
         for tag, row in sorted(zip(state.subject_tags, codes.astype(np.int64).tolist(), strict=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -31,10 +32,10 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return every metric family."""
-        return iter(self._coordinator.database.read_now(self._families))
-
-    def _families(self, tx: Transaction) -> list[Metric]:
-        return [*self._fleet(tx), *self._forgets(tx), *self._nodes(tx)]
+        families = self._coordinator.database.read_now(
+            lambda tx: [*self._fleet(tx), *self._forgets(tx), *self._nodes(tx)]
+        )
+        return iter(families)
 
     def _fleet(self, tx: Transaction) -> Iterator[Metric]:
         yield InfoMetricFamily("fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")})
@@ -87,25 +88,19 @@ class StoreCollector(Collector):
         )
 
     def _nodes(self, tx: Transaction) -> Iterator[Metric]:
-        generation = GaugeMetricFamily(
-            "fleet_node_applied_forget_generation", "Prefix of the log that the node has suppressed.", labels=["node"]
-        )
-        contact = GaugeMetricFamily(
-            "fleet_node_last_contact_timestamp_seconds", "Unix time of the last message.", labels=["node"]
-        )
+        gauge = partial(GaugeMetricFamily, labels=["node"])
+        generation = gauge("fleet_node_applied_forget_generation", "Prefix of the log that the node has suppressed.")
+        contact = gauge("fleet_node_last_contact_timestamp_seconds", "Unix time of the last message.")
         energy = CounterMetricFamily(
             "fleet_node_energy_joules", "Modelled energy since the node was made.", labels=["node", "phase"]
         )
         writes = CounterMetricFamily(
             "fleet_node_reram_writes", "ReRAM cells written since the node was made.", labels=["node"]
         )
-        overhead = GaugeMetricFamily(
-            "fleet_node_deployment_overhead_joules", "Energy to make the active revision active.", labels=["node"]
-        )
-        ratio = GaugeMetricFamily(
+        overhead = gauge("fleet_node_deployment_overhead_joules", "Energy to make the active revision active.")
+        ratio = gauge(
             "fleet_node_deployment_overhead_ratio",
             "Energy of re-programming the same change into analogue weights, over the overhead.",
-            labels=["node"],
         )
         for node in tx.nodes.list():
             generation.add_metric([node.node_id], node.generation)
@@ -123,7 +118,7 @@ class StoreCollector(Collector):
 
 def registry(coordinator: Coordinator) -> CollectorRegistry:
     """Return the registry that `/metrics` serves."""
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
     metrics = CollectorRegistry()
     metrics.register(StoreCollector(coordinator))
     return metrics

@@ -1,21 +1,25 @@
-"""Decisions about nodes: release, retire, order anew; and what follows from a node that is out of contact.
+"""Decisions about nodes: enrol, release, retire, order anew; and what follows from one that is out of contact.
 
-Each is checked before anything changes, and leaves a signed audit event.
+Each is checked before anything changes, and leaves a signed audit event in the Merkle log: certificates prove by
+these what no receipt can.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+from reram_fleet.identities import IdentityError, check_identity
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import audit_events, forgets
+from fleet.coordinator import forgets
 from fleet.coordinator.core import Coordinator
 from fleet.domain.contact import ContactLimits
 from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow, NodeRow
+from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +30,69 @@ _LONGEST_REASON = 400
 _ORDERABLE = frozenset({ExecutionState.HELD, ExecutionState.SUPPRESSED, ExecutionState.APPLYING})
 
 
+def record(
+    coordinator: Coordinator,
+    tx: Transaction,
+    kind: types.AuditEventKind,
+    node_id: str,
+    reason: str,
+    campaign_id: str = "",
+) -> None:
+    """Sign a decision about a node, and put it into the Merkle log.
+
+    The certificate of a forget wants, for a node that is RETIRED or LOST in it, an event of that kind at the
+    forget's generation or later, of that campaign or of none; NODE_ENROLLED for one that joined meanwhile.
+    """
+    event = types.AuditEvent(
+        fleet_id=coordinator.fleet_id,
+        kind=kind,
+        node_id=node_id,
+        reason=reason,
+        at_unix_ms=tx.now_ms,
+        generation=tx.fleet.get().generation,
+        campaign_id=campaign_id,
+    )
+    envelope = coordinator.keys.sign(event)
+    tx.tree.append(LeafKind.AUDIT_EVENT, leaf_data(LeafKind.AUDIT_EVENT, envelope))
+    tx.audit_events.append(node_id, envelope.SerializeToString(deterministic=True))
+
+
+def about(tx: Transaction, node_id: str) -> Sequence[tuple[types.Envelope, types.AuditEvent]]:
+    """Return what was decided about a node, oldest first, beside the envelope that it was signed in."""
+    envelopes = [types.Envelope.FromString(row) for row in tx.audit_events.of_node(node_id)]
+    return [(envelope, types.AuditEvent.FromString(envelope.payload)) for envelope in envelopes]
+
+
+def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:
+    """Register a node; returns its row and whether it is new.
+
+    Forgets that are still open concern every node, also one that comes while they run. A campaign between
+    them that has converged is re-opened by the newcomer: a certificate speaks of every node in it.
+
+    Raises `InvalidInputError` if the identity proves nothing, or is malformed; `ConflictError` if the id is taken by
+    other keys, or the node was retired.
+    """
+    try:
+        check_identity(identity)
+    except IdentityError as error:
+        hint = "print it anew on the device, with this version's `edge-node init`"
+        raise InvalidInputError(str(error), hint=hint) from error
+    node, created = tx.nodes.enroll(identity)
+    if created:
+        kind = types.AUDIT_EVENT_KIND_NODE_ENROLLED
+        record(coordinator, tx, kind, node.node_id, "registered by an operator")
+    open_campaigns = tx.forgets.list_open()
+    if created and open_campaigns:
+        for execution in tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1):
+            tx.forgets.reopen(execution.campaign_id)
+    return node, created
+
+
 def release(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str) -> NodeRow:
     """Give a held node leases again; what it is held for is ordered anew, and judged like any other receipt.
 
-    Raises
-    ------
-    NotFoundError, ConflictError
-        If there is no such node, or it is retired or not held.
-    InvalidInputError
-        If the reason is none.
+    Raises `NotFoundError` or `ConflictError` if there is no such node, or it is retired or not held;
+    `InvalidInputError` if the reason is none.
     """
     node = _present(tx, node_id)
     said = _checked(reason)
@@ -44,7 +102,7 @@ def release(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str
     tx.nodes.release(node_id)
     for execution in tx.forgets.executions_of(node_id, states={ExecutionState.HELD}):
         _order_anew(tx, node, execution, f"released: {said}")
-    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RELEASED, node_id, said)
+    record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RELEASED, node_id, said)
     logger.info("node %s is released: %s", node_id, said)
     return tx.nodes.get(node_id)
 
@@ -54,20 +112,11 @@ def retire(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str,
 
     What it has verified stays verified. Its public codes go, since they are of a chip that serves no more.
 
-    Parameters
-    ----------
-    discard
-        Delete what it contributed as well: who knew nobody else leaves the next revision. What was learnt by
-        gradient meanwhile stays, see `jobs.drop_lora`.
+    Raises `NotFoundError` if there is no such node; `InvalidInputError` if the reason is none; `ConflictError` if its
+    contributions cannot be discarded, since a cohort was trained with them.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such node.
-    InvalidInputError
-        If the reason is none.
-    ConflictError
-        If its contributions cannot be discarded, since a cohort was trained with them.
+    With `discard`, what it contributed is deleted as well: who knew nobody else leaves the next revision. What was
+    learnt by gradient meanwhile stays, see `jobs.drop_lora`.
     """
     node = tx.nodes.get(node_id)
     said = _checked(reason)
@@ -85,7 +134,7 @@ def retire(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str,
         return node
     if discarded:
         said += f" (what it contributed about {discarded} people was discarded)"
-    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETIRED, node_id, said)
+    record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETIRED, node_id, said)
     return tx.nodes.get(node_id)
 
 
@@ -110,14 +159,8 @@ def retry(coordinator: Coordinator, tx: Transaction, node_id: str, campaign_id: 
 
     Also for a node that was lost and has come back too often to re-open the forget by itself.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such node, or no such forget on it.
-    ConflictError
-        If the node is retired or held, or the forget waits for no order there.
-    InvalidInputError
-        If the reason is none.
+    Raises `NotFoundError` if there is no such node, or no such forget on it; `ConflictError` if the node is retired or
+    held, or the forget waits for no order there; `InvalidInputError` if the reason is none.
     """
     node = _present(tx, node_id)
     said = _checked(reason)
@@ -136,7 +179,7 @@ def retry(coordinator: Coordinator, tx: Transaction, node_id: str, campaign_id: 
     _order_anew(tx, node, execution, f"ordered anew: {said}")
     if returned:
         tx.forgets.reopen(campaign_id)
-    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETRIED, node_id, said, campaign_id=campaign_id)
+    record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_RETRIED, node_id, said, campaign_id=campaign_id)
     return tx.forgets.execution(campaign_id, node_id)
 
 
@@ -148,10 +191,10 @@ def note_held(coordinator: Coordinator, tx: Transaction) -> bool:
 
 def _note_held(coordinator: Coordinator, tx: Transaction, node: NodeRow) -> bool:
     kinds = (types.AUDIT_EVENT_KIND_NODE_HELD, types.AUDIT_EVENT_KIND_NODE_RELEASED)
-    last = [event.kind for _, event in audit_events.about(tx, node.node_id) if event.kind in kinds][-1:]
+    last = [event.kind for _, event in about(tx, node.node_id) if event.kind in kinds][-1:]
     if last == [types.AUDIT_EVENT_KIND_NODE_HELD]:
         return False
-    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_HELD, node.node_id, node.held_reason)
+    record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_HELD, node.node_id, node.held_reason)
     return True
 
 
@@ -191,7 +234,7 @@ def _note_lost(coordinator: Coordinator, tx: Transaction, node: NodeRow, limits:
     reason = f"out of contact for {away_s:.0f} s"
     for execution in lost:
         tx.forgets.set_execution(execution.campaign_id, node.node_id, ExecutionState.LOST, reason)
-    audit_events.record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_LOST, node.node_id, reason)
+    record(coordinator, tx, types.AUDIT_EVENT_KIND_NODE_LOST, node.node_id, reason)
     logger.warning("node %s is lost: %s; forgets that go on without it: %d", node.node_id, reason, len(lost))
     return True
 

@@ -1,8 +1,8 @@
 """NodeService: the stream between the coordinator and one node.
 
-What a node needs is a function of the store (`needs.py`); this module opens the stream,
-checks who is there, and moves messages. Everything that a node sends is handled in
-`reports.py`, one transaction each, so that an acknowledged message is durable.
+What a node needs is a function of the store (`outbox.py`); this module opens the stream, checks who is there, and
+moves messages. Everything that a node sends is handled in `reports.py`, one transaction each, so that an acknowledged
+message is durable.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -20,15 +22,17 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import node_pb2_grpc
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.challenges import ChallengeError, Challenges
+from fleet.coordinator.authentication import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.outbox import outbox_of
+from fleet.coordinator.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.reports import check_hello, claimed_hello, handle_report, put_aside
 from fleet.coordinator.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]"
 
 #: Messages that wait to be written to one node.
 OUTBOX_LIMIT = 64
@@ -48,7 +52,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def Connect(
         self,
         request_iterator: AsyncIterator[wire.ConnectRequest],
-        context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+        context: Context,
     ) -> None:
         """Serve a node whose hello holds, until either side leaves; refuse anybody else with a challenge."""
         # No message is asked for before: gRPC reads the whole of one as soon as it is.
@@ -76,7 +80,11 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                     logger.warning("node %s: %s", node_id, error)
                     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
                 elif isinstance(error, DecodeError):
-                    await self._put_aside_malformed(node_id)
+                    logger.warning("node %s sent something that cannot be parsed", node_id)
+                    malformed = partial(
+                        put_aside, node_id=node_id, request=wire.ConnectRequest(), reason="it cannot be parsed"
+                    )
+                    await self._coordinator.database.run(malformed)
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed")
                 elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
                     raise error
@@ -88,7 +96,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             logger.info("node %s disconnected", node_id)
             self._coordinator.changes.announce()
 
-    async def _welcome(self, context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]) -> str:
+    async def _welcome(self, context: Context) -> str:
         try:
             request = _hello_of(context)
             nonce = claimed_hello(request).challenge_nonce
@@ -127,19 +135,13 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             if session.superseded:
                 return
             if request.WhichOneof("message") == "heartbeat":
-                pace.beat(asyncio.get_running_loop().time())
+                pace.note(asyncio.get_running_loop().time())
             effect = await self._take(session.node_id, request)
             for reply in effect.replies:
                 await outbox.put(reply)
             if effect.changed:
                 self._coordinator.sessions.wake_all()
                 self._coordinator.changes.announce()
-
-    async def _put_aside_malformed(self, node_id: str) -> None:
-        logger.warning("node %s sent something that cannot be parsed", node_id)
-        await self._coordinator.database.run(
-            lambda tx: put_aside(tx, node_id, wire.ConnectRequest(), "it cannot be parsed")
-        )
 
     async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
@@ -150,7 +152,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             refused: Exception = error
             logger.warning("a report of node %s is put aside: %s", node_id, error)
         except (FleetError, SignatureError) as error:
-            await run(lambda tx, reason=str(error): put_aside(tx, node_id, request, reason))
+            await run(partial(put_aside, node_id=node_id, request=request, reason=str(error)))
             raise
         except Exception as error:
             # A defect of ours, perhaps; the node's next messages may be sound.
@@ -169,7 +171,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
     async def _write(
         self,
-        context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse],
+        context: Context,
         outbox: asyncio.Queue[wire.ConnectResponse],
         writing: asyncio.Lock,
     ) -> None:
@@ -191,7 +193,7 @@ async def _written(writing: asyncio.Lock) -> None:
         logger.info("a node does not take the message that it is sent")
 
 
-def _hello_of(context: grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]) -> wire.ConnectRequest:
+def _hello_of(context: Context) -> wire.ConnectRequest:
     for key, value in context.invocation_metadata() or ():
         if key == HELLO_KEY:
             try:

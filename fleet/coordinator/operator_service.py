@@ -1,44 +1,33 @@
-"""OperatorService: what the `fleet` command asks."""
+"""OperatorService: the API that the `fleet` command uses."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Any, TypeVar
 
 import grpc
-import grpc.aio
-from reram_fleet.identities import IdentityError, check_identity
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
-from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import audit_events, certificates, cohort_audit, forgets, jobs, node_decisions, revisions, views
-from fleet.coordinator.core import Coordinator
-from fleet.coordinator.grpc_errors import abort_with
+from fleet.coordinator import certificates, cohort_jobs, forgets, jobs, node_decisions, views
+from fleet.coordinator.servicer import Context, Servicer
+from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind
-from fleet.errors import FleetError, InvalidInputError, StoreError, reason_of
+from fleet.errors import InvalidInputError
 from fleet.learning.errors import LearningPlaneError
 from fleet.store.database import Transaction
-from fleet.store.rows import NodeRow
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Context = grpc.aio.ServicerContext[Any, Any]
 
 #: A watcher looks again this often even if nothing was announced.
 WATCH_PAUSE_S = 5.0
 
 
-class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
+class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
     """The operator's API over the store."""
-
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
 
     async def GetFleet(self, request: wire.GetFleetRequest, context: Context) -> wire.GetFleetResponse:
         """Return the state of the whole."""
@@ -46,10 +35,10 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         def read(tx: Transaction) -> wire.GetFleetResponse:
             fleet, newest, nodes = tx.fleet.get(), tx.revisions.latest(), tx.nodes.list()
             plane = self._coordinator.learning
-            return wire.GetFleetResponse(
-                fleet_id=fleet.fleet_id,
+            return views.copied(
+                wire.GetFleetResponse,
+                fleet,
                 version=version("reram-fleet"),
-                generation=fleet.generation,
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
                 nodes_registered=len(nodes),
@@ -61,8 +50,6 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                 log_size=tx.tree.size(),
                 log_root=tx.tree.root(),
                 command_public_key=self._coordinator.keys.command_public_key,
-                registry_public_key=self._coordinator.registry_public_key,
-                task=fleet.task or "",
             )
 
         return await self._read(context, read)
@@ -70,7 +57,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def EnrollNode(self, request: wire.EnrollNodeRequest, context: Context) -> wire.EnrollNodeResponse:
         """Register a node and return what it needs to join."""
         identity = request.identity
-        node, created = await self._run(context, lambda tx: enroll(self._coordinator, tx, identity))
+        node, created = await self._run(context, lambda tx: node_decisions.enroll(self._coordinator, tx, identity))
         plane = self._coordinator.learning
         flower_node_id = node.flower_node_id
         if plane is not None and flower_node_id is None and identity.flower_public_key:
@@ -107,8 +94,10 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             lambda tx: wire.GetNodeResponse(
                 node=views.node_view(tx, tx.nodes.get(request.node_id), connected),
                 executions=[views.execution_view(e) for e in tx.forgets.executions_of(request.node_id)],
-                audit_events=[envelope for envelope, _ in audit_events.about(tx, request.node_id)],
-                quarantined=[views.quarantined_view(row) for row in tx.nodes.quarantined(request.node_id)],
+                audit_events=[envelope for envelope, _ in node_decisions.about(tx, request.node_id)],
+                quarantined=[
+                    views.copied(wire.QuarantinedReport, row) for row in tx.nodes.quarantined(request.node_id)
+                ],
             ),
         )
 
@@ -120,9 +109,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             node = node_decisions.release(self._coordinator, tx, request.node_id, request.reason)
             return wire.ReleaseNodeResponse(node=views.node_view(tx, node, connected))
 
-        response = await self._run(context, release)
-        self._coordinator.announce()
-        return response
+        return await self._change(context, release)
 
     async def RetireNode(self, request: wire.RetireNodeRequest, context: Context) -> wire.RetireNodeResponse:
         """Take a node out of the fleet for good."""
@@ -134,8 +121,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             )
             return wire.RetireNodeResponse(node=views.node_view(tx, node, connected))
 
-        response = await self._run(context, retire)
-        self._coordinator.announce()
+        response = await self._change(context, retire)
         # A transaction of its own: what keeps one forget from moving on must not keep the node in the fleet.
         converged = await self._run(context, lambda tx: node_decisions.move_on(self._coordinator, tx))
         response.converged_campaign_ids.extend(converged)
@@ -146,7 +132,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             except LearningPlaneError as error:
                 # A second line: rounds address nodes with an open stream only. Retiring again tries again.
                 logger.warning("the SuperLink keeps the key of node %s: %s", request.node_id, error)
-        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        await self._coordinator.destroy_orphaned_keys()
         return response
 
     async def RetryForget(self, request: wire.RetryForgetRequest, context: Context) -> wire.RetryForgetResponse:
@@ -158,9 +144,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             )
             return wire.RetryForgetResponse(execution=views.execution_view(execution))
 
-        response = await self._run(context, retry)
-        self._coordinator.announce()
-        return response
+        return await self._change(context, retry)
 
     async def CreateForget(self, request: wire.CreateForgetRequest, context: Context) -> wire.CreateForgetResponse:
         """Commit a forget."""
@@ -175,9 +159,8 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             )
             return wire.CreateForgetResponse(forget=views.forget_view(tx, campaign), created=created)
 
-        response = await self._run(context, commit)
-        self._coordinator.announce()
-        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        response = await self._change(context, commit)
+        await self._coordinator.destroy_orphaned_keys()
         return response
 
     async def GetForget(self, request: wire.GetForgetRequest, context: Context) -> wire.GetForgetResponse:
@@ -225,18 +208,16 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """Queue a learning job."""
 
         def begin(tx: Transaction) -> wire.StartLearningResponse:
-            if request.kind not in jobs.KINDS:
+            if request.kind not in LEARNING_KIND.words:
                 raise InvalidInputError("a learning job needs a kind: train.lora, train.cohort or evaluate.quality")
-            kind = jobs.KINDS[request.kind]
+            kind = LEARNING_KIND.words[request.kind]
             if kind is JobKind.TRAIN_COHORT:
                 return self._start_cohorts(tx, request)
             job, created = jobs.start(self._coordinator, tx, request.request_id, kind, request.rounds)
             found = views.job_view(tx, job)
             return wire.StartLearningResponse(job=found, created=created, jobs=[found])
 
-        response = await self._run(context, begin)
-        self._coordinator.announce()
-        return response
+        return await self._change(context, begin)
 
     def _start_cohorts(self, tx: Transaction, request: wire.StartLearningRequest) -> wire.StartLearningResponse:
         made = jobs.start_cohorts(self._coordinator, tx, request.request_id, request.rounds, request.shards)
@@ -249,20 +230,17 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
     async def AuditCohort(self, request: wire.AuditCohortRequest, context: Context) -> wire.AuditCohortResponse:
         """Queue the re-execution of a shard."""
-        response = await self._run(
+        return await self._change(
             context,
             lambda tx: wire.AuditCohortResponse(
-                job=views.job_view(tx, cohort_audit.start(self._coordinator, tx, request.shard))
+                job=views.job_view(tx, cohort_jobs.start_audit(self._coordinator, tx, request.shard))
             ),
         )
-        self._coordinator.announce()
-        return response
 
     async def DropLora(self, request: wire.DropLoraRequest, context: Context) -> wire.DropLoraResponse:
         """Drop what was learned by gradient."""
-        revision, rows = await self._run(context, lambda tx: jobs.drop_lora(self._coordinator, tx))
-        self._coordinator.announce()
-        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        revision, rows = await self._change(context, lambda tx: jobs.drop_lora(self._coordinator, tx))
+        await self._coordinator.destroy_orphaned_keys()
         return wire.DropLoraResponse(revision=revision, rows=rows)
 
     async def GetLearning(self, request: wire.GetLearningRequest, context: Context) -> wire.GetLearningResponse:
@@ -300,54 +278,3 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             )
 
         return await self._read(context, read)
-
-    async def _run(self, context: Context, work: Callable[[Transaction], T]) -> T:
-        try:
-            return await self._coordinator.database.run(work)
-        except FleetError as error:
-            await abort_with(context, error)
-        except OSError as error:
-            await abort_with(context, _disk_error(error))
-
-    async def _read(self, context: Context, work: Callable[[Transaction], T]) -> T:
-        try:
-            return await self._coordinator.database.read(work)
-        except FleetError as error:
-            await abort_with(context, error)
-        except OSError as error:
-            await abort_with(context, _disk_error(error))
-
-
-def _disk_error(error: OSError) -> StoreError:
-    logger.error("a call failed: %s", error)
-    return StoreError(f"the coordinator cannot use its state folder: {reason_of(error)}; nothing was changed")
-
-
-def enroll(coordinator: Coordinator, tx: Transaction, identity: types.NodeIdentity) -> tuple[NodeRow, bool]:
-    """Register a node; returns its row and whether it is new.
-
-    Forgets that are still open concern every node, also one that comes while they run. A campaign between
-    them that has converged is re-opened by the newcomer: a certificate speaks of every node in it.
-
-    Raises
-    ------
-    InvalidInputError
-        If the identity proves nothing, or is malformed.
-    ConflictError
-        If the id is taken by other keys, or the node was retired.
-    """
-    try:
-        check_identity(identity)
-    except IdentityError as error:
-        raise InvalidInputError(
-            str(error), hint="print it anew on the device, with this version's `edge-node init`"
-        ) from error
-    node, created = tx.nodes.enroll(identity)
-    if created:
-        kind = types.AUDIT_EVENT_KIND_NODE_ENROLLED
-        audit_events.record(coordinator, tx, kind, node.node_id, "registered by an operator")
-    open_campaigns = tx.forgets.list_open()
-    if created and open_campaigns:
-        for execution in tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1):
-            tx.forgets.reopen(execution.campaign_id)
-    return node, created

@@ -7,9 +7,9 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import heads
-from fleet.coordinator.canaries import CanarySecret
+from fleet.coordinator.canaries import CanarySecret, planted
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.revisions import canary_path, open_content
 from fleet.coordinator.sessions import Session
 from fleet.domain.execution import ExecutionState
@@ -23,10 +23,7 @@ RANGE_LIMIT = 1000
 def outbox_of(coordinator: Coordinator, tx: Transaction, session: Session) -> list[wire.ConnectResponse]:
     """Return what to send now, in the order in which the node must see it: log, revision, erase orders.
 
-    Raises
-    ------
-    ReportError
-        If the node was retired: its stream is closed.
+    Raises `ReportError` if the node was retired: its stream is closed.
     """
     node = tx.nodes.get(session.node_id)
     if node.retired_at_ms is not None:
@@ -87,7 +84,7 @@ def _erase_order(
         secret = CanarySecret.load(canary_path(coordinator))
         campaign = tx.forgets.get(execution.campaign_id)
         # "" (a stranger) is what the canary must be that this campaign forgot.
-        spent = [t for t in campaign.tags if (row := tx.subjects.find(t)) is not None and row.canary]
+        spent = planted(tx, campaign.tags)
         probed = [answer or spent[0] for answer in execution.expected_probes]
         probes = [wire.Probe(codes=secret.probe_codes(tag)) for tag in probed]
     return wire.ConnectResponse(

@@ -12,9 +12,9 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, QuarantineError, ReportError
+from fleet.coordinator.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.restored import note_suppressed, start_over
-from fleet.coordinator.revisions import latest_content
+from fleet.coordinator.revisions import latest_content, settled
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.errors import NotFoundError
 from fleet.store.database import Transaction
@@ -34,14 +34,8 @@ _UNHEARD = "it names people whom the node has not contributed"
 def take_receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envelope: types.Envelope) -> Effect:
     """Judge a node's receipt, and acknowledge it.
 
-    Raises
-    ------
-    SignatureError
-        If the node has not signed it.
-    ReportError
-        If nobody asked for it, or its challenge was answered already.
-    QuarantineError
-        If it is larger than any receipt.
+    Raises `SignatureError` if the node has not signed it; `ReportError` if nobody asked for it, or its challenge was
+    answered already; `QuarantineError` if it is larger than any receipt.
     """
     receipt = open_envelope(envelope, types.Receipt, node.receipt_public_key)
     try:
@@ -52,7 +46,7 @@ def take_receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envel
     leaf = leaf_data(LeafKind.RECEIPT, envelope)
     if tx.tree.find(leaf_hash(leaf)) is not None:
         # Again: the acknowledgement was lost.
-        return Effect((_ack(envelope, receipt, *_judgement(execution, envelope)),))
+        return _answer(envelope, receipt, *_judgement(execution, envelope), changed=False)
     if receipt.challenge_nonce not in execution.open_challenges:
         return _unsolicited(tx, node, execution, envelope, receipt)
     expectation = _expected(coordinator, tx, node, campaign, execution)
@@ -71,21 +65,16 @@ def take_receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envel
             logger.warning("node %s goes on from an older receipt: restored from a backup", node.node_id)
             start_over(tx, node, receipt.counter, payload_hash(envelope))
             note_suppressed(tx, node.node_id, node.generation)
-        reason = "it answers an earlier order"
-        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
+        return _answer(envelope, receipt, ExecutionState.SUPPRESSED, "it answers an earlier order")
     if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
-        raise ReportError(
-            f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
-            f"whose execution is {execution.state}"
-        )
+        raise _another(receipt, execution)
     verdict = check_receipt(envelope, node.receipt_public_key, expectation)
     key = (campaign.campaign_id, node.node_id)
     again = "" if verdict.accepted else _worth_another(tx, receipt, verdict, *key)
     if again:
         # True when it was signed, perhaps; ask again, over what is desired now.
         tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, again)
-        reason = f"{again}: another order follows"
-        return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),), changed=True)
+        return _answer(envelope, receipt, ExecutionState.SUPPRESSED, f"{again}: another order follows")
     tx.forgets.set_execution(
         *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
     )
@@ -97,7 +86,7 @@ def take_receipt(coordinator: Coordinator, tx: Transaction, node: NodeRow, envel
         tx.forgets.set_execution(*key, target, verdict.reason)
         tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
         logger.error("node %s is held: %s", node.node_id, verdict.reason)
-    return Effect((_ack(envelope, receipt, target, verdict.reason),), changed=True)
+    return _answer(envelope, receipt, target, verdict.reason)
 
 
 def _unsolicited(
@@ -105,16 +94,19 @@ def _unsolicited(
 ) -> Effect:
     """Refuse a receipt that answers no open order; it leaves no trace, since any number of them may come."""
     if receipt.challenge_nonce and receipt.challenge_nonce == execution.challenge_nonce:
-        raise ReportError(
-            f"node {node.node_id} sent another receipt for generation {receipt.generation}, "
-            f"whose execution is {execution.state}"
-        )
+        raise _another(receipt, execution)
     logger.warning("node %s sent a receipt of generation %d unasked", node.node_id, receipt.generation)
     if (receipt.counter - 1, receipt.previous_receipt_hash) == (node.receipt_counter, node.last_receipt_hash):
         # Of an order too old to be remembered, perhaps: the node's next receipt goes on from this one.
         tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
-    reason = "it answers no order that is open"
-    return Effect((_ack(envelope, receipt, ExecutionState.SUPPRESSED, reason),))
+    return _answer(envelope, receipt, ExecutionState.SUPPRESSED, "it answers no order that is open", changed=False)
+
+
+def _another(receipt: types.Receipt, execution: ExecutionRow) -> ReportError:
+    return ReportError(
+        f"node {execution.node_id} sent another receipt for generation {receipt.generation}, "
+        f"whose execution is {execution.state}"
+    )
 
 
 def _judgement(execution: ExecutionRow, envelope: types.Envelope) -> tuple[ExecutionState, str]:
@@ -129,7 +121,8 @@ def _worth_another(
     tx: Transaction, receipt: types.Receipt, verdict: ReceiptVerdict, campaign_id: str, node_id: str
 ) -> str:
     """Return why a receipt that does not hold may be an honest node's, and is asked for again; or ""."""
-    if _overtaken(tx, receipt):
+    newest = settled(tx)
+    if tx.revisions.latest() is not None and (newest is None or newest.digest != receipt.revision_digest):
         return "overtaken by a newer revision"
     # Once: a node hears that a contribution is refused only after a receipt that it has signed meanwhile.
     unheard = [line.name for line in verdict.failures] == [UNKNOWN_ADAPTERS]
@@ -138,22 +131,13 @@ def _worth_another(
     return ""
 
 
-def _overtaken(tx: Transaction, receipt: types.Receipt) -> bool:
-    newest = tx.revisions.latest()
-    return newest is not None and (
-        newest.digest != receipt.revision_digest or newest.built_at_generation < tx.fleet.get().generation
+def _answer(
+    envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str, *, changed: bool = True
+) -> Effect:
+    ack = wire.ReceiptAck(
+        generation=receipt.generation, receipt_hash=payload_hash(envelope), accepted=state in TERMINAL, reason=reason
     )
-
-
-def _ack(envelope: types.Envelope, receipt: types.Receipt, state: ExecutionState, reason: str) -> wire.ConnectResponse:
-    return wire.ConnectResponse(
-        receipt_ack=wire.ReceiptAck(
-            generation=receipt.generation,
-            receipt_hash=payload_hash(envelope),
-            accepted=state in TERMINAL,
-            reason=reason,
-        )
-    )
+    return Effect((wire.ConnectResponse(receipt_ack=ack),), changed)
 
 
 def _expected(

@@ -1,10 +1,11 @@
-"""The two loops that compare what is desired with what is, and act (ADR 3)."""
+"""Reconcile loops: one for forgets and revisions, one for learning jobs; desired state against actual (ADR 3)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
 from fleet.coordinator.core import Coordinator
@@ -30,32 +31,31 @@ MAX_IN_USE_MS = 10 * forgets.ANSWER_MS
 async def reconcile_forgets(coordinator: Coordinator) -> None:
     """Move campaigns on and keep the desired revision up to date, for ever."""
     version = -1
-    coordinator.head_precomputer = ahead = HeadPrecomputer(coordinator)
+    coordinator.head_precomputer = precomputer = HeadPrecomputer(coordinator.database, coordinator.secrets)
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         try:
-            await ahead.prepare()
+            await precomputer.prepare()
         except Exception:
             # Then it is solved when the revision is built, or that has none.
             logger.exception("the closed-form head could not be solved ahead")
         changed = False
         for what, work in STEPS:
             try:
-                changed |= await coordinator.database.run(lambda tx, work=work: work(coordinator, tx))
+                changed |= await coordinator.database.run(partial(work, coordinator))
             except Exception:
                 # The next look may find it mended, a dead loop would find nothing; and what one row prevents,
                 # the other steps need not wait for.
                 logger.exception("%s could not be moved on", what)
         if changed:
-            await coordinator.database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
+            await coordinator.destroy_orphaned_keys()
             coordinator.announce()
 
 
 def _refresh(coordinator: Coordinator, tx: Transaction) -> bool:
     """Build the next revision if people have changed; after a forget its campaign does."""
     newest = tx.revisions.latest()
-    settled = newest is None or newest.built_at_generation == tx.fleet.get().generation
-    if not settled or _in_use(coordinator, tx, newest):
+    if (newest is not None and revisions.settled(tx) is None) or _in_use(coordinator, tx, newest):
         return False
     return revisions.refresh(coordinator, tx) is not None
 
@@ -86,19 +86,14 @@ STEPS = (
 def _erasing(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some connected node, not a held one, still has an open forget to carry out."""
     reached = coordinator.sessions.connected() - {n.node_id for n in tx.nodes.list() if n.held_reason}
-    return any(
-        execution.state in AWAITED and execution.node_id in reached
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
-    )
+    return any(execution.state in AWAITED and execution.node_id in reached for execution in forgets.open_executions(tx))
 
 
 def _ordered(coordinator: Coordinator, tx: Transaction) -> bool:
     """Whether some node is about to sign a receipt over the newest revision."""
     ordered = {
         execution.node_id
-        for campaign in tx.forgets.list_open()
-        for execution in tx.forgets.executions(campaign.campaign_id)
+        for execution in forgets.open_executions(tx)
         if execution.state is ExecutionState.APPLYING and forgets.is_awaited(tx, execution)
     }
     return bool(ordered) and not ordered.isdisjoint(forgets.orderable(coordinator, tx))
@@ -153,7 +148,14 @@ class LearningReconciler:
         self._runs[job.job_id] = _Run(started.attempt, incarnation, clock())
         self._coordinator.announce()
         try:
-            run_id = await asyncio.to_thread(self._plane.submit, job.job_id, started.attempt, self._coordinator.address)
+            run_id = await asyncio.to_thread(
+                self._plane.superlink.command.submit,
+                self._plane.superlink.app_folder,
+                job.job_id,
+                started.attempt,
+                self._coordinator.address,
+                self._plane.token_path,
+            )
         except LearningPlaneError as error:
             await self._failed(started, f"cannot start the Flower run: {error}")
             return
@@ -174,7 +176,7 @@ class LearningReconciler:
         elif job.flower_run_id is not None and now_s - run.asked_at_s > STATUS_EVERY_S:
             self._runs[job.job_id] = _Run(run.attempt, run.incarnation, now_s)
             try:
-                status = await asyncio.to_thread(self._plane.run_status, job.flower_run_id)
+                status = await asyncio.to_thread(self._plane.superlink.command.run_status, job.flower_run_id)
             except RunNotFoundError:
                 await self._failed(job, "the SuperLink has lost the run")
                 return
@@ -184,7 +186,7 @@ class LearningReconciler:
     async def _stop_run(self, job: LearningJobRow) -> None:
         if job.flower_run_id is not None:
             await asyncio.to_thread(self._plane.superlink.wait_ready)
-            await asyncio.to_thread(self._plane.stop_run, job.flower_run_id)
+            await asyncio.to_thread(self._plane.superlink.command.stop, job.flower_run_id)
 
     async def _failed(self, job: LearningJobRow, error: str) -> None:
         def fail(tx: Transaction) -> None:
@@ -194,5 +196,5 @@ class LearningReconciler:
                 job_rounds.fail_attempt(tx, current, error)
 
         await self._coordinator.database.run(fail)
-        await self._coordinator.database.run(lambda tx: revisions.destroy_dead_keys(self._coordinator, tx))
+        await self._coordinator.destroy_orphaned_keys()
         self._coordinator.announce()

@@ -13,13 +13,20 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions, heads
-from fleet.coordinator.bounds import check_bounds, check_nonce
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import Effect, QuarantineError, ReportError
 from fleet.coordinator.receipts import take_receipt
+from fleet.coordinator.report_checks import (
+    Effect,
+    QuarantineError,
+    ReportError,
+    check_bounds,
+    check_nonce,
+    check_overhead,
+    check_telemetry,
+)
 from fleet.coordinator.restored import check_rollback, note_suppressed
-from fleet.coordinator.spending import check_overhead, check_telemetry
-from fleet.coordinator.wire_enums import phase_name, quarantine_reason, serve_state
+from fleet.coordinator.wire_enums import ENERGY_PHASE, QUARANTINE_REASON, SERVE_STATE
+from fleet.domain.node import QuarantineReason, ServeState
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeCostRow, NodeRow
@@ -34,15 +41,9 @@ Signed = TypeVar("Signed", wire.Hello, wire.Contribution)
 def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.ConnectRequest, nonce: bytes) -> str:
     """Return the id of the node that answered the challenge; believe what it says about its generation.
 
-    Raises
-    ------
-    SignatureError
-        If it is not signed by that node, or answers another challenge.
-    NotFoundError
-        If the node was never enrolled.
-    ReportError
-        If it was retired, belongs to another fleet, announces a session key that nothing can be sealed to, or
-        goes back to a backup again and again.
+    Raises `SignatureError` if it is not signed by that node, or answers another challenge; `NotFoundError` if the node
+    was never enrolled; `ReportError` if it was retired, belongs to another fleet, announces a session key that nothing
+    can be sealed to, or goes back to a backup again and again.
     """
     claimed = claimed_hello(request)
     node = tx.nodes.get(claimed.node_id)
@@ -65,9 +66,10 @@ def check_hello(coordinator: Coordinator, tx: Transaction, request: wire.Connect
         software_version=hello.software_version,
     )
     note_suppressed(tx, node.node_id, hello.generation)
-    coordinator.sessions.set_key(node.node_id, hello.session_public_key)
+    announced = coordinator.sessions.of(node.node_id)
+    announced.session_key = hello.session_public_key
     # Logged with every round that the node takes part in: a hash, whatever it sends.
-    coordinator.sessions.set_environment(node.node_id, hello.environment[:64])
+    announced.environment = hello.environment[:64]
     return node.node_id
 
 
@@ -84,12 +86,8 @@ def claimed_hello(request: wire.ConnectRequest) -> wire.Hello:
 def handle_report(coordinator: Coordinator, tx: Transaction, node_id: str, request: wire.ConnectRequest) -> Effect:
     """Take one message of a connected node.
 
-    Raises
-    ------
-    ReportError, SignatureError
-        If the node contradicts the log, itself, or its signature.
-    QuarantineError
-        If the message cannot be acted upon and is to be put aside.
+    Raises `ReportError` or `SignatureError` if the node contradicts the log, itself, or its signature;
+    `QuarantineError` if the message cannot be acted upon and is to be put aside.
     """
     node = tx.nodes.get(node_id)
     check_bounds(request)
@@ -139,7 +137,7 @@ def _renew_session_key(coordinator: Coordinator, node: NodeRow, report: wire.Sup
     if (session.fleet_id, session.node_id, session.generation) != expected:
         raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
     _check_session_key(node, session.public_key, QuarantineError)
-    coordinator.sessions.set_key(node.node_id, session.public_key)
+    coordinator.sessions.of(node.node_id).session_key = session.public_key
 
 
 def _check_session_key(node: NodeRow, public_key: bytes, refusal: type[FleetError]) -> None:
@@ -164,11 +162,13 @@ def _check_prefix(tx: Transaction, node: NodeRow, generation: int, log_head: byt
     raise ReportError(f"node {node.node_id} {reason}", hint="was the coordinator restored from a backup?")
 
 
-def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: wire.Heartbeat) -> Effect:
-    check_nonce("Heartbeat.lease_nonce", beat.lease_nonce)
-    if beat.generation > tx.fleet.get().generation:
-        raise QuarantineError(f"Heartbeat.generation is beyond the log: {beat.generation}")
-    state, reason = serve_state(beat.serve_state), quarantine_reason(beat.quarantine_reason)
+def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, heartbeat: wire.Heartbeat) -> Effect:
+    check_nonce("Heartbeat.lease_nonce", heartbeat.lease_nonce)
+    if heartbeat.generation > tx.fleet.get().generation:
+        raise QuarantineError(f"Heartbeat.generation is beyond the log: {heartbeat.generation}")
+    # A value of a newer version than this one is unspecified.
+    state = SERVE_STATE.words.get(heartbeat.serve_state, ServeState.UNSPECIFIED)
+    reason = QUARANTINE_REASON.words.get(heartbeat.quarantine_reason, QuarantineReason.UNSPECIFIED)
     tx.nodes.touch(node.node_id, serve_state=state, quarantine_reason=reason)
     changed = (state, reason) != (node.serve_state, node.quarantine_reason)
     if node.held_reason:
@@ -178,7 +178,7 @@ def _heartbeat(coordinator: Coordinator, tx: Transaction, node: NodeRow, beat: w
         node_id=node.node_id,
         generation=tx.fleet.get().generation,
         sequence=tx.fleet.next_lease_sequence(),
-        request_nonce=beat.lease_nonce,
+        request_nonce=heartbeat.lease_nonce,
         max_age_ms=round(1000 * coordinator.settings.lease_s),
     )
     tx.nodes.grant_lease(node.node_id, tx.now_ms + lease.max_age_ms)
@@ -211,7 +211,9 @@ def _public_codes(coordinator: Coordinator, tx: Transaction, node: NodeRow, enve
     if node.held_reason:
         raise QuarantineError(HELD_CONTRIBUTES_NOTHING)
     try:
-        return Effect(changed=heads.take_public_codes(coordinator, tx, node, envelope))
+        return Effect(
+            changed=heads.take_public_codes(tx, coordinator.fleet_id, coordinator.settings.codes, node, envelope)
+        )
     except ConflictError as error:
         # The head does without this node's.
         raise QuarantineError(f"public codes refused: {error}") from error
@@ -231,8 +233,9 @@ def _revision_result(tx: Transaction, node: NodeRow, result: wire.RevisionResult
 
 
 def _telemetry(coordinator: Coordinator, tx: Transaction, node: NodeRow, telemetry: wire.Telemetry) -> Effect:
-    check_telemetry(telemetry, coordinator.sessions.telemetry_of(node.node_id))
-    coordinator.sessions.set_telemetry(node.node_id, telemetry)
+    announced = coordinator.sessions.of(node.node_id)
+    check_telemetry(telemetry, announced.telemetry)
+    announced.telemetry = telemetry
     tx.nodes.touch(
         node.node_id,
         inferences=telemetry.inferences,
@@ -245,7 +248,7 @@ def _telemetry(coordinator: Coordinator, tx: Transaction, node: NodeRow, telemet
         [
             NodeCostRow(node.node_id, phase, c.energy_j, c.seconds, c.bytes, c.cell_writes)
             for c in telemetry.costs
-            if (phase := phase_name(c.phase)) is not None
+            if (phase := ENERGY_PHASE.words.get(c.phase)) is not None
         ],
     )
     return Effect()

@@ -8,7 +8,7 @@ from reram_fleet.crypto.signing import key_id
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.sessions import MAX_WENT_BACK
 from fleet.domain.contact import may_return
 from fleet.domain.execution import ExecutionState
@@ -26,10 +26,7 @@ _NOT_REOPENED = frozenset({ExecutionState.PENDING, ExecutionState.HELD, Executio
 def check_rollback(coordinator: Coordinator, tx: Transaction, node: NodeRow, hello: wire.Hello) -> None:
     """Start over with a node whose hello shows that it went back to a backup.
 
-    Raises
-    ------
-    ReportError
-        If it has done so too often within an hour: each time costs as much as all forgets together.
+    Raises `ReportError` if it has done so too often within an hour: each time costs as much as all forgets together.
     """
     if hello.generation >= node.generation and _continues(tx, node, hello):
         if hello.revision < node.revision:
@@ -37,7 +34,7 @@ def check_rollback(coordinator: Coordinator, tx: Transaction, node: NodeRow, hel
             logger.warning("node %s went back to revision %d", node.node_id, hello.revision)
             tx.forgets.forget_holdings(node.node_id)
         return
-    if not coordinator.sessions.may_go_back(node.node_id, tx.now_ms):
+    if not coordinator.sessions.of(node.node_id).may_go_back(tx.now_ms):
         raise ReportError(
             f"node {node.node_id} went back to a backup {MAX_WENT_BACK} times within the last hour",
             hint=f"fleet node retire {node.node_id} --reason ... goes on without it",

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from reram_fleet.crypto.digests import revision_digest
-from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions, heads
+from fleet.coordinator.at_rest import seal_anew, unseal
 from fleet.coordinator.canaries import LIVE, CanarySecret
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.key_ids import job_key_id, subject_key_id
 from fleet.coordinator.lora_state import lora_shape, without
 from fleet.domain.tags import new_tag
 from fleet.store.database import Transaction
@@ -33,8 +32,8 @@ def open_content(coordinator: Coordinator, revision: RevisionRow) -> types.Revis
     """Decrypt the content of a revision that has not been erased."""
     if revision.ciphertext is None:
         raise ValueError(f"revision {revision.revision} has been erased")
-    key = coordinator.secrets.get(revision.key_id)
-    return types.RevisionContent.FromString(open_symmetric(key, revision.key_id, revision.ciphertext))
+    content = unseal(coordinator.secrets, revision.key_id, revision.key_id, revision.ciphertext)
+    return types.RevisionContent.FromString(content)
 
 
 def latest_content(coordinator: Coordinator, tx: Transaction) -> types.RevisionContent:
@@ -45,7 +44,13 @@ def latest_content(coordinator: Coordinator, tx: Transaction) -> types.RevisionC
     return open_content(coordinator, newest)
 
 
-def people(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapter]:
+def settled(tx: Transaction) -> RevisionRow | None:
+    """Return the newest revision if it knows all forgets: None before the first, or while the next one is due."""
+    newest = tx.revisions.latest()
+    return None if newest is None or newest.built_at_generation < tx.fleet.get().generation else newest
+
+
+def enrolled_adapters(coordinator: Coordinator, tx: Transaction) -> list[types.SubjectAdapter]:
     """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
     sums: dict[str, types.SubjectAdapter] = {}
     for row, part in contributions.opened(coordinator, tx, tx.subjects.contributions()):
@@ -71,11 +76,11 @@ def shape(coordinator: Coordinator, tx: Transaction) -> types.LoraShape:
     return lora_shape(features, int.from_bytes(seed[:8], "big") >> 1)
 
 
-def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
+def refresh(coordinator: Coordinator, tx: Transaction) -> int | None:
     """Build the next revision if people or the log have changed since the newest; keep its LoRA.
 
     A LoRA row of somebody who was forgotten, or whom no node in the fleet vouches for any more, is left out.
-    Returns the new revision, or None.
+    Returns its number, or None.
     """
     content = latest_content(coordinator, tx)
     named = [row.subject_tag for row in content.shared_lora.rows]
@@ -83,19 +88,21 @@ def refresh(coordinator: Coordinator, tx: Transaction) -> RevisionRow | None:
     return build(coordinator, tx, without(content.shared_lora, gone))
 
 
-def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | None) -> RevisionRow | None:
+def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | None) -> int | None:
     """Build the next revision with this LoRA and make it the desired one.
 
     All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
-    transaction is durable (`destroy_dead_keys`). Returns None if the newest revision already says this.
+    transaction is durable (`at_rest.destroy_orphaned_keys`). Returns None if the newest revision already says this.
 
     The head is the newest one's unless what it follows from has changed (`heads.head_for`).
     """
     generation = tx.fleet.get().generation
     newest = tx.revisions.latest()
-    enrolled = people(coordinator, tx)
+    enrolled = enrolled_adapters(coordinator, tx)
     subjects = [*enrolled, *_canaries(coordinator, tx, enrolled)]
-    solved = heads.head_for(coordinator, tx, newest, latest_content(coordinator, tx))
+    solved = heads.head_for(
+        tx, coordinator.secrets, coordinator.head_precomputer, newest, latest_content(coordinator, tx)
+    )
     head = solved.head if solved.head.subject_tags else None
     shards = tx.cohorts.count()
     content = types.RevisionContent(subjects=subjects, shared_lora=lora, head=head, cohort_shards=shards)
@@ -103,7 +110,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
     if newest is None and not subjects:
         return None
     if newest is not None and newest.digest == digest and newest.built_at_generation == generation:
-        # The same from other books, for instance no head again: not to be solved once more.
+        # The same from other statistics, for instance no head again: not to be solved once more.
         heads.note(tx, newest.revision, solved)
         return None
     number = 1 if newest is None else newest.revision + 1
@@ -119,8 +126,8 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         cohort_shards=shards,
     )
     key_id = f"revision-{number}"
-    ciphertext = _sealed_anew(coordinator, key_id, content)
-    row = tx.revisions.add(
+    ciphertext = seal_anew(coordinator.secrets, key_id, content)
+    tx.revisions.add(
         number,
         digest=digest,
         parent_digest=manifest.parent_digest,
@@ -142,7 +149,7 @@ def build(coordinator: Coordinator, tx: Transaction, lora: types.SharedLora | No
         "with" if manifest.has_shared_lora else "without",
         generation,
     )
-    return row
+    return number
 
 
 def redact(
@@ -166,16 +173,9 @@ def redact(
         cohort_shards=content.cohort_shards,
     )
     key_id = f"revision-{newest.revision}-at-{generation}"
-    ciphertext = _sealed_anew(coordinator, key_id, left)
+    ciphertext = seal_anew(coordinator.secrets, key_id, left)
     tx.revisions.redact(newest.revision, ciphertext=ciphertext, key_id=key_id)
     tx.heads.drop_note(newest.revision)
-
-
-def _sealed_anew(coordinator: Coordinator, key_id: str, content: types.RevisionContent) -> bytes:
-    # A transaction that was rolled back may have left a key of this name.
-    coordinator.secrets.destroy(key_id)
-    key = coordinator.secrets.create(key_id)
-    return seal_symmetric(key, key_id, content.SerializeToString(deterministic=True))
 
 
 def _canaries(
@@ -187,18 +187,3 @@ def _canaries(
     while len(tx.subjects.live_canaries()) < LIVE:
         tx.subjects.add_canary(new_tag())
     return [secret.adapter(tag) for tag in tx.subjects.live_canaries()]
-
-
-def destroy_dead_keys(coordinator: Coordinator, tx: Transaction) -> None:
-    """Destroy every key file whose owner was forgotten, erased or finished.
-
-    Called after a transaction that made owners dead has become durable, and at every start: a kill in
-    between leaves keys that nothing may use, and this finds them.
-    """
-    alive = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
-    alive |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
-    alive |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
-    alive |= {row.key_id for row in tx.cohorts.checkpoints()}
-    for key_id in coordinator.secrets.ids():
-        if key_id not in alive:
-            coordinator.secrets.destroy(key_id)

@@ -11,18 +11,21 @@ import signal
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
-from fleet.coordinator import contributions, revisions
+from fleet.coordinator import contributions
 from fleet.coordinator.authentication import TokenInterceptor
-from fleet.coordinator.core import Coordinator, Database
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.database import Database
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.learning_service import LearningService
 from fleet.coordinator.metrics import registry
@@ -35,7 +38,7 @@ from fleet.errors import ConflictError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import FleetRow
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+from fleet.trust.keys import CoordinatorKeys
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +73,8 @@ _SERVER_OPTIONS = (
 def run(settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises
-    ------
-    ConflictError
-        If another coordinator serves from the same state folder.
-    StoreError, ConfigError
-        If the database or the learning plane cannot be opened.
+    Raises `ConflictError` if another coordinator serves from the same state folder; `StoreError` or `ConfigError` if
+    the database or the learning plane cannot be opened.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request that the proxy passes on: thousands an hour, and nothing to learn from them.
@@ -128,27 +127,19 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
-        fleet = await database.run(lambda tx: _fleet(tx, settings, folder))
+        fleet = await database.run(lambda tx: fleet_of(tx, settings))
         folder.note_made()
-        plane = LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None
-        coordinator = Coordinator(
-            settings=settings,
-            fleet_id=fleet.fleet_id,
-            registry_public_key=fleet.registry_public_key or b"",
-            keys=keys,
-            secrets=SubjectKeys(folder.secrets),
-            database=database,
-            learning=plane,
-            started_at_ms=wall_clock_ms(),
-        )
-        operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorService(coordinator), server)
-        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(coordinator), server)
-        learning_pb2_grpc.add_LearningServiceServicer_to_server(LearningService(coordinator), server)
+        coordinator = compose(settings, keys, database, fleet, wall_clock_ms())
+        plane = coordinator.learning
+        # The generated code has no types.
+        operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorService(coordinator), server)  # type: ignore[no-untyped-call]
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(coordinator), server)  # type: ignore[no-untyped-call]
+        learning_pb2_grpc.add_LearningServiceServicer_to_server(LearningService(coordinator), server)  # type: ignore[no-untyped-call]
         # Nodes keep the address: it must be the same after a restart.
         port = settings.port or remembered_port(folder.port)
         coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
-        await database.run(lambda tx: contributions.bind_to_rows(coordinator, tx))
-        await database.run(lambda tx: revisions.destroy_dead_keys(coordinator, tx))
+        await database.run(partial(contributions.bind_to_rows, coordinator))
+        await coordinator.destroy_orphaned_keys()
         metrics_port = _serve_metrics(coordinator)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
@@ -209,23 +200,37 @@ def _serve_metrics(coordinator: Coordinator) -> int:
     return int(server.server_port)
 
 
-def _fleet(tx: Transaction, settings: ServeSettings, folder: CoordinatorFolder) -> FleetRow:
-    if folder.has_fleet() and tx.fleet.find() is None:
-        raise StoreError(
-            f"{folder.database} knows no fleet, but there was one", hint="bring the folder back from a backup"
-        )
-    return fleet_of(tx, settings)
+def compose(
+    settings: ServeSettings, keys: CoordinatorKeys, database: Database, fleet: FleetRow, now_ms: int
+) -> Coordinator:
+    """Return the coordinator of a fleet; its learning plane is prepared, and not started.
+
+    Raises `ConfigError` if the learning plane cannot be opened.
+    """
+    return Coordinator(
+        settings=settings,
+        fleet_id=fleet.fleet_id,
+        registry_public_key=fleet.registry_public_key or b"",
+        keys=keys,
+        secrets=KeyStore(CoordinatorFolder(settings.state).secrets),
+        database=database,
+        learning=LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None,
+        started_at_ms=now_ms,
+    )
 
 
 def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
     """Return the fleet of a database, made if there is none, with what the settings fix for good.
 
-    Raises
-    ------
-    ConflictError
-        If it was told another task, or another registry's key, before.
+    Raises `ConflictError` if it was told another task, or another registry's key, before; `StoreError` if the folder
+    has had a fleet that the database does not know.
     """
+    folder = CoordinatorFolder(settings.state)
     if tx.fleet.find() is None:
+        if folder.has_fleet():
+            raise StoreError(
+                f"{folder.database} knows no fleet, but there was one", hint="bring the folder back from a backup"
+            )
         tx.fleet.create(new_id(tx.now_ms))
     tx.fleet.fix_task(settings.task)
     if settings.registry_key:

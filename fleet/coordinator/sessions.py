@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from reram_fleet.v1.node_pb2 import Telemetry
 
-#: A node that has beaten less than twice is taken for gone after this silence.
+#: A node that has sent less than two heartbeats is taken for gone after this silence.
 SILENCE_LIMIT_S = 15.0
-#: As many beats may be missed; a node gives its coordinator up after as many.
-MISSED_BEATS = 8
-#: A busy machine must not lose its nodes, however fast they beat.
+#: As many heartbeats may be missed; a node gives its coordinator up after as many.
+MISSED_HEARTBEATS = 8
+#: A busy machine must not lose its nodes, however short their interval is.
 _SHORTEST_LIMIT_S = 5.0
 
 
@@ -25,15 +24,15 @@ _HOUR_MS = 3_600_000
 class HeartbeatPace:
     """Pace of one node's heartbeats, and the silence after which it is taken for gone.
 
-    The interval is the node's own setting, and it beats early when it has something to say: the longest of
+    The interval is the node's own setting, and it sends one early when it has something to say: the longest of
     the last gaps stands for it.
     """
 
     def __init__(self) -> None:
-        self._gaps_s: deque[float] = deque(maxlen=MISSED_BEATS)
+        self._gaps_s: deque[float] = deque(maxlen=MISSED_HEARTBEATS)
         self._last_s: float | None = None
 
-    def beat(self, now_s: float) -> None:
+    def note(self, now_s: float) -> None:
         """Note a heartbeat (seconds of a monotonic clock)."""
         if self._last_s is not None:
             self._gaps_s.append(now_s - self._last_s)
@@ -47,32 +46,46 @@ class HeartbeatPace:
         longest_s = max(self._gaps_s)
         # One stall of a second must not buy the node a minute.
         most_s = max(SILENCE_LIMIT_S, 2 * longest_s)
-        return max(_SHORTEST_LIMIT_S, min(MISSED_BEATS * longest_s, most_s))
+        return max(_SHORTEST_LIMIT_S, min(MISSED_HEARTBEATS * longest_s, most_s))
 
 
 @dataclass(eq=False)
 class Session:
-    """One open stream of one node.
-
-    Attributes
-    ----------
-    log_sent
-        Generation up to which this stream has been sent the forget log.
-    revision_sent
-        Revision last offered on this stream.
-    erase_sent
-        Challenge nonces of the erase orders sent on this stream.
-    public_codes_asked
-        Whether this stream has been asked for public codes.
-    """
+    """One open stream of one node."""
 
     node_id: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Generation up to which this stream has been sent the forget log.
     log_sent: int = 0
+    #: Revision last offered on this stream.
     revision_sent: int = 0
+    #: Challenge nonces of the erase orders sent on this stream.
     erase_sent: set[bytes] = field(default_factory=set)
+    #: Whether this stream has been asked for public codes.
     public_codes_asked: bool = False
     superseded: bool = False
+
+
+@dataclass
+class Announced:
+    """Facts that a node has announced about itself since this process began."""
+
+    #: Raw X25519 key (32 bytes) that job keys are sealed to, signed by the node; empty: nothing usable.
+    session_key: bytes = b""
+    #: Hash of what its float32 results depend on; empty if it has said nothing.
+    environment: str = ""
+    #: Latest telemetry of its present stream; empty if that has just begun.
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    #: When (Unix ms) it started over from a backup.
+    went_back_ms: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_WENT_BACK))
+
+    def may_go_back(self, now_ms: int) -> bool:
+        """Note that the node starts over from a backup; whether it may, since it has not done so too often."""
+        times = self.went_back_ms
+        if len(times) == MAX_WENT_BACK and now_ms - times[0] < _HOUR_MS:
+            return False
+        times.append(now_ms)
+        return True
 
 
 class Sessions:
@@ -80,10 +93,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._open: dict[str, Session] = {}
-        self._keys: dict[str, bytes] = {}
-        self._environments: dict[str, str] = {}
-        self._telemetry: dict[str, Telemetry] = {}
-        self._went_back: dict[str, deque[int]] = {}
+        self._announced: dict[str, Announced] = {}
 
     def open(self, node_id: str) -> Session:
         """Start a session; an older one of this node is told to end."""
@@ -93,7 +103,7 @@ class Sessions:
             older.wake.set()
         session = self._open[node_id] = Session(node_id)
         # A node that was killed goes on from the counters that it saved last.
-        self._telemetry.pop(node_id, None)
+        self.of(node_id).telemetry = Telemetry()
         return session
 
     def close(self, session: Session) -> None:
@@ -101,37 +111,9 @@ class Sessions:
         if self._open.get(session.node_id) is session:
             del self._open[session.node_id]
 
-    def may_go_back(self, node_id: str, now_ms: int) -> bool:
-        """Note that a node starts over from a backup; whether it may, since it has not done so too often."""
-        times = self._went_back.setdefault(node_id, deque(maxlen=MAX_WENT_BACK))
-        if len(times) == MAX_WENT_BACK and now_ms - times[0] < _HOUR_MS:
-            return False
-        times.append(now_ms)
-        return True
-
-    def set_key(self, node_id: str, public_key: bytes) -> None:
-        """Note the session key that a node has just announced, signed (raw X25519, 32 bytes)."""
-        self._keys[node_id] = public_key
-
-    def key_of(self, node_id: str) -> bytes | None:
-        """Return what job keys must be sealed to for a node now; None if it announced nothing usable."""
-        return self._keys.get(node_id) or None
-
-    def set_environment(self, node_id: str, environment: str) -> None:
-        """Note what a node says that its float32 results depend on (a hash)."""
-        self._environments[node_id] = environment
-
-    def environment_of(self, node_id: str) -> str:
-        """Return it; empty if the node has said nothing."""
-        return self._environments.get(node_id, "")
-
-    def set_telemetry(self, node_id: str, telemetry: Telemetry) -> None:
-        """Note what a node has reported on its present stream."""
-        self._telemetry[node_id] = telemetry
-
-    def telemetry_of(self, node_id: str) -> Telemetry:
-        """Return what it reported last; empty if its stream has just begun."""
-        return self._telemetry.get(node_id, Telemetry())
+    def of(self, node_id: str) -> Announced:
+        """Return what a node has announced; whatever it says next is noted there."""
+        return self._announced.setdefault(node_id, Announced())
 
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""
@@ -142,9 +124,6 @@ class Sessions:
         for session in self._open.values():
             session.wake.set()
 
-    def __iter__(self) -> Iterator[Session]:
-        return iter(list(self._open.values()))
-
 
 class Changes:
     """Something in the store has changed: a count that many can wait on, without a lock to lose."""
@@ -152,11 +131,6 @@ class Changes:
     def __init__(self) -> None:
         self._version = 0
         self._next = asyncio.Event()
-
-    @property
-    def version(self) -> int:
-        """Number of changes so far."""
-        return self._version
 
     def announce(self) -> None:
         """Wake everyone who waits."""

@@ -1,41 +1,31 @@
-"""The wire's enums in the words of the domain, and back."""
+"""Enums of the wire in the words of the domain, and back: the same names, behind the prefix of the wire's enum."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.domain.learning import JobKind
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 
-
-def serve_state(value: types.ServeState) -> ServeState:
-    """Return the domain's word; unknown values are unspecified."""
-    name = types.ServeState.Name(value) if value in types.ServeState.values() else ""
-    return ServeState(name.removeprefix("SERVE_STATE_").lower() or "unspecified")
+Word = TypeVar("Word", bound=StrEnum)
 
 
-def quarantine_reason(value: types.QuarantineReason) -> QuarantineReason:
-    """Return the domain's word; unknown values are unspecified."""
-    name = types.QuarantineReason.Name(value) if value in types.QuarantineReason.values() else ""
-    return QuarantineReason(name.removeprefix("QUARANTINE_REASON_").lower() or "unspecified")
+class WireEnum(Generic[Word]):
+    """One enum of the wire beside the domain's.
+
+    `words` has the domain's word by the wire's value, `values` the wire's value by the domain's word.
+    """
+
+    def __init__(self, wire: Any, prefix: str, words: type[Word]) -> None:
+        self.values: dict[Word, Any] = {word: wire.Value(f"{prefix}_{word.name}") for word in words}
+        self.words: dict[int, Word] = {value: word for word, value in self.values.items()}
 
 
-def phase_name(value: types.EnergyPhase) -> EnergyPhase | None:
-    """Return the domain's word of a phase; None if it is unspecified, or of a newer version than this one."""
-    name = types.EnergyPhase.Name(value) if value in types.EnergyPhase.values() else ""
-    word = name.removeprefix("ENERGY_PHASE_").lower()
-    return EnergyPhase(word) if word in set(EnergyPhase) else None
-
-
-def wire_serve_state(state: ServeState) -> types.ServeState:
-    """Return the wire's value."""
-    return types.ServeState.Value(f"SERVE_STATE_{state.name}")
-
-
-def wire_quarantine_reason(reason: QuarantineReason) -> types.QuarantineReason:
-    """Return the wire's value."""
-    return types.QuarantineReason.Value(f"QUARANTINE_REASON_{reason.name}")
-
-
-def wire_phase(phase: EnergyPhase) -> types.EnergyPhase:
-    """Return the wire's value."""
-    return types.EnergyPhase.Value(f"ENERGY_PHASE_{phase.name}")
+SERVE_STATE = WireEnum(types.ServeState, "SERVE_STATE", ServeState)
+QUARANTINE_REASON = WireEnum(types.QuarantineReason, "QUARANTINE_REASON", QuarantineReason)
+#: Without a word for phases that are unspecified.
+ENERGY_PHASE = WireEnum(types.EnergyPhase, "ENERGY_PHASE", EnergyPhase)
+LEARNING_KIND = WireEnum(types.LearningKind, "LEARNING_KIND", JobKind)

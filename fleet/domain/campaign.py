@@ -6,11 +6,11 @@ from collections.abc import Mapping, Set
 from enum import StrEnum
 
 from fleet.domain.execution import TERMINAL, ExecutionState
-from fleet.errors import IllegalTransitionError
+from fleet.domain.transitions import check_step
 
 
 class CampaignState(StrEnum):
-    """How far the fleet is with one forget. There is no way to cancel or to expire."""
+    """Progress of the fleet with one forget. There is no way to cancel or to expire."""
 
     #: In the log, with an execution per node.
     COMMITTED = "committed"
@@ -35,17 +35,8 @@ TRANSITIONS: Mapping[CampaignState, frozenset[CampaignState]] = {
 
 
 def advance(current: CampaignState, target: CampaignState) -> CampaignState:
-    """Return `target` if the step is legal or no step at all.
-
-    Raises
-    ------
-    IllegalTransitionError
-        With both states and what would have been legal.
-    """
-    if target != current and target not in TRANSITIONS[current]:
-        legal = ", ".join(sorted(TRANSITIONS[current]))
-        raise IllegalTransitionError(f"a campaign cannot go from {current} to {target} (legal: {legal})")
-    return target
+    """Return `target` if the step is legal or no step at all; else raises `IllegalTransitionError`."""
+    return target if target == current else check_step("a campaign", TRANSITIONS, current, target)
 
 
 def campaign_state(
@@ -58,8 +49,8 @@ def campaign_state(
     executions
         State per node id; every node of the fleet is in it.
     connected
-        Ids of the nodes with a live stream. Only these can keep a campaign in SUPPRESSING: a node that is
-        away loses its lease and fails closed by itself.
+        Ids of the nodes with a live stream. Only these can keep a campaign in SUPPRESSING: a node that is away loses
+        its lease and fails closed by itself.
     current
         State so far. Suppressing is not entered again: a node that connects late is merely behind.
     """

@@ -1,4 +1,4 @@
-"""What decides a cohort shard's rows: who entered when, who took part in each round, and on which samples."""
+"""History of a cohort shard, which decides its rows: who entered when, and each round's nodes and samples."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LoggedRound:
-    """One round, as it happened.
+    """One round, as it happened."""
 
-    Attributes
-    ----------
-    nodes
-        Nodes whose replies were averaged, each with the hash of its environment.
-    inputs
-        Digest of what the shard's people had contributed; empty if that changed while the round ran.
-    rewritten
-        A replay could not have the nodes of before: the round stands as it went then.
-    """
-
+    #: Nodes whose replies were averaged, each with the hash of its environment.
     nodes: Mapping[str, str]
+    #: Digest of what the shard's people had contributed; empty if that changed while the round ran.
     inputs: str
+    #: A replay could not have the nodes of before: the round stands as it went then.
     rewritten: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -41,33 +34,22 @@ class LoggedRound:
 
 @dataclass(frozen=True)
 class Segment:
-    """Rounds [first, end) of a shard in which nobody enters after the first: one Flower run.
-
-    Attributes
-    ----------
-    tags
-        Everybody in the shard during it, sorted.
-    """
+    """Rounds [first, end) of a shard in which nobody enters after the first: one Flower run."""
 
     first: int
     end: int
+    #: Everybody in the shard during it, sorted.
     tags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class CohortHistory:
-    """The history of one shard.
-
-    Attributes
-    ----------
-    entries
-        Round before which each person entered, by tag.
-    log
-        Its rounds.
-    """
+    """The history of one shard."""
 
     shard: int
+    #: Round before which each person entered, by tag.
     entries: Mapping[str, int]
+    #: Its rounds.
     log: tuple[LoggedRound, ...]
 
     @property

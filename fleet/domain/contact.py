@@ -11,28 +11,18 @@ MAX_RETURNS = 3
 
 @dataclass(frozen=True)
 class ContactLimits:
-    """How long a forget waits for a node that is not connected.
+    """Time that a forget waits for a node that is not connected."""
 
-    Attributes
-    ----------
-    lost_after_ms
-        Since its last contact, the first time.
-    lease_ms
-        Since it came back, once it was lost: it is not given the long time anew.
-    """
-
+    #: Since its last contact, the first time.
     lost_after_ms: int
+    #: Since it came back, once it was lost: it is not given the long time anew.
     lease_ms: int
 
     def is_over(self, now_ms: int, *, last_contact_ms: int, lease_until_ms: int, returned_at_ms: int | None) -> bool:
         """Whether a node that is not connected is given up: for the first time, or again.
 
-        Parameters
-        ----------
-        lease_until_ms
-            It may have got a longer lease than today's are; before its end nothing is certain.
-        returned_at_ms
-            When it last came back after it was lost, if it ever did.
+        It may have got a longer lease than today's are; before its end nothing is certain. `returned_at_ms` is when it
+        last came back after it was lost, if it ever did.
         """
         if returned_at_ms is not None:
             return now_ms - returned_at_ms > self.lease_ms

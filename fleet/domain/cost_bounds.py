@@ -16,10 +16,7 @@ MAX_COUNT = 2**53
 def out_of_range(values: Mapping[str, float]) -> str:
     """Return what is wrong with the first number that no node can have spent; "" if nothing is.
 
-    Parameters
-    ----------
-    values
-        By name. Joules are named `..._j`, times `...seconds`; all others are counts or ratios.
+    Of the names, joules end in `_j` and times in `seconds`; all others are counts or ratios.
     """
     for name, value in values.items():
         most = MAX_ENERGY_J if name.endswith("_j") else MAX_SECONDS if name.endswith("seconds") else MAX_COUNT

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.errors import IllegalTransitionError
+from fleet.domain.transitions import check_step
 
 
 class ExecutionState(StrEnum):
-    """How far a node is with one forget."""
+    """Progress of a node with one forget."""
 
     #: Committed in the log; the node has not reported this generation.
     PENDING = "pending"
@@ -35,23 +35,15 @@ class ExecutionState(StrEnum):
 
 @dataclass(frozen=True)
 class HeldAtCommit:
-    """Holdings of a node that were known when a forget was committed: its receipt says no less.
+    """Holdings of a node that were known when a forget was committed: its receipt says no less."""
 
-    Attributes
-    ----------
-    subject_adapters
-        Adapters in the revision that it ran, or of people whom it had contributed.
-    lora_rows
-        Rows of the shared LoRA in that revision.
-    samples
-        Captured samples that it had contributed sums of.
-    keys
-        People whom it had contributed: each has a key of its own on the node.
-    """
-
+    #: Adapters in the revision that it ran, or of people whom it had contributed.
     subject_adapters: int
+    #: Rows of the shared LoRA in that revision.
     lora_rows: int
+    #: Captured samples that it had contributed sums of.
     samples: int
+    #: People whom it had contributed: each has a key of its own on the node.
     keys: int
 
 
@@ -93,16 +85,5 @@ WITH_RECEIPT = frozenset({_S.APPLIED, _S.VERIFIED, _S.NOT_AFFECTED})
 
 
 def advance(current: ExecutionState, target: ExecutionState) -> ExecutionState:
-    """Return `target` if the step is legal.
-
-    Repeating the current state is legal, since every message may come again.
-
-    Raises
-    ------
-    IllegalTransitionError
-        With both states and what would have been legal.
-    """
-    if target != current and target not in TRANSITIONS[current]:
-        legal = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is final"
-        raise IllegalTransitionError(f"an execution cannot go from {current} to {target} (legal: {legal})")
-    return target
+    """Return `target` if the step is legal, or none: every message may come again. Else `IllegalTransitionError`."""
+    return target if target == current else check_step("an execution", TRANSITIONS, current, target)

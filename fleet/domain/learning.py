@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.errors import IllegalTransitionError
+from reram_fleet.backoff import Backoff
+
+from fleet.domain.transitions import check_step
 
 
 class JobKind(StrEnum):
-    """What a learning job does; the values are the Flower message types, but for cohorts (`train.lora`)."""
+    """Task of a learning job; the values are the Flower message types, but for cohorts (`train.lora`)."""
 
     TRAIN_LORA = "train.lora"
     UNLEARN_LORA = "train.unlearn"
@@ -26,7 +28,7 @@ COHORT_KINDS = frozenset({JobKind.TRAIN_COHORT, JobKind.REPLAY_COHORT})
 
 
 class CohortPurpose(StrEnum):
-    """Why a job runs rounds of a cohort shard."""
+    """Reason for which a job runs rounds of a cohort shard."""
 
     TRAIN = "train"
     #: Somebody was forgotten: what comes out is installed.
@@ -59,45 +61,15 @@ FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED})
 
 
 def advance(current: JobState, target: JobState) -> JobState:
-    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again.
-
-    Raises
-    ------
-    IllegalTransitionError
-        With both states and what would have been legal.
-    """
-    if target not in TRANSITIONS[current]:
-        legal = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is final"
-        raise IllegalTransitionError(f"a learning job cannot go from {current} to {target} (legal: {legal})")
-    return target
+    """Return `target` if the step is legal. Staying is none: a job that runs cannot be started again."""
+    return check_step("a learning job", TRANSITIONS, current, target)
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
-    """How often, and how soon, a failed attempt is followed by another one.
-
-    Attributes
-    ----------
-    max_attempts
-        Attempts in all; a job that failed this often is FAILED.
-    first_s, longest_s
-        Bounds of the back-off, in seconds. It doubles with every attempt.
-    """
+class RetryPolicy(Backoff):
+    """Number and back-off of the attempts of a job; the last one that fails makes its job FAILED."""
 
     max_attempts: int = 5
-    first_s: float = 1.0
-    longest_s: float = 60.0
-
-    def delay_s(self, attempt: int, jitter: float) -> float:
-        """Return the back-off after failed attempt number `attempt` (1, 2, ...), in seconds.
-
-        Parameters
-        ----------
-        jitter
-            Uniform in [0, 1), from the caller's random source: between half and all of the step is waited.
-        """
-        step = min(self.longest_s, self.first_s * 2.0 ** min(attempt - 1, 30))
-        return step * (0.5 + jitter / 2)
 
     def retry_at_ms(self, attempt: int, now_ms: int, jitter: float) -> int | None:
         """Return when to try again (Unix time in ms) after attempt number `attempt`; None to give up."""

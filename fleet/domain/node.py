@@ -1,4 +1,4 @@
-"""What a node reports about itself, in the words that the database, metrics and CLI use.
+"""States that a node reports about itself, in the words that the database, metrics and CLI use.
 
 Each value is the lower-case name of the wire's enum member without its prefix.
 """
@@ -18,7 +18,7 @@ class ServeState(StrEnum):
 
 
 class QuarantineReason(StrEnum):
-    """Why adapters are detached."""
+    """Reason for which adapters are detached."""
 
     #: Not quarantined.
     UNSPECIFIED = "unspecified"
@@ -31,7 +31,7 @@ class QuarantineReason(StrEnum):
 
 
 class EnergyPhase(StrEnum):
-    """What joules, seconds, bytes and cell writes were spent on."""
+    """Phase that joules, seconds, bytes and cell writes were spent on."""
 
     PROGRAM = "program"
     INFER = "infer"

@@ -24,22 +24,12 @@ START = "_start"
 
 @dataclass(frozen=True)
 class RepairLine:
-    """One line of the verdict.
-
-    Attributes
-    ----------
-    name
-        What was looked at.
-    value
-        What was measured; None if nobody measured it.
-    limit
-        In words.
-    passed
-        Whether it is within the limit.
-    """
+    """One line of the verdict."""
 
     name: str
+    #: None if nobody measured it.
     value: float | None
+    #: In words.
     limit: str
     passed: bool
 
@@ -51,11 +41,8 @@ class RepairLine:
 def judge_repair(metrics: Mapping[str, float]) -> tuple[RepairLine, ...]:
     """Return the lines of the verdict on a repair.
 
-    Parameters
-    ----------
-    metrics
-        Means over nodes of the round that verified it (`edge_node.recognition.training.rounds`), and those of before
-        the first round with names that end in `START`.
+    The metrics are means over nodes of the round that verified it (`edge_node.recognition.training.rounds`), and those
+    of before the first round with names that end in `START`.
     """
     samples = metrics.get("forget_samples_after", 0.0)
     seen = RepairLine("samples of the forgotten, per example", samples, "some node that holds them looked", samples > 0)

@@ -34,11 +34,8 @@ def new_id(now_ms: int, random_bits: Callable[[int], int] = secrets.randbits) ->
 def validate_tag(tag: str) -> str:
     """Return the tag.
 
-    Raises
-    ------
-    InvalidInputError
-        If it is not 32 lower-case hexadecimal digits. What was given is not repeated in the error: people
-        type names where a tag belongs, and errors end up in logs.
+    Raises `InvalidInputError` if it is not 32 lower-case hexadecimal digits. What was given is not repeated in the
+    error: people type names where a tag belongs, and errors end up in logs.
     """
     if not _TAG.fullmatch(tag):
         raise InvalidInputError(

@@ -16,21 +16,15 @@ CANARIES = 2
 
 @dataclass(frozen=True)
 class WaveMember:
-    """A node, as far as waves are concerned.
-
-    Attributes
-    ----------
-    ordered
-        An erase order of this campaign has gone to it, now or earlier (its execution has a challenge). Tells
-        a canary that failed from a node that is held for another reason and must not stop the fleet.
-    went_back
-        How often it went back to a backup since the commit.
-    """
+    """A node, as far as waves are concerned."""
 
     node_id: str
     state: ExecutionState
     connected: bool
+    #: An erase order of this campaign has gone to it, now or earlier (its execution has a challenge). Tells a canary
+    #: that failed from a node that is held for another reason and must not stop the fleet.
     ordered: bool = False
+    #: How often it went back to a backup since the commit.
     went_back: int = 0
 
 

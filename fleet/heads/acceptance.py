@@ -1,4 +1,4 @@
-"""From which score on a head accepts: fixed with the head, from public people and sums alone.
+"""Threshold of a head: the score from which it accepts, fixed with it from public people and sums alone.
 
 Everybody's threshold is a question about people who are not there: how would a sample score of somebody who
 is enrolled, but was not learned from, and how one of a stranger? The public people answer it. Each of them in
@@ -8,11 +8,10 @@ samples on one to three nodes, next to everybody else, and the other half is sco
 nodes. The threshold rejects `FALSE_REJECT_SHARE` of the virtually enrolled, or more if it must to accept no
 more than `FALSE_ACCEPT_SHARE` of the virtual strangers.
 
-That is sixty heads, but no solving: with the kernel ``k(x, y) = x' A^-1 y`` of the real head, taking q's
-samples U out turns it into ``(I - K)^-1 K`` on U (K = k(U, U)), and every virtual enrolment is a small solve in
-that. Codes are centred on the public mean, q included, which would make the others' codes sum to minus
-those of q, and drive their score to zero: so the kernel is that of a ridge with a free intercept, which
-adjusts to whoever is left.
+That is sixty heads, but no solving: with the kernel ``k(x, y) = x' A^-1 y`` of the real head, taking q's samples U out
+turns it into ``(I - K)^-1 K`` on U (K = k(U, U)), and every virtual enrolment is a small solve in that. Codes are
+centred on the public mean, q included, which would make the others' codes sum to minus those of q, and drive their
+score to zero: so the kernel is that of a ridge with a free intercept, which adjusts to whoever is left.
 
 The arithmetic is float64, so other machines get other last bits; the result is rounded to 2^-8 of a full
 score, and refused within a millionth of a step of a rounding boundary. That is a margin, not a proof: over
@@ -52,17 +51,11 @@ Real = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class VirtualScores:
-    """Scores of public people, each in turn taken out of the head.
+    """Scores of public people, each in turn taken out of the head."""
 
-    Attributes
-    ----------
-    enrolled
-        Of held-out samples with their own column after a virtual enrolment, float64.
-    stranger
-        Best score of each sample among the really enrolled people's columns, float64; empty without any.
-    """
-
+    #: Of held-out samples with their own column after a virtual enrolment, float64.
     enrolled: Real
+    #: Best score of each sample among the really enrolled people's columns, float64; empty without any.
     stranger: Real
 
 

@@ -1,8 +1,8 @@
-"""The books of a closed-form head: who contributed what, as integers, and the head that follows from them.
+"""Sufficient statistics of a closed-form head: integers that people contributed, and the head that follows from them.
 
-Books are values. What a forget leaves is the same integers as if the person had never been there, and head
-and threshold are functions of the books alone: so they are the same, too. The caller must not keep the books
-from before a forget: their difference is the forgotten person.
+They are values. What a forget leaves is the same integers as if the person had never been there, and head and threshold
+are functions of these alone: so they are the same, too. The caller must not keep the statistics from before a forget:
+the difference is the forgotten person.
 """
 
 from __future__ import annotations
@@ -29,17 +29,11 @@ SCALE_BITS = 34
 
 @dataclass(frozen=True, eq=False)
 class CodeSum:
-    """``sum of x`` and the number of x of one person.
+    """``sum of x`` and the number of x of one person."""
 
-    Attributes
-    ----------
-    code_sum
-        int64 ``[d]``.
-    count
-        At least 1.
-    """
-
+    #: int64 ``[d]``.
     code_sum: Int64
+    #: At least 1.
     count: int
 
     def __add__(self, other: CodeSum) -> CodeSum:
@@ -52,17 +46,11 @@ class CodeSum:
 
 @dataclass(frozen=True, eq=False)
 class NodeShare:
-    """What one node adds for people it enrolled.
+    """Share of one node: statistics of the people whom it enrolled."""
 
-    Attributes
-    ----------
-    together
-        Statistics of all these people's samples: one Gram matrix for all of them.
-    people
-        By subject tag.
-    """
-
+    #: Statistics of all these people's samples: one Gram matrix for all of them.
     together: HeadStatistics
+    #: By subject tag.
     people: Mapping[str, CodeSum]
 
     def __post_init__(self) -> None:
@@ -79,23 +67,15 @@ class NodeShare:
 
 @dataclass(frozen=True, eq=False)
 class FleetHead:
-    """A solved head, as nodes install it.
+    """A solved head, as nodes install it."""
 
-    Attributes
-    ----------
-    tags
-        Sorted.
-    codes
-        int32 [d, K], in the order of `tags`.
-    scale_bits
-        A score of ``2^scale_bits`` is what training aimed at for the right person.
-    threshold
-        Integer score from which a sample is accepted.
-    """
-
+    #: Sorted.
     tags: tuple[str, ...]
+    #: int32 [d, K], in the order of `tags`.
     codes: npt.NDArray[np.int32]
+    #: A score of ``2^scale_bits`` is what training aimed at for the right person.
     scale_bits: int
+    #: Integer score from which a sample is accepted.
     threshold: int
 
     def digest(self) -> str:
@@ -106,42 +86,27 @@ class FleetHead:
         sha.update(np.ascontiguousarray(self.codes, "<i4").tobytes())
         return sha.hexdigest()
 
-    @property
-    def wire_bytes(self) -> int:
-        """Bytes of its codes."""
-        return self.codes.nbytes
-
 
 @dataclass(frozen=True, eq=False)
 class SufficientStatistics:
-    """Integers of everybody who is enrolled, and the public people.
+    """Integers of everybody who is enrolled, and the public people."""
 
-    Attributes
-    ----------
-    public
-        Negatives of every head.
-    enrolled
-        Statistics of all enrolled people together.
-    people
-        What each of them contributed, by subject tag.
-    """
-
+    #: Negatives of every head.
     public: PublicCodes
+    #: Statistics of all enrolled people together.
     enrolled: HeadStatistics
+    #: What each of them contributed, by subject tag.
     people: Mapping[str, CodeSum]
 
     @classmethod
     def empty(cls, public: PublicCodes) -> SufficientStatistics:
-        """Return the books of a fleet that knows nobody."""
+        """Return the statistics of a fleet that knows nobody."""
         return cls(public, HeadStatistics.zero(public.features), {})
 
     def with_share(self, share: NodeShare) -> SufficientStatistics:
-        """Return the books with a node's share added; a person may be in several shares.
+        """Return the statistics with a node's share added; a person may be in several shares.
 
-        Raises
-        ------
-        StatisticsError
-            If its features differ, or sums reach 2^53.
+        Raises `StatisticsError` if its features differ, or sums reach 2^53.
         """
         enrolled = total([self.enrolled, share.together], self.public.features)
         people = dict(self.people)
@@ -150,7 +115,10 @@ class SufficientStatistics:
         return replace(self, enrolled=enrolled, people=people)
 
     def without(self, tag: str, statistics: HeadStatistics) -> SufficientStatistics:
-        """Return the books without a person, bitwise as if they had never been enrolled.
+        """Return the statistics without a person, bitwise as if they had never been enrolled.
+
+        Raises `StatisticsError` if nobody has the tag, or the statistics are not those that were added: nothing is
+        forgotten by taking something else away.
 
         Parameters
         ----------
@@ -158,15 +126,9 @@ class SufficientStatistics:
             Of the person.
         statistics
             Theirs on all nodes together, recomputed from the captured codes.
-
-        Raises
-        ------
-        StatisticsError
-            If nobody has the tag, or the statistics are not those that were added: nothing is forgotten by
-            taking something else away.
         """
         if tag not in self.people:
-            raise StatisticsError(f"nobody in the books has the tag {tag!r}")
+            raise StatisticsError(f"nobody in the statistics has the tag {tag!r}")
         if not self.people[tag].equals(CodeSum(statistics.code_sum, statistics.count)):
             raise StatisticsError(
                 f"the statistics to take away ({statistics.count} samples) are not what was added for {tag!r} "
@@ -176,12 +138,9 @@ class SufficientStatistics:
         return replace(self, enrolled=self.enrolled - statistics, people=people)
 
     def build(self) -> FleetHead:
-        """Solve for everybody enrolled; a function of the books alone.
+        """Solve for everybody enrolled; a function of these statistics alone.
 
-        Raises
-        ------
-        HeadError
-            If rounding cannot be certified, or weights do not fit into int32.
+        Raises `HeadError` if rounding cannot be certified, or weights do not fit into int32.
         """
         together = total([self.public.statistics, self.enrolled], self.public.features)
         ridge = max(1, RIDGE_PERCENT * int(together.gram.trace()) // (100 * together.features))

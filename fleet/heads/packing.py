@@ -28,23 +28,15 @@ def packed_size(features: int, width: int = 4) -> int:
 
 @dataclass(frozen=True, eq=False)
 class PackedStatistics:
-    """Checked statistics whose Gram matrix is still packed: what most readers need, without its square.
+    """Checked statistics whose Gram matrix is still packed: what most readers need, without its square."""
 
-    Attributes
-    ----------
-    count
-        How many vectors.
-    code_sum
-        int64 [d].
-    triangle
-        Rows of the upper triangle of ``sum of x x'``, int32 or int64 [d (d + 1) / 2].
-    largest
-        Magnitude of its largest entry.
-    """
-
+    #: How many vectors.
     count: int
+    #: int64 [d].
     code_sum: Int64
+    #: Rows of the upper triangle of ``sum of x x'``, int32 or int64 [d (d + 1) / 2].
     triangle: npt.NDArray[np.integer]
+    #: Magnitude of its largest entry.
     largest: int
 
     @property
@@ -56,11 +48,8 @@ class PackedStatistics:
 def open_packed(packed: bytes) -> PackedStatistics:
     """Return what a node packed.
 
-    Raises
-    ------
-    StatisticsError
-        If the bytes are not packed statistics, their length does not fit, an entry reaches 2^53, or a
-        diagonal entry is negative: nothing that sums of squares could be.
+    Raises `StatisticsError` if the bytes are not packed statistics, their length does not fit, an entry reaches 2^53,
+    or a diagonal entry is negative: nothing that sums of squares could be.
     """
     if len(packed) < _HEADER.size:
         raise StatisticsError(f"{len(packed)} bytes are no packed statistics: the header has {_HEADER.size}")
@@ -89,10 +78,7 @@ def check_possible(statistics: PackedStatistics) -> None:
 
     Vectors with sum s have a Gram matrix G for which G - s s'/n is positive semi-definite.
 
-    Raises
-    ------
-    StatisticsError
-        If theirs is not, beyond what rounding explains.
+    Raises `StatisticsError` if theirs is not, beyond what rounding explains.
     """
     gram = _squared(statistics.triangle.astype(np.int64), statistics.features).astype(np.float64)
     code_sum = statistics.code_sum.astype(np.float64)
@@ -110,10 +96,7 @@ def check_possible(statistics: PackedStatistics) -> None:
 def sum_packed(parts: Iterable[PackedStatistics]) -> HeadStatistics:
     """Return the sum of at least one packed statistics; consumed one by one, squared once.
 
-    Raises
-    ------
-    StatisticsError
-        If there are none, they differ in features, or the sum reaches 2^53.
+    Raises `StatisticsError` if there are none, they differ in features, or the sum reaches 2^53.
     """
     triangle, code_sum, count, bound = np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0
     for part in parts:

@@ -17,19 +17,14 @@ MAX_VECTORS_PER_PERSON = 1024
 
 @dataclass(frozen=True, eq=False)
 class PublicCodes:
-    """What some nodes' chips make of the public samples. Public: may be kept and sent as they are.
+    """Codes of the public samples on the chips of some nodes. Public: may be kept and sent as they are.
 
     A few nodes say enough of how chips differ; in a large fleet the others need not send theirs.
-
-    Attributes
-    ----------
-    codes
-        int32 [nodes, samples, features], each node's centred on its own public mean, nodes in order of id.
-    person
-        int64 [samples]: whose sample it is.
     """
 
+    #: int32 [nodes, samples, features], each node's centred on its own public mean, nodes in order of id.
     codes: npt.NDArray[np.int32]
+    #: int64 [samples]: whose sample it is.
     person: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:

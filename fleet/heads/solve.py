@@ -1,9 +1,8 @@
 """Solving a ridge head to the same bits everywhere.
 
-LAPACK gives other low bits with every kernel, thread count and processor, so a digest of its answer means
-nothing. What is well defined is the exact rational solution, rounded once: here it is found by iterative
-refinement with exact integer residuals, and returned only with a proof that no entry can lie on the other
-side of its rounding boundary.
+LAPACK gives other low bits with every kernel, thread count and processor, so a digest of its answer means nothing. What
+is well defined is the exact rational solution, rounded once: here it is found by iterative refinement with exact
+integer residuals, and returned only with a proof that no entry can lie on the other side of its rounding boundary.
 """
 
 from __future__ import annotations

@@ -22,29 +22,20 @@ class HeadStatistics:
 
     Addition and subtraction are those of integers: whatever the order, and on whatever machine, what a
     person added is exactly what taking them away removes.
-
-    Attributes
-    ----------
-    gram
-        int64 ``[d, d]``, symmetric.
-    code_sum
-        int64 ``[d]``.
-    count
-        How many vectors.
     """
 
+    #: int64 ``[d, d]``, symmetric.
     gram: Int64
+    #: int64 ``[d]``.
     code_sum: Int64
+    #: How many vectors.
     count: int
 
     @classmethod
     def of(cls, codes: npt.NDArray[np.integer]) -> HeadStatistics:
         """Return the statistics of captured codes ``[samples, d]``.
 
-        Raises
-        ------
-        StatisticsError
-            If the codes are not a matrix of integers, or their products would not stay below 2^53.
+        Raises `StatisticsError` if the codes are not a matrix of integers, or their products would not stay below 2^53.
         """
         if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
             raise StatisticsError(f"codes are integers [samples, features]; got {codes.dtype} {list(codes.shape)}")
@@ -97,10 +88,7 @@ class HeadStatistics:
 def total(parts: Iterable[HeadStatistics], features: int) -> HeadStatistics:
     """Return the sum of statistics; zero if there are none.
 
-    Raises
-    ------
-    StatisticsError
-        If they differ in features, or the sum reaches 2^53.
+    Raises `StatisticsError` if they differ in features, or the sum reaches 2^53.
     """
     result = sum(parts, start=HeadStatistics.zero(features))
     if int(np.abs(result.gram).max(initial=0)) >= _LIMIT:

@@ -4,8 +4,8 @@ Flower is transport and aggregation, never the system of record. What the coordi
 
 - `superlink.SuperLink`: the embedded, supervised `flower-superlink`, or one that runs elsewhere
 - `proxy.FleetProxy`: the only way by which nodes reach it
-- `submit`: one learning job = one Flower run: `submit`, `stop`, `run_status`
+- `flower_command`: one learning job = one Flower run: `submit`, `stop`, `run_status`
 
-`server_app` is the ServerApp that such a run starts in a process of its own; `job_grid.JobGrid` is
-its seam to Flower's stock strategies. Importing this package loads none of them.
+`server_app` is the ServerApp that such a run starts in a process of its own; `job_grid.JobGrid` is its seam to Flower's
+stock strategies. Importing this package loads none of them.
 """

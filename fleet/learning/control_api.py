@@ -1,7 +1,7 @@
-"""The one place that uses a private API of Flower: which node id a public key has.
+"""Private API of Flower, used here only: node ids of public keys.
 
-`flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the
-installed Flower by `tests/integration/learning/test_superlink.py`.
+`flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the installed Flower
+by `tests/integration/learning/test_superlink.py`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,9 @@ UNREGISTERED = "unregistered"
 
 
 def supernode_ids_by_key(address: str, ca_pem: bytes) -> dict[bytes, int]:
-    """Return the Flower node id of every registered public key.
+    """Return the Flower node id by OpenSSH public key (type and key, no comment) of every registered node.
 
-    Parameters
-    ----------
-    address
-        host:port of the SuperLink.
-    ca_pem
-        Certificate that its TLS certificate is verified with.
-
-    Returns
-    -------
-    dict
-        OpenSSH public key (type and key, no comment) to node id.
+    The SuperLink is at `address` (host:port), and its TLS certificate is verified with `ca_pem`.
     """
     client = ControlHttpClient.from_server_address(
         server_address=address,

@@ -1,4 +1,4 @@
-"""What can go wrong in the learning plane.
+"""Errors of the learning plane.
 
 LearningPlaneError
 ├── FlowerCommandError        the `flwr` command failed or answered something unreadable
@@ -7,7 +7,6 @@ LearningPlaneError
 ├── SuperLinkNotReadyError    it did not answer in time after its start
 ├── FleetProxyError           the proxy in front of the SuperLink could not start
 ├── CoordinatorError          LearningService refused or did not answer
-│   └── StaleAttemptError     another attempt of this job is the current one: stop, report nothing
 ├── StateError                a LoRA state does not open or does not fit the job
 └── QuorumError               fewer nodes answered than a round needs
 """
@@ -51,10 +50,6 @@ class FleetProxyError(LearningPlaneError):
 
 class CoordinatorError(LearningPlaneError):
     """LearningService refused a call or did not answer."""
-
-
-class StaleAttemptError(CoordinatorError):
-    """Another attempt of this job is the current one: this one must stop and report nothing."""
 
 
 class StateError(LearningPlaneError):

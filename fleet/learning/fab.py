@@ -1,14 +1,15 @@
-"""The stub app of a learning job.
+"""Stub app of a learning job.
 
-A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same
-version of reram-fleet must be installed there, and no code travels to a node.
+A Flower App Bundle that holds no code: its components name what is installed on both sides, so the same version of
+reram-fleet must be installed there, and no code travels to a node.
 """
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
+
+from reram_fleet.processes.durable import write_atomically
 
 # `module:attribute` of what a run executes. Flower checks both where a run is submitted.
 SERVER_APP = "fleet.learning.server_app:app"
@@ -43,14 +44,7 @@ clientapp = "{client_app}"
 
 
 def write_app(folder: Path) -> Path:
-    """Write the stub app into a folder and return the folder.
-
-    Parameters
-    ----------
-    folder
-        Created if it does not exist.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Write the stub app into a folder, created if it does not exist, and return the folder."""
     text = _PYPROJECT.format(
         version=version("reram-fleet"),
         server_app=SERVER_APP,
@@ -60,7 +54,5 @@ def write_app(folder: Path) -> Path:
         coordinator=COORDINATOR,
         token_file=TOKEN_FILE,
     )
-    aside = folder / "pyproject.toml.new"
-    aside.write_text(text)
-    os.replace(aside, folder / "pyproject.toml")
+    write_atomically(folder / "pyproject.toml", text.encode())
     return folder

@@ -1,4 +1,11 @@
-"""The public `flwr` command, as a function that answers with parsed JSON in bounded time."""
+"""The public `flwr` command, which answers with parsed JSON in bounded time, and the runs that it starts.
+
+One learning job = one Flower run. Each call takes 2 to 4 seconds and 2 CPU seconds: progress comes by LearningService;
+ask `run_status` only about a run that has been silent.
+
+After the death of a SuperLink its runs are dead too, although it lists them as running for up to a minute: `stop` the
+old run, then `submit` the next attempt. Reports of the old one are fenced by its attempt number.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +23,7 @@ from typing import Any
 from reram_fleet.processes.flower import process_environment, program
 
 from fleet.learning.errors import FlowerApiError, FlowerCommandError, RunNotFoundError, SuperLinkUnreachableError
+from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
 
 #: Importing Flower takes two CPU seconds; the rest is room for a busy two-core machine.
 COMMAND_TIMEOUT_S = 60.0
@@ -27,16 +36,23 @@ _CODE = re.compile(r"\[code: (\d+)\]")
 
 
 @dataclass(frozen=True)
-class FlowerCommand:
-    """Calls of `flwr` with one FLWR_HOME and one named connection.
+class RunInfo:
+    """One Flower run, as `flwr ls` lists it."""
 
-    Parameters
-    ----------
-    home
-        FLWR_HOME; its `config.toml` names the connection.
-    connection
-        Name of the SuperLink connection in it.
-    """
+    run_id: int
+    #: pending, starting, running, finished:completed, finished:failed or finished:stopped.
+    status: str
+    details: str
+
+    @property
+    def finished(self) -> bool:
+        """The run is over, whatever its outcome."""
+        return self.status.startswith("finished")
+
+
+@dataclass(frozen=True)
+class FlowerCommand:
+    """Caller of `flwr` with one FLWR_HOME, and with the name of one connection in its `config.toml`."""
 
     home: Path
     connection: str
@@ -46,16 +62,9 @@ class FlowerCommand:
     ) -> Mapping[str, Any]:
         """Run `flwr ARGUMENTS CONNECTION OPTIONS --format json` and return its answer.
 
-        Raises
-        ------
-        FlowerApiError
-            If the SuperLink refused.
-        RunNotFoundError
-            If it does not know the run that the arguments name.
-        SuperLinkUnreachableError
-            If it does not answer.
-        FlowerCommandError
-            If the command took too long or its answer is not JSON.
+        `FlowerApiError` if the SuperLink refused; `RunNotFoundError` if it does not know the run that the arguments
+        name; `SuperLinkUnreachableError` if it does not answer; `FlowerCommandError` if the command took too long or
+        its answer is not JSON.
         """
         command = [program("flwr"), *arguments, self.connection, *options, "--format", "json"]
         shown = " ".join(["flwr", *arguments])
@@ -67,6 +76,56 @@ class FlowerCommand:
         if answer.get("success") is True:
             return answer
         raise _refusal(shown, str(answer.get("error-message", "no reason given")).strip())
+
+    def submit(self, app: Path, job_id: str, attempt: int, coordinator_address: str, token_file: Path) -> int:
+        """Start a run for one attempt of a job; returns its run id.
+
+        `FlowerCommandError` if the SuperLink refuses or does not answer in time. A run may exist nevertheless: submit
+        the next attempt, which fences this one.
+
+        Parameters
+        ----------
+        app
+            Folder of the stub app (`fleet.learning.fab`).
+        coordinator_address
+            host:port of LearningService, plaintext on the loopback interface.
+        token_file
+            File (mode 0600) with the bearer token of LearningService. Its path travels, never the token: Flower stores
+            and shows run configurations.
+        """
+        configuration = {
+            JOB_ID: job_id,
+            ATTEMPT: attempt,
+            COORDINATOR: coordinator_address,
+            TOKEN_FILE: str(token_file.resolve()),
+        }
+        # A file, not `key=value`: Flower's parser of those trips over quotes and blanks in paths.
+        with tempfile.NamedTemporaryFile("w", suffix=".toml", dir=app.parent) as overrides:
+            overrides.write("".join(f"{key} = {json.dumps(value)}\n" for key, value in configuration.items()))
+            overrides.flush()
+            answer = self("run", str(app), options=("--run-config", overrides.name))
+        return int(answer["run-id"])
+
+    def stop(self, run_id: int) -> None:
+        """Stop a run; one that is already over, or that the SuperLink has lost, counts as stopped."""
+        try:
+            self("stop", str(run_id))
+        except RunNotFoundError:
+            return
+        except FlowerApiError as error:
+            if error.code != RUN_ALREADY_FINISHED:
+                raise
+
+    def run_status(self, run_id: int) -> RunInfo:
+        """Return what Flower says about a run; `RunNotFoundError` if it lost its database."""
+        return self.runs("--run-id", str(run_id))[0]
+
+    def runs(self, *options: str) -> list[RunInfo]:
+        """Return the runs that `flwr ls` lists, the newest first."""
+        return [
+            RunInfo(int(run["run-id"]), str(run["status"]), str(run.get("status-details") or ""))
+            for run in self("ls", options=options)["runs"]
+        ]
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], timeout_s: float, shown: str) -> tuple[int, str, str]:

@@ -1,7 +1,7 @@
-"""JobGrid: the seam between Flower's stock strategies and a learning job.
+"""Seam between Flower's stock strategies and a learning job.
 
-A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the
-job's own message type, with the state sealed under the job key and the coordinator's ticket for that node.
+A strategy sees a Grid with plain arrays and "train" or "evaluate" messages. What leaves this process is the job's own
+message type, with the state sealed under the job key and the coordinator's ticket for that node.
 """
 
 from __future__ import annotations
@@ -51,37 +51,23 @@ class Pace:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """What came back in one round.
+    """Replies of one round."""
 
-    Attributes
-    ----------
-    round_number
-        Counted from 1 over all attempts of the job.
-    node_ids
-        Nodes whose replies were used, sorted.
-    metrics
-        Averages over these nodes, weighted by their numbers of examples.
-    failures
-        Reason by node id of those that were asked in vain.
-    """
-
+    #: Counted from 1 over all attempts of the job.
     round_number: int
+    #: Nodes whose replies were used, sorted.
     node_ids: tuple[str, ...]
+    #: Averages over these nodes, weighted by their numbers of examples.
     metrics: Mapping[str, float]
+    #: Reason by node id of those that were asked in vain.
     failures: Mapping[str, str]
 
 
 class JobGrid(Grid):
-    """A Grid that runs the rounds of one learning job.
+    """A Grid that runs the rounds of one learning job; `grid` is what really carries its messages.
 
     Parameters
     ----------
-    grid
-        What really carries messages.
-    codec
-        Seals and opens the job's states.
-    kind
-        LearningKind: decides the message type.
     begin_round
         Returns the live nodes and their tickets for a round number (LearningService.BeginRound).
     quorum
@@ -90,8 +76,6 @@ class JobGrid(Grid):
         Rounds that earlier attempts have finished.
     round_timeout_s
         Longest wait for a quorum to come online, and then again for its replies.
-    pace, clock, sleep
-        Waiting; tests pass their own.
     """
 
     def __init__(
@@ -111,16 +95,10 @@ class JobGrid(Grid):
         if quorum < 1:
             raise LearningPlaneError(f"a round needs at least one reply, got a quorum of {quorum}")
         self.last_round: RoundOutcome | None = None
-        self._grid = grid
-        self._codec = codec
-        self._kind = kind
-        self._begin_round = begin_round
-        self._quorum = quorum
-        self._round = round_offset + 1
-        self._round_timeout_s = round_timeout_s
-        self._pace = pace
-        self._clock = clock
-        self._sleep = sleep
+        self._grid, self._codec, self._kind = grid, codec, kind
+        self._begin_round, self._quorum = begin_round, quorum
+        self._round, self._round_timeout_s = round_offset + 1, round_timeout_s
+        self._pace, self._clock, self._sleep = pace, clock, sleep
         # Nodes of the round to come by Flower id, and of unanswered messages by message id.
         self._nodes: dict[int, RoundNode] = {}
         self._asked: dict[str, RoundNode] = {}
@@ -147,10 +125,7 @@ class JobGrid(Grid):
     def get_node_ids(self) -> list[int]:
         """Return the Flower ids of the nodes of the next round, once a quorum of them is online.
 
-        Raises
-        ------
-        QuorumError
-            If no quorum comes online within the round's timeout.
+        `QuorumError` if no quorum comes online within the round's timeout.
         """
         if not self._nodes:
             self._nodes = self._gather()
@@ -170,18 +145,15 @@ class JobGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies that have come, opened; a reply that cannot be used is left out.
 
-        Messages to nodes that are offline are not asked for: Flower answers such a question by
-        deleting the message, and the node would never see it.
+        Messages to nodes that are offline are not asked for: Flower answers such a question by deleting the message,
+        and the node would never see it.
         """
         return [reply for reply, _ in self._pull(message_ids, {})]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run one round; return the usable replies sorted by node id (a float sum depends on order).
 
-        Raises
-        ------
-        QuorumError
-            If fewer usable replies than the quorum come in time.
+        `QuorumError` if fewer usable replies than the quorum come in time.
         """
         messages = list(messages)
         if not messages:
@@ -249,11 +221,8 @@ class JobGrid(Grid):
 
     def _pull(self, message_ids: Iterable[str], failures: dict[str, str]) -> Iterable[tuple[Message, RoundNode]]:
         online = set(self._grid.get_node_ids())
-        askable = [
-            message_id
-            for message_id in message_ids
-            if message_id in self._asked and self._asked[message_id].flower_node_id in online
-        ]
+        asked = [message_id for message_id in message_ids if message_id in self._asked]
+        askable = [message_id for message_id in asked if self._asked[message_id].flower_node_id in online]
         if not askable:
             return
         for reply in self._grid.pull_messages(askable):
@@ -297,18 +266,14 @@ class JobGrid(Grid):
                 f"round {self._round}: {len(replies)} of {asked} nodes gave a usable reply, "
                 f"{self._quorum} are needed ({reasons})"
             )
-        examples, metrics = _average_metrics(
-            [replies[node_id].content.metric_records[METRICS_RECORD] for node_id in sorted(replies)]
-        )
+        used = tuple(sorted(replies))
+        examples, metrics = _average_metrics([replies[name].content.metric_records[METRICS_RECORD] for name in used])
         if examples == 0:
             raise QuorumError(f"round {self._round}: none of the {len(replies)} nodes has examples")
-        self.last_round = RoundOutcome(
-            round_number=self._round, node_ids=tuple(sorted(replies)), metrics=metrics, failures=dict(failures)
-        )
+        self.last_round = RoundOutcome(self._round, used, metrics, dict(failures))
         logger.info("round %d: %d of %d nodes; %s", self._round, len(replies), asked, reasons or "no failures")
         self._round += 1
-        self._nodes = {}
-        self._asked = {}
+        self._nodes, self._asked = {}, {}
 
 
 def _is_finite(value: object) -> bool:
@@ -319,8 +284,8 @@ def _is_finite(value: object) -> bool:
 def _average_metrics(records: Sequence[MetricRecord]) -> tuple[float, dict[str, float]]:
     """Return the number of examples, and the mean of each metric weighted by them.
 
-    Metrics that are lists, or that not every record has, are dropped from the records: FedAvg refuses
-    a round in which one node reports a metric that another does not.
+    Metrics that are lists, or that not every record has, are dropped from the records: FedAvg refuses a round in which
+    one node reports a metric that another does not.
     """
     scalars = [
         {name: float(value) for name, value in record.items() if isinstance(value, int | float)} for record in records

@@ -1,9 +1,9 @@
-"""The door between nodes and the SuperLink: the Fleet API passes, nothing else does.
+"""Proxy between nodes and the SuperLink: the Fleet API passes, nothing else does.
 
-Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reaches the Control API can run
-code on every node. Nodes therefore get the address of this proxy. It ends TLS with a certificate of the same
-authority and passes requests on unchanged: a SuperNode signs its timestamp and puts key and signature in
-headers (flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
+Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reaches the Control API can run code on every
+node. Nodes therefore get the address of this proxy. It ends TLS with a certificate of the same authority and passes
+requests on unchanged: a SuperNode signs its timestamp and puts key and signature in headers
+(flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
 """
 
 from __future__ import annotations
@@ -40,16 +40,8 @@ START_TIMEOUT_S = 15.0
 # RFC 9110, 7.6.1: these belong to one connection. Host is that of the next one.
 _HOP_BY_HOP = frozenset(
     [
-        "connection",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        *("connection", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
     ]
 )
 
@@ -71,8 +63,6 @@ class FleetProxy:
         What nodes see.
     host, port
         Where nodes reach it; port 0 picks a free one.
-    max_body_bytes
-        Longer requests are refused with 413.
     """
 
     def __init__(
@@ -85,11 +75,8 @@ class FleetProxy:
         port: int = 0,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        self._upstream = f"https://{upstream_address}"
-        self._upstream_tls = upstream_tls
-        self._certificate = certificate
-        self._host = host
-        self._port = port
+        self._upstream, self._upstream_tls = f"https://{upstream_address}", upstream_tls
+        self._certificate, self._host, self._port = certificate, host, port
         self._max_body_bytes = max_body_bytes
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -105,10 +92,7 @@ class FleetProxy:
     def start(self) -> None:
         """Bind the port and serve; returns when requests are accepted.
 
-        Raises
-        ------
-        FleetProxyError
-            If the port is taken or the server does not start.
+        `FleetProxyError` if the port is taken or the server does not start.
         """
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -120,22 +104,20 @@ class FleetProxy:
                 f"the proxy cannot listen on {self._host}:{self._port}: {error}; does one run already?"
             ) from error
         self._socket = listening
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self._application(),
-                ssl_certfile=str(self._certificate.certificate_path),
-                ssl_keyfile=str(self._certificate.key_path),
-                lifespan="on",
-                loop="asyncio",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_graceful_shutdown=2,
-            )
+        config = uvicorn.Config(
+            self._application(),
+            ssl_certfile=str(self._certificate.certificate_path),
+            ssl_keyfile=str(self._certificate.key_path),
+            lifespan="on",
+            loop="asyncio",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=2,
         )
-        self._server = server
+        server = self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listening]}, name="fleet-proxy", daemon=True
         )
@@ -163,7 +145,11 @@ class FleetProxy:
     def _application(self) -> Starlette:
         @contextlib.asynccontextmanager
         async def upstream(application: Starlette) -> AsyncIterator[None]:
-            async with self._client() as client:
+            # Keep-alive shorter than the five seconds after which the SuperLink (uvicorn) hangs up.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=3.0)
+            async with httpx.AsyncClient(
+                verify=self._upstream_tls, trust_env=False, timeout=UPSTREAM_TIMEOUT_S, limits=limits
+            ) as client:
                 application.state.client = client
                 yield
 
@@ -175,15 +161,6 @@ class FleetProxy:
 
         methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         return Starlette(routes=[Route("/{path:path}", handle, methods=methods)], lifespan=upstream)
-
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            verify=self._upstream_tls,
-            trust_env=False,
-            timeout=UPSTREAM_TIMEOUT_S,
-            # Shorter than the five seconds after which the SuperLink (uvicorn) hangs up.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=3.0),
-        )
 
     async def _forward(self, client: httpx.AsyncClient, request: Request) -> Response:
         # Flower retries on 503 and 504 (flwr.supercore.retry.http_retry).

@@ -1,13 +1,12 @@
-"""The ServerApp of a learning job: Flower starts it in a process of its own, once per run.
+"""ServerApp of a learning job: Flower starts it in a process of its own, once per run.
 
-It is thin. What to do, with whom and from which state comes from the coordinator, which also keeps what
-comes out after every round; the average is Flower's own FedAvg.
+It is thin. What to do, with whom and from which state comes from the coordinator, which also keeps what comes out after
+every round; the average is Flower's own FedAvg.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context, MetricRecord
@@ -18,7 +17,8 @@ from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1.learning_pb2 import GetJobResponse
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
-from fleet.learning.errors import CoordinatorError, LearningPlaneError, StaleAttemptError
+from fleet.errors import StaleAttemptError
+from fleet.learning.errors import CoordinatorError, LearningPlaneError
 from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
 from fleet.learning.job_client import JobClient
 from fleet.learning.job_grid import JobGrid
@@ -29,50 +29,31 @@ logger = logging.getLogger("flwr.reram_fleet.server_app")
 app = ServerApp()
 
 
-@dataclass(frozen=True)
-class RunConfiguration:
-    """What `submit` put into the run."""
-
-    job_id: str
-    attempt: int
-    coordinator: str
-    token_file: Path
-
-    @classmethod
-    def of(cls, context: Context) -> RunConfiguration:
-        """Read it from a run's context.
-
-        Raises
-        ------
-        LearningPlaneError
-            If the run was not started by `fleet.learning.submit`.
-        """
-        values = context.run_config
-        if not (values[JOB_ID] and values[ATTEMPT] and values[COORDINATOR] and values[TOKEN_FILE]):
-            raise LearningPlaneError(
-                "this run has no job: learning jobs are started with `fleet learn start`, not `flwr run`"
-            )
-        return cls(
-            job_id=str(values[JOB_ID]),
-            attempt=int(values[ATTEMPT]),
-            coordinator=str(values[COORDINATOR]),
-            token_file=Path(str(values[TOKEN_FILE])),
+def client_of(context: Context) -> JobClient:
+    """Return the client of the attempt that a run was submitted for; `LearningPlaneError` if it was for none."""
+    values = context.run_config
+    if not (values[JOB_ID] and values[ATTEMPT] and values[COORDINATOR] and values[TOKEN_FILE]):
+        raise LearningPlaneError(
+            "this run has no job: learning jobs are started with `fleet learn start`, not `flwr run`"
         )
+    token = Path(str(values[TOKEN_FILE])).read_text().strip()
+    return JobClient(str(values[COORDINATOR]), token, str(values[JOB_ID]), int(values[ATTEMPT]))
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run one attempt of a job; report its end unless another attempt has taken over."""
     keep_memory_private()
-    run = RunConfiguration.of(context)
-    token = run.token_file.read_text().strip()
-    with JobClient(run.coordinator, token, run.job_id, run.attempt) as client:
+    with client_of(context) as client:
         try:
             run_job(grid, client)
         except StaleAttemptError:
             raise
         except Exception as error:
-            _report_failure(client, error)
+            try:
+                client.finish(error=f"{type(error).__name__}: {error}")
+            except (CoordinatorError, StaleAttemptError) as unreported:
+                logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)
             raise
         client.finish()
 
@@ -80,17 +61,7 @@ def main(grid: Grid, context: Context) -> None:
 def run_job(grid: Grid, client: JobClient) -> None:
     """Run the rounds that are left of a job, handing over the state after each.
 
-    Parameters
-    ----------
-    grid
-        The run's Grid.
-    client
-        Bound to this attempt.
-
-    Raises
-    ------
-    LearningPlaneError
-        If the coordinator refuses, a state does not open, or a round misses its quorum.
+    `LearningPlaneError` if the coordinator refuses, a state does not open, or a round misses its quorum.
     """
     job = client.get_job()
     if job.kind not in MESSAGE_TYPES:
@@ -135,10 +106,3 @@ def strategy_for(job: GetJobResponse) -> FedAvg:
         min_evaluate_nodes=job.quorum,
         min_available_nodes=job.quorum,
     )
-
-
-def _report_failure(client: JobClient, error: Exception) -> None:
-    try:
-        client.finish(error=f"{type(error).__name__}: {error}")
-    except CoordinatorError as unreported:
-        logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)

@@ -1,26 +1,22 @@
 """The SuperLink that carries learning jobs: embedded and supervised, or one that runs elsewhere.
 
-Its Control API lets whoever reaches it run code on every node, so the embedded one listens on the
-loopback interface and nodes reach it through `fleet.learning.proxy.FleetProxy` only.
+Its Control API lets whoever reaches it run code on every node, so the embedded one listens on the loopback interface
+and nodes reach it through `fleet.learning.proxy.FleetProxy` only.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import httpx
-from reram_fleet.processes.flower import process_environment, program
-from reram_fleet.processes.supervised import Backoff, ChildState, SupervisedProcess
+from reram_fleet.backoff import Backoff
+from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.flower import free_port, process_environment, program
+from reram_fleet.processes.supervised import ChildState, SupervisedProcess
 
 from fleet.learning.certificates import Certificates, ensure_certificates
 from fleet.learning.errors import FlowerApiError, LearningPlaneError, SuperLinkNotReadyError
@@ -32,89 +28,34 @@ from fleet.learning.proxy import FleetProxy
 CONNECTION = "fleet"
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
-# Below Linux's ephemeral ports (32768): while the coordinator is down, no outgoing connection of
-# another process may take a port that nodes carry in their enrolment.
+# Nodes carry the port of the proxy in their enrolment.
 _PORTS = range(10_000, 20_000)
 
 
-@dataclass(frozen=True)
-class RunInfo:
-    """One Flower run, as `flwr ls` lists it."""
-
-    run_id: int
-    #: pending, starting, running, finished:completed, finished:failed or finished:stopped.
-    status: str
-    details: str
-
-    @property
-    def finished(self) -> bool:
-        """The run is over, whatever its outcome."""
-        return self.status.startswith("finished")
-
-    @property
-    def completed(self) -> bool:
-        """The ServerApp returned without an error."""
-        return self.status == "finished:completed"
-
-
-class SuperLinkConnection(Protocol):
-    """What `submit` needs of a SuperLink."""
-
-    @property
-    def command(self) -> FlowerCommand:
-        """The `flwr` command bound to this SuperLink."""
-
-    @property
-    def app_folder(self) -> Path:
-        """Where the stub app lives that a run is started from."""
-
-
 class SuperLink:
-    """A SuperLink: `embedded` (ours, supervised) or `attached` (somebody else's).
-
-    Attributes
-    ----------
-    folder
-        State of the learning plane: FLWR_HOME, database, certificates, log.
-    control_address
-        host:port of its Control, Runtime and Fleet APIs.
-    certificates
-        Ours: of the proxy that nodes reach it through, and of the embedded SuperLink itself.
-    """
+    """A SuperLink: `embedded` (ours, supervised) or `attached` (somebody else's)."""
 
     def __init__(
-        self,
-        folder: Path,
-        control_address: str,
-        certificates: Certificates,
-        *,
-        upstream_ca_path: Path,
-        process: SupervisedProcess | None = None,
+        self, folder: Path, control_address: str, upstream_ca_path: Path, process: SupervisedProcess | None
     ) -> None:
+        #: State of the learning plane: FLWR_HOME, database, certificates, log.
         self.folder = folder
+        #: host:port of its Control, Runtime and Fleet APIs.
         self.control_address = control_address
-        self.certificates = certificates
-        self._upstream_ca_path = upstream_ca_path
-        self._process = process
+        #: Ours: of the proxy that nodes reach it through, and of the embedded SuperLink itself.
+        self.certificates = ensure_certificates(folder / "tls")
+        self._upstream_ca_path, self._process = upstream_ca_path, process
         self.command = FlowerCommand(folder / "home", CONNECTION)
+        _write_connection(self.command.home, control_address, upstream_ca_path)
         # Written anew at each start: the app names the installed version.
         self.app_folder = write_app(folder / "reram-fleet-job")
 
     @classmethod
-    def embedded(cls, state: Path, port: int = 0) -> SuperLink:
-        """Prepare a supervised `flower-superlink` whose whole state is `state/flower`.
-
-        Parameters
-        ----------
-        state
-            State folder of the coordinator.
-        port
-            0: chosen once, then kept in the folder.
-        """
-        folder = _private_folder(state.resolve() / "flower")
+    def embedded(cls, state: Path) -> SuperLink:
+        """Prepare a supervised `flower-superlink` with all its state in `state/flower` and a port that it keeps."""
+        folder = _private_folder(state)
         certificates = ensure_certificates(folder / "tls")
-        address = f"{LOOPBACK}:{port or remembered_port(folder / 'superlink.port')}"
-        _write_connection(folder / "home", address, certificates.ca_path)
+        address = f"{LOOPBACK}:{remembered_port(folder / 'superlink.port')}"
         process = SupervisedProcess(
             name="flower-superlink",
             command=_superlink_command(folder, address, certificates),
@@ -124,25 +65,15 @@ class SuperLink:
             environment=process_environment(folder / "home"),
             backoff=Backoff(first_s=0.5, longest_s=5.0),
         )
-        return cls(folder, address, certificates, upstream_ca_path=certificates.ca_path, process=process)
+        return cls(folder, address, certificates.ca_path, process)
 
     @classmethod
     def attached(cls, state: Path, address: str, ca_path: Path) -> SuperLink:
         """Use a SuperLink that runs elsewhere; it must have been started with --enable-supernode-auth.
 
-        Parameters
-        ----------
-        state
-            State folder of the coordinator; our FLWR_HOME lies in `state/flower/home`.
-        address
-            host:port of the SuperLink.
-        ca_path
-            PEM file that its TLS certificate is verified with.
+        Our FLWR_HOME lies in `state/flower/home`; `ca_path` is what its TLS certificate is verified with.
         """
-        folder = _private_folder(state.resolve() / "flower")
-        ca_path = ca_path.resolve(strict=True)
-        _write_connection(folder / "home", address, ca_path)
-        return cls(folder, address, ensure_certificates(folder / "tls"), upstream_ca_path=ca_path)
+        return cls(_private_folder(state), address, ca_path.resolve(strict=True), None)
 
     @property
     def ca_pem(self) -> bytes:
@@ -158,15 +89,14 @@ class SuperLink:
     def incarnation(self) -> int:
         """How often the embedded SuperLink was restarted after it had died.
 
-        When it grows, every run submitted before is dead or dying: `submit.stop` it and submit a new attempt.
-        The same holds for every run that was submitted before this coordinator was started: an embedded
-        SuperLink dies with it.
+        When it grows, every run submitted before is dead or dying: stop it and submit a new attempt. The same holds for
+        every run that was submitted before this coordinator was started: an embedded SuperLink dies with it.
         """
         return 0 if self._process is None else self._process.restarts
 
     @property
     def process_id(self) -> int | None:
-        """Process id of the tether above the embedded SuperLink, while it runs."""
+        """Process id of the reaper above the embedded SuperLink, while it runs."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
@@ -175,13 +105,7 @@ class SuperLink:
             self._process.start()
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once the SuperLink answers.
-
-        Raises
-        ------
-        SuperLinkNotReadyError
-            If it does not within the time limit.
-        """
+        """Return once the SuperLink answers; `SuperLinkNotReadyError` if it does not within the time limit."""
         deadline = time.monotonic() + timeout_s
         with httpx.Client(verify=self.tls_context(), trust_env=False, timeout=2.0) as client:
             while True:
@@ -204,23 +128,10 @@ class SuperLink:
         if self._process is not None:
             self._process.stop()
 
-    def open_proxy(self, host: str = LOOPBACK, port: int = 0) -> FleetProxy:
-        """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it.
-
-        Parameters
-        ----------
-        host
-            Interface that nodes reach.
-        port
-            0: chosen once, then kept in the folder.
-        """
-        return FleetProxy(
-            self.control_address,
-            self.tls_context(),
-            self.certificates.proxy,
-            host=host,
-            port=port or remembered_port(self.folder / "proxy.port"),
-        )
+    def open_proxy(self, host: str = LOOPBACK) -> FleetProxy:
+        """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it."""
+        port = remembered_port(self.folder / "proxy.port")
+        return FleetProxy(self.control_address, self.tls_context(), self.certificates.proxy, host=host, port=port)
 
     def tls_context(self) -> ssl.SSLContext:
         """Return a TLS client context that trusts this SuperLink's authority alone."""
@@ -229,17 +140,8 @@ class SuperLink:
     def register_supernode(self, public_key_text: str, name: str) -> int:
         """Register a node's Flower key and return its Flower node id; the same id when called again.
 
-        Parameters
-        ----------
-        public_key_text
-            OpenSSH text of a NIST EC public key (`NodeIdentity.flower_public_key`).
-        name
-            Shown beside the node; the first registration's name stays.
-
-        Raises
-        ------
-        FlowerCommandError
-            If Flower refuses the key or does not answer.
+        The key is OpenSSH text of a NIST EC public key (`NodeIdentity.flower_public_key`); the first name stays.
+        `FlowerCommandError` if Flower refuses the key or does not answer.
         """
         with tempfile.NamedTemporaryFile("w", suffix=".pub", dir=self.folder) as key_file:
             key_file.write(public_key_text.strip() + "\n")
@@ -256,10 +158,7 @@ class SuperLink:
     def unregister_supernode(self, flower_node_id: int) -> None:
         """Let a node's Flower key in no more.
 
-        Raises
-        ------
-        FlowerCommandError
-            If it is not registered, or Flower does not answer.
+        `FlowerCommandError` if it is not registered, or Flower does not answer.
         """
         self.command("supernode", "unregister", str(flower_node_id))
 
@@ -276,24 +175,6 @@ class SuperLink:
             )
         return node_id
 
-    def list_supernodes(self) -> Mapping[int, str]:
-        """Return the status (registered, online, offline) of every registered node by its Flower node id."""
-        answer = self.command("supernode", "list")
-        return {int(node["node-id"]): str(node["status"]) for node in answer["nodes"]}
-
-    def ls_runs(self, limit: int = 100) -> list[RunInfo]:
-        """Return the latest runs, newest first.
-
-        Flower deletes the messages of every finished run that it lists.
-        """
-        answer = self.command("ls", options=("--limit", str(limit)))
-        return [run_info(run) for run in answer["runs"]]
-
-
-def run_info(run: Mapping[str, object]) -> RunInfo:
-    """Return one entry of `flwr ls --format json`."""
-    return RunInfo(int(str(run["run-id"])), str(run["status"]), str(run.get("status-details") or ""))
-
 
 def canonical_key(public_key_text: str) -> bytes:
     """Return the part of an OpenSSH public key that identifies it: type and key, without the comment."""
@@ -307,45 +188,30 @@ def remembered_port(path: Path) -> int:
     """
     if path.exists():
         return int(path.read_text())
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-        path.write_text(f"{port}\n")
-        return port
-    raise LearningPlaneError(f"no port is free between {_PORTS.start} and {_PORTS.stop}")
+    port = free_port(_PORTS)
+    path.write_text(f"{port}\n")
+    return port
 
 
 def _superlink_command(folder: Path, address: str, certificates: Certificates) -> list[str]:
     host, _, port = address.rpartition(":")
     return [
         program("flower-superlink"),
-        "--host",
-        host,
-        "--port",
-        port,
-        "--database",
-        str(folder / "superlink.db"),
-        "--enable-supernode-auth",
-        "--ssl-ca-certfile",
-        str(certificates.ca_path),
-        "--ssl-certfile",
-        str(certificates.superlink.certificate_path),
-        "--ssl-keyfile",
-        str(certificates.superlink.key_path),
-        "--disable-runtime-dependency-installation",
+        *("--host", host, "--port", port, "--database", str(folder / "superlink.db")),
+        *("--ssl-ca-certfile", str(certificates.ca_path)),
+        *("--ssl-certfile", str(certificates.superlink.certificate_path)),
+        *("--ssl-keyfile", str(certificates.superlink.key_path)),
+        *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
     ]
 
 
-def _private_folder(path: Path) -> Path:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+def _private_folder(state: Path) -> Path:
+    folder = state.resolve() / "flower"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def _write_connection(home: Path, address: str, ca_path: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     # JSON strings are TOML basic strings.
     text = (
         f"[superlink]\ndefault = {json.dumps(CONNECTION)}\n\n"
@@ -353,6 +219,4 @@ def _write_connection(home: Path, address: str, ca_path: Path) -> None:
         f"address = {json.dumps(address)}\n"
         f"root-certificates = {json.dumps(str(ca_path))}\n"
     )
-    aside = home / "config.toml.new"
-    aside.write_text(text)
-    os.replace(aside, home / "config.toml")
+    write_atomically(home / "config.toml", text.encode())

@@ -11,22 +11,22 @@ from reram_fleet.v1 import engine_pb2 as engine
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 
+from fleet.client import TokenClient
 from fleet.local.errors import EngineCallError
 
 #: Enrolling captures every sample on the simulated chip, on cores that other nodes share.
 CALL_TIMEOUT_S = 60.0
-#: A node that draws learns a class while it is enrolled: ten seconds of a core that is free.
+#: A node that generates learns a class while it is enrolled: ten seconds of a core that is free.
 ENROL_TIMEOUT_S = 600.0
 
 
-class EngineClient:
-    """A connection to the loopback EngineService; use it in a `with` statement."""
+class EngineClient(TokenClient):
+    """Connection to the loopback EngineService."""
 
     def __init__(self, node_id: str, address: str, token: str) -> None:
+        super().__init__(address, token)
         self.node_id = node_id
-        self._metadata = (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
-        self._stub = EngineServiceStub(self._channel)
+        self._stub: Any = EngineServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated, without types
 
     @classmethod
     def from_token_file(cls, node_id: str, address: str, token_file: Path) -> Self:
@@ -36,36 +36,27 @@ class EngineClient:
         except OSError as error:
             raise EngineCallError(f"cannot read the engine token of {node_id}: {error}") from error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._channel.close()
-
     def status(self) -> engine.GetStatusResponse:
         """Return the node's state, costs and transitions."""
-        return self._call(self._stub.GetStatus, engine.GetStatusRequest())
+        return self._call(self._stub.GetStatus, engine.GetStatusResponse, engine.GetStatusRequest(), CALL_TIMEOUT_S)
 
     def enroll(self, ticket: types.Envelope, samples: Sequence[engine.Sample]) -> engine.EnrollResponse:
         """Make the node know the person of a ticket by these samples; durable when it returns."""
         request = engine.EnrollRequest(ticket=ticket, samples=samples)
-        return self._call(self._stub.Enroll, request, ENROL_TIMEOUT_S)
+        return self._call(self._stub.Enroll, engine.EnrollResponse, request, ENROL_TIMEOUT_S)
 
     def identify(self, samples: Sequence[engine.Sample]) -> engine.IdentifyResponse:
         """Ask whose samples these are."""
-        return self._call(self._stub.Identify, engine.IdentifyRequest(samples=samples))
+        return self._call(
+            self._stub.Identify, engine.IdentifyResponse, engine.IdentifyRequest(samples=samples), CALL_TIMEOUT_S
+        )
 
     def generate(
         self, count: int, seed: int, *, subject_tag: str | None = None, class_name: str | None = None
     ) -> engine.GenerateResponse:
-        """Have images drawn: of a private class by its tag, or of a class by the backbone alone."""
+        """Have images generated: of a private class by its tag, or of a class by the backbone alone."""
         request = engine.GenerateRequest(subject_tag=subject_tag, class_name=class_name, count=count, seed=seed)
-        return self._call(self._stub.Generate, request)
+        return self._call(self._stub.Generate, engine.GenerateResponse, request, CALL_TIMEOUT_S)
 
-    def _call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        try:
-            return method(request, metadata=self._metadata, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise EngineCallError(
-                f"the engine of {self.node_id} answers {error.code().name}: {error.details()}"
-            ) from error
+    def _translate(self, error: grpc.RpcError) -> EngineCallError:
+        return EngineCallError(f"the engine of {self.node_id} answers {error.code().name}: {error.details()}")

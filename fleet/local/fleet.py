@@ -1,13 +1,11 @@
-"""Coordinator and node daemons of a whole fleet, as real processes on this machine."""
+"""Fleet of real processes on this machine: a coordinator and node daemons."""
 
 from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +13,9 @@ from typing import Self
 
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.flower import program
-from reram_fleet.processes.supervised import SupervisedProcess
+from reram_fleet.processes.supervised import ReapedProcess, SupervisedProcess
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.engine_pb2 import GetStatusResponse
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.client import FleetClient, UnavailableError
@@ -29,29 +28,23 @@ from fleet.config import (
     check_task,
     read_serve_file,
 )
-from fleet.errors import FleetError
+from fleet.errors import ConflictError, FleetError
+from fleet.local.deadline import Deadline
 from fleet.local.engine_client import EngineClient
-from fleet.local.errors import (
-    EngineCallError,
-    LocalFleetError,
-    NodeRefusedError,
-    ProcessEndedError,
-    ProgrammedOtherwiseError,
-    StartTimedOutError,
-)
-from fleet.local.layout import Layout
+from fleet.local.errors import EngineCallError, LocalFleetError
+from fleet.local.layout import Layout, log_tail
 from fleet.local.node import LocalNode
-from fleet.local.reaped import ReapedProcess, log_size, log_tail
 from fleet.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+_COORDINATOR = "coordinator"
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """What a fleet on this machine looks like.
+    """Settings of a fleet on this machine.
 
     Parameters
     ----------
@@ -68,7 +61,7 @@ class LocalSettings:
     restart_nodes
         Whether a node daemon that ends is started again.
     task, preset
-        What the engines recognise, and on which chip technology.
+        What the nodes recognise or generate, and on which chip technology.
     """
 
     state: Path
@@ -95,7 +88,7 @@ class LocalSettings:
 
         Raises
         ------
-        ProgrammedOtherwiseError
+        ConflictError
             With what they were programmed for.
         """
         before = self._read_programmed()
@@ -104,7 +97,7 @@ class LocalSettings:
                 " ".join(f"--{name.replace('_', '-')} {value}" for name, value in chips.items())
                 for chips in (before, self._programmed)
             )
-            raise ProgrammedOtherwiseError(
+            raise ConflictError(
                 f"the chips of the fleet in {self.state} were programmed for {was}, not for {asked}",
                 hint="start it as before, or another fleet in another folder (--state)",
             )
@@ -146,8 +139,7 @@ class LocalFleet:
         #: Nodes of the fleet that are not started here; known after `start`.
         self.absent: list[str] = []
         self._say = say
-        self._coordinator: SupervisedProcess | None = None
-        self._processes: dict[int, ReapedProcess | SupervisedProcess] = {}
+        self._processes: dict[str, ReapedProcess] = {}
         #: Where in each log this run begins: what an earlier one complained of is not this one's failure.
         self._log_starts: dict[str, int] = {}
 
@@ -164,10 +156,10 @@ class LocalFleet:
 
         Raises
         ------
-        ProcessEndedError, StartTimedOutError
+        LocalFleetError
             With the end of the log of whichever process did not get ready.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline.of(timeout_s)
         self.settings.check_folder()
         self.layout.create()
         self.settings.note_folder()
@@ -176,8 +168,8 @@ class LocalFleet:
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             identities = list(pool.map(LocalNode.init, self.nodes))
         self.identities = {identity.node_id: identity for identity in identities}
-        served = self._wait_for_coordinator(deadline)
-        self._say(f"coordinator ready at {served.address}")
+        self._wait(_COORDINATOR, "answers", self._coordinator_answers, deadline)
+        self._say(f"coordinator ready at {self.served().address}")
         with self.client() as client:
             mine = {node.node_id for node in self.nodes}
             self.absent = [node.node_id for node in client.list_nodes() if node.node_id not in mine]
@@ -189,17 +181,19 @@ class LocalFleet:
                 node.join(enrolment)
                 self.start_node(index)
                 self._say(f"{node.node_id} enrolled and started")
-        for index in range(len(self.nodes)):
-            self.wait_serving(index, deadline - time.monotonic())
-        self._wait_seen(deadline)
+            for index in range(len(self.nodes)):
+                self.wait_serving(index, deadline.left_s)
+            # The coordinator hears of it with the next heartbeat; `fleet status` must not say less than we do.
+            self._wait(_COORDINATOR, "sees every node serving", lambda: self._all_seen(client), deadline)
 
     def stop(self) -> None:
         """End everything; returns when it is gone. Nodes go first, so that none reconnects in vain."""
-        if self._processes:
-            with ThreadPoolExecutor(len(self._processes)) as pool:
-                list(pool.map(lambda process: process.stop(), self._processes.values()))
-        if self._coordinator is not None:
-            self._coordinator.stop(timeout_s=20.0)
+        nodes = [process for name, process in self._processes.items() if name != _COORDINATOR]
+        if nodes:
+            with ThreadPoolExecutor(len(nodes)) as pool:
+                list(pool.map(lambda process: process.stop(), nodes))
+        if _COORDINATOR in self._processes:
+            self._processes[_COORDINATOR].stop(timeout_s=20.0)
 
     def served(self) -> Served:
         """Return what the coordinator says of itself."""
@@ -226,25 +220,17 @@ class LocalFleet:
 
     def start_node(self, index: int, *, connect_delay_s: float = 0.0) -> None:
         """Start a node daemon; `wait_bound` and `wait_serving` tell when it is up."""
-        node = self.nodes[index]
+        node, settings = self.nodes[index], self.settings
         # An earlier run's file would name ports that nobody listens on.
         node.run_file.unlink(missing_ok=True)
-        command = node.run_command(
-            task=self.settings.task,
-            preset=self.settings.preset,
-            fleet_seed=self.settings.fleet_seed,
-            connect_delay_s=connect_delay_s,
-            flower=self.settings.learning,
-        )
-        log = self.layout.log(node.node_id)
-        self._log_starts[node.node_id] = log_size(log)
-        process: ReapedProcess | SupervisedProcess
-        if self.settings.restart_nodes:
-            process = SupervisedProcess(node.node_id, command, log)
-        else:
-            process = ReapedProcess(node.node_id, command, log)
-        process.start()
-        self._processes[index] = process
+        options = {
+            "--task": settings.task,
+            "--preset": settings.preset,
+            "--fleet-seed": str(settings.fleet_seed),
+            "--connect-delay": str(connect_delay_s),
+        }
+        command = node.run_command(*(text for option in options.items() for text in option))
+        self._start(node.node_id, command, SupervisedProcess if settings.restart_nodes else ReapedProcess)
 
     def kill_node(self, index: int) -> int:
         """SIGKILL a node daemon, as a power cut would; returns its process id. It stays down.
@@ -253,63 +239,73 @@ class LocalFleet:
         ------
         LocalFleetError
             If the settings have it restarted.
+        ProcessError
+            If it does not run.
         """
-        process = self._processes[index]
-        if not isinstance(process, ReapedProcess):
+        process = self._processes[self.nodes[index].node_id]
+        if isinstance(process, SupervisedProcess):
             raise LocalFleetError(f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet")
         return process.kill()
 
     def wait_bound(self, index: int, timeout_s: float) -> None:
         """Return as soon as the node's EngineService answers."""
-        self._wait(index, timeout_s, "answer", lambda status: True)
+        self._wait_node(index, timeout_s, "answers", lambda status: True)
 
     def wait_serving(self, index: int, timeout_s: float) -> None:
         """Return when the node is connected and serves its adapters."""
-        self._wait(
+        self._wait_node(
             index,
             timeout_s,
-            "serve",
+            "serves",
             lambda status: status.connected and status.serve_state == types.SERVE_STATE_SERVING,
         )
 
-    def _wait(self, index: int, timeout_s: float, what: str, done: Callable[..., bool]) -> None:
-        node, deadline = self.nodes[index], time.monotonic() + timeout_s
-        with ExitStack() as stack:
-            engine = None
-            while time.monotonic() < deadline:
-                self._refuse_ended(index)
-                running = node.running()
-                if engine is None and running is not None:
-                    engine = stack.enter_context(node.engine())
-                if running is not None and running.refusal:
-                    raise self._refused(node, running.refusal)
-                if engine is not None and _answers(engine, done):
-                    return
-                time.sleep(_POLL_S)
-        raise StartTimedOutError(
-            f"{node.node_id} does not {what} after {timeout_s:.0f} s", hint=self._log_tail(node.node_id)
-        )
+    def _wait_node(self, index: int, timeout_s: float, what: str, done: Callable[[GetStatusResponse], bool]) -> None:
+        node = self.nodes[index]
 
-    def _wait_seen(self, deadline: float) -> None:
-        # The coordinator hears of it with the next heartbeat; `fleet status` must not say less than we do.
-        with self.client() as client:
-            while time.monotonic() < deadline:
-                nodes = [node for node in client.list_nodes() if node.node_id not in self.absent]
-                if all(n.connected and n.serve_state == types.SERVE_STATE_SERVING for n in nodes):
-                    return
-                time.sleep(_POLL_S)
-        raise StartTimedOutError("the coordinator does not see every node serving")
+        def answers() -> bool:
+            running = node.running()
+            if running is None:
+                return False
+            if running.refusal:
+                raise self._refused(node, running.refusal)
+            try:
+                with node.engine() as engine:
+                    return done(engine.status())
+            except EngineCallError:
+                return False
 
-    def _refuse_ended(self, index: int) -> None:
-        process, name = self._processes[index], self.nodes[index].node_id
-        ended = not process.alive if isinstance(process, ReapedProcess) else process.restarts > 0
-        if ended:
-            raise ProcessEndedError(f"{name} ended while it was awaited", hint=self._log_tail(name))
+        self._wait(node.node_id, what, answers, Deadline.of(timeout_s))
+
+    def _wait(self, name: str, what: str, done: Callable[[], bool], deadline: Deadline) -> None:
+        """Wait until a process that runs does something; whether it has ended is looked at before each try."""
+        process = self._processes[name]
+
+        def found() -> bool | None:
+            ended = process.restarts > 0 if isinstance(process, SupervisedProcess) else not process.alive
+            if ended:
+                who = f"the {name}" if name == _COORDINATOR else name
+                raise LocalFleetError(f"{who} ended while it was awaited", hint=self._log_tail(name))
+            return done() or None
+
+        deadline.until(f"{name} {what}", found, poll_s=_POLL_S, hint=lambda: self._log_tail(name))
+
+    def _coordinator_answers(self) -> bool:
+        try:
+            with self.client() as client:
+                client.get_fleet()
+        except (NoCoordinatorError, UnavailableError):
+            return False
+        return True
+
+    def _all_seen(self, client: FleetClient) -> bool:
+        nodes = [node for node in client.list_nodes() if node.node_id not in self.absent]
+        return all(node.connected and node.serve_state == types.SERVE_STATE_SERVING for node in nodes)
 
     def _log_tail(self, name: str) -> str:
-        return log_tail(self.layout.log(name), start=self._log_starts.get(name, 0))
+        return log_tail(self.layout.log(name), start=self._log_starts[name])
 
-    def _refused(self, node: LocalNode, reason: str) -> NodeRefusedError:
+    def _refused(self, node: LocalNode, reason: str) -> LocalFleetError:
         hint = self._log_tail(node.node_id)
         try:
             with node.engine() as engine, self.client() as client:
@@ -323,44 +319,25 @@ class LocalFleet:
                 "none, nobody knows any more who was forgotten: start a new fleet in another folder "
                 "(--state), and enrol anew whoever consents."
             )
-        return NodeRefusedError(f"{node.node_id} cannot join: {reason}", hint=hint)
+        return LocalFleetError(f"{node.node_id} cannot join: {reason}", hint=hint)
 
     def _start_coordinator(self) -> None:
         self.layout.serve_file.unlink(missing_ok=True)
-        command = [
-            program("fleet"),
-            "serve",
-            "--state",
-            str(self.layout.coordinator),
-            "--lease-seconds",
-            str(self.settings.lease_s),
-            "--task",
-            self.settings.task,
-            "--registry-key",
-            self.registry.key().public_key().public_bytes_raw().hex(),
-        ]
-        if not self.settings.learning:
-            command.append("--no-flower")
-        log = self.layout.log("coordinator")
-        self._log_starts["coordinator"] = log_size(log)
-        self._coordinator = SupervisedProcess("coordinator", command, log)
-        self._coordinator.start()
+        options = {
+            "--state": str(self.layout.coordinator),
+            "--lease-seconds": str(self.settings.lease_s),
+            "--task": self.settings.task,
+            "--registry-key": self.registry.key().public_key().public_bytes_raw().hex(),
+        }
+        command = [program("fleet"), "serve", *(text for option in options.items() for text in option)]
+        self._start(_COORDINATOR, command, SupervisedProcess)
 
-    def _wait_for_coordinator(self, deadline: float) -> Served:
-        assert self._coordinator is not None, "called by start, after the coordinator"
-        while time.monotonic() < deadline:
-            if self._coordinator.restarts:
-                raise ProcessEndedError(
-                    "the coordinator ended while it was awaited", hint=self._log_tail("coordinator")
-                )
-            try:
-                served = self.served()
-                with self.client() as client:
-                    client.get_fleet()
-                return served
-            except (NoCoordinatorError, UnavailableError):
-                time.sleep(_POLL_S)
-        raise StartTimedOutError("the coordinator does not answer in time", hint=self._log_tail("coordinator"))
+    def _start(self, name: str, command: Sequence[str], kind: type[ReapedProcess]) -> None:
+        log = self.layout.log(name)
+        self._log_starts[name] = log.stat().st_size if log.exists() else 0
+        flower = () if self.settings.learning else ("--no-flower",)
+        process = self._processes[name] = kind(name, [*command, *flower], log)
+        process.start()
 
 
 def absence(node_ids: list[str]) -> str:
@@ -371,10 +348,3 @@ def absence(node_ids: list[str]) -> str:
         f"In this fleet, and not started: {', '.join(node_ids)}. Forgets wait for them: {start}take out what "
         "is gone with `fleet node retire NODE --reason ...`"
     )
-
-
-def _answers(engine: EngineClient, done: Callable[..., bool]) -> bool:
-    try:
-        return done(engine.status())
-    except EngineCallError:
-        return False

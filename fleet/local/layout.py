@@ -1,19 +1,37 @@
-"""Paths inside the folder of a fleet on this machine."""
+"""Layout of the folder of a fleet on this machine, and its logs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.config import SERVE_FILE
 from fleet.local.errors import LocalFleetError
 
 
-@dataclass(frozen=True)
 class Layout:
-    """The only place that knows the names of files in a local fleet's folder."""
+    """Paths in a local fleet's folder: the only place that knows the names of its files.
 
-    root: Path
+    Attributes
+    ----------
+    coordinator, nodes, logs
+        State folder of the coordinator, folder of the nodes' state folders, and what all of them print.
+    serve_file
+        What the coordinator writes when it is ready.
+    programmed
+        What the chips of this fleet were programmed for.
+    registry
+        The caller's map of people to tags.
+    supervisor
+        What the supervisor in the background says of itself; absent when none runs.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.coordinator, self.nodes, self.logs = root / "coordinator", root / "nodes", root / "logs"
+        self.serve_file = self.coordinator / SERVE_FILE
+        self.programmed = root / "fleet.json"
+        self.registry = root / "registry.json"
+        self.supervisor = root / "supervisor.json"
 
     def create(self) -> None:
         """Make the folder, readable by its owner only.
@@ -29,41 +47,6 @@ class Layout:
         except OSError as error:
             raise LocalFleetError(f"cannot make the fleet's folder: {error}", hint="--state DIR") from error
 
-    @property
-    def coordinator(self) -> Path:
-        """State folder of the coordinator."""
-        return self.root / "coordinator"
-
-    @property
-    def serve_file(self) -> Path:
-        """What the coordinator writes when it is ready."""
-        return self.coordinator / SERVE_FILE
-
-    @property
-    def nodes(self) -> Path:
-        """Folder of the nodes' state folders."""
-        return self.root / "nodes"
-
-    @property
-    def logs(self) -> Path:
-        """What the processes print."""
-        return self.root / "logs"
-
-    @property
-    def programmed(self) -> Path:
-        """What the chips of this fleet were programmed for."""
-        return self.root / "fleet.json"
-
-    @property
-    def registry(self) -> Path:
-        """The caller's map of people to tags."""
-        return self.root / "registry.json"
-
-    @property
-    def supervisor(self) -> Path:
-        """What the background supervisor says of itself; absent when none runs."""
-        return self.root / "supervisor.json"
-
     def node(self, node_id: str) -> Path:
         """Return the state folder of a node."""
         return self.nodes / node_id
@@ -71,3 +54,21 @@ class Layout:
     def log(self, name: str) -> Path:
         """Return the log file of a process."""
         return self.logs / f"{name}.log"
+
+    def complaints(self, lines: int = 5) -> list[str]:
+        """Return the last warnings and errors of every log."""
+        found = []
+        for path in sorted(self.logs.glob("*.log")):
+            text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            wrong = [line for line in text if any(word in line for word in ("WARNING", "ERROR", "Error:"))]
+            found += [f"{path.stem}: {line[:300]}" for line in wrong[-lines:]]
+        return found
+
+
+def log_tail(path: Path, lines: int = 8, *, start: int = 0) -> str:
+    """Return the last lines of a log from an offset (in bytes) on, for an error message."""
+    try:
+        text = path.read_bytes()[start:].decode(errors="replace")
+    except OSError:
+        return "(no log)"
+    return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,25 +64,19 @@ class LocalNode:
         finally:
             path.unlink()
 
-    def run_command(
-        self, *, task: str, preset: str, fleet_seed: int, connect_delay_s: float, flower: bool
-    ) -> list[str]:
+    def addresses(self) -> dict[str, str]:
+        """Return where the running daemon is."""
+        running = self._running()
+        return {
+            "node_id": self.node_id,
+            "state": str(self.state),
+            "engine_address": running.engine_address,
+            "metrics_address": running.metrics_address,
+        }
+
+    def run_command(self, *options: str) -> list[str]:
         """Return the argument vector of the daemon."""
-        command = [
-            _edge_node(),
-            "run",
-            "--state",
-            str(self.state),
-            "--task",
-            task,
-            "--preset",
-            preset,
-            "--fleet-seed",
-            str(fleet_seed),
-            "--connect-delay",
-            str(connect_delay_s),
-        ]
-        return command if flower else [*command, "--no-flower"]
+        return [_edge_node(), "run", "--state", str(self.state), *options]
 
     def running(self) -> Running | None:
         """Return what the daemon says of itself; None before its ports are bound."""
@@ -102,10 +98,13 @@ class LocalNode:
         LocalFleetError
             If it does not run.
         """
+        return EngineClient.from_token_file(self.node_id, self._running().engine_address, self.state / "engine.token")
+
+    def _running(self) -> Running:
         running = self.running()
         if running is None:
             raise LocalFleetError(f"{self.node_id} does not run: there is no {self.run_file.name}")
-        return EngineClient.from_token_file(self.node_id, running.engine_address, self.state / "engine.token")
+        return running
 
     def _command(self, verb: str, *arguments: str) -> str:
         command = [_edge_node(), verb, "--state", str(self.state), *arguments]
@@ -118,6 +117,23 @@ class LocalNode:
                 f"`edge-node {verb}` of {self.node_id} failed with code {error.returncode}", hint=error.stderr.strip()
             ) from error
         return done.stdout
+
+
+def prepare_task(task: str) -> None:
+    """Make what all nodes of a task share, which would else keep each of them from getting ready in time.
+
+    What the process says on its way goes to our standard error.
+
+    Raises
+    ------
+    LocalFleetError
+        If it fails: the task's data may be missing.
+    """
+    # Under a reaper: training goes on for minutes, and must end with us.
+    command = [sys.executable, "-m", "reram_fleet.processes.reaper", "--parent", str(os.getpid()), "--"]
+    done = subprocess.run([*command, _edge_node(), "prepare", "--task", task], check=False, stdout=sys.stderr)
+    if done.returncode:
+        raise LocalFleetError(f"`edge-node prepare --task {task}` failed with code {done.returncode}")
 
 
 def _edge_node() -> str:

@@ -1,4 +1,7 @@
-"""`python -m fleet.local.supervisor SETTINGS TIMEOUT_S`: what `fleet up` leaves running."""
+"""Supervisor of a fleet in the background: what `fleet up` leaves running, and how it is found and ended.
+
+`python -m fleet.local.supervisor SETTINGS TIMEOUT_S` is the process itself.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,148 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 
-from fleet.errors import FleetError
+from fleet.errors import ConflictError, FleetError, NotFoundError
+from fleet.local.deadline import Deadline
+from fleet.local.errors import LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
+from fleet.local.layout import Layout, log_tail
 
 logger = logging.getLogger("fleet.local.supervisor")
+
+#: For a supervisor that has given up, to end what it had started.
+_GRACE_S = 30.0
+
+
+@dataclass
+class RunningFleet:
+    """Supervisor's word on itself and its fleet, in a file of the fleet's folder.
+
+    Attributes
+    ----------
+    create_time
+        When the process was made: its id may be somebody else's later.
+    ready
+        Whether every node serves; the rest is known from then on.
+    absent
+        Nodes of the fleet that are not started.
+    """
+
+    pid: int
+    create_time: float
+    ready: bool = False
+    address: str = ""
+    metrics_address: str = ""
+    nodes: list[dict[str, str]] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, layout: Layout) -> RunningFleet | None:
+        """Return what the file says; None if there is none."""
+        try:
+            return cls(**json.loads(layout.supervisor.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise LocalFleetError(f"{layout.supervisor} cannot be read: {error}") from error
+
+    def write(self, layout: Layout) -> None:
+        """Write the file."""
+        write_atomically(layout.supervisor, json.dumps(asdict(self)).encode())
+
+
+def start_background(settings: LocalSettings, timeout_s: float) -> RunningFleet:
+    """Start a supervisor in a session of its own; returns when every node serves.
+
+    Raises
+    ------
+    ConflictError
+        If this folder's fleet runs.
+    LocalFleetError
+        If it does not get ready; nothing of it is left then.
+    """
+    layout = settings.layout
+    settings.check_folder()
+    layout.create()
+    running = find_supervisor(layout)
+    if running is not None:
+        raise ConflictError(
+            f"the fleet in {layout.root} runs already (process {running.pid})",
+            hint="`fleet status` shows it; `fleet down` ends it",
+        )
+    layout.supervisor.unlink(missing_ok=True)
+    log_path = layout.log("supervisor")
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fleet.local.supervisor", json.dumps(asdict(settings), default=str), str(timeout_s)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Outlives the terminal that started it.
+            start_new_session=True,
+        )
+
+    def ready() -> RunningFleet | None:
+        found = RunningFleet.read(layout)
+        if found is not None and found.ready:
+            return found
+        if process.poll() is not None:
+            raise LocalFleetError(f"the fleet in {layout.root} did not start", hint=log_tail(log_path, lines=16))
+        return None
+
+    try:
+        # The supervisor knows better what it waited for: it says so before we give up.
+        return Deadline.of(timeout_s + _GRACE_S).until(
+            f"the fleet in {layout.root} is ready", ready, poll_s=0.1, hint=lambda: log_tail(log_path)
+        )
+    except BaseException:
+        # Also for Ctrl-C: half a fleet is not left behind.
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        raise
+
+
+def stop_background(state: Path, timeout_s: float) -> None:
+    """End the fleet in a folder; returns when its processes are gone.
+
+    Raises
+    ------
+    NotFoundError
+        If none runs there.
+    LocalFleetError
+        If it has not ended in time.
+    """
+    process = find_supervisor(Layout(state))
+    if process is None:
+        raise NotFoundError(f"no fleet runs in {state}", hint="`fleet up` starts one; --state names another folder")
+    family = [process, *process.children(recursive=True)]
+    process.terminate()
+    _, left = psutil.wait_procs(family, timeout_s)
+    if left:
+        pids = ", ".join(str(p.pid) for p in left)
+        raise LocalFleetError(f"still running {timeout_s:g} s after they were told to end: processes {pids}")
+
+
+def find_supervisor(layout: Layout) -> psutil.Process | None:
+    """Return the supervisor that runs this folder's fleet, if there is one."""
+    found = RunningFleet.read(layout)
+    if found is None:
+        return None
+    try:
+        process = psutil.Process(found.pid)
+        return process if abs(process.create_time() - found.create_time) < 1.0 else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 class _ToldToStopError(Exception):
@@ -42,20 +174,17 @@ def main(argv: list[str]) -> int:
     layout = settings.layout
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
-    me: dict[str, Any] = {"pid": os.getpid(), "create_time": psutil.Process().create_time(), "ready": False}
+    running = RunningFleet(os.getpid(), psutil.Process().create_time())
     try:
-        write_atomically(layout.supervisor, json.dumps(me).encode())
+        running.write(layout)
         with LocalFleet(settings, logger.info) as fleet:
             fleet.start(timeout_s)
             served = fleet.served()
-            me |= {
-                "ready": True,
-                "address": served.address,
-                "metrics_address": served.metrics_address,
-                "nodes": [_node_document(fleet, index) for index in range(settings.nodes)],
-                "absent": fleet.absent,
-            }
-            write_atomically(layout.supervisor, json.dumps(me).encode())
+            running.address, running.metrics_address = served.address, served.metrics_address
+            running.nodes = [node.addresses() for node in fleet.nodes]
+            running.absent = fleet.absent
+            running.ready = True
+            running.write(layout)
             logger.info("ready: %d nodes serve", settings.nodes)
             threading.Event().wait()
     except _ToldToStopError:
@@ -66,18 +195,6 @@ def main(argv: list[str]) -> int:
     finally:
         layout.supervisor.unlink(missing_ok=True)
     return 0
-
-
-def _node_document(fleet: LocalFleet, index: int) -> dict[str, str]:
-    node = fleet.nodes[index]
-    running = node.running()
-    assert running is not None, "start() returned, so every daemon has bound its ports"
-    return {
-        "node_id": node.node_id,
-        "state": str(node.state),
-        "engine_address": running.engine_address,
-        "metrics_address": running.metrics_address,
-    }
 
 
 if __name__ == "__main__":

@@ -20,62 +20,30 @@ _NOMINAL: dict[str, Any] = {"color": PALETTE[1], "marker": "D", "markersize": 5,
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One result over all draws.
-
-    Attributes
-    ----------
-    label
-        What it is.
-    nominal
-        With every number as it is.
-    low, median, high
-        Percentiles 5, 50 and 95 of the draws.
-    note
-        Text at the right end, e.g. the share of draws near the published value.
-    """
+    """One result over all draws."""
 
     label: str
-    nominal: float
-    low: float
+    nominal: float  #: with every number as it is
+    low: float  #: percentile 5 of the draws; `high` is percentile 95
     median: float
     high: float
-    note: str = ""
+    note: str = ""  #: text at the right end, e.g. the share of draws near the published value.
 
 
 @dataclass(frozen=True, slots=True)
 class BandPanel:
-    """Bands that are compared with one published value.
-
-    Attributes
-    ----------
-    title
-        Heading.
-    reference, reference_label
-        The published value and its name.
-    tolerance
-        Half width, as a share, of the shaded strip around it.
-    bands
-        From top to bottom; at least one.
-    """
+    """Bands that are compared with one published value."""
 
     title: str
-    reference: float
+    reference: float  #: the published value
     reference_label: str
-    tolerance: float
-    bands: Sequence[Band]
+    tolerance: float  #: half width, as a share, of the shaded strip around it
+    bands: Sequence[Band]  #: from top to bottom; at least one
 
 
 @figure_style()
 def bands(panel: BandPanel, *, axis_label: str) -> Figure:
-    """Draw 5 to 95 % of the draws, the median and the nominal value, on a logarithmic axis.
-
-    Parameters
-    ----------
-    panel
-        What is compared.
-    axis_label
-        The result and its unit.
-    """
+    """Draw 5 to 95 % of the draws, the median and the nominal value, on a logarithmic axis."""
     figure, (axis,) = panels(panel.title, rows=1, columns=1, width_in=8.8, height_in=1.5 + 0.25 * len(panel.bands))
     axis.set_xscale("log")
     axis.grid(visible=False, axis="y")

@@ -17,21 +17,11 @@ _LABELLED_SHARE = 0.09
 
 @dataclass(frozen=True, slots=True)
 class StackedBar:
-    """One bar.
-
-    Attributes
-    ----------
-    label
-        Name beside the bar.
-    parts
-        Component to amount, in one unit for all bars; not negative.
-    total_label
-        The total as text with its unit, written at the end of the bar.
-    """
+    """One bar."""
 
     label: str
-    parts: Mapping[str, float]
-    total_label: str
+    parts: Mapping[str, float]  #: component to amount, in one unit for all bars; not negative
+    total_label: str  #: the total as text with its unit, written at the end of the bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +40,9 @@ def stacked_bars(title: str, bar_panels: Sequence[BarPanel], *, components: Sequ
 
     Parameters
     ----------
-    title
-        Heading of the figure.
-    bar_panels
-        One panel above the other.
     components
-        Every name of a part, in the order of the stack; its place decides the colour, so that the same
-        component looks the same in every figure.
+        Every name of a part, in the order of the stack; its place decides the colour, so that the same component looks
+        the same in every figure.
     share_of
         What 100 % is, for the label of the axis, e.g. ``"energy"``.
     """

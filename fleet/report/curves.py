@@ -26,56 +26,28 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One curve.
+    """One curve."""
 
-    Attributes
-    ----------
-    label
-        Its name; the same name in several panels has one colour and one entry of the legend.
-    x, y
-        As many numbers in each.
-    mark
-        Line, points or both.
-    y_low, y_high
-        A shaded band around it (tolerance, spread); none if None.
-    """
-
-    label: str
+    label: str  #: its name; the same name in several panels has one colour and one entry of the legend
     x: Sequence[float]
     y: Sequence[float]
     mark: Mark = Mark.LINE
-    y_low: Sequence[float] | None = None
+    y_low: Sequence[float] | None = None  #: end of a shaded band around it (tolerance, spread)
     y_high: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePanel:
-    """Curves on common axes.
-
-    Attributes
-    ----------
-    title
-        Heading.
-    x_label, y_label
-        What the axes show, with unit.
-    curves
-        In the order of the legend.
-    x_log, y_log
-        Logarithmic axes.
-    x_ticks
-        Positions and texts of the ticks; matplotlib's own if None.
-    y_range
-        Ends of the y axis; what fits if None.
-    """
+    """Curves on common axes."""
 
     title: str
-    x_label: str
+    x_label: str  #: with unit
     y_label: str
     curves: Sequence[Curve]
     x_log: bool = False
     y_log: bool = False
-    x_ticks: Sequence[tuple[float, str]] | None = None
-    y_range: tuple[float, float] | None = None
+    x_ticks: Sequence[tuple[float, str]] | None = None  #: positions and texts of the ticks; matplotlib's own if None
+    y_range: tuple[float, float] | None = None  #: ends of the y axis; what fits if None
 
 
 @figure_style()
@@ -84,8 +56,6 @@ def curves(title: str, curve_panels: Sequence[CurvePanel], *, columns: int = 2, 
 
     Parameters
     ----------
-    title
-        Heading of the figure.
     curve_panels
         Filled in row by row.
     columns

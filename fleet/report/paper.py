@@ -20,13 +20,7 @@ _STRIP_BACKGROUND = "#FBE3D6"
 
 @figure_style()
 def paper_figure(document: Document) -> Figure:
-    """Draw all shares of the table: means, their range over seeds, the paper's figures; strip tests shaded.
-
-    Parameters
-    ----------
-    document
-        Of kind ``PaperProtocol``.
-    """
+    """Draw all shares of the table: means, their range over seeds, the paper's figures; strip tests shaded."""
     sections = document["sections"]
     rows = [row for row in sections[0]["rows"] if row["share"]]
     seeds = len(document["seeds"])
@@ -65,8 +59,6 @@ def paper_page(document: Document, picture: str) -> str:
 
     Parameters
     ----------
-    document
-        Of kind ``PaperProtocol``.
     picture
         File name of its plot, beside the page.
     """

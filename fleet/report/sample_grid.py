@@ -16,18 +16,10 @@ _PICTURE_IN, _LABEL_IN, _GAP = 0.42, 1.5, 1
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PictureRow:
-    """Pictures that belong together.
-
-    Attributes
-    ----------
-    label
-        What they are, at the left.
-    pictures
-        Grey pictures ``[count, side, side]``.
-    """
+    """Pictures that belong together."""
 
     label: str
-    pictures: np.ndarray
+    pictures: np.ndarray  #: grey pictures ``[count, side, side]``
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,21 +34,16 @@ class GridPanel:
 def sample_grid(title: str, grid_panels: Sequence[GridPanel], *, white: float, columns: int = 12) -> Figure:
     """Draw panels of pictures below each other, the first pictures of each row.
 
+    Raises `InvalidInputError` if there is nothing to draw, or pictures differ in size.
+
     Parameters
     ----------
-    title
-        Heading of the figure.
     grid_panels
         From top to bottom; all pictures have the same size.
     white
         Value of the brightest pixel; 0 is the darkest.
     columns
         Pictures per row at most.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is nothing to draw, or pictures differ in size.
     """
     rows = [row for panel in grid_panels for row in panel.rows]
     sizes = {row.pictures.shape[1:] for row in rows}

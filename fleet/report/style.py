@@ -82,10 +82,6 @@ def panels(
 
     Parameters
     ----------
-    title
-        Heading of the figure.
-    rows, columns
-        Grid of panels.
     width_in, height_in
         Size of the whole figure in inches.
     **options
@@ -109,10 +105,7 @@ def plain_log_axis(axis: Axis, low: float, high: float) -> None:
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as SVG, PNG or PDF, by the suffix; the same figure gives the same SVG bytes.
 
-    Raises
-    ------
-    InvalidInputError
-        If the suffix is none of these, or the file cannot be written.
+    Raises `InvalidInputError` if the suffix is none of these, or the file cannot be written.
     """
     if path.suffix not in FILE_TYPES:
         raise InvalidInputError(
@@ -132,10 +125,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 def save_figures(figures: Mapping[str, Figure], folder: Path, suffix: str = ".svg") -> list[Path]:
     """Write figures into a folder, which is made if need be, each under its name; return the files.
 
-    Raises
-    ------
-    InvalidInputError
-        As `save_figure`, or if the folder cannot be made.
+    Raises `InvalidInputError` as `save_figure`, or if the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

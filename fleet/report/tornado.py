@@ -16,22 +16,12 @@ _LOW_COLOUR, _HIGH_COLOUR = PALETTE[0], PALETTE[4]
 
 @dataclass(frozen=True, slots=True)
 class Swing:
-    """One number and what its range does to the result.
-
-    Attributes
-    ----------
-    name
-        The number.
-    at_low, at_high
-        The result with the number at its low and at its high end, all others as they are; above 0.
-    low_label, high_label
-        The ends of the range as text.
-    """
+    """One number and what its range does to the result."""
 
     name: str
-    at_low: float
+    at_low: float  #: the result with the number at its low end, all others as they are; above 0
     at_high: float
-    low_label: str
+    low_label: str  #: the end of the range as text
     high_label: str
 
     @property
@@ -42,24 +32,12 @@ class Swing:
 
 @dataclass(frozen=True, slots=True)
 class TornadoPanel:
-    """The swings of one result.
-
-    Attributes
-    ----------
-    title
-        What the result is.
-    nominal
-        Its value with every number as it is.
-    swings
-        The numbers, in any order.
-    reference, reference_label
-        A published value to mark, and its name; none if None.
-    """
+    """The swings of one result."""
 
     title: str
-    nominal: float
+    nominal: float  #: its value with every number as it is
     swings: Sequence[Swing]
-    reference: float | None = None
+    reference: float | None = None  #: a published value to mark
     reference_label: str = ""
 
 
@@ -69,12 +47,8 @@ def tornado(title: str, tornado_panels: Sequence[TornadoPanel], *, axis_label: s
 
     Parameters
     ----------
-    title
-        Heading of the figure.
     tornado_panels
         One panel above the other, each with its own axis.
-    axis_label
-        The result and its unit.
     longest
         Swings that are shown at most; those of factor 1 are left out.
     """

@@ -6,31 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, null, select, update
+from sqlalchemy import func, select
 
 from fleet.domain.cohort import CohortHistory, LoggedRound
 from fleet.domain.learning import FINISHED, CohortPurpose, JobState
-from fleet.errors import NotFoundError
 from fleet.store import schema
+from fleet.store.repository import Repository, equal
 
 
 @dataclass(frozen=True)
 class CohortShardRow:
-    """One shard.
-
-    Attributes
-    ----------
-    replay_from
-        Round from which it must be, or is being, replayed; None: its rows are installed.
-    replay_job_id
-        Job that is at it; None: none yet.
-    audit
-        The latest audit as plain data; empty before the first.
-    """
+    """One shard."""
 
     history: CohortHistory
+    #: Round from which it must be, or is being, replayed; None: its rows are installed.
     replay_from: int | None
+    #: Job that is at it; None: none yet.
     replay_job_id: str | None
+    #: The latest audit as plain data; empty before the first.
     audit: Mapping[str, Any]
 
 
@@ -46,33 +39,25 @@ class CohortCheckpointRow:
 
 @dataclass(frozen=True)
 class CohortJobRow:
-    """What a learning job does to a shard: rounds [first_round, first_round + its rounds).
-
-    Attributes
-    ----------
-    min_revision
-        Nodes need at least this one: it has the adapters of everybody in the job.
-    overtaken
-        Attempts that ended since a forget came in between; they count as no failure.
-    begun_inputs
-        Digest of what its people had contributed when its latest round began.
-    log
-        Its rounds so far.
-    """
+    """Work of a learning job on a shard: rounds [first_round, first_round + its rounds)."""
 
     job_id: str
     shard: int
     purpose: CohortPurpose
     first_round: int
+    #: Nodes need at least this one: it has the adapters of everybody in the job.
     min_revision: int
+    #: Attempts that ended since a forget came in between; they count as no failure.
     overtaken: int
+    #: Digest of what its people had contributed when its latest round began.
     begun_inputs: str
+    #: Its rounds so far.
     log: tuple[LoggedRound, ...]
 
 
 @dataclass(frozen=True)
 class CohortForgetRow:
-    """What a forget did to a shard; `outcome` is replaying, replayed, dropped or emptied."""
+    """Effect of a forget on a shard; `outcome` is replaying, replayed, dropped or emptied."""
 
     campaign_id: str
     shard: int
@@ -81,44 +66,38 @@ class CohortForgetRow:
     basis: str
 
 
-class Cohorts:
+class Cohorts(Repository):
     """The shards of a fleet; none in a fleet whose LoRA is shared, or that has none."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def create(self, shards: int) -> None:
         """Make empty shards 0 to shards - 1."""
-        rows = [{"shard": shard, "audit": {}} for shard in range(shards)]
-        self._connection.execute(insert(schema.cohort_shard), rows)
+        self._insert_all(schema.cohort_shard, [{"shard": shard, "audit": {}} for shard in range(shards)])
 
     def count(self) -> int:
         """Return the number of shards; 0 without cohorts."""
-        return int(self._connection.execute(select(func.count()).select_from(schema.cohort_shard)).scalar_one())
+        return int(self._run(select(func.count()).select_from(schema.cohort_shard)).scalar_one())
 
     def list(self) -> Sequence[CohortShardRow]:
         """Return all shards in order."""
         table = schema.cohort_shard
-        return [self._shard(row) for row in self._connection.execute(select(table).order_by(table.c.shard))]
+        return self._rows(self._shard, select(table).order_by(table.c.shard))
 
     def get(self, shard: int) -> CohortShardRow:
         """Return a shard; `NotFoundError` if the fleet has none of this number."""
         table = schema.cohort_shard
-        row = self._connection.execute(select(table).where(table.c.shard == shard)).one_or_none()
-        if row is None:
-            raise NotFoundError(f"this fleet has no cohort shard {shard}", hint="fleet learn cohorts")
-        return self._shard(row)
+        query = select(table).where(table.c.shard == shard)
+        return self._one(self._shard, query, f"this fleet has no cohort shard {shard}", hint="fleet learn cohorts")
 
-    def _shard(self, row: Any) -> CohortShardRow:
+    def _shard(self, shard: int, **row: Any) -> CohortShardRow:
         member, entry = schema.cohort_member, schema.cohort_round
-        members = self._connection.execute(select(member).where(member.c.shard == row.shard))
-        rounds = self._connection.execute(select(entry).where(entry.c.shard == row.shard).order_by(entry.c.round))
+        members = self._run(select(member).where(member.c.shard == shard))
+        rounds = select(entry.c.nodes, entry.c.inputs, entry.c.rewritten).where(entry.c.shard == shard)
         history = CohortHistory(
-            shard=row.shard,
+            shard=shard,
             entries={found.tag: found.entry for found in members},
-            log=tuple(LoggedRound(dict(found.nodes), found.inputs, found.rewritten) for found in rounds),
+            log=tuple(self._rows(LoggedRound, rounds.order_by(entry.c.round))),
         )
-        return CohortShardRow(history, row.replay_from, row.replay_job_id, dict(row.audit))
+        return CohortShardRow(history, **row)
 
     def set_replay(self, shard: int, replay_from: int | None, job_id: str | None = None) -> None:
         """Note from where a shard must be replayed, and by which job; None: its rows are installed."""
@@ -129,59 +108,46 @@ class Cohorts:
         self._set_shard(shard, audit=dict(audit))
 
     def _set_shard(self, shard: int, **values: Any) -> None:
-        table = schema.cohort_shard
-        changed = {name: null() if value is None else value for name, value in values.items()}
-        self._connection.execute(update(table).where(table.c.shard == shard).values(changed))
+        self._update(schema.cohort_shard, schema.cohort_shard.c.shard == shard, **values)
 
     def enter(self, shard: int, tags: Iterable[str], entry: int) -> None:
         """Note who entered before a round."""
-        rows = [{"tag": tag, "shard": shard, "entry": entry} for tag in tags]
-        if rows:
-            self._connection.execute(insert(schema.cohort_member), rows)
+        self._insert_all(schema.cohort_member, [{"tag": tag, "shard": shard, "entry": entry} for tag in tags])
 
     def leave(self, tags: Iterable[str]) -> None:
         """Take people out, as if they had never entered."""
-        table = schema.cohort_member
-        self._connection.execute(delete(table).where(table.c.tag.in_(list(tags))))
+        self._delete(schema.cohort_member, schema.cohort_member.c.tag.in_(list(tags)))
 
     def log_rounds(self, shard: int, first: int, rounds: Iterable[LoggedRound]) -> None:
         """Note how rounds went, from a first one on; what was noted of the same rounds is replaced."""
         table = schema.cohort_round
         for number, entry in enumerate(rounds, start=first):
-            self._connection.execute(delete(table).where((table.c.shard == shard) & (table.c.round == number)))
-            self._connection.execute(insert(table).values(shard=shard, round=number, **entry.to_json()))
+            self._delete(table, *equal(table, shard=shard, round=number))
+            self._insert(table, shard=shard, round=number, **entry.to_json())
 
     def empty(self, shard: int) -> None:
         """Take everything out of a shard: the next training starts it anew."""
         for table in (schema.cohort_round, schema.cohort_checkpoint, schema.cohort_member):
-            self._connection.execute(delete(table).where(table.c.shard == shard))
+            self._delete(table, table.c.shard == shard)
         self._set_shard(shard, replay_from=None, replay_job_id=None, audit={})
 
     def drop(self) -> None:
         """Take all shards away; what forgets did to them stays noted."""
         for row in self.list():
             self.empty(row.history.shard)
-        self._connection.execute(delete(schema.cohort_shard))
+        self._delete(schema.cohort_shard)
 
-    def save_slice(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
+    def save_checkpoint(self, shard: int, round_number: int, ciphertext: bytes, key_id: str) -> None:
         """Keep a checkpoint; one of the same round is replaced."""
         self.delete_checkpoints(shard, lambda number: number == round_number)
-        self._connection.execute(
-            insert(schema.cohort_checkpoint).values(
-                shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id
-            )
-        )
+        self._insert(schema.cohort_checkpoint, shard=shard, round=round_number, ciphertext=ciphertext, key_id=key_id)
 
     def checkpoints(self, shard: int | None = None) -> Sequence[CohortCheckpointRow]:
         """Return the checkpoints of a shard or of all, by shard and round."""
         table = schema.cohort_checkpoint
-        query = select(table).order_by(table.c.shard, table.c.round)
-        if shard is not None:
-            query = query.where(table.c.shard == shard)
-        return [
-            CohortCheckpointRow(row.shard, row.round, row.ciphertext, row.key_id)
-            for row in self._connection.execute(query)
-        ]
+        columns = (table.c.shard, table.c.round.label("round_number"), table.c.ciphertext, table.c.key_id)
+        query = select(*columns).order_by(table.c.shard, table.c.round)
+        return self._rows(CohortCheckpointRow, query if shard is None else query.where(table.c.shard == shard))
 
     def delete_checkpoints(self, shard: int, condition: Any) -> None:
         """Delete the checkpoints of a shard whose round meets a condition.
@@ -191,67 +157,37 @@ class Cohorts:
         table = schema.cohort_checkpoint
         for row in self.checkpoints(shard):
             if condition(row.round_number):
-                mine = (table.c.shard == shard) & (table.c.round == row.round_number)
-                self._connection.execute(delete(table).where(mine))
+                self._delete(table, *equal(table, shard=shard, round=row.round_number))
 
     def add_job(self, job_id: str, shard: int, purpose: CohortPurpose, first_round: int, min_revision: int) -> None:
         """Note what a learning job, just queued, does to a shard."""
-        self._connection.execute(
-            insert(schema.cohort_job).values(
-                job_id=job_id,
-                shard=shard,
-                purpose=purpose.value,
-                first_round=first_round,
-                min_revision=min_revision,
-                overtaken=0,
-                begun_inputs="",
-                log=[],
-            )
-        )
+        row = CohortJobRow(job_id, shard, purpose, first_round, min_revision, overtaken=0, begun_inputs="", log=())
+        self._insert(schema.cohort_job, **vars(row))
 
     def job(self, job_id: str) -> CohortJobRow:
         """Return what a job does; `NotFoundError` if it is none of a shard."""
-        found = self._jobs(schema.cohort_job.c.job_id == job_id)
-        if not found:
-            raise NotFoundError(f"learning job {job_id} is not one of a cohort shard")
-        return found[0]
+        query = select(schema.cohort_job).where(schema.cohort_job.c.job_id == job_id)
+        return self._one(CohortJobRow, query, f"learning job {job_id} is not one of a cohort shard")
 
     def open_jobs(self, shard: int | None = None) -> Sequence[CohortJobRow]:
         """Return the jobs of a shard, or of all, that are queued or running."""
-        job = schema.learning_job
-        finished = [state.value for state in FINISHED]
-        still = select(job.c.job_id).where(job.c.state.not_in(finished))
-        condition = schema.cohort_job.c.job_id.in_(still)
-        if shard is not None:
-            condition &= schema.cohort_job.c.shard == shard
-        return self._jobs(condition)
+        job = schema.learning_job.c
+        still = schema.cohort_job.c.job_id.in_(select(job.job_id).where(job.state.not_in(FINISHED)))
+        return self._jobs(still, *([] if shard is None else [schema.cohort_job.c.shard == shard]))
 
     def one_is_running(self) -> bool:
         """Whether a job of some shard has a Flower run now."""
-        job = schema.learning_job
-        running = select(job.c.job_id).where(job.c.state == JobState.RUNNING.value)
+        job = schema.learning_job.c
+        running = select(job.job_id).where(job.state == JobState.RUNNING)
         return bool(self._jobs(schema.cohort_job.c.job_id.in_(running)))
 
-    def _jobs(self, condition: Any) -> Sequence[CohortJobRow]:
+    def _jobs(self, *conditions: Any) -> Sequence[CohortJobRow]:
         table = schema.cohort_job
-        query = select(table).where(condition).order_by(table.c.job_id)
-        return [
-            CohortJobRow(
-                job_id=row.job_id,
-                shard=row.shard,
-                purpose=CohortPurpose(row.purpose),
-                first_round=row.first_round,
-                min_revision=row.min_revision,
-                overtaken=row.overtaken,
-                begun_inputs=row.begun_inputs,
-                log=tuple(LoggedRound.from_json(entry) for entry in row.log),
-            )
-            for row in self._connection.execute(query)
-        ]
+        return self._rows(CohortJobRow, select(table).where(*conditions).order_by(table.c.job_id))
 
     def log_job_round(self, job_id: str, log: Sequence[LoggedRound]) -> None:
         """Replace the log of a job's own rounds."""
-        self._set_job(job_id, log=[entry.to_json() for entry in log])
+        self._set_job(job_id, log=log)
 
     def set_begun(self, job_id: str, inputs: str) -> None:
         """Note what a job's people had contributed when a round began."""
@@ -262,22 +198,17 @@ class Cohorts:
         self._set_job(job_id, overtaken=overtaken)
 
     def _set_job(self, job_id: str, **values: Any) -> None:
-        table = schema.cohort_job
-        self._connection.execute(update(table).where(table.c.job_id == job_id).values(values))
+        self._update(schema.cohort_job, schema.cohort_job.c.job_id == job_id, **values)
 
     def add_forget(self, campaign_id: str, shard: int, from_round: int, outcome: str, basis: str) -> None:
         """Note that a forget concerns a shard."""
-        self._connection.execute(
-            insert(schema.cohort_forget).values(
-                campaign_id=campaign_id, shard=shard, from_round=from_round, outcome=outcome, basis=basis
-            )
-        )
+        row = CohortForgetRow(campaign_id, shard, from_round, outcome, basis)
+        self._insert(schema.cohort_forget, **vars(row))
 
     def settle_forget(self, campaign_id: str, shard: int, outcome: str, basis: str) -> None:
         """Note how a forget of a shard that was being replayed ended."""
-        table = schema.cohort_forget
-        mine = (table.c.campaign_id == campaign_id) & (table.c.shard == shard)
-        self._connection.execute(update(table).where(mine).values(outcome=outcome, basis=basis))
+        mine = equal(schema.cohort_forget, campaign_id=campaign_id, shard=shard)
+        self._update(schema.cohort_forget, *mine, outcome=outcome, basis=basis)
 
     def settle_forgets(self, shard: int, outcome: str, basis: str) -> None:
         """Note how all forgets of a shard that were being replayed ended."""
@@ -296,4 +227,4 @@ class Cohorts:
     def _forgets(self, condition: Any) -> Sequence[CohortForgetRow]:
         table = schema.cohort_forget
         query = select(table).where(condition).order_by(table.c.campaign_id, table.c.shard)
-        return [CohortForgetRow(**row) for row in self._connection.execute(query).mappings()]
+        return self._rows(CohortForgetRow, query)

@@ -1,4 +1,4 @@
-"""Opening the database, and transactions over it."""
+"""Database of the coordinator, and transactions over it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 from alembic import command
@@ -19,13 +18,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from fleet.errors import ConflictError, StoreError
-from fleet.store.audit_events import AuditEvents
 from fleet.store.cohorts import Cohorts
 from fleet.store.forgets import Forgets
 from fleet.store.heads import Heads
 from fleet.store.learning import LearningJobs
 from fleet.store.log import ForgetLog
-from fleet.store.nodes import Nodes
+from fleet.store.nodes import AuditEvents, Nodes
 from fleet.store.registry import Fleet
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
@@ -41,13 +39,7 @@ def wall_clock_ms() -> int:
 
 
 class Transaction:
-    """The repositories, over one database transaction.
-
-    Attributes
-    ----------
-    now_ms
-        One time for everything that this transaction writes.
-    """
+    """The repositories, over one database transaction, and the one time `now_ms` of everything that it writes."""
 
     def __init__(self, connection: Connection, now_ms: int) -> None:
         self.now_ms = now_ms
@@ -55,13 +47,13 @@ class Transaction:
         self.nodes = Nodes(connection, now_ms)
         self.log = ForgetLog(connection, now_ms)
         self.forgets = Forgets(connection, now_ms)
-        self.subjects = Subjects(connection)
+        self.subjects = Subjects(connection, now_ms)
         self.revisions = Revisions(connection, now_ms)
-        self.heads = Heads(connection)
+        self.heads = Heads(connection, now_ms)
         self.learning = LearningJobs(connection, now_ms)
-        self.cohorts = Cohorts(connection)
-        self.tree = Tree(connection)
-        self.audit_events = AuditEvents(connection)
+        self.cohorts = Cohorts(connection, now_ms)
+        self.tree = Tree(connection, now_ms)
+        self.audit_events = AuditEvents(connection, now_ms)
 
 
 class Store:
@@ -84,17 +76,9 @@ class Store:
     def open(cls, url: str, *, now_ms: Callable[[], int] = wall_clock_ms) -> Self:
         """Open the database, make it if it is not there, and bring its schema up to date.
 
-        Parameters
-        ----------
-        url
-            SQLAlchemy address, for example ``sqlite:////var/lib/fleet/fleet.db``.
-        now_ms
-            Clock, Unix time in ms.
+        `StoreError` if it cannot be opened, or was written by a newer version.
 
-        Raises
-        ------
-        StoreError
-            If it cannot be opened, or was written by a newer version.
+        `url` is an SQLAlchemy address, for example ``sqlite:////var/lib/fleet/fleet.db``; `now_ms` a clock, Unix time.
         """
         try:
             where = make_url(url)
@@ -126,10 +110,7 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """Read and write; commits at the end, rolls back on any exception.
 
-        Raises
-        ------
-        ConflictError
-            If a constraint of the schema forbids the write.
+        `ConflictError` if a constraint of the schema forbids the write.
         """
         if self._writer_thread == threading.get_ident():
             raise StoreError("a transaction is already open in this thread", hint="pass the transaction on")
@@ -168,9 +149,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, null, select, update
+from sqlalchemy import Select, func, select
 
 from fleet.domain import campaign as campaigns
 from fleet.domain import execution as executions_domain
@@ -15,48 +15,30 @@ from fleet.domain.execution import AWAITED, WITH_RECEIPT, ExecutionState, HeldAt
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, VersionConflictError
 from fleet.store import schema
+from fleet.store.repository import Repository, equal
 from fleet.store.rows import CampaignRow, ExecutionEventRow, ExecutionRow, ReturnsRow
 from fleet.trust.checks import CheckLine
 
-#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it
-#: has answered one of them, and the next answers only go on from receipts that are not in the log.
+#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
+#: one of them, and the next answers only go on from receipts that are not in the log.
 OPEN_CHALLENGES = 16
 
 
-def _execution(row: RowMapping) -> ExecutionRow:
-    probes = row["expected_probes"]
-    return ExecutionRow(
-        **{
-            **row,
-            "state": ExecutionState(row["state"]),
-            "expected_probes": None if probes is None else tuple(probes),
-            "checks": tuple(CheckLine(**line) for line in row["checks"] or ()),
-            "joined": bool(row["joined"]),
-            "open_challenges": _open_challenges(row),
-            "held": None if row["held"] is None else HeldAtCommit(**row["held"]),
-        }
-    )
-
-
-def _executions() -> Select[Any]:
+def _executions(*conditions: Any) -> Select[Any]:
     joined = schema.execution.join(schema.campaign)
-    return select(schema.execution, schema.campaign.c.generation).select_from(joined)
+    return select(schema.execution, schema.campaign.c.generation).select_from(joined).where(*conditions)
 
 
-def _open_challenges(row: RowMapping) -> tuple[bytes, ...]:
-    if row["open_challenges"] is not None:
-        return tuple(bytes.fromhex(nonce) for nonce in row["open_challenges"])
-    # Of a version that did not note them: only the present order's is known.
-    ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
-    return (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
+def _execution(**row: Any) -> ExecutionRow:
+    if row["open_challenges"] is None:
+        # Of a version that did not note them: only the present order's is known.
+        ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
+        row["open_challenges"] = (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
+    return ExecutionRow(**{**row, "joined": bool(row["joined"])})
 
 
-class Forgets:
+class Forgets(Repository):
     """Every change of state goes through the tables of `fleet.domain`, and leaves an event."""
-
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
-        self._now_ms = now_ms
 
     def create(
         self,
@@ -71,52 +53,41 @@ class Forgets:
     ) -> CampaignRow:
         """Make the campaign of a log entry that was just appended, with a PENDING execution per node.
 
-        Parameters
-        ----------
-        held
-            By node id: what each node is known to hold of those named.
+        `ConflictError` if the request id is taken: ask `by_request` before anything is appended to the log.
 
-        Raises
-        ------
-        ConflictError
-            If the request id is taken: ask `by_request` before anything is appended to the log.
+        `held` says by node id what each node is known to hold of those named.
         """
         if not request_id:
             raise InvalidInputError("a forget needs a request id, so that a repeat is known as one")
         if self.by_request(request_id) is not None:
             raise ConflictError(f"request {request_id!r} has a campaign already")
-        self._connection.execute(
-            insert(schema.campaign).values(
-                campaign_id=validate_id(campaign_id),
-                request_id=request_id,
-                request_digest=request_digest,
-                generation=generation,
-                state=CampaignState.COMMITTED.value,
-                created_at_ms=self._now_ms,
-                lora_affected=lora_affected,
-                version=1,
-            )
+        self._insert(
+            schema.campaign,
+            campaign_id=validate_id(campaign_id),
+            request_id=request_id,
+            request_digest=request_digest,
+            generation=generation,
+            state=CampaignState.COMMITTED,
+            created_at_ms=self._now_ms,
+            lora_affected=lora_affected,
+            version=1,
         )
-        rows = [{"campaign_id": campaign_id, "tag": tag} for tag in validate_tags(tags)]
-        self._connection.execute(insert(schema.campaign_tag), rows)
+        tagged = [{"campaign_id": campaign_id, "tag": tag} for tag in validate_tags(tags)]
+        self._insert_all(schema.campaign_tag, tagged)
         for node_id in sorted(held):
             self._insert_execution(campaign_id, node_id, "committed", held=held[node_id])
         return self.get(campaign_id)
 
     def get(self, campaign_id: str) -> CampaignRow:
         """Return the campaign; `NotFoundError` if there is none of this id."""
-        found = self._campaigns(schema.campaign.c.campaign_id == campaign_id)
-        if not found:
-            raise NotFoundError(f"no forget {campaign_id[:40]!r}", hint="fleet forget list")
-        return found[0]
+        return self._campaign(
+            schema.campaign.c.campaign_id == campaign_id, f"no forget {campaign_id[:40]!r}", hint="fleet forget list"
+        )
 
     def by_request(self, request_id: str, request_digest: bytes | None = None) -> CampaignRow | None:
         """Return the campaign that this request made, or None.
 
-        Raises
-        ------
-        ConflictError
-            If a digest is given and the request id was used with another body.
+        `ConflictError` if a digest is given and the request id was used with another body.
         """
         found = self._campaigns(schema.campaign.c.request_id == request_id)
         if found and request_digest is not None and found[0].request_digest != request_digest:
@@ -128,9 +99,12 @@ class Forgets:
 
     def by_generation(self, generation: int) -> CampaignRow:
         """Return the campaign that a log entry committed."""
-        found = self._campaigns(schema.campaign.c.generation == generation)
+        return self._campaign(schema.campaign.c.generation == generation, f"no forget of generation {generation}")
+
+    def _campaign(self, condition: Any, missing: str, hint: str = "") -> CampaignRow:
+        found = self._campaigns(condition)
         if not found:
-            raise NotFoundError(f"no forget of generation {generation}")
+            raise NotFoundError(missing, hint=hint)
         return found[0]
 
     def by_tag(self, tag: str) -> Sequence[CampaignRow]:
@@ -144,23 +118,19 @@ class Forgets:
 
     def list_open(self) -> Sequence[CampaignRow]:
         """Return the campaigns that have not converged, oldest first."""
-        return self._campaigns(schema.campaign.c.state != CampaignState.CONVERGED.value)
+        return self._campaigns(schema.campaign.c.state != CampaignState.CONVERGED)
 
     def set_state(self, campaign_id: str, target: CampaignState, *, expected_version: int | None = None) -> CampaignRow:
         """Move a campaign, and note when it was suppressed and when it converged.
 
-        Raises
-        ------
-        IllegalTransitionError
-            As `fleet.domain.campaign` says.
-        VersionConflictError
-            If the campaign has changed since `expected_version` was read.
+        `IllegalTransitionError` as `fleet.domain.campaign` says; `VersionConflictError` if the campaign has changed
+        since `expected_version` was read.
         """
         row = self.get(campaign_id)
         campaigns.advance(row.state, target)
         if target is row.state:
             return row
-        values: dict[str, Any] = {"state": target.value}
+        values: dict[str, Any] = {"state": target}
         if target in (CampaignState.ERASING, CampaignState.CONVERGED) and row.suppressed_at_ms is None:
             values["suppressed_at_ms"] = self._now_ms
         values["converged_at_ms"] = self._now_ms if target is CampaignState.CONVERGED else None
@@ -177,9 +147,8 @@ class Forgets:
 
     def executions(self, campaign_id: str) -> Sequence[ExecutionRow]:
         """Return the campaign's executions, by node id."""
-        query = _executions().where(schema.execution.c.campaign_id == campaign_id)
-        rows = self._connection.execute(query.order_by(schema.execution.c.node_id)).mappings()
-        return [_execution(row) for row in rows]
+        table = schema.execution
+        return self._rows(_execution, _executions(table.c.campaign_id == campaign_id).order_by(table.c.node_id))
 
     def executions_of(
         self,
@@ -191,23 +160,19 @@ class Forgets:
     ) -> Sequence[ExecutionRow]:
         """Return the node's executions, by generation; only those in (above, through] and in `states`."""
         generation = schema.campaign.c.generation
-        query = _executions().where(schema.execution.c.node_id == node_id)
+        query = _executions(schema.execution.c.node_id == node_id)
         if above is not None:
             query = query.where(generation > above)
         if through is not None:
             query = query.where(generation <= through)
         if states is not None:
-            query = query.where(schema.execution.c.state.in_(sorted(state.value for state in states)))
-        return [_execution(row) for row in self._connection.execute(query.order_by(generation)).mappings()]
+            query = query.where(schema.execution.c.state.in_(sorted(states)))
+        return self._rows(_execution, query.order_by(generation))
 
     def execution(self, campaign_id: str, node_id: str) -> ExecutionRow:
         """Return one execution; `NotFoundError` if the campaign has none on this node."""
-        table = schema.execution
-        query = _executions().where(table.c.campaign_id == campaign_id, table.c.node_id == node_id)
-        row = self._connection.execute(query).mappings().one_or_none()
-        if row is None:
-            raise NotFoundError(f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
-        return _execution(row)
+        query = _executions(*equal(schema.execution, campaign_id=campaign_id, node_id=node_id))
+        return self._one(_execution, query, f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
 
     def join(self, node_id: str, after: int = 0) -> Sequence[ExecutionRow]:
         """Give a node an execution of every campaign above generation `after` that it has none of.
@@ -235,29 +200,15 @@ class Forgets:
     ) -> ExecutionRow:
         """Move an execution and write the event; fields that are None stay as they are.
 
-        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`.
-        Going back to PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting
-        the state that it is in changes the fields only, and leaves an event if the detail is new.
+        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`. Going back to
+        PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting the state that it is in
+        changes the fields only, and leaves an event if the detail is new. `IllegalTransitionError` as
+        `fleet.domain.execution` says; `ConflictError` if the state needs a challenge or a receipt and there is none;
+        `VersionConflictError` if the execution has changed since `expected_version` was read.
 
-        Parameters
-        ----------
-        challenge_nonce
-            Of the erase order. Required (now or before) for APPLYING.
-        expected_probes
-            What the order's probes must be answered with, in order: a tag, or "" for a stranger.
-        receipt
-            Serialised Envelope. Required (now or before) for APPLIED, VERIFIED and NOT_AFFECTED.
-        checks
-            The lines that the receipt was checked by, for the certificate.
-
-        Raises
-        ------
-        IllegalTransitionError
-            As `fleet.domain.execution` says.
-        ConflictError
-            If the state needs a challenge or a receipt and there is none.
-        VersionConflictError
-            If the execution has changed since `expected_version` was read.
+        Required (now or before): the erase order's `challenge_nonce` for APPLYING, the `receipt` (serialised Envelope)
+        for APPLIED, VERIFIED and NOT_AFFECTED. `expected_probes` are the answers to the order's probes, in order: a
+        tag, or "" for a stranger; `checks` the lines that the receipt was checked by, for the certificate.
         """
         row = self.execution(campaign_id, node_id)
         executions_domain.advance(row.state, target)
@@ -270,10 +221,9 @@ class Forgets:
         if target is ExecutionState.PENDING:
             fields = dict.fromkeys(fields)
         if challenge_nonce:
-            open_challenges = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
-            fields["open_challenges"] = [nonce.hex() for nonce in open_challenges]
-        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the
-        # operator vouches: else a node that had lost something could never be released.
+            fields["open_challenges"] = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
+        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the operator
+        # vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
             target is ExecutionState.PENDING and row.state is not ExecutionState.LOST
         ):
@@ -282,25 +232,10 @@ class Forgets:
             raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
         if target in WITH_RECEIPT and not fields["receipt"]:
             raise ConflictError(f"{node_id} cannot be {target} without a receipt")
-        if fields["expected_probes"] is not None:
-            fields["expected_probes"] = list(fields["expected_probes"])
-        if fields["checks"] is not None:
-            fields["checks"] = [asdict(line) for line in fields["checks"]]
-        table = schema.execution
         version = row.version if expected_version is None else expected_version
-        changed = self._connection.execute(
-            update(table)
-            .where(table.c.campaign_id == campaign_id, table.c.node_id == node_id, table.c.version == version)
-            .values(
-                state=target.value,
-                detail=detail,
-                updated_at_ms=self._now_ms,
-                version=version + 1,
-                # A None would be stored as JSON's null.
-                **{name: null() if value is None else value for name, value in fields.items()},
-            )
-        )
-        if changed.rowcount == 0:
+        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id, version=version)
+        fields |= {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": version + 1}
+        if not self._update(schema.execution, *mine, **fields):
             raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")
         if target is not row.state or detail != row.detail:
             self._event(campaign_id, node_id, row.state, target, detail)
@@ -309,50 +244,44 @@ class Forgets:
     def awaited_nodes(self) -> Sequence[str]:
         """Return the ids of the nodes that some forget waits for, sorted."""
         table = schema.execution
-        waiting = table.c.state.in_([state.value for state in AWAITED])
-        query = select(table.c.node_id).where(waiting).distinct().order_by(table.c.node_id)
-        return self._connection.execute(query).scalars().all()
+        waiting = select(table.c.node_id).where(table.c.state.in_(AWAITED))
+        return self._column(waiting.distinct().order_by(table.c.node_id))
 
     def went_back(self, campaign_id: str) -> Mapping[str, int]:
         """Return how often nodes went back to a backup since the commit; without those that never did."""
         table = schema.execution_event
         query = (
             select(table.c.node_id, func.count().label("times"))
-            .where(table.c.campaign_id == campaign_id, table.c.to_state == ExecutionState.PENDING.value)
-            .where(table.c.from_state.not_in([ExecutionState.LOST.value, ExecutionState.HELD.value]))
+            .where(table.c.campaign_id == campaign_id, table.c.to_state == ExecutionState.PENDING)
+            .where(table.c.from_state.not_in([ExecutionState.LOST, ExecutionState.HELD]))
             .group_by(table.c.node_id)
         )
-        return {row.node_id: row.times for row in self._connection.execute(query)}
+        return {row.node_id: row.times for row in self._run(query)}
 
     def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
         """Return the forgets that were taken up again after the node was lost, by campaign."""
         table = schema.execution_event
-        back = [state.value for state in AWAITED]
         query = (
-            select(table.c.campaign_id, func.count().label("count"), func.max(table.c.at_ms).label("last_at_ms"))
-            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST.value)
-            .where(table.c.to_state.in_(back))
+            select(table.c.campaign_id, func.count().label("times"), func.max(table.c.at_ms).label("last_at_ms"))
+            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST)
+            .where(table.c.to_state.in_(AWAITED))
             .group_by(table.c.campaign_id)
         )
-        return {row.campaign_id: ReturnsRow(row.count, row.last_at_ms) for row in self._connection.execute(query)}
+        return {row.campaign_id: ReturnsRow(row.times, row.last_at_ms) for row in self._run(query)}
 
     def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
         """Note that an open challenge of an execution has been answered: it never is again."""
-        row, table = self.execution(campaign_id, node_id), schema.execution
-        left = [challenge.hex() for challenge in row.open_challenges if challenge != nonce]
-        self._connection.execute(
-            update(table)
-            .where(table.c.campaign_id == campaign_id, table.c.node_id == node_id)
-            .values(open_challenges=left)
+        still_open = self.execution(campaign_id, node_id).open_challenges
+        left = [challenge for challenge in still_open if challenge != nonce]
+        self._update(
+            schema.execution, *equal(schema.execution, campaign_id=campaign_id, node_id=node_id), open_challenges=left
         )
 
     def forget_holdings(self, node_id: str) -> None:
         """Note that what the node held at the commit of open forgets is not known any more."""
         table = schema.execution
-        still_open = [state.value for state in (*AWAITED, ExecutionState.HELD, ExecutionState.LOST)]
-        self._connection.execute(
-            update(table).where(table.c.node_id == node_id, table.c.state.in_(still_open)).values(held=null())
-        )
+        still_open = table.c.state.in_([*AWAITED, ExecutionState.HELD, ExecutionState.LOST])
+        self._update(table, table.c.node_id == node_id, still_open, held=None)
 
     def events(self, campaign_id: str, node_id: str | None = None) -> Sequence[ExecutionEventRow]:
         """Return what happened, in order."""
@@ -360,75 +289,52 @@ class Forgets:
         query = select(table).where(table.c.campaign_id == campaign_id).order_by(table.c.event_id)
         if node_id is not None:
             query = query.where(table.c.node_id == node_id)
-        return [
-            ExecutionEventRow(
-                **{
-                    **row,
-                    "from_state": None if row["from_state"] is None else ExecutionState(row["from_state"]),
-                    "to_state": ExecutionState(row["to_state"]),
-                }
-            )
-            for row in self._connection.execute(query).mappings()
-        ]
+        return self._rows(ExecutionEventRow, query)
 
     def _campaigns(self, *conditions: Any) -> Sequence[CampaignRow]:
         query = select(schema.campaign).where(*conditions).order_by(schema.campaign.c.generation)
-        rows = self._connection.execute(query).mappings().all()
-        tags = self._tags([row["campaign_id"] for row in rows])
-        return [
-            CampaignRow(**{**row, "state": CampaignState(row["state"]), "tags": tuple(tags[row["campaign_id"]])})
-            for row in rows
-        ]
-
-    def _tags(self, campaign_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        table = schema.campaign_tag
-        tags: dict[str, list[str]] = {campaign_id: [] for campaign_id in campaign_ids}
-        query = select(table).where(table.c.campaign_id.in_(campaign_ids)).order_by(table.c.tag)
-        for row in self._connection.execute(query):
+        rows = self._run(query).mappings().all()
+        named, tags = schema.campaign_tag, defaultdict[str, list[str]](list)
+        mine = named.c.campaign_id.in_([row["campaign_id"] for row in rows])
+        for row in self._run(select(named).where(mine).order_by(named.c.tag)):
             tags[row.campaign_id].append(row.tag)
-        return tags
+        return [CampaignRow(**row, tags=tuple(tags[row["campaign_id"]])) for row in rows]
 
     def _update_campaign(
         self, row: CampaignRow, values: Mapping[str, Any], expected_version: int | None
     ) -> CampaignRow:
         table = schema.campaign
         version = row.version if expected_version is None else expected_version
-        changed = self._connection.execute(
-            update(table)
-            .where(table.c.campaign_id == row.campaign_id, table.c.version == version)
-            .values(**values, version=version + 1)
-        )
-        if changed.rowcount == 0:
+        mine = (table.c.campaign_id == row.campaign_id, table.c.version == version)
+        if not self._update(table, *mine, **values, version=version + 1):
             raise VersionConflictError(f"forget {row.campaign_id} has changed since version {version}")
         return self.get(row.campaign_id)
 
     def _insert_execution(
         self, campaign_id: str, node_id: str, detail: str, *, joined: bool = False, held: HeldAtCommit | None = None
     ) -> None:
-        self._connection.execute(
-            insert(schema.execution).values(
-                campaign_id=campaign_id,
-                node_id=node_id,
-                state=ExecutionState.PENDING.value,
-                detail="",
-                updated_at_ms=self._now_ms,
-                joined=joined,
-                held=null() if held is None else asdict(held),
-                version=1,
-            )
+        self._insert(
+            schema.execution,
+            campaign_id=campaign_id,
+            node_id=node_id,
+            state=ExecutionState.PENDING,
+            detail="",
+            updated_at_ms=self._now_ms,
+            joined=joined,
+            held=held,
+            version=1,
         )
         self._event(campaign_id, node_id, None, ExecutionState.PENDING, detail)
 
     def _event(
         self, campaign_id: str, node_id: str, source: ExecutionState | None, target: ExecutionState, detail: str
     ) -> None:
-        self._connection.execute(
-            insert(schema.execution_event).values(
-                campaign_id=campaign_id,
-                node_id=node_id,
-                from_state=None if source is None else source.value,
-                to_state=target.value,
-                detail=detail,
-                at_ms=self._now_ms,
-            )
+        self._insert(
+            schema.execution_event,
+            campaign_id=campaign_id,
+            node_id=node_id,
+            from_state=source,
+            to_state=target,
+            detail=detail,
+            at_ms=self._now_ms,
         )

@@ -5,63 +5,58 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, select
 
 from fleet.store import schema
+from fleet.store.repository import Repository, equal
 from fleet.store.rows import HeadNoteRow, HeadStatisticsRow, PublicCodesRow
 
 
-class Heads:
+class Heads(Repository):
     """Statistics of people (ciphertext), codes of public people (plain), and one note per revision."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def sources(self) -> Sequence[tuple[str, str, int]]:
         """Return tag, node and sequence of all statistics, sorted; without their megabytes."""
         table = schema.head_statistics
         query = select(table.c.tag, table.c.node_id, table.c.sequence).order_by(table.c.tag, table.c.node_id)
-        return [(row.tag, row.node_id, row.sequence) for row in self._connection.execute(query)]
+        return [(row.tag, row.node_id, row.sequence) for row in self._run(query)]
 
     def statistics(self) -> Iterator[HeadStatisticsRow]:
         """Yield all statistics by tag and node, one in memory at a time."""
         table = schema.head_statistics
         for tag, node_id, _ in self.sources():
-            query = select(table).where(table.c.tag == tag, table.c.node_id == node_id)
-            for row in self._connection.execute(query).mappings():
-                yield HeadStatisticsRow(**row)
+            yield from self._rows(HeadStatisticsRow, select(table).where(*equal(table, tag=tag, node_id=node_id)))
 
     def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
         """Replace the ciphertext of statistics by another of the same."""
-        table = schema.head_statistics
-        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
-        self._connection.execute(update(table).where(mine).values(ciphertext=ciphertext))
+        self._update(
+            schema.head_statistics, *equal(schema.head_statistics, tag=tag, node_id=node_id), ciphertext=ciphertext
+        )
 
     def save_public_codes(self, node_id: str, content: bytes) -> bool:
         """Store a node's public codes in place of those before; returns whether that changed anything."""
-        table, digest = schema.public_codes, hashlib.sha256(content).digest()
+        digest = hashlib.sha256(content).digest()
         if digest == dict(self.public_digests()).get(node_id):
             return False
-        self._connection.execute(delete(table).where(table.c.node_id == node_id))
-        self._connection.execute(insert(table).values(node_id=node_id, digest=digest, content=content))
+        self.drop_public_codes(node_id)
+        self._insert(schema.public_codes, node_id=node_id, digest=digest, content=content)
         return True
 
     def drop_public_codes(self, node_id: str) -> None:
         """Delete a node's public codes: its chip is not one that serves."""
-        table = schema.public_codes
-        self._connection.execute(delete(table).where(table.c.node_id == node_id))
+        self._delete(schema.public_codes, schema.public_codes.c.node_id == node_id)
 
     def public_digests(self) -> Sequence[tuple[str, bytes]]:
         """Return node and digest of all public codes, by node; not of nodes that are held or retired."""
         table = schema.public_codes
         query = select(table.c.node_id, table.c.digest).where(self._in_good_standing).order_by(table.c.node_id)
-        return [(row.node_id, row.digest) for row in self._connection.execute(query)]
+        return [(row.node_id, row.digest) for row in self._run(query)]
 
     def public_codes(self) -> Sequence[PublicCodesRow]:
         """Return the public codes that `public_digests` has, by node."""
         table = schema.public_codes
         query = select(table.c.node_id, table.c.content).where(self._in_good_standing).order_by(table.c.node_id)
-        return [PublicCodesRow(**row) for row in self._connection.execute(query).mappings()]
+        return self._rows(PublicCodesRow, query)
 
     @property
     def _in_good_standing(self) -> ColumnElement[bool]:
@@ -75,32 +70,25 @@ class Heads:
         Tags of an earlier note stay: the head of this revision has known them.
         """
         self.drop_note(revision)
-        table, named = schema.revision_head, schema.revision_head_tag
-        self._connection.execute(insert(table).values(revision=revision, basis=basis, error=error))
+        self._insert(schema.revision_head, revision=revision, basis=basis, error=error)
         fresh = sorted(set(tags) - set(self.tags_of(revision)))
-        if fresh:
-            self._connection.execute(insert(named), [{"revision": revision, "tag": tag} for tag in fresh])
+        self._insert_all(schema.revision_head_tag, [{"revision": revision, "tag": tag} for tag in fresh])
 
     def note_of(self, revision: int) -> HeadNoteRow | None:
         """Return what was noted of a revision; None if its head must not be taken for anybody's."""
         table = schema.revision_head
-        query = select(table.c.basis, table.c.error).where(table.c.revision == revision)
-        row = self._connection.execute(query).mappings().first()
-        return None if row is None else HeadNoteRow(**row)
+        return self._row(HeadNoteRow, select(table.c.basis, table.c.error).where(table.c.revision == revision))
 
     def drop_note(self, revision: int) -> None:
         """Say that a revision has no head any more. Whom its head knew stays listed."""
-        table = schema.revision_head
-        self._connection.execute(delete(table).where(table.c.revision == revision))
+        self._delete(schema.revision_head, schema.revision_head.c.revision == revision)
 
     def tags_of(self, revision: int) -> Sequence[str]:
         """Return whom the head of a revision knows, or has known, sorted."""
         table = schema.revision_head_tag
-        query = select(table.c.tag).where(table.c.revision == revision).order_by(table.c.tag)
-        return self._connection.execute(query).scalars().all()
+        return self._column(select(table.c.tag).where(table.c.revision == revision).order_by(table.c.tag))
 
     def knew(self, tags: Collection[str]) -> bool:
         """Whether the head of some revision has known one of these people."""
         table = schema.revision_head_tag
-        query = select(table.c.tag).where(table.c.tag.in_(list(tags))).limit(1)
-        return self._connection.execute(query).first() is not None
+        return bool(self._column(select(table.c.tag).where(table.c.tag.in_(list(tags))).limit(1)))

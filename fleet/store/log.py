@@ -6,23 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import select
 
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import NotFoundError
 from fleet.store import schema
 from fleet.store.registry import Fleet
+from fleet.store.repository import Repository
 from fleet.store.rows import LogRow
-from fleet.trust.node_set import nodes_root
+from fleet.trust.leaves import nodes_root
 
 
-class ForgetLog:
+class ForgetLog(Repository):
     """Append-only; the fleet's generation is its length."""
-
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
-        self._now_ms = now_ms
-        self._fleet = Fleet(connection, now_ms)
 
     def append(
         self,
@@ -33,18 +29,11 @@ class ForgetLog:
     ) -> LogRow:
         """Append the next generation and move the fleet's head to it.
 
-        Parameters
-        ----------
-        campaign_id
-            Of the campaign that this entry commits; made in the same transaction, after this.
-        tags
-            Subject tags, the canary's among them. Sorted, so that its place tells nothing.
-        sign
-            Signs the finished command with the coordinator's key.
-        node_ids
-            The nodes that it is committed for.
+        The campaign that it commits is made in the same transaction, after this. Tags, the canary's among them, are
+        sorted, so that its place tells nothing. `sign` signs the finished command with the coordinator's key.
         """
-        fleet = self._fleet.get()
+        fleet_row = Fleet(self._connection, self._now_ms)
+        fleet = fleet_row.get()
         command = ForgetCommand(
             fleet_id=fleet.fleet_id,
             generation=fleet.generation + 1,
@@ -57,12 +46,8 @@ class ForgetLog:
         )
         envelope = sign(command)
         row = LogRow(command.generation, campaign_id, envelope.SerializeToString(deterministic=True))
-        self._connection.execute(
-            insert(schema.log_entry).values(generation=row.generation, campaign_id=campaign_id, envelope=row.envelope)
-        )
-        self._connection.execute(
-            update(schema.fleet).values(generation=row.generation, log_head=payload_hash(envelope))
-        )
+        self._insert(schema.log_entry, **vars(row))
+        fleet_row.set_log_head(row.generation, payload_hash(envelope))
         return row
 
     def get(self, generation: int) -> LogRow:
@@ -76,6 +61,4 @@ class ForgetLog:
         """Return the entries of (after, through], in order; to the end of the log without `through`."""
         table = schema.log_entry
         query = select(table).where(table.c.generation > after).order_by(table.c.generation)
-        if through is not None:
-            query = query.where(table.c.generation <= through)
-        return [LogRow(**row) for row in self._connection.execute(query).mappings()]
+        return self._rows(LogRow, query if through is None else query.where(table.c.generation <= through))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import select
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.domain.tags import validate_node_id
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
+from fleet.store.repository import Repository, equal
 from fleet.store.rows import NodeCostRow, NodeRow, QuarantinedReportRow
 
 _RAW_KEY_BYTES = 32
@@ -21,32 +21,30 @@ _MAX_REASONS = 50
 _MORE = "further reasons"
 
 
-def _node(row: RowMapping) -> NodeRow:
-    return NodeRow(
-        **{
-            **row,
-            "serve_state": ServeState(row["serve_state"]),
-            "quarantine_reason": QuarantineReason(row["quarantine_reason"]),
-        }
-    )
+class NodeReport(TypedDict, total=False):
+    """Fields of a `NodeRow` that the node says about itself."""
+
+    generation: int
+    log_head: bytes
+    revision: int
+    revision_digest: bytes
+    serve_state: ServeState
+    quarantine_reason: QuarantineReason
+    software_version: str
+    inferences: int
+    subject_adapters: int
+    energy_model_name: str
+    energy_model_version: str
 
 
-class Nodes:
+class Nodes(Repository):
     """Enrolment, reports, holds and costs."""
-
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
-        self._now_ms = now_ms
 
     def enroll(self, identity: NodeIdentity) -> tuple[NodeRow, bool]:
         """Register a node; returns its row and whether it is new. The same identity again changes nothing.
 
-        Raises
-        ------
-        InvalidInputError
-            If the node id or a key is malformed.
-        ConflictError
-            If the id is taken by other keys, or the node was retired.
+        `InvalidInputError` if the node id or a key is malformed; `ConflictError` if the id is taken by other keys, or
+        the node was retired.
         """
         validate_node_id(identity.node_id)
         for name in ("receipt_public_key", "sealing_public_key"):
@@ -68,113 +66,59 @@ class Nodes:
                 raise ConflictError(f"node {identity.node_id} was retired", hint="enrol it under a new id")
             return existing, False
         by_key = schema.node.c.receipt_public_key == identity.receipt_public_key
-        twin = self._connection.execute(select(schema.node.c.node_id).where(by_key)).scalar_one_or_none()
-        if twin is not None:
+        if twins := self._column(select(schema.node.c.node_id).where(by_key)):
             raise ConflictError(
-                f"node {twin} is enrolled with the receipt key of {identity.node_id}",
+                f"node {twins[0]} is enrolled with the receipt key of {identity.node_id}",
                 hint="state folders must not be copied: run `edge-node init` on each device",
             )
-        self._connection.execute(
-            insert(schema.node).values(
-                node_id=identity.node_id,
-                **keys,
-                enrolled_at_ms=self._now_ms,
-                generation=0,
-                log_head=ZERO_HASH,
-                revision=0,
-                revision_digest=b"",
-                serve_state=ServeState.UNSPECIFIED.value,
-                quarantine_reason=QuarantineReason.UNSPECIFIED.value,
-                held_reason="",
-                receipt_counter=0,
-                last_receipt_hash=ZERO_HASH,
-                software_version="",
-                inferences=0,
-                subject_adapters=0,
-                energy_model_name="",
-                energy_model_version="",
-            )
-        )
+        self._insert(schema.node, node_id=identity.node_id, **keys, enrolled_at_ms=self._now_ms)
         return self.get(identity.node_id), True
 
     def find(self, node_id: str) -> NodeRow | None:
         """Return the node, or None."""
-        query = select(schema.node).where(schema.node.c.node_id == node_id)
-        row = self._connection.execute(query).mappings().one_or_none()
-        return None if row is None else _node(row)
+        return self._row(NodeRow, select(schema.node).where(schema.node.c.node_id == node_id))
 
     def get(self, node_id: str) -> NodeRow:
         """Return the node; `NotFoundError` if it never was enrolled."""
-        row = self.find(node_id)
-        if row is None:
-            raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
-        return row
+        query = select(schema.node).where(schema.node.c.node_id == node_id)
+        return self._one(NodeRow, query, f"no node {node_id!r} is enrolled", hint="fleet node list")
 
     def list(self, *, include_retired: bool = False) -> Sequence[NodeRow]:
         """Return the nodes, by id."""
         query = select(schema.node).order_by(schema.node.c.node_id)
         if not include_retired:
             query = query.where(schema.node.c.retired_at_ms.is_(None))
-        return [_node(row) for row in self._connection.execute(query).mappings()]
+        return self._rows(NodeRow, query)
 
-    def touch(
-        self,
-        node_id: str,
-        *,
-        generation: int | None = None,
-        log_head: bytes | None = None,
-        revision: int | None = None,
-        revision_digest: bytes | None = None,
-        serve_state: ServeState | None = None,
-        quarantine_reason: QuarantineReason | None = None,
-        software_version: str | None = None,
-        inferences: int | None = None,
-        subject_adapters: int | None = None,
-        energy_model_name: str | None = None,
-        energy_model_version: str | None = None,
-    ) -> None:
-        """Note a sign of life, and whatever the node said about itself; None leaves a column as it is.
+    def touch(self, node_id: str, **report: Unpack[NodeReport]) -> None:
+        """Note a sign of life, and whatever the node said about itself.
 
         A generation may go down: a node that was restored from a backup says so, and must be believed.
         """
-        reported: dict[str, Any] = {
-            "generation": generation,
-            "log_head": log_head,
-            "revision": revision,
-            "revision_digest": revision_digest,
-            "serve_state": None if serve_state is None else serve_state.value,
-            "quarantine_reason": None if quarantine_reason is None else quarantine_reason.value,
-            "software_version": software_version,
-            "inferences": inferences,
-            "subject_adapters": subject_adapters,
-            "energy_model_name": energy_model_name,
-            "energy_model_version": energy_model_version,
-        }
-        changes = {name: value for name, value in reported.items() if value is not None}
-        self._update(node_id, last_contact_ms=self._now_ms, **changes)
+        self._set(node_id, last_contact_ms=self._now_ms, **report)
 
     def set_flower_node_id(self, node_id: str, flower_node_id: int) -> None:
         """Note under which id the SuperLink knows the node's SuperNode."""
-        self._update(node_id, flower_node_id=flower_node_id)
+        self._set(node_id, flower_node_id=flower_node_id)
 
     def hold(self, node_id: str, reason: str) -> None:
         """Withhold leases from the node, for a reason that operators read."""
         if not reason:
             raise InvalidInputError("holding a node needs a reason")
-        self._update(node_id, held_reason=reason)
+        self._set(node_id, held_reason=reason)
 
     def release(self, node_id: str) -> None:
         """Give leases to a held node again."""
-        self._update(node_id, held_reason="")
+        self._set(node_id, held_reason="")
 
     def retire(self, node_id: str, reason: str) -> None:
         """Take the node out of the fleet for good; it is held as well, since a report may be on its way."""
         self.hold(node_id, f"retired: {reason}")
-        self._update(node_id, retired_at_ms=self._now_ms)
+        self._set(node_id, retired_at_ms=self._now_ms)
 
     def grant_lease(self, node_id: str, until_ms: int) -> None:
         """Note until when the node may serve without being heard of (Unix ms)."""
-        self._update(node_id, lease_until_ms=until_ms)
+        self._set(node_id, lease_until_ms=until_ms)
 
     def quarantine(self, node_id: str, kind: str, reason: str) -> None:
         """Note that a report of the node was put aside, and why; the same reason again is counted.
@@ -183,77 +127,62 @@ class Nodes:
         """
         table = schema.quarantined_report
         kind, reason = kind[:32], reason[:400]
-        mine = (table.c.node_id == node_id) & (table.c.kind == kind) & (table.c.reason == reason)
-        again = self._connection.execute(
-            update(table).where(mine).values(last_at_ms=self._now_ms, count=table.c.count + 1)
-        )
-        if again.rowcount:
+        mine, now = {"node_id": node_id, "kind": kind, "reason": reason}, self._now_ms
+        if self._update(table, *equal(table, **mine), last_at_ms=now, count=table.c.count + 1):
             return
-        of_node = select(func.count()).select_from(table).where(table.c.node_id == node_id)
-        if reason != _MORE and self._connection.execute(of_node).scalar_one() >= _MAX_REASONS:
+        if reason != _MORE and len(self.quarantined(node_id)) >= _MAX_REASONS:
             self.quarantine(node_id, "", _MORE)
             return
-        self._connection.execute(
-            insert(table).values(
-                node_id=node_id, kind=kind, reason=reason, first_at_ms=self._now_ms, last_at_ms=self._now_ms, count=1
-            )
-        )
+        self._insert(table, **mine, first_at_ms=now, last_at_ms=now, count=1)
 
     def quarantined(self, node_id: str) -> Sequence[QuarantinedReportRow]:
         """Return the reports of the node that were put aside, the latest first."""
         table = schema.quarantined_report
         query = select(table).where(table.c.node_id == node_id).order_by(table.c.last_at_ms.desc())
-        return [QuarantinedReportRow(**row) for row in self._connection.execute(query).mappings()]
+        return self._rows(QuarantinedReportRow, query)
 
     def accept_receipt(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
-        """Move the node's receipt chain on.
-
-        Raises
-        ------
-        ConflictError
-            If the counter does not increase.
-        """
+        """Move the node's receipt chain on; `ConflictError` if the counter does not increase."""
         current = self.get(node_id).receipt_counter
         if counter <= current:
             raise ConflictError(f"receipt counter {counter} of {node_id} is not above the last one, {current}")
-        self._update(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
+        self._set(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
     def rewind_receipts(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
         """Go on from another receipt of the node: the last one in the backup that it was restored from."""
-        self._update(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
+        self._set(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
     def save_overhead(self, node_id: str, overhead: bytes) -> None:
         """Keep what making the active revision active cost (serialised DeploymentOverhead)."""
-        self._update(node_id, overhead=overhead)
+        self._set(node_id, overhead=overhead)
 
     def save_costs(self, node_id: str, costs: Iterable[NodeCostRow]) -> None:
         """Replace the node's cumulative costs of the phases given."""
         self.get(node_id)
         table = schema.node_cost
         for cost in costs:
-            self._connection.execute(delete(table).where(table.c.node_id == node_id, table.c.phase == cost.phase.value))
-            self._connection.execute(
-                insert(table).values(
-                    node_id=node_id,
-                    phase=cost.phase.value,
-                    energy_j=cost.energy_j,
-                    seconds=cost.seconds,
-                    bytes=cost.bytes,
-                    cell_writes=cost.cell_writes,
-                )
-            )
+            self._delete(table, *equal(table, node_id=node_id, phase=cost.phase))
+            self._insert(table, **{**vars(cost), "node_id": node_id})
 
     def costs(self, node_id: str) -> Sequence[NodeCostRow]:
         """Return the node's cumulative costs, in the order of `EnergyPhase`."""
-        query = select(schema.node_cost).where(schema.node_cost.c.node_id == node_id)
-        rows = (
-            NodeCostRow(**{**row, "phase": EnergyPhase(row["phase"])})
-            for row in self._connection.execute(query).mappings()
-        )
+        rows = self._rows(NodeCostRow, select(schema.node_cost).where(schema.node_cost.c.node_id == node_id))
         order = list(EnergyPhase)
         return sorted(rows, key=lambda row: order.index(row.phase))
 
-    def _update(self, node_id: str, **values: Any) -> None:
-        changed = self._connection.execute(update(schema.node).where(schema.node.c.node_id == node_id).values(values))
-        if changed.rowcount == 0:
+    def _set(self, node_id: str, **values: Any) -> None:
+        if not self._update(schema.node, schema.node.c.node_id == node_id, **values):
             raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
+
+
+class AuditEvents(Repository):
+    """Decisions about nodes, as they were signed; each is a leaf of the Merkle log as well."""
+
+    def append(self, node_id: str, envelope: bytes) -> None:
+        """Keep a serialised Envelope of an AuditEvent about a node."""
+        self._insert(schema.audit_event, node_id=node_id, envelope=envelope)
+
+    def of_node(self, node_id: str) -> Sequence[bytes]:
+        """Return the envelopes about a node, oldest first."""
+        table = schema.audit_event
+        return self._column(select(table.c.envelope).where(table.c.node_id == node_id).order_by(table.c.event_id))

@@ -3,64 +3,53 @@
 from __future__ import annotations
 
 from reram_fleet.crypto.digests import ZERO_HASH
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import select
 
-from fleet.errors import ConflictError, NotFoundError
+from fleet.errors import ConflictError
 from fleet.store import schema
+from fleet.store.repository import Repository
 from fleet.store.rows import FleetRow
 
 
-class Fleet:
+class Fleet(Repository):
     """Identity, newest generation and desired revision."""
-
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
-        self._now_ms = now_ms
 
     def find(self) -> FleetRow | None:
         """Return the fleet's row, or None before `create`."""
-        row = self._connection.execute(select(schema.fleet)).mappings().one_or_none()
-        return None if row is None else FleetRow(**row)
+        return self._row(FleetRow, select(schema.fleet))
 
     def get(self) -> FleetRow:
         """Return the fleet's row; `NotFoundError` before `create`."""
-        row = self.find()
-        if row is None:
-            raise NotFoundError("the database holds no fleet yet")
-        return row
+        return self._one(FleetRow, select(schema.fleet), "the database holds no fleet yet")
 
     def create(self, fleet_id: str) -> FleetRow:
         """Make the fleet, at generation 0; `ConflictError` if there is one already."""
         existing = self.find()
         if existing is not None:
             raise ConflictError(f"the database already holds fleet {existing.fleet_id}")
-        values = {
-            "fleet_id": fleet_id,
-            "created_at_ms": self._now_ms,
-            "generation": 0,
-            "log_head": ZERO_HASH,
-            "desired_revision": 0,
-            "lease_sequence": 0,
-        }
-        self._connection.execute(insert(schema.fleet).values(values))
+        self._insert(schema.fleet, fleet_id=fleet_id, created_at_ms=self._now_ms, log_head=ZERO_HASH)
         return self.get()
+
+    def set_log_head(self, generation: int, log_head: bytes) -> None:
+        """Move to the newest entry of the forget log."""
+        self._update(schema.fleet, generation=generation, log_head=log_head)
 
     def set_desired_revision(self, revision: int) -> None:
         """Say which revision nodes are to install. Never a lower one: a roll-back is a new revision."""
         current = self.get().desired_revision
         if revision < current:
             raise ConflictError(f"revision {revision} is older than the desired one, {current}")
-        self._connection.execute(update(schema.fleet).values(desired_revision=revision))
+        self._update(schema.fleet, desired_revision=revision)
 
     def fix_task(self, task: str) -> None:
-        """Say what the fleet's nodes recognise or draw; `ConflictError` if another task is said."""
+        """Say what the fleet's nodes recognise or generate; `ConflictError` if another task is said."""
         said = self.get().task
         if said and said != task:
             raise ConflictError(
                 f"this fleet's task is {said}, not {task}: its people's codes are of that task",
                 hint=f"serve it with --task {said}, or start a fleet of {task} in another folder",
             )
-        self._connection.execute(update(schema.fleet).values(task=task))
+        self._update(schema.fleet, task=task)
 
     def fix_registry_key(self, public_key: bytes) -> None:
         """Say whose tickets enrol people (raw Ed25519, 32 bytes); `ConflictError` if another is said."""
@@ -71,9 +60,9 @@ class Fleet:
                 f"not of {public_key.hex()[:12]}",
                 hint="nodes have the first key pinned as well: restore that registry's key file",
             )
-        self._connection.execute(update(schema.fleet).values(registry_public_key=public_key))
+        self._update(schema.fleet, registry_public_key=public_key)
 
     def next_lease_sequence(self) -> int:
         """Count a lease, and return its number."""
-        self._connection.execute(update(schema.fleet).values(lease_sequence=schema.fleet.c.lease_sequence + 1))
+        self._update(schema.fleet, lease_sequence=schema.fleet.c.lease_sequence + 1)
         return self.get().lease_sequence

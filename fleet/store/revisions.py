@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, null, select, update
+from sqlalchemy import Select, case, func, select
 
 from fleet.domain.tags import validate_tags
 from fleet.errors import ConflictError, NotFoundError
 from fleet.store import schema
+from fleet.store.repository import Repository
 from fleet.store.rows import RevisionRow
 
 
-class Revisions:
+class Revisions(Repository):
     """One is active, the newest; older ones are superseded, and lose their content when it must go."""
-
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
-        self._now_ms = now_ms
 
     def add(
         self,
@@ -35,19 +33,10 @@ class Revisions:
     ) -> RevisionRow:
         """Store the next revision and supersede the one before.
 
-        Parameters
-        ----------
-        manifest
-            Serialised Envelope of the RevisionManifest.
-        ciphertext
-            RevisionContent under the key file `key_id`.
-        tags, lora_tags
-            Whom it names at all, and who has a row in its shared LoRA. A tag may have a row and no adapter.
+        `ConflictError` if the number does not follow the newest one, or a tag in it was forgotten.
 
-        Raises
-        ------
-        ConflictError
-            If the number does not follow the newest one, or a tag in it was forgotten.
+        `manifest` is a serialised Envelope of the RevisionManifest, `ciphertext` the RevisionContent under the key file
+        `key_id`. `tags` are whom it names at all, `lora_tags` who has a row in its shared LoRA: with an adapter or not.
         """
         newest = self.latest()
         expected = 1 if newest is None else newest.revision + 1
@@ -58,28 +47,24 @@ class Revisions:
         tombstones = select(schema.subject.c.tag).where(
             schema.subject.c.state == "forgotten", schema.subject.c.tag.in_(named)
         )
-        forgotten: Sequence[str] = self._connection.execute(tombstones).scalars().all()
-        if forgotten:
+        if forgotten := self._column(tombstones):
             raise ConflictError(f"revision {revision} names {len(forgotten)} forgotten tag(s): {forgotten[0]}")
-        table = schema.revision
-        self._connection.execute(update(table).where(table.c.state == "active").values(state="superseded"))
-        self._connection.execute(
-            insert(table).values(
-                revision=revision,
-                digest=digest,
-                parent_digest=parent_digest,
-                built_at_generation=built_at_generation,
-                manifest=manifest,
-                ciphertext=ciphertext,
-                key_id=key_id,
-                state="active",
-                has_lora=bool(in_lora),
-                created_at_ms=self._now_ms,
-            )
+        self._update(schema.revision, schema.revision.c.state == "active", state="superseded")
+        self._insert(
+            schema.revision,
+            revision=revision,
+            digest=digest,
+            parent_digest=parent_digest,
+            built_at_generation=built_at_generation,
+            manifest=manifest,
+            ciphertext=ciphertext,
+            key_id=key_id,
+            state="active",
+            has_lora=bool(in_lora),
+            created_at_ms=self._now_ms,
         )
-        if named:
-            rows = [{"revision": revision, "tag": tag, "in_lora": tag in in_lora} for tag in named]
-            self._connection.execute(insert(schema.revision_tag), rows)
+        rows = [{"revision": revision, "tag": tag, "in_lora": tag in in_lora} for tag in named]
+        self._insert_all(schema.revision_tag, rows)
         return self.get(revision)
 
     def find(self, revision: int) -> RevisionRow | None:
@@ -93,11 +78,6 @@ class Revisions:
         if row is None:
             raise NotFoundError(f"no revision {revision}")
         return row
-
-    def by_digest(self, digest: bytes) -> RevisionRow | None:
-        """Return the newest revision with this content, or None."""
-        found = self._revisions(schema.revision.c.digest == digest)
-        return found[-1] if found else None
 
     def latest(self) -> RevisionRow | None:
         """Return the newest revision, erased or not; None before the first."""
@@ -117,7 +97,7 @@ class Revisions:
             .where(named.tag.in_(list(tags)), named.revision >= since)
             .group_by(named.tag)
         )
-        found = self._connection.execute(query).all()
+        found = self._run(query).all()
         return (
             frozenset(row.tag for row in found if row.times == number),
             frozenset(row.tag for row in found if row.rows_of == number),
@@ -130,15 +110,11 @@ class Revisions:
     def erase(self, tags: Iterable[str]) -> Sequence[int]:
         """Wipe the content of every revision that names one of the tags; returns their numbers.
 
-        The caller destroys the key files of these: that is what erases. A revision that was wiped before is
-        in the answer too, so that a caller that died in between finishes the job.
+        The caller destroys the key files of these: that is what erases. A revision that was wiped before is in the
+        answer too, so that a caller that died in between finishes the job.
         """
-        naming = (
-            select(schema.revision_tag.c.revision).where(schema.revision_tag.c.tag.in_(validate_tags(tags))).distinct()
-        )
-        numbers: Sequence[int] = sorted(self._connection.execute(naming).scalars())
-        self._wipe(numbers)
-        return numbers
+        named = schema.revision_tag.c
+        return self._wipe(select(named.revision).where(named.tag.in_(validate_tags(tags))).distinct())
 
     def redact(self, revision: int, *, ciphertext: bytes, key_id: str) -> None:
         """Replace the content of a revision by what is left of it, under another key.
@@ -146,41 +122,35 @@ class Revisions:
         The caller destroys the key file of before: that is what erases. Tags stay listed.
         """
         table = schema.revision
-        self._connection.execute(
-            update(table)
-            .where(table.c.revision == revision, table.c.ciphertext.is_not(None))
-            .values(ciphertext=ciphertext, key_id=key_id)
-        )
+        left = (table.c.revision == revision, table.c.ciphertext.is_not(None))
+        self._update(table, *left, ciphertext=ciphertext, key_id=key_id)
 
     def wipe_superseded(self) -> Sequence[int]:
         """Wipe the content of all superseded revisions; returns the numbers of those that had any.
 
         Two revisions that differ by one person are that person: no more of them are kept than nodes need.
         """
-        query = select(schema.revision.c.revision).where(schema.revision.c.state == "superseded")
-        numbers: Sequence[int] = sorted(self._connection.execute(query).scalars())
-        self._wipe(numbers)
-        return numbers
+        return self._wipe(select(schema.revision.c.revision).where(schema.revision.c.state == "superseded"))
 
-    def _wipe(self, numbers: Sequence[int]) -> None:
-        table = schema.revision
-        self._connection.execute(
-            update(table).where(table.c.revision.in_(numbers)).values(state="erased", ciphertext=null())
-        )
+    def _wipe(self, chosen: Select[Any]) -> Sequence[int]:
+        numbers = sorted(self._column(chosen))
+        self._update(schema.revision, schema.revision.c.revision.in_(numbers), state="erased", ciphertext=None)
+        return numbers
 
     def _revisions(self, *conditions: Any) -> Sequence[RevisionRow]:
         query = select(schema.revision).where(*conditions).order_by(schema.revision.c.revision)
-        rows = self._connection.execute(query).mappings().all()
-        tags: dict[int, list[tuple[str, bool]]] = {row["revision"]: [] for row in rows}
-        named = schema.revision_tag
-        query = select(named).where(named.c.revision.in_(list(tags))).order_by(named.c.tag)
-        for row in self._connection.execute(query):
-            tags[row.revision].append((row.tag, row.in_lora))
+        rows = self._run(query).mappings().all()
+        named, tags, lora_tags = (
+            schema.revision_tag,
+            defaultdict[int, list[str]](list),
+            defaultdict[int, list[str]](list),
+        )
+        mine = named.c.revision.in_([row["revision"] for row in rows])
+        for row in self._run(select(named).where(mine).order_by(named.c.tag)):
+            tags[row.revision].append(row.tag)
+            if row.in_lora:
+                lora_tags[row.revision].append(row.tag)
         return [
-            RevisionRow(
-                **row,
-                tags=tuple(tag for tag, _ in tags[row["revision"]]),
-                lora_tags=tuple(tag for tag, in_lora in tags[row["revision"]] if in_lora),
-            )
+            RevisionRow(**row, tags=tuple(tags[row["revision"]]), lora_tags=tuple(lora_tags[row["revision"]]))
             for row in rows
         ]

@@ -1,7 +1,4 @@
-"""Rows that repositories return: frozen, in the words of the schema.
-
-Times are Unix ms; envelopes, adapters and overheads are the exact bytes as they were given.
-"""
+"""Rows that repositories return; times are Unix ms, and envelopes, adapters and overheads the exact bytes as given."""
 
 from __future__ import annotations
 
@@ -122,20 +119,11 @@ class CampaignRow:
 
 @dataclass(frozen=True)
 class ExecutionRow:
-    """A campaign on one node.
-
-    Attributes
-    ----------
-    generation
-        Of the campaign.
-    joined
-        The node came after the commit.
-    open_challenges
-        Of the last erase orders, withdrawn ones among them, that no receipt has answered.
-    """
+    """A campaign on one node."""
 
     campaign_id: str
     node_id: str
+    #: Of the campaign.
     generation: int
     state: ExecutionState
     detail: str
@@ -145,14 +133,16 @@ class ExecutionRow:
     receipt: bytes | None
     version: int
     checks: tuple[CheckLine, ...] = ()
+    #: The node came after the commit.
     joined: bool = False
+    #: Of the last erase orders, withdrawn ones among them, that no receipt has answered.
     open_challenges: tuple[bytes, ...] = ()
     held: HeldAtCommit | None = None
 
 
 @dataclass(frozen=True)
 class ReturnsRow:
-    """How often an execution was taken up again after its node was lost, and when it was the last time."""
+    """Returns of a lost node: how often an execution was taken up again, and when it was the last time."""
 
     count: int
     last_at_ms: int
@@ -208,7 +198,7 @@ class HeadStatisticsRow:
 
 @dataclass(frozen=True)
 class PublicCodesRow:
-    """What a node's chip makes of the public samples (PublicCodes, serialised)."""
+    """Codes that a node's chip makes of the public samples (PublicCodes, serialised)."""
 
     node_id: str
     content: bytes
@@ -216,7 +206,7 @@ class PublicCodesRow:
 
 @dataclass(frozen=True)
 class HeadNoteRow:
-    """What the head of a revision follows from; `error` is why it has none."""
+    """Basis of the head of a revision; `error` is why it has none."""
 
     basis: bytes
     error: str

@@ -1,42 +1,29 @@
 """Tables of the coordinator.
 
-States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A
-change here needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
+States are text, and CHECK constraints forbid what the state machines of `fleet.domain` never produce. A change here
+needs a migration in `migrations/versions` (a test compares both). Nothing here is SQLite's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Dialect,
-    Double,
-    ForeignKey,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-)
+import sqlalchemy as sa
+from reram_fleet.crypto.digests import ZERO_HASH
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
 
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import WITH_RECEIPT, ExecutionState
+from fleet.domain.cohort import LoggedRound
+from fleet.domain.execution import WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.domain.learning import CohortPurpose, JobKind, JobState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
+from fleet.trust.checks import CheckLine
 
 # Constraints need names, or no migration can ever drop them.
-metadata = MetaData(
+metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -47,19 +34,46 @@ metadata = MetaData(
 )
 
 
-class Uint64(TypeDecorator[int]):
+class Uint64(sa.TypeDecorator[int]):
     """An unsigned 64-bit number as decimal text: Flower's ids do not fit into the signed BIGINT of SQL."""
 
     impl = String(20)
     cache_ok = True
 
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> str | None:
         """Return the text to store."""
         return None if value is None else str(value)
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> int | None:
         """Return the number that was stored."""
         return None if value is None else int(value)
+
+
+class JsonOf(sa.TypeDecorator[Any]):
+    """JSON that is read as something else: `load` and `dump` turn plain data into it and back; NULL is `missing`."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def __init__(
+        self, load: Callable[[Any], Any], dump: Callable[[Any], Any] = lambda value: value, missing: Any = None
+    ) -> None:
+        # Else None would be stored as JSON's null.
+        super().__init__(none_as_null=True)
+        self.load, self.dump, self.missing = load, dump, missing
+
+    def process_bind_param(self, value: Any | None, dialect: sa.Dialect) -> Any:
+        """Return the plain data to store."""
+        return None if value is None else self.dump(value)
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> Any:
+        """Return what was stored."""
+        return self.missing if value is None else self.load(value)
+
+
+def _text(kind: type[StrEnum], length: int) -> sa.Enum:
+    """Return the type of text that is read as a member of an enumeration."""
+    return sa.Enum(kind, native_enum=False, length=length, values_callable=lambda members: [str(m) for m in members])
 
 
 def _one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
@@ -80,10 +94,10 @@ fleet = Table(
     metadata,
     Column("fleet_id", String(64), primary_key=True),
     _time("created_at_ms"),
-    Column("generation", BigInteger, nullable=False, comment="newest entry of the forget log"),
+    Column("generation", BigInteger, nullable=False, default=0, comment="newest entry of the forget log"),
     Column("log_head", LargeBinary, nullable=False, comment="SHA-256 of that entry's payload"),
-    Column("desired_revision", BigInteger, nullable=False, comment="0: none yet"),
-    Column("lease_sequence", BigInteger, nullable=False),
+    Column("desired_revision", BigInteger, nullable=False, default=0, comment="0: none yet"),
+    Column("lease_sequence", BigInteger, nullable=False, default=0),
     Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
     Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
@@ -99,21 +113,23 @@ node = Table(
     Column("flower_node_id", Uint64),
     _time("enrolled_at_ms"),
     _time("last_contact_ms", nullable=True),
-    Column("generation", BigInteger, nullable=False, comment="prefix of the log that it has suppressed"),
-    Column("log_head", LargeBinary, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("revision_digest", LargeBinary, nullable=False),
-    Column("serve_state", String(32), nullable=False, comment="as last reported"),
-    Column("quarantine_reason", String(32), nullable=False),
-    Column("held_reason", Text, nullable=False, comment="not empty: no leases for this node"),
-    Column("receipt_counter", BigInteger, nullable=False, comment="of its last accepted receipt"),
-    Column("last_receipt_hash", LargeBinary, nullable=False),
-    Column("software_version", String(64), nullable=False),
-    Column("inferences", BigInteger, nullable=False),
-    Column("subject_adapters", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False, default=0, comment="prefix of the log that it has suppressed"),
+    Column("log_head", LargeBinary, nullable=False, default=ZERO_HASH),
+    Column("revision", BigInteger, nullable=False, default=0),
+    Column("revision_digest", LargeBinary, nullable=False, default=b""),
+    Column(
+        "serve_state", _text(ServeState, 32), nullable=False, default=ServeState.UNSPECIFIED, comment="as last reported"
+    ),
+    Column("quarantine_reason", _text(QuarantineReason, 32), nullable=False, default=QuarantineReason.UNSPECIFIED),
+    Column("held_reason", Text, nullable=False, default="", comment="not empty: no leases for this node"),
+    Column("receipt_counter", BigInteger, nullable=False, default=0, comment="of its last accepted receipt"),
+    Column("last_receipt_hash", LargeBinary, nullable=False, default=ZERO_HASH),
+    Column("software_version", String(64), nullable=False, default=""),
+    Column("inferences", BigInteger, nullable=False, default=0),
+    Column("subject_adapters", Integer, nullable=False, default=0),
     Column("overhead", LargeBinary, comment="reram_fleet.v1.DeploymentOverhead of the active revision"),
-    Column("energy_model_name", String(64), nullable=False),
-    Column("energy_model_version", String(64), nullable=False),
+    Column("energy_model_name", String(64), nullable=False, default=""),
+    Column("energy_model_version", String(64), nullable=False, default=""),
     _time("retired_at_ms", nullable=True),
     _time("lease_until_ms", nullable=True),
     _one_of("serve_state", ServeState),
@@ -136,9 +152,9 @@ node_cost = Table(
     "node_cost",
     metadata,
     Column("node_id", ForeignKey("node.node_id"), primary_key=True),
-    Column("phase", String(16), primary_key=True),
-    Column("energy_j", Double, nullable=False, comment="cumulative since the node was made, as all of these"),
-    Column("seconds", Double, nullable=False),
+    Column("phase", _text(EnergyPhase, 16), primary_key=True),
+    Column("energy_j", sa.Double, nullable=False, comment="cumulative since the node was made, as all of these"),
+    Column("seconds", sa.Double, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("cell_writes", BigInteger, nullable=False),
     _one_of("phase", EnergyPhase),
@@ -163,7 +179,7 @@ campaign = Table(
     Column("generation", ForeignKey("log_entry.generation"), nullable=False, unique=True),
     Column(
         "state",
-        String(16),
+        _text(CampaignState, 16),
         nullable=False,
         # committed -> suppressing -> erasing -> converged, with skips; converged -> erasing re-opens
         comment="committed -> suppressing -> erasing -> converged -> erasing",
@@ -172,7 +188,7 @@ campaign = Table(
     _time("suppressed_at_ms", nullable=True),
     _time("converged_at_ms", nullable=True),
     Column("repair_job_id", String(26), comment="learning job that repairs the shared LoRA"),
-    Column("lora_affected", Boolean(create_constraint=False), nullable=False),
+    Column("lora_affected", sa.Boolean(create_constraint=False), nullable=False),
     Column("version", Integer, nullable=False),
     _one_of("state", CampaignState),
     CheckConstraint("(state = 'converged') = (converged_at_ms IS NOT NULL)", name="converged_at"),
@@ -184,7 +200,7 @@ campaign_tag = Table(
     metadata,
     Column("campaign_id", ForeignKey("campaign.campaign_id"), primary_key=True),
     Column("tag", String(32), primary_key=True),
-    Index(None, "tag"),
+    sa.Index(None, "tag"),
 )
 
 _with_receipt = ", ".join(f"'{state}'" for state in sorted(WITH_RECEIPT))
@@ -196,7 +212,7 @@ execution = Table(
     Column("node_id", ForeignKey("node.node_id"), primary_key=True),
     Column(
         "state",
-        String(16),
+        _text(ExecutionState, 16),
         nullable=False,
         comment="pending -> suppressed -> applying -> applied -> verified | not_affected;"
         " any -> held | retired; any but retired -> pending when the node was restored;"
@@ -205,14 +221,26 @@ execution = Table(
     Column("detail", Text, nullable=False),
     _time("updated_at_ms"),
     Column("challenge_nonce", LargeBinary, comment="of the erase order; kept while held"),
-    Column("expected_probes", JSON, comment="answers that the probes must get; '' is a stranger"),
+    Column("expected_probes", JsonOf(tuple), comment="answers that the probes must get; '' is a stranger"),
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
-    Column("checks", JSON, comment="lines that the receipt was checked by"),
-    Column("joined", Boolean(create_constraint=False), comment="the node came after the commit"),
-    Column("open_challenges", JSON, comment="hex; of the last orders, withdrawn ones too, without an answer"),
-    Column("held", JSON, comment="what the node was known to hold at the commit; NULL: not known"),
+    Column(
+        "checks",
+        JsonOf(lambda lines: tuple(CheckLine(**line) for line in lines), lambda lines: list(map(asdict, lines)), ()),
+        comment="lines that the receipt was checked by",
+    ),
+    Column("joined", sa.Boolean(create_constraint=False), comment="the node came after the commit"),
+    Column(
+        "open_challenges",
+        JsonOf(lambda nonces: tuple(map(bytes.fromhex, nonces)), lambda nonces: [n.hex() for n in nonces]),
+        comment="hex; of the last orders, withdrawn ones too, without an answer",
+    ),
+    Column(
+        "held",
+        JsonOf(lambda held: HeldAtCommit(**held), asdict),
+        comment="what the node was known to hold at the commit; NULL: not known",
+    ),
     Column("version", Integer, nullable=False),
-    Index(None, "node_id", "state"),
+    sa.Index(None, "node_id", "state"),
     _one_of("state", ExecutionState),
     CheckConstraint("state <> 'applying' OR challenge_nonce IS NOT NULL", name="applying_has_challenge"),
     CheckConstraint(f"state NOT IN ({_with_receipt}) OR receipt IS NOT NULL", name="claim_has_receipt"),
@@ -225,12 +253,12 @@ execution_event = Table(
     Column("event_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("campaign_id", String(26), nullable=False),
     Column("node_id", String(64), nullable=False),
-    Column("from_state", String(16), comment="NULL: the execution was made"),
-    Column("to_state", String(16), nullable=False),
+    Column("from_state", _text(ExecutionState, 16), comment="NULL: the execution was made"),
+    Column("to_state", _text(ExecutionState, 16), nullable=False),
     Column("detail", Text, nullable=False),
     _time("at_ms"),
-    ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
-    Index(None, "campaign_id", "node_id"),
+    sa.ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
+    sa.Index(None, "campaign_id", "node_id"),
 )
 
 subject = Table(
@@ -239,7 +267,7 @@ subject = Table(
     Column("tag", String(32), primary_key=True),
     Column("state", String(16), nullable=False, comment="active -> forgotten, never back"),
     Column("forgotten_generation", BigInteger),
-    Column("canary", Boolean(create_constraint=False), nullable=False, comment="planted, nobody's"),
+    Column("canary", sa.Boolean(create_constraint=False), nullable=False, comment="planted, nobody's"),
     CheckConstraint("state IN ('active', 'forgotten')", name="state"),
     CheckConstraint("(state = 'forgotten') = (forgotten_generation IS NOT NULL)", name="forgotten_at"),
 )
@@ -284,7 +312,7 @@ revision = Table(
     Column("ciphertext", LargeBinary, comment="RevisionContent, without who was forgotten since"),
     Column("key_id", String(64), nullable=False, comment="key file that the ciphertext is under"),
     Column("state", String(16), nullable=False, comment="active -> superseded -> erased; active -> erased"),
-    Column("has_lora", Boolean(create_constraint=False), nullable=False),
+    Column("has_lora", sa.Boolean(create_constraint=False), nullable=False),
     _time("created_at_ms"),
     CheckConstraint("state IN ('active', 'superseded', 'erased')", name="state"),
     CheckConstraint("(state = 'erased') = (ciphertext IS NULL)", name="erased_is_gone"),
@@ -295,8 +323,8 @@ revision_tag = Table(
     metadata,
     Column("revision", ForeignKey("revision.revision"), primary_key=True),
     Column("tag", String(32), primary_key=True),
-    Column("in_lora", Boolean(create_constraint=False), nullable=False, comment="has a row in the LoRA"),
-    Index(None, "tag"),
+    Column("in_lora", sa.Boolean(create_constraint=False), nullable=False, comment="has a row in the LoRA"),
+    sa.Index(None, "tag"),
 )
 
 revision_head = Table(
@@ -312,7 +340,7 @@ revision_head_tag = Table(
     metadata,
     Column("revision", ForeignKey("revision.revision"), primary_key=True),
     Column("tag", String(32), primary_key=True, comment="has a column in the head"),
-    Index(None, "tag"),
+    sa.Index(None, "tag"),
 )
 
 learning_job = Table(
@@ -321,8 +349,8 @@ learning_job = Table(
     Column("job_id", String(26), primary_key=True),
     Column("request_id", String(128), nullable=False, unique=True),
     Column("request_digest", LargeBinary, nullable=False),
-    Column("kind", String(32), nullable=False),
-    Column("state", String(16), nullable=False, comment="queued -> running -> succeeded | failed | queued"),
+    Column("kind", _text(JobKind, 32), nullable=False),
+    Column("state", _text(JobState, 16), nullable=False, comment="queued -> running -> succeeded | failed | queued"),
     Column("attempt", Integer, nullable=False, comment="0: none yet; fences reports"),
     Column("rounds", Integer, nullable=False),
     Column("rounds_done", Integer, nullable=False),
@@ -331,13 +359,13 @@ learning_job = Table(
     Column("flower_run_id", Uint64),
     Column("error", Text, nullable=False),
     Column("sealed_state", LargeBinary, comment="LoraState after rounds_done rounds, under the job key"),
-    Column("tags", JSON, nullable=False, comment="row order of the LoRA"),
-    Column("forget_tags", JSON, nullable=False),
+    Column("tags", JsonOf(tuple), nullable=False, comment="row order of the LoRA"),
+    Column("forget_tags", JsonOf(tuple), nullable=False),
     Column("revision", BigInteger, comment="that its result became"),
-    Column("metrics", JSON, nullable=False),
+    Column("metrics", sa.JSON, nullable=False),
     _time("created_at_ms"),
     _time("retry_at_ms", nullable=True),
-    Index(None, "state"),
+    sa.Index(None, "state"),
     _one_of("kind", JobKind),
     _one_of("state", JobState),
     CheckConstraint("rounds >= 1 AND rounds_done >= 0 AND rounds_done <= rounds", name="rounds"),
@@ -351,7 +379,7 @@ cohort_shard = Table(
     Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("replay_from", Integer, comment="round to replay from; NULL: its rows are installed"),
     Column("replay_job_id", String(26), comment="learning job that is at it"),
-    Column("audit", JSON, nullable=False, comment="what the latest re-execution found"),
+    Column("audit", sa.JSON, nullable=False, comment="what the latest re-execution found"),
     _non_negative("shard"),
 )
 
@@ -361,7 +389,7 @@ cohort_member = Table(
     Column("tag", String(32), primary_key=True),
     Column("shard", ForeignKey("cohort_shard.shard"), nullable=False),
     Column("entry", Integer, nullable=False, comment="round before which they entered"),
-    Index(None, "shard"),
+    sa.Index(None, "shard"),
     _non_negative("entry"),
 )
 
@@ -370,9 +398,9 @@ cohort_round = Table(
     metadata,
     Column("shard", ForeignKey("cohort_shard.shard"), primary_key=True),
     Column("round", Integer, primary_key=True, autoincrement=False, comment="dense: 0, 1, 2, ..."),
-    Column("nodes", JSON, nullable=False, comment="who answered: node id to hash of its environment"),
+    Column("nodes", sa.JSON, nullable=False, comment="who answered: node id to hash of its environment"),
     Column("inputs", String(64), nullable=False, comment="digest of (tag, node, sequence); '' is mixed"),
-    Column("rewritten", Boolean(create_constraint=False), nullable=False, comment="by a replay"),
+    Column("rewritten", sa.Boolean(create_constraint=False), nullable=False, comment="by a replay"),
 )
 
 cohort_checkpoint = Table(
@@ -389,12 +417,17 @@ cohort_job = Table(
     metadata,
     Column("job_id", ForeignKey("learning_job.job_id"), primary_key=True),
     Column("shard", Integer, nullable=False),
-    Column("purpose", String(8), nullable=False),
+    Column("purpose", _text(CohortPurpose, 8), nullable=False),
     Column("first_round", Integer, nullable=False, comment="of the shard; its first round is this one"),
     Column("min_revision", BigInteger, nullable=False, comment="that a node needs for its rounds"),
     Column("overtaken", Integer, nullable=False, comment="attempts that a forget ended"),
     Column("begun_inputs", String(64), nullable=False, comment="as its latest round began"),
-    Column("log", JSON, nullable=False, comment="its rounds so far, as cohort_round"),
+    Column(
+        "log",
+        JsonOf(lambda log: tuple(map(LoggedRound.from_json, log)), lambda log: [r.to_json() for r in log]),
+        nullable=False,
+        comment="its rounds so far, as cohort_round",
+    ),
     _one_of("purpose", CohortPurpose),
 )
 
@@ -416,7 +449,7 @@ audit_event = Table(
     Column("event_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("node_id", ForeignKey("node.node_id"), nullable=False),
     Column("envelope", LargeBinary, nullable=False, comment="reram_fleet.v1.Envelope of the AuditEvent"),
-    Index(None, "node_id"),
+    sa.Index(None, "node_id"),
 )
 
 tree_leaf = Table(
@@ -426,6 +459,6 @@ tree_leaf = Table(
     Column("kind", String(32), nullable=False),
     Column("hash", LargeBinary, nullable=False, comment="RFC 6962 leaf hash of data"),
     Column("data", LargeBinary, nullable=False),
-    Index(None, "hash"),
+    sa.Index(None, "hash"),
     CheckConstraint("leaf_index >= 0", name="dense"),
 )

@@ -6,19 +6,17 @@ import builtins
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import func, select
 
 from fleet.domain.tags import validate_tag, validate_tags
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleContributionError, SubjectForgottenError
 from fleet.store import schema
+from fleet.store.repository import Repository, equal
 from fleet.store.rows import ContributionRow, SubjectRow
 
 
-class Subjects:
-    """Who is enrolled (tags only), and who must never be again."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class Subjects(Repository):
+    """Enrolled people (tags only), and tombstones of those who must never be again."""
 
     def find(self, tag: str) -> SubjectRow | None:
         """Return the subject, forgotten or not; None if the tag was never seen."""
@@ -45,24 +43,12 @@ class Subjects:
     ) -> bool:
         """Store a node's sum of a person; returns whether it changed anything.
 
-        It replaces what this node contributed about the tag before. The same sequence again is a repeat, and
-        changes nothing.
+        It replaces what this node contributed about the tag before. The same sequence again is a repeat, and changes
+        nothing. `SubjectForgottenError` if the tag carries a tombstone; `StaleContributionError` if a higher sequence
+        is already here.
 
-        Parameters
-        ----------
-        count
-            Samples summed up.
-        ciphertext
-            SubjectAdapter under the key file of the tag.
-        statistics
-            Packed statistics for the head under the same key, if the node sent them.
-
-        Raises
-        ------
-        SubjectForgottenError
-            If the tag carries a tombstone.
-        StaleContributionError
-            If a higher sequence is already here.
+        `count` samples are summed up. `ciphertext` is the SubjectAdapter under the key file of the tag, `statistics`
+        the packed statistics for the head under the same key, if the node sent them.
         """
         validate_tag(tag)
         if count < 1 or sequence < 0:
@@ -78,111 +64,94 @@ class Subjects:
         if subject is not None and subject.canary:
             raise ConflictError(f"tag {tag} is in use already", hint="draw a new one")
         if subject is None:
-            self._insert(tag)
+            self._add(tag)
+        mine = {"tag": tag, "node_id": node_id}
         table = schema.contribution
-        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
-        stored = self._connection.execute(select(table.c.sequence).where(mine)).scalar_one_or_none()
-        if stored is not None and sequence <= stored:
+        for stored in self._column(select(table.c.sequence).where(*equal(table, **mine))):
             if sequence == stored:
                 return False
-            raise StaleContributionError(
-                f"contribution {sequence} of {node_id} about {tag} is older than {stored}, which is here"
-            )
-        self._connection.execute(delete(table).where(mine))
-        self._connection.execute(
-            insert(table).values(tag=tag, node_id=node_id, sequence=sequence, count=count, ciphertext=ciphertext)
-        )
-        table = schema.head_statistics
-        self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))
+            if sequence < stored:
+                raise StaleContributionError(
+                    f"contribution {sequence} of {node_id} about {tag} is older than {stored}, which is here"
+                )
+        self.drop_contribution(tag, node_id)
+        self._insert(table, **mine, sequence=sequence, count=count, ciphertext=ciphertext)
         if statistics is not None:
-            self._connection.execute(
-                insert(table).values(tag=tag, node_id=node_id, sequence=sequence, ciphertext=statistics)
-            )
+            self._insert(schema.head_statistics, **mine, sequence=sequence, ciphertext=statistics)
         return True
 
     def contributions(self, tag: str | None = None) -> Sequence[ContributionRow]:
         """Return what nodes contributed, of one tag or all, by tag and node."""
         table = schema.contribution
         query = select(table).order_by(table.c.tag, table.c.node_id)
-        if tag is not None:
-            query = query.where(table.c.tag == tag)
-        return [ContributionRow(**row) for row in self._connection.execute(query).mappings()]
+        return self._rows(ContributionRow, query if tag is None else query.where(table.c.tag == tag))
 
     def sequences(self, tags: Iterable[str]) -> Sequence[tuple[str, str, int]]:
         """Return (tag, node, sequence) of what was contributed about these people, by tag and node."""
         table = schema.contribution
         query = select(table.c.tag, table.c.node_id, table.c.sequence).where(table.c.tag.in_(list(tags)))
-        rows = self._connection.execute(query.order_by(table.c.tag, table.c.node_id))
-        return [(row.tag, row.node_id, row.sequence) for row in rows]
+        return [(row.tag, row.node_id, row.sequence) for row in self._run(query.order_by(table.c.tag, table.c.node_id))]
 
     def contributions_of(self, node_id: str) -> Sequence[ContributionRow]:
         """Return what one node contributed, by tag."""
         table = schema.contribution
         query = select(table).where(table.c.node_id == node_id).order_by(table.c.tag)
-        return [ContributionRow(**row) for row in self._connection.execute(query).mappings()]
+        return self._rows(ContributionRow, query)
 
     def tags_of(self, node_id: str) -> frozenset[str]:
         """Return whom a node has contributed."""
         table = schema.contribution
-        query = select(table.c.tag).where(table.c.node_id == node_id)
-        return frozenset(self._connection.execute(query).scalars())
+        return frozenset(self._column(select(table.c.tag).where(table.c.node_id == node_id)))
 
     def sizes(self) -> tuple[int, int]:
         """Return how many people are contributed, and the bytes of everybody's largest contribution."""
         size = func.max(func.length(schema.contribution.c.ciphertext)).label("size")
-        largest = select(size).group_by(schema.contribution.c.tag).subquery()
-        query = select(func.count(), func.coalesce(func.sum(largest.c.size), 0)).select_from(largest)
-        people, total = self._connection.execute(query).one()
-        return people, total
+        largest = select(size).group_by(schema.contribution.c.tag)
+        sizes = self._column(largest)
+        return len(sizes), sum(sizes)
 
     def reseal(self, tag: str, node_id: str, ciphertext: bytes) -> None:
         """Replace the ciphertext of what a node contributed about a person by another of the same."""
-        table = schema.contribution
-        mine = (table.c.tag == tag) & (table.c.node_id == node_id)
-        self._connection.execute(update(table).where(mine).values(ciphertext=ciphertext))
+        self._update(schema.contribution, *equal(schema.contribution, tag=tag, node_id=node_id), ciphertext=ciphertext)
 
     def drop_contribution(self, tag: str, node_id: str) -> None:
         """Delete what one node contributed about a person."""
         for table in (schema.contribution, schema.head_statistics):
-            self._connection.execute(delete(table).where(table.c.tag == tag, table.c.node_id == node_id))
+            self._delete(table, *equal(table, tag=tag, node_id=node_id))
 
     def known_only_to(self, node_id: str) -> Sequence[str]:
         """Return the tags that nobody but this node has contributed."""
         table = schema.contribution
         others = select(table.c.tag).where(table.c.node_id != node_id)
         query = select(table.c.tag).where(table.c.node_id == node_id, table.c.tag.not_in(others))
-        return self._connection.execute(query.order_by(table.c.tag)).scalars().all()
+        return self._column(query.order_by(table.c.tag))
 
     def discard(self, node_id: str) -> int:
         """Delete all that a node contributed; returns about how many people that was."""
-        for table in (schema.head_statistics, schema.contribution):
-            deleted = self._connection.execute(delete(table).where(table.c.node_id == node_id))
-        return deleted.rowcount
+        self._delete(schema.head_statistics, schema.head_statistics.c.node_id == node_id)
+        return self._delete(schema.contribution, schema.contribution.c.node_id == node_id)
 
     def forget(self, tags: Iterable[str], generation: int) -> None:
         """Put tombstones, also on tags that were never seen, and delete what was contributed about them.
 
-        The caller destroys the key files of the tags: that is what erases. A tag that is forgotten already
-        keeps its first generation.
+        The caller destroys the key files of the tags: that is what erases. A tag that is forgotten already keeps its
+        first generation.
         """
         for tag in validate_tags(tags):
             for table in (schema.contribution, schema.head_statistics):
-                self._connection.execute(delete(table).where(table.c.tag == tag))
+                self._delete(table, table.c.tag == tag)
             subject = self.find(tag)
             if subject is None:
-                self._insert(tag)
+                self._add(tag)
             if subject is None or not subject.forgotten:
-                self._connection.execute(
-                    update(schema.subject)
-                    .where(schema.subject.c.tag == tag)
-                    .values(state="forgotten", forgotten_generation=generation)
-                )
+                mine = schema.subject.c.tag == tag
+                self._update(schema.subject, mine, state="forgotten", forgotten_generation=generation)
 
     def add_canary(self, tag: str) -> None:
         """Plant a synthetic subject; `ConflictError` if the tag is taken."""
         if self.known(validate_tag(tag)):
             raise ConflictError(f"tag {tag} is taken", hint="draw a new one")
-        self._insert(tag, canary=True)
+        self._add(tag, canary=True)
 
     def canaries(self) -> Sequence[SubjectRow]:
         """Return all planted subjects, those that campaigns have used up among them."""
@@ -195,8 +164,7 @@ class Subjects:
     def _subjects(self, condition: Any) -> Sequence[SubjectRow]:
         table = schema.subject
         query = select(table.c.tag, table.c.forgotten_generation, table.c.canary)
-        rows = self._connection.execute(query.where(condition).order_by(table.c.tag)).mappings()
-        return [SubjectRow(**row) for row in rows]
+        return self._rows(SubjectRow, query.where(condition).order_by(table.c.tag))
 
-    def _insert(self, tag: str, *, canary: bool = False) -> None:
-        self._connection.execute(insert(schema.subject).values(tag=tag, state="active", canary=canary))
+    def _add(self, tag: str, *, canary: bool = False) -> None:
+        self._insert(schema.subject, tag=tag, state="active", canary=canary)

@@ -1,4 +1,4 @@
-"""What makes a claim checkable: keys, receipts, the Merkle log, certificates.
+"""Proofs of a forget: keys, receipts, the Merkle log, certificates.
 
 Everything but `keys` is pure.
 """

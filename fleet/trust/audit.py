@@ -1,4 +1,4 @@
-"""Checking a certificate offline, line by line."""
+"""Offline check of a certificate, line by line."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from fleet.domain.execution import EXCEPTED, SUCCESS, ExecutionState
 from fleet.errors import ProofError
 from fleet.trust.certificate import Certificate, NodeEvidence, read_certificate
 from fleet.trust.checks import CheckLine, compare, failures
-from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.leaves import LeafKind, leaf_data, nodes_root
 from fleet.trust.merkle import InclusionProof, leaf_hash, verify_inclusion
-from fleet.trust.node_set import nodes_root
 from fleet.trust.receipts import STATEMENT
 from fleet.trust.verdicts import verdict_lines
 
@@ -41,22 +40,11 @@ _DECIDED_BY = {ExecutionState.RETIRED: AUDIT_EVENT_KIND_NODE_RETIRED, ExecutionS
 def verify_certificate(text: str, public_key: bytes) -> list[CheckLine]:
     """Check everything in a certificate that can be checked without the fleet.
 
-    Parameters
-    ----------
-    text
-        JSON, as `fleet.trust.certificate.build_certificate` made it.
-    public_key
-        The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
+    `CertificateError` if this is no certificate.
 
-    Returns
-    -------
-    list[CheckLine]
-        The certificate holds if all lines do. If the coordinator's signature does not, it is the only line.
-
-    Raises
-    ------
-    CertificateError
-        If this is no certificate.
+    The certificate holds if all lines do; if the coordinator's signature does not, it is the only line. `text` is the
+    JSON of `fleet.trust.certificate.build_certificate`, `public_key` the coordinator's raw Ed25519 command key (32
+    bytes), from a source other than the certificate.
     """
     signed, content = read_certificate(text, public_key)
     if not signed.holds:

@@ -1,9 +1,9 @@
-"""The deletion certificate: what the coordinator signs once a forget has converged.
+"""Deletion certificate, which the coordinator signs once a forget has converged.
 
-A DSSE envelope in its JSON form (github secure-systems-lab/dsse, envelope.md) around a JSON statement, so
-that what was signed is checked byte for byte. It carries all that an auditor needs offline, but for the
-coordinator's public key: the signed command, every node's signed receipt or the signed decision why there is
-none, and the proofs that all of them are in the Merkle log.
+A DSSE envelope in its JSON form (github secure-systems-lab/dsse, envelope.md) around a JSON statement, so that what was
+signed is checked byte for byte. It carries all that an auditor needs offline, but for the coordinator's public key: the
+signed command, every node's signed receipt or the signed decision why there is none, and the proofs that all of them
+are in the Merkle log.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ PAYLOAD_TYPE = "application/vnd.reram-fleet.certificate.v1+json"
 
 #: Largest certificate that is read, in bytes: of 10,000 nodes with 1,000 adapters each.
 MAX_BYTES = 1 << 30
+
+_EXPECTED = "expected the JSON that `fleet certificate issue` wrote"
 
 #: Last moment (Unix ms) that a calendar can show.
 _LAST_MS = 253_402_300_799_999
@@ -64,30 +66,21 @@ class LoggedEvent:
 
 @dataclass(frozen=True)
 class NodeEvidence:
-    """Evidence of the forget on one node.
-
-    Attributes
-    ----------
-    joined
-        The node came after the commit, so the signed command does not count it.
-    receipt_public_key
-        Raw Ed25519 key under which the node was enrolled; the coordinator vouches for it.
-    receipt, inclusion
-        The node's receipt, and the proof that it is in the Merkle log. None if there is none.
-    checks
-        Lines of `fleet.trust.receipts.check_receipt` when it was accepted.
-    events
-        Why the node is not like the others: joined, retired or lost.
-    """
+    """Evidence of the forget on one node."""
 
     node_id: str
     state: ExecutionState
     detail: str
+    #: Raw Ed25519 key under which the node was enrolled; the coordinator vouches for it.
     receipt_public_key: bytes
+    #: The node's receipt, and the proof that it is in the Merkle log. None if there is none.
     receipt: Envelope | None = None
     inclusion: InclusionProof | None = None
+    #: Lines of `fleet.trust.receipts.check_receipt` when it was accepted.
     checks: tuple[CheckLine, ...] = ()
+    #: The node came after the commit, so the signed command does not count it.
     joined: bool = False
+    #: Why the node is not like the others: joined, retired or lost.
     events: tuple[LoggedEvent, ...] = ()
 
     @property
@@ -108,34 +101,26 @@ class AdapterVerdict:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Content of a certificate.
-
-    Attributes
-    ----------
-    command, command_inclusion
-        The log entry, and the proof that it is in the Merkle log.
-    tree_size, root_hash
-        Of the Merkle log when the certificate was issued; all proofs are against this tree.
-    campaign_version, converged_at_ms
-        Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile.
-        0 in certificates of before.
-    planted_tags
-        Those of `subject_tags` that are nobody's: the canary that this forget spent to see it disappear.
-    """
+    """Content of a certificate."""
 
     fleet_id: str
     campaign_id: str
     generation: int
     issued_at_ms: int
     subject_tags: tuple[str, ...]
+    #: The log entry, and the proof that it is in the Merkle log.
     command: Envelope
     command_inclusion: InclusionProof
+    #: Of the Merkle log when the certificate was issued; all proofs are against this tree.
     tree_size: int
     root_hash: bytes
     nodes: tuple[NodeEvidence, ...]
     verdicts: tuple[AdapterVerdict, ...]
+    #: Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile. 0 in
+    #: certificates of before.
     campaign_version: int = 0
     converged_at_ms: int = 0
+    #: Those of `subject_tags` that are nobody's: the canary that this forget spent to see it disappear.
     planted_tags: tuple[str, ...] = ()
     limits: tuple[str, ...] = LIMITS
 
@@ -146,27 +131,15 @@ class Certificate:
 
 
 def read_file(path: Path) -> str:
-    """Return the text of a certificate's file.
-
-    Raises
-    ------
-    CertificateError
-        If it is too large, cannot be read, or is no text.
-    """
+    """Return the text of a certificate's file; `CertificateError` if it is too large, cannot be read, or is no text."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise CertificateError(
-                f"{path} is no certificate: it is larger than {MAX_BYTES >> 20} MiB",
-                hint="expected the JSON that `fleet certificate issue` wrote",
-            )
+            raise CertificateError(f"{path} is no certificate: it is larger than {MAX_BYTES >> 20} MiB", hint=_EXPECTED)
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise CertificateError(
-            f"{path} is no certificate: {reason_of(error)}",
-            hint="expected the JSON that `fleet certificate issue` wrote",
-        ) from error
+        raise CertificateError(f"{path} is no certificate: {reason_of(error)}", hint=_EXPECTED) from error
 
 
 def build_certificate(content: Certificate, command_key: Ed25519PrivateKey) -> str:
@@ -183,15 +156,9 @@ def build_certificate(content: Certificate, command_key: Ed25519PrivateKey) -> s
 def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certificate]:
     """Return the line on the coordinator's signature, and the content whether it holds or not.
 
-    Parameters
-    ----------
-    public_key
-        The coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
+    `CertificateError` if this is no certificate.
 
-    Raises
-    ------
-    CertificateError
-        If this is no certificate.
+    `public_key` is the coordinator's raw Ed25519 command key (32 bytes), from a source other than the certificate.
     """
     try:
         envelope = json.loads(text)
@@ -203,10 +170,7 @@ def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certifica
         ]
         content = _from_json(json.loads(payload))
     except (*(KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError), DecodeError) as error:
-        raise CertificateError(
-            f"this is not a certificate: {reason_of(error)[:200]}",
-            hint="expected the JSON that `fleet certificate issue` wrote",
-        ) from error
+        raise CertificateError(f"this is not a certificate: {reason_of(error)[:200]}", hint=_EXPECTED) from error
     expected = f"signed by {public_key.hex()}"
     if envelope.get("payloadType") != PAYLOAD_TYPE:
         return CheckLine("certificate", False, PAYLOAD_TYPE, str(envelope.get("payloadType"))), content
@@ -230,27 +194,18 @@ def _to_json(content: Certificate) -> dict[str, Any]:
         "subject_tags": list(content.subject_tags),
         "planted_tags": list(content.planted_tags),
         "log": {"tree_size": content.tree_size, "root_hash": content.root_hash.hex()},
-        "command": {
-            "envelope": _text(content.command.SerializeToString(deterministic=True)),
-            "inclusion": _proof_to_json(content.command_inclusion),
-        },
+        "command": _event_to_json(content.command, content.command_inclusion),
         "nodes": [
             {
                 "node_id": node.node_id,
                 "state": node.state.value,
                 "detail": node.detail,
                 "receipt_public_key": node.receipt_public_key.hex(),
-                "receipt": node.receipt and _text(node.receipt.SerializeToString(deterministic=True)),
+                "receipt": node.receipt and _envelope_to_json(node.receipt),
                 "inclusion": node.inclusion and _proof_to_json(node.inclusion),
                 "checks": [vars(line) for line in node.checks],
                 "joined": node.joined,
-                "events": [
-                    {
-                        "envelope": _text(event.envelope.SerializeToString(deterministic=True)),
-                        "inclusion": _proof_to_json(event.inclusion),
-                    }
-                    for event in node.events
-                ],
+                "events": [_event_to_json(event.envelope, event.inclusion) for event in node.events],
             }
             for node in content.nodes
         ],
@@ -260,14 +215,15 @@ def _to_json(content: Certificate) -> dict[str, Any]:
 
 
 def _from_json(statement: Mapping[str, Any]) -> Certificate:
+    command = _event_from_json(statement["command"])
     return Certificate(
         fleet_id=str(statement["fleet_id"]),
         campaign_id=str(statement["campaign_id"]),
         generation=int(statement["generation"]),
         issued_at_ms=_moment(statement["issued_at_unix_ms"]),
         subject_tags=tuple(str(tag) for tag in statement["subject_tags"]),
-        command=_envelope(statement["command"]["envelope"]),
-        command_inclusion=_proof_from_json(statement["command"]["inclusion"]),
+        command=command.envelope,
+        command_inclusion=command.inclusion,
         tree_size=int(statement["log"]["tree_size"]),
         root_hash=bytes.fromhex(statement["log"]["root_hash"]),
         nodes=tuple(
@@ -280,10 +236,7 @@ def _from_json(statement: Mapping[str, Any]) -> Certificate:
                 inclusion=_proof_from_json(node["inclusion"]) if node["inclusion"] else None,
                 checks=tuple(CheckLine(**line) for line in node["checks"]),
                 joined=bool(node.get("joined", False)),
-                events=tuple(
-                    LoggedEvent(_envelope(event["envelope"]), _proof_from_json(event["inclusion"]))
-                    for event in node.get("events", ())
-                ),
+                events=tuple(map(_event_from_json, node.get("events", ()))),
             )
             for node in statement["nodes"]
         ),
@@ -303,11 +256,19 @@ def _moment(unix_ms: Any) -> int:
 
 
 def _proof_to_json(proof: InclusionProof) -> dict[str, Any]:
-    return {
-        "leaf_index": proof.leaf_index,
-        "tree_size": proof.tree_size,
-        "path": [sibling.hex() for sibling in proof.path],
-    }
+    return {**vars(proof), "path": [sibling.hex() for sibling in proof.path]}
+
+
+def _event_to_json(envelope: Envelope, inclusion: InclusionProof) -> dict[str, Any]:
+    return {"envelope": _envelope_to_json(envelope), "inclusion": _proof_to_json(inclusion)}
+
+
+def _event_from_json(event: Mapping[str, Any]) -> LoggedEvent:
+    return LoggedEvent(_envelope(event["envelope"]), _proof_from_json(event["inclusion"]))
+
+
+def _envelope_to_json(envelope: Envelope) -> str:
+    return _text(envelope.SerializeToString(deterministic=True))
 
 
 def _proof_from_json(proof: Mapping[str, Any]) -> InclusionProof:

@@ -1,4 +1,4 @@
-"""A certificate beside what its coordinator says now."""
+"""Comparison of a certificate with what its coordinator says now."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Leaves of the Merkle log."""
+"""Leaves of the Merkle log, and of the tree over the nodes of a forget."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope
+
+from fleet.trust.merkle import leaf_hash, root_hash
 
 
 class LeafKind(StrEnum):
@@ -27,3 +30,8 @@ def leaf_data(kind: LeafKind, envelope: Envelope) -> bytes:
 def leaf_data_of(kind: LeafKind, payload_digest: bytes, key_id: str) -> bytes:
     """Return the same of a payload of which only the SHA-256 (32 bytes) is known."""
     return b"reram-fleet/leaf/%s/v1\0" % kind.encode() + payload_digest + bytes.fromhex(key_id)
+
+
+def nodes_root(node_ids: Iterable[str]) -> bytes:
+    """Return the RFC 6962 root (32 bytes) over the nodes that a forget is committed for; the signed command has it."""
+    return root_hash([leaf_hash(node_id.encode()) for node_id in sorted(node_ids)])

@@ -1,13 +1,13 @@
 """Merkle tree hashes and proofs: RFC 6962, section 2.1, as small pure functions.
 
-Hashes are SHA-256, 32 bytes. Verification follows RFC 9162, sections 2.1.3.2 and 2.1.4.2 (the same tree, with
-the algorithms written out).
+Hashes are SHA-256, 32 bytes. Verification follows RFC 9162, sections 2.1.3.2 and 2.1.4.2 (the same tree, with the
+algorithms written out).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.errors import InvalidInputError, ProofError
@@ -60,10 +60,7 @@ def root_hash(leaves: Sequence[bytes]) -> bytes:
 def prove_inclusion(leaves: Sequence[bytes], leaf_index: int) -> InclusionProof:
     """Return the proof that the leaf at `leaf_index` is in the tree over these leaf hashes.
 
-    Raises
-    ------
-    InvalidInputError
-        If there is no such leaf.
+    `InvalidInputError` if there is no such leaf.
     """
     if not 0 <= leaf_index < len(leaves):
         raise InvalidInputError(f"no leaf {leaf_index} in a tree of {len(leaves)}")
@@ -81,42 +78,35 @@ def prove_inclusion(leaves: Sequence[bytes], leaf_index: int) -> InclusionProof:
 
 
 def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
-    """Check that a leaf hash is in the tree with this root.
-
-    Raises
-    ------
-    ProofError
-        With what was expected and what was found.
-    """
+    """Check that a leaf hash is in the tree with this root; `ProofError` with what was expected and what was found."""
     index, last = proof.leaf_index, proof.tree_size - 1
     if not 0 <= index <= last:
         raise ProofError(f"a tree of {proof.tree_size} has no leaf {index}")
     current = leaf
-    for step, sibling in enumerate(proof.path):
-        if last == 0:
-            raise ProofError(f"inclusion proof is too long: {len(proof.path)} hashes, expected {step}")
-        if index & 1 or index == last:
-            current = node_hash(sibling, current)
-            while not index & 1 and index:
-                index, last = index >> 1, last >> 1
-        else:
-            current = node_hash(current, sibling)
-        index, last = index >> 1, last >> 1
-    if last != 0:
-        raise ProofError(f"inclusion proof is too short: {len(proof.path)} hashes for {proof.tree_size} leaves")
+    for sibling, is_left in _siblings(index, last, proof.path, "inclusion proof"):
+        current = node_hash(sibling, current) if is_left else node_hash(current, sibling)
     if current != root:
         raise ProofError(f"inclusion proof leads to root {current.hex()}, expected {root.hex()}")
+
+
+def _siblings(index: int, last: int, path: Sequence[bytes], what: str) -> Iterator[tuple[bytes, bool]]:
+    """Yield each hash of a path from leaf `index` of `last` + 1 up, and whether it stands to the left."""
+    for step, sibling in enumerate(path):
+        if last == 0:
+            raise ProofError(f"{what} is too long: {len(path)} hashes, expected {step}")
+        is_left = bool(index & 1) or index == last
+        yield sibling, is_left
+        while is_left and not index & 1 and index:
+            index, last = index >> 1, last >> 1
+        index, last = index >> 1, last >> 1
+    if last != 0:
+        raise ProofError(f"{what} is too short: {len(path)} hashes")
 
 
 def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
     """Return the proof that the tree over these leaf hashes appends to its first `old_size` leaves.
 
-    Empty for the empty tree and for the tree itself.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are fewer than `old_size` leaves.
+    Empty for the empty tree and for the tree itself. `InvalidInputError` if there are fewer than `old_size` leaves.
     """
     if not 0 <= old_size <= len(leaves):
         raise InvalidInputError(f"a tree of {len(leaves)} never had {old_size} leaves")
@@ -140,13 +130,7 @@ def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
 
 
 def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:
-    """Check that the new tree only appended to the old one.
-
-    Raises
-    ------
-    ProofError
-        With what was expected and what was found.
-    """
+    """Check that the new tree only appended to the old one; `ProofError` with what was expected and what was found."""
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a tree cannot shrink from {old_size} to {new_size} leaves")
     if old_size in (0, new_size):
@@ -166,18 +150,9 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
     while index & 1:
         index, last = index >> 1, last >> 1
     old = new = hashes[0]
-    for sibling in hashes[1:]:
-        if last == 0:
-            raise ProofError(f"consistency proof is too long: {len(proof)} hashes")
-        if index & 1 or index == last:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
-            while not index & 1 and index:
-                index, last = index >> 1, last >> 1
-        else:
-            new = node_hash(new, sibling)
-        index, last = index >> 1, last >> 1
-    if last != 0:
-        raise ProofError(f"consistency proof is too short: {len(proof)} hashes from {old_size} to {new_size}")
+    for sibling, is_left in _siblings(index, last, hashes[1:], "consistency proof"):
+        old = node_hash(sibling, old) if is_left else old
+        new = node_hash(sibling, new) if is_left else node_hash(new, sibling)
     if old != old_root:
         raise ProofError(f"consistency proof leads to old root {old.hex()}, expected {old_root.hex()}")
     if new != new_root:

@@ -1,7 +1,7 @@
 """Checks that make a node's claim a verified one.
 
-The node says, signed, what it did and what is active afterwards; the coordinator knows what should be active,
-since it built the revision and has every contribution. That no other copy exists stays the node's statement.
+The node says, signed, what it did and what is active afterwards; the coordinator knows what should be active, since it
+built the revision and has every contribution. That no other copy exists stays the node's statement.
 """
 
 from __future__ import annotations
@@ -36,63 +36,44 @@ _MAX_LISTED = 8
 
 @dataclass(frozen=True)
 class ReceiptExpectation:
-    """What a receipt must say.
-
-    Attributes
-    ----------
-    command_hash
-        SHA-256 of the forget command's payload.
-    previous_counter, previous_receipt_hash
-        Of the node's last accepted receipt; 0 and 32 zero bytes before the first.
-    active_adapters
-        Digest per tag of every subject adapter that must be active.
-    local_adapters
-        Digest per tag of those that may be active besides: people enrolled on this node whom the revision
-        does not have yet.
-    forgotten_tags
-        Tags that must not be active: of this campaign and of all before it.
-    lora_digest, head_digest, revision_digest
-        Of the revision that the erase order named.
-    probe_answers
-        In the order of the probes: a tag, or "" for a stranger.
-    named
-        How many tags the command names.
-    held
-        What the node was known to hold of those at the commit; None if that is not known.
-    """
+    """Content that a receipt must have."""
 
     fleet_id: str
     node_id: str
     campaign_id: str
     generation: int
+    #: SHA-256 of the forget command's payload.
     command_hash: bytes
+    #: Of the node's last accepted receipt; 0 and 32 zero bytes before the first.
     previous_counter: int
     previous_receipt_hash: bytes
+    #: Digest per tag of every subject adapter that must be active.
     active_adapters: Mapping[str, bytes]
+    #: Of the revision that the erase order named.
     lora_digest: bytes
     revision_digest: bytes
     challenge_nonce: bytes
+    #: In the order of the probes: a tag, or "" for a stranger.
     probe_answers: tuple[str, ...]
+    #: Digest per tag of those that may be active besides: people enrolled on this node whom the revision does not have
+    #: yet.
     local_adapters: Mapping[str, bytes] = field(default_factory=dict)
+    #: Tags that must not be active: of this campaign and of all before it.
     forgotten_tags: frozenset[str] = frozenset()
     head_digest: bytes = b""
+    #: How many tags the command names.
     named: int = 0
+    #: What the node was known to hold of those at the commit; None if that is not known.
     held: HeldAtCommit | None = None
 
 
 @dataclass(frozen=True)
 class ReceiptVerdict:
-    """Every line that was checked.
+    """Every line that was checked."""
 
-    Attributes
-    ----------
-    receipt
-        What was signed; None if the envelope did not open.
-    receipt_hash
-        SHA-256 of the signed payload: what the node's next receipt must name.
-    """
-
+    #: What was signed; None if the envelope did not open.
     receipt: Receipt | None
+    #: SHA-256 of the signed payload: what the node's next receipt must name.
     receipt_hash: bytes
     lines: tuple[CheckLine, ...]
 
@@ -118,14 +99,9 @@ class ReceiptVerdict:
 
 
 def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExpectation) -> ReceiptVerdict:
-    """Check a receipt against what the coordinator recomputed. Pure; never raises on what a node may send.
+    """Check a receipt, as received, against what the coordinator recomputed; never raises on what a node may send.
 
-    Parameters
-    ----------
-    envelope
-        As received.
-    public_key
-        The node's raw Ed25519 receipt key (32 bytes).
+    `public_key` is the node's raw Ed25519 receipt key (32 bytes).
     """
     try:
         receipt = open_envelope(envelope, Receipt, public_key)
@@ -134,8 +110,12 @@ def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExp
         return ReceiptVerdict(None, payload_hash(envelope), (line,))
     lines = (
         CheckLine("signature", True, "valid", envelope.key_id[:12]),
-        *_identity(receipt, expectation),
-        *_chain(receipt, expectation),
+        *(
+            compare(name.replace("_", " ").removesuffix(" id"), getattr(expectation, name), getattr(receipt, name))
+            for name in ("fleet_id", "node_id", "campaign_id", "generation", "command_hash")
+        ),
+        compare("counter", expectation.previous_counter + 1, receipt.counter),
+        compare("previous receipt", expectation.previous_receipt_hash, receipt.previous_receipt_hash),
         *_active(receipt, expectation),
         *_erased(receipt, expectation),
         _spent(receipt),
@@ -147,23 +127,6 @@ def check_receipt(envelope: Envelope, public_key: bytes, expectation: ReceiptExp
         ),
     )
     return ReceiptVerdict(receipt, payload_hash(envelope), lines)
-
-
-def _identity(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
-    return (
-        compare("fleet", expectation.fleet_id, receipt.fleet_id),
-        compare("node", expectation.node_id, receipt.node_id),
-        compare("campaign", expectation.campaign_id, receipt.campaign_id),
-        compare("generation", expectation.generation, receipt.generation),
-        compare("command hash", expectation.command_hash, receipt.command_hash),
-    )
-
-
-def _chain(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:
-    return (
-        compare("counter", expectation.previous_counter + 1, receipt.counter),
-        compare("previous receipt", expectation.previous_receipt_hash, receipt.previous_receipt_hash),
-    )
 
 
 def _active(receipt: Receipt, expectation: ReceiptExpectation) -> tuple[CheckLine, ...]:

@@ -25,8 +25,8 @@ _MAY_SAY = {
 def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     """Check the verdicts against what the nodes' receipts say that they erased.
 
-    Whether anybody was there to forget can be told. How a head or a LoRA was made without the person cannot:
-    that is the signer's word, as the certificate's limits say.
+    Whether anybody was there to forget can be told. How a head or a LoRA was made without the person cannot: that is
+    the signer's word, as the certificate's limits say.
     """
     tags, planted = content.subject_tags, content.planted_tags
     yield CheckLine(
@@ -41,9 +41,7 @@ def verdict_lines(content: Certificate) -> Iterator[CheckLine]:
     if [verdict.verdict for verdict in content.verdicts] == [NOTHING_HELD]:
         yield compare("verdict: erased more than the planted probe", "nobody", ", ".join(erasing) or "nobody")
         return
-    yield CheckLine(
-        "verdict subject-adapter", "subject-adapter" in kinds, "one", "one" if "subject-adapter" in kinds else "none"
-    )
+    yield compare("verdict subject-adapter", "one", "one" if "subject-adapter" in kinds else "none")
     for verdict in content.verdicts:
         allowed = _MAY_SAY.get(verdict.adapter_kind, ())
         name = f"verdict {verdict.adapter_kind}"

@@ -1,15 +1,16 @@
 """Energy, time and wear, in closed form: of single operations, of whole designs, with their uncertainty.
 
-The formulas of operations (`products`, `writes`, `digital`) count work; all physical numbers, and their
-sources, are in the preset. Time is of one node, operations in sequence; what runs in parallel on the chip is
-said where it does. Each takes a `Preset` and returns a `Cost`, or a `PresetSample` and returns `CostDraws`.
+The formulas of operations (`products`, `writes`, `digital`) count work; all physical numbers, and their sources, are in
+the preset. Time is of one node, operations in sequence; what runs in parallel on the chip is said where it does. Each
+takes a `Preset` and returns a `Cost`, or a `PresetSample` and returns `CostDraws`.
 
-The forms are those of NeuroSim, ISAAC and AccelForge, simplified to what a preset can name: area, data-
-dependent activity and routing are not in them.
+The forms are those of NeuroSim, ISAAC and AccelForge, simplified to what a preset can name: area, data- dependent
+activity and routing are not in them.
 """
 
 from hwmodel.converter import conversion_j
 from hwmodel.cost.digital import (
+    ADAM_ACCESSES,
     Precision,
     deploy,
     digital_macs,
@@ -34,6 +35,7 @@ from hwmodel.cost.writes import (
 )
 
 __all__ = [
+    "ADAM_ACCESSES",
     "BYTES_PER_TARGET",
     "AnyCost",
     "CostDraws",

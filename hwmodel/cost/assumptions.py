@@ -46,33 +46,25 @@ class Assumptions:
 
     Attributes
     ----------
-    lora_bytes
-        Bytes per parameter at rest and in inference: 1 for int8. All-digital weights take as much.
-    training_bytes
-        Bytes per parameter in training: 4 for fp32.
-    optimiser
-        Rule of the digital update.
     origin
         Where a deployed change comes from; analogue targets take 2 bytes each, digital ones `lora_bytes`.
     adapter_fetch, baseline_fetch
         How often the LoRA, and the weights of the all-digital design, are read. Equal unless said so.
     adapter_skips_zeros, baseline_skips_zeros
         Whether the digital unit spends nothing on inputs that are zero (spikes that did not come).
-    with_digital_layers
-        Whether to count the layers that stay digital in every design.
     gradient_stops
         Whether the gradient stops at the first layer that learns; else it is charged for every layer.
     """
 
-    lora_bytes: int = 1
-    training_bytes: int = 4
-    optimiser: Optimiser = Optimiser.SGD
+    lora_bytes: int = 1  #: bytes per parameter at rest and in inference: 1 for int8. All-digital weights take as much.
+    training_bytes: int = 4  #: bytes per parameter in training: 4 for fp32
+    optimiser: Optimiser = Optimiser.SGD  #: rule of the digital update
     origin: Origin = Origin.ON_CHIP
     adapter_fetch: Fetch = Fetch.EVERY_USE
     baseline_fetch: Fetch = Fetch.EVERY_USE
     adapter_skips_zeros: bool = False
     baseline_skips_zeros: bool = False
-    with_digital_layers: bool = True
+    with_digital_layers: bool = True  #: whether to count the layers that stay digital in every design
     gradient_stops: bool = False
 
     def __post_init__(self) -> None:

@@ -34,22 +34,19 @@ ANALOGUE = frozenset({Component.PROGRAMMING, Component.ARRAY, Component.DAC, Com
 class CostBreakdown(Generic[AnyCost]):
     """Costs by component; adds up like `Cost`.
 
+    Raises `CostError` if there are no parts.
+
     Attributes
     ----------
     parts
         `Cost` (of a preset) or `CostDraws` (of a sample) by component, in the order of `Component`.
-
-    Raises
-    ------
-    CostError
-        If there are no parts.
     """
 
     parts: Mapping[Component, AnyCost]
 
     def __post_init__(self) -> None:
         if not self.parts:
-            raise CostError("a bill needs at least one part, if only one that takes nothing")
+            raise CostError("a cost breakdown needs at least one part, if only one that takes nothing")
         ordered = {component: self.parts[component] for component in Component if component in self.parts}
         object.__setattr__(self, "parts", ordered)
 
@@ -59,12 +56,9 @@ class CostBreakdown(Generic[AnyCost]):
         return reduce(add, self.parts.values())
 
     def digital(self) -> CostBreakdown[AnyCost]:
-        """Return the bill without what crossbars and their converters take.
+        """Return the breakdown without what crossbars and their converters take.
 
-        Raises
-        ------
-        CostError
-            If there is nothing else on it.
+        Raises `CostError` if there is nothing else in it.
         """
         return CostBreakdown({component: cost for component, cost in self.parts.items() if component not in ANALOGUE})
 

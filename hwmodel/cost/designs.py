@@ -1,8 +1,8 @@
 """Three ways to build a chip that adapts, and what each takes to deploy, to train and to infer.
 
-ANALOGUE keeps all weights in ReRAM and rewrites them; LORA freezes them there and keeps every change in a
-LoRA in SRAM, computed digitally; DIGITAL has no crossbar. Formulas, with N weights, M multiply-accumulates
-(MACs) per pass, N_L and M_L those of the LoRA, B samples per step, and ``u_l`` uses of layer l:
+ANALOGUE keeps all weights in ReRAM and rewrites them; LORA freezes them there and keeps every change in a LoRA in SRAM,
+computed digitally; DIGITAL has no crossbar. Formulas, with N weights, M multiply-accumulates (MACs) per pass, N_L and
+M_L those of the LoRA, B samples per step, and ``u_l`` uses of layer l:
 
 ===========  ============================  ==============================  ===========================
 activity     ANALOGUE                      LORA                            DIGITAL
@@ -14,15 +14,15 @@ train step   B (E_fwd + 2 M mac) + update  B (E_fwd + M_L + M + 2 M_L mac) B 3 M
 inference    sum u_l E_mvm                 the same + M_L (mac + fetch)    M (mac + fetch)
 ===========  ============================  ==============================  ===========================
 
-Gradients still cross the layers that a LoRA freezes, which is its M in a training step; each factor takes
-``r (n + m)`` for its own gradient and as much to pass it on. Training is fp32 with operands at hand
-(activations are not charged), inference int8. Energies of layers that stay digital are the same in all
-three. Not in it: norms, activation functions, biases, the membranes of spiking neurons.
+Gradients still cross the layers that a LoRA freezes, which is its M in a training step; each factor takes ``r (n + m)``
+for its own gradient and as much to pass it on. Training is fp32 with operands at hand (activations are not charged),
+inference int8. Energies of layers that stay digital are the same in all three. Not in it: norms, activation functions,
+biases, the membranes of spiking neurons.
 
-Two choices move ratios by more than a tenth. Absent spikes spare A of a LoRA but not B, whose input is dense:
-the speaker network gains 24 times over dense digital inference, where scaling both by the root of the
-density would say 33. And the backward pass of a LoRA is counted as 2 M_L, with nothing computed twice: 3 M_L
-would lower the mixer's gain in whole training from 14.7 to 13.0.
+Two choices move ratios by more than a tenth. Absent spikes spare A of a LoRA but not B, whose input is dense: the
+speaker network gains 24 times over dense digital inference, where scaling both by the root of the density would say 33.
+And the backward pass of a LoRA is counted as 2 M_L, with nothing computed twice: 3 M_L would lower the mixer's gain in
+whole training from 14.7 to 13.0.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Design(StrEnum):
 
 
 class Activity(StrEnum):
-    """What a design is asked to do: make a change active, one optimiser update, one training step (forward,
-    backward, update), a whole adaptation, one result.
+    """What a design is asked to do: make a change active, one optimiser update, one training step (forward, backward,
+    update), a whole adaptation, one result.
     """
 
     DEPLOY = "deploy"
@@ -71,35 +71,27 @@ class DesignReport(Generic[AnyCost]):
 
     Attributes
     ----------
-    network, design, assumptions
-        What was asked; the network by name.
-    bills
+    costs
         By activity. Training step and adaptation are missing if the network has no `training`.
-    tiles, utilisation
-        Crossbar tiles and the share of their cells that hold a weight; 0 if all-digital.
     sram_serving_bytes, sram_training_bytes
-        What the parameters that change take in SRAM: to infer, and with what training keeps beside them. For
-        an all-digital chip these are all weights.
-    sram_bytes
-        SRAM of the preset.
+        What the parameters that change take in SRAM: to infer, and with what training keeps beside them. For an
+        all-digital chip these are all weights.
     adaptations_left
-        Adaptations by training in place before a mean cell is worn out; infinite if none is written, None
-        without `training`. An array for a sample.
-    rewrites_left
-        Deployments before a mean cell is worn out; infinite if none is written.
+        Adaptations by training in place before a mean cell is worn out; infinite if none is written, None without
+        `training`. An array for a sample.
     """
 
     network: str
     design: Design
     assumptions: Assumptions
-    bills: Mapping[Activity, CostBreakdown[AnyCost]]
-    tiles: int
-    utilisation: float
+    costs: Mapping[Activity, CostBreakdown[AnyCost]]
+    tiles: int  #: crossbar tiles; 0 if all-digital
+    utilisation: float  #: share of their cells that hold a weight
     sram_serving_bytes: int
     sram_training_bytes: int
     sram_bytes: int
     adaptations_left: float | Reals | None
-    rewrites_left: float | Reals
+    rewrites_left: float | Reals  #: deployments before a mean cell is worn out; infinite if none is written
 
     @property
     def fits_serving(self) -> bool:
@@ -117,13 +109,10 @@ def design_report(
 ) -> DesignReport[AnyCost]:
     """Return what a network takes in a design: numbers for a `Preset`, arrays for a `PresetSample`.
 
-    Raises
-    ------
-    CostError
-        If the network has nothing on crossbars, or the design is LORA and the network has no LoRA.
+    Raises `CostError` if the network has nothing on crossbars, or the design is LORA and the network has no LoRA.
     """
-    bills = {
-        activity: bill(network, technology, design, activity, assumptions)
+    costs = {
+        activity: cost_breakdown(network, technology, design, activity, assumptions)
         for activity in Activity
         if network.training is not None or activity not in _TRAINED
     }
@@ -138,7 +127,7 @@ def design_report(
         network=network.name,
         design=design,
         assumptions=assumptions,
-        bills=bills,
+        costs=costs,
         tiles=network.tiles(technology) if analogue else 0,
         utilisation=network.utilisation(technology) if analogue else 0.0,
         sram_serving_bytes=in_sram * assumptions.lora_bytes,
@@ -149,7 +138,7 @@ def design_report(
     )
 
 
-def bill(
+def cost_breakdown(
     network: NetworkSpec,
     technology: Technology[AnyCost],
     design: Design,
@@ -158,11 +147,8 @@ def bill(
 ) -> CostBreakdown[AnyCost]:
     """Return what one activity takes in a design, by component.
 
-    Raises
-    ------
-    CostError
-        If the network has nothing on crossbars, no LoRA where the design is LORA, or no `training` where the
-        activity needs it.
+    Raises `CostError` if the network has nothing on crossbars, no LoRA where the design is LORA, or no `training` where
+    the activity needs it.
     """
     if not network.crossbar_layers:
         raise CostError(f"network {network.name} has no layer for a crossbar: there is nothing to compare")
@@ -176,11 +162,8 @@ def bill(
     if activity is Activity.INFERENCE:
         return chip.inference(design)
     if activity is Activity.ADAPTATION:
-        step = bill(network, technology, design, Activity.TRAINING_STEP, assumptions)
-        return step * adaptation_steps(network, design)
-    if network.training is None:
-        raise CostError(f"network {network.name} has no [training]: steps and batch are needed for training")
-    return chip.training_step(design, network.training)
+        return chip.training_step(design) * adaptation_steps(network, design)
+    return chip.training_step(design)
 
 
 _TRAINED = frozenset({Activity.TRAINING_STEP, Activity.ADAPTATION})
@@ -189,14 +172,16 @@ _TRAINED = frozenset({Activity.TRAINING_STEP, Activity.ADAPTATION})
 def adaptation_steps(network: NetworkSpec, design: Design) -> int:
     """Return the optimiser steps of one adaptation in a design.
 
-    Raises
-    ------
-    CostError
-        If the network has no `training`.
+    Raises `CostError` if the network has no `training`.
     """
+    training = _training(network)
+    return training.lora_steps if design is Design.LORA else training.full_steps
+
+
+def _training(network: NetworkSpec) -> TrainingFacts:
     if network.training is None:
         raise CostError(f"network {network.name} has no [training]: steps and batch are needed for training")
-    return network.training.lora_steps if design is Design.LORA else network.training.full_steps
+    return network.training
 
 
 def _changing(network: NetworkSpec, design: Design) -> int:
@@ -220,9 +205,9 @@ class _Chip(Generic[AnyCost]):
             size = changing * self.assumed.lora_bytes
             written = CostBreakdown({Component.SRAM: digital.sram_write(self.technology, size)})
         if self.assumed.origin is Origin.DRAM:
-            return written + CostBreakdown({Component.DRAM: digital.dram_read(self.technology, size)})
-        if self.assumed.origin is Origin.RADIO:
-            return written + CostBreakdown({Component.RADIO: digital.radio(self.technology, size)})
+            written += CostBreakdown({Component.DRAM: digital.dram_read(self.technology, size)})
+        elif self.assumed.origin is Origin.RADIO:
+            written += CostBreakdown({Component.RADIO: digital.radio(self.technology, size)})
         return written
 
     def update(self, design: Design) -> CostBreakdown[AnyCost]:
@@ -237,8 +222,9 @@ class _Chip(Generic[AnyCost]):
         )
         return CostBreakdown({Component.SRAM: changed})
 
-    def training_step(self, design: Design, training: TrainingFacts) -> CostBreakdown[AnyCost]:
+    def training_step(self, design: Design) -> CostBreakdown[AnyCost]:
         """Forward and backward of each sample, then one update."""
+        batch = _training(self.network).batch
         macs = self._backward_macs(design)
         if design is Design.DIGITAL:
             macs += self.network.macs
@@ -250,7 +236,7 @@ class _Chip(Generic[AnyCost]):
         sample = self._macs(macs, Precision.FP32)
         if design is not Design.DIGITAL:
             sample += self._products()
-        return sample * training.batch + self.update(design)
+        return sample * batch + self.update(design)
 
     def inference(self, design: Design) -> CostBreakdown[AnyCost]:
         """One result: all passes."""

@@ -7,6 +7,9 @@ from typing import Any
 
 from hwmodel.cost.pricing import AnyCost, Technology, refuse_negative
 
+#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
+ADAM_ACCESSES = 6
+
 
 class Precision(StrEnum):
     """Number format of digital arithmetic."""
@@ -64,8 +67,6 @@ def deploy(technology: Technology[AnyCost], byte_count: int, *, over_radio: bool
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     byte_count
         Size of the adapter; `Cost.bytes` counts it once, whatever way it took.
     over_radio
@@ -113,7 +114,7 @@ def lora_update(
 ) -> AnyCost:
     """Return the cost of changing trained parameters in SRAM: what `update_weights` is compared with.
 
-    Each is accessed `accesses_per_parameter` times per step: 2 for SGD (read and write), 6 for Adam.
+    Each is accessed `accesses_per_parameter` times per step: 2 for SGD (read and write), `ADAM_ACCESSES` for Adam.
     """
     refuse_negative(parameters=parameters, steps=steps)
     return sram_read(technology, parameters * steps * bytes_per_parameter * accesses_per_parameter)
@@ -132,9 +133,9 @@ def lora_training_step(
 ) -> AnyCost:
     """Return the cost of one step of gradient training of a LoRA on an output layer, fp32.
 
-    Forward ``r (n + m)`` MACs per sample; backward ``r m`` for the gradient of B and, if A is trained too,
-    ``r m`` to reach it and ``r n`` for its own. Inputs are read once, trained parameters as in `lora_update`.
-    The frozen network in front is not in it: its features are captured, so no gradient crosses it.
+    Forward ``r (n + m)`` MACs per sample; backward ``r m`` for the gradient of B and, if A is trained too, ``r m`` to
+    reach it and ``r n`` for its own. Inputs are read once, trained parameters as in `lora_update`. The frozen network
+    in front is not in it: its features are captured, so no gradient crosses it.
     """
     forward = lora_forward(
         technology, inputs=inputs, outputs=outputs, rank=rank, samples=samples, bytes_per_parameter=bytes_per_parameter

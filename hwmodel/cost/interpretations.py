@@ -1,8 +1,8 @@
-"""The readings of the three ratios that arXiv 2601.10037 names without saying how they were counted.
+"""Interpretations of the three ratios that arXiv 2601.10037 names without saying how they were counted.
 
-Its abstract gives "training cost up to 147.76x, deployment overhead 387.95x, inference energy 48.44x"; the
-baselines were not to be had (the first two compare with rewriting analogue weights, after the project's own
-readme; the third's is not named). A *reading* is one way to count, exact enough to compute.
+Its abstract gives "training cost up to 147.76x, deployment overhead 387.95x, inference energy 48.44x"; the baselines
+were not to be had (the first two compare with rewriting analogue weights, after the project's own readme; the third's
+is not named). An *interpretation* is one way to count, exact enough to compute.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from hwmodel.cost.assumptions import Assumptions, Fetch, Optimiser, Origin
-from hwmodel.cost.designs import Activity, Design, adaptation_steps, bill
+from hwmodel.cost.designs import Activity, Design, adaptation_steps, cost_breakdown
 from hwmodel.cost.pricing import Technology
 from hwmodel.networks.spec import NetworkSpec
+
+#: A number for a preset, one per draw for a sample.
+_NetworkFigure = Callable[[NetworkSpec, Technology[Any]], Any]
+_Applies = Callable[[NetworkSpec], bool]
 
 
 class PaperRatio(StrEnum):
@@ -48,56 +52,62 @@ def _stays_digital_in_part(network: NetworkSpec) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Interpretation:
     """One way to count one of the ratios.
 
     Attributes
     ----------
-    name
-        Short and unique.
-    headline
-        The ratio that it reads.
-    meaning
-        What is divided by what, in a sentence.
-    ratio
-        ``ratio(network, technology)``: a number for a preset, one per draw for a sample.
-    applies
-        Whether a network has what the reading is about.
     free_analogue
-        The same ratio if crossbars took no energy, which no technology can pass; None where the analogue side
-        is not in the denominator alone.
+        The same figure if crossbars took no energy, which no technology can pass; None where the analogue side is not
+        in the denominator alone.
     """
 
-    name: str
-    headline: PaperRatio
-    meaning: str
-    ratio: Callable[[NetworkSpec, Technology[Any]], Any]
-    applies: Callable[[NetworkSpec], bool] = _always
-    free_analogue: Callable[[NetworkSpec, Technology[Any]], Any] | None = None
+    name: str  #: short and unique
+    ratio: PaperRatio
+    meaning: str  #: what is divided by what, in a sentence
+    figure: _NetworkFigure
+    applies: _Applies = _always  #: whether a network has what it is about
+    free_analogue: _NetworkFigure | None = None
+
+
+def _training(name: str, meaning: str, figure: _NetworkFigure, applies: _Applies = _trains) -> Interpretation:
+    return Interpretation(name, PaperRatio.TRAINING, meaning, figure, applies)
+
+
+def _deployment(
+    name: str,
+    meaning: str,
+    assumed: Assumptions,
+    measure: str = "energy_j",
+    analogue_assumed: Assumptions | None = None,
+) -> Interpretation:
+    figure = _adapting(Activity.DEPLOY, assumed, measure, analogue_assumed)
+    return Interpretation(name, PaperRatio.DEPLOYMENT, meaning, figure)
+
+
+def _inference(name: str, meaning: str, assumed: Assumptions, applies: _Applies = _always) -> Interpretation:
+    free = _inferring(assumed, analogue_is_free=True)
+    return Interpretation(name, PaperRatio.INFERENCE, meaning, _inferring(assumed), applies, free)
 
 
 def _adapting(
-    activity: Activity, assumed: Assumptions, measure: str = "energy_j", *, analogue_assumed: Assumptions | None = None
-) -> Callable[..., Any]:
+    activity: Activity, assumed: Assumptions, measure: str = "energy_j", analogue_assumed: Assumptions | None = None
+) -> _NetworkFigure:
     """Return the ratio of rewriting analogue weights to changing a LoRA."""
 
-    def ratio(network: NetworkSpec, technology: Technology[Any]) -> Any:
+    def figure(network: NetworkSpec, technology: Technology[Any]) -> Any:
         of_analogue = analogue_assumed or assumed
-        analogue = bill(network, technology, Design.ANALOGUE, activity, of_analogue).total
-        lora = bill(network, technology, Design.LORA, activity, assumed).total
+        analogue = cost_breakdown(network, technology, Design.ANALOGUE, activity, of_analogue).total
+        lora = cost_breakdown(network, technology, Design.LORA, activity, assumed).total
         return getattr(analogue, measure) / getattr(lora, measure)
 
-    return ratio
+    return figure
 
 
-def _all_updates(optimiser: Optimiser) -> Callable[..., Any]:
+def _all_updates(optimiser: Optimiser) -> _NetworkFigure:
     """Return the ratio of the energy of all updates of an adaptation."""
     of_one = _adapting(Activity.UPDATE, Assumptions(optimiser=optimiser))
-
-    def ratio(network: NetworkSpec, technology: Technology[Any]) -> Any:
-        return of_one(network, technology) * _step_ratio(network)
-
-    return ratio
+    return lambda network, technology: of_one(network, technology) * _step_ratio(network)
 
 
 def _step_ratio(network: NetworkSpec) -> float:
@@ -112,120 +122,90 @@ def _parameter_updates(network: NetworkSpec, technology: Technology[Any]) -> flo
     return _parameters(network, technology) * _step_ratio(network)
 
 
-def _inferring(assumed: Assumptions, *, analogue_is_free: bool = False) -> Callable[..., Any]:
+def _inferring(assumed: Assumptions, *, analogue_is_free: bool = False) -> _NetworkFigure:
     """Return the ratio of all-digital inference to that of a LoRA over crossbars."""
 
-    def ratio(network: NetworkSpec, technology: Technology[Any]) -> Any:
-        digital = bill(network, technology, Design.DIGITAL, Activity.INFERENCE, assumed)
-        lora = bill(network, technology, Design.LORA, Activity.INFERENCE, assumed)
+    def figure(network: NetworkSpec, technology: Technology[Any]) -> Any:
+        digital = cost_breakdown(network, technology, Design.DIGITAL, Activity.INFERENCE, assumed)
+        lora = cost_breakdown(network, technology, Design.LORA, Activity.INFERENCE, assumed)
         paid = lora.digital() if analogue_is_free else lora
         return digital.total.energy_j / paid.total.energy_j
 
-    return ratio
+    return figure
 
 
-def _inference(
-    name: str, meaning: str, assumed: Assumptions, applies: Callable[[NetworkSpec], bool] = _always
-) -> Reading:
-    return Reading(
-        name, PaperRatio.INFERENCE, meaning, _inferring(assumed), applies, _inferring(assumed, analogue_is_free=True)
-    )
-
-
-UPDATES_SGD = Reading(
+UPDATES_SGD = _training(
     "updates, SGD",
-    PaperRatio.TRAINING,
-    "energy of all updates of an adaptation: pulses on every analogue weight, against reading and writing "
-    "fp32 LoRA parameters in SRAM once per step",
+    "energy of all updates of an adaptation: pulses on every analogue weight, against reading and writing fp32 LoRA "
+    "parameters in SRAM once per step",
     _all_updates(Optimiser.SGD),
-    _trains,
 )
-WHOLE_TRAINING = Reading(
+WHOLE_TRAINING = _training(
     "whole training",
-    PaperRatio.TRAINING,
-    "energy of an adaptation with its forward and backward passes, at the network's batch, gradients charged "
-    "for every layer",
+    "energy of an adaptation with its forward and backward passes, at the network's batch, gradients charged for every "
+    "layer",
     _adapting(Activity.ADAPTATION, Assumptions()),
-    _trains,
 )
-WHOLE_TRAINING_SHORT = Reading(
+WHOLE_TRAINING_SHORT = _training(
     "whole training, gradient stops",
-    PaperRatio.TRAINING,
     "as whole training, but no gradient passes the first layer that learns: the most in the paper's favour",
     _adapting(Activity.ADAPTATION, Assumptions(gradient_stops=True)),
-    _trains,
 )
-DEPLOY_INT8 = Reading(
+DEPLOY_INT8 = _deployment(
     "int8 to SRAM",
-    PaperRatio.DEPLOYMENT,
     "energy of write-verifying every analogue weight once, against writing an int8 LoRA to SRAM",
-    _adapting(Activity.DEPLOY, Assumptions()),
+    Assumptions(),
 )
 EQUAL_UNIT = _inference(
     "equal digital unit",
-    "all-digital int8 inference, each weight read from SRAM for every use, against crossbars and a LoRA on "
-    "the same unit; layers that stay digital left out",
+    "all-digital int8 inference, each weight read from SRAM for every use, against crossbars and a LoRA on the same "
+    "unit; layers that stay digital left out",
     Assumptions(with_digital_layers=False),
 )
 
-#: Every reading that is computed, by headline.
-READINGS: tuple[Reading, ...] = (
+#: Every interpretation that is computed, by ratio.
+INTERPRETATIONS: tuple[Interpretation, ...] = (
     UPDATES_SGD,
-    Reading(
+    _training(
         "updates, Adam",
-        PaperRatio.TRAINING,
         "as updates with SGD, but six SRAM accesses per LoRA parameter and step",
         _all_updates(Optimiser.ADAM),
-        _trains,
     ),
-    Reading(
+    _training(
         "one update",
-        PaperRatio.TRAINING,
         "energy of one update step, SGD, whatever the number of steps",
         _adapting(Activity.UPDATE, Assumptions()),
+        _always,
     ),
     WHOLE_TRAINING,
     WHOLE_TRAINING_SHORT,
-    Reading(
-        "parameter updates",
-        PaperRatio.TRAINING,
-        "number of parameters times steps, all weights against the LoRA",
-        _parameter_updates,
-        _trains,
+    _training(
+        "parameter updates", "number of parameters times steps, all weights against the LoRA", _parameter_updates
     ),
-    Reading(
-        "parameters", PaperRatio.TRAINING, "number of parameters that change, all weights against the LoRA", _parameters
-    ),
+    _training("parameters", "number of parameters that change, all weights against the LoRA", _parameters, _always),
     DEPLOY_INT8,
-    Reading(
-        "fp32 to SRAM",
-        PaperRatio.DEPLOYMENT,
-        "as int8 to SRAM, but the LoRA has 4 bytes per parameter",
-        _adapting(Activity.DEPLOY, Assumptions(lora_bytes=4)),
-    ),
-    Reading(
+    _deployment("fp32 to SRAM", "as int8 to SRAM, but the LoRA has 4 bytes per parameter", Assumptions(lora_bytes=4)),
+    _deployment(
         "fp32 from DRAM",
-        PaperRatio.DEPLOYMENT,
         "the LoRA in fp32 from DRAM to SRAM; targets of analogue weights from DRAM too",
-        _adapting(Activity.DEPLOY, Assumptions(lora_bytes=4, origin=Origin.DRAM)),
+        Assumptions(lora_bytes=4, origin=Origin.DRAM),
     ),
-    Reading(
+    _deployment(
         "fp32 from DRAM, targets at hand",
-        PaperRatio.DEPLOYMENT,
         "the LoRA in fp32 from DRAM to SRAM, but the targets of analogue weights for nothing",
-        _adapting(Activity.DEPLOY, Assumptions(lora_bytes=4, origin=Origin.DRAM), analogue_assumed=Assumptions()),
+        Assumptions(lora_bytes=4, origin=Origin.DRAM),
+        analogue_assumed=Assumptions(),
     ),
-    Reading(
+    _deployment(
         "int8 over radio",
-        PaperRatio.DEPLOYMENT,
         "both over the radio: one byte per LoRA parameter, two per analogue target",
-        _adapting(Activity.DEPLOY, Assumptions(origin=Origin.RADIO)),
+        Assumptions(origin=Origin.RADIO),
     ),
-    Reading(
+    _deployment(
         "time",
-        PaperRatio.DEPLOYMENT,
         "time instead of energy: programming cells, against writing an int8 LoRA to SRAM",
-        _adapting(Activity.DEPLOY, Assumptions(), "seconds"),
+        Assumptions(),
+        "seconds",
     ),
     EQUAL_UNIT,
     _inference(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwmodel.errors import CostError
 from hwmodel.ledger import Cost
-from hwmodel.presets.technology import Tile
+from hwmodel.presets.technology import Numbers
 
 Reals = NDArray[np.float64]
 
@@ -18,6 +18,9 @@ Reals = NDArray[np.float64]
 @dataclass(frozen=True, eq=False, slots=True)
 class CostDraws:
     """A `Cost` under each draw of a `PresetSample`; adds up like `Cost`.
+
+    Raises `CostError` if the arrays are not one-dimensional and of one length, or hold something negative or not
+    finite.
 
     Attributes
     ----------
@@ -27,11 +30,6 @@ class CostDraws:
         Bytes moved; no number of a preset changes them.
     cell_writes
         Whole numbers of pulses, float64 ``[draws]``.
-
-    Raises
-    ------
-    CostError
-        If the arrays are not one-dimensional and of one length, or hold something negative or not finite.
     """
 
     energy_j: Reals
@@ -85,57 +83,11 @@ AnyCost = TypeVar("AnyCost", Cost, CostDraws)
 _AnyCost_co = TypeVar("_AnyCost_co", Cost, CostDraws, covariant=True)
 
 
-class Technology(Protocol[_AnyCost_co]):
-    """What `hwmodel.Preset` and `hwmodel.PresetSample` have in common.
-
-    The numbers of a preset are floats, those of a sample float64 ``[draws]`` (its structure stays plain); so
-    a formula written once over ``technology.read.voltage_v`` serves both, and `priced` gives its result the
-    type that fits.
-    """
-
-    @property
-    def tile(self) -> Tile:
-        """Geometry; the same in every draw."""
-        ...
-
-    @property
-    def cell(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Cell`."""
-        ...
-
-    @property
-    def write_verify(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.WriteVerify`."""
-        ...
-
-    @property
-    def read(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Read`."""
-        ...
-
-    @property
-    def converter(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Converter`."""
-        ...
-
-    @property
-    def digital(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Digital`."""
-        ...
-
-    @property
-    def radio(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Radio`."""
-        ...
-
-    @property
-    def mean_conductance_us(self) -> float:
-        """Mean target of a cell, uS; the same in every draw."""
-        ...
+class Technology(Numbers, Protocol[_AnyCost_co]):
+    """`hwmodel.Preset` or `hwmodel.PresetSample`: numbers, and the type of cost that they give."""
 
     def priced(self, energy_j: Any = 0.0, seconds: Any = 0.0, *, bytes: int = 0, cell_writes: Any = 0) -> _AnyCost_co:
         """Return what a formula found as a cost."""
-        ...
 
 
 def refuse_negative(**amounts: float) -> None:

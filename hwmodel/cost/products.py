@@ -1,7 +1,7 @@
 """Energy and time of products with a crossbar, in closed form.
 
-Symbols: a layer has n inputs and m outputs, k cells per weight in s slices, on tiles of R rows and C columns,
-with inputs in P phases of which a share rho is not zero.
+Symbols: a layer has n inputs and m outputs, k cells per weight in s slices, on tiles of R rows and C columns, with
+inputs in P phases of which a share rho is not zero.
 """
 
 from __future__ import annotations
@@ -16,17 +16,11 @@ from hwmodel.errors import CostError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MvmEnergy:
-    """Energy of products with a crossbar by part, J, each with its share of control.
+    """Energy of products with a crossbar by part, J, each with its share of control."""
 
-    Attributes
-    ----------
-    array_j, dac_j, adc_j
-        Cells, row drivers, and converters with their amplifiers: floats, or float64 ``[draws]``.
-    """
-
-    array_j: Any
-    dac_j: Any
-    adc_j: Any
+    array_j: Any  #: cells: a float, or float64 ``[draws]``, as are all
+    dac_j: Any  #: row drivers
+    adc_j: Any  #: converters with their amplifiers
 
     @property
     def total_j(self) -> Any:
@@ -49,25 +43,18 @@ def crossbar_mvm_energy(
 ) -> MvmEnergy:
     """Return the energy of multiplying `vectors` vectors by an n x m layer, by part.
 
-    ``E = c_ctrl [P rho (cells a V_r^2 G t_r + ceil(k s m / C) n E_dac) + s m ceil(n / R) (E_adc + P E_tia)]``
-    with the mean-square drive a and the mean conductance G. An ADC sees the difference of a column and its
-    reference or partner, so there are s m conversions per row tile; what the phases give is gathered as
-    charge and converted once, as in NeuRRAM. A phase of a bit-serial input drives rows with one of three
-    levels: a DAC of 2 bits.
+    ``E = c_ctrl [P rho (cells a V_r^2 G t_r + ceil(k s m / C) n E_dac) + s m ceil(n / R) (E_adc + P E_tia)]`` with the
+    mean-square drive a and the mean conductance G. An ADC sees the difference of a column and its reference or partner,
+    so there are s m conversions per row tile; what the phases give is gathered as charge and converted once, as in
+    NeuRRAM. A phase of a bit-serial input drives rows with one of three levels: a DAC of 2 bits. Raises `CostError` if
+    an amount is negative, or the density is outside 0 ... 1.
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     inputs, outputs, vectors
         Size and number of the products.
     input_density
         Share rho of inputs that are not zero: rows at zero are not driven.
-
-    Raises
-    ------
-    CostError
-        If an amount is negative, or the density is outside 0 ... 1.
     """
     refuse_negative(vectors=vectors)
     if not 0 <= input_density <= 1:
@@ -94,13 +81,8 @@ def crossbar_mvm(
 ) -> AnyCost:
     """Return the cost of multiplying `vectors` vectors by an n x m layer.
 
-    Energy as in `crossbar_mvm_energy`; ``t = P t_r + min(share, s m, C) t_adc``: tiles work in parallel,
-    vectors in sequence.
-
-    Raises
-    ------
-    CostError
-        As for `crossbar_mvm_energy`.
+    Energy as in `crossbar_mvm_energy`; ``t = P t_r + min(share, s m, C) t_adc``: tiles work in parallel, vectors in
+    sequence. Raises `CostError` as for `crossbar_mvm_energy`.
     """
     refuse_negative(vectors=vectors)
     energy = crossbar_mvm_energy(technology, inputs, outputs, input_density=input_density)

@@ -1,7 +1,7 @@
-"""The paper's three ratios: which reading is consistent with which, what would reach them, what cannot.
+"""The paper's three ratios: interpretations that are consistent with each, what would reach them, what cannot.
 
-Nothing here reproduces a measurement. A reading whose draws contain the paper's figure is *consistent* with
-it; so are others, and with three free numbers any three ratios can be met (`AnchoredSet`).
+Nothing here reproduces a measurement. An interpretation whose draws contain the paper's figure is *consistent* with it;
+so are others, and with three free numbers any three ratios can be met (`AnchoredSet`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from hwmodel.cost.interpretations import (
     DEPLOY_INT8,
     EQUAL_UNIT,
-    READINGS,
+    INTERPRETATIONS,
     UPDATES_SGD,
     WHOLE_TRAINING,
     WHOLE_TRAINING_SHORT,
+    Interpretation,
     PaperRatio,
-    Reading,
 )
 from hwmodel.cost.pricing import Reals
 from hwmodel.cost.sampling import PresetSample, sample_preset
-from hwmodel.cost.sensitivity import Figure, Sensitivity, sensitivities
+from hwmodel.cost.sensitivity import Sensitivity, sensitivities
 from hwmodel.cost.uncertainty import DRAWS, Band
-from hwmodel.device import pulses_per_cell
+from hwmodel.device.pulse_law import pulses_per_cell
 from hwmodel.errors import CostError
 from hwmodel.networks.load import load_network
 from hwmodel.networks.spec import NetworkSpec
@@ -37,12 +37,12 @@ from hwmodel.presets.preset import Preset
 #: A draw meets a ratio if it is within this share of the paper's figure.
 TOLERANCE = 0.25
 
-#: What the mean number of pulses per cell follows from, at a given tolerance.
+#: Number that the mean pulses per cell follow from, at a given tolerance.
 _SCATTER = "write_verify.first_pulse_sigma_us"
 
 
 class Verdict(StrEnum):
-    """Where the paper's figure lies among the draws of a reading."""
+    """Place of the paper's figure among the draws of an interpretation."""
 
     CONSISTENT = "consistent"  # between the percentiles 5 and 95
     UNLIKELY = "unlikely"  # among the draws, but in a tail
@@ -51,38 +51,28 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadingResult:
-    """What one reading gives for one network.
+class InterpretationResult:
+    """One interpretation of a ratio, computed for one network.
 
     Attributes
     ----------
-    headline, reading, meaning, network
-        Which.
-    paper
-        The paper's figure.
-    nominal, band
-        The ratio at the preset's values, and over the draws.
-    share_within
-        Share of draws within 25 % of the paper's figure.
-    verdict
-        Where the paper's figure lies.
     sensitivities
-        Numbers of the preset that move the ratio, largest swing first; each with the value that alone would
-        reach the figure, or None.
+        Numbers of the preset that move the ratio, largest swing first; each with the value that alone would reach the
+        figure, or None.
     pulses_per_cell
         Mean pulses of write-verify that alone would reach the figure; None if none in range do.
     free_analogue
         Largest ratio in any draw if the crossbars took no energy; None where it has no meaning.
     """
 
-    headline: PaperRatio
-    reading: str
+    ratio: PaperRatio
+    interpretation: str
     meaning: str
     network: str
     paper: float
-    nominal: float
+    nominal: float  #: the ratio at the preset's values
     band: Band
-    share_within: float
+    share_within: float  #: share of draws within 25 % of the paper's figure
     verdict: Verdict
     sensitivities: tuple[Sensitivity, ...]
     pulses_per_cell: float | None
@@ -95,51 +85,40 @@ class ReadingResult:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadlineResult:
-    """All readings of one ratio.
+class RatioResult:
+    """All interpretations of one ratio, for every network.
 
-    Attributes
-    ----------
-    headline, paper
-        Which, and the paper's figure.
-    results
-        Every reading of every network.
-    consistent
-        Those that are consistent with the figure, nearest nominal value first: rivals, none of them proven.
+    Those that are consistent with the paper's figure are listed again, nearest nominal value first: rivals, none of
+    them proven.
     """
 
-    headline: PaperRatio
+    ratio: PaperRatio
     paper: float
-    results: tuple[ReadingResult, ...]
-    consistent: tuple[ReadingResult, ...]
+    interpretations: tuple[InterpretationResult, ...]
+    consistent: tuple[InterpretationResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnchoredSet:
     """One set of numbers that is consistent with all three ratios at once. It proves nothing.
 
-    Three numbers are free and three ratios are given, so a solution is no evidence; how few draws come near
-    all three at once says more.
+    Three numbers are free and three ratios are given, so a solution is no evidence; how few draws come near all three
+    at once says more.
 
     Attributes
     ----------
     values
-        ``"section.key"`` to value; None if the preset's ranges hold no such set.
-    pulses_per_cell
-        Mean pulses of write-verify under these values; None as above.
-    readings
-        Which reading of which network stands for which ratio: (headline, reading, network).
-    ratios
-        The ratios under these values, to be compared with the paper's; None as above.
-    share_within
-        Share of draws in which all three are within 25 %.
+        ``"section.key"`` to value; None if the preset's ranges hold no such set, as are `pulses_per_cell` (mean of
+        write-verify) and `ratios` (to be compared with the paper's) under these values.
+    interpretations
+        Which stands for which ratio: (ratio, interpretation, network).
     """
 
     values: Mapping[str, float] | None
     pulses_per_cell: float | None
-    readings: tuple[tuple[PaperRatio, str, str], ...]
+    interpretations: tuple[tuple[PaperRatio, str, str], ...]
     ratios: tuple[float, ...] | None
-    share_within: float
+    share_within: float  #: share of draws in which all three are within 25 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,55 +127,41 @@ class RatioReport:
 
     Attributes
     ----------
-    preset, draws, seed
-        What was drawn.
-    headlines
-        One per ratio.
     caps
-        Network to the largest inference ratio that any crossbar could have against an equal digital unit,
-        M / M_L: the LoRA is computed digitally on both sides of the comparison.
-    exclusions
-        Sentences on what cannot follow, each computed from the figures in it.
-    anchored
-        A set that is consistent with all three ratios of the paper's own networks.
+        Network to the largest inference ratio that any crossbar could have against an equal digital unit, M / M_L: the
+        LoRA is computed digitally on both sides of the comparison.
     """
 
     preset: str
     draws: int
     seed: int
-    headlines: tuple[HeadlineResult, ...]
+    ratios: tuple[RatioResult, ...]
     caps: Mapping[str, float]
-    exclusions: tuple[str, ...]
-    anchored: AnchoredSet
+    exclusions: tuple[str, ...]  #: sentences on what cannot follow, each computed from the figures in it
+    anchored: AnchoredSet  #: a set that is consistent with all three ratios of the paper's own networks
 
 
 def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int = DRAWS, seed: int = 0) -> RatioReport:
-    """Compare every reading of the three ratios with the paper's figures.
+    """Compare every interpretation of the three ratios with the paper's figures.
 
-    Readings that a network has no part in are left out: spikes without spikes, training without `training`.
-
-    Raises
-    ------
-    CostError
-        If there is no network, or one has no LoRA or nothing on crossbars.
-    SamplingError
-        If `draws` is below 1.
+    Those that a network has no part in are left out: spikes without spikes, training without `training`. Raises
+    `CostError` if there is no network, or one has no LoRA or nothing on crossbars; `SamplingError` if `draws` is below
+    1.
     """
     if not networks:
         raise CostError("give at least one network to compare")
     sample = sample_preset(preset, draws, seed)
     results = [
-        _result(reading, network, preset, sample)
-        for reading in READINGS
+        _result(interpretation, network, preset, sample)
+        for interpretation in INTERPRETATIONS
         for network in networks
-        if reading.applies(network)
+        if interpretation.applies(network)
     ]
-    headlines = tuple(_headline(headline, results) for headline in PaperRatio)
     return RatioReport(
         preset=preset.name,
         draws=draws,
         seed=seed,
-        headlines=headlines,
+        ratios=tuple(_of_ratio(ratio, results) for ratio in PaperRatio),
         caps={network.name: _cap(network) for network in networks},
         exclusions=_exclusions(results, networks, draws),
         anchored=anchored_set(preset, sample),
@@ -204,17 +169,11 @@ def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int 
 
 
 def anchored_set(preset: Preset, sample: PresetSample) -> AnchoredSet:
-    """Solve for one set of numbers that gives the paper's three ratios under one reading of each.
+    """Solve for one set of numbers that gives the paper's three ratios under one interpretation of each.
 
-    The ADC energy from inference of the image network, then pulses per update from the updates of the face
-    mixer, then pulses per cell from its deployment: each next ratio leaves the solved ones as they are.
-
-    Parameters
-    ----------
-    preset
-        Technology.
-    sample
-        Its draws, for the share that meets all three.
+    The ADC energy from inference of the image network, then pulses per update from the updates of the face mixer, then
+    pulses per cell from its deployment: each next ratio leaves the solved ones as they are. The draws of `sample` give
+    the share that meets all three.
     """
     mixer, image = load_network("face-mixer"), load_network("image-dit")
     steps = (
@@ -223,49 +182,50 @@ def anchored_set(preset: Preset, sample: PresetSample) -> AnchoredSet:
         (DEPLOY_INT8, mixer, _SCATTER),
     )
     values: dict[str, float] = {}
-    for reading, network, path in steps:
-        solved = preset.with_values(values)
-        moved_by = sensitivities(_figure(reading, network), solved, reading.headline.paper)
-        needed = next((sensitivity.needed for sensitivity in moved_by if sensitivity.path == path), None)
+    for taken, network, path in steps:
+        found = sensitivities(partial(taken.figure, network), preset.with_values(values), taken.ratio.paper)
+        needed = _needed(found, path)
         if needed is None:
             break
         values[path] = needed
-    met = [_within(reading.ratio(network, sample), reading.headline.paper) for reading, network, _ in steps]
+    met = [_within(taken.figure(network, sample), taken.ratio.paper) for taken, network, _ in steps]
     anchored = preset.with_values(values) if len(values) == len(steps) else None
     return AnchoredSet(
         values=values if anchored else None,
         pulses_per_cell=pulses_per_cell(anchored) if anchored else None,
-        readings=tuple((reading.headline, reading.name, network.name) for reading, network, _ in steps),
-        ratios=tuple(float(r.ratio(n, anchored)) for r, n, _ in steps) if anchored else None,
+        interpretations=tuple((taken.ratio, taken.name, network.name) for taken, network, _ in steps),
+        ratios=tuple(float(taken.figure(network, anchored)) for taken, network, _ in steps) if anchored else None,
         share_within=float(np.mean(np.logical_and.reduce(met))),
     )
 
 
-def _result(reading: Reading, network: NetworkSpec, preset: Preset, sample: PresetSample) -> ReadingResult:
-    paper = reading.headline.paper
-    values = np.broadcast_to(np.asarray(reading.ratio(network, sample)), (sample.draws,))
+def _result(
+    interpretation: Interpretation, network: NetworkSpec, preset: Preset, sample: PresetSample
+) -> InterpretationResult:
+    paper = interpretation.ratio.paper
+    values = np.broadcast_to(np.asarray(interpretation.figure(network, sample)), (sample.draws,))
     band = Band.of(values)
-    free = reading.free_analogue
-    turned = sensitivities(_figure(reading, network), preset, paper)
-    scatter = next((sensitivity.needed for sensitivity in turned if sensitivity.path == _SCATTER), None)
-    return ReadingResult(
-        headline=reading.headline,
-        reading=reading.name,
-        meaning=reading.meaning,
+    free = interpretation.free_analogue
+    moved_by = sensitivities(partial(interpretation.figure, network), preset, paper)
+    scatter = _needed(moved_by, _SCATTER)
+    return InterpretationResult(
+        ratio=interpretation.ratio,
+        interpretation=interpretation.name,
+        meaning=interpretation.meaning,
         network=network.name,
         paper=paper,
-        nominal=float(reading.ratio(network, preset)),
+        nominal=float(interpretation.figure(network, preset)),
         band=band,
         share_within=float(np.mean(_within(values, paper))),
         verdict=_verdict(band, paper),
-        sensitivities=turned,
+        sensitivities=moved_by,
         pulses_per_cell=pulses_per_cell(preset.with_values({_SCATTER: scatter})) if scatter else None,
         free_analogue=float(np.max(free(network, sample))) if free else None,
     )
 
 
-def _figure(reading: Reading, network: NetworkSpec) -> Figure:
-    return partial(reading.ratio, network)
+def _needed(moved_by: Sequence[Sensitivity], path: str) -> float | None:
+    return next((sensitivity.needed for sensitivity in moved_by if sensitivity.path == path), None)
 
 
 def _within(values: Reals, paper: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -280,18 +240,20 @@ def _verdict(band: Band, paper: float) -> Verdict:
     return Verdict.CONSISTENT if band.p5 <= paper <= band.p95 else Verdict.UNLIKELY
 
 
-def _headline(headline: PaperRatio, results: Sequence[ReadingResult]) -> HeadlineResult:
-    of_this = tuple(result for result in results if result.headline is headline)
+def _of_ratio(ratio: PaperRatio, results: Sequence[InterpretationResult]) -> RatioResult:
+    of_this = tuple(result for result in results if result.ratio is ratio)
     consistent = [result for result in of_this if result.verdict is Verdict.CONSISTENT]
     consistent.sort(key=lambda result: result.distance)
-    return HeadlineResult(headline, headline.paper, of_this, tuple(consistent))
+    return RatioResult(ratio, ratio.paper, of_this, tuple(consistent))
 
 
 def _cap(network: NetworkSpec) -> float:
     return network.macs / network.lora_macs
 
 
-def _exclusions(results: Sequence[ReadingResult], networks: Sequence[NetworkSpec], draws: int) -> tuple[str, ...]:
+def _exclusions(
+    results: Sequence[InterpretationResult], networks: Sequence[NetworkSpec], draws: int
+) -> tuple[str, ...]:
     sentences = [
         f"{network.name}: an equal digital unit caps inference at M / M_L = {_cap(network):.2f}, so "
         f"{PaperRatio.INFERENCE.paper} cannot follow, whatever the crossbar takes"
@@ -302,8 +264,8 @@ def _exclusions(results: Sequence[ReadingResult], networks: Sequence[NetworkSpec
     batches = {network.name: network.training.batch for network in networks if network.training}
     by_batch = {WHOLE_TRAINING.name, WHOLE_TRAINING_SHORT.name}
     for result in results:
-        where = f"{result.network}: {result.headline} read as '{result.reading}'"
-        if result.reading in by_batch:
+        where = f"{result.network}: {result.ratio} read as '{result.interpretation}'"
+        if result.interpretation in by_batch:
             where += f" at a batch of {batches[result.network]}"
         if result.verdict is Verdict.TOO_LOW:
             bound = f"never reaches {result.paper}: the largest of {draws} draws is {result.band.largest:.3g}"

@@ -50,10 +50,6 @@ class PresetSample:
 
     Attributes
     ----------
-    preset
-        The preset that was drawn from.
-    draws
-        Length of the arrays.
     tile
         Geometry: structure, so the same in every draw.
     cell, write_verify, read, converter, digital, radio
@@ -94,23 +90,6 @@ class PresetSample:
         return np.broadcast_to(np.asarray(values, dtype=np.float64), (self.draws,))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Extremes:
-    """One number at a time at an end of its range, all others at their values: for a tornado.
-
-    Attributes
-    ----------
-    paths
-        ``"section.key"`` of each number that has a range.
-    low, high
-        Samples of ``len(paths)`` draws: in draw i, number ``paths[i]`` is at its low or high end.
-    """
-
-    paths: tuple[str, ...]
-    low: PresetSample
-    high: PresetSample
-
-
 def drawn_paths(preset: Preset) -> tuple[str, ...]:
     """Return ``"section.key"`` of every number that is not structure, in the order of the schema."""
     return tuple(
@@ -124,23 +103,15 @@ def drawn_paths(preset: Preset) -> tuple[str, ...]:
 def sample_preset(preset: Preset, draws: int, seed: int) -> PresetSample:
     """Draw every property of a preset, independently, over its range.
 
-    The law has two pieces that meet at the nominal value, which so is the median: half of the draws lie
-    log-uniformly between low and value, half between value and high; a piece that begins at 0 is uniform. A
-    number's draws depend on the seed, the preset's name and the number's own path alone (`keyed_uint16`).
+    The law has two pieces that meet at the nominal value, which so is the median: half of the draws lie log-uniformly
+    between low and value, half between value and high; a piece that begins at 0 is uniform. A number's draws depend on
+    the seed, the preset's name and the number's own path alone (`keyed_uint16`). Raises `SamplingError` if `draws` is
+    below 1.
 
     Parameters
     ----------
     preset
         Technology; its tile, bits, counts and conductance window are not drawn.
-    draws
-        How many, at least 1.
-    seed
-        Any integer.
-
-    Raises
-    ------
-    SamplingError
-        If `draws` is below 1.
     """
     if draws < 1:
         raise SamplingError(f"a sample has at least one draw; got {draws}")
@@ -151,30 +122,16 @@ def sample_preset(preset: Preset, draws: int, seed: int) -> PresetSample:
     return _sample(preset, draws, drawn)
 
 
-def extremes(preset: Preset) -> Extremes:
-    """Return the preset with each property in turn at its low and at its high end.
-
-    Numbers whose range is a point are left out.
-    """
-    paths = tuple(path for path in drawn_paths(preset) if preset.quantity(path).low < preset.quantity(path).high)
-    return Extremes(paths, _one_at_a_time(preset, paths, "low"), _one_at_a_time(preset, paths, "high"))
-
-
 def sweep_preset(preset: Preset, values: Mapping[str, NDArray[np.float64]]) -> PresetSample:
     """Return a sample in which some properties take the values given and all others stay nominal.
 
+    Raises `SamplingError` if there is nothing to sweep, lengths differ, a path is structure or unknown, or a value is
+    out of its range.
+
     Parameters
     ----------
-    preset
-        Technology.
     values
         ``"section.key"`` to float64 ``[draws]``, inside the number's range; all of one length.
-
-    Raises
-    ------
-    SamplingError
-        If there is nothing to sweep, lengths differ, a path is structure or unknown, or a value is out of
-        its range.
     """
     lengths = {len(column) for column in values.values()}
     if len(lengths) != 1 or lengths == {0}:
@@ -194,16 +151,6 @@ def sweep_preset(preset: Preset, values: Mapping[str, NDArray[np.float64]]) -> P
         for path in paths
     }
     return _sample(preset, draws, drawn)
-
-
-def _one_at_a_time(preset: Preset, paths: tuple[str, ...], end: str) -> PresetSample:
-    drawn = {}
-    for path in drawn_paths(preset):
-        values = np.full(len(paths), preset.quantity(path).value)
-        if path in paths:
-            values[paths.index(path)] = getattr(preset.quantity(path), end)
-        drawn[path] = values
-    return _sample(preset, len(paths), drawn)
 
 
 def _quantiles(quantity: Quantity, uniform: NDArray[np.float64]) -> NDArray[np.float64]:

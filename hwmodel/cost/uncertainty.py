@@ -18,18 +18,13 @@ from hwmodel.presets.preset import Preset
 #: Enough for the ends of a 5 % to 95 % band to scatter by about half a percentile.
 DRAWS = 4000
 
+#: Measures of a cost that have a band.
+MEASURES = ("energy_j", "seconds", "cell_writes")
+
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Spread of a figure over draws.
-
-    Attributes
-    ----------
-    p5, p50, p95
-        Percentiles.
-    smallest, largest
-        Ends over all draws.
-    """
+    """Spread of a figure over draws: its percentiles 5, 50 and 95, and the ends over all draws."""
 
     p5: float
     p50: float
@@ -41,10 +36,7 @@ class Band:
     def of(cls, values: Reals) -> Band:
         """Return the band of one number per draw.
 
-        Raises
-        ------
-        CostError
-            If there are no draws, or one is not a number.
+        Raises `CostError` if there are no draws, or one is not a number.
         """
         if not values.size or np.isnan(values).any():
             raise CostError(f"a band needs at least one draw, and numbers only; got {values!r}")
@@ -54,18 +46,9 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class QuantityBand:
-    """One quantity of one design: its nominal value and its band.
+    """One quantity of one design: its value at the preset's numbers, and its band over the draws.
 
-    Attributes
-    ----------
-    network, design, activity
-        Whose.
-    measure
-        ``energy_j``, ``seconds`` or ``cell_writes``.
-    nominal
-        At the preset's values.
-    band
-        Over the draws.
+    The measure is ``energy_j``, ``seconds`` or ``cell_writes``.
     """
 
     network: str
@@ -86,12 +69,7 @@ def monte_carlo(
 ) -> tuple[QuantityBand, ...]:
     """Return the bands of energy, time and pulses of every design and activity, all in the same draws.
 
-    Raises
-    ------
-    SamplingError
-        If `draws` is below 1.
-    CostError
-        As `design_report`.
+    Raises `SamplingError` if `draws` is below 1; `CostError` as `design_report`.
     """
     sample = sample_preset(preset, draws, seed)
     bands = []
@@ -99,17 +77,9 @@ def monte_carlo(
         for design in Design:
             drawn = design_report(network, sample, design, assumptions)
             nominal = design_report(network, preset, design, assumptions)
-            for activity, bill in drawn.bills.items():
-                total, at_nominal = bill.total, nominal.bills[activity].total
-                bands += [
-                    QuantityBand(
-                        network.name,
-                        design,
-                        activity,
-                        measure,
-                        float(getattr(at_nominal, measure)),
-                        Band.of(getattr(total, measure)),
-                    )
-                    for measure in ("energy_j", "seconds", "cell_writes")
-                ]
+            for activity, breakdown in drawn.costs.items():
+                total, at_nominal = breakdown.total, nominal.costs[activity].total
+                for measure in MEASURES:
+                    value, band = float(getattr(at_nominal, measure)), Band.of(getattr(total, measure))
+                    bands.append(QuantityBand(network.name, design, activity, measure, value, band))
     return tuple(bands)

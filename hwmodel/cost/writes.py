@@ -59,27 +59,16 @@ def adaptations_left(
 ) -> int | Reals:
     """Return how often the weights of a chip can still change before a mean cell is worn out.
 
-    ``floor((endurance - spent) / pulses)``, never below zero.
+    ``floor((endurance - spent) / pulses)``, never below zero. Returns float64 ``[draws]``, whole numbers, for a sample.
+    Raises `CostError` if `steps` is below 1 or the spent pulses are negative.
 
     Parameters
     ----------
-    technology
-        A preset or a sample.
     steps
-        Steps of in-situ training per adaptation, of ``n_u`` pulses each; if None, an adaptation is one
-        write-verify of ready-made weights, of ``n(tol)`` pulses.
+        Steps of in-situ training per adaptation, of ``n_u`` pulses each; if None, an adaptation is one write-verify of
+        ready-made weights, of ``n(tol)`` pulses.
     pulses_spent_per_cell
         Pulses that the cells have had before.
-
-    Returns
-    -------
-    int or array
-        float64 ``[draws]``, whole numbers, for a sample.
-
-    Raises
-    ------
-    CostError
-        If `steps` is below 1 or the spent pulses are negative.
     """
     if steps is not None and steps < 1:
         raise CostError(f"an adaptation takes at least one step; got {steps}")

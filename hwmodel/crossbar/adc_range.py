@@ -18,21 +18,15 @@ ADC_RANGE_SIGMAS = 4.0
 def default_adc_step(levels: Tensor, preset: Preset, input_rms: float | None = None) -> int:
     """Return the ADC step that covers `ADC_RANGE_SIGMAS` sigmas of the widest column's partial sums.
 
-    The partial sum of independent, centred inputs has ``sigma = input_rms sqrt(sum of level^2)``.
+    The partial sum of independent, centred inputs has ``sigma = input_rms sqrt(sum of level^2)``. Raises
+    `CrossbarError` if `input_rms` is not in (0, largest DAC code].
 
     Parameters
     ----------
     levels
         Ideal signed levels of the columns, int32 ``[in, columns]``.
-    preset
-        Technology.
     input_rms
         Expected rms of the input codes; that of codes spread evenly over the DAC's range if None.
-
-    Raises
-    ------
-    CrossbarError
-        If `input_rms` is not in (0, largest DAC code].
     """
     input_rms = checked_input_rms(preset, input_rms)
     squares = levels.to(torch.int64).square()
@@ -46,14 +40,9 @@ def default_adc_step(levels: Tensor, preset: Preset, input_rms: float | None = N
 def plane_adc_step(adc_step: int, preset: Preset, input_rms: float | None = None) -> int:
     """Return the ADC step for one plane of input bits that goes with a step for whole codes.
 
-    Half of the bits of evenly spread codes are set, so a plane has an rms of ``sqrt(1/2)``; its range covers
-    as many sigmas as that of whole codes does. The planes together then resolve about as much as one
-    conversion of the whole codes: ``(2^(bits-1) - 1) plane_step / 2`` against ``step / 2``.
-
-    Raises
-    ------
-    CrossbarError
-        As for `default_adc_step`.
+    Half of the bits of evenly spread codes are set, so a plane has an rms of ``sqrt(1/2)``; its range covers as many
+    sigmas as that of whole codes does. The planes together then resolve about as much as one conversion of the whole
+    codes: ``(2^(bits-1) - 1) plane_step / 2`` against ``step / 2``. Raises `CrossbarError` as for `default_adc_step`.
     """
     return max(1, math.ceil(adc_step * math.sqrt(0.5) / checked_input_rms(preset, input_rms)))
 
@@ -61,10 +50,7 @@ def plane_adc_step(adc_step: int, preset: Preset, input_rms: float | None = None
 def checked_input_rms(preset: Preset, input_rms: float | None) -> float:
     """Return the rms of input codes: as given, or that of codes spread evenly over the DAC's range.
 
-    Raises
-    ------
-    CrossbarError
-        If it is not in (0, largest DAC code].
+    Raises `CrossbarError` if it is not in (0, largest DAC code].
     """
     largest = Dac(preset.converter.dac_bits).max_code
     if input_rms is None:

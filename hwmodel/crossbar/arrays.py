@@ -16,15 +16,9 @@ _EXACT_PRECISIONS = ("none", "ieee")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TileArrays:
-    """The effective cells of a layer on many chips, or one set that all chips share.
+    """The effective cells of a layer on many chips, or one set that all chips share."""
 
-    Attributes
-    ----------
-    cells
-        float32 with integer values ``[N or 1, row_tiles, rows, columns]``.
-    """
-
-    cells: Tensor
+    cells: Tensor  #: float32 with integer values ``[N or 1, row_tiles, rows, columns]``
 
     @property
     def shared(self) -> bool:
@@ -39,19 +33,9 @@ class TileArrays:
         return driven.view(nodes, batch, row_tiles, rows).transpose(1, 2)
 
     def partial_sums(self, driven: Tensor, part: slice) -> Tensor:
-        """Return what the columns of each row tile sum up to.
+        """Return what the columns sum up to, float32 integers ``[n, row_tiles, B, columns]``.
 
-        Parameters
-        ----------
-        driven
-            Out of `drive`, of the nodes in `part`.
-        part
-            The nodes whose cells are read.
-
-        Returns
-        -------
-        Tensor
-            float32 integers ``[n, row_tiles, B, columns]``.
+        `driven` is out of `drive`, of the nodes in `part`.
         """
         nodes, row_tiles, batch, rows = driven.shape
         columns = self.cells.shape[3]
@@ -69,13 +53,7 @@ def squared_codes(driven: Tensor) -> Tensor:
 
 
 def check_float32_products(layer: str) -> None:
-    """Refuse to multiply while torch may compute float32 products with less than float32 precision.
-
-    Raises
-    ------
-    CrossbarError
-        If it may.
-    """
+    """Raise `CrossbarError` while torch may compute float32 products with less than float32 precision."""
     # Not torch.get_float32_matmul_precision: it raises once anyone has used the newer switches.
     precision = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     if precision not in _EXACT_PRECISIONS:

@@ -10,37 +10,25 @@ import torch
 from torch import Tensor
 
 from hwmodel.crossbar.layout import Layout, total_of_planes
-from hwmodel.device import (
-    CellKey,
-    DeviceModels,
+from hwmodel.device.cells import cell_levels
+from hwmodel.device.keys import CellKey
+from hwmodel.device.models import DeviceModels
+from hwmodel.device.write_verify import (
     SimulatedWriteVerify,
     WriteVerifyResult,
-    cell_levels,
     expected_write_verify,
     simulate_write_verify,
 )
 from hwmodel.errors import CrossbarError
 from hwmodel.streams import keyed_uint16_rows
 
-#: How programming is modelled: the published error at once, or every pulse and verify read.
+#: Model of programming: the published error at once, or every pulse and verify read.
 WriteVerifyMode = Literal["closed-form", "pulse-by-pulse"]
 
 
 @dataclass(frozen=True, slots=True)
 class ChipKeys:
-    """What names the chips of a layer; every draw is keyed by it.
-
-    Attributes
-    ----------
-    fleet_seed
-        Seed of the fleet.
-    nodes
-        Chips.
-    layer
-        Layer on each of them.
-    epoch
-        How often the layer has been programmed before.
-    """
+    """Names of the chips of a layer; every draw is keyed by it."""
 
     fleet_seed: int
     nodes: tuple[str, ...]
@@ -52,25 +40,9 @@ class ChipKeys:
         return CellKey(self.fleet_seed, node, self.layer, self.epoch, plane)
 
     def read_draws(self, purpose: str, part: slice, reads: Tensor, phase: int, count: int) -> Tensor:
-        """Return the draws of single reads: a function of node and read number, whoever else is read.
+        """Return the draws of single reads, int32 ``[n, B, count]``: a function of node, read number and input phase.
 
-        Parameters
-        ----------
-        purpose
-            What the stream is for.
-        part
-            The nodes that are read.
-        reads
-            Read numbers, int64 ``[n, B]``.
-        phase
-            Input phase within the read.
-        count
-            Draws per read.
-
-        Returns
-        -------
-        Tensor
-            int32 ``[n, B, count]`` in 0 ... 65535.
+        `reads` has the numbers, int64 ``[n, B]``; whoever else is read does not matter.
         """
         draws = [
             keyed_uint16_rows(self.fleet_seed, purpose, node, self.layer, self.epoch, phase, rows=numbers, count=count)
@@ -84,16 +56,9 @@ def programmed_chips(
 ) -> tuple[Tensor, tuple[WriteVerifyResult, ...]]:
     """Program a layer on every node, one after the other, so that scratch memory is that of one chip.
 
-    Returns
-    -------
-    cells, results
-        Effective levels as the ADCs see them (signed sum of planes, IR drop included), float32 with integer
-        values ``[N, row_tiles, rows, columns]``; and what programming each node took.
-
-    Raises
-    ------
-    DeviceError
-        If a model does not cover the conductances, the age or the voltage drop.
+    Returns effective levels as the ADCs see them (signed sum of planes, IR drop included), float32 with integer values
+    ``[N, row_tiles, rows, columns]``, and what programming each node took. Raises `DeviceError` if a model does not
+    cover the conductances, the age or the voltage drop.
     """
     cells = torch.empty(len(keys.nodes), layout.row_tiles, layout.rows, layout.columns)
     results = []
@@ -123,13 +88,7 @@ def expected_programming(layout: Layout, models: DeviceModels, nodes: int) -> tu
 
 
 def checked_nodes(nodes: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids of the nodes.
-
-    Raises
-    ------
-    CrossbarError
-        If there are none, one twice, one is not a string, or they are one string.
-    """
+    """Return the ids; raise `CrossbarError` if there are none, one twice, one is no string, or they are one string."""
     if isinstance(nodes, str):
         raise CrossbarError(f"nodes is a sequence of ids; got the string {nodes!r}: write [{nodes!r}]")
     ids = tuple(nodes)

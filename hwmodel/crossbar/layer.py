@@ -16,7 +16,7 @@ from hwmodel.crossbar.chips import ChipKeys, WriteVerifyMode, checked_nodes
 from hwmodel.crossbar.fidelity import Fidelity
 from hwmodel.crossbar.layout import Layout
 from hwmodel.crossbar.plan import CrossbarPlan
-from hwmodel.device import DeviceModels, Endurance
+from hwmodel.device.models import DeviceModels
 from hwmodel.errors import CrossbarError
 from hwmodel.ledger import EnergyLedger, Phase
 from hwmodel.presets.preset import Preset
@@ -28,10 +28,10 @@ _SCRATCH_ELEMENTS = 1 << 22
 class Crossbar:
     """One layer on the chips of `nodes`, made by `Crossbar.program`.
 
-    All nodes have the same targets, ADC step and scale; they differ by what write-verify and time left in
-    their cells. Results are bitwise the same for any batch split, order, subset of nodes and number of
-    threads, since every partial sum is an integer below 2^24 held in float32, which no order of summation can
-    change; with read noise, if the reads have the same numbers. (`Fidelity.IDEAL` alone is float64.)
+    All nodes have the same targets, ADC step and scale; they differ by what write-verify and time left in their cells.
+    Results are bitwise the same for any batch split, order, subset of nodes and number of threads, since every partial
+    sum is an integer below 2^24 held in float32, which no order of summation can change; with read noise, if the reads
+    have the same numbers. (`Fidelity.IDEAL` alone is float64.)
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Crossbar:
     dac, adc
         Converters, the ADC with this layer's step (of one plane of bits at `Fidelity.BIT_SERIAL`).
     cells
-        Effective levels (signed sum of each weight's cells, slices beside each other): float32 with integer
-        values ``[N, row_tiles, rows, slices * out]``; one set ``[1, ...]`` where no node has its own:
-        expected ones (`STATISTICAL`) or targets (`IDEAL`).
+        Effective levels (signed sum of each weight's cells, slices beside each other): float32 with integer values
+        ``[N, row_tiles, rows, slices * out]``; one set ``[1, ...]`` where no node has its own: expected ones
+        (`STATISTICAL`) or targets (`IDEAL`).
     scale
         ``mvm(codes) * scale`` approximates ``codes @ weights.T``; the same on every chip.
     cell_writes
@@ -60,7 +60,8 @@ class Crossbar:
         self.in_features, self.out_features = layout.inputs, layout.outputs
         parts = plan.build()
         self.dac, self.adc = Dac(self.preset.converter.dac_bits), parts.adc
-        self.cells, self.scale = parts.arrays.cells, parts.readout.scale
+        self.cells = parts.arrays.cells
+        self.scale = 1.0 if self.fidelity is Fidelity.IDEAL else self.adc.step * layout.weight_per_unit
         self.cell_writes = torch.tensor([lot.pulses for lot in parts.programming])
         missed = [lot.not_converged for lot in parts.programming]
         self.not_converged = torch.tensor(missed, dtype=torch.float64)
@@ -89,47 +90,39 @@ class Crossbar:
     ) -> Crossbar:
         """Write weights to every node's chip by write-verify.
 
-        A chip is a function of (fleet seed, node, layer, epoch), the weights, the preset, the models and the
-        age: it is regenerated when needed and never stored. To regenerate one that was paid for before, leave
-        out the ledger.
+        A chip is a function of (fleet seed, node, layer, epoch), the weights, the preset, the models and the age: it is
+        regenerated when needed and never stored. To regenerate one that was paid for before, leave out the ledger.
 
         Parameters
         ----------
         weights
             Float ``[out, in]``; rounded to the conductance grid.
-        preset
-            Technology.
         fleet_seed, nodes, layer, epoch
             Key of what is random. The epoch counts how often the layer has been programmed before.
-        age_s
-            Seconds since programming.
         models
             Programming error, relaxation, stuck cells, IR drop and read noise; the preset's if None.
-        fidelity
-            Level of detail of `mvm`.
         write_verify
-            ``"closed-form"``: published error and expected pulses. ``"pulse-by-pulse"``: every pulse of every
-            cell is simulated, and pulses, energy and unconverged cells are counted; some ten times slower.
+            ``"closed-form"``: published error and expected pulses. ``"pulse-by-pulse"``: every pulse of every cell is
+            simulated, and pulses, energy and unconverged cells are counted; some ten times slower.
         ledger
             Charged with `Phase.PROGRAM` on every node, whatever the fidelity.
         full_scale_weight
-            Weight that reaches the end of the conductance window; the largest magnitude if None. A smaller
-            one saturates outliers and gives the rest more of the window, so less relative error.
+            Weight that reaches the end of the conductance window; the largest magnitude if None. A smaller one
+            saturates outliers and gives the rest more of the window, so less relative error.
         input_rms
-            Expected root mean square of the input codes, for the default ADC step; if None, of codes spread
-            evenly over the DAC's range (73 for 8 bits), which wastes resolution when inputs are smaller.
+            Expected root mean square of the input codes, for the default ADC step; if None, of codes spread evenly over
+            the DAC's range (73 for 8 bits), which wastes resolution when inputs are smaller.
         adc_step
             Partial-sum units per ADC code, and so the range; by default it covers `ADC_RANGE_SIGMAS` standard
-            deviations of the partial sums of the widest column. Ideal weights decide, never a chip's error:
-            codes of different chips must mean the same. A plane of bits is given its share of it
-            (`plane_adc_step`).
+            deviations of the partial sums of the widest column. Ideal weights decide, never a chip's error: codes of
+            different chips must mean the same. A plane of bits is given its share of it (`plane_adc_step`).
 
         Raises
         ------
         CrossbarError
-            If there are no nodes or one twice, the ledger has another number of nodes, the epoch or the input
-            rms is out of range, the write-verify mode is unknown or asked of a level without cells per node,
-            or sums would not be exact.
+            If there are no nodes or one twice, the ledger has another number of nodes, the epoch or the input rms is
+            out of range, the write-verify mode is unknown or asked of a level without cells per node, or sums would not
+            be exact.
         MappingError
             If the weights cannot be mapped.
         ConverterError
@@ -165,10 +158,7 @@ class Crossbar:
     def at_age(self, age_s: float) -> Crossbar:
         """Return the same chips at another age: same programming, more (or less) relaxation; nothing is paid.
 
-        Raises
-        ------
-        DeviceError
-            If the relaxation model does not cover the age.
+        Raises `DeviceError` if the relaxation model does not cover the age.
         """
         aged = Crossbar(replace(self._plan, age_s=age_s))
         aged.reads = self.reads.clone()
@@ -177,10 +167,8 @@ class Crossbar:
     def at_fidelity(self, fidelity: Fidelity) -> Crossbar:
         """Return the same chips at another level of detail, no read made yet; nothing is paid.
 
-        Raises
-        ------
-        CrossbarError
-            If the write-verify mode needs cells that the level does not have, or sums would not be exact.
+        Raises `CrossbarError` if the write-verify mode needs cells that the level does not have, or sums would not be
+        exact.
         """
         return Crossbar(replace(self._plan, fidelity=Fidelity(fidelity)))
 
@@ -194,37 +182,34 @@ class Crossbar:
     ) -> Tensor:
         """Multiply each node's input codes by its own chip.
 
-        DAC codes drive the rows; each row tile's partial sums, less the reference, are quantised by the ADC
-        (`Adc` has the rule); the codes of the row tiles (and bit planes, and slices) are added digitally.
+        DAC codes drive the rows; each row tile's partial sums, less the reference, are quantised by the ADC (`Adc` has
+        the rule); the codes of the row tiles (and bit planes, and slices) are added digitally. Returns int32
+        ``[N, B, out]``; float64 at `Fidelity.IDEAL`.
 
         Parameters
         ----------
         codes
             Integers ``[N, B, in]`` in the DAC's range.
         reads
-            Numbers of the reads, int64 ``[N, B]``: they key the read noise, so a read with the same number on
-            the same chip repeats it. The crossbar's own count (`reads`, + 0, 1 ... B - 1) if None.
+            Numbers of the reads, int64 ``[N, B]``: they key the read noise, so a read with the same number on the same
+            chip repeats it. The crossbar's own count (`reads`, + 0, 1 ... B - 1) if None.
         ledger, phase
             Charged with B reads on every node.
-
-        Returns
-        -------
-        Tensor
-            int32 ``[N, B, out]``; float64 at `Fidelity.IDEAL`.
 
         Raises
         ------
         ConverterError
             If codes are not integers or out of the DAC's range.
         CrossbarError
-            If a shape or the dtype of `reads` is wrong, the ledger has another number of nodes, or torch may
-            compute float32 products with less than float32 precision.
+            If a shape or the dtype of `reads` is wrong, the ledger has another number of nodes, or torch may compute
+            float32 products with less than float32 precision.
         """
         self._check(codes, ledger)
         batch = codes.shape[1]
         numbers = self._read_numbers(batch, reads)
-        layout, readout = self._plan.layout, self._parts.readout
-        result = torch.empty(len(self.nodes), batch, self.out_features, dtype=readout.result_dtype)
+        layout = self._plan.layout
+        dtype = torch.float64 if self.fidelity is Fidelity.IDEAL else torch.int32
+        result = torch.empty(len(self.nodes), batch, self.out_features, dtype=dtype)
         per_vector = layout.row_tiles * max(layout.columns, layout.rows)
         vectors = max(1, min(batch, _SCRATCH_ELEMENTS // per_vector))
         chunk = max(1, _SCRATCH_ELEMENTS // (vectors * per_vector))
@@ -232,7 +217,7 @@ class Crossbar:
             part = slice(first, first + chunk)
             for start in range(0, batch, vectors):
                 span = slice(start, start + vectors)
-                result[part, span] = readout.read(codes[part, span], part, numbers[part, span])
+                result[part, span] = self._parts.read(codes[part, span], part, numbers[part, span])
         self.reads += batch
         if ledger is not None:
             ledger.charge(phase, self._mvm_cost * batch)
@@ -246,10 +231,7 @@ class Crossbar:
     def partial_sums(self, codes: Tensor) -> Tensor:
         """Return what the ADCs see without read noise, to choose an ADC step.
 
-        Returns
-        -------
-        Tensor
-            float32 integers ``[N, row_tiles, B, slices * out]``, for whole codes at every fidelity.
+        Returns float32 integers ``[N, row_tiles, B, slices * out]``, for whole codes at every fidelity.
         """
         self._check(codes, None)
         return self._parts.arrays.partial_sums(self._parts.arrays.drive(codes), slice(None))
@@ -257,9 +239,8 @@ class Crossbar:
     @property
     def wear(self) -> Tensor:
         """Share of the cells' endurance used up by all epochs so far, float64 ``[N]``."""
-        pulses = self.cell_writes.to(torch.float64) * (self.epoch + 1) / self._plan.layout.cells
-        endurance = Endurance(self.preset.cell.endurance_cycles)
-        return torch.tensor([endurance.used(float(p)) for p in pulses], dtype=torch.float64)
+        pulses_per_cell = self.cell_writes.to(torch.float64) * (self.epoch + 1) / self._plan.layout.cells
+        return pulses_per_cell / self.preset.cell.endurance_cycles
 
     def _read_numbers(self, batch: int, reads: Tensor | None) -> Tensor:
         if reads is None:

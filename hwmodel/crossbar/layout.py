@@ -1,4 +1,4 @@
-"""What the chips of a layer have in common: targets, planes of cells and their place on tiles."""
+"""Layout of a layer, which all its chips share: targets, planes of cells and their place on tiles."""
 
 from __future__ import annotations
 
@@ -10,45 +10,25 @@ from torch.nn import functional
 
 from hwmodel.crossbar.arrays import TileArrays
 from hwmodel.crossbar.mapping import CellPlane, WeightMapping, mapping_of, weight_levels
-from hwmodel.device import ConductanceWindow
+from hwmodel.device.window import ConductanceWindow
 from hwmodel.presets.preset import Preset
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Layout:
-    """A layer of weights as targets on tiles; the same for all chips.
-
-    Attributes
-    ----------
-    preset, window, mapping
-        Technology, its conductance window, and how weights are laid onto columns.
-    column_levels
-        Ideal signed level of every column, int32 ``[in, slices * out]``.
-    planes
-        Cells that are programmed.
-    outputs
-        Weight columns of the layer.
-    weight_per_unit
-        What one unit of a column (a level, after slices are combined) stands for.
-    """
+    """A layer of weights as targets on tiles; the same for all chips."""
 
     preset: Preset
     window: ConductanceWindow
     mapping: WeightMapping
-    column_levels: Tensor
+    column_levels: Tensor  #: ideal signed level of every column, int32 ``[in, slices * out]``
     planes: tuple[CellPlane, ...]
     outputs: int
-    weight_per_unit: float
+    weight_per_unit: float  #: what one unit of a column (a level, after slices are combined) stands for
 
     @classmethod
     def of(cls, weights: Tensor, preset: Preset, full_scale_weight: float | None) -> Layout:
-        """Lay float weights ``[out, in]`` out.
-
-        Raises
-        ------
-        MappingError
-            If the weights cannot be mapped.
-        """
+        """Lay float weights ``[out, in]`` out; `MappingError` if they cannot be mapped."""
         window, mapping = ConductanceWindow.of(preset), mapping_of(preset)
         levels, weight_per_level = weight_levels(weights, mapping.full_scale(window), full_scale_weight)
         return cls(

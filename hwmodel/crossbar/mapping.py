@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwmodel.device import ConductanceWindow
+from hwmodel.device.window import ConductanceWindow
 from hwmodel.errors import MappingError
 from hwmodel.presets.preset import Preset
 
@@ -67,30 +67,25 @@ class CellPlane:
 class WeightMapping(Protocol):
     """Lays weights, given as signed levels, onto columns of cells.
 
-    A weight takes one column, or one per slice: the columns of slice 0 (the least significant) come first,
-    then those of slice 1, and so on. A column's level is the signed sum of its planes.
+    A weight takes one column, or one per slice: the columns of slice 0 (the least significant) come first, then those
+    of slice 1, and so on. A column's level is the signed sum of its planes.
     """
 
     @property
     def slice_factors(self) -> tuple[int, ...]:
         """Return what the result of each slice counts: ``(1,)`` where weights are not sliced."""
-        ...
 
     def full_scale(self, window: ConductanceWindow) -> int:
         """Return the signed level that the largest weight is given."""
-        ...
 
     def levels_per_unit(self, window: ConductanceWindow) -> int:
         """Return the column levels that one weight level is worth, before `slice_factors`."""
-        ...
 
     def column_levels(self, levels: Tensor, window: ConductanceWindow) -> Tensor:
         """Return int32 column levels ``[in, slices * out]`` of weight levels ``[in, out]``."""
-        ...
 
     def planes(self, levels: Tensor, window: ConductanceWindow, tile_columns: int) -> tuple[CellPlane, ...]:
         """Return the planes of int32 weight levels ``[in, out]`` with ``|level| <= full_scale``."""
-        ...
 
 
 def combined_slices(columns: Tensor, slice_factors: tuple[int, ...]) -> Tensor:
@@ -126,9 +121,9 @@ class _OneColumn:
 class OffsetMapping(_OneColumn):
     """``w = (G - G_mid) / s``: one cell per weight, and per tile a reference at G_mid.
 
-    The reference is made of cells too, so its error is common to all outputs of a tile: the mean of several
-    columns keeps it small. Source of the mapping: arXiv 2601.10037, code (G_zero = 50 uS in a window of
-    20 to 80 uS; its reference has no error).
+    The reference is made of cells too, so its error is common to all outputs of a tile: the mean of several columns
+    keeps it small. Source of the mapping: arXiv 2601.10037, code (G_zero = 50 uS in a window of 20 to 80 uS; its
+    reference has no error).
 
     Attributes
     ----------
@@ -173,10 +168,11 @@ class DifferentialMapping(_OneColumn):
 class SlicedMapping:
     """Weights as signed digits in base ``2^bits_per_slice``, each on a column of its own.
 
-    The digits of a weight all have its sign; the largest one, ``2^bits - 1``, is given as much of the window
-    as a whole number of levels per digit step allows. Every slice has its ADC conversions; their codes are
-    shifted and added digitally (Shafiee et al., ISCA 2016: ISAAC has 2 bits per cell). The error of a cell
-    enters its weight with the slice's factor, so slicing buys finer weights and not less noise.
+    The digits of a weight all have its sign; the largest one, ``2^bits - 1``, is given as much of the window as a whole
+    number of levels per digit step allows. Every slice has its ADC conversions; their codes are shifted and added
+    digitally (Shafiee et al., ISCA 2016: ISAAC has 2 bits per cell). The error of a cell enters its weight with the
+    slice's factor, so slicing buys finer weights and not less noise. Raises `MappingError` if there are fewer than 2
+    slices or 1 bit, or weights would have more than 24 bits.
 
     Attributes
     ----------
@@ -186,11 +182,6 @@ class SlicedMapping:
         Digits per weight, at least 2.
     bits_per_slice
         Bits of a digit, at least 1.
-
-    Raises
-    ------
-    MappingError
-        If there are fewer than 2 slices or 1 bit, or weights would have more than 24 bits.
     """
 
     base: WeightMapping
@@ -217,10 +208,7 @@ class SlicedMapping:
     def levels_per_unit(self, window: ConductanceWindow) -> int:
         """Return the levels of one digit step.
 
-        Raises
-        ------
-        MappingError
-            If the window has fewer levels than a digit has steps.
+        Raises `MappingError` if the window has fewer levels than a digit has steps.
         """
         digits, levels = (1 << self.bits_per_slice) - 1, self.base.full_scale(window)
         if levels < digits:
@@ -257,6 +245,9 @@ def mapping_of(preset: Preset) -> WeightMapping:
 def weight_levels(weights: Tensor, full_scale_levels: int, full_scale_weight: float | None) -> tuple[Tensor, float]:
     """Scale weights to signed levels.
 
+    Returns int32 ``[in, out]``, rounded half to even; and what one level stands for. Raises `MappingError` if the
+    matrix is not two-dimensional, is empty, all zero or not finite, or the scale not positive.
+
     Parameters
     ----------
     weights
@@ -265,16 +256,6 @@ def weight_levels(weights: Tensor, full_scale_levels: int, full_scale_weight: fl
         Level of the largest weight.
     full_scale_weight
         Weight that gets `full_scale_levels`; larger ones saturate. The largest magnitude if None.
-
-    Returns
-    -------
-    levels, weight_per_level
-        int32 ``[in, out]``, rounded half to even; and what one level stands for.
-
-    Raises
-    ------
-    MappingError
-        If the matrix is not two-dimensional, is empty, all zero or not finite, or the scale not positive.
     """
     if weights.ndim != 2 or weights.numel() == 0:
         raise MappingError(f"weights must be a matrix [out, in] with elements; got shape {list(weights.shape)}")

@@ -1,11 +1,12 @@
-"""What a crossbar is a function of, and the parts that it is built from."""
+"""Plan of a crossbar, all that it is a function of, and the parts that it is built into."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from hwmodel.converter import EXACT_FLOAT32, Adc, Dac
@@ -14,83 +15,52 @@ from hwmodel.crossbar.arrays import TileArrays
 from hwmodel.crossbar.chips import ChipKeys, WriteVerifyMode, expected_programming, programmed_chips
 from hwmodel.crossbar.fidelity import Fidelity
 from hwmodel.crossbar.layout import Layout
-from hwmodel.crossbar.readout import BitSerialReadout, IdealReadout, Readout, TileReadout
+from hwmodel.crossbar.readout import TileReadout
 from hwmodel.crossbar.statistical import StatisticalReadout
-from hwmodel.device import DeviceModels, WriteVerifyResult
+from hwmodel.device.models import DeviceModels
+from hwmodel.device.write_verify import WriteVerifyResult
 from hwmodel.errors import CrossbarError
+
+#: Multiplies codes ``[n, B, in]`` by the chips of the nodes in the slice: ``[n, B, out]``. The last argument has the
+#: numbers of the reads, int64 ``[n, B]``; only noise looks at it.
+Read = Callable[[Tensor, slice, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CrossbarParts:
-    """What a plan is built into.
+    """Converter, cells and read-out of a crossbar."""
 
-    Attributes
-    ----------
-    adc
-        Converter with the step that the fidelity needs.
-    arrays
-        Cells.
-    readout
-        What turns input codes into output codes.
-    programming
-        What write-verify took on each node.
-    """
-
-    adc: Adc
+    adc: Adc  #: with the step that the fidelity needs
     arrays: TileArrays
-    readout: Readout
-    programming: Sequence[WriteVerifyResult]
+    read: Read
+    programming: Sequence[WriteVerifyResult]  #: on each node
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CrossbarPlan:
-    """A crossbar before it is programmed; the same plan always gives the same chips.
+    """A crossbar before it is programmed; the same plan always gives the same chips."""
 
-    Attributes
-    ----------
-    weights
-        As given, float64 ``[out, in]``.
-    layout
-        The weights on tiles.
-    keys
-        What names the chips.
-    models, age_s
-        What makes cells differ from their targets, and when they are looked at, s after programming.
-    fidelity, write_verify
-        As for `Crossbar.program`.
-    adc_step
-        Partial-sum units per ADC code of whole input codes.
-    input_rms
-        Expected rms of the input codes.
-    """
-
-    weights: Tensor
+    weights: Tensor  #: as given, float64 ``[out, in]``
     layout: Layout
     keys: ChipKeys
     models: DeviceModels
     age_s: float
-    fidelity: Fidelity
+    fidelity: Fidelity  #: as for `Crossbar.program`
     write_verify: WriteVerifyMode
-    adc_step: int
-    input_rms: float
+    adc_step: int  #: partial-sum units per ADC code of whole input codes
+    input_rms: float  #: expected rms of the input codes
 
     @property
     def input_planes(self) -> int:
-        """How many conversions of one vector are shifted and added: magnitude bits, or 1 for whole codes."""
+        """Conversions of one vector that are shifted and added: magnitude bits, or 1 for whole codes."""
         return self.layout.preset.converter.dac_bits - 1 if self.fidelity is Fidelity.BIT_SERIAL else 1
 
     def build(self) -> CrossbarParts:
         """Program the cells of every node.
 
-        Raises
-        ------
-        CrossbarError
-            If the write-verify mode is unknown or needs cells that the fidelity does not have, or sums would
-            not be exact.
-        ConverterError
-            If the ADC cannot have this step.
-        DeviceError
-            If a model does not cover the conductances, the age or the voltage drop.
+        Raises `CrossbarError` if the write-verify mode is unknown or needs cells that the fidelity does not have, or
+        sums would not be exact; `ConverterError` if the ADC cannot have this step; `DeviceError` if a model does not
+        cover the conductances, the age or the voltage drop.
         """
         _check_write_verify(self.write_verify, self.fidelity)
         layout, keys, models, preset = self.layout, self.keys, self.models, self.layout.preset
@@ -101,13 +71,15 @@ class CrossbarPlan:
         if not self.fidelity.has_chips:
             programming = expected_programming(layout, models, len(keys.nodes))
             if self.fidelity is Fidelity.IDEAL:
-                return CrossbarParts(adc, layout.targets, IdealReadout(self.weights), programming)
+                return CrossbarParts(adc, layout.targets, self._read_ideal, programming)
             statistical = StatisticalReadout.of(layout, keys, adc, models, self.age_s)
-            return CrossbarParts(adc, statistical.arrays, statistical, programming)
+            return CrossbarParts(adc, statistical.arrays, statistical.read, programming)
         cells, programming = programmed_chips(layout, keys, models, self.age_s, self.write_verify)
         tiles = TileReadout(layout, keys, TileArrays(cells), adc, models.read_noise)
-        readout = BitSerialReadout(tiles, Dac(preset.converter.dac_bits)) if serial else tiles
-        return CrossbarParts(adc, tiles.arrays, readout, programming)
+        return CrossbarParts(adc, tiles.arrays, tiles.read_bits if serial else tiles.read, programming)
+
+    def _read_ideal(self, codes: Tensor, part: slice, reads: Tensor) -> Tensor:
+        return codes.to(torch.float64) @ self.weights.t()
 
 
 def _check_write_verify(write_verify: str, fidelity: Fidelity) -> None:

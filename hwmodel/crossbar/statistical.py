@@ -1,7 +1,7 @@
 """Chips by their statistics: expected cells for all nodes, and an error drawn per read.
 
-The moments are those of the device models: a normal error and shift clipped to floor and ceiling, mixed with
-stuck cells, seen through the IR drop of the expected column.
+The moments are those of the device models: a normal error and shift clipped to floor and ceiling, mixed with stuck
+cells, seen through the IR drop of the expected column.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from hwmodel.crossbar.arrays import TileArrays, squared_codes
 from hwmodel.crossbar.chips import ChipKeys
 from hwmodel.crossbar.layout import Layout, total_of_planes
 from hwmodel.crossbar.mapping import combined_slices
-from hwmodel.device import ConductanceWindow, DeviceModels
+from hwmodel.device.models import DeviceModels
+from hwmodel.device.window import ConductanceWindow
 from hwmodel.streams import normal_quantiles
 
 #: Whole numbers up to here are exact in float64, in any order of summation.
@@ -31,37 +32,23 @@ _NORMAL = NormalDist()
 class StatisticalReadout:
     """`Fidelity.STATISTICAL`: ``y + N(0, sigma_eff |x|)``, keyed per node and read.
 
-    The expected cells are converted tile by tile as on a chip. Then one error per output is added, normal
-    with ``sigma^2 = sum over row tiles of |x_t|^2 v_t``, where v is the variance of a column's cells,
-    averaged over the rows of a tile, plus that of the read noise of as many cells.
-
-    Attributes
-    ----------
-    layout, keys, adc
-        As for `TileReadout`.
-    arrays
-        Expected cells, rounded to levels, one set.
-    variance
-        v as whole numbers of `variance_unit`, float64 ``[row_tiles, out]``, slices combined.
-    variance_unit
-        Squared partial-sum units.
+    The expected cells are converted tile by tile as on a chip. Then one error per output is added, normal with
+    ``sigma^2 = sum over row tiles of |x_t|^2 v_t``, where v is the variance of a column's cells, averaged over the rows
+    of a tile, plus that of the read noise of as many cells.
     """
 
     layout: Layout
     keys: ChipKeys
-    arrays: TileArrays
+    arrays: TileArrays  #: expected cells, rounded to levels, one set
     adc: Adc
-    variance: Tensor
-    variance_unit: float
+    variance: Tensor  #: v as whole numbers of `variance_unit`, float64 ``[row_tiles, out]``, slices combined
+    variance_unit: float  #: squared partial-sum units
 
     @classmethod
     def of(cls, layout: Layout, keys: ChipKeys, adc: Adc, models: DeviceModels, age_s: float) -> StatisticalReadout:
         """Take the moments of the models over the targets of a layer.
 
-        Raises
-        ------
-        DeviceError
-            If a model does not cover the conductances, the age or the voltage drop.
+        Raises `DeviceError` if a model does not cover the conductances, the age or the voltage drop.
         """
         table = _LevelMoments.of(layout.window, models, age_s)
         levels, variance = [], torch.zeros(layout.inputs, layout.columns, dtype=torch.float64)
@@ -89,16 +76,6 @@ class StatisticalReadout:
             (mean / unit).round_(),
             unit,
         )
-
-    @property
-    def scale(self) -> float:
-        """Return an ADC step in weights times codes."""
-        return self.adc.step * self.layout.weight_per_unit
-
-    @property
-    def result_dtype(self) -> torch.dtype:
-        """Return int32."""
-        return torch.int32
 
     def read(self, codes: Tensor, part: slice, reads: Tensor) -> Tensor:
         """Return output codes, int32."""

@@ -26,15 +26,16 @@ def cell_levels(
 ) -> Tensor:
     """Return where programmed cells are at an age.
 
-    ``G(t) = target + sigma_1s z1 + mean(t) + sigma_add(t) z2``, rounded to the grid once and held between
-    floor and ceiling; then stuck cells are put where they rest. z1 and z2 are one draw each per cell and
-    programming, so the same chip at another age differs by relaxation alone.
+    ``G(t) = target + sigma_1s z1 + mean(t) + sigma_add(t) z2``, rounded to the grid once and held between floor and
+    ceiling; then stuck cells are put where they rest. z1 and z2 are one draw each per cell and programming, so the same
+    chip at another age differs by relaxation alone.
 
-    After a pulse-by-pulse write-verify, ``sigma_1s z1`` is what that left (a truncated normal error, or a
-    miss) plus what the first second adds: a normal shift of variance ``sigma_1s^2 - v``, not below 0, where v
-    is the variance of the truncated error, tolerance^2 / 3 if it is narrow. So both ways have the same
-    standard deviation at 1 s wherever the tolerance is not itself wider than the model. Cells that did not
-    converge keep their last landing and come on top.
+    After a pulse-by-pulse write-verify, ``sigma_1s z1`` is what that left (a truncated normal error, or a miss) plus
+    what the first second adds: a normal shift of variance ``sigma_1s^2 - v``, not below 0, where v is the variance of
+    the truncated error, tolerance^2 / 3 if it is narrow. So both ways have the same standard deviation at 1 s wherever
+    the tolerance is not itself wider than the model. Cells that did not converge keep their last landing and come on
+    top. Returns int32, shape of `targets`. Raises `DeviceError` if a target is outside the window, a model does not
+    cover the whole window or the age, or `verified` has another shape.
 
     Parameters
     ----------
@@ -44,23 +45,8 @@ def cell_levels(
         Whose cells these are; names every draw.
     models
         Programming error, relaxation and stuck cells (read noise and IR drop act on what is read).
-    window
-        Conductance window.
-    age_s
-        Seconds since programming.
     verified
         Outcome of `simulate_write_verify` for the same targets and key; the closed form if None.
-
-    Returns
-    -------
-    Tensor
-        int32, shape of `targets`.
-
-    Raises
-    ------
-    DeviceError
-        If a target is outside the window, a model does not cover the whole window or the age, or `verified`
-        has another shape.
     """
     rows, known = window.rows_of(targets), window.to_us(window.levels)
     sigma_us = models.programming_error.sigma_us(known)

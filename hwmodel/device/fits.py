@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hwmodel.device.cells import cell_levels
 from hwmodel.device.keys import CellKey
 from hwmodel.device.models import DeviceModels
-from hwmodel.device.programming_error import WanCrossSimProgrammingError, WanProgrammingError
+from hwmodel.device.programming_error import PROGRAMMING_ERROR_FITS
 from hwmodel.device.relaxation import WanRelaxation
 from hwmodel.device.stuck import StuckCells
 from hwmodel.device.window import ConductanceWindow
@@ -31,8 +31,6 @@ class SampledError:
 
     Attributes
     ----------
-    age_s
-        Seconds since programming.
     conductance_us
         Targets, uS, float64 ``[points]``.
     fit_us
@@ -95,7 +93,8 @@ def sampled_programming_error(
 ) -> SampledError:
     """Program cells over the whole window, let them age, and measure their scatter.
 
-    The cells have the Wan models and no stuck ones, and the preset's grid, window, floor and ceiling.
+    The cells have the Wan models and no stuck ones, and the preset's grid, window, floor and ceiling. Raises
+    `DeviceError` if the age or the window is outside the fits, or there are fewer than 2 points or cells.
 
     Parameters
     ----------
@@ -107,19 +106,12 @@ def sampled_programming_error(
         Targets, evenly spread from one end of the window to the other and rounded to the grid.
     cells
         Cells per target; the standard deviation is sampled to ``1 / sqrt(2 cells)`` of itself.
-    fleet_seed
-        Seed of the draws.
-
-    Raises
-    ------
-    DeviceError
-        If the age or the window is outside the fits, or there are fewer than 2 points or cells.
     """
     if points < 2 or cells < 2:
         raise DeviceError(f"scatter along a range needs 2 points and 2 cells; got {points} and {cells}")
     preset = load_preset("130nm-neurram") if preset is None else preset
     window = ConductanceWindow.of(preset)
-    models = DeviceModels(WanProgrammingError(), WanRelaxation())
+    models = DeviceModels(PROGRAMMING_ERROR_FITS["wan-aihwkit"], WanRelaxation())
     places = torch.linspace(window.min_level, window.max_level, points, dtype=torch.float64)
     targets = places.round().to(torch.int32).unsqueeze(1).expand(points, cells)
     key = CellKey(fleet_seed, "fits", "sampled", 0, "cells")
@@ -127,7 +119,7 @@ def sampled_programming_error(
     conductance = window.to_us(targets[:, 0])
     rival = torch.full_like(conductance, torch.nan)
     if age_s == 1.0:
-        crosssim = WanCrossSimProgrammingError()
+        crosssim = PROGRAMMING_ERROR_FITS["wan-crosssim"]
         covered = (conductance >= crosssim.low_us) & (conductance <= crosssim.high_us)
         rival[covered] = crosssim.sigma_us(conductance[covered])
     return SampledError(
@@ -144,19 +136,15 @@ def pulses_against_tolerance(
 ) -> tuple[PulseComparison, ...]:
     """Write-verify cells at several tolerances, in closed form and pulse by pulse.
 
-    Targets are spread evenly over the window, none is stuck. Where the window begins at the floor, landings
-    clipped there raise the simulated energy a little (1 % for 1 to 40 uS above a floor of 0).
+    Targets are spread evenly over the window, none is stuck. Where the window begins at the floor, landings clipped
+    there raise the simulated energy a little (1 % for 1 to 40 uS above a floor of 0).
 
     Parameters
     ----------
-    preset
-        Technology.
     tolerances_us
         Half-widths of the acceptance window, uS, inside the preset's range of ``write_verify.tolerance_us``.
     cells
         Cells per tolerance.
-    fleet_seed
-        Seed of the draws.
 
     Raises
     ------

@@ -17,24 +17,20 @@ from hwmodel.errors import DeviceError
 class IrDrop:
     """A cell far from the sense amplifier sees less voltage, and so counts as a smaller conductance.
 
-    The i-th of n cells from the amplifier loses ``dV/V = r G a (i n - i^2 / 2)``, at the far end
-    ``r G a n^2 / 2``: each stretch of wire carries the current of all cells beyond it, taken to be that of
-    the column's mean conductance G at the activity a. First order: the lost current is not taken off again,
-    and the drop does not follow the single input. 128 cells, 50 uS, a = 0.3: 1.2 % at 0.1 ohm (wide metal),
-    8.6 % at 0.7 ohm (minimum metal 1, 2.2 um pitch). Word lines are not in it.
+    The i-th of n cells from the amplifier loses ``dV/V = r G a (i n - i^2 / 2)``, at the far end ``r G a n^2 / 2``:
+    each stretch of wire carries the current of all cells beyond it, taken to be that of the column's mean conductance G
+    at the activity a. First order: the lost current is not taken off again, and the drop does not follow the single
+    input. 128 cells, 50 uS, a = 0.3: 1.2 % at 0.1 ohm (wide metal), 8.6 % at 0.7 ohm (minimum metal 1, 2.2 um pitch).
+    Word lines are not in it. Raises `DeviceError` if the resistance is negative or not finite, or the activity outside
+    0 to 1.
 
     Attributes
     ----------
     wire_resistance_ohm
         Resistance of the bit line from one cell to the next; 0 switches the model off.
     activity
-        Mean current of a cell as a share of that at full drive, 0 to 1. Signed drives partly cancel along a
-        column; presets give their mean-square drive, 0.33 for codes spread evenly (the reference case: 0.3).
-
-    Raises
-    ------
-    DeviceError
-        If the resistance is negative or not finite, or the activity outside 0 to 1.
+        Mean current of a cell as a share of that at full drive, 0 to 1. Signed drives partly cancel along a column;
+        presets give their mean-square drive, 0.33 for codes spread evenly (the reference case: 0.3).
     """
 
     #: Beyond this, what the lost current changes in turn (about the square: 4 %) is no longer small.
@@ -62,26 +58,17 @@ class IrDrop:
     def seen(self, levels: Tensor, window: ConductanceWindow, tile_rows: int) -> Tensor:
         """Return the levels that the amplifiers see, rounded to the grid.
 
+        Returns int32 ``[inputs, columns]``; `levels` itself if no voltage is lost. Raises `DeviceError` if a column
+        would lose more than `max_drop` at its far end, where first order stops holding, or a tile has no rows.
+
         Parameters
         ----------
         levels
-            Levels of physical columns, integers ``[inputs, columns]``; row 0 of each tile is nearest to its
-            amplifier.
+            Levels of physical columns, integers ``[inputs, columns]``; row 0 of each tile is nearest to its amplifier.
         window
             Conductance window; only its grid matters, since what is seen may lie below the floor.
         tile_rows
             Rows of a tile. The last tile may be shorter: rows that hold no weight are not driven.
-
-        Returns
-        -------
-        Tensor
-            int32 ``[inputs, columns]``; `levels` itself if no voltage is lost.
-
-        Raises
-        ------
-        DeviceError
-            If a column would lose more than `max_drop` at its far end, where first order stops holding, or
-            a tile has no rows.
         """
         if tile_rows < 1:
             raise DeviceError(f"a tile has at least one row; got {tile_rows}")

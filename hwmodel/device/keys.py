@@ -15,12 +15,6 @@ class CellKey:
 
     Attributes
     ----------
-    fleet_seed
-        Seed of the fleet.
-    node
-        Chip.
-    layer
-        Layer on the chip.
     epoch
         How often the layer was programmed before.
     plane

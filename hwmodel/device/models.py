@@ -17,8 +17,8 @@ from hwmodel.presets.preset import Preset
 class DeviceModels:
     """Everything that makes a cell differ from its target; what is not given is ideal.
 
-    The models are independent of each other: `dataclasses.replace` swaps one, e.g.
-    ``replace(DeviceModels.of(preset), stuck_cells=StuckCells(0.01, 0))``.
+    The models are independent of each other: `dataclasses.replace` swaps one, e.g. ``replace(DeviceModels.of(preset),
+    stuck_cells=StuckCells(0.01, 0))``.
 
     Attributes
     ----------
@@ -40,11 +40,8 @@ class DeviceModels:
     def of(cls, preset: Preset) -> DeviceModels:
         """Return what the preset names and numbers; the activity of IR drop is its mean-square drive.
 
-        Raises
-        ------
-        DeviceError
-            If the preset's window reaches beyond the conductances that its programming error or its
-            relaxation covers.
+        Raises `DeviceError` if the preset's window reaches beyond the conductances that its programming error or its
+        relaxation covers.
         """
         cell, read, names = preset.cell, preset.read, preset.models
         error = programming_error_named(names.programming_error, preset)

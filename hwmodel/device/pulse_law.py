@@ -1,14 +1,14 @@
 """How many pulses write-verify takes, their price, and what error it accepts, in closed form.
 
-The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around
-the target, so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free
-constant, fitted to the 8.52 pulses per cell at +-1 uS of Wan et al., Nature 608, 504 (2022).
+The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around the target,
+so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free constant, fitted to the 8.52
+pulses per cell at +-1 uS of Wan et al., Nature 608, 504 (2022).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hwmodel.converter import conversion_j
 from hwmodel.errors import DeviceError
 from hwmodel.presets.preset import Preset
+from hwmodel.presets.technology import Numbers
 
 
 def hit_probability(
@@ -51,9 +52,11 @@ def mean_pulses(
 ) -> float | NDArray[np.float64]:
     """Return the mean pulses of a cell: a geometric law cut off at `max_pulses`.
 
-    ``(1 - s) (1 - (1 - p)^n_max) / p + s n_max`` with ``p = erf(tol / (sqrt(2) sigma_1))``: stuck cells spend
-    all their pulses. Those that happen to rest within the tolerance of their target do not, which only the
-    simulation knows: of differential cells that is up to half of the ones stuck low.
+    ``(1 - s) (1 - (1 - p)^n_max) / p + s n_max`` with ``p = erf(tol / (sqrt(2) sigma_1))``: stuck cells spend all their
+    pulses. Those that happen to rest within the tolerance of their target do not, which only the simulation knows: of
+    differential cells that is up to half of the ones stuck low. Mean pulses per cell; a float if all arguments are
+    numbers. Raises `DeviceError` if a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0
+    to 1.
 
     Parameters
     ----------
@@ -63,16 +66,6 @@ def mean_pulses(
         Pulses after which a cell is given up.
     stuck_share
         Share s of stuck cells.
-
-    Returns
-    -------
-    float or array
-        Mean pulses per cell; a float if all arguments are numbers.
-
-    Raises
-    ------
-    DeviceError
-        If a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0 to 1.
     """
     if not (
         np.all(np.greater(tolerance_us, 0))
@@ -90,35 +83,15 @@ def mean_pulses(
     return mean if isinstance(mean, np.ndarray) else float(mean)
 
 
-class PulsedTechnology(Protocol):
-    """What pulses need of a preset (floats) or a sample of one (float64 ``[draws]``)."""
-
-    @property
-    def cell(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Cell`."""
-
-    @property
-    def write_verify(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.WriteVerify`."""
-
-    @property
-    def read(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Read`."""
-
-    @property
-    def converter(self) -> Any:
-        """Numbers of `hwmodel.presets.technology.Converter`."""
-
-
 @overload
 def pulses_per_cell(technology: Preset) -> float: ...
 
 
 @overload
-def pulses_per_cell(technology: PulsedTechnology) -> Any: ...
+def pulses_per_cell(technology: Numbers) -> Any: ...
 
 
-def pulses_per_cell(technology: PulsedTechnology) -> Any:
+def pulses_per_cell(technology: Numbers) -> Any:
     """Return the mean pulses that write-verify gives a cell (`mean_pulses`); an array for a sample."""
     programming, cell = technology.write_verify, technology.cell
     return mean_pulses(
@@ -129,7 +102,7 @@ def pulses_per_cell(technology: PulsedTechnology) -> Any:
     )
 
 
-def pulse_price(technology: PulsedTechnology, pulses: Any, pulsed_conductance_s: Any) -> tuple[Any, Any]:
+def pulse_price(technology: Numbers, pulses: Any, pulsed_conductance_s: Any) -> tuple[Any, Any]:
     """Return energy, J, and time, s, of pulses with the verify read after each.
 
     A pulse costs ``V_p^2 G t_p + E_line`` and its read ``V_r^2 G t_r + E_adc + E_tia``; both take
@@ -139,8 +112,6 @@ def pulse_price(technology: PulsedTechnology, pulses: Any, pulsed_conductance_s:
     ----------
     technology
         A preset or a sample; arrays for the latter.
-    pulses
-        How many.
     pulsed_conductance_s
         Sum over them of the conductance G where each lands, siemens.
     """

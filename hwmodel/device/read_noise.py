@@ -22,24 +22,19 @@ class ReadNoise:
     """Normal noise on each cell and read, independent of the conductance.
 
     A partial sum over cells with codes c then carries normal noise of
-    ``sigma / grid sqrt(sum of c^2) sqrt(cells per output)`` units (one code times one level): the sum of many
-    small independent errors need not be drawn cell by cell. The usual figure is 1 % of the largest
-    conductance (advice of aihwkit for ReRAM). Correlation between reads, which 1/f noise has, is left out.
+    ``sigma / grid sqrt(sum of c^2) sqrt(cells per output)`` units (one code times one level): the sum of many small
+    independent errors need not be drawn cell by cell. The usual figure is 1 % of the largest conductance (advice of
+    aihwkit for ReRAM). Correlation between reads, which 1/f noise has, is left out.
 
-    Where charge is gathered over input phases and converted once, noise that is anew in each phase would sum
-    to ``sum of 4^i x_i^2`` of a code's bits x_i instead of ``c^2``: this form draws too much there, by 1.29
-    in sigma for evenly spread 4-bit codes, and is kept as the cautious side: noise that is slower than a read
-    is the same in all phases, and gives ``c^2``.
+    Where charge is gathered over input phases and converted once, noise that is anew in each phase would sum to
+    ``sum of 4^i x_i^2`` of a code's bits x_i instead of ``c^2``: this form draws too much there, by 1.29 in sigma for
+    evenly spread 4-bit codes, and is kept as the cautious side: noise that is slower than a read is the same in all
+    phases, and gives ``c^2``. Raises `DeviceError` if sigma is negative or not finite.
 
     Attributes
     ----------
     sigma_us
         Standard deviation of one cell's conductance from read to read, uS; 0 switches it off.
-
-    Raises
-    ------
-    DeviceError
-        If sigma is negative or not finite.
     """
 
     source: ClassVar[str] = "aihwkit: 1 % of the largest conductance per read"
@@ -58,7 +53,8 @@ class ReadNoise:
     def noise(self, draws: Tensor, code_squares: Tensor, cells_per_output: float, window: ConductanceWindow) -> Tensor:
         """Return the noise of partial sums, in their integer units.
 
-        The square root of a whole number below 2^53 is correctly rounded, and so the same everywhere.
+        The square root of a whole number below 2^53 is correctly rounded, and so the same everywhere. Returns int32,
+        shape of `draws`. Raises `DeviceError` if the squares are not integers or `cells_per_output` is not positive.
 
         Parameters
         ----------
@@ -67,20 +63,10 @@ class ReadNoise:
         code_squares
             Sum of the squared codes that drive each partial sum, integers, broadcastable to `draws`.
         cells_per_output
-            Cells of one row that one output reads: 2 for a differential pair, ``1 + 1/k`` for a cell and the
-            mean of k reference columns.
+            Cells of one row that one output reads: 2 for a differential pair, ``1 + 1/k`` for a cell and the mean of k
+            reference columns.
         window
             Conductance window; its grid is the unit.
-
-        Returns
-        -------
-        Tensor
-            int32, shape of `draws`.
-
-        Raises
-        ------
-        DeviceError
-            If the squares are not integers or `cells_per_output` is not positive.
         """
         if code_squares.dtype.is_floating_point:
             raise DeviceError(f"sums of squared codes are integers; got {code_squares.dtype}")

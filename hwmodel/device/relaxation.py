@@ -1,8 +1,8 @@
 """How the conductance of a programmed cell moves with age: published models of it.
 
-Ages are seconds since programming. A model says what is added to the cell, as a mean and the standard
-deviation of a normal shift independent of the programming error; one draw per cell serves its whole life,
-so a chip at two ages is one chip.
+Ages are seconds since programming. A model says what is added to the cell, as a mean and the standard deviation of a
+normal shift independent of the programming error; one draw per cell serves its whole life, so a chip at two ages is one
+chip.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from hwmodel.device.programming_error import WAN_1S, WAN_REFERENCE_US, WanProgrammingError, polynomial
+from hwmodel.device.programming_error import PROGRAMMING_ERROR_FITS, polynomial
 from hwmodel.errors import DeviceError
 
 DAY_S = 86_400.0
 YEAR_S = 365.25 * DAY_S
 
+_WAN_1S = PROGRAMMING_ERROR_FITS["wan-aihwkit"]
+
 #: aihwkit's fits of Wan et al. by age: coefficients of x^0, x^1 ... with x = G / 40 uS, uS.
 _WAN = {
-    1.0: WAN_1S,
+    1.0: _WAN_1S.coefficients,
     DAY_S: (0.701, 22.086, -50.773, 47.095, -16.458),
     2 * DAY_S: (0.782, 20.274, -43.507, 37.062, -11.934),
 }
@@ -50,31 +52,25 @@ class Relaxation(Protocol):
     @property
     def min_age_s(self) -> float:
         """Youngest age that the model covers, s."""
-        ...
 
     @property
     def max_age_s(self) -> float:
         """Oldest age that the model covers, s."""
-        ...
 
     @property
     def low_us(self) -> float:
         """Smallest conductance that the model covers, uS."""
-        ...
 
     @property
     def high_us(self) -> float:
         """Largest conductance that the model covers, uS."""
-        ...
 
     @property
     def source(self) -> str:
         """Publication and place of the formula."""
-        ...
 
     def shift(self, conductance_us: Tensor, age_s: float) -> ConductanceShift:
         """Return the shift at each target conductance (uS, float64); `DeviceError` at an unknown age."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +95,21 @@ class WanRelaxation:
     """``sqrt(sigma(t)^2 - sigma(1 s)^2)`` uS, no mean shift; 1 s to 2 days, 0 to 40 uS.
 
     How the errors of NeuRRAM cells widen: Wan et al., Nature 608, 504 (2022), as fitted by aihwkit. With
-    `WanProgrammingError` the total standard deviation at 1 s, 1 day and 2 days is the published fit, and in
-    between the fits are interpolated linearly in ln t. With another programming error the shift is the same,
-    so the total is not the fit. In parts of the range the fit at two days lies below that at one day; as
-    each cell keeps its draw, its shift then shrinks a little again.
+    the programming error ``wan-aihwkit`` the total standard deviation at 1 s, 1 day and 2 days is the published fit,
+    and in between the fits are interpolated linearly in ln t. With another programming error the shift is the same, so
+    the total is not the fit. In parts of the range the fit at two days lies below that at one day; as each cell keeps
+    its draw, its shift then shrinks a little again.
     """
 
     min_age_s: ClassVar[float] = 1.0
     max_age_s: ClassVar[float] = 2 * DAY_S
-    low_us: ClassVar[float] = WanProgrammingError.low_us
-    high_us: ClassVar[float] = WanProgrammingError.high_us
+    low_us: ClassVar[float] = _WAN_1S.low_us
+    high_us: ClassVar[float] = _WAN_1S.high_us
     source: ClassVar[str] = "Wan et al., Nature 608, 504 (2022), 1 s, 1 day, 2 days; fits of aihwkit"
 
     def shift(self, conductance_us: Tensor, age_s: float) -> ConductanceShift:
         """Return the shift; `DeviceError` outside 1 s to 2 days or 0 to 40 uS."""
-        at_1s = WanProgrammingError().sigma_us(conductance_us)
+        at_1s = _WAN_1S.sigma_us(conductance_us)
         total = self.total_sigma_us(conductance_us, age_s)
         added = (total * total - at_1s * at_1s).clamp_(min=0).sqrt_()
         return ConductanceShift(torch.zeros_like(added), added)
@@ -121,7 +117,7 @@ class WanRelaxation:
     def total_sigma_us(self, conductance_us: Tensor, age_s: float) -> Tensor:
         """Return the published standard deviation at an age, programming error included, uS, float64."""
         _check_age(self, age_s)
-        x = conductance_us / WAN_REFERENCE_US
+        x = conductance_us / _WAN_1S.reference_us
         ages = list(_WAN)
         later = next(age for age in ages[1:] if age_s <= age)
         earlier = ages[ages.index(later) - 1]
@@ -133,9 +129,9 @@ class WanRelaxation:
 class CmoRelaxation:
     """Mean ``-0.089 ln t``, standard deviation ``0.412 + 0.042 ln t`` uS, t in s; 1 s to 10 years.
 
-    CMO/HfOx cells, independent of their conductance: Falcone et al., arXiv 2502.04524, as fitted by aihwkit.
-    It counts from the moment that write-verify accepts the cell, so it is not zero at 1 s. The publication
-    itself carries the fit on to 10 years; that end is extrapolated.
+    CMO/HfOx cells, independent of their conductance: Falcone et al., arXiv 2502.04524, as fitted by aihwkit. It counts
+    from the moment that write-verify accepts the cell, so it is not zero at 1 s. The publication itself carries the fit
+    on to 10 years; that end is extrapolated.
     """
 
     min_age_s: ClassVar[float] = 1.0
@@ -165,10 +161,7 @@ def relaxation_names() -> tuple[str, ...]:
 def relaxation_named(name: str) -> Relaxation:
     """Return the model of that name.
 
-    Raises
-    ------
-    DeviceError
-        If there is no such model.
+    Raises `DeviceError` if there is no such model.
     """
     try:
         return _BY_NAME[name]

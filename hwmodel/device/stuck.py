@@ -17,19 +17,15 @@ from hwmodel.errors import DeviceError
 class StuckCells:
     """A share of the cells rests at the low end of the window (SA0), another at the high end (SA1).
 
-    Which cells, is a property of the chip: drawn without the epoch, so a broken cell stays broken however
-    often the chip is programmed. Published shares run from 0.01 % to the 11 % of Li et al., Nat. Commun. 9,
-    2385 (2018); cells that are stuck in between are counted to the nearer end.
+    Which cells, is a property of the chip: drawn without the epoch, so a broken cell stays broken however often the
+    chip is programmed. Published shares run from 0.01 % to the 11 % of Li et al., Nat. Commun. 9, 2385 (2018); cells
+    that are stuck in between are counted to the nearer end. Raises `DeviceError` if a share is negative or they make
+    more than all cells.
 
     Attributes
     ----------
     low_share, high_share
         Share of cells stuck at either end.
-
-    Raises
-    ------
-    DeviceError
-        If a share is negative or they make more than all cells.
     """
 
     source: ClassVar[str] = "Li et al., Nat. Commun. 9, 2385 (2018): 11 % of a 128x64 array"

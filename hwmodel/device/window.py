@@ -71,10 +71,7 @@ class ConductanceWindow:
     def rows_of(self, targets: Tensor) -> Tensor:
         """Return each target's place in `levels`, int64: to look up what depends on the target alone.
 
-        Raises
-        ------
-        DeviceError
-            If the targets are not integers, or one lies outside the window.
+        Raises `DeviceError` if the targets are not integers, or one lies outside the window.
         """
         if targets.dtype.is_floating_point or targets.dtype.is_complex or targets.dtype is torch.bool:
             raise DeviceError(f"targets are whole levels; got {targets.dtype}: round them to the grid first")

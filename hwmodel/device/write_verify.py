@@ -1,7 +1,7 @@
 """Programming cells by pulses, each followed by a read, until the read is inside the tolerance.
 
-What it takes, in closed form (the default) and pulse by pulse, cell by cell: the oracle of the former. Both
-stand on the pulse of `pulse_law`, which has no memory.
+What it takes, in closed form (the default) and pulse by pulse, cell by cell: the oracle of the former. Both stand on
+the pulse of `pulse_law`, which has no memory.
 """
 
 from __future__ import annotations
@@ -28,13 +28,11 @@ class WriteVerifyResult:
 
     Attributes
     ----------
-    cells
-        Cells that were programmed.
     pulses
         SET and RESET pulses, all cells together.
     not_converged
-        Cells that spent all their pulses outside the tolerance; a fraction where it is an expectation. They
-        are a result, not an error: they stay where the last pulse left them.
+        Cells that spent all their pulses outside the tolerance; a fraction where it is an expectation. They are a
+        result, not an error: they stay where the last pulse left them.
     energy_j
         Pulses and verify reads, J.
     seconds
@@ -96,8 +94,6 @@ class SimulatedWriteVerify:
         Whether the last verify read was inside the tolerance, bool.
     verified_variance_us2
         Variance of the error of a converged cell, uS^2 (`verified_variance_us2`).
-    result
-        Totals.
     """
 
     levels: Tensor
@@ -114,24 +110,15 @@ def expected_write_verify(
     """Return what write-verify takes on average, in closed form.
 
     ``pulses = cells n`` (`mean_pulses`), each ``V_p^2 G t_p + E_line`` and a verify read
-    ``V_r^2 G t_r + E_adc + E_tia``, in ``(t_p + t_r + t_adc) / parallel``. Not converged: the stuck cells,
-    and ``(1 - p)^n_max`` of the others.
+    ``V_r^2 G t_r + E_adc + E_tia``, in ``(t_p + t_r + t_adc) / parallel``. Not converged: the stuck cells, and
+    ``(1 - p)^n_max`` of the others. Raises `DeviceError` if `cells` or the conductance is negative.
 
     Parameters
     ----------
-    preset
-        Technology.
-    cells
-        Cells to program.
     stuck_cells
         The preset's if None.
     mean_conductance_us
         G, the mean target; the preset's if None (the middle of the window, less for differential cells).
-
-    Raises
-    ------
-    DeviceError
-        If `cells` or the conductance is negative.
     """
     if cells < 0:
         raise DeviceError(f"cannot program {cells} cells")
@@ -157,27 +144,20 @@ def simulate_write_verify(
 ) -> SimulatedWriteVerify:
     """Program cells pulse by pulse.
 
-    Every pulse lands a cell at ``target + sigma_1 z`` with a fresh keyed z; its energy, and that of the
-    verify read after it, is taken at the conductance where it lands, on the grid and held between floor and
-    ceiling. The verify itself sees the landing unclipped: sigma_1 was fitted to the mean of all cells, those
-    at the ends of the window included. A stuck cell is accepted at once if it rests within the tolerance of
-    its target, else never.
+    Every pulse lands a cell at ``target + sigma_1 z`` with a fresh keyed z; its energy, and that of the verify read
+    after it, is taken at the conductance where it lands, on the grid and held between floor and ceiling. The verify
+    itself sees the landing unclipped: sigma_1 was fitted to the mean of all cells, those at the ends of the window
+    included. A stuck cell is accepted at once if it rests within the tolerance of its target, else never. Raises
+    `DeviceError` if a target is outside the window.
 
     Parameters
     ----------
     targets
         Wanted levels inside the window, any integer dtype and shape.
-    preset
-        Technology.
     key
         Whose cells these are; names every draw. Draws depend neither on the targets nor on stuck cells.
     models
         For their stuck cells; the preset's if None.
-
-    Raises
-    ------
-    DeviceError
-        If a target is outside the window.
     """
     programming, window = preset.write_verify, ConductanceWindow.of(preset)
     models = DeviceModels.of(preset) if models is None else models

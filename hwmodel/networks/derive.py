@@ -24,10 +24,7 @@ def derived_layers(
 ) -> tuple[LayerSpec, ...]:
     """Return the layers of a module in the order of their first use; see `NetworkSpec.of`.
 
-    Raises
-    ------
-    NetworkError
-        As `NetworkSpec.of`.
+    Raises `NetworkError` as `NetworkSpec.of`.
     """
     found = {path: module for path, module in model.named_modules() if isinstance(module, _LAYER_TYPES)}
     if not found:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Protocol
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from hwmodel.presets.technology import Tile
+from hwmodel.presets.technology import Numbers, Section
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, strict=True)]
@@ -15,22 +15,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Strict(BaseModel):
-    """Base of the tables of a network file: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Tiled(Protocol):
-    """A chip made of tiles: a `Preset` or a `PresetSample`."""
-
-    @property
-    def tile(self) -> Tile:
-        """Geometry of a tile."""
-        ...
-
-
-class LayerSpec(Strict):
+class LayerSpec(Section):
     """One weight matrix.
 
     Attributes
@@ -42,8 +27,8 @@ class LayerSpec(Strict):
     uses
         Products per pass of the network: tokens, positions or time steps.
     groups
-        Matrices side by side that share no input (grouped and depthwise convolutions). Such a layer stays
-        digital in every design, since on a crossbar most of its cells would be empty.
+        Matrices side by side that share no input (grouped and depthwise convolutions). Such a layer stays digital in
+        every design, since on a crossbar most of its cells would be empty.
     lora_rank
         Rank of the LoRA beside it; 0 for none.
     input_density
@@ -102,7 +87,7 @@ class LayerSpec(Strict):
         """
         return self.uses * self.lora_rank * (self.input_density * self.inputs + self.outputs)
 
-    def tiles(self, chip: Tiled) -> int:
+    def tiles(self, chip: Numbers) -> int:
         """Return the tiles that the layer takes on a preset or sample; 0 if it stays digital."""
         if not self.on_crossbar:
             return 0

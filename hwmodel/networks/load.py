@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +10,24 @@ from pydantic import ValidationError
 
 from hwmodel.errors import NetworkError
 from hwmodel.networks.spec import NetworkSpec
+from hwmodel.presets.files import TomlFiles
+
+_FILES = TomlFiles("network", NetworkError)
 
 
 def network_names() -> tuple[str, ...]:
     """Return the names of the networks that come with `hwmodel`."""
-    folder = resources.files("hwmodel") / "networks"
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+    return _FILES.names()
 
 
 def load_network(name_or_path: str | Path) -> NetworkSpec:
     """Load a network that comes with `hwmodel` by name, or any other from its file.
 
-    In a file, a layer entry with layers of its own and ``repeat = k`` stands for k copies of them, named
-    ``<entry><1 ... k>.<layer>``.
-
-    Parameters
-    ----------
-    name_or_path
-        A name out of `network_names`, a `Path`, or a string that ends in ``.toml``.
-
-    Raises
-    ------
-    NetworkError
-        If there is no such network, or the file is not TOML, or lacks, misspells or contradicts something.
-        All faults are named at once.
+    A file is given as a `Path`, or a string that ends in ``.toml``. In it, a layer entry with layers of its own and
+    ``repeat = k`` stands for k copies of them, named ``<entry><1 ... k>.<layer>``. Raises `NetworkError` if there is no
+    such network, or the file is not TOML, or lacks, misspells or contradicts something. All faults are named at once.
     """
-    if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
-        where = str(name_or_path)
-        try:
-            text = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise NetworkError(f"cannot read network {where}: {reason}") from error
-    else:
-        if name_or_path not in network_names():
-            raise NetworkError(
-                f"no network {name_or_path!r}; there are: {', '.join(network_names())}. "
-                "For your own, give the path of a .toml file"
-            )
-        where = f"{name_or_path}.toml"
-        text = (resources.files("hwmodel") / "networks" / where).read_text(encoding="utf-8")
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise NetworkError(f"network {where} is not TOML: {error}") from error
+    content = _FILES.content(name_or_path)
     faults: list[str] = []
     if isinstance(layers := content.get("layers"), list):
         content["layers"] = _expanded(layers, "layers", faults)
@@ -64,7 +36,7 @@ def load_network(name_or_path: str | Path) -> NetworkSpec:
     except ValidationError as error:
         faults += _faults(error, content)
     if faults:
-        raise NetworkError(f"network {where} is not valid:\n  " + "\n  ".join(faults))
+        raise NetworkError(f"network {name_or_path} is not valid:\n  " + "\n  ".join(faults))
     return network
 
 

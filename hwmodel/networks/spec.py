@@ -13,21 +13,17 @@ from torch import Tensor, nn
 
 from hwmodel.errors import NetworkError
 from hwmodel.networks.derive import derived_layers
-from hwmodel.networks.layer import Count, CountOrZero, LayerSpec, Strict, Text, Tiled
-from hwmodel.presets.technology import Name
+from hwmodel.networks.layer import Count, CountOrZero, LayerSpec, Text
+from hwmodel.presets.technology import Name, Numbers, Section
 
 
-class TrainingFacts(Strict):
+class TrainingFacts(Section):
     """How a network was adapted.
 
     Attributes
     ----------
     full_steps, lora_steps
         Optimiser steps of one adaptation: of all weights, and of the LoRA alone.
-    batch
-        Samples in a step.
-    source
-        Where the numbers come from.
     """
 
     full_steps: Count
@@ -36,27 +32,27 @@ class TrainingFacts(Strict):
     source: Text
 
 
-class Lora(Strict):
+class Lora(Section):
     """Scale of the LoRA, ``y += alpha / r B A x``, and its source."""
 
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: Text
 
 
-class Other(Strict):
+class Other(Section):
     """Parameters that are in no layer, and what they are."""
 
     parameters: CountOrZero
     source: Text
 
 
-class Density(Strict):
+class Density(Section):
     """Where the input densities below 1 come from."""
 
     source: Text
 
 
-class NetworkSpec(Strict):
+class NetworkSpec(Section):
     """A network: its layers, its LoRA, and how it was adapted.
 
     Attributes
@@ -115,10 +111,13 @@ class NetworkSpec(Strict):
     ) -> NetworkSpec:
         """Derive a network from one forward pass of a torch module.
 
-        Every `nn.Linear` and `nn.Conv2d` becomes a layer, in the order of its first use; its uses are the
-        vectors that it multiplies in the pass, over all calls. A convolution is a matrix of
-        ``in/groups * kh * kw`` inputs, used at every output position; with groups it stays digital. All other
-        parameters count as digital ones without products. Works on the meta device, where it takes no memory.
+        Every `nn.Linear` and `nn.Conv2d` becomes a layer, in the order of its first use; its uses are the vectors that
+        it multiplies in the pass, over all calls. A convolution is a matrix of ``in/groups * kh * kw`` inputs, used at
+        every output position; with groups it stays digital. All other parameters count as digital ones without
+        products. Works on the meta device, where it takes no memory. Raises `NetworkError` if no layer is found, a
+        layer is not called in the pass, a rank is impossible or names no crossbar layer, or the model has matrices that
+        it uses otherwise than through the two layer types (as `nn.MultiheadAttention` does): their products would be
+        left out.
 
         Parameters
         ----------
@@ -126,23 +125,12 @@ class NetworkSpec(Strict):
             The module; it runs once in eval mode, without gradients, and is left as it was.
         example_input
             Input of one example, that is a batch of one, or a tuple of the arguments of `forward`.
-        name
-            Name of the network.
         lora_ranks
             Rank of a LoRA beside each crossbar layer, or by layer name (layers left out have none).
-        lora_alpha
-            Scale of the LoRA.
         training
             Steps and batch, for designs that train.
         elementwise
             Names of parameters with two or more axes that are in no matrix product: position embeddings.
-
-        Raises
-        ------
-        NetworkError
-            If no layer is found, a layer is not called in the pass, a rank is impossible or names no crossbar
-            layer, or the model has matrices that it uses otherwise than through the two layer types (as
-            `nn.MultiheadAttention` does): their products would be left out.
         """
         layers = derived_layers(model, example_input, lora_ranks=lora_ranks, elementwise=elementwise)
         rest = sum(p.numel() for p in model.parameters()) - sum(layer.weights for layer in layers)
@@ -210,11 +198,11 @@ class NetworkSpec(Strict):
         """`lora_macs` less those that absent spikes spare; see `LayerSpec.lora_active_macs`."""
         return sum(layer.lora_active_macs for layer in self.layers)
 
-    def tiles(self, chip: Tiled) -> int:
+    def tiles(self, chip: Numbers) -> int:
         """Return the tiles that the network takes on a preset or sample."""
         return sum(layer.tiles(chip) for layer in self.layers)
 
-    def utilisation(self, chip: Tiled) -> float:
+    def utilisation(self, chip: Numbers) -> float:
         """Return the share of cells in those tiles that hold a weight; 0 if nothing is analogue.
 
         Reference columns are beside a tile's own columns and do not count.

@@ -1,9 +1,7 @@
 """Torch models on crossbars."""
 
 from hwmodel.nn.conv import AnalogConv2d
-from hwmodel.nn.layer import AnalogLayer, Correction
-from hwmodel.nn.linear import AnalogLinear
-from hwmodel.nn.meter import Meter
+from hwmodel.nn.layer import AnalogLayer, AnalogLinear, Correction, Meter
 from hwmodel.nn.placement import DigitalPart
 from hwmodel.nn.program import program
 from hwmodel.nn.programmed import ProgrammedLayer, ProgrammedModel

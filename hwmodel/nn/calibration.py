@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hwmodel.converter import Dac
 from hwmodel.crossbar import Crossbar
-from hwmodel.device import DeviceModels
+from hwmodel.device.models import DeviceModels
 from hwmodel.errors import ConverterError
 from hwmodel.nn.conv import ConvGeometry
 from hwmodel.presets.preset import Preset
@@ -26,28 +26,19 @@ _VECTORS_PER_CALL = 1024
 
 @dataclass(frozen=True, slots=True)
 class ConverterRange:
-    """The fixed converter settings of one layer.
+    """The fixed converter settings of one layer."""
 
-    Attributes
-    ----------
-    full_scale
-        Input that gets the largest DAC code.
-    input_rms
-        Root mean square of the DAC codes.
-    adc_step
-        Partial-sum units per ADC code.
-    """
-
-    full_scale: float
-    input_rms: float
-    adc_step: int
+    full_scale: float  #: input that gets the largest DAC code
+    input_rms: float  #: root mean square of the DAC codes
+    adc_step: int  #: partial-sum units per ADC code
 
 
 def least_loss_full_scale(values: Tensor, max_code: int) -> float:
     """Return the full scale at which a converter loses least of these values.
 
-    A wide range rounds coarsely, a narrow one saturates; of twenty ranges up to the largest magnitude the one
-    with the smallest mean square error is taken, the wider of two equal ones.
+    A wide range rounds coarsely, a narrow one saturates; of twenty ranges up to the largest magnitude the one with the
+    smallest mean square error is taken, the wider of two equal ones. Raises `ConverterError` if there is no value but
+    zero, or one is not finite.
 
     Parameters
     ----------
@@ -55,11 +46,6 @@ def least_loss_full_scale(values: Tensor, max_code: int) -> float:
         Float, any shape, not all zero.
     max_code
         Largest code of the converter.
-
-    Raises
-    ------
-    ConverterError
-        If there is no value but zero, or one is not finite.
     """
     exact = values.detach().to(torch.float64)
     largest = float(exact.abs().max()) if exact.numel() else 0.0
@@ -79,6 +65,8 @@ def record_inputs(
 ) -> dict[str, Tensor]:
     """Run the float model and return what each layer multiplied, float64 ``[vectors, in]``.
 
+    Raises `ConverterError` if a layer was not reached.
+
     Parameters
     ----------
     model
@@ -87,11 +75,6 @@ def record_inputs(
         Name to layer of the model.
     examples
         The model's input ``[B, ...]``, or its inputs.
-
-    Raises
-    ------
-    ConverterError
-        If a layer was not reached.
     """
     seen = layer_inputs(model, layers, examples, most=_VECTORS_PER_CALL)
     silent = [name for name in layers if name not in seen]
@@ -108,6 +91,8 @@ def layer_inputs(
 ) -> dict[str, list[Tensor]]:
     """Run the float model and return what layers multiplied at each use, ``[vectors, in]``.
 
+    In order of first use, without the layers that were not reached.
+
     Parameters
     ----------
     model, examples
@@ -116,11 +101,6 @@ def layer_inputs(
         Name to layer of the model, linear or convolutional.
     most
         Vectors of one use that are kept, evenly spaced; all if None.
-
-    Returns
-    -------
-    dict
-        In order of first use, without the layers that were not reached.
     """
     seen: dict[str, list[Tensor]] = {}
 
@@ -153,21 +133,13 @@ def layer_inputs(
 def converter_range(name: str, weight: Tensor, vectors: Tensor, preset: Preset) -> ConverterRange:
     """Return DAC full scale and ADC step of a layer from vectors that it multiplied.
 
-    The ADC step covers the partial sums of the ideal weights: codes of different chips mean the same.
+    The ADC step covers the partial sums of the ideal weights: codes of different chips mean the same. Raises
+    `ConverterError` if the vectors hold nothing but zeros, or a value is not finite.
 
     Parameters
     ----------
-    name
-        The layer, for error messages.
     weight, vectors
         Float ``[out, in]`` and ``[vectors, in]``.
-    preset
-        Technology.
-
-    Raises
-    ------
-    ConverterError
-        If the vectors hold nothing but zeros, or a value is not finite.
     """
     dac = Dac(preset.converter.dac_bits)
     ideal = Crossbar.program(weight, preset, fleet_seed=0, nodes=["ideal"], layer=name, models=DeviceModels.ideal())

@@ -14,23 +14,13 @@ from hwmodel.nn.layer import AnalogLayer
 
 @dataclass(frozen=True, slots=True)
 class ConvGeometry:
-    """How a convolution (groups = 1) cuts images into the vectors that a crossbar multiplies.
+    """How a convolution (groups = 1) cuts images into the vectors that a crossbar multiplies."""
 
-    Attributes
-    ----------
-    kernel, stride, dilation
-        (height, width), pixels.
-    margins
-        (left, right, top, bottom), pixels.
-    padding_mode
-        As `torch.nn.functional.pad` names it.
-    """
-
-    kernel: tuple[int, int]
+    kernel: tuple[int, int]  #: (height, width), pixels, as are stride and dilation
     stride: tuple[int, int]
     dilation: tuple[int, int]
-    margins: tuple[int, int, int, int]
-    padding_mode: str
+    margins: tuple[int, int, int, int]  #: (left, right, top, bottom), pixels
+    padding_mode: str  #: as `torch.nn.functional.pad` names it
 
     @classmethod
     def of(cls, layer: nn.Conv2d) -> ConvGeometry:
@@ -69,8 +59,8 @@ class ConvGeometry:
 class AnalogConv2d(AnalogLayer):
     """`torch.nn.Conv2d` (groups = 1) on crossbars: ``[N B, C, H, W]`` to ``[N B, C', H', W']``.
 
-    The kernel is unfolded: ``in = C kh kw``, and every place of the output is one vector, multiplied in turn
-    by the one copy of the kernel that the chip has. See `AnalogLayer`.
+    The kernel is unfolded: ``in = C kh kw``, and every place of the output is one vector, multiplied in turn by the one
+    copy of the kernel that the chip has. See `AnalogLayer`.
 
     Parameters
     ----------

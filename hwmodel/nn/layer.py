@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from hwmodel.crossbar import Crossbar
 from hwmodel.errors import CrossbarError
-from hwmodel.nn.meter import Meter
+from hwmodel.ledger import EnergyLedger, Phase
 
 #: Numbers converted at once (float64 elements): what fits into a cache.
 _SCRATCH_ELEMENTS = 1 << 16
@@ -19,17 +21,39 @@ _SCRATCH_ELEMENTS = 1 << 16
 Correction = Callable[[Tensor], Tensor]
 
 
+@dataclass(slots=True)
+class Meter:
+    """The ledger and the phase that all analogue layers of one model share.
+
+    Attributes
+    ----------
+    ledger
+        Charged by every product, on every node.
+    """
+
+    ledger: EnergyLedger
+    phase: Phase = Phase.INFER
+
+    @contextmanager
+    def charging(self, phase: Phase) -> Iterator[None]:
+        """Charge everything inside the ``with`` block as `phase`."""
+        before, self.phase = self.phase, Phase(phase)
+        try:
+            yield
+        finally:
+            self.phase = before
+
+
 class AnalogLayer(nn.Module):
     """A layer whose product is made by crossbars, one chip per node. Base of the layers of `hwmodel.nn`.
 
-    Every product goes through the DAC of the crossbar, its cells and its ADCs. The full scale of the DAC is
-    either fixed (`full_scale`, from calibration) and saturates what is larger, or, if None, the largest
-    magnitude of each vector: a multiplier before the DAC and after the ADC per vector, whose cost is not in
-    the ledger.
+    Every product goes through the DAC of the crossbar, its cells and its ADCs. The full scale of the DAC is either
+    fixed (`full_scale`, from calibration) and saturates what is larger, or, if None, the largest magnitude of each
+    vector: a multiplier before the DAC and after the ADC per vector, whose cost is not in the ledger.
 
-    The product is straight-through for gradients: the backward pass multiplies by the ideal weights and
-    ignores rounding and saturation, so what lies in front of the layer, and `correction`, can be trained
-    through it. The weights themselves are cells and have no gradient.
+    The product is straight-through for gradients: the backward pass multiplies by the ideal weights and ignores
+    rounding and saturation, so what lies in front of the layer, and `correction`, can be trained through it. The
+    weights themselves are cells and have no gradient.
 
     Parameters
     ----------
@@ -46,17 +70,15 @@ class AnalogLayer(nn.Module):
 
     Attributes
     ----------
-    crossbar, full_scale, meter
-        As given.
     bias
         As given: a digital parameter, trained or frozen as in the model it comes from.
     ideal_weight
         The weights as given: a buffer.
     correction
-        None, or what is added to the product: a function, or a module, whose parameters are then parameters
-        of the model. It gets the vectors that the crossbar gets, as floats ``[N, V, in]``, and returns
-        ``[N, V, out]``; V is the batch times the positions (tokens, or the places of a convolution). This is
-        where a per-node LoRA goes. Whoever attaches it charges its cost.
+        None, or what is added to the product: a function, or a module, whose parameters are then parameters of the
+        model. It gets the vectors that the crossbar gets, as floats ``[N, V, in]``, and returns ``[N, V, out]``; V is
+        the batch times the positions (tokens, or the places of a convolution). This is where a per-node LoRA goes.
+        Whoever attaches it charges its cost.
     """
 
     ideal_weight: Tensor
@@ -80,21 +102,13 @@ class AnalogLayer(nn.Module):
     def encode(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return DAC codes and what one code stands for.
 
+        Returns int32 ``[N, V, in]``; float64 ``[N, V, 1]`` (or 0-dimensional if the full scale is fixed):
+        ``codes * unit`` approximates `vectors`. Raises `ConverterError` if a value is not finite.
+
         Parameters
         ----------
         vectors
             Float ``[N, V, in]``.
-
-        Returns
-        -------
-        codes, unit
-            int32 ``[N, V, in]``; float64 ``[N, V, 1]`` (or 0-dimensional if the full scale is fixed):
-            ``codes * unit`` approximates `vectors`.
-
-        Raises
-        ------
-        ConverterError
-            If a value is not finite.
         """
         dac = self.crossbar.dac
         exact = vectors.detach().flatten(0, 1)
@@ -117,15 +131,12 @@ class AnalogLayer(nn.Module):
     def product(self, vectors: Tensor) -> Tensor:
         """Return each node's vectors times its own cells, plus the correction if there is one.
 
+        Returns ``[N, V, out]``, in the dtype of `vectors`.
+
         Parameters
         ----------
         vectors
             Float ``[N, V, in]``.
-
-        Returns
-        -------
-        Tensor
-            ``[N, V, out]``, in the dtype of `vectors`.
         """
         result: Tensor = _StraightThrough.apply(vectors, self)  # type: ignore[no-untyped-call]
         return result if self.correction is None else result + self.correction(vectors)
@@ -160,6 +171,19 @@ class AnalogLayer(nn.Module):
             f"in={crossbar.in_features}, out={crossbar.out_features}, nodes={self.nodes}, "
             f"preset={crossbar.preset.name}, dac_full_scale={scale}"
         )
+
+
+class AnalogLinear(AnalogLayer):
+    """`torch.nn.Linear` on crossbars: ``[N B, ..., in]`` to ``[N B, ..., out]``, node after node.
+
+    All axes between the first and the last (tokens, time) are further vectors. See `AnalogLayer`.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the layer's output, bias and correction included."""
+        vectors = inputs.reshape(self.nodes, -1, self.crossbar.in_features)
+        outputs = self.product(vectors).view(*inputs.shape[:-1], self.crossbar.out_features)
+        return outputs if self.bias is None else outputs + self.bias
 
 
 class _StraightThrough(torch.autograd.Function):

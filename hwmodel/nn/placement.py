@@ -26,10 +26,6 @@ class DigitalPart:
     ----------
     name
         Its path in the model.
-    count
-        Numbers in it.
-    reason
-        Why it stays digital.
     """
 
     name: str
@@ -40,13 +36,8 @@ class DigitalPart:
 def analog_targets(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """Return the layers to program by module path; one that the model holds twice has its first path.
 
-    Those are `nn.Linear` and ungrouped `nn.Conv2d`, and subclasses that keep their `forward`: another forward
-    may do something else with the weights.
-
-    Raises
-    ------
-    CrossbarError
-        If there is none, or one has no weights yet.
+    Those are `nn.Linear` and ungrouped `nn.Conv2d`, and subclasses that keep their `forward`: another forward may do
+    something else with the weights. Raises `CrossbarError` if there is none, or one has no weights yet.
     """
     targets = dict(_walk(model, "", set()))
     if not targets:

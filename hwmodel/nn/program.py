@@ -10,14 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from hwmodel.crossbar import Crossbar, Fidelity
-from hwmodel.device import DeviceModels
+from hwmodel.device.models import DeviceModels
 from hwmodel.errors import MappingError
 from hwmodel.ledger import EnergyLedger
 from hwmodel.nn.calibration import converter_range, record_inputs
 from hwmodel.nn.conv import AnalogConv2d, ConvGeometry
-from hwmodel.nn.layer import AnalogLayer
-from hwmodel.nn.linear import AnalogLinear
-from hwmodel.nn.meter import Meter
+from hwmodel.nn.layer import AnalogLayer, AnalogLinear, Meter
 from hwmodel.nn.placement import analog_targets, digital_parts
 from hwmodel.nn.programmed import ProgrammedLayer, ProgrammedModel
 from hwmodel.presets.preset import Preset, load_preset
@@ -38,13 +36,12 @@ def program(
 ) -> ProgrammedModel:
     """Return a copy of a torch model in which every `nn.Linear` and `nn.Conv2d` is on crossbars.
 
-    The model itself is not changed. The copy is in evaluation mode, on the CPU. Biases stay digital, and so
-    do grouped and depthwise convolutions, whose matrices would leave tiles empty, and
-    `nn.MultiheadAttention`, which multiplies by its weights past any layer: `ProgrammedModel.digital` lists
-    them.
-    A chip is a function of (seed, node, module path, epoch), the weights and the preset: regenerate it by
-    programming again, with the same result for each node whether alone or among a thousand (bitwise for the
-    same codes; what a model computes digitally in between is as repeatable as torch is).
+    The model itself is not changed. The copy is in evaluation mode, on the CPU. Biases stay digital, and so do grouped
+    and depthwise convolutions, whose matrices would leave tiles empty, and `nn.MultiheadAttention`, which multiplies by
+    its weights past any layer: `ProgrammedModel.digital` lists them. A chip is a function of (seed, node, module path,
+    epoch), the weights and the preset: regenerate it by programming again, with the same result for each node whether
+    alone or among a thousand (bitwise for the same codes; what a model computes digitally in between is as repeatable
+    as torch is).
 
     Parameters
     ----------
@@ -52,22 +49,12 @@ def program(
         Any torch model that keeps the batch as the first axis of what it gives to those layers.
     preset
         Technology: a preset, the name of one that comes with `hwmodel`, or the path of a TOML file.
-    seed
-        Fleet seed.
-    nodes
-        Ids of the chips.
     epoch
         How often these chips have been programmed before.
-    age_s
-        Seconds since programming.
-    models
-        Device models; those of the preset if None.
-    fidelity
-        How closely the hardware is followed.
     calibration
-        Example inputs of the model ``[B, ...]`` (public data: they shape what is deployed). They fix each
-        layer's DAC full scale and ADC step at what loses least of them; larger inputs saturate. If None,
-        every vector is scaled by its own largest magnitude, and ADC steps follow `default_adc_step`.
+        Example inputs of the model ``[B, ...]`` (public data: they shape what is deployed). They fix each layer's DAC
+        full scale and ADC step at what loses least of them; larger inputs saturate. If None, every vector is scaled by
+        its own largest magnitude, and ADC steps follow `default_adc_step`.
     ledger
         Charged with programming and with every product; a new one if None.
 

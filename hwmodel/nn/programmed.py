@@ -14,10 +14,9 @@ from hwmodel import cost
 from hwmodel.crossbar import Fidelity
 from hwmodel.errors import CrossbarError
 from hwmodel.ledger import Cost, EnergyLedger, Phase
-from hwmodel.networks import LayerSpec
+from hwmodel.networks.layer import LayerSpec
 from hwmodel.nn.conv import AnalogConv2d
-from hwmodel.nn.layer import AnalogLayer
-from hwmodel.nn.meter import Meter
+from hwmodel.nn.layer import AnalogLayer, Meter
 from hwmodel.nn.placement import ROOT, DigitalPart
 from hwmodel.presets.preset import Preset
 
@@ -114,8 +113,10 @@ class ProgrammedModel(nn.Module):
     def forward(self, *inputs: Tensor, node_axis: bool = False) -> Any:
         """Run the model on every node.
 
-        The node axis is folded into the batch, node after node, so what the model does digitally is the same
-        code for one node as for a thousand. It must keep the batch first, as torch models do.
+        The node axis is folded into the batch, node after node, so what the model does digitally is the same code for
+        one node as for a thousand. It must keep the batch first, as torch models do. What the model returns, every
+        tensor ``[N, B, ...]``. Raises `CrossbarError` if the node axis is not that of the nodes, a batch normalisation
+        would mix nodes, or the model does not keep the batch first.
 
         Parameters
         ----------
@@ -123,17 +124,6 @@ class ProgrammedModel(nn.Module):
             The model's inputs ``[B, ...]``, which every node gets; or ``[N, B, ...]``.
         node_axis
             Whether the inputs have a node axis. (It cannot be told from the shape.)
-
-        Returns
-        -------
-        Any
-            What the model returns, every tensor ``[N, B, ...]``.
-
-        Raises
-        ------
-        CrossbarError
-            If the node axis is not that of the nodes, a batch normalisation would mix nodes, or the model
-            does not keep the batch first.
         """
         count = len(self.nodes)
         if count > 1:
@@ -173,12 +163,8 @@ class ProgrammedModel(nn.Module):
     def at_age(self, age_s: float) -> ProgrammedModel:
         """Return the same chips at another age, seconds after programming.
 
-        They are charged to the same ledger. Digital parameters and corrections are copied as they are now.
-
-        Raises
-        ------
-        DeviceError
-            If the relaxation model does not know this age.
+        They are charged to the same ledger. Digital parameters and corrections are copied as they are now. Raises
+        `DeviceError` if the relaxation model does not know this age.
         """
         memo: dict[int, Any] = {id(self._meter): self._meter}
         for layer in self.analog.values():

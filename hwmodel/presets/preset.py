@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -19,6 +16,7 @@ from pydantic_core import ErrorDetails
 from hwmodel.converter import EXACT_FLOAT32, Dac
 from hwmodel.errors import PresetError
 from hwmodel.ledger import Cost
+from hwmodel.presets.files import TomlFiles
 from hwmodel.presets.technology import (
     Cell,
     Converter,
@@ -37,17 +35,6 @@ from hwmodel.presets.technology import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PresetRow:
-    """One number of a preset as a row of a table, e.g. of ``converter.adc_j_per_step``."""
-
-    path: str
-    value: float
-    low: float
-    high: float
-    source: str
-
-
 class Preset(BaseModel):
     """A technology: frozen, validated numbers; `quantity` tells where each comes from.
 
@@ -55,8 +42,6 @@ class Preset(BaseModel):
     ----------
     name, version
         What receipts and reports name as their energy model.
-    description
-        One line for people.
     models
         Names of the models of programming error and relaxation.
     tile, cell, write_verify, read, converter, digital, radio
@@ -105,8 +90,8 @@ class Preset(BaseModel):
     def mean_conductance_us(self) -> float:
         """Mean target of a cell, uS, if weights are spread evenly over their range.
 
-        The middle of the window where one cell holds a weight around it; of two differential cells one is
-        there on average and the other rests at the low end.
+        The middle of the window where one cell holds a weight around it; of two differential cells one is there on
+        average and the other rests at the low end.
         """
         low, high = self.cell.conductance_min_us, self.cell.conductance_max_us
         middle = (low + high) / 2
@@ -115,10 +100,6 @@ class Preset(BaseModel):
     def priced(self, energy_j: float = 0.0, seconds: float = 0.0, *, bytes: int = 0, cell_writes: int = 0) -> Cost:
         """Return what a cost formula found; a `PresetSample` has the same for its draws."""
         return Cost(energy_j, seconds, bytes, cell_writes)
-
-    def as_rows(self) -> list[PresetRow]:
-        """Return every number with its range and source, in the order of the file; `asdict` makes JSON."""
-        return [PresetRow(path, q.value, q.low, q.high, q.source) for path, q in self.quantities.items()]
 
     def with_values(self, values: Mapping[str, float]) -> Preset:
         """Return a copy in which some numbers differ, e.g. ``{"cell.programming_sigma_us": 0}``.
@@ -133,10 +114,7 @@ class Preset(BaseModel):
     ) -> Preset:
         """Return a copy with other models of the cell, e.g. ``programming_error="wan-crosssim"``.
 
-        Raises
-        ------
-        PresetError
-            If there is no model of that name.
+        Raises `PresetError` if there is no model of that name.
         """
         names = {"programming_error": programming_error, "relaxation": relaxation}
         chosen = {key: name for key, name in names.items() if name is not None}
@@ -170,60 +148,27 @@ class Preset(BaseModel):
         return self
 
 
+_FILES = TomlFiles("preset", PresetError)
+
+
 def preset_names() -> tuple[str, ...]:
     """Return the names of the presets that come with `hwmodel`."""
-    folder = resources.files("hwmodel") / "presets"
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+    return _FILES.names()
 
 
 def preset_text(name_or_path: str | Path) -> str:
-    """Return the TOML of a preset, to start one's own from.
-
-    Parameters
-    ----------
-    name_or_path
-        A name out of `preset_names`, a `Path`, or a string that ends in ``.toml``.
-
-    Raises
-    ------
-    PresetError
-        If there is no such preset, or the file cannot be read.
-    """
-    if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
-        try:
-            return Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise PresetError(f"cannot read preset {name_or_path}: {reason}") from error
-    if name_or_path not in preset_names():
-        raise PresetError(
-            f"no preset {name_or_path!r}; there are: {', '.join(preset_names())}. "
-            "For your own, give the path of a .toml file"
-        )
-    return (resources.files("hwmodel") / "presets" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    """Return the TOML of a preset, to start one's own from; found as by `load_preset`."""
+    return _FILES.text(name_or_path)
 
 
 def load_preset(name_or_path: str | Path) -> Preset:
     """Load a preset that comes with `hwmodel` by name, or any other from its file.
 
-    Parameters
-    ----------
-    name_or_path
-        A name out of `preset_names`, a `Path`, or a string that ends in ``.toml``.
-
-    Raises
-    ------
-    PresetError
-        If there is no such preset, or the file is not TOML, lacks or misspells a number, has one without a
-        source or outside its own range, or describes something impossible, such as a tile whose partial sums
-        would not be exact. All faults are named at once.
+    A file is given as a `Path`, or a string that ends in ``.toml``. Raises `PresetError` if there is no such preset, or
+    the file is not TOML, lacks or misspells a number, has one without a source or outside its own range, or describes
+    something impossible, such as a tile whose partial sums would not be exact. All faults are named at once.
     """
-    text = preset_text(name_or_path)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PresetError(f"preset {name_or_path} is not TOML: {error}") from error
-    return _build(content, str(name_or_path))
+    return _build(_FILES.content(name_or_path), str(name_or_path))
 
 
 def _build(content: dict[str, Any], where: str) -> Preset:

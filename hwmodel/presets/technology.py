@@ -1,13 +1,13 @@
 """The numbers of a technology, section by section: what a preset file must hold.
 
-A number is either *structure* (geometry, bits, counts, the conductance window), which a designer chooses and
-no experiment leaves open, or a *property* that published parts scatter in: only properties are drawn by
+A number is either *structure* (geometry, bits, counts, the conductance window), which a designer chooses and no
+experiment leaves open, or a *property* that published parts scatter in: only properties are drawn by
 `hwmodel.sample_preset`. `is_structure` tells which.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,7 +29,7 @@ RelaxationName = Literal["none", "wan", "cmo"]
 
 
 class Section(BaseModel):
-    """A frozen group of numbers; names that it does not know are refused."""
+    """Base of the tables of a preset or network file: frozen, and names that it does not know are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,9 +67,9 @@ class ModelNames(Section):
 class Tile(Section):
     """Geometry of one array of cells.
 
-    `reference_columns` are averaged and serve offset-mapped weights (`cells_per_weight` = 1); differential
-    ones have none. With `weight_slices` > 1 a weight is that many digits of `bits_per_slice`, each with
-    columns and conversions of its own.
+    `reference_columns` are averaged and serve offset-mapped weights (`cells_per_weight` = 1); differential ones have
+    none. With `weight_slices` > 1 a weight is that many digits of `bits_per_slice`, each with columns and conversions
+    of its own.
     """
 
     rows: Count
@@ -83,9 +83,9 @@ class Tile(Section):
 class Cell(Section):
     """One ReRAM cell: window of targets, grid, physical limits, errors, life.
 
-    Targets lie in `conductance_min_us` ... `conductance_max_us`; errors and relaxation may carry a cell out
-    to `conductance_floor_us` and `conductance_ceiling_us`, where it is clipped. `read_noise_us` is the
-    standard deviation of a cell at one read; the stuck shares are of all cells, at either end of the window.
+    Targets lie in `conductance_min_us` ... `conductance_max_us`; errors and relaxation may carry a cell out to
+    `conductance_floor_us` and `conductance_ceiling_us`, where it is clipped. `read_noise_us` is the standard deviation
+    of a cell at one read; the stuck shares are of all cells, at either end of the window.
     """
 
     conductance_min_us: Level
@@ -120,8 +120,8 @@ class Read(Section):
     """How the array is read.
 
     `time_s` is of one input phase, `mean_square_drive` the mean (V / V_max)^2 of a driven row in it,
-    `wire_resistance_ohm` that of a bit line from one cell to the next. `control_factor` multiplies array and
-    converters by what decoders, clock, wires and the adders of partial sums take.
+    `wire_resistance_ohm` that of a bit line from one cell to the next. `control_factor` multiplies array and converters
+    by what decoders, clock, wires and the adders of partial sums take.
     """
 
     voltage_v: Positive
@@ -134,8 +134,8 @@ class Read(Section):
 class Converter(Section):
     """DACs on the rows, ADCs shared by columns.
 
-    `input_phases` is 1 (a multi-bit DAC) or ``dac_bits - 1`` (bit-serial: one plane of magnitude bits per
-    phase, with their sign). An energy per step is a Walden figure of merit: `hwmodel.cost.conversion_j`.
+    `input_phases` is 1 (a multi-bit DAC) or ``dac_bits - 1`` (bit-serial: one plane of magnitude bits per phase, with
+    their sign). An energy per step is a Walden figure of merit: `hwmodel.cost.conversion_j`.
     """
 
     dac_bits: Bits
@@ -167,6 +167,45 @@ class Radio(Section):
 
     j_per_byte: Positive
     bytes_per_s: Positive
+
+
+class Numbers(Protocol):
+    """Sections of a `Preset`, whose numbers are floats, or of a `PresetSample`: float64 ``[draws]``, structure plain.
+
+    So a formula written once over ``numbers.read.voltage_v`` serves both.
+    """
+
+    @property
+    def tile(self) -> Tile:
+        """Geometry; the same in every draw."""
+
+    @property
+    def cell(self) -> Any:
+        """Numbers of `Cell`."""
+
+    @property
+    def write_verify(self) -> Any:
+        """Numbers of `WriteVerify`."""
+
+    @property
+    def read(self) -> Any:
+        """Numbers of `Read`."""
+
+    @property
+    def converter(self) -> Any:
+        """Numbers of `Converter`."""
+
+    @property
+    def digital(self) -> Any:
+        """Numbers of `Digital`."""
+
+    @property
+    def radio(self) -> Any:
+        """Numbers of `Radio`."""
+
+    @property
+    def mean_conductance_us(self) -> float:
+        """Mean target of a cell, uS; the same in every draw."""
 
 
 def is_structure(section: type[Section], key: str) -> bool:

@@ -1,11 +1,11 @@
-"""Which cohort shard a person is in: one rule for coordinator, nodes and auditors."""
+"""Cohort shard of a person: one rule for coordinator, nodes and auditors."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 
-# The streams of `hwmodel` use the same encoding, so that nodes and laboratory draw the same shards.
+# The streams of `hwmodel` use the same encoding, so that nodes and laboratory find the same shards.
 _DOMAIN = b"hwmodel/stream/v1\0"
 _PURPOSE = "cohort.shard"
 
@@ -13,12 +13,7 @@ _PURPOSE = "cohort.shard"
 def shard_of(tag: str, seed: int, shards: int) -> int:
     """Return a person's shard, 0 to shards - 1: a keyed hash of their tag, never a matter of balance.
 
-    It depends on the tag alone, so whoever enters or is forgotten moves nobody else.
-
-    Raises
-    ------
-    ValueError
-        If there is no shard.
+    It depends on the tag alone, so whoever enters or is forgotten moves nobody else. `ValueError` if there is no shard.
     """
     if shards < 1:
         raise ValueError(f"a fleet has at least one shard; got {shards}")

@@ -17,20 +17,8 @@ DISTRIBUTION = "reram-fleet"
 #: Packages that only an extra of the project installs.
 EXTRA_MODULES = frozenset(
     [
-        "alembic",
-        "flwr",
-        "httpx",
-        "matplotlib",
-        "numpy",
-        "prometheus_client",
-        "safetensors",
-        "scipy",
-        "sklearn",
-        "sktime",
-        "sqlalchemy",
-        "starlette",
-        "torch",
-        "uvicorn",
+        *("alembic", "flwr", "httpx", "matplotlib", "numpy", "prometheus_client", "safetensors", "scipy"),
+        *("sklearn", "sktime", "sqlalchemy", "starlette", "torch", "uvicorn"),
     ]
 )
 
@@ -84,10 +72,4 @@ def install_hint(extra: str) -> str:
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
     """Return a text that cannot steer a terminal: control and direction characters become escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)

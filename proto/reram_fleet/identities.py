@@ -25,10 +25,7 @@ def prove_possession(identity: NodeIdentity, signing_key: Ed25519PrivateKey) -> 
 def check_identity(identity: NodeIdentity) -> None:
     """Refuse keys that prove nothing, and keys of somebody else.
 
-    Raises
-    ------
-    IdentityError
-        If a key is malformed, weak, or the proof of possession is missing or another key's.
+    `IdentityError` if a key is malformed, weak, or the proof of possession is missing or another key's.
     """
     try:
         signing.check_public_key(identity.receipt_public_key)

@@ -1,9 +1,8 @@
 """Opening of a node's stream: challenge and hello travel in gRPC metadata, before any message.
 
-The coordinator reads no message of a stream whose hello does not hold, so that gRPC never buffers more of a
-stranger's than the window that HTTP/2 gives a stream from the start. As in HTTP authentication, a call
-without a hello is refused with UNAUTHENTICATED and a challenge; the next call brings the hello that answers
-it.
+The coordinator reads no message of a stream whose hello does not hold, so that gRPC never buffers more of a stranger's
+than the window that HTTP/2 gives a stream from the start. As in HTTP authentication, a call without a hello is refused
+with UNAUTHENTICATED and a challenge; the next call brings the hello that answers it.
 """
 
 from __future__ import annotations
@@ -27,17 +26,9 @@ def hello_metadata(hello: Envelope) -> tuple[tuple[str, bytes], ...]:
 
 
 def request_challenge(stub: Any, timeout_s: float) -> Challenge:
-    """Return a fresh challenge of the coordinator.
+    """Return a fresh challenge of the coordinator; `grpc.RpcError` if nobody answers in time, or with something else.
 
-    Parameters
-    ----------
-    stub
-        NodeServiceStub of a synchronous channel.
-
-    Raises
-    ------
-    grpc.RpcError
-        If nobody answers in time, or with something else.
+    `stub` is the NodeServiceStub of a synchronous channel.
     """
     call = stub.Connect(iter(()), timeout=timeout_s)
     try:

@@ -16,7 +16,7 @@ MESSAGES = 10_000
 
 
 class Beating:
-    """An honest node on a stream of its own that beats until it is closed."""
+    """An honest node on a stream of its own that sends heartbeats until it is closed."""
 
     def __init__(self, address: str, node: SimulatedNode) -> None:
         self.stream = NodeStream(address, node)
@@ -27,7 +27,7 @@ class Beating:
 
     def _heartbeat(self) -> None:
         while not self._over.wait(0.3):
-            self.stream.beat()
+            self.stream.heartbeat()
 
     def close(self) -> None:
         self._over.set()

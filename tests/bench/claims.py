@@ -19,6 +19,7 @@ from rich.table import Table
 
 from tests.bench.figure import Figure
 from tests.bench.measuring import KeptSections, SectionFailedError, measure, sections, write_whole
+from tests.bench.subjects import subject
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -90,7 +91,10 @@ def _entries(area: str, section: str, figures: Sequence[Figure]) -> list[dict[st
     # The name of a section is one word, or needs quotes.
     quoted = f'"{section}"' if " " in section else section
     command = f"make claims AREA={area} SECTION={quoted}"
-    return [figure.document(command) for figure in figures]
+    rows = [figure.document(command) for figure in figures]
+    if area == "learning":
+        return [row | {"subject": subject(section, row["name"])} for row in rows]
+    return rows
 
 
 def _table(title: str, entries: Sequence[dict[str, Any]]) -> Table:

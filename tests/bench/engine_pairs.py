@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 
 from edge_node.recognition.engine import Engine
-from edge_node.tasks import load_task
+from edge_node.tasks.speakers import SPEAKERS
 from hwmodel import load_preset
 from tests.bench.side_by_side import Pair
 
@@ -17,7 +17,7 @@ SAMPLES = 32
 
 def engine_pairs() -> Iterator[Pair]:
     """Yield capture and identification."""
-    task, preset = load_task("speakers"), load_preset("180nm-1t1r")
+    task, preset = SPEAKERS, load_preset("180nm-1t1r")
     names = [f"node-{k}" for k in range(NODES)]
     batch = Engine.build(task, preset, 1, names)
     singles = [Engine.build(task, preset, 1, [name]) for name in names]

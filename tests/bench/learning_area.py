@@ -1,4 +1,4 @@
-"""Figures of learning, forgetting and verifying: the three workloads, each on seeds that chose nothing."""
+"""Figures of learning, forgetting and verifying, each on seeds that chose nothing."""
 
 from __future__ import annotations
 

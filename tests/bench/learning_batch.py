@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.figure import Figure, Target
 from tests.bench.workloads import batch_of_nodes
-from tests.bench.workloads.batch_of_nodes import BatchRun
+from tests.bench.workloads.batch_of_nodes import Compared
 
 
 def batch_figures() -> Iterator[Figure]:
@@ -14,10 +14,10 @@ def batch_figures() -> Iterator[Figure]:
     yield from figures_of([batch_of_nodes.run(seed) for seed in batch_of_nodes.SEEDS])
 
 
-def figures_of(runs: Sequence[BatchRun]) -> Iterator[Figure]:
+def figures_of(runs: Sequence[Sequence[Compared]]) -> Iterator[Figure]:
     """Yield a figure for each thing that nodes compute: differing integers, or the largest difference."""
-    for number, line in enumerate(runs[0].compared):
-        mine = [run.compared[number] for run in runs]
+    for number, line in enumerate(runs[0]):
+        mine = [run[number] for run in runs]
         name = f"batch of nodes, {line.what}, {line.fidelity}"
         if line.exact:
             counts = tuple(float(one.differing) for one in mine)

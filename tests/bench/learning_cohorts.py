@@ -21,7 +21,7 @@ def fleet_cohort_figures() -> Iterator[Figure]:
     yield mean_figure("fleet's LoRA, four shards: accuracy lost to one", lost, "share", Target("<=", 0.05))
     lost = [run.one_shard.auroc - run.four_shards.auroc for run in runs]
     yield mean_figure("fleet's LoRA, four shards: AUROC lost to one", lost, "share", Target("<=", 0.02))
-    exact = tuple(run.exact / run.forgets for run in runs)
+    exact = tuple(run.exact for run in runs)
     yield Figure("fleet's LoRA: forgets by replay that are exact to the bit", exact, "share", Target("=", 1))
     share = tuple(run.share_of_retrain for run in runs)
     yield Figure("fleet's LoRA: rows trained by a replay, share of a full retrain", share, "share")

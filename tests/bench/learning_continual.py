@@ -50,18 +50,18 @@ def _life(name: str, lives: Sequence[Life]) -> Iterator[Figure]:
         yield mean_figure(f"{what}: forgetting (best less last)", forgetting, "share", target)
         below = [line.joint - line.everybody[-1] for line in lines]
         yield mean_figure(f"{what}: accuracy below that of everybody at once", below, "share")
-    for number, kind in enumerate(lives[0].resurfacing):
-        lines = [life.resurfacing[number] for life in lives]
-        what = f"{name}, forgotten people in a {kind.kind} after {continual.MORE_ROUNDS} more rounds"
-        yield Figure(f"{what}: named", tuple(line.named for line in lines), "share", Target("=", 0))
-        excess = [line.accepted - line.never_enrolled for line in lines]
+    for number, first in enumerate(lives[0].resurfacing):
+        kinds = [life.resurfacing[number] for life in lives]
+        what = f"{name}, forgotten people in a {first.kind} after {continual.MORE_ROUNDS} more rounds"
+        yield Figure(f"{what}: named", tuple(line.named for line in kinds), "share", Target("=", 0))
+        excess = [line.accepted - line.never_enrolled for line in kinds]
         yield mean_figure(f"{what}: accepted, above never enrolled", excess, "share", RESURFACED)
-        yield mean_figure(f"{what}: accepted", [line.accepted for line in lines], "share")
-        yield mean_figure(f"{what}: strangers accepted", [line.strangers for line in lines], "share")
-        back = [line.named_if_let_back for line in lines]
+        yield mean_figure(f"{what}: accepted", [line.accepted for line in kinds], "share")
+        yield mean_figure(f"{what}: strangers accepted", [line.strangers for line in kinds], "share")
+        back = [line.named_if_let_back for line in kinds]
         yield mean_figure(f"{what}: named, had their old adapter been let back in", back, "share")
-        if kind.kind != "shared LoRA":
-            equal = fmean(line.as_if_never_enrolled for line in lines)
+        if first.kind != "shared LoRA":
+            equal = fmean(line.as_if_never_enrolled for line in kinds)
             yield Figure(f"{what}: integers as if never enrolled", (equal,), "share", Target("=", 1))
     refused = tuple(life.returns_refused for life in lives)
     yield Figure(f"{name}: ways back that are refused to forgotten tags", refused, "share", Target("=", 1))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from edge_node.backbones.filters import FINE
+from fleet.lab.fleets.face_fleet import FaceFleet
 from fleet.lab.fleets.two_layer_faces import Rates
+from fleet.lab.replay.audit import ReplayVerdict
 from tests.bench.figure import Figure, Target
 from tests.bench.workloads import cohort_faces, exact_forgets, faces, federated_faces
 
@@ -24,7 +27,7 @@ def faces_figures() -> Iterator[Figure]:
     runs = [faces.run(seed) for seed in faces.SEEDS]
     yield Figure("faces: features", tuple(r.features for r in runs), "1", Target("<=", 1024))
     yield from _accuracy("faces, head", [r.head_accuracy for r in runs])
-    earlier = [faces.run(seed).head_accuracy for seed in faces.EARLIER_SEEDS]
+    earlier = [faces.head_accuracy(FaceFleet.of(seed, layout=FINE)) for seed in faces.EARLIER_SEEDS]
     yield from _accuracy("faces, head, other seeds", earlier)
     loss = [r.head_accuracy_perfect - r.head_accuracy for r in runs]
     yield mean_figure("faces, head: accuracy lost to errors of the chips", loss, "share", Target("<=", 0.01))
@@ -65,17 +68,14 @@ def _accuracy(name: str, values: Sequence[float]) -> Iterator[Figure]:
 def exact_figures() -> Iterator[Figure]:
     """Yield ten forgets in sequence: exactness, and the share of a full retrain."""
     runs = [exact_forgets.run(seed) for seed in exact_forgets.SEEDS]
-    lines = [line for run in runs for line in run.lines]
-    exact = tuple(
-        statistics.fmean(line.books_exact and line.head_exact and line.subjects_exact for line in run.lines)
-        for run in runs
-    )
+    lines = [line for run in runs for line in run]
+    exact = tuple(statistics.fmean(line.exact for line in run) for run in runs)
     yield Figure("10 forgets in sequence: share that is exact to the bit", exact, "share", Target("=", 1))
-    spread = tuple(float(len({line.nodes for line in run.lines})) for run in runs)
+    spread = tuple(float(len({line.nodes for line in run})) for run in runs)
     yield Figure("10 forgets in sequence: numbers of nodes that met the person", spread, "1", Target(">=", 2))
-    node = tuple(max(line.forget.node_cpu_s for line in run.lines) * MILLI for run in runs)
+    node = tuple(max(line.forget.node_cpu_s for line in run) * MILLI for run in runs)
     yield Figure("forget: CPU of a node, worst of ten", node, "ms", Target("<=", 10))
-    coordinator = tuple(max(line.forget.coordinator_cpu_s for line in run.lines) * MILLI for run in runs)
+    coordinator = tuple(max(line.forget.coordinator_cpu_s for line in run) * MILLI for run in runs)
     yield Figure("forget: CPU of the coordinator, worst of ten", coordinator, "ms", Target("<=", 500))
     for nodes in sorted({line.nodes for line in lines}):
         mine = [line for line in lines if line.nodes == nodes]
@@ -150,7 +150,7 @@ def cohort_figures() -> Iterator[Figure]:
         yield Figure(f"replay: share of a full retrain, {measured.replace('_', ' ')}", shares, "share")
     yield Figure("replay: CPU of all nodes", tuple(cost.cpu_s * MILLI for cost in forgets), "ms")
     yield Figure("replay: energy", tuple(cost.energy_j for cost in forgets), "J")
-    audits = tuple(float(r.audit == "REPRODUCED") for r in runs)
+    audits = tuple(float(r.audit is ReplayVerdict.REPRODUCED) for r in runs)
     yield Figure("replay: audits that reproduce the last forget", audits, "share", Target("=", 1))
     kept = [r.retained_after.accuracy - r.retained_before.accuracy for r in runs]
     yield mean_figure("replay: accuracy of those who stay, change over all forgets", kept, "share")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
 from tests.bench.workloads import federated_images, images
-from tests.bench.workloads.federated_images import FederatedImagesRun
+from tests.bench.workloads.federated_images import FederatedClass
 from tests.bench.workloads.images import ImagesRun
 
 
@@ -32,7 +32,7 @@ def figures_of(runs: Sequence[ImagesRun]) -> Iterator[Figure]:
     shown = [one.accuracy for one in private]
     yield mean_figure("images: private class by its own LoRA", shown, "share", Target(">=", 0.95))
     yield each("private class by its own LoRA, each", shown, Target(">=", 0.90))
-    exact = [statistics.fmean(one.adapters_equal and one.images_equal for one in r.private) for r in runs]
+    exact = [statistics.fmean(one.exact for one in r.private) for r in runs]
     yield each("forgotten: adapters and images as never enrolled, to the bit", exact, Target("=", 1))
     within = [float(one.never_enrolled_low <= one.forgotten <= one.never_enrolled_high) for one in private]
     yield each("forgotten: within never enrolled's binomial interval (95 %)", within, Target("=", 1))
@@ -54,9 +54,9 @@ def federated_figures() -> Iterator[Figure]:
     yield from federated_of([federated_images.run(seed) for seed in images.SEEDS])
 
 
-def federated_of(runs: Sequence[FederatedImagesRun]) -> Iterator[Figure]:
+def federated_of(runs: Sequence[Sequence[FederatedClass]]) -> Iterator[Figure]:
     """Yield the figures of these runs: classes as the real fleet keeps them."""
-    classes = [one for run in runs for one in run.classes]
+    classes = [one for run in runs for one in run]
     mean = [one.mean for one in classes]
     yield mean_figure("images: private class by the mean of two nodes", mean, "share", Target(">=", 0.95))
     yield Figure("images: private class by the mean of two nodes, each", tuple(mean), "share", Target(">=", 0.90))

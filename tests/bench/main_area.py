@@ -151,7 +151,7 @@ def _figures(runs: list[Run]) -> Iterator[Figure]:
 
 def _share_of_claims(run: Run) -> float:
     claims = run.report["claims"]
-    return sum(claim["holds"] for claim in claims) / len(claims)
+    return float(sum(claim["holds"] for claim in claims) / len(claims))
 
 
 def _writes(node: Node) -> float:
@@ -161,7 +161,7 @@ def _writes(node: Node) -> float:
 
 
 def _joules(forget: dict[str, Any], but: tuple[str, ...] = ()) -> float:
-    return sum(cost["energy_j"] for phase, cost in forget["costs"].items() if phase not in but)
+    return float(sum(cost["energy_j"] for phase, cost in forget["costs"].items() if phase not in but))
 
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {"demo": figures}

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -57,13 +58,7 @@ def code_digest(root: Path = ROOT) -> str:
 
 @dataclass(frozen=True)
 class KeptSections:
-    """Figures of an area's sections by the present code.
-
-    Attributes
-    ----------
-    folder
-        Of this area and this code.
-    """
+    """Figures of an area's sections by the present code, in a folder of their own."""
 
     folder: Path
 
@@ -91,10 +86,8 @@ class KeptSections:
 def measure(area: str, section: str, kept: KeptSections) -> float:
     """Measure a section in a process of its own, which keeps it; return the seconds that it took.
 
-    Raises
-    ------
-    SectionFailedError
-        If the process fails, which has then said why, or the code is not what `kept` is of any more.
+    A process that fails, which has then said why, raises `SectionFailedError`; so does code that `kept` is not of any
+    more.
     """
     started = time.monotonic()
     child = subprocess.run(
@@ -118,11 +111,9 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _figure(entry: dict[str, object]) -> Figure:
-    fields = dict(entry)
-    target = fields.pop("target")
-    values = tuple(fields.pop("values"))  # type: ignore[arg-type]
-    return Figure(values=values, target=Target(**target) if target else None, **fields)  # type: ignore[arg-type]
+def _figure(entry: dict[str, Any]) -> Figure:
+    target = Target(**entry["target"]) if entry["target"] else None
+    return Figure(**entry | {"values": tuple(entry["values"]), "target": target})
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from hwmodel import program
 from tests.bench.face_backbones import MODELS, PRESET
@@ -20,13 +21,13 @@ def model_pairs() -> Iterator[Pair]:
         chip = program(model, PRESET, 1)
         yield Pair(
             f"{name} on one chip, {PHOTOS} photos",
-            lambda chip=chip, photos=photos: chip(photos),
+            partial(chip, photos),
             "the float model",
-            lambda model=model, photos=photos: model(photos),
+            partial(model, photos),
         )
         yield Pair(
             f"programming {name}",
-            lambda model=model: program(model, PRESET, 1),
+            partial(program, model, PRESET, 1),
             f"the float model, {PHOTOS} photos",
-            lambda model=model, photos=photos: model(photos),
+            partial(model, photos),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fleet.lab.chip.restore import Quality, RestoredChips, RestoreReport, run_restore
-from fleet.lab.chip.restore_settings import RestoreSettings
+from fleet.lab.chip.calibration.experiment import Quality, RestoredChips, RestoreReport, run_restore
+from fleet.lab.chip.calibration.settings import RestoreSettings
 from hwmodel import load_preset
 from tests.bench.figure import Figure, Target
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, as_values
-from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, train_round
 from fleet.lab.paper.methods import Adam
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, as_values
+from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
+from fleet.lab.replay.hidden_layer import PairCodes
 from hwmodel import keyed_normal
 from tests.bench.side_by_side import Pair
 
@@ -29,9 +30,9 @@ def training_pairs() -> Iterator[Pair]:
         batch = TrainingBatch.of(RECIPE, (eight * 25)[:count], tags, [chosen] * count)
         yield Pair(
             f"exact round of training, {count} nodes",
-            lambda batch=batch: train_round(RECIPE, start, batch),  # type: ignore[misc]
+            partial(train_round, RECIPE, start, batch),
             "in float32",
-            lambda batch=batch: _float_round(start, batch),  # type: ignore[misc]
+            partial(_float_round, start, batch),
         )
 
 

@@ -105,7 +105,7 @@ def test_killed_node_answered_by_its_backbone_alone_until_it_had_caught_up(demo:
 
 
 def test_nothing_that_the_demo_started_is_left(demo: DemoRun) -> None:
-    # Coordinator, SuperLink, four nodes, four SuperNodes, each under a tether.
+    # Coordinator, SuperLink, four nodes, four SuperNodes, each under a reaper.
     assert len(demo.started) >= 20
     assert [process for process in demo.started if process.is_running()] == []
     assert list(demo.folder.glob("reram-fleet-demo-*")) == []

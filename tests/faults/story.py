@@ -138,7 +138,7 @@ def read_checkpoint(layout: Layout, job_id: str) -> types.LoraState:
 
 
 def kill_superlink(layout: Layout) -> int:
-    """SIGKILL the SuperLink itself, not the tether above it; returns its process id."""
+    """SIGKILL the SuperLink itself, not the reaper above it; returns its process id."""
     (superlink,) = [process for process in processes_of(layout.coordinator) if _is_superlink(process)]
     superlink.send_signal(signal.SIGKILL)
     return superlink.pid

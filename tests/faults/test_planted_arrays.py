@@ -15,19 +15,18 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import SealError, job_key_purpose, open_sealed, open_symmetric
+from reram_fleet.errors import KeyFileError
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.config import StateFolder
-from edge_node.errors import KeyFileError
 from edge_node.storage.journal import Journal
-from edge_node.storage.keys import KeyStore
 from edge_node.storage.record_cipher import CapturedSamples, RecordCipher
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.errors import NotFoundError
 from fleet.local.layout import Layout
 from fleet.store.database import Store
-from fleet.trust.keys import SubjectKeys
 from tests.faults.planted import files_with, integer_pieces, lora_row, pieces, row_pieces
 from tests.faults.story import Story
 
@@ -111,8 +110,8 @@ class Thief:
         return Store.open(f"sqlite:///{self.files.coordinator / 'fleet.db'}")
 
     @property
-    def _secrets(self) -> SubjectKeys:
-        return SubjectKeys(self.keys.coordinator / "secrets")
+    def _secrets(self) -> KeyStore:
+        return KeyStore(self.keys.coordinator / "secrets")
 
     def _journal(self, node_id: str) -> Journal:
         return Journal.open(StateFolder(self.files.node(node_id)).journal, node_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from reram_fleet.code_ranges import CODE_RANGES
+from reram_fleet.tasks import code_range
 
 from edge_node.recognition.engine import Engine
 from edge_node.tasks import load_task
@@ -12,7 +12,7 @@ from hwmodel import load_preset
 
 @pytest.mark.parametrize("name", ["faces", "fsdd"])
 def test_codes_of_real_people_fit_into_the_range_of_their_task(name):
-    task, codes = load_task(name), CODE_RANGES[name]
+    task, codes = load_task(name), code_range(name)
     device = Engine.build(task, load_preset("180nm-1t1r"), 1, ["north"])
     assert device.features == codes.features
     samples = [sample for person in task.load_people().values() for sample in (*person.train[:5], *person.test[:5])]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from edge_node.backbones.filters import FINE
-from edge_node.recognition.training.cohort import train_cohort
-from edge_node.recognition.training.cohort_state import LoraRecipe
 from edge_node.tasks import load_task
 from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces, shard_plans
+from fleet.lab.replay.cohort import train_cohort
+from fleet.lab.replay.cohort_state import LoraRecipe
 from tests.bench.workloads import faces
 from tests.bench.workloads import federated_faces as workload
+from tests.bench.workloads.head_answers import HeadAnswer
 from tests.unit.engine.cohort_fleet import starts_of
 
 
@@ -36,12 +37,12 @@ def test_real_faces_are_told_apart():
     head = faces.install(fleet.books().build(), fleet)
     codes, truth = fleet.asked
 
-    assert faces.accuracy(head.identify(codes), truth) >= 0.94
+    assert faces.accuracy(HeadAnswer.of(head, codes), truth) >= 0.94
 
 
 def test_federated_training_is_nearly_as_good_as_central():
     fleet = TwoLayerFaces.of(210, FaceFleet.of(210), workload.WIDE)
-    plan = workload.plan_of(fleet, 210, LoraRecipe(a_seed=210))
+    (plan,) = shard_plans(fleet, 210, LoraRecipe(a_seed=210), 1)
     federated = train_cohort(plan, fleet.nodes, starts_of(fleet.nodes, plan.recipe))
 
     rates = fleet.rates(plan.recipe, [federated])

@@ -1,15 +1,20 @@
-"""A low-rank branch beside the crossbars of one layer, for every node its own."""
+"""Low-rank branch beside the crossbars of one layer, for every node its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from edge_node.recognition.lora.storage import Storage, StoredMatrix
 from hwmodel import Cost, Precision, Preset, cost
 from hwmodel.nn import Meter
+
+_NUMBER_BYTES = {Precision.INT8: 1, Precision.FP16: 2, Precision.FP32: 4}
+
+
+def stored_bytes(precision: Precision, rows: int, columns: int) -> int:
+    """Return the SRAM bytes of a factor; each row of an int8 matrix also has a float32 scale."""
+    return rows * columns * _NUMBER_BYTES[precision] + (rows * 4 if precision is Precision.INT8 else 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -20,7 +25,7 @@ class LoraBranch:
     ----------
     a, b
         Values of the factors as stored, float32 ``[N, r, in]`` and ``[N, out, r]``.
-    storage
+    precision
         Number format in SRAM.
     preset
         Whose digital unit and SRAM compute it.
@@ -30,20 +35,9 @@ class LoraBranch:
 
     a: Tensor
     b: Tensor
-    storage: Storage
+    precision: Precision
     preset: Preset
     meter: Meter
-
-    @classmethod
-    def stored(cls, a: Tensor, b: Tensor, storage: Storage, *, preset: Preset, meter: Meter) -> LoraBranch:
-        """Return a branch whose factors have gone through `storage`.
-
-        Raises
-        ------
-        AdapterValueError
-            If a value is not finite, or does not fit into the format.
-        """
-        return cls(_kept(a, storage), _kept(b, storage), storage, preset, meter)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Return ``[N, V, out]`` for vectors ``[N, V, in]``, and charge V uses of every node."""
@@ -63,15 +57,10 @@ class LoraBranch:
     @property
     def sram_bytes(self) -> int:
         """Bytes in the SRAM of one node, scales included."""
-        return sum(self.storage.byte_count(*factor.shape[1:]) for factor in (self.a, self.b))
+        return sum(stored_bytes(self.precision, *factor.shape[1:]) for factor in (self.a, self.b))
 
     @property
     def use_cost(self) -> Cost:
         """One vector on one node: the products, and fetching the factors, as for every use of a LoRA."""
-        precision = Precision(self.storage.value)
-        macs = cost.digital_macs(self.preset, self.parameters, precision)
+        macs = cost.digital_macs(self.preset, self.parameters, self.precision)
         return macs + cost.sram_read(self.preset, self.sram_bytes)
-
-
-def _kept(factors: Tensor, storage: Storage) -> Tensor:
-    return torch.stack([StoredMatrix.of(f, storage).values() for f in factors]).to(torch.float32)

@@ -1,4 +1,4 @@
-"""The frozen network that an adapter fits: its layers, and a digest of its weights."""
+"""Frozen network that an adapter fits: its layers, and a digest of its weights."""
 
 from __future__ import annotations
 
@@ -43,17 +43,13 @@ class BaseLayer:
 
 @dataclass(frozen=True)
 class FrozenBase:
-    """The layers of one network that adapters may change, and what identifies them.
+    """Layers of one network that adapters may change, by module path in sorted order, and what identifies them.
 
     Attributes
     ----------
-    task
-        Name of the task, e.g. ``"faces"``.
     digest
-        SHA-256 of the weights as they were to be programmed, 64 hexadecimal digits: the same for every chip
-        of a fleet, since a chip's own programming error is not part of it.
-    layers
-        By module path, in sorted order.
+        SHA-256 of the weights as they were to be programmed, 64 hexadecimal digits: the same for every chip of a fleet,
+        since a chip's own programming error is not part of it.
     """
 
     task: str
@@ -64,6 +60,9 @@ class FrozenBase:
     def of(cls, task: str, weights: Mapping[str, Tensor]) -> FrozenBase:
         """Describe a network by its frozen weights.
 
+        `AdapterSpecError` if the task or a layer has an impossible name; `AdapterShapeError` if there is no layer, or
+        one is not a matrix or a convolution; `AdapterValueError` if a weight is not finite.
+
         Parameters
         ----------
         task
@@ -71,15 +70,6 @@ class FrozenBase:
         weights
             By module path: ``[out, in]`` of linear layers, ``[out, C, kh, kw]`` of convolutions without
             groups. The digest is over the bits of their float32 values.
-
-        Raises
-        ------
-        AdapterSpecError
-            If the task or a layer has an impossible name.
-        AdapterShapeError
-            If there is no layer, or one is not a matrix or a convolution.
-        AdapterValueError
-            If a weight is not finite.
         """
         if not _TASK.fullmatch(task):
             raise AdapterSpecError(f"{task!r} cannot name a task: use 1 to 64 lower-case letters, digits and hyphens")
@@ -96,13 +86,7 @@ class FrozenBase:
         return cls(task, hashed.hexdigest(), MappingProxyType(layers))
 
     def layer(self, name: str) -> BaseLayer:
-        """Return a layer.
-
-        Raises
-        ------
-        AdapterShapeError
-            If the network has none of this name.
-        """
+        """Return a layer; `AdapterShapeError` if the network has none of this name."""
         if name not in self.layers:
             raise AdapterShapeError(
                 f"the {self.task} network has no layer {name[:_LONGEST_NAME]!r}; expected one of "
@@ -111,13 +95,7 @@ class FrozenBase:
         return self.layers[name]
 
     def check_same(self, task: str, digest: str) -> None:
-        """Refuse what was made for another network.
-
-        Raises
-        ------
-        AdapterBaseError
-            If the task or the digest differs.
-        """
+        """Refuse what was made for another network; `AdapterBaseError` if the task or the digest differs."""
         if task != self.task:
             raise AdapterBaseError(f"the adapter was made for another task: expected {self.task}, got {task}")
         if digest != self.digest:

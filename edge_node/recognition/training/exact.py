@@ -43,13 +43,7 @@ def on_grid(values: Tensor, bits: int, largest: float = math.inf) -> Tensor:
 
 
 def check_grid(**grids: tuple[Tensor, int]) -> None:
-    """Refuse values that are not float64 multiples of ``2^-bits``, given as (values, bits).
-
-    Raises
-    ------
-    RoundError
-        Naming the first.
-    """
+    """Refuse values, given as (values, bits), that are not float64 multiples of ``2^-bits``, with a `RoundError`."""
     for name, (values, bits) in grids.items():
         if values.dtype != torch.float64 or not torch.equal(on_grid(values, bits), values):
             raise RoundError(f"{name} are not float64 multiples of 2^-{bits}: sums of them would not be exact")
@@ -58,12 +52,8 @@ def check_grid(**grids: tuple[Tensor, int]) -> None:
 def check_sums(**sums: tuple[float, int]) -> None:
     """Refuse a round whose sums might not be exact: given as (largest ``sum |a| |b|``, fraction bits).
 
-    No comparison of results would show it, since the rounding that follows hides nearly every breach.
-
-    Raises
-    ------
-    RoundError
-        Naming the sums that might reach too far.
+    No comparison of results would show it, since the rounding that follows hides nearly every breach. A `RoundError`
+    names the sums that might reach too far.
     """
     wide = [
         f"{name} may reach {reach:.3g} at 2^-{bits}"
@@ -92,29 +82,20 @@ def softplus(logits: Tensor) -> Tensor:
     return _table(_softplus)[index.long()] + steps.clamp(min=0) * 2.0**-_LOGIT_BITS
 
 
-def class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
+def class_shares(target: Tensor, real: Tensor, own_share: float) -> Tensor:
     """Share out each row's loss: `own_share` among the person's samples, the rest among all others.
 
-    Parameters
-    ----------
-    target
-        1 where sample and row are of the same person, ``[..., S, K]``.
-    real
-        What is not padding, ``[..., S, 1]``.
-
-    Returns
-    -------
-    Tensor
-        On the grid of `WEIGHT_BITS`.
+    `target`, ``[..., S, K]``, is 1 where sample and row are of the same person, and `real`, ``[..., S, 1]``, where
+    there is no padding.
     """
-    own = target.double()
-    other = real.double() - own
-    parts = own_share * _shared_out(own), (1 - own_share) * _shared_out(other)
-    return on_grid(parts[0], WEIGHT_BITS) + on_grid(parts[1], WEIGHT_BITS)
+    other = real.to(target.dtype) - target
+    own = own_share * target / target.sum(dim=-2, keepdim=True).clamp(min=1)
+    return own + (1 - own_share) * other / other.sum(dim=-2, keepdim=True).clamp(min=1)
 
 
-def _shared_out(among: Tensor) -> Tensor:
-    return among / among.sum(dim=-2, keepdim=True).clamp(min=1)
+def class_weights(target: Tensor, real: Tensor, own_share: float) -> Tensor:
+    """Return `class_shares` on the grid of `WEIGHT_BITS`."""
+    return on_grid(class_shares(target.double(), real, own_share), WEIGHT_BITS)
 
 
 class Adam:
@@ -127,8 +108,6 @@ class Adam:
     ----------
     start
         What is trained, on the grid of `STATE_BITS`.
-    learning_rate, steps
-        Rate and number of steps.
     falling
         Whether the rate falls to zero, linearly.
     gradient_bits
@@ -162,13 +141,7 @@ def _whole_root(squares: Tensor) -> Tensor:
 
 @cache
 def _step_sizes(learning_rate: float, steps: int, falling: bool) -> tuple[float, ...]:
-    """Return Adam's step size with both bias corrections, for moments that are held 8 and 128 times.
-
-    Raises
-    ------
-    RoundError
-        If a step might not be exact.
-    """
+    """Return Adam's step sizes with both bias corrections, for moments that are held 8 and 128 times."""
     sizes = []
     with localcontext() as context:
         context.prec = 50

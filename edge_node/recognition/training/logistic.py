@@ -40,6 +40,8 @@ _LARGEST_LOGIT, _LOSS_BITS = 2.0**10, 12
 class LabelledSamples:
     """Samples of N nodes, padded to the same number; padding and unused pairs have weight 0.
 
+    `RoundError` if a value is not on its grid, or so large that a sum might not be exact.
+
     Attributes
     ----------
     projected
@@ -49,13 +51,7 @@ class LabelledSamples:
     target
         1 where sample and row are of the same person, [N, S, K].
     weight
-        [N, S, K], at `WEIGHT_BITS`: for each row that the node trains, `OWN_SHARE` on its samples, the rest on
-        others.
-
-    Raises
-    ------
-    RoundError
-        If a value is not on its grid, or so large that a sum might not be exact.
+        [N, S, K], at `WEIGHT_BITS`: for each row that the node trains, `OWN_SHARE` on its samples, the rest on others.
     """
 
     projected: Tensor
@@ -89,13 +85,7 @@ class LabelledSamples:
 
 
 def check_projected(projected: Tensor, base: Tensor) -> None:
-    """Refuse u and base whose logits might not be exact.
-
-    Raises
-    ------
-    RoundError
-        If a value is not on its grid, or too large.
-    """
+    """Refuse u and base whose logits might not be exact; `RoundError` if a value is not on its grid, or too large."""
     exact.check_grid(projected=(projected, PROJECTED_BITS), base=(base, BASE_BITS))
     furthest = exact.largest(base) + exact.largest(projected.abs().sum(dim=-1)) * LARGEST_B
     exact.check_sums(logits=(furthest, PROJECTED_BITS + STATE_BITS))

@@ -29,20 +29,15 @@ FORGET_WEIGHT = 2.0
 ANCHOR = 0.02
 
 
-def excess(b: Tensor, projected: Tensor, base: Tensor) -> Tensor:
-    """Return by how much forgotten samples score above the hinge, float64 [N, S, K]; at most 0 is forgotten."""
-    return logits(b, projected, base) - HINGE
-
-
 def unlearn(
     b: Tensor, retained: LabelledSamples, projected: Tensor, base: Tensor, present: Tensor, repaired: Tensor
 ) -> Tensor:
-    """Repair B.
+    """Repair B, float64 [N, K, rank].
+
+    `RoundError` if forgotten samples are not on their grids, or so large that a sum might not be exact.
 
     Parameters
     ----------
-    b
-        float64 [N, K, rank].
     retained
         Kept people's samples with public negatives: their loss stays in force.
     projected, base
@@ -51,16 +46,6 @@ def unlearn(
         bool [N, S]: real samples, not padding.
     repaired
         bool [N, K]: remaining rows that this node can score; the others stay as they are.
-
-    Returns
-    -------
-    Tensor
-        float64 [N, K, rank].
-
-    Raises
-    ------
-    RoundError
-        If forgotten samples are not on their grids, or so large that a sum might not be exact.
     """
     check_projected(projected, base)
     shares = 1 + exact.largest(present.sum(dim=1)) * 2.0**-WEIGHT_BITS
@@ -70,7 +55,7 @@ def unlearn(
     share = on_grid(present.double() / present.sum(dim=1, keepdim=True).clamp(min=1), WEIGHT_BITS)
     moved = torch.zeros_like(repaired)
     for _ in range(STEPS):
-        above = (excess(now, projected, base) > 0) & present[:, :, None]
+        above = (logits(now, projected, base) > HINGE) & present[:, :, None]
         # A row on which nothing forgotten stands out needs no repair: training it on would only move it.
         mask = repaired & above.any(dim=1)
         moved |= mask

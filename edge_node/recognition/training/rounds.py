@@ -29,16 +29,10 @@ KINDS = (LEARNING_KIND_TRAIN_LORA, LEARNING_KIND_UNLEARN_LORA, LEARNING_KIND_EVA
 
 @dataclass(frozen=True)
 class RoundRequest:
-    """What one node needs for one round; the order of `samples` and `forget` does not matter.
+    """Input of one node to one round; the order of `samples` and `forget` does not matter.
 
-    Attributes
-    ----------
-    node
-        Index on the engine's node axis.
-    ticket, state
-        Checked ticket and incoming LoRA state.
-    samples, forget
-        Codes captured on this node, int32 [samples, features] by tag: of kept and of forgotten people.
+    `node` is the index on the engine's node axis; `ticket` is checked. `samples` and `forget` are codes that were
+    captured on this node, int32 [samples, features] by tag, of kept and of forgotten people.
     """
 
     node: int
@@ -78,10 +72,7 @@ def run_rounds(
 ) -> list[RoundResult]:
     """Run one round of each request, all of the same kind and LoRA shape, as one batch.
 
-    Raises
-    ------
-    RoundError
-        If a request is malformed, or they differ in kind, rank or number of rows. Nothing is changed.
+    `RoundError` if a request is malformed, or they differ in kind, rank or number of rows. Nothing is changed.
     """
     if not requests:
         return []
@@ -129,7 +120,9 @@ def _unlearn(
     A node without forgotten samples has nothing to repair: its rows go back as they came, with the weight of
     an untrained row, so that its average does not undo what the others do.
     """
-    forgotten = torch.stack([_is_in(r.ticket.subject_tags, r.ticket.forget_tags) for r in requests])
+    forgotten = torch.tensor(
+        [[tag in set(r.ticket.forget_tags) for tag in r.ticket.subject_tags] for r in requests], dtype=torch.bool
+    )
     counts = torch.tensor([len(n.forget_projected) for n in nodes])
     repaired = torch.stack([n.scored for n in nodes]) & ~forgotten & (counts > 0)[:, None]
     projected, base = _stack([n.forget_projected for n in nodes]), _stack([n.forget_base for n in nodes])
@@ -241,10 +234,6 @@ def _treatment_of_forgotten(node: _Prepared, b: Tensor, public_best: Tensor) -> 
         "forget_above_hinge": float((best > neggrad.HINGE).sum()),
         "forget_shift": shift,
     }
-
-
-def _is_in(tags: Sequence[str], among: Sequence[str]) -> Tensor:
-    return torch.tensor([tag in set(among) for tag in tags], dtype=torch.bool)
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:

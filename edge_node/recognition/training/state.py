@@ -18,10 +18,7 @@ UNTRAINED_WEIGHT = 1e-6
 def decode(state: LoraState, tags: Sequence[str], rank: int) -> Tensor:
     """Return B = numerator / weight, float32 [K, rank].
 
-    Raises
-    ------
-    RoundError
-        If tags, rank or lengths are not what the ticket says, a value is not finite or a weight not positive.
+    `RoundError` if tags, rank or lengths are not what the ticket says, a value is not finite or a weight not positive.
     """
     if list(state.subject_tags) != list(tags) or len(set(tags)) != len(tags):
         raise RoundError(f"the LoRA state has {len(state.subject_tags)} rows; the ticket names other tags")

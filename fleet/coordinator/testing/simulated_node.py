@@ -56,7 +56,7 @@ class SignedReceipt:
 
 @dataclass
 class Journal:
-    """What a simulated node keeps on its disk: a copy of it is a backup."""
+    """Disk of a simulated node: a copy of it is a backup."""
 
     generation: int = 0
     log_head: bytes = digests.ZERO_HASH
@@ -79,10 +79,7 @@ class Journal:
 class SimulatedNode:
     """One node.
 
-    Parameters
-    ----------
-    amend
-        Changes a receipt before it is signed: a node that lies.
+    `amend` changes a receipt before it is signed: a node that lies.
     """
 
     def __init__(self, node_id: str, *, amend: Callable[[types.Receipt], None] = lambda receipt: None) -> None:
@@ -99,7 +96,7 @@ class SimulatedNode:
 
     @property
     def identity(self) -> types.NodeIdentity:
-        """What is registered of this node."""
+        """Identity that is registered of this node."""
         identity = types.NodeIdentity(
             node_id=self.node_id,
             receipt_public_key=self.signing_key.public_key().public_bytes_raw(),
@@ -216,11 +213,11 @@ class SimulatedNode:
                 self.journal.acknowledged.add(message.contribution_ack.subject_tag)
         return []
 
-    def beat(self) -> list[wire.ConnectRequest]:
+    def heartbeat(self) -> list[wire.ConnectRequest]:
         """Return the sign of life, and contributions that were not acknowledged."""
-        return [self._heartbeat(), *(self._contributions() if self.serving else [])]
+        return [self._sign_of_life(), *(self._contributions() if self.serving else [])]
 
-    def _heartbeat(self) -> wire.ConnectRequest:
+    def _sign_of_life(self) -> wire.ConnectRequest:
         state = types.SERVE_STATE_SERVING if self.serving else types.SERVE_STATE_QUARANTINED
         generation = self.journal.generation
         return wire.ConnectRequest(
@@ -256,7 +253,7 @@ class SimulatedNode:
             # Whom a receipt names must be known before it comes.
             *(self._contributions() if open_receipts else []),
             *(wire.ConnectRequest(receipt=envelope) for envelope in open_receipts),
-            self._heartbeat(),
+            self._sign_of_life(),
         ]
 
     def _suppress(self, log: wire.ForgetLogRange) -> list[wire.ConnectRequest]:
@@ -282,7 +279,7 @@ class SimulatedNode:
             log_head=journal.log_head,
             session_key=signing.sign(self.signing_key, session),
         )
-        return [wire.ConnectRequest(suppressed=suppressed), self._heartbeat()]
+        return [wire.ConnectRequest(suppressed=suppressed), self._sign_of_life()]
 
     def _held(self, tags: set[str]) -> tuple[int, int, int]:
         samples = sum(adapter.count for tag, adapter in self.journal.enrolled.items() if tag in tags)

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.config import ServeSettings
-from fleet.coordinator import contributions, forgets, reconcile, revisions
-from fleet.coordinator.core import Coordinator, Database
-from fleet.coordinator.effects import Effect, QuarantineError
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator import contributions, forgets, node_decisions, reconcile
+from fleet.coordinator.at_rest import destroy_orphaned_keys
+from fleet.coordinator.database import Database
+from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.outbox import outbox_of
-from fleet.coordinator.plane import LearningPlane
+from fleet.coordinator.report_checks import Effect, QuarantineError
 from fleet.coordinator.reports import check_hello, handle_report, put_aside
-from fleet.coordinator.serve import fleet_of
+from fleet.coordinator.serve import compose, fleet_of
 from fleet.coordinator.sessions import Session
 from fleet.coordinator.testing.simulated_node import CODES, REGISTRY_KEY, SimulatedNode
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import CampaignRow
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys
+from fleet.trust.keys import CoordinatorKeys
 
 
 class SteppedCoordinator:
     """A coordinator over a real store and real key files, without server and loops.
 
     Every transaction is a call: a test can stop, lose or repeat whatever it likes between any two.
-
-    Parameters
-    ----------
-    folder
-        Its state folder; a second instance on it is the same coordinator, restarted.
-    learning
-        Whether there is a learning plane. It is prepared and never started: a test does what Flower would.
-    now_ms
-        Clock, Unix time in ms.
-    codes
-        Range of the task's codes.
+    A second instance on a folder is the same coordinator, restarted. With `learning`, a learning plane is prepared and
+    never started: a test does what Flower would. `codes` is the range of the task's codes.
     """
 
     def __init__(
@@ -58,39 +49,30 @@ class SteppedCoordinator:
             codes=codes,
             registry_key=REGISTRY_KEY.public_key().public_bytes_raw(),
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=now_ms)
+        paths = CoordinatorFolder(folder)
+        paths.create()
+        self.store = Store.open(f"sqlite:///{paths.database}", now_ms=now_ms)
         with self.store.transaction() as tx:
-            row = fleet_of(tx, settings)
-        self.coordinator = Coordinator(
-            settings=settings,
-            fleet_id=row.fleet_id,
-            registry_public_key=row.registry_public_key or b"",
-            keys=CoordinatorKeys.load_or_create(folder / "keys"),
-            secrets=SubjectKeys(folder / "secrets"),
-            database=Database(self.store),
-            learning=LearningPlane.open(settings, folder / "keys" / "learning.token") if learning else None,
-            started_at_ms=now_ms(),
-        )
+            fleet = fleet_of(tx, settings)
+        keys = CoordinatorKeys.load_or_create(paths.keys)
+        self.coordinator = compose(settings, keys, Database(self.store), fleet, now_ms())
         self.sessions: dict[str, Session] = {}
-        with self.store.transaction() as tx:
+        with self.transaction() as tx:
             contributions.bind_to_rows(self.coordinator, tx)
-        self.destroy_dead_keys()
+        self.destroy_orphaned_keys()
 
     def close(self) -> None:
         """Close the store, as a kill would."""
         self.coordinator.database.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """Read and write the store."""
-        with self.store.transaction() as tx:
-            yield tx
+        return self.store.transaction()
 
     def enroll(self, node: SimulatedNode) -> None:
         """Register a node, and tell it what it needs to join."""
         with self.transaction() as tx:
-            enroll(self.coordinator, tx, node.identity)
+            node_decisions.enroll(self.coordinator, tx, node.identity)
         keys = self.coordinator.keys
         node.join(self.coordinator.fleet_id, keys.command_public_key, keys.sealing_public_key)
 
@@ -125,7 +107,7 @@ class SteppedCoordinator:
         """Commit a forget; returns its campaign and whether it is new."""
         with self.transaction() as tx:
             campaign = forgets.create(self.coordinator, tx, request_id, tags, allow_unknown=allow_unknown)
-        self.destroy_dead_keys()
+        self.destroy_orphaned_keys()
         return campaign
 
     def step(self) -> bool:
@@ -135,13 +117,13 @@ class SteppedCoordinator:
             with self.transaction() as tx:
                 changed |= work(self.coordinator, tx)
         if changed:
-            self.destroy_dead_keys()
+            self.destroy_orphaned_keys()
         return changed
 
-    def destroy_dead_keys(self) -> None:
+    def destroy_orphaned_keys(self) -> None:
         """Destroy the keys of what was forgotten, erased or finished."""
         with self.transaction() as tx:
-            revisions.destroy_dead_keys(self.coordinator, tx)
+            destroy_orphaned_keys(self.coordinator.secrets, tx)
 
     def connect(self, node: SimulatedNode) -> list[wire.ConnectRequest]:
         """Open a node's stream; returns what the node says after its hello."""
@@ -153,7 +135,8 @@ class SteppedCoordinator:
     def converse(self, *nodes: SimulatedNode) -> None:
         """Connect nodes that are not, and pass messages over a perfect network until nobody has any more."""
         said = {
-            node.node_id: self.connect(node) if node.node_id not in self.sessions else node.beat() for node in nodes
+            node.node_id: self.connect(node) if node.node_id not in self.sessions else node.heartbeat()
+            for node in nodes
         }
         moved = True
         while moved:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from reram_fleet.command_line import install_hint, missing_package
 
-from fleet.cli.exits import ExitCode, UsageError
-from fleet.cli.output import Format, OutputFormat, hint, note, note_console, show
+from fleet.cli.exits import ExitCode
+from fleet.cli.output import Format, OutputFormat, hint, json_text, note, show, spinner, write_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,21 +27,6 @@ PresetOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the draws.")]
 
 
-class CorrectedLayers(StrEnum):
-    """Which layers `restore` gives a LoRA."""
-
-    ALL = "all"
-    PAPER = "paper"
-
-
-class LoraStorage(StrEnum):
-    """Number formats of a LoRA; as `edge_node.recognition.lora.storage`, which needs torch."""
-
-    INT8 = "int8"
-    FP16 = "fp16"
-    FP32 = "fp32"
-
-
 OutputOption = Annotated[
     Path | None, typer.Option("--output", metavar="DIR", file_okay=False, help="Write JSON and plots (SVG) there.")
 ]
@@ -54,12 +35,10 @@ OutputOption = Annotated[
 @app.command()
 def presets(form: Format = OutputFormat.TABLE) -> None:
     """List the technologies that come with the chip model."""
-    with extra_installed():
-        from fleet.lab.chip.presets import preset_list_document
-
-        body = preset_list_document()
+    from fleet.lab.chip.presets import preset_list_document
     from fleet.lab.chip.view import preset_list_tables
 
+    body = preset_list_document()
     show(form, body, lambda: preset_list_tables(body))
     if form is OutputFormat.TABLE:
         hint(f"fleet chip show {_DEFAULT_PRESET}")
@@ -72,16 +51,14 @@ def show_preset(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Show every number of a technology with its range and source; checks a file of your own."""
-    with extra_installed():
-        from fleet.lab.chip.inputs import given_preset, preset_toml
-        from fleet.lab.chip.presets import preset_document
-
-        if toml:
-            sys.stdout.write(preset_toml(preset))
-            return
-        body = preset_document(given_preset(preset))
+    from fleet.lab.chip.inputs import given_preset, preset_toml
+    from fleet.lab.chip.presets import preset_document
     from fleet.lab.chip.view import preset_tables
 
+    if toml:
+        sys.stdout.write(preset_toml(preset))
+        return
+    body = preset_document(given_preset(preset))
     show(form, body, lambda: preset_tables(body))
 
 
@@ -103,7 +80,7 @@ def report(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Cost of networks in three designs, and what is consistent with the paper's three ratios."""
-    with extra_installed(), narrated() as progress:
+    with spinner() as progress:
         from fleet.lab.chip.inputs import given_networks, given_preset
         from fleet.lab.chip.report import chip_report, report_document
 
@@ -146,9 +123,9 @@ def restore(
         int | None, typer.Option(min=1, help="Rank of the LoRA.", show_default="the paper's: 6 or 8")
     ] = None,
     layers: Annotated[
-        CorrectedLayers, typer.Option(help="Correct all layers, or those with a LoRA in the paper.")
-    ] = CorrectedLayers.ALL,
-    storage: Annotated[LoraStorage, typer.Option(help="Number format of the LoRA.")] = LoraStorage.INT8,
+        Literal["all", "paper"], typer.Option(help="Correct all layers, or those with a LoRA in the paper.")
+    ] = "all",
+    storage: Annotated[Literal["int8", "fp16", "fp32"], typer.Option(help="Number format of the LoRA.")] = "int8",
     chips: Annotated[int, typer.Option(min=1, help="Chips per condition.")] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the network and the chips.")] = 0,
     data: Annotated[
@@ -163,33 +140,32 @@ def restore(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Bring noisy, aged and partly stuck chips back by a LoRA fitted on public data."""
-    with extra_installed(), narrated() as progress:
+    with spinner() as progress:
+        from fleet.lab.chip.calibration.experiment import run_restore
+        from fleet.lab.chip.calibration.report import restore_document, restore_tables
+        from fleet.lab.chip.calibration.settings import RestoreSettings, given_numbers, given_words
         from fleet.lab.chip.inputs import given_preset
-        from fleet.lab.chip.restore import run_restore
-        from fleet.lab.chip.restore_document import restore_document
-        from fleet.lab.chip.restore_settings import given_settings
+        from hwmodel import Precision
 
-        settings = given_settings(
-            network=network,
-            preset=given_preset(preset),
-            noise=noise,
-            ages=age,
-            stuck=stuck,
+        settings = RestoreSettings(
+            network,
+            given_preset(preset),
+            noise_us=given_numbers("noise", noise),
+            ages=None if age is None else given_words(age),
+            stuck_shares=given_numbers("stuck", stuck),
             rank=rank,
-            layers=layers,
-            storage=storage,
+            corrected=layers,
+            storage=Precision(storage),
             chips=chips,
             seed=seed,
             data=data,
         )
         body = restore_document(run_restore(settings, progress))
         if output is not None:
-            from fleet.lab.chip.restore_plots import restore_figures
+            from fleet.lab.chip.calibration.plots import restore_figures
 
             progress("Plots")
             write_output(output, "chip-restore", body, restore_figures(body))
-    from fleet.lab.chip.restore_view import restore_tables
-
     show(form, body, lambda: restore_tables(body))
 
 
@@ -201,7 +177,7 @@ def fits(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Hold simulated cells and pulses against published fits and closed forms. Exit code 1 if they miss."""
-    with extra_installed(), narrated() as progress:
+    with spinner() as progress:
         from fleet.lab.chip.fits import chip_fits, fits_document
 
         computed = chip_fits(cells=cells, seed=seed, progress=progress)
@@ -227,31 +203,4 @@ def write_output(folder: Path, name: str, document: Mapping[str, Any], figures: 
     from fleet.report.style import save_figures
 
     files = save_figures(figures, folder)
-    report_file = folder / f"{name}.json"
-    try:
-        report_file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {report_file}: {error.strerror or error}") from error
-    note(f"Written to {folder}: {', '.join(file.name for file in (report_file, *files))}.")
-
-
-@contextlib.contextmanager
-def extra_installed(what: str = "the chip model") -> Iterator[None]:
-    """Turn a missing package of the extra, which `what` needs, into what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (package := missing_package(error)) is None:
-            raise
-        raise UsageError(f"{what} needs {package}, which is not installed", hint=install_hint("sim")) from error
-
-
-@contextlib.contextmanager
-def narrated() -> Iterator[Callable[[str], None]]:
-    """Yield what shows progress on stderr: a spinner on a terminal, nothing into a pipe."""
-    console = note_console()
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status("") as status:
-        yield status.update
+    write_files(folder, {f"{name}.json": json_text(document)}, beside=files)

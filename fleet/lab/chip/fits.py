@@ -34,19 +34,9 @@ PRESET = "130nm-neurram"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChipFits:
-    """Simulated cells beside fits, and simulated pulses beside the closed form.
+    """Simulated cells beside fits, and simulated pulses beside the closed form."""
 
-    Attributes
-    ----------
-    cells, seed
-        Simulated cells per point, and the seed of their draws.
-    errors
-        One per age.
-    pulses
-        One per tolerance.
-    """
-
-    cells: int
+    cells: int  #: simulated per point
     seed: int
     errors: tuple[SampledError, ...]
     pulses: tuple[PulseComparison, ...]
@@ -62,8 +52,8 @@ class ChipFits:
 def pulses_hold(comparison: PulseComparison, cells: int) -> bool:
     """Return whether so many simulated cells took the pulses and joules of the closed form.
 
-    Pulses within `STANDARD_ERRORS`, energy within these and `ENERGY_SHARE`, and cells that did not converge
-    within as many standard errors of a binomial share and one cell.
+    Pulses within `STANDARD_ERRORS`, energy within these and `ENERGY_SHARE`, and cells that did not converge within as
+    many standard errors of a binomial share and one cell.
     """
     error = STANDARD_ERRORS / math.sqrt(cells)
     missed = comparison.expected_not_converged_share
@@ -85,21 +75,16 @@ def chip_fits(
 ) -> ChipFits:
     """Simulate cells of the preset `PRESET` and hold them against what was published.
 
+    Raises `InvalidInputError` if there are too few cells, or an age or tolerance is out of its range.
+
     Parameters
     ----------
     cells, seed
         Cells per point, and the seed of their draws.
-    progress
-        DemoResult what is being worked on.
     ages_s
         Seconds since programming, 1 s to 2 days.
     tolerances_us
         Half-widths of the acceptance window.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are too few cells, or an age or tolerance is out of its range.
     """
     preset = hwmodel.load_preset(PRESET)
     errors = []

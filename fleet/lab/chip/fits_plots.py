@@ -59,11 +59,11 @@ def _error_panel(error: SampledError) -> CurvePanel:
 def _models() -> Figure:
     models: list[tuple[str, ProgrammingError, tuple[float, float] | None]] = [
         ("constant (arXiv 2601.10037)", hwmodel.ConstantProgrammingError(1.0), (20.0, 80.0)),
-        ("Wan 2022 (fit of aihwkit)", hwmodel.WanProgrammingError(), None),
-        ("Wan 2022 (fit of CrossSim)", hwmodel.WanCrossSimProgrammingError(), None),
-        ("Milo 2021", hwmodel.MiloProgrammingError(), None),
-        ("CMO/HfOx, within 2 %", hwmodel.CmoProgrammingError(2.0), None),
-        ("CMO/HfOx, within 0.2 %", hwmodel.CmoProgrammingError(0.2), None),
+        ("Wan 2022 (fit of aihwkit)", hwmodel.PROGRAMMING_ERROR_FITS["wan-aihwkit"], None),
+        ("Wan 2022 (fit of CrossSim)", hwmodel.PROGRAMMING_ERROR_FITS["wan-crosssim"], None),
+        ("Milo 2021", hwmodel.PROGRAMMING_ERROR_FITS["milo"], None),
+        ("CMO/HfOx, within 2 %", hwmodel.PROGRAMMING_ERROR_FITS["cmo-2%"], None),
+        ("CMO/HfOx, within 0.2 %", hwmodel.PROGRAMMING_ERROR_FITS["cmo-0.2%"], None),
     ]
     wan, cmo = hwmodel.WanRelaxation(), hwmodel.CmoRelaxation()
     ages = np.geomspace(1.0, 2 * DAY_S, 61)

@@ -16,13 +16,9 @@ ALL = "all"
 def given_preset(name_or_file: str) -> hwmodel.Preset:
     """Return a preset that comes with `hwmodel`, or the user's own.
 
-    Raises
-    ------
-    NotFoundError
-        If it is neither a name nor a file.
-    InvalidInputError
-        If the file is not a preset (all its faults are named), no chip can be made of it, or it is another
-        than the built-in of its name and version: figures go by these two.
+    Raises `NotFoundError` if it is neither a name nor a file; `InvalidInputError` if the file is not a preset (all its
+    faults are named), no chip can be made of it, or it is another than the built-in of its name and version: figures go
+    by these two.
     """
     place = _place(
         "preset",
@@ -66,12 +62,8 @@ def preset_toml(name_or_file: str) -> str:
 def given_networks(names_or_files: Sequence[str]) -> tuple[NetworkSpec, ...]:
     """Return networks in the order given, none twice; `ALL` stands for those that come with `hwmodel`.
 
-    Raises
-    ------
-    NotFoundError
-        If one is neither a name nor a file.
-    InvalidInputError
-        If none is given, a file is not a network (all its faults are named), or two have one name.
+    Raises `NotFoundError` if one is neither a name nor a file; `InvalidInputError` if none is given, a file is not a
+    network (all its faults are named), or two have one name.
     """
     known = hwmodel.network_names()
     wanted = dict.fromkeys(name for given in names_or_files for name in (known if given == ALL else (given,)))

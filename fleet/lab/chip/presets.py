@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import hwmodel
 from fleet.documents import Document, document
 from hwmodel.presets.technology import is_structure
@@ -21,9 +19,10 @@ def preset_document(preset: hwmodel.Preset) -> Document:
     ``structure`` marks a designer's choice (counts, bits, window): only the other numbers are drawn.
     """
     numbers = []
-    for row in preset.as_rows():
-        section, key = row.path.split(".")
-        numbers.append(asdict(row) | {"structure": is_structure(preset.SECTIONS[section], key)})
+    for path, quantity in preset.quantities.items():
+        section, key = path.split(".")
+        structure = is_structure(preset.SECTIONS[section], key)
+        numbers.append({"path": path, **quantity.model_dump(), "structure": structure})
     return document("ChipPreset", **_summary(preset), numbers=numbers)
 
 

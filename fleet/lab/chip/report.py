@@ -1,4 +1,4 @@
-"""What networks take on a chip, in three designs, and how that compares with the ratios of arXiv 2601.10037.
+"""Report on networks on a chip: their costs in three designs, held against the ratios of arXiv 2601.10037.
 
 Everything is computed by `hwmodel.cost`; here it is gathered once for table, JSON and plots.
 """
@@ -15,41 +15,23 @@ import numpy as np
 from fleet.documents import Document, document
 from fleet.errors import InvalidInputError
 from hwmodel import Cost, HwModelError, Preset
-from hwmodel.cost.breakdown import CostBreakdown
-from hwmodel.cost.designs import Design, DesignReport, design_report
-from hwmodel.cost.ratios import TOLERANCE, AnchoredSet, RatioReport, ReadingResult, ratio_report
-from hwmodel.cost.uncertainty import Band, QuantityBand, monte_carlo
+from hwmodel.cost.designs import Activity, Design, DesignReport, design_report
+from hwmodel.cost.ratios import TOLERANCE, InterpretationResult, RatioReport, ratio_report
+from hwmodel.cost.uncertainty import MEASURES, Band, QuantityBand, monte_carlo
 from hwmodel.networks import NetworkSpec
-
-#: The measures of a bill that have a band.
-_MEASURES = ("energy_j", "seconds", "cell_writes")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChipReport:
-    """Everything that a report says, as `hwmodel` found it.
-
-    Attributes
-    ----------
-    preset, networks
-        What was asked about.
-    draws, seed
-        Of the Monte Carlo.
-    designs
-        Nominal cost of each network in each design.
-    bands
-        Spread of the same quantities over the draws.
-    ratios
-        The paper's three ratios, reading by reading.
-    """
+    """Everything that a report says, as `hwmodel` found it."""
 
     preset: Preset
     networks: tuple[NetworkSpec, ...]
     draws: int
     seed: int
-    designs: tuple[DesignReport[Cost], ...]
-    bands: tuple[QuantityBand, ...]
-    ratios: RatioReport
+    designs: tuple[DesignReport[Cost], ...]  #: nominal cost of each network in each design
+    bands: tuple[QuantityBand, ...]  #: spread of the same quantities over the draws
+    comparison: RatioReport
 
 
 def chip_report(
@@ -57,20 +39,8 @@ def chip_report(
 ) -> ChipReport:
     """Compute the report of some networks on a preset.
 
-    Parameters
-    ----------
-    networks, preset
-        What to report on.
-    draws, seed
-        Of the Monte Carlo over the ranges of the preset's numbers.
-    progress
-        DemoResult what is being worked on.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are no draws, or a network has no LoRA or nothing on crossbars, so that there is nothing to
-        compare.
+    Raises `InvalidInputError` if there are no draws, or a network has no LoRA or nothing on crossbars, so that there is
+    nothing to compare.
     """
     if draws < 1:
         raise InvalidInputError(f"a Monte Carlo has at least one draw; got {draws}")
@@ -79,16 +49,16 @@ def chip_report(
         designs = tuple(design_report(network, preset, design) for network in networks for design in Design)
         progress(f"{draws} draws over the ranges of {preset.name}")
         bands = monte_carlo(networks, preset, draws=draws, seed=seed)
-        progress("Readings of the paper's three ratios, and what would reach them")
-        ratios = ratio_report(networks, preset, draws=draws, seed=seed)
+        progress("Interpretations of the paper's three ratios, and what would reach them")
+        comparison = ratio_report(networks, preset, draws=draws, seed=seed)
     except HwModelError as error:
         raise InvalidInputError(str(error)) from error
-    return ChipReport(preset, tuple(networks), draws, seed, designs, bands, ratios)
+    return ChipReport(preset, tuple(networks), draws, seed, designs, bands, comparison)
 
 
 def report_document(report: ChipReport) -> Document:
     """Return the whole report as JSON; what is unlimited is null."""
-    ratios = report.ratios
+    comparison, anchored = report.comparison, report.comparison.anchored
     bands = {(b.network, b.design, b.activity, b.measure): b.band for b in report.bands}
     return document(
         "ChipReport",
@@ -100,22 +70,45 @@ def report_document(report: ChipReport) -> Document:
         ratios={
             "source": "arXiv 2601.10037",
             "tolerance": TOLERANCE,
-            "headlines": [
+            "paper_ratios": [
                 {
-                    "headline": headline.headline,
-                    "paper": headline.paper,
+                    "ratio": found.ratio,
+                    "paper": found.paper,
                     "consistent_with": [
-                        {"network": result.network, "reading": result.reading} for result in headline.consistent
+                        {"network": result.network, "interpretation": result.interpretation}
+                        for result in found.consistent
                     ],
-                    "readings": [_reading(result) for result in headline.results],
+                    "interpretations": [_interpretation(result) for result in found.interpretations],
                 }
-                for headline in ratios.headlines
+                for found in comparison.ratios
             ],
-            "caps_of_inference": dict(ratios.caps),
-            "cannot_follow": list(ratios.exclusions),
-            "anchored_set": _anchored(ratios.anchored),
+            "caps_of_inference": dict(comparison.caps),
+            "cannot_follow": list(comparison.exclusions),
+            "anchored_set": {
+                "values": None if anchored.values is None else dict(anchored.values),
+                "pulses_per_cell": anchored.pulses_per_cell,
+                "interpretations": [
+                    {"ratio": ratio, "interpretation": interpretation, "network": network}
+                    for ratio, interpretation, network in anchored.interpretations
+                ],
+                "ratios": None if anchored.ratios is None else list(anchored.ratios),
+                "share_of_draws_within_tolerance": anchored.share_within,
+                "note": "Three numbers are free and three ratios are given: a set that is consistent with all three "
+                "proves nothing.",
+            },
         },
     )
+
+
+_COUNTS = (
+    "crossbar_weights",
+    "parameters",
+    "lora_parameters",
+    "macs",
+    "lora_macs",
+    "digital_macs",
+    "passes_per_output",
+)
 
 
 def _network(network: NetworkSpec, preset: Preset) -> Document:
@@ -123,13 +116,7 @@ def _network(network: NetworkSpec, preset: Preset) -> Document:
         "name": network.name,
         "title": network.title,
         "source": network.source,
-        "crossbar_weights": network.crossbar_weights,
-        "parameters": network.parameters,
-        "lora_parameters": network.lora_parameters,
-        "macs": network.macs,
-        "lora_macs": network.lora_macs,
-        "digital_macs": network.digital_macs,
-        "passes_per_output": network.passes_per_output,
+        **{count: getattr(network, count) for count in _COUNTS},
         "tiles": network.tiles(preset),
         "utilisation": network.utilisation(preset),
         "training": network.training.model_dump() if network.training else None,
@@ -137,71 +124,45 @@ def _network(network: NetworkSpec, preset: Preset) -> Document:
     }
 
 
-def _design(each: DesignReport[Cost], bands: dict[tuple[Any, ...], Band]) -> Document:
+_DESIGN_FIELDS = (
+    *("network", "design", "tiles", "utilisation", "sram_serving_bytes", "sram_training_bytes", "sram_bytes"),
+    *("fits_serving", "fits_training"),
+)
+
+
+def _design(each: DesignReport[Cost], bands: dict[tuple[str, Design, Activity, str], Band]) -> Document:
+    activities = {}
+    for activity, breakdown in each.costs.items():
+        total = breakdown.total
+        measured = {measure: bands[each.network, each.design, activity, measure] for measure in MEASURES}
+        activities[activity] = {
+            **{
+                measure: {"nominal": getattr(total, measure), "p5": band.p5, "p50": band.p50, "p95": band.p95}
+                for measure, band in measured.items()
+            },
+            "bytes": total.bytes,
+            "components_j": {component: cost.energy_j for component, cost in breakdown.parts.items()},
+        }
     return {
-        "network": each.network,
-        "design": each.design,
+        **{name: getattr(each, name) for name in _DESIGN_FIELDS},
         "assumptions": asdict(each.assumptions),
-        "tiles": each.tiles,
-        "utilisation": each.utilisation,
-        "sram_serving_bytes": each.sram_serving_bytes,
-        "sram_training_bytes": each.sram_training_bytes,
-        "sram_bytes": each.sram_bytes,
-        "fits_serving": each.fits_serving,
-        "fits_training": each.fits_training,
         "adaptations_left": _finite(each.adaptations_left),
         "rewrites_left": _finite(each.rewrites_left),
-        "activities": {
-            activity: _activity(
-                bill, {measure: bands[each.network, each.design, activity, measure] for measure in _MEASURES}
-            )
-            for activity, bill in each.bills.items()
-        },
+        "activities": activities,
     }
 
 
-def _activity(bill: CostBreakdown[Cost], bands: dict[str, Band]) -> Document:
-    total = bill.total
-    return {
-        **{
-            measure: {"nominal": getattr(total, measure), "p5": band.p5, "p50": band.p50, "p95": band.p95}
-            for measure, band in bands.items()
-        },
-        "bytes": total.bytes,
-        "components_j": {component: cost.energy_j for component, cost in bill.parts.items()},
-    }
-
-
-def _reading(result: ReadingResult) -> Document:
+def _interpretation(result: InterpretationResult) -> Document:
     return {
         "network": result.network,
-        "reading": result.reading,
+        "interpretation": result.interpretation,
         "meaning": result.meaning,
         "nominal": result.nominal,
-        "p5": result.band.p5,
-        "p50": result.band.p50,
-        "p95": result.band.p95,
-        "smallest": result.band.smallest,
-        "largest": result.band.largest,
+        **asdict(result.band),
         "share_of_draws_within_tolerance": result.share_within,
         "verdict": result.verdict,
         "largest_if_crossbars_were_free": result.free_analogue,
         "sensitivities": [asdict(sensitivity) for sensitivity in result.sensitivities],
-    }
-
-
-def _anchored(anchored: AnchoredSet) -> Document:
-    return {
-        "values": None if anchored.values is None else dict(anchored.values),
-        "pulses_per_cell": anchored.pulses_per_cell,
-        "readings": [
-            {"headline": headline, "reading": reading, "network": network}
-            for headline, reading, network in anchored.readings
-        ],
-        "ratios": None if anchored.ratios is None else list(anchored.ratios),
-        "share_of_draws_within_tolerance": anchored.share_within,
-        "note": "Three numbers are free and three ratios are given: a set that is consistent with all three "
-        "proves nothing.",
     }
 
 

@@ -13,7 +13,7 @@ from fleet.report.bars import BarPanel, StackedBar, stacked_bars
 from fleet.report.tornado import Swing, TornadoPanel, tornado
 from hwmodel.cost.breakdown import Component
 from hwmodel.cost.designs import Activity, Design
-from hwmodel.cost.ratios import TOLERANCE, HeadlineResult, ReadingResult, Verdict
+from hwmodel.cost.ratios import TOLERANCE, InterpretationResult, RatioResult, Verdict
 from hwmodel.cost.sensitivity import Sensitivity
 
 _DESIGNS = {Design.ANALOGUE: "analogue, all rewritten", Design.LORA: "LoRA in SRAM", Design.DIGITAL: "all digital"}
@@ -36,7 +36,7 @@ def report_figures(report: ChipReport) -> dict[str, Figure]:
     """Return the figures by the name of their file.
 
     ``chip-energy-<network>`` (breakdown by design and component), ``chip-tornado`` (sensitivity) and
-    ``chip-ratios-<headline>`` (Monte-Carlo bands).
+    ``chip-ratios-<ratio>`` (Monte-Carlo bands).
     """
     return dict([*_energy(report), ("chip-tornado", _tornado(report)), *_ratios(report)])
 
@@ -44,7 +44,7 @@ def report_figures(report: ChipReport) -> dict[str, Figure]:
 def _energy(report: ChipReport) -> Iterator[tuple[str, Figure]]:
     for network in report.networks:
         of_network = {each.design: each for each in report.designs if each.network == network.name}
-        activities = [activity for activity in Activity if activity in of_network[Design.LORA].bills]
+        activities = [activity for activity in Activity if activity in of_network[Design.LORA].costs]
         panels = [
             BarPanel(
                 activity.capitalize(),
@@ -53,10 +53,10 @@ def _energy(report: ChipReport) -> Iterator[tuple[str, Figure]]:
                         _DESIGNS[design],
                         {
                             _COMPONENTS[component]: cost.energy_j
-                            for component, cost in each.bills[activity].parts.items()
+                            for component, cost in each.costs[activity].parts.items()
                         },
                         # Three digits: the ranges do not support more.
-                        _joules(float(f"{each.bills[activity].total.energy_j:.3g}")),
+                        _joules(float(f"{each.costs[activity].total.energy_j:.3g}")),
                     )
                     for design, each in of_network.items()
                 ],
@@ -71,22 +71,22 @@ def _energy(report: ChipReport) -> Iterator[tuple[str, Figure]]:
 
 
 def _ratios(report: ChipReport) -> Iterator[tuple[str, Figure]]:
-    for headline in report.ratios.headlines:
+    for found in report.comparison.ratios:
         panel = BandPanel(
-            title=f"{headline.headline.capitalize()} on {report.preset.name}: "
+            title=f"{found.ratio.capitalize()} on {report.preset.name}: "
             f"{report.draws:,} draws over the ranges of its numbers",
-            reference=headline.paper,
-            reference_label=f"the paper's figure, {headline.paper:g} ± {TOLERANCE:.0%}",
+            reference=found.paper,
+            reference_label=f"the paper's figure, {found.paper:g} ± {TOLERANCE:.0%}",
             tolerance=TOLERANCE,
-            bands=[_band(result) for result in headline.results],
+            bands=[_band(result) for result in found.interpretations],
         )
-        name = headline.headline.replace(" ", "-")
+        name = found.ratio.replace(" ", "-")
         yield f"chip-ratios-{name}", bands(panel, axis_label="ratio")
 
 
-def _band(result: ReadingResult) -> Band:
+def _band(result: InterpretationResult) -> Band:
     return Band(
-        label=f"{result.reading} · {result.network}",
+        label=f"{result.interpretation} · {result.network}",
         nominal=result.nominal,
         low=result.band.p5,
         median=result.band.p50,
@@ -97,22 +97,22 @@ def _band(result: ReadingResult) -> Band:
     )
 
 
-def nearest_reading(headline: HeadlineResult) -> ReadingResult:
-    """Return the reading whose nominal value is nearest to the paper's figure, consistent ones first."""
-    return min(headline.consistent or headline.results, key=lambda result: result.distance)
+def nearest_interpretation(found: RatioResult) -> InterpretationResult:
+    """Return the one whose nominal value is nearest to the paper's figure, consistent ones first."""
+    return min(found.consistent or found.interpretations, key=lambda result: result.distance)
 
 
 def _tornado(report: ChipReport) -> Figure:
     panels = []
-    for headline in report.ratios.headlines:
-        result = nearest_reading(headline)
+    for found in report.comparison.ratios:
+        result = nearest_interpretation(found)
         panels.append(
             TornadoPanel(
-                title=f"{headline.headline.capitalize()}, {result.network}, read as '{result.reading}'",
+                title=f"{found.ratio.capitalize()}, {result.network}, read as '{result.interpretation}'",
                 nominal=result.nominal,
                 swings=[_swing(sensitivity) for sensitivity in result.sensitivities],
-                reference=headline.paper,
-                reference_label=f"the paper's figure, {headline.paper:g}",
+                reference=found.paper,
+                reference_label=f"the paper's figure, {found.paper:g}",
             )
         )
     return tornado(

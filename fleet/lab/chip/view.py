@@ -1,4 +1,4 @@
-"""What `fleet chip` prints for people; the documents have the same figures."""
+"""Views of `fleet chip` for people; the documents have the same figures."""
 
 from __future__ import annotations
 
@@ -86,9 +86,11 @@ def report_tables(body: Document) -> Iterable[RenderableType]:
     for network in body["networks"]:
         yield _costs(body, network["name"])
     yield _room(body)
-    for headline in body["ratios"]["headlines"]:
-        yield _headline(headline, body)
-        yield _meanings(headline)
+    for ratio in body["ratios"]["paper_ratios"]:
+        yield _ratio_table(ratio, body)
+        yield facts(
+            "The interpretations", {each["interpretation"]: each["meaning"] for each in ratio["interpretations"]}
+        )
     yield _statements(body)
     yield _summary(body)
 
@@ -138,9 +140,9 @@ def _costs(body: Document, network: str) -> RenderableType:
     of_design = {each["design"]: each for each in body["designs"] if each["network"] == network}
     rows = []
     for activity in of_design["lora"]["activities"]:
-        bills = [of_design[design]["activities"][activity] for design in _DESIGNS]
-        rows.append((activity, *(_energy(bill["energy_j"]) for bill in bills)))
-        rows.append((" ", *(_time(bill) for bill in bills)))
+        costs = [of_design[design]["activities"][activity] for design in _DESIGNS]
+        rows.append((activity, *(_energy(cost["energy_j"]) for cost in costs)))
+        rows.append((" ", *(_time(cost) for cost in costs)))
     return table(
         f"{network}: energy [5 to 95 % of {body['draws']} draws], time, pulses",
         ["", "analogue, all rewritten>", "LoRA in SRAM>", "all digital>"],
@@ -152,9 +154,9 @@ def _energy(energy_j: Mapping[str, float]) -> str:
     return f"{joules(energy_j['nominal'])} [{joules(energy_j['p5'])} - {joules(energy_j['p95'])}]"
 
 
-def _time(bill: Document) -> str:
-    writes = bill["cell_writes"]["nominal"]
-    seconds = f"{bill['seconds']['nominal']:.3g} s"
+def _time(cost: Document) -> str:
+    writes = cost["cell_writes"]["nominal"]
+    seconds = f"{cost['seconds']['nominal']:.3g} s"
     return f"{seconds}, {writes:.3g} pulses" if writes else seconds
 
 
@@ -188,31 +190,27 @@ def _left(count: float | None) -> str:
     return "unlimited" if count is None else f"{count:,.0f}"
 
 
-def _headline(headline: Document, body: Document) -> RenderableType:
+def _ratio_table(ratio: Document, body: Document) -> RenderableType:
     tolerance = body["ratios"]["tolerance"]
+    consistent, every = len(ratio["consistent_with"]), len(ratio["interpretations"])
     return table(
-        f"{headline['headline'].capitalize()}, the paper: up to {headline['paper']:g}x. "
-        f"{len(headline['consistent_with'])} of {len(headline['readings'])} readings are consistent with it",
+        f"{ratio['ratio'].capitalize()}, the paper: up to {ratio['paper']:g}x. "
+        f"{consistent} of {every} interpretations are consistent with it",
         [
-            "read as",
-            "network",
-            "nominal>",
-            "median [5 to 95 %]>",
-            f"within {tolerance:.0%}>",
-            "the paper's figure",
-            "reached alone by",
+            *("read as", "network", "nominal>", "median [5 to 95 %]>", f"within {tolerance:.0%}>"),
+            *("the paper's figure", "reached alone by"),
         ],
         (
             (
-                reading["reading"],
-                reading["network"],
-                _ratio(reading["nominal"]),
-                f"{_ratio(reading['p50'])} [{_ratio(reading['p5'])} - {_ratio(reading['p95'])}]",
-                f"{reading['share_of_draws_within_tolerance']:.1%}",
-                _VERDICTS[reading["verdict"]],
-                _nearest_knobs(reading["sensitivities"]),
+                each["interpretation"],
+                each["network"],
+                _times(each["nominal"]),
+                f"{_times(each['p50'])} [{_times(each['p5'])} - {_times(each['p95'])}]",
+                f"{each['share_of_draws_within_tolerance']:.1%}",
+                _VERDICTS[each["verdict"]],
+                _nearest_numbers(each["sensitivities"]),
             )
-            for reading in headline["readings"]
+            for each in ratio["interpretations"]
         ),
     )
 
@@ -225,57 +223,38 @@ _VERDICTS = {
 }
 
 
-def _ratio(value: float) -> str:
+def _times(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _nearest_knobs(sensitivities: Sequence[Document]) -> str:
+def _nearest_numbers(sensitivities: Sequence[Document]) -> str:
     """Return the two numbers that reach the figure with the least change, or that none does."""
-    reaching = [sensitivity for sensitivity in sensitivities if sensitivity["needed"] is not None]
-    if not reaching:
-        return "no number in its range"
-    reaching.sort(
-        key=lambda sensitivity: (
-            abs(math.log(sensitivity["needed"] / sensitivity["value"])) if sensitivity["value"] else math.inf
-        )
-    )
-    return "; ".join(
-        f"{sensitivity['path']} {sensitivity['value']:.3g} -> {sensitivity['needed']:.3g}"
-        for sensitivity in reaching[:2]
-    )
-
-
-def _meanings(headline: Document) -> RenderableType:
-    meanings = {reading["reading"]: reading["meaning"] for reading in headline["readings"]}
-    return facts("The readings", meanings)
+    reaching = [each for each in sensitivities if each["needed"] is not None]
+    reaching.sort(key=lambda each: abs(math.log(each["needed"] / each["value"])) if each["value"] else math.inf)
+    found = "; ".join(f"{each['path']} {each['value']:.3g} -> {each['needed']:.3g}" for each in reaching[:2])
+    return found or "no number in its range"
 
 
 def _summary(body: Document) -> RenderableType:
     rows = []
-    for headline in body["ratios"]["headlines"]:
-        named = {(reading["network"], reading["reading"]): reading for reading in headline["readings"]}
-        consistent = [named[each["network"], each["reading"]] for each in headline["consistent_with"]]
-        rows.append(
-            (
-                headline["headline"],
-                f"{headline['paper']:g}",
-                *(_nearest(consistent[0]) if consistent else ("no reading", None, None, None)),
-                max(0, len(consistent) - 1),
-            )
-        )
+    for ratio in body["ratios"]["paper_ratios"]:
+        named = {(each["network"], each["interpretation"]): each for each in ratio["interpretations"]}
+        consistent = [named[each["network"], each["interpretation"]] for each in ratio["consistent_with"]]
+        nearest = _nearest(consistent[0]) if consistent else ("none", None, None, None)
+        rows.append((ratio["ratio"], f"{ratio['paper']:g}", *nearest, max(0, len(consistent) - 1)))
     return table(
         f"In short: what the paper's ratios are consistent with on {body['preset']['name']} (none is proven)",
-        ["ratio", "paper>", "nearest reading", "nominal>", "draws near>", "reached alone by", "rival readings>"],
+        ["ratio", "paper>", "nearest interpretation", "nominal>", "draws near>", "reached alone by", "rivals>"],
         rows,
     )
 
 
-def _nearest(reading: Document) -> tuple[str, ...]:
+def _nearest(each: Document) -> tuple[str, ...]:
     return (
-        f"{reading['reading']}, {reading['network']}",
-        _ratio(reading["nominal"]),
-        f"{reading['share_of_draws_within_tolerance']:.1%}",
-        _nearest_knobs(reading["sensitivities"]),
+        f"{each['interpretation']}, {each['network']}",
+        _times(each["nominal"]),
+        f"{each['share_of_draws_within_tolerance']:.1%}",
+        _nearest_numbers(each["sensitivities"]),
     )
 
 
@@ -284,7 +263,7 @@ def _statements(body: Document) -> RenderableType:
     lines = ["What cannot follow"]
     lines += [f"  - {sentence}" for sentence in ratios["cannot_follow"]]
     anchored = ratios["anchored_set"]
-    lines.append("All three at once (networks and readings of the paper's own, whatever was asked for)")
+    lines.append("All three at once (networks of the paper, whatever was asked for)")
     if anchored["values"] is None:
         lines.append("  - no ADC energy, update pulses and pulses per cell inside the ranges here meet all three")
     else:
@@ -293,8 +272,8 @@ def _statements(body: Document) -> RenderableType:
             f"  - a parameter set consistent with all three: {values} "
             f"({anchored['pulses_per_cell']:.3g} pulses per cell)"
         )
-    readings = "; ".join(f"{r['headline']}: {r['reading']}, {r['network']}" for r in anchored["readings"])
-    lines.append(f"    read as {readings}")
+    read_as = (f"{each['ratio']}: {each['interpretation']}, {each['network']}" for each in anchored["interpretations"])
+    lines.append(f"    read as {'; '.join(read_as)}")
     lines.append(
         f"  - {anchored['share_of_draws_within_tolerance']:.1%} of the draws come within "
         f"{ratios['tolerance']:.0%} of all three. {anchored['note']}"

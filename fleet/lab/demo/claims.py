@@ -1,7 +1,6 @@
-"""What the demo claims, each checked against the evidence. Pure.
+"""Claims about every fleet of the demo, each checked against the evidence. Pure.
 
-Claims about the fleet hold for every task (public functions); those about recognition are here as well, those
-about drawing in `drawing_claims`. A demo is checked against a list of them.
+A task adds its own (`DemoTask.claims`).
 """
 
 from __future__ import annotations
@@ -9,30 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reram_fleet.crypto.signing import SignatureError, open_envelope
-from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.documents import verdict_name
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS
-from fleet.domain.learning import JobKind, JobState
-from fleet.lab.demo.evidence import Evidence, FleetEvidence, Quality
+from fleet.lab.demo.evidence import Evidence
 from fleet.trust.checks import failures
 
-#: Least closed-set accuracy on the kept people, before and after.
-LEAST_RETAIN_ACCURACY = 0.95
-#: How much more often than a stranger the forgotten person may be accepted.
-ACCEPTANCE_MARGIN = 0.05
-#: ... unless so few samples cannot tell: one of a person's five photos is 20 points. One-sided exact test.
-ACCEPTANCE_CHANCE = 0.01
-
 T = TypeVar("T")
-E = TypeVar("E", bound=FleetEvidence)
-
-_VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}
 
 
 @dataclass(frozen=True)
@@ -44,17 +31,12 @@ class Claim:
     detail: str
 
 
-def check(evidence: Evidence) -> list[Claim]:
-    """Return all claims of a demo that recognises, in the order in which it shows them."""
-    return check_all(evidence, _CLAIMS)
+def check(evidence: Evidence[Any], own: Sequence[Callable[[Evidence[Any]], Claim]]) -> list[Claim]:
+    """Return the claims about every fleet, then those of the task, each with what was seen."""
+    return [claim(evidence) for claim in (*FLEET_CLAIMS, *own)]
 
 
-def check_all(evidence: E, claims: Sequence[Callable[[E], Claim]]) -> list[Claim]:
-    """Return these claims, each with what was seen."""
-    return [claim(evidence) for claim in claims]
-
-
-def open_receipts(evidence: FleetEvidence) -> dict[str, types.Receipt]:
+def open_receipts(evidence: Evidence[Any]) -> dict[str, types.Receipt]:
     """Return the receipts whose signature is their node's, by node id."""
     opened = {}
     for execution in evidence.forget.executions:
@@ -66,8 +48,7 @@ def open_receipts(evidence: FleetEvidence) -> dict[str, types.Receipt]:
     return opened
 
 
-def programmed(evidence: FleetEvidence) -> Claim:
-    """Every chip was written once, at the start."""
+def _programmed(evidence: Evidence[Any]) -> Claim:
     joules = {
         node: sum(c.energy_j for c in status.costs if c.phase == types.ENERGY_PHASE_PROGRAM)
         for node, status in evidence.programmed.items()
@@ -80,44 +61,7 @@ def programmed(evidence: FleetEvidence) -> Claim:
     )
 
 
-def revision(evidence: FleetEvidence) -> Claim:
-    """What is active is the same everywhere."""
-    seen = {(s.revision, s.revision_digest) for s in evidence.status_after.values()}
-    return Claim(
-        "all nodes run one and the same revision",
-        len(seen) == 1,
-        ", ".join(f"revision {number} {digest.hex()[:12]}" for number, digest in sorted(seen)),
-    )
-
-
-def _trained(evidence: Evidence) -> Claim:
-    job = evidence.train_job
-    return Claim(
-        "the LoRA was trained by a Flower run",
-        job.state == JobState.SUCCEEDED and job.rounds_done == job.rounds and job.flower_run_id != 0,
-        f"run {job.flower_run_id}, {job.rounds_done} of {job.rounds} rounds, attempt {job.attempt}",
-    )
-
-
-def _retain(evidence: Evidence) -> Claim:
-    return Claim(
-        f"kept people are recognised before and after (at least {LEAST_RETAIN_ACCURACY:.2f} on every node)",
-        all(
-            quality.retain_accuracy >= LEAST_RETAIN_ACCURACY and not quality.backbone_only
-            for quality in [*evidence.before.values(), *evidence.after.values()]
-        ),
-        per_node(
-            {
-                node: (evidence.before[node].retain_accuracy, evidence.after[node].retain_accuracy)
-                for node in evidence.after
-            },
-            lambda pair: f"{pair[0]:.3f} -> {pair[1]:.3f}",
-        ),
-    )
-
-
-def suppressed(evidence: FleetEvidence) -> Claim:
-    """Nobody connected waited."""
+def _suppressed(evidence: Evidence[Any]) -> Claim:
     outage = evidence.outage
     connected = set(evidence.identities) - {outage.node_id}
     return Claim(
@@ -128,16 +72,7 @@ def suppressed(evidence: FleetEvidence) -> Claim:
     )
 
 
-def _silent(evidence: Evidence) -> Claim:
-    return Claim(
-        "once suppressed, no node names the forgotten person, though erasure is still going on",
-        evidence.outage.leaked_meanwhile == 0,
-        f"{evidence.outage.leaked_meanwhile} samples named",
-    )
-
-
-def backbone_only(evidence: FleetEvidence) -> Claim:
-    """Nothing stale was served."""
+def _backbone_only(evidence: Evidence[Any]) -> Claim:
     probe_answers = evidence.outage.probe_answers
     generation = evidence.forget.generation
     behind = [s for s in probe_answers if s.generation < generation]
@@ -157,81 +92,7 @@ def backbone_only(evidence: FleetEvidence) -> Claim:
     )
 
 
-def _forgotten(evidence: Evidence) -> Claim:
-    return Claim(
-        "no node recognises the forgotten person any more",
-        all(
-            q.forget_accuracy == q.forget_accuracy_subject_only == q.forget_accuracy_without_head == 0
-            for q in evidence.after.values()
-        )
-        and all(q.forget_accuracy > 0 for q in evidence.before.values()),
-        per_node(
-            {n: (evidence.before[n].forget_accuracy, evidence.after[n].forget_accuracy) for n in evidence.after},
-            lambda pair: f"{pair[0]:.3f} -> {pair[1]:.3f}",
-        ),
-    )
-
-
-def _stranger(evidence: Evidence) -> Claim:
-    return Claim(
-        "the forgotten person is accepted no more often than strangers, or than they were before they were "
-        f"enrolled (+ {ACCEPTANCE_MARGIN:.2f}, or within chance at {ACCEPTANCE_CHANCE:.0%})",
-        all(_like_a_stranger(q, evidence.never_enrolled[n]) for n, q in evidence.after.items()),
-        per_node(
-            {
-                n: (q.forget_accept_rate, q.stranger_accept_rate, evidence.never_enrolled[n])
-                for n, q in evidence.after.items()
-            },
-            lambda rates: f"{rates[0]:.3f} against {rates[1]:.3f}, and {rates[2]:.3f} before",
-        ),
-    )
-
-
-def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
-    # Some people resemble somebody who stays: they were taken for them before, and will be again.
-    usual = max(quality.stranger_accept_rate, never_enrolled)
-    if quality.forget_accept_rate <= usual + ACCEPTANCE_MARGIN:
-        return True
-    samples, strange = quality.forget_samples, quality.stranger_samples
-    accepted = round(quality.forget_accept_rate * samples)
-    together = accepted + round(quality.stranger_accept_rate * strange)
-    # Fisher's exact test: of all samples that were accepted, as many or more are the forgotten person's, if
-    # nothing tells theirs from strangers'. The strangers' rate is of a sample, too: it may be 0 by chance.
-    chance = sum(
-        math.comb(samples, k) * math.comb(strange, together - k) for k in range(accepted, min(samples, together) + 1)
-    ) / math.comb(samples + strange, together)
-    return chance >= ACCEPTANCE_CHANCE
-
-
-def chance_of_more(hits: int, trials: int, rate: float) -> float:
-    """Return how likely so many hits or more are in independent trials of this rate (binomial, exact)."""
-    return sum(math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(hits, trials + 1))
-
-
-def _repaired(evidence: Evidence) -> Claim:
-    repair = next((job for job in evidence.jobs if job.job_id == evidence.forget.repair_job_id), None)
-    if repair is None:
-        return Claim("the shared LoRA was repaired by a Flower run", False, "the campaign names no repair job")
-    kind = MESSAGE_TYPES.get(repair.kind)
-    return Claim(
-        "the shared LoRA was repaired by a Flower run",
-        kind == JobKind.UNLEARN_LORA and repair.state == JobState.SUCCEEDED,
-        f"run {repair.flower_run_id} ({kind}), {repair.state}",
-    )
-
-
-def _listed(evidence: Evidence) -> Claim:
-    listed = {run.run_id: run.status for run in evidence.flower_runs}
-    wanted = {job.flower_run_id for job in evidence.jobs if job.state == JobState.SUCCEEDED}
-    return Claim(
-        "`flwr ls` lists both jobs as finished",
-        len(wanted) >= 2 and all(listed.get(run) == "finished:completed" for run in wanted),
-        ", ".join(f"{run_id} {status}" for run_id, status in listed.items()) or "no runs",
-    )
-
-
-def converged(evidence: FleetEvidence) -> Claim:
-    """Every execution has ended well."""
+def _converged(evidence: Evidence[Any]) -> Claim:
     states = {execution.node_id: execution.state for execution in evidence.forget.executions}
     return Claim(
         "the forget was verified on every node",
@@ -242,8 +103,16 @@ def converged(evidence: FleetEvidence) -> Claim:
     )
 
 
-def receipts(evidence: FleetEvidence) -> Claim:
-    """Who says so is the node itself."""
+def _revision(evidence: Evidence[Any]) -> Claim:
+    seen = {(s.revision, s.revision_digest) for s in evidence.status_after.values()}
+    return Claim(
+        "all nodes run one and the same revision",
+        len(seen) == 1,
+        ", ".join(f"revision {number} {digest.hex()[:12]}" for number, digest in sorted(seen)),
+    )
+
+
+def _receipts(evidence: Evidence[Any]) -> Claim:
     opened = open_receipts(evidence)
     problems = [
         node
@@ -261,8 +130,7 @@ def receipts(evidence: FleetEvidence) -> Claim:
     )
 
 
-def erased(evidence: FleetEvidence) -> Claim:
-    """What was captured is gone with its keys."""
+def _erased(evidence: Evidence[Any]) -> Claim:
     opened = open_receipts(evidence)
     held_data = evidence.enrolled_on[evidence.forgotten_person]
     return Claim(
@@ -278,8 +146,7 @@ def erased(evidence: FleetEvidence) -> Claim:
     )
 
 
-def no_writes(evidence: FleetEvidence) -> Claim:
-    """Forgetting wears no cell."""
+def _no_writes(evidence: Evidence[Any]) -> Claim:
     opened = open_receipts(evidence)
     moved = {
         node: evidence.status_after[node].reram_writes - evidence.status_before[node].reram_writes
@@ -293,8 +160,7 @@ def no_writes(evidence: FleetEvidence) -> Claim:
     )
 
 
-def overhead(evidence: FleetEvidence) -> Claim:
-    """SRAM instead of ReRAM."""
+def _overhead(evidence: Evidence[Any]) -> Claim:
     found = {node: status.overhead for node, status in evidence.status_after.items()}
     return Claim(
         "deploying the repaired revision wrote no cell and cost less than re-programming it",
@@ -316,17 +182,7 @@ def overhead(evidence: FleetEvidence) -> Claim:
     )
 
 
-def _verdicts(evidence: Evidence) -> Claim:
-    found = {v.adapter_kind: verdict_name(v.verdict) for v in evidence.forget.verdicts}
-    return Claim(
-        "subject adapter and head are forgotten exactly, the shared LoRA approximately, and told apart",
-        found == _VERDICTS,
-        ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(found.items())) or "no verdicts",
-    )
-
-
-def certificate(evidence: FleetEvidence) -> Claim:
-    """The proof holds without the fleet."""
+def _certificate(evidence: Evidence[Any]) -> Claim:
     failed = failures(evidence.certificate)
     return Claim(
         "an auditor who has the coordinator's key alone can check the certificate offline",
@@ -335,14 +191,28 @@ def certificate(evidence: FleetEvidence) -> Claim:
     )
 
 
-def metrics(evidence: FleetEvidence) -> Claim:
-    """Whoever is on call sees it."""
+def _metrics(evidence: Evidence[Any]) -> Claim:
     return Claim(
         "the forget shows in the metrics of coordinator and nodes",
         bool(evidence.metrics_moved)
         and all(after == before + 1 == evidence.forget.generation for before, after in evidence.metrics_moved.values()),
         per_node(evidence.metrics_moved, lambda pair: f"{pair[0]:g} -> {pair[1]:g}"),
     )
+
+
+def verdicts(evidence: Evidence[Any]) -> dict[str, str]:
+    """Return the verdict on each kind of adapter."""
+    return {v.adapter_kind: verdict_name(v.verdict) for v in evidence.forget.verdicts}
+
+
+def verdicts_text(evidence: Evidence[Any]) -> str:
+    """Return the verdicts as a claim tells them."""
+    return ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(verdicts(evidence).items())) or "no verdicts"
+
+
+def chance_of_more(hits: int, trials: int, rate: float) -> float:
+    """Return how likely so many hits or more are in independent trials of this rate (binomial, exact)."""
+    return sum(math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(hits, trials + 1))
 
 
 def per_node(values: Mapping[str, T], text: Callable[[T], str]) -> str:
@@ -355,24 +225,16 @@ def per_node(values: Mapping[str, T], text: Callable[[T], str]) -> str:
     return "; ".join(f"{', '.join(nodes)} {figure}" for figure, nodes in groups.items())
 
 
-_CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
-    programmed,
-    _trained,
-    suppressed,
-    _silent,
-    backbone_only,
-    _repaired,
-    _listed,
-    converged,
-    revision,
-    receipts,
-    erased,
-    _retain,
-    _forgotten,
-    _stranger,
-    no_writes,
-    overhead,
-    _verdicts,
-    certificate,
-    metrics,
+FLEET_CLAIMS: tuple[Callable[[Evidence[Any]], Claim], ...] = (
+    _programmed,
+    _suppressed,
+    _backbone_only,
+    _converged,
+    _revision,
+    _receipts,
+    _erased,
+    _no_writes,
+    _overhead,
+    _certificate,
+    _metrics,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, require
 from rich.text import Text
 
 from fleet.cli.exits import ExitCode
-from fleet.cli.output import Format, OutputFormat, note, note_console, show
+from fleet.cli.output import Format, OutputFormat, json_text, note, note_console, show
 from fleet.config import check_preset, check_task
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ app = typer.Typer(add_completion=False)
 @app.command("demo")
 def demo(
     task: Annotated[
-        str, typer.Option(help="What the nodes do: recognise speakers, faces or fsdd; draw images.")
+        str, typer.Option(help="What the nodes do: recognise speakers, faces or fsdd; generate images.")
     ] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology, see `fleet chip presets`.")] = "180nm-1t1r",
     nodes: Annotated[int, typer.Option(min=2, max=32, help="Node daemons.")] = 4,
@@ -47,29 +46,26 @@ def demo(
     require(sorted(EXTRA_MODULES - {"matplotlib"}))
     check_task(task)
     check_preset(preset)
-    from fleet.lab.demo.run import DemoSettings
-    from fleet.lab.demo.story import tell
+    from fleet.lab.demo.run import DemoSettings, run
 
     settings = DemoSettings(nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset)
     with _terminated_like_interrupted(), _progress_reporter() as reporter:
-        told = tell(settings, reporter)
+        result = run(settings, reporter)
     if output is not None:
-        output.write_text(json.dumps(told.document, indent=2) + "\n", encoding="utf-8")
+        output.write_text(json_text(result.document), encoding="utf-8")
         note(f"The report is in {output}.")
-        if told.save_pictures is not None:
-            pictures = output.with_suffix(".png")
-            told.save_pictures(pictures)
+        pictures = output.with_suffix(".png")
+        if result.task.save_pictures(pictures):
             note(f"Pictures of the forgotten class are in {pictures}.")
-    show(form, told.document, told.tables)
-    claims = told.claims
-    failed = [claim for claim in claims if not claim.holds]
+    show(form, result.document, result.tables)
+    failed = [claim for claim in result.claims if not claim.holds]
     if failed:
         console = note_console()
-        console.print(f"{len(failed)} of {len(claims)} claims do not hold:", style="bold red")
+        console.print(f"{len(failed)} of {len(result.claims)} claims do not hold:", style="bold red")
         for claim in failed:
             console.print(f"  {claim.name}: {claim.detail}", highlight=False)
         raise typer.Exit(ExitCode.FAILED)
-    note(f"All {len(claims)} claims hold.")
+    note(f"All {len(result.claims)} claims hold.")
 
 
 @contextlib.contextmanager

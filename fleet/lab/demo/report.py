@@ -1,105 +1,79 @@
-"""The demo's JSON document."""
+"""Report of the demo: the JSON document, and the closing tables that are made from it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from reram_fleet.v1.types_pb2 import Receipt
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from fleet.documents import (
     Document,
     costs_document,
     document,
     energy_model_document,
+    erased_document,
     job_document,
     overhead_document,
     phase_name,
     serve_state_name,
-    verdict_name,
 )
-from fleet.lab.demo.claims import Claim, open_receipts
-from fleet.lab.demo.evidence import Evidence, FleetEvidence
+from fleet.lab.demo.claims import Claim, open_receipts, verdicts
+from fleet.lab.demo.evidence import Evidence
+
+if TYPE_CHECKING:
+    from fleet.lab.demo.task import DemoTask
+
+_PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 
 
-def report(evidence: Evidence, claims: Sequence[Claim]) -> Document:
-    """Return what `fleet demo --output` writes of a fleet that recognises."""
-    receipts = open_receipts(evidence)
-    return fleet_document(
-        evidence,
-        claims,
-        nodes=[_node(evidence, node, receipts.get(node)) for node in sorted(evidence.status_after)],
-        learning_jobs=[job_document(job) for job in evidence.jobs],
-        flower_runs=[asdict(run) for run in evidence.flower_runs],
-    )
-
-
-def fleet_document(
-    evidence: FleetEvidence, claims: Sequence[Claim], *, nodes: Sequence[Document], **further: object
-) -> Document:
-    """Return the document of a demo: what every task has, its nodes, and what else there is."""
-    forget = evidence.forget
+def report(evidence: Evidence[Any], claims: Sequence[Claim], task: DemoTask[Any]) -> Document:
+    """Return what `fleet demo --output` writes."""
+    forget, outage, receipts = evidence.forget, evidence.outage, open_receipts(evidence)
     return document(
         "DemoReport",
         fleet_id=evidence.fleet_id,
         ok=all(claim.holds for claim in claims),
         claims=[asdict(claim) for claim in claims],
         forgotten_person=evidence.forgotten_person,
+        enrolled_on={name: list(nodes) for name, nodes in evidence.enrolled_on.items()},
         campaign_id=forget.campaign_id,
         generation=forget.generation,
         state=forget.state,
         seconds_to_suppress=forget.seconds_to_suppress,
-        seconds_to_suppress_observed=evidence.outage.seconds_observed,
+        seconds_to_suppress_observed=outage.seconds_observed,
         seconds_to_verify=forget.seconds_to_verify,
-        verdicts={v.adapter_kind: verdict_name(v.verdict) for v in forget.verdicts},
+        verdicts=verdicts(evidence),
         verdict_basis={v.adapter_kind: v.basis for v in forget.verdicts},
         energy_model=energy_model_document(next(iter(evidence.status_after.values())).energy_model),
         forget_costs=costs_document(forget.costs),
-        nodes=list(nodes),
+        nodes=[
+            {
+                **_node(evidence, node_id, receipts.get(node_id)),
+                **task.node_fields(evidence, node_id, receipts.get(node_id)),
+            }
+            for node_id in sorted(evidence.status_after)
+        ],
+        learning_jobs=[job_document(job) for job in evidence.jobs],
+        learning_job_refusal=evidence.job_refusal,
+        flower_runs=[{"run_id": run.run_id, "status": run.status} for run in evidence.flower_runs],
         outage={
-            "node_id": evidence.outage.node_id,
-            "killed_pid": evidence.outage.killed_pid,
-            "suppressed_meanwhile_by": sorted(evidence.outage.suppressed_by),
-            "answers_after_restart": [asdict(probe_answer) for probe_answer in evidence.outage.probe_answers],
+            "node_id": outage.node_id,
+            "killed_pid": outage.killed_pid,
+            "suppressed_meanwhile_by": sorted(outage.suppressed_by),
+            "answers_after_restart": [asdict(answer) for answer in outage.probe_answers],
         },
         metrics={name: {"before": before, "after": after} for name, (before, after) in evidence.metrics_moved.items()},
         step_seconds=dict(evidence.step_seconds),
-        **further,
+        **task.fields(evidence),
     )
 
 
-def _node(evidence: Evidence, node_id: str, receipt: Receipt | None) -> Document:
-    before, after = evidence.before[node_id], evidence.after[node_id]
-    return {
-        **node_document(evidence, node_id, receipt),
-        "retain_accuracy_before": before.retain_accuracy,
-        "retain_accuracy_after": after.retain_accuracy,
-        "forget_accuracy_before": before.forget_accuracy,
-        "forget_accuracy_after": after.forget_accuracy,
-        "forget_accept_rate_before": before.forget_accept_rate,
-        "forget_accept_rate_after": after.forget_accept_rate,
-        "stranger_accept_rate": after.stranger_accept_rate,
-        "forget_accept_rate_never_enrolled": evidence.never_enrolled[node_id],
-        "genuine_accept_rate": after.genuine_accept_rate,
-        # The ablation: what the subject adapters do alone.
-        "subject_adapters_only": {
-            "retain_accuracy_before": before.retain_accuracy_subject_only,
-            "retain_accuracy_after": after.retain_accuracy_subject_only,
-            "forget_accuracy_after": after.forget_accuracy_subject_only,
-        },
-        # And what they do with the LoRA; the figures above are with the head as well.
-        "without_head": {
-            "retain_accuracy_before": before.retain_accuracy_without_head,
-            "retain_accuracy_after": after.retain_accuracy_without_head,
-            "forget_accuracy_after": after.forget_accuracy_without_head,
-        },
-        "head_digest": receipt.head_digest.hex() if receipt is not None else None,
-        "accept_threshold": evidence.status_after[node_id].accept_threshold,
-    }
-
-
-def node_document(evidence: FleetEvidence, node_id: str, receipt: Receipt | None) -> Document:
-    """Return what every task tells of a node: state, revision, costs, its forget."""
+def _node(evidence: Evidence[Any], node_id: str, receipt: Receipt | None) -> Document:
     status = evidence.status_after[node_id]
     execution = next((e for e in evidence.forget.executions if e.node_id == node_id), None)
     return {
@@ -114,17 +88,88 @@ def node_document(evidence: FleetEvidence, node_id: str, receipt: Receipt | None
         "reram_writes_forget": receipt.reram_writes if receipt is not None else None,
         "reram_writes_total": status.reram_writes,
         "deployment_overhead": overhead_document(status.overhead),
-        "forget": _forget(receipt) if receipt is not None else None,
+        "forget": erased_document(receipt) if receipt is not None else None,
     }
 
 
-def _forget(receipt: Receipt) -> Document:
-    return {
-        "costs": costs_document(receipt.costs),
-        "suppress_seconds": receipt.suppress_seconds,
-        "erase_seconds": receipt.erase_seconds,
-        "subject_adapters_erased": receipt.subject_adapters_erased,
-        "lora_rows_erased": receipt.lora_rows_erased,
-        "code_samples_erased": receipt.code_samples_erased,
-        "keys_destroyed": receipt.keys_destroyed,
-    }
+def closing_tables(document: Document, task: DemoTask[Any]) -> Iterable[RenderableType]:
+    """Yield the task's tables, energy, deployment, claims and summary; each fits 100 columns."""
+    for table in (*task.tables(document), _energy(document), _deployment(document), _claims(document)):
+        yield Group(table, Text())
+    told = ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(document["verdicts"].items()))
+    runs = ", ".join(f"{job['type']} as Flower run {job['flower_run_id']}" for job in document["learning_jobs"])
+    yield Text(
+        f"Suppressed in {document['seconds_to_suppress']:.2f} s, verified in {document['seconds_to_verify']:.1f} s. "
+        f"Verdicts: {told}. " + (f"Learning: {runs}." if runs else "No learning job: classes are learnt on the nodes.")
+    )
+
+
+def _energy(document: Document) -> Table:
+    model = document["energy_model"]
+    table = titled_table(
+        f"Energy in mJ by phase, since each node was made (model {model['name']} {model['version']})",
+        "node",
+        *_PHASES,
+        "radio bytes",
+    )
+    for node in document["nodes"]:
+        table.add_row(
+            node["node_id"],
+            *(f"{node['energy_j'].get(phase, 0.0) * 1e3:.3g}" for phase in _PHASES),
+            str(node["costs"].get("radio", {}).get("bytes", 0)),
+        )
+    return table
+
+
+def _deployment(document: Document) -> Table:
+    table = titled_table(
+        "Cells written by the forget; deploying the repaired revision, or re-writing it in ReRAM",
+        "node",
+        "forget: cells",
+        "energy",
+        "radio's part",
+        "time",
+        "bytes",
+        "cells",
+        "re-written: energy, on the chip",
+        "cells",
+    )
+    for node in document["nodes"]:
+        overhead = node["deployment_overhead"]
+        table.add_row(
+            node["node_id"],
+            "-" if node["reram_writes_forget"] is None else str(node["reram_writes_forget"]),
+            f"{overhead['energy_j'] * 1e3:.3g} mJ",
+            f"{overhead['radio_energy_j'] * 1e3:.3g} mJ",
+            f"{overhead['seconds'] * 1e3:.3g} ms",
+            str(overhead["bytes"]),
+            str(overhead["cell_writes"]),
+            f"x{overhead['reprogramming_ratio']:.3g}",
+            str(overhead["reprogramming_cell_writes"]),
+        )
+    return table
+
+
+def _claims(document: Document) -> Table:
+    table = Table(title="Claims", title_justify="left", header_style="bold")
+    table.add_column("")
+    table.add_column("claim", overflow="fold")
+    table.add_column("seen", overflow="fold")
+    for claim in document["claims"]:
+        holds = Text("holds", style="green") if claim["holds"] else Text("FAILS", style="bold red")
+        table.add_row(holds, Text(claim["name"]), Text(claim["detail"]))
+    return table
+
+
+def titled_table(title: str, first: str, *columns: str) -> Table:
+    """Return an empty table: the first column is text, the others are figures."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def change(before: float, after: float) -> str:
+    """Return two shares as text."""
+    return f"{before:.3f}→{after:.3f}"

@@ -1,4 +1,4 @@
-"""The demo from start to end."""
+"""Run of the demo from start to end, whatever its task."""
 
 from __future__ import annotations
 
@@ -6,27 +6,40 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from reram_fleet.v1.engine_pb2 import GetStatusResponse
+from reram_fleet.v1 import operator_pb2 as operator
+from reram_fleet.v1 import types_pb2 as types
+from rich.console import RenderableType
 
+from edge_node.tasks import GenerationTask, SharedPreparation
+from fleet.cli.waiting import wait_for_forget, wait_for_job
+from fleet.client import FleetClient
 from fleet.config import LOCAL_LEASE_S
-from fleet.errors import FleetError, InvalidInputError
-from fleet.lab.demo import enrolment, learning, observation, outage, quality
-from fleet.lab.demo.evidence import Evidence, Outage
-from fleet.lab.demo.people import DemoPeople, load_demo_people
+from fleet.documents import Document
+from fleet.domain.tags import new_tag
+from fleet.errors import ConflictError, FleetError, InvalidInputError
+from fleet.lab.demo import observation, outage
+from fleet.lab.demo.claims import Claim, check
+from fleet.lab.demo.enrolment import ask_nodes, enrol, statuses, wait_active_everywhere
+from fleet.lab.demo.evidence import Evidence, M, Outage
+from fleet.lab.demo.generation import Generation
+from fleet.lab.demo.people import load_demo_people, load_task
+from fleet.lab.demo.recognition import Recognition
+from fleet.lab.demo.report import closing_tables, report
+from fleet.lab.demo.task import DemoTask, Moment, Subjects
 from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalFleet, LocalSettings
-from fleet.local.reaped import complaints
 from fleet.trust.audit import verify_certificate
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How the demo is run.
+    """Settings of a run.
 
     Parameters
     ----------
@@ -39,7 +52,7 @@ class DemoSettings:
     keep
         Leave the folder (databases, keys, logs) behind.
     task, preset
-        What the nodes recognise or draw, and on which chip technology.
+        What the nodes recognise or generate, and on which chip technology.
     """
 
     nodes: int = 4
@@ -55,7 +68,7 @@ class DemoSettings:
 
 
 class ProgressReporter:
-    """Tells what happens, and keeps how long each step took."""
+    """Reports each step, and keeps how long it took."""
 
     def __init__(self, title: Callable[[str], None], detail: Callable[[str], None]) -> None:
         self.title = title
@@ -71,23 +84,47 @@ class ProgressReporter:
         self.seconds[name] = time.monotonic() - started
 
 
-def run_demo(settings: DemoSettings, reporter: ProgressReporter) -> Evidence:
-    """Run the demo of a fleet that recognises; all that it starts is gone when this returns or raises."""
+@dataclass(frozen=True)
+class DemoResult:
+    """Result of a run: its claims, each with what was seen, and the report."""
+
+    task: DemoTask[Any]
+    claims: list[Claim]
+    document: Document
+
+    def tables(self) -> Iterable[RenderableType]:
+        """Return the closing tables."""
+        return closing_tables(self.document, self.task)
+
+
+def run(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
+    """Run the demo of a task; all that it starts is gone when this returns or raises."""
     # First: a task without its data must not cost the start of a fleet.
-    people = load_demo_people(settings.task)
-    with demo_fleet(settings, reporter, learning=True) as fleet:
-        return _run(fleet, people, settings, reporter)
+    task = _load_task(settings.task, reporter)
+    with _demo_fleet(settings, reporter, task.learns) as fleet:
+        evidence = _run(fleet, task, settings, reporter)
+    claims = check(evidence, task.claims)
+    return DemoResult(task, claims, report(evidence, claims, task))
+
+
+def _load_task(name: str, reporter: ProgressReporter) -> DemoTask[Any]:
+    """Return what the demo makes of an installed task, by what its nodes can do."""
+    found, people = load_task(name), load_demo_people(name)
+    task = Generation(people, found) if isinstance(found, GenerationTask) else Recognition(people)
+
+    def tenths(done: int, steps: int) -> None:
+        if done * 10 // steps != (done - 1) * 10 // steps:
+            reporter.detail(f"{done} of {steps} steps")
+
+    if isinstance(found, SharedPreparation):
+        with reporter.step("backbone", "Preparing what all nodes share, unless that was done before"):
+            found.prepare(tenths)
+    return task
 
 
 @contextmanager
-def demo_fleet(settings: DemoSettings, reporter: ProgressReporter, *, learning: bool) -> Iterator[LocalFleet]:
-    """Give a fleet, not yet started, in a folder of its own; both are gone afterwards.
-
-    Parameters
-    ----------
-    learning
-        Whether it has a learning plane.
-    """
+def _demo_fleet(settings: DemoSettings, reporter: ProgressReporter, learning: bool) -> Iterator[LocalFleet]:
+    """Give a fleet, not yet started, in a folder of its own; both are gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="reram-fleet-demo-"))
     local = LocalSettings(
         folder,
@@ -108,96 +145,114 @@ def demo_fleet(settings: DemoSettings, reporter: ProgressReporter, *, learning: 
             yield fleet
         except FleetError:
             # The logs are about to go with the folder: what they complain about is told now.
-            for line in complaints(fleet.layout.logs):
+            for line in fleet.layout.complaints():
                 reporter.detail(line)
             raise
 
 
-def _run(fleet: LocalFleet, people: DemoPeople, settings: DemoSettings, reporter: ProgressReporter) -> Evidence:
-    deadline = Deadline.of(settings.timeout_s)
-    say = reporter.detail
-    # The last one: with the usual number of nodes, the node that is killed holds half of the samples.
-    forgotten = people.enrolled[-1]
-    with reporter.step("start", f"Starting a coordinator, a SuperLink and {settings.nodes} nodes"):
+def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter: ProgressReporter) -> Evidence[M]:
+    deadline, say = Deadline.of(settings.timeout_s), reporter.detail
+    *kept, forgotten = task.people
+
+    def measured(moment: Moment, subjects: Subjects) -> dict[str, M]:
+        return ask_nodes(fleet, lambda engine, index: task.measure(engine, index, subjects, moment))
+
+    superlink = ", a SuperLink" if task.learns else ""
+    with reporter.step("start", f"Starting a coordinator{superlink} and {settings.nodes} nodes"):
         fleet.start(deadline.left_s)
-        programmed = enrolment.statuses(fleet)
+        programmed = statuses(fleet)
         metrics_before = observation.generations(fleet)
-    client = fleet.client()
-    with client:
-        with reporter.step("enrol", f"Enrolling {len(people.enrolled)} people, each on two nodes"):
-            others = people.enrolled[:-1]
-            tags, where = enrolment.enrol(fleet, others)
-            enrolment.wait_active_everywhere(fleet, frozenset(tags.values()), deadline)
-            # While they have never been enrolled: some people resemble somebody who is.
-            never_enrolled = quality.acceptance(fleet, forgotten, deadline)
-            last_tag, last_where = enrolment.enrol(fleet, [forgotten], first=len(others))
-            tags, where = {**tags, **last_tag}, {**where, **last_where}
-            everybody = frozenset(tags.values())
-            enrolled = enrolment.wait_active_everywhere(fleet, everybody, deadline)
-            say(f"revision {_revision(enrolled)} is active on every node")
-        with reporter.step("train", f"Training the shared LoRA: {settings.rounds} Flower rounds"):
-            job = learning.train(client, settings.rounds, deadline, say)
-            enrolment.wait_active_everywhere(fleet, everybody, deadline, at_least=job.revision)
-            say(f"run {job.flower_run_id} became revision {job.revision}, active on every node")
-        with reporter.step("measure_before", "Measuring every node"):
-            before = quality.measure(fleet, people, tags, forgotten.name)
-            status_before = enrolment.statuses(fleet)
+    with fleet.client() as client:
+        with reporter.step("enrol", f"Enrolling {len(kept)} {task.nouns}, each on two nodes"):
+            tags, where = enrol(fleet, kept)
+            wait_active_everywhere(fleet, frozenset(tags.values()), deadline)
+        # Some people resemble somebody who is enrolled: seen before they have ever been themselves.
+        with reporter.step("measure_never", f"Measuring every node, before {forgotten.name} is known"):
+            never = measured(Moment.NEVER, Subjects(tags))
+        with reporter.step("enrol_last", f"Enrolling {forgotten.name} on two nodes"):
+            # The last two: one of them is killed, and has to forget when it is back.
+            last, last_where = enrol(fleet, [forgotten], first=settings.nodes - 2)
+            tag = last[forgotten.name]
+            everybody = frozenset([*tags.values(), tag])
+            enrolled = wait_active_everywhere(fleet, everybody, deadline)
+            say(f"revision {next(iter(enrolled.values())).revision} is active on every node")
+        with reporter.step("train", f"Asking for a shared LoRA, trained in {settings.rounds} Flower rounds"):
+            job, refusal = _train(client, settings.rounds, deadline, say)
+            if refusal:
+                say(f"refused: {refusal}")
+            else:
+                wait_active_everywhere(fleet, everybody, deadline, at_least=job.revision)
+                say(f"run {job.flower_run_id} became revision {job.revision}, active on every node")
+        with reporter.step("measure_before", f"Measuring every node, with {forgotten.name} enrolled"):
+            before = measured(Moment.BEFORE, Subjects(tags, tag))
+            status_before = statuses(fleet)
         victim = settings.nodes - 1
         victim_id = fleet.nodes[victim].node_id
-        forgotten_tags = frozenset(fleet.registry.active_tags(forgotten.name))
         with reporter.step("forget", f"Killing {victim_id}, then forgetting {forgotten.name} everywhere"):
             pid = fleet.kill_node(victim)
             outage.wait_lost(client, victim_id, deadline)
             say(f"{victim_id} (process {pid}) is dead")
-            forget, suppressed_by, seconds = outage.forget_while_away(client, forgotten_tags, victim_id, deadline)
-            fleet.registry.mark_forgotten(forgotten_tags, forget.campaign_id)
-            leaks = outage.count_leaks(fleet, forgotten, forgotten_tags, victim)
+            forget, suppressed_by, seconds = outage.forget_while_away(client, [tag], victim_id, deadline)
+            fleet.registry.mark_forgotten([tag], forget.campaign_id)
+            leaks = ask_nodes(fleet, lambda engine, _: task.leaks(engine, tag), range(victim))
             say(f"suppressed on every connected node in {forget.seconds_to_suppress:.2f} s")
         with reporter.step("catch_up", f"Restarting {victim_id} and asking it from its first moment on"):
-            question = outage.who_is_heard(people.enrolled, forgotten_tags)
-            probe_answers = outage.watch_return(fleet, victim, question, forget.generation, deadline)
-            blind = sum(probe_answer.backbone_only for probe_answer in probe_answers)
-            say(f"{blind} answers by the backbone alone, then generation {probe_answers[-1].generation}")
-        with reporter.step("verify", "Repairing the LoRA by a Flower run, erasing, verifying every node"):
-            forget = outage.wait_converged(client, forget.campaign_id, deadline)
-            kept = everybody - forgotten_tags
-            enrolment.wait_active_everywhere(fleet, kept, deadline)
+            answers = outage.watch_return(
+                fleet,
+                victim,
+                lambda engine, at_s: task.probe(engine, Subjects(tags, tag), at_s),
+                forget.generation,
+                deadline,
+            )
+            alone = sum(answer.backbone_only for answer in answers)
+            say(f"{alone} answers by the backbone alone, then generation {answers[-1].generation}")
+        with reporter.step("verify", "Repairing what was learnt together, erasing, verifying every node"):
+            forget = wait_for_forget(client, forget.campaign_id, deadline.left_s, say)
+            wait_active_everywhere(fleet, everybody - {tag}, deadline)
             say(f"verified on every node {forget.seconds_to_verify:.1f} s after the command")
         with reporter.step("measure_after", "Measuring every node again"):
-            after = quality.measure(fleet, people, tags, forgotten.name)
-            status_after = enrolment.statuses(fleet)
+            after = measured(Moment.AFTER, Subjects(tags, tag))
+            status_after = statuses(fleet)
             metrics_after = observation.generations(fleet)
-            flower_runs = observation.flower_runs(fleet)
+            runs = observation.flower_runs(fleet) if task.learns else ()
             certificate = verify_certificate(client.get_certificate(forget.campaign_id), fleet.command_public_key)
         return Evidence(
             fleet_id=client.get_fleet().fleet_id,
             forgotten_person=forgotten.name,
-            forgotten_tags=forgotten_tags,
-            enrolled_on=where,
+            forgotten_tag=tag,
+            enrolled_on=where | last_where,
             identities=fleet.identities,
             programmed=programmed,
-            never_enrolled=never_enrolled,
+            never=never,
             before=before,
-            status_before=status_before,
             after=after,
+            status_before=status_before,
             status_after=status_after,
             train_job=job,
+            job_refusal=refusal,
             jobs=tuple(client.list_learning()),
-            flower_runs=flower_runs,
+            flower_runs=runs,
             outage=Outage(
                 node_id=victim_id,
                 killed_pid=pid,
                 suppressed_by=suppressed_by,
-                leaked_meanwhile=leaks,
+                leaked_meanwhile=sum(leaks.values()),
                 seconds_observed=seconds,
-                probe_answers=probe_answers,
+                probe_answers=answers,
             ),
             forget=forget,
             certificate=tuple(certificate),
-            metrics_moved=observation.moved(metrics_before, metrics_after),
+            metrics_moved={name: (metrics_before[name], now) for name, now in metrics_after.items()},
             step_seconds=reporter.seconds,
         )
 
 
-def _revision(statuses: Mapping[str, GetStatusResponse]) -> int:
-    return next(iter(statuses.values())).revision
+def _train(
+    client: FleetClient, rounds: int, deadline: Deadline, say: Callable[[str], None]
+) -> tuple[operator.LearningJob, str]:
+    """Have the shared LoRA trained; returns the finished job, or an empty one and why there is none."""
+    try:
+        job = client.start_learning(new_tag(), types.LEARNING_KIND_TRAIN_LORA, rounds).job
+    except ConflictError as error:
+        return operator.LearningJob(), str(error)
+    return wait_for_job(client, job.job_id, deadline.left_s, say), ""

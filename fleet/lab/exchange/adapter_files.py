@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
+
 from edge_node.backbones.filters import COARSE
-from edge_node.backbones.hidden_layer import hidden_signs
 from edge_node.backbones.reservoir import UNITS
-from edge_node.errors import AdapterError, EdgeNodeError, KeyFileError
+from edge_node.errors import AdapterError, EdgeNodeError
 from edge_node.generation.backbone_cache import cached_backbone
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
-from edge_node.recognition.training.cohort import cohort_adapter, train_cohort
-from edge_node.recognition.training.cohort_state import LAYER, LoraRecipe
-from edge_node.storage.keys import KeyStore
 from edge_node.tasks.images import ImagesTask
 from fleet.documents import document
 from fleet.errors import InvalidInputError, NotFoundError
@@ -31,10 +28,14 @@ from fleet.lab.exchange.file_format import decode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
 from fleet.lab.exchange.peft_format import export_peft, import_peft
 from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.two_layer_faces import TwoLayerFaces, shard_plans
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
+from fleet.lab.replay.cohort import cohort_adapter, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import LAYER, LoraRecipe
+from fleet.lab.replay.hidden_layer import hidden_signs
 from fleet.lab.verification.verify import speaker_fleet
-from tests.bench.workloads.cohort_faces import shard_plans
+from hwmodel import Precision
 
 #: Tasks whose networks adapters fit, and those whose cohorts can be trained here.
 TASKS = ("faces", "speakers", "images")
@@ -182,8 +183,8 @@ def read_adapter(
         raise NotFoundError(f"there is no {path}")
     with _refusing():
         if path.is_dir():
-            fields: dict[str, Any] = {"name": name, "kind": _one_of(AdapterKind, kind)}
-            fields |= {"storage": _one_of(Storage, storage), "built_at_generation": generation}
+            fields: dict[str, Any] = {"name": name, "kind": _one_of(LoraKind, kind)}
+            fields |= {"storage": _one_of(Precision, storage), "built_at_generation": generation}
             return import_peft(path, base, **fields)
         with path.open("rb") as file:
             content = file.read(largest_file_bytes(base) + 1)

@@ -10,8 +10,7 @@ import typer
 
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import ExitCode
-from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, table
-from fleet.lab.chip.cli import extra_installed, narrated
+from fleet.cli.output import Format, OutputFormat, facts, hint, note, show, spinner, table
 
 app = typer.Typer(
     add_completion=False, help="LoRA adapters: sealed files, and Hugging Face PEFT.", no_args_is_help=True
@@ -42,7 +41,7 @@ def train(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Train the cohorts of a simulated fleet and seal each shard's LoRA into a store."""
-    with extra_installed("training"), narrated() as progress:
+    with spinner() as progress:
         from fleet.documents import document
         from fleet.lab.exchange.adapter_files import AdapterStore, Network, adapter_document, train_cohorts
 
@@ -60,12 +59,11 @@ def train(
 @app.command("list")
 def list_adapters(store: StoreOption, node: NodeOption = "node-1", form: Format = OutputFormat.TABLE) -> None:
     """List the names of the sealed adapters in a store; none is opened."""
-    with extra_installed("reading adapters"):
-        from fleet.documents import document
-        from fleet.lab.exchange.adapter_files import AdapterStore
+    from fleet.documents import document
+    from fleet.lab.exchange.adapter_files import AdapterStore
 
-        names = AdapterStore(store, node).names()
-        body = document("AdapterNames", items=list(names))
+    names = AdapterStore(store, node).names()
+    body = document("AdapterNames", items=list(names))
     show(form, body, lambda: [table("Adapters", ["name"], ([name] for name in names))])
 
 
@@ -81,11 +79,10 @@ def show_adapter(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Open a sealed adapter and show what it says about itself; never its numbers."""
-    with extra_installed("reading adapters"):
-        from fleet.lab.exchange.adapter_files import AdapterStore, Network, adapter_document
+    from fleet.lab.exchange.adapter_files import AdapterStore, Network, adapter_document
 
-        base = Network(task, seed, hidden).base()
-        body = adapter_document(AdapterStore(store, node).load(name, base, oldest_generation=generation))
+    base = Network(task, seed, hidden).base()
+    body = adapter_document(AdapterStore(store, node).load(name, base, oldest_generation=generation))
     show(form, body, lambda: [_facts(body)])
 
 
@@ -103,19 +100,18 @@ def check(
 
     Nothing is installed or kept: shape, rank, numbers, norms, headers, lies and the network are looked at.
     """
-    with extra_installed("reading adapters"):
-        from fleet.documents import document
-        from fleet.errors import InvalidInputError
-        from fleet.lab.exchange.adapter_files import Network, adapter_document, read_adapter
+    from fleet.documents import document
+    from fleet.errors import InvalidInputError
+    from fleet.lab.exchange.adapter_files import Network, adapter_document, read_adapter
 
-        base = Network(task, seed, hidden).base()
-        refusal, adapter = "", None
-        try:
-            adapter = read_adapter(file, base, name="checked", kind=kind, generation=generation)
-        except InvalidInputError as error:
-            refusal = str(error)
-        found = adapter_document(adapter) if adapter is not None else None
-        body = document("AdapterCheck", accepted=adapter is not None, refusal=refusal, adapter=found)
+    base = Network(task, seed, hidden).base()
+    refusal, adapter = "", None
+    try:
+        adapter = read_adapter(file, base, name="checked", kind=kind, generation=generation)
+    except InvalidInputError as error:
+        refusal = str(error)
+    found = adapter_document(adapter) if adapter is not None else None
+    body = document("AdapterCheck", accepted=adapter is not None, refusal=refusal, adapter=found)
     show(form, body, lambda: [_facts(found)] if found else [facts("Refused", {"reason": refusal})])
     if refusal:
         raise typer.Exit(ExitCode.FAILED)
@@ -139,12 +135,11 @@ def export(
     ] = False,
 ) -> None:
     """Write a sealed adapter as a PEFT folder, which is not encrypted."""
-    with extra_installed("writing adapters"):
-        from fleet.lab.exchange.adapter_files import AdapterStore, Network, write_peft
+    from fleet.lab.exchange.adapter_files import AdapterStore, Network, write_peft
 
-        base = Network(task, seed, hidden).base()
-        adapter = AdapterStore(store, node).load(name, base)
-        write_peft(adapter, base, output, personal_in_the_clear=in_the_clear)
+    base = Network(task, seed, hidden).base()
+    adapter = AdapterStore(store, node).load(name, base)
+    write_peft(adapter, base, output, personal_in_the_clear=in_the_clear)
     note(f"Written to {output}: adapter_config.json, adapter_model.safetensors.")
 
 
@@ -163,13 +158,12 @@ def import_adapter(
     form: Format = OutputFormat.TABLE,
 ) -> None:
     """Check an adapter from outside and seal it into a store; refused, nothing is written."""
-    with extra_installed("reading adapters"):
-        from fleet.lab.exchange.adapter_files import AdapterStore, Network, adapter_document, read_adapter
+    from fleet.lab.exchange.adapter_files import AdapterStore, Network, adapter_document, read_adapter
 
-        base = Network(task, seed, hidden).base()
-        adapter = read_adapter(file, base, name=name, kind=kind, generation=generation, storage=storage)
-        AdapterStore(store, node).save(adapter)
-        body = adapter_document(adapter)
+    base = Network(task, seed, hidden).base()
+    adapter = read_adapter(file, base, name=name, kind=kind, generation=generation, storage=storage)
+    AdapterStore(store, node).save(adapter)
+    body = adapter_document(adapter)
     show(form, body, lambda: [_facts(body)])
 
 
@@ -177,12 +171,11 @@ def import_adapter(
 def destroy(name: NameArgument, store: StoreOption, node: NodeOption = "node-1", yes: Yes = False) -> None:
     """Erase a sealed adapter: its key, then its file."""
     confirm(f"erasing {name}", f"Erase adapter {name} of {store}?", yes)
-    with extra_installed("erasing adapters"):
-        from fleet.errors import NotFoundError
-        from fleet.lab.exchange.adapter_files import AdapterStore
+    from fleet.errors import NotFoundError
+    from fleet.lab.exchange.adapter_files import AdapterStore
 
-        if not AdapterStore(store, node).destroy(name):
-            raise NotFoundError(f"there is no adapter {name[:80]!r} in {store}")
+    if not AdapterStore(store, node).destroy(name):
+        raise NotFoundError(f"there is no adapter {name[:80]!r} in {store}")
     note(f"Erased {name}.")
 
 

@@ -21,9 +21,7 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import AdapterFileError, AdapterShapeError, AdapterSpecError, AdapterStaleError
-from edge_node.recognition.lora.adapter import MAX_RANK, AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage, StoredMatrix
 from fleet.lab.exchange.safetensors_header import (
     MAX_HEADER_BYTES,
     SafetensorsHeader,
@@ -32,12 +30,15 @@ from fleet.lab.exchange.safetensors_header import (
     shown,
     strict_json,
 )
+from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.lora.storage import StoredMatrix
+from hwmodel import Precision
 
 FORMAT_VERSION = 1
 
 _METADATA = "reram_fleet.adapter"
 _SCALE = ".scale"
-_DTYPES = {Storage.INT8: "I8", Storage.FP16: "F16", Storage.FP32: "F32"}
+_DTYPES = {Precision.INT8: "I8", Precision.FP16: "F16", Precision.FP32: "F32"}
 #: JSON type of each field of the metadata; bool is no int here.
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "format_version": (int,),
@@ -153,7 +154,7 @@ def _spec(header: SafetensorsHeader) -> tuple[LoraSpec, str]:
 def _converted(said: Mapping[str, Any]) -> dict[str, Any]:
     if not all(isinstance(layer, str) for layer in said["layers"]):
         raise AdapterSpecError(f"metadata layers: expected names, got {shown(said['layers'])}")
-    for name, choices in (("kind", AdapterKind), ("storage", Storage)):
+    for name, choices in (("kind", LoraKind), ("storage", Precision)):
         if said[name] not in list(choices):
             raise AdapterSpecError(f"metadata {name}: expected one of {', '.join(choices)}, got {shown(said[name])}")
     try:
@@ -161,8 +162,8 @@ def _converted(said: Mapping[str, Any]) -> dict[str, Any]:
     except OverflowError:
         raise AdapterSpecError(f"metadata alpha: expected a float64, got {shown(said['alpha'])}") from None
     return {
-        "kind": AdapterKind(said["kind"]),
-        "storage": Storage(said["storage"]),
+        "kind": LoraKind(said["kind"]),
+        "storage": Precision(said["storage"]),
         "layers": tuple(said["layers"]),
         "alpha": alpha,
     }
@@ -173,7 +174,7 @@ def _check_tensors(header: SafetensorsHeader, spec: LoraSpec, base: FrozenBase) 
     for layer in spec.layers:
         for factor, shape in spec.factor_shapes(base.layer(layer)).items():
             expected[f"{layer}.{factor}"] = TensorEntry(_DTYPES[spec.storage], shape)
-            if spec.storage.has_scales:
+            if spec.storage is Precision.INT8:
                 expected[f"{layer}.{factor}{_SCALE}"] = TensorEntry("F32", shape[:1])
     require_tensors(header, expected, f"adapter {spec.name}")
 

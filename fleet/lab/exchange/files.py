@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.processes.durable import destroy, write_atomically
 
 from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError
-from edge_node.recognition.lora.adapter import LoraAdapter
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
+from fleet.lab.lora.adapter import LoraAdapter
 
 _MAGIC = b"RFADAPT1"
 _KEY_ID_BYTES = 16

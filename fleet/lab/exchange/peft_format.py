@@ -24,7 +24,6 @@ from reram_fleet.processes.durable import write_atomically
 from torch import Tensor
 
 from edge_node.errors import AdapterError, AdapterFileError, AdapterShapeError, AdapterUnsupportedError
-from edge_node.recognition.lora.adapter import MAX_RANK, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import BaseLayer, FrozenBase
 from fleet.lab.exchange.file_format import largest_file_bytes, require_tensors
 from fleet.lab.exchange.safetensors_header import (
@@ -35,6 +34,7 @@ from fleet.lab.exchange.safetensors_header import (
     shown,
     strict_json,
 )
+from fleet.lab.lora.adapter import MAX_RANK, LoraAdapter, LoraSpec
 
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "adapter_model.safetensors"

@@ -16,21 +16,20 @@ from torch import Tensor
 
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
-from edge_node.generation.generator import Generator
-from edge_node.generation.lora_fit import LoraRecipe
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
-from edge_node.recognition.lora.adapter import LoraAdapter
-from edge_node.tasks.images import CLASSES, ImagesTask, LabelledImages
-from fleet.lab.paper.image_erasure import RECIPE as ERASURE_RECIPE
-from fleet.lab.paper.image_erasure import erase_class
+from edge_node.tasks import LabelledImages
+from edge_node.tasks.images import ImagesTask
+from fleet.lab.lora.adapter import LoraAdapter
+from fleet.lab.lora.fit import LoraRecipe, learn_class
+from fleet.lab.lora.generator import AdaptedGenerator
+from fleet.lab.paper.image_erasure import GUIDANCE_RECIPE, erase_class
 from fleet.lab.verification.image_scores import Judge
 from hwmodel import EnergyLedger, load_preset
-from tests.bench.workloads.class_lora import RECIPE as SUBJECT_RECIPE
-from tests.bench.workloads.class_lora import learn_class
 
 PRESET = "180nm-1t1r"
 
-#: DemoResult what is being done; returns what is told after each of its steps.
+#: Called with what is being done; returns what is told after each of its steps.
 Stage = Callable[[str], Progress]
 
 
@@ -52,8 +51,8 @@ class Size:
 
     nodes: int = 4
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
-    subject: LoraRecipe = SUBJECT_RECIPE
-    erasure: LoraRecipe = ERASURE_RECIPE
+    subject: LoraRecipe = field(default_factory=LoraRecipe)
+    erasure: LoraRecipe = GUIDANCE_RECIPE
     sampling: Sampling = field(default_factory=Sampling)
     public_images: int = 13
     private_images: int = 25
@@ -71,7 +70,7 @@ class ImageFleet:
     size
         How much is done.
     stage
-        DemoResult what is being done.
+        Called with what is being done.
     cache
         Folder of trained backbones, as for `cached_backbone`.
     cpu_s, energy_j, times
@@ -115,9 +114,9 @@ class ImageFleet:
                 progress=self.stage("training the backbone"),
             )
 
-    def program(self) -> Generator:
+    def program(self) -> AdaptedGenerator:
         """Return freshly programmed chips without adapters: the same ones every time."""
-        return Generator.program(
+        return AdaptedGenerator.program(
             self.backbone,
             load_preset(PRESET),
             self.seed,
@@ -125,14 +124,14 @@ class ImageFleet:
             examples=(self.public.levels, self.public.labels),
         )
 
-    def learn(self, generator: Generator, label: int) -> LoraAdapter:
+    def learn(self, generator: AdaptedGenerator, label: int) -> LoraAdapter:
         """Return the adapter of a private class, trained on these chips."""
         images = self.task.images([label], test=False)
         progress = self.stage(f"learning class {label}")
         with self.measured("learn", generator.ledger):
             return learn_class(generator, images.levels, label, self.seed, self.size.subject, progress=progress)
 
-    def erase(self, generator: Generator, label: int) -> LoraAdapter:
+    def erase(self, generator: AdaptedGenerator, label: int) -> LoraAdapter:
         """Return the adapter that erases a public class, trained on these chips."""
         kept = self.public.labels != label
         retain = (self.public.levels[kept], self.public.labels[kept])
@@ -151,7 +150,7 @@ class ImageFleet:
             ]
         )
 
-    def draw(self, generator: Generator, purpose: str, labels: Sequence[int], count: int) -> dict[int, Tensor]:
+    def draw(self, generator: AdaptedGenerator, purpose: str, labels: Sequence[int], count: int) -> dict[int, Tensor]:
         """Draw `count` images of each class on each node, uint8 ``[N, count, 8, 8]`` by class.
 
         The noise is a function of seed, purpose, node and class.
@@ -165,12 +164,12 @@ class ImageFleet:
         """Return the share of images that show their class; all classes have as many."""
         return sum(self.judge.accuracy(images, label) for label, images in drawn.items()) / len(drawn)
 
-    def images_digest(self, generator: Generator) -> str:
+    def images_digest(self, generator: AdaptedGenerator) -> str:
         """Return the SHA-256 over the grey levels of images of all classes, always from the same noise."""
         drawn = self.draw(generator, "compare", range(CLASSES), self.size.compared_images)
         return hashlib.sha256(b"".join(images.numpy().tobytes() for images in drawn.values())).hexdigest()
 
-    def adapter_digests(self, generator: Generator) -> list[str]:
+    def adapter_digests(self, generator: AdaptedGenerator) -> list[str]:
         """Return the digest of every node's active adapters."""
         return [generator.digest(node).hex() for node in range(self.size.nodes)]
 

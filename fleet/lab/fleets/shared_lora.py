@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edge_node.backbones.random_signs import keyed_signs
 from edge_node.recognition.lora.output_layer import frozen_a
+from edge_node.recognition.training.exact import class_shares
 from fleet.lab.paper.methods import Adam, Adapter
-from hwmodel import Crossbar, Preset, keyed_uint16
+from hwmodel import Crossbar, Preset
 
 HIDDEN = 256
 RANK = 8
@@ -115,9 +117,8 @@ class SharedNetwork:
         """Write W to every chip and centre on the public people's codes, int32 [N, P, F]."""
         features = public.shape[2]
         rms = float(public.double().square().mean().sqrt())
-        signs = keyed_uint16(fleet_seed, "shared_lora.hidden", count=hidden * features) & 1
         crossbar = Crossbar.program(
-            (2.0 * signs - 1.0).reshape(hidden, features),
+            keyed_signs(hidden, features, fleet_seed, "shared_lora.hidden"),
             preset,
             fleet_seed=fleet_seed,
             nodes=node_ids,
@@ -147,7 +148,7 @@ class SharedNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class NodeSamples:
+class LabelledViews:
     """Training samples of N nodes, padded.
 
     Attributes
@@ -170,7 +171,7 @@ class NodeSamples:
     @classmethod
     def of(
         cls, people: Sequence[Mapping[int, Views]], public: Sequence[Views], classes: int, own_share: float
-    ) -> NodeSamples:
+    ) -> LabelledViews:
         """Return the samples of each node.
 
         Parameters
@@ -193,9 +194,7 @@ class NodeSamples:
                 target[node, at : at + count, label] = 1.0
                 at += count
         knows = target.any(dim=1)
-        other = real[:, :, None].float() - target
-        weight = own_share * target / target.sum(dim=1, keepdim=True).clamp(min=1)
-        weight = weight + (1 - own_share) * other / other.sum(dim=1, keepdim=True).clamp(min=1)
+        weight = class_shares(target, real[:, :, None], own_share)
         return cls(views, target, weight * knows[:, None], knows)
 
     def loss(self, network: SharedNetwork, adapter: Adapter) -> Tensor:
@@ -206,7 +205,7 @@ class NodeSamples:
         return (losses * self.weight).sum(dim=(1, 2))
 
 
-def closed_form(network: SharedNetwork, samples: NodeSamples, public: Views) -> Adapter:
+def closed_form(network: SharedNetwork, samples: LabelledViews, public: Views) -> Adapter:
     """Return B = 0 and V by ridge on everybody's hidden codes, what training starts from: [1, ...] each."""
     classes, hidden = samples.target.shape[2], network.centre.shape[2]
     zero = torch.zeros(1, hidden, RANK)
@@ -239,7 +238,7 @@ def averaged(adapter: Adapter, before: Adapter, trained_b: Tensor, trained_v: Te
     return parts[0], parts[1]
 
 
-def train(network: SharedNetwork, samples: NodeSamples, start: Adapter, rounds: int = ROUNDS) -> Adapter:
+def train(network: SharedNetwork, samples: LabelledViews, start: Adapter, rounds: int = ROUNDS) -> Adapter:
     """Train for some rounds; return the average after the last, [1, ...] each."""
     now, nodes = start, len(samples.knows)
     for _ in range(rounds):

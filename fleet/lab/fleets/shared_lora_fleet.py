@@ -18,7 +18,7 @@ from fleet.lab.fleets.shared_lora import (
     LEARNING_RATE,
     OWN_SHARE,
     RANK,
-    NodeSamples,
+    LabelledViews,
     SharedNetwork,
     Views,
     averaged,
@@ -40,8 +40,6 @@ ACCEPT_LOGIT = 0.0
 RESURFACING_ROUNDS = 20
 #: Relearning ends when the person is known as well as before, less this; or after so many steps.
 RELEARN_TOLERANCE, RELEARN_CAP = 0.05, 60
-#: Accesses of one parameter in a step of Adam: value and two moments, read and written.
-_ADAM_ACCESSES = 6
 
 
 class CapturedPeople(Protocol):
@@ -60,7 +58,7 @@ class ForgetObjective:
     """One person's forget on N nodes: `fleet.lab.paper.methods.RepairObjective` for the shared network."""
 
     network: SharedNetwork
-    retained: NodeSamples
+    retained: LabelledViews
     forgotten: Views
     present: Tensor
     public: Views
@@ -114,7 +112,7 @@ class SharedLoraFleet:
         self._test = {name: self.network.views(people.test[name]) for name in self.names}
         self._nodes = len(people.engine.node_ids)
 
-    def samples(self, without: str | None = None) -> NodeSamples:
+    def samples(self, without: str | None = None) -> LabelledViews:
         """Return the training samples of every node, of everybody but one."""
         kept = [(k, name) for k, name in enumerate(self.names) if name != without]
         mine = [
@@ -122,7 +120,7 @@ class SharedLoraFleet:
             for node in range(self._nodes)
         ]
         public = [self._public.of_nodes(node, slice(None)) for node in range(self._nodes)]
-        return NodeSamples.of(mine, public, len(self.names), OWN_SHARE)
+        return LabelledViews.of(mine, public, len(self.names), OWN_SHARE)
 
     @cached_property
     def start(self) -> Adapter:
@@ -249,7 +247,7 @@ class SharedLoraFleet:
                     rank=rank,
                     samples=count,
                     train_a=False,
-                    accesses_per_parameter=_ADAM_ACCESSES,
+                    accesses_per_parameter=cost.ADAM_ACCESSES,
                 )
             spent += cost.digital_macs(preset, count * hidden * people, cost.Precision.FP32)
         sent = 4 * hidden * (RANK + people) * rounds * (sum(met) + self._nodes)
@@ -279,7 +277,7 @@ class SharedLoraFleet:
         """Train on everybody again where the person was; count the steps until they are known."""
         met = list(self._places[name])
         samples, label = self.samples(), self.names.index(name)
-        mine = NodeSamples(
+        mine = LabelledViews(
             Views(samples.views.projected[met], samples.views.hidden[met]),
             samples.target[met],
             samples.weight[met],

@@ -6,14 +6,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+from reram_fleet.cohorts import shard_of
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeSamples
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from hwmodel import DeviceModels, EnergyLedger, load_preset
-from tests.bench.workloads.open_set import auroc
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
+from fleet.lab.verification.attacks import auc
+from hwmodel import DeviceModels, EnergyLedger, keyed_seed, load_preset
+
+#: Chance that a node misses a round of a staggered plan.
+ABSENT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,4 +109,24 @@ class TwoLayerFaces:
         right = torch.tensor([column.get(tag, -1) for tag in self.truth])
         mine = known[:, right >= 0]
         hits = mine.argmax(dim=2) == right[right >= 0]
-        return Rates(float(hits.double().mean()), auroc(mine.amax(dim=2).numpy(), strange.amax(dim=2).numpy()))
+        return Rates(float(hits.double().mean()), auc(mine.amax(dim=2), strange.amax(dim=2)))
+
+
+def shard_plans(
+    fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, shards: int, *, staggered: bool = False
+) -> list[CohortPlan]:
+    """Return the plans of shards; staggered, people enter over the rounds and nodes miss some."""
+    ids = tuple(node.node_id for node in fleet.nodes)
+    entries = {tag: keyed_seed(seed, "cohort.entry", tag) % recipe.rounds if staggered else 0 for tag in fleet.tags}
+    absent = ABSENT_SHARE if staggered else 0.0
+    return [
+        CohortPlan(
+            seed,
+            shard,
+            recipe,
+            ids,
+            scheduled_participation(seed, shard, ids, recipe.rounds, absent),
+            {tag: entry for tag, entry in entries.items() if shard_of(tag, seed, shards) == shard},
+        )
+        for shard in range(shards)
+    ]

@@ -3,22 +3,21 @@
 1. The backbone is trained on five people in float and programmed; its output for the sixth stays unused.
 2. A LoRA makes the chips forget one of the five (the paper's method of the task).
 3. Strip test: the LoRA is taken off. The paper does not do this.
-4. A second LoRA, stacked on the first, learns the sixth person from their and the retained people's inputs.
-   Nothing of the forgotten person is shown again.
+4. A second LoRA, stacked on the first, learns the sixth person from their and the retained people's inputs. Nothing of
+   the forgotten person is shown again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_node.errors import EngineError
-from fleet.lab.paper.arms import PRESET, Hardware, Progress
-from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER, DividedPeople
+from fleet.lab.paper.arms import CLASSES, KNOWN, NEWCOMER, PRESET, Arm, DividedPeople, Hardware, Progress
 from fleet.lab.paper.methods import Adapter, Descent, Method
 from fleet.lab.paper.stacked_lora import LoraShape, StackedNetwork
 from hwmodel import keyed_generator, keyed_seed, program
@@ -46,8 +45,8 @@ class ClassifierRecipe:
     continual
         How the second one is trained.
     temperature
-        What scores are divided by in the loss that forgets. At 1 a person who is recognised for certain has
-        next to no gradient to ascend.
+        What scores are divided by in the loss that forgets. At 1 a person who is recognised for certain has next to no
+        gradient to ascend.
     """
 
     task: str
@@ -81,8 +80,8 @@ class ClassifierArm:
     stripped
         Recognised, of the forgotten person, once the LoRA is taken off.
     newcomer, retained_after, forgotten_after
-        With the second LoRA on top: recognised of the sixth person and of the four, not recognised of the
-        forgotten one.
+        With the second LoRA on top: recognised of the sixth person and of the four, not recognised of the forgotten
+        one.
     stripped_after
         Recognised, of the forgotten person, once the first LoRA is taken off and the second stays.
     loss_before, loss
@@ -108,38 +107,37 @@ class ClassifierArm:
     cell_writes: int
 
 
-class ForgettingObjective:
-    """A `RepairObjective` of cross-entropy over all classes, for the paper's methods.
+@dataclass(frozen=True)
+class PeopleRun:
+    """One seed, on a chip and without errors; which of the five is forgotten goes round with the seeds."""
 
-    Parameters
-    ----------
-    network
-        The chips; adapters that are active take part, frozen.
-    shape
-        Of the adapter that is trained.
-    retained
-        Inputs and labels of the others.
-    forgotten
-        Inputs of the person to be forgotten.
-    forgotten_class
-        Their label.
-    temperature
-        What scores are divided by in all losses.
+    data: str
+    forgotten: int
+    published: ClassifierArm
+    honest: ClassifierArm
+    published_noise_free: ClassifierArm
+    honest_noise_free: ClassifierArm
+
+
+@dataclass(frozen=True, eq=False)
+class ForgettingObjective:
+    """Cross-entropy over all classes as a `RepairObjective` of an adapter of this shape, for the paper's methods.
+
+    The network's active adapters take part, frozen. `retained` are inputs and labels of the others, `forgotten` the
+    inputs of the person to be forgotten; the temperature is what scores are divided by in all losses.
     """
 
-    def __init__(
-        self,
-        network: StackedNetwork,
-        shape: LoraShape,
-        retained: tuple[Tensor, Tensor],
-        forgotten: Tensor,
-        forgotten_class: int,
-        temperature: float = 1.0,
-    ) -> None:
-        self._network, self._shape, self._temperature = network, shape, temperature
-        self._retained, self._forgotten = retained, forgotten
-        self.forgotten_class = forgotten_class
-        self.present = torch.ones(network.nodes, len(forgotten), dtype=torch.bool)
+    network: StackedNetwork
+    shape: LoraShape
+    retained: tuple[Tensor, Tensor]
+    forgotten: Tensor
+    forgotten_class: int
+    temperature: float = 1.0
+
+    @property
+    def present(self) -> Tensor:
+        """Every input is real on every node, bool [N, S]."""
+        return torch.ones(self.network.nodes, len(self.forgotten), dtype=torch.bool)
 
     @property
     def classes(self) -> int:
@@ -148,42 +146,19 @@ class ForgettingObjective:
 
     def retained_loss(self, adapter: Adapter) -> Tensor:
         """Return the others' mean loss, float32 [N]."""
-        return training_loss(self._network, self._shape, adapter, *self._retained, temperature=self._temperature)
+        return self.network.losses(self.shape, adapter, *self.retained, self.temperature).mean(dim=1)
 
     def forgotten_loss(self, adapter: Adapter) -> Tensor:
         """Return the loss of each forgotten input under its own label, float32 [N, S]."""
         return self.relabelled_loss(adapter, torch.full(self.present.shape, self.forgotten_class))
 
     def public_loss(self, adapter: Adapter) -> Tensor:
-        """Refuse: the paper's protocol has no public people.
-
-        Raises
-        ------
-        EngineError
-            Always.
-        """
+        """Refuse with an `EngineError`: the paper's protocol has no public people."""
         raise EngineError("the paper's protocol has no public people: use one of the paper's own methods")
 
     def relabelled_loss(self, adapter: Adapter, labels: Tensor) -> Tensor:
         """Return the loss of each forgotten input under other labels, int64 [N, S], as float32 [N, S]."""
-        with self._network.training(self._shape, adapter):
-            scores = self._network.logits(self._forgotten) / self._temperature
-        return functional.cross_entropy(scores.mT, labels, reduction="none")
-
-
-def training_loss(
-    network: StackedNetwork,
-    shape: LoraShape,
-    adapter: Adapter,
-    inputs: Tensor,
-    labels: Tensor,
-    *,
-    temperature: float = 1.0,
-) -> Tensor:
-    """Return the mean loss of inputs, scores over a temperature, with an adapter in training, float32 [N]."""
-    with network.training(shape, adapter):
-        scores = network.logits(inputs) / temperature
-    return functional.cross_entropy(scores.mT, labels.expand(network.nodes, -1), reduction="none").mean(dim=1)
+        return self.network.losses(self.shape, adapter, self.forgotten, labels, self.temperature)
 
 
 def train_backbone(recipe: ClassifierRecipe, people: DividedPeople, seed: int, progress: Progress) -> nn.Module:
@@ -201,7 +176,7 @@ def train_backbone(recipe: ClassifierRecipe, people: DividedPeople, seed: int, p
         if epoch % 10 == 0:
             progress(f"training the backbone, epoch {epoch} of {recipe.epochs}")
         order = torch.randperm(len(inputs), generator=keyed_generator(seed, "paper.order", epoch))
-        for picked in order.split(batch):
+        for picked in order.split(batch):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             functional.cross_entropy(network(inputs[picked]), labels[picked]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -216,36 +191,15 @@ def run_arm(
     seed: int,
     hardware: Hardware,
     progress: Progress,
-    *,
-    nodes: int = 1,
 ) -> ClassifierArm:
-    """Forget, strip and learn anew on freshly programmed chips.
+    """Forget one of the five people, strip and learn anew on a freshly programmed chip.
 
-    Parameters
-    ----------
-    recipe, people, backbone
-        The task, its data, and the network that was trained on five of them.
-    forgotten
-        Which of the five is forgotten.
-    seed
-        Of chips, first factors and drawn labels.
-    hardware
-        What the network runs on.
-    progress
-        DemoResult what is being done.
-    nodes
-        Chips, over which all figures are means.
+    The seed is that of the chip, of first factors and of drawn labels.
     """
     known = [label for label in range(KNOWN) if label != forgotten]
     shown, _ = people.training(*range(KNOWN))
-    chips = program(
-        backbone,
-        PRESET,
-        seed,
-        nodes=[f"chip-{node}" for node in range(nodes)],
-        fidelity=hardware.fidelity,
-        calibration=shown[:: max(1, len(shown) // _RANGE_INPUTS)],
-    )
+    calibration = shown[:: max(1, len(shown) // _RANGE_INPUTS)]
+    chips = program(backbone, PRESET, seed, nodes=["chip-0"], fidelity=hardware.fidelity, calibration=calibration)
     network = StackedNetwork(recipe.task, backbone, chips)
     programmed = chips.ledger.mark()
 
@@ -255,22 +209,19 @@ def run_arm(
 
     mine, mine_labels = people.training(forgotten)
     tested, retained = people.testing(forgotten), people.testing(*known)
-    progress("forgetting one person")
-    others = people.training(*known)
-    objective = ForgettingObjective(network, recipe.forgetting, others, mine, forgotten, temperature=recipe.temperature)
     # Nats are told of the scores as they are, whatever the loss divides them by.
-    plain = ForgettingObjective(network, recipe.forgetting, others, mine, forgotten)
+    plain = ForgettingObjective(network, recipe.forgetting, people.training(*known), mine, forgotten)
+
+    def nats(adapter: Adapter) -> float:
+        with torch.no_grad():
+            return float(plain.forgotten_loss(adapter).mean())
+
+    progress("forgetting one person")
     start = network.start(recipe.forgetting, seed)
-    base, before, retained_before = (
-        recognised(*people.testing(*range(KNOWN))),
-        recognised(*tested),
-        recognised(*retained),
-    )
-    with torch.no_grad():
-        loss_before = float(plain.forgotten_loss(start).mean())
-    unlearnt = recipe.method.repair(objective, start, seed)
-    with torch.no_grad():
-        loss = float(plain.forgotten_loss(unlearnt).mean())
+    base, before = recognised(*people.testing(*range(KNOWN))), recognised(*tested)
+    retained_before, loss_before = recognised(*retained), nats(start)
+    unlearnt = recipe.method.repair(replace(plain, temperature=recipe.temperature), start, seed)
+    loss = nats(unlearnt)
     network.install(recipe.forgetting, unlearnt)
     forgotten_train, forgotten_test = 1 - recognised(mine, mine_labels), 1 - recognised(*tested)
     retained_now = recognised(*retained)
@@ -280,7 +231,8 @@ def run_arm(
     progress("learning a sixth person")
     lesson = people.training(*known, NEWCOMER)
     second = recipe.continual.run(
-        lambda adapter: training_loss(network, recipe.learning, adapter, *lesson), network.start(recipe.learning, seed)
+        lambda adapter: network.losses(recipe.learning, adapter, *lesson).mean(dim=1),
+        network.start(recipe.learning, seed),
     )
     network.install(recipe.learning, second)
     newcomer, retained_after = recognised(*people.testing(NEWCOMER)), recognised(*retained)
@@ -304,3 +256,23 @@ def run_arm(
         loss=loss,
         cell_writes=sum(spent.cell_writes for spent in chips.ledger.since(programmed).values()),
     )
+
+
+def run_both_arms(
+    recipe: ClassifierRecipe, data: str, divide: Callable[[Arm], DividedPeople], seed: int, progress: Progress
+) -> PeopleRun:
+    """Train a backbone for each arm, whose inputs `divide` returns, and run it on a chip and without errors."""
+    forgotten = seed % KNOWN
+    arms: dict[str, ClassifierArm] = {}
+
+    def under(heading: str) -> Progress:
+        return lambda what: progress(f"{heading}: {what}")
+
+    for arm in Arm:
+        people = divide(arm)
+        backbone = train_backbone(recipe, people, seed, under(arm.value))
+        for hardware in Hardware:
+            told = under(f"{arm.value}, {hardware.value}")
+            field = arm.name.lower() + ("" if hardware is Hardware.CHIP else "_noise_free")
+            arms[field] = run_arm(recipe, people, backbone, forgotten, seed, hardware, told)
+    return PeopleRun(data, forgotten, **arms)

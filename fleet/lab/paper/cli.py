@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from fleet.cli.exits import UsageError
-from fleet.cli.output import Format, OutputFormat, counted, note, show, table
-from fleet.lab.chip.cli import extra_installed, narrated
+from fleet.cli.output import Format, OutputFormat, counted, json_text, show, spinner, table, write_files
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -51,7 +49,7 @@ def run(
     """
     if task not in _TASKS:
         raise UsageError(f"the paper has no task {task!r}", hint=f"Known: {', '.join(_TASKS)}.")
-    with extra_installed("the paper's protocol"), narrated() as progress:
+    with spinner() as progress:
         from fleet.lab.paper.document import paper_document
         from fleet.lab.paper.measures import PaperTask
 
@@ -63,28 +61,14 @@ def run(
 
 
 def write_page(folder: Path, body: Mapping[str, Any]) -> None:
-    """Write ``paper-<task>.md``, its plot and the document into a folder, and say so.
-
-    Raises
-    ------
-    UsageError
-        If they cannot be written.
-    """
+    """Write ``paper-<task>.md``, its plot and the document into a folder, and say so."""
     from fleet.report.paper import paper_figure, paper_page
     from fleet.report.style import save_figures
 
     name = f"paper-{body['task']}"
     (picture,) = save_figures({name: paper_figure(body)}, folder)
-    files = {
-        f"{name}.md": paper_page(body, picture.name),
-        f"{name}.json": json.dumps(body, indent=2, ensure_ascii=False) + "\n",
-    }
-    try:
-        for file, text in files.items():
-            (folder / file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
-    note(f"Written to {folder}: {', '.join((*files, picture.name))}.")
+    texts = {f"{name}.md": paper_page(body, picture.name), f"{name}.json": json_text(body)}
+    write_files(folder, texts, beside=[picture])
 
 
 def paper_tables(body: Mapping[str, Any]) -> Iterable[RenderableType]:

@@ -2,13 +2,12 @@
 
 Recipe by arXiv 2601.10037 and its code: 16x16 pixels, thirty augmented views of every photo, a mixer of 5,148
 parameters trained for 200 full-batch epochs by Adam, LoRA of rank 6 and alpha 4 on channel mixing and output,
-cross-entropy with a weight of -0.5 on the forgotten class for 16 full-batch epochs, and a second LoRA of rank
-8 for the sixth person. The code divides views, not photos: views of one photo are learnt from and tested on.
-The honest arm holds two photos of every person out before any view is made.
+cross-entropy with a weight of -0.5 on the forgotten class for 16 full-batch epochs, and a second LoRA of rank 8 for the
+sixth person. The code divides views, not photos: views of one photo are learnt from and tested on. The honest arm holds
+two photos of every person out before any view is made.
 
-Not given by what we have of the paper, and so ours: how views are made, each image at mean 0 and mean square
-1, the temperature of the loss that forgets, alpha and epochs of the second LoRA, and a fifth of all views to
-test on.
+Not given by what we have of the paper, and so ours: how views are made, each image at mean 0 and mean square 1, the
+temperature of the loss that forgets, alpha and epochs of the second LoRA, and a fifth of all views to test on.
 """
 
 from __future__ import annotations
@@ -20,13 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_node.tasks.faces import olivetti_photos
-from fleet.lab.paper.arms import Arm, Progress, silent
-from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
-from fleet.lab.paper.classifier import ClassifierRecipe
-from fleet.lab.paper.divided_people import CLASSES, KNOWN, DividedPeople
-from fleet.lab.paper.methods import Descent
-from fleet.lab.paper.methods.gradient_ascent import GradientAscent
+from fleet.lab.paper.arms import CLASSES, KNOWN, Arm, DividedPeople, Progress, silent
+from fleet.lab.paper.classifier import ClassifierRecipe, PeopleRun, run_both_arms
+from fleet.lab.paper.methods import Descent, GradientAscent
 from fleet.lab.paper.networks import FaceMixer
+from fleet.lab.paper.networks.inputs import normalised, shrunk
 from fleet.lab.paper.networks.mixer import BLOCKS, IMAGE_SIDE
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
@@ -45,9 +42,9 @@ _LAYERS = tuple(
 )
 #: A weight of -0.5 on one class of five as large: on the means over classes that is an eighth of the ascent.
 _ASCENT = 0.5 / (KNOWN - 1)
-#: Of the loss that forgets; not known of the paper. At 1 a person who is recognised for certain has a tiny
-#: gradient at first, and that of a chip's few errors on the others, up to eighty times as large, sets
-#: Adam's moments at the first step: of 16 epochs too few are left. Chosen on seeds 0 to 4.
+#: Of the loss that forgets; not known of the paper. At 1 a person who is recognised for certain has a tiny gradient at
+#: first, and that of a chip's few errors on the others, up to eighty times as large, sets Adam's moments at the first
+#: step: of 16 epochs too few are left. Chosen on seeds 0 to 4.
 _TEMPERATURE = 4.0
 
 RECIPE = ClassifierRecipe(
@@ -70,22 +67,10 @@ def settings() -> str:
 
 
 def run(seed: int, progress: Progress = silent) -> PeopleRun:
-    """Run both arms of one seed.
-
-    Raises
-    ------
-    TaskError
-        If the photos are not here.
-    """
-    photos = small_photos()
+    """Run both arms of one seed; raises `TaskError` if the photos are not here."""
+    photos = shrunk(olivetti_photos()[:CLASSES])
     data = f"Olivetti, ids 0 to {len(photos) - 1}, {photos.shape[1]} photos each"
     return run_both_arms(RECIPE, data, lambda arm: divided(photos, arm, seed), seed, progress)
-
-
-def small_photos() -> Tensor:
-    """Return the photos of ids 0 to 5, float32 ``[6, 10, 16, 16]``."""
-    photos = torch.from_numpy(olivetti_photos()[:CLASSES].copy())
-    return functional.avg_pool2d(photos, photos.shape[-1] // IMAGE_SIDE)
 
 
 def divided(photos: Tensor, arm: Arm, seed: int) -> DividedPeople:
@@ -105,14 +90,7 @@ def divided(photos: Tensor, arm: Arm, seed: int) -> DividedPeople:
     else:
         held = torch.stack([torch.randperm(count, generator=draws)[:HELD_OUT_PHOTOS] for _ in range(people)])
         tested = torch.isin(sources, (held + count * torch.arange(people)[:, None]).flatten())
-    return DividedPeople(
-        train=views[~tested],
-        train_labels=labels[~tested],
-        train_sources=sources[~tested],
-        test=views[tested],
-        test_labels=labels[tested],
-        test_sources=sources[tested],
-    )
+    return DividedPeople.by(views, labels, sources, tested)
 
 
 def views_of(photos: Tensor, seed: int) -> Tensor:
@@ -137,9 +115,3 @@ def views_of(photos: Tensor, seed: int) -> Tensor:
     moved = functional.grid_sample(repeated[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
     noise = PIXEL_NOISE * photos.std() * torch.randn(moved.shape, generator=draws)
     return moved * (1 + within(BRIGHTNESS, 1, 1)) + noise
-
-
-def normalised(images: Tensor) -> Tensor:
-    """Return images of mean 0 and mean square 1 each."""
-    centred = images - images.mean(dim=(1, 2), keepdim=True)
-    return centred / centred.square().mean(dim=(1, 2), keepdim=True).sqrt()

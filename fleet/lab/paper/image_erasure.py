@@ -1,16 +1,16 @@
-"""Approximate erasure of a class that the transformer was trained on: negative guidance, by a shared LoRA.
+"""Approximate erasure of a class that the transformer was trained on, by a shared LoRA.
 
-After Gandikota et al., "Erasing concepts from diffusion models" (ESD, ICCV 2023, arXiv 2303.07345): the LoRA
-is trained so that the chips, asked for the class, predict what they did when asked for nothing, pushed away
-from the class::
+With images of the class, by negative guidance, after Gandikota et al., "Erasing concepts from diffusion models" (ESD,
+ICCV 2023, arXiv 2303.07345): asked for the class, the chips learn to predict what they did when asked for nothing,
+pushed away from the class, and what they did before for every other class and for nothing::
 
     eps'(x, class) = eps(x, nothing) - PUSH (eps(x, class) - eps(x, nothing))
 
-and what they did before for every other class and for nothing. The targets come from the chips themselves
-without the LoRA.
+Without, by random labels, which is what arXiv 2601.10037 does to erase a style: asked for the class, the chips learn
+to generate images of other ones; the others are learnt on as they are. It is here to be compared with.
 
-The crossbars still hold the class: this is a mask, and whoever takes the adapter off has the class back.
-That is the strip test; only a class that the backbone never saw can be forgotten exactly (`subject_lora`).
+The crossbars still hold the class: this is a mask, and whoever takes the adapter off has the class back. That is the
+strip test; only a class that the backbone never saw can be forgotten exactly.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_node.errors import EngineError
-from edge_node.generation.diffusion import STEPS, from_grey_levels, noised, on_chips
-from edge_node.generation.dit import IMAGE_SIDE, NULL_LABEL
+from edge_node.generation.diffusion import from_grey_levels, on_chips
+from edge_node.generation.dit import BLOCKS, NULL_LABEL
 from edge_node.generation.generator import BLOCK_LAYERS, Generator
-from edge_node.generation.lora_fit import LoraRecipe, fit_lora
 from edge_node.generation.training import Progress
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind
+from fleet.lab.lora.fit import LoraRecipe, Loss, NoisyBatch, fit_lora
 
 #: How far the class is pushed away, in differences between the class and nothing.
 PUSH = 1.0
@@ -32,7 +32,10 @@ PUSH = 1.0
 RETAIN_WEIGHT = 1.0
 #: Retained images whose label is withheld.
 NULL_SHARE = 0.2
-RECIPE = LoraRecipe(steps=150, batch=16)
+GUIDANCE_RECIPE = LoraRecipe(steps=150, batch=16)
+RELABELLING_RECIPE = LoraRecipe(rank=4, alpha=8.0, steps=300, batch=16)
+#: What the paper changes: the layers whose name has "fc".
+RELABELLING_LAYERS = tuple(f"blocks.{block}.{name}" for block in range(BLOCKS) for name in ("fc1", "fc2"))
 
 
 def erasure_name(label: int) -> str:
@@ -42,80 +45,89 @@ def erasure_name(label: int) -> str:
 
 def erase_class(
     generator: Generator,
-    forget: Tensor,
+    forget: Tensor | None,
     retain: tuple[Tensor, Tensor],
     label: int,
     seed: int,
-    recipe: LoraRecipe = RECIPE,
+    recipe: LoraRecipe | None = None,
     *,
     progress: Progress | None = None,
 ) -> LoraAdapter:
-    """Train the LoRA that makes the chips refuse a class; install it to make it act.
+    """Train the shared LoRA ``erasure_name(label)`` that makes the chips refuse a class; install it to make it act.
+
+    `EngineError` if the backbone was not trained on the class, the retained images show it, a set is empty, or training
+    diverges.
 
     Parameters
     ----------
     generator
         The chips, without regard to what their bank holds.
     forget
-        Images of the class, grey levels 0 to 16, uint8 ``[B, 8, 8]``: the sealed forget set.
+        Images of the class, grey levels 0 to 16, uint8 ``[B, 8, 8]``: the sealed forget set. None for random labels.
     retain
         Images of other classes that the backbone was trained on, and their labels, int64 ``[B]``.
     label
         The class.
     seed, recipe, progress
-        As for `fit_lora`.
-
-    Returns
-    -------
-    LoraAdapter
-        ``erasure_name(label)``, shared.
-
-    Raises
-    ------
-    EngineError
-        If the backbone was not trained on the class, the retained images show it, a set is empty, or
-        training diverges.
+        As for `fit_lora`; the method's own recipe if None.
     """
     levels, labels = retain
     if label not in generator.backbone.trained_on:
         raise EngineError(f"the backbone was not trained on class {label}: destroy its adapter instead, which is exact")
-    if not len(forget) or not len(levels) or bool((labels == label).any()):
+    if (forget is not None and not len(forget)) or not len(levels) or bool((labels == label).any()):
         raise EngineError(
-            f"erasing class {label} needs images of it, and images of other classes only beside them; got "
-            f"{len(forget)} and {len(levels)}, {int((labels == label).sum())} of the latter of the class"
+            f"erasing class {label} needs images of other classes only, and by guidance also images of it; got "
+            f"{len(levels)}, {int((labels == label).sum())} of them of the class, and "
+            f"{'none asked for' if forget is None else len(forget)}"
         )
-    gone, kept = from_grey_levels(forget), from_grey_levels(levels)
-    shape = (generator.nodes, recipe.batch // 2)
-    denoise = on_chips(generator.chips)
-    erased = torch.full(shape, label)
-    nothing = torch.full(shape, NULL_LABEL)
+    kept = from_grey_levels(levels)
+    if forget is None:
+        layers, recipe = RELABELLING_LAYERS, recipe or RELABELLING_RECIPE
+        loss = _relabelling(generator, kept, labels, label, recipe.batch)
+    else:
+        layers, recipe = BLOCK_LAYERS, recipe or GUIDANCE_RECIPE
+        loss = _guidance(generator, from_grey_levels(forget), kept, labels, label, recipe.batch // 2)
+    return fit_lora(generator, erasure_name(label), LoraKind.SHARED, layers, seed, recipe, loss, progress=progress)
+
+
+def _guidance(generator: Generator, gone: Tensor, kept: Tensor, labels: Tensor, label: int, batch: int) -> Loss:
+    shape, denoise = (generator.nodes, batch), on_chips(generator.chips)
+    erased, nothing = torch.full(shape, label), torch.full(shape, NULL_LABEL)
 
     def loss(draws: torch.Generator) -> Tensor:
-        def noisy(images: Tensor, picked: Tensor) -> tuple[Tensor, Tensor]:
-            steps = torch.randint(1, STEPS + 1, shape, generator=draws)
-            noise = torch.randn(*shape, IMAGE_SIDE, IMAGE_SIDE, generator=draws)
-            return noised(images[picked], steps, noise), steps
-
-        x, steps = noisy(gone, torch.randint(len(gone), shape, generator=draws))
-        picked = torch.randint(len(kept), shape, generator=draws)
-        others, other_steps = noisy(kept, picked)
-        withheld = torch.rand(shape, generator=draws) < NULL_SHARE
-        told = torch.where(withheld, NULL_LABEL, labels[picked])
+        mine, others = NoisyBatch.of(gone, shape, draws), NoisyBatch.of(kept, shape, draws)
+        told = _partly_withheld(labels[others.picked], draws)
         with torch.no_grad(), generator.attached({}):
             before = denoise(
-                torch.cat([x, x, others], dim=1),
-                torch.cat([steps, steps, other_steps], dim=1),
+                torch.cat([mine.images, mine.images, others.images], dim=1),
+                torch.cat([mine.steps, mine.steps, others.steps], dim=1),
                 torch.cat([erased, nothing, told], dim=1),
             )
         of_class, of_nothing, of_others = before.chunk(3, dim=1)
         after = denoise(
-            torch.cat([x, others], dim=1), torch.cat([steps, other_steps], dim=1), torch.cat([erased, told], dim=1)
+            torch.cat([mine.images, others.images], dim=1),
+            torch.cat([mine.steps, others.steps], dim=1),
+            torch.cat([erased, told], dim=1),
         )
         now_class, now_others = after.chunk(2, dim=1)
         pushed = of_nothing - PUSH * (of_class - of_nothing)
         away = nn.functional.mse_loss(now_class, pushed)
         return away + RETAIN_WEIGHT * nn.functional.mse_loss(now_others, of_others)
 
-    return fit_lora(
-        generator, erasure_name(label), AdapterKind.SHARED, BLOCK_LAYERS, seed, recipe, loss, progress=progress
-    )
+    return loss
+
+
+def _relabelling(generator: Generator, kept: Tensor, labels: Tensor, label: int, batch: int) -> Loss:
+    shape, denoise = (generator.nodes, batch), on_chips(generator.chips)
+    relabelled = torch.arange(batch).expand(shape) < batch // 2
+
+    def loss(draws: torch.Generator) -> Tensor:
+        others = NoisyBatch.of(kept, shape, draws)
+        asked = torch.where(relabelled, label, _partly_withheld(labels[others.picked], draws))
+        return nn.functional.mse_loss(denoise(others.images, others.steps, asked), others.noise)
+
+    return loss
+
+
+def _partly_withheld(labels: Tensor, draws: torch.Generator) -> Tensor:
+    return torch.where(torch.rand(labels.shape, generator=draws) < NULL_SHARE, NULL_LABEL, labels)

@@ -1,36 +1,31 @@
 """The paper's images: a class erased by random labels from a diffusion transformer that knows it.
 
-Recipe by arXiv 2601.10037 and its code: the transformer is trained on everything, a LoRA of rank 4 and alpha
-8 on the layers whose name has "fc" learns to draw other styles when asked for the erased one. Its data,
-styles of UnlearnCanvas at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the digits of
-scikit-learn and a transformer of 243,012 parameters, and styles are classes.
+Recipe by arXiv 2601.10037 and its code: the transformer is trained on everything, a LoRA of rank 4 and alpha 8 on the
+layers whose name has "fc" learns to draw other styles when asked for the erased one. Its data, styles of UnlearnCanvas
+at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the digits of scikit-learn and a transformer of 243,012
+parameters, and styles are classes.
 
-As published, one of the classes that the backbone was trained on is erased. The honest arm takes a class that
-was kept out of the backbone: it is learnt by a LoRA and a label row of its own, and erased by destroying
-those. Taking every adapter off then brings nothing back. Both arms have one backbone, of seven classes, which
-the fleet's own images have too.
+As published, one of the classes that the backbone was trained on is erased. The honest arm takes a class that was kept
+out of the backbone: it is learnt by a LoRA and a label row of its own, and erased by destroying those. Taking every
+adapter off then brings nothing back. Both arms have one backbone, of seven classes, which the fleet's own images have
+too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from edge_node.generation.generator import Generator
-from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import Progress as Steps
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper.arms import Progress, silent
-from fleet.lab.paper.image_erasure import erasure_name
-from fleet.lab.paper.image_relabelling import RECIPE, relabel_class
-from hwmodel import LedgerMark, keyed_seed
+from fleet.lab.paper.image_erasure import RELABELLING_RECIPE, erase_class
+from hwmodel import keyed_seed
 
 #: Not used for any choice: the relabelling's constants are the paper's, or a guess beforehand.
 SEEDS = (1, 2, 3)
-#: One chip of each fleet; images drawn of the class, and of each other one.
+#: One chip of each fleet; images generated of the class, and of each other one.
 SIZE = Size(nodes=1, public_images=20, private_images=100, compared_images=2)
 
 
@@ -72,13 +67,7 @@ class ImagesArm:
 
 @dataclass(frozen=True)
 class ImagesPaperRun:
-    """One seed, on a chip for each arm.
-
-    Attributes
-    ----------
-    published, honest
-        The arms.
-    """
+    """One seed, on a chip for each arm."""
 
     published: ImagesArm
     honest: ImagesArm
@@ -86,7 +75,7 @@ class ImagesPaperRun:
 
 def settings() -> str:
     """Return everything that the figures depend on beside the seed."""
-    return repr((SIZE, RECIPE))
+    return repr((SIZE, RELABELLING_RECIPE))
 
 
 def run(
@@ -94,21 +83,13 @@ def run(
     progress: Progress = silent,
     *,
     size: Size = SIZE,
-    relabelling: LoraRecipe = RECIPE,
+    relabelling: LoraRecipe = RELABELLING_RECIPE,
     cache: Path | None = None,
 ) -> ImagesPaperRun:
     """Run both arms of one seed, on two chips with one backbone.
 
-    Parameters
-    ----------
-    seed
-        Of roles, training, chips and noise.
-    progress
-        DemoResult what is being done.
-    size, relabelling
-        How much is done.
-    cache
-        Folder of trained backbones, as for `cached_backbone`.
+    The seed is that of roles, training, chips and noise; size and relabelling say how much is done; `cache` is a folder
+    of trained backbones, as for `cached_backbone`.
     """
 
     def stage(what: str) -> Steps:
@@ -120,86 +101,60 @@ def run(
 
     fleet = ImageFleet(seed, size, stage, cache)
     known = fleet.task.public[keyed_seed(seed, "paper.images.erased") % len(fleet.task.public)]
-    return ImagesPaperRun(published=_published(fleet, known, relabelling), honest=_honest(fleet, fleet.task.private[0]))
+    return ImagesPaperRun(_published(fleet, known, relabelling), _honest(fleet, fleet.task.private[0]))
 
 
 def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:
-    chips = fleet.program()
-    programmed = chips.ledger.mark()
-    bare = _digests(fleet, chips)
-    before = _drawn(fleet, chips, label)
+    trial = _Trial(fleet, label)
     kept = fleet.public.labels != label
-    adapter = relabel_class(
-        chips,
-        (fleet.public.levels[kept], fleet.public.labels[kept]),
-        label,
-        fleet.seed,
-        recipe,
-        progress=fleet.stage(f"relabelling class {label}"),
-    )
-    chips.install(adapter)
-    after = _drawn(fleet, chips, label)
-    chips.bank.remove(erasure_name(label))
-    stripped = _drawn(fleet, chips, label)
-    same = _digests(fleet, chips) == bare
-    return _arm(fleet, chips, programmed, label, before, after, stripped, as_programmed=same)
+    others = (fleet.public.levels[kept], fleet.public.labels[kept])
+    told = fleet.stage(f"relabelling class {label}")
+    before = trial.drawn()
+    trial.chips.install(erase_class(trial.chips, None, others, label, fleet.seed, recipe, progress=told))
+    return trial.finished(before, trial.drawn())
 
 
 def _honest(fleet: ImageFleet, label: int) -> ImagesArm:
-    chips = fleet.program()
-    programmed = chips.ledger.mark()
-    bare = _digests(fleet, chips)
-    chips.install(fleet.learn(chips, label))
-    before = _drawn(fleet, chips, label)
-    chips.forget(label)
-    after = _drawn(fleet, chips, label)
-    # Whatever is left is taken off too: a chip that has forgotten exactly has nothing to lose.
-    for adapter in chips.bank.adapters():
-        chips.bank.remove(adapter.spec.name)
-    stripped = _drawn(fleet, chips, label)
-    same = _digests(fleet, chips) == bare
-    return _arm(fleet, chips, programmed, label, before, after, stripped, as_programmed=same)
+    trial = _Trial(fleet, label)
+    trial.chips.install(fleet.learn(trial.chips, label))
+    before = trial.drawn()
+    trial.chips.forget(label)
+    return trial.finished(before, trial.drawn())
 
 
-def _digests(fleet: ImageFleet, chips: Generator) -> tuple[list[str], str]:
-    """Return the digests of a chip's adapters, and of what it draws of all classes."""
-    return fleet.adapter_digests(chips), fleet.images_digest(chips)
+class _Trial:
+    """One class on a freshly programmed chip: what is drawn of it and of the others, always from the same noise."""
 
+    def __init__(self, fleet: ImageFleet, label: int) -> None:
+        self.fleet, self.label, self.chips = fleet, label, fleet.program()
+        self._programmed = self.chips.ledger.mark()
+        self._bare = self._digests()
 
-def _drawn(fleet: ImageFleet, chips: Generator, label: int) -> Mapping[int, Tensor]:
-    """Draw the class and the others that the backbone knows, always from the same noise."""
-    others = [other for other in fleet.task.public if other != label]
-    return {
-        **fleet.draw(chips, "paper", [label], fleet.size.private_images),
-        **fleet.draw(chips, "paper", others, fleet.size.public_images),
-    }
+    def drawn(self) -> tuple[float, float]:
+        """Return the share of images that show the class, and of those that show the others of the backbone."""
+        fleet, others = self.fleet, [other for other in self.fleet.task.public if other != self.label]
+        mine = fleet.draw(self.chips, "paper", [self.label], fleet.size.private_images)
+        drawn = fleet.draw(self.chips, "paper", others, fleet.size.public_images)
+        return fleet.accuracy(mine), fleet.accuracy(drawn)
 
+    def finished(self, before: tuple[float, float], after: tuple[float, float]) -> ImagesArm:
+        """Strip every adapter off, and return the figures."""
+        # A chip that has forgotten exactly has nothing to lose.
+        for adapter in self.chips.bank.adapters():
+            self.chips.bank.remove(adapter.spec.name)
+        stripped, _ = self.drawn()
+        return ImagesArm(
+            label=self.label,
+            trained_on=self.label in self.fleet.backbone.trained_on,
+            known=before[0],
+            others_before=before[1],
+            erased=1 - after[0],
+            others=after[1],
+            stripped=stripped,
+            as_programmed=self._digests() == self._bare,
+            cell_writes=sum(spent.cell_writes for spent in self.chips.ledger.since(self._programmed).values()),
+        )
 
-def _arm(
-    fleet: ImageFleet,
-    chips: Generator,
-    programmed: LedgerMark,
-    label: int,
-    before: Mapping[int, Tensor],
-    after: Mapping[int, Tensor],
-    stripped: Mapping[int, Tensor],
-    *,
-    as_programmed: bool,
-) -> ImagesArm:
-    def of_class(drawn: Mapping[int, Tensor]) -> float:
-        return fleet.judge.accuracy(drawn[label], label)
-
-    def of_others(drawn: Mapping[int, Tensor]) -> float:
-        return fleet.accuracy({other: images for other, images in drawn.items() if other != label})
-
-    return ImagesArm(
-        label=label,
-        trained_on=label in fleet.backbone.trained_on,
-        known=of_class(before),
-        others_before=of_others(before),
-        erased=1 - of_class(after),
-        others=of_others(after),
-        stripped=of_class(stripped),
-        as_programmed=as_programmed,
-        cell_writes=sum(spent.cell_writes for spent in chips.ledger.since(programmed).values()),
-    )
+    def _digests(self) -> tuple[list[str], str]:
+        """Return the digests of the chip's adapters, and of what it draws of all classes."""
+        return self.fleet.adapter_digests(self.chips), self.fleet.images_digest(self.chips)

@@ -1,7 +1,7 @@
-"""What is held against the paper: measures of each task, and the paper's figures where we have them.
+"""Measures of each task that are held against the paper, and its figures where we have them.
 
-The paper's figures are what its code logged (arXiv 2601.10037 and its repository); of faces and images none
-are at hand. No strip test is among them: the paper has none.
+The paper's figures are what its code logged (arXiv 2601.10037 and its repository); of faces and images none are at
+hand. No strip test is among them: the paper has none.
 """
 
 from __future__ import annotations
@@ -20,22 +20,16 @@ class PaperTask(StrEnum):
 
 @dataclass(frozen=True)
 class Measure:
-    """One row of the table.
+    """One row of the table, of a field of `ClassifierArm` or `ImagesArm`.
 
     Attributes
     ----------
-    field
-        Of `ClassifierArm` or `ImagesArm`.
-    name
-        In the table, and in the plot.
-    paper
-        The paper's figure; None if there is none at hand.
-    source
-        Where that is from.
+    paper, source
+        The paper's figure, None if there is none at hand; and where it is from.
     strip
         Whether it belongs to the strip test.
     share
-        Whether it is a share, from 0 to 1: those are drawn.
+        Whether it is a share, from 0 to 1: those are plotted.
     """
 
     field: str

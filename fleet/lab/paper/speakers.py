@@ -1,14 +1,13 @@
 """The paper's speakers: a spiking liquid state machine on five people, random labels, then a sixth person.
 
-Recipe by arXiv 2601.10037 and its code: 140 spike channels, 512 neurons, 10 steps, five outputs; LoRA of rank
-8 and alpha 16 on the input and the recurrent layer; the forgotten person's recordings learnt under other
-people's labels for 60 epochs of about 8 batches. Ours, full batch, takes 30. The paper's data, five speakers
-of the Spiking Speech Commands, cannot be had here: ours are six speakers of FSDD if the recordings are at
-hand, else of JapaneseVowels, which comes with sktime.
+Recipe by arXiv 2601.10037 and its code: 140 spike channels, 512 neurons, 10 steps, five outputs; LoRA of rank 8 and
+alpha 16 on the input and the recurrent layer; the forgotten person's recordings learnt under other people's labels for
+60 epochs of about 8 batches. Ours, full batch, takes 30. The paper's data, five speakers of the Spiking Speech
+Commands, cannot be had here: ours are six speakers of FSDD if the recordings are at hand, else of JapaneseVowels, which
+comes with sktime.
 
-As published, recordings are divided at random, so that everybody is tested on words, and in a session, that
-they were learnt from. The honest arm tests on other words (FSDD) or on the set's own, later test recordings
-(JapaneseVowels).
+As published, recordings are divided at random, so that everybody is tested on words, and in a session, that they were
+learnt from. The honest arm tests on other words (FSDD) or on the set's own, later test recordings (JapaneseVowels).
 """
 
 from __future__ import annotations
@@ -23,15 +22,12 @@ from torch import Tensor
 from edge_node.backbones.log_mel import LogMel
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import load_people
-from fleet.lab.chip.restore_data import resampled_vowels, threshold_code
-from fleet.lab.paper.arms import Arm, Progress, silent
-from fleet.lab.paper.both_arms import PeopleRun, run_both_arms
-from fleet.lab.paper.classifier import ClassifierRecipe
-from fleet.lab.paper.divided_people import CLASSES, DividedPeople
-from fleet.lab.paper.methods import Descent
-from fleet.lab.paper.methods.random_label import RandomLabel
+from fleet.lab.paper.arms import CLASSES, Arm, DividedPeople, Progress, silent
+from fleet.lab.paper.classifier import ClassifierRecipe, PeopleRun, run_both_arms
+from fleet.lab.paper.methods import Descent, RandomLabel
 from fleet.lab.paper.networks import SpikingLsm
-from fleet.lab.paper.networks.lsm import CHANNELS, STEPS
+from fleet.lab.paper.networks.inputs import even_thresholds, resampled_vowels, threshold_code
+from fleet.lab.paper.networks.lsm import STEPS
 from fleet.lab.paper.stacked_lora import LoraShape
 from hwmodel import keyed_generator
 
@@ -61,18 +57,9 @@ RECIPE = ClassifierRecipe(
 
 @dataclass(frozen=True, eq=False)
 class Voices:
-    """Recordings of people as signals of ten steps.
+    """Recordings of people as signals of ten steps, float64 ``[B, 10, signals]``; `CHANNELS` is a multiple of signals.
 
-    Attributes
-    ----------
-    title
-        The data set, for people.
-    signals
-        Float64 ``[B, 10, signals]``; `CHANNELS` is a multiple of the signals.
-    labels
-        The person, 0 to 5, int64 ``[B]``.
-    held_out
-        What the honest arm tests on, bool ``[B]``.
+    Labels are the person, 0 to 5, int64 ``[B]``; `held_out`, bool ``[B]``, is what the honest arm tests on.
     """
 
     title: str
@@ -87,13 +74,7 @@ def settings() -> str:
 
 
 def run(seed: int, progress: Progress = silent) -> PeopleRun:
-    """Run both arms of one seed, on FSDD if it is here.
-
-    Raises
-    ------
-    TaskError
-        If there are no recordings at all.
-    """
+    """Run both arms of one seed, on FSDD if it is here; raises `TaskError` if there are no recordings at all."""
     progress("hearing the recordings")
     voices = fsdd_voices(seed) if fsdd.recordings_available() else vowel_voices(seed)
     return run_both_arms(RECIPE, voices.title, lambda arm: divided(voices, arm, seed), seed, progress)
@@ -107,48 +88,26 @@ def divided(voices: Voices, arm: Arm, seed: int) -> DividedPeople:
         tested = torch.zeros(len(tested), dtype=torch.bool)
         tested[order[: round(TEST_SHARE * len(order))]] = True
     learnt = voices.signals[~tested.numpy()]
-    levels = CHANNELS // learnt.shape[2]
-    thresholds = np.quantile(learnt.reshape(-1, learnt.shape[2]), (np.arange(levels) + 0.5) / levels, axis=0)
-    spikes = threshold_code(voices.signals, thresholds)
-    source = torch.arange(len(tested))
-    return DividedPeople(
-        train=spikes[~tested],
-        train_labels=voices.labels[~tested],
-        train_sources=source[~tested],
-        test=spikes[tested],
-        test_labels=voices.labels[tested],
-        test_sources=source[tested],
-    )
+    spikes = threshold_code(voices.signals, even_thresholds(learnt))
+    return DividedPeople.by(spikes, voices.labels, torch.arange(len(tested)), tested)
 
 
 def fsdd_voices(seed: int) -> Voices:
-    """Return the six speakers of FSDD in an order of the seed; the honest arm tests on digits 7 to 9.
-
-    Raises
-    ------
-    TaskError
-        If the recordings are not here.
-    """
+    """Return the six speakers of FSDD in an order of the seed; the honest arm tests on digits 7 to 9."""
     recordings = fsdd.load_recordings()
     front = LogMel(BANDS)
     names = _order(seed, list(recordings))
     used = [(label, one) for label, name in enumerate(names) for one in recordings[name] if one.take < TAKES]
     return Voices(
         title=f"FSDD, {len(names)} speakers, {TAKES} takes of each digit",
-        signals=np.stack([ten_steps(front.levels(one.sample)) for _, one in used]),
+        signals=np.stack([ten_steps(front.levels(one.recording)) for _, one in used]),
         labels=torch.tensor([label for label, _ in used]),
         held_out=torch.tensor([one.digit in fsdd.TEST_DIGITS for _, one in used]),
     )
 
 
 def vowel_voices(seed: int) -> Voices:
-    """Return six of the nine speakers of JapaneseVowels, in an order of the seed.
-
-    Raises
-    ------
-    TaskError
-        If sktime's data are missing or damaged.
-    """
+    """Return six of the nine speakers of JapaneseVowels, in an order of the seed."""
     people = load_people()
     names = _order(seed, list(people))[:CLASSES]
     samples = [

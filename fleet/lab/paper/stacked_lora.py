@@ -1,71 +1,49 @@
 """LoRA adapters stacked beside a programmed network: one in training over those that are active already.
 
-An active adapter lives in a `LoraBank`, one in training is a `LoraBranch` whose factors have gradients; both
-are corrections of the same layers, and their sum is what the layer adds. To take an adapter off is
-`LoraBank.remove`: nothing is subtracted.
+An active adapter lives in a `LoraBank`, one in training is a `LoraBranch` whose factors have gradients; both are
+corrections of the same layers, and their sum is what the layer adds. To take an adapter off is `LoraBank.remove`:
+nothing is subtracted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.lora.bank import LoraBank
 from fleet.lab.paper.methods import Adapter
-from hwmodel import Phase, ProgrammedModel, keyed_normal
-from hwmodel.nn import AnalogLayer, Correction
+from hwmodel import Phase, Precision, ProgrammedModel, keyed_normal
 
 
 @dataclass(frozen=True)
 class LoraShape:
-    """What a LoRA changes, and by how many numbers.
-
-    Attributes
-    ----------
-    name
-        Of the adapter.
-    layers
-        Module paths; sorted.
-    rank, alpha
-        Of every layer.
-    """
+    """Layers that a LoRA changes (module paths, sorted), and rank and alpha of every one."""
 
     name: str
     layers: tuple[str, ...]
     rank: int
     alpha: float
 
+    def pairs(self, adapter: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return (A, B) of each layer."""
+        return dict(zip(self.layers, zip(adapter[::2], adapter[1::2], strict=True), strict=True))
+
 
 class StackedNetwork:
-    """A network on the chips of N nodes, with a bank of adapters beside its layers.
+    """A float network that was programmed on the chips of N nodes, with a bank of active adapters beside its layers.
 
-    Parameters
-    ----------
-    task
-        Name of the task.
-    network
-        The float network that was programmed.
-    chips
-        What became of it.
-
-    Attributes
-    ----------
-    chips
-        As given; every layer's correction belongs to this object from now on.
-    bank
-        The active adapters.
-    base
-        What they must fit.
+    Every layer's correction of the chips belongs to this object from now on.
     """
 
     def __init__(self, task: str, network: nn.Module, chips: ProgrammedModel) -> None:
@@ -98,46 +76,42 @@ class StackedNetwork:
         scores: Tensor = self.chips(inputs)
         return scores
 
+    def losses(
+        self, shape: LoraShape, adapter: Adapter, inputs: Tensor, labels: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """Return the cross-entropy of each input, scores over a temperature, with an adapter in training.
+
+        Labels are int64 ``[B]`` or ``[N, B]``; the result is float32 ``[N, B]``.
+        """
+        with self.training(shape, adapter):
+            scores = self.logits(inputs) / temperature
+        return functional.cross_entropy(scores.mT, labels.expand(self.nodes, -1), reduction="none")
+
     @contextmanager
     def training(self, shape: LoraShape, adapter: Adapter) -> Iterator[None]:
         """Let an adapter with gradients act on top of the active ones inside the ``with`` block."""
-        branches = {
-            name: LoraBranch(
-                a, shape.alpha / shape.rank * b, Storage.FP32, self.chips.preset, self.chips.analog[name].meter
-            )
-            for name, (a, b) in zip(shape.layers, _pairs(adapter), strict=True)
-        }
-        self._attach(branches)
+        preset, layers, scale = self.chips.preset, self.chips.analog, shape.alpha / shape.rank
+        self._attach(
+            {
+                name: LoraBranch(a, scale * b, Precision.FP32, preset, layers[name].meter)
+                for name, (a, b) in shape.pairs(adapter).items()
+            }
+        )
         try:
             with self.chips.charging(Phase.TRAIN):
                 yield
         finally:
             self._attach({})
 
-    def install(self, shape: LoraShape, adapter: Adapter) -> tuple[LoraAdapter, ...]:
-        """Store trained factors and make them active, each node its own; return them."""
+    def install(self, shape: LoraShape, adapter: Adapter) -> None:
+        """Store trained factors and make them active, each node its own."""
+        base, pairs = self.base, shape.pairs(adapter)
         spec = LoraSpec(
-            name=shape.name,
-            kind=AdapterKind.SHARED,
-            task=self.base.task,
-            base_digest=self.base.digest,
-            layers=shape.layers,
-            rank=shape.rank,
-            alpha=shape.alpha,
+            shape.name, LoraKind.SHARED, base.task, base.digest, shape.layers, rank=shape.rank, alpha=shape.alpha
         )
-        pairs = _pairs(adapter)
-        stored = tuple(
-            LoraAdapter.build(
-                spec,
-                self.base,
-                a={name: a[node].detach() for name, (a, _) in zip(shape.layers, pairs, strict=True)},
-                b={name: b[node].detach() for name, (_, b) in zip(shape.layers, pairs, strict=True)},
-            )
-            for node in range(self.nodes)
-        )
-        for node, one in enumerate(stored):
-            self.bank.install(one, [node])
-        return stored
+        for node in range(self.nodes):
+            a, b = ({name: pair[factor][node].detach() for name, pair in pairs.items()} for factor in (0, 1))
+            self.bank.install(LoraAdapter.build(spec, base, a=a, b=b), [node])
 
     @contextmanager
     def stripped(self, name: str) -> Iterator[None]:
@@ -158,18 +132,10 @@ class StackedNetwork:
             for node, one in enumerate(held):
                 self.bank.install(one, [node])
 
-    def _attach(self, branches: dict[str, LoraBranch]) -> None:
+    def _attach(self, branches: Mapping[str, LoraBranch]) -> None:
         for name, layer in self.chips.analog.items():
-            layer.correction = self._summed(name, layer, branches.get(name))
+            layer.correction = partial(self._correction, name, branches.get(name))
 
-    def _summed(self, name: str, layer: AnalogLayer, branch: LoraBranch | None) -> Correction:
-        def correction(vectors: Tensor) -> Tensor:
-            active = self.bank.forward(name, vectors, layer.meter.phase)
-            return active if branch is None else active + branch(vectors)
-
-        return correction
-
-
-def _pairs(adapter: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Return (A, B) of each layer."""
-    return list(zip(adapter[::2], adapter[1::2], strict=True))
+    def _correction(self, name: str, branch: LoraBranch | None, vectors: Tensor) -> Tensor:
+        active = self.bank.forward(name, vectors, self.chips.analog[name].meter.phase)
+        return active if branch is None else active + branch(vectors)

@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from edge_node.errors import EngineError
-from edge_node.recognition.training.cohort import train_cohort
 from fleet.errors import FleetError
 from fleet.heads.errors import HeadError
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.manifest import ManifestError, ReplayManifest, committed
 from fleet.trust.checks import CheckLine, compare
@@ -50,10 +50,7 @@ class ReplayAudit:
 def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     """Re-execute a forget and compare digests of integers.
 
-    Raises
-    ------
-    ManifestError, CodesError
-        If one of them cannot be used: nothing can be said.
+    `ManifestError` or `CodesError` if one of them cannot be used: nothing can be said.
     """
     manifest = ReplayManifest.read(manifest_file)
     codes = AuditCodes.read(codes_folder, manifest.node_ids)

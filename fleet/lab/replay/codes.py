@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from reram_fleet.processes.durable import write_atomically
 
-from edge_node.backbones.hidden_layer import PairCodes
 from edge_node.errors import SampleError
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.recognition.training.replay import SALT_BYTES
 from fleet.errors import InvalidInputError
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import SALT_BYTES
+from fleet.lab.replay.hidden_layer import PairCodes
 
 
 class CodesError(InvalidInputError):
@@ -60,18 +60,12 @@ class AuditCodes:
             for tag, pairs in node.people.items():
                 arrays |= self._entry(f"people/{tag}", pairs, self.salts[node.node_id, tag])
             content = io.BytesIO()
-            np.savez(content, **arrays)
+            np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy types a keyword of its own among the names
             write_atomically(folder / f"{node.node_id}.npz", content.getvalue())
 
     @classmethod
     def read(cls, folder: Path, node_ids: Sequence[str]) -> AuditCodes:
-        """Read the files of these nodes.
-
-        Raises
-        ------
-        CodesError
-            If one is missing or damaged.
-        """
+        """Read the files of these nodes; `CodesError` if one is missing or damaged."""
         nodes: list[NodeSamples] = []
         salts: dict[tuple[str, str], bytes] = {}
         for node_id in node_ids:

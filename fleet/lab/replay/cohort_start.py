@@ -1,8 +1,7 @@
 """Start rows of a cohort: the closed form of its own people, exactly rounded.
 
-A shard must not know who is in the others, so each has a ridge solution of its own: over the people who are
-in it when somebody enters, and public negatives. It is `fleet.heads`' certified solver on the hidden layer's
-codes.
+A shard must not know who is in the others, so each has a ridge solution of its own: over the people who are in it when
+somebody enters, and public negatives. It is `fleet.heads`' certified solver on the hidden layer's codes.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.recognition.training.cohort_state import start_row
-from edge_node.recognition.training.federated import NodeSamples
 from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS
 from fleet.heads.solve import solve_rounded
 from fleet.heads.statistics import HeadStatistics, total
+from fleet.lab.replay.cohort_state import start_row
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.hidden_layer import PairCodes
 
 
 class RidgeStarts:
-    """Start rows from the captured codes of all nodes: a `edge_node.recognition.training.cohort.StartRows`.
+    """Start rows from the captured codes of all nodes: a `fleet.lab.replay.cohort.StartRows`.
 
     Parameters
     ----------

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_node.errors import RoundError
-from edge_node.recognition.training.cohort import CohortPlan
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.replay import ReplayResult, canonical_json, commitment, cost_share
 from fleet.errors import InvalidInputError
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import CohortPlan
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.forgetting import ReplayResult, canonical_json, commitment, cost_share
 
 #: What a re-execution will spend on an unknown manifest at most.
 _MAX_RANK, _MAX_STEPS = 256, 10_000
@@ -118,11 +118,8 @@ class ReplayManifest(_Part):
     def read(cls, path: Path) -> ReplayManifest:
         """Read and check a manifest.
 
-        Raises
-        ------
-        ManifestError
-            If the file cannot be read, is none, is not in canonical form, or asks for more than a
-            re-execution will spend.
+        `ManifestError` if the file cannot be read, is none, is not in canonical form, or asks for more than a
+        re-execution will spend.
         """
         try:
             content = path.read_bytes()
@@ -150,10 +147,7 @@ class ReplayManifest(_Part):
     def plan(self) -> CohortPlan:
         """Return the plan without the person.
 
-        Raises
-        ------
-        ManifestError
-            If participation or entries do not fit the recipe's rounds.
+        `ManifestError` if participation or entries do not fit the recipe's rounds.
         """
         try:
             return CohortPlan(self.fleet_seed, self.shard, self.recipe, self.node_ids, self.participation, self.entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,7 @@ import typer
 from rich.console import RenderableType
 
 from fleet.cli.exits import ExitCode, UsageError
-from fleet.cli.output import Format, OutputFormat, hint, joules, note, show, table
-from fleet.lab.chip.cli import extra_installed, narrated
+from fleet.cli.output import Format, OutputFormat, hint, joules, json_text, note, show, spinner, table, write_files
 
 app = typer.Typer(add_completion=False)
 
@@ -46,7 +44,7 @@ def verify(
     """
     if (report is None) == (task is None):
         raise UsageError("give either a report or --task", hint="For instance: fleet verify --task speakers")
-    with extra_installed("verifying"), narrated() as progress:
+    with spinner() as progress:
         from fleet.lab.verification.verify import read_report, report_document, verify_task
 
         if report is not None:
@@ -68,26 +66,10 @@ def verify(
 
 
 def write_report(folder: Path, body: Mapping[str, Any]) -> None:
-    """Write ``verification.json`` and ``verification.html``, and say so.
-
-    Raises
-    ------
-    UsageError
-        If they cannot be written.
-    """
+    """Write ``verification.json`` and ``verification.html``, and say so."""
     from fleet.report.verification_html import verification_html
 
-    files = {
-        "verification.json": json.dumps(body, indent=2, ensure_ascii=False) + "\n",
-        "verification.html": verification_html(body),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
-    note(f"Written to {folder}: {', '.join(files)}.")
+    write_files(folder, {"verification.json": json_text(body), "verification.html": verification_html(body)})
 
 
 def verification_tables(body: Mapping[str, Any]) -> Iterable[RenderableType]:

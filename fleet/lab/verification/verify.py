@@ -102,7 +102,7 @@ def verify_task(
     method
         For the shared LoRA; images have their own, negative guidance.
     progress
-        DemoResult what is being done.
+        Called with what is being done.
 
     Raises
     ------

@@ -15,17 +15,18 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from reram_fleet.cohorts import shard_of
+from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from edge_node.backbones.hidden_layer import PairCodes
-from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe, scores
-from edge_node.recognition.training.federated import NodeSamples, training_cost
-from edge_node.recognition.training.replay import CheckpointFiles, forget_by_replay
-from edge_node.storage.keys import KeyStore
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
 from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
+from fleet.lab.replay.federated import NodeSamples, training_cost
+from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
+from fleet.lab.replay.hidden_layer import PairCodes
 from fleet.lab.verification import AdapterKind, Canary, DigestPair, ExactEvidence, Rate
 from hwmodel import Cost, keyed_seed, load_preset
 

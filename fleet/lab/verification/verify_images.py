@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edge_node.generation.generator import Generator
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.image_erasure import erasure_name
 from fleet.lab.verification import AdapterKind, ExactEvidence, Rate, VerificationReport
 from fleet.lab.verification.image_scores import frechet_distance
@@ -41,7 +41,7 @@ def verify_images(
     cache
         Folder of trained backbones, as for `cached_backbone`.
     progress
-        DemoResult what is being done.
+        Called with what is being done.
     """
 
     def stage(what: str) -> Callable[[int, int], None]:
@@ -80,7 +80,7 @@ def verify_images(
     )
 
 
-def _erased(fleet: ImageFleet, chips: Generator) -> dict[str, float]:
+def _erased(fleet: ImageFleet, chips: AdaptedGenerator) -> dict[str, float]:
     """Erase a public class, look, strip the eraser off and look again; return the generation scores."""
     public, count = fleet.task.public, fleet.size.public_images
     label = public[keyed_seed(fleet.seed, "images.erased") % len(public)]
@@ -109,14 +109,14 @@ def _erased(fleet: ImageFleet, chips: Generator) -> dict[str, float]:
     }
 
 
-def _shown(fleet: ImageFleet, chips: Generator, label: int) -> Rate:
+def _shown(fleet: ImageFleet, chips: AdaptedGenerator, label: int) -> Rate:
     """Return how many images that are drawn of a class show it, on all nodes: each from noise of its own."""
     drawn = fleet.draw(chips, "private", [label], fleet.size.private_images)[label]
     hits = int((fleet.judge.classes(drawn) == label).sum())
     return Rate(hits, drawn.shape[0] * drawn.shape[1])
 
 
-def _digest(fleet: ImageFleet, chips: Generator) -> str:
+def _digest(fleet: ImageFleet, chips: AdaptedGenerator) -> str:
     """Return the digest of every node's active adapters, and of images of all classes."""
     parts = [*fleet.adapter_digests(chips), fleet.images_digest(chips)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

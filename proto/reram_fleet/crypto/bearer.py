@@ -1,4 +1,4 @@
-"""Bearer tokens of the loopback services: how one is made, checked and compared."""
+"""Bearer tokens of the loopback services."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ def new_token() -> str:
 
 
 def check_token(content: bytes) -> str:
-    """Return the token that a file holds.
-
-    Raises
-    ------
-    TokenError
-        If it is empty, too short or no token. What it holds is not repeated.
-    """
+    """Return the token that a file holds; `TokenError`, which does not repeat it, if it is too short or no token."""
     try:
         token = content.decode("ascii").strip()
     except UnicodeDecodeError:

@@ -1,8 +1,7 @@
 """Digests of adapters, over integers only.
 
-A digest must be the same on every machine, so it is taken over lengths and
-little-endian integers, never over floats or over a serialisation that a library
-may change. All digests are SHA-256 with a domain prefix.
+A digest must be the same on every machine, so it is taken over lengths and little-endian integers, never over floats or
+over a serialisation that a library may change. All digests are SHA-256 with a domain prefix.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Encryption of what is personal, in transit and at rest.
 
-To a receiver: HPKE (RFC 9180) with X25519, HKDF-SHA256 and ChaCha20-Poly1305.
-Under a key that both have, or that is destroyed to erase: ChaCha20-Poly1305 with a
-random nonce in front. The purpose is bound to the ciphertext, so that bytes sealed
-for one use do not open in another.
+To a receiver: HPKE (RFC 9180) with X25519, HKDF-SHA256 and ChaCha20-Poly1305. Under a key that both have, or that is
+destroyed to erase: ChaCha20-Poly1305 with a random nonce in front. The purpose is bound to the ciphertext, so that
+bytes sealed for one use do not open in another.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ def new_key() -> bytes:
 def check_public_key(public_key: bytes) -> None:
     """Refuse what is no raw X25519 public key (32 bytes) that something can be sealed to.
 
-    Raises
-    ------
-    SealError
-        If the length is another, or for a point of low order: with it everybody shares the same secret, zero.
+    `SealError` if the length is another, or for a point of low order: with it everybody shares the same secret, zero.
     """
     try:
         # Whoever's private key it is: all are multiples of the cofactor.
@@ -50,10 +46,7 @@ def check_public_key(public_key: bytes) -> None:
 def seal(public_key: bytes, purpose: str, plaintext: bytes) -> Sealed:
     """Encrypt to the holder of a raw X25519 public key (32 bytes).
 
-    Raises
-    ------
-    SealError
-        If it is none, as `check_public_key` says.
+    `SealError` if it is none, as `check_public_key` says.
     """
     try:
         receiver = X25519PublicKey.from_public_bytes(public_key)
@@ -66,10 +59,7 @@ def seal(public_key: bytes, purpose: str, plaintext: bytes) -> Sealed:
 def open_sealed(private_key: X25519PrivateKey, purpose: str, sealed: Sealed) -> bytes:
     """Decrypt what `seal` made for this key and this purpose.
 
-    Raises
-    ------
-    SealError
-        If the purpose differs or the ciphertext does not authenticate.
+    `SealError` if the purpose differs or the ciphertext does not authenticate.
     """
     if sealed.purpose != purpose:
         raise SealError(f"sealed for {sealed.purpose!r}, expected {purpose!r}")
@@ -86,13 +76,7 @@ def seal_symmetric(key: bytes, purpose: str, plaintext: bytes) -> bytes:
 
 
 def open_symmetric(key: bytes, purpose: str, ciphertext: bytes) -> bytes:
-    """Decrypt what `seal_symmetric` made under this key for this purpose.
-
-    Raises
-    ------
-    SealError
-        If it does not authenticate.
-    """
+    """Decrypt what `seal_symmetric` made under this key for this purpose; `SealError` if it does not authenticate."""
     try:
         return ChaCha20Poly1305(key).decrypt(ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], purpose.encode())
     except (InvalidTag, ValueError) as error:

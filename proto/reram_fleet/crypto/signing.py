@@ -1,9 +1,8 @@
 """Signed envelopes: Ed25519 over the exact payload bytes.
 
-The signature covers the DSSE pre-authentication encoding (github
-secure-systems-lab/dsse, protocol.md), so that a payload of one type can never be
-passed off as another. The signed bytes themselves travel in the envelope; nothing
-is re-serialised to check a signature.
+The signature covers the DSSE pre-authentication encoding (github secure-systems-lab/dsse, protocol.md), so that a
+payload of one type can never be passed off as another. The signed bytes themselves travel in the envelope; nothing is
+re-serialised to check a signature.
 """
 
 from __future__ import annotations
@@ -41,10 +40,8 @@ def key_id(public_key: bytes) -> str:
 def check_public_key(public_key: bytes) -> None:
     """Refuse what is no raw Ed25519 public key (32 bytes), and keys for which one signature fits anything.
 
-    Raises
-    ------
-    SignatureError
-        If the length is another, the encoding not canonical, or the point of small order (RFC 8032, 5.1.3).
+    `SignatureError` if the length is another, the encoding not canonical, or the point of small order (RFC 8032,
+    5.1.3).
     """
     if len(public_key) != 32:
         raise SignatureError(f"an Ed25519 public key is {len(public_key)} bytes long, expected 32")
@@ -74,21 +71,10 @@ def sign(private_key: Ed25519PrivateKey, message: Message) -> Envelope:
 
 
 def open_envelope(envelope: Envelope, message_type: type[M], public_key: bytes) -> M:
-    """Check an envelope and return its message.
+    """Check an envelope and return its message; `SignatureError` with what was expected and what was found.
 
-    Parameters
-    ----------
-    envelope
-        As received.
-    message_type
-        What the caller expects inside; anything else is refused.
-    public_key
-        Raw Ed25519 public key (32 bytes) of the only acceptable signer.
-
-    Raises
-    ------
-    SignatureError
-        With what was expected and what was found.
+    Any other type than `message_type` is refused, and any other signer than that of the raw Ed25519 `public_key` (32
+    bytes).
     """
     expected = message_type.DESCRIPTOR.full_name
     if envelope.payload_type != expected:

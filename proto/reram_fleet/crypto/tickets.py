@@ -26,31 +26,22 @@ def issue_ticket(
     expires_at_unix_ms: int,
 ) -> Envelope:
     """Sign leave to enrol a person on some nodes until a time."""
-    return sign(
-        registry_key,
-        EnrolmentTicket(
-            fleet_id=fleet_id,
-            subject_tag=subject_tag,
-            node_ids=sorted(set(node_ids)),
-            expires_at_unix_ms=expires_at_unix_ms,
-        ),
+    ticket = EnrolmentTicket(
+        fleet_id=fleet_id,
+        subject_tag=subject_tag,
+        node_ids=sorted(set(node_ids)),
+        expires_at_unix_ms=expires_at_unix_ms,
     )
+    return sign(registry_key, ticket)
 
 
 def check_ticket(
     envelope: Envelope, registry_public_key: bytes, *, fleet_id: str, node_id: str, now_unix_ms: int
 ) -> EnrolmentTicket:
-    """Return a ticket that allows a node to enrol somebody now.
+    """Return a ticket that allows a node to enrol somebody now; `TicketError` with what is wrong, and what to do.
 
-    Parameters
-    ----------
-    registry_public_key
-        Raw Ed25519 key (32 bytes) of the caller's registry; empty if the fleet was told of none.
-
-    Raises
-    ------
-    TicketError
-        With what is wrong, and what to do.
+    `registry_public_key` is the raw Ed25519 key (32 bytes) of the caller's registry; empty if the fleet was told of
+    none.
     """
     if not registry_public_key:
         raise TicketError(

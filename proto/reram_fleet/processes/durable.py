@@ -41,10 +41,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
 def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
     """Make a folder (0700) with these files (0600): all of them are there or none, also after a power cut.
 
-    Raises
-    ------
-    OSError
-        If the folder holds something already, or cannot be made.
+    `OSError` if the folder holds something already, or cannot be made.
     """
     staged = folder.with_name(f".{folder.name}.new")
     if staged.exists():
@@ -60,8 +57,8 @@ def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
 def destroy(path: Path) -> bool:
     """Overwrite a file, remove it, and make that durable; False if it was gone already.
 
-    Overwriting reaches the medium only where the file system writes in place. On flash behind a translation
-    layer the old block may live on until it is recycled: what a key protects is as safe as that block.
+    Overwriting reaches the medium only where the file system writes in place. On flash behind a translation layer the
+    old block may live on until it is recycled: what a key protects is as safe as that block.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import socket
 import sys
 from pathlib import Path
 
+from reram_fleet.errors import FleetError
 from reram_fleet.v1 import types_pb2 as types
 
 #: Set in every process of Flower that we start: no telemetry, no update check, no installs, no network.
@@ -24,16 +27,15 @@ MESSAGE_TYPES = {
     types.LEARNING_KIND_EVALUATE_QUALITY: "evaluate.quality",
 }
 
-#: Name of each kind of learning job. Rounds of a cohort travel as `train.lora`: a node trains whomever a
-#: ticket names.
+#: Name of each kind of learning job. Rounds of a cohort travel as `train.lora`: a node trains whomever a ticket names.
 JOB_NAMES = {
     **MESSAGE_TYPES,
     types.LEARNING_KIND_TRAIN_COHORT: "train.cohort",
     types.LEARNING_KIND_REPLAY_COHORT: "replay.cohort",
 }
 
-# Records and keys inside a message. The state is sealed: Flower's database keeps what it
-# transports in its WAL after the run is over.
+# Records and keys inside a message. The state is sealed: Flower's database keeps what it transports in its WAL after
+# the run is over.
 STATE_RECORD = "sealed-state"
 STATE_KEY = "state"
 TICKET_KEY = "ticket"
@@ -47,16 +49,10 @@ ENGINE_TOKEN_FILE_KEY = "engine-token-file"
 def process_environment(home: Path) -> dict[str, str]:
     """Return what every process of Flower that we start gets, on top of our own environment.
 
-    Parameters
-    ----------
-    home
-        FLWR_HOME: a folder of this SuperLink or SuperNode alone.
-
-    Notes
-    -----
-    Flower starts its helpers (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: the
-    folder of this interpreter goes in front of PATH, so that it finds its own version of them.
-    A proxy for the outside must never see what stays on the loopback interface.
+    `home` becomes FLWR_HOME: a folder of this SuperLink or SuperNode alone. Flower starts its helpers
+    (`flower-superexec`, `flwr-serverapp`, `flwr-clientapp`) by name: the folder of this interpreter goes in front of
+    PATH, so that it finds its own version of them. A proxy for the outside must never see what stays on the loopback
+    interface.
     """
     loopback = ["127.0.0.1", "localhost"]
     no_proxy = ",".join([*filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy")]), *loopback])
@@ -69,13 +65,26 @@ def process_environment(home: Path) -> dict[str, str]:
     }
 
 
+def free_port(ports: range) -> int:
+    """Return a random port of a range that nobody on this machine listens on now.
+
+    A range below Linux's ephemeral ports (32768): while a server that keeps its port is down, no outgoing connection of
+    another process may take it.
+    """
+    for port in random.sample(ports, len(ports)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise FleetError(f"no port is free between {ports.start} and {ports.stop}")
+
+
 def program(name: str) -> str:
     """Return the path of a program of Flower that belongs to this interpreter.
 
-    Raises
-    ------
-    FileNotFoundError
-        If Flower is not installed beside it.
+    `FileNotFoundError` if Flower is not installed beside it.
     """
     path = shutil.which(name, path=str(Path(sys.executable).parent))
     if path is None:

@@ -1,14 +1,14 @@
-"""Run a command that cannot outlive whoever started it.
+"""Process reaper: runs a command that cannot outlive whoever started it.
 
-`python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...` adopts every orphan that the
-command leaves (Flower starts processes in groups of their own, which a kill of the
-group misses) and ends them all when the command ends, when it is told to stop, or
-when its parent dies, by SIGKILL too. Linux only: it relies on PR_SET_PDEATHSIG and
+`python -m reram_fleet.processes.reaper --parent PID -- COMMAND ...` adopts every orphan that the command leaves (Flower
+starts processes in groups of their own, which a kill of the group misses) and ends them all when the command ends, when
+it is told to stop, or when its parent dies, by SIGKILL too. Linux only: it relies on PR_SET_PDEATHSIG and
 PR_SET_CHILD_SUBREAPER (prctl(2)).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,10 +25,6 @@ PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 6.0
 
 
-def _descendants() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
 def _reap() -> None:
     while True:
         try:
@@ -39,14 +35,15 @@ def _reap() -> None:
 
 
 def _end_all(grace_s: float) -> None:
-    for process in _descendants():
+    myself = psutil.Process()
+    for process in myself.children(recursive=True):
         _signal(process, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while _descendants() and time.monotonic() < deadline:
+    while myself.children(recursive=True) and time.monotonic() < deadline:
         _reap()
         time.sleep(0.05)
     # A process may fork while it is being killed: go on until none is left.
-    while remaining := _descendants():
+    while remaining := myself.children(recursive=True):
         for process in remaining:
             _signal(process, signal.SIGKILL)
         _reap()
@@ -54,14 +51,12 @@ def _end_all(grace_s: float) -> None:
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 class _StopRequested(Exception):  # noqa: N818 - it is a request, not an error
-    """The tether was told to stop."""
+    """The reaper was told to stop."""
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

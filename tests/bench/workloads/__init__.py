@@ -1,4 +1,4 @@
-"""What the fleet is measured on: each module measures one thing, per seed, as plain numbers.
+"""Workloads behind `results/learning.json`: each module measures one thing, per seed, as plain numbers.
 
-`python -m tests.bench.workloads.NAME [--seeds N]` prints one JSON line per seed.
+`python -m tests.bench.claims learning --section NAME` runs them; `tests/bench/learning_*.py` make figures of them.
 """

@@ -17,14 +17,9 @@ WAVES, FEW_WAVES = 4, 3
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Who arrives in which wave. Before the last one, somebody of each earlier wave is forgotten.
+    """Names by the wave that they arrive in, and who is forgotten before the last one.
 
-    Attributes
-    ----------
-    waves
-        Names.
-    leaving
-        At most one of each wave but the last; every wave keeps somebody.
+    At most one person of each wave but the last leaves; every wave keeps somebody.
     """
 
     waves: tuple[tuple[str, ...], ...]
@@ -42,11 +37,6 @@ class Arrivals:
         waves = tuple(tuple(order[a:b]) for a, b in zip(starts, [*starts[1:], len(names)], strict=True))
         return cls(waves, tuple(wave[0] for wave in waves[:-1] if len(wave) > 1))
 
-    @property
-    def early(self) -> tuple[str, ...]:
-        """Everybody of all waves but the last."""
-        return tuple(name for wave in self.waves[:-1] for name in wave)
-
     def stay(self, wave: int) -> tuple[str, ...]:
         """Return who of a wave is never forgotten."""
         return tuple(name for name in self.waves[wave] if name not in self.leaving)
@@ -57,14 +47,9 @@ class Arrivals:
         return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
 
     def accuracies(self, fleet: FaceFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
-        """Return for each of the first waves: the share of samples of its people that are named right.
+        """Return for each of the first waves the share of samples of its people, but those who leave, named right.
 
-        Parameters
-        ----------
-        fleet, best_tag
-            Best match for each sample that `FaceFleet.asked` has, [N][B].
-        waves
-            How many have arrived. Who leaves is not asked.
+        `best_tag` has the best match for each sample that `FaceFleet.asked` has, [N][B].
         """
         found, truth = np.array(best_tag), np.array(fleet.asked[1])
         columns = [np.isin(truth, self.stay(wave)) for wave in range(waves)]
@@ -77,8 +62,6 @@ class Trajectory:
 
     Attributes
     ----------
-    learner
-        Its name.
     accuracy
         ``accuracy[t][j]``: share of held-out samples of the people of wave j that are named right after wave t
         (t >= j), over all nodes. A last line follows after further rounds.
@@ -104,8 +87,8 @@ class Trajectory:
     def forgetting(self) -> float:
         """Best accuracy that a wave ever had less its last one, mean over all waves but the newest.
 
-        Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018, section 3.2. That there are
-        more people to be taken for counts too.
+        Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018, section 3.2. That there are more people
+        to be taken for counts too.
         """
         earlier, last = self.accuracy[:-1], self.accuracy[-1]
         return fmean(max(line[j] for line in earlier if len(line) > j) - last[j] for j in range(len(last) - 1))

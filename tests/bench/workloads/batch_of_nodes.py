@@ -1,9 +1,9 @@
 """A batch of N nodes against N single nodes: how much of what they compute differs.
 
-For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and
-once one by one, and shown the same inputs. Then what is computed behind them: a round of learning and of
-repair, answers of subject adapters and of a head, and a round of a cohort. Inputs are made up, but for the
-voices of JapaneseVowels: whose photo it is does not matter to whether two computers agree.
+For each task's backbone and each level of detail the chips of all nodes are programmed once as a batch and once one by
+one, and shown the same inputs. Then what is computed behind them: a round of learning and of repair, answers of subject
+adapters and of a head, and a round of a cohort. Inputs are made up, but for the voices of JapaneseVowels: whose photo
+it is does not matter to whether two computers agree.
 
 Integers are compared one by one; what is computed in floats, by its largest difference.
 """
@@ -21,19 +21,18 @@ from torch import Tensor
 
 from edge_node.backbones import Backbone
 from edge_node.backbones.filters import FilterBank
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
 from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
 from edge_node.generation.dit import DiffusionTransformer
 from edge_node.recognition.engine import Engine, RoundRequest
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import NodeSamples, TrainingBatch, train_round
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
-from fleet.lab.fleets.running import print_runs
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
 from fleet.lab.verification.verify import speaker_fleet
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
 from tests.bench.workloads.faces import install
@@ -50,28 +49,21 @@ _DRAWN = 4
 
 @dataclass(frozen=True)
 class Compared:
-    """One thing that nodes compute.
+    """One thing that nodes compute, at a level of detail of the chips.
 
     Attributes
     ----------
-    what
-        Its name.
-    fidelity
-        Level of detail of the chips.
     exact
         Whether it is integers all the way, so that nothing may differ.
-    numbers, differing
-        How many were compared, and how many of them are not the same bits.
-    largest
-        Largest difference as a share of the largest number; of grey levels, in levels.
-    tolerance
-        What `largest` may be.
+    differing
+        How many numbers are not the same bits.
+    largest, tolerance
+        Largest difference as a share of the largest number (of grey levels, in levels), and what it may be.
     """
 
     what: str
     fidelity: str
     exact: bool
-    numbers: int
     differing: int
     largest: float
     tolerance: float
@@ -82,17 +74,10 @@ class Compared:
         return self.differing == 0 if self.exact else self.largest <= self.tolerance
 
 
-@dataclass(frozen=True)
-class BatchRun:
-    """One seed."""
-
-    compared: tuple[Compared, ...]
-
-
-def run(seed: int, nodes: int = NODES) -> BatchRun:
+def run(seed: int, nodes: int = NODES) -> tuple[Compared, ...]:
     """Compare everything on the chips of one seed."""
     ids = [f"n{node}" for node in range(nodes)]
-    return BatchRun((*_backbones(seed, ids), *_transformer(seed, ids), *_behind(seed, nodes)))
+    return (*_backbones(seed, ids), *_transformer(seed, ids), *_behind(seed, nodes))
 
 
 def compared(
@@ -104,18 +89,10 @@ def compared(
     tolerance: float | None = None,
     unit: float | None = None,
 ) -> Compared:
-    """Compare results ``[N, ...]``; those without a tolerance must be the same bits.
+    """Compare results ``[N, ...]`` of the batch and of single nodes side by side.
 
-    Parameters
-    ----------
-    what, fidelity
-        Name of the line.
-    together, alone
-        Of the batch, and of single nodes side by side.
-    tolerance
-        Of the largest difference.
-    unit
-        What it is measured in: the largest magnitude if None.
+    Without a tolerance they must be the same bits; the largest difference is measured in units, the largest magnitude
+    if None.
     """
     assert together.shape == alone.shape
     largest = float(together.double().abs().max())
@@ -124,7 +101,6 @@ def compared(
         what,
         fidelity.value,
         tolerance is None,
-        together.numel(),
         int((together != alone).sum()),
         off / (unit if unit is not None else max(largest, 1e-300)),
         tolerance if tolerance is not None else 0.0,
@@ -134,8 +110,8 @@ def compared(
 class LevelCrossbar:
     """A layer of a backbone at another level of detail, answering in the codes that the backbone expects.
 
-    Its own codes (finer if bit-serial, floats if ideal) are brought to the scale of the tile-accurate layer
-    and rounded, number by number.
+    Its own codes (finer if bit-serial, floats if ideal) are brought to the scale of the tile-accurate layer and
+    rounded, number by number.
     """
 
     def __init__(self, crossbar: Crossbar, fidelity: Fidelity) -> None:
@@ -155,10 +131,8 @@ class LevelCrossbar:
 def at_level(backbone: Any, fidelity: Fidelity) -> Any:
     """Return a backbone whose layers follow the hardware as closely as this."""
     layers = {f.name: getattr(backbone, f.name) for f in fields(backbone)}
-    return replace(
-        backbone,
-        **{name: LevelCrossbar(layer, fidelity) for name, layer in layers.items() if isinstance(layer, Crossbar)},
-    )
+    crossbars = {name: layer for name, layer in layers.items() if isinstance(layer, Crossbar)}
+    return replace(backbone, **{name: LevelCrossbar(layer, fidelity) for name, layer in crossbars.items()})
 
 
 def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
@@ -167,18 +141,17 @@ def _backbones(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
     photos = keyed_uint16(seed, "batch.photos", count=SAMPLES * 64 * 64).reshape(SAMPLES, 64, 64).numpy() / 65535
     sounds = keyed_normal(seed, "batch.sounds", count=SAMPLES * 4_000).reshape(SAMPLES, 4_000, 1).numpy() / 8
     voices = [person.test[0] for person in SPEAKERS.load_people().values()][:SAMPLES]
-    wide = SpectralFilters.program
-    kinds: list[tuple[str, Callable[[Sequence[str], EnergyLedger], Backbone], list[np.ndarray]]] = [
-        ("reservoir", lambda i, ledger: SPEAKERS.program(preset, seed, i, ledger), voices),
-        ("filters", lambda i, ledger: FilterBank.program(preset, seed, i, ledger), _float32(photos)),
-        ("spectral filters", lambda i, ledger: wide(preset, seed, i, ledger), _float32(sounds)),
-        ("liquid", lambda i, ledger: Liquid.program(preset, seed, i, ledger), _float32(sounds)),
+    kinds: list[tuple[str, Callable[..., Backbone], list[np.ndarray]]] = [
+        ("reservoir", SPEAKERS.program, voices),
+        ("filters", FilterBank.program, list(photos.astype(np.float32))),
+        ("spectral filters", SpectralFilters.program, list(sounds.astype(np.float32))),
+        ("liquid", Liquid.program, list(sounds.astype(np.float32))),
     ]
     for name, build, samples in kinds:
 
         def captured(some: Sequence[str], build: Any = build, samples: Any = samples) -> list[Tensor]:
             ledger = EnergyLedger(len(some))
-            chips = build(some, ledger)
+            chips = build(preset, seed, some, ledger)
             return [at_level(chips, level).capture(samples, ledger, Phase.INFER) for level in Fidelity]
 
         together, alone = captured(ids), [captured([node]) for node in ids]
@@ -320,11 +293,3 @@ def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
 
     alone = torch.cat([trained([node]) for node in samples])
     yield compared("LoRA after a round of a cohort", Fidelity.TILE_ACCURATE, trained(samples), alone)
-
-
-def _float32(samples: np.ndarray) -> list[np.ndarray]:
-    return [np.ascontiguousarray(sample, np.float32) for sample in samples]
-
-
-if __name__ == "__main__":
-    raise SystemExit(print_runs(run, SEEDS))

@@ -1,9 +1,9 @@
 """Cohort LoRA in shards: what sharding costs in accuracy, and what a forget by replay costs and proves.
 
-Accuracy: everybody enters before the first round, in four shards and in one, with the same recipe. Forgets:
-people enter over the rounds, nodes miss rounds, and several people are forgotten one after the other; each
-time the cohort is compared, integer for integer, with one that is trained from the start without them, and
-the last forget is audited from its manifest.
+Accuracy: everybody enters before the first round, in four shards and in one, with the same recipe. Forgets: people
+enter over the rounds, nodes miss rounds, and several people are forgotten one after the other; each time the cohort is
+compared, integer for integer, with one that is trained from the start without them, and the last forget is audited from
+its manifest.
 """
 
 from __future__ import annotations
@@ -13,55 +13,37 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.recognition.training.cohort import CohortPlan, WorkDone, scheduled_participation, shard_of, train_cohort
-from edge_node.recognition.training.cohort_state import CohortState, LoraRecipe
-from edge_node.recognition.training.federated import training_cost
-from edge_node.recognition.training.replay import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
-from edge_node.storage.keys import KeyStore
+from reram_fleet.crypto.key_store import KeyStore
+
 from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.running import print_runs
-from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces
+from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces, shard_plans
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import CohortPlan, WorkDone, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
+from fleet.lab.replay.federated import training_cost
+from fleet.lab.replay.forgetting import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
 from fleet.lab.replay.manifest import ReplayManifest
 from hwmodel import keyed_seed, load_preset
-from tests.bench.workloads.federated_faces import SEEDS, WIDE
+from tests.bench.workloads.federated_faces import WIDE
 
+SEEDS = (200, 201, 202, 203, 204)
 SHARDS = 4
 FORGETS = 10
-#: Chance that a node misses a round.
-ABSENT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class ForgetCost:
-    """One forget by replay.
-
-    Attributes
-    ----------
-    shard, entry_round
-        Of the person.
-    shard_people
-        People in the shard before.
-    bitwise
-        State and remaining checkpoints equal those of a cohort that never knew the person, other shards are as
-        they were, and the checkpoints that knew the person do not open.
-    share_by_theory, share_computed
-        Node steps of the replay over those of training all shards: by the plan, and as counted.
-    share_of_samples, share_of_cpu, share_of_energy
-        The same in samples times steps, CPU seconds and joules of the nodes' digital units.
-    cpu_s, energy_j
-        Of the replay, on all nodes together.
-    """
+    """One forget by replay; shares are of training all shards, CPU and energy of all nodes together."""
 
     shard: int
-    entry_round: int
-    shard_people: int
+    #: State and remaining checkpoints equal those of a cohort that never knew the person, other shards are as they
+    #: were, and the checkpoints that knew the person do not open.
     bitwise: bool
+    #: Node steps, by the plan and as counted.
     share_by_theory: float
     share_computed: float
-    share_of_samples: float
     share_of_cpu: float
     share_of_energy: float
     cpu_s: float
@@ -70,29 +52,16 @@ class ForgetCost:
 
 @dataclass(frozen=True)
 class CohortRun:
-    """One split with its chips.
+    """One split with its chips."""
 
-    Attributes
-    ----------
-    people_per_shard
-        In four shards.
-    one_shard, four_shards
-        Accuracy and AUROC against strangers.
-    forgets
-        One after the other.
-    retained_before, retained_after
-        Rates of the people who stay, before the first and after the last forget.
-    audit
-        Verdict on the last forget.
-    """
-
-    people_per_shard: tuple[int, ...]
     one_shard: Rates
     four_shards: Rates
     forgets: tuple[ForgetCost, ...]
+    #: Of the people who stay, before the first and after the last forget.
     retained_before: Rates
     retained_after: Rates
-    audit: str
+    #: On the last forget.
+    audit: ReplayVerdict
 
 
 def run(seed: int) -> CohortRun:
@@ -100,43 +69,21 @@ def run(seed: int) -> CohortRun:
     fleet = TwoLayerFaces.of(seed, FaceFleet.of(seed), WIDE)
     recipe = LoraRecipe(a_seed=seed)
     starts = RidgeStarts(fleet.nodes, recipe.gain)
-    at_once = [
+    one, four = (
         [train_cohort(plan, fleet.nodes, starts) for plan in shard_plans(fleet, seed, recipe, shards)]
         for shards in (1, SHARDS)
-    ]
+    )
     with tempfile.TemporaryDirectory() as folder:
         history = _History(fleet, seed, recipe, Path(folder))
         before = history.rates(fleet)
-        forgets = tuple(history.forget(tag) for tag in history.leaving)
         return CohortRun(
-            people_per_shard=tuple(len(plan.entries) for plan in shard_plans(fleet, seed, recipe, SHARDS)),
-            one_shard=fleet.rates(recipe, at_once[0]),
-            four_shards=fleet.rates(recipe, at_once[1]),
-            forgets=forgets,
+            one_shard=fleet.rates(recipe, one),
+            four_shards=fleet.rates(recipe, four),
+            forgets=tuple(history.forget(tag) for tag in history.leaving),
             retained_before=before,
             retained_after=history.rates(fleet),
-            audit=history.audit_of_the_last().value,
+            audit=history.audit_of_the_last(),
         )
-
-
-def shard_plans(
-    fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, shards: int, *, staggered: bool = False
-) -> list[CohortPlan]:
-    """Return the plans of shards; staggered, people enter over the rounds and nodes miss some."""
-    ids = tuple(node.node_id for node in fleet.nodes)
-    entries = {tag: keyed_seed(seed, "cohort.entry", tag) % recipe.rounds if staggered else 0 for tag in fleet.tags}
-    absent = ABSENT_SHARE if staggered else 0.0
-    return [
-        CohortPlan(
-            seed,
-            shard,
-            recipe,
-            ids,
-            scheduled_participation(seed, shard, ids, recipe.rounds, absent),
-            {tag: entry for tag, entry in entries.items() if shard_of(tag, seed, shards) == shard},
-        )
-        for shard in range(shards)
-    ]
 
 
 class _History:
@@ -165,22 +112,17 @@ class _History:
         plan, plans, known = self._plans[shard], list(self._plans), self._states[shard]
         others = [state.digest() for n, state in enumerate(self._states) if n != shard]
         full_energy_j = sum(self._energy_j(p, w) for p, w in zip(plans, self._full, strict=True))
-        starts = RidgeStarts(self._nodes, self._recipe.gain)
-        result = forget_by_replay(plan, self._nodes, starts, self._checkpoints, tag)
+        result = forget_by_replay(plan, self._nodes, self._starts(), self._checkpoints, tag)
         self._nodes = tuple(node.without(tag) for node in self._nodes)
         self._plans[shard], self._states[shard] = result.plan, result.state
         self._last = result, tag, known, plans
-        full = self._full
         energy_j = self._energy_j(result.plan, result.work)
+        untouched = others == [state.digest() for n, state in enumerate(self._states) if n != shard]
         return ForgetCost(
             shard=shard,
-            entry_round=result.first_round,
-            shard_people=len(plan.entries),
-            bitwise=self._never_known(result)
-            and others == [state.digest() for n, state in enumerate(self._states) if n != shard],
+            bitwise=self._never_known(result) and untouched,
             share_by_theory=cost_share(plan, tag, plans),
-            share_computed=result.work.node_steps / sum(work.node_steps for work in full),
-            share_of_samples=result.work.sample_steps / sum(work.sample_steps for work in full),
+            share_computed=result.work.node_steps / sum(work.node_steps for work in self._full),
             share_of_cpu=result.cpu_s / self._full_cpu_s,
             share_of_energy=energy_j / full_energy_j,
             cpu_s=result.cpu_s,
@@ -197,42 +139,32 @@ class _History:
         manifest.write_bytes(ReplayManifest.of(result, tag, before, codes, plans).to_bytes())
         return audit_replay(manifest, self._folder / "codes").verdict
 
+    def _starts(self) -> RidgeStarts:
+        return RidgeStarts(self._nodes, self._recipe.gain)
+
     def _never_known(self, result: ReplayResult) -> bool:
         """Train the shard from nothing on codes without the person; compare state and every checkpoint."""
         fresh: dict[int, str] = {}
-        never = train_cohort(
-            result.plan,
-            self._nodes,
-            RidgeStarts(self._nodes, self._recipe.gain),
-            on_checkpoint=lambda number, state: fresh.update({number: state.digest()}),
-        )
+
+        def keep(number: int, state: CohortState) -> None:
+            fresh[number] = state.digest()
+
+        never = train_cohort(result.plan, self._nodes, self._starts(), on_checkpoint=keep)
         shard = result.plan.shard
         kept = {n: self._checkpoints.load(shard, n).digest() for n in self._checkpoints.rounds(shard)}
         return never.digest() == result.state.digest() and kept == fresh
 
     def _trained(self, plan: CohortPlan, work: WorkDone) -> CohortState:
-        starts = RidgeStarts(self._nodes, self._recipe.gain)
-
         def keep(number: int, state: CohortState) -> None:
             self._checkpoints.save(plan.shard, number, state)
 
-        return train_cohort(plan, self._nodes, starts, on_checkpoint=keep, work=work)
+        return train_cohort(plan, self._nodes, self._starts(), on_checkpoint=keep, work=work)
 
     def _energy_j(self, plan: CohortPlan, work: WorkDone) -> float:
         """Return the joules of the nodes' digital units for the rounds that were computed."""
         inputs, hidden = self._nodes[0].public.inputs.shape[-1], len(self._nodes[0].centre)
-        return sum(
-            training_cost(
-                self._preset,
-                self._recipe,
-                inputs,
-                hidden,
-                sum(entry <= number for entry in plan.entries.values()),
-                samples,
-            ).energy_j
-            for (number, _), samples in work.samples.items()
-        )
-
-
-if __name__ == "__main__":
-    raise SystemExit(print_runs(run, SEEDS))
+        energy_j = 0.0
+        for (number, _), samples in work.samples.items():
+            people = sum(entry <= number for entry in plan.entries.values())
+            energy_j += training_cost(self._preset, self._recipe, inputs, hidden, people, samples).energy_j
+        return energy_j

@@ -1,9 +1,9 @@
 """People who arrive in waves, and some who leave between them: what is kept, and what comes back.
 
-The life of a fleet: three waves of faces arrive; one person of each is forgotten; a fourth wave arrives, and
-training goes on for `MORE_ROUNDS` federated rounds. The closed-form head, subject adapters and a LoRA trained
-federated live through it beside each other. Then a second task arrives on the same nodes: voices of
-JapaneseVowels, which live through the same.
+The life of a fleet: three waves of faces arrive; one person of each is forgotten; a fourth wave arrives, and training
+goes on for `MORE_ROUNDS` federated rounds. The closed-form head, subject adapters and a LoRA trained federated live
+through it beside each other. Then a second task arrives on the same nodes: voices of JapaneseVowels, which live through
+the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from edge_node.recognition.head import HeadAdapter
 from edge_node.tasks.faces import FacesTask
 from fleet.lab.fleets.face_fleet import NODES, FaceFleet
-from fleet.lab.fleets.running import print_runs
 from fleet.lab.verification.verify import speaker_fleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.continual_head import HeadLife
@@ -31,22 +30,11 @@ MORE_ROUNDS = 20
 
 @dataclass(frozen=True)
 class Life:
-    """One task's people on one fleet.
+    """One task's people on one fleet: each learner's trajectory, and what the forgotten meet in each kind of adapter.
 
-    Attributes
-    ----------
-    people, forgotten
-        How many enrolled in all, and were forgotten.
-    trajectories
-        One for each learner.
-    resurfacing
-        Of the forgotten people at the end, one for each kind of adapter.
-    returns_refused
-        Share of the ways back for a forgotten tag that were refused.
+    `returns_refused` is the share of the ways back for a forgotten tag that were refused.
     """
 
-    people: int
-    forgotten: int
     trajectories: tuple[Trajectory, ...]
     resurfacing: tuple[Resurfacing, ...]
     returns_refused: float
@@ -54,15 +42,10 @@ class Life:
 
 @dataclass(frozen=True)
 class ContinualRun:
-    """One seed.
+    """The two tasks of one seed.
 
-    Attributes
-    ----------
-    faces, voices
-        The two tasks.
-    first_task_unchanged
-        Whether what the chips make of faces, and the head's answers, are bitwise what they were before the
-        second task was programmed into the same nodes and lived there.
+    `first_task_unchanged`: whether what the chips make of faces, and the head's answers, are bitwise what they were
+    before the second task was programmed into the same nodes and lived there.
     """
 
     faces: Life
@@ -85,8 +68,6 @@ def live(fleet: FaceFleet, seed: int, more_rounds: int = MORE_ROUNDS, hidden: in
     plan = Arrivals.of(fleet.enrolled, seed)
     closed, lora = HeadLife(fleet, plan), LoraLife(fleet, plan, seed, more_rounds, hidden)
     return Life(
-        people=len(fleet.enrolled),
-        forgotten=len(plan.leaving),
         trajectories=(*closed.trajectories(), lora.trajectory(), lora.trajectory_without_codes()),
         resurfacing=(*closed.resurfacing(), lora.resurfacing(), shared_lora(fleet, seed, plan.leaving, more_rounds)),
         returns_refused=refused_returns(len(plan.leaving)),
@@ -97,10 +78,4 @@ def _said(fleet: FaceFleet, head: HeadAdapter, seed: int) -> str:
     """Return the digest of test photos as the chips see them now, and of the head's answers."""
     people = FacesTask.of(seed).load_people()
     codes = fleet.engine.capture([photo for name in fleet.enrolled for photo in people[name].test])
-    sha = hashlib.sha256(codes.numpy().tobytes())
-    sha.update(head.scores(codes).numpy().tobytes())
-    return sha.hexdigest()
-
-
-if __name__ == "__main__":
-    raise SystemExit(print_runs(run, SEEDS))
+    return hashlib.sha256(codes.numpy().tobytes() + head.scores(codes).numpy().tobytes()).hexdigest()

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_node.backbones.filters import FINE
-from edge_node.recognition.head import Answer, HeadAdapter
+from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
 from fleet.lab.fleets.face_fleet import NODES, FaceFleet
-from fleet.lab.fleets.running import print_runs
-from tests.bench.workloads.open_set import OpenSetRates, open_set_rates
+from fleet.lab.verification.attacks import auc
+from tests.bench.workloads.head_answers import HeadAnswer
 
 #: Not used for any choice: constants were chosen on seeds 0 to 110.
 SEEDS = tuple(range(400, 410))
@@ -28,34 +28,40 @@ NEWCOMERS = 2
 
 
 @dataclass(frozen=True)
-class FacesRun:
-    """One split with its chips.
+class OpenSetRates:
+    """Known people's samples against strangers'; false accepts also at the threshold that rejects 5 % of the former."""
 
-    Attributes
-    ----------
-    features
-        Feature codes per photo.
-    head_accuracy, head_accuracy_perfect, subject_accuracy
-        Share of test photos whose best match is right, over all nodes; also on chips without errors in their
-        cells.
-    head, subject
-        Against strangers, each at its threshold fixed beforehand.
-    settled_accuracy, newcomer_accuracy
-        With a head of eighteen people next to two newcomers who have a subject adapter only.
-    node_share_bytes, public_bytes, head_bytes
-        Packed statistics that a node sends for its people, its public codes, and the head that it gets.
-    """
+    auroc: float
+    false_rejects: float
+    false_accepts: float
+    false_accepts_at_5_percent: float
+
+    @classmethod
+    def of(cls, known: HeadAnswer, strangers: HeadAnswer, threshold: float = 1.0) -> OpenSetRates:
+        """Return the rates of answers' margins; one that reaches the threshold is accepted."""
+        genuine, impostor = known.margin.numpy().ravel(), strangers.margin.numpy().ravel()
+        return cls(
+            auc(known.margin, strangers.margin),
+            float((genuine < threshold).mean()),
+            float((impostor >= threshold).mean()),
+            float((impostor >= float(np.quantile(genuine, 0.05))).mean()),
+        )
+
+
+@dataclass(frozen=True)
+class FacesRun:
+    """One split with its chips: accuracies are shares of test photos over all nodes; sizes of head and node's share."""
 
     features: int
     head_accuracy: float
+    #: On chips without errors in their cells.
     head_accuracy_perfect: float
     head: OpenSetRates
     subject_accuracy: float
     subject: OpenSetRates
-    settled_accuracy: float
+    #: Of people who have a subject adapter only, beside a head of all others.
     newcomer_accuracy: float
     node_share_bytes: int
-    public_bytes: int
     head_bytes: int
 
 
@@ -64,22 +70,17 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     fleet = FaceFleet.of(seed, nodes=nodes, layout=FINE)
     codes, truth = fleet.asked
     head = install(fleet.books().build(), fleet)
-    answer = head.identify(codes)
-    perfect = FaceFleet.of(seed, nodes=nodes, perfect=True, layout=FINE)
-    perfect_answer = install(perfect.books().build(), perfect).identify(perfect.asked[0])
+    answer = HeadAnswer.of(head, codes)
     alone, alone_strangers = _by_subject_adapters(fleet, fleet.enrolled)
-    settled, newcomers = newcomer_accuracy(fleet)
     return FacesRun(
         features=codes.shape[2],
         head_accuracy=accuracy(answer, truth),
-        head_accuracy_perfect=accuracy(perfect_answer, truth),
-        head=open_set_rates(answer.margin, head.identify(fleet.strangers).margin, 1.0),
+        head_accuracy_perfect=head_accuracy(FaceFleet.of(seed, nodes=nodes, perfect=True, layout=FINE)),
+        head=OpenSetRates.of(answer, HeadAnswer.of(head, fleet.strangers)),
         subject_accuracy=accuracy(alone, truth),
-        subject=open_set_rates(alone.margin, alone_strangers.margin, 1.0),
-        settled_accuracy=settled,
-        newcomer_accuracy=newcomers,
+        subject=OpenSetRates.of(alone, alone_strangers),
+        newcomer_accuracy=newcomer_accuracy(fleet),
         node_share_bytes=max(len(packed_statistics(codes)) for codes in fleet.captured_by_node().values()),
-        public_bytes=fleet.public.wire_bytes,
         head_bytes=head.sram_bytes,
     )
 
@@ -89,33 +90,34 @@ def install(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:
     return HeadAdapter.load(head.tags, head.codes, head.scale_bits, head.threshold, features=fleet.engine.features)
 
 
-def accuracy(answer: Answer, truth: Sequence[str]) -> float:
+def head_accuracy(fleet: FaceFleet) -> float:
+    """Return the accuracy of everybody's head."""
+    codes, truth = fleet.asked
+    return accuracy(HeadAnswer.of(install(fleet.books().build(), fleet), codes), truth)
+
+
+def accuracy(answer: HeadAnswer, truth: Sequence[str]) -> float:
     """Return the share of samples, over all nodes, whose best match is right."""
     return float(np.mean([np.array(row) == np.array(truth) for row in answer.best_tag]))
 
 
-def newcomer_accuracy(fleet: FaceFleet) -> tuple[float, float]:
-    """Return the accuracy on people in the head, and on newcomers with a subject adapter only beside it."""
+def newcomer_accuracy(fleet: FaceFleet) -> float:
+    """Return the accuracy on people who have a subject adapter only, beside a head of all others."""
     codes, truth = fleet.asked
-    settled, newcomers = fleet.enrolled[:-NEWCOMERS], fleet.enrolled[-NEWCOMERS:]
-    head = install(fleet.books(settled).build(), fleet)
-    both = head.identify(codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
+    head = install(fleet.books(fleet.enrolled[:-NEWCOMERS]).build(), fleet)
+    newcomers = fleet.enrolled[-NEWCOMERS:]
+    both = HeadAnswer.of(head, codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
     hits = np.array(both.best_tag) == np.array(truth)
-    new = np.isin(np.array(truth), newcomers)
-    return float(hits[:, ~new].mean()), float(hits[:, new].mean())
+    return float(hits[:, np.isin(np.array(truth), newcomers)].mean())
 
 
-def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[Answer, Answer]:
+def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[HeadAnswer, HeadAnswer]:
     """Return what subject adapters of these people alone say to test photos and to strangers."""
     engine = fleet.engine
     fleet.activate(names)
-    asked, strangers = engine.identify(fleet.asked[0]), engine.identify(fleet.strangers)
+    asked, strangers = (engine.identify(codes) for codes in (fleet.asked[0], fleet.strangers))
     threshold = engine.accept_threshold
     return (
-        Answer.of_scores(asked.best_tag, asked.score, threshold),
-        Answer.of_scores(strangers.best_tag, strangers.score, threshold),
+        HeadAnswer.of_scores(asked.best_tag, asked.score, threshold),
+        HeadAnswer.of_scores(strangers.best_tag, strangers.score, threshold),
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(print_runs(run, SEEDS))

@@ -1,13 +1,14 @@
 """Whether forgotten people come back when training goes on, or when somebody brings their adapters back.
 
-Samples of forgotten people that nobody was trained on are shown to what is active now. They may not be named as
-theirs, and be accepted no more often than by a fleet that never enrolled them: some strangers always are.
+Samples of forgotten people that nobody was trained on are shown to what is active now. They may not be named as theirs,
+and be accepted no more often than by a fleet that never enrolled them: some strangers always are.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -35,10 +36,6 @@ class Resurfacing:
 
     Attributes
     ----------
-    kind
-        Of adapter.
-    samples
-        Different samples that were shown.
     named
         Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
     accepted, never_enrolled
@@ -46,14 +43,13 @@ class Resurfacing:
     strangers
         Samples of never-enrolled people that are accepted.
     as_if_never_enrolled
-        Whether the integers are those of that fleet, also if nodes had the people's codes again; False for
-        what is repaired approximately.
+        Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
+        repaired approximately.
     named_if_let_back
         `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
     """
 
     kind: str
-    samples: int
     named: float
     accepted: float
     never_enrolled: float
@@ -79,14 +75,7 @@ class Seen:
 def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
     """Repair the shared LoRA for each of these people, train on without them, and show it their samples.
 
-    Parameters
-    ----------
-    fleet, seed
-        Captured codes, and the seed of the second layer.
-    leaving
-        Who is forgotten, each from the LoRA of everybody.
-    rounds
-        Federated rounds after the repair.
+    The seed is that of the second layer; `rounds` are the federated ones after the repair.
     """
     shared, method = SharedLoraFleet(fleet, load_preset(PRESET), seed), method_named(METHODS[0])
     strangers = shared.network.views(fleet.strangers)
@@ -110,7 +99,6 @@ def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int
         strange.append((shared.network.logits(later, strangers).amax(dim=2) >= ACCEPT_LOGIT).double().mean())
     return Resurfacing(
         kind="shared LoRA",
-        samples=sum(fleet.test[name].shape[1] for name in leaving),
         named=fmean(one.named for one in now),
         accepted=fmean(one.accepted for one in now),
         never_enrolled=fmean(one.accepted for one in never),
@@ -123,43 +111,36 @@ def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int
 def refused_returns(people: int) -> float:
     """Return the share of ways back that are refused to forgotten tags, by the code that fleets run.
 
-    For each tag: its codes contributed to the coordinator again, a learning job that trains on it, and a
-    revision that names it, offered to a node that has the tombstone.
+    For each tag: its codes contributed to the coordinator again, a learning job that trains on it, and a revision that
+    names it, both offered to a node at generation 1 that has the tombstone.
     """
-    tags = [new_tag() for _ in range(people)]
-    refused = 0
+    tags, refused = [new_tag() for _ in range(people)], []
+
+    @contextmanager
+    def counted(error: type[Exception]) -> Iterator[None]:
+        try:
+            yield
+        except error:
+            refused.append(error)
+
     with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/fleet.db") as store:
         with store.transaction() as tx:
             tx.subjects.forget(tags, generation=1)
         for tag in tags:
-            try:
-                with store.transaction() as tx:
-                    tx.subjects.contribute(tag, "n0", 1, 5, b"sealed")
-            except SubjectForgottenError:
-                refused += 1
-            refused += _node_refuses(tag, tags)
-    return refused / (3 * people)
-
-
-def _node_refuses(tag: str, tombstones: Sequence[str]) -> int:
-    """Return how many of a job's ticket and a revision's manifest a node at generation 1 refuses."""
-    ticket = JobTicket(
-        fleet_id="fleet",
-        node_id="n0",
-        job_id="job",
-        kind=LEARNING_KIND_TRAIN_LORA,
-        generation=1,
-        expires_at_unix_ms=2,
-        subject_tags=[tag],
-    )
-    manifest = RevisionManifest(revision=2, built_at_generation=1, subject_tags=[tag])
-    refused = 0
-    try:
-        check_ticket(ticket, fleet_id="fleet", node_id="n0", generation=1, tombstones=tombstones, unix_ms=1)
-    except TicketRefusedError:
-        refused += 1
-    try:
-        check_manifest(manifest, Standpoint("fleet", "n0", 1, tombstones, active_revision=1))
-    except RevisionRefusedError:
-        refused += 1
-    return refused
+            ticket = JobTicket(
+                fleet_id="fleet",
+                node_id="n0",
+                job_id="job",
+                kind=LEARNING_KIND_TRAIN_LORA,
+                generation=1,
+                expires_at_unix_ms=2,
+                subject_tags=[tag],
+            )
+            manifest = RevisionManifest(revision=2, built_at_generation=1, subject_tags=[tag])
+            with counted(SubjectForgottenError), store.transaction() as tx:
+                tx.subjects.contribute(tag, "n0", 1, 5, b"sealed")
+            with counted(TicketRefusedError):
+                check_ticket(ticket, fleet_id="fleet", node_id="n0", generation=1, tombstones=tags, unix_ms=1)
+            with counted(RevisionRefusedError):
+                check_manifest(manifest, Standpoint("fleet", "n0", 1, tags, active_revision=1))
+    return len(refused) / (3 * people)

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from reram_fleet.processes.flower import program
+from reram_fleet.processes.supervised import ProcessError
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.config import ServeSettings
@@ -244,7 +245,7 @@ def test_killed_node_stays_down_and_is_backbone_only_until_it_has_caught_up(loca
         killed = local.kill_node(1)
         assert not psutil.pid_exists(killed)
         forget = client.create_forget("request-1", [tag]).forget
-        with pytest.raises(LocalFleetError, match="does not run"):
+        with pytest.raises(ProcessError, match="does not run"):
             local.kill_node(1)
         local.start_node(1, connect_delay_s=1.0)
         with_adapters = []
@@ -273,7 +274,7 @@ def test_killed_node_stays_down_and_is_backbone_only_until_it_has_caught_up(loca
 def test_node_of_a_local_fleet_dies_with_whoever_started_it(tmp_path):
     program_text = (
         "import sys, time; from pathlib import Path\n"
-        "from fleet.local.reaped import ReapedProcess\n"
+        "from reram_fleet.processes.supervised import ReapedProcess\n"
         "child = ReapedProcess('sleeper', ['sleep', sys.argv[2]], Path(sys.argv[1]))\n"
         "child.start(); print('started', flush=True); time.sleep(600)\n"
     )

@@ -37,7 +37,7 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ["edge-node", "-h"],
         ["edge-node", "run", "--help"],
         ["edge-node", "--version"],
-        ["fleet", "version"],
+        ["fleet", "--version"],
     ],
     ids=" ".join,
 )

@@ -305,7 +305,7 @@ class CohortFleet:
             error = "killed"
         with self.coordinator.transaction() as tx:
             job_rounds.finish(self.coordinator.coordinator, tx, client.job_id, client.attempt, error)
-        self.coordinator.destroy_dead_keys()
+        self.coordinator.destroy_orphaned_keys()
 
     def rows(self) -> dict[str, list[int]]:
         """Return the installed integers by tag."""
@@ -322,5 +322,5 @@ class CohortFleet:
         with self.coordinator.transaction() as tx:
             found = {(row.shard, row.round_number) for row in tx.cohorts.checkpoints()}
             for shard, number in found:
-                cohorts.load_slice(self.coordinator.coordinator, tx, shard, number)
+                cohorts.load_checkpoint(self.coordinator.coordinator, tx, shard, number)
         return found

@@ -135,9 +135,9 @@ class NodeStream:
         for message in messages:
             self._outbox.put(message)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Send the sign of life, and what is due with it."""
-        self.say(*self.node.beat())
+        self.say(*self.node.heartbeat())
 
     def has_heard(self, kind: str) -> bool:
         """Whether a message of this kind has come."""

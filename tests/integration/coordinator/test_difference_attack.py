@@ -26,8 +26,8 @@ from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest
+from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.statistics import HeadStatistics
@@ -55,7 +55,7 @@ def codes_of(person: int) -> np.ndarray:
 
 @dataclass
 class Loot:
-    """What all the keys at hand open in one copy of the files.
+    """Content of one copy of the files, as far as all the keys at hand open it.
 
     Attributes
     ----------
@@ -144,17 +144,17 @@ class Heist:
 def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     root = tmp_path_factory.mktemp("heist")
     now = root / "now"
-    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.features, 2**24 - 1))
+    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**24 - 1))
     keys = coordinator.coordinator.keys
-    pen = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
+    fake = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as tx:
         enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
-    node = open_node(now / "node", pen, FakeClock())
+    node = open_node(now / "node", fake, FakeClock())
     try:
         planted, *others = sorted(new_tag() for _ in range(OTHERS + 1))
-        node.enroll(pen.consent(planted), samples_of(PLANTED))
+        node.enroll(fake.consent(planted), samples_of(PLANTED))
         for person, tag in enumerate(others):
-            node.enroll(pen.consent(tag), samples_of(codes_of(person)))
+            node.enroll(fake.consent(tag), samples_of(codes_of(person)))
         coordinator.converse(node)
         assert planted in active_head(node).subject_tags
         shutil.copytree(now, root / "before")
@@ -172,7 +172,7 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
 
 
 def active_head(node: Node) -> types.ClosedFormHead:
-    return node._engine.active_head(0) or types.ClosedFormHead()
+    return node.context.engine.active_head(0) or types.ClosedFormHead()
 
 
 def needles(heist: Heist) -> dict[bytes, str]:

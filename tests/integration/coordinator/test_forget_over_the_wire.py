@@ -49,7 +49,7 @@ def settle(client, *streams):
     """Return once these nodes run the desired revision."""
     for stream in streams:
         stream.wait_heard("lease")
-        stream.beat()
+        stream.heartbeat()
 
     def settled():
         desired = client.get_fleet().revision
@@ -159,7 +159,7 @@ def test_node_that_lies_is_held_and_gets_no_lease(coordinator, node, person, ope
         assert execution_states(client, campaign_id) == {"node-1": "held"}
         stream.wait_heard("receipt_ack")
         stream.heard.clear()
-        stream.beat()
+        stream.heartbeat()
         # Answered in order: had there been a lease, it would have come before the answer to the repeat.
         stream.say(ConnectRequest(receipt=node.journal.receipts[-1].envelope))
         stream.wait_heard("receipt_ack")
@@ -243,7 +243,7 @@ def test_held_node_that_is_released_verifies_and_serves_again(coordinator, node,
         assert not client.release_node("node-1", "its software is mended").held_reason
         assert not wait_converged(client, campaign_id).excepted_node_ids
         stream.heard.clear()
-        stream.beat()
+        stream.heartbeat()
         stream.wait_heard("lease")
         decisions = [
             types.AuditEvent.FromString(envelope.payload).kind for envelope in client.get_node("node-1").audit_events

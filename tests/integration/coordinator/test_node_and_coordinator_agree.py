@@ -14,7 +14,7 @@ from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 
 
@@ -24,7 +24,7 @@ def sample(voice: int) -> np.ndarray:
 
 @pytest.fixture
 def coordinator(tmp_path) -> Iterator[SteppedCoordinator]:
-    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(MemoryEngine.features, 2**16 - 1))
+    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**16 - 1))
     yield stepped
     stepped.close()
 
@@ -35,13 +35,13 @@ class Device:
     def __init__(self, folder: Path, coordinator: SteppedCoordinator) -> None:
         keys = coordinator.coordinator.keys
         self.folder = folder
-        self.pen = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
+        self.fake = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
         with coordinator.transaction() as tx:
             enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
 
     def _open(self) -> Node:
-        return open_node(self.folder, self.pen, FakeClock())
+        return open_node(self.folder, self.fake, FakeClock())
 
     def while_closed(self, work: Callable[[], object]) -> None:
         """Stop the node, do something with its folder, and start it again."""
@@ -81,8 +81,8 @@ def deliver(coordinator, node):
 
 def test_forget_is_verified(coordinator, device):
     kept, forgotten = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(kept), [sample(0)])
-    device.node.enroll(device.pen.consent(forgotten), [sample(1)])
+    device.node.enroll(device.fake.consent(kept), [sample(0)])
+    device.node.enroll(device.fake.consent(forgotten), [sample(1)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     coordinator.converse(device.node)
@@ -93,8 +93,8 @@ def test_forget_is_verified(coordinator, device):
 
 def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(tmp_path, coordinator, device):
     first, second = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(first), [sample(0)])
-    device.node.enroll(device.pen.consent(second), [sample(1)])
+    device.node.enroll(device.fake.consent(first), [sample(0)])
+    device.node.enroll(device.fake.consent(second), [sample(1)])
     coordinator.converse(device.node)
     one, _ = coordinator.forget("r1", first)
     coordinator.converse(device.node)
@@ -118,13 +118,13 @@ def test_node_restored_from_a_backup_forgets_again_what_the_backup_brought_back(
 def test_person_enrolled_while_a_forget_is_carried_out_is_not_held_against_the_node(coordinator, device):
     """The receipt names somebody whom the coordinator hears of just before it, on the same stream."""
     forgotten, newcomer = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(forgotten), [sample(0)])
+    device.node.enroll(device.fake.consent(forgotten), [sample(0)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     for _ in range(2):
         deliver(coordinator, device.node)
         coordinator.step()
-    device.node.enroll(device.pen.consent(newcomer), [sample(1)])
+    device.node.enroll(device.fake.consent(newcomer), [sample(1)])
     deliver(coordinator, device.node)
     coordinator.step()
     assert campaign(coordinator, made.campaign_id) == ("converged", "verified", "")
@@ -133,13 +133,13 @@ def test_person_enrolled_while_a_forget_is_carried_out_is_not_held_against_the_n
 
 def test_person_enrolled_before_a_lost_receipt_comes_again_is_not_held_against_the_node(coordinator, device):
     forgotten, newcomer = new_tag(), new_tag()
-    device.node.enroll(device.pen.consent(forgotten), [sample(0)])
+    device.node.enroll(device.fake.consent(forgotten), [sample(0)])
     coordinator.converse(device.node)
     made, _ = coordinator.forget("r1", forgotten)
     for _ in range(2):
         deliver(coordinator, device.node)
         coordinator.step()
-    device.node.enroll(device.pen.consent(newcomer), [sample(1)])
+    device.node.enroll(device.fake.consent(newcomer), [sample(1)])
     for message in coordinator.outbox("node-1"):
         device.node.receive(message)
     # Neither the contribution nor the receipt has arrived when the stream breaks.

@@ -1,4 +1,4 @@
-"""Who may talk to the coordinator, as a process."""
+"""Callers of the coordinator as a process: let in, refused, and given up."""
 
 from __future__ import annotations
 
@@ -217,17 +217,17 @@ def test_second_stream_of_a_node_supersedes_the_first(coordinator, client, node,
     assert second.status is None
 
 
-def test_a_node_that_stops_beating_is_gone_before_one_of_unknown_pace(coordinator, client, node, open_stream):
+def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordinator, client, node, open_stream):
     unheard = SimulatedNode(f"node-{new_tag()[:8]}")
     coordinator.enroll(unheard)
     # Opened last, it says no more than its hello: its limit is the one for nodes of unknown pace.
-    beating = connect(coordinator, node, open_stream)
+    alive = connect(coordinator, node, open_stream)
     for _ in range(8):
-        beating.beat()
+        alive.heartbeat()
     silent = open_stream(coordinator.address, unheard)
     silent.wait_heard("challenge")
     eventually("the silent one is connected", lambda: client.get_node(unheard.node_id).node.connected)
-    beating.wait_ended()
+    alive.wait_ended()
     eventually("the node is lost", lambda: not client.get_node(node.node_id).node.connected)
     assert client.get_node(unheard.node_id).node.connected
     assert 'fleet_nodes{state="lost"}' in coordinator.metrics()
@@ -245,10 +245,10 @@ stream = NodeStream(coordinator.address, node)
 stream.wait_heard("lease")
 for line in sys.stdin:
     heard = len(stream.heard)
-    stream.beat()
+    stream.heartbeat()
     while len(stream.heard) == heard:
         pass
-    print("beaten", flush=True)
+    print("sent", flush=True)
 """
 
 
@@ -257,16 +257,16 @@ def test_a_machine_that_stands_still_is_noticed_before_a_node_that_says_nothing(
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=Path(__file__).parents[3], **pipes) as machine:
         try:
-            machine.stdin.write("beat\n")
+            machine.stdin.write("heartbeat\n")
             machine.stdin.flush()
-            assert machine.stdout.readline() == "beaten\n"
+            assert machine.stdout.readline() == "sent\n"
             # Silent from now on, and heard of before the other: but its machine answers pings.
             connect(coordinator, node, open_stream)
             # The pace of the other is so slow now that its silence alone may last as long.
             time.sleep(2.5)
-            machine.stdin.write("beat\n")
+            machine.stdin.write("heartbeat\n")
             machine.stdin.flush()
-            assert machine.stdout.readline() == "beaten\n"
+            assert machine.stdout.readline() == "sent\n"
             machine.send_signal(signal.SIGSTOP)
             eventually("it is lost", lambda: not client.get_node("node-stopped").node.connected)
             assert client.get_node(node.node_id).node.connected

@@ -10,7 +10,8 @@ from reram_fleet.v1 import learning_pb2 as pb
 from reram_fleet.v1.learning_pb2_grpc import LearningServiceServicer, add_LearningServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, LoraState
 
-from fleet.learning.errors import CoordinatorError, StaleAttemptError
+from fleet.errors import StaleAttemptError
+from fleet.learning.errors import CoordinatorError
 from fleet.learning.job_client import JobClient
 from fleet.learning.superlink import remembered_port
 from tests.integration.learning.jobs import Job, ProbeCoordinator

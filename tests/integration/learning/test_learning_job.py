@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, LEARNING_KIND_TRAIN_LORA, LoraState
 
 from fleet.learning.proxy import FleetProxy
-from fleet.learning.submit import run_status, stop, submit
 from fleet.learning.superlink import SuperLink
 from tests.integration.learning.engines import Learner, ProbeNode, arrays_of
 from tests.integration.learning.jobs import Job, ProbeCoordinator
@@ -41,11 +40,13 @@ class Plane:
 
     def submit(self, job: Job) -> int:
         self.coordinator.serve(job, self.nodes)
-        return submit(self.superlink, job.job_id, job.attempt, self.coordinator.address, self.token_file)
+        return self.superlink.command.submit(
+            self.superlink.app_folder, job.job_id, job.attempt, self.coordinator.address, self.token_file
+        )
 
     def wait_finished(self, run_id: int) -> str:
         for _ in range(20):
-            run = run_status(self.superlink, run_id)
+            run = self.superlink.command.run_status(run_id)
             if run.finished:
                 return run.status
             time.sleep(0.5)
@@ -122,7 +123,7 @@ def test_a_training_job_ends_with_the_exact_average_and_leaves_no_plain_state(pl
     np.testing.assert_allclose(rows, PLANTED + 2, atol=1e-3)
 
     assert plane.wait_finished(run_id) == "finished:completed"
-    assert run_id in [run.run_id for run in plane.superlink.ls_runs()]
+    assert str(run_id) in [run["run-id"] for run in plane.superlink.command("ls")["runs"]]
 
     # The search itself works: the run configuration is found in the database.
     assert files_with(plane.superlink.folder, b"job-train")
@@ -163,14 +164,14 @@ def test_a_job_survives_the_death_of_the_superlink_as_a_new_attempt(plane: Plane
 
     os.kill(victim.pid, signal.SIGKILL)
 
-    # Flower starts the ServerApp in a process group of its own: without the tether it outlives the SuperLink.
+    # Flower starts the ServerApp in a process group of its own: without the reaper it outlives the SuperLink.
     _, alive = psutil.wait_procs(family, timeout=15)
     assert alive == []
     plane.superlink.wait_ready()
     assert plane.superlink.incarnation == before + 1
-    stop(plane.superlink, first_run)
-    assert run_status(plane.superlink, first_run).finished
-    stop(plane.superlink, first_run)
+    plane.superlink.command.stop(first_run)
+    assert plane.superlink.command.run_status(first_run).finished
+    plane.superlink.command.stop(first_run)
     job.attempt = 2
     plane.submit(job)
     job.wait_for("finishes")
@@ -184,10 +185,10 @@ def test_a_job_survives_the_death_of_the_superlink_as_a_new_attempt(plane: Plane
 
 def superlink_processes(plane: Plane) -> dict[psutil.Process, str]:
     """Return the command line of every live process of the SuperLink."""
-    tether = plane.superlink.process_id
-    assert tether is not None
+    reaper = plane.superlink.process_id
+    assert reaper is not None
     family = {}
-    for process in psutil.Process(tether).children(recursive=True):
+    for process in psutil.Process(reaper).children(recursive=True):
         try:
             family[process] = " ".join(process.cmdline())
         except psutil.NoSuchProcess:

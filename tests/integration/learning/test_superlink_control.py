@@ -11,7 +11,6 @@ from reram_fleet.processes.flower import process_environment, program
 from reram_fleet.processes.supervised import SupervisedProcess
 
 from fleet.learning.errors import FlowerCommandError, LearningPlaneError, RunNotFoundError
-from fleet.learning.submit import run_status, stop
 from fleet.learning.superlink import SuperLink, remembered_port
 
 
@@ -24,6 +23,11 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
         yield superlink
     finally:
         superlink.stop()
+
+
+def statuses(superlink: SuperLink) -> dict[int, str]:
+    """Return registered, online or offline of every registered node by its Flower node id."""
+    return {int(node["node-id"]): node["status"] for node in superlink.command("supernode", "list")["nodes"]}
 
 
 def public_key() -> str:
@@ -40,14 +44,14 @@ def test_registering_a_key_again_gives_the_same_node_id(superlink: SuperLink) ->
 
     assert first != second
     assert superlink.register_supernode(first_key + " edge-1", "edge-1") == first
-    assert superlink.list_supernodes() == {first: "registered", second: "registered"}
+    assert statuses(superlink) == {first: "registered", second: "registered"}
 
 
 def test_the_key_of_an_unregistered_node_is_taken_no_more(superlink: SuperLink) -> None:
     key = public_key()
     node_id = superlink.register_supernode(key, "edge-5")
     superlink.unregister_supernode(node_id)
-    assert superlink.list_supernodes()[node_id] == "unregistered"
+    assert statuses(superlink)[node_id] == "unregistered"
     with pytest.raises(LearningPlaneError):
         superlink.register_supernode(key, "edge-5")
     with pytest.raises(FlowerCommandError):
@@ -61,9 +65,9 @@ def test_a_key_that_is_no_key_is_refused(superlink: SuperLink) -> None:
 
 def test_a_run_that_nobody_started_is_not_found_and_counts_as_stopped(superlink: SuperLink) -> None:
     with pytest.raises(RunNotFoundError):
-        run_status(superlink, 12345)
-    stop(superlink, 12345)
-    assert superlink.ls_runs() == []
+        superlink.command.run_status(12345)
+    superlink.command.stop(12345)
+    assert superlink.command("ls")["runs"] == []
 
 
 def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
@@ -93,15 +97,15 @@ def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
     )
     supernode.start()
     try:
-        statuses = {attached.list_supernodes()[node_id]}
+        seen = {statuses(attached)[node_id]}
         for _ in range(30):
-            if "online" in statuses:
+            if "online" in seen:
                 break
-            statuses.add(attached.list_supernodes()[node_id])
+            seen.add(statuses(attached)[node_id])
     finally:
         supernode.stop()
         proxy.stop()
-    assert "online" in statuses, (tmp_path / "supernode.log").read_text()
+    assert "online" in seen, (tmp_path / "supernode.log").read_text()
     # Ours to use, not ours to end.
     attached.stop()
     superlink.wait_ready(5.0)
@@ -109,9 +113,9 @@ def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
 
 def test_stopping_leaves_no_process_behind(superlink: SuperLink) -> None:
     assert superlink.process_id is not None
-    tether = psutil.Process(superlink.process_id)
-    family = [tether, *tether.children(recursive=True)]
-    assert len(family) >= 3  # tether, flower-superlink, flower-superexec
+    reaper = psutil.Process(superlink.process_id)
+    family = [reaper, *reaper.children(recursive=True)]
+    assert len(family) >= 3  # reaper, flower-superlink, flower-superexec
 
     superlink.stop()
 

@@ -38,7 +38,7 @@ class ScriptedCoordinator(NodeServiceServicer):
     """Challenges, checks the hello, sends the log, answers heartbeats while `leasing`; the rest is `say`."""
 
     def __init__(self, identity: types.NodeIdentity) -> None:
-        self.pen = FakeCoordinator()
+        self.fake = FakeCoordinator()
         self.identity = identity
         self.leasing = True
         self._nonce = b""
@@ -69,8 +69,8 @@ class ScriptedCoordinator(NodeServiceServicer):
         hello = signing.open_envelope(envelope, node_pb2.Hello, self.identity.receipt_public_key)
         assert hello.challenge_nonce == self._nonce
         self.hellos.append(hello)
-        if self.pen.log[hello.generation :]:
-            yield self.pen.log_after(hello.generation)
+        if self.fake.log[hello.generation :]:
+            yield self.fake.log_after(hello.generation)
         self._streams.append(outgoing)
         reader = threading.Thread(target=self._read, args=(requests, outgoing), daemon=True)
         reader.start()
@@ -82,7 +82,7 @@ class ScriptedCoordinator(NodeServiceServicer):
                 self.heard.append(request)
                 if request.WhichOneof("message") == "heartbeat" and self.leasing:
                     nonce = request.heartbeat.lease_nonce
-                    outgoing.put(self.pen.lease(self.identity.node_id, nonce))
+                    outgoing.put(self.fake.lease(self.identity.node_id, nonce))
         except grpc.RpcError:
             # The node went away; so does this stream.
             outgoing.put(None)

@@ -52,29 +52,29 @@ def kill_at(step: str, occurrence: int) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def pen() -> FakeCoordinator:
+def coordinator() -> FakeCoordinator:
     return FakeCoordinator()
 
 
 @pytest.fixture
-def forgotten(tmp_path: Path, pen: FakeCoordinator) -> str:
+def forgotten(tmp_path: Path, coordinator: FakeCoordinator) -> str:
     """A folder where a person is suppressed everywhere and revision 2 is active; returns who is kept."""
     kept, person, other = new_tag(), new_tag(), new_tag()
-    node = open_node(tmp_path, pen, FakeClock())
-    identity = node._keys.identity
-    node.enroll(pen.consent(person), samples(1, 3))
-    node.enroll(pen.consent(other), samples(2, 2))
+    node = open_node(tmp_path, coordinator, FakeClock())
+    identity = node.context.keys.identity
+    node.enroll(coordinator.consent(person), samples(1, 3))
+    node.enroll(coordinator.consent(other), samples(2, 2))
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(other, 2)]
-    node.receive(pen.revision(identity, 1, adapters))
-    pen.forget(person, other)
-    node.receive(pen.log_after(0))
-    node.receive(pen.revision(identity, 2, [adapter(kept, 0)]))
+    node.receive(coordinator.revision(identity, 1, adapters))
+    coordinator.forget(person, other)
+    node.receive(coordinator.log_after(0))
+    node.receive(coordinator.revision(identity, 2, [adapter(kept, 0)]))
     node.close()
     return kept
 
 
 def receipts(node: Node) -> list[types.Receipt]:
-    key = node._keys.identity.receipt_public_key
+    key = node.context.keys.identity.receipt_public_key
     return [
         signing.open_envelope(types.Envelope.FromString(row.envelope), types.Receipt, key)
         for row in node._journal.receipts()
@@ -82,11 +82,11 @@ def receipts(node: Node) -> list[types.Receipt]:
 
 
 def test_every_step_of_an_erase_is_one_that_the_crash_test_kills_at(
-    tmp_path: Path, pen: FakeCoordinator, forgotten: str
+    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str
 ) -> None:
     reached: list[str] = []
-    node = open_node(tmp_path, pen, FakeClock(), on_step=reached.append)
-    node.receive(pen.erase(1, 2))
+    node = open_node(tmp_path, coordinator, FakeClock(), on_step=reached.append)
+    node.receive(coordinator.erase(1, 2))
     node.close()
     assert tuple(dict.fromkeys(reached)) == STEPS
     # Two subject keys and one revision key.
@@ -97,15 +97,15 @@ def test_every_step_of_an_erase_is_one_that_the_crash_test_kills_at(
     ("step", "occurrence"), [*((step, 1) for step in STEPS), ("key-destroyed", 2), ("key-destroyed", 3)]
 )
 def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
-    tmp_path: Path, pen: FakeCoordinator, forgotten: str, step: str, occurrence: int
+    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str, step: str, occurrence: int
 ) -> None:
-    order = pen.erase(1, 2, nonce=b"challenge", probes=[[4000 * (k == 1) for k in range(8)]])
+    order = coordinator.erase(1, 2, nonce=b"challenge", probes=[[4000 * (k == 1) for k in range(8)]])
 
     def erase() -> None:
-        open_node(tmp_path, pen, FakeClock(), on_step=kill_at(step, occurrence)).receive(order)
+        open_node(tmp_path, coordinator, FakeClock(), on_step=kill_at(step, occurrence)).receive(order)
 
     killed_while(erase)
-    node = open_node(tmp_path, pen, FakeClock())
+    node = open_node(tmp_path, coordinator, FakeClock())
     node.receive(order)
     (receipt,) = receipts(node)
     assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
@@ -119,45 +119,45 @@ def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
 
 
 def test_a_second_order_after_a_crash_gets_the_one_receipt_for_its_own_challenge(
-    tmp_path: Path, pen: FakeCoordinator, forgotten: str
+    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str
 ) -> None:
     def erase() -> None:
-        node = open_node(tmp_path, pen, FakeClock(), on_step=kill_at("key-destroyed", 1))
-        node.receive(pen.erase(1, 2, nonce=b"lost"))
+        node = open_node(tmp_path, coordinator, FakeClock(), on_step=kill_at("key-destroyed", 1))
+        node.receive(coordinator.erase(1, 2, nonce=b"lost"))
 
     killed_while(erase)
     assert len(list((tmp_path / "subject-keys").iterdir())) == 1
-    node = open_node(tmp_path, pen, FakeClock())
+    node = open_node(tmp_path, coordinator, FakeClock())
     # The keys are gone before any order comes again.
     assert not list((tmp_path / "subject-keys").iterdir())
-    node.receive(pen.erase(1, 2, nonce=b"again"))
+    node.receive(coordinator.erase(1, 2, nonce=b"again"))
     (receipt,) = receipts(node)
     assert (receipt.challenge_nonce, receipt.keys_destroyed) == (b"again", 3)
     node.close()
 
 
-def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, pen: FakeCoordinator) -> None:
+def test_an_answered_enrolment_and_suppression_survive_sigkill(tmp_path: Path, coordinator: FakeCoordinator) -> None:
     kept, forgotten = new_tag(), new_tag()
-    pen.forget(forgotten)
+    coordinator.forget(forgotten)
 
     def work() -> None:
-        node = open_node(tmp_path, pen, FakeClock())
-        node.enroll(pen.consent(kept), samples(0, 2))
-        node.enroll(pen.consent(forgotten), samples(1, 2))
-        node.receive(pen.log_after(0))
+        node = open_node(tmp_path, coordinator, FakeClock())
+        node.enroll(coordinator.consent(kept), samples(0, 2))
+        node.enroll(coordinator.consent(forgotten), samples(1, 2))
+        node.receive(coordinator.log_after(0))
         os.kill(os.getpid(), signal.SIGKILL)
 
     killed_while(work)
-    node = open_node(tmp_path, pen, FakeClock())
+    node = open_node(tmp_path, coordinator, FakeClock())
     status = node.status()
     assert (status.generation, list(status.subject_tags)) == (1, [kept])
     node.close()
 
 
-def test_a_key_file_without_a_row_is_destroyed_at_start(tmp_path: Path, pen: FakeCoordinator) -> None:
-    node = open_node(tmp_path, pen, FakeClock())
-    node._cipher.subject_keys.get_or_create(new_tag())
+def test_a_key_file_without_a_row_is_destroyed_at_start(tmp_path: Path, coordinator: FakeCoordinator) -> None:
+    node = open_node(tmp_path, coordinator, FakeClock())
+    node.context.cipher.subject_keys.get_or_create(new_tag())
     node.close()
     (tmp_path / "subject-keys" / f".{new_tag()}.key.0000").write_bytes(b"half written")
-    open_node(tmp_path, pen, FakeClock()).close()
+    open_node(tmp_path, coordinator, FakeClock()).close()
     assert not list((tmp_path / "subject-keys").iterdir())

@@ -25,7 +25,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.agent.service import encode_sample
+from edge_node.samples import encode_sample
 from edge_node.tasks.speakers import load_people
 from edge_node.testing import new_tag
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
@@ -88,7 +88,7 @@ class Device:
 
     def enroll(self, tag: str, person: str) -> engine_pb2.EnrollResponse:
         samples = [encode_sample(sample) for sample in load_people([person])[person].train]
-        return self.call("Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.pen.consent(tag), samples=samples))
+        return self.call("Enroll", engine_pb2.EnrollRequest(ticket=self.coordinator.fake.consent(tag), samples=samples))
 
     def wait_serving(self) -> None:
         eventually("SERVING", lambda: self.status().serve_state == types.SERVE_STATE_SERVING)
@@ -118,7 +118,7 @@ def make_device(root: Path) -> Device:
 def device(tmp_path: Path) -> Iterator[Device]:
     device = make_device(tmp_path)
     device.options = ["--no-flower"]
-    device.join(device.coordinator.pen.enrollment(device.coordinator.address))
+    device.join(device.coordinator.fake.enrollment(device.coordinator.address))
     yield device
     if device.process is not None:
         device.end(signal.SIGKILL)
@@ -131,7 +131,7 @@ def accepted(answer: engine_pb2.IdentifyResponse, tag: str) -> float:
 
 
 def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device) -> None:
-    coordinator, pen = device.coordinator, device.coordinator.pen
+    coordinator, fake = device.coordinator, device.coordinator.fake
     kept, forgotten = new_tag(), new_tag()
     device.start()
     device.wait_serving()
@@ -143,17 +143,17 @@ def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device
         contribution = signing.open_envelope(
             coordinator.next("contribution"), node_pb2.Contribution, coordinator.identity.receipt_public_key
         )
-        purpose = sealing.contribution_purpose(pen.fleet_id, "node-1", contribution.subject_tag)
-        opened = sealing.open_sealed(pen.sealing_key, purpose, contribution.adapter)
+        purpose = sealing.contribution_purpose(fake.fleet_id, "node-1", contribution.subject_tag)
+        opened = sealing.open_sealed(fake.sealing_key, purpose, contribution.adapter)
         adapters[contribution.subject_tag] = types.SubjectAdapter.FromString(opened)
     assert {tag: adapter.count for tag, adapter in adapters.items()} == {kept: 30, forgotten: 30}
     assert accepted(device.identify("s04"), kept) >= 0.8
     assert accepted(device.identify("s05"), forgotten) >= 0.8
 
     # Suppressed: at once, and for good.
-    pen.forget(forgotten)
-    coordinator.say(pen.log_after(0))
-    assert coordinator.next("suppressed").log_head == pen.log_head
+    fake.forget(forgotten)
+    coordinator.say(fake.log_after(0))
+    assert coordinator.next("suppressed").log_head == fake.log_head
     device.wait_serving()
     assert accepted(device.identify("s05"), forgotten) == 0.0
     with pytest.raises(grpc.RpcError) as refused:
@@ -177,19 +177,19 @@ def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device
     assert accepted(device.identify("s04"), kept) >= 0.8
 
     # A revision from before the forget is refused, the repaired one taken.
-    coordinator.say(pen.revision(coordinator.identity, 1, list(adapters.values()), built_at_generation=0))
+    coordinator.say(fake.revision(coordinator.identity, 1, list(adapters.values()), built_at_generation=0))
     assert "built at generation 0" in coordinator.next("revision_result").refusal
-    coordinator.say(pen.revision(coordinator.identity, 2, [adapters[kept]]))
+    coordinator.say(fake.revision(coordinator.identity, 2, [adapters[kept]]))
     result = coordinator.next("revision_result")
     assert result.active
     assert (result.overhead.cell_writes, result.overhead.reprogramming_ratio > 1) == (0, True)
 
     # Erased: the receipt holds.
     probes = [[round(value / 30) for value in adapters[tag].code_sum] for tag in (kept, forgotten)]
-    coordinator.say(pen.erase(1, 2, nonce=b"challenge", probes=probes))
+    coordinator.say(fake.erase(1, 2, nonce=b"challenge", probes=probes))
     receipt = signing.open_envelope(coordinator.next("receipt"), types.Receipt, coordinator.identity.receipt_public_key)
     assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
-    assert (receipt.command_hash, receipt.challenge_nonce) == (signing.payload_hash(pen.log[0]), b"challenge")
+    assert (receipt.command_hash, receipt.challenge_nonce) == (signing.payload_hash(fake.log[0]), b"challenge")
     assert (receipt.code_samples_erased, receipt.keys_destroyed, receipt.reram_writes) == (30, 1, 0)
     assert [result.subject_tag for result in receipt.probe_results] == [kept, ""]
     assert [path.stem for path in (device.folder / "subject-keys").iterdir()] == [kept]
@@ -205,7 +205,7 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
     assert status.quarantine_reason == types.QUARANTINE_REASON_STARTING
     assert (status.node_id, status.supernode, status.connected) == ("node-1", "disabled", False)
     tag = new_tag()
-    ticket = ticket_text(device.coordinator.pen.consent(tag))
+    ticket = ticket_text(device.coordinator.fake.consent(tag))
     enrolled = json.loads(device.cli("enroll", "--person", "s06", "--ticket", ticket).stdout)
     assert enrolled["count"] == 30
     assert json.loads(device.cli("identify", "--person", "s06").stdout)["backboneOnly"]
@@ -222,12 +222,12 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
         "empty": engine_pb2.Sample(),
     }
     for sample in bad_samples.values():
-        request = engine_pb2.EnrollRequest(ticket=device.coordinator.pen.consent(new_tag()), samples=[sample])
+        request = engine_pb2.EnrollRequest(ticket=device.coordinator.fake.consent(new_tag()), samples=[sample])
         assert refused("Enroll", request) is grpc.StatusCode.INVALID_ARGUMENT
     assert list(device.status().subject_tags) == [tag]
     assert refused("GetStatus", engine_pb2.GetStatusRequest(), "guess") is grpc.StatusCode.UNAUTHENTICATED
     forged = ScriptedCoordinator(device.coordinator.identity)
-    ticket = forged.pen.ticket(
+    ticket = forged.fake.ticket(
         device.coordinator.identity, device.coordinator.identity.sealing_public_key, sealing.new_key()
     )
     forged.stop()
@@ -256,7 +256,7 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
 
 def test_the_supernode_runs_with_the_daemon_and_dies_with_it(tmp_path: Path) -> None:
     device = make_device(tmp_path)
-    enrollment = device.coordinator.pen.enrollment(device.coordinator.address)
+    enrollment = device.coordinator.fake.enrollment(device.coordinator.address)
     enrollment.flower_fleet_address = "127.0.0.1:9"
     enrollment.flower_ca_pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
     device.join(enrollment)

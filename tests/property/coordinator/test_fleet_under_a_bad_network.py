@@ -58,7 +58,7 @@ def settled_fleet() -> tuple[Path, tuple[SimulatedNode, ...]]:
 
 @dataclass
 class Stream:
-    """What is under way on a node's stream, in order. It breaks as a whole, and loses what it carries."""
+    """Messages under way on a node's stream, in order. It breaks as a whole, and loses what it carries."""
 
     up: deque[wire.ConnectRequest] = field(default_factory=deque)
     down: deque[wire.ConnectResponse] = field(default_factory=deque)
@@ -146,8 +146,8 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             stream.down.extend(self.coordinator.take(self.nodes[number].node_id, message).replies)
 
     @rule(number=NODES)
-    def a_node_beats(self, number: int) -> None:
-        self.stream_of(number).up.extend(self.nodes[number].beat())
+    def a_node_sends_a_heartbeat(self, number: int) -> None:
+        self.stream_of(number).up.extend(self.nodes[number].heartbeat())
 
     @rule()
     def the_reconciler_looks(self) -> None:
@@ -211,7 +211,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
             # After the commit, before the keys are destroyed.
             self.the_coordinator_is_killed_and_started_again()
         else:
-            self.coordinator.destroy_dead_keys()
+            self.coordinator.destroy_orphaned_keys()
 
     @rule()
     def the_coordinator_is_killed_and_started_again(self) -> None:

@@ -5,16 +5,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterError, AdapterSealError, KeyFileError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
+from edge_node.errors import AdapterError, AdapterSealError
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage, StoredMatrix
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
-from hwmodel import EnergyLedger, load_preset
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.lora.bank import LoraBank
+from fleet.lab.lora.storage import StoredMatrix
+from hwmodel import EnergyLedger, Precision, load_preset
 
 SIZES = {"a": (5, 9), "b.0": (3, 5), "b.1": (7, 3)}
 
@@ -26,8 +27,8 @@ def draw(*shape, seed=0):
 BASE = FrozenBase.of("speakers", {name: draw(*size) for name, size in SIZES.items()})
 
 
-def adapter_of(name="x", seed=0, layers=tuple(SIZES), rank=2, storage=Storage.INT8, **fields):
-    kind = fields.pop("kind", AdapterKind.COHORT)
+def adapter_of(name="x", seed=0, layers=tuple(SIZES), rank=2, storage=Precision.INT8, **fields):
+    kind = fields.pop("kind", LoraKind.COHORT)
     fields = {"alpha": 2.0, "rank": rank, "storage": storage, **fields}
     spec = LoraSpec(name, kind, BASE.task, BASE.digest, layers, **fields)
     b = {n: 0.1 * draw(SIZES[n][0], rank, seed=seed) for n in layers}
@@ -41,8 +42,8 @@ adapters = st.builds(
     seed=st.integers(0, 1000),
     layers=st.sets(st.sampled_from(sorted(SIZES)), min_size=1).map(lambda names: tuple(sorted(names))),
     rank=st.integers(1, 5),
-    storage=st.sampled_from(Storage),
-    kind=st.sampled_from(AdapterKind),
+    storage=st.sampled_from(Precision),
+    kind=st.sampled_from(LoraKind),
     alpha=st.floats(1e-3, 20),
     a_seed=st.none() | st.integers(0, 2**64 - 1),
     built_at_generation=st.integers(0, 2**64 - 1),
@@ -50,7 +51,7 @@ adapters = st.builds(
 numbers = st.floats(-60_000, 60_000, width=64)
 
 
-@given(rows=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=5), to=st.sampled_from(Storage))
+@given(rows=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=5), to=st.sampled_from(Precision))
 def test_storing_what_is_stored_changes_nothing(rows, to):
     once = StoredMatrix.of(torch.tensor(rows, dtype=torch.float64), to)
     again = StoredMatrix.of(once.values(), to)
@@ -60,7 +61,7 @@ def test_storing_what_is_stored_changes_nothing(rows, to):
 @given(rows=st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=5))
 def test_int8_is_within_half_a_step_of_its_row(rows):
     exact = torch.tensor(rows, dtype=torch.float64)
-    stored = StoredMatrix.of(exact, Storage.INT8)
+    stored = StoredMatrix.of(exact, Precision.INT8)
     # The scale is itself rounded, so the largest of a row may be 127 times 2^-24 of a step further away.
     half_step = stored.scales.double()[:, None] * (0.5 + 2**-16) + 1e-35
     assert bool(((stored.values() - exact).abs() <= half_step).all())
@@ -76,11 +77,11 @@ def test_every_adapter_comes_back_from_its_file(adapter):
     assert back.byte_count == adapter.spec.byte_count(BASE)
 
 
-CLEAR = {storage: encode_adapter(adapter_of(storage=storage)) for storage in Storage}
+CLEAR = {storage: encode_adapter(adapter_of(storage=storage)) for storage in Precision}
 
 
 @settings(max_examples=400)
-@given(storage=st.sampled_from(Storage), data=st.data())
+@given(storage=st.sampled_from(Precision), data=st.data())
 def test_a_changed_byte_is_refused_or_changes_nothing_that_acts(storage, data):
     content = bytearray(CLEAR[storage])
     at = data.draw(st.integers(0, len(content) - 1))
@@ -93,9 +94,9 @@ def test_a_changed_byte_is_refused_or_changes_nothing_that_acts(storage, data):
     assert taken.digest == adapter_of(storage=storage).digest
 
 
-@given(kept=st.integers(0, len(CLEAR[Storage.FP16]) - 1), added=st.binary(min_size=1, max_size=9))
+@given(kept=st.integers(0, len(CLEAR[Precision.FP16]) - 1), added=st.binary(min_size=1, max_size=9))
 def test_a_file_cut_or_prolonged_is_refused(kept, added):
-    whole = CLEAR[Storage.FP16]
+    whole = CLEAR[Precision.FP16]
     for content in (whole[:kept], whole + added, whole[:kept] + added):
         if content != whole:
             with pytest.raises(AdapterError):
@@ -124,14 +125,14 @@ def test_no_header_gets_past_the_refusals(header):
 
 
 fields = sorted(
-    json.loads(json.loads(CLEAR[Storage.INT8][8:].split(b"}}", 1)[0] + b"}}")["__metadata__"]["reram_fleet.adapter"])
+    json.loads(json.loads(CLEAR[Precision.INT8][8:].split(b"}}", 1)[0] + b"}}")["__metadata__"]["reram_fleet.adapter"])
 )
 
 
 @settings(max_examples=200)
 @given(field=st.sampled_from(fields), value=json_values)
 def test_no_field_of_the_metadata_gets_past_the_refusals(field, value):
-    content = CLEAR[Storage.INT8]
+    content = CLEAR[Precision.INT8]
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     said = json.loads(header["__metadata__"]["reram_fleet.adapter"])
@@ -167,9 +168,7 @@ def test_a_sealed_file_with_a_changed_byte_never_opens(sealed, data):
 
 PRESET = load_preset("180nm-1t1r")
 steps = st.lists(
-    st.tuples(
-        st.sampled_from(["install", "update", "remove"]), st.sampled_from("pqr"), st.integers(0, 2), st.integers(0, 5)
-    ),
+    st.tuples(st.sampled_from(["install", "remove"]), st.sampled_from("pqr"), st.integers(0, 2), st.integers(0, 5)),
     max_size=15,
 )
 
@@ -181,12 +180,12 @@ def test_history_of_a_bank_leaves_no_trace(history):
         adapter = adapter_of(name, seed, rank=1 + "pqr".index(name))
         if step == "remove":
             assert bank.remove(name, [node]) == (held[node].pop(name, None) is not None)
-        elif (name in held[node]) == (step == "update"):
-            getattr(bank, step)(adapter, [node])
-            held[node][name] = adapter
-        else:
+        elif name in held[node]:
             with pytest.raises(AdapterError):
-                getattr(bank, step)(adapter, [node])
+                bank.install(adapter, [node])
+        else:
+            bank.install(adapter, [node])
+            held[node][name] = adapter
     fresh = LoraBank(BASE, PRESET, EnergyLedger(3))
     for node in range(3):
         for name in sorted(held[node], reverse=True):

@@ -11,9 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_node.recognition.training.cohort import train_cohort
-from edge_node.recognition.training.cohort_state import CohortState
-from edge_node.recognition.training.replay import forget_by_replay
+from fleet.lab.replay.cohort import train_cohort
+from fleet.lab.replay.cohort_state import CohortState
+from fleet.lab.replay.forgetting import forget_by_replay
 from tests.unit.engine.cohort_fleet import HIDDEN, NODES, PLACES, RECIPE, checkpoints_in, plan_of, samples_of, starts_of
 
 SHORT = replace(RECIPE, steps=2)

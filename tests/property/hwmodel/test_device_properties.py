@@ -9,19 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwmodel import (
+    PROGRAMMING_ERROR_FITS,
     CellKey,
-    CmoProgrammingError,
     CmoRelaxation,
     ConductanceWindow,
     ConstantProgrammingError,
     DeviceError,
     DeviceModels,
     IrDrop,
-    MiloProgrammingError,
     NoRelaxation,
     StuckCells,
-    WanCrossSimProgrammingError,
-    WanProgrammingError,
     WanRelaxation,
     cell_levels,
     expected_write_verify,
@@ -31,13 +28,7 @@ from hwmodel import (
 )
 
 PRESETS = {name: load_preset(name) for name in ("180nm-1t1r", "130nm-neurram", "22nm")}
-FITS = [
-    WanProgrammingError(),
-    WanCrossSimProgrammingError(),
-    MiloProgrammingError(),
-    CmoProgrammingError(0.2),
-    CmoProgrammingError(2),
-]
+FITS = list(PROGRAMMING_ERROR_FITS.values())
 DAY_S = 86_400.0
 
 presets = st.sampled_from(sorted(PRESETS))
@@ -63,7 +54,9 @@ def programmings(draw):
     targets = torch.tensor(draw(st.lists(level, min_size=count, max_size=count)), dtype=torch.int32)
     wan = preset.name == "130nm-neurram"
     models = DeviceModels(
-        programming_error=WanProgrammingError() if wan else ConstantProgrammingError(draw(st.floats(0, 10))),
+        programming_error=PROGRAMMING_ERROR_FITS["wan-aihwkit"]
+        if wan
+        else ConstantProgrammingError(draw(st.floats(0, 10))),
         relaxation=WanRelaxation() if wan else draw(st.sampled_from([NoRelaxation(), CmoRelaxation()])),
         stuck_cells=StuckCells(draw(shares), draw(shares)),
     )

@@ -32,8 +32,8 @@ class GenerationProtocol(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="generation-protocol-"))
-        self.pen, self.clock = FakeCoordinator(), FakeClock()
-        self.node: Node = open_node(self.folder, self.pen, self.clock)
+        self.coordinator, self.clock = FakeCoordinator(), FakeClock()
+        self.node: Node = open_node(self.folder, self.coordinator, self.clock)
         self.generation = 0
         # Open requests by nonce, with the time at which they were sent; leases under way; the present lease.
         self.requests: dict[bytes, float] = {}
@@ -41,7 +41,7 @@ class GenerationProtocol(RuleBasedStateMachine):
         self.present: tuple[float, int] | None = None
         self.old_ranges: list[ConnectResponse] = []
         for voice, tag in enumerate(TAGS):
-            self.node.enroll(self.pen.consent(tag), [sample(voice)])
+            self.node.enroll(self.coordinator.consent(tag), [sample(voice)])
 
     def teardown(self) -> None:
         if hasattr(self, "node"):
@@ -50,17 +50,17 @@ class GenerationProtocol(RuleBasedStateMachine):
 
     def forgotten(self, generation: int) -> set[str]:
         tags: set[str] = set()
-        for envelope in self.pen.log[:generation]:
+        for envelope in self.coordinator.log[:generation]:
             tags |= set(types.ForgetCommand.FromString(envelope.payload).subject_tags)
         return tags
 
     @rule(tag=st.sampled_from(TAGS))
     def commit_a_forget(self, tag: str) -> None:
-        self.pen.forget(tag)
+        self.coordinator.forget(tag)
 
     @rule(start=st.integers(0, 8), length=st.integers(0, 8))
     def deliver_some_range(self, start: int, length: int) -> None:
-        entries = self.pen.log[start : start + length]
+        entries = self.coordinator.log[start : start + length]
         message = log_range(entries)
         self.old_ranges.append(message)
         if entries and start > self.generation:
@@ -84,7 +84,7 @@ class GenerationProtocol(RuleBasedStateMachine):
 
     @rule(order=st.permutations(range(4)))
     def deliver_reordered(self, order: list[int]) -> None:
-        new = self.pen.log[self.generation : self.generation + 4]
+        new = self.coordinator.log[self.generation : self.generation + 4]
         picked = [new[k] for k in order if k < len(new)]
         if picked == new:
             self.node.receive(log_range(picked))
@@ -94,19 +94,19 @@ class GenerationProtocol(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(["key", "fleet", "bit", "type", "fork"]), tag=st.sampled_from(TAGS), at=st.integers(0, 7))
     def deliver_a_forged_entry(self, how: str, tag: str, at: int) -> None:
-        head = signing.payload_hash(self.pen.log[self.generation - 1]) if self.generation else bytes(32)
-        command = self.pen.command([tag], generation=self.generation + 1)
+        head = signing.payload_hash(self.coordinator.log[self.generation - 1]) if self.generation else bytes(32)
+        command = self.coordinator.command([tag], generation=self.generation + 1)
         command.previous_hash = head
         if how == "key":
             envelope = FakeCoordinator().sign(command)
         elif how == "fleet":
             command.fleet_id = "other"
-            envelope = self.pen.sign(command)
+            envelope = self.coordinator.sign(command)
         elif how == "fork":
             command.previous_hash = bytes([at + 1]) * 32
-            envelope = self.pen.sign(command)
+            envelope = self.coordinator.sign(command)
         else:
-            envelope = self.pen.sign(command)
+            envelope = self.coordinator.sign(command)
             if how == "bit":
                 payload = bytearray(envelope.payload)
                 payload[at] ^= 1
@@ -121,14 +121,14 @@ class GenerationProtocol(RuleBasedStateMachine):
         except LogRejectedError:
             self.requests.clear()
             self.present = None
-            reason = self.node.standing()[1]
+            reason = self.node.serve_status()[1]
             assert reason == types.QUARANTINE_REASON_GAP
         else:
             raise AssertionError("a range that does not extend the log was taken")
 
     @rule()
     def heartbeat(self) -> None:
-        for message in self.node.beat():
+        for message in self.node.heartbeat():
             if message.WhichOneof("message") == "heartbeat":
                 self.requests[message.heartbeat.lease_nonce] = self.clock.boottime
 
@@ -136,8 +136,8 @@ class GenerationProtocol(RuleBasedStateMachine):
     @rule(data=st.data())
     def coordinator_answers_a_heartbeat(self, data: st.DataObject) -> None:
         nonce = data.draw(st.sampled_from(list(self.requests)))
-        lease = self.pen.lease(self.node.node_id, nonce, max_age_s=LEASE_S)
-        self.leases.append((lease, nonce, len(self.pen.log)))
+        lease = self.coordinator.lease(self.node.node_id, nonce, max_age_s=LEASE_S)
+        self.leases.append((lease, nonce, len(self.coordinator.log)))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -166,10 +166,10 @@ class GenerationProtocol(RuleBasedStateMachine):
     @rule()
     def power_cut(self) -> None:
         self.node.close()
-        self.node = open_node(self.folder, self.pen, self.clock)
+        self.node = open_node(self.folder, self.coordinator, self.clock)
         self.requests.clear()
         self.present = None
-        assert self.node.standing()[1] == types.QUARANTINE_REASON_NO_LEASE
+        assert self.node.serve_status()[1] == types.QUARANTINE_REASON_NO_LEASE
 
     @invariant()
     def the_node_holds_exactly_a_prefix_of_the_log(self) -> None:

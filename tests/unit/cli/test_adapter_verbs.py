@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from fleet.cli import app
 from fleet.lab.exchange.adapter_files import AdapterStore, Network
 from fleet.lab.exchange.file_format import encode_adapter
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 
 NETWORK = ("--task", "speakers", "--seed", "1", "--hidden", "16")
 
@@ -164,7 +164,7 @@ def test_adapter_from_before_a_forget_is_refused(trained, tmp_path):
     base = Network("speakers", 1, 16).base()
     spec = LoraSpec(
         name="old",
-        kind=AdapterKind.SHARED,
+        kind=LoraKind.SHARED,
         task=base.task,
         base_digest=base.digest,
         layers=("hidden",),

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from edge_node.recognition.training.cohort import train_cohort
-from edge_node.recognition.training.replay import canonical_json, forget_by_replay
 from fleet.cli import app
 from fleet.lab.replay.codes import AuditCodes
+from fleet.lab.replay.cohort import train_cohort
+from fleet.lab.replay.forgetting import canonical_json, forget_by_replay
 from fleet.lab.replay.manifest import ReplayManifest
 from tests.unit.engine.cohort_fleet import checkpoints_in, plan_of, samples_of, starts_of
 

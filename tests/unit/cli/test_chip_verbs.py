@@ -9,9 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fleet.cli import app
-from fleet.cli.exits import UsageError
 from fleet.documents import API_VERSION
-from fleet.lab.chip.cli import extra_installed
 
 FAST_REPORT = ["report", "--network", "face-mixer", "--draws", "50"]
 FAST_FITS = ["fits", "--cells", "300"]
@@ -168,13 +166,25 @@ def test_output_that_is_a_file_is_exit_2(tmp_path):
     assert chip(*FAST_REPORT, "--output", str(taken / "below")).exit_code == 2
 
 
-def test_missing_extra_says_what_to_install():
-    with pytest.raises(UsageError, match="needs matplotlib") as caught, extra_installed():
-        raise ModuleNotFoundError("No module named 'matplotlib.figure'", name="matplotlib.figure")
+def missing(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """Have the presets need a module that is not installed."""
 
-    assert "reram-fleet[sim]" in caught.value.hint
+    def absent():
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("fleet.lab.chip.presets.preset_list_document", absent)
 
 
-def test_other_missing_modules_are_not_mistaken_for_the_extra():
-    with pytest.raises(ModuleNotFoundError), extra_installed():
-        raise ModuleNotFoundError("No module named 'fleet.lab.chip_typo'", name="fleet.lab.chip_typo")
+def test_missing_extra_says_what_to_install(monkeypatch):
+    missing(monkeypatch, "matplotlib.figure")
+    result = chip("presets")
+
+    assert result.exit_code == 2
+    assert "`fleet chip` needs matplotlib" in result.stderr
+    assert "reram-fleet[sim]" in result.stderr
+
+
+def test_other_missing_modules_are_not_mistaken_for_the_extra(monkeypatch):
+    missing(monkeypatch, "fleet.lab.chip_typo")
+
+    assert isinstance(chip("presets").exception, ModuleNotFoundError)

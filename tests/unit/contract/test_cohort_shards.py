@@ -1,17 +1,16 @@
 import pytest
 from reram_fleet.cohorts import fleet_seed, shard_of
 
-from edge_node.recognition.training import cohort
 from hwmodel import keyed_seed
 
 TAGS = [f"{number:032x}" for number in range(400)]
 
 
 @pytest.mark.parametrize("seed", [0, 11, fleet_seed("fleet-1")])
-def test_coordinator_node_and_streams_of_the_chip_model_agree_on_a_shard(seed):
+def test_coordinator_and_streams_of_the_chip_model_agree_on_a_shard(seed):
     for tag in TAGS[:40]:
         rule = keyed_seed(seed, "cohort.shard", tag) % 4
-        assert shard_of(tag, seed, 4) == cohort.shard_of(tag, seed, 4) == rule
+        assert shard_of(tag, seed, 4) == rule
 
 
 def test_shards_are_about_equally_full():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reram_fleet.processes.flower import program
 
-import edge_node.agent.receipts
+import edge_node.agent.forgetting
 import fleet.trust.receipts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,7 +37,7 @@ def test_proto_files_pass_buf_lint() -> None:
 
 
 def test_node_states_word_for_word_what_the_coordinator_expects() -> None:
-    assert edge_node.agent.receipts.STATEMENT == fleet.trust.receipts.STATEMENT
+    assert edge_node.agent.forgetting.STATEMENT == fleet.trust.receipts.STATEMENT
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.coordinator.testing import SteppedCoordinator
-from tests.unit.coordinator.small_fleet import Clock, Nodes, make_nodes
+from fleet.coordinator import heads
+from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
+from tests.unit.coordinator.head_fleet import make_node
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, Clock, Nodes, make_nodes
 
 
 @pytest.fixture
@@ -59,3 +61,26 @@ def nodes(coordinator, settled_fleet) -> Nodes:
     first, second = (node.twin() for node in settled_fleet[1])
     coordinator.converse(first, second)
     return first, second
+
+
+@pytest.fixture
+def pair(coordinator: SteppedCoordinator) -> tuple[SimulatedNode, SimulatedNode]:
+    """Two nodes: everybody but Deb is known to one, Bob to both."""
+    first = make_node(coordinator, "node-1", {ANN: 1, BOB: 2}, public=1)
+    second = make_node(coordinator, "node-2", {BOB: 3, CEM: 4}, public=2)
+    coordinator.converse(first, second)
+    return first, second
+
+
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Record what each head is solved from."""
+    bases: list[bytes] = []
+    real = heads._solve
+
+    def recording(coordinator, tx, basis):
+        bases.append(basis)
+        return real(coordinator, tx, basis)
+
+    monkeypatch.setattr(heads, "_solve", recording)
+    return bases

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.v1.node_pb2 import ConnectResponse
+from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
 from fleet.coordinator import job_rounds, jobs
+from fleet.coordinator.report_checks import Effect
 from fleet.coordinator.revisions import latest_content
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
 from fleet.domain.learning import JobKind
@@ -143,7 +145,7 @@ def run_job(
             job_rounds.checkpoint(tx, job_id, attempt, number + 1, sealed, metrics)
     with coordinator.transaction() as tx:
         job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "")
-    coordinator.destroy_dead_keys()
+    coordinator.destroy_orphaned_keys()
 
 
 def teach(coordinator: SteppedCoordinator, nodes: Nodes) -> None:
@@ -151,3 +153,22 @@ def teach(coordinator: SteppedCoordinator, nodes: Nodes) -> None:
     run_job(coordinator, start_job(coordinator, "teach"))
     coordinator.converse(*nodes)
     assert {row.subject_tag for row in newest(coordinator).shared_lora.rows} == set(PEOPLE)
+
+
+#: What nothing can be sealed to: no key, one cut off, two points of low order.
+NO_KEYS = [
+    pytest.param(b"", id="none"),
+    pytest.param(b"\x09" + bytes(30), id="cut off"),
+    pytest.param(bytes(32), id="zero"),
+    pytest.param(b"\x01" + bytes(31), id="one"),
+]
+
+
+def reason_for_putting_aside(coordinator: SteppedCoordinator, message: ConnectRequest) -> str:
+    """Let node-1 say something that is not acted upon; returns what operators see of it."""
+    effect = coordinator.take("node-1", message)
+    assert effect == Effect()
+    with coordinator.transaction() as tx:
+        (row,) = tx.nodes.quarantined("node-1")
+    assert row.kind == message.WhichOneof("message")
+    return row.reason

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fleet.coordinator.challenges import LIFETIME_S, ChallengeError, Challenges
+from fleet.coordinator.authentication import LIFETIME_S, ChallengeError, Challenges
 
 
 class Clock:

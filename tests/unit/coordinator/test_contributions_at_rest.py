@@ -1,4 +1,4 @@
-"""What lies in the store of a person: it opens in its own row, and nowhere else."""
+"""Ciphertext of a person in the store: it opens in its own row, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
+from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.coordinator.contributions import opened
-from fleet.coordinator.key_ids import contribution_at_rest, statistics_at_rest, subject_key_id
 from fleet.coordinator.testing import FEATURES
 from tests.unit.coordinator.small_fleet import ANN, BOB, code_sum, newest
 

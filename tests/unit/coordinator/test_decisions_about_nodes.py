@@ -7,8 +7,8 @@ from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import audit_events, jobs, node_decisions, views
-from fleet.coordinator.effects import ReportError
+from fleet.coordinator import jobs, node_decisions, views
+from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.trust.leaves import LeafKind, leaf_data
@@ -57,7 +57,7 @@ def events(coordinator, node):
     """Return the kinds of the audit events about a node; each is signed, and a leaf of the log."""
     key = coordinator.coordinator.keys.command_public_key
     with coordinator.transaction() as tx:
-        found = audit_events.about(tx, node.node_id)
+        found = node_decisions.about(tx, node.node_id)
         for envelope, _ in found:
             assert open_envelope(envelope, types.AuditEvent, key).node_id == node.node_id
             tx.tree.inclusion_proof(leaf_hash(leaf_data(LeafKind.AUDIT_EVENT, envelope)))

@@ -1,4 +1,4 @@
-"""What an operator is told when the coordinator's disk fails."""
+"""Errors of the disk, in the words that an operator reads."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Who may be enrolled as a node."""
+"""Keys that may be enrolled as a node."""
 
 from __future__ import annotations
 
 import pytest
 
-from fleet.coordinator.operator_service import enroll
+from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import InvalidInputError
 from tests.unit.coordinator.small_fleet import row_of

@@ -204,7 +204,7 @@ def test_nobody_is_added_to_the_revision_over_which_a_node_is_about_to_sign(coor
         coordinator.step()
     revision = row_of(coordinator, nodes[0]).revision
     nodes[0].capture("e" * 32, code_sum(9))
-    for message in nodes[0].beat():
+    for message in nodes[0].heartbeat():
         coordinator.take("node-1", message)
     coordinator.step()
     with coordinator.transaction() as tx:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import audit_events, certificates
+from fleet.coordinator import certificates, node_decisions
 from fleet.coordinator.testing import SimulatedNode
 from fleet.domain.execution import ExecutionState
 from fleet.errors import ConflictError
@@ -26,7 +26,7 @@ def certified(coordinator, campaign_id):
 
 def record(coordinator, kind, node_id, reason):
     with coordinator.transaction() as tx:
-        audit_events.record(coordinator.coordinator, tx, kind, node_id, reason)
+        node_decisions.record(coordinator.coordinator, tx, kind, node_id, reason)
 
 
 def give_up(coordinator, campaign_id, node_id):

@@ -134,7 +134,7 @@ def test_ticket_is_signed_for_one_node_and_carries_the_key_that_only_it_opens(co
 def test_round_is_of_the_others_if_nothing_can_be_sealed_to_one(coordinator, nodes):
     """Its hello has checked the key; should it be wrong all the same, nobody waits for this node."""
     job_id = start_job(coordinator, "r1")
-    coordinator.coordinator.sessions.set_key("node-1", bytes(32))
+    coordinator.coordinator.sessions.of("node-1").session_key = bytes(32)
     with coordinator.transaction() as tx:
         attempt = tx.learning.next_attempt(job_id).attempt
         response = job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1)

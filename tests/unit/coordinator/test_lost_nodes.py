@@ -6,7 +6,7 @@ import pytest
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.config import ConfigError, ServeSettings
-from fleet.coordinator import audit_events, node_decisions, views
+from fleet.coordinator import node_decisions, views
 from fleet.coordinator.node_decisions import RETURN_GRACE_S
 from fleet.domain.contact import MAX_RETURNS
 from fleet.errors import ConflictError
@@ -32,7 +32,7 @@ def lease_ms(coordinator):
 
 def losses(coordinator, node):
     with coordinator.transaction() as tx:
-        found = [event for _, event in audit_events.about(tx, node.node_id)]
+        found = [event for _, event in node_decisions.about(tx, node.node_id)]
     return [event for event in found if event.kind == types.AUDIT_EVENT_KIND_NODE_LOST]
 
 

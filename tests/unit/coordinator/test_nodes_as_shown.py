@@ -1,4 +1,4 @@
-"""What operators and Prometheus are shown of nodes."""
+"""Nodes as operators and Prometheus are shown them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def people_shown(coordinator: SteppedCoordinator, node: SimulatedNode) -> int:
 
 def test_a_node_out_of_contact_is_lost_and_not_counted_as_serving(coordinator, nodes):
     for node in nodes:
-        # With the first beat it gets a lease, with the second it says so.
-        deliver(coordinator, node, [r for beat in node.beat() for r in coordinator.take(node.node_id, beat).replies])
-        for beat in node.beat():
-            coordinator.take(node.node_id, beat)
+        # With the first heartbeat it gets a lease, with the second it says so.
+        deliver(
+            coordinator,
+            node,
+            [r for heartbeat in node.heartbeat() for r in coordinator.take(node.node_id, heartbeat).replies],
+        )
+        for heartbeat in node.heartbeat():
+            coordinator.take(node.node_id, heartbeat)
     assert (nodes_in(coordinator, "serving"), nodes_in(coordinator, "lost")) == (2, 0)
     coordinator.disconnect("node-2")
     assert (nodes_in(coordinator, "serving"), nodes_in(coordinator, "lost")) == (1, 1)

@@ -1,4 +1,4 @@
-"""What a connected node is sent, and when it is not."""
+"""Messages that a connected node is sent, and when it is not."""
 
 from __future__ import annotations
 
@@ -105,22 +105,22 @@ def test_held_node_gets_the_log_and_neither_revision_nor_order(coordinator, node
 
 
 def test_held_node_gets_no_lease(coordinator, nodes):
-    (beat,) = nodes[0].beat()
-    assert kinds(coordinator.take("node-1", beat).replies) == ["lease"]
+    (heartbeat,) = nodes[0].heartbeat()
+    assert kinds(coordinator.take("node-1", heartbeat).replies) == ["lease"]
     with coordinator.transaction() as tx:
         tx.nodes.hold("node-1", "an operator wants to look at it")
-    assert coordinator.take("node-1", beat).replies == ()
+    assert coordinator.take("node-1", heartbeat).replies == ()
 
 
 def test_lease_is_for_the_newest_generation_also_while_the_node_is_behind(coordinator, nodes):
     node, _ = nodes
     assert node.serving
     coordinator.forget("r1", ANN)
-    (beat,) = node.beat()
-    (reply,) = coordinator.take("node-1", beat).replies
+    (heartbeat,) = node.heartbeat()
+    (reply,) = coordinator.take("node-1", heartbeat).replies
     node.receive(reply)
     assert node.lease.generation == 1
-    assert node.lease.request_nonce == beat.heartbeat.lease_nonce
+    assert node.lease.request_nonce == heartbeat.heartbeat.lease_nonce
     assert not node.serving
 
 

@@ -5,10 +5,10 @@ import json
 import safetensors.torch
 import torch
 
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.exchange.file_format import encode_adapter
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from hwmodel import Precision
 
 NAME = "cohort-0001"
 METADATA = "reram_fleet.adapter"
@@ -21,8 +21,8 @@ def draw(*shape, seed=0):
 BASE = FrozenBase.of("faces", {"fc1": draw(300, 300), "fc2": draw(6, 300)})
 
 
-def adapter_of(storage=Storage.FP32, rank=4):
-    spec = LoraSpec(NAME, AdapterKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
+def adapter_of(storage=Precision.FP32, rank=4):
+    spec = LoraSpec(NAME, LoraKind.COHORT, "faces", BASE.digest, tuple(BASE.layers), rank, 8.0, storage)
     b = {n: 0.1 * draw(s.outputs, rank) for n, s in BASE.layers.items()}
     a = {n: 0.1 * draw(rank, s.inputs, seed=1) for n, s in BASE.layers.items()}
     return LoraAdapter.build(spec, BASE, b=b, a=a)
@@ -67,7 +67,7 @@ def with_header_text(content, old, new):
 
 
 SOUND = encode_adapter(adapter_of())
-SOUND_INT8 = encode_adapter(adapter_of(Storage.INT8))
+SOUND_INT8 = encode_adapter(adapter_of(Precision.INT8))
 DATA_BYTES = len(parts(SOUND)[1])
 IN_ORDER = sorted((e["data_offsets"], name) for name, e in parts(SOUND)[0].items() if name != "__metadata__")
 FIRST = IN_ORDER[0][1]

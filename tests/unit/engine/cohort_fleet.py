@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from reram_fleet.crypto.key_store import KeyStore
 
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes, public_centre
-from edge_node.recognition.training.cohort import CohortPlan, scheduled_participation
-from edge_node.recognition.training.cohort_state import LoraRecipe
-from edge_node.recognition.training.federated import NodeSamples
-from edge_node.recognition.training.replay import CheckpointFiles
-from edge_node.storage.keys import KeyStore
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation
 from fleet.lab.replay.cohort_start import RidgeStarts
+from fleet.lab.replay.cohort_state import LoraRecipe
+from fleet.lab.replay.federated import NodeSamples
+from fleet.lab.replay.forgetting import CheckpointFiles
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
 from hwmodel import keyed_normal, load_preset
 
 SEED = 17

@@ -6,15 +6,16 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleError, KeyFileError
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
+from edge_node.errors import AdapterFileError, AdapterSealError, AdapterStaleError
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange import files as files_module
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.exchange.files import AdapterFiles
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from hwmodel import Precision
 
 SIZES = {"fc1": (12, 20), "blocks.0.fc2": (6, 12)}
 
@@ -27,7 +28,7 @@ BASE = FrozenBase.of("faces", {name: draw(*size) for name, size in SIZES.items()
 
 
 def adapter_of(name="cohort-0001", *, seed=0, **fields):
-    fields = {"kind": AdapterKind.COHORT, "rank": 4, "alpha": 6.5, "storage": Storage.INT8, **fields}
+    fields = {"kind": LoraKind.COHORT, "rank": 4, "alpha": 6.5, "storage": Precision.INT8, **fields}
     spec = LoraSpec(name, task="faces", base_digest=BASE.digest, layers=tuple(BASE.layers), **fields)
     b = {n: 0.1 * draw(s.outputs, spec.rank, seed=seed) for n, s in BASE.layers.items()}
     a = {n: 0.1 * draw(spec.rank, s.inputs, seed=seed + 1) for n, s in BASE.layers.items()}
@@ -43,7 +44,7 @@ def path_of(files, name="cohort-0001"):
     return files.folder / f"{name}.adapter"
 
 
-@pytest.mark.parametrize("storage", Storage)
+@pytest.mark.parametrize("storage", Precision)
 @pytest.mark.parametrize("a_seed", [None, 2**64 - 1])
 def test_an_adapter_comes_back_as_it_was_saved(files, storage, a_seed):
     saved = adapter_of(storage=storage, a_seed=a_seed, built_at_generation=17)
@@ -57,7 +58,7 @@ def test_an_adapter_comes_back_as_it_was_saved(files, storage, a_seed):
 
 
 def test_nothing_of_an_adapter_is_on_the_disk_in_the_clear(files):
-    saved = adapter_of(storage=Storage.FP32)
+    saved = adapter_of(storage=Precision.FP32)
     files.save_adapter(saved)
     content = path_of(files).read_bytes()
     clear = encode_adapter(saved)
@@ -139,7 +140,7 @@ def test_an_adapter_about_people_from_before_a_forget_is_refused(files):
     files.save_adapter(adapter_of(built_at_generation=4))
     with pytest.raises(AdapterStaleError, match="built at generation 4; expected at least 5"):
         files.load_adapter("cohort-0001", BASE, oldest_generation=5)
-    files.save_adapter(adapter_of("calibration", kind=AdapterKind.CALIBRATION, built_at_generation=0))
+    files.save_adapter(adapter_of("calibration", kind=LoraKind.CALIBRATION, built_at_generation=0))
     assert files.load_adapter("calibration", BASE, oldest_generation=5).spec.built_at_generation == 0
 
 
@@ -163,7 +164,7 @@ def test_the_same_adapter_gives_the_same_bytes():
 
 def test_adapters_and_their_files_need_neither_peft_nor_transformers():
     script = (
-        "import sys, edge_node.recognition.lora.bank, fleet.lab.exchange.files, fleet.lab.exchange.peft_format\n"
+        "import sys, fleet.lab.lora.bank, fleet.lab.exchange.files, fleet.lab.exchange.peft_format\n"
         "print(sorted({'peft', 'transformers', 'accelerate', 'huggingface_hub'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from reram_fleet.code_ranges import CODE_RANGES
+from reram_fleet.tasks import code_range
 
 from edge_node.backbones import rounded_mean
 from edge_node.backbones.reservoir import tanh_table
@@ -107,7 +107,7 @@ def test_saved_costs_of_another_number_of_nodes_are_refused(preset, fleet_seed):
 
 
 def test_what_people_say_fits_into_the_range_that_the_coordinator_takes(fleet, people):
-    codes = CODE_RANGES["speakers"]
+    codes = code_range("speakers")
     assert fleet.features == codes.features
     samples = [sample for person in people.values() for sample in (*person.train[:5], *person.test[:5])]
     assert 0.1 * codes.code_max < float(fleet.capture(samples).abs().max()) < 0.9 * codes.code_max

@@ -6,22 +6,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reram_fleet.cohorts import shard_of
+from reram_fleet.errors import KeyFileError
 
-from edge_node.backbones.hidden_layer import hidden_signs
-from edge_node.errors import KeyFileError, RoundError, StateFolderError
-from edge_node.recognition.lora.bank import LoraBank
+from edge_node.errors import RoundError, StateFolderError
+from edge_node.recognition.environment import environment
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.training.cohort import (
+from edge_node.recognition.training.exact import PROJECTED_BITS
+from fleet.lab.lora.bank import LoraBank
+from fleet.lab.replay.cohort import (
     CohortPlan,
     WorkDone,
     cohort_adapter,
     scheduled_participation,
-    shard_of,
     train_cohort,
 )
-from edge_node.recognition.training.cohort_state import DRIVE_BITS, CohortState, as_values
-from edge_node.recognition.training.exact import PROJECTED_BITS
-from edge_node.recognition.training.replay import commitment, cost_share, environment, forget_by_replay
+from fleet.lab.replay.cohort_state import DRIVE_BITS, CohortState, as_values
+from fleet.lab.replay.forgetting import commitment, cost_share, forget_by_replay
+from fleet.lab.replay.hidden_layer import hidden_signs
 from hwmodel import EnergyLedger, load_preset
 from tests.unit.engine.cohort_fleet import (
     ENTRIES,

@@ -14,10 +14,10 @@ from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.task_identity import TaskIdentity
 from torch.nn import functional
 
-from edge_node.backbones.hidden_layer import HiddenLayer, PairCodes
 from edge_node.errors import RoundError, SampleError
-from edge_node.recognition.training.cohort import train_cohort
-from edge_node.recognition.training.cohort_state import (
+from edge_node.recognition.training.exact import STATE_BITS, WEIGHT_BITS
+from fleet.lab.replay.cohort import train_cohort
+from fleet.lab.replay.cohort_state import (
     DRIVE_BITS,
     HEAD_BITS,
     CohortState,
@@ -27,8 +27,7 @@ from edge_node.recognition.training.cohort_state import (
     scores,
     start_row,
 )
-from edge_node.recognition.training.exact import STATE_BITS, WEIGHT_BITS
-from edge_node.recognition.training.federated import (
+from fleet.lab.replay.federated import (
     Contribution,
     TrainingBatch,
     averaged_state,
@@ -36,6 +35,7 @@ from edge_node.recognition.training.federated import (
     train_round,
     training_cost,
 )
+from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes
 from hwmodel import load_preset
 from tests.unit.engine.cohort_fleet import (
     ENTRIES,

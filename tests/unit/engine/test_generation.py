@@ -15,7 +15,6 @@ from edge_node.generation.diffusion import (
     STEPS,
     Sampling,
     from_grey_levels,
-    in_float,
     kept_signal,
     keyed_noise,
     noised,
@@ -24,16 +23,15 @@ from edge_node.generation.diffusion import (
     to_grey_levels,
 )
 from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, unpatched
-from edge_node.generation.generator import Generator, subject_name
-from edge_node.generation.lora_fit import LoraRecipe
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
-from edge_node.recognition.lora.adapter import AdapterKind
 from edge_node.tasks.images import ImagesTask
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
+from fleet.lab.lora.adapter import LoraKind
+from fleet.lab.lora.fit import LoraRecipe, learn_class
+from fleet.lab.lora.generator import AdaptedGenerator, subject_name
 from fleet.lab.paper.image_erasure import erase_class, erasure_name
 from fleet.lab.verification.image_scores import Judge, frechet_distance
 from hwmodel import Phase, load_preset
-from tests.bench.workloads.class_lora import learn_class
 
 TASK = ImagesTask.of(50)
 PUBLIC = TASK.images(TASK.public, test=False)
@@ -52,7 +50,9 @@ def backbone():
 
 
 def chips_of(backbone, nodes=NODES):
-    return Generator.program(backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels))
+    return AdaptedGenerator.program(
+        backbone, load_preset("180nm-1t1r"), 50, nodes, examples=(PUBLIC.levels, PUBLIC.labels)
+    )
 
 
 def class_aware(backbone):
@@ -293,7 +293,7 @@ def test_class_of_the_backbone_is_not_enrolled_but_erased_and_the_other_way_roun
         learn_class(chips, images_of(FIRST)[:0], FIRST, 3, LORA)
 
     masked = erase_class(chips, images_of(known), retain, known, 3, LORA)
-    assert masked.spec.kind is AdapterKind.SHARED
+    assert masked.spec.kind is LoraKind.SHARED
     posing = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
     object.__setattr__(posing.spec, "name", subject_name(known))
     with pytest.raises(EngineError, match="forget nothing"):
@@ -384,11 +384,3 @@ def test_judge_knows_digits_that_it_has_not_seen():
     assert judge.accuracy(test.levels, test.labels) > 0.96
     assert judge.activations(test.levels).shape == (len(test.labels), 128)
     assert math.isclose(judge.accuracy(test.of(3), 3), float((judge.classes(test.of(3)) == 3).double().mean()))
-
-
-def test_float_model_is_a_denoiser_over_the_node_axis(backbone):
-    x, steps, labels = noise(3), torch.full((2, 3), 50), torch.full((2, 3), TASK.public[0])
-
-    assert torch.allclose(
-        in_float(backbone.model)(x, steps, labels)[1], backbone.model(x[1], steps[1], labels[1]), atol=1e-6
-    )

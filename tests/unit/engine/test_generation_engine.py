@@ -1,4 +1,4 @@
-"""The engine of nodes that draw: adapters as integers, probes, and what it refuses."""
+"""Engine of nodes that generate: adapters as integers, probes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import pytest
 import torch
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.node_engine import NodeEngine
-from edge_node.errors import AdapterError, EngineError, RoundError, SampleError
+from edge_node.engine import RecognitionEngine
+from edge_node.errors import AdapterError, EngineError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.engine import GenerationEngine
-from edge_node.recognition.engine import Engine
 from edge_node.testing import MemoryEngine
 from fleet.coordinator.canaries import CanarySecret
 from hwmodel import EnergyLedger, Phase, load_preset
@@ -50,14 +49,9 @@ def image(value=0.5):
     return np.full((8, 8), value, np.float32)
 
 
-@pytest.mark.parametrize("kind", [Engine, GenerationEngine, MemoryEngine])
-def test_every_engine_has_what_a_node_asks_for(kind):
-    asked = {name for name in vars(NodeEngine) if not name.startswith("_")}
-
-    missing = {name for name in asked if not hasattr(kind, name)}
-    # Attributes that instances have.
-    assert missing <= {"accept_threshold", "cell_writes", "features", "ledger"}
-    assert "identify" in asked
+def test_engine_that_generates_has_no_part_of_recognition():
+    assert isinstance(MemoryEngine(), RecognitionEngine)
+    assert not isinstance(make_engine(), RecognitionEngine)
 
 
 def test_probe_is_answered_by_the_nearest_adapter_only_if_it_is_near():
@@ -165,14 +159,9 @@ def test_dropping_is_charged_once_and_deployment_writes_no_cell():
     assert overhead.reprogramming_ratio > 1
 
 
-def test_shared_lora_rounds_and_malformed_probes_are_refused_with_the_reason():
+def test_malformed_probes_are_refused_with_the_reason():
     engine = make_engine()
-    with pytest.raises(AdapterError, match="no shared LoRA"):
-        engine.set_lora(0, types.SharedLora())
-    with pytest.raises(RoundError, match="when that is enrolled"):
-        engine.run_round(0, types.JobTicket(), types.LoraState(), {}, {})
-    with pytest.raises(EngineError, match="probes are"):
+    with pytest.raises(EngineError, match="codes are"):
         engine.identify(probe([1] * 3))
     with pytest.raises(EngineError, match="integers"):
         engine.identify(torch.zeros(1, 1, FEATURES))
-    assert engine.active_lora(0) is None

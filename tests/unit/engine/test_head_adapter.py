@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from edge_node.errors import AdapterError
-from edge_node.recognition.head import MAX_CODE, MAX_COLUMN_NORM, Answer, HeadAdapter
+from edge_node.recognition.head import MAX_CODE, MAX_COLUMN_NORM, HeadAdapter
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import CodeSum, FleetHead, NodeShare, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
+from tests.bench.workloads.head_answers import HeadAnswer
 
 FEATURES, TAGS = 96, ("ada", "bob", "cyd")
 
@@ -112,19 +113,19 @@ def test_a_head_keeps_nothing_of_the_array_that_it_was_loaded_from():
 
 def test_a_forgotten_person_is_never_named_and_the_others_score_as_before():
     head, x = loaded(), asked(samples=40)
-    assert any("bob" in row for row in head.identify(x).best_tag)
+    assert any("bob" in row for row in HeadAnswer.of(head, x).best_tag)
 
     masked = head.without(["bob", "nobody"])
 
     assert masked.tags == ("ada", "cyd")
     assert torch.equal(masked.scores(x), head.scores(x)[:, :, [0, 2]])
-    assert not any("bob" in row for row in masked.identify(x).best_tag)
+    assert not any("bob" in row for row in HeadAnswer.of(masked, x).best_tag)
     assert masked.sram_bytes == head.sram_bytes * 2 // 3
     assert masked.codes.untyped_storage().nbytes() == masked.sram_bytes
 
 
 def test_a_head_of_nobody_names_nobody():
-    answer = loaded().without(TAGS).identify(asked(nodes=2, samples=3))
+    answer = HeadAnswer.of(loaded().without(TAGS), asked(nodes=2, samples=3))
 
     assert answer.best_tag == (("", "", ""),) * 2
     assert not answer.accepted.any()
@@ -133,7 +134,7 @@ def test_a_head_of_nobody_names_nobody():
 def test_of_equal_scores_the_first_tag_is_named():
     same = np.repeat(columns()[:, :1], 3, axis=1)
 
-    assert {tag for row in loaded(same).identify(asked()).best_tag for tag in row} == {"ada"}
+    assert {tag for row in HeadAnswer.of(loaded(same), asked()).best_tag for tag in row} == {"ada"}
 
 
 def test_a_sample_is_accepted_from_the_threshold_on():
@@ -141,8 +142,8 @@ def test_a_sample_is_accepted_from_the_threshold_on():
     x = x if int(loaded().scores(x).max()) > 0 else -x
     best = int(loaded().scores(x).max())
 
-    assert bool(loaded(threshold=best).identify(x).accepted[0, 0])
-    assert not bool(loaded(threshold=best + 1).identify(x).accepted[0, 0])
+    assert bool(HeadAnswer.of(loaded(threshold=best), x).accepted[0, 0])
+    assert not bool(HeadAnswer.of(loaded(threshold=best + 1), x).accepted[0, 0])
 
 
 def test_digest_is_the_coordinators():
@@ -154,9 +155,9 @@ def test_digest_is_the_coordinators():
 
 
 def test_newcomers_are_known_next_to_the_head():
-    head = Answer((("ada", "bob", "cyd"),), torch.tensor([[1.4, 0.4, 0.9]], dtype=torch.float64))
+    head = HeadAnswer((("ada", "bob", "cyd"),), torch.tensor([[1.4, 0.4, 0.9]], dtype=torch.float64))
     score = torch.tensor([[0.3, 0.6, 0.36]], dtype=torch.float64)
-    newcomer = Answer.of_scores((("eve", "eve", "eve"),), score, torch.tensor([0.4], dtype=torch.float64))
+    newcomer = HeadAnswer.of_scores((("eve", "eve", "eve"),), score, torch.tensor([0.4], dtype=torch.float64))
 
     both = head.or_better(newcomer)
 
@@ -165,13 +166,13 @@ def test_newcomers_are_known_next_to_the_head():
 
 
 def test_answers_that_do_not_compare_are_refused():
-    one = Answer((("ada",),), torch.ones(1, 1, dtype=torch.float64))
-    two = Answer((("ada", "ada"),), torch.ones(1, 2, dtype=torch.float64))
+    one = HeadAnswer((("ada",),), torch.ones(1, 1, dtype=torch.float64))
+    two = HeadAnswer((("ada", "ada"),), torch.ones(1, 2, dtype=torch.float64))
 
     with pytest.raises(AdapterError, match="do not compare"):
         one.or_better(two)
     with pytest.raises(AdapterError, match="above 0"):
-        Answer.of_scores((("ada",),), torch.ones(1, 1), torch.zeros(1))
+        HeadAnswer.of_scores((("ada",),), torch.ones(1, 1), torch.zeros(1))
 
 
 def test_scoring_counts_a_multiplication_per_feature_and_person():
@@ -194,11 +195,11 @@ def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
 
     hits, accepted = [], []
     for tag, (_, test) in captured.items():
-        answer = head.identify(test[None])
+        answer = HeadAnswer.of(head, test[None])
         hits += [best == tag for best in answer.best_tag[0]]
         accepted += answer.accepted[0].tolist()
     strangers = [sample for name in SPEAKERS.split.strangers for sample in people[name].test]
-    unknown = head.identify(device.capture(strangers)).accepted
+    unknown = HeadAnswer.of(head, device.capture(strangers)).accepted
     assert np.mean(hits) > 0.97
     assert np.mean(accepted) > 0.85
     assert unknown.double().mean() < np.mean(accepted) - 0.3

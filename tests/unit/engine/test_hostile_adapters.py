@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
 
 from edge_node.errors import (
     AdapterBaseError,
@@ -15,14 +16,12 @@ from edge_node.errors import (
     AdapterSpecError,
     AdapterValueError,
 )
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
-from edge_node.recognition.lora.storage import Storage
-from edge_node.storage.keys import KeyStore
 from fleet.lab.exchange import file_format
 from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
 from fleet.lab.exchange.files import AdapterFiles
-from hwmodel import EnergyLedger
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.lora.bank import LoraBank
+from hwmodel import EnergyLedger, Precision
 from tests.unit.engine.adapter_bytes import (
     BASE,
     DATA_BYTES,
@@ -272,7 +271,7 @@ def files(tmp_path):
 def bank(preset):
     """A bank that runs an adapter of the same name already."""
     bank = LoraBank(BASE, preset, EnergyLedger(1))
-    bank.install(adapter_of(Storage.FP16))
+    bank.install(adapter_of(Precision.FP16))
     return bank
 
 
@@ -290,7 +289,7 @@ def refuse(files, bank, clear, error, reason):
     resealed(files, clear)
     digest, totals = bank.digest(), bank._ledger.totals()
     with pytest.raises(error, match=reason) as refused:
-        bank.update(files.load_adapter(NAME, BASE))
+        bank.install(files.load_adapter(NAME, BASE))
     assert len(str(refused.value)) < 500
     assert (bank.digest(), bank._ledger.totals()) == (digest, totals)
 
@@ -300,7 +299,7 @@ def test_the_sound_file_is_taken(files, preset):
     bank = LoraBank(BASE, preset, EnergyLedger(1))
     bank.install(files.load_adapter(NAME, BASE))
     assert bank.adapters()[0].digest == adapter_of().digest
-    assert decode_adapter(SOUND_INT8, BASE).digest == adapter_of(Storage.INT8).digest
+    assert decode_adapter(SOUND_INT8, BASE).digest == adapter_of(Precision.INT8).digest
 
 
 @pytest.mark.parametrize(("clear", "error", "reason"), [row[1:] for row in LIES], ids=[row[0] for row in LIES])
@@ -325,7 +324,7 @@ def test_the_clear_form_is_refused_too_if_it_is_larger_than_any_adapter():
 def test_another_adapter_under_this_name_is_refused(files, bank):
     other = with_metadata(SOUND, name="cohort-0002")
     said = json.loads(parts(other)[0]["__metadata__"][METADATA])
-    spec = {**said, "layers": tuple(said["layers"]), "kind": AdapterKind.COHORT, "storage": Storage.FP32}
+    spec = {**said, "layers": tuple(said["layers"]), "kind": LoraKind.COHORT, "storage": Precision.FP32}
     del spec["format_version"], spec["content_digest"]
     renamed = LoraAdapter(LoraSpec(**spec), b=adapter_of().b, a=adapter_of().a)
     refuse(files, bank, encode_adapter(renamed), AdapterFileError, "expected cohort-0001, got cohort-0002")

@@ -15,6 +15,7 @@ from edge_node.errors import AdapterError, RoundError
 from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.training import neggrad
+from edge_node.recognition.training.logistic import logits
 from edge_node.recognition.training.state import UNTRAINED_WEIGHT, decode, encode, initial
 from hwmodel import Phase
 
@@ -133,7 +134,7 @@ def test_rows_on_which_nothing_forgotten_stands_out_are_left_alone():
     present, repaired = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
     after = neggrad.unlearn(b, samples, ones(1, 1, 3), base, present, repaired)
     assert torch.equal(after[0, 0], b[0, 0])
-    assert bool((neggrad.excess(after, ones(1, 1, 3), base) <= 0).all())
+    assert bool((logits(after, ones(1, 1, 3), base) <= neggrad.HINGE).all())
 
 
 def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags, samples, trained):

@@ -19,12 +19,11 @@ from edge_node.errors import (
     AdapterUnsupportedError,
     AdapterValueError,
 )
-from edge_node.recognition.lora.adapter import AdapterKind, LoraAdapter, LoraSpec
-from edge_node.recognition.lora.bank import LoraBank
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from edge_node.recognition.lora.storage import Storage
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
-from hwmodel import EnergyLedger
+from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.lora.bank import LoraBank
+from hwmodel import EnergyLedger, Precision
 
 LAYERS = ("blocks.0.fc1", "conv", "fc1")
 
@@ -71,7 +70,7 @@ def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def adapter_of(base, *, kind=AdapterKind.CALIBRATION, layers=LAYERS, **fields):
+def adapter_of(base, *, kind=LoraKind.CALIBRATION, layers=LAYERS, **fields):
     spec = LoraSpec("mine", kind, base.task, base.digest, layers, **{"rank": 3, "alpha": 4.0, **fields})
     b = {n: 0.3 * draw(base.layers[n].outputs, spec.rank, seed=1) for n in layers}
     a = {n: 0.3 * draw(spec.rank, base.layers[n].inputs, seed=2) for n in layers}
@@ -124,7 +123,7 @@ def trained(peft, network, images, tmp_path):
 # Out
 
 
-@pytest.mark.parametrize("storage", Storage)
+@pytest.mark.parametrize("storage", Precision)
 @pytest.mark.parametrize("a_seed", [None, 9])
 def test_peft_computes_what_the_bank_computes(peft, preset, network, base, images, tmp_path, storage, a_seed):
     adapter = adapter_of(base, storage=storage, a_seed=a_seed)
@@ -145,7 +144,7 @@ def test_peft_changes_exactly_the_layers_of_the_adapter(peft, preset, network, b
 
 
 def test_an_adapter_about_people_leaves_encryption_only_when_told_to(base, tmp_path):
-    personal = adapter_of(base, kind=AdapterKind.COHORT)
+    personal = adapter_of(base, kind=LoraKind.COHORT)
     with pytest.raises(AdapterError, match="PEFT files are not encrypted and no forget reaches them"):
         export_peft(personal, base, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -169,7 +168,7 @@ def test_a_network_of_one_nameless_layer_is_not_exported(tmp_path):
 )
 def test_the_bank_computes_what_peft_trained(preset, network, base, images, tmp_path, trained, options):
     theirs = trained(**options)
-    adapter = import_peft(tmp_path, base, name="theirs", kind=AdapterKind.SHARED, built_at_generation=3)
+    adapter = import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED, built_at_generation=3)
     assert (adapter.spec.rank, adapter.spec.built_at_generation) == (4, 3)
     ours = with_bank(network, preset, base, adapter, images)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -181,16 +180,16 @@ def test_half_precision_files_are_read_exactly(base, tmp_path, dtype):
     export_peft(adapter_of(base), base, tmp_path)
     halves = {n: t.to(dtype) for n, t in safetensors.torch.load_file(tmp_path / TENSORS_FILE).items()}
     safetensors.torch.save_file(halves, tmp_path / TENSORS_FILE)
-    adapter = import_peft(tmp_path, base, name="half", kind=AdapterKind.CALIBRATION)
+    adapter = import_peft(tmp_path, base, name="half", kind=LoraKind.CALIBRATION)
     expected = halves["base_model.model.fc1.lora_B.weight"].double()
     assert torch.equal(adapter.b["fc1"].values(), expected)
 
 
-@pytest.mark.parametrize("storage", [Storage.FP16, Storage.FP32])
+@pytest.mark.parametrize("storage", [Precision.FP16, Precision.FP32])
 def test_what_was_written_out_comes_back_bitwise(base, tmp_path, storage):
     adapter = adapter_of(base, storage=storage, alpha=2.5)
     export_peft(adapter, base, tmp_path)
-    back = import_peft(tmp_path, base, name="mine", kind=AdapterKind.CALIBRATION, storage=storage)
+    back = import_peft(tmp_path, base, name="mine", kind=LoraKind.CALIBRATION, storage=storage)
     assert back.digest == adapter.digest
 
 
@@ -209,28 +208,28 @@ def test_what_was_written_out_comes_back_bitwise(base, tmp_path, storage):
 def test_what_peft_can_and_the_bank_cannot_is_refused(base, tmp_path, trained, options, reason):
     trained(**options)
     with pytest.raises(AdapterUnsupportedError, match=reason):
-        import_peft(tmp_path, base, name="theirs", kind=AdapterKind.SHARED)
+        import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED)
 
 
 def test_another_method_than_lora_is_refused(peft, network, base, tmp_path):
     config = peft.IA3Config(target_modules=["conv"], feedforward_modules=[])
     peft.get_peft_model(copy.deepcopy(network), config).save_pretrained(tmp_path)
     with pytest.raises(AdapterUnsupportedError, match=r"expected peft_type LORA .* got 'IA3'"):
-        import_peft(tmp_path, base, name="theirs", kind=AdapterKind.SHARED)
+        import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED)
 
 
 def test_a_pickle_is_never_opened(base, tmp_path):
     export_peft(adapter_of(base), base, tmp_path)
     (tmp_path / TENSORS_FILE).rename(tmp_path / "adapter_model.bin")
     with pytest.raises(AdapterUnsupportedError, match=r"adapter_model.bin is a pickle, which can run code"):
-        import_peft(tmp_path, base, name="theirs", kind=AdapterKind.SHARED)
+        import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED)
 
 
 def test_an_adapter_of_ours_for_another_backbone_is_refused(base, tmp_path):
     other = FrozenBase.of("faces", {name: draw(*shape) for name, shape in shapes_of(base).items()})
     export_peft(adapter_of(other), other, tmp_path)
     with pytest.raises(AdapterBaseError, match=f"expected base digest {base.digest}, got {other.digest}"):
-        import_peft(tmp_path, base, name="theirs", kind=AdapterKind.SHARED)
+        import_peft(tmp_path, base, name="theirs", kind=LoraKind.SHARED)
 
 
 def shapes_of(base):
@@ -295,13 +294,13 @@ B = "base_model.model.fc1.lora_B.weight"
 )
 def test_hostile_peft_files_are_refused(base, tmp_path, spoil, error, reason):
     export_peft(adapter_of(base), base, tmp_path)
-    assert import_peft(tmp_path, base, name="x", kind=AdapterKind.SHARED).spec.rank == 3
+    assert import_peft(tmp_path, base, name="x", kind=LoraKind.SHARED).spec.rank == 3
     spoil(tmp_path)
     with pytest.raises(error, match=reason):
-        import_peft(tmp_path, base, name="x", kind=AdapterKind.SHARED)
+        import_peft(tmp_path, base, name="x", kind=LoraKind.SHARED)
 
 
 def test_what_the_format_does_not_say_is_checked_too(base, tmp_path):
     export_peft(adapter_of(base), base, tmp_path)
     with pytest.raises(AdapterSpecError, match="cannot name an adapter"):
-        import_peft(tmp_path, base, name="../x", kind=AdapterKind.SHARED)
+        import_peft(tmp_path, base, name="../x", kind=LoraKind.SHARED)

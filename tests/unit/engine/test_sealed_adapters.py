@@ -2,9 +2,10 @@
 
 import pytest
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.errors import KeyFileError
 
-from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError, KeyFileError
-from edge_node.storage.keys import KeyStore
+from edge_node.errors import AdapterFileError, AdapterSealError, AdapterSpecError
 from fleet.lab.exchange.files import AdapterFiles
 from tests.unit.engine.adapter_bytes import BASE, NAME, SOUND, adapter_of
 

@@ -5,10 +5,16 @@ import torch
 from torch.nn import functional
 
 from edge_node.errors import EngineError
-from fleet.lab.paper.methods import METHODS, Descent, mean_of_present, method_named
-from fleet.lab.paper.methods.gradient_ascent import GradientAscent
-from fleet.lab.paper.methods.negative_gradient import NegativeGradient
-from fleet.lab.paper.methods.random_label import RandomLabel, drawn_labels
+from fleet.lab.paper.methods import (
+    METHODS,
+    Descent,
+    GradientAscent,
+    NegativeGradient,
+    RandomLabel,
+    drawn_labels,
+    mean_of_present,
+    method_named,
+)
 
 PEOPLE = 4
 FORGOTTEN = 1

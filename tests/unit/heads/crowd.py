@@ -42,12 +42,12 @@ class Crowd:
             {tag: CodeSum(x.sum(axis=0, dtype=np.int64), len(x)) for tag, x in mine.items()},
         )
 
-    def books(self, tags=TAGS):
-        books = SufficientStatistics.empty(self.public)
+    def enrolled(self, tags=TAGS):
+        found = SufficientStatistics.empty(self.public)
         for node in range(NODES):
             if any(node in self.places[tag] for tag in tags):
-                books = books.with_share(self.share(node, tags))
-        return books
+                found = found.with_share(self.share(node, tags))
+        return found
 
     def statistics(self, tag):
         return total([HeadStatistics.of(x) for x in self.taken(tag).values()], FEATURES)

@@ -18,12 +18,12 @@ def crowd():
 
 
 def problem(crowd, tags=TAGS):
-    books = crowd.books(tags)
-    statistics = total([crowd.public.statistics, books.enrolled], FEATURES)
+    enrolled = crowd.enrolled(tags)
+    statistics = total([crowd.public.statistics, enrolled.enrolled], FEATURES)
     targets = np.zeros((FEATURES, len(tags)), np.int64)
     for column, tag in enumerate(tags):
-        targets[:, column] = books.people[tag].code_sum
-    counts = np.array([books.people[tag].count for tag in tags], np.int64)
+        targets[:, column] = enrolled.people[tag].code_sum
+    counts = np.array([enrolled.people[tag].count for tag in tags], np.int64)
     return statistics, RIDGE, targets, counts, crowd.public
 
 

@@ -28,7 +28,7 @@ def raw():
 
 def head_digest():
     crowd = Crowd()
-    return crowd.books().without("cyd", crowd.statistics("cyd")).build().digest()
+    return crowd.enrolled().without("cyd", crowd.statistics("cyd")).build().digest()
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,14 @@ def answers():
         "from tests.unit.heads.test_head_kernels import certified, head_digest, raw; "
         "print(certified(), raw(), head_digest())"
     )
-    told = []
+    outputs = []
     for kernel, threads in KERNELS:
         variables = {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         ran = subprocess.run(
             [sys.executable, "-c", script], env=os.environ | variables, capture_output=True, text=True, check=True
         )
-        told.append(ran.stdout.split())
-    return tuple(zip(*told, strict=True))
+        outputs.append(ran.stdout.split())
+    return tuple(zip(*outputs, strict=True))
 
 
 def test_one_solution_over_blas_kernels_and_thread_counts(answers):

@@ -1,4 +1,4 @@
-"""What nodes send: the sums that the coordinator would compute itself, and nothing else is taken."""
+"""Statistics as nodes send them: the sums that the coordinator would compute itself, and nothing else is taken."""
 
 import struct
 

@@ -7,19 +7,17 @@ import pytest
 import torch
 
 from hwmodel import (
+    PROGRAMMING_ERROR_FITS,
     CellKey,
-    CmoProgrammingError,
     CmoRelaxation,
     ConductanceWindow,
     ConstantProgrammingError,
     DeviceError,
     DeviceModels,
-    Endurance,
     IrDrop,
     NoRelaxation,
     ReadNoise,
     StuckCells,
-    WanProgrammingError,
     WanRelaxation,
     cell_levels,
     keyed_uint16,
@@ -127,7 +125,7 @@ def test_every_part_of_the_key_makes_other_cells(part):
 
 def test_error_and_relaxation_of_a_cell_are_independent_and_one_chip_stays_one_chip():
     window = ConductanceWindow.of(NEURRAM)
-    models = DeviceModels(WanProgrammingError(), WanRelaxation())
+    models = DeviceModels(PROGRAMMING_ERROR_FITS["wan-aihwkit"], WanRelaxation())
     targets = cells(round(20 / window.grid_us))
 
     young, day, two_days = (
@@ -145,7 +143,7 @@ def test_error_and_relaxation_of_a_cell_are_independent_and_one_chip_stays_one_c
 def test_relaxation_with_a_mean_shifts_every_cell():
     preset = load_preset("22nm")
     window = ConductanceWindow.of(preset)
-    models = DeviceModels(CmoProgrammingError(0.2), CmoRelaxation())
+    models = DeviceModels(PROGRAMMING_ERROR_FITS["cmo-0.2%"], CmoRelaxation())
     inside = replace(window, min_level=round(9 / window.grid_us))  # these fits begin at 9 uS
     targets = cells(round(40 / window.grid_us))
 
@@ -182,16 +180,3 @@ def test_the_papers_preset_has_the_papers_models_only():
 def test_a_window_that_the_model_does_not_cover_is_refused():
     with pytest.raises(DeviceError, match=r"180nm-1t1r.*20 to 80 uS.*0 to 40 uS.*wan-aihwkit"):
         DeviceModels.of(PRESET.with_models(programming_error="wan-aihwkit"))
-
-
-def test_each_pulse_takes_the_same_share_of_a_life():
-    endurance = Endurance(PRESET.cell.endurance_cycles)
-
-    assert endurance.used(8.5) == pytest.approx(8.5e-6)
-    assert endurance.used(2e6) == 2
-
-
-@pytest.mark.parametrize("cycles", [0, -1, math.nan, math.inf])
-def test_a_life_without_length_is_refused(cycles):
-    with pytest.raises(DeviceError, match="positive number of pulses"):
-        Endurance(cycles)

@@ -9,7 +9,7 @@ import pytest
 from hwmodel import CostError, NetworkSpec, TrainingFacts, cost, load_network, load_preset, network_names, sample_preset
 from hwmodel.cost.assumptions import Assumptions, Fetch, Optimiser, Origin
 from hwmodel.cost.breakdown import Component, CostBreakdown
-from hwmodel.cost.designs import Activity, Design, adaptation_steps, bill, design_report
+from hwmodel.cost.designs import Activity, Design, adaptation_steps, cost_breakdown, design_report
 
 PRESET = load_preset("180nm-1t1r")
 MATRICES = Assumptions(with_digital_layers=False)
@@ -23,7 +23,7 @@ REFERENCE = {
 
 
 def energy(network, design, activity, assumptions=MATRICES, technology=PRESET):
-    return bill(network, technology, design, activity, assumptions).total.energy_j
+    return cost_breakdown(network, technology, design, activity, assumptions).total.energy_j
 
 
 def network_of(*layers, lora=True, training=True):
@@ -115,7 +115,7 @@ def test_cells_last_for_as_many_adaptations_as_the_reference_says(name, left):
     for design in (Design.LORA, Design.DIGITAL):
         report = design_report(network, PRESET, design)
         assert report.adaptations_left == report.rewrites_left == math.inf
-        assert all(part.total.cell_writes == 0 for part in report.bills.values())
+        assert all(part.total.cell_writes == 0 for part in report.costs.values())
 
 
 @pytest.mark.parametrize("design", Design)
@@ -127,17 +127,17 @@ def test_a_preset_and_a_sample_of_one_value_agree(name, design):
 
     drawn, alone = design_report(network, sample, design), design_report(network, exact, design)
 
-    assert drawn.bills.keys() == alone.bills.keys() == set(Activity)
+    assert drawn.costs.keys() == alone.costs.keys() == set(Activity)
     for activity in Activity:
-        assert drawn.bills[activity].parts.keys() == alone.bills[activity].parts.keys()
-        one, other = drawn.bills[activity].total[1], alone.bills[activity].total
+        assert drawn.costs[activity].parts.keys() == alone.costs[activity].parts.keys()
+        one, other = drawn.costs[activity].total[1], alone.costs[activity].total
         assert one.energy_j == pytest.approx(other.energy_j)
         assert one.seconds == pytest.approx(other.seconds)
         assert one.cell_writes == pytest.approx(other.cell_writes)
 
 
 def test_the_parts_of_a_product_are_those_of_the_crossbar():
-    parts = bill(SMALL, PRESET, Design.ANALOGUE, Activity.INFERENCE).parts
+    parts = cost_breakdown(SMALL, PRESET, Design.ANALOGUE, Activity.INFERENCE).parts
 
     assert set(parts) == {Component.ARRAY, Component.DAC, Component.ADC}
     whole = cost.crossbar_mvm(PRESET, 200, 100, 4)
@@ -164,8 +164,8 @@ def test_absent_spikes_spare_rows_in_every_design_that_skips_them():
 
     dense_j = energy(sparse, Design.DIGITAL, Activity.INFERENCE)
     assert energy(sparse, Design.DIGITAL, Activity.INFERENCE, skipping) == pytest.approx(dense_j / 4)
-    parts = bill(sparse, PRESET, Design.ANALOGUE, Activity.INFERENCE).parts
-    full = bill(SMALL, PRESET, Design.ANALOGUE, Activity.INFERENCE).parts
+    parts = cost_breakdown(sparse, PRESET, Design.ANALOGUE, Activity.INFERENCE).parts
+    full = cost_breakdown(SMALL, PRESET, Design.ANALOGUE, Activity.INFERENCE).parts
     assert parts[Component.DAC].energy_j == pytest.approx(full[Component.DAC].energy_j / 4)
     assert parts[Component.ADC].energy_j == pytest.approx(full[Component.ADC].energy_j)
 
@@ -228,8 +228,8 @@ def test_layers_that_stay_digital_cost_the_same_in_every_design():
 def test_what_comes_from_elsewhere_is_charged_on_both_sides(origin, component, targets, parameters):
     assumed = replace(MATRICES, origin=origin)
 
-    assert bill(SMALL, PRESET, Design.ANALOGUE, Activity.DEPLOY, assumed).parts[component].bytes == targets
-    assert bill(SMALL, PRESET, Design.LORA, Activity.DEPLOY, assumed).parts[component].bytes == parameters
+    assert cost_breakdown(SMALL, PRESET, Design.ANALOGUE, Activity.DEPLOY, assumed).parts[component].bytes == targets
+    assert cost_breakdown(SMALL, PRESET, Design.LORA, Activity.DEPLOY, assumed).parts[component].bytes == parameters
 
 
 @pytest.mark.parametrize(
@@ -252,16 +252,16 @@ def test_a_network_without_training_facts_has_no_training_in_its_report():
     network = network_of(LAYER, training=False)
     report = design_report(network, PRESET, Design.ANALOGUE)
 
-    assert set(report.bills) == {Activity.DEPLOY, Activity.UPDATE, Activity.INFERENCE}
+    assert set(report.costs) == {Activity.DEPLOY, Activity.UPDATE, Activity.INFERENCE}
     assert report.adaptations_left is None
     for activity in (Activity.TRAINING_STEP, Activity.ADAPTATION):
         with pytest.raises(CostError, match=r"has no \[training\]"):
-            bill(network, PRESET, Design.DIGITAL, activity)
+            cost_breakdown(network, PRESET, Design.DIGITAL, activity)
 
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(CostError, match="has no LoRA: give a layer a lora_rank"):
-        bill(network_of(LAYER | {"lora_rank": 0}, lora=False), PRESET, Design.LORA, Activity.DEPLOY)
+        cost_breakdown(network_of(LAYER | {"lora_rank": 0}, lora=False), PRESET, Design.LORA, Activity.DEPLOY)
     depthwise = {"name": "depthwise", "inputs": 49, "outputs": 1, "groups": 100, "uses": 4}
     with pytest.raises(CostError, match="no layer for a crossbar"):
         design_report(network_of(depthwise, lora=False), PRESET, Design.DIGITAL)
@@ -286,6 +286,6 @@ def test_bills_add_by_component_and_are_never_empty():
 def test_a_deep_network_is_priced_in_every_draw(design):
     report = design_report(load_network("image-dit"), sample_preset(PRESET, 50, seed=1), design)
 
-    for billed in report.bills.values():
-        assert billed.total.energy_j.shape == (50,)
-        assert np.all(billed.total.energy_j > 0)
+    for breakdown in report.costs.values():
+        assert breakdown.total.energy_j.shape == (50,)
+        assert np.all(breakdown.total.energy_j > 0)

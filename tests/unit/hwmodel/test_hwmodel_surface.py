@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import hwmodel
 from hwmodel import errors
@@ -32,6 +33,14 @@ def is_thing(member):
     return inspect.isclass(member) or inspect.isfunction(member)
 
 
+def test_top_level_holds_the_packages_of_the_design_and_at_most_five_modules():
+    members = {member.name: member.ispkg for member in pkgutil.iter_modules([str(PACKAGE)])}
+
+    packages = {name for name, is_package in members.items() if is_package}
+    assert packages == {"device", "crossbar", "nn", "cost", "networks", "presets"}
+    assert len(members) - len(packages) <= 5
+
+
 def test_every_public_class_and_function_of_a_module_is_exported():
     defined = {
         name
@@ -47,7 +56,7 @@ def test_every_public_class_and_function_of_a_package_is_exported():
     packages = [module for module in modules() if hasattr(module, "__path__") and hasattr(module, "__all__")]
     public = {name for package in packages for name in package.__all__ if is_thing(getattr(package, name))}
 
-    assert len(packages) >= 4
+    assert len(packages) >= 3
     assert public <= set(hwmodel.__all__)
 
 
@@ -64,13 +73,17 @@ def test_errors_form_one_tree():
     assert all(member.__name__ in (errors.__doc__ or "") for member in members)
 
 
-def test_readme_runs():
-    result = doctest.testfile(str(PACKAGE / "README.md"), module_relative=False)
+@pytest.mark.parametrize("used_up", [0, 15])
+def test_readme_runs_whatever_numbers_were_drawn_before(used_up):
+    """It seeds torch itself: of the weights of other seeds, some have their errors the other way round."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(used_up)
+        result = doctest.testfile(str(PACKAGE / "README.md"), module_relative=False)
 
     assert result.attempted > 8
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", sorted(set(hwmodel.__all__) - {"ADC_RANGE_SIGMAS", "EXACT_FLOAT32"}))
+@pytest.mark.parametrize("name", [name for name in hwmodel.__all__ if not name.isupper()])
 def test_everything_exported_is_documented(name):
     assert inspect.getdoc(getattr(hwmodel, name))

@@ -1,4 +1,4 @@
-"""The paper's three ratios: readings that are consistent with them, and what cannot follow."""
+"""The paper's three ratios: interpretations that are consistent with them, and what cannot follow."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwmodel import CostError, NetworkSpec, load_network, load_preset, network_names, sample_preset
-from hwmodel.cost.interpretations import READINGS, PaperRatio
+from hwmodel.cost.interpretations import INTERPRETATIONS, PaperRatio
 from hwmodel.cost.ratios import TOLERANCE, Verdict, anchored_set, ratio_report
 
 PRESET = load_preset("180nm-1t1r")
@@ -21,28 +21,28 @@ def report():
 
 @pytest.fixture(scope="module")
 def results(report):
-    return {(r.reading, r.network): r for headline in report.headlines for r in headline.results}
+    return {(r.interpretation, r.network): r for ratio in report.ratios for r in ratio.interpretations}
 
 
 def test_the_papers_figures_are_the_targets(report):
-    assert [(h.headline, h.paper) for h in report.headlines] == [
+    assert [(found.ratio, found.paper) for found in report.ratios] == [
         (PaperRatio.TRAINING, 147.76),
         (PaperRatio.DEPLOYMENT, 387.95),
         (PaperRatio.INFERENCE, 48.44),
     ]
 
 
-def test_every_reading_is_computed_for_every_network_that_it_is_about(results):
-    names = [reading.name for reading in READINGS]
+def test_every_interpretation_is_computed_for_every_network_that_it_is_about(results):
+    names = [interpretation.name for interpretation in INTERPRETATIONS]
 
     assert len(set(names)) == len(names)
-    assert set(results) == {(r.name, n.name) for r in READINGS for n in NETWORKS if r.applies(n)}
+    assert set(results) == {(r.name, n.name) for r in INTERPRETATIONS for n in NETWORKS if r.applies(n)}
     assert ("event-driven unit", "face-mixer") not in results
     assert ("equal unit, whole network", "speaker-lsm") not in results
 
 
 @pytest.mark.parametrize(
-    ("reading", "network", "nominal"),
+    ("interpretation", "network", "nominal"),
     [
         ("updates, SGD", "face-mixer", 109),
         ("updates, SGD", "speaker-lsm", 54),
@@ -61,8 +61,8 @@ def test_every_reading_is_computed_for_every_network_that_it_is_about(results):
         ("equal digital unit", "image-dit", 38.3),
     ],
 )
-def test_nominal_ratios_are_those_of_the_reference(results, reading, network, nominal):
-    assert results[reading, network].nominal == pytest.approx(nominal, rel=0.02)
+def test_nominal_ratios_are_those_of_the_reference(results, interpretation, network, nominal):
+    assert results[interpretation, network].nominal == pytest.approx(nominal, rel=0.02)
 
 
 def test_adam_divides_the_ratio_of_updates_by_three(results):
@@ -72,7 +72,7 @@ def test_adam_divides_the_ratio_of_updates_by_three(results):
 
 
 @pytest.mark.parametrize(
-    ("headline", "reading", "network"),
+    ("ratio", "interpretation", "network"),
     [
         (PaperRatio.TRAINING, "updates, SGD", "face-mixer"),
         (PaperRatio.DEPLOYMENT, "int8 to SRAM", "face-mixer"),
@@ -80,10 +80,10 @@ def test_adam_divides_the_ratio_of_updates_by_three(results):
         (PaperRatio.INFERENCE, "equal digital unit", "image-dit"),
     ],
 )
-def test_readings_that_are_consistent_with_the_paper(report, headline, reading, network):
-    rivals = next(h for h in report.headlines if h.headline is headline).consistent
+def test_interpretations_that_are_consistent_with_the_paper(report, ratio, interpretation, network):
+    rivals = next(found for found in report.ratios if found.ratio is ratio).consistent
 
-    found = next(r for r in rivals if (r.reading, r.network) == (reading, network))
+    found = next(r for r in rivals if (r.interpretation, r.network) == (interpretation, network))
     assert found.band.p5 <= found.paper <= found.band.p95
     assert found.share_within > 0.05
     assert [r.distance for r in rivals] == sorted(r.distance for r in rivals)
@@ -108,12 +108,14 @@ def test_the_image_network_is_not_capped_below_the_papers_figure(report):
 def test_the_energy_of_whole_training_never_reaches_the_papers_figure_in_any_draw(preset):
     report = ratio_report(NETWORKS, load_preset(preset), draws=2000, seed=1)
 
-    for result in report.headlines[0].results:
-        if result.reading.startswith("whole training"):
+    for result in report.ratios[0].interpretations:
+        if result.interpretation.startswith("whole training"):
             assert result.verdict is Verdict.TOO_LOW
             assert result.share_within == 0
             assert all(sensitivity.needed is None for sensitivity in result.sensitivities)
-            assert any(result.network in s and f"'{result.reading}' at a batch of" in s for s in report.exclusions)
+            assert any(
+                result.network in s and f"'{result.interpretation}' at a batch of" in s for s in report.exclusions
+            )
 
 
 def test_that_whole_training_is_excluded_is_a_matter_of_the_batch():
@@ -121,9 +123,9 @@ def test_that_whole_training_is_excluded_is_a_matter_of_the_batch():
     mixer = load_network("face-mixer")
     single = mixer.model_copy(update={"training": mixer.training.model_copy(update={"batch": 1})})
 
-    results = ratio_report([single], PRESET).headlines[0].results
+    results = ratio_report([single], PRESET).ratios[0].interpretations
 
-    found = next(r for r in results if r.reading == "whole training, gradient stops")
+    found = next(r for r in results if r.interpretation == "whole training, gradient stops")
     assert found.band.largest > found.paper > found.band.p95
 
 
@@ -143,25 +145,25 @@ def test_a_verdict_follows_from_the_band(results):
 
 
 def test_the_share_of_draws_is_counted_within_a_quarter_of_the_papers_figure(results):
-    reading = next(r for r in READINGS if r.name == "equal digital unit")
+    interpretation = next(r for r in INTERPRETATIONS if r.name == "equal digital unit")
     sample = sample_preset(PRESET, 4000, seed=0)
 
-    ratios = reading.ratio(load_network("image-dit"), sample)
+    ratios = interpretation.figure(load_network("image-dit"), sample)
 
     within = np.mean((ratios > 48.44 * (1 - TOLERANCE)) & (ratios < 48.44 * (1 + TOLERANCE)))
     assert results["equal digital unit", "image-dit"].share_within == pytest.approx(within)
 
 
-def test_a_knob_reaches_the_papers_figure(results):
-    for reading, network, path in (
+def test_a_number_alone_reaches_the_papers_figure(results):
+    for name, network, path in (
         ("updates, SGD", "face-mixer", "write_verify.update_pulses"),
         ("int8 to SRAM", "face-mixer", "write_verify.first_pulse_sigma_us"),
         ("equal digital unit", "image-dit", "converter.adc_j_per_step"),
     ):
-        result = results[reading, network]
+        result = results[name, network]
         sensitivity = next(k for k in result.sensitivities if k.path == path)
-        ratio = next(r for r in READINGS if r.name == reading).ratio
-        reached = ratio(load_network(network), PRESET.with_values({path: sensitivity.needed}))
+        figure = next(r for r in INTERPRETATIONS if r.name == name).figure
+        reached = figure(load_network(network), PRESET.with_values({path: sensitivity.needed}))
         assert reached == pytest.approx(result.paper, rel=1e-4)
 
 
@@ -220,7 +222,9 @@ def test_a_network_of_ones_own_without_training_facts_is_compared_where_it_can_b
         }
     )
 
-    compared = {r.reading for h in ratio_report([own], PRESET, draws=20).headlines for r in h.results}
+    compared = {
+        r.interpretation for found in ratio_report([own], PRESET, draws=20).ratios for r in found.interpretations
+    }
 
     assert {"one update", "parameters", "int8 to SRAM", "equal digital unit"} <= compared
     assert not any(name.startswith(("whole training", "updates")) for name in compared)

@@ -1,16 +1,14 @@
 """Preset files: complete, sourced, checked; faults are named."""
 
 import copy
-import json
 import pickle
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from hwmodel import Preset, PresetError, PresetRow, drawn_paths, is_structure, load_preset, preset_names, preset_text
+from hwmodel import Preset, PresetError, drawn_paths, is_structure, load_preset, preset_names, preset_text
 
 TEXT = preset_text("180nm-1t1r")
 
@@ -99,18 +97,6 @@ def test_every_number_tells_its_range_and_source():
 
     assert quantity.low < quantity.value < quantity.high
     assert "adc_list.csv" in quantity.source
-
-
-def test_rows_hold_every_number_and_make_json():
-    preset = load_preset("22nm")
-
-    rows = preset.as_rows()
-    first, *others = json.loads(json.dumps([asdict(row) for row in rows]))
-
-    assert len(others) + 1 == len(preset.quantities)
-    assert PresetRow(**first) == rows[0]
-    assert first["path"] == "tile.rows"
-    assert (first["value"], first["low"], first["high"]) == (256, 64, 512)
 
 
 def test_ones_own_preset_starts_from_the_text_of_another(tmp_path):

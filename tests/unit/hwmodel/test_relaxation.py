@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwmodel import CmoRelaxation, DeviceError, NoRelaxation, WanProgrammingError, WanRelaxation
+from hwmodel import PROGRAMMING_ERROR_FITS, CmoRelaxation, DeviceError, NoRelaxation, WanRelaxation
 
 CONDUCTANCE = torch.linspace(0, 40, 81, dtype=torch.float64)
 DAY_S = 86_400.0
@@ -22,7 +22,7 @@ PUBLISHED = {
 def total_sigma_us(age_s):
     """Programming error and relaxation together, as independent errors add."""
     added = WanRelaxation().shift(CONDUCTANCE, age_s).sigma_us
-    return (WanProgrammingError().sigma_us(CONDUCTANCE) ** 2 + added**2).sqrt().numpy()
+    return (PROGRAMMING_ERROR_FITS["wan-aihwkit"].sigma_us(CONDUCTANCE) ** 2 + added**2).sqrt().numpy()
 
 
 @pytest.mark.parametrize("age_s", PUBLISHED)

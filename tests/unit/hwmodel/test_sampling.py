@@ -13,10 +13,8 @@ from hwmodel import (
     SamplingError,
     cost,
     drawn_paths,
-    extremes,
     load_preset,
     preset_names,
-    preset_text,
     sample_preset,
 )
 
@@ -160,32 +158,3 @@ def test_costs_of_other_draws_and_impossible_ones_are_refused(sample):
         CostDraws(np.zeros(2), np.zeros(3), 0, np.zeros(2))
     with pytest.raises(CostError, match="bytes must not be negative"):
         CostDraws(np.zeros(2), np.zeros(2), -1, np.zeros(2))
-
-
-def test_extremes_move_one_number_to_each_end_and_leave_the_others():
-    ends = extremes(PRESET)
-
-    assert set(ends.paths) == set(drawn_paths(PRESET))
-    for index, path in enumerate(ends.paths):
-        quantity = PRESET.quantity(path)
-        assert ends.low.drawn[path][index] == quantity.low
-        assert ends.high.drawn[path][index] == quantity.high
-        others = np.arange(len(ends.paths)) != index
-        assert (ends.low.drawn[path][others] == quantity.value).all()
-        assert (ends.high.drawn[path][others] == quantity.value).all()
-
-
-def test_extremes_show_what_a_cost_depends_on():
-    ends = extremes(PRESET)
-
-    low, high = (cost.digital_macs(end, 1000, cost.Precision.INT8).energy_j for end in (ends.low, ends.high))
-
-    assert [path for path, a, b in zip(ends.paths, low, high, strict=True) if a != b] == ["digital.mac_int8_j"]
-
-
-def test_extremes_leave_out_a_number_without_a_range(tmp_path):
-    ranged, point = "value = 1e6, low = 1e4, high = 1e7", "value = 1e6, low = 1e6, high = 1e6"
-    path = tmp_path / "fixed.toml"
-    path.write_text(preset_text("180nm-1t1r").replace(ranged, point), encoding="utf-8")
-
-    assert set(drawn_paths(PRESET)) - set(extremes(load_preset(path)).paths) == {"radio.bytes_per_s"}

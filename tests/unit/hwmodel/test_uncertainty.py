@@ -5,9 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from hwmodel import CostError, SamplingError, cost, load_network, load_preset, network_names, sweep_preset
+from hwmodel import (
+    CostError,
+    SamplingError,
+    cost,
+    load_network,
+    load_preset,
+    network_names,
+    preset_text,
+    sweep_preset,
+)
 from hwmodel.cost.designs import Activity, Design, design_report
-from hwmodel.cost.sensitivity import sensitivities, tornado
+from hwmodel.cost.sensitivity import sensitivities
 from hwmodel.cost.uncertainty import DRAWS, Band, monte_carlo
 
 PRESET = load_preset("180nm-1t1r")
@@ -66,7 +75,7 @@ def test_the_median_barely_depends_on_the_seed_at_the_default_number_of_draws():
 
 
 def test_a_tornado_has_the_longest_bar_first_and_only_numbers_that_matter():
-    swings = tornado(programming_j, PRESET)
+    swings = sensitivities(programming_j, PRESET)
 
     assert [s.decades for s in swings] == sorted((s.decades for s in swings), reverse=True)
     assert swings[0].path == "write_verify.pulse_width_s"
@@ -76,17 +85,17 @@ def test_a_tornado_has_the_longest_bar_first_and_only_numbers_that_matter():
 
 
 def test_a_bar_ends_where_the_number_is_at_its_ends():
-    swing = next(s for s in tornado(programming_j, PRESET) if s.path == "write_verify.pulse_voltage_v")
+    swing = next(s for s in sensitivities(programming_j, PRESET) if s.path == "write_verify.pulse_voltage_v")
 
     assert (swing.low, swing.high) == (1.2, 4.0)
     for end, figure in ((swing.low, swing.at_low), (swing.high, swing.at_high)):
         assert figure == pytest.approx(programming_j(PRESET.with_values({swing.path: end})))
-    assert swing.nominal == pytest.approx(programming_j(PRESET))
+    assert (swing.value, swing.needed) == (PRESET.write_verify.pulse_voltage_v, None)
     assert swing.decades == pytest.approx(math.log10(swing.at_high / swing.at_low))
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.5])
-def test_a_knob_set_to_what_is_needed_reaches_the_target(factor):
+def test_a_number_set_to_what_is_needed_reaches_the_target(factor):
     target = factor * programming_j(PRESET)
 
     answers = [
@@ -123,15 +132,33 @@ def test_of_two_values_that_reach_a_target_the_nearer_to_nominal_is_given():
     assert sensitivity.needed == pytest.approx(10**-6.7, rel=1e-3)
 
 
-def test_a_figure_that_nothing_moves_has_neither_bars_nor_knobs():
-    assert tornado(lambda _technology: 3.0, PRESET) == ()
-    assert sensitivities(lambda _technology: 3.0, PRESET, 3.0) == ()
+def test_a_figure_that_nothing_moves_has_no_sensitivities():
+    assert sensitivities(lambda _technology: 3.0, PRESET) == sensitivities(lambda _technology: 3.0, PRESET, 3.0) == ()
+
+
+def test_a_number_without_a_range_is_left_out(tmp_path):
+    ranged, point = "value = 1e6, low = 1e4, high = 1e7", "value = 1e6, low = 1e6, high = 1e6"
+    path = tmp_path / "fixed.toml"
+    path.write_text(preset_text("180nm-1t1r").replace(ranged, point), encoding="utf-8")
+
+    def transfer_s(technology):
+        return cost.radio(technology, 1000).seconds
+
+    assert [s.path for s in sensitivities(transfer_s, PRESET)] == ["radio.bytes_per_s"]
+    assert sensitivities(transfer_s, load_preset(path)) == ()
+
+
+def test_only_what_a_cost_depends_on_has_a_sensitivity():
+    def multiply_j(technology):
+        return cost.digital_macs(technology, 1000, cost.Precision.INT8).energy_j
+
+    assert [s.path for s in sensitivities(multiply_j, PRESET)] == ["digital.mac_int8_j"]
 
 
 @pytest.mark.parametrize("figure", [lambda _: 0.0, lambda _: -1.0, lambda _: math.inf])
 def test_a_figure_without_a_logarithm_is_refused(figure):
     with pytest.raises(CostError, match="positive and finite"):
-        tornado(figure, PRESET)
+        sensitivities(figure, PRESET)
     with pytest.raises(CostError, match="target must be positive; got -2"):
         sensitivities(programming_j, PRESET, -2)
 
@@ -143,7 +170,7 @@ def test_a_sweep_changes_what_it_names_and_nothing_else():
     assert sweep.read.voltage_v.tolist() == [0.1, 0.2, 0.5]
     assert sweep.read.time_s.tolist() == [PRESET.read.time_s] * 3
     report = design_report(MIXER, sweep, Design.LORA)
-    assert np.all(np.diff(report.bills[Activity.INFERENCE].total.energy_j) > 0)
+    assert np.all(np.diff(report.costs[Activity.INFERENCE].total.energy_j) > 0)
 
 
 @pytest.mark.parametrize(

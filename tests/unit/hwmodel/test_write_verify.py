@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from hwmodel import (
+    PROGRAMMING_ERROR_FITS,
     CellKey,
     ConductanceWindow,
     ConstantProgrammingError,
     DeviceError,
     DeviceModels,
     StuckCells,
-    WanProgrammingError,
     WanRelaxation,
     WriteVerifyResult,
     cell_levels,
@@ -225,7 +225,7 @@ def test_a_tolerance_wider_than_the_model_leaves_its_own_error():
 def test_cells_programmed_pulse_by_pulse_relax_as_others_do():
     preset = load_preset("130nm-neurram")
     window = ConductanceWindow.of(preset)
-    models = DeviceModels(WanProgrammingError(), WanRelaxation())
+    models = DeviceModels(PROGRAMMING_ERROR_FITS["wan-aihwkit"], WanRelaxation())
     targets = torch.full((CELLS,), round(20 / window.grid_us), dtype=torch.int32)
 
     verified = simulate_write_verify(targets, preset, key=KEY, models=models)

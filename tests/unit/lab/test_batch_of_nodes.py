@@ -7,7 +7,7 @@ import torch
 
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, load_preset
 from tests.bench.learning_batch import figures_of
-from tests.bench.workloads.batch_of_nodes import BatchRun, LevelCrossbar, at_level, compared, run
+from tests.bench.workloads.batch_of_nodes import LevelCrossbar, at_level, compared, run
 
 TILE = Fidelity.TILE_ACCURATE
 
@@ -18,12 +18,12 @@ def measured():
 
 
 def test_two_nodes_compute_what_each_computes_alone(measured):
-    assert [line.what for line in measured.compared if not line.holds] == []
+    assert [line.what for line in measured if not line.holds] == []
 
 
 def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(measured):
     levels = {}
-    for line in measured.compared:
+    for line in measured:
         levels.setdefault(line.what, set()).add(line.fidelity)
 
     everywhere = {what for what, found in levels.items() if found == set(Fidelity)}
@@ -48,7 +48,7 @@ def test_every_backbone_is_compared_at_every_level_and_everything_behind_it(meas
 
 
 def test_tile_accurate_integers_have_no_tolerance(measured):
-    floats = {line.what for line in measured.compared if line.fidelity == TILE and not line.exact}
+    floats = {line.what for line in measured if line.fidelity == TILE and not line.exact}
 
     assert floats == {"grey levels that the transformer draws", "scores of subject adapters"}
 
@@ -60,8 +60,8 @@ def test_one_flipped_integer_is_counted_and_fails():
 
     line = compared("codes", TILE, together, alone)
 
-    assert (line.numbers, line.differing, line.holds) == (12, 1, False)
-    (figure,) = figures_of([BatchRun((line,))])
+    assert (line.differing, line.holds) == (1, False)
+    (figure,) = figures_of([[line]])
     assert figure.target is not None
     assert not figure.target.holds(figure.values)
 

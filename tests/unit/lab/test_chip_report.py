@@ -10,8 +10,8 @@ import hwmodel
 from fleet.errors import InvalidInputError
 from fleet.lab.chip.inputs import given_networks
 from fleet.lab.chip.report import ChipReport, chip_report, report_document
-from fleet.lab.chip.report_plots import nearest_reading, report_figures
-from hwmodel.cost.designs import Activity, Design, bill
+from fleet.lab.chip.report_plots import nearest_interpretation, report_figures
+from hwmodel.cost.designs import Activity, Design, cost_breakdown
 
 DRAWS = 200
 
@@ -37,9 +37,9 @@ def document(report):
     return report_document(report)
 
 
-def headline_of(document, name):
-    (headline,) = [h for h in document["ratios"]["headlines"] if h["headline"] == name]
-    return headline
+def ratio_of(document, name):
+    (found,) = [each for each in document["ratios"]["paper_ratios"] if each["ratio"] == name]
+    return found
 
 
 def test_document_is_json_without_infinities(document):
@@ -66,7 +66,7 @@ def test_every_cost_is_that_of_the_cost_model_and_its_components_add_up(document
         network, design = hwmodel.load_network(each["network"]), Design(each["design"])
         said = each["activities"][activity]
 
-        computed = bill(network, preset, design, activity).total
+        computed = cost_breakdown(network, preset, design, activity).total
         assert said["energy_j"]["nominal"] == computed.energy_j
         assert said["seconds"]["nominal"] == computed.seconds
         assert sum(said["components_j"].values()) == pytest.approx(computed.energy_j)
@@ -79,10 +79,10 @@ def test_bands_are_in_order(document):
         for activity in each["activities"].values()
         for measure in ("energy_j", "seconds", "cell_writes")
     ]
-    readings = [reading for h in document["ratios"]["headlines"] for reading in h["readings"]]
+    interpretations = [r for found in document["ratios"]["paper_ratios"] for r in found["interpretations"]]
 
-    assert readings
-    assert all(q["p5"] <= q["p50"] <= q["p95"] for q in (*quantities, *readings))
+    assert interpretations
+    assert all(q["p5"] <= q["p50"] <= q["p95"] for q in (*quantities, *interpretations))
 
 
 def test_unlimited_life_is_null_and_a_rewritten_chip_wears(document):
@@ -94,7 +94,9 @@ def test_unlimited_life_is_null_and_a_rewritten_chip_wears(document):
 
 def test_what_cannot_follow_is_said(document):
     ratios = document["ratios"]
-    whole = [r for r in headline_of(document, "training cost")["readings"] if r["reading"] == "whole training"]
+    whole = [
+        r for r in ratio_of(document, "training cost")["interpretations"] if r["interpretation"] == "whole training"
+    ]
 
     assert ratios["caps_of_inference"]["face-mixer"] == pytest.approx(4.33, abs=0.005)
     assert any("4.33" in sentence for sentence in ratios["cannot_follow"])
@@ -102,23 +104,23 @@ def test_what_cannot_follow_is_said(document):
     assert all(r["verdict"] == "cannot reach it" and r["largest"] < 147.76 for r in whole)
 
 
-def test_each_headline_names_readings_that_are_consistent_with_it_nearest_first(document):
-    for headline in document["ratios"]["headlines"]:
-        verdicts = {(r["network"], r["reading"]): r for r in headline["readings"]}
-        named = [verdicts[c["network"], c["reading"]] for c in headline["consistent_with"]]
-        apart = [max(r["nominal"] / headline["paper"], headline["paper"] / r["nominal"]) for r in named]
+def test_each_ratio_names_interpretations_that_are_consistent_with_it_nearest_first(document):
+    for found in document["ratios"]["paper_ratios"]:
+        verdicts = {(r["network"], r["interpretation"]): r for r in found["interpretations"]}
+        named = [verdicts[c["network"], c["interpretation"]] for c in found["consistent_with"]]
+        apart = [max(r["nominal"] / found["paper"], found["paper"] / r["nominal"]) for r in named]
 
         assert named
-        assert all(r["p5"] <= headline["paper"] <= r["p95"] for r in named)
+        assert all(r["p5"] <= found["paper"] <= r["p95"] for r in named)
         assert apart == sorted(apart)
 
 
-def test_needed_value_of_a_knob_lies_in_its_range(document):
+def test_needed_value_of_a_number_lies_in_its_range(document):
     sensitivities = [
         sensitivity
-        for h in document["ratios"]["headlines"]
-        for reading in h["readings"]
-        for sensitivity in reading["sensitivities"]
+        for found in document["ratios"]["paper_ratios"]
+        for interpretation in found["interpretations"]
+        for sensitivity in interpretation["sensitivities"]
     ]
     needed = [sensitivity for sensitivity in sensitivities if sensitivity["needed"] is not None]
 
@@ -146,19 +148,19 @@ def test_figures_are_one_breakdown_per_network_a_tornado_and_a_plot_per_ratio(re
         "chip-ratios-deployment-overhead",
         "chip-ratios-inference-energy",
     ]
-    # Every reading of every network is a row.
+    # Every interpretation of every network is a row.
     rows = [len(f.axes[0].get_yticks()) for name, f in figures.items() if name.startswith("chip-ratios")]
-    assert rows == [len(headline.results) for headline in report.ratios.headlines]
+    assert rows == [len(found.interpretations) for found in report.comparison.ratios]
 
 
 def test_tornado_is_of_the_consistent_reading_nearest_to_each_figure(report, figures):
     titles = [axis.get_title(loc="left") for axis in figures["chip-tornado"].axes]
 
-    for title, headline in zip(titles, report.ratios.headlines, strict=True):
-        chosen = nearest_reading(headline)
-        assert chosen is headline.consistent[0]
+    for title, found in zip(titles, report.comparison.ratios, strict=True):
+        chosen = nearest_interpretation(found)
+        assert chosen is found.consistent[0]
         assert chosen.network in title
-        assert chosen.reading in title
+        assert chosen.interpretation in title
 
 
 def test_network_that_was_never_trained_is_reported_without_training(tmp_path):
@@ -173,7 +175,7 @@ def test_network_that_was_never_trained_is_reported_without_training(tmp_path):
     document = report_document(report)
 
     assert set(document["designs"][0]["activities"]) == {"deploy", "update", "inference"}
-    assert "whole training" not in {r["reading"] for r in headline_of(document, "training cost")["readings"]}
+    assert "whole training" not in {r["interpretation"] for r in ratio_of(document, "training cost")["interpretations"]}
     assert "chip-energy-tiny" in report_figures(report)
 
 

@@ -11,19 +11,20 @@ import pytest
 import torch
 
 from fleet.errors import InvalidInputError
-from fleet.lab.chip.restore import run_restore
-from fleet.lab.chip.restore_data import load_public_data, threshold_code
-from fleet.lab.chip.restore_document import restore_document
-from fleet.lab.chip.restore_network import features_and_scores, train_network
-from fleet.lab.chip.restore_settings import (
-    Corrected,
+from fleet.lab.chip.calibration.data import load_public_data
+from fleet.lab.chip.calibration.experiment import run_restore
+from fleet.lab.chip.calibration.network import features_and_scores, train_network
+from fleet.lab.chip.calibration.report import restore_document
+from fleet.lab.chip.calibration.settings import (
     RestoreSettings,
     Sweep,
     age_seconds,
     conditions,
-    given_settings,
+    given_numbers,
+    given_words,
     resolved,
 )
+from fleet.lab.paper.networks.inputs import threshold_code
 from fleet.lab.paper.networks.lsm import CHANNELS, STEPS
 from hwmodel import load_preset
 
@@ -49,7 +50,7 @@ def trained_once():
         return networks[name, seed]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fleet.lab.chip.restore.train_network", trained)
+        patch.setattr("fleet.lab.chip.calibration.experiment.train_network", trained)
         yield trained
 
 
@@ -103,7 +104,7 @@ class TestOutcome:
 
 class TestWhatIsSaid:
     def test_rank_one_in_the_papers_layers_is_not_enough_and_the_report_says_so(self):
-        settings = tiny(rank=1, corrected=Corrected.PAPER)
+        settings = tiny(rank=1, corrected="paper")
 
         document = restore_document(run_restore(settings, quietly))
 
@@ -176,22 +177,9 @@ class TestSettings:
         assert age.models.stuck_cells.share == pytest.approx(preset.cell.stuck_low_share + preset.cell.stuck_high_share)
 
     def test_lists_of_the_command_line_may_be_empty_or_have_blanks(self):
-        settings = given_settings(
-            network="face-mixer",
-            preset=load_preset("22nm"),
-            noise="1, 2.5",
-            ages="1s,",
-            stuck="",
-            rank=None,
-            layers="paper",
-            storage="fp16",
-            chips=1,
-            seed=0,
-            data=None,
-        )
-
-        assert (settings.noise_us, settings.ages, settings.stuck_shares) == ((1.0, 2.5), ("1s",), ())
-        assert (settings.corrected, settings.storage) == ("paper", "fp16")
+        assert given_numbers("noise", "1, 2.5") == (1.0, 2.5)
+        assert given_words("1s,") == ("1s",)
+        assert given_numbers("stuck", "") == ()
 
     @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("6h", 21_600), ("0.5d", 43_200), ("1y", 31_557_600)])
     def test_ages_have_units(self, text, seconds):

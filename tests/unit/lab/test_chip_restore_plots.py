@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.lab.chip.restore_plots import restore_figures
+from fleet.lab.chip.calibration.plots import restore_figures
 
 
 def quality(mean):

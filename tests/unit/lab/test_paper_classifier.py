@@ -10,12 +10,10 @@ import torch
 from torch.nn import functional
 
 from edge_node.errors import AdapterError, EngineError
-from fleet.lab.paper import both_arms, faces, speakers
-from fleet.lab.paper.arms import Arm, Hardware, silent
-from fleet.lab.paper.classifier import ForgettingObjective, run_arm, train_backbone
-from fleet.lab.paper.divided_people import CLASSES, KNOWN, NEWCOMER
-from fleet.lab.paper.methods import Descent
-from fleet.lab.paper.methods.random_label import RandomLabel
+from fleet.lab.paper import classifier, faces, speakers
+from fleet.lab.paper.arms import CLASSES, KNOWN, NEWCOMER, Arm, Hardware, silent
+from fleet.lab.paper.classifier import ForgettingObjective, run_arm, run_both_arms, train_backbone
+from fleet.lab.paper.methods import Descent, RandomLabel
 from fleet.lab.paper.networks import FaceMixer, SpikingLsm
 from fleet.lab.paper.stacked_lora import StackedNetwork
 from hwmodel import program
@@ -284,10 +282,10 @@ def test_run_has_a_backbone_for_each_arm_and_each_on_both_kinds_of_hardware(monk
         ran.append((people, network, forgotten))
         return (people, hardware)
 
-    monkeypatch.setattr(both_arms, "train_backbone", trained)
-    monkeypatch.setattr(both_arms, "run_arm", run)
+    monkeypatch.setattr(classifier, "train_backbone", trained)
+    monkeypatch.setattr(classifier, "run_arm", run)
 
-    figures = both_arms.run_both_arms(faces.RECIPE, "made up", lambda arm: arm.value, KNOWN + 2, told.append)
+    figures = run_both_arms(faces.RECIPE, "made up", lambda arm: arm.value, KNOWN + 2, told.append)
 
     assert figures.data == "made up"
     assert figures.forgotten == 2

@@ -9,8 +9,7 @@ import pytest
 
 from fleet.errors import InvalidInputError
 from fleet.lab.paper import images, speakers
-from fleet.lab.paper.both_arms import PeopleRun
-from fleet.lab.paper.classifier import ClassifierArm
+from fleet.lab.paper.classifier import ClassifierArm, PeopleRun
 from fleet.lab.paper.document import outcome, paper_document
 from fleet.lab.paper.images import ImagesArm, ImagesPaperRun
 from fleet.lab.paper.measures import MEASURES, PaperTask

@@ -6,13 +6,12 @@ import pytest
 
 from edge_node.errors import EngineError
 from edge_node.generation.diffusion import Sampling
-from edge_node.generation.lora_fit import LoraRecipe
+from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import BackboneRecipe
-from edge_node.tasks.images import CLASSES
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
+from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper import images
-from fleet.lab.paper.image_erasure import erasure_name
-from fleet.lab.paper.image_relabelling import LAYERS, relabel_class
+from fleet.lab.paper.image_erasure import RELABELLING_LAYERS, erase_class, erasure_name
 from fleet.lab.verification import image_scores as scores
 
 SEED = 50
@@ -89,11 +88,11 @@ def test_relabelling_changes_what_is_drawn_by_the_papers_layers_alone(chips_of_a
     before, known = fleet.images_digest(chips), fleet.task.public[0]
     kept = fleet.public.labels != known
     others = (fleet.public.levels[kept], fleet.public.labels[kept])
-    adapter = relabel_class(chips, others, known, SEED, RELABELLING)
+    adapter = erase_class(chips, None, others, known, SEED, RELABELLING)
 
     chips.install(adapter)
 
-    assert adapter.spec.layers == tuple(sorted(LAYERS))
+    assert adapter.spec.layers == tuple(sorted(RELABELLING_LAYERS))
     assert all("fc" in layer for layer in adapter.spec.layers)
     assert fleet.images_digest(chips) != before
     chips.bank.remove(erasure_name(known))
@@ -113,5 +112,5 @@ def test_what_cannot_be_relabelled_is_refused(chips_of_a_fleet, case):
     }[case]
 
     with pytest.raises(EngineError, match="destroy its adapter" if case == "unknown class" else "other classes only"):
-        relabel_class(chips, images_of, label, SEED, RELABELLING)
+        erase_class(chips, None, images_of, label, SEED, RELABELLING)
     assert 0 <= label < CLASSES

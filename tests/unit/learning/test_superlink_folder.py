@@ -9,7 +9,7 @@ from reram_fleet.processes.supervised import ChildState
 
 from fleet.learning import fab
 from fleet.learning.errors import LearningPlaneError, SuperLinkNotReadyError
-from fleet.learning.server_app import RunConfiguration
+from fleet.learning.server_app import client_of
 from fleet.learning.superlink import SuperLink, canonical_key
 
 
@@ -74,4 +74,4 @@ def test_a_run_that_was_not_started_for_a_job_says_so(tmp_path: Path) -> None:
         ]
 
     with pytest.raises(LearningPlaneError, match="fleet learn start"):
-        RunConfiguration.of(Context())  # type: ignore[arg-type]
+        client_of(Context())  # type: ignore[arg-type]

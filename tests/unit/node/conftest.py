@@ -11,7 +11,7 @@ from edge_node.testing import FakeClock, FakeCoordinator, open_node
 
 
 @pytest.fixture
-def pen() -> FakeCoordinator:
+def coordinator() -> FakeCoordinator:
     return FakeCoordinator()
 
 
@@ -21,14 +21,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def restart(tmp_path: Path, pen: FakeCoordinator, clock: FakeClock) -> Iterator[Callable[[], Node]]:
+def restart(tmp_path: Path, coordinator: FakeCoordinator, clock: FakeClock) -> Iterator[Callable[[], Node]]:
     """Start the node, or end it in order and start it again on the same folder."""
     running: list[Node] = []
 
     def start() -> Node:
         if running:
             running.pop().close()
-        running.append(open_node(tmp_path / "state", pen, clock))
+        running.append(open_node(tmp_path / "state", coordinator, clock))
         return running[-1]
 
     yield start

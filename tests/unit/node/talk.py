@@ -20,19 +20,19 @@ def only(answers: list[ConnectRequest], kind: str) -> list[object]:
     return [getattr(answer, kind) for answer in answers if answer.WhichOneof("message") == kind]
 
 
-def grant(node: Node, pen: FakeCoordinator, **lease: float) -> list[ConnectRequest]:
+def grant(node: Node, coordinator: FakeCoordinator, **lease: float) -> list[ConnectRequest]:
     """One heartbeat and the lease that answers it; returns all that the node said."""
-    said = node.beat()
+    said = node.heartbeat()
     (heartbeat,) = only(said, "heartbeat")
-    return said + node.receive(pen.lease(node.node_id, heartbeat.lease_nonce, **lease))
+    return said + node.receive(coordinator.lease(node.node_id, heartbeat.lease_nonce, **lease))
 
 
 def reason(node: Node) -> str:
-    return types.QuarantineReason.Name(node.standing()[1]).removeprefix("QUARANTINE_REASON_")
+    return types.QuarantineReason.Name(node.serve_status()[1]).removeprefix("QUARANTINE_REASON_")
 
 
 def serves(node: Node) -> bool:
-    return node.standing()[0] == types.SERVE_STATE_SERVING
+    return node.serve_status()[0] == types.SERVE_STATE_SERVING
 
 
 def adapter(tag: str, voice: int) -> types.SubjectAdapter:
@@ -45,17 +45,18 @@ def receipt_of(answers: list[ConnectRequest], node: Node) -> types.Receipt:
 
 
 def identity(node: Node) -> types.NodeIdentity:
-    return node._keys.identity
+    return node.context.keys.identity
 
 
-def forgotten_everywhere(node: Node, pen: FakeCoordinator, samples: Samples) -> tuple[str, str, str]:
+def forgotten_everywhere(node: Node, coordinator: FakeCoordinator, samples: Samples) -> tuple[str, str, str]:
     """A person in the revision and enrolled here, and a canary, are forgotten; the new revision is active."""
     kept, person, canary = new_tag(), new_tag(), new_tag()
-    node.enroll(pen.consent(person), samples(1, 2))
-    lora = types.SharedLora(rows=[types.LoraRow(subject_tag=person, codes=[1]), types.LoraRow(subject_tag=kept)])
+    node.enroll(coordinator.consent(person), samples(1, 2))
+    shape = types.LoraShape(features=8, rank=1, alpha=1.0)
+    lora = types.SharedLora(shape=shape, rows=[types.LoraRow(subject_tag=tag, codes=[1]) for tag in (person, kept)])
     adapters = [adapter(kept, 0), adapter(person, 1), adapter(canary, 2)]
-    node.receive(pen.revision(identity(node), 1, adapters, shared_lora=lora))
-    pen.forget(person, canary)
-    node.receive(pen.log_after(0))
-    node.receive(pen.revision(identity(node), 2, [adapter(kept, 0)]))
+    node.receive(coordinator.revision(identity(node), 1, adapters, shared_lora=lora))
+    coordinator.forget(person, canary)
+    node.receive(coordinator.log_after(0))
+    node.receive(coordinator.revision(identity(node), 2, [adapter(kept, 0)]))
     return kept, person, canary

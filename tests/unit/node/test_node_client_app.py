@@ -51,9 +51,9 @@ def flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("flower_task")
 @pytest.mark.parametrize("kind", sorted(flower.MESSAGE_TYPES))
 def test_each_kind_of_job_carries_the_sealed_state_to_the_engine_and_back(
-    node: Node, pen: FakeCoordinator, context: Context, kind: types.LearningKind
+    node: Node, coordinator: FakeCoordinator, context: Context, kind: types.LearningKind
 ) -> None:
-    ticket = pen.ticket(node._keys.identity, node.session_public_key, KEY, kind=kind)
+    ticket = coordinator.ticket(node.context.keys.identity, node.session_public_key, KEY, kind=kind)
     reply = app(request(flower.MESSAGE_TYPES[kind], ticket), context)
     record = reply.content.config_records[flower.STATE_RECORD]
     assert record[flower.NODE_ID_KEY] == "node-1"
@@ -63,8 +63,10 @@ def test_each_kind_of_job_carries_the_sealed_state_to_the_engine_and_back(
 
 
 @pytest.mark.usefixtures("flower_task")
-def test_a_refusal_of_the_engine_reaches_flower_as_an_error(node: Node, pen: FakeCoordinator, context: Context) -> None:
-    stale = pen.ticket(node._keys.identity, node.session_public_key, KEY, generation=5)
+def test_a_refusal_of_the_engine_reaches_flower_as_an_error(
+    node: Node, coordinator: FakeCoordinator, context: Context
+) -> None:
+    stale = coordinator.ticket(node.context.keys.identity, node.session_public_key, KEY, generation=5)
     with pytest.raises(RoundRefusedError, match="generation 5; this node is at 0") as refused:
         app(request("train.lora", stale), context)
     assert isinstance(refused.value.__cause__, grpc.RpcError)

@@ -12,7 +12,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
-from edge_node.recognition.training.replay import environment
+from edge_node.recognition.environment import environment
 from edge_node.testing import FakeCoordinator, log_range, new_tag
 from tests.unit.node.talk import (
     Restart,
@@ -31,46 +31,46 @@ from tests.unit.node.talk import (
 
 
 def test_suppression_is_durable_and_removes_the_adapter(
-    node: Node, pen: FakeCoordinator, samples: Samples, restart: Restart
+    node: Node, coordinator: FakeCoordinator, samples: Samples, restart: Restart
 ) -> None:
     tag = new_tag()
-    node.enroll(pen.consent(tag), samples(0))
-    pen.forget(tag)
-    (suppressed,) = only(node.receive(pen.log_after(0)), "suppressed")
-    assert (suppressed.generation, suppressed.log_head) == (1, pen.log_head)
+    node.enroll(coordinator.consent(tag), samples(0))
+    coordinator.forget(tag)
+    (suppressed,) = only(node.receive(coordinator.log_after(0)), "suppressed")
+    assert (suppressed.generation, suppressed.log_head) == (1, coordinator.log_head)
     assert not node.status().subject_tags
     restarted = restart().status()
     assert (restarted.generation, list(restarted.subject_tags)) == (1, [])
 
 
-def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, pen: FakeCoordinator) -> None:
-    pen.forget(new_tag())
-    pen.forget(new_tag())
-    first = only(node.receive(pen.log_after(0)), "suppressed")
+def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, coordinator: FakeCoordinator) -> None:
+    coordinator.forget(new_tag())
+    coordinator.forget(new_tag())
+    first = only(node.receive(coordinator.log_after(0)), "suppressed")
     assert first[0].HasField("session_key")
     # Nothing new is suppressed from here on: the session keeps its key.
     first[0].ClearField("session_key")
-    assert only(node.receive(pen.log_after(0)), "suppressed") == first
-    assert only(node.receive(pen.log_after(1)), "suppressed") == first
+    assert only(node.receive(coordinator.log_after(0)), "suppressed") == first
+    assert only(node.receive(coordinator.log_after(1)), "suppressed") == first
 
 
 @pytest.mark.parametrize("broken", ["gap", "forged", "fleet", "chain", "tag", "split view"])
 def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
-    node: Node, pen: FakeCoordinator, broken: str, samples: Samples
+    node: Node, coordinator: FakeCoordinator, broken: str, samples: Samples
 ) -> None:
     tag = new_tag()
-    node.enroll(pen.consent(tag), samples(0))
-    pen.forget(new_tag())
-    node.receive(pen.log_after(0))
-    grant(node, pen)
+    node.enroll(coordinator.consent(tag), samples(0))
+    coordinator.forget(new_tag())
+    node.receive(coordinator.log_after(0))
+    grant(node, coordinator)
     assert serves(node)
     entry = {
-        "gap": lambda: pen.sign(pen.command([tag], generation=3)),
-        "forged": lambda: FakeCoordinator().sign(pen.command([tag])),
-        "fleet": lambda: pen.sign(pen.command([tag], fleet_id="other-fleet")),
-        "chain": lambda: pen.sign(pen.command([tag], previous_hash=bytes(32))),
-        "tag": lambda: pen.sign(pen.command(["s04"])),
-        "split view": lambda: pen.sign(pen.command([tag], generation=1, previous_hash=bytes(32))),
+        "gap": lambda: coordinator.sign(coordinator.command([tag], generation=3)),
+        "forged": lambda: FakeCoordinator().sign(coordinator.command([tag])),
+        "fleet": lambda: coordinator.sign(coordinator.command([tag], fleet_id="other-fleet")),
+        "chain": lambda: coordinator.sign(coordinator.command([tag], previous_hash=bytes(32))),
+        "tag": lambda: coordinator.sign(coordinator.command(["s04"])),
+        "split view": lambda: coordinator.sign(coordinator.command([tag], generation=1, previous_hash=bytes(32))),
     }[broken]()
     with pytest.raises(LogRejectedError):
         node.receive(log_range([entry]))
@@ -78,26 +78,30 @@ def test_a_log_that_does_not_hold_quarantines_with_gap_and_journals_nothing(
     assert (node.status().generation, list(node.status().subject_tags)) == (1, [tag])
 
 
-def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(node: Node, pen: FakeCoordinator) -> None:
-    grant(node, pen)
-    pen.forget(new_tag())
-    pen.forget(new_tag())
-    (open_request,) = only(node.beat(), "heartbeat")
+def test_after_a_gap_the_right_range_and_a_new_lease_let_the_node_serve(
+    node: Node, coordinator: FakeCoordinator
+) -> None:
+    grant(node, coordinator)
+    coordinator.forget(new_tag())
+    coordinator.forget(new_tag())
+    (open_request,) = only(node.heartbeat(), "heartbeat")
     with pytest.raises(LogRejectedError, match="gap"):
-        node.receive(pen.log_after(1))
+        node.receive(coordinator.log_after(1))
     # Asked for before the gap: the coordinator may have answered before the entries existed.
-    node.receive(pen.lease(node.node_id, open_request.lease_nonce, generation=0))
+    node.receive(coordinator.lease(node.node_id, open_request.lease_nonce, generation=0))
     assert reason(node) == "GAP"
-    node.receive(pen.log_after(0))
-    grant(node, pen)
+    node.receive(coordinator.log_after(0))
+    grant(node, coordinator)
     assert serves(node)
 
 
 @pytest.mark.parametrize("message", ["lease", "revision"])
-def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: FakeCoordinator, message: str) -> None:
-    grant(node, pen)
+def test_a_message_signed_by_somebody_else_withdraws_the_lease(
+    node: Node, coordinator: FakeCoordinator, message: str
+) -> None:
+    grant(node, coordinator)
     stranger = FakeCoordinator()
-    (heartbeat,) = only(node.beat(), "heartbeat")
+    (heartbeat,) = only(node.heartbeat(), "heartbeat")
     forged = {
         "lease": lambda: stranger.lease(node.node_id, heartbeat.lease_nonce),
         "revision": lambda: stranger.revision(identity(node), 1, []),
@@ -107,10 +111,10 @@ def test_a_message_signed_by_somebody_else_withdraws_the_lease(node: Node, pen: 
     assert reason(node) == "NO_LEASE"
 
 
-def test_a_lease_of_another_node_is_refused(node: Node, pen: FakeCoordinator) -> None:
-    (heartbeat,) = only(node.beat(), "heartbeat")
+def test_a_lease_of_another_node_is_refused(node: Node, coordinator: FakeCoordinator) -> None:
+    (heartbeat,) = only(node.heartbeat(), "heartbeat")
     with pytest.raises(ProtocolError, match="node-2"):
-        node.receive(pen.lease("node-2", heartbeat.lease_nonce))
+        node.receive(coordinator.lease("node-2", heartbeat.lease_nonce))
 
 
 # Erase
@@ -120,13 +124,13 @@ def probe(voice: int) -> list[int]:
     return [4000 * (k == voice) for k in range(8)]
 
 
-def test_the_receipt_says_what_was_erased(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
-    kept, _, _ = forgotten_everywhere(node, pen, samples)
-    order = pen.erase(1, 2, nonce=b"challenge", probes=[probe(2), probe(0)])
+def test_the_receipt_says_what_was_erased(node: Node, coordinator: FakeCoordinator, samples: Samples) -> None:
+    kept, _, _ = forgotten_everywhere(node, coordinator, samples)
+    order = coordinator.erase(1, 2, nonce=b"challenge", probes=[probe(2), probe(0)])
     receipt = receipt_of(node.receive(order), node)
     assert receipt.outcome == types.RECEIPT_OUTCOME_ERASED
     assert (receipt.generation, receipt.campaign_id) == (1, "campaign-1")
-    assert receipt.command_hash == signing.payload_hash(pen.log[0])
+    assert receipt.command_hash == signing.payload_hash(coordinator.log[0])
     assert (receipt.subject_adapters_erased, receipt.lora_rows_erased, receipt.code_samples_erased) == (2, 1, 2)
     # The person's key and that of the superseded revision.
     assert receipt.keys_destroyed == 2
@@ -137,86 +141,93 @@ def test_the_receipt_says_what_was_erased(node: Node, pen: FakeCoordinator, samp
     assert [entry.subject_tag for entry in receipt.active_adapters] == [kept]
     assert receipt.active_adapters[0].digest == digests.subject_digest(adapter(kept, 0))
     phases = {types.EnergyPhase.Name(cost.phase).removeprefix("ENERGY_PHASE_") for cost in receipt.costs}
-    assert phases == {"ERASE", "RADIO", "VERIFY"}
+    # Making the new revision active, which writes SRAM, is part of the forget.
+    assert phases == {"ERASE", "PROGRAM", "RADIO", "VERIFY"}
 
 
 def test_after_an_erase_no_key_and_no_row_of_the_person_is_left(
-    node: Node, pen: FakeCoordinator, samples: Samples, tmp_path: Path
+    node: Node, coordinator: FakeCoordinator, samples: Samples, tmp_path: Path
 ) -> None:
-    _, person, _ = forgotten_everywhere(node, pen, samples)
+    _, person, _ = forgotten_everywhere(node, coordinator, samples)
     assert (tmp_path / "state/subject-keys" / f"{person}.key").exists()
     assert len(list((tmp_path / "state/revision-keys").iterdir())) == 2
-    node.receive(pen.erase(1, 2))
+    node.receive(coordinator.erase(1, 2))
     assert not list((tmp_path / "state/subject-keys").iterdir())
     assert [path.name[:2] for path in (tmp_path / "state/revision-keys").iterdir()] == ["2-"]
 
 
-def test_codes_stay_for_unlearning_until_the_erase_order(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
-    _, person, _ = forgotten_everywhere(node, pen, samples)
+def test_codes_stay_for_unlearning_until_the_erase_order(
+    node: Node, coordinator: FakeCoordinator, samples: Samples
+) -> None:
+    _, person, _ = forgotten_everywhere(node, coordinator, samples)
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
 
     def unlearn() -> engine_pb2.RunRoundResponse:
         kind = types.LEARNING_KIND_UNLEARN_LORA
-        ticket = pen.ticket(identity(node), node.session_public_key, key, kind=kind, forget_tags=[person])
+        ticket = coordinator.ticket(identity(node), node.session_public_key, key, kind=kind, forget_tags=[person])
         return node.run_round(ticket, state)
 
     assert unlearn().metrics["forget"] == 1.0
-    receipt = receipt_of(node.receive(pen.erase(1, 2)), node)
+    receipt = receipt_of(node.receive(coordinator.erase(1, 2)), node)
     assert unlearn().metrics["forget"] == 0.0
     # The repair is part of what this forget took.
     assert types.ENERGY_PHASE_TRAIN in {cost.phase for cost in receipt.costs}
 
 
-def test_a_node_that_held_nothing_says_so(node: Node, pen: FakeCoordinator) -> None:
-    pen.forget(new_tag())
-    node.receive(pen.log_after(0))
-    receipt = receipt_of(node.receive(pen.erase(1, 0)), node)
+def test_a_node_that_held_nothing_says_so(node: Node, coordinator: FakeCoordinator) -> None:
+    coordinator.forget(new_tag())
+    node.receive(coordinator.log_after(0))
+    receipt = receipt_of(node.receive(coordinator.erase(1, 0)), node)
     assert receipt.outcome == types.RECEIPT_OUTCOME_NOT_AFFECTED
     assert receipt.keys_destroyed == 0
 
 
 def test_an_order_is_not_carried_out_before_its_revision_is_active(
-    node: Node, pen: FakeCoordinator, samples: Samples
+    node: Node, coordinator: FakeCoordinator, samples: Samples
 ) -> None:
     tag = new_tag()
-    node.enroll(pen.consent(tag), samples(0))
-    pen.forget(tag)
-    node.receive(pen.log_after(0))
-    assert node.receive(pen.erase(1, 1)) == []
-    node.receive(pen.revision(identity(node), 1, []))
-    assert receipt_of(node.receive(pen.erase(1, 1)), node).code_samples_erased == 3
+    node.enroll(coordinator.consent(tag), samples(0))
+    coordinator.forget(tag)
+    node.receive(coordinator.log_after(0))
+    assert node.receive(coordinator.erase(1, 1)) == []
+    node.receive(coordinator.revision(identity(node), 1, []))
+    assert receipt_of(node.receive(coordinator.erase(1, 1)), node).code_samples_erased == 3
 
 
-def test_an_order_for_a_generation_not_yet_suppressed_is_not_carried_out(node: Node, pen: FakeCoordinator) -> None:
-    pen.forget(new_tag())
-    assert node.receive(pen.erase(1, 0)) == []
+def test_an_order_for_a_generation_not_yet_suppressed_is_not_carried_out(
+    node: Node, coordinator: FakeCoordinator
+) -> None:
+    coordinator.forget(new_tag())
+    assert node.receive(coordinator.erase(1, 0)) == []
 
 
-def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(node: Node, pen: FakeCoordinator) -> None:
+def test_an_active_revision_that_still_holds_the_tag_is_never_called_erased(
+    node: Node, coordinator: FakeCoordinator
+) -> None:
     tag = new_tag()
-    node.receive(pen.revision(identity(node), 1, [adapter(tag, 0)]))
-    pen.forget(tag)
-    node.receive(pen.log_after(0))
-    assert node.receive(pen.erase(1, 1)) == []
+    node.receive(coordinator.revision(identity(node), 1, [adapter(tag, 0)]))
+    coordinator.forget(tag)
+    node.receive(coordinator.log_after(0))
+    assert node.receive(coordinator.erase(1, 1)) == []
 
 
 def test_a_repeated_order_sends_the_same_receipt(
-    node: Node, pen: FakeCoordinator, samples: Samples, restart: Restart
+    node: Node, coordinator: FakeCoordinator, samples: Samples, restart: Restart
 ) -> None:
-    forgotten_everywhere(node, pen, samples)
-    order = pen.erase(1, 2, nonce=b"one")
+    forgotten_everywhere(node, coordinator, samples)
+    order = coordinator.erase(1, 2, nonce=b"one")
     first = node.receive(order)
     assert node.receive(order) == first
     assert restart().receive(order) == first
 
 
 def test_a_receipt_is_sent_again_after_a_reconnect_until_it_is_acknowledged(
-    node: Node, pen: FakeCoordinator, restart: Restart
+    node: Node, coordinator: FakeCoordinator, restart: Restart
 ) -> None:
-    pen.forget(new_tag())
-    node.receive(pen.log_after(0))
-    (receipt,) = only(node.receive(pen.erase(1, 0)), "receipt")
+    coordinator.forget(new_tag())
+    node.receive(coordinator.log_after(0))
+    (receipt,) = only(node.receive(coordinator.erase(1, 0)), "receipt")
     challenge = ConnectResponse(challenge=node_pb2.Challenge(nonce=b"c"))
     node = restart()
     assert only(node.receive(challenge), "receipt") == [receipt]
@@ -224,30 +235,30 @@ def test_a_receipt_is_sent_again_after_a_reconnect_until_it_is_acknowledged(
     node.receive(ConnectResponse(receipt_ack=ack))
     assert only(node.receive(challenge), "receipt") == []
     # Another challenge is another question, as after a restore from a backup.
-    (again,) = only(node.receive(pen.erase(1, 0, nonce=b"again")), "receipt")
+    (again,) = only(node.receive(coordinator.erase(1, 0, nonce=b"again")), "receipt")
     assert again != receipt
 
 
 def test_a_refused_receipt_holds_the_node_and_another_challenge_gets_another_receipt(
-    node: Node, pen: FakeCoordinator, samples: Samples
+    node: Node, coordinator: FakeCoordinator, samples: Samples
 ) -> None:
-    forgotten_everywhere(node, pen, samples)
-    grant(node, pen)
-    answers = node.receive(pen.erase(1, 2, nonce=b"one"))
+    forgotten_everywhere(node, coordinator, samples)
+    grant(node, coordinator)
+    answers = node.receive(coordinator.erase(1, 2, nonce=b"one"))
     first, (envelope,) = receipt_of(answers, node), only(answers, "receipt")
     refusal = node_pb2.ReceiptAck(generation=1, receipt_hash=signing.payload_hash(envelope), reason="probe")
     node.receive(ConnectResponse(receipt_ack=refusal))
     assert (serves(node), reason(node)) == (False, "HELD")
-    second = receipt_of(node.receive(pen.erase(1, 2, nonce=b"two")), node)
+    second = receipt_of(node.receive(coordinator.erase(1, 2, nonce=b"two")), node)
     assert (second.counter, second.previous_receipt_hash) == (2, signing.payload_hash(envelope))
     assert (second.code_samples_erased, second.keys_destroyed) == (first.code_samples_erased, first.keys_destroyed)
 
 
-def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, pen: FakeCoordinator) -> None:
-    pen.forget(new_tag())
-    node.receive(pen.log_after(0))
+def test_hello_answers_the_challenge_and_says_where_the_node_stands(node: Node, coordinator: FakeCoordinator) -> None:
+    coordinator.forget(new_tag())
+    node.receive(coordinator.log_after(0))
     answers = node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"fresh")))
     assert answers[0].WhichOneof("message") == "hello"
     hello = signing.open_envelope(answers[0].hello, node_pb2.Hello, identity(node).receipt_public_key)
-    assert (hello.challenge_nonce, hello.generation, hello.log_head) == (b"fresh", 1, pen.log_head)
+    assert (hello.challenge_nonce, hello.generation, hello.log_head) == (b"fresh", 1, coordinator.log_head)
     assert hello.environment == environment()["hash"]

@@ -34,36 +34,38 @@ def only(answers, kind):
     return [getattr(answer, kind) for answer in answers if answer.WhichOneof("message") == kind]
 
 
-def install(node: Node, pen: FakeCoordinator, number: int, *tags: str, head: types.ClosedFormHead | None):
+def install(node: Node, coordinator: FakeCoordinator, number: int, *tags: str, head: types.ClosedFormHead | None):
     subjects = [adapter(tag, voice) for voice, tag in enumerate(tags)]
-    (result,) = only(node.receive(pen.revision(node._keys.identity, number, subjects, head=head)), "revision_result")
+    (result,) = only(
+        node.receive(coordinator.revision(node.context.keys.identity, number, subjects, head=head)), "revision_result"
+    )
     return result
 
 
 def active_head(node: Node) -> types.ClosedFormHead | None:
-    return node._engine.active_head(0)
+    return node.context.engine.active_head(0)
 
 
 def test_head_of_a_revision_is_active_and_survives_a_restart(
-    node: Node, pen: FakeCoordinator, restart: Callable[[], Node]
+    node: Node, coordinator: FakeCoordinator, restart: Callable[[], Node]
 ) -> None:
-    assert install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE)).active
+    assert install(node, coordinator, 1, KEPT, GONE, head=head_of(KEPT, GONE)).active
     assert active_head(node) == head_of(KEPT, GONE)
     assert active_head(restart()) == head_of(KEPT, GONE)
 
 
-def test_revision_without_a_head_takes_the_present_one_away(node: Node, pen: FakeCoordinator) -> None:
-    install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
-    assert install(node, pen, 2, KEPT, GONE, head=None).active
+def test_revision_without_a_head_takes_the_present_one_away(node: Node, coordinator: FakeCoordinator) -> None:
+    install(node, coordinator, 1, KEPT, GONE, head=head_of(KEPT, GONE))
+    assert install(node, coordinator, 2, KEPT, GONE, head=None).active
     assert active_head(node) is None
 
 
 def test_forget_takes_the_column_out_at_once_also_across_a_restart(
-    node: Node, pen: FakeCoordinator, restart: Callable[[], Node]
+    node: Node, coordinator: FakeCoordinator, restart: Callable[[], Node]
 ) -> None:
-    install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
-    pen.forget(GONE)
-    node.receive(pen.log_after(0))
+    install(node, coordinator, 1, KEPT, GONE, head=head_of(KEPT, GONE))
+    coordinator.forget(GONE)
+    node.receive(coordinator.log_after(0))
     left = active_head(node)
     assert left is not None
     assert list(left.subject_tags) == [KEPT]
@@ -72,13 +74,13 @@ def test_forget_takes_the_column_out_at_once_also_across_a_restart(
     assert active_head(restart()) == left
 
 
-def test_receipt_names_the_head_that_is_active(node: Node, pen: FakeCoordinator) -> None:
-    install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
+def test_receipt_names_the_head_that_is_active(node: Node, coordinator: FakeCoordinator) -> None:
+    install(node, coordinator, 1, KEPT, GONE, head=head_of(KEPT, GONE))
     before = node._adapters.digest
-    pen.forget(GONE)
-    node.receive(pen.log_after(0))
-    install(node, pen, 2, KEPT, head=head_of(KEPT))
-    (envelope,) = only(node.receive(pen.erase(1, 2)), "receipt")
+    coordinator.forget(GONE)
+    node.receive(coordinator.log_after(0))
+    install(node, coordinator, 2, KEPT, head=head_of(KEPT))
+    (envelope,) = only(node.receive(coordinator.erase(1, 2)), "receipt")
     receipt = types.Receipt.FromString(envelope.payload)
     assert receipt.head_digest == digests.head_digest(head_of(KEPT))
     assert receipt.adapters_digest_before == before
@@ -95,10 +97,10 @@ def test_receipt_names_the_head_that_is_active(node: Node, pen: FakeCoordinator)
     ids=["stranger", "threshold", "features"],
 )
 def test_revision_with_a_head_that_does_not_fit_is_refused_whole(
-    node: Node, pen: FakeCoordinator, head: types.ClosedFormHead, said: str
+    node: Node, coordinator: FakeCoordinator, head: types.ClosedFormHead, said: str
 ) -> None:
-    install(node, pen, 1, KEPT, GONE, head=head_of(KEPT, GONE))
-    result = install(node, pen, 2, KEPT, GONE, head=head)
+    install(node, coordinator, 1, KEPT, GONE, head=head_of(KEPT, GONE))
+    result = install(node, coordinator, 2, KEPT, GONE, head=head)
     assert not result.active
     assert said in result.refusal
     assert active_head(node) == head_of(KEPT, GONE)
@@ -106,19 +108,19 @@ def test_revision_with_a_head_that_does_not_fit_is_refused_whole(
 
 
 def test_contribution_carries_statistics_of_exactly_the_samples_of_its_adapter(
-    node: Node, pen: FakeCoordinator, samples: Callable[..., list[np.ndarray]]
+    node: Node, coordinator: FakeCoordinator, samples: Callable[..., list[np.ndarray]]
 ) -> None:
-    node.enroll(pen.consent(KEPT), samples(2))
-    (heartbeat,) = only(node.beat(), "heartbeat")
-    answers = node.receive(pen.lease(node.node_id, heartbeat.lease_nonce))
+    node.enroll(coordinator.consent(KEPT), samples(2))
+    (heartbeat,) = only(node.heartbeat(), "heartbeat")
+    answers = node.receive(coordinator.lease(node.node_id, heartbeat.lease_nonce))
     (envelope,) = only(answers, "contribution")
     contribution = Contribution.FromString(envelope.payload)
-    about = (pen.fleet_id, node.node_id, KEPT)
+    about = (coordinator.fleet_id, node.node_id, KEPT)
     sum_ = types.SubjectAdapter.FromString(
-        sealing.open_sealed(pen.sealing_key, sealing.contribution_purpose(*about), contribution.adapter)
+        sealing.open_sealed(coordinator.sealing_key, sealing.contribution_purpose(*about), contribution.adapter)
     )
     statistics = unpack_statistics(
-        sealing.open_sealed(pen.sealing_key, sealing.statistics_purpose(*about), contribution.statistics)
+        sealing.open_sealed(coordinator.sealing_key, sealing.statistics_purpose(*about), contribution.statistics)
     )
     codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples(2)])
     assert statistics.equals(HeadStatistics.of(codes))
@@ -131,10 +133,10 @@ def test_public_codes_are_signed_and_the_same_whenever_they_are_asked_for(
     def asked(of: Node) -> PublicCodes:
         request = ConnectResponse(public_codes_request=PublicCodesRequest())
         (envelope,) = only(of.receive(request), "public_codes")
-        return signing.open_envelope(envelope, PublicCodes, of._keys.identity.receipt_public_key)
+        return signing.open_envelope(envelope, PublicCodes, of.context.keys.identity.receipt_public_key)
 
     first = asked(node)
-    codes, person = node._engine.public_codes(0)
+    codes, person = node.context.engine.public_codes(0)
     assert np.array_equal(np.frombuffer(first.codes, "<i2").reshape(len(first.person), first.features), codes.numpy())
     assert list(first.person) == person.tolist()
     assert asked(node) == asked(restart()) == first

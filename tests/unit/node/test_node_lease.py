@@ -22,33 +22,33 @@ def keeper() -> LeaseKeeper:
 
 
 def test_a_node_starts_quarantined(keeper: LeaseKeeper) -> None:
-    assert keeper.standing(0.0, 0) == quarantined("STARTING")
+    assert keeper.status(0.0, 0) == quarantined("STARTING")
 
 
 def test_the_lease_ages_from_when_its_request_was_sent_not_from_when_it_came(keeper: LeaseKeeper) -> None:
     keeper.requested(b"n", 100.0)
     assert keeper.granted(lease(b"n"))
-    assert keeper.standing(129.999, 0) == SERVING
-    assert keeper.standing(130.0, 0) == quarantined("LEASE_EXPIRED")
+    assert keeper.status(129.999, 0) == SERVING
+    assert keeper.status(130.0, 0) == quarantined("LEASE_EXPIRED")
 
 
 def test_a_lease_for_a_later_generation_does_not_let_a_node_behind_serve(keeper: LeaseKeeper) -> None:
     keeper.requested(b"n", 0.0)
     assert keeper.granted(lease(b"n", generation=5))
-    assert keeper.standing(1.0, 4) == quarantined("BEHIND_GENERATION")
-    assert keeper.standing(1.0, 5) == SERVING
+    assert keeper.status(1.0, 4) == quarantined("BEHIND_GENERATION")
+    assert keeper.status(1.0, 5) == SERVING
 
 
 def test_a_lease_nobody_asked_for_is_worth_nothing(keeper: LeaseKeeper) -> None:
     assert not keeper.granted(lease(b"forged"))
-    assert keeper.standing(0.0, 0) == quarantined("STARTING")
+    assert keeper.status(0.0, 0) == quarantined("STARTING")
 
 
 def test_the_same_lease_again_does_not_live_longer(keeper: LeaseKeeper) -> None:
     keeper.requested(b"n", 0.0)
     assert keeper.granted(lease(b"n"))
     assert not keeper.granted(lease(b"n"))
-    assert keeper.standing(30.0, 0) == quarantined("LEASE_EXPIRED")
+    assert keeper.status(30.0, 0) == quarantined("LEASE_EXPIRED")
 
 
 def test_a_late_answer_to_an_older_request_does_not_replace_a_newer_lease(keeper: LeaseKeeper) -> None:
@@ -56,17 +56,17 @@ def test_a_late_answer_to_an_older_request_does_not_replace_a_newer_lease(keeper
     keeper.requested(b"new", 10.0)
     assert keeper.granted(lease(b"new", generation=3))
     assert not keeper.granted(lease(b"old", generation=2))
-    assert keeper.standing(11.0, 2) == quarantined("BEHIND_GENERATION")
+    assert keeper.status(11.0, 2) == quarantined("BEHIND_GENERATION")
 
 
 def test_after_a_withdrawal_answers_to_earlier_requests_come_too_late(keeper: LeaseKeeper) -> None:
     keeper.requested(b"before", 0.0)
     keeper.withdraw(types.QUARANTINE_REASON_GAP)
     assert not keeper.granted(lease(b"before"))
-    assert keeper.standing(1.0, 0) == quarantined("GAP")
+    assert keeper.status(1.0, 0) == quarantined("GAP")
     keeper.requested(b"after", 2.0)
     assert keeper.granted(lease(b"after"))
-    assert keeper.standing(3.0, 0) == SERVING
+    assert keeper.status(3.0, 0) == SERVING
 
 
 def test_open_requests_are_bounded(keeper: LeaseKeeper) -> None:

@@ -26,26 +26,26 @@ from tests.unit.node.talk import Samples, forgotten_everywhere, identity
     ],
 )
 def test_the_engine_takes_no_ticket_that_is_not_for_it_now(
-    node: Node, pen: FakeCoordinator, changes: dict[str, object], why: str
+    node: Node, coordinator: FakeCoordinator, changes: dict[str, object], why: str
 ) -> None:
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
-    good = pen.ticket(identity(node), node.session_public_key, key)
+    good = coordinator.ticket(identity(node), node.session_public_key, key)
     assert node.run_round(good, state).node_id == node.node_id
     with pytest.raises((TicketRefusedError, ProtocolError), match=why):
-        node.run_round(pen.ticket(identity(node), node.session_public_key, key, **changes), state)
+        node.run_round(coordinator.ticket(identity(node), node.session_public_key, key, **changes), state)
 
 
 def test_a_round_learns_from_the_nodes_own_samples_of_the_named_tags_only(
-    node: Node, pen: FakeCoordinator, samples: Samples
+    node: Node, coordinator: FakeCoordinator, samples: Samples
 ) -> None:
     named, other = new_tag(), new_tag()
-    node.enroll(pen.consent(named), samples(0, 4))
-    node.enroll(pen.consent(other), samples(1, 2))
+    node.enroll(coordinator.consent(named), samples(0, 4))
+    node.enroll(coordinator.consent(other), samples(1, 2))
     key = sealing.new_key()
     state = types.LoraState(subject_tags=[named], rank=1, numerator=b"1234", weight=b"5678")
     sealed = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), state.SerializeToString())
-    ticket = pen.ticket(identity(node), node.session_public_key, key, subject_tags=[named])
+    ticket = coordinator.ticket(identity(node), node.session_public_key, key, subject_tags=[named])
     response = node.run_round(ticket, sealed)
     assert response.num_examples == 4
     opened = sealing.open_symmetric(key, sealing.state_purpose("job-1"), response.sealed_state)
@@ -54,25 +54,25 @@ def test_a_round_learns_from_the_nodes_own_samples_of_the_named_tags_only(
 
 @pytest.mark.parametrize("moment", ["a reconnect", "a forget"])
 def test_a_ticket_from_before_is_opened_by_no_key_that_is_left(
-    node: Node, pen: FakeCoordinator, samples: Samples, moment: str
+    node: Node, coordinator: FakeCoordinator, samples: Samples, moment: str
 ) -> None:
     key = sealing.new_key()
     state = sealing.seal_symmetric(key, sealing.state_purpose("job-1"), types.LoraState().SerializeToString())
     before = node.session_public_key
-    assert node.run_round(pen.ticket(identity(node), before, key), state).node_id == node.node_id
+    assert node.run_round(coordinator.ticket(identity(node), before, key), state).node_id == node.node_id
     if moment == "a reconnect":
         node.receive(ConnectResponse(challenge=node_pb2.Challenge(nonce=b"n")))
     else:
-        forgotten_everywhere(node, pen, samples)
+        forgotten_everywhere(node, coordinator, samples)
     assert node.session_public_key != before
     with pytest.raises(TicketRefusedError, match="does not open"):
-        node.run_round(pen.ticket(identity(node), before, key), state)
-    assert node.run_round(pen.ticket(identity(node), node.session_public_key, key), state).node_id
+        node.run_round(coordinator.ticket(identity(node), before, key), state)
+    assert node.run_round(coordinator.ticket(identity(node), node.session_public_key, key), state).node_id
 
 
-def test_the_new_session_key_travels_signed(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
-    pen.forget(new_tag())
-    answers = node.receive(pen.log_after(0))
+def test_the_new_session_key_travels_signed(node: Node, coordinator: FakeCoordinator, samples: Samples) -> None:
+    coordinator.forget(new_tag())
+    answers = node.receive(coordinator.log_after(0))
     suppressed = next(a.suppressed for a in answers if a.WhichOneof("message") == "suppressed")
     public_key = identity(node).receipt_public_key
     session = signing.open_envelope(suppressed.session_key, node_pb2.SessionKey, public_key)

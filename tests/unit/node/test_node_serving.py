@@ -11,8 +11,8 @@ from edge_node.testing import FakeClock, FakeCoordinator, new_tag
 from tests.unit.node.talk import Restart, Samples, grant, reason, serves
 
 
-def test_node_without_a_lease_serves_backbone_only(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
-    node.enroll(pen.consent(new_tag()), samples(0))
+def test_node_without_a_lease_serves_backbone_only(node: Node, coordinator: FakeCoordinator, samples: Samples) -> None:
+    node.enroll(coordinator.consent(new_tag()), samples(0))
     spent = list(node.status().costs)
     answer = node.identify(samples(0))
     assert answer.backbone_only
@@ -23,64 +23,68 @@ def test_node_without_a_lease_serves_backbone_only(node: Node, pen: FakeCoordina
     assert node.inference_counts() == (0, 3)
 
 
-def test_node_with_a_lease_recognises_who_was_enrolled(node: Node, pen: FakeCoordinator, samples: Samples) -> None:
+def test_node_with_a_lease_recognises_who_was_enrolled(
+    node: Node, coordinator: FakeCoordinator, samples: Samples
+) -> None:
     tags = [new_tag(), new_tag()]
     for voice, tag in enumerate(tags):
-        node.enroll(pen.consent(tag), samples(voice))
-    grant(node, pen)
+        node.enroll(coordinator.consent(tag), samples(voice))
+    grant(node, coordinator)
     answer = node.identify([*samples(0, 1), *samples(1, 1), *samples(5, 1)])
     assert not answer.backbone_only
     assert [(a.best_tag, a.accepted) for a in answer.answers[:2]] == [(tags[0], True), (tags[1], True)]
     assert not answer.answers[2].accepted
 
 
-def test_no_lease_survives_a_restart(node: Node, pen: FakeCoordinator, restart: Restart) -> None:
-    grant(node, pen, max_age_s=86_400)
+def test_no_lease_survives_a_restart(node: Node, coordinator: FakeCoordinator, restart: Restart) -> None:
+    grant(node, coordinator, max_age_s=86_400)
     assert serves(node)
     assert reason(restart()) == "NO_LEASE"
 
 
-def test_an_expired_lease_quarantines_without_any_message(node: Node, pen: FakeCoordinator, clock: FakeClock) -> None:
-    grant(node, pen, max_age_s=30)
+def test_an_expired_lease_quarantines_without_any_message(
+    node: Node, coordinator: FakeCoordinator, clock: FakeClock
+) -> None:
+    grant(node, coordinator, max_age_s=30)
     clock.advance(30)
     assert (serves(node), reason(node)) == (False, "LEASE_EXPIRED")
 
 
 def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
-    node: Node, pen: FakeCoordinator, clock: FakeClock, samples: Samples, monkeypatch: pytest.MonkeyPatch
+    node: Node, coordinator: FakeCoordinator, clock: FakeClock, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node.enroll(pen.consent(new_tag()), samples(0))
-    grant(node, pen, max_age_s=30)
-    capture = node._engine.capture
+    node.enroll(coordinator.consent(new_tag()), samples(0))
+    grant(node, coordinator, max_age_s=30)
+    capture = node.context.engine.capture
 
     def slow_capture(recordings: list[np.ndarray]) -> object:
         clock.advance(31)
         return capture(recordings)
 
-    monkeypatch.setattr(node._engine, "capture", slow_capture)
+    monkeypatch.setattr(node.context.engine, "capture", slow_capture)
     answer = node.identify(samples(0))
     assert (answer.backbone_only, list(answer.answers)) == (True, [])
 
 
 def test_node_behind_the_log_serves_backbone_only_until_it_has_caught_up(
-    node: Node, pen: FakeCoordinator, samples: Samples
+    node: Node, coordinator: FakeCoordinator, samples: Samples
 ) -> None:
     kept, forgotten = new_tag(), new_tag()
-    node.enroll(pen.consent(kept), samples(0))
-    node.enroll(pen.consent(forgotten), samples(1))
-    pen.forget(forgotten)
-    grant(node, pen)
+    node.enroll(coordinator.consent(kept), samples(0))
+    node.enroll(coordinator.consent(forgotten), samples(1))
+    coordinator.forget(forgotten)
+    grant(node, coordinator)
     assert node.identify(samples(1)).quarantine_reason == types.QUARANTINE_REASON_BEHIND_GENERATION
-    node.receive(pen.log_after(0))
+    node.receive(coordinator.log_after(0))
     answer = node.identify(samples(1, 1)).answers[0]
     assert answer.best_tag != forgotten
     assert not answer.accepted
 
 
-def test_transitions_are_recorded_in_order(node: Node, pen: FakeCoordinator, clock: FakeClock) -> None:
-    grant(node, pen, max_age_s=1)
+def test_transitions_are_recorded_in_order(node: Node, coordinator: FakeCoordinator, clock: FakeClock) -> None:
+    grant(node, coordinator, max_age_s=1)
     clock.advance(2)
-    node.standing()
+    node.serve_status()
     names = [
         types.QuarantineReason.Name(row.quarantine_reason).removeprefix("QUARANTINE_REASON_")
         for row in node.status().transitions
@@ -89,10 +93,10 @@ def test_transitions_are_recorded_in_order(node: Node, pen: FakeCoordinator, clo
 
 
 def test_costs_and_counters_survive_a_restart_and_the_chip_is_programmed_once(
-    node: Node, pen: FakeCoordinator, samples: Samples, restart: Restart
+    node: Node, coordinator: FakeCoordinator, samples: Samples, restart: Restart
 ) -> None:
-    node.enroll(pen.consent(new_tag()), samples(0))
-    grant(node, pen)
+    node.enroll(coordinator.consent(new_tag()), samples(0))
+    grant(node, coordinator)
     node.identify(samples(0))
     before = node.status().costs
     node = restart()

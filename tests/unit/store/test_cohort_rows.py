@@ -60,10 +60,10 @@ def test_somebody_is_in_one_shard_only(store):
 
 
 def test_checkpoint_of_the_same_round_is_replaced(tx):
-    tx.cohorts.save_slice(0, 2, b"old", "k1")
-    tx.cohorts.save_slice(0, 2, b"new", "k2")
-    tx.cohorts.save_slice(0, 4, b"later", "k3")
-    tx.cohorts.save_slice(1, 2, b"other", "k4")
+    tx.cohorts.save_checkpoint(0, 2, b"old", "k1")
+    tx.cohorts.save_checkpoint(0, 2, b"new", "k2")
+    tx.cohorts.save_checkpoint(0, 4, b"later", "k3")
+    tx.cohorts.save_checkpoint(1, 2, b"other", "k4")
     tx.cohorts.delete_checkpoints(0, lambda number: number > 2)
     assert [(row.ciphertext, row.key_id) for row in tx.cohorts.checkpoints()] == [(b"new", "k2"), (b"other", "k4")]
 
@@ -71,7 +71,7 @@ def test_checkpoint_of_the_same_round_is_replaced(tx):
 def test_emptied_shard_keeps_nothing(tx):
     tx.cohorts.enter(0, [A], 0)
     tx.cohorts.log_rounds(0, 0, [ROUND])
-    tx.cohorts.save_slice(0, 1, b"x", "k1")
+    tx.cohorts.save_checkpoint(0, 1, b"x", "k1")
     tx.cohorts.set_replay(0, 0)
     tx.cohorts.set_audit(0, {"state": "running"})
     tx.cohorts.empty(0)

@@ -49,8 +49,8 @@ def test_public_codes_are_replaced_and_the_same_again_changes_nothing(tx):
 def test_note_says_what_a_head_follows_from_and_whom_it_knows(tx):
     add(tx, 1, [ALICE, BOB])
     assert tx.heads.note_of(1) is None
-    tx.heads.note(1, basis=b"books", error="", tags=[BOB, ALICE])
-    assert (tx.heads.note_of(1).basis, tx.heads.note_of(1).error) == (b"books", "")
+    tx.heads.note(1, basis=b"inputs", error="", tags=[BOB, ALICE])
+    assert (tx.heads.note_of(1).basis, tx.heads.note_of(1).error) == (b"inputs", "")
     assert tx.heads.tags_of(1) == [ALICE, BOB]
     assert tx.heads.knew([BOB])
     assert not tx.heads.knew(["cc" * 16])
@@ -58,10 +58,10 @@ def test_note_says_what_a_head_follows_from_and_whom_it_knows(tx):
 
 def test_whom_a_head_has_known_stays_listed_when_it_is_dropped_or_noted_anew(tx):
     add(tx, 1, [ALICE, BOB])
-    tx.heads.note(1, basis=b"books", error="", tags=[ALICE])
+    tx.heads.note(1, basis=b"inputs", error="", tags=[ALICE])
     tx.heads.drop_note(1)
     assert tx.heads.note_of(1) is None
-    tx.heads.note(1, basis=b"other books", error="cannot be solved", tags=[])
+    tx.heads.note(1, basis=b"other inputs", error="cannot be solved", tags=[])
     assert tx.heads.note_of(1).error == "cannot be solved"
     assert tx.heads.knew([ALICE])
 

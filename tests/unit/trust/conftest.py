@@ -13,7 +13,7 @@ from reram_fleet.v1.types_pb2 import (
     Receipt,
 )
 
-from fleet.trust.node_set import nodes_root
+from fleet.trust.leaves import nodes_root
 from fleet.trust.receipts import STATEMENT, ReceiptExpectation
 
 KEPT, LOCAL, FORGOTTEN, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16)

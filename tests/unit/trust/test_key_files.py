@@ -1,14 +1,10 @@
-import os
-
 import pytest
 from reram_fleet.crypto.sealing import seal
 from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1.types_pb2 import Lease
 
-from fleet.errors import ConflictError, InvalidInputError, KeyFileError, NotFoundError
-from fleet.trust.keys import CoordinatorKeys, SubjectKeys, read_private, write_private
-
-TAG = "ab" * 16
+from fleet.errors import KeyFileError, NotFoundError
+from fleet.trust.keys import CoordinatorKeys
 
 
 def mode(path):
@@ -67,50 +63,3 @@ def test_keys_sign_and_open(tmp_path):
 def test_secrets_are_not_in_the_text_form(tmp_path):
     keys = CoordinatorKeys.load_or_create(tmp_path)
     assert keys.operator_token not in repr(keys)
-
-
-def test_a_key_is_never_written_over(tmp_path):
-    write_private(tmp_path / "a.key", b"one")
-    with pytest.raises(ConflictError, match="exists already"):
-        write_private(tmp_path / "a.key", b"two")
-    assert read_private(tmp_path / "a.key") == b"one"
-
-
-def test_each_subject_has_a_key_of_its_own(tmp_path):
-    keys = SubjectKeys(tmp_path)
-    assert keys.create(TAG) != keys.create("cd" * 16)
-    assert keys.get(TAG) == SubjectKeys(tmp_path).get(TAG)
-    assert keys.ids() == [TAG, "cd" * 16]
-    with pytest.raises(ConflictError):
-        keys.create(TAG)
-
-
-def test_get_or_create_makes_a_key_once(tmp_path):
-    keys = SubjectKeys(tmp_path)
-    assert keys.get_or_create("revision-1") == keys.get_or_create("revision-1")
-
-
-def test_a_destroyed_key_is_gone_from_the_folder_and_from_its_file(tmp_path):
-    keys = SubjectKeys(tmp_path)
-    key = keys.create(TAG)
-    # A second name for the same file shows what was left in it when it was unlinked.
-    os.link(tmp_path / f"{TAG}.key", tmp_path / "witness")
-    assert keys.destroy(TAG)
-    assert not keys.exists(TAG)
-    left = (tmp_path / "witness").read_bytes()
-    assert len(left) == len(key)
-    assert left != key
-    with pytest.raises(NotFoundError):
-        keys.get(TAG)
-
-
-def test_destroying_twice_is_harmless(tmp_path):
-    keys = SubjectKeys(tmp_path)
-    keys.create(TAG)
-    assert [keys.destroy(TAG), keys.destroy(TAG)] == [True, False]
-
-
-@pytest.mark.parametrize("key_id", ["", "../x", "a/b", ".x", "a.b", "x" * 129])
-def test_an_id_that_could_leave_the_folder_is_refused(tmp_path, key_id):
-    with pytest.raises(InvalidInputError):
-        SubjectKeys(tmp_path).create(key_id)

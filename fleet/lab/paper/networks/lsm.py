@@ -5,9 +5,9 @@ One step, with membrane m and spikes h of the step before (arXiv 2601.10037)::
     m = decay * m * (1 - h) + fc1(x) + fc1h(h)        decay 0.5
     h = 1 if m > 0.3 else 0
 
-and the scores are ``readout(spike count / T)``. Spikes have no derivative; training takes that of a rectangle
-of width 0.5 around the threshold (Wu et al., "Spatio-temporal backpropagation for training high-performance
-spiking neural networks", Front. Neurosci. 12:331, 2018).
+and the scores are ``readout(spike count / T)``. Spikes have no derivative; training takes that of a rectangle of width
+0.5 around the threshold (Wu et al., "Spatio-temporal backpropagation for training high-performance spiking neural
+networks", Front. Neurosci. 12:331, 2018).
 """
 
 from __future__ import annotations
@@ -46,20 +46,7 @@ class _Spike(torch.autograd.Function):
 
 
 class SpikingLsm(nn.Module):
-    """Spike trains to class scores: 336,384 crossbar weights with five classes.
-
-    Parameters
-    ----------
-    classes
-        Outputs; 5 in the paper.
-    channels, neurons
-        Sizes; the paper's by default.
-
-    Raises
-    ------
-    EngineError
-        If there are fewer than two classes, or no channel or neuron.
-    """
+    """Spike trains to class scores: 336,384 crossbar weights with five classes, at the paper's sizes."""
 
     def __init__(self, classes: int, *, channels: int = CHANNELS, neurons: int = NEURONS) -> None:
         super().__init__()
@@ -72,17 +59,9 @@ class SpikingLsm(nn.Module):
         self.readout = nn.Linear(neurons, classes)
 
     def features(self, spikes: Tensor) -> Tensor:
-        """Return each neuron's share of steps with a spike, ``[B, neurons]``: what the readout sees.
+        """Return each neuron's share of steps with a spike, ``[B, neurons]``, of 0 and 1 as float ``[B, T, channels]``.
 
-        Parameters
-        ----------
-        spikes
-            0 or 1 as float, ``[B, T, channels]``.
-
-        Raises
-        ------
-        EngineError
-            If the shape does not fit.
+        That is what the readout sees.
         """
         if spikes.ndim != 3 or spikes.shape[2] != self.channels or spikes.shape[1] < 1:
             raise EngineError(f"the LSM takes spikes [B, T, {self.channels}]; got {list(spikes.shape)}")

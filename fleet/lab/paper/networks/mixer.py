@@ -1,8 +1,8 @@
 """The paper's mixer for faces: 16x16 grey images, 16 patches of 4x4, 20 channels, two blocks.
 
-Architecture after Tolstikhin et al., "MLP-Mixer", NeurIPS 2021, with RMSNorm (gain only) instead of LayerNorm
-and no biases, as arXiv 2601.10037 sizes it: 5,148 parameters with six classes, of which 5,048 are weights
-that go onto crossbars and 100 are the gains of five norms.
+Architecture after Tolstikhin et al., "MLP-Mixer", NeurIPS 2021, with RMSNorm (gain only) instead of LayerNorm and no
+biases, as arXiv 2601.10037 sizes it: 5,148 parameters with six classes, of which 5,048 are weights that go onto
+crossbars and 100 are the gains of five norms.
 """
 
 from __future__ import annotations
@@ -54,18 +54,7 @@ class MixerBlock(nn.Module):
 
 
 class FaceMixer(nn.Module):
-    """Image to class scores.
-
-    Parameters
-    ----------
-    classes
-        Outputs; 6 in the paper.
-
-    Raises
-    ------
-    EngineError
-        If there are fewer than two classes.
-    """
+    """Image to class scores, of six classes in the paper."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -77,18 +66,7 @@ class FaceMixer(nn.Module):
         self.readout = nn.Linear(CHANNELS, classes, bias=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the output layer sees, ``[B, 20]``.
-
-        Parameters
-        ----------
-        images
-            Float ``[B, 16, 16]``.
-
-        Raises
-        ------
-        EngineError
-            If the images have another size.
-        """
+        """Return what the output layer sees, ``[B, 20]``, of images, float ``[B, 16, 16]``."""
         if images.ndim != 3 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
             raise EngineError(f"the mixer takes images [B, {IMAGE_SIDE}, {IMAGE_SIDE}]; got {list(images.shape)}")
         tokens: Tensor = self.embed(patches(images))

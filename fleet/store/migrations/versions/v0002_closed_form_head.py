@@ -1,4 +1,4 @@
-"""What the closed-form head is solved from, and whom the head of a revision knows."""
+"""Inputs of the closed-form head, and the people whom the head of a revision knows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

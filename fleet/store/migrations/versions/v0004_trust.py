@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 _STATES = "'pending', 'suppressed', 'applying', 'applied', 'verified', 'not_affected', 'held', 'retired'"
 

@@ -1,0 +1,165 @@
+"""Context of a node: clock, keys, journal, engine and counters, which all parts of its state machine share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from reram_fleet.crypto import signing
+from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+
+from edge_node.engine import NodeEngine, RecognitionEngine
+from edge_node.errors import ProtocolError
+from edge_node.storage.journal import Journal
+from edge_node.storage.keys import NodeKeys
+from edge_node.storage.record_cipher import RecordCipher
+from hwmodel import Cost, LedgerMark, Phase
+
+if TYPE_CHECKING:
+    from edge_node.generation.image_generator import ImageGenerator
+
+#: A device is a batch of one.
+NODE_INDEX = 0
+#: Counters that a crash may lose are those of the last few seconds.
+SAVE_EVERY_S = 10.0
+
+Signed = TypeVar("Signed", types.Lease, types.RevisionManifest, types.JobTicket)
+
+
+class Clock(Protocol):
+    """Time as a node uses it: passed in, so that tests own it."""
+
+    def boottime_s(self) -> float:
+        """Return seconds since boot, suspension included; never set back."""
+
+    def unix_ms(self) -> int:
+        """Return wall-clock milliseconds; advisory, except for the expiry of tickets."""
+
+
+class SystemClock:
+    """CLOCK_BOOTTIME: a device that slept through its lease wakes up without one."""
+
+    def boottime_s(self) -> float:
+        """Return seconds since boot."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def unix_ms(self) -> int:
+        """Return wall-clock milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NodeContext:
+    """Parts of one node, each made for it alone.
+
+    Attributes
+    ----------
+    image_generator
+        Where classes are learnt and images generated; None on a node that recognises.
+    on_step
+        Called at each of `erasure.STEPS`; tests end the process there.
+    lock
+        Held by every public method of `Node`, from start to end but for what its docstring names.
+    """
+
+    keys: NodeKeys
+    enrollment: EnrollNodeResponse
+    journal: Journal
+    cipher: RecordCipher
+    engine: NodeEngine
+    clock: Clock
+    task: str
+    energy_model: types.EnergyModel
+    image_generator: ImageGenerator | None = None
+    on_step: Callable[[str], None] = lambda step: None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def node_id(self) -> str:
+        """The node's name."""
+        return self.keys.node_id
+
+    @property
+    def fleet_id(self) -> str:
+        """The fleet that the node has joined."""
+        return self.enrollment.fleet_id
+
+    @cached_property
+    def recognition(self) -> RecognitionEngine | None:
+        """The engine where it has what only recognition has: LoRA, head, rounds; None on a node that generates."""
+        return self.engine if isinstance(self.engine, RecognitionEngine) else None
+
+    @cached_property
+    def meter(self) -> Meter:
+        """The node's counters."""
+        return Meter(self.engine, self.journal, self.clock)
+
+    def verified(self, envelope: types.Envelope, kind: type[Signed]) -> Signed:
+        """Return what the coordinator has signed for this fleet.
+
+        `ProtocolError` if the signature does not hold, or it is of another fleet.
+        """
+        try:
+            payload = signing.open_envelope(envelope, kind, self.enrollment.command_public_key)
+        except signing.SignatureError as error:
+            raise ProtocolError(f"a message does not verify: {error}") from error
+        if payload.fleet_id != self.fleet_id:
+            raise ProtocolError(f"a message is of fleet {payload.fleet_id!r}, not {self.fleet_id!r}")
+        return payload
+
+
+class Meter:
+    """Cumulative counters of a node: the engine's ledger, and the inferences that it was asked for."""
+
+    def __init__(self, engine: NodeEngine, journal: Journal, clock: Clock) -> None:
+        self._ledger, self._journal, self._clock = engine.ledger, journal, clock
+        self.inferences, self.stale_refused = journal.inference_counts()
+        self._saved_at_s = clock.boottime_s()
+
+    def mark(self) -> LedgerMark:
+        """Return this moment, for `since`."""
+        return self._ledger.mark()
+
+    def since(self, mark: LedgerMark) -> dict[Phase, Cost]:
+        """Return what has been spent since a mark."""
+        return self._ledger.since(mark, NODE_INDEX)
+
+    def charge(self, costs: Mapping[Phase, Cost]) -> None:
+        """Add what was spent outside the engine."""
+        for phase, cost in costs.items():
+            self._ledger.charge(phase, cost, NODE_INDEX)
+
+    def totals(self) -> list[types.PhaseCost]:
+        """Return what has been spent since the node was made, as it travels."""
+        return phase_costs(self._ledger.totals(NODE_INDEX))
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the last save is too long ago."""
+        return self._clock.boottime_s() - self._saved_at_s >= SAVE_EVERY_S
+
+    def save(self) -> None:
+        """Store the counters, as part of a transaction of the caller's."""
+        self._journal.save_counters(self._ledger.totals(NODE_INDEX), self.inferences, self.stale_refused)
+        self._saved_at_s = self._clock.boottime_s()
+
+
+def phase_cost(phase: Phase, cost: Cost) -> types.PhaseCost:
+    """Return one phase's cost as it travels."""
+    return types.PhaseCost(
+        phase=f"ENERGY_PHASE_{phase.name}",
+        energy_j=cost.energy_j,
+        seconds=cost.seconds,
+        bytes=cost.bytes,
+        cell_writes=cost.cell_writes,
+    )
+
+
+def phase_costs(costs: Mapping[Phase, Cost]) -> list[types.PhaseCost]:
+    """Return costs by phase as they travel; phases that took nothing are left out."""
+    return [phase_cost(phase, costs[phase]) for phase in Phase if costs.get(phase, Cost()) != Cost()]

@@ -1,0 +1,223 @@
+"""Engine of a batch of nodes, whatever their task: adapters in SRAM, and the cost of all that is done.
+
+A node calls it under its lock, so everything is quick: suppressing a forget waits for it. What takes longer, learning
+a class and generating images, an `ImageGenerator` does with chips of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from reram_fleet.v1.types_pb2 import (
+    ClosedFormHead,
+    DeploymentOverhead,
+    JobTicket,
+    LoraState,
+    RevisionContent,
+    SharedLora,
+    SubjectAdapter,
+)
+from torch import Tensor
+
+from edge_node.errors import AdapterError, EngineError
+from edge_node.recognition import head_share
+from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
+from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
+from edge_node.recognition.training.rounds import RoundResult
+from hwmodel import EnergyLedger, Phase, Preset, cost
+
+
+@dataclass(frozen=True, eq=False)
+class Identification:
+    """Answers to B samples on N nodes; each tag is the best match, also below the threshold, or "" without adapters.
+
+    Attributes
+    ----------
+    best_tag
+        [N][B].
+    score
+        float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of the
+        thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
+    accepted
+        bool [N, B]: the score reaches `Engine.accept_threshold`.
+    best_tag_subject_only, best_tag_without_head
+        [N][B]: by subject adapters alone, and with the LoRA.
+    """
+
+    best_tag: tuple[tuple[str, ...], ...]
+    score: Tensor
+    accepted: Tensor
+    best_tag_subject_only: tuple[tuple[str, ...], ...]
+    best_tag_without_head: tuple[tuple[str, ...], ...]
+
+
+class NodeEngine(ABC):
+    """N nodes as one batch; a device is N = 1.
+
+    Attributes
+    ----------
+    node_ids
+        Ids on the node axis.
+    features
+        Integers of a subject adapter, and of a probe.
+    ledger
+        Cost of everything done so far, by node and phase.
+    """
+
+    def __init__(self, node_ids: Sequence[str], preset: Preset, features: int, ledger: EnergyLedger) -> None:
+        self.node_ids, self.features, self.ledger = tuple(node_ids), features, ledger
+        self._preset = preset
+        self._banks = [AdapterBank(features) for _ in self.node_ids]
+
+    @property
+    @abstractmethod
+    def accept_threshold(self) -> Tensor:
+        """Score from which an answer of `identify` is accepted, float64 [N]."""
+
+    @property
+    @abstractmethod
+    def cell_writes(self) -> Tensor:
+        """ReRAM pulses given to each chip since it was made, int64 [N]."""
+
+    @abstractmethod
+    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+        """Return what is kept of samples, integers [N, samples, width]; `SampleError` if one does not fit."""
+
+    @abstractmethod
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+        """Say which adapter fits codes, integers [N, B, features], best; `Phase.VERIFY` for an erase order's probes."""
+
+    def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
+        """Make a subject adapter active, replacing one of its tag; `AdapterError` if it does not fit."""
+        self._bank(node).set_subject(adapter)
+
+    def active_subjects(self, node: int) -> list[SubjectAdapter]:
+        """Return copies of the node's subject adapters, sorted by tag."""
+        return self._bank(node).subjects()
+
+    def drop_subjects(self, node: int, tags: Collection[str]) -> int:
+        """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
+
+        What is overwritten is charged to `Phase.ERASE`. Unknown tags are no error: a forget is idempotent. The head's
+        other columns were solved with these people among the negatives, and depend on them until the next revision
+        brings another head.
+        """
+        bank = self._bank(node)
+        lora = bank.lora()
+        subjects, rows, columns = bank.drop(tags)
+        if size := self._sram_bytes(subjects, columns, rows * lora.shape.rank if lora else 0):
+            self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
+        return subjects
+
+    def deployment(self, node: int, content: RevisionContent, received_bytes: int) -> DeploymentOverhead:
+        """Charge and return what it takes to make a revision active on a node.
+
+        The radio is charged to `Phase.RADIO`, writing the SRAM to `Phase.PROGRAM`; no cell is written. The alternative
+        receives the same bytes and writes the same rows and columns into ReRAM, one cell per feature. The ratio is
+        that of the chip alone: a byte on air costs 5,000 times a byte of SRAM, so with the radio on both sides (the
+        other ratio) it says more about the radio than about either way to store.
+        """
+        self._bank(node)
+        lora, subjects, columns = content.shared_lora, len(content.subjects), len(content.head.subject_tags)
+        size = self._sram_bytes(subjects, columns, len(lora.rows) * lora.shape.rank)
+        radio, sram = cost.radio(self._preset, received_bytes), cost.sram_write(self._preset, size)
+        write = cost.program_weights(self._preset, (subjects + columns) * self.features)
+        analogue, spent = radio + write, radio + sram
+        self.ledger.charge(Phase.RADIO, radio, node)
+        self.ledger.charge(Phase.PROGRAM, sram, node)
+        return DeploymentOverhead(
+            energy_j=spent.energy_j,
+            seconds=spent.seconds,
+            bytes=radio.bytes,
+            cell_writes=spent.cell_writes,
+            reprogramming_ratio=_ratio(write.energy_j, sram.energy_j),
+            reprogramming_energy_j=analogue.energy_j,
+            reprogramming_seconds=analogue.seconds,
+            reprogramming_cell_writes=analogue.cell_writes,
+            radio_energy_j=radio.energy_j,
+            reprogramming_ratio_with_radio=_ratio(analogue.energy_j, spent.energy_j),
+        )
+
+    def charge_radio(self, node: int, byte_count: int) -> None:
+        """Charge bytes sent or received to `Phase.RADIO`."""
+        self._bank(node)
+        self.ledger.charge(Phase.RADIO, cost.radio(self._preset, byte_count), node)
+
+    def _bank(self, node: int) -> AdapterBank:
+        if not 0 <= node < len(self._banks):
+            raise EngineError(f"no node {node}: the engine has nodes 0 to {len(self._banks) - 1}")
+        return self._banks[node]
+
+    def _check_codes(self, codes: Tensor) -> None:
+        nodes = len(self.node_ids)
+        if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.features:
+            raise EngineError(f"codes are [{nodes}, B, {self.features}]; got {list(codes.shape)}")
+        if codes.is_floating_point():
+            raise EngineError(f"codes are integers; got {codes.dtype}: pass what `capture` returned")
+
+    def _sram_bytes(self, subjects: int, columns: int, lora_codes: int) -> int:
+        size = subjects * self.features * BYTES_PER_FEATURE + columns * self.features * BYTES_PER_CODE
+        return size + lora_codes * BYTES_PER_LORA_CODE
+
+
+class RecognitionEngine(NodeEngine):
+    """Engine of nodes that recognise: also a shared LoRA, a closed-form head, and rounds of learning jobs."""
+
+    def set_lora(self, node: int, lora: SharedLora | None) -> None:
+        """Make a shared LoRA active on a node, or none; `AdapterError` if it does not fit, nothing is changed then."""
+        self._bank(node).set_lora(lora)
+
+    def active_lora(self, node: int) -> SharedLora | None:
+        """Return a copy of the node's LoRA without dropped rows; None if there is none or no row is left."""
+        return self._bank(node).lora()
+
+    def set_head(self, node: int, head: ClosedFormHead | None) -> None:
+        """Make a closed-form head active on a node, or none.
+
+        `AdapterError` if it does not fit, or the chip's own threshold is not above 0, in units of which it would
+        count; nothing is changed then.
+        """
+        bank = self._bank(node)
+        if head is None or not head.subject_tags:
+            bank.head = None
+            return
+        own = float(self.accept_threshold[node])
+        if own <= 0:
+            raise AdapterError(f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it")
+        bank.head = HeadAdapter.of_message(head, features=self.features)
+
+    def active_head(self, node: int) -> ClosedFormHead | None:
+        """Return a copy of the node's head without dropped columns; None if there is none or none is left."""
+        head = self._bank(node).head
+        return None if head is None else head.to_message()
+
+    def head_statistics(self, node: int, codes: Tensor) -> bytes:
+        """Return what captured codes, int32 [samples, features], add to the head; charged to `Phase.TRAIN`.
+
+        `AdapterError` if their products would not stay below 2^53.
+        """
+        self._bank(node)
+        self.ledger.charge(Phase.TRAIN, head_share.share_cost(self._preset, len(codes), self.features), node)
+        return head_share.packed_statistics(codes)
+
+    @abstractmethod
+    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
+        """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
+
+    @abstractmethod
+    def run_round(
+        self,
+        node: int,
+        ticket: JobTicket,
+        state: LoraState,
+        samples: Mapping[str, Tensor],
+        forget: Mapping[str, Tensor],
+    ) -> RoundResult:
+        """Run one learning round; `RoundError` if that is impossible."""
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else 0.0

@@ -1,0 +1,62 @@
+"""Encryption at rest: names of the key files, one per owner, and what is sealed under them in the store."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
+
+from fleet.store.database import Transaction
+
+
+def subject_key_id(tag: str) -> str:
+    """Return the name of a person's key file."""
+    return f"subject-{tag}"
+
+
+def job_key_id(job_id: str) -> str:
+    """Return the name of a learning job's key file."""
+    return f"job-{job_id}"
+
+
+# Purposes of what lies in the store. They name the row: moved to another one, a ciphertext does not open.
+
+
+def contribution_at_rest(tag: str, node_id: str, sequence: int) -> str:
+    """Return the purpose under which a node's sum of a person is sealed with the person's key."""
+    return f"{subject_key_id(tag)}/{node_id}/{sequence}"
+
+
+def statistics_at_rest(tag: str, node_id: str, sequence: int) -> str:
+    """Return the same of the statistics for the head."""
+    return f"{contribution_at_rest(tag, node_id, sequence)}/statistics"
+
+
+def seal_anew(secrets: KeyStore, key_id: str, content: Message) -> bytes:
+    """Return a message under a new key of its own, whose name is the purpose as well."""
+    # A transaction that was rolled back may have left a key of this name.
+    secrets.destroy(key_id)
+    return seal_symmetric(secrets.create(key_id), key_id, content.SerializeToString(deterministic=True))
+
+
+def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> bytes:
+    """Return what was sealed under a key for a purpose.
+
+    Raises `NotFoundError` if the key is gone; `SealError` if the ciphertext does not open.
+    """
+    return open_symmetric(secrets.get(key_id), purpose, ciphertext)
+
+
+def destroy_orphaned_keys(secrets: KeyStore, tx: Transaction) -> None:
+    """Destroy every key file whose owner was forgotten, erased or finished.
+
+    Called after a transaction that orphaned keys has become durable, and at every start: a kill in between
+    leaves keys that nothing may use, and this finds them.
+    """
+    owned = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
+    owned |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
+    owned |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
+    owned |= {row.key_id for row in tx.cohorts.checkpoints()}
+    for key_id in secrets.ids():
+        if key_id not in owned:
+            secrets.destroy(key_id)

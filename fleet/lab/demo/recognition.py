@@ -1,0 +1,318 @@
+"""Demo of nodes that recognise people: how they are measured, what has to hold, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from reram_fleet.processes.flower import MESSAGE_TYPES
+from reram_fleet.v1.engine_pb2 import Answer
+from reram_fleet.v1.types_pb2 import Receipt
+from rich.table import Table
+from scipy.stats import fisher_exact
+
+from fleet.documents import Document, quarantine_name
+from fleet.domain.learning import JobKind, JobState
+from fleet.errors import InvalidInputError
+from fleet.lab.demo.claims import Claim, per_node, verdicts, verdicts_text
+from fleet.lab.demo.evidence import Evidence, ProbeAnswer
+from fleet.lab.demo.people import DemoPeople
+from fleet.lab.demo.report import change, titled_table
+from fleet.lab.demo.task import DemoTask, Moment, Subjects
+from fleet.local.engine_client import EngineClient
+
+#: Least closed-set accuracy on the kept people, before and after.
+LEAST_RETAIN_ACCURACY = 0.95
+#: How much more often than a stranger the forgotten person may be accepted.
+ACCEPTANCE_MARGIN = 0.05
+#: ... unless so few samples cannot tell: one of a person's five photos is 20 points. One-sided exact test.
+ACCEPTANCE_CHANCE = 0.01
+#: Samples per person in each question to the restarted node: few, to ask often.
+_PROBE_SAMPLES = 2
+
+_VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How one node treats test samples; rates are shares of samples, 0..1.
+
+    Attributes
+    ----------
+    retain_accuracy, forget_accuracy
+        Closed-set top-1 on the kept people, and on the person to forget; also by the subject adapters alone, and
+        by subject adapters and LoRA, without the closed-form head.
+    genuine_accept_rate, forget_accept_rate, stranger_accept_rate
+        Samples at or above the calibrated threshold: of kept people, of the person to
+        forget, and of people who were never enrolled.
+    forget_samples, stranger_samples
+        How many samples of the person to forget, and of strangers, were tried.
+    backbone_only
+        The node answered without adapters, so that none of the figures means anything.
+    """
+
+    retain_accuracy: float
+    retain_accuracy_subject_only: float
+    forget_accuracy: float
+    forget_accuracy_subject_only: float
+    retain_accuracy_without_head: float
+    forget_accuracy_without_head: float
+    genuine_accept_rate: float
+    forget_accept_rate: float
+    stranger_accept_rate: float
+    forget_samples: int
+    stranger_samples: int
+    backbone_only: bool
+
+
+def _trained(evidence: Evidence[Quality]) -> Claim:
+    job = evidence.train_job
+    return Claim(
+        "the LoRA was trained by a Flower run",
+        job.state == JobState.SUCCEEDED and job.rounds_done == job.rounds and job.flower_run_id != 0,
+        f"run {job.flower_run_id}, {job.rounds_done} of {job.rounds} rounds, attempt {job.attempt}",
+    )
+
+
+def _retain(evidence: Evidence[Quality]) -> Claim:
+    return Claim(
+        f"kept people are recognised before and after (at least {LEAST_RETAIN_ACCURACY:.2f} on every node)",
+        all(
+            quality.retain_accuracy >= LEAST_RETAIN_ACCURACY and not quality.backbone_only
+            for quality in [*evidence.before.values(), *evidence.after.values()]
+        ),
+        per_node(
+            {
+                node: (evidence.before[node].retain_accuracy, evidence.after[node].retain_accuracy)
+                for node in evidence.after
+            },
+            lambda pair: f"{pair[0]:.3f} -> {pair[1]:.3f}",
+        ),
+    )
+
+
+def _silent(evidence: Evidence[Quality]) -> Claim:
+    return Claim(
+        "once suppressed, no node names the forgotten person, though erasure is still going on",
+        evidence.outage.leaked_meanwhile == 0,
+        f"{evidence.outage.leaked_meanwhile} samples named",
+    )
+
+
+def _forgotten(evidence: Evidence[Quality]) -> Claim:
+    return Claim(
+        "no node recognises the forgotten person any more",
+        all(
+            q.forget_accuracy == q.forget_accuracy_subject_only == q.forget_accuracy_without_head == 0
+            for q in evidence.after.values()
+        )
+        and all(q.forget_accuracy > 0 for q in evidence.before.values()),
+        per_node(
+            {n: (evidence.before[n].forget_accuracy, evidence.after[n].forget_accuracy) for n in evidence.after},
+            lambda pair: f"{pair[0]:.3f} -> {pair[1]:.3f}",
+        ),
+    )
+
+
+def _stranger(evidence: Evidence[Quality]) -> Claim:
+    return Claim(
+        "the forgotten person is accepted no more often than strangers, or than they were before they were "
+        f"enrolled (+ {ACCEPTANCE_MARGIN:.2f}, or within chance at {ACCEPTANCE_CHANCE:.0%})",
+        all(_like_a_stranger(q, evidence.never[n].forget_accept_rate) for n, q in evidence.after.items()),
+        per_node(
+            {
+                n: (q.forget_accept_rate, q.stranger_accept_rate, evidence.never[n].forget_accept_rate)
+                for n, q in evidence.after.items()
+            },
+            lambda rates: f"{rates[0]:.3f} against {rates[1]:.3f}, and {rates[2]:.3f} before",
+        ),
+    )
+
+
+def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
+    # Some people resemble somebody who stays: they were taken for them before, and will be again.
+    usual = max(quality.stranger_accept_rate, never_enrolled)
+    if quality.forget_accept_rate <= usual + ACCEPTANCE_MARGIN:
+        return True
+
+    def counts(rate: float, samples: int) -> list[int]:
+        return [round(rate * samples), samples - round(rate * samples)]
+
+    # Of all samples that were accepted, as many or more are the forgotten person's, if nothing tells theirs from
+    # strangers'. The strangers' rate is of a sample, too: it may be 0 by chance.
+    table = [
+        counts(quality.forget_accept_rate, quality.forget_samples),
+        counts(quality.stranger_accept_rate, quality.stranger_samples),
+    ]
+    chance = float(fisher_exact(table, alternative="greater").pvalue)
+    return chance >= ACCEPTANCE_CHANCE
+
+
+def _repaired(evidence: Evidence[Quality]) -> Claim:
+    repair = next((job for job in evidence.jobs if job.job_id == evidence.forget.repair_job_id), None)
+    if repair is None:
+        return Claim("the shared LoRA was repaired by a Flower run", False, "the campaign names no repair job")
+    kind = MESSAGE_TYPES.get(repair.kind)
+    return Claim(
+        "the shared LoRA was repaired by a Flower run",
+        kind == JobKind.UNLEARN_LORA and repair.state == JobState.SUCCEEDED,
+        f"run {repair.flower_run_id} ({kind}), {repair.state}",
+    )
+
+
+def _listed(evidence: Evidence[Quality]) -> Claim:
+    listed = {run.run_id: run.status for run in evidence.flower_runs}
+    wanted = {job.flower_run_id for job in evidence.jobs if job.state == JobState.SUCCEEDED}
+    return Claim(
+        "`flwr ls` lists both jobs as finished",
+        len(wanted) >= 2 and all(listed.get(run) == "finished:completed" for run in wanted),
+        ", ".join(f"{run_id} {status}" for run_id, status in listed.items()) or "no runs",
+    )
+
+
+def _verdicts(evidence: Evidence[Quality]) -> Claim:
+    return Claim(
+        "subject adapter and head are forgotten exactly, the shared LoRA approximately, and told apart",
+        verdicts(evidence) == _VERDICTS,
+        verdicts_text(evidence),
+    )
+
+
+class Recognition(DemoTask[Quality]):
+    """Nodes that recognise people, and train a LoRA together."""
+
+    nouns = "people"
+    learns = True
+    claims = (_trained, _silent, _repaired, _listed, _retain, _forgotten, _stranger, _verdicts)
+
+    def __init__(self, people: DemoPeople) -> None:
+        if not people.strangers:
+            raise InvalidInputError(
+                "the split of this task has no strangers, whom the demo compares the forgotten with: "
+                "take another, such as speakers or faces"
+            )
+        self.people = people.enrolled
+        self._strangers = people.strangers
+
+    def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> Quality:
+        """Return how a node treats everybody's test samples."""
+        kept: list[tuple[str | None, Answer]] = []
+        gone: list[tuple[str | None, Answer]] = []
+        strangers: list[Answer] = []
+        backbone_only = False
+        for person in self.people:
+            response = engine.identify(person.test)
+            backbone_only |= response.backbone_only
+            answers, tag = (gone, subjects.tag) if person is self.forgotten else (kept, subjects.kept[person.name])
+            answers += [(tag, answer) for answer in response.answers]
+        for person in self._strangers:
+            response = engine.identify(person.test)
+            backbone_only |= response.backbone_only
+            strangers += response.answers
+        return Quality(
+            retain_accuracy=_share([a.best_tag == tag for tag, a in kept]),
+            retain_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in kept]),
+            forget_accuracy=_share([a.best_tag == tag for tag, a in gone]),
+            forget_accuracy_subject_only=_share([a.best_tag_subject_only == tag for tag, a in gone]),
+            retain_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in kept]),
+            forget_accuracy_without_head=_share([a.best_tag_without_head == tag for tag, a in gone]),
+            genuine_accept_rate=_share([a.accepted for _, a in kept]),
+            forget_accept_rate=_share([a.accepted for _, a in gone]),
+            stranger_accept_rate=_share([a.accepted for a in strangers]),
+            forget_samples=len(gone),
+            stranger_samples=len(strangers),
+            backbone_only=backbone_only,
+        )
+
+    def leaks(self, engine: EngineClient, tag: str) -> int:
+        """Return for how many of their test samples a node still names the forgotten person."""
+        return _named(engine.identify(self.forgotten.test).answers, [tag])
+
+    def probe(self, engine: EngineClient, subjects: Subjects, at_s: float) -> ProbeAnswer:
+        """Ask whose samples these are, a few of each person's."""
+        response = engine.identify([sample for person in self.people for sample in person.test[:_PROBE_SAMPLES]])
+        return ProbeAnswer(
+            at_s=at_s,
+            backbone_only=response.backbone_only,
+            reason=quarantine_name(response.quarantine_reason),
+            generation=response.generation,
+            named=sum(bool(a.best_tag or a.best_tag_subject_only or a.best_tag_without_head) for a in response.answers),
+            named_forgotten=_named(response.answers, [str(subjects.tag)]),
+        )
+
+    def node_fields(self, evidence: Evidence[Quality], node_id: str, receipt: Receipt | None) -> Document:
+        """Return accuracies and acceptance, before and after."""
+        before, after = evidence.before[node_id], evidence.after[node_id]
+        return {
+            "retain_accuracy_before": before.retain_accuracy,
+            "retain_accuracy_after": after.retain_accuracy,
+            "forget_accuracy_before": before.forget_accuracy,
+            "forget_accuracy_after": after.forget_accuracy,
+            "forget_accept_rate_before": before.forget_accept_rate,
+            "forget_accept_rate_after": after.forget_accept_rate,
+            "stranger_accept_rate": after.stranger_accept_rate,
+            "forget_accept_rate_never_enrolled": evidence.never[node_id].forget_accept_rate,
+            "genuine_accept_rate": after.genuine_accept_rate,
+            # The ablation: what the subject adapters do alone.
+            "subject_adapters_only": {
+                "retain_accuracy_before": before.retain_accuracy_subject_only,
+                "retain_accuracy_after": after.retain_accuracy_subject_only,
+                "forget_accuracy_after": after.forget_accuracy_subject_only,
+            },
+            # And what they do with the LoRA; the figures above are with the head as well.
+            "without_head": {
+                "retain_accuracy_before": before.retain_accuracy_without_head,
+                "retain_accuracy_after": after.retain_accuracy_without_head,
+                "forget_accuracy_after": after.forget_accuracy_without_head,
+            },
+            "head_digest": receipt.head_digest.hex() if receipt is not None else None,
+            "accept_threshold": evidence.status_after[node_id].accept_threshold,
+        }
+
+    def tables(self, document: Document) -> Iterable[Table]:
+        """Return recognition, and what each kind of adapter adds to it."""
+        person = document["forgotten_person"]
+        recognition = titled_table(
+            f"Recognition, before and after forgetting {person}",
+            "node",
+            "state",
+            "gen",
+            "kept people",
+            f"{person}",
+            f"{person} accepted",
+            "not enrolled",
+            "strangers",
+        )
+        parts = titled_table(
+            "What each kind of adapter adds: kept people recognised, before and after",
+            "node",
+            "subject adapters alone",
+            "with the LoRA",
+            "with the closed-form head",
+        )
+        for node in document["nodes"]:
+            serving = node["serve_state"] == "serving"
+            recognition.add_row(
+                node["node_id"],
+                node["state"] if serving else f"{node['state']}, {node['serve_state']}",
+                str(node["generation"]),
+                change(node["retain_accuracy_before"], node["retain_accuracy_after"]),
+                change(node["forget_accuracy_before"], node["forget_accuracy_after"]),
+                change(node["forget_accept_rate_before"], node["forget_accept_rate_after"]),
+                f"{node['forget_accept_rate_never_enrolled']:.3f}",
+                f"{node['stranger_accept_rate']:.3f}",
+            )
+            kinds = (node["subject_adapters_only"], node["without_head"], node)
+            pairs = [change(kind["retain_accuracy_before"], kind["retain_accuracy_after"]) for kind in kinds]
+            parts.add_row(node["node_id"], *pairs)
+        return recognition, parts
+
+
+def _named(answers: Iterable[Answer], tags: Collection[str]) -> int:
+    """Return how many answers name one of these tags, accepted or not."""
+    return sum(not {a.best_tag, a.best_tag_subject_only, a.best_tag_without_head}.isdisjoint(tags) for a in answers)
+
+
+def _share(hits: Sequence[bool]) -> float:
+    # No answers is no accuracy, and must not look like a perfect one.
+    return sum(hits) / len(hits) if hits else 0.0

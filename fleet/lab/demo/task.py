@@ -1,0 +1,89 @@
+"""Task of the demo: what nodes that recognise, or that generate, contribute to its one run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+from reram_fleet.v1.types_pb2 import Receipt
+from rich.table import Table
+
+from fleet.documents import Document
+from fleet.lab.demo.claims import Claim
+from fleet.lab.demo.evidence import Evidence, M, ProbeAnswer
+from fleet.lab.demo.people import DemoPerson
+from fleet.local.engine_client import EngineClient
+
+
+class Moment(StrEnum):
+    """When nodes are measured: what the person to forget is to them."""
+
+    NEVER = "never enrolled"
+    BEFORE = "enrolled"
+    AFTER = "forgotten"
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Tags of the kept people, by name, and of the person to forget: None before they are enrolled."""
+
+    kept: Mapping[str, str]
+    tag: str | None = None
+
+
+class DemoTask(ABC, Generic[M]):
+    """What one kind of node contributes; `M` is what is measured of a node.
+
+    Attributes
+    ----------
+    people
+        Whom nodes learn, in this order; the last one is forgotten.
+    nouns
+        What they are called.
+    learns
+        Whether nodes take part in learning jobs.
+    claims
+        What has to hold, beside what holds of every fleet.
+    """
+
+    nouns: ClassVar[str]
+    learns: ClassVar[bool]
+    claims: ClassVar[Sequence[Callable[[Evidence[Any]], Claim]]]
+    people: tuple[DemoPerson, ...]
+
+    @property
+    def forgotten(self) -> DemoPerson:
+        """The person who is forgotten, or is going to be."""
+        return self.people[-1]
+
+    @abstractmethod
+    def measure(self, engine: EngineClient, index: int, subjects: Subjects, moment: Moment) -> M:
+        """Return how a node, the `index`-th, treats everybody at a moment."""
+
+    @abstractmethod
+    def leaks(self, engine: EngineClient, tag: str) -> int:
+        """Return how many answers of a node are still those of the forgotten person."""
+
+    @abstractmethod
+    def probe(self, engine: EngineClient, subjects: Subjects, at_s: float) -> ProbeAnswer:
+        """Put one quick question to a node that has been restarted so many seconds ago."""
+
+    @abstractmethod
+    def node_fields(self, evidence: Evidence[M], node_id: str, receipt: Receipt | None) -> Document:
+        """Return what the report tells of a node beside what it tells of every one."""
+
+    def fields(self, evidence: Evidence[M]) -> Document:
+        """Return what the report tells of the fleet beside what it tells of every one."""
+        return {}
+
+    @abstractmethod
+    def tables(self, document: Document) -> Iterable[Table]:
+        """Return the first closing tables, from the report."""
+
+    def save_pictures(self, path: Path) -> bool:
+        """Save pictures of what was seen; False if there are none (faces are nobody's pictures)."""
+        return False

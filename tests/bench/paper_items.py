@@ -1,0 +1,189 @@
+"""Items of RESULTS.md about arXiv 2601.10037."""
+
+from __future__ import annotations
+
+from tests.bench.results_item import Figures, Item, Verdict, claims
+
+_PROTOCOL = claims("learning", "paper's protocol")
+_FACES, _SPEAKERS = (
+    "paper's faces, published, chip: {}, mean over seeds",
+    "paper's speakers, published, chip: {}, mean over seeds",
+)
+_BASE, _UA, _RA = "five people recognised before", "forgotten, test inputs (UA)", "others recognised after (RA)"
+_STRIP, _SIXTH, _RA_SIXTH = (
+    "strip test: forgotten person recognised, adapter off",
+    "sixth person recognised",
+    "others recognised with the sixth",
+)
+_LOG = "log of its code"
+_ABSTRACT = "abstract; how it was counted is not said"
+_SEEDS_5 = "5 seeds, simulated chips; the temperature of the loss that forgets is ours, fitted on other seeds"
+_SEEDS_3 = "3 seeds, simulated chips; other data (FSDD), learning rates and epochs ours"
+_RATIO = (
+    "cost model with assumed voltages, pulses and converters; how it was counted is our reading, and rivals fit, too"
+)
+_TRAINING = "training cost (147.76 in the paper), face-mixer, read as 'updates, SGD'"
+_DEPLOYMENT = "deployment overhead (387.95 in the paper), face-mixer, read as 'int8 to SRAM'"
+_INFERENCE = "inference energy (48.44 in the paper), image-dit, read as 'equal digital unit'"
+_WHOLE = "whole training, largest ratio of any network in any draw (147.76 in the paper)"
+_CAP = "face-mixer: largest inference ratio that an equal digital unit allows (48.44 in the paper)"
+_FIT = "programming error {} after programming: largest deviation from the published fit over max(0.35 uS, 15 %)"
+_CLOSED = "write-verify pulse by pulse against its closed form: {}, worst tolerance"
+
+
+def _ratio(figures: Figures, what: str) -> str:
+    share = figures.value(f"{what}: draws within 25 %")
+    return f"{figures.value(f'{what}: nominal ratio', 1)}x; a share of {share} of the draws is within 25 % of the paper"
+
+
+PAPER_ITEMS = (
+    Item(
+        "Faces: five people recognised",
+        "98.5 % (a third party's summary, arxivlens.com; not in the abstract, nor in what we have of the code)",
+        lambda f: (
+            f"as published {f.value(_FACES.format(_BASE))}; tested on photos held out "
+            + f.value(f"paper's faces, honest, chip: {_BASE}, mean over seeds")
+        ),
+        lambda f: f.consistent({_FACES.format(_BASE): 0.985}),
+        f"{_SEEDS_5}; as published, every tested photo was also learnt from",
+        _PROTOCOL,
+    ),
+    Item(
+        "Faces: one person forgotten, four kept",
+        "no figure at hand",
+        lambda f: f"not recognised (UA) {f.value(_FACES.format(_UA))}, kept (RA) {f.value(_FACES.format(_RA))}",
+        lambda f: f.holds(_FACES.format(_UA), _FACES.format(_RA)),
+        _SEEDS_5,
+        _PROTOCOL,
+    ),
+    Item(
+        "Speakers: five recognised, one forgotten, four kept",
+        f"98.3 %; UA 100 %, RA 98.4 % ({_LOG})",
+        lambda f: (
+            f"{f.value(_SPEAKERS.format(_BASE))}; UA {f.value(_SPEAKERS.format(_UA))}, RA "
+            + f.value(_SPEAKERS.format(_RA))
+        ),
+        lambda f: f.consistent(
+            {_SPEAKERS.format(_BASE): 0.9832, _SPEAKERS.format(_UA): 1.0, _SPEAKERS.format(_RA): 0.9842}
+        ),
+        _SEEDS_3,
+        _PROTOCOL,
+    ),
+    Item(
+        "Continual learning: a sixth speaker, the four others kept",
+        f"91.4 %; 96.8 % ({_LOG})",
+        lambda f: f"{f.value(_SPEAKERS.format(_SIXTH))}; {f.value(_SPEAKERS.format(_RA_SIXTH))}",
+        lambda f: f.consistent({_SPEAKERS.format(_SIXTH): 0.9143, _SPEAKERS.format(_RA_SIXTH): 0.9684}),
+        _SEEDS_3,
+        _PROTOCOL,
+    ),
+    Item(
+        "Images: a concept erased by the paper's recipe",
+        "no figure at hand (styles of UnlearnCanvas, DiT-B/2)",
+        lambda f: (
+            "class no longer shows "
+            + f.value("paper's images, published: class does not show, erased, mean over seeds")
+        ),
+        Verdict.NOT_REACHED,
+        "3 seeds, simulated chips; 8x8 digits and 243,012 parameters: says nothing about the paper's own networks",
+        _PROTOCOL,
+    ),
+    Item(
+        "Images: a concept erased by negative guidance",
+        "not in the paper",
+        lambda f: (
+            f"class shows {f.value('images: erased public class that shows')}, others "
+            + f.value("images: the other public classes, with the eraser")
+        ),
+        lambda f: f.holds(
+            "images: erased public class that shows", "images: the other public classes, with the eraser"
+        ),
+        "3 seeds, simulated chips; constants chosen on other seeds",
+        claims("learning", "images"),
+    ),
+    Item(
+        "The forgotten stay forgotten with the adapter taken off (strip test)",
+        "not tested",
+        lambda f: (
+            f"recognised again: faces {f.value(_FACES.format(_STRIP))}, speakers "
+            f"{f.value(_SPEAKERS.format(_STRIP))}, images "
+            + f.value("paper's images, published: strip test: class shows, mean over seeds")
+        ),
+        Verdict.NOT_REACHED,
+        "5 and 3 seeds, simulated chips: an unlearning adapter is a mask wherever the array was trained on the person",
+        _PROTOCOL,
+    ),
+    Item(
+        "Training cost",
+        f"147.76x ({_ABSTRACT})",
+        lambda f: f"energy of the updates alone, face mixer: {_ratio(f, _TRAINING)}",
+        Verdict.CONSISTENT,
+        _RATIO,
+        claims("chip", "ratios"),
+    ),
+    Item(
+        "Training cost, as the energy of a whole training",
+        f"147.76x ({_ABSTRACT})",
+        lambda f: f"at most {f.value(_WHOLE, 1)}, any network, any draw",
+        Verdict.NOT_REACHED,
+        "computed, 4,000 draws over all ranges, three seeds; a LoRA still pays for both passes of the frozen layers",
+        claims("chip", "ratios"),
+    ),
+    Item(
+        "Deployment overhead",
+        f"387.95x ({_ABSTRACT})",
+        lambda f: f"int8 LoRA into SRAM, face mixer: {_ratio(f, _DEPLOYMENT)}",
+        Verdict.CONSISTENT,
+        _RATIO,
+        claims("chip", "ratios"),
+    ),
+    Item(
+        "Inference energy",
+        f"48.44x ({_ABSTRACT})",
+        lambda f: (
+            f"image network, equal digital unit: {_ratio(f, _INFERENCE)}; impossible for the face mixer, capped at "
+            + f.value(_CAP, 2)
+        ),
+        Verdict.CONSISTENT,
+        _RATIO,
+        claims("chip", "ratios"),
+    ),
+    Item(
+        "All three ratios at once",
+        "147.76x, 387.95x, 48.44x",
+        lambda f: f"share of draws within 25 % of all three: {f.value('all three ratios within 25 % in one draw', 4)}",
+        Verdict.NOT_REACHED,
+        "computed; three free numbers would meet any three ratios, which proves nothing",
+        claims("chip", "ratios"),
+    ),
+    Item(
+        "Write-verify: cells as programmed",
+        "no figure at hand; held against published fits of other chips",
+        lambda f: (
+            f"deviation over tolerance: {f.value(_FIT.format('1 s'), 2)} after 1 s, "
+            f"{f.value(_FIT.format('1 day'), 2)} after a day"
+        ),
+        lambda f: f.holds(_FIT.format("1 s"), _FIT.format("1 day")),
+        "5 seeds; a model against fits: two published fits of the same cells differ by more at some conductances",
+        claims("chip", "models against fits"),
+    ),
+    Item(
+        "Write-verify: pulses and energy per cell",
+        "no figure at hand",
+        lambda f: (
+            f"off the closed form by a share of {f.value(_CLOSED.format('pulses per cell'))} and "
+            + f.value(_CLOSED.format("energy per cell"))
+        ),
+        lambda f: f.holds(_CLOSED.format("pulses per cell"), _CLOSED.format("energy per cell")),
+        "5 seeds; simulation against theory, no silicon",
+        claims("chip", "models against fits"),
+    ),
+    Item(
+        "Any of this on a real chip",
+        "180 nm prototype",
+        lambda f: "none: every chip here is simulated",
+        Verdict.NOT_MEASURED,
+        "-",
+        "-",
+    ),
+)

@@ -1,0 +1,70 @@
+"""Answers of a closed-form head alone: experiments compare them with those of subject adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edge_node.errors import AdapterError
+from edge_node.recognition.head import HeadAdapter
+
+
+@dataclass(frozen=True, eq=False)
+class HeadAnswer:
+    """Answers to B samples on N nodes, from one kind of adapter or from several.
+
+    Attributes
+    ----------
+    best_tag
+        [N][B]: best match, also below the threshold; "" if nobody is known.
+    margin
+        float64 [N, B]: score over threshold, so that kinds of adapter compare; -inf if nobody is known.
+    """
+
+    best_tag: tuple[tuple[str, ...], ...]
+    margin: Tensor
+
+    @property
+    def accepted(self) -> Tensor:
+        """Whether the threshold is reached, bool [N, B]."""
+        return self.margin >= 1.0
+
+    @classmethod
+    def of(cls, head: HeadAdapter, codes: Tensor) -> HeadAnswer:
+        """Return who each sample is, integers [N, B, features]; of equal scores, the first tag."""
+        nodes, samples = codes.shape[:2]
+        scores = head.scores(codes)
+        if not head.tags:
+            return cls((("",) * samples,) * nodes, torch.full((nodes, samples), -torch.inf, dtype=torch.float64))
+        # numpy says which of equal scores it takes; torch does not.
+        best = scores.numpy().argmax(axis=2)
+        named = tuple(tuple(head.tags[column] for column in row) for row in best.tolist())
+        return cls(named, scores.amax(dim=2).double() / head.threshold)
+
+    @classmethod
+    def of_scores(cls, best_tag: tuple[tuple[str, ...], ...], score: Tensor, threshold: Tensor) -> HeadAnswer:
+        """Return the answer of subject adapters: tags and scores [N, B] of `Engine.identify`.
+
+        `AdapterError` if a threshold, float64 [N], is not above 0: margins would not compare.
+        """
+        if not bool((threshold > 0).all()):
+            raise AdapterError(f"thresholds must be above 0 to be compared; got {threshold.tolist()}")
+        return cls(best_tag, score / threshold[:, None])
+
+    def or_better(self, other: HeadAnswer) -> HeadAnswer:
+        """Return sample by sample the answer with the larger margin; this one if they are equal.
+
+        For people who are in the head, and newcomers who so far have a subject adapter only.
+        """
+        if self.margin.shape != other.margin.shape:
+            raise AdapterError(
+                f"answers to {list(self.margin.shape)} and {list(other.margin.shape)} samples do not compare"
+            )
+        theirs = (other.margin > self.margin).tolist()
+        best = tuple(
+            tuple(b if take else a for a, b, take in zip(*row, strict=True))
+            for row in zip(self.best_tag, other.best_tag, theirs, strict=True)
+        )
+        return HeadAnswer(best, torch.maximum(self.margin, other.margin))
