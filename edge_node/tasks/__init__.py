@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edge_node.backbones import Backbone
-    from edge_node.generation.image_generator import GenerationRecipe
+    from edge_node.generation.class_fit import GenerationRecipe
     from hwmodel import EnergyLedger, Preset
 
 

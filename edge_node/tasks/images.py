@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from edge_node.errors import TaskError
-from edge_node.generation.class_fit import ClassRecipe
+from edge_node.generation.class_fit import ClassRecipe, GenerationRecipe
 from edge_node.generation.diffusion import GREY_LEVELS, Sampling
 from edge_node.generation.dit import CLASSES
-from edge_node.generation.image_generator import GenerationRecipe, task_backbone
+from edge_node.generation.image_generator import task_backbone
 from edge_node.generation.training import BackboneRecipe, Progress
 from edge_node.tasks import LabelledImages, Person, Split
 from hwmodel import keyed_uint16
