@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.generation.training import Progress as Steps
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper.arms import Progress, silent
@@ -85,7 +86,7 @@ def run(
 
         return told
 
-    fleet = ImageFleet(seed, size, stage, cache)
+    fleet = ImageFleet(ImagesTask.of(seed), size, stage, cache)
     known = fleet.task.public[keyed_seed(seed, "paper.images.erased") % len(fleet.task.public)]
     return ImagesPaperRun(_published(fleet, known, relabelling), _honest(fleet, fleet.task.private[0]))
 

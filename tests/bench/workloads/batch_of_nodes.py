@@ -29,13 +29,13 @@ from edge_node.recognition.engine import Engine, RoundRequest
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import SufficientStatistics
-from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
 from fleet.lab.replay.hidden_layer import HiddenLayer
-from fleet.lab.verification.verify import speaker_fleet
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
+from tests.bench.workloads.face_fleet import NODES
 from tests.bench.workloads.faces import install
 
 SEEDS = (300, 301, 302)
@@ -210,7 +210,7 @@ def _products(chips: Any, seed: int) -> Tensor:
 
 def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     """Compare what follows the chips, tile-accurate: engine, head and cohort, with voices."""
-    level, fleet = Fidelity.TILE_ACCURATE, speaker_fleet(seed, nodes)
+    level, fleet = Fidelity.TILE_ACCURATE, CapturedFleet.of(SPEAKERS, seed, nodes)
     together = fleet.engine
     singles = [Engine.build(SPEAKERS, load_preset(PRESET), seed, [node]) for node in together.node_ids]
     people = SPEAKERS.load_people()
@@ -237,7 +237,7 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     yield from _cohort_round(fleet, seed)
 
 
-def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
+def _round(fleet: CapturedFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
     """Compare one round of `Engine.run_rounds`."""
     forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
     shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=16)
@@ -261,9 +261,9 @@ def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: 
     return compared(f"LoRA after a round of {name}", Fidelity.TILE_ACCURATE, rows(batch), rows(alone))
 
 
-def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
+def _cohort_round(fleet: CapturedFleet, seed: int) -> Iterator[Compared]:
     """Compare one round of a cohort."""
-    recipe, samples = LoraRecipe(a_seed=seed), TwoLayerFaces.of(seed, fleet, 128).nodes
+    recipe, samples = LoraRecipe(a_seed=seed), TwoLayerFleet.of(seed, fleet, 128).nodes
     rows = {name: keyed_normal(seed, "batch.row", name, count=128) * 2.0**12 for name in fleet.enrolled}
     start = CohortState.empty(128, recipe.rank).entered({n: r.round().int() for n, r in rows.items()})
     chosen = torch.arange(recipe.negatives)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import Progress
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.generator import AdaptedGenerator
@@ -101,7 +102,7 @@ def silent(what: str) -> Progress:
 
 def run(seed: int) -> ImagesRun:
     """Measure the images of one seed."""
-    return measure(ImageFleet(seed, Size(), silent))
+    return measure(ImageFleet(ImagesTask.of(seed), Size(), silent))
 
 
 def measure(fleet: ImageFleet) -> ImagesRun:

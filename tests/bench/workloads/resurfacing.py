@@ -22,9 +22,8 @@ from edge_node.agent.rounds import check_ticket
 from edge_node.errors import RevisionRefusedError, TicketRefusedError
 from fleet.domain.tags import new_tag
 from fleet.errors import SubjectForgottenError
-from fleet.lab.fleets.approximate_repair import ROUNDS
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, SharedLoraFleet
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
+from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, REPAIR_ROUNDS, SharedLoraFleet
 from fleet.lab.paper.methods import METHODS, Adapter, method_named
 from fleet.store import Store
 from hwmodel import load_preset
@@ -63,7 +62,7 @@ class Seen:
         return cls(float((right & accepted).double().mean()), float(accepted.double().mean()))
 
 
-def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
+def shared_lora(fleet: CapturedFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
     """Repair the shared LoRA for each of these people, train on without them, and show it their samples.
 
     The seed is that of the second layer; `rounds` are the federated ones after the repair.
@@ -72,7 +71,7 @@ def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int
     strangers = shared.network.views(fleet.strangers)
     now, never, back, strange = [], [], [], []
     for name in leaving:
-        repaired = shared.repaired(name, method, ROUNDS, shared.cleared(name))
+        repaired = shared.repaired(name, method, REPAIR_ROUNDS, shared.cleared(name))
         later = shared.after_more_rounds(name, repaired, rounds)
         reference = shared.after_more_rounds(name, shared.retrained(name), rounds)
         label = shared.names.index(name)

@@ -26,9 +26,9 @@ from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import SPEAKERS as VOWELS
-from fleet.lab.fleets.speaker_fleet import NODES, PRESET, SpeakerFleet, by_group
 from hwmodel import EnergyLedger, load_preset
 from tests.bench.workloads.altered_voices import altered_voices
+from tests.bench.workloads.speaker_fleet import NODES, PRESET, SpeakerFleet, by_group
 
 #: Not used for any choice; minutes each.
 SEEDS = (300, 301, 302)
