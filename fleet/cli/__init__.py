@@ -7,6 +7,7 @@ when it runs. Data goes to stdout, progress, hints and errors to stderr; exit co
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ from typer.core import TyperGroup
 from fleet.cli import certificate, energy, forget, learn, local, node, registry, serve, status
 from fleet.cli.exits import ExitCode, UsageError, exit_code
 from fleet.cli.output import note_console, show_error
-from fleet.cli.session import set_session
+from fleet.cli.session import Session
+from fleet.config import Overrides
 from fleet.errors import FleetError
 
 #: Verbs that need the laboratory, by the module whose `app` they are: no module here imports it.
@@ -52,6 +54,18 @@ class _FleetGroup(TyperGroup):
         command = typer.main.get_command(noun)
         command.name = cmd_name
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # click looks for similar names among the commands that it holds, which the laboratory's are not.
+            close = difflib.get_close_matches(args[0], LABORATORY, n=1)
+            if not close or getattr(error, "possibilities", None):
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", error.ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -105,7 +119,7 @@ def fleet(
     ] = False,
 ) -> None:
     """Keep the connection flags for whichever verb runs."""
-    set_session(ctx, context, address, token_file, registry_file)
+    ctx.obj = Session(Overrides(context, address, token_file, registry_file))
 
 
 app.command("up")(local.up)

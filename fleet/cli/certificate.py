@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from fleet.cli.exits import ExitCode, UsageError
-from fleet.cli.output import Format, OutputFormat, hint, note, show
+from fleet.cli.output import Format, OutputFormat, clock, facts, hint, note, show, table
 from fleet.cli.session import session
 from fleet.documents import document
 from fleet.errors import FleetError, NotFoundError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What an auditor gets, and how to check it.", no_args_is_help=True)
 
+#: Results of a check.
+HOLDS, FAILS, UNVOUCHED = "holds", "fails", "unvouched"
 #: Longest file that may hold a public key.
 _KEY_FILE_BYTES = 4096
 
@@ -73,7 +77,6 @@ def verify(
     converged still. 1: a check fails. 8: all checks hold, but no key was given, so that the coordinator
     vouches for itself, as an impostor would.
     """
-    from fleet.cli import certificate_view as view
     from fleet.trust.audit import verify_certificate
     from fleet.trust.certificate import read_certificate, read_file
 
@@ -88,25 +91,25 @@ def verify(
     if signed.holds:
         current = _current(ctx, content, key, offline=offline)
         lines += current.lines
-    result = view.FAILS
+    result = FAILS
     if all(line.holds for line in lines):
-        result = view.HOLDS if pinned else view.UNVOUCHED
+        result = HOLDS if pinned else UNVOUCHED
     check: dict[str, Any] = {
         "result": result,
-        "holds": result == view.HOLDS,
-        "certificate": view.certificate_document(content) if signed.holds else None,
+        "holds": result == HOLDS,
+        "certificate": _certificate_document(content) if signed.holds else None,
         "vouched_by": {"command_public_key": key.hex(), "pinned": pinned is not None},
         "current": {"asked": current.asked, "detail": current.detail},
-        "lines": view.check_document(lines),
+        "lines": [asdict(line) for line in sorted(lines, key=lambda line: line.holds)],
     }
     show(
         form,
         document("CertificateCheck", **check),
-        lambda: view.check_renderables(certificate.name, check, verbose=verbose),
+        lambda: _check_renderables(certificate.name, check, verbose=verbose),
     )
-    if result == view.FAILS:
+    if result == FAILS:
         raise typer.Exit(ExitCode.FAILED)
-    if result == view.UNVOUCHED:
+    if result == UNVOUCHED:
         note("The coordinator vouches for itself: give --public-key from a source that you trust.")
         raise typer.Exit(ExitCode.PARTIAL)
 
@@ -173,3 +176,84 @@ def read_key(option: str, given: str, shown_by: str) -> bytes:
             hint=f"{shown_by} shows the key",
         )
     return key
+
+
+def _certificate_document(content: Certificate) -> dict[str, Any]:
+    """Return what a certificate says: verdicts, for whom, on which nodes, and what it does not say."""
+    nodes: dict[str, list[str]] = {}
+    for node in content.nodes:
+        nodes.setdefault(node.state.value, []).append(node.node_id)
+    return {
+        "verdicts": {v.adapter_kind: {"verdict": v.verdict, "basis": v.basis} for v in content.verdicts},
+        "subject_tags": [tag for tag in content.subject_tags if tag not in content.planted_tags],
+        "planted_tags": list(content.planted_tags),
+        "excepted": [
+            {"node_id": node.node_id, "state": node.state.value, "reason": node.reason} for node in content.excepted
+        ],
+        "nodes": nodes,
+        "limits": list(content.limits),
+        "fleet_id": content.fleet_id,
+        "campaign_id": content.campaign_id,
+        "generation": content.generation,
+        "converged_at_unix_ms": content.converged_at_ms,
+        "issued_at_unix_ms": content.issued_at_ms,
+        "log": {"tree_size": content.tree_size, "root_hash": content.root_hash.hex()},
+    }
+
+
+def _check_renderables(name: str, check: dict[str, Any], *, verbose: bool) -> Iterable[RenderableType]:
+    """Yield the view of a check that `fleet certificate verify` made."""
+    failed = [line for line in check["lines"] if not line["holds"]]
+    vouched, current = check["vouched_by"], check["current"]
+    said = check["certificate"]
+    headline = {
+        HOLDS: "holds",
+        FAILS: f"DOES NOT HOLD: {len(failed)} of {len(check['lines'])} checks fail",
+        UNVOUCHED: "NOT VOUCHED FOR: it agrees with the key that the coordinator itself says is its own",
+    }[check["result"]]
+    if said is not None and said["excepted"]:
+        headline += f", EXCEPT {len(said['excepted'])} node(s)"
+    trust = "given with --public-key" if vouched["pinned"] else "VOUCHED FOR BY THE COORDINATOR ITSELF"
+    yield facts(
+        f"{name}: {headline}",
+        {
+            **({} if said is None else _said(said)),
+            "signed with": f"{vouched['command_public_key']} ({trust})",
+            "now": current["detail"],
+        },
+    )
+    if failed:
+        yield table(
+            "Checks that fail",
+            ["check", "expected", "seen"],
+            [(line["name"], line["expected"], line["got"]) for line in failed],
+        )
+    holding = [line for line in check["lines"] if line["holds"]]
+    if verbose and holding:
+        yield table("Checks that hold", ["check", "seen"], [(x["name"], x["got"]) for x in holding])
+    elif holding:
+        yield f"{len(holding)} checks hold (--verbose lists them)."
+
+
+def _said(said: dict[str, Any]) -> dict[str, object]:
+    return {
+        **{f"verdict {kind}": f"{v['verdict']}: {v['basis']}" for kind, v in said["verdicts"].items()},
+        **{
+            f"EXCEPT {node['node_id']}": f"{node['state']}: {node['reason'] or 'no reason given'}"
+            for node in said["excepted"]
+        },
+        "for": ", ".join(said["subject_tags"]),
+        "planted probe": ", ".join(f"{tag} (nobody's: planted to see it go)" for tag in said["planted_tags"]),
+        "nodes": _nodes(said["nodes"]),
+        "forget": f"{said['campaign_id']}, generation {said['generation']} of fleet {said['fleet_id']}",
+        "converged": clock(said["converged_at_unix_ms"]),
+        "issued": clock(said["issued_at_unix_ms"]),
+        "limits": tuple(said["limits"]),
+    }
+
+
+def _nodes(by_state: dict[str, Sequence[str]]) -> str:
+    counts = ", ".join(f"{len(ids)} {state.replace('_', ' ')}" for state, ids in sorted(by_state.items()))
+    if not {"verified", "not_affected"} & by_state.keys():
+        return f"{counts or 'none'}: NOTHING WAS VERIFIED ON ANY NODE"
+    return counts

@@ -1,10 +1,9 @@
-"""One invocation of the CLI: its connection flags, and what they lead to."""
+"""Session of the CLI: the connection flags of one invocation, and what they lead to."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """What the flags before the noun say."""
+    """Connection flags of one invocation."""
 
     overrides: Overrides
 
@@ -55,10 +54,3 @@ def session(ctx: typer.Context) -> Session:
     found = ctx.find_object(Session)
     assert found is not None, "the root callback makes the session before any verb runs"
     return found
-
-
-def set_session(
-    ctx: typer.Context, context: str | None, address: str | None, token_file: Path | None, registry: Path | None
-) -> None:
-    """Keep the connection flags for the verb."""
-    ctx.obj = Session(Overrides(context, address, token_file, registry))

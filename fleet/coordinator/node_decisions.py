@@ -14,8 +14,8 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import forgets
 from fleet.coordinator.core import Coordinator
-from fleet.domain.contact import ContactLimits
 from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
+from fleet.domain.node import ContactLimits
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow, NodeRow

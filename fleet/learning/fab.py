@@ -21,10 +21,10 @@ ATTEMPT = "attempt"
 COORDINATOR = "coordinator"
 TOKEN_FILE = "token-file"
 
-_PYPROJECT = """\
+_PYPROJECT = f"""\
 [project]
 name = "reram-fleet-job"
-version = "{version}"
+version = "{version("reram-fleet")}"
 description = "One learning job of reram-fleet: a pointer to what is installed"
 license = "Apache-2.0"
 
@@ -32,27 +32,18 @@ license = "Apache-2.0"
 publisher = "reram-fleet"
 
 [tool.flwr.app.components]
-serverapp = "{server_app}"
-clientapp = "{client_app}"
+serverapp = "{SERVER_APP}"
+clientapp = "{CLIENT_APP}"
 
 [tool.flwr.app.config]
-{job_id} = ""
-{attempt} = 0
-{coordinator} = ""
-{token_file} = ""
+{JOB_ID} = ""
+{ATTEMPT} = 0
+{COORDINATOR} = ""
+{TOKEN_FILE} = ""
 """
 
 
 def write_app(folder: Path) -> Path:
     """Write the stub app into a folder, created if it does not exist, and return the folder."""
-    text = _PYPROJECT.format(
-        version=version("reram-fleet"),
-        server_app=SERVER_APP,
-        client_app=CLIENT_APP,
-        job_id=JOB_ID,
-        attempt=ATTEMPT,
-        coordinator=COORDINATOR,
-        token_file=TOKEN_FILE,
-    )
-    write_atomically(folder / "pyproject.toml", text.encode())
+    write_atomically(folder / "pyproject.toml", _PYPROJECT.encode())
     return folder

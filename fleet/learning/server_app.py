@@ -14,7 +14,6 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.processes.hardening import keep_memory_private
-from reram_fleet.v1.learning_pb2 import GetJobResponse
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
 from fleet.errors import StaleAttemptError
@@ -87,22 +86,19 @@ def run_job(grid: Grid, client: JobClient) -> None:
             client.report_round(outcome.round_number, codec.seal(state), outcome.metrics, outcome.node_ids)
         return None
 
-    strategy_for(job).start(
-        grid=job_grid,
-        initial_arrays=arrays,
-        num_rounds=rounds_left,
-        timeout=job.round_timeout_s,
-        evaluate_fn=checkpoint,
-    )
-
-
-def strategy_for(job: GetJobResponse) -> FedAvg:
-    """Return stock FedAvg: training rounds only, or for `evaluate.quality` evaluation rounds only."""
+    # Training rounds only, or evaluation rounds only.
     evaluates = job.kind == LEARNING_KIND_EVALUATE_QUALITY
-    return FedAvg(
+    strategy = FedAvg(
         fraction_train=0.0 if evaluates else 1.0,
         fraction_evaluate=1.0 if evaluates else 0.0,
         min_train_nodes=job.quorum,
         min_evaluate_nodes=job.quorum,
         min_available_nodes=job.quorum,
+    )
+    strategy.start(
+        grid=job_grid,
+        initial_arrays=arrays,
+        num_rounds=rounds_left,
+        timeout=job.round_timeout_s,
+        evaluate_fn=checkpoint,
     )

@@ -44,32 +44,20 @@ _COORDINATOR = "coordinator"
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """Settings of a fleet on this machine.
+    """Settings of a fleet on this machine."""
 
-    Parameters
-    ----------
-    state
-        Folder of everything: databases, keys, logs.
-    nodes
-        Number of node daemons.
-    lease_s
-        How long a node out of contact goes on serving adapters.
-    learning
-        Whether there is a learning plane: a SuperLink, and a SuperNode beside each node.
-    fleet_seed
-        Seed of the simulated chips.
-    restart_nodes
-        Whether a node daemon that ends is started again.
-    task, preset
-        What the nodes recognise or generate, and on which chip technology.
-    """
-
+    #: Folder of everything: databases, keys, logs.
     state: Path
     nodes: int = 4
+    #: How long a node out of contact goes on serving adapters.
     lease_s: float = LOCAL_LEASE_S
+    #: Whether there is a learning plane: a SuperLink, and a SuperNode beside each node.
     learning: bool = True
+    #: Of the simulated chips.
     fleet_seed: int = 1
+    #: Whether a node daemon that ends is started again.
     restart_nodes: bool = True
+    #: What the nodes recognise or generate, and on which chip technology.
     task: str = "speakers"
     preset: str = "180nm-1t1r"
 

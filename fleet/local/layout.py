@@ -9,28 +9,19 @@ from fleet.local.errors import LocalFleetError
 
 
 class Layout:
-    """Paths in a local fleet's folder: the only place that knows the names of its files.
-
-    Attributes
-    ----------
-    coordinator, nodes, logs
-        State folder of the coordinator, folder of the nodes' state folders, and what all of them print.
-    serve_file
-        What the coordinator writes when it is ready.
-    programmed
-        What the chips of this fleet were programmed for.
-    registry
-        The caller's map of people to tags.
-    supervisor
-        What the supervisor in the background says of itself; absent when none runs.
-    """
+    """Paths in a local fleet's folder: the only place that knows the names of its files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        #: State folder of the coordinator, folder of the nodes' state folders, and what all of them print.
         self.coordinator, self.nodes, self.logs = root / "coordinator", root / "nodes", root / "logs"
+        #: What the coordinator writes when it is ready.
         self.serve_file = self.coordinator / SERVE_FILE
+        #: What the chips of this fleet were programmed for.
         self.programmed = root / "fleet.json"
+        #: The caller's map of people to tags.
         self.registry = root / "registry.json"
+        #: What the supervisor in the background says of itself; absent when none runs.
         self.supervisor = root / "supervisor.json"
 
     def create(self) -> None:

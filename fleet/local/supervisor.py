@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,24 +35,17 @@ _GRACE_S = 30.0
 
 @dataclass
 class RunningFleet:
-    """Supervisor's word on itself and its fleet, in a file of the fleet's folder.
-
-    Attributes
-    ----------
-    create_time
-        When the process was made: its id may be somebody else's later.
-    ready
-        Whether every node serves; the rest is known from then on.
-    absent
-        Nodes of the fleet that are not started.
-    """
+    """Supervisor's word on itself and its fleet, in a file of the fleet's folder."""
 
     pid: int
+    #: When the process was made: its id may be somebody else's later.
     create_time: float
+    #: Whether every node serves; the rest is known from then on.
     ready: bool = False
     address: str = ""
     metrics_address: str = ""
     nodes: list[dict[str, str]] = field(default_factory=list)
+    #: Nodes of the fleet that are not started.
     absent: list[str] = field(default_factory=list)
 
     @classmethod
@@ -153,15 +148,21 @@ def find_supervisor(layout: Layout) -> psutil.Process | None:
         return None
 
 
-class _ToldToStopError(Exception):
-    """SIGTERM or SIGINT came."""
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C; only the first counts, so that it ends in order."""
 
+    def interrupt(number: int, frame: object) -> None:
+        for each in handlers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
 
-def _on_signal(number: int, frame: object) -> None:
-    # Once is enough: a second signal must not cut the orderly end short.
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, signal.SIG_IGN)
-    raise _ToldToStopError
+    handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
 
 
 def main(argv: list[str]) -> int:
@@ -172,22 +173,21 @@ def main(argv: list[str]) -> int:
     raw, timeout_s = json.loads(argv[0]), float(argv[1])
     settings = LocalSettings(**{**raw, "state": Path(raw["state"])})
     layout = settings.layout
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _on_signal)
     running = RunningFleet(os.getpid(), psutil.Process().create_time())
     try:
-        running.write(layout)
-        with LocalFleet(settings, logger.info) as fleet:
-            fleet.start(timeout_s)
-            served = fleet.served()
-            running.address, running.metrics_address = served.address, served.metrics_address
-            running.nodes = [node.addresses() for node in fleet.nodes]
-            running.absent = fleet.absent
-            running.ready = True
+        with terminated_like_interrupted():
             running.write(layout)
-            logger.info("ready: %d nodes serve", settings.nodes)
-            threading.Event().wait()
-    except _ToldToStopError:
+            with LocalFleet(settings, logger.info) as fleet:
+                fleet.start(timeout_s)
+                served = fleet.served()
+                running.address, running.metrics_address = served.address, served.metrics_address
+                running.nodes = [node.addresses() for node in fleet.nodes]
+                running.absent = fleet.absent
+                running.ready = True
+                running.write(layout)
+                logger.info("ready: %d nodes serve", settings.nodes)
+                threading.Event().wait()
+    except KeyboardInterrupt:
         logger.info("told to end")
     except FleetError as error:
         logger.error("%s\n%s", error, error.hint)

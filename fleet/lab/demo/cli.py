@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,9 +46,10 @@ def demo(
     check_task(task)
     check_preset(preset)
     from fleet.lab.demo.run import DemoSettings, run
+    from fleet.local.supervisor import terminated_like_interrupted
 
     settings = DemoSettings(nodes=nodes, rounds=rounds, timeout_s=timeout, keep=keep, task=task, preset=preset)
-    with _terminated_like_interrupted(), _progress_reporter() as reporter:
+    with terminated_like_interrupted(), _progress_reporter() as reporter:
         result = run(settings, reporter)
     if output is not None:
         output.write_text(json_text(result.document), encoding="utf-8")
@@ -89,20 +89,3 @@ def _progress_reporter() -> Iterator[ProgressReporter]:
 
         yield ProgressReporter(title, detail)
         title("Done; everything that was started is gone")
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Clean up on SIGTERM as on Ctrl-C; only the first of them counts."""
-
-    def interrupt(number: int, frame: object) -> None:
-        for each in handlers:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)

@@ -42,15 +42,8 @@ def enrol(
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Enrol each person on two neighbouring nodes, with half of their training samples on each.
 
-    Parameters
-    ----------
-    first
-        Index of the first person's first node; the next person's is the next one.
-
-    Returns
-    -------
-    tuple
-        Person to tag, and person to the nodes that captured their samples.
+    The first person's are the node of index `first` and the next one, the next person's one further. Returns person
+    to tag, and person to the nodes that captured their samples.
     """
     tags: dict[str, str] = {}
     where: dict[str, tuple[str, ...]] = {}
@@ -68,18 +61,7 @@ def enrol(
 def wait_active_everywhere(
     fleet: LocalFleet, tags: frozenset[str], deadline: Deadline, *, at_least: int = 1
 ) -> dict[str, GetStatusResponse]:
-    """Wait until every node serves one and the same revision with these tags, and goes on to do so.
-
-    Parameters
-    ----------
-    at_least
-        The revision to wait for, or a later one.
-
-    Returns
-    -------
-    dict
-        Node id to its status.
-    """
+    """Wait until every node serves one revision, at least this one, with these tags; returns statuses by node id."""
     since: list[tuple[int, float]] = []
 
     def settled() -> dict[str, GetStatusResponse] | None:

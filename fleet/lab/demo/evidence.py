@@ -21,67 +21,39 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class ProbeAnswer:
-    """One answer of the restarted node.
+    """One answer of the restarted node."""
 
-    Attributes
-    ----------
-    at_s
-        Seconds since the process was started again.
-    generation
-        The node's own, as told in the same answer.
-    named, named_forgotten
-        For how much of what was asked the answer is somebody's own, and the forgotten person's.
-    """
-
+    #: Seconds since the process was started again.
     at_s: float
     backbone_only: bool
+    #: Why, if so.
     reason: str | None
+    #: The node's own, as told in the same answer.
     generation: int
+    #: For how much of what was asked the answer is somebody's own, and the forgotten person's.
     named: int
     named_forgotten: int
 
 
 @dataclass(frozen=True)
 class Outage:
-    """What happened to the node that was killed.
-
-    Attributes
-    ----------
-    suppressed_by
-        Nodes that had suppressed the forget while this one was down.
-    leaked_meanwhile
-        Answers of connected nodes that were the forgotten person's after they had suppressed.
-    seconds_observed
-        From the call of CreateForget until all connected nodes were seen as suppressed.
-    probe_answers
-        Every answer of the restarted node until it served again, oldest first.
-    """
+    """Outage of the node that was killed."""
 
     node_id: str
     killed_pid: int
+    #: Nodes that had suppressed the forget while this one was down.
     suppressed_by: frozenset[str]
+    #: Answers of connected nodes that were the forgotten person's after they had suppressed.
     leaked_meanwhile: int
+    #: From the call of CreateForget until all connected nodes were seen as suppressed.
     seconds_observed: float
+    #: Every answer of the restarted node until it served again, oldest first.
     probe_answers: tuple[ProbeAnswer, ...]
 
 
 @dataclass(frozen=True)
 class Evidence(Generic[M]):
-    """All that the demo saw, by node id where it is per node.
-
-    Attributes
-    ----------
-    never, before, after
-        What the task measured before the person to forget was ever enrolled, while they were, and after the forget.
-    train_job
-        The job that trained the LoRA; an empty one if nodes of the task take part in none.
-    job_refusal
-        Why the coordinator refused that job; empty if it made one.
-    certificate
-        Lines of the offline check of the certificate, against the key that nodes got when they enrolled.
-    metrics_moved
-        Forget generation that each `/metrics` told before and after.
-    """
+    """All that the demo saw, by node id where it is per node."""
 
     fleet_id: str
     forgotten_person: str
@@ -89,17 +61,21 @@ class Evidence(Generic[M]):
     enrolled_on: Mapping[str, tuple[str, ...]]
     identities: Mapping[str, types.NodeIdentity]
     programmed: Mapping[str, GetStatusResponse]
+    #: What the task measured before the person to forget was ever enrolled, while they were, and after the forget.
     never: Mapping[str, M]
     before: Mapping[str, M]
     after: Mapping[str, M]
     status_before: Mapping[str, GetStatusResponse]
     status_after: Mapping[str, GetStatusResponse]
+    #: The job that trained the LoRA, or an empty one and why the coordinator refused it.
     train_job: operator.LearningJob
     job_refusal: str
     jobs: tuple[operator.LearningJob, ...]
     flower_runs: tuple[RunInfo, ...]
     outage: Outage
     forget: operator.Forget
+    #: Lines of the offline check of the certificate, against the key that nodes got when they enrolled.
     certificate: tuple[CheckLine, ...]
+    #: Forget generation that each `/metrics` told before and after.
     metrics_moved: Mapping[str, tuple[float, float]]
     step_seconds: Mapping[str, float]

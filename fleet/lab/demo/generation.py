@@ -46,36 +46,22 @@ _FORGOTTEN = "forgotten-tag"
 
 @dataclass(frozen=True)
 class Generated:
-    """Images that one node generated, always from the same noise; shares are of those that show their class, 0..1.
+    """Images that one node generated, always from the same noise; shares are of those that show their class, 0..1."""
 
-    Attributes
-    ----------
-    public
-        Share over the classes that the backbone was trained on.
-    private
-        Share of each kept private class, by its tag.
-    forgotten
-        Share of the class to forget, by its tag; None where the node refused.
-    refusal
-        Why it refused; empty where it did not.
-    alone
-        How many images of the class to forget show it, by its name: by the backbone alone.
-    alone_images
-        How many were generated.
-    fresh, fresh_images
-        The same after the forget, from noise that was not used before.
-    digest
-        SHA-256 over all of these images but those of the forgotten tag and those from fresh noise.
-    """
-
+    #: Share over the classes that the backbone was trained on.
     public: float
+    #: Share of each kept private class, by its tag.
     private: Mapping[str, float]
+    #: Share of the class to forget, by its tag; None where the node refused, and why.
     forgotten: float | None
     refusal: str
+    #: How many images of the class to forget show it, by its name: by the backbone alone; and how many there are.
     alone: int
     alone_images: int
+    #: The same after the forget, from noise that was not used before.
     fresh: int
     fresh_images: int
+    #: SHA-256 over all of these images but those of the forgotten tag and those from fresh noise.
     digest: str
 
 

@@ -31,10 +31,7 @@ def forget_while_away(
 ) -> tuple[operator.Forget, frozenset[str], float]:
     """Commit a forget and wait until every node but the one away has suppressed.
 
-    Returns
-    -------
-    tuple
-        The campaign, the nodes that had suppressed, and the seconds from the call on.
+    Returns the campaign, the nodes that had suppressed, and the seconds from the call on.
     """
     started = time.monotonic()
     campaign_id = client.create_forget(new_tag(), sorted(tags)).forget.campaign_id
@@ -58,15 +55,8 @@ def watch_return(
 ) -> tuple[ProbeAnswer, ...]:
     """Restart a node and ask it, from its first moment on, until it serves at this generation.
 
-    Parameters
-    ----------
-    ask
-        Puts one question to the node's engine; is told the seconds since the start.
-
-    Returns
-    -------
-    tuple of ProbeAnswer
-        Every answer, oldest first; the last one is with adapters.
+    `ask` puts one question to the node's engine, and is told the seconds since the start. Returns every answer, oldest
+    first; the last one is with adapters.
     """
     started = time.monotonic()
     fleet.start_node(index, connect_delay_s=CONNECT_DELAY_S)

@@ -35,33 +35,24 @@ _VERDICTS = {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lo
 
 @dataclass(frozen=True)
 class Quality:
-    """How one node treats test samples; rates are shares of samples, 0..1.
+    """Quality of one node's answers to test samples; rates are shares of samples, 0..1."""
 
-    Attributes
-    ----------
-    retain_accuracy, forget_accuracy
-        Closed-set top-1 on the kept people, and on the person to forget; also by the subject adapters alone, and
-        by subject adapters and LoRA, without the closed-form head.
-    genuine_accept_rate, forget_accept_rate, stranger_accept_rate
-        Samples at or above the calibrated threshold: of kept people, of the person to
-        forget, and of people who were never enrolled.
-    forget_samples, stranger_samples
-        How many samples of the person to forget, and of strangers, were tried.
-    backbone_only
-        The node answered without adapters, so that none of the figures means anything.
-    """
-
+    #: Closed-set top-1 on the kept people, and on the person to forget; also by the subject adapters alone, and by
+    #: subject adapters and LoRA, without the closed-form head.
     retain_accuracy: float
     retain_accuracy_subject_only: float
     forget_accuracy: float
     forget_accuracy_subject_only: float
     retain_accuracy_without_head: float
     forget_accuracy_without_head: float
+    #: Samples at or above the calibrated threshold: of kept people, of the person to forget, of the never enrolled.
     genuine_accept_rate: float
     forget_accept_rate: float
     stranger_accept_rate: float
+    #: How many samples of the person to forget, and of strangers, were tried.
     forget_samples: int
     stranger_samples: int
+    #: The node answered without adapters, so that none of the figures means anything.
     backbone_only: bool
 
 

@@ -39,26 +39,17 @@ from fleet.trust.audit import verify_certificate
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of a run.
+    """Settings of a run."""
 
-    Parameters
-    ----------
-    nodes
-        Node daemons; at least 2, since one of them is killed.
-    rounds
-        Federated rounds of the LoRA.
-    timeout_s
-        For everything together.
-    keep
-        Leave the folder (databases, keys, logs) behind.
-    task, preset
-        What the nodes recognise or generate, and on which chip technology.
-    """
-
+    #: Node daemons; at least 2, since one of them is killed.
     nodes: int = 4
+    #: Federated rounds of the LoRA.
     rounds: int = 3
+    #: For everything together.
     timeout_s: float = 600.0
+    #: Leave the folder (databases, keys, logs) behind.
     keep: bool = False
+    #: What the nodes recognise or generate, and on which chip technology.
     task: str = "speakers"
     preset: str = "180nm-1t1r"
 

@@ -36,24 +36,16 @@ class Subjects:
 
 
 class DemoTask(ABC, Generic[M]):
-    """What one kind of node contributes; `M` is what is measured of a node.
+    """Contribution of one kind of node; `M` is what is measured of a node."""
 
-    Attributes
-    ----------
-    people
-        Whom nodes learn, in this order; the last one is forgotten.
-    nouns
-        What they are called.
-    learns
-        Whether nodes take part in learning jobs.
-    claims
-        What has to hold, beside what holds of every fleet.
-    """
-
-    nouns: ClassVar[str]
-    learns: ClassVar[bool]
-    claims: ClassVar[Sequence[Callable[[Evidence[Any]], Claim]]]
+    #: Whom nodes learn, in this order; the last one is forgotten.
     people: tuple[DemoPerson, ...]
+    #: What they are called.
+    nouns: ClassVar[str]
+    #: Whether nodes take part in learning jobs.
+    learns: ClassVar[bool]
+    #: What has to hold, beside what holds of every fleet.
+    claims: ClassVar[Sequence[Callable[[Evidence[Any]], Claim]]]
 
     @property
     def forgotten(self) -> DemoPerson:

@@ -253,7 +253,7 @@ def test_help_has_a_short_name_everywhere(cli, arguments):
     assert "Usage: fleet" in cli.run(*arguments, "-h").stdout
 
 
-@pytest.mark.parametrize("arguments", [["forgt"], ["forget", "creat"], ["learn", "strt"]])
+@pytest.mark.parametrize("arguments", [["forgt"], ["chpi"], ["forget", "creat"], ["chip", "reprot"]])
 def test_a_slip_is_met_with_one_suggestion(cli, arguments):
     result = cli.run(*arguments, COLUMNS="200")
     assert result.exit_code == 2
