@@ -24,7 +24,7 @@ from edge_node.errors import (
     RoundError,
     TaskError,
 )
-from edge_node.samples import decode_samples
+from edge_node.tasks.samples import decode_samples
 
 logger = logging.getLogger(__name__)
 

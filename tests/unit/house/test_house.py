@@ -7,7 +7,6 @@ import importlib.metadata
 import subprocess
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import grimp
 import pytest
