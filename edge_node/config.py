@@ -118,12 +118,7 @@ class StateFolder:
     def load_or_create_engine_token(self) -> str:
         """Return the token that callers of the EngineService must send.
 
-        Raises
-        ------
-        KeyFileError
-            If the file is readable by others.
-        StateFolderError
-            If it holds nothing that may open an engine.
+        `KeyFileError` if others can read the file, `StateFolderError` if it holds nothing that may open an engine.
         """
         if not self.engine_token.exists():
             write_atomically(self.engine_token, bearer.new_token().encode())

@@ -5,18 +5,13 @@
     EdgeNodeError
     ├── EngineError              the engine refused; nothing was changed
     │   ├── TaskError            an unknown task or damaged task data
-    │   ├── SampleError            a sample of the wrong shape, type or length, or with non-finite samples
+    │   ├── SampleError          a sample of the wrong shape, type or length, or with values that are not finite
     │   ├── AdapterError         an adapter that does not fit this engine (features, count, rank, tag)
     │   │   ├── AdapterSpecError         what an adapter says about itself is impossible
     │   │   ├── AdapterShapeError        its layers, rank, shapes or number formats do not fit the network
     │   │   ├── AdapterValueError        its numbers are not finite, or larger than any training makes
-    │   │   ├── AdapterBaseError         it was made for another task or another frozen backbone
-    │   │   ├── AdapterStaleError        it was built before a generation that this node has suppressed
-    │   │   ├── AdapterFileError         a file that is truncated, too long, lying about itself or damaged
-    │   │   ├── AdapterSealError         a file that does not open: wrong key, wrong name, or changed bytes
-    │   │   └── AdapterUnsupportedError  a sound PEFT adapter of a kind that is not computed here
-    │   ├── RoundError           a learning round that cannot be run as asked
-    │   └── VerificationError    evidence that cannot be judged, or a report that contradicts it
+    │   │   └── AdapterBaseError         it was made for another task or another frozen backbone
+    │   └── RoundError           a learning round that cannot be run as asked
     └── NodeError                everything of the daemon around the engine
         ├── StateFolderError     the state folder lacks something, or is damaged or in use
         ├── JournalError         the journal cannot be read or written
@@ -56,7 +51,7 @@ class AdapterError(EngineError):
 
 
 class AdapterSpecError(AdapterError):
-    """What an adapter says about itself is impossible: its name, kind, scale, seed or generation."""
+    """An adapter says something impossible about itself: its name, kind, scale, seed or generation."""
 
 
 class AdapterShapeError(AdapterError):
@@ -71,28 +66,8 @@ class AdapterBaseError(AdapterError):
     """An adapter was made for another task or another frozen backbone."""
 
 
-class AdapterStaleError(AdapterError):
-    """An adapter was built before a generation that this node has suppressed."""
-
-
-class AdapterFileError(AdapterError):
-    """An adapter file is truncated, too long, lies about itself, or is damaged."""
-
-
-class AdapterSealError(AdapterError):
-    """A sealed adapter file does not open: wrong key, wrong name, or changed bytes."""
-
-
-class AdapterUnsupportedError(AdapterError):
-    """A sound PEFT adapter has something that is not computed here."""
-
-
 class RoundError(EngineError):
     """A learning round cannot be run with these tags, this state or these samples."""
-
-
-class VerificationError(EngineError):
-    """Evidence that cannot be judged, or a report whose verdicts do not follow from it."""
 
 
 class NodeError(EdgeNodeError):

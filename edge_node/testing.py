@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -40,10 +40,12 @@ from hwmodel import Cost, EnergyLedger, Phase, load_preset
 if TYPE_CHECKING:
     from edge_node.generation.image_generator import ImageGenerator
 
+M = TypeVar("M", bound=Message)
+
 
 @dataclass
 class FakeClock:
-    """Time that moves when told to."""
+    """Clock that moves when told to."""
 
     boottime: float = 1000.0
     unix: int = 1_800_000_000_000
@@ -180,9 +182,7 @@ class FakeCoordinator:
             campaign_id=f"campaign-{generation}",
             subject_tags=tags,
         )
-        for name, value in changes.items():
-            setattr(command, name, value)
-        return command
+        return _changed(command, changes)
 
     def forget(self, *tags: str) -> types.Envelope:
         """Append an entry to the log and return it."""
@@ -266,12 +266,16 @@ class FakeCoordinator:
             expires_at_unix_ms=2**53,
             job_key=sealing.seal(session_public_key, sealing.job_key_purpose("job-1", identity.node_id), job_key),
         )
-        for name, value in changes.items():
-            if isinstance(value, list):
-                getattr(ticket, name).extend(value)
-            else:
-                setattr(ticket, name, value)
-        return self.sign(ticket)
+        return self.sign(_changed(ticket, changes))
+
+
+def _changed(message: M, changes: Mapping[str, object]) -> M:
+    for name, value in changes.items():
+        if isinstance(value, list):
+            getattr(message, name)[:] = value
+        else:
+            setattr(message, name, value)
+    return message
 
 
 def log_range(entries: Sequence[types.Envelope]) -> ConnectResponse:

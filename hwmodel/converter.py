@@ -73,12 +73,8 @@ class Adc:
     """A signed ADC with a step of a whole number of partial-sum units.
 
     ``code = clamp(floor((sum + step // 2) / step), -2^(bits-1), 2^(bits-1) - 1)``: to the nearest code, half-way cases
-    up, saturating. Raises `ConverterError` if the step is less than 1, or so large that `quantise` would not be exact.
-
-    Attributes
-    ----------
-    step
-        Partial-sum units (DAC code x grid step) per output code.
+    up, saturating. The step is in partial-sum units (DAC code x grid step) per output code. Raises `ConverterError` if
+    the step is less than 1, or so large that `quantise` would not be exact.
     """
 
     bits: int
@@ -112,9 +108,6 @@ class Adc:
 def conversion_j(j_per_step: Real, bits: int) -> Real:
     """Return the energy of one conversion, J: ``fom 2^b`` up to 9 bits, four times as much per bit beyond.
 
-    Parameters
-    ----------
-    j_per_step
-        Walden figure of merit, J per step.
+    `j_per_step` is the Walden figure of merit, J per step.
     """
     return j_per_step * 2.0 ** (bits + max(0, bits - 9))

@@ -15,7 +15,7 @@ from hwmodel.errors import LedgerError
 
 
 class Phase(StrEnum):
-    """What a node spent its energy on."""
+    """Purpose that a node spent its energy on."""
 
     PROGRAM = "program"
     INFER = "infer"
@@ -30,7 +30,7 @@ _COLUMN = {phase: column for column, phase in enumerate(Phase)}
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some piece of work takes; adds up, and is never negative.
+    """Energy, time, bytes and wear of a piece of work; adds up, and is never negative.
 
     Attributes
     ----------

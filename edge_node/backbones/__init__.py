@@ -16,7 +16,7 @@ from hwmodel import EnergyLedger, Phase
 
 
 class Backbone(Protocol):
-    """A frozen network on the crossbars of N nodes."""
+    """Frozen network on the crossbars of N nodes."""
 
     @property
     def features(self) -> int:

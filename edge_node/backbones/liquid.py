@@ -49,7 +49,7 @@ _MEMBRANE_LIMIT = 4 * _ONE
 
 @dataclass(frozen=True, eq=False)
 class Liquid:
-    """The liquid state machines of N chips.
+    """Liquid state machines of N chips.
 
     Attributes
     ----------

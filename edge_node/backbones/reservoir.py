@@ -65,7 +65,7 @@ def tanh_table() -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Reservoir:
-    """The reservoirs of N chips.
+    """Reservoirs of N chips.
 
     Attributes
     ----------

@@ -11,17 +11,17 @@ the class's own row is added to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from edge_node.errors import EngineError
 from edge_node.generation.class_codes import CLASS_LAYERS, ClassLayout
-from edge_node.generation.diffusion import STEPS, from_grey_levels, noised, on_chips
+from edge_node.generation.diffusion import STEPS, Sampling, from_grey_levels, noised, on_chips
 from edge_node.generation.dit import CLASSES, IMAGE_SIDE, TOKENS
 from edge_node.generation.generator import LABELS, Generator
-from edge_node.generation.training import Progress, TrainedBackbone, half_cosine
+from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone, half_cosine
 from hwmodel import ConverterError, Cost, Phase, cost, keyed_generator
 from hwmodel.nn import Correction
 
@@ -53,6 +53,15 @@ class ClassRecipe:
     steps: int = 500
     batch: int = 8
     learning_rate: float = 1e-2
+
+
+@dataclass(frozen=True)
+class GenerationRecipe:
+    """Recipe of a task: how its backbone is trained, its classes are learnt, and images are generated."""
+
+    backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
+    subject: ClassRecipe = field(default_factory=ClassRecipe)
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 def free_label(backbone: TrainedBackbone) -> int:

@@ -30,7 +30,7 @@ _CALIBRATION_IMAGES, _UNTOLD = 200, 8
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A trained transformer, and the chips of N nodes that it was programmed into."""
+    """Trained transformer, and the chips of N nodes that it was programmed into."""
 
     backbone: TrainedBackbone
     chips: ProgrammedModel

@@ -21,26 +21,17 @@ from torch import Tensor
 from edge_node.errors import EngineError, TaskError
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.class_codes import ClassLayout
-from edge_node.generation.class_fit import ClassRecipe, fit_class, free_label
-from edge_node.generation.diffusion import Sampling, keyed_noise, on_chips, sample
+from edge_node.generation.class_fit import fit_class, free_label
+from edge_node.generation.diffusion import keyed_noise, on_chips, sample
 from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
-from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
+from edge_node.generation.training import Progress, TrainedBackbone
 from edge_node.recognition.lora.branch import LoraBranch
 from edge_node.tasks import GenerationTask
 from hwmodel import Cost, Phase, Precision, Preset
 
 #: Images of one request: about ten seconds of one small core.
 MAX_IMAGES = 256
-
-
-@dataclass(frozen=True)
-class GenerationRecipe:
-    """Recipe of a task: how its backbone is trained, its classes are learnt, and images are generated."""
-
-    backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
-    subject: ClassRecipe = field(default_factory=ClassRecipe)
-    sampling: Sampling = field(default_factory=Sampling)
 
 
 def task_backbone(task: GenerationTask, progress: Progress | None = None) -> TrainedBackbone:
@@ -55,7 +46,7 @@ def task_backbone(task: GenerationTask, progress: Progress | None = None) -> Tra
 
 @dataclass(frozen=True)
 class LearntClass:
-    """A class as this node learnt it: codes, int32 [features], and what that took."""
+    """Class as this node learnt it: codes, int32 [features], and what that took."""
 
     codes: np.ndarray
     costs: Mapping[Phase, Cost]
@@ -71,7 +62,7 @@ class GeneratedImages:
 
 @dataclass(eq=False)
 class _LockedChip:
-    """A chip that one thing at a time is done on, made when it is first needed, under the lock."""
+    """Chip that one thing at a time is done on, made when it is first needed, under the lock."""
 
     make: Callable[[], Generator]
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -32,7 +32,7 @@ _MAX_SCALE_BITS = 36
 
 @dataclass(frozen=True, eq=False)
 class HeadAdapter:
-    """A head as it lies in SRAM; made by `load`.
+    """Head as it lies in SRAM; made by `load`.
 
     Attributes
     ----------

@@ -76,7 +76,7 @@ class CapturedSamples:
 
 @dataclass(frozen=True)
 class RecordCipher:
-    """Seals and opens the personal rows of a node's journal."""
+    """Cipher that seals and opens the personal rows of a node's journal."""
 
     node_id: str
     subject_keys: KeyStore
@@ -89,42 +89,31 @@ class RecordCipher:
 
     def seal_samples(self, subject_tag: str, samples: CapturedSamples) -> bytes:
         """Encrypt a person's codes under the key of their tag, made now if there is none."""
-        key = self.subject_keys.get_or_create(subject_tag)
-        return sealing.seal_symmetric(key, self._samples_purpose(subject_tag), samples.to_bytes())
+        return self._seal(self.subject_keys, "samples", subject_tag, samples.to_bytes())
 
     def open_samples(self, row: EnrolmentRow) -> CapturedSamples:
         """Decrypt a person's codes.
 
-        Raises
-        ------
-        KeyFileError
-            If their key has been destroyed.
-        JournalError
-            If the ciphertext is damaged.
+        `KeyFileError` if their key has been destroyed, `JournalError` if the ciphertext is damaged.
         """
-        key = self.subject_keys.get(row.subject_tag)
-        purpose = self._samples_purpose(row.subject_tag)
-        return CapturedSamples.from_bytes(_open(key, purpose, row.ciphertext))
+        return CapturedSamples.from_bytes(self._open(self.subject_keys, "samples", row.subject_tag, row.ciphertext))
 
     def seal_revision(self, key_id: str, content: RevisionContent) -> bytes:
         """Encrypt a revision's content under a key of its own."""
-        key = self.revision_keys.get_or_create(key_id)
-        return sealing.seal_symmetric(key, self._revision_purpose(key_id), content.SerializeToString())
+        return self._seal(self.revision_keys, "revision", key_id, content.SerializeToString())
 
     def open_revision(self, row: RevisionRow) -> RevisionContent:
         """Decrypt a stored revision; raises like `open_samples`."""
-        key = self.revision_keys.get(row.key_id)
-        return RevisionContent.FromString(_open(key, self._revision_purpose(row.key_id), row.ciphertext))
+        return RevisionContent.FromString(self._open(self.revision_keys, "revision", row.key_id, row.ciphertext))
 
-    def _samples_purpose(self, subject_tag: str) -> str:
-        return f"reram-fleet/node-samples/{self.node_id}/{subject_tag}"
+    def _seal(self, keys: KeyStore, kind: str, key_id: str, content: bytes) -> bytes:
+        return sealing.seal_symmetric(keys.get_or_create(key_id), self._purpose(kind, key_id), content)
 
-    def _revision_purpose(self, key_id: str) -> str:
-        return f"reram-fleet/node-revision/{self.node_id}/{key_id}"
+    def _open(self, keys: KeyStore, kind: str, key_id: str, ciphertext: bytes) -> bytes:
+        try:
+            return sealing.open_symmetric(keys.get(key_id), self._purpose(kind, key_id), ciphertext)
+        except sealing.SealError as error:
+            raise JournalError(f"a sealed row of the journal is damaged: {error}") from error
 
-
-def _open(key: bytes, purpose: str, ciphertext: bytes) -> bytes:
-    try:
-        return sealing.open_symmetric(key, purpose, ciphertext)
-    except sealing.SealError as error:
-        raise JournalError(f"a sealed row of the journal is damaged: {error}") from error
+    def _purpose(self, kind: str, key_id: str) -> str:
+        return f"reram-fleet/node-{kind}/{self.node_id}/{key_id}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from reram_fleet import tasks
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edge_node.backbones import Backbone
-    from edge_node.generation.image_generator import GenerationRecipe
+    from edge_node.generation.class_fit import GenerationRecipe
     from hwmodel import EnergyLedger, Preset
 
 
@@ -136,8 +136,21 @@ class SharedPreparation(Protocol):
         """Make it, unless it was made before; `progress` is told the steps done and in all, after each."""
 
 
-def load_task(name: str) -> RecognitionTask | GenerationTask:
+@runtime_checkable
+class SeededTask(Protocol):
+    """Part of a task whose roles are drawn by a seed, for experiments over several splits."""
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the task with the roles that a seed draws."""
+
+
+def load_task(name: str, seed: int | None = None) -> RecognitionTask | GenerationTask:
     """Return the task called `name`; a node loads the code and the data of its own task only.
+
+    Parameters
+    ----------
+    seed
+        Draws the roles, of a task that has them drawn; those of demos and fleets if None.
 
     Raises
     ------
@@ -150,4 +163,4 @@ def load_task(name: str) -> RecognitionTask | GenerationTask:
         raise TaskError(str(error)) from error
     if task.name != name:
         raise TaskError(f"task {name!r} calls itself {task.name!r}: both are its name, in `fleet status` too")
-    return task
+    return task.with_seed(seed) if seed is not None and isinstance(task, SeededTask) else task

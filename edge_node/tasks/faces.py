@@ -8,8 +8,9 @@ the folder that `RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Self
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def _name(index: int) -> str:
 @cache
 def _photos(folder: str | None) -> np.ndarray:
     """Return all photos, float32 [40, 10, 64, 64], read-only."""
-    from sklearn.datasets import fetch_olivetti_faces
+    from sklearn.datasets import fetch_olivetti_faces  # type: ignore[import-untyped]
 
     try:
         bunch = fetch_olivetti_faces(data_home=folder, download_if_missing=False)
@@ -49,7 +50,7 @@ def _photos(folder: str | None) -> np.ndarray:
     if bunch.images.shape != (PEOPLE * PHOTOS, 64, 64):
         raise TaskError(f"the Olivetti photos have shape {list(bunch.images.shape)}, expected [400, 64, 64]")
     order = np.argsort(bunch.target, kind="stable")
-    photos = bunch.images[order].astype(np.float32).reshape(PEOPLE, PHOTOS, 64, 64)
+    photos: np.ndarray = bunch.images[order].astype(np.float32).reshape(PEOPLE, PHOTOS, 64, 64)
     photos.setflags(write=False)
     return photos
 
@@ -95,6 +96,10 @@ class FacesTask:
         order = np.argsort(keyed_uint16(seed, "faces.roles", count=PEOPLE).numpy(), kind="stable").tolist()
         names = [_name(index) for index in order]
         return cls(Split(public=tuple(names[:10]), enrolled=tuple(names[10:30]), strangers=tuple(names[30:])), seed)
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the task with the roles that another seed draws."""
+        return replace(self, split=FacesTask.of(seed).split, seed=seed)
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all forty people, by name."""

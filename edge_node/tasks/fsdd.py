@@ -19,10 +19,10 @@ import io
 import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -174,6 +174,10 @@ class FsddTask:
         order = np.argsort(keyed_uint16(seed, "fsdd.roles", count=len(SPEAKERS)).numpy(), kind="stable")
         names = [SPEAKERS[index] for index in order]
         return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:5]), strangers=tuple(names[5:])))
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the task with the roles that a seed draws."""
+        return replace(self, split=FsddTask.of(seed).split)
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all six people, by name."""

@@ -17,16 +17,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edge_node.errors import TaskError
-from edge_node.generation.class_fit import ClassRecipe
+from edge_node.generation.class_fit import ClassRecipe, GenerationRecipe
 from edge_node.generation.diffusion import GREY_LEVELS, Sampling
 from edge_node.generation.dit import CLASSES
-from edge_node.generation.image_generator import GenerationRecipe, task_backbone
+from edge_node.generation.image_generator import task_backbone
 from edge_node.generation.training import BackboneRecipe, Progress
 from edge_node.tasks import LabelledImages, Person, Split
 from hwmodel import keyed_uint16
@@ -40,7 +41,7 @@ TEST_SHARE = 0.3
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Return all digits, uint8 [1797, 8, 8], and their classes, int64 [1797]; read-only."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     bunch = load_digits()
     if bunch.images.shape != (1797, 8, 8) or bunch.images.max() != GREY_LEVELS:
@@ -115,6 +116,10 @@ class ImagesTask:
     def prepare(self, progress: Progress) -> None:
         """Train the backbone on the public classes, once for all nodes of a machine."""
         task_backbone(self, progress)
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the task with the roles that another seed draws."""
+        return replace(self, split=ImagesTask.of(seed).split, seed=seed)
 
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class; nobody else's.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.command_line import folder
+from reram_fleet.processes.command_line import folder
 from reram_fleet.tasks import TaskPluginError, code_range
 
 from fleet.cli.certificate import read_key

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from reram_fleet.identities import IdentityError, check_identity
+from reram_fleet.crypto.identities import IdentityError, check_identity
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import forgets
 from fleet.coordinator.core import Coordinator
-from fleet.domain.contact import ContactLimits
 from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
+from fleet.domain.node import ContactLimits
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow, NodeRow

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from fleet.coordinator import cohort_jobs, forgets, job_rounds, node_decisions, revisions
-from fleet.coordinator.core import Coordinator
+from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.heads import HeadPrecomputer
-from fleet.coordinator.plane import LearningPlane
 from fleet.domain.execution import AWAITED, ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import FleetError

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.domain.cost_bounds import decreased, out_of_range
+from fleet.domain.node import decreased, out_of_range
 from fleet.errors import FleetError
 
 #: Largest integer of a database column; the wire's unsigned numbers go further.

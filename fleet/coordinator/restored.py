@@ -10,8 +10,8 @@ from reram_fleet.v1 import node_pb2 as wire
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.report_checks import ReportError
 from fleet.coordinator.sessions import MAX_WENT_BACK
-from fleet.domain.contact import may_return
 from fleet.domain.execution import ExecutionState
+from fleet.domain.node import may_return
 from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data_of

@@ -24,14 +24,13 @@ from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
 from fleet.coordinator import contributions
 from fleet.coordinator.authentication import TokenInterceptor
-from fleet.coordinator.core import Coordinator
+from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.database import Database
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.learning_service import LearningService
 from fleet.coordinator.metrics import registry
 from fleet.coordinator.node_service import NodeService
 from fleet.coordinator.operator_service import OperatorService
-from fleet.coordinator.plane import LearningPlane
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, StoreError

@@ -15,7 +15,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 class Mark(StrEnum):
-    """How a curve is drawn."""
+    """Look of a curve."""
 
     LINE = "line"
     DASHED = "dashed"

@@ -55,13 +55,7 @@ def paper_figure(document: Document) -> Figure:
 
 
 def paper_page(document: Document, picture: str) -> str:
-    """Return the outcome as a page of Markdown; equal documents give equal text.
-
-    Parameters
-    ----------
-    picture
-        File name of its plot, beside the page.
-    """
+    """Return the outcome as a page of Markdown; equal documents give equal text."""
     parts = [
         f"# The protocol of {document['paper']}, {document['task']}",
         "",

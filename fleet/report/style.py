@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes a file.
+"""Look of every figure, and its way into a file.
 
 Figures are built without `pyplot`: no global state, no display, nothing to close.
 """
@@ -80,12 +80,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """Return a titled figure and its panels, row by row.
 
-    Parameters
-    ----------
-    width_in, height_in
-        Size of the whole figure in inches.
-    **options
-        Passed on to `Figure.subplots`, e.g. ``sharey=True``.
+    The options are those of `Figure.subplots`, e.g. ``sharey=True``.
     """
     figure = Figure(figsize=(width_in, height_in))
     figure.suptitle(title, x=0.01, ha="left")

@@ -45,12 +45,7 @@ class TornadoPanel:
 def tornado(title: str, tornado_panels: Sequence[TornadoPanel], *, axis_label: str, longest: int = 10) -> Figure:
     """Draw the `longest` largest swings of each result, largest on top, on a logarithmic axis.
 
-    Parameters
-    ----------
-    tornado_panels
-        One panel above the other, each with its own axis.
-    longest
-        Swings that are shown at most; those of factor 1 are left out.
+    Every panel has its own axis.
     """
     shown = [
         sorted((s for s in panel.swings if s.factor > 1.0005), key=lambda s: -s.factor)[:longest]

@@ -19,12 +19,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Operationa
 
 from fleet.errors import ConflictError, StoreError
 from fleet.store.cohorts import Cohorts
+from fleet.store.fleet import Fleet
 from fleet.store.forgets import Forgets
 from fleet.store.heads import Heads
 from fleet.store.learning import LearningJobs
 from fleet.store.log import ForgetLog
 from fleet.store.nodes import AuditEvents, Nodes
-from fleet.store.registry import Fleet
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
 from fleet.store.tree import Tree

@@ -273,9 +273,8 @@ class Forgets(Repository):
         """Note that an open challenge of an execution has been answered: it never is again."""
         still_open = self.execution(campaign_id, node_id).open_challenges
         left = [challenge for challenge in still_open if challenge != nonce]
-        self._update(
-            schema.execution, *equal(schema.execution, campaign_id=campaign_id, node_id=node_id), open_challenges=left
-        )
+        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id)
+        self._update(schema.execution, *mine, open_challenges=left)
 
     def forget_holdings(self, node_id: str) -> None:
         """Note that what the node held at the commit of open forgets is not known any more."""

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from fleet.domain.tags import validate_id, validate_tags
 from fleet.errors import NotFoundError
 from fleet.store import schema
-from fleet.store.registry import Fleet
+from fleet.store.fleet import Fleet
 from fleet.store.repository import Repository
 from fleet.store.rows import LogRow
 from fleet.trust.leaves import nodes_root

@@ -21,8 +21,8 @@ from reram_fleet.v1.types_pb2 import (
     ReceiptOutcome,
 )
 
-from fleet.domain.cost_bounds import out_of_range
 from fleet.domain.execution import HeldAtCommit
+from fleet.domain.node import out_of_range
 from fleet.trust.checks import CheckLine, compare, failures
 
 #: What a node has to state, word for word: nobody but the node can know it.

@@ -1,10 +1,11 @@
-"""What a comparison of designs must state before its figures mean anything."""
+"""Assumptions that a comparison of designs must state before its figures mean anything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hwmodel.cost.digital import ADAM_ACCESSES
 from hwmodel.errors import CostError
 
 
@@ -17,7 +18,7 @@ class Optimiser(StrEnum):
     @property
     def accesses(self) -> int:
         """SRAM accesses per parameter and update: read and write each kept value."""
-        return 2 if self is Optimiser.SGD else 6
+        return 2 if self is Optimiser.SGD else ADAM_ACCESSES
 
     @property
     def copies(self) -> int:
@@ -26,7 +27,7 @@ class Optimiser(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a change comes from before it is active."""
+    """Origin of a change before it is active."""
 
     ON_CHIP = "on chip"
     DRAM = "dram"
@@ -34,7 +35,7 @@ class Origin(StrEnum):
 
 
 class Fetch(StrEnum):
-    """How often a digital unit reads a weight from SRAM: for every use, or once per pass."""
+    """Rate at which a digital unit reads a weight from SRAM: for every use, or once per pass."""
 
     EVERY_USE = "every use"
     ONCE = "once per pass"

@@ -1,4 +1,4 @@
-"""What some work takes, by component of the chip."""
+"""Cost of some work by component of the chip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hwmodel.errors import CostError
 
 
 class Component(StrEnum):
-    """What draws the energy. Settling and conversion time of a product are booked with its ADCs."""
+    """Consumer of energy. Settling and conversion time of a product are booked with its ADCs."""
 
     PROGRAMMING = "programming"
     ARRAY = "array"

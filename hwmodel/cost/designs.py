@@ -46,7 +46,7 @@ from hwmodel.networks.spec import NetworkSpec, TrainingFacts
 
 
 class Design(StrEnum):
-    """Where the weights are, and what changes when the chip learns."""
+    """Place of the weights, and of what changes when the chip learns."""
 
     ANALOGUE = "analogue"
     LORA = "lora"
@@ -54,8 +54,8 @@ class Design(StrEnum):
 
 
 class Activity(StrEnum):
-    """What a design is asked to do: make a change active, one optimiser update, one training step (forward, backward,
-    update), a whole adaptation, one result.
+    """Work of a design: make a change active, one optimiser update, one training step (forward, backward, update),
+    a whole adaptation, one result.
     """
 
     DEPLOY = "deploy"
@@ -67,7 +67,7 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DesignReport(Generic[AnyCost]):
-    """What one network takes on one chip in one design.
+    """Costs of one network on one chip in one design.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the cost formulas compute on: one technology, or many draws of it at once."""
+"""Numbers that the cost formulas compute on: of one technology, or of many draws of it at once."""
 
 from __future__ import annotations
 

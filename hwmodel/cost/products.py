@@ -48,13 +48,6 @@ def crossbar_mvm_energy(
     so there are s m conversions per row tile; what the phases give is gathered as charge and converted once, as in
     NeuRRAM. A phase of a bit-serial input drives rows with one of three levels: a DAC of 2 bits. Raises `CostError` if
     an amount is negative, or the density is outside 0 ... 1.
-
-    Parameters
-    ----------
-    inputs, outputs, vectors
-        Size and number of the products.
-    input_density
-        Share rho of inputs that are not zero: rows at zero are not driven.
     """
     refuse_negative(vectors=vectors)
     if not 0 <= input_density <= 1:

@@ -105,13 +105,8 @@ def sample_preset(preset: Preset, draws: int, seed: int) -> PresetSample:
 
     The law has two pieces that meet at the nominal value, which so is the median: half of the draws lie log-uniformly
     between low and value, half between value and high; a piece that begins at 0 is uniform. A number's draws depend on
-    the seed, the preset's name and the number's own path alone (`keyed_uint16`). Raises `SamplingError` if `draws` is
-    below 1.
-
-    Parameters
-    ----------
-    preset
-        Technology; its tile, bits, counts and conductance window are not drawn.
+    the seed, the preset's name and the number's own path alone (`keyed_uint16`). Structure (tile, bits, counts, window)
+    is not drawn. Raises `SamplingError` if `draws` is below 1.
     """
     if draws < 1:
         raise SamplingError(f"a sample has at least one draw; got {draws}")
@@ -125,13 +120,9 @@ def sample_preset(preset: Preset, draws: int, seed: int) -> PresetSample:
 def sweep_preset(preset: Preset, values: Mapping[str, NDArray[np.float64]]) -> PresetSample:
     """Return a sample in which some properties take the values given and all others stay nominal.
 
-    Raises `SamplingError` if there is nothing to sweep, lengths differ, a path is structure or unknown, or a value is
-    out of its range.
-
-    Parameters
-    ----------
-    values
-        ``"section.key"`` to float64 ``[draws]``, inside the number's range; all of one length.
+    `values` is ``"section.key"`` to float64 ``[draws]``, inside the number's range; all of one length. Raises
+    `SamplingError` if there is nothing to sweep, lengths differ, a path is structure or unknown, or a value is out of
+    its range.
     """
     lengths = {len(column) for column in values.values()}
     if len(lengths) != 1 or lengths == {0}:

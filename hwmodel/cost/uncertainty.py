@@ -1,4 +1,4 @@
-"""How far the figures of a design spread when the numbers of a preset are drawn over their ranges."""
+"""Spread of the figures of a design when the numbers of a preset are drawn over their ranges."""
 
 from __future__ import annotations
 

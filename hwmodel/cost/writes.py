@@ -60,15 +60,8 @@ def adaptations_left(
     """Return how often the weights of a chip can still change before a mean cell is worn out.
 
     ``floor((endurance - spent) / pulses)``, never below zero. Returns float64 ``[draws]``, whole numbers, for a sample.
-    Raises `CostError` if `steps` is below 1 or the spent pulses are negative.
-
-    Parameters
-    ----------
-    steps
-        Steps of in-situ training per adaptation, of ``n_u`` pulses each; if None, an adaptation is one write-verify of
-        ready-made weights, of ``n(tol)`` pulses.
-    pulses_spent_per_cell
-        Pulses that the cells have had before.
+    An adaptation is `steps` steps of in-situ training, of ``n_u`` pulses each; if None, one write-verify of ready-made
+    weights, of ``n(tol)`` pulses. Raises `CostError` if `steps` is below 1 or the spent pulses are negative.
     """
     if steps is not None and steps < 1:
         raise CostError(f"an adaptation takes at least one step; got {steps}")

@@ -1,4 +1,4 @@
-"""What range of partial sums the ADCs of a layer cover."""
+"""Range of partial sums that the ADCs of a layer cover."""
 
 from __future__ import annotations
 
@@ -18,15 +18,9 @@ ADC_RANGE_SIGMAS = 4.0
 def default_adc_step(levels: Tensor, preset: Preset, input_rms: float | None = None) -> int:
     """Return the ADC step that covers `ADC_RANGE_SIGMAS` sigmas of the widest column's partial sums.
 
-    The partial sum of independent, centred inputs has ``sigma = input_rms sqrt(sum of level^2)``. Raises
-    `CrossbarError` if `input_rms` is not in (0, largest DAC code].
-
-    Parameters
-    ----------
-    levels
-        Ideal signed levels of the columns, int32 ``[in, columns]``.
-    input_rms
-        Expected rms of the input codes; that of codes spread evenly over the DAC's range if None.
+    The partial sum of independent, centred inputs has ``sigma = input_rms sqrt(sum of level^2)``. Levels are those of
+    the ideal columns, int32 ``[in, columns]``; `input_rms` is that of codes spread evenly over the DAC's range if None.
+    Raises `CrossbarError` if `input_rms` is not in (0, largest DAC code].
     """
     input_rms = checked_input_rms(preset, input_rms)
     squares = levels.to(torch.int64).square()

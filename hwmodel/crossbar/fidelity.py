@@ -1,4 +1,4 @@
-"""How closely a simulated layer follows the hardware."""
+"""Fidelity levels: the detail in which a simulated layer follows the hardware."""
 
 from __future__ import annotations
 

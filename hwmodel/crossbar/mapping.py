@@ -1,4 +1,4 @@
-"""How signed weights become conductances, which cannot be negative."""
+"""Mappings of signed weights to conductances, which cannot be negative."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def combined_slices(columns: Tensor, slice_factors: tuple[int, ...]) -> Tensor:
 
 
 class _OneColumn:
-    """What the mappings that give a weight one column have in common."""
+    """Base of the mappings that give a weight one column."""
 
     __slots__ = ()
 
@@ -124,14 +124,9 @@ class OffsetMapping(_OneColumn):
     The reference is made of cells too, so its error is common to all outputs of a tile: the mean of several columns
     keeps it small. Source of the mapping: arXiv 2601.10037, code (G_zero = 50 uS in a window of 20 to 80 uS; its
     reference has no error).
-
-    Attributes
-    ----------
-    reference_columns
-        Columns per tile whose mean is the reference.
     """
 
-    reference_columns: int
+    reference_columns: int  #: columns per tile whose mean is the reference
 
     def full_scale(self, window: ConductanceWindow) -> int:
         """Return the levels from the middle of the window to its end."""

@@ -1,4 +1,4 @@
-"""Where the cells of a plane are: the device models put together, on the grid."""
+"""Levels of the cells of a plane: the device models put together, on the grid."""
 
 from __future__ import annotations
 

@@ -137,21 +137,9 @@ def pulses_against_tolerance(
     """Write-verify cells at several tolerances, in closed form and pulse by pulse.
 
     Targets are spread evenly over the window, none is stuck. Where the window begins at the floor, landings clipped
-    there raise the simulated energy a little (1 % for 1 to 40 uS above a floor of 0).
-
-    Parameters
-    ----------
-    tolerances_us
-        Half-widths of the acceptance window, uS, inside the preset's range of ``write_verify.tolerance_us``.
-    cells
-        Cells per tolerance.
-
-    Raises
-    ------
-    DeviceError
-        If there are no cells.
-    PresetError
-        If a tolerance is out of the preset's range.
+    there raise the simulated energy a little (1 % for 1 to 40 uS above a floor of 0). Tolerances are half-widths of the
+    acceptance window, uS, inside the preset's range. Raises `DeviceError` if there are no cells; `PresetError` if a
+    tolerance is out of the range.
     """
     if cells < 1:
         raise DeviceError(f"a comparison needs at least one cell; got {cells}")

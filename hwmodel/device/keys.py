@@ -13,12 +13,7 @@ from hwmodel.streams import keyed_uint16
 class CellKey:
     """Names one programming of one plane of cells on one chip; every draw of a cell comes from it.
 
-    Attributes
-    ----------
-    epoch
-        How often the layer was programmed before.
-    plane
-        Plane of the layer (`hwmodel.CellPlane`).
+    The epoch counts how often the layer was programmed before.
     """
 
     fleet_seed: int

@@ -1,4 +1,4 @@
-"""How many pulses write-verify takes, their price, and what error it accepts, in closed form.
+"""Pulses of write-verify in closed form: their number, their price, and the error that is accepted.
 
 The model of a pulse has no memory: it lands the cell with a normal error of `first_pulse_sigma_us` around the target,
 so each pulse is accepted with the same probability p. sigma_1 = 6.77 uS is its one free constant, fitted to the 8.52
@@ -54,9 +54,8 @@ def mean_pulses(
 
     ``(1 - s) (1 - (1 - p)^n_max) / p + s n_max`` with ``p = erf(tol / (sqrt(2) sigma_1))``: stuck cells spend all their
     pulses. Those that happen to rest within the tolerance of their target do not, which only the simulation knows: of
-    differential cells that is up to half of the ones stuck low. Mean pulses per cell; a float if all arguments are
-    numbers. Raises `DeviceError` if a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0
-    to 1.
+    differential cells that is up to half of the ones stuck low. A float if all arguments are numbers, else an array.
+    Raises `DeviceError` if a tolerance or error is not positive, `max_pulses` less than 1 or a share outside 0 to 1.
 
     Parameters
     ----------
@@ -106,14 +105,8 @@ def pulse_price(technology: Numbers, pulses: Any, pulsed_conductance_s: Any) -> 
     """Return energy, J, and time, s, of pulses with the verify read after each.
 
     A pulse costs ``V_p^2 G t_p + E_line`` and its read ``V_r^2 G t_r + E_adc + E_tia``; both take
-    ``(t_p + t_r + t_adc) / parallel``.
-
-    Parameters
-    ----------
-    technology
-        A preset or a sample; arrays for the latter.
-    pulsed_conductance_s
-        Sum over them of the conductance G where each lands, siemens.
+    ``(t_p + t_r + t_adc) / parallel``. `pulsed_conductance_s` is the sum over them of the conductance G where each
+    lands, siemens. Arrays for a sample.
     """
     programming, read, converter = technology.write_verify, technology.read, technology.converter
     j_per_siemens = programming.pulse_voltage_v**2 * programming.pulse_width_s + read.voltage_v**2 * read.time_s

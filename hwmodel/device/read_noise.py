@@ -30,16 +30,11 @@ class ReadNoise:
     ``sum of 4^i x_i^2`` of a code's bits x_i instead of ``c^2``: this form draws too much there, by 1.29 in sigma for
     evenly spread 4-bit codes, and is kept as the cautious side: noise that is slower than a read is the same in all
     phases, and gives ``c^2``. Raises `DeviceError` if sigma is negative or not finite.
-
-    Attributes
-    ----------
-    sigma_us
-        Standard deviation of one cell's conductance from read to read, uS; 0 switches it off.
     """
 
     source: ClassVar[str] = "aihwkit: 1 % of the largest conductance per read"
 
-    sigma_us: float
+    sigma_us: float  #: of one cell's conductance from read to read; 0 switches it off
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma_us) and self.sigma_us >= 0):

@@ -1,4 +1,4 @@
-"""How the conductance of a programmed cell moves with age: published models of it.
+"""Relaxation: published models of how the conductance of a programmed cell moves with age.
 
 Ages are seconds since programming. A model says what is added to the cell, as a mean and the standard deviation of a
 normal shift independent of the programming error; one draw per cell serves its whole life, so a chip at two ages is one
@@ -32,15 +32,7 @@ _WAN = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ConductanceShift:
-    """What age adds to cells.
-
-    Attributes
-    ----------
-    mean_us
-        Mean shift, uS, float64.
-    sigma_us
-        Standard deviation of the shift, uS, float64, same shape.
-    """
+    """Shift of conductances with age, float64: its mean, and the standard deviation from cell to cell, in uS."""
 
     mean_us: Tensor
     sigma_us: Tensor

@@ -21,11 +21,6 @@ class StuckCells:
     chip is programmed. Published shares run from 0.01 % to the 11 % of Li et al., Nat. Commun. 9, 2385 (2018); cells
     that are stuck in between are counted to the nearer end. Raises `DeviceError` if a share is negative or they make
     more than all cells.
-
-    Attributes
-    ----------
-    low_share, high_share
-        Share of cells stuck at either end.
     """
 
     source: ClassVar[str] = "Li et al., Nat. Commun. 9, 2385 (2018): 11 % of a 128x64 array"

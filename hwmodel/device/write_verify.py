@@ -24,7 +24,7 @@ from hwmodel.streams import normal_quantiles
 
 @dataclass(frozen=True, slots=True)
 class WriteVerifyResult:
-    """What write-verifying some cells takes, expected or counted; results of several lots add up.
+    """Pulses, energy, time and wear of write-verifying some cells, expected or counted; several lots add up.
 
     Attributes
     ----------
@@ -111,14 +111,8 @@ def expected_write_verify(
 
     ``pulses = cells n`` (`mean_pulses`), each ``V_p^2 G t_p + E_line`` and a verify read
     ``V_r^2 G t_r + E_adc + E_tia``, in ``(t_p + t_r + t_adc) / parallel``. Not converged: the stuck cells, and
-    ``(1 - p)^n_max`` of the others. Raises `DeviceError` if `cells` or the conductance is negative.
-
-    Parameters
-    ----------
-    stuck_cells
-        The preset's if None.
-    mean_conductance_us
-        G, the mean target; the preset's if None (the middle of the window, less for differential cells).
+    ``(1 - p)^n_max`` of the others. Stuck cells, and G, the mean target, are the preset's if None. Raises `DeviceError`
+    if `cells` or the conductance is negative.
     """
     if cells < 0:
         raise DeviceError(f"cannot program {cells} cells")

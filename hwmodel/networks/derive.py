@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from hwmodel.errors import NetworkError
 from hwmodel.networks.layer import LayerSpec
@@ -69,18 +70,23 @@ def _uses(model: nn.Module, found: Mapping[str, nn.Module], example: Tensor | tu
         module.register_forward_hook(lambda module, _inputs, output, path=path: count(path, module, output))
         for path, module in found.items()
     ]
+    run_once(model, example, hooks)
+    return uses
+
+
+def run_once(model: nn.Module, inputs: Tensor | Sequence[Any], hooks: Iterable[RemovableHandle]) -> None:
+    """Run a module in evaluation mode, without gradients, and leave it as it was; the hooks are removed."""
     modes = {module: module.training for module in model.modules()}
     try:
         # Else batch norm would refuse a batch of one, or learn from it.
         model.eval()
         with torch.no_grad():
-            model(*example) if isinstance(example, tuple) else model(example)
+            model(*((inputs,) if isinstance(inputs, Tensor) else inputs))
     finally:
         for hook in hooks:
             hook.remove()
         for module, training in modes.items():
             module.training = training
-    return uses
 
 
 def _refuse_matrices_out_of_sight(model: nn.Module, elementwise: Collection[str]) -> None:

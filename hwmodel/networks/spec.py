@@ -1,4 +1,4 @@
-"""What a network is to the cost model: matrix products, how often each is used, and its LoRA.
+"""Specification of a network for the cost model: matrix products, how often each is used, and its LoRA.
 
 A layer is one weight matrix; a *use* is its product with one vector. Counts are exact integers.
 """
@@ -18,7 +18,7 @@ from hwmodel.presets.technology import Name, Numbers, Section
 
 
 class TrainingFacts(Section):
-    """How a network was adapted.
+    """Steps and batch of a network's adaptation.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Other(Section):
 
 
 class Density(Section):
-    """Where the input densities below 1 come from."""
+    """Source of the input densities below 1."""
 
     source: Text
 

@@ -14,6 +14,7 @@ from hwmodel.converter import Dac
 from hwmodel.crossbar import Crossbar
 from hwmodel.device.models import DeviceModels
 from hwmodel.errors import ConverterError
+from hwmodel.networks.derive import run_once
 from hwmodel.nn.conv import ConvGeometry
 from hwmodel.presets.preset import Preset
 
@@ -39,13 +40,6 @@ def least_loss_full_scale(values: Tensor, max_code: int) -> float:
     A wide range rounds coarsely, a narrow one saturates; of twenty ranges up to the largest magnitude the one with the
     smallest mean square error is taken, the wider of two equal ones. Raises `ConverterError` if there is no value but
     zero, or one is not finite.
-
-    Parameters
-    ----------
-    values
-        Float, any shape, not all zero.
-    max_code
-        Largest code of the converter.
     """
     exact = values.detach().to(torch.float64)
     largest = float(exact.abs().max()) if exact.numel() else 0.0
@@ -63,18 +57,9 @@ def least_loss_full_scale(values: Tensor, max_code: int) -> float:
 def record_inputs(
     model: nn.Module, layers: Mapping[str, nn.Linear | nn.Conv2d], examples: Tensor | Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """Run the float model and return what each layer multiplied, float64 ``[vectors, in]``.
+    """Return what each layer of the float model multiplies in a run on examples, float64 ``[vectors, in]``.
 
-    Raises `ConverterError` if a layer was not reached.
-
-    Parameters
-    ----------
-    model
-        Run once on all examples, in evaluation mode, without gradients.
-    layers
-        Name to layer of the model.
-    examples
-        The model's input ``[B, ...]``, or its inputs.
+    The model is run as by `layer_inputs`. Raises `ConverterError` if a layer was not reached.
     """
     seen = layer_inputs(model, layers, examples, most=_VECTORS_PER_CALL)
     silent = [name for name in layers if name not in seen]
@@ -89,18 +74,10 @@ def record_inputs(
 def layer_inputs(
     model: nn.Module, layers: Mapping[str, nn.Module], examples: Tensor | Sequence[Tensor], *, most: int | None = None
 ) -> dict[str, list[Tensor]]:
-    """Run the float model and return what layers multiplied at each use, ``[vectors, in]``.
+    """Run the float model and return what layers multiplied at each use, ``[vectors, in]``, in order of first use.
 
-    In order of first use, without the layers that were not reached.
-
-    Parameters
-    ----------
-    model, examples
-        As for `record_inputs`.
-    layers
-        Name to layer of the model, linear or convolutional.
-    most
-        Vectors of one use that are kept, evenly spaced; all if None.
+    It is run once on all examples (its input ``[B, ...]``, or its inputs), in evaluation mode, without gradients. Of
+    each use at most `most` vectors are kept, evenly spaced. Layers that were not reached are missing.
     """
     seen: dict[str, list[Tensor]] = {}
 
@@ -117,29 +94,15 @@ def layer_inputs(
         return record
 
     hooks = [layer.register_forward_pre_hook(recorder(name)) for name, layer in layers.items()]
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(*((examples,) if isinstance(examples, Tensor) else tuple(examples)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in training.items():
-            module.training = mode
+    run_once(model, examples, hooks)
     return seen
 
 
 def converter_range(name: str, weight: Tensor, vectors: Tensor, preset: Preset) -> ConverterRange:
-    """Return DAC full scale and ADC step of a layer from vectors that it multiplied.
+    """Return DAC full scale and ADC step of a layer ``[out, in]`` from vectors ``[V, in]`` that it multiplied.
 
     The ADC step covers the partial sums of the ideal weights: codes of different chips mean the same. Raises
     `ConverterError` if the vectors hold nothing but zeros, or a value is not finite.
-
-    Parameters
-    ----------
-    weight, vectors
-        Float ``[out, in]`` and ``[vectors, in]``.
     """
     dac = Dac(preset.converter.dac_bits)
     ideal = Crossbar.program(weight, preset, fleet_seed=0, nodes=["ideal"], layer=name, models=DeviceModels.ideal())

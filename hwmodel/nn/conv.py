@@ -14,7 +14,7 @@ from hwmodel.nn.layer import AnalogLayer
 
 @dataclass(frozen=True, slots=True)
 class ConvGeometry:
-    """How a convolution (groups = 1) cuts images into the vectors that a crossbar multiplies."""
+    """Geometry by which a convolution (groups = 1) cuts images into the vectors that a crossbar multiplies."""
 
     kernel: tuple[int, int]  #: (height, width), pixels, as are stride and dilation
     stride: tuple[int, int]
@@ -61,13 +61,6 @@ class AnalogConv2d(AnalogLayer):
 
     The kernel is unfolded: ``in = C kh kw``, and every place of the output is one vector, multiplied in turn by the one
     copy of the kernel that the chip has. See `AnalogLayer`.
-
-    Parameters
-    ----------
-    geometry
-        Kernel, stride, padding and dilation.
-    **layer
-        As for `AnalogLayer`.
     """
 
     def __init__(self, *arguments: Any, geometry: ConvGeometry, **layer: Any) -> None:

@@ -1,4 +1,4 @@
-"""What analogue layers have in common: float vectors in, a crossbar, float vectors out."""
+"""Analogue layers: float vectors in, a crossbar, float vectors out."""
 
 from __future__ import annotations
 
@@ -23,13 +23,7 @@ Correction = Callable[[Tensor], Tensor]
 
 @dataclass(slots=True)
 class Meter:
-    """The ledger and the phase that all analogue layers of one model share.
-
-    Attributes
-    ----------
-    ledger
-        Charged by every product, on every node.
-    """
+    """The ledger and the phase that all analogue layers of one model share."""
 
     ledger: EnergyLedger
     phase: Phase = Phase.INFER
@@ -100,15 +94,10 @@ class AnalogLayer(nn.Module):
         return len(self.crossbar.nodes)
 
     def encode(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return DAC codes and what one code stands for.
+        """Return DAC codes of vectors ``[N, V, in]``, and what one code stands for.
 
-        Returns int32 ``[N, V, in]``; float64 ``[N, V, 1]`` (or 0-dimensional if the full scale is fixed):
+        The codes are int32 ``[N, V, in]``, the unit float64 ``[N, V, 1]`` (0-dimensional if the full scale is fixed):
         ``codes * unit`` approximates `vectors`. Raises `ConverterError` if a value is not finite.
-
-        Parameters
-        ----------
-        vectors
-            Float ``[N, V, in]``.
         """
         dac = self.crossbar.dac
         exact = vectors.detach().flatten(0, 1)
@@ -129,14 +118,9 @@ class AnalogLayer(nn.Module):
         return codes.view(vectors.shape), unit.view(*vectors.shape[:2], 1) if unit.ndim else unit
 
     def product(self, vectors: Tensor) -> Tensor:
-        """Return each node's vectors times its own cells, plus the correction if there is one.
+        """Return each node's vectors ``[N, V, in]`` times its own cells, plus the correction if there is one.
 
         Returns ``[N, V, out]``, in the dtype of `vectors`.
-
-        Parameters
-        ----------
-        vectors
-            Float ``[N, V, in]``.
         """
         result: Tensor = _StraightThrough.apply(vectors, self)  # type: ignore[no-untyped-call]
         return result if self.correction is None else result + self.correction(vectors)

@@ -1,4 +1,4 @@
-"""Which layers of a model go on crossbars, and which parameters stay digital, and why."""
+"""Placement of a model: layers that go on crossbars, and parameters that stay digital, with the reason."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ _PAST_THEIR_LAYERS = (nn.MultiheadAttention,)
 
 @dataclass(frozen=True, slots=True)
 class DigitalPart:
-    """A parameter that is not on a crossbar.
-
-    Attributes
-    ----------
-    name
-        Its path in the model.
-    """
+    """A parameter that is not on a crossbar."""
 
     name: str
     count: int

@@ -51,6 +51,8 @@ def program(
         Technology: a preset, the name of one that comes with `hwmodel`, or the path of a TOML file.
     epoch
         How often these chips have been programmed before.
+    models
+        Device models; those of the preset if None.
     calibration
         Example inputs of the model ``[B, ...]`` (public data: they shape what is deployed). They fix each layer's DAC
         full scale and ADC step at what loses least of them; larger inputs saturate. If None, every vector is scaled by

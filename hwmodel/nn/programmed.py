@@ -23,7 +23,7 @@ from hwmodel.presets.preset import Preset
 
 @dataclass(frozen=True, slots=True)
 class ProgrammedLayer:
-    """What became of one layer.
+    """Report on one layer of a programmed model.
 
     Attributes
     ----------
@@ -114,9 +114,9 @@ class ProgrammedModel(nn.Module):
         """Run the model on every node.
 
         The node axis is folded into the batch, node after node, so what the model does digitally is the same code for
-        one node as for a thousand. It must keep the batch first, as torch models do. What the model returns, every
-        tensor ``[N, B, ...]``. Raises `CrossbarError` if the node axis is not that of the nodes, a batch normalisation
-        would mix nodes, or the model does not keep the batch first.
+        one node as for a thousand. It must keep the batch first, as torch models do. Every tensor that the model
+        returns is ``[N, B, ...]``. Raises `CrossbarError` if the node axis is not that of the nodes, a batch
+        normalisation would mix nodes, or the model does not keep the batch first.
 
         Parameters
         ----------

@@ -50,7 +50,7 @@ class Quantity(Section):
 
 
 class ModelNames(Section):
-    """Which published model of the cell applies; `hwmodel.device` has them by these names.
+    """Names of the published models of the cell that apply; `hwmodel.device` has them.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Cell(Section):
 
 
 class WriteVerify(Section):
-    """How a cell is programmed: pulses until a read falls inside the tolerance.
+    """Programming of a cell: pulses until a read falls inside the tolerance.
 
     `update_pulses` is what one step of in-situ training gives a cell, each pulse with its read.
     """
@@ -117,7 +117,7 @@ class WriteVerify(Section):
 
 
 class Read(Section):
-    """How the array is read.
+    """Read-out of the array.
 
     `time_s` is of one input phase, `mean_square_drive` the mean (V / V_max)^2 of a driven row in it,
     `wire_resistance_ohm` that of a bit line from one cell to the next. `control_factor` multiplies array and converters

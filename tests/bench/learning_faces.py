@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from edge_node.backbones.filters import FINE
-from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import Rates
 from fleet.lab.replay.audit import ReplayVerdict
 from tests.bench.figure import Figure, Target
 from tests.bench.workloads import cohort_faces, exact_forgets, faces, federated_faces
+from tests.bench.workloads.face_fleet import face_fleet
+from tests.bench.workloads.identification import Rates
 
 MILLI = 1e3
 #: What the head has to reach on the mean of the seeds, and on every one.
@@ -27,7 +27,7 @@ def faces_figures() -> Iterator[Figure]:
     runs = [faces.run(seed) for seed in faces.SEEDS]
     yield Figure("faces: features", tuple(r.features for r in runs), "1", Target("<=", 1024))
     yield from _accuracy("faces, head", [r.head_accuracy for r in runs])
-    earlier = [faces.head_accuracy(FaceFleet.of(seed, layout=FINE)) for seed in faces.EARLIER_SEEDS]
+    earlier = [faces.head_accuracy(face_fleet(seed, layout=FINE)) for seed in faces.EARLIER_SEEDS]
     yield from _accuracy("faces, head, other seeds", earlier)
     loss = [r.head_accuracy_perfect - r.head_accuracy for r in runs]
     yield mean_figure("faces, head: accuracy lost to errors of the chips", loss, "share", Target("<=", 0.01))

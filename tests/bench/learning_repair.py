@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleet.lab.fleets import approximate_repair
-from fleet.lab.fleets.approximate_repair import MethodRow
 from fleet.lab.verification.judging import Verdict
 from tests.bench.figure import Figure, Target
 from tests.bench.learning_faces import mean_figure
+from tests.bench.workloads import approximate_repair
+from tests.bench.workloads.approximate_repair import MethodRow
 
 #: The way to forget whose figures have targets: what can be exact is, hinged NegGrad+ repairs the rest.
 DEFAULT = "negative-gradient"

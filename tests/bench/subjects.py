@@ -21,7 +21,7 @@ EXPERIMENTS: Mapping[str, str] = {
     # Chips are driven, and drawn from, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
     "images": "",
     "federated images": "",
-    # A head of its own, with an intercept and other thresholds: `fleet.lab.fleets.speaker_fleet`.
+    # A head of its own, with an intercept and other thresholds: `tests.bench.workloads.speaker_fleet`.
     "speakers": "",
     "paper's protocol": "",
 }

@@ -1,4 +1,4 @@
-"""One round of learning on a batch of nodes: from captured codes and a ticket to the state that goes back."""
+"""Round of learning on a batch of nodes: from captured codes and a ticket to the state that goes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chips that draw digits, the judge of what they draw, and what drawing and learning took."""
+"""Image fleet: chips that generate digits, the judge of what they show, and what generating and learning took."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.diffusion import Sampling, keyed_noise
 from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone
-from edge_node.tasks import LabelledImages
-from edge_node.tasks.images import ImagesTask
+from edge_node.tasks import GenerationTask, LabelledImages
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator
@@ -61,23 +60,17 @@ class Size:
 
 @dataclass(eq=False)
 class ImageFleet:
-    """One seed's classes, judge and backbone, and chips that hold it.
+    """A task's classes, judge and backbone, and chips that hold it.
 
     Attributes
     ----------
-    seed
-        Of roles, training, chips and noise.
-    size
-        How much is done.
-    stage
-        Called with what is being done.
     cache
         Folder of trained backbones, as for `cached_backbone`.
     cpu_s, energy_j, times
         Process time, joules of one node, and how often, by what was done.
     """
 
-    seed: int
+    task: GenerationTask
     size: Size
     stage: Stage
     cache: Path | None = None
@@ -85,10 +78,10 @@ class ImageFleet:
     energy_j: dict[str, float] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
 
-    @cached_property
-    def task(self) -> ImagesTask:
-        """Roles of the classes."""
-        return ImagesTask.of(self.seed)
+    @property
+    def seed(self) -> int:
+        """Of roles, training, chips and noise."""
+        return self.task.seed
 
     @cached_property
     def public(self) -> LabelledImages:
@@ -158,7 +151,7 @@ class ImageFleet:
         asked = torch.tensor(labels).repeat_interleave(count)
         with self.measured("draw", generator.ledger):
             drawn = generator.generate(asked, self.noise(purpose, labels, count), sampling=self.size.sampling)
-        return dict(zip(labels, drawn.split(count, dim=1), strict=True))
+        return dict(zip(labels, torch.split(drawn, count, dim=1), strict=True))
 
     def accuracy(self, drawn: Mapping[int, Tensor]) -> float:
         """Return the share of images that show their class; all classes have as many."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edge_node.recognition.engine import Engine
-from fleet.heads.public import PublicCodes
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.fleets.shared_lora import (
     HIDDEN,
     LEARNING_RATE,
@@ -29,28 +27,28 @@ from fleet.lab.fleets.shared_lora import (
 )
 from fleet.lab.paper.methods import Adam, Adapter, Method
 from fleet.lab.verification.attacks import confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
-from fleet.lab.verification.evidence import ModelScores
+from fleet.lab.verification.evidence import ModelScores, RepairPair
 from fleet.lab.verification.intervals import Rate
 from fleet.lab.verification.metrics import ModelOutputs, entropy, js_divergence, named
 from hwmodel import Cost, Phase, Preset, cost
 
 #: Logit from which a sample is accepted: the binary loss draws the line there.
 ACCEPT_LOGIT = 0.0
+#: Rounds of a repair job.
+REPAIR_ROUNDS = 1
 #: Further rounds without the person, after which they must still be forgotten.
 RESURFACING_ROUNDS = 20
 #: Relearning ends when the person is known as well as before, less this; or after so many steps.
 RELEARN_TOLERANCE, RELEARN_CAP = 0.05, 60
 
 
-class CapturedPeople(Protocol):
-    """Codes of everybody on every chip; `FaceFleet` is one."""
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The fleet that never had a person, beside the one that has: scores of both, and the first one's adapter."""
 
-    engine: Engine
-    public: PublicCodes
-    enrolled: tuple[str, ...]
-    train: Mapping[str, Tensor]
-    test: Mapping[str, Tensor]
-    places: Mapping[str, tuple[int, ...]]
+    original: ModelScores
+    retrained: ModelScores
+    adapter: Adapter
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +92,11 @@ class SharedLoraFleet:
 
     Parameters
     ----------
-    people
-        Captured codes.
-    preset, seed
-        Technology and fleet seed of the chips' second layer.
-    hidden
-        Outputs of that layer.
+    preset, seed, hidden
+        Technology, fleet seed and outputs of the chips' second layer.
     """
 
-    def __init__(self, people: CapturedPeople, preset: Preset, seed: int, hidden: int = HIDDEN) -> None:
+    def __init__(self, people: CapturedFleet, preset: Preset, seed: int, hidden: int = HIDDEN) -> None:
         self.names, self.seed = people.enrolled, seed
         self._places = people.places
         public = torch.from_numpy(people.public.codes)
@@ -206,7 +200,10 @@ class SharedLoraFleet:
         outputs = self.outputs(name, adapter)
         label = outputs.forgotten_class
         bare = (torch.zeros_like(adapter[0]), adapter[1])
-        later = self.after_more_rounds(name, adapter) if resurfacing else None
+        resurfaced = None
+        if resurfacing:
+            later = self.network.logits(self.after_more_rounds(name, adapter), self._train[name])
+            resurfaced = named(later, label, ACCEPT_LOGIT)
         return ModelScores(
             recognised_train=outputs.recognised_train,
             recognised_test=outputs.recognised_test,
@@ -220,9 +217,23 @@ class SharedLoraFleet:
             probe=self._probe(name, adapter),
             relearn_steps=self._relearn(name, adapter),
             stripped=named(self.network.logits(bare, self._train[name]), label, ACCEPT_LOGIT),
-            resurfaced=None
-            if later is None
-            else named(self.network.logits(later, self._train[name]), label, ACCEPT_LOGIT),
+            resurfaced=resurfaced,
+        )
+
+    def reference(self, name: str) -> Reference:
+        """Return what a repair of one person is held against."""
+        retrained = self.retrained(name)
+        return Reference(self.scores(name, self.original), self.scores(name, retrained, resurfacing=True), retrained)
+
+    def pair(self, name: str, repaired: Adapter, reference: Reference, *, resurfacing: bool) -> RepairPair:
+        """Measure a repaired adapter beside the reference; people are told apart by number."""
+        return RepairPair(
+            f"person {self.names.index(name)}",
+            self.seed,
+            reference.original,
+            self.scores(name, repaired, resurfacing=resurfacing),
+            reference.retrained,
+            *self.distances(name, repaired, reference.adapter),
         )
 
     def distances(self, name: str, one: Adapter, other: Adapter) -> tuple[float, float]:

@@ -39,7 +39,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class LoraKind(StrEnum):
-    """Whom an adapter is about, which decides how it is forgotten."""
+    """Kind of a LoRA by whom it is about, which decides how it is forgotten."""
 
     #: One chip's differences from the ideal; public data only.
     CALIBRATION = "calibration"
@@ -58,7 +58,7 @@ class LoraKind(StrEnum):
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """What an adapter says about itself: everything but the numbers.
+    """Description that an adapter gives of itself: everything but the numbers.
 
     `AdapterSpecError` if one of them is impossible; `AdapterShapeError` if the rank is beyond `MAX_RANK`, or there are
     no layers.

@@ -1,4 +1,4 @@
-"""The LoRA adapters that are active on N nodes, and their sum beside every layer."""
+"""Bank of the LoRA adapters that are active on N nodes, and their sum beside every layer."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredMatrix:
-    """A matrix as it is stored.
+    """Matrix as it is stored.
 
     A row depends on its own values only: what one row holds leaves no trace in another, so a person's row of an output
     layer can be dropped without touching anybody else's bits. `AdapterShapeError` if shapes or dtypes are not as said;

@@ -63,47 +63,31 @@ class ClassifierRecipe:
 
 @dataclass(frozen=True)
 class ClassifierArm:
-    """What one arm of one seed gave on one kind of hardware; shares of test inputs unless said otherwise.
+    """Outcome of one arm of one seed on one kind of hardware; shares of test inputs unless said otherwise."""
 
-    Attributes
-    ----------
-    leaked
-        Whose photo or recording was also learnt from.
-    base
-        Recognised, of the five people, before anything is forgotten.
-    known
-        Recognised, of the person to be forgotten.
-    forgotten_train, forgotten
-        Not recognised any more, with the unlearning LoRA: of the person's training and test inputs (UA).
-    retained_before, retained
-        Recognised, of the four others, before and with it (RA).
-    stripped
-        Recognised, of the forgotten person, once the LoRA is taken off.
-    newcomer, retained_after, forgotten_after
-        With the second LoRA on top: recognised of the sixth person and of the four, not recognised of the forgotten
-        one.
-    stripped_after
-        Recognised, of the forgotten person, once the first LoRA is taken off and the second stays.
-    loss_before, loss
-        Mean cross-entropy of the person's training inputs under their own label before and after, nats.
-    cell_writes
-        Pulses to cells of a chip after programming.
-    """
-
+    #: Whose photo or recording was also learnt from.
     leaked: float
+    #: Recognised before anything is forgotten: of the five people, and of the person to be forgotten.
     base: float
     known: float
+    #: Not recognised any more, with the unlearning LoRA: of the person's training and test inputs (UA).
     forgotten_train: float
     forgotten: float
+    #: Recognised, of the four others, before and with it (RA).
     retained_before: float
     retained: float
+    #: Recognised, of the forgotten person, once the LoRA is taken off.
     stripped: float
+    #: With the second LoRA on top: recognised of the sixth person and of the four, not recognised of the forgotten one.
     newcomer: float
     retained_after: float
     forgotten_after: float
+    #: Recognised, of the forgotten person, once the first LoRA is taken off and the second stays.
     stripped_after: float
+    #: Mean cross-entropy of the person's training inputs under their own label before and after, nats.
     loss_before: float
     loss: float
+    #: Pulses to cells of a chip after programming.
     cell_writes: int
 
 

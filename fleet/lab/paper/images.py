@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.generation.training import Progress as Steps
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper.arms import Progress, silent
@@ -31,37 +32,23 @@ SIZE = Size(nodes=1, public_images=20, private_images=100, compared_images=2)
 
 @dataclass(frozen=True)
 class ImagesArm:
-    """What one arm of one seed gave: shares of drawn images that show what was asked for.
+    """Outcome of one arm of one seed: shares of generated images that show what was asked for."""
 
-    Attributes
-    ----------
-    label
-        The erased class.
-    trained_on
-        Whether the backbone was trained on it.
-    known, others_before
-        Of the class, and of the others that the backbone knows, before.
-    erased
-        *Not* shown any more of the class, once it is erased.
-    others
-        Of the others then.
-    stripped
-        Of the class, once every adapter is taken off, from the same noise as `known`.
-    as_programmed
-        Whether the digests of adapters and of drawn images of all classes are then those of the chip as it
-        was programmed: one that never knew the class, unless the backbone was trained on it.
-    cell_writes
-        Pulses to cells of a chip after programming.
-    """
-
+    #: The erased class, and whether the backbone was trained on it.
     label: int
     trained_on: bool
+    #: Of the class, and of the others that the backbone knows, before.
     known: float
     others_before: float
+    #: *Not* shown any more of the class, once it is erased; of the others then.
     erased: float
     others: float
+    #: Of the class, once every adapter is taken off, from the same noise as `known`.
     stripped: float
+    #: Whether the digests of adapters and of images of all classes are then those of the chip as it was programmed: one
+    #: that never knew the class, unless the backbone was trained on it.
     as_programmed: bool
+    #: Pulses to cells of a chip after programming.
     cell_writes: int
 
 
@@ -99,7 +86,7 @@ def run(
 
         return told
 
-    fleet = ImageFleet(seed, size, stage, cache)
+    fleet = ImageFleet(ImagesTask.of(seed), size, stage, cache)
     known = fleet.task.public[keyed_seed(seed, "paper.images.erased") % len(fleet.task.public)]
     return ImagesPaperRun(_published(fleet, known, relabelling), _honest(fleet, fleet.task.private[0]))
 

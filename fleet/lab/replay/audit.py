@@ -1,4 +1,4 @@
-"""Doing a forget by replay again: an auditor's check of a manifest against the captured codes.
+"""Audit of a forget by replay: an auditor's check of a manifest against the captured codes.
 
 What is shown: the cohort after the forget is, integer for integer, what training from the very start gives
 when the person never entered. What is not: that the fleet runs this cohort (its digest is in the nodes'
@@ -23,7 +23,7 @@ from fleet.trust.checks import CheckLine, compare
 
 
 class ReplayVerdict(StrEnum):
-    """What an audit comes to."""
+    """Result of an audit."""
 
     #: Every line holds; the digests of integers are equal.
     REPRODUCED = "REPRODUCED"

@@ -74,7 +74,7 @@ class NodeSamples:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """One round's samples of N nodes, padded to S samples; `of` makes it.
+    """Samples of N nodes in one round, padded to S samples; `of` makes it.
 
     All but `known` and `samples` is float64, each on the grid of so many fraction bits. `RoundError` if a value is not
     on its grid, or so large that a sum might not be exact.

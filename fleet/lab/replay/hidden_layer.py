@@ -1,4 +1,4 @@
-"""A second layer on crossbars, random signs: what a LoRA in front of the output has to act on.
+"""Second layer on crossbars, random signs: what a LoRA in front of the output has to act on.
 
 Behind a bank of features (`FilterBank`, `Reservoir`) it multiplies their centred codes by random signs, and
 what a person leaves on a chip are two integer vectors, captured once: the codes that drove the layer, and

@@ -1,4 +1,4 @@
-"""The manifest of a forget by replay: everything but the codes that somebody needs to do it again.
+"""Manifest of a forget by replay: everything but the codes that somebody needs to do it again.
 
 It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten
 person's) and digests of integers: nothing personal. What it was computed on does not matter. It is JSON in
@@ -53,7 +53,7 @@ class ReplayWork(_Part):
 
 
 class ReplayManifest(_Part):
-    """What was forgotten, how, and what came out.
+    """Record of a forget: who, how, and what came out.
 
     `entries` and `commitments` have no trace of the forgotten person but their tag, which the forget log has
     for ever. Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.

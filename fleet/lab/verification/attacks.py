@@ -1,4 +1,4 @@
-"""Attacks on a model that claims to have forgotten: was the person there, do its features still know them?"""
+"""Attacks on a model that claims to have forgotten: membership, what its features give away, relearning."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def confidence_svc(outputs: ModelOutputs) -> float:
     The attack of SalUn and Unlearn-Sparse ("MIA-efficacy"): fitted on the confidence in the right label, of
     the retained people's training samples (members) against their held-out ones; there are as many of either.
     """
-    from sklearn.svm import SVC
+    from sklearn.svm import SVC  # type: ignore[import-untyped]
 
     def confidence(logits: Tensor, label: Tensor | int) -> Tensor:
         return (-losses(logits, label)).exp()
@@ -88,7 +88,7 @@ def one_photo_probe(one: Tensor, kept: Tensor, kept_labels: Tensor, held_out: Te
     held_out
         Of the person's other samples, [N, C, H].
     """
-    people, columns = kept_labels.unique(return_inverse=True)
+    people, columns = torch.unique(kept_labels, return_inverse=True)
     x = torch.cat([kept, one], dim=1).double()
     y = torch.zeros(x.shape[1], len(people) + 1, dtype=torch.float64)
     y[torch.arange(len(columns)), columns] = 1.0
@@ -97,8 +97,7 @@ def one_photo_probe(one: Tensor, kept: Tensor, kept_labels: Tensor, held_out: Te
     ridge = PROBE_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
     dual = torch.linalg.solve(gram + ridge * torch.eye(x.shape[1], dtype=torch.float64), y.expand(len(x), -1, -1))
     best = (held_out.double() @ x.mT @ dual).argmax(dim=2)
-    hits = best == len(people)
-    return Rate(int(hits.sum()), hits.numel(), hits.shape[0])
+    return Rate.of(best == len(people))
 
 
 def relearn_steps(accuracy_after: Callable[[int], float], target: float, cap: int) -> int:

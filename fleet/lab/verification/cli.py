@@ -22,16 +22,14 @@ def verify(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task", metavar="faces|speakers|images", help="Forget people, or a class, of a simulated fleet."
-        ),
+        typer.Option("--task", metavar="NAME", help="Forget people, or a class, of a simulated fleet of a task."),
     ] = None,
     people: Annotated[int, typer.Option(min=1, help="How many are forgotten, one at a time.")] = 3,
     method: Annotated[
         str,
         typer.Option(metavar="NAME", help="negative-gradient, random-label or gradient-ascent, for the shared LoRA."),
     ] = "negative-gradient",
-    seed: Annotated[int, typer.Option(help="Of split, chips, and who is forgotten.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of chips, who is forgotten, and the split, where the task draws one.")] = 1,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="DIR", file_okay=False, help="Write JSON and HTML with plots there."),
@@ -45,13 +43,15 @@ def verify(
     if (report is None) == (task is None):
         raise UsageError("give either a report or --task", hint="For instance: fleet verify --task speakers")
     with spinner() as progress:
-        from fleet.lab.verification.verify import read_report, report_document, verify_task
-
         if report is not None:
+            from fleet.lab.verification.report import read_report
+
             outcome = read_report(report)
         else:
+            from fleet.lab.verification.verify import verify_task
+
             outcome = verify_task(str(task), seed=seed, people=people, method=method, progress=progress)
-        body = report_document(outcome)
+        body = outcome.document()
         if output is not None:
             progress("Plots")
             write_report(output, body)

@@ -1,6 +1,6 @@
-"""What a verification rests on: plain numbers, one record for each model that was measured.
+"""Evidence that a verification rests on: plain numbers, one record for each model that was measured.
 
-A verdict is a pure function of these (`fleet.lab.verification.report`), so whoever holds a report can judge
+A verdict is a pure function of these (`fleet.lab.verification.judging`), so whoever holds a report can judge
 again.
 """
 
@@ -28,14 +28,9 @@ class AdapterKind(StrEnum):
 
 @dataclass(frozen=True)
 class Canary:
-    """A planted subject that was forgotten along with the person.
+    """A planted subject that was forgotten along with the person, and how often its samples were named as it.
 
-    Attributes
-    ----------
-    named_before
-        Its samples that were named as the canary's before: a canary that nobody knew proves nothing.
-    named_after
-        The same afterwards.
+    A canary that nobody named before proves nothing.
     """
 
     named_before: Rate
@@ -67,10 +62,7 @@ class ExactEvidence:
         SHA-256 in hexadecimal over the integers that are active now, and over those of an independent
         execution that never had the person.
     recognised
-        Held-out samples of the person that are still named as theirs; of a drawn class, images that show it.
-    chance
-        The same of the independent execution, where it may happen by chance: somebody who was never taught
-        a digit draws one now and then. None where it cannot.
+        Held-out samples of the person that are still named as theirs; of a generated class, images that show it.
     canary
         If one was planted.
     unaffected
@@ -79,6 +71,9 @@ class ExactEvidence:
     later, later_rounds
         For kinds that are trained: after so many further rounds, of the fleet that forgot, with nodes that
         were restored from a backup among its own; and of the one that never had the person.
+    chance
+        As `recognised`, of the independent execution, where it may happen by chance: somebody who was never taught
+        a digit draws one now and then. None where it cannot.
     """
 
     kind: AdapterKind
@@ -105,10 +100,8 @@ class ModelScores:
         All their samples that are accepted as anybody: a forgotten person must not become somebody else.
     retained_train, retained_test
         Everybody else's that are named right: RA, TA.
-    attack_auc
-        Of the loss attack.
-    called_non_member
-        Share of forgotten training samples by the confidence attack (SVC).
+    attack_auc, called_non_member
+        AUC of the loss attack; share of forgotten training samples by the confidence attack (SVC).
     forget_loss, forget_entropy
         Means over the forgotten training samples.
     probe
@@ -142,10 +135,8 @@ class RepairPair:
 
     Attributes
     ----------
-    subject
-        A name that says nothing to outsiders: a tag, or a number.
-    seed
-        Of fleet and split.
+    subject, seed
+        A name that says nothing to outsiders: a tag, or a number; of fleet and split.
     original, repaired, retrained
         Before the forget; after the approximate repair; trained without the person by the same recipe.
     js_forgotten, js_retained
@@ -168,8 +159,6 @@ class ApproximateEvidence:
 
     Attributes
     ----------
-    kind
-        The shared LoRA.
     method
         Name of the unlearning method.
     pairs

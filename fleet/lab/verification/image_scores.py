@@ -50,8 +50,8 @@ class Judge:
             Of first weights and of mini-batches.
         """
         draws = keyed_generator(seed, "images.judge.weights")
-        hidden = nn.utils.skip_init(nn.Linear, IMAGE_SIDE**2, JUDGE_WIDTH)
-        output = nn.utils.skip_init(nn.Linear, JUDGE_WIDTH, CLASSES)
+        hidden = nn.utils.skip_init(nn.Linear, IMAGE_SIDE**2, JUDGE_WIDTH)  # type: ignore[no-untyped-call]
+        output = nn.utils.skip_init(nn.Linear, JUDGE_WIDTH, CLASSES)  # type: ignore[no-untyped-call]
         for layer in (hidden, output):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=draws)
             nn.init.zeros_(layer.bias)
@@ -64,7 +64,7 @@ class Judge:
             noise = torch.randn(_JUDGE_BATCH, IMAGE_SIDE, IMAGE_SIDE, generator=draws)
             logits = output(judge._activations(images[picked] + _JUDGE_NOISE * noise))
             adam.zero_grad()
-            nn.functional.cross_entropy(logits, labels[picked]).backward()
+            nn.functional.cross_entropy(logits, labels[picked]).backward()  # type: ignore[no-untyped-call]
             adam.step()
         hidden.requires_grad_(False)
         output.requires_grad_(False)
@@ -72,7 +72,8 @@ class Judge:
 
     def classes(self, levels: Tensor) -> Tensor:
         """Return what images, uint8 ``[..., 8, 8]``, show: int64 ``[...]``."""
-        return self.output(self.activations(levels)).argmax(dim=-1)
+        logits: Tensor = self.output(self.activations(levels))
+        return logits.argmax(dim=-1)
 
     def accuracy(self, levels: Tensor, labels: Tensor | int) -> float:
         """Return the share of images that show their class."""
@@ -83,7 +84,8 @@ class Judge:
         return self._activations(from_grey_levels(levels))
 
     def _activations(self, images: Tensor) -> Tensor:
-        return self.hidden(images.flatten(-2)).relu()
+        driven: Tensor = self.hidden(images.flatten(-2))
+        return driven.relu()
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
@@ -116,4 +118,5 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
 def _square_root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+    root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return root

@@ -1,11 +1,18 @@
-"""Exact binomial intervals: what so few samples can say at all."""
+"""Rates with exact binomial intervals: what so few samples can say at all."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scipy.special import betaincinv
 
 from edge_node.errors import EngineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIDENCE = 0.95
 
@@ -34,9 +41,6 @@ def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> I
         raise EngineError(f"an interval needs 0 <= hits <= trials; got {hits} of {trials}")
     if not 0 < confidence < 1:
         raise EngineError(f"a confidence lies between 0 and 1; got {confidence}")
-    # Imported here: a node that only serves has no need of it.
-    from scipy.special import betaincinv
-
     tail = (1 - confidence) / 2
     low = float(betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
@@ -67,6 +71,17 @@ class Rate:
                 f"repeats {self.repeats}"
             )
 
+    @classmethod
+    def of(cls, hits: Tensor) -> Rate:
+        """Return the rate of answers, bool [N, B]: every node answers about every sample."""
+        return cls(int(hits.sum()), hits.numel(), hits.shape[0])
+
+    @classmethod
+    def sum(cls, rates: Iterable[Rate]) -> Rate:
+        """Return one or more rates together."""
+        first, *others = rates
+        return sum(others, start=first)
+
     @property
     def value(self) -> float:
         """Share of 1; 0 without any answer."""
@@ -83,13 +98,6 @@ class Rate:
         return Interval(low, clopper_pearson(math.ceil(self.hits / self.repeats), samples).high)
 
     def __add__(self, other: Rate) -> Rate:
-        """Return both together.
-
-        Raises
-        ------
-        EngineError
-            If their samples were answered by different numbers of nodes.
-        """
         if self.repeats != other.repeats:
             raise EngineError(f"rates of {self.repeats} and {other.repeats} answers a sample do not add up")
         return Rate(self.hits + other.hits, self.total + other.total, self.repeats)

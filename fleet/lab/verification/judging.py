@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
-from edge_node.errors import VerificationError
-from fleet.lab.verification.evidence import AdapterKind, ApproximateEvidence, ExactEvidence, ModelScores
+from fleet.errors import InvalidInputError
+from fleet.lab.verification.evidence import AdapterKind, ApproximateEvidence, DigestPair, ExactEvidence, ModelScores
 from fleet.lab.verification.intervals import Interval, Rate
 
 
@@ -109,6 +109,10 @@ class Line:
     passed: bool | None
     interval: Interval | None = None
 
+    def exceeds(self, limit: float) -> bool:
+        """Whether a rate is above its reference by more than a limit, beyond chance."""
+        return self.interval is not None and self.interval.low > (self.reference or 0.0) + limit
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -139,29 +143,29 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
 
     Raises
     ------
-    VerificationError
+    InvalidInputError
         If the kind is not an exact one, or a digest is missing.
     """
     if not evidence.kind.exact:
-        raise VerificationError(f"a {evidence.kind} is never exact: give its approximate evidence")
+        raise InvalidInputError(f"a {evidence.kind} is never exact: give its approximate evidence")
     if not evidence.digest or not evidence.never_enrolled:
-        raise VerificationError(f"the {evidence.kind} has no digests to compare: nothing shows that it forgot")
-    equal = evidence.digest == evidence.never_enrolled
+        raise InvalidInputError(f"the {evidence.kind} has no digests to compare: nothing shows that it forgot")
+
+    def digests(name: str, pair: DigestPair) -> Line:
+        return Line(name, None, None, "digests equal", pair.equal)
+
     lines = [
-        Line("integers as if never enrolled", None, None, "digests equal", equal),
+        digests("integers as if never enrolled", DigestPair(evidence.digest, evidence.never_enrolled)),
         _still_named(evidence.recognised, evidence.chance),
     ]
     if canary := evidence.canary:
-        known = canary.named_before.value >= 0.5
-        lines.append(_rate_line("canary known before", canary.named_before, limit=">= 0.5", passed=known))
-        lines.append(
-            _rate_line("canary named after", canary.named_after, limit="0", passed=not canary.named_after.hits)
-        )
+        before, after = canary.named_before, canary.named_after
+        lines.append(_rate_line("canary known before", before, ">= 0.5", before.value >= 0.5))
+        lines.append(_rate_line("canary named after", after, "0", not after.hits))
     if pair := evidence.unaffected:
-        lines.append(Line("shards of others, as if never enrolled", None, None, "digests equal", pair.equal))
+        lines.append(digests("shards of others, as if never enrolled", pair))
     if pair := evidence.later:
-        name = f"integers after {evidence.later_rounds} more rounds, as if never enrolled"
-        lines.append(Line(name, None, None, "digests equal", pair.equal))
+        lines.append(digests(f"integers after {evidence.later_rounds} more rounds, as if never enrolled", pair))
     passed = all(line.passed for line in lines)
     return _judgement(evidence.kind, "", Verdict.EXACT if passed else Verdict.NOT_FORGOTTEN, lines)
 
@@ -174,97 +178,63 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
 
     Raises
     ------
-    VerificationError
+    InvalidInputError
         If the kind is an exact one, or there is not a single pair.
     """
     if evidence.kind.exact:
-        raise VerificationError(f"a {evidence.kind} is judged by digests: give its exact evidence")
+        raise InvalidInputError(f"a {evidence.kind} is judged by digests: give its exact evidence")
     if not evidence.pairs:
-        raise VerificationError("there is no repaired model to judge: measure at least one person")
-    now, reference = (_Means([p.repaired for p in evidence.pairs]), _Means([p.retrained for p in evidence.pairs]))
-    before = _Means([p.original for p in evidence.pairs])
-    named = {
-        "named as the person, training samples (1 - UA)": (
-            now.rate("recognised_train"),
-            reference.mean("recognised_train"),
-        ),
-        "named as the person, held-out samples": (now.rate("recognised_test"), reference.mean("recognised_test")),
-        "named with the adapter stripped": (now.rate("stripped"), reference.mean("recognised_train")),
-    }
-    if all(p.repaired.resurfaced and p.retrained.resurfaced for p in evidence.pairs):
-        rounds = f"named after {evidence.resurfacing_rounds} more rounds"
-        named[rounds] = (now.rate("resurfaced"), reference.mean("resurfaced"))
-    recognised = [
-        _rate_line(
-            name,
-            rate,
-            reference=r,
-            limit=f"<= reference + {limits.recognised:g}",
-            passed=rate.value <= r + limits.recognised,
-        )
-        for name, (rate, r) in named.items()
+        raise InvalidInputError("there is no repaired model to judge: measure at least one person")
+    pairs = evidence.pairs
+    now, reference = _Means([p.repaired for p in pairs]), _Means([p.retrained for p in pairs])
+
+    def above(name: str, figure: str, limit: float, against: str = "") -> Line:
+        rate, expected = now.rate(figure), reference.mean(against or figure)
+        return _rate_line(name, rate, f"<= reference + {limit:g}", rate.value <= expected + limit, expected)
+
+    def distance(name: str, figure: str, limit: float) -> Line:
+        rate, expected = now.rate(figure), reference.mean(figure)
+        return _rate_line(name, rate, f"within {limit:g}", abs(rate.value - expected) <= limit, expected)
+
+    def informs(name: str, value: float, expected: float | None) -> Line:
+        return Line(name, value, expected, "", None)
+
+    named = [
+        above("named as the person, training samples (1 - UA)", "recognised_train", limits.recognised),
+        above("named as the person, held-out samples", "recognised_test", limits.recognised),
+        above("named with the adapter stripped", "stripped", limits.recognised, "recognised_train"),
     ]
-    still_there = any(rate.interval.low > r + limits.recognised for rate, r in named.values())
+    if all(p.repaired.resurfaced and p.retrained.resurfaced for p in pairs):
+        rounds = f"named after {evidence.resurfacing_rounds} more rounds"
+        named.append(above(rounds, "resurfaced", limits.recognised))
     auc, auc_r = now.mean("attack_auc"), reference.mean("attack_auc")
     ratio = now.mean("forget_loss") / max(reference.mean("forget_loss"), 1e-12)
-    probe = now.rate("probe")
-    relearn = max(1.0, now.mean("relearn_steps")) / max(1.0, reference.mean("relearn_steps"))
-    gap = repair_gap([p.repaired for p in evidence.pairs], [p.retrained for p in evidence.pairs])
+    relearn = anamnesis_index(now.mean("relearn_steps"), reference.mean("relearn_steps"))
+    gap = repair_gap([p.repaired for p in pairs], [p.retrained for p in pairs])
+    published = fmean(average_gap(p.repaired, p.retrained) for p in pairs)
+    low, high = limits.loss_low, limits.loss_high
+    streisand = auc >= auc_r - limits.streisand
     lines = [
-        *recognised,
-        _rate_line(
-            "accepted as anybody",
-            now.rate("accepted"),
-            reference=reference.mean("accepted"),
-            limit=f"<= reference + {limits.accepted:g}",
-            passed=now.mean("accepted") <= reference.mean("accepted") + limits.accepted,
-        ),
-        _distance("retained, training samples (RA)", now, reference, "retained_train", limits.retained_train),
-        _distance("retained, held-out samples (TA)", now, reference, "retained_test", limits.retained_test),
+        *named,
+        above("accepted as anybody", "accepted", limits.accepted),
+        distance("retained, training samples (RA)", "retained_train", limits.retained_train),
+        distance("retained, held-out samples (TA)", "retained_test", limits.retained_test),
         Line("loss attack, AUC", auc, auc_r, f"within {limits.attack_auc:g}", abs(auc - auc_r) <= limits.attack_auc),
         Line("gap over UA, RA, TA, AUC", gap, None, f"<= {limits.gap:g}", gap <= limits.gap),
-        Line(
-            "average gap as published (SalUn): UA, RA, TA, MIA",
-            fmean(average_gap(p.repaired, p.retrained) for p in evidence.pairs),
-            None,
-            "",
-            None,
-        ),
-        Line(
-            "loss on the person, share of reference",
-            ratio,
-            1.0,
-            f"{limits.loss_low:g} to {limits.loss_high:g}",
-            limits.loss_low <= ratio <= limits.loss_high,
-        ),
-        _rate_line(
-            "one-photo probe",
-            probe,
-            reference=reference.mean("probe"),
-            limit=f"<= reference + {limits.probe:g}",
-            passed=probe.value <= reference.mean("probe") + limits.probe,
-        ),
+        informs("average gap as published (SalUn): UA, RA, TA, MIA", published, None),
+        Line("loss on the person, share of reference", ratio, 1.0, f"{low:g} to {high:g}", low <= ratio <= high),
+        above("one-photo probe", "probe", limits.probe),
         Line("relearn index", relearn, 1.0, f">= {limits.relearn:g}", relearn >= limits.relearn),
-        Line(
-            "over-forgetting (Streisand): AUC",
-            auc,
-            auc_r,
-            f">= reference - {limits.streisand:g}",
-            auc >= auc_r - limits.streisand,
+        Line("over-forgetting (Streisand): AUC", auc, auc_r, f">= reference - {limits.streisand:g}", streisand),
+        informs(
+            "confidence attack, called non-member", now.mean("called_non_member"), reference.mean("called_non_member")
         ),
-        Line(
-            "confidence attack, called non-member",
-            now.mean("called_non_member"),
-            reference.mean("called_non_member"),
-            "",
-            None,
-        ),
-        Line("entropy on the person", now.mean("forget_entropy"), reference.mean("forget_entropy"), "", None),
-        Line("JS divergence on the person", fmean(p.js_forgotten for p in evidence.pairs), 0.0, "", None),
-        Line("JS divergence on others", fmean(p.js_retained for p in evidence.pairs), 0.0, "", None),
-        _rate_line("named before the forget", before.rate("recognised_train"), limit="", passed=None),
+        informs("entropy on the person", now.mean("forget_entropy"), reference.mean("forget_entropy")),
+        informs("JS divergence on the person", fmean(p.js_forgotten for p in pairs), 0.0),
+        informs("JS divergence on others", fmean(p.js_retained for p in pairs), 0.0),
+        _rate_line("named before the forget", Rate.sum(p.original.recognised_train for p in pairs), "", None),
     ]
-    if still_there:
+    if any(line.exceeds(limits.recognised) for line in named):
         verdict = Verdict.NOT_FORGOTTEN
     else:
         verdict = Verdict.REJECTED if any(line.passed is False for line in lines) else Verdict.ACCEPTED
@@ -294,6 +264,15 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
     return fmean(abs(now.mean(name) - reference.mean(name)) for name in names)
 
 
+def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
+    """Return how much longer the person takes to learn again than by a model that never knew them.
+
+    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still
+    knows them, far above 1 is damaged. Both counts are at least one step.
+    """
+    return max(1.0, unlearned_steps) / max(1.0, retrained_steps)
+
+
 def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
     """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
 
@@ -312,8 +291,7 @@ class _Means:
         self._scores = scores
 
     def rate(self, name: str) -> Rate:
-        first, *rest = (getattr(scores, name) for scores in self._scores)
-        return sum(rest, start=first)
+        return Rate.sum(getattr(scores, name) for scores in self._scores)
 
     def mean(self, name: str) -> float:
         values = [getattr(scores, name) for scores in self._scores]
@@ -321,27 +299,17 @@ class _Means:
 
 
 def _still_named(recognised: Rate, chance: Rate | None) -> Line:
-    """Return the line of a person's own samples, or of images of a class that are drawn by chance too."""
+    """Return the line of a person's own samples, or of images of a class that are generated by chance too."""
     if chance is None:
-        name = "named as the person, held-out samples"
-        return _rate_line(name, recognised, limit="0", passed=not recognised.hits)
+        return _rate_line("named as the person, held-out samples", recognised, "0", not recognised.hits)
     ends = chance.interval
-    return _rate_line(
-        "images that show the class",
-        recognised,
-        limit=f"{ends.low:.3f} to {ends.high:.3f}, of never enrolled",
-        passed=ends.low <= recognised.value <= ends.high,
-        reference=chance.value,
-    )
+    limit = f"{ends.low:.3f} to {ends.high:.3f}, of never enrolled"
+    passed = ends.low <= recognised.value <= ends.high
+    return _rate_line("images that show the class", recognised, limit, passed, chance.value)
 
 
 def _rate_line(name: str, rate: Rate, limit: str, passed: bool | None, reference: float | None = None) -> Line:
     return Line(name, rate.value, reference, limit, passed, rate.interval)
-
-
-def _distance(name: str, now: _Means, reference: _Means, figure: str, limit: float) -> Line:
-    rate, against = now.rate(figure), reference.mean(figure)
-    return _rate_line(name, rate, f"within {limit:g}", abs(rate.value - against) <= limit, against)
 
 
 def _judgement(kind: AdapterKind, method: str, verdict: Verdict, lines: Sequence[Line]) -> Judgement:

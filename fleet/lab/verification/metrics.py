@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -51,11 +53,7 @@ class ModelOutputs:
     def __post_init__(self) -> None:
         sets = (self.forget_train, self.forget_test, self.retain_train, self.retain_test)
         shapes = [list(logits.shape) for logits in sets]
-        if any(
-            t.ndim != 3 or not t.numel() or (t.shape[0], t.shape[2]) != (s[0], s[2])
-            for t in sets
-            for s in (self.forget_train.shape,)
-        ):
+        if any(len(shape) != 3 or 0 in shape or shape[::2] != shapes[0][::2] for shape in shapes):
             raise EngineError(f"logits of the four sets are [N, B, K] of the same N and K, not empty; got {shapes}")
         if not 0 <= self.forgotten_class < self.forget_train.shape[2]:
             raise EngineError(f"there is no class {self.forgotten_class} among {self.forget_train.shape[2]} logits")
@@ -77,8 +75,7 @@ class ModelOutputs:
     @property
     def accepted(self) -> Rate:
         """Samples of the forgotten person, of either kind, that are accepted as anybody's."""
-        accepted = torch.cat([self.forget_train, self.forget_test], dim=1).amax(dim=2) >= self.accept_logit
-        return Rate(int(accepted.sum()), accepted.numel(), accepted.shape[0])
+        return Rate.of(torch.cat([self.forget_train, self.forget_test], dim=1).amax(dim=2) >= self.accept_logit)
 
     @property
     def retained_train(self) -> Rate:
@@ -99,8 +96,7 @@ class ModelOutputs:
 def named(logits: Tensor, label: Tensor | int, accept_logit: float = -math.inf) -> Rate:
     """Return how many samples are named as their label says, over all nodes: best match, and accepted."""
     best = logits.max(dim=2)
-    hits = (best.indices == label) & (best.values >= accept_logit)
-    return Rate(int(hits.sum()), hits.numel(), hits.shape[0])
+    return Rate.of((best.indices == label) & (best.values >= accept_logit))
 
 
 def losses(logits: Tensor, label: Tensor | int) -> Tensor:
@@ -131,10 +127,25 @@ def js_divergence(one: Tensor, other: Tensor) -> float:
     return min(math.log(2), max(0.0, float((both[0] + both[1]).mean() / 2)))
 
 
-def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
-    """Return how much longer the person takes to learn again than by a model that never knew them.
+def equal_error_rate(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> float:
+    """Return the rate at which false rejects of genuine scores equal false accepts of impostors'.
 
-    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still
-    knows them, far above 1 is damaged. Both counts are at least one step.
+    Between two thresholds the rates jump; the result is where the line between the last point with fewer
+    false rejects than accepts and the first with at least as many crosses equality.
+
+    Raises
+    ------
+    ValueError
+        If there are no scores of a kind.
     """
-    return max(1.0, unlearned_steps) / max(1.0, retrained_steps)
+    mine, others = (np.sort(np.asarray(scores, np.float64), axis=None) for scores in (genuine, impostor))
+    if not mine.size or not others.size:
+        raise ValueError(f"rates need pairs of both kinds; got {mine.size} genuine and {others.size} impostor pairs")
+    thresholds = np.append(np.unique(np.concatenate([mine, others])), np.inf)
+    rejects = np.searchsorted(mine, thresholds, side="left") / mine.size
+    accepts = 1 - np.searchsorted(others, thresholds, side="left") / others.size
+    # Rejects grow from 0 and accepts fall from 1: the first is never equal, the last is beyond.
+    after = int(np.argmax(rejects >= accepts))
+    gap_before = accepts[after - 1] - rejects[after - 1]
+    share = gap_before / (gap_before + rejects[after] - accepts[after])
+    return float(rejects[after - 1] + share * (rejects[after] - rejects[after - 1]))

@@ -1,4 +1,4 @@
-"""The verification report: evidence with one verdict for each kind of adapter, as a document and back.
+"""Verification report: evidence with one verdict for each kind of adapter, as a document and back.
 
 A report is stored with its evidence. Reading it judges that evidence anew, so a verdict that somebody wrote
 into the file by hand is found out.
@@ -6,13 +6,16 @@ into the file by hand is found out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_node.errors import VerificationError
+from fleet.documents import document
+from fleet.errors import InvalidInputError, NotFoundError
 from fleet.lab.verification.evidence import ApproximateEvidence, ExactEvidence
 from fleet.lab.verification.judging import LIMITS, Judgement, judge_approximate, judge_exact
 
@@ -59,8 +62,8 @@ class VerificationReport:
         return bool(judged) and self.cell_writes == 0 and all(one.verdict.holds for one in judged)
 
     def document(self) -> dict[str, Any]:
-        """Return plain data for JSON: the evidence, and the verdicts that follow from it."""
-        body: dict[str, Any] = _REPORT.dump_python(self, mode="json")
+        """Return what the CLI prints and stores: the evidence, and the verdicts that follow from it."""
+        body: dict[str, Any] = document("VerificationReport", **_REPORT.dump_python(self, mode="json"))
         body["holds"] = self.holds
         # For the reader. They are not read back: whoever could loosen them could write any verdict.
         body["limits"] = asdict(LIMITS)
@@ -73,7 +76,7 @@ class VerificationReport:
 
         Raises
         ------
-        VerificationError
+        InvalidInputError
             If the evidence is not that of a report.
         """
         body = {name: value for name, value in document.items() if name in cls.__dataclass_fields__}
@@ -85,7 +88,7 @@ class VerificationReport:
 
         Raises
         ------
-        VerificationError
+        InvalidInputError
             If the document is not a report, or states verdicts that do not follow from its evidence.
         """
         report = cls.of_evidence(document)
@@ -95,11 +98,37 @@ class VerificationReport:
             document.get("holds") is not report.holds
         ):
             found = ", ".join(f"{j.kind}: {j.verdict}" for j in report.judgements)
-            raise VerificationError(
+            raise InvalidInputError(
                 "the verdicts stated in the report do not follow from its evidence, which gives "
                 f"{found or 'none'}: trust neither, verify again"
             )
         return report
+
+
+def read_report(path: Path) -> VerificationReport:
+    """Read a stored report and judge its evidence anew.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such file.
+    InvalidInputError
+        If it is not a report, or its verdicts do not follow from its evidence.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFoundError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(body, dict) or body.get("kind") != "VerificationReport":
+        raise InvalidInputError(
+            f"{path} is not a verification report", hint="`fleet verify --task speakers --output DIR` writes one."
+        )
+    try:
+        return VerificationReport.of_document(body)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
 
 
 _REPORT: TypeAdapter[VerificationReport] = TypeAdapter(VerificationReport)
@@ -117,4 +146,4 @@ def _validated(adapter: TypeAdapter[_T], body: object) -> _T:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise VerificationError(f"this is not a verification report: {place}: {first['msg']}") from error
+        raise InvalidInputError(f"this is not a verification report: {place}: {first['msg']}") from error

@@ -1,4 +1,4 @@
-"""The cohort LoRA's part of a verification: forgets by replay, held against independent executions.
+"""Verification of cohort LoRAs: forgets by replay, held against independent executions.
 
 A fleet in shards is trained with everybody and with a planted canary, and its checkpoints are kept. Each forget
 starts from there: the shards of the person and of the canary are replayed, then every shard is trained from
@@ -15,25 +15,24 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from reram_fleet.cohorts import shard_of
 from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.two_layer_faces import TwoLayerFaces
-from fleet.lab.replay.cohort import CohortPlan, WorkDone, scheduled_participation, train_cohort
+from fleet.lab.fleets.captured_fleet import CapturedFleet
+from fleet.lab.fleets.two_layer_fleet import ABSENT_SHARE, TwoLayerFleet, shard_plans, work_cost
+from fleet.lab.replay.cohort import CohortPlan, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
-from fleet.lab.replay.federated import NodeSamples, training_cost
+from fleet.lab.replay.federated import NodeSamples
 from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
 from fleet.lab.replay.hidden_layer import PairCodes
-from fleet.lab.verification import AdapterKind, Canary, DigestPair, ExactEvidence, Rate
-from hwmodel import Cost, keyed_seed, load_preset
+from fleet.lab.verification.evidence import AdapterKind, Canary, DigestPair, ExactEvidence
+from fleet.lab.verification.intervals import Rate
+from hwmodel import Cost
 
 HIDDEN = 256
 #: Enrolled people for each shard, about; there are at least two shards.
 PEOPLE_PER_SHARD = 5
-ABSENT_SHARE = 0.1
 #: Rounds after the forget.
 MORE_ROUNDS = 20
 CANARY = "canary"
@@ -50,14 +49,16 @@ class CohortVerification:
         How many of the first stranger's samples are planted; as many again ask for the canary.
     """
 
-    def __init__(self, fleet: FaceFleet, seed: int, canary_samples: int) -> None:
-        self._fleet, self._two = fleet, TwoLayerFaces.of(seed, fleet, HIDDEN)
+    def __init__(self, fleet: CapturedFleet, seed: int, canary_samples: int) -> None:
+        self._fleet, self._two = fleet, TwoLayerFleet.of(seed, fleet, HIDDEN)
         self._recipe = LoraRecipe(a_seed=seed)
         self._asked = self._two.strangers.at(slice(None), slice(canary_samples, 2 * canary_samples))
         planted = self._two.strangers.at(0, slice(0, canary_samples))
         first, *others = self._two.nodes
         self._nodes = (replace(first, people={**first.people, CANARY: planted}), *others)
-        self._plans = self._planned(seed)
+        everybody, shards = (*fleet.enrolled, CANARY), max(2, len(fleet.enrolled) // PEOPLE_PER_SHARD)
+        plans = shard_plans(replace(self._two, tags=everybody), seed, self._recipe, shards, staggered=True)
+        self._plans = [plan for plan in plans if plan.entries]
         self._checkpoints: dict[tuple[int, int], CohortState] = {}
         self._states = [self._trained(plan, self._nodes, self._keep(plan)) for plan in self._plans]
         self.replay_cost = Cost()
@@ -77,7 +78,7 @@ class CohortVerification:
                 starts = RidgeStarts(nodes, self._recipe.gain)
                 result = forget_by_replay(plans[at], nodes, starts, checkpoints, tag)
                 plans[at], states[at] = result.plan, result.state
-                self.replay_cost += self._cost(result.plan, result.work)
+                self.replay_cost += work_cost(result.plan, result.work, nodes[0])
                 nodes = tuple(node.without(tag) for node in nodes)
         never = [self._trained(plan, nodes) for plan in plans]
         mine = self._place(name)
@@ -99,27 +100,6 @@ class CohortVerification:
             ),
             later_rounds=MORE_ROUNDS,
         )
-
-    def _planned(self, seed: int) -> list[CohortPlan]:
-        """Return a plan for each shard that has anybody: people enter over the rounds, nodes miss some."""
-        ids, rounds = tuple(node.node_id for node in self._nodes), self._recipe.rounds
-        tags = (*self._fleet.enrolled, CANARY)
-        shards = max(2, len(self._fleet.enrolled) // PEOPLE_PER_SHARD)
-        entries: dict[int, dict[str, int]] = {}
-        for tag in tags:
-            entry = keyed_seed(seed, "cohort.entry", tag) % rounds
-            entries.setdefault(shard_of(tag, seed, shards), {})[tag] = entry
-        return [
-            CohortPlan(
-                seed,
-                shard,
-                self._recipe,
-                ids,
-                scheduled_participation(seed, shard, ids, rounds, ABSENT_SHARE),
-                entries[shard],
-            )
-            for shard in sorted(entries)
-        ]
 
     def _place(self, tag: str) -> int:
         return next(k for k, plan in enumerate(self._plans) if tag in plan.entries)
@@ -152,23 +132,7 @@ class CohortVerification:
         logits: Tensor = torch.cat([scores(self._recipe, s, pairs, self._two.centre) for s in states], dim=2)
         best = logits.max(dim=2)
         column = tags.index(tag) if tag in tags else -1
-        hits = (best.indices == column) & (best.values >= 0)
-        return Rate(int(hits.sum()), hits.numel(), hits.shape[0])
-
-    def _cost(self, plan: CohortPlan, work: WorkDone) -> Cost:
-        inputs = self._nodes[0].public.inputs.shape[-1]
-        parts = [
-            training_cost(
-                load_preset(PRESET),
-                self._recipe,
-                inputs,
-                HIDDEN,
-                sum(entry <= number for entry in plan.entries.values()),
-                samples,
-            )
-            for (number, _), samples in work.samples.items()
-        ]
-        return sum(parts, start=Cost())
+        return Rate.of((best.indices == column) & (best.values >= 0))
 
 
 def _digest(states: Sequence[CohortState]) -> str:

@@ -1,4 +1,4 @@
-"""Verifying that a class of images is forgotten: deleted exactly, and a public one erased approximately.
+"""Verification of tasks that generate: a class deleted exactly, and a public one erased approximately.
 
 Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that
 never had the forgotten one and learnt the others all the same: bits of the adapters, images from the same
@@ -15,16 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from edge_node.tasks import GenerationTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.image_erasure import erasure_name
-from fleet.lab.verification import AdapterKind, ExactEvidence, Rate, VerificationReport
+from fleet.lab.verification.evidence import AdapterKind, ExactEvidence
 from fleet.lab.verification.image_scores import frechet_distance
+from fleet.lab.verification.intervals import Rate
+from fleet.lab.verification.report import VerificationReport
 from hwmodel import Phase, keyed_seed
 
 
 def verify_images(
-    seed: int,
+    task: GenerationTask,
     size: Size | None = None,
     *,
     cache: Path | None = None,
@@ -34,8 +37,6 @@ def verify_images(
 
     Parameters
     ----------
-    seed
-        Of the classes' roles, training, chips and noise.
     size
         How much is done; the full size, which takes minutes, if None.
     cache
@@ -48,8 +49,9 @@ def verify_images(
         progress(what)
         return lambda done, total: None
 
-    fleet = ImageFleet(seed, size if size is not None else Size(), stage, cache)
-    kept, forgotten, newcomer = fleet.task.private
+    recipe = task.recipe
+    fleet = ImageFleet(task, size or Size(backbone=recipe.backbone, sampling=recipe.sampling), stage, cache)
+    kept, forgotten, newcomer = task.private[:3]
     chips, never = fleet.program(), fleet.program()
     programmed = chips.ledger.mark()
     for label in (kept, forgotten):
@@ -72,7 +74,7 @@ def verify_images(
     scores |= _erased(fleet, chips)
     spent = chips.ledger.since(programmed)
     return VerificationReport(
-        task="images",
+        task=task.name,
         exact=(evidence,),
         scores=scores,
         energy_j={phase.value: spent[phase].energy_j for phase in Phase},

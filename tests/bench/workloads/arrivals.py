@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
-from fleet.lab.fleets.face_fleet import FaceFleet
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from hwmodel import keyed_uint16
 
 #: Waves of a fleet of at least twice as many people; of a smaller one.
@@ -46,10 +46,10 @@ class Arrivals:
         """Everybody who is never forgotten."""
         return tuple(name for wave in range(len(self.waves)) for name in self.stay(wave))
 
-    def accuracies(self, fleet: FaceFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
+    def accuracies(self, fleet: CapturedFleet, best_tag: Sequence[Sequence[str]], waves: int) -> tuple[float, ...]:
         """Return for each of the first waves the share of samples of its people, but those who leave, named right.
 
-        `best_tag` has the best match for each sample that `FaceFleet.asked` has, [N][B].
+        `best_tag` has the best match for each sample that `CapturedFleet.asked` has, [N][B].
         """
         found, truth = np.array(best_tag), np.array(fleet.asked[1])
         columns = [np.isin(truth, self.stay(wave)) for wave in range(waves)]
@@ -58,19 +58,13 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One learner over the waves.
-
-    Attributes
-    ----------
-    accuracy
-        ``accuracy[t][j]``: share of held-out samples of the people of wave j that are named right after wave t
-        (t >= j), over all nodes. A last line follows after further rounds.
-    joint
-        Mean over waves of the same recipe with everybody there from the start.
-    """
+    """One learner over the waves."""
 
     learner: str
+    #: ``accuracy[t][j]``: share of held-out samples of the people of wave j that are named right after wave t (t >= j),
+    #: over all nodes. A last line follows after further rounds.
     accuracy: tuple[tuple[float, ...], ...]
+    #: Mean over waves of the same recipe with everybody there from the start.
     joint: float
 
     @property

@@ -29,12 +29,13 @@ from edge_node.recognition.engine import Engine, RoundRequest
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.enrolment import SufficientStatistics
-from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import NodeSamples, TrainingBatch, train_round
-from fleet.lab.replay.hidden_layer import HiddenLayer, PairCodes, public_centre
-from fleet.lab.verification.verify import speaker_fleet
+from fleet.lab.replay.hidden_layer import HiddenLayer
 from hwmodel import Crossbar, EnergyLedger, Fidelity, Phase, keyed_normal, keyed_uint16, load_preset, program
+from tests.bench.workloads.face_fleet import NODES
 from tests.bench.workloads.faces import install
 
 SEEDS = (300, 301, 302)
@@ -49,22 +50,15 @@ _DRAWN = 4
 
 @dataclass(frozen=True)
 class Compared:
-    """One thing that nodes compute, at a level of detail of the chips.
-
-    Attributes
-    ----------
-    exact
-        Whether it is integers all the way, so that nothing may differ.
-    differing
-        How many numbers are not the same bits.
-    largest, tolerance
-        Largest difference as a share of the largest number (of grey levels, in levels), and what it may be.
-    """
+    """One thing that nodes compute, at a level of detail of the chips."""
 
     what: str
     fidelity: str
+    #: Whether it is integers all the way, so that nothing may differ.
     exact: bool
+    #: How many numbers are not the same bits.
     differing: int
+    #: Largest difference as a share of the largest number (of grey levels, in levels), and what it may be.
     largest: float
     tolerance: float
 
@@ -191,15 +185,13 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
 
         together, alone = chips_of(ids), [chips_of([node]) for node in ids]
         products = [_products(together, seed), torch.cat([_products(one, seed) for one in alone])]
-        ideal = level is Fidelity.IDEAL
-        name = "products of the transformer's layers"
-        yield compared(name, level, *products, tolerance=FLOAT64_TOLERANCE if ideal else None)
+        tolerance = FLOAT64_TOLERANCE if level is Fidelity.IDEAL else None
+        yield compared("products of the transformer's layers", level, *products, tolerance=tolerance)
         with torch.no_grad():
             images = sample(on_chips(together), noise, labels, _DRAWING)
             own = [sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)]
-        yield compared(
-            "grey levels that the transformer draws", level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0
-        )
+        name = "grey levels that the transformer draws"
+        yield compared(name, level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0)
 
 
 def _products(chips: Any, seed: int) -> Tensor:
@@ -218,7 +210,7 @@ def _products(chips: Any, seed: int) -> Tensor:
 
 def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     """Compare what follows the chips, tile-accurate: engine, head and cohort, with voices."""
-    level, fleet = Fidelity.TILE_ACCURATE, speaker_fleet(seed, nodes)
+    level, fleet = Fidelity.TILE_ACCURATE, CapturedFleet.of(SPEAKERS, seed, nodes)
     together = fleet.engine
     singles = [Engine.build(SPEAKERS, load_preset(PRESET), seed, [node]) for node in together.node_ids]
     people = SPEAKERS.load_people()
@@ -245,7 +237,7 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     yield from _cohort_round(fleet, seed)
 
 
-def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
+def _round(fleet: CapturedFleet, together: Engine, singles: Sequence[Engine], kind: Any, name: str) -> Compared:
     """Compare one round of `Engine.run_rounds`."""
     forget = fleet.enrolled[:1] if kind == LEARNING_KIND_UNLEARN_LORA else ()
     shape = LoraShape(features=together.features, rank=8, alpha=8.0, a_seed=1, scale_bits=16)
@@ -269,19 +261,9 @@ def _round(fleet: FaceFleet, together: Engine, singles: Sequence[Engine], kind: 
     return compared(f"LoRA after a round of {name}", Fidelity.TILE_ACCURATE, rows(batch), rows(alone))
 
 
-def _cohort_round(fleet: FaceFleet, seed: int) -> Iterator[Compared]:
+def _cohort_round(fleet: CapturedFleet, seed: int) -> Iterator[Compared]:
     """Compare one round of a cohort."""
-    recipe = LoraRecipe(a_seed=seed)
-    nodes = [f"n{node}" for node in range(len(fleet.engine.node_ids))]
-    layer = HiddenLayer.program(fleet.engine.features, 128, load_preset(PRESET), seed, nodes)
-    public = layer.capture(torch.from_numpy(fleet.public.codes))
-    centre = public_centre(public.drives)
-    pairs = {name: layer.capture(fleet.train[name]) for name in fleet.enrolled}
-
-    def taken(node: int) -> dict[str, PairCodes]:
-        return {name: pairs[name].at(node) for name in fleet.enrolled if node in fleet.places[name]}
-
-    samples = [NodeSamples(i, taken(n), public.at(n), centre[n]) for n, i in enumerate(nodes)]
+    recipe, samples = LoraRecipe(a_seed=seed), TwoLayerFleet.of(seed, fleet, 128).nodes
     rows = {name: keyed_normal(seed, "batch.row", name, count=128) * 2.0**12 for name in fleet.enrolled}
     start = CohortState.empty(128, recipe.rank).entered({n: r.round().int() for n, r in rows.items()})
     chosen = torch.arange(recipe.negatives)

@@ -15,18 +15,18 @@ from pathlib import Path
 
 from reram_fleet.crypto.key_store import KeyStore
 
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces, shard_plans
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet, shard_plans, work_cost
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
 from fleet.lab.replay.codes import AuditCodes
 from fleet.lab.replay.cohort import CohortPlan, WorkDone, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
-from fleet.lab.replay.federated import training_cost
 from fleet.lab.replay.forgetting import CheckpointFiles, ReplayResult, cost_share, forget_by_replay
 from fleet.lab.replay.manifest import ReplayManifest
-from hwmodel import keyed_seed, load_preset
+from hwmodel import keyed_seed
+from tests.bench.workloads.face_fleet import face_fleet
 from tests.bench.workloads.federated_faces import WIDE
+from tests.bench.workloads.identification import Rates, rates_of
 
 SEEDS = (200, 201, 202, 203, 204)
 SHARDS = 4
@@ -66,7 +66,7 @@ class CohortRun:
 
 def run(seed: int) -> CohortRun:
     """Measure cohorts on the faces of one seed."""
-    fleet = TwoLayerFaces.of(seed, FaceFleet.of(seed), WIDE)
+    fleet = TwoLayerFleet.of(seed, face_fleet(seed), WIDE)
     recipe = LoraRecipe(a_seed=seed)
     starts = RidgeStarts(fleet.nodes, recipe.gain)
     one, four = (
@@ -77,8 +77,8 @@ def run(seed: int) -> CohortRun:
         history = _History(fleet, seed, recipe, Path(folder))
         before = history.rates(fleet)
         return CohortRun(
-            one_shard=fleet.rates(recipe, one),
-            four_shards=fleet.rates(recipe, four),
+            one_shard=rates_of(fleet, recipe, one),
+            four_shards=rates_of(fleet, recipe, four),
             forgets=tuple(history.forget(tag) for tag in history.leaving),
             retained_before=before,
             retained_after=history.rates(fleet),
@@ -89,11 +89,10 @@ def run(seed: int) -> CohortRun:
 class _History:
     """A fleet in four shards with its checkpoints, from which people leave one after the other."""
 
-    def __init__(self, fleet: TwoLayerFaces, seed: int, recipe: LoraRecipe, folder: Path) -> None:
+    def __init__(self, fleet: TwoLayerFleet, seed: int, recipe: LoraRecipe, folder: Path) -> None:
         self._nodes, self._recipe, self._folder = fleet.nodes, recipe, folder
         self._checkpoints = CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "fleet")
         self._plans = shard_plans(fleet, seed, recipe, SHARDS, staggered=True)
-        self._preset = load_preset(PRESET)
         started = time.process_time()
         self._full = [WorkDone() for _ in self._plans]
         self._states = [self._trained(plan, work) for plan, work in zip(self._plans, self._full, strict=True)]
@@ -102,21 +101,21 @@ class _History:
         order = sorted(fleet.tags, key=lambda tag: keyed_seed(seed, "cohort.leaving", tag))
         self.leaving = tuple(order[:FORGETS])
 
-    def rates(self, fleet: TwoLayerFaces) -> Rates:
+    def rates(self, fleet: TwoLayerFleet) -> Rates:
         """Return the rates of the people who stay to the end, among everybody who is in a cohort now."""
-        return fleet.rates(self._recipe, self._states, among=set(fleet.tags) - set(self.leaving))
+        return rates_of(fleet, self._recipe, self._states, among=set(fleet.tags) - set(self.leaving))
 
     def forget(self, tag: str) -> ForgetCost:
         """Forget a person, compare with the cohort that never knew them, and return what it took."""
         shard = next(n for n, plan in enumerate(self._plans) if tag in plan.entries)
         plan, plans, known = self._plans[shard], list(self._plans), self._states[shard]
         others = [state.digest() for n, state in enumerate(self._states) if n != shard]
-        full_energy_j = sum(self._energy_j(p, w) for p, w in zip(plans, self._full, strict=True))
+        full_energy_j = sum(work_cost(p, w, self._nodes[0]).energy_j for p, w in zip(plans, self._full, strict=True))
         result = forget_by_replay(plan, self._nodes, self._starts(), self._checkpoints, tag)
         self._nodes = tuple(node.without(tag) for node in self._nodes)
         self._plans[shard], self._states[shard] = result.plan, result.state
         self._last = result, tag, known, plans
-        energy_j = self._energy_j(result.plan, result.work)
+        energy_j = work_cost(result.plan, result.work, self._nodes[0]).energy_j
         untouched = others == [state.digest() for n, state in enumerate(self._states) if n != shard]
         return ForgetCost(
             shard=shard,
@@ -159,12 +158,3 @@ class _History:
             self._checkpoints.save(plan.shard, number, state)
 
         return train_cohort(plan, self._nodes, self._starts(), on_checkpoint=keep, work=work)
-
-    def _energy_j(self, plan: CohortPlan, work: WorkDone) -> float:
-        """Return the joules of the nodes' digital units for the rounds that were computed."""
-        inputs, hidden = self._nodes[0].public.inputs.shape[-1], len(self._nodes[0].centre)
-        energy_j = 0.0
-        for (number, _), samples in work.samples.items():
-            people = sum(entry <= number for entry in plan.entries.values())
-            energy_j += training_cost(self._preset, self._recipe, inputs, hidden, people, samples).energy_j
-        return energy_j

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from edge_node.recognition.head import HeadAdapter
 from edge_node.tasks.faces import FacesTask
-from fleet.lab.fleets.face_fleet import NODES, FaceFleet
-from fleet.lab.verification.verify import speaker_fleet
+from edge_node.tasks.speakers import SPEAKERS
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.continual_head import HeadLife
 from tests.bench.workloads.continual_lora import LoraLife
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.faces import install
 from tests.bench.workloads.federated_faces import WIDE
 from tests.bench.workloads.resurfacing import Resurfacing, refused_returns, shared_lora
@@ -55,15 +56,15 @@ class ContinualRun:
 
 def run(seed: int, nodes: int = NODES) -> ContinualRun:
     """Measure faces and voices of one seed."""
-    faces = FaceFleet.of(seed, nodes=nodes)
+    faces = face_fleet(seed, nodes=nodes)
     first = live(faces, seed)
     head = install(faces.books().build(), faces)
     before = _said(faces, head, seed)
-    second = live(speaker_fleet(seed, nodes), seed)
+    second = live(CapturedFleet.of(SPEAKERS, seed, nodes), seed)
     return ContinualRun(first, second, before == _said(faces, head, seed))
 
 
-def live(fleet: FaceFleet, seed: int, more_rounds: int = MORE_ROUNDS, hidden: int = WIDE) -> Life:
+def live(fleet: CapturedFleet, seed: int, more_rounds: int = MORE_ROUNDS, hidden: int = WIDE) -> Life:
     """Let a fleet's people arrive and leave; return what was measured."""
     plan = Arrivals.of(fleet.enrolled, seed)
     closed, lora = HeadLife(fleet, plan), LoraLife(fleet, plan, seed, more_rounds, hidden)
@@ -74,7 +75,7 @@ def live(fleet: FaceFleet, seed: int, more_rounds: int = MORE_ROUNDS, hidden: in
     )
 
 
-def _said(fleet: FaceFleet, head: HeadAdapter, seed: int) -> str:
+def _said(fleet: CapturedFleet, head: HeadAdapter, seed: int) -> str:
     """Return the digest of test photos as the chips see them now, and of the head's answers."""
     people = FacesTask.of(seed).load_people()
     codes = fleet.engine.capture([photo for name in fleet.enrolled for photo in people[name].test])

@@ -11,7 +11,7 @@ import torch
 from edge_node.engine import Identification
 from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.statistics import HeadStatistics
-from fleet.lab.fleets.face_fleet import FaceFleet
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
 from tests.bench.workloads.faces import install
 from tests.bench.workloads.head_answers import HeadAnswer
@@ -21,7 +21,7 @@ from tests.bench.workloads.resurfacing import Resurfacing, Seen
 class HeadLife:
     """Both closed forms of one fleet, after everybody has arrived and some have left."""
 
-    def __init__(self, fleet: FaceFleet, plan: Arrivals) -> None:
+    def __init__(self, fleet: CapturedFleet, plan: Arrivals) -> None:
         self._fleet, self._plan = fleet, plan
         self._head: list[tuple[float, ...]] = []
         self._subject: list[tuple[float, ...]] = []

@@ -17,8 +17,8 @@ import numpy as np
 from reram_fleet.crypto.key_store import KeyStore
 from torch import Tensor
 
-from fleet.lab.fleets.face_fleet import FaceFleet
-from fleet.lab.fleets.two_layer_faces import ABSENT_SHARE, TwoLayerFaces
+from fleet.lab.fleets.captured_fleet import CapturedFleet
+from fleet.lab.fleets.two_layer_fleet import ABSENT_SHARE, TwoLayerFleet
 from fleet.lab.replay.cohort import CohortPlan, StartRows, scheduled_participation, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
@@ -31,21 +31,11 @@ ROUNDS_PER_WAVE = 8
 
 
 class LoraLife:
-    """One fleet's LoRA, after everybody has arrived, some have left, and training went on.
+    """One fleet's LoRA, after everybody has arrived, some have left, and training went on for `more_rounds`."""
 
-    Parameters
-    ----------
-    fleet, plan, seed
-        Captured codes, who comes and goes, and the key of all draws.
-    more_rounds
-        Federated rounds after those of the last wave.
-    hidden
-        Width of the random layer.
-    """
-
-    def __init__(self, fleet: FaceFleet, plan: Arrivals, seed: int, more_rounds: int, hidden: int) -> None:
+    def __init__(self, fleet: CapturedFleet, plan: Arrivals, seed: int, more_rounds: int, hidden: int) -> None:
         self._fleet, self._plan, self._seed = fleet, plan, seed
-        self._two = TwoLayerFaces.of(seed, fleet, hidden)
+        self._two = TwoLayerFleet.of(seed, fleet, hidden)
         self._last = (len(plan.waves) - 1) * ROUNDS_PER_WAVE
         self._rounds = self._last + ROUNDS_PER_WAVE + more_rounds
         self._recipe = LoraRecipe(a_seed=seed, rounds=self._rounds)

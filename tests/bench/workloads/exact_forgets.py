@@ -22,8 +22,9 @@ from fleet.heads.enrolment import FleetHead, SufficientStatistics
 from fleet.heads.packing import unpack_statistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import total
-from fleet.lab.fleets.face_fleet import NODES, PRESET, FaceFleet
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from hwmodel import Cost, cost, keyed_uint16, load_preset
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.faces import install
 
 SEEDS = (200, 201, 202, 203, 204)
@@ -67,7 +68,7 @@ class ForgetLine:
 
 def run(seed: int, forgets: int = FORGETS, nodes: int = NODES) -> tuple[ForgetLine, ...]:
     """Forget people of one seed's fleet in a random order."""
-    fleet = FaceFleet.of(seed, nodes=nodes, layout=FINE)
+    fleet = face_fleet(seed, nodes=nodes, layout=FINE)
     fleet.activate()
     books = fleet.books()
     lines = []
@@ -92,7 +93,7 @@ def forget_order(seed: int, names: Sequence[str]) -> list[str]:
     return [names[i] for i in np.argsort(draws, kind="stable")]
 
 
-def forget(fleet: FaceFleet, books: SufficientStatistics, name: str) -> tuple[SufficientStatistics, str, Spent]:
+def forget(fleet: CapturedFleet, books: SufficientStatistics, name: str) -> tuple[SufficientStatistics, str, Spent]:
     """Forget a person everywhere; return the books after it, the new head's digest, and what it took."""
     preset, engine, captured = load_preset(PRESET), fleet.engine, fleet.captured(name)
     packed, node_s, spent = [], [], Cost()
@@ -114,7 +115,7 @@ def forget(fleet: FaceFleet, books: SufficientStatistics, name: str) -> tuple[Su
     return after, head.digest(), _spent(fleet, spent, max(node_s), coordinator_s, sum(map(len, packed)), head)
 
 
-def retrain(fleet: FaceFleet, kept: Sequence[str]) -> tuple[SufficientStatistics, Spent]:
+def retrain(fleet: CapturedFleet, kept: Sequence[str]) -> tuple[SufficientStatistics, Spent]:
     """Train a head for these people alone, from captured codes; return its books and what it took."""
     packed, node_s, spent = [], [], Cost()
     for codes in fleet.captured_by_node(kept).values():
@@ -138,7 +139,7 @@ def retrain(fleet: FaceFleet, kept: Sequence[str]) -> tuple[SufficientStatistics
 
 
 def _spent(
-    fleet: FaceFleet, local: Cost, node_s: float, coordinator_s: float, sent_bytes: int, head: FleetHead
+    fleet: CapturedFleet, local: Cost, node_s: float, coordinator_s: float, sent_bytes: int, head: FleetHead
 ) -> Spent:
     """Add what sending the shares, and receiving and storing the new head on every node costs."""
     preset, received = load_preset(PRESET), len(fleet.engine.node_ids) * head.codes.nbytes
@@ -148,7 +149,7 @@ def _spent(
 
 def digest_after_a_forget(seed: int) -> str:
     """Return the head's digest after the first forget of a seed, everything computed anew."""
-    fleet = FaceFleet.of(seed, layout=FINE)
+    fleet = face_fleet(seed, layout=FINE)
     first = forget_order(seed, fleet.enrolled)[0]
     head = forget(fleet, fleet.books(), first)[1]
     installed = install(fleet.books([name for name in fleet.enrolled if name != first]).build(), fleet)

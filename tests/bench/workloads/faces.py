@@ -15,8 +15,9 @@ from edge_node.backbones.filters import FINE
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
-from fleet.lab.fleets.face_fleet import NODES, FaceFleet
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.verification.attacks import auc
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.head_answers import HeadAnswer
 
 #: Not used for any choice: constants were chosen on seeds 0 to 110.
@@ -67,7 +68,7 @@ class FacesRun:
 
 def run(seed: int, nodes: int = NODES) -> FacesRun:
     """Measure the faces of one seed."""
-    fleet = FaceFleet.of(seed, nodes=nodes, layout=FINE)
+    fleet = face_fleet(seed, nodes=nodes, layout=FINE)
     codes, truth = fleet.asked
     head = install(fleet.books().build(), fleet)
     answer = HeadAnswer.of(head, codes)
@@ -75,7 +76,7 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     return FacesRun(
         features=codes.shape[2],
         head_accuracy=accuracy(answer, truth),
-        head_accuracy_perfect=head_accuracy(FaceFleet.of(seed, nodes=nodes, perfect=True, layout=FINE)),
+        head_accuracy_perfect=head_accuracy(face_fleet(seed, nodes=nodes, perfect=True, layout=FINE)),
         head=OpenSetRates.of(answer, HeadAnswer.of(head, fleet.strangers)),
         subject_accuracy=accuracy(alone, truth),
         subject=OpenSetRates.of(alone, alone_strangers),
@@ -85,12 +86,12 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     )
 
 
-def install(head: FleetHead, fleet: FaceFleet) -> HeadAdapter:
+def install(head: FleetHead, fleet: CapturedFleet) -> HeadAdapter:
     """Return a solved head as nodes load it."""
     return HeadAdapter.load(head.tags, head.codes, head.scale_bits, head.threshold, features=fleet.engine.features)
 
 
-def head_accuracy(fleet: FaceFleet) -> float:
+def head_accuracy(fleet: CapturedFleet) -> float:
     """Return the accuracy of everybody's head."""
     codes, truth = fleet.asked
     return accuracy(HeadAnswer.of(install(fleet.books().build(), fleet), codes), truth)
@@ -101,7 +102,7 @@ def accuracy(answer: HeadAnswer, truth: Sequence[str]) -> float:
     return float(np.mean([np.array(row) == np.array(truth) for row in answer.best_tag]))
 
 
-def newcomer_accuracy(fleet: FaceFleet) -> float:
+def newcomer_accuracy(fleet: CapturedFleet) -> float:
     """Return the accuracy on people who have a subject adapter only, beside a head of all others."""
     codes, truth = fleet.asked
     head = install(fleet.books(fleet.enrolled[:-NEWCOMERS]).build(), fleet)
@@ -111,7 +112,7 @@ def newcomer_accuracy(fleet: FaceFleet) -> float:
     return float(hits[:, np.isin(np.array(truth), newcomers)].mean())
 
 
-def _by_subject_adapters(fleet: FaceFleet, names: Sequence[str]) -> tuple[HeadAnswer, HeadAnswer]:
+def _by_subject_adapters(fleet: CapturedFleet, names: Sequence[str]) -> tuple[HeadAnswer, HeadAnswer]:
     """Return what subject adapters of these people alone say to test photos and to strangers."""
     engine = fleet.engine
     fleet.activate(names)

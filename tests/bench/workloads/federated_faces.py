@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.two_layer_faces import Rates, TwoLayerFaces, shard_plans
+from fleet.lab.fleets.captured_fleet import PRESET
+from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet, shard_plans
 from fleet.lab.replay.cohort import CohortPlan, train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
 from fleet.lab.replay.federated import TrainingBatch, averaged_state, train_round
 from hwmodel import DeviceModels, StuckCells, load_preset
+from tests.bench.workloads.face_fleet import face_fleet
+from tests.bench.workloads.identification import Rates, rates_of
 
 #: Not used for any choice: recipe and widths were chosen on seeds 0 to 2.
 SEEDS = (200, 201, 202, 203, 204)
@@ -49,53 +51,53 @@ class FederatedRun:
 
 def run(seed: int) -> FederatedRun:
     """Measure federated LoRA on the faces of one seed."""
-    faces = FaceFleet.of(seed)
+    faces = face_fleet(seed)
     recipe = LoraRecipe(a_seed=seed)
     high = replace(recipe, rank=NARROW_RANK)
     share = STUCK_SHARE / 2
     broken = replace(DeviceModels.of(load_preset(PRESET)), stuck_cells=StuckCells(share, share))
-    wide, narrow = (TwoLayerFaces.of(seed, faces, width) for width in (WIDE, NARROW))
-    stuck = TwoLayerFaces.of(seed, faces, WIDE, broken)
+    wide, narrow = (TwoLayerFleet.of(seed, faces, width) for width in (WIDE, NARROW))
+    stuck = TwoLayerFleet.of(seed, faces, WIDE, broken)
 
-    def federated(fleet: TwoLayerFaces, before: TwoLayerFaces, how: LoraRecipe = recipe) -> Rates:
+    def federated(fleet: TwoLayerFleet, before: TwoLayerFleet, how: LoraRecipe = recipe) -> Rates:
         starts = RidgeStarts(before.nodes, recipe.gain)
-        return fleet.rates(how, [train_cohort(plan(fleet, how), fleet.nodes, starts)])
+        return rates_of(fleet, how, [train_cohort(plan(fleet, how), fleet.nodes, starts)])
 
-    def plan(fleet: TwoLayerFaces, how: LoraRecipe) -> CohortPlan:
+    def plan(fleet: TwoLayerFleet, how: LoraRecipe) -> CohortPlan:
         return shard_plans(fleet, seed, how, 1)[0]
 
     return FederatedRun(
-        closed_form=wide.rates(recipe, [closed_form(wide, recipe)]),
+        closed_form=rates_of(wide, recipe, [closed_form(wide, recipe)]),
         federated=federated(wide, wide),
-        central=wide.rates(recipe, [trained_centrally(wide, plan(wide, recipe))]),
-        plain=wide.rates(recipe, [trained_plainly(wide, plan(wide, recipe))]),
-        narrow_closed_form=narrow.rates(high, [closed_form(narrow, high)]),
+        central=rates_of(wide, recipe, [trained_centrally(wide, plan(wide, recipe))]),
+        plain=rates_of(wide, recipe, [trained_plainly(wide, plan(wide, recipe))]),
+        narrow_closed_form=rates_of(narrow, high, [closed_form(narrow, high)]),
         narrow_rows_only=federated(narrow, narrow, replace(high, train_hidden=False)),
         narrow_federated=federated(narrow, narrow, high),
-        narrow_central=narrow.rates(high, [trained_centrally(narrow, plan(narrow, high))]),
-        stuck_closed_form=stuck.rates(recipe, [closed_form(wide, recipe)]),
+        narrow_central=rates_of(narrow, high, [trained_centrally(narrow, plan(narrow, high))]),
+        stuck_closed_form=rates_of(stuck, recipe, [closed_form(wide, recipe)]),
         stuck_federated=federated(stuck, wide),
     )
 
 
-def closed_form(fleet: TwoLayerFaces, recipe: LoraRecipe) -> CohortState:
+def closed_form(fleet: TwoLayerFleet, recipe: LoraRecipe) -> CohortState:
     """Return the state that training starts from: the ablation line."""
     rows = RidgeStarts(fleet.nodes, recipe.gain)(fleet.tags, fleet.tags)
     return CohortState.empty(fleet.centre.shape[1], recipe.rank).entered(rows)
 
 
-def trained_centrally(fleet: TwoLayerFaces, plan: CohortPlan) -> CohortState:
+def trained_centrally(fleet: TwoLayerFleet, plan: CohortPlan) -> CohortState:
     """Train with the same recipe, start, samples and steps, but all of them in one place."""
     return _trained_on(fleet, plan, lambda batch: batch.pooled(plan.recipe))
 
 
-def trained_plainly(fleet: TwoLayerFaces, plan: CohortPlan) -> CohortState:
+def trained_plainly(fleet: TwoLayerFleet, plan: CohortPlan) -> CohortState:
     """Train with the same recipe, but average every row over all nodes, whoever they know."""
     return _trained_on(fleet, plan, lambda batch: batch.as_if_all_known(plan.recipe))
 
 
 def _trained_on(
-    fleet: TwoLayerFaces, plan: CohortPlan, changed: Callable[[TrainingBatch], TrainingBatch]
+    fleet: TwoLayerFleet, plan: CohortPlan, changed: Callable[[TrainingBatch], TrainingBatch]
 ) -> CohortState:
     recipe, state = plan.recipe, closed_form(fleet, plan.recipe)
     for number in range(recipe.rounds):

@@ -17,6 +17,7 @@ from edge_node.generation.class_codes import ClassLayout
 from edge_node.generation.class_fit import ClassRecipe, fit_class, free_label
 from edge_node.generation.diffusion import on_chips, sample
 from edge_node.recognition.lora.branch import LoraBranch
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.generator import AdaptedGenerator
 from hwmodel import Precision
@@ -42,7 +43,7 @@ class FederatedClass:
 
 def run(seed: int) -> tuple[FederatedClass, ...]:
     """Measure one seed."""
-    return measure(ImageFleet(seed, Size(), silent), ClassRecipe())
+    return measure(ImageFleet(ImagesTask.of(seed), Size(), silent), ClassRecipe())
 
 
 def measure(fleet: ImageFleet, recipe: ClassRecipe) -> tuple[FederatedClass, ...]:

@@ -17,9 +17,10 @@ from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraSh
 from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.lora.output_layer import quantise
 from edge_node.recognition.training.state import decode, initial
-from fleet.lab.fleets.face_fleet import NODES, FaceFleet
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.replay.federated import fed_average
 from fleet.lab.verification.attacks import auc
+from tests.bench.workloads.face_fleet import NODES, face_fleet
 
 #: Nothing was chosen on them.
 SEEDS = (200, 201, 202, 203, 204)
@@ -55,7 +56,7 @@ class FleetCohortRun:
 
 def run(seed: int, *, nodes: int = NODES, forgets: int = SHARDS) -> FleetCohortRun:
     """Measure the fleet's LoRA on the faces of one seed, and forget the first of each of so many shards."""
-    faces = FaceFleet.of(seed, nodes=nodes)
+    faces = face_fleet(seed, nodes=nodes)
     closed = _rates(faces, None)
     one = _rates(faces, _trained(faces, [faces.enrolled], seed))
     shards = [tuple(n for n in faces.enrolled if shard_of(n, seed, SHARDS) == shard) for shard in range(SHARDS)]
@@ -81,14 +82,14 @@ def _rows(lora: SharedLora) -> dict[str, list[int]]:
     return {row.subject_tag: list(row.codes) for row in lora.rows}
 
 
-def _trained(faces: FaceFleet, shards: Sequence[Sequence[str]], seed: int) -> SharedLora:
+def _trained(faces: CapturedFleet, shards: Sequence[Sequence[str]], seed: int) -> SharedLora:
     """Return the LoRA whose rows were trained by shard, from nothing; the adapters must be active."""
     shape = LoraShape(features=faces.engine.features, rank=RANK, alpha=RANK, a_seed=seed, scale_bits=SCALE_BITS)
     rows = {row.subject_tag: row for tags in shards if tags for row in _shard(faces, tuple(tags), shape).rows}
     return SharedLora(shape=shape, rows=[rows[tag] for tag in sorted(rows)])
 
 
-def _shard(faces: FaceFleet, tags: tuple[str, ...], shape: LoraShape) -> SharedLora:
+def _shard(faces: CapturedFleet, tags: tuple[str, ...], shape: LoraShape) -> SharedLora:
     ticket = JobTicket(kind=LEARNING_KIND_TRAIN_LORA, subject_tags=tags, lora=shape)
     nodes = range(len(faces.engine.node_ids))
     samples = [{tag: faces.captured(tag)[node] for tag in tags if node in faces.places[tag]} for node in nodes]
@@ -108,7 +109,7 @@ def _arrays(state: LoraState) -> dict[str, np.ndarray]:
     return {"numerator": numerator, "weight": np.frombuffer(state.weight, "<f4")}
 
 
-def _rates(faces: FaceFleet, lora: SharedLora | None) -> FleetRates:
+def _rates(faces: CapturedFleet, lora: SharedLora | None) -> FleetRates:
     engine, nodes = faces.engine, range(len(faces.engine.node_ids))
     faces.activate()
     for node in nodes:

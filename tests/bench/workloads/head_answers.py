@@ -13,17 +13,11 @@ from edge_node.recognition.head import HeadAdapter
 
 @dataclass(frozen=True, eq=False)
 class HeadAnswer:
-    """Answers to B samples on N nodes, from one kind of adapter or from several.
+    """Answers to B samples on N nodes, from one kind of adapter or from several."""
 
-    Attributes
-    ----------
-    best_tag
-        [N][B]: best match, also below the threshold; "" if nobody is known.
-    margin
-        float64 [N, B]: score over threshold, so that kinds of adapter compare; -inf if nobody is known.
-    """
-
+    #: [N][B], also below the threshold; "" if nobody is known.
     best_tag: tuple[tuple[str, ...], ...]
+    #: Score over threshold, so that kinds of adapter compare: float64 [N, B]; -inf if nobody is known.
     margin: Tensor
 
     @property
@@ -45,19 +39,13 @@ class HeadAnswer:
 
     @classmethod
     def of_scores(cls, best_tag: tuple[tuple[str, ...], ...], score: Tensor, threshold: Tensor) -> HeadAnswer:
-        """Return the answer of subject adapters: tags and scores [N, B] of `Engine.identify`.
-
-        `AdapterError` if a threshold, float64 [N], is not above 0: margins would not compare.
-        """
+        """Return the answer of subject adapters: tags and scores [N, B], thresholds [N] of `Engine.identify`."""
         if not bool((threshold > 0).all()):
             raise AdapterError(f"thresholds must be above 0 to be compared; got {threshold.tolist()}")
         return cls(best_tag, score / threshold[:, None])
 
     def or_better(self, other: HeadAnswer) -> HeadAnswer:
-        """Return sample by sample the answer with the larger margin; this one if they are equal.
-
-        For people who are in the head, and newcomers who so far have a subject adapter only.
-        """
+        """Return sample by sample the answer with the larger margin; this one if they are equal."""
         if self.margin.shape != other.margin.shape:
             raise AdapterError(
                 f"answers to {list(self.margin.shape)} and {list(other.margin.shape)} samples do not compare"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import Progress
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.adapter import LoraAdapter
 from fleet.lab.lora.generator import AdaptedGenerator
@@ -44,32 +45,23 @@ class PublicFigures:
 
 @dataclass(frozen=True)
 class PrivateClass:
-    """One class that the backbone never saw, learnt and forgotten: shares of generated images that show it.
-
-    Attributes
-    ----------
-    accuracy
-        While it is enrolled.
-    never_enrolled, never_enrolled_low, never_enrolled_high
-        Of chips that never had it, with its exact binomial interval at 95 %.
-    forgotten
-        After the forget, from the same noise: it must lie within that interval.
-    forgotten_again, again_p
-        The same from other noise; and how likely two samples of one model are to differ as much or more (Fisher's exact
-        test, two-sided): by chance below .05 for one class in twenty, or fewer.
-    exact
-        Whether digests after the forget are those of chips that never had it: of the bits of every node's active
-        adapters, and of generated images of all classes.
-    """
+    """One class that the backbone never saw, learnt and forgotten: shares of generated images that show it."""
 
     label: int
+    #: While it is enrolled.
     accuracy: float
+    #: Of chips that never had it, with its exact binomial interval at 95 %.
     never_enrolled: float
     never_enrolled_low: float
     never_enrolled_high: float
+    #: After the forget, from the same noise: it must lie within that interval.
     forgotten: float
+    #: The same from other noise; and how likely two samples of one model are to differ as much or more (Fisher's exact
+    #: test, two-sided): by chance below .05 for one class in twenty, or fewer.
     forgotten_again: float
     again_p: float
+    #: Whether digests after the forget are those of chips that never had it: of the bits of every node's active
+    #: adapters, and of generated images of all classes.
     exact: bool
 
 
@@ -110,7 +102,7 @@ def silent(what: str) -> Progress:
 
 def run(seed: int) -> ImagesRun:
     """Measure the images of one seed."""
-    return measure(ImageFleet(seed, Size(), silent))
+    return measure(ImageFleet(ImagesTask.of(seed), Size(), silent))
 
 
 def measure(fleet: ImageFleet) -> ImagesRun:

@@ -22,9 +22,8 @@ from edge_node.agent.rounds import check_ticket
 from edge_node.errors import RevisionRefusedError, TicketRefusedError
 from fleet.domain.tags import new_tag
 from fleet.errors import SubjectForgottenError
-from fleet.lab.fleets.approximate_repair import ROUNDS
-from fleet.lab.fleets.face_fleet import PRESET, FaceFleet
-from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, SharedLoraFleet
+from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
+from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, REPAIR_ROUNDS, SharedLoraFleet
 from fleet.lab.paper.methods import METHODS, Adapter, method_named
 from fleet.store import Store
 from hwmodel import load_preset
@@ -32,29 +31,20 @@ from hwmodel import load_preset
 
 @dataclass(frozen=True)
 class Resurfacing:
-    """One kind of adapter, at the end: shares of held-out samples of the forgotten people, over all nodes.
-
-    Attributes
-    ----------
-    named
-        Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
-    accepted, never_enrolled
-        Accepted as anybody; the same by a fleet that never enrolled them and lived through the same.
-    strangers
-        Samples of never-enrolled people that are accepted.
-    as_if_never_enrolled
-        Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
-        repaired approximately.
-    named_if_let_back
-        `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
-    """
+    """One kind of adapter, at the end: shares of held-out samples of the forgotten people, over all nodes."""
 
     kind: str
+    #: Accepted and named as theirs: the resurfacing rate of Lethe (arXiv 2601.22601).
     named: float
+    #: Accepted as anybody; the same by a fleet that never enrolled them and lived through the same.
     accepted: float
     never_enrolled: float
+    #: Samples of never-enrolled people that are accepted.
     strangers: float
+    #: Whether the integers are those of that fleet, also if nodes had the people's codes again; False for what is
+    #: repaired approximately.
     as_if_never_enrolled: bool
+    #: `named`, had the people's old adapter been let back in: what tombstones are there to refuse.
     named_if_let_back: float
 
 
@@ -72,7 +62,7 @@ class Seen:
         return cls(float((right & accepted).double().mean()), float(accepted.double().mean()))
 
 
-def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
+def shared_lora(fleet: CapturedFleet, seed: int, leaving: Sequence[str], rounds: int) -> Resurfacing:
     """Repair the shared LoRA for each of these people, train on without them, and show it their samples.
 
     The seed is that of the second layer; `rounds` are the federated ones after the repair.
@@ -81,7 +71,7 @@ def shared_lora(fleet: FaceFleet, seed: int, leaving: Sequence[str], rounds: int
     strangers = shared.network.views(fleet.strangers)
     now, never, back, strange = [], [], [], []
     for name in leaving:
-        repaired = shared.repaired(name, method, ROUNDS, shared.cleared(name))
+        repaired = shared.repaired(name, method, REPAIR_ROUNDS, shared.cleared(name))
         later = shared.after_more_rounds(name, repaired, rounds)
         reference = shared.after_more_rounds(name, shared.retrained(name), rounds)
         label = shared.names.index(name)

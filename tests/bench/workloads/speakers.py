@@ -26,9 +26,9 @@ from edge_node.backbones.liquid import Liquid
 from edge_node.backbones.spectral import SpectralFilters
 from edge_node.tasks import fsdd
 from edge_node.tasks.speakers import SPEAKERS as VOWELS
-from fleet.lab.fleets.speaker_fleet import NODES, PRESET, SpeakerFleet, by_group
 from hwmodel import EnergyLedger, load_preset
 from tests.bench.workloads.altered_voices import altered_voices
+from tests.bench.workloads.speaker_fleet import NODES, PRESET, SpeakerFleet, by_group
 
 #: Not used for any choice; minutes each.
 SEEDS = (300, 301, 302)
@@ -48,20 +48,9 @@ class ClosedSet:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Means over choices of three enrolled people out of six; rates at the thresholds that were fixed beforehand.
+    """Means over choices of three enrolled people out of six, at the thresholds that were fixed beforehand.
 
-    Attributes
-    ----------
-    accuracy
-        Of the enrolled.
-    equal_error_rate
-        Of verification pairs; impostors are the samples of those who are not enrolled.
-    lenient_rejects, strict_rejects
-        Shares of genuine pairs that are rejected.
-    lenient_accepts, strict_accepts
-        Shares of samples of people who are not enrolled that are accepted as anybody.
-    accepts_at_5_percent
-        The same at the threshold that rejects 5 % of these very genuine pairs: what separation alone would allow.
+    Genuine pairs are rejected; samples of people who are not enrolled, the impostors, are accepted as anybody.
     """
 
     accuracy: float
@@ -70,6 +59,7 @@ class OpenSet:
     lenient_accepts: float
     strict_rejects: float
     strict_accepts: float
+    #: At the threshold that rejects 5 % of these very genuine pairs: what separation alone would allow.
     accepts_at_5_percent: float
 
 

@@ -24,8 +24,8 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator import forgets, node_decisions
 from fleet.coordinator.testing import FEATURES, Journal, SimulatedNode, SteppedCoordinator
 from fleet.domain.campaign import CampaignState
-from fleet.domain.contact import may_return
 from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
+from fleet.domain.node import may_return
 from fleet.store.database import wall_clock_ms
 
 NODES = st.sampled_from(range(3))

@@ -1,4 +1,4 @@
-"""What holds for every crossbar, whatever its shape and however it is asked."""
+"""Properties of every crossbar, whatever its shape and however it is asked."""
 
 from dataclasses import replace
 

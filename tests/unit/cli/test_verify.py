@@ -107,13 +107,13 @@ def test_stored_report_is_judged_anew_as_a_table(folder, stored):
 
 
 def test_report_that_does_not_hold_is_exit_1_and_names_the_exact_path(stored, tmp_path):
-    from fleet.lab.verification.verify import VerificationReport, report_document
+    from fleet.lab.verification.report import VerificationReport
 
     stored["approximate"][0]["pairs"][0]["repaired"]["forget_loss"] = 1e-6
     body = {name: stored[name] for name in ("task", "exact", "approximate", "energy_j")}
     worse = VerificationReport.of_evidence(body)
     file = tmp_path / "worse.json"
-    file.write_text(json.dumps(report_document(worse)))
+    file.write_text(json.dumps(worse.document()))
 
     result = verify(str(file))
 
@@ -154,7 +154,7 @@ def test_missing_file_is_exit_3(tmp_path):
     [
         ([], "either a report or --task"),
         (["report.json", "--task", "speakers"], "either a report or --task"),
-        (["--task", "gaits"], "Known: faces, speakers, images"),
+        (["--task", "gaits"], "known: faces, fsdd, images"),
         (["--task", "speakers", "--method", "scrub"], "negative-gradient"),
         (["--task", "speakers", "--people", "4"], "one must be left"),
     ],

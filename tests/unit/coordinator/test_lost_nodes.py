@@ -8,7 +8,7 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.config import ConfigError, ServeSettings
 from fleet.coordinator import node_decisions, views
 from fleet.coordinator.node_decisions import RETURN_GRACE_S
-from fleet.domain.contact import MAX_RETURNS
+from fleet.domain.node import MAX_RETURNS
 from fleet.errors import ConflictError
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, campaign_state, execution, row_of, states
 

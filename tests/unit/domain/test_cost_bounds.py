@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.domain.cost_bounds import MAX_COUNT, MAX_ENERGY_J, MAX_SECONDS, decreased, out_of_range
+from fleet.domain.node import MAX_COUNT, MAX_ENERGY_J, MAX_SECONDS, decreased, out_of_range
 
 
 @pytest.mark.parametrize(

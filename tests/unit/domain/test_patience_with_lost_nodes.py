@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.domain.contact import MAX_RETURNS, ContactLimits, may_return
+from fleet.domain.node import MAX_RETURNS, ContactLimits, may_return
 
 PATIENCE = ContactLimits(lost_after_ms=1000, lease_ms=100)
 

@@ -1,17 +1,20 @@
-"""Bytes of adapter files, sound and otherwise, for the tests of what is refused."""
+"""Bytes of PEFT folders, sound and otherwise, for the tests of what is refused."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import safetensors.torch
 import torch
 
 from edge_node.recognition.lora.frozen_base import FrozenBase
-from fleet.lab.exchange.file_format import encode_adapter
+from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from hwmodel import Precision
 
 NAME = "cohort-0001"
-METADATA = "reram_fleet.adapter"
+PREFIX = "base_model.model."
+DIGEST = "reram_fleet.base_digest"
 
 
 def draw(*shape, seed=0):
@@ -28,6 +31,21 @@ def adapter_of(storage=Precision.FP32, rank=4):
     return LoraAdapter.build(spec, BASE, b=b, a=a)
 
 
+def exported():
+    """Configuration and tensors of the sound adapter, as PEFT would save them."""
+    with tempfile.TemporaryDirectory() as folder:
+        export_peft(adapter_of(), BASE, Path(folder), personal_in_the_clear=True)
+        return (Path(folder) / CONFIG_FILE).read_bytes(), (Path(folder) / TENSORS_FILE).read_bytes()
+
+
+CONFIG, SOUND = exported()
+
+
+def key(name):
+    """Name of a factor in the file: "fc1.lora_B"."""
+    return f"{PREFIX}{name}.weight"
+
+
 def parts(content):
     """Header and data of a safetensors file."""
     length = int.from_bytes(content[:8], "little")
@@ -39,49 +57,40 @@ def joined(header, data):
     return len(text).to_bytes(8, "little") + text + data
 
 
-def with_metadata(content, **changes):
-    header, data = parts(content)
-    said = json.loads(header["__metadata__"][METADATA])
-    header["__metadata__"][METADATA] = json.dumps({**said, **changes})
+def with_entry(name, **changes):
+    header, data = parts(SOUND)
+    header[key(name)].update(changes)
     return joined(header, data)
 
 
-def with_entry(content, tensor, **changes):
-    header, data = parts(content)
-    header[tensor].update(changes)
-    return joined(header, data)
-
-
-def with_tensors(content, **changes):
-    """Replace tensors (None removes one), keeping the metadata: what only the content digest could tell."""
-    tensors = {**safetensors.torch.load(content), **{n.replace("__", "."): t for n, t in changes.items()}}
-    metadata = parts(content)[0]["__metadata__"]
+def with_tensors(**changes):
+    """Replace tensors (None removes one), keeping the metadata."""
+    tensors = {**safetensors.torch.load(SOUND), **{key(n.replace("__", ".")): t for n, t in changes.items()}}
+    metadata = parts(SOUND)[0]["__metadata__"]
     return safetensors.torch.save({n: t for n, t in tensors.items() if t is not None}, metadata)
 
 
-def with_header_text(content, old, new):
-    header, data = parts(content)
+def with_header_text(old, new):
+    header, data = parts(SOUND)
     text = json.dumps(header)
     assert text.count(old) >= 1
     return joined(text.replace(old, new, 1), data)
 
 
-SOUND = encode_adapter(adapter_of())
-SOUND_INT8 = encode_adapter(adapter_of(Precision.INT8))
+def with_config(**changes):
+    return json.dumps({**json.loads(CONFIG), **changes}).encode()
+
+
 DATA_BYTES = len(parts(SOUND)[1])
 IN_ORDER = sorted((e["data_offsets"], name) for name, e in parts(SOUND)[0].items() if name != "__metadata__")
-FIRST = IN_ORDER[0][1]
+FIRST = IN_ORDER[0][1].removeprefix(PREFIX).removesuffix(".weight")
 (LAST_BEGINS, _), LAST = IN_ORDER[-1]
-ENTRY = json.dumps({FIRST: parts(SOUND)[0][FIRST]})[1:-1]
+LAST = LAST.removeprefix(PREFIX).removesuffix(".weight")
+LAST_SHAPE = parts(SOUND)[0][key(LAST)]["shape"]
+ENTRY = json.dumps({key(FIRST): parts(SOUND)[0][key(FIRST)]})[1:-1]
 
 
 def spoilt(value, at=0):
-    b = safetensors.torch.load(SOUND)["fc1.lora_B"].clone()
+    b = safetensors.torch.load(SOUND)[key("fc1.lora_B")].clone()
     b.view(-1)[at] = value
     return b
-
-
-def spoilt_int8(name, value):
-    tensor = safetensors.torch.load(SOUND_INT8)[name].clone()
-    tensor.view(-1)[0] = value
-    return tensor

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from safetensors.torch import load
 from torch.nn.functional import mse_loss
 
@@ -25,7 +26,6 @@ from edge_node.generation.diffusion import (
 from edge_node.generation.dit import NULL_LABEL, DiffusionTransformer, patches, unpatched
 from edge_node.generation.training import BackboneRecipe, frozen_base, train_backbone
 from edge_node.tasks.images import ImagesTask
-from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from fleet.lab.lora.adapter import LoraKind
 from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator, subject_name

@@ -1,62 +1,54 @@
-"""Adapter files by somebody who has the key: each is refused with a reason, and nothing has changed."""
-
-import json
+"""PEFT folders by somebody who means harm: each is refused with a reason, and nothing has changed."""
 
 import pytest
+import safetensors.torch
 import torch
-from reram_fleet.crypto import sealing
-from reram_fleet.crypto.key_store import KeyStore
 
 from edge_node.errors import (
     AdapterBaseError,
     AdapterError,
-    AdapterFileError,
-    AdapterSealError,
     AdapterShapeError,
     AdapterSpecError,
     AdapterValueError,
 )
-from fleet.lab.exchange import file_format
-from fleet.lab.exchange.file_format import decode_adapter, encode_adapter, largest_file_bytes
-from fleet.lab.exchange.files import AdapterFiles
-from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
+from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
+from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, import_peft, largest_file_bytes
+from fleet.lab.lora.adapter import LoraKind
 from fleet.lab.lora.bank import LoraBank
 from hwmodel import EnergyLedger, Precision
 from tests.unit.engine.adapter_bytes import (
     BASE,
+    CONFIG,
     DATA_BYTES,
+    DIGEST,
     ENTRY,
     FIRST,
     LAST,
     LAST_BEGINS,
-    METADATA,
     NAME,
     SOUND,
-    SOUND_INT8,
     adapter_of,
     draw,
     joined,
+    key,
     parts,
     spoilt,
-    spoilt_int8,
+    with_config,
     with_entry,
     with_header_text,
-    with_metadata,
     with_tensors,
 )
 
-#: Refused on what the file says, before a tensor is made: what, bytes, error, reason.
+#: Refused on what the header says, before the library is given the file: what, bytes, error, reason.
 LIES = [
-    ("empty", b"", AdapterFileError, "expected 8 bytes of header length, got 0"),
-    ("cut in the length", SOUND[:5], AdapterFileError, "expected 8 bytes of header length, got 5"),
+    ("empty", b"", AdapterFileError, "truncated: its header ends at byte 8, the file at 0"),
+    ("cut in the length", SOUND[:5], AdapterFileError, "truncated: its header ends"),
     ("cut in the header", SOUND[:100], AdapterFileError, "truncated: its header ends at byte .* the file at 100"),
-    ("cut in the data", SOUND[:-1], AdapterFileError, f"truncated: its tensors take {DATA_BYTES} bytes"),
-    ("trailing bytes", SOUND + b"\0", AdapterFileError, f"has trailing bytes: its tensors take {DATA_BYTES}"),
     (
         "larger than any adapter",
         SOUND + bytes(largest_file_bytes(BASE)),
         AdapterFileError,
-        "adapter file cohort-0001.adapter is larger than .* bytes, the most expected",
+        "adapter_model.safetensors is larger than .* bytes, the most expected",
     ),
     (
         "header of 2^63 bytes",
@@ -70,201 +62,93 @@ LIES = [
     ("header that is no UTF-8", b"\4" + bytes(7) + b'{"\xff"', AdapterFileError, "no sound JSON"),
     ("header that is a list", joined("[]", b""), AdapterFileError, "a JSON list; expected an object"),
     ("number of 5,000 digits", joined('{"a": ' + "9" * 5000 + "}", b""), AdapterFileError, "no sound JSON"),
+    ("tensor twice", with_header_text(ENTRY, f"{ENTRY}, {ENTRY}"), AdapterFileError, f"{FIRST}.* is there twice"),
+    ("tensor of 4 TB", with_entry("fc1.lora_B", shape=[2**40]), AdapterShapeError, r"got 'F32' \[1099511627776\]"),
+    ("axis of 2^60", with_entry("fc1.lora_B", shape=[2**60, 0]), AdapterShapeError, r"F32 or F16 or BF16 \[300, 4\]"),
+    ("negative axis", with_entry("fc1.lora_B", shape=[-300, -4]), AdapterShapeError, r"got 'F32' \[-300, -4\]"),
+    ("axis that is true", with_entry("fc1.lora_B", shape=[True, 4]), AdapterShapeError, r"got 'F32' \[True, 4\]"),
+    ("99 axes", with_entry("fc1.lora_B", shape=[1] * 99), AdapterShapeError, r"got 'F32' \[1, 1, 1, 1, \.\.\.\]"),
+    ("shape that is a text", with_entry("fc1.lora_B", shape="x" * 10**5), AdapterShapeError, "got 'F32' 'xxx"),
+    ("64-bit format", with_entry("fc1.lora_B", dtype="F64"), AdapterShapeError, "got 'F64'"),
+    ("format that is a list", with_entry("fc1.lora_B", dtype=["F32"]), AdapterShapeError, r"got \['F32'\]"),
     (
-        "tensor twice",
-        with_header_text(SOUND, ENTRY, f"{ENTRY}, {ENTRY}"),
-        AdapterFileError,
-        f"'{FIRST}.* is there twice",
-    ),
-    (
-        "tensor of 4 TB beyond the end",
-        with_entry(SOUND, LAST, shape=[2**40], data_offsets=[LAST_BEGINS, LAST_BEGINS + 2**42]),
-        AdapterFileError,
-        f"truncated: its tensors take {LAST_BEGINS + 2**42} bytes, and {DATA_BYTES} follow the header",
-    ),
-    (
-        "gap between tensors",
-        with_entry(SOUND, LAST, data_offsets=[LAST_BEGINS + 4, DATA_BYTES + 4]),
-        AdapterFileError,
-        f"begins at byte {LAST_BEGINS + 4} of the data; expected {LAST_BEGINS}, without gap or overlap",
-    ),
-    (
-        "overlapping tensors",
-        with_entry(SOUND, "fc1.lora_B", data_offsets=[0, 4800]),
-        AdapterFileError,
-        "without gap or overlap",
-    ),
-    (
-        "tensor of 4 TB in 4800 bytes",
-        with_entry(SOUND, "fc1.lora_B", shape=[2**40]),
-        AdapterFileError,
-        "takes 4398046511104 bytes as F32, and its data_offsets span 4800",
-    ),
-    ("axis of 2^60", with_entry(SOUND, "fc1.lora_B", shape=[2**60, 0]), AdapterShapeError, "expected a shape"),
-    ("negative axis", with_entry(SOUND, "fc1.lora_B", shape=[-300, -4]), AdapterShapeError, "expected a shape"),
-    ("axis that is true", with_entry(SOUND, "fc1.lora_B", shape=[True, 4]), AdapterShapeError, "expected a shape"),
-    ("99 axes", with_entry(SOUND, "fc1.lora_B", shape=[1] * 99), AdapterShapeError, "at most 4 axes"),
-    (
-        "offsets that are no numbers",
-        with_entry(SOUND, "fc1.lora_B", data_offsets=["0", "4"]),
-        AdapterFileError,
-        "expected two data_offsets",
-    ),
-    (
-        "further field of a tensor",
-        with_entry(SOUND, "fc1.lora_B", pickle="cos\nsystem"),
-        AdapterFileError,
-        "expected dtype, shape and data_offsets",
-    ),
-    ("unknown format", with_entry(SOUND, "fc1.lora_B", dtype="F64"), AdapterShapeError, "expected numbers as I8, F16"),
-    (
-        "format that is a list",
-        with_entry(SOUND, "fc1.lora_B", dtype=["F32"]),
+        "integer format",
+        with_tensors(fc1__lora_B=torch.zeros(300, 4, dtype=torch.int8)),
         AdapterShapeError,
-        "expected numbers as I8, F16",
-    ),
-    (
-        "wrong format",
-        with_tensors(SOUND, fc1__lora_B=draw(300, 4).half()),
-        AdapterShapeError,
-        r"'fc1.lora_B': expected F32 \[300, 4\], got F16 \[300, 4\]",
+        r"fc1.lora_B.weight': expected F32 or F16 or BF16 \[300, 4\], got 'I8' \[300, 4\]",
     ),
     (
         "wrong shape",
-        with_entry(SOUND, "fc1.lora_B", shape=[4, 300]),
+        with_entry("fc1.lora_B", shape=[4, 300]),
         AdapterShapeError,
-        r"'fc1.lora_B': expected F32 \[300, 4\], got F32 \[4, 300\]",
-    ),
-    (
-        "rank of 10^9, declared",
-        with_metadata(SOUND, rank=10**9),
-        AdapterShapeError,
-        "expected rank 1 to 256, got 1000000000",
-    ),
-    (
-        "rank of 200, declared for a small layer",
-        with_metadata(encode_adapter(adapter_of()), rank=200),
-        AdapterShapeError,
-        r"expected F32 \[200, 300\], got F32 \[4, 300\]",
+        r"expected F32 or F16 or BF16 \[300, 4\], got 'F32' \[4, 300\]",
     ),
     (
         "rank of 250, implied",
-        with_tensors(SOUND, fc1__lora_A=torch.zeros(250, 300), fc1__lora_B=torch.zeros(300, 250)),
+        with_tensors(fc1__lora_A=torch.zeros(250, 300), fc1__lora_B=torch.zeros(300, 250)),
         AdapterShapeError,
-        r"'fc1.lora_A': expected F32 \[4, 300\], got F32 \[250, 300\]",
+        r"\[4, 300\], got 'F32' \[250, 300\]",
     ),
-    ("rank that is true", with_metadata(SOUND, rank=True), AdapterSpecError, "metadata rank: expected int, got True"),
+    ("tensor that is no entry", joined({key("fc1.lora_B"): 7}, b""), AdapterShapeError, "has no tensor"),
     (
         "other backbone",
-        with_metadata(SOUND, base_digest="0" * 64),
+        with_header_text(BASE.digest, "0" * 64),
         AdapterBaseError,
         f"expected base digest {BASE.digest}, got {'0' * 64}",
     ),
-    ("other task", with_metadata(SOUND, task="speakers"), AdapterBaseError, "expected faces, got speakers"),
+    ("digest of 100 kB", with_header_text(BASE.digest, "0" * 10**5), AdapterBaseError, f"got {'0' * 64}"),
+    ("digest that is a list", joined({"__metadata__": {DIGEST: [1]}}, b""), AdapterBaseError, "got"),
+    ("metadata that are a list", joined({"__metadata__": []}, b""), AdapterFileError, "texts by name"),
     (
         "unknown layer",
-        with_metadata(SOUND, layers=["fc1", "fc9"]),
+        with_tensors(fc9__lora_A=draw(4, 300), fc9__lora_B=draw(300, 4)),
         AdapterShapeError,
         "the faces network has no layer 'fc9'; expected one of fc1, fc2",
     ),
-    ("no layers", with_metadata(SOUND, layers=[]), AdapterShapeError, "sorted and each once; got"),
-    ("layer twice", with_metadata(SOUND, layers=["fc1", "fc1"]), AdapterShapeError, "sorted and each once"),
-    ("layer that is no name", with_metadata(SOUND, layers=[["fc1"]]), AdapterSpecError, "metadata layers"),
-    (
-        "missing tensor",
-        with_tensors(SOUND, fc2__lora_A=None),
-        AdapterShapeError,
-        r"expected 4 tensors, without \['fc2.lora_A'\]",
-    ),
+    ("no layers", joined({}, b""), AdapterShapeError, "sorted and each once; got"),
+    ("missing tensor", with_tensors(fc2__lora_A=None), AdapterShapeError, "has no tensor '.*fc2.lora_A"),
     (
         "tensor of no layer",
-        with_tensors(SOUND, stowaway=torch.zeros(3)),
-        AdapterShapeError,
-        r"tensors of no layer of it: \['stowaway'\]",
-    ),
-    ("A stored beside a seed", with_metadata(SOUND, a_seed=5), AdapterShapeError, "tensors of no layer of it"),
-    ("seed of 65 bits", with_metadata(SOUND, a_seed=2**64), AdapterSpecError, "a_seed has 64 bits"),
-    ("alpha of 0", with_metadata(SOUND, alpha=0), AdapterSpecError, "expected alpha above 0, got 0.0"),
-    ("alpha that is NaN", with_metadata(SOUND, alpha=float("nan")), AdapterFileError, "metadata is no sound JSON"),
-    ("alpha beyond float64", with_metadata(SOUND, alpha=10**400), AdapterSpecError, "metadata alpha"),
-    ("generation below 0", with_metadata(SOUND, built_at_generation=-1), AdapterSpecError, "a generation is 0"),
-    ("unknown kind", with_metadata(SOUND, kind="admin"), AdapterSpecError, "metadata kind: expected one of"),
-    ("unknown storage", with_metadata(SOUND, storage="int4"), AdapterSpecError, "metadata storage: expected one of"),
-    ("name of a path", with_metadata(SOUND, name="../../keys"), AdapterSpecError, "cannot name an adapter"),
-    (
-        "later format",
-        with_metadata(SOUND, format_version=2),
-        AdapterFileError,
-        "format version 2; this software reads 1",
-    ),
-    ("further metadata", with_metadata(SOUND, run="rm"), AdapterFileError, r"have \['run'\] too many"),
-    (
-        "no metadata",
-        joined({n: e for n, e in parts(SOUND)[0].items() if n != "__metadata__"}, parts(SOUND)[1]),
-        AdapterFileError,
-        "expected the metadata 'reram_fleet.adapter' alone",
-    ),
-    (
-        "metadata named twice",
-        with_header_text(SOUND, r"{\"a_seed\":", r"{\"rank\": 4, \"a_seed\":"),
-        AdapterFileError,
-        "is there twice",
+        joined(parts(SOUND)[0] | {"stowaway": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}, b""),
+        AdapterUnsupportedError,
+        "'stowaway' is no factor of a LoRA",
     ),
 ]
 
-#: Refused on the numbers themselves.
+#: Refused by the library on what the header says of bytes, and so before a tensor is made.
+BYTES = [
+    ("cut in the data", SOUND[:-1]),
+    ("trailing bytes", SOUND + b"\0"),
+    (
+        "tensor of 4 TB beyond the end",
+        with_entry(LAST, data_offsets=[LAST_BEGINS, LAST_BEGINS + 2**42]),
+    ),
+    ("gap between tensors", with_entry(LAST, data_offsets=[LAST_BEGINS + 4, DATA_BYTES + 4])),
+    ("overlapping tensors", with_entry("fc1.lora_B", data_offsets=[0, 4800])),
+    ("offsets that are no numbers", with_entry("fc1.lora_B", data_offsets=["0", "4"])),
+    ("offsets of 2^63", with_entry("fc1.lora_B", data_offsets=[2**63, 2**63 + 4800])),
+    ("metadata that are no texts", with_header_text(f'"{BASE.digest}"', f'"{BASE.digest}", "x": 5')),
+]
+
+#: Refused on the configuration: what, bytes, error, reason.
+CONFIGURATIONS = [
+    ("rank of 10^9", with_config(r=10**9), AdapterShapeError, "expected r from 1 to 256, got 1000000000"),
+    ("rank of 200", with_config(r=200), AdapterShapeError, r"\[200, 300\], got 'F32' \[4, 300\]"),
+    ("rank that is true", with_config(r=True), AdapterShapeError, "expected r from 1 to 256, got True"),
+    ("alpha of 0", with_config(lora_alpha=0), AdapterFileError, "expected lora_alpha above 0"),
+    ("alpha that is NaN", with_config(lora_alpha=float("nan")), AdapterFileError, "no sound JSON"),
+    ("alpha beyond float64", with_config(lora_alpha=10**400), AdapterFileError, "lora_alpha"),
+    ("huge alpha", with_config(lora_alpha=9e8), AdapterValueError, "the change to layer 'fc1' has norm up to"),
+    ("further field", with_config(run="rm"), AdapterUnsupportedError, "'run': 'rm'"),
+    ("larger than a header", b" " * (1 << 21), AdapterFileError, "adapter_config.json is larger than"),
+]
+
+#: Refused on the numbers themselves: what, bytes, reason.
 NUMBERS = [
-    ("NaN", with_tensors(SOUND, fc1__lora_B=spoilt(torch.nan)), AdapterValueError, "1 of 1200 numbers are NaN"),
-    ("infinity", with_tensors(SOUND, fc1__lora_B=spoilt(torch.inf, 7)), AdapterValueError, "NaN or infinite"),
-    (
-        "huge norm",
-        with_tensors(SOUND, fc1__lora_B=spoilt(1e30)),
-        AdapterValueError,
-        "the change to layer 'fc1' has norm up to .*; expected at most",
-    ),
-    ("huge alpha", with_metadata(SOUND, alpha=1e30), AdapterValueError, "the change to layer 'fc1' has norm up to"),
-    (
-        "infinite scale",
-        with_tensors(SOUND_INT8, **{"fc1__lora_B__scale": spoilt_int8("fc1.lora_B.scale", torch.inf)}),
-        AdapterValueError,
-        "1 of 300 numbers are NaN or infinite",
-    ),
-    (
-        "negative scale",
-        with_tensors(SOUND_INT8, **{"fc1__lora_B__scale": spoilt_int8("fc1.lora_B.scale", -1.0)}),
-        AdapterValueError,
-        "a row's scale is negative",
-    ),
-    (
-        "huge scale",
-        with_tensors(SOUND_INT8, **{"fc1__lora_B__scale": spoilt_int8("fc1.lora_B.scale", 3e38)}),
-        AdapterValueError,
-        "the change to layer 'fc1' has norm up to",
-    ),
-    (
-        "code -128",
-        with_tensors(SOUND_INT8, fc1__lora_B=spoilt_int8("fc1.lora_B", -128)),
-        AdapterValueError,
-        "an int8 code is -128",
-    ),
-    (
-        "other numbers than the digest says",
-        with_tensors(SOUND, fc1__lora_B=spoilt(0.25)),
-        AdapterFileError,
-        "is damaged: expected content digest",
-    ),
-    (
-        "other generation-independent facts than the digest says",
-        with_metadata(SOUND, kind="shared"),
-        AdapterFileError,
-        "is damaged: expected content digest",
-    ),
+    ("NaN", with_tensors(fc1__lora_B=spoilt(torch.nan)), "1 of 1200 numbers are NaN"),
+    ("infinity", with_tensors(fc1__lora_B=spoilt(torch.inf, 7)), "NaN or infinite"),
+    ("huge norm", with_tensors(fc1__lora_B=spoilt(1e30)), "the change to layer 'fc1' has norm up to .*; expected"),
 ]
-
-
-@pytest.fixture
-def files(tmp_path):
-    return AdapterFiles(tmp_path / "adapters", KeyStore(tmp_path / "keys"), "node-1")
 
 
 @pytest.fixture
@@ -275,69 +159,56 @@ def bank(preset):
     return bank
 
 
-def resealed(files, clear):
-    """Put these bytes into the file of `NAME`, sealed as its owner would."""
-    files.save_adapter(adapter_of())
-    path = files.folder / f"{NAME}.adapter"
-    head = path.read_bytes()[:24]
-    key_id = head[8:].hex()
-    purpose = f"reram-fleet/node-adapter/node-1/{NAME}/{key_id}"
-    path.write_bytes(head + sealing.seal_symmetric(files.keys.get(key_id), purpose, clear))
+def read(folder, content=SOUND, config=CONFIG, name=NAME):
+    (folder / CONFIG_FILE).write_bytes(config)
+    (folder / TENSORS_FILE).write_bytes(content)
+    return import_peft(folder, BASE, name=name, kind=LoraKind.COHORT)
 
 
-def refuse(files, bank, clear, error, reason):
-    resealed(files, clear)
+def refuse(folder, bank, error, reason, **files):
     digest, totals = bank.digest(), bank._ledger.totals()
     with pytest.raises(error, match=reason) as refused:
-        bank.install(files.load_adapter(NAME, BASE))
+        bank.install(read(folder, **files))
     assert len(str(refused.value)) < 500
     assert (bank.digest(), bank._ledger.totals()) == (digest, totals)
 
 
-def test_the_sound_file_is_taken(files, preset):
-    resealed(files, SOUND)
+def cases(rows):
+    return [pytest.param(*row[1:], id=row[0]) for row in rows]
+
+
+def test_the_sound_folder_is_taken(tmp_path, preset):
     bank = LoraBank(BASE, preset, EnergyLedger(1))
-    bank.install(files.load_adapter(NAME, BASE))
+    bank.install(read(tmp_path))
     assert bank.adapters()[0].digest == adapter_of().digest
-    assert decode_adapter(SOUND_INT8, BASE).digest == adapter_of(Precision.INT8).digest
 
 
-@pytest.mark.parametrize(("clear", "error", "reason"), [row[1:] for row in LIES], ids=[row[0] for row in LIES])
-def test_a_lying_file_is_refused_before_a_tensor_is_made(files, bank, monkeypatch, clear, error, reason):
-    def make_tensors(content):
-        pytest.fail("tensors were made of a file that could be refused by its header")
-
-    monkeypatch.setattr(file_format.safetensors.torch, "load", make_tensors)
-    refuse(files, bank, clear, error, reason)
-
-
-@pytest.mark.parametrize(("clear", "error", "reason"), [row[1:] for row in NUMBERS], ids=[row[0] for row in NUMBERS])
-def test_hostile_numbers_are_refused(files, bank, clear, error, reason):
-    refuse(files, bank, clear, error, reason)
+@pytest.mark.parametrize(("content", "error", "reason"), cases(LIES))
+def test_a_lying_header_is_refused_before_the_library_sees_the_file(
+    tmp_path, bank, monkeypatch, content, error, reason
+):
+    monkeypatch.setattr(safetensors.torch, "load", lambda content: pytest.fail("tensors were made of a lying file"))
+    refuse(tmp_path, bank, error, reason, content=content)
 
 
-def test_the_clear_form_is_refused_too_if_it_is_larger_than_any_adapter():
-    with pytest.raises(AdapterFileError, match=r"expected at most .* for any adapter of the"):
-        decode_adapter(bytes(largest_file_bytes(BASE) + 1), BASE)
+@pytest.mark.parametrize("content", cases(BYTES))
+def test_a_header_that_lies_about_bytes_is_refused(tmp_path, bank, content):
+    refuse(tmp_path, bank, AdapterFileError, "is damaged, truncated or lies about its bytes: ", content=content)
 
 
-def test_another_adapter_under_this_name_is_refused(files, bank):
-    other = with_metadata(SOUND, name="cohort-0002")
-    said = json.loads(parts(other)[0]["__metadata__"][METADATA])
-    spec = {**said, "layers": tuple(said["layers"]), "kind": LoraKind.COHORT, "storage": Precision.FP32}
-    del spec["format_version"], spec["content_digest"]
-    renamed = LoraAdapter(LoraSpec(**spec), b=adapter_of().b, a=adapter_of().a)
-    refuse(files, bank, encode_adapter(renamed), AdapterFileError, "expected cohort-0001, got cohort-0002")
+@pytest.mark.parametrize(("config", "error", "reason"), cases(CONFIGURATIONS))
+def test_a_lying_configuration_is_refused(tmp_path, bank, config, error, reason):
+    refuse(tmp_path, bank, error, reason, config=config)
+
+
+@pytest.mark.parametrize(("content", "reason"), cases(NUMBERS))
+def test_hostile_numbers_are_refused(tmp_path, bank, content, reason):
+    refuse(tmp_path, bank, AdapterValueError, reason, content=content)
+
+
+def test_a_name_of_a_path_is_refused(tmp_path, bank):
+    refuse(tmp_path, bank, AdapterSpecError, "cannot name an adapter", name="../../keys")
 
 
 def test_every_family_of_refusal_is_an_adapter_error():
-    families = {row[2] for row in LIES + NUMBERS} | {AdapterSealError}
-    assert families == {
-        AdapterBaseError,
-        AdapterFileError,
-        AdapterSealError,
-        AdapterShapeError,
-        AdapterSpecError,
-        AdapterValueError,
-    }
-    assert all(issubclass(family, AdapterError) for family in families)
+    assert all(issubclass(row[2], AdapterError) for row in LIES + CONFIGURATIONS)

@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -10,16 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_node.errors import (
-    AdapterBaseError,
-    AdapterError,
-    AdapterFileError,
-    AdapterShapeError,
-    AdapterSpecError,
-    AdapterUnsupportedError,
-    AdapterValueError,
-)
+from edge_node.errors import AdapterBaseError, AdapterError, AdapterShapeError, AdapterSpecError, AdapterValueError
 from edge_node.recognition.lora.frozen_base import FrozenBase
+from fleet.lab.errors import AdapterFileError, AdapterUnsupportedError
 from fleet.lab.exchange.peft_format import CONFIG_FILE, TENSORS_FILE, export_peft, import_peft
 from fleet.lab.lora.adapter import LoraAdapter, LoraKind, LoraSpec
 from fleet.lab.lora.bank import LoraBank
@@ -255,7 +250,7 @@ B = "base_model.model.fc1.lora_B.weight"
     [
         (lambda f: edit_config(f, r=10**9), AdapterShapeError, "expected r from 1 to 256, got 1000000000"),
         (lambda f: edit_config(f, r="4"), AdapterShapeError, "expected r from 1 to 256, got '4'"),
-        (lambda f: edit_config(f, r=5), AdapterShapeError, r"expected F32 \[5, .* got F32 \[3, "),
+        (lambda f: edit_config(f, r=5), AdapterShapeError, r"BF16 \[5, .* got 'F32' \[3, "),
         (lambda f: edit_config(f, lora_alpha=0), AdapterFileError, "expected lora_alpha above 0"),
         (lambda f: edit_config(f, lora_alpha=float("inf")), AdapterFileError, "Infinity is no number"),
         (lambda f: edit_config(f, lora_alpha=1e8), AdapterValueError, "has norm up to"),
@@ -269,16 +264,16 @@ B = "base_model.model.fc1.lora_B.weight"
         (lambda f: (f / TENSORS_FILE).write_bytes(b"\xff" * 9), AdapterFileError, "expected at most 1048576"),
         (lambda f: edit_tensors(f, lambda t: t[B].fill_(torch.nan)), AdapterValueError, "30 of 30 numbers are NaN"),
         (lambda f: edit_tensors(f, lambda t: t[B].fill_(1e20)), AdapterValueError, "'fc1' has norm up to"),
-        (lambda f: edit_tensors(f, lambda t: t.pop(B)), AdapterShapeError, "without .*fc1.lora_B.weight"),
+        (lambda f: edit_tensors(f, lambda t: t.pop(B)), AdapterShapeError, "has no tensor .*fc1.lora_B.weight"),
         (
             lambda f: edit_tensors(f, lambda t: t.update({B: t[B].mT.contiguous()})),
             AdapterShapeError,
-            r"expected F32 \[10, 3\], got F32 \[3, 10\]",
+            r"BF16 \[10, 3\], got 'F32' \[3, 10\]",
         ),
         (
             lambda f: edit_tensors(f, lambda t: t.update({B: t[B].to(torch.int8)})),
             AdapterShapeError,
-            r"expected F32 \[10, 3\], got I8 \[10, 3\]",
+            r"BF16 \[10, 3\], got 'I8' \[10, 3\]",
         ),
         (
             lambda f: edit_tensors(f, lambda t: t.update({B.replace("fc1", "fc9"): draw(10, 3)})),
@@ -304,3 +299,12 @@ def test_what_the_format_does_not_say_is_checked_too(base, tmp_path):
     export_peft(adapter_of(base), base, tmp_path)
     with pytest.raises(AdapterSpecError, match="cannot name an adapter"):
         import_peft(tmp_path, base, name="../x", kind=LoraKind.SHARED)
+
+
+def test_exchange_needs_neither_peft_nor_transformers():
+    script = (
+        "import sys, fleet.lab.lora.bank, fleet.lab.exchange.peft_format\n"
+        "print(sorted({'peft', 'transformers', 'accelerate', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

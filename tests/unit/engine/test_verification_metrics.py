@@ -7,28 +7,31 @@ import math
 import pytest
 import torch
 
-from edge_node.errors import EngineError, VerificationError
-from fleet.lab.verification import (
+from edge_node.errors import EngineError
+from fleet.errors import InvalidInputError
+from fleet.lab.verification.attacks import auc, confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
+from fleet.lab.verification.evidence import (
     AdapterKind,
     ApproximateEvidence,
     Canary,
     DigestPair,
-    Escalation,
     ExactEvidence,
     ModelScores,
-    Rate,
     RepairPair,
+)
+from fleet.lab.verification.intervals import Rate, clopper_pearson
+from fleet.lab.verification.judging import (
+    Escalation,
     Verdict,
-    VerificationReport,
+    anamnesis_index,
     average_gap,
-    clopper_pearson,
     escalation,
     judge_approximate,
     judge_exact,
+    repair_gap,
 )
-from fleet.lab.verification.attacks import auc, confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
-from fleet.lab.verification.judging import repair_gap
-from fleet.lab.verification.metrics import ModelOutputs, anamnesis_index, entropy, js_divergence, losses, named
+from fleet.lab.verification.metrics import ModelOutputs, entropy, js_divergence, losses, named
+from fleet.lab.verification.report import VerificationReport
 
 NODES = 2
 
@@ -308,13 +311,13 @@ def test_class_that_is_drawn_by_chance_is_held_against_those_who_never_knew_it(d
 
 
 def test_verdict_classes_do_not_mix():
-    with pytest.raises(VerificationError, match="never exact"):
+    with pytest.raises(InvalidInputError, match="never exact"):
         judge_exact(exact(kind=AdapterKind.SHARED))
-    with pytest.raises(VerificationError, match="judged by digests"):
+    with pytest.raises(InvalidInputError, match="judged by digests"):
         judge_approximate(dataclasses.replace(evidence(), kind=AdapterKind.COHORT))
-    with pytest.raises(VerificationError, match="no digests"):
+    with pytest.raises(InvalidInputError, match="no digests"):
         judge_exact(exact(digest=""))
-    with pytest.raises(VerificationError, match="no repaired model"):
+    with pytest.raises(InvalidInputError, match="no repaired model"):
         judge_approximate(evidence(pairs=0))
 
 
@@ -360,13 +363,13 @@ def test_verdict_that_was_written_in_by_hand_is_found_out():
     document = json.loads(json.dumps(report(forget_loss=40.0).document()))
     assert VerificationReport.of_document(document).holds is False
     document["verdicts"][1]["verdict"] = "APPROXIMATE, accepted"
-    with pytest.raises(VerificationError, match="do not follow"):
+    with pytest.raises(InvalidInputError, match="do not follow"):
         VerificationReport.of_document(document)
 
 
 def test_summary_that_was_written_in_by_hand_is_found_out():
     document = json.loads(json.dumps(report(forget_loss=40.0).document())) | {"holds": True}
-    with pytest.raises(VerificationError, match="do not follow"):
+    with pytest.raises(InvalidInputError, match="do not follow"):
         VerificationReport.of_document(document)
 
 
@@ -381,5 +384,5 @@ def test_summary_that_was_written_in_by_hand_is_found_out():
 )
 def test_what_is_no_report_is_refused_with_the_place(change, match):
     document = json.loads(json.dumps(report().document())) | change
-    with pytest.raises(VerificationError, match=match):
+    with pytest.raises(InvalidInputError, match=match):
         VerificationReport.of_document(document)

@@ -1,4 +1,4 @@
-"""What every read of a layer adds anew."""
+"""Noise that every read of a layer adds anew."""
 
 from dataclasses import replace
 

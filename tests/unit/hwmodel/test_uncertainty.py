@@ -1,4 +1,4 @@
-"""How far figures spread over a preset's ranges, what moves them, and what would reach a target."""
+"""Spread of figures over a preset's ranges, their sensitivities, and the values that reach a target."""
 
 import math
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from fleet.heads.public import PublicCodes
-from fleet.lab.fleets.approximate_repair import CLEARED, MASKED, UNTOUCHED, chosen, compare, judged
+from fleet.lab.fleets.captured_fleet import chosen
 from fleet.lab.fleets.shared_lora import padded, train
 from fleet.lab.fleets.shared_lora_fleet import SharedLoraFleet
 from fleet.lab.paper.methods import METHODS, method_named
 from fleet.lab.verification.judging import Verdict
 from hwmodel import Phase, load_preset
+from tests.bench.workloads.approximate_repair import CLEARED, MASKED, UNTOUCHED, compare, judged
 
 NAMES = ("ada", "bo", "cy", "di", "eve")
 NODES, FEATURES = 3, 64

@@ -8,7 +8,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from fleet.lab.verification.verify import speaker_fleet
+from edge_node.tasks.speakers import SPEAKERS
+from fleet.lab.fleets.captured_fleet import CapturedFleet
 from tests.bench.learning_continual import figures_of
 from tests.bench.workloads import resurfacing
 from tests.bench.workloads.arrivals import Arrivals, Trajectory
@@ -20,7 +21,7 @@ SEED = 3
 
 @pytest.fixture(scope="module")
 def fleet():
-    return speaker_fleet(SEED, nodes=2)
+    return CapturedFleet.of(SPEAKERS, SEED, nodes=2)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from edge_node.tasks import faces as faces_task
-from fleet.lab.fleets.face_fleet import FaceFleet
 from tests.bench.workloads import exact_forgets, faces, fleet_cohorts
+from tests.bench.workloads.face_fleet import face_fleet
 from tests.bench.workloads.faces import OpenSetRates
 from tests.bench.workloads.head_answers import HeadAnswer
 
@@ -39,7 +39,7 @@ def made_up():
 
 @pytest.fixture(scope="module")
 def fleet(made_up):
-    return FaceFleet.of(SEED, nodes=NODES)
+    return face_fleet(SEED, nodes=NODES)
 
 
 def test_each_training_photo_is_taken_once_on_one_to_three_nodes(fleet):
@@ -53,7 +53,7 @@ def test_each_training_photo_is_taken_once_on_one_to_three_nodes(fleet):
 
 
 def test_a_perfect_fleet_has_the_same_chip_everywhere_and_the_same_places(fleet):
-    perfect = FaceFleet.of(SEED, nodes=2, perfect=True)
+    perfect = face_fleet(SEED, nodes=2, perfect=True)
     name = fleet.enrolled[0]
 
     assert torch.equal(perfect.test[name][0], perfect.test[name][1])

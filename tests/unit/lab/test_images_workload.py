@@ -46,7 +46,7 @@ def measured(cache):
     def stage(what):
         return lambda done, total: told.append((what, done, total))
 
-    return measure(ImageFleet(50, TINY, stage, cache)), told
+    return measure(ImageFleet(ImagesTask.of(50), TINY, stage, cache)), told
 
 
 def test_forgotten_classes_leave_chips_that_never_had_them(measured):
@@ -59,7 +59,7 @@ def test_forgotten_classes_leave_chips_that_never_had_them(measured):
 
 
 def test_digests_differ_while_a_class_is_enrolled(cache):
-    fleet = ImageFleet(50, TINY, images.silent, cache)
+    fleet = ImageFleet(ImagesTask.of(50), TINY, images.silent, cache)
     chips = fleet.program()
     adapters, drawn = fleet.adapter_digests(chips), fleet.images_digest(chips)
 
@@ -104,7 +104,7 @@ def test_interval_of_the_never_enrolled_is_exact():
     nn.init.zeros_(bright.output.weight)
     bright.output.weight.data[3] = 1
     bright.output.bias.data[:] = torch.eye(CLASSES)[4]
-    fleet = ImageFleet(50, TINY, images.silent)
+    fleet = ImageFleet(ImagesTask.of(50), TINY, images.silent)
     fleet.judge = bright
     without = torch.zeros(2, 10, 8, 8, dtype=torch.uint8)
     without[1, 4] = 16

@@ -8,6 +8,7 @@ from edge_node.errors import EngineError
 from edge_node.generation.diffusion import Sampling
 from edge_node.generation.dit import CLASSES
 from edge_node.generation.training import BackboneRecipe
+from edge_node.tasks.images import ImagesTask
 from fleet.lab.fleets.image_fleet import ImageFleet, Size
 from fleet.lab.lora.fit import LoraRecipe
 from fleet.lab.paper import images
@@ -47,7 +48,7 @@ def measured(cache):
 
 def test_published_erases_a_class_that_the_backbone_knows_and_honest_one_that_it_does_not(measured):
     figures, _ = measured
-    task = ImageFleet(SEED, TINY, silent).task
+    task = ImagesTask.of(SEED)
 
     assert figures.published.label in task.public
     assert figures.honest.label in task.private
@@ -79,7 +80,7 @@ def test_progress_names_the_work_and_the_step(measured):
 
 @pytest.fixture(scope="module")
 def chips_of_a_fleet(cache):
-    fleet = ImageFleet(SEED, TINY, silent, cache)
+    fleet = ImageFleet(ImagesTask.of(SEED), TINY, silent, cache)
     return fleet, fleet.program()
 
 

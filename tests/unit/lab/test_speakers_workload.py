@@ -11,7 +11,9 @@ from edge_node.backbones.log_mel import MIN_SAMPLES
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.errors import HeadError
 from fleet.heads.statistics import HeadStatistics
-from fleet.lab.fleets.speaker_fleet import (
+from hwmodel import EnergyLedger, load_preset
+from tests.bench.workloads.altered_voices import SPEEDS, altered, altered_voices
+from tests.bench.workloads.speaker_fleet import (
     FALSE_REJECT_SHARE,
     INTERCEPT_CODE,
     NODES,
@@ -21,10 +23,8 @@ from fleet.lab.fleets.speaker_fleet import (
     ridge_of,
     teaching_nodes,
 )
-from fleet.lab.fleets.verification_pairs import VerificationPairs, threshold_rejecting
-from hwmodel import EnergyLedger, load_preset
-from tests.bench.workloads.altered_voices import SPEEDS, altered, altered_voices
 from tests.bench.workloads.speakers import closed_set, forgets, open_set
+from tests.bench.workloads.verification_pairs import VerificationPairs, threshold_rejecting
 
 FEATURES = 40
 PEOPLE = ("ann", "bob", "cid", "dee", "eve", "fay")

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.lab.verification import Verdict, judge_exact, verify_cohort
-from fleet.lab.verification.verify import speaker_fleet
+from edge_node.tasks.speakers import SPEAKERS
+from fleet.lab.fleets.captured_fleet import CapturedFleet
+from fleet.lab.verification import verify_cohort
+from fleet.lab.verification.judging import Verdict, judge_exact
 from fleet.lab.verification.verify_cohort import CANARY, CohortVerification
 
 
@@ -16,7 +18,7 @@ def cohorts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify_cohort, "HIDDEN", 96)
         patch.setattr(verify_cohort, "MORE_ROUNDS", 3)
-        yield CohortVerification(speaker_fleet(2, nodes=2), 2, canary_samples=5)
+        yield CohortVerification(CapturedFleet.of(SPEAKERS, 2, nodes=2), 2, canary_samples=5)
 
 
 def failed(evidence):

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.lab.verification import Rate, Verdict
+from edge_node.tasks.images import ImagesTask
+from fleet.lab.verification.intervals import Rate
+from fleet.lab.verification.judging import Verdict
 from fleet.lab.verification.verify_images import verify_images
 from fleet.report.verification_html import verification_html
 from tests.unit.lab.test_images_workload import TINY
@@ -14,7 +16,7 @@ from tests.unit.lab.test_images_workload import TINY
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return verify_images(50, replace(TINY, nodes=1), cache=tmp_path_factory.mktemp("backbones"))
+    return verify_images(ImagesTask.of(50), replace(TINY, nodes=1), cache=tmp_path_factory.mktemp("backbones"))
 
 
 def test_deleted_class_is_exact_and_a_class_that_came_later_is_as_if_it_had_never_been(report):

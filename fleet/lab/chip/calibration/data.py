@@ -45,16 +45,9 @@ class PublicData:
 def load_public_data(network: str, *, folder: Path | None, seed: int) -> PublicData:
     """Return the public data of one of the paper's small networks.
 
-    Raises `InvalidInputError` if the folder lacks the photos, the network takes none, or sktime's data are missing or
-    damaged.
-
-    Parameters
-    ----------
-    network
-        ``"face-mixer"`` or ``"speaker-lsm"``.
-    folder
-        Where ``olivetti_py3.pkz`` lies, for the faces; scikit-learn's own data folder if None, and its embedded digits
-        if they are not there either.
+    The folder has ``olivetti_py3.pkz``, for the faces: scikit-learn's own data folder if None, and its embedded digits
+    if they are not there either. Raises `InvalidInputError` if the folder lacks the photos, the network takes none, or
+    sktime's data are missing or damaged.
     """
     if network == "speaker-lsm":
         if folder is not None:

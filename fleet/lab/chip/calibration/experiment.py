@@ -27,7 +27,7 @@ _RANGE_INPUTS = 40
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good chips are on held-out inputs, one number per chip.
+    """Quality of chips on held-out inputs, one number per chip.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class RestoredChips:
-    """What became of the chips of one condition."""
+    """Chips of one condition, before and after their LoRA."""
 
     condition: Condition
     chip: Quality  #: without a LoRA

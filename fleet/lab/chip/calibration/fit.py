@@ -156,14 +156,8 @@ def reduced_rank_regression(x: Tensor, r: Tensor, *, rank: int, ridge: float) ->
 
     The solution of ``min |r - x W|^2 + lambda |W|^2`` over W of that rank, lambda being `ridge` times the mean energy
     of an input: with the ridge solution W of full rank, the strongest eigenvectors V of ``W' x' r`` give ``A' = W V``
-    and ``B = V``. Returns float64. An input that is always zero gets zeros.
-
-    Parameters
-    ----------
-    x, r
-        Float ``[N, V, in]`` and ``[N, V, out]``; computed in float64.
-    rank
-        At most; less if there are fewer inputs or outputs.
+    and ``B = V``. Returns float64. An input that is always zero gets zeros. The rank is less if there are fewer inputs
+    or outputs; x and r are ``[N, V, in]`` and ``[N, V, out]``.
     """
     x, r = x.to(torch.float64), r.to(torch.float64)
     inputs, outputs = x.shape[-1], r.shape[-1]

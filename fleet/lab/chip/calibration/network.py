@@ -21,7 +21,7 @@ Network = FaceMixer | SpikingLsm
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How a network is made, and trained by AdamW with a cosine schedule: seconds on one core."""
+    """Recipe of a network and its training by AdamW with a cosine schedule: seconds on one core."""
 
     make: Callable[[int], Network]
     steps: int
@@ -36,15 +36,7 @@ _RECIPES = {
 
 
 def train_network(name: str, data: PublicData, *, seed: int) -> Network:
-    """Return a trained network, frozen and in evaluation mode; the same for the same seed and torch build.
-
-    Parameters
-    ----------
-    name
-        ``"face-mixer"`` or ``"speaker-lsm"``.
-    data
-        What it learns, and how many classes it gets.
-    """
+    """Return a trained network, frozen and in evaluation mode; the same for the same seed and torch build."""
     recipe = _RECIPES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keyed_seed(seed, "restore.weights", name))
@@ -69,12 +61,7 @@ def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
 def features_and_scores(module: nn.Module, inputs: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     """Return features ``[N, B, F]`` and scores ``[N, B, classes]`` of a network, or of its copy on chips.
 
-    Parameters
-    ----------
-    module
-        A `Network`, or ``ProgrammedModel.module`` of one on N nodes.
-    inputs
-        ``[B, ...]``, the same for every node.
+    The module is a `Network`, or ``ProgrammedModel.module`` of one on N nodes; each node gets the inputs ``[B, ...]``.
     """
     folded = inputs.repeat(nodes, *(1 for _ in inputs.shape[1:]))
     with torch.no_grad():

@@ -25,10 +25,7 @@ _MEASURES = {
 def restore_figures(document: Mapping[str, Any]) -> dict[str, Figure]:
     """Return one figure: accuracy above, error of the features below, a column for each sweep.
 
-    Parameters
-    ----------
-    document
-        Of kind ``ChipRestore``. Bands span the chips from worst to best.
+    Bands span the chips from worst to best.
     """
     by_sweep: dict[str, list[Mapping[str, Any]]] = {}
     for condition in document["conditions"]:

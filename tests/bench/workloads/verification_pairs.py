@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fleet.lab.verification.metrics import equal_error_rate
+
 Real = npt.NDArray[np.float64]
 
 
@@ -71,20 +73,8 @@ class VerificationPairs:
         return 1 - float(np.searchsorted(self.impostor, threshold, side="left")) / self.impostor.size
 
     def equal_error_rate(self) -> float:
-        """Return the rate at which false rejects equal false accepts.
-
-        Between two thresholds the rates jump; the result is where the line between the last point with fewer
-        false rejects than accepts and the first with at least as many crosses equality.
-        """
-        thresholds = np.append(np.unique(np.concatenate([self.genuine, self.impostor])), np.inf)
-        rejects = np.searchsorted(self.genuine, thresholds, side="left") / self.genuine.size
-        accepts = 1 - np.searchsorted(self.impostor, thresholds, side="left") / self.impostor.size
-        # Rejects grow from 0 and accepts fall from 1: the first is never equal, the last is beyond.
-        after = int(np.argmax(rejects >= accepts))
-        gap_before = accepts[after - 1] - rejects[after - 1]
-        gap_after = rejects[after] - accepts[after]
-        share = gap_before / (gap_before + gap_after)
-        return float(rejects[after - 1] + share * (rejects[after] - rejects[after - 1]))
+        """Return the rate at which false rejects equal false accepts."""
+        return equal_error_rate(self.genuine, self.impostor)
 
 
 def threshold_rejecting(genuine: npt.ArrayLike, share: float) -> float:

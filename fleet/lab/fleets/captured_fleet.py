@@ -1,4 +1,4 @@
-"""A fleet that knows faces: chips, who enrolled where, captured codes. What the face workloads start from."""
+"""Captured fleet: everybody's codes on every chip of a recognition task, and who enrolled where."""
 
 from __future__ import annotations
 
@@ -11,45 +11,32 @@ import torch
 from reram_fleet.v1.types_pb2 import SubjectAdapter
 from torch import Tensor
 
-from edge_node.backbones.filters import COARSE, FilterBank, FilterLayout
+from edge_node.errors import TaskError
 from edge_node.recognition.engine import Engine
-from edge_node.tasks.faces import FacesTask
+from edge_node.tasks import RecognitionTask
 from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
-from hwmodel import ConstantProgrammingError, DeviceModels, EnergyLedger, Preset, keyed_uint16, load_preset
+from hwmodel import keyed_uint16, load_preset
 
 PRESET = "180nm-1t1r"
-NODES = 8
-#: A person shows up at one to this many nodes.
-MAX_SPREAD = 3
-
-
-class PerfectFaces(FacesTask):
-    """The same task on chips without any programming error; converters as they are."""
-
-    def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> FilterBank:
-        """Program the filters into perfect cells."""
-        perfect = DeviceModels(ConstantProgrammingError(0.0))
-        return FilterBank.program(preset, fleet_seed, node_ids, ledger, perfect, self.layout)
+NODES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class FaceFleet:
+class CapturedFleet:
     """Codes of everybody on every chip, int32 and centred as `Engine.capture` returns them.
 
     Attributes
     ----------
     engine
         The nodes; nobody is active on them.
-    public
-        Of the public people, every photo.
     enrolled
-        Names of the enrolled people, which serve as tags.
+        Names of the enrolled people, which serve as tags; sorted.
     train, test
-        ``[N, 5, F]`` by name of the enrolled people.
+        ``[N, samples, F]`` by name of the enrolled people.
     strangers
-        ``[N, 100, F]``.
+        ``[N, samples, F]``.
     places
         Nodes that each enrolled person shows up at, by name.
     """
@@ -63,45 +50,45 @@ class FaceFleet:
     places: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, seed: int, *, nodes: int = NODES, perfect: bool = False, layout: FilterLayout = COARSE) -> FaceFleet:
-        """Program the chips of a seed and show everybody's photos to all of them.
+    def of(
+        cls, task: RecognitionTask, seed: int, nodes: int = NODES, places: Mapping[str, tuple[int, ...]] | None = None
+    ) -> CapturedFleet:
+        """Program the chips of a seed and show everybody's samples to all of them.
 
         Parameters
         ----------
-        seed
-            Of the split, of the chips, and of who shows up where.
-        nodes
-            How many.
-        perfect
-            Whether cells take their conductances without an error.
-        layout
-            Of the filters; two-layer networks are tuned to the default.
+        places
+            As the attribute; each person at two neighbouring nodes, if left out.
 
         Raises
         ------
         TaskError
-            If the photos are not there.
+            If the task's data are not here, or nobody of it is enrolled or a stranger.
         """
-        kind = PerfectFaces if perfect else FacesTask
-        task = kind(FacesTask.of(seed).split, seed, layout)
-        ids = [f"n{node}" for node in range(nodes)]
-        engine = Engine.build(task, load_preset(PRESET), seed, ids)
-        people = task.load_people()
-        samples = [photo for name in task.split.public for photo in (*people[name].train, *people[name].test)]
-        person = np.repeat(np.arange(len(task.split.public)), len(samples) // len(task.split.public))
-        shown = [photo for name in task.split.strangers for photo in (*people[name].train, *people[name].test)]
+        split, enrolled = task.split, tuple(sorted(task.split.enrolled))
+        if not enrolled or not split.strangers:
+            raise TaskError(
+                f"the split of task {task.name} has {len(enrolled)} enrolled people and "
+                f"{len(split.strangers)} strangers: it takes both"
+            )
+        people, public = task.load_people(), task.public_samples()
+        engine = Engine.build(task, load_preset(PRESET), seed, [f"n{node}" for node in range(nodes)])
+        shown = [sample for name in split.strangers for sample in (*people[name].train, *people[name].test)]
         return cls(
             engine,
-            PublicCodes(engine.capture(samples).numpy(), person),
-            tuple(sorted(task.split.enrolled)),
-            {name: engine.capture(people[name].train) for name in task.split.enrolled},
-            {name: engine.capture(people[name].test) for name in task.split.enrolled},
+            PublicCodes(
+                engine.capture([sample for samples in public.values() for sample in samples]).numpy(),
+                np.repeat(np.arange(len(public)), [len(samples) for samples in public.values()]),
+            ),
+            enrolled,
+            {name: engine.capture(people[name].train) for name in split.enrolled},
+            {name: engine.capture(people[name].test) for name in split.enrolled},
             engine.capture(shown),
-            {name: _places(seed, name, nodes) for name in task.split.enrolled},
+            places or {name: (k % nodes, (k + 1) % nodes) for k, name in enumerate(enrolled)},
         )
 
     def captured(self, name: str) -> dict[int, Tensor]:
-        """Return a person's training codes by the node that took them: each photo was taken once."""
+        """Return a person's training codes by the node that took them: each sample was taken once."""
         where = self.places[name]
         return {node: self.train[name][node, k :: len(where)] for k, node in enumerate(where)}
 
@@ -158,7 +145,7 @@ class FaceFleet:
         return codes, tuple(name for name in self.enrolled for _ in range(self.test[name].shape[1]))
 
 
-def _places(seed: int, name: str, nodes: int) -> tuple[int, ...]:
-    draws = keyed_uint16(seed, "faces.places", name, count=nodes + 1).numpy()
-    spread = 1 + int(draws[-1]) % min(MAX_SPREAD, nodes)
-    return tuple(np.argsort(draws[:-1], kind="stable")[:spread].tolist())
+def chosen(seed: int, names: Sequence[str], count: int) -> list[str]:
+    """Return the people whom a seed forgets."""
+    draws = keyed_uint16(seed, "repair.forgotten", count=len(names)).numpy()
+    return [names[i] for i in np.argsort(draws, kind="stable")[:count]]

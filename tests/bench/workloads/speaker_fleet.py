@@ -17,9 +17,9 @@ from edge_node.backbones import Backbone
 from fleet.heads.errors import HeadError
 from fleet.heads.solve import solve_rounded
 from fleet.heads.statistics import HeadStatistics, total
-from fleet.lab.fleets.verification_pairs import VerificationPairs, threshold_rejecting
 from hwmodel import EnergyLedger, Phase
 from hwmodel.streams import keyed_uint16
+from tests.bench.workloads.verification_pairs import VerificationPairs, threshold_rejecting
 
 NODES = tuple(f"node-{index}" for index in range(4))
 PRESET = "180nm-1t1r"
