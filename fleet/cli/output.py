@@ -24,7 +24,7 @@ _PIPE_WIDTH = 200
 
 
 class OutputFormat(StrEnum):
-    """How data is printed."""
+    """Form in which data is printed."""
 
     TABLE = "table"
     JSON = "json"

@@ -26,7 +26,7 @@ class DemoPerson:
 
 @dataclass(frozen=True)
 class DemoPeople:
-    """Who gets enrolled, and who never is."""
+    """People who get enrolled, and people who never are."""
 
     enrolled: tuple[DemoPerson, ...]
     strangers: tuple[DemoPerson, ...]
