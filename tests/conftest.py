@@ -64,7 +64,7 @@ def pytest_runtest_protocol(item):
 
 
 def _refuse_unnamed_processes(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "subprocess.Popen" and _running and _running not in STARTING_PROCESSES:
+    if event == "subprocess.Popen" and _running and _running not in STARTING_PROCESSES and "CI" in os.environ:
         raise RuntimeError(f"{_running} starts {arguments[0]!r}: say in tests/processes.toml why it must")
 
 

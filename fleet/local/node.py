@@ -23,7 +23,7 @@ _COMMAND_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Running:
-    """Word of a running daemon on itself, in `run.json`."""
+    """Addresses and process of a running daemon, from its `run.json`."""
 
     pid: int
     engine_address: str
@@ -44,7 +44,7 @@ class LocalNode:
 
     @property
     def run_file(self) -> Path:
-        """File with the daemon's addresses, written once its ports are bound."""
+        """Where the daemon writes its addresses once its ports are bound."""
         return self.state / "run.json"
 
     def init(self) -> NodeIdentity:

@@ -26,7 +26,7 @@ class DemoPerson:
 
 @dataclass(frozen=True)
 class DemoPeople:
-    """People of a task: those who get enrolled, and those who never are."""
+    """People who get enrolled, and people who never are."""
 
     enrolled: tuple[DemoPerson, ...]
     strangers: tuple[DemoPerson, ...]
