@@ -13,9 +13,16 @@ import grpc
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from reram_fleet.command_line import FiniteRange, folder, install_hint, missing_package, printable, version_option
 from reram_fleet.crypto.tickets import TicketError, read_ticket
 from reram_fleet.errors import FleetError
+from reram_fleet.processes.command_line import (
+    FiniteRange,
+    folder,
+    install_hint,
+    missing_package,
+    printable,
+    version_option,
+)
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
@@ -230,7 +237,7 @@ def _samples(state: Path, person: str | None, file: Path | None, part: str) -> l
         raise typer.BadParameter("give either --person or --samples")
     import numpy as np
 
-    from edge_node.samples import encode_sample
+    from edge_node.tasks.samples import encode_sample
 
     arrays: Sequence[np.ndarray]
     if file is not None:

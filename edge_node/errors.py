@@ -51,7 +51,7 @@ class AdapterError(EngineError):
 
 
 class AdapterSpecError(AdapterError):
-    """What an adapter says about itself is impossible: its name, kind, scale, seed or generation."""
+    """An adapter says something impossible about itself: its name, kind, scale, seed or generation."""
 
 
 class AdapterShapeError(AdapterError):

@@ -45,7 +45,7 @@ M = TypeVar("M", bound=Message)
 
 @dataclass
 class FakeClock:
-    """Time that moves when told to."""
+    """Clock that moves when told to."""
 
     boottime: float = 1000.0
     unix: int = 1_800_000_000_000

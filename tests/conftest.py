@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -42,3 +45,27 @@ def pytest_xdist_make_scheduler(config, log):
             return ONE_FLEET.get(file, file)
 
     return OneFleetScheduling(config, log)
+
+
+#: Files whose tests start processes, with the reason: such tests are slow, so there are only those that must be.
+STARTING_PROCESSES: dict[str, str] = tomllib.loads((Path(__file__).parent / "processes.toml").read_text())
+_running = ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Remember which file's test is running, its fixtures included."""
+    global _running
+    _running = item.nodeid.partition("::")[0]
+    try:
+        return (yield)
+    finally:
+        _running = ""
+
+
+def _refuse_unnamed_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen" and _running and _running not in STARTING_PROCESSES and "CI" in os.environ:
+        raise RuntimeError(f"{_running} starts {arguments[0]!r}: say in tests/processes.toml why it must")
+
+
+sys.addaudithook(_refuse_unnamed_processes)

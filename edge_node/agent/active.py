@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class ActiveAdapters:
-    """Keeper of the engine's adapters: equal to what journal and log say."""
+    """Adapters in the engine's SRAM, kept equal to what journal and log say."""
 
     def __init__(self, context: NodeContext, eraser: Eraser) -> None:
         self._context, self._eraser = context, eraser

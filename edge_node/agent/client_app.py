@@ -25,7 +25,7 @@ app = ClientApp()
 
 
 class RoundRefusedError(RuntimeError):
-    """The engine did not run the round; Flower reports it to the ServerApp as an error reply."""
+    """Refusal of the engine to run a round; Flower reports it to the ServerApp as an error reply."""
 
 
 @app.train("lora")

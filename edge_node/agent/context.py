@@ -32,7 +32,7 @@ Signed = TypeVar("Signed", types.Lease, types.RevisionManifest, types.JobTicket)
 
 
 class Clock(Protocol):
-    """Time as a node uses it: passed in, so that tests own it."""
+    """Clock of a node: passed in, so that tests own time."""
 
     def boottime_s(self) -> float:
         """Return seconds since boot, suspension included; never set back."""
@@ -42,7 +42,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """CLOCK_BOOTTIME: a device that slept through its lease wakes up without one."""
+    """Clock of the machine, by CLOCK_BOOTTIME: a device that slept through its lease wakes up without one."""
 
     def boottime_s(self) -> float:
         """Return seconds since boot."""

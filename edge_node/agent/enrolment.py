@@ -1,4 +1,4 @@
-"""Enrolling on this node: capture once, learn what the task has to learn, store it sealed.
+"""Enrolment on this node: capture once, learn what the task has to learn, store it sealed.
 
 Learning a class takes half a minute, and a forget must not wait for it: so the node's lock is held while something is
 looked up and while it is stored, and let go in between. Whoever is forgotten meanwhile is not stored; a node that is
@@ -26,7 +26,7 @@ from hwmodel import Cost, Phase
 
 
 class Enrolment:
-    """The way of a person's samples into the journal."""
+    """Enrolment of people on this node: from samples to sealed rows of the journal."""
 
     def __init__(self, context: NodeContext, adapters: ActiveAdapters) -> None:
         self._context, self._adapters = context, adapters

@@ -1,4 +1,4 @@
-"""Checking a range of the forget log against what a node already holds. Pure."""
+"""Check of a range of the forget log against what a node already holds. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carrying out a forget on this node: suppress at once, erase when ordered, sign the receipt last."""
+"""Forgets as this node carries them out: suppress at once, erase when ordered, sign the receipt last."""
 
 from __future__ import annotations
 

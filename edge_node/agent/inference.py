@@ -86,12 +86,12 @@ class Inference:
                 with self._context.lock:
                     self._meter.charge(images.costs)
                     refused, adapter = self._look_up(tag, count)
-                    return refused if adapter is None else self._told(images)
+                    return refused if adapter is None else self._response(images)
             case "class_name":
                 images = generator.generate_class(request.class_name, count, request.seed)
                 with self._context.lock:
                     self._meter.charge(images.costs)
-                    return self._told(images)
+                    return self._response(images)
             case _:
                 raise EngineError("say what to generate: a subject tag, or the name of a class")
 
@@ -109,7 +109,7 @@ class Inference:
             response.refusal = wire.GENERATE_REFUSAL_UNKNOWN_TAG
         return response, None if response.refusal else held[subject_tag]
 
-    def _told(self, images: GeneratedImages) -> wire.GenerateResponse:
+    def _response(self, images: GeneratedImages) -> wire.GenerateResponse:
         count, rows, columns = images.levels.shape
         self._meter.inferences += count
         return wire.GenerateResponse(

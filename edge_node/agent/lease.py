@@ -22,7 +22,7 @@ MAX_TRANSITIONS = 1000
 
 
 class ServeStatus(NamedTuple):
-    """Whether a node serves its adapters, and why not."""
+    """Serve state of a node, and the reason if it is quarantined."""
 
     state: types.ServeState
     reason: types.QuarantineReason
@@ -30,7 +30,7 @@ class ServeStatus(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldLease:
-    """A lease as the node counts it, in seconds of CLOCK_BOOTTIME."""
+    """Lease as the node counts it, in seconds of CLOCK_BOOTTIME."""
 
     generation: int
     requested_at_s: float
@@ -38,7 +38,7 @@ class HeldLease:
 
 
 class LeaseKeeper:
-    """The one lease of a node and the requests that may still bring the next, in memory only: none survives a restart.
+    """Lease of a node, and the requests that may still bring the next, in memory only: none survives a restart.
 
     Pure: time and nonces are passed in.
     """

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 import grpc
-from reram_fleet.backoff import Backoff
+from reram_fleet.processes.backoff import Backoff
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub

@@ -1,4 +1,4 @@
-"""The node: journal, engine, lease and keys as one state machine, without a network.
+"""Node: journal, engine, lease and keys as one state machine, without a network.
 
 `receive` takes what the coordinator says and returns what to answer; `heartbeat` is the sign of life. Link and
 EngineService are rims around this class. One lock: every public method holds it from start to end, so that no answer is
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Node:
-    """One device's state machine."""
+    """State machine of one device."""
 
     def __init__(self, context: NodeContext) -> None:
         self.context = context

@@ -1,4 +1,4 @@
-"""Checking a revision that the coordinator offers. Pure."""
+"""Check of a revision that the coordinator offers. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_node.recognition.head import HeadAdapter
 
 @dataclass(frozen=True)
 class Standpoint:
-    """What a node holds an offer against."""
+    """State of a node that an offer is held against."""
 
     fleet_id: str
     node_id: str

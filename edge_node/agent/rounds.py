@@ -1,4 +1,4 @@
-"""A round of a learning job on this node: checking its ticket, opening its state, running it, charging it."""
+"""Rounds of learning jobs on this node: ticket checked, state opened, round run, cost charged."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from edge_node.errors import (
     RoundError,
     TaskError,
 )
-from edge_node.samples import decode_samples
+from edge_node.tasks.samples import decode_samples
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def _status_code(error: FleetError) -> grpc.StatusCode:
 
 
 class EngineService(EngineServiceServicer):
-    """The RPCs. Method names are the protocol's.
+    """RPCs of one node. Method names are the protocol's.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class EngineService(EngineServiceServicer):
 
 
 class _BearerToken(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Refuses calls without the token."""
+    """Interceptor that refuses calls without the token."""
 
     def __init__(self, token: str) -> None:
         self._expected = token

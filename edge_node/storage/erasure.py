@@ -1,4 +1,4 @@
-"""Erasing by destroying keys, so that a crash at any point ends in the same place.
+"""Erasure by destroying keys, so that a crash at any point ends in the same place.
 
 The intent goes to the journal first, then the keys are destroyed, then the rows that they sealed are deleted. A key
 that is gone already counts as destroyed by the intent that names it: the counts in the receipt are those of the intent,
@@ -18,7 +18,7 @@ STEPS = ("ordered", "intended", "key-destroyed", "keys-destroyed", "rows-deleted
 
 
 class Eraser:
-    """Carries out erasures on a node's key rings and journal."""
+    """Erasures on a node's key stores and journal."""
 
     def __init__(self, journal: Journal, cipher: RecordCipher, on_step: Callable[[str], None]) -> None:
         self._journal = journal
@@ -63,13 +63,13 @@ class Eraser:
         revisions = self._journal.superseded_revisions()
         if (active := self._journal.active_revision()) is not None:
             revisions.append(active)
-        for ring, used in (
+        for store, used in (
             (self._cipher.subject_keys, enrolled),
             (self._cipher.revision_keys, {row.key_id for row in revisions}),
         ):
-            ring.sweep_leftovers()
-            for key_id in ring.ids() - used:
-                ring.destroy(key_id)
+            store.sweep_leftovers()
+            for key_id in store.ids() - used:
+                store.destroy(key_id)
         self.drop_superseded()
 
     def drop_superseded(self) -> None:

@@ -30,7 +30,7 @@ from hwmodel import Cost, Phase
 
 
 class Journal:
-    """One node's durable state. Not locked: its one user, `Node`, is.
+    """Durable state of one node. Not locked: its one user, `Node`, is.
 
     Every write happens inside `with journal.transaction():`; what is written there is on disk, all of it or nothing,
     when the block has ended.

@@ -125,7 +125,7 @@ UPGRADES = {
 
 
 class ReceiptState(StrEnum):
-    """What the coordinator has said of a receipt."""
+    """Verdict of the coordinator on a receipt, so far."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -134,7 +134,7 @@ class ReceiptState(StrEnum):
 
 @dataclass(frozen=True)
 class ProgrammedChip:
-    """What a node's chip was programmed for: another task, technology or seed is another chip."""
+    """Purpose that a node's chip was programmed for: another task, technology or seed is another chip."""
 
     task: str
     preset: str
@@ -143,7 +143,7 @@ class ProgrammedChip:
 
 @dataclass(frozen=True)
 class Position:
-    """Where the node stands: its generation, the hash of that log entry, and its chain of receipts."""
+    """Position of the node: its generation, the hash of that log entry, and its chain of receipts."""
 
     generation: int
     log_head: bytes
@@ -194,7 +194,7 @@ class RevisionRow:
 
 @dataclass(frozen=True)
 class ErasureRow:
-    """Which keys an erase destroys; `done` once they and what they sealed are gone."""
+    """Keys that an erase destroys; `done` once they and what they sealed are gone."""
 
     generation: int
     subject_keys: tuple[str, ...]

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 from google.protobuf import json_format
+from reram_fleet.crypto.identities import prove_possession
 from reram_fleet.crypto.key_store import read_private
 from reram_fleet.errors import KeyFileError
-from reram_fleet.identities import prove_possession
 from reram_fleet.processes.durable import write_folder_atomically
 from reram_fleet.v1.types_pb2 import NodeIdentity
 

@@ -76,7 +76,7 @@ class CapturedSamples:
 
 @dataclass(frozen=True)
 class RecordCipher:
-    """Seals and opens the personal rows of a node's journal."""
+    """Cipher that seals and opens the personal rows of a node's journal."""
 
     node_id: str
     subject_keys: KeyStore

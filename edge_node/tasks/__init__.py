@@ -73,7 +73,7 @@ class LabelledImages:
 
 
 class Task(Protocol):
-    """Who is in a task, and in which role."""
+    """People of a task, and their roles."""
 
     @property
     def name(self) -> str:

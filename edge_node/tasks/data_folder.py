@@ -1,4 +1,4 @@
-"""Where data lie that are not ours to ship: one folder for all of it, or a place for each set of its own."""
+"""Folder of data that are not ours to ship: one for all of it, or a place for each set of its own."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 import click
 import typer
-from reram_fleet.command_line import install_hint, missing_package, version_option
+from reram_fleet.processes.command_line import install_hint, missing_package, version_option
 from reram_fleet.processes.hardening import keep_memory_private
 from typer.core import TyperGroup
 

@@ -1,4 +1,4 @@
-"""Asking before what cannot be undone."""
+"""Confirmation of what cannot be undone."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: this cannot 
 
 
 def confirm(what: str, question: str, yes: bool) -> None:
-    """Ask, unless `yes`; a "no" ends the command.
+    """Ask, unless `yes`; a "no" ends the command, and so does a `UsageError` where there is no terminal to ask at.
 
-    Parameters
-    ----------
-    what
-        For the error where nobody can be asked, for instance "forgetting s07".
-
-    Raises
-    ------
-    UsageError
-        If there is no terminal to ask at.
+    That error says what it is about, for instance "forgetting s07".
     """
     if yes:
         return

@@ -10,7 +10,7 @@ from fleet.local.errors import TimedOutError
 
 
 class ExitCode(IntEnum):
-    """What a script may rely on."""
+    """Exit codes that a script may rely on."""
 
     OK = 0
     FAILED = 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from reram_fleet.command_line import FiniteRange
+from reram_fleet.processes.command_line import FiniteRange
 
 from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from reram_fleet.command_line import FiniteRange
+from reram_fleet.processes.command_line import FiniteRange
 from rich.console import RenderableType
 
 from fleet.cli.confirm import Yes, confirm

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, folder, require
+from reram_fleet.processes.command_line import EXTRA_MODULES, FiniteRange, folder, require
 
 from fleet.cli.output import Format, OutputFormat, facts, hint, note, records, show
 from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from reram_fleet.command_line import printable
+from reram_fleet.processes.command_line import printable
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
 from rich.segment import Segment
 from rich.table import Table
@@ -24,7 +24,7 @@ _PIPE_WIDTH = 200
 
 
 class OutputFormat(StrEnum):
-    """How data is printed."""
+    """Form in which data is printed."""
 
     TABLE = "table"
     JSON = "json"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.command_line import folder
+from reram_fleet.processes.command_line import folder
 from reram_fleet.tasks import TaskPluginError, code_range
 
 from fleet.cli.certificate import read_key
@@ -48,7 +48,7 @@ def serve(
             "Kept once it was given; without one nobody can be enrolled.",
         ),
     ] = None,
-    task: Annotated[str, typer.Option(help="What the fleet's nodes recognise or draw.")] = "speakers",
+    task: Annotated[str, typer.Option(help="What the fleet's nodes recognise or generate.")] = "speakers",
     code_range: Annotated[
         str | None,
         typer.Option(

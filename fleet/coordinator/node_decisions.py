@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from reram_fleet.identities import IdentityError, check_identity
+from reram_fleet.crypto.identities import IdentityError, check_identity
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import forgets

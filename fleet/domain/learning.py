@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reram_fleet.backoff import Backoff
+from reram_fleet.processes.backoff import Backoff
 
 from fleet.domain.transitions import check_step
 

@@ -22,7 +22,7 @@ MAX_RETURNS = 3
 
 
 class ServeState(StrEnum):
-    """Whether a node's adapters take part in its answers."""
+    """State of a node: its adapters take part in its answers, or not."""
 
     #: Not reported since the enrolment.
     UNSPECIFIED = "unspecified"

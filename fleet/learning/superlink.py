@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import httpx
-from reram_fleet.backoff import Backoff
+from reram_fleet.processes.backoff import Backoff
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.flower import free_port, process_environment, program
 from reram_fleet.processes.supervised import ChildState, SupervisedProcess

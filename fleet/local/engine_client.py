@@ -1,4 +1,4 @@
-"""Client of one node's EngineService, as the application on the device would be."""
+"""Client of one node's EngineService, as an application on the device would be."""
 
 from __future__ import annotations
 

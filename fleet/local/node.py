@@ -23,7 +23,7 @@ _COMMAND_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Running:
-    """What a running daemon says of itself in `run.json`."""
+    """Addresses and process of a running daemon, from its `run.json`."""
 
     pid: int
     engine_address: str

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from reram_fleet.code_ranges import CodeRange
-from reram_fleet.command_line import DISTRIBUTION, missing_package
+from reram_fleet.processes.command_line import DISTRIBUTION, missing_package
 
 TASKS = "reram_fleet.tasks"
 CODE_RANGES = "reram_fleet.code_ranges"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from reram_fleet.command_line import EXTRA_MODULES, FiniteRange, require
+from reram_fleet.processes.command_line import EXTRA_MODULES, FiniteRange, require
 from rich.text import Text
 
 from fleet.cli.exits import ExitCode

@@ -10,8 +10,8 @@ from reram_fleet.v1.engine_pb2 import Sample
 
 from edge_node import tasks
 from edge_node.errors import TaskError
-from edge_node.samples import encode_sample
 from edge_node.tasks import GenerationTask, RecognitionTask
+from edge_node.tasks.samples import encode_sample
 from fleet.errors import InvalidInputError
 
 
@@ -26,7 +26,7 @@ class DemoPerson:
 
 @dataclass(frozen=True)
 class DemoPeople:
-    """Who gets enrolled, and who never is."""
+    """People who get enrolled, and people who never are."""
 
     enrolled: tuple[DemoPerson, ...]
     strangers: tuple[DemoPerson, ...]

@@ -20,7 +20,7 @@ from fleet.local.engine_client import EngineClient
 
 
 class Moment(StrEnum):
-    """When nodes are measured: what the person to forget is to them."""
+    """Moment at which nodes are measured, by what the person to forget is to them."""
 
     NEVER = "never enrolled"
     BEFORE = "enrolled"

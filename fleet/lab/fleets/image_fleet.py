@@ -34,7 +34,7 @@ Stage = Callable[[str], Progress]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done.
+    """Amount of work.
 
     Attributes
     ----------

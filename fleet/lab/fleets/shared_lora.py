@@ -50,7 +50,7 @@ _UNTRAINED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What the frozen parts make of S samples on N nodes: all that training and serving need of them.
+    """Output of the frozen parts for S samples on N nodes: all that training and serving need of them.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ CLASSES = KNOWN + 1
 
 
 class Arm(StrEnum):
-    """How the data were divided, or what the backbone was trained on."""
+    """Division of the data, or the training set of the backbone."""
 
     #: As the paper's code does it.
     PUBLISHED = "as published"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from reram_fleet.command_line import FiniteRange
+from reram_fleet.processes.command_line import FiniteRange
 
 from fleet.cli.exits import ExitCode
 from fleet.cli.output import Format, OutputFormat, note, show, table

@@ -18,7 +18,7 @@ from fleet.lab.verification.intervals import Interval, Rate
 
 
 class Verdict(StrEnum):
-    """What became of a person in one kind of adapter."""
+    """Verdict on a person in one kind of adapter."""
 
     EXACT = "EXACT"
     ACCEPTED = "APPROXIMATE, accepted"
@@ -43,7 +43,7 @@ class Escalation(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """When an approximate repair is accepted; differences are to the retrained reference, as shares of 1.
+    """Limits within which an approximate repair is accepted; differences are to the retrained reference, as shares of 1.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ from fleet.lab.verification.intervals import Rate
 
 @dataclass(frozen=True, eq=False)
 class ModelOutputs:
-    """What one model says to the four sets of samples of one forget, on N nodes.
+    """Scores of one model for the four sets of samples of one forget, on N nodes.
 
     Attributes
     ----------

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from reram_fleet.backoff import Backoff
 from reram_fleet.errors import FleetError
+from reram_fleet.processes.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 

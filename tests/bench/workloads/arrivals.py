@@ -1,4 +1,4 @@
-"""Who arrives in which wave and who leaves, and what a learner knows after each wave."""
+"""Arrivals and departures by wave, and what a learner knows after each wave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether forgotten people come back when training goes on, or when somebody brings their adapters back.
+"""Resurfacing of forgotten people, when training goes on or when somebody brings their adapters back.
 
 Samples of forgotten people that nobody was trained on are shown to what is active now. They may not be named as theirs,
 and be accepted no more often than by a fleet that never enrolled them: some strangers always are.

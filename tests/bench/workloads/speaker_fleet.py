@@ -37,7 +37,7 @@ Codes = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class TaughtPerson:
-    """What a person's nodes captured, and what all nodes hear of the person later.
+    """Codes that a person's nodes captured, and codes that all nodes capture of the person later.
 
     Attributes
     ----------

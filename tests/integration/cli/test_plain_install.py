@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from reram_fleet.command_line import EXTRA_MODULES
+from reram_fleet.processes.command_line import EXTRA_MODULES
 
 PROGRAMS = {"fleet": "fleet.cli", "edge-node": "edge_node.cli"}
 

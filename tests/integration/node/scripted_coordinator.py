@@ -35,7 +35,7 @@ def eventually(what: str, probe: Callable[[], T | None], limit_s: float = 120.0)
 
 
 class ScriptedCoordinator(NodeServiceServicer):
-    """Challenges, checks the hello, sends the log, answers heartbeats while `leasing`; the rest is `say`."""
+    """Coordinator that challenges, checks the hello, sends the log, leases while `leasing`; the rest is `say`."""
 
     def __init__(self, identity: types.NodeIdentity) -> None:
         self.fake = FakeCoordinator()

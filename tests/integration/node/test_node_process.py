@@ -25,7 +25,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
-from edge_node.samples import encode_sample
+from edge_node.tasks.samples import encode_sample
 from edge_node.tasks.speakers import load_people
 from edge_node.testing import new_tag
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually

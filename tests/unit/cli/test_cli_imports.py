@@ -1,4 +1,4 @@
-"""What the operator's side imports: a CLI that takes seconds to print its help is not used."""
+"""Imports of the operator's side: a CLI that takes seconds to print its help is not used."""
 
 from __future__ import annotations
 

@@ -84,9 +84,9 @@ TASK = Generation(load_demo_people("images"), IMAGES)
 
 
 def one(stage, **fields):
-    drawn = dict(getattr(GOOD, stage))
-    drawn["node-2"] = replace(drawn["node-2"], **fields)
-    return replace(GOOD, **{stage: drawn})
+    generated = dict(getattr(GOOD, stage))
+    generated["node-2"] = replace(generated["node-2"], **fields)
+    return replace(GOOD, **{stage: generated})
 
 
 WRONG = {

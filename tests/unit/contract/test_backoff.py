@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from reram_fleet.backoff import Backoff
+from reram_fleet.processes.backoff import Backoff
 
 
 @pytest.mark.parametrize(("failures", "longest_s"), [(1, 0.5), (2, 1.0), (4, 4.0), (5, 8.0), (40, 8.0)])

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from reram_fleet.crypto import sealing, signing
-from reram_fleet.identities import IdentityError, check_identity, prove_possession
+from reram_fleet.crypto.identities import IdentityError, check_identity, prove_possession
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 P = 2**255 - 19

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from reram_fleet.backoff import Backoff
+from reram_fleet.processes.backoff import Backoff
 from reram_fleet.processes.supervised import ChildState, ProcessError, ReapedProcess, SupervisedProcess
 
 #: Starts a grandchild in a session of its own, as Flower does, writes both process ids, and sleeps.

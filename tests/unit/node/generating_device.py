@@ -26,7 +26,7 @@ NOTHING = {phase: Cost() for phase in Phase}
 
 @dataclass
 class FakeImageGenerator:
-    """Learns the sum of pixels and generates its adapter's first code, in no time, unless it is held."""
+    """Image generator that learns the sum of pixels and generates its adapter's first code; at once, unless held."""
 
     features: int = FEATURES
     learnt: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What tests of a node say to it, and what they read from its answers."""
+"""Messages to a node under test, and what is read from its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node learns by itself: people who enrol, and what of them goes to the coordinator."""
+"""Enrolment on a node, and what of it goes to the coordinator."""
 
 from __future__ import annotations
 

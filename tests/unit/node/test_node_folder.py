@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reram_fleet.crypto.identities import check_identity
 from reram_fleet.errors import KeyFileError
-from reram_fleet.identities import check_identity
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node

@@ -1,4 +1,4 @@
-"""What a node forgets: suppressed at once and for good, then erased and signed for."""
+"""Forgets on a node: suppressed at once and for good, then erased and signed for."""
 
 from __future__ import annotations
 

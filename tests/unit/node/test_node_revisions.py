@@ -1,4 +1,4 @@
-"""Which revision of the coordinator becomes active on a node."""
+"""Revisions of the coordinator that become active on a node, and those that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a node serves its adapters: leases, and what withdraws them."""
+"""Serving of adapters by a node: leases, and what withdraws them."""
 
 from __future__ import annotations
 

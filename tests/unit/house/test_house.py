@@ -1,0 +1,92 @@
+"""The house that ARCHITECTURE.md draws: rooms, arrows, sizes, and what a device does not carry."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+
+import grimp
+import pytest
+
+from tests.house import ROOT, source_files
+
+ROOMS = {
+    "hwmodel": {"device", "crossbar", "nn", "cost", "networks", "presets"},
+    "edge_node": {"agent", "storage", "recognition", "generation", "backbones", "tasks"},
+    "fleet": {"domain", "store", "trust", "heads", "coordinator", "learning", "lab", "report", "cli", "local"},
+    "proto/reram_fleet": {"crypto", "processes", "v1"},
+}
+MODULES_AT_TOP = 5
+LINES = 400
+#: Longer for a reason: tables that are read as a whole, and the node, in which all of the protocol meets.
+LONGER = {"fleet/store/schema.py", "edge_node/agent/node.py"}
+RIDDLES = ("What", "Who", "How", "Where", "When", "Why", "Which", "Whether", "Whom")
+
+
+@cache
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("fleet", "edge_node", "hwmodel", "reram_fleet", cache_dir=None)
+
+
+def named_things() -> Iterator[tuple[str, str]]:
+    """Yield where each module and class stands, and the first line of its docstring."""
+    for path in source_files():
+        module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        for thing in (module, *(node for node in ast.walk(module) if isinstance(node, ast.ClassDef))):
+            text = ast.get_docstring(thing)
+            if text:
+                yield f"{path}:{getattr(thing, 'lineno', 1)}", text.splitlines()[0]
+
+
+@pytest.mark.parametrize("top", ROOMS)
+def test_at_the_top_are_only_the_rooms_of_the_plan_and_few_modules(top):
+    rooms = {path.parent.name for path in (ROOT / top).glob("*/__init__.py")}
+    modules = [path.name for path in (ROOT / top).glob("*.py") if path.name != "__init__.py"]
+
+    assert rooms == ROOMS[top]
+    assert len(modules) <= MODULES_AT_TOP, sorted(modules)
+
+
+def test_no_file_is_longer_than_a_comfortable_room():
+    tests = subprocess.run(["git", "ls-files", "tests/*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = {*source_files(), *tests.stdout.split()} - LONGER
+    lines = {path: len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in files}
+
+    assert {path: count for path, count in lines.items() if count > LINES} == {}
+
+
+def test_imports_run_in_no_circle():
+    edges = {name: graph().find_modules_directly_imported_by(name) for name in graph().modules}
+    # Whoever imports nothing that is left, or is imported by nothing that is left, is in no circle.
+    outside = {""}
+    while outside:
+        imported = set().union(*edges.values())
+        outside = {name for name, names in edges.items() if name not in imported or not names & edges.keys()}
+        edges = {name: names - outside for name, names in edges.items() if name not in outside}
+
+    assert sorted(edges) == []
+
+
+def test_a_device_carries_only_what_it_runs():
+    entries = {point.module for point in importlib.metadata.entry_points(group="reram_fleet.tasks")}
+    entries = {name for name in entries if name.startswith("edge_node.")}
+    assert entries, "no task of ours is installed"
+    reached, waiting = set(), ["edge_node.cli", "edge_node.agent.client_app", *entries]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += graph().find_modules_directly_imported_by(name)
+    carried = {name for name in graph().modules if name.startswith("edge_node") and not graph().find_children(name)}
+
+    # Doubles for those who build on a node.
+    assert carried - reached == {"edge_node.testing"}
+
+
+def test_modules_and_classes_say_what_they_are_and_ask_no_riddles():
+    riddles = {where: line for where, line in named_things() if line.split(maxsplit=1)[0].rstrip(":,") in RIDDLES}
+
+    assert riddles == {}
