@@ -43,7 +43,7 @@ class Escalation(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits within which an approximate repair is accepted; differences are to the retrained reference, as shares of 1.
+    """Limits within which a repair is accepted; differences are to the retrained reference, as shares of 1.
 
     Attributes
     ----------
