@@ -122,3 +122,14 @@ def test_the_page_names_files_that_are_there():
 
     assert len(named) > 30
     assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in listed)] == []
+
+
+def test_prose_wraps_at_120_columns():
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    wide = []
+    for path in listed.stdout.split():
+        # Lines of a table and of a program cannot be wrapped.
+        text = re.sub(r"^```.*?^```", "", (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        wide += [f"{path}: {line}" for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+
+    assert wide == []
