@@ -1,8 +1,8 @@
 """Tasks: which people, which samples, and what a node may read by itself.
 
 A task is a plug-in (docs/adr/0016): an object of a protocol of this module, at an entry point of the group
-`reram_fleet.tasks`. It is data, never code that touches a network. Only the *public* people's samples are ever read
-by a node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
+`reram_fleet.tasks`. It is data, never code that touches a network. Only the *public* people's samples are ever read by
+a node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
 """
 
 from __future__ import annotations

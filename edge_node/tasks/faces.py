@@ -1,8 +1,8 @@
 """Task `faces`: forty real people, ten photos each (Olivetti, AT&T Laboratories Cambridge).
 
-F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994.
-The photos are not ours to ship: they are read from the file that scikit-learn caches (`olivetti_py3.pkz`), in
-the folder that `RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-learn's own data folder.
+F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994. The photos are
+not ours to ship: they are read from the file that scikit-learn caches (`olivetti_py3.pkz`), in the folder that
+`RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-learn's own data folder.
 """
 
 from __future__ import annotations

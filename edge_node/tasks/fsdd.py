@@ -1,16 +1,16 @@
 """Task `fsdd`: six real people saying English digits (Free Spoken Digit Dataset, CC BY-SA 4.0).
 
-Z. Jackson and others, https://github.com/Jakobovski/free-spoken-digit-dataset: 3,000 recordings at 8 kHz, 50
-of each person and digit, .44 s on average. Learnt from are digits 0 to 6, tested is on 7 to 9, so that nobody
-is recognised by a word that they were enrolled with.
+Z. Jackson and others, https://github.com/Jakobovski/free-spoken-digit-dataset: 3,000 recordings at 8 kHz, 50 of each
+person and digit, .44 s on average. Learnt from are digits 0 to 6, tested is on 7 to 9, so that nobody is recognised by
+a word that they were enrolled with.
 
-A recording on the wire is the sound itself, float32 [samples, 1], not log-mel levels: what a device hears is
-then all that it needs from its caller, both backbones take it (they want 32 and 28 bands), levels are made
-by one integer front end (`log_mel`) instead of by every caller's own library, and that work is charged to the
-node. At most 2^18 samples: 33 s, 1 MiB. The usual one has 14 kB; its levels would have 5 kB.
+A recording on the wire is the sound itself, float32 [samples, 1], not log-mel levels: what a device hears is then all
+that it needs from its caller, both backbones take it (they want 32 and 28 bands), levels are made by one integer front
+end (`log_mel`) instead of by every caller's own library, and that work is charged to the node. At most 2^18 samples: 33
+s, 1 MiB. The usual one has 14 kB; its levels would have 5 kB.
 
-The recordings are not ours to ship: they are read from the zip file or folder that `RERAM_FLEET_FSDD` names,
-or from `fsdd.zip` or `fsdd/` in the folder that `RERAM_FLEET_DATA` names.
+The recordings are not ours to ship: they are read from the zip file or folder that `RERAM_FLEET_FSDD` names, or from
+`fsdd.zip` or `fsdd/` in the folder that `RERAM_FLEET_DATA` names.
 """
 
 from __future__ import annotations

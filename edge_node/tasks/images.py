@@ -1,15 +1,15 @@
 """Task `images`: real handwritten digits, 8x8 pixels; the subjects are classes (scikit-learn, UCI).
 
-E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998:
-the 1,797 images that come inside scikit-learn, of grey levels 0 to 16.
+E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998: the 1,797
+images that come inside scikit-learn, of grey levels 0 to 16.
 
-A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the
-devices. It has no `program`, since its backbone does not turn samples into feature codes: it generates, by way of
+A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the devices.
+It has no `program`, since its backbone does not turn samples into feature codes: it generates, by way of
 `edge_node.generation.image_generator`. There are no strangers: a class that is asked for and not known is the
 never-enrolled case.
 
-`images-brief` is the same with so few steps that it generates nothing of use: for trying out the machinery around
-it in seconds.
+`images-brief` is the same with so few steps that it generates nothing of use: for trying out the machinery around it in
+seconds.
 """
 
 from __future__ import annotations

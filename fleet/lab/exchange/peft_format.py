@@ -1,12 +1,11 @@
 """LoRA adapters in the format of Hugging Face PEFT, out and in; PEFT itself is not needed.
 
 A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, whose tensors are named
-``base_model.model.<layer>.lora_A.weight`` and ``...lora_B.weight``. Of a convolution, A is
-``[rank, C, kh, kw]`` and B ``[out, rank, 1, 1]``. PEFT scales by ``lora_alpha / r``, or by
-``lora_alpha / sqrt(r)`` with ``use_rslora``.
+``base_model.model.<layer>.lora_A.weight`` and ``...lora_B.weight``. Of a convolution, A is ``[rank, C, kh, kw]`` and B
+``[out, rank, 1, 1]``. PEFT scales by ``lora_alpha / r``, or by ``lora_alpha / sqrt(r)`` with ``use_rslora``.
 
-PEFT files are not encrypted and name no frozen backbone. We add the digest of ours to the metadata, which
-PEFT ignores; from files that lack it, only the shapes tell whether the backbone is the right one.
+PEFT files are not encrypted and name no frozen backbone. We add the digest of ours to the metadata, which PEFT ignores;
+from files that lack it, only the shapes tell whether the backbone is the right one.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80
 _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = 4
 
-#: Initialisations that leave the frozen weights as they were; others (PiSSA, OLoRA, CorDA, LoftQ, ...) move a
-#: part of them into the adapter, which is then an adapter of other weights.
+#: Initialisations that leave the frozen weights as they were; others (PiSSA, OLoRA, CorDA, LoftQ, ...) move a part of
+#: them into the adapter, which is then an adapter of other weights.
 _SOUND_INITIALISATIONS = (True, False, None, "gaussian", "orthogonal", "eva")
 #: Fields that are read here.
 _READ = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights"})
@@ -79,8 +78,8 @@ _NOTHING: tuple[Any, ...] = (None, False, 0, "", {}, [])
 def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, personal_in_the_clear: bool = False) -> None:
     """Write an adapter for PEFT: ``PeftModel.from_pretrained(model, folder)``.
 
-    Numbers are float32: exact for fp16 and fp32 storage, within 2^-24 of it for int8. A frozen A is written
-    out. Name, kind, seed and generation have no place in the format and are lost.
+    Numbers are float32: exact for fp16 and fp32 storage, within 2^-24 of it for int8. A frozen A is written out. Name,
+    kind, seed and generation have no place in the format and are lost.
 
     Parameters
     ----------
@@ -94,8 +93,8 @@ def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, persona
     Raises
     ------
     AdapterError
-        For an adapter about people without that, one that does not fit the network, or a network that is a
-        single layer without a name, which PEFT cannot address.
+        For an adapter about people without that, one that does not fit the network, or a network that is a single layer
+        without a name, which PEFT cannot address.
     """
     spec = adapter.spec
     if spec.kind.personal and not personal_in_the_clear:
@@ -144,14 +143,14 @@ def import_peft(folder: Path, base: FrozenBase, **fields: Any) -> LoraAdapter:
     base
         The network that it was trained on: the caller's word, unless the file carries our base digest.
     **fields
-        What the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if
-        they are not the defaults.
+        What the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if they are not
+        the defaults.
 
     Raises
     ------
     AdapterUnsupportedError
-        If it is another kind of adapter than LoRA, or has something that is not computed here (DoRA,
-        biases, ranks that differ by layer, weights saved beside it, ...), or is pickled.
+        If it is another kind of adapter than LoRA, or has something that is not computed here (DoRA, biases, ranks that
+        differ by layer, weights saved beside it, ...), or is pickled.
     AdapterFileError
         If a file is missing, too long, truncated, lying or damaged.
     AdapterError

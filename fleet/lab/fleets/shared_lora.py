@@ -6,10 +6,10 @@
     h  = relu(z + B A x) - public mean   A frozen random signs, B the shared LoRA
     logit of person k = V_k h - GAIN / 2
 
-Everybody's samples move B, so no row of it is anybody's: a person cannot be cut out, only trained out. V has a
-row per person and starts from the closed form (ridge on everybody's and the public people's hidden codes).
-Trained federated: a few steps on every node, then an average over the nodes that know a row. Loss, per
-person, binary: own samples against all others and the public people.
+Everybody's samples move B, so no row of it is anybody's: a person cannot be cut out, only trained out. V has a row per
+person and starts from the closed form (ridge on everybody's and the public people's hidden codes). Trained federated: a
+few steps on every node, then an average over the nodes that know a row. Loss, per person, binary: own samples against
+all others and the public people.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from hwmodel import Crossbar, Preset
 HIDDEN = 256
 RANK = 8
 GAIN = 10.0
-#: Score at which a person's logit is 0: halfway between a stranger's 0 and the 1 that the closed form aims
-#: at.
+#: Score at which a person's logit is 0: halfway between a stranger's 0 and the 1 that the closed form aims at.
 MIDDLE = 0.5
 #: Of one node's round; a job has several rounds.
 STEPS, LEARNING_RATE = 10, 0.003

@@ -143,8 +143,8 @@ class SharedLoraFleet:
     def cleared(self, name: str) -> Adapter:
         """Return the original without what can be taken away exactly.
 
-        That is the closed form's share of the person in everybody's rows, and their own row. What gradients
-        did to B and to the others' rows stays.
+        That is the closed form's share of the person in everybody's rows, and their own row. What gradients did to B
+        and to the others' rows stays.
         """
         swapped = self.original[1] - self.start[1] + self.closed_form_without(name)[1]
         return self.row_destroyed(name, (self.original[0], swapped))

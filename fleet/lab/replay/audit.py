@@ -1,8 +1,8 @@
 """Audit of a forget by replay: an auditor's check of a manifest against the captured codes.
 
-What is shown: the cohort after the forget is, integer for integer, what training from the very start gives
-when the person never entered. What is not: that the fleet runs this cohort (its digest is in the nodes'
-receipts), and that no copy of the codes is left elsewhere (nodes sign that).
+What is shown: the cohort after the forget is, integer for integer, what training from the very start gives when the
+person never entered. What is not: that the fleet runs this cohort (its digest is in the nodes' receipts), and that no
+copy of the codes is left elsewhere (nodes sign that).
 """
 
 from __future__ import annotations

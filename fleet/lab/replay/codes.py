@@ -1,7 +1,7 @@
 """Captured codes as an auditor gets them: one file per node, with the salts of their commitments.
 
-These are biometric: they travel apart from the manifest, to somebody who may have them, and are deleted when
-the audit is done. Files are 0600.
+These are biometric: they travel apart from the manifest, to somebody who may have them, and are deleted when the audit
+is done. Files are 0600.
 """
 
 from __future__ import annotations

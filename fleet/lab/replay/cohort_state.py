@@ -1,13 +1,13 @@
 """State of a cohort, as integers, and its answers: a LoRA of the hidden layer and a row per person.
 
-Behind the frozen random layer (`fleet.lab.replay.hidden_layer`) a LoRA with frozen A changes what the
-layer makes of a sample, and a row per person reads it out::
+Behind the frozen random layer (`fleet.lab.replay.hidden_layer`) a LoRA with frozen A changes what the layer makes of a
+sample, and a row per person reads it out::
 
     h      = max(y + scaling B (A x), 0) - centre        B shared by all, [hidden, rank]
     logit  = row . h - gain / 2                          row of one person, [hidden]
 
-Rows start from the closed form, whose score is 1 for the right person and 0 for anybody else: logit 0 is
-half-way. A is drawn from a seed and never trained.
+Rows start from the closed form, whose score is 1 for the right person and 0 for anybody else: logit 0 is half-way. A is
+drawn from a seed and never trained.
 
 What is computed is on fixed-point grids (`edge_node.recognition.training.exact`): in products B and rows are rounded to
 fewer bits than they are kept with, so that no sum needs rounding.

@@ -1,12 +1,12 @@
 """Federated training under label skew: each node knows few of the people.
 
-A softmax over the people of a node would teach it that only they exist. Here each row has a binary loss of
-its own, over the node's people and public negatives, and counts only where the person is known; B is averaged
-over the nodes that know anybody. With A frozen, the average of B is the average of the branch.
+A softmax over the people of a node would teach it that only they exist. Here each row has a binary loss of its own,
+over the node's people and public negatives, and counts only where the person is known; B is averaged over the nodes
+that know anybody. With A frozen, the average of B is the average of the branch.
 
-Between rounds everything is integers (`CohortState`), and within a round values on fixed-point grids whose
-sums are exact (`edge_node.recognition.training.exact`): a node gives the same integers alone and in any batch, on any
-machine. The mean over nodes is an integer sum and one division, so the order of messages does not matter.
+Between rounds everything is integers (`CohortState`), and within a round values on fixed-point grids whose sums are
+exact (`edge_node.recognition.training.exact`): a node gives the same integers alone and in any batch, on any machine.
+The mean over nodes is an integer sum and one division, so the order of messages does not matter.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class TrainingBatch:
     Attributes
     ----------
     projected, drives, centre
-        ``[N, S, rank]`` at `PROJECTED_BITS`; ``[N, S, hidden]`` and ``[N, 1 or S, hidden]`` at `DRIVE_BITS`,
-        in training's units.
+        ``[N, S, rank]`` at `PROJECTED_BITS`; ``[N, S, hidden]`` and ``[N, 1 or S, hidden]`` at `DRIVE_BITS`, in
+        training's units.
     target
         1 where sample and row are of the same person, ``[N, S, K]``.
     weight
-        ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its samples, the rest
-        on others.
+        ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its samples, the rest on
+        others.
     known
         bool ``[N, K]``.
     samples

@@ -1,8 +1,8 @@
 """Manifest of a forget by replay: everything but the codes that somebody needs to do it again.
 
-It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten
-person's) and digests of integers: nothing personal. What it was computed on does not matter. It is JSON in
-canonical form, so that one manifest is one sequence of bytes.
+It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten person's) and
+digests of integers: nothing personal. What it was computed on does not matter. It is JSON in canonical form, so that
+one manifest is one sequence of bytes.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class ReplayWork(_Part):
 class ReplayManifest(_Part):
     """Record of a forget: who, how, and what came out.
 
-    `entries` and `commitments` have no trace of the forgotten person but their tag, which the forget log has
-    for ever. Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
+    `entries` and `commitments` have no trace of the forgotten person but their tag, which the forget log has for ever.
+    Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
     """
 
     #: Version 1 was of training in float32, which another machine may not repeat.

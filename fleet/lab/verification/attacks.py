@@ -32,11 +32,10 @@ def auc(members: Tensor, others: Tensor) -> float:
 
 
 def loss_attack_auc(outputs: ModelOutputs) -> float:
-    """Return the AUC of telling the forgotten training samples from held-out ones of the same person by their
-    loss.
+    """Return the AUC of telling the forgotten training samples from held-out ones of the same person by their loss.
 
-    The target is what the retrained reference gives, not 0.5: two sets of five photos differ by themselves.
-    Far below the reference is the Streisand effect. Each node is attacked by itself; the mean is returned.
+    The target is what the retrained reference gives, not 0.5: two sets of five photos differ by themselves. Far below
+    the reference is the Streisand effect. Each node is attacked by itself; the mean is returned.
     """
     train = -losses(outputs.forget_train, outputs.forgotten_class)
     test = -losses(outputs.forget_test, outputs.forgotten_class)
@@ -46,8 +45,8 @@ def loss_attack_auc(outputs: ModelOutputs) -> float:
 def confidence_svc(outputs: ModelOutputs) -> float:
     """Return the share of forgotten training samples that a support vector machine takes for never trained on.
 
-    The attack of SalUn and Unlearn-Sparse ("MIA-efficacy"): fitted on the confidence in the right label, of
-    the retained people's training samples (members) against their held-out ones; there are as many of either.
+    The attack of SalUn and Unlearn-Sparse ("MIA-efficacy"): fitted on the confidence in the right label, of the
+    retained people's training samples (members) against their held-out ones; there are as many of either.
     """
     from sklearn.svm import SVC  # type: ignore[import-untyped]
 
@@ -75,9 +74,8 @@ def _spread(values: Tensor, size: int) -> Tensor:
 def one_photo_probe(one: Tensor, kept: Tensor, kept_labels: Tensor, held_out: Tensor) -> Rate:
     """Return how many held-out samples of a person features give away once *one* sample of them is known.
 
-    A linear probe (ridge) on the features, with one sample of the person among everybody else's. Features that
-    were never taught the person give them away too if they are good, so only the difference to the reference
-    counts.
+    A linear probe (ridge) on the features, with one sample of the person among everybody else's. Features that were
+    never taught the person give them away too if they are good, so only the difference to the reference counts.
 
     Parameters
     ----------

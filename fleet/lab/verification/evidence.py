@@ -1,7 +1,6 @@
 """Evidence that a verification rests on: plain numbers, one record for each model that was measured.
 
-A verdict is a pure function of these (`fleet.lab.verification.judging`), so whoever holds a report can judge
-again.
+A verdict is a pure function of these (`fleet.lab.verification.judging`), so whoever holds a report can judge again.
 """
 
 from __future__ import annotations
@@ -59,21 +58,21 @@ class ExactEvidence:
     kind
         Not the shared LoRA.
     digest, never_enrolled
-        SHA-256 in hexadecimal over the integers that are active now, and over those of an independent
-        execution that never had the person.
+        SHA-256 in hexadecimal over the integers that are active now, and over those of an independent execution that
+        never had the person.
     recognised
         Held-out samples of the person that are still named as theirs; of a generated class, images that show it.
     canary
         If one was planted.
     unaffected
-        For kinds in shards: of the shards that the person was not in, as they are, and as an independent
-        execution without the person makes them.
+        For kinds in shards: of the shards that the person was not in, as they are, and as an independent execution
+        without the person makes them.
     later, later_rounds
-        For kinds that are trained: after so many further rounds, of the fleet that forgot, with nodes that
-        were restored from a backup among its own; and of the one that never had the person.
+        For kinds that are trained: after so many further rounds, of the fleet that forgot, with nodes that were
+        restored from a backup among its own; and of the one that never had the person.
     chance
-        As `recognised`, of the independent execution, where it may happen by chance: somebody who was never taught
-        a digit draws one now and then. None where it cannot.
+        As `recognised`, of the independent execution, where it may happen by chance: somebody who was never taught a
+        digit draws one now and then. None where it cannot.
     """
 
     kind: AdapterKind
@@ -94,8 +93,8 @@ class ModelScores:
     Attributes
     ----------
     recognised_train, recognised_test
-        The forgotten person's samples that are named as theirs (best match, and accepted): trained on, and
-        held out. UA is 1 less the first.
+        The forgotten person's samples that are named as theirs (best match, and accepted): trained on, and held out. UA
+        is 1 less the first.
     accepted
         All their samples that are accepted as anybody: a forgotten person must not become somebody else.
     retained_train, retained_test
@@ -140,8 +139,7 @@ class RepairPair:
     original, repaired, retrained
         Before the forget; after the approximate repair; trained without the person by the same recipe.
     js_forgotten, js_retained
-        Jensen-Shannon divergence between repaired and retrained on the person's samples, and on others'
-        held-out.
+        Jensen-Shannon divergence between repaired and retrained on the person's samples, and on others' held-out.
     """
 
     subject: str

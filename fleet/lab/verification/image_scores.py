@@ -1,7 +1,7 @@
 """Scores of generated images: a judge that has seen every class, and a distance between sets of images.
 
-The judge is no part of any device: it stands for the eye that says what an image shows, so it is trained on
-real images of all classes, private ones too.
+The judge is no part of any device: it stands for the eye that says what an image shows, so it is trained on real images
+of all classes, private ones too.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class Judge:
 def frechet_distance(one: Tensor, other: Tensor) -> float:
     """Return ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of two sets of activations.
 
-    The distance between two normal distributions of their means and covariances (Dowson and Landau, 1982).
-    It is *not* FID, which is over another network; and it grows as sets get smaller, so it only says
-    something beside that of two sets of real images of the same sizes.
+    The distance between two normal distributions of their means and covariances (Dowson and Landau, 1982). It is *not*
+    FID, which is over another network; and it grows as sets get smaller, so it only says something beside that of two
+    sets of real images of the same sizes.
 
     Parameters
     ----------

@@ -28,9 +28,9 @@ class Interval:
 def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Return the exact interval of a rate after `hits` in `trials`.
 
-    C. Clopper, E. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
-    binomial", Biometrika 26, 1934. It covers the truth at least as often as it says: 0 of 21 is up to .16, 0
-    of 150 up to .024. Without any trial it is everything, 0 to 1.
+    C. Clopper, E. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
+    Biometrika 26, 1934. It covers the truth at least as often as it says: 0 of 21 is up to .16, 0 of 150 up to .024.
+    Without any trial it is everything, 0 to 1.
 
     Raises
     ------
@@ -56,8 +56,8 @@ class Rate:
     hits, total
         Answers, over all nodes.
     repeats
-        Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so
-        the interval counts samples, not answers.
+        Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so the
+        interval counts samples, not answers.
     """
 
     hits: int

@@ -1,8 +1,7 @@
 """Judging a forget: limits of acceptance, lines, and a verdict for each kind of adapter.
 
-EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never
-exact, however good its figures. Limits of approximate kinds are differences to a model retrained without the
-person.
+EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never exact,
+however good its figures. Limits of approximate kinds are differences to a model retrained without the person.
 """
 
 from __future__ import annotations
@@ -48,8 +47,8 @@ class Limits:
     Attributes
     ----------
     recognised
-        Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter
-        off, and after further rounds.
+        Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter off, and
+        after further rounds.
     accepted
         Their samples that are accepted as anybody, above the reference.
     retained_train, retained_test
@@ -173,8 +172,8 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
 def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) -> Judgement:
     """Judge a repaired LoRA by means over people and seeds.
 
-    NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact
-    interval), with the adapter on, off, or after further rounds. Else accepted if every line passes.
+    NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact interval),
+    with the adapter on, off, or after further rounds. Else accepted if every line passes.
 
     Raises
     ------
@@ -256,8 +255,7 @@ def escalation(kind: AdapterKind, verdict: Verdict) -> Escalation:
 def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]) -> float:
     """Return the mean distance of UA, RA, TA and the loss attack's AUC, each averaged over all pairs first.
 
-    A single person's AUC rests on five photos against five: their mean over people and seeds is what can be
-    judged.
+    A single person's AUC rests on five photos against five: their mean over people and seeds is what can be judged.
     """
     now, reference = _Means(repaired), _Means(retrained)
     names = ("recognised_train", "retained_train", "retained_test", "attack_auc")
@@ -267,8 +265,8 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
 def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
     """Return how much longer the person takes to learn again than by a model that never knew them.
 
-    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still
-    knows them, far above 1 is damaged. Both counts are at least one step.
+    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still knows
+    them, far above 1 is damaged. Both counts are at least one step.
     """
     return max(1.0, unlearned_steps) / max(1.0, retrained_steps)
 
@@ -276,8 +274,8 @@ def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
 def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
     """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
 
-    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten samples that the confidence
-    attack calls non-members. Coarse for one person with few samples, so it informs and limits nothing.
+    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten samples that the confidence attack calls
+    non-members. Coarse for one person with few samples, so it informs and limits nothing.
     """
     rates = ("recognised_train", "retained_train", "retained_test")
     gaps = [abs(getattr(repaired, name).value - getattr(retrained, name).value) for name in rates]

@@ -1,9 +1,8 @@
 """Metrics of forgetting: each of one model, or of a model against the retrained reference.
 
-Names are those of the field (SalUn, arXiv 2310.12508): UA = 1 - accuracy on the forgotten person's training
-samples, RA and TA = accuracy on the retained people's training and held-out samples. The reference is a model
-trained by the same recipe without the person: nothing here is judged against 0 or 1 where the reference says
-otherwise.
+Names are those of the field (SalUn, arXiv 2310.12508): UA = 1 - accuracy on the forgotten person's training samples, RA
+and TA = accuracy on the retained people's training and held-out samples. The reference is a model trained by the same
+recipe without the person: nothing here is judged against 0 or 1 where the reference says otherwise.
 
 Logits are float ``[N, B, K]`` of N nodes throughout, labels int64 ``[B]``.
 """
@@ -62,8 +61,8 @@ class ModelOutputs:
     def recognised_train(self) -> Rate:
         """Forgotten person's training samples that are still named as theirs; UA is 1 less this.
 
-        Only if they are accepted: a row that was never trained, or was destroyed, is the best match wherever
-        everybody else's refuses more firmly, and names nobody by that.
+        Only if they are accepted: a row that was never trained, or was destroyed, is the best match wherever everybody
+        else's refuses more firmly, and names nobody by that.
         """
         return named(self.forget_train, self.forgotten_class, self.accept_logit)
 
@@ -130,8 +129,8 @@ def js_divergence(one: Tensor, other: Tensor) -> float:
 def equal_error_rate(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> float:
     """Return the rate at which false rejects of genuine scores equal false accepts of impostors'.
 
-    Between two thresholds the rates jump; the result is where the line between the last point with fewer
-    false rejects than accepts and the first with at least as many crosses equality.
+    Between two thresholds the rates jump; the result is where the line between the last point with fewer false rejects
+    than accepts and the first with at least as many crosses equality.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Verification report: evidence with one verdict for each kind of adapter, as a document and back.
 
-A report is stored with its evidence. Reading it judges that evidence anew, so a verdict that somebody wrote
-into the file by hand is found out.
+A report is stored with its evidence. Reading it judges that evidence anew, so a verdict that somebody wrote into the
+file by hand is found out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Verification of forgetting on a simulated fleet, end to end: every kind of adapter, one report.
 
-Some people of a fleet are forgotten, one at a time, each together with a planted canary. The exact kinds are
-held against a fleet that never enrolled them, the shared LoRA against one that was trained without them.
+Some people of a fleet are forgotten, one at a time, each together with a planted canary. The exact kinds are held
+against a fleet that never enrolled them, the shared LoRA against one that was trained without them.
 """
 
 from __future__ import annotations

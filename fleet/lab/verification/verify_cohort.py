@@ -1,9 +1,9 @@
 """Verification of cohort LoRAs: forgets by replay, held against independent executions.
 
-A fleet in shards is trained with everybody and with a planted canary, and its checkpoints are kept. Each forget
-starts from there: the shards of the person and of the canary are replayed, then every shard is trained from
-nothing by nodes that never met either of them. Last, training goes on, once on nodes that were restored from
-a backup and have the codes of the forgotten again.
+A fleet in shards is trained with everybody and with a planted canary, and its checkpoints are kept. Each forget starts
+from there: the shards of the person and of the canary are replayed, then every shard is trained from nothing by nodes
+that never met either of them. Last, training goes on, once on nodes that were restored from a backup and have the codes
+of the forgotten again.
 """
 
 from __future__ import annotations

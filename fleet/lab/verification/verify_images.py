@@ -1,9 +1,9 @@
 """Verification of tasks that generate: a class deleted exactly, and a public one erased approximately.
 
-Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that
-never had the forgotten one and learnt the others all the same: bits of the adapters, images from the same
-noise, and how often either draws the class by chance. The approximate eraser of a public class has figures
-and no verdict: a class that the backbone was trained on comes back when its eraser is stripped off.
+Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that never had
+the forgotten one and learnt the others all the same: bits of the adapters, images from the same noise, and how often
+either draws the class by chance. The approximate eraser of a public class has figures and no verdict: a class that the
+backbone was trained on comes back when its eraser is stripped off.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Approximate repair of a shared LoRA: methods beside each other, each against the retrained reference.
 
-Twenty faces on eight chips share one LoRA (`shared_lora`). Five people of a fleet are forgotten, one at a
-time. What can be taken away exactly goes first: the closed form's share of the person, and their own row. The
-methods repair what is left, the traces of their samples in B and in the others' rows. To leave it all to a
-method is in the table too: there the person is merely covered up, as the strip test shows.
+Twenty faces on eight chips share one LoRA (`shared_lora`). Five people of a fleet are forgotten, one at a time. What
+can be taken away exactly goes first: the closed form's share of the person, and their own row. The methods repair what
+is left, the traces of their samples in B and in the others' rows. To leave it all to a method is in the table too:
+there the person is merely covered up, as the strip test shows.
 
-Rows are means over the people of one seed; a verdict is over all people of all seeds, since five held-out
-photos of one person are too few to judge by.
+Rows are means over the people of one seed; a verdict is over all people of all seeds, since five held-out photos of one
+person are too few to judge by.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A fleet that hears people: each taught on one to three nodes, in groups that can be held out as a whole.
 
-The closed-form head here has an intercept, which is one more feature with a constant code: where everybody is
-enrolled, as with the six speakers of FSDD, nobody is left whose mean could centre the codes.
+The closed-form head here has an intercept, which is one more feature with a constant code: where everybody is enrolled,
+as with the six speakers of FSDD, nobody is left whose mean could centre the codes.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ class SpeakerFleet:
         without_group
             Held out of everything.
         together
-            Statistics of all of them and of the public people's altered voices, if they are known already:
-            what is left after a forget.
+            Statistics of all of them and of the public people's altered voices, if they are known already: what is left
+            after a forget.
         """
         names = tuple(sorted(enrolled))
         if together is None:
@@ -212,9 +212,9 @@ class SpeakerFleet:
     def thresholds(self, enrolled: Collection[str], public: Collection[str] = ()) -> Thresholds:
         """Fix the global thresholds beforehand: no test sample, nobody but the enrolled and the public.
 
-        Each group in turn is held out of everybody's statistics, and its samples are scored against their own
-        column by the head that is left. Each person in turn is left out of everything, and is a stranger to
-        the head of the others.
+        Each group in turn is held out of everybody's statistics, and its samples are scored against their own column by
+        the head that is left. Each person in turn is left out of everything, and is a stranger to the head of the
+        others.
         """
         genuine, stranger = [], []
         for group in self.people[next(iter(enrolled))].groups:

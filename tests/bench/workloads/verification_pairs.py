@@ -1,7 +1,7 @@
 """Verification: is this sample of the person that it is claimed to be of?
 
-A pair is a sample and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs
-claim the truth; the others, of other enrolled people or of people who never were, are impostors.
+A pair is a sample and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs claim
+the truth; the others, of other enrolled people or of people who never were, are impostors.
 """
 
 from __future__ import annotations
