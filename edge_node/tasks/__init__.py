@@ -147,15 +147,12 @@ class SeededTask(Protocol):
 def load_task(name: str, seed: int | None = None) -> RecognitionTask | GenerationTask:
     """Return the task called `name`; a node loads the code and the data of its own task only.
 
+    `TaskError` if there is no such task, or it cannot be used.
+
     Parameters
     ----------
     seed
         Draws the roles, of a task that has them drawn; those of demos and fleets if None.
-
-    Raises
-    ------
-    TaskError
-        If there is no such task, or it cannot be used.
     """
     try:
         task: RecognitionTask | GenerationTask = tasks.load_task(name, RecognitionTask, GenerationTask)

@@ -63,10 +63,7 @@ def photos_folder() -> str | None:
 def olivetti_photos(folder: str | None = None) -> np.ndarray:
     """Return all photos by person, float32 [40, 10, 64, 64], read-only; out of `photos_folder` if None is given.
 
-    Raises
-    ------
-    TaskError
-        If they are not here.
+    `TaskError` if they are not here.
     """
     return _photos(folder or photos_folder())
 

@@ -140,10 +140,7 @@ def recordings_available() -> bool:
 def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Recording, ...]]:
     """Return all recordings of the named people, in order of digit and take.
 
-    Raises
-    ------
-    TaskError
-        For an unknown name, or if the data are missing or damaged.
+    `TaskError` for an unknown name, or if the data are missing or damaged.
     """
     unknown = sorted(set(names) - set(SPEAKERS))
     if unknown:

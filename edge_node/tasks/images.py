@@ -102,13 +102,7 @@ class ImagesTask:
         return tuple(map(self.label, self.split.enrolled))
 
     def label(self, name: str) -> int:
-        """Return the class that a name is of.
-
-        Raises
-        ------
-        TaskError
-            If there is none.
-        """
+        """Return the class that a name is of; `TaskError` if there is none."""
         if name not in CLASS_NAMES:
             raise TaskError(f"there is no class {name!r}; the set has {CLASS_NAMES[0]} to {CLASS_NAMES[-1]}")
         return CLASS_NAMES.index(name)
@@ -124,10 +118,7 @@ class ImagesTask:
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class; nobody else's.
 
-        Raises
-        ------
-        TaskError
-            If there is no such class.
+        `TaskError` if there is no such class.
         """
         if not labels or not set(labels) <= set(range(CLASSES)):
             raise TaskError(f"classes are 0 to {CLASSES - 1}; got {sorted(labels)}")

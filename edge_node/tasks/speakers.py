@@ -81,10 +81,7 @@ def _samples(part: str, names: Collection[str]) -> dict[str, list[np.ndarray]]:
 def load_people(names: Collection[str] = _NAMES) -> dict[str, Person]:
     """Return the named people ("s01" to "s09"), everybody by default.
 
-    Raises
-    ------
-    TaskError
-        For an unknown name, or if the data are missing or damaged.
+    `TaskError` for an unknown name, or if the data are missing or damaged.
     """
     unknown = sorted(set(names) - set(_NAMES))
     if unknown:

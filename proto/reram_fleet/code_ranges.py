@@ -44,10 +44,7 @@ class CodeRange:
     def check(self, adapter: SubjectAdapter) -> None:
         """Refuse an adapter that no node of the task can have captured.
 
-        Raises
-        ------
-        CodeRangeError
-            With what was expected and what was found.
+        `CodeRangeError` with what was expected and what was found.
         """
         if adapter.kind != self.kind:
             raise CodeRangeError(

@@ -43,10 +43,7 @@ class Network:
     def base(self) -> FrozenBase:
         """Return its layers and digest; a generator's backbone is trained if it is not in the cache: minutes.
 
-        Raises
-        ------
-        InvalidInputError
-            If there is no such task or width.
+        `InvalidInputError` if there is no such task or width.
         """
         try:
             task = load_task(self.task, self.seed)
@@ -62,10 +59,7 @@ class Network:
     def train_cohorts(self, shards: int) -> list[LoraAdapter]:
         """Train the task's enrolled people in shards on a simulated fleet; return each shard's LoRA.
 
-        Raises
-        ------
-        InvalidInputError
-            If the task has no cohorts, or its data are not here.
+        `InvalidInputError` if the task has no cohorts, or its data are not here.
         """
         try:
             task = load_task(self.task, self.seed)

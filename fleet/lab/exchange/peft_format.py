@@ -81,6 +81,9 @@ def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, persona
     Numbers are float32: exact for fp16 and fp32 storage, within 2^-24 of it for int8. A frozen A is written out. Name,
     kind, seed and generation have no place in the format and are lost.
 
+    `AdapterError` for an adapter about people without that, one that does not fit the network, or a network that is a
+    single layer without a name, which PEFT cannot address.
+
     Parameters
     ----------
     adapter, base
@@ -89,12 +92,6 @@ def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, persona
         Made if it is missing; files in it are replaced.
     personal_in_the_clear
         Must be True for an adapter about people: the files are not encrypted, and no forget reaches them.
-
-    Raises
-    ------
-    AdapterError
-        For an adapter about people without that, one that does not fit the network, or a network that is a single layer
-        without a name, which PEFT cannot address.
     """
     spec = adapter.spec
     if spec.kind.personal and not personal_in_the_clear:
@@ -136,6 +133,11 @@ def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, persona
 def import_peft(folder: Path, base: FrozenBase, **fields: Any) -> LoraAdapter:
     """Read a LoRA that PEFT saved.
 
+    `AdapterUnsupportedError` if it is another kind of adapter than LoRA, or has something that is not computed here
+    (DoRA, biases, ranks that differ by layer, weights saved beside it, ...), or is pickled. `AdapterFileError` if a
+    file is missing, too long, truncated, lying or damaged. `AdapterError` if it does not fit the network, or its
+    numbers are not finite or too large.
+
     Parameters
     ----------
     folder
@@ -145,16 +147,6 @@ def import_peft(folder: Path, base: FrozenBase, **fields: Any) -> LoraAdapter:
     **fields
         What the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if they are not
         the defaults.
-
-    Raises
-    ------
-    AdapterUnsupportedError
-        If it is another kind of adapter than LoRA, or has something that is not computed here (DoRA, biases, ranks that
-        differ by layer, weights saved beside it, ...), or is pickled.
-    AdapterFileError
-        If a file is missing, too long, truncated, lying or damaged.
-    AdapterError
-        If it does not fit the network, or its numbers are not finite or too large.
     """
     config = _read(folder / CONFIG_FILE, MAX_HEADER_BYTES)
     return decode_peft(config, _read(folder / TENSORS_FILE, largest_file_bytes(base)), base, **fields)

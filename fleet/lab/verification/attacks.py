@@ -19,10 +19,7 @@ PROBE_RIDGE = 0.03
 def auc(members: Tensor, others: Tensor) -> float:
     """Return the chance that a member scores above somebody else; ties count half.
 
-    Raises
-    ------
-    EngineError
-        If there is nobody on one side.
+    `EngineError` if there is nobody on one side.
     """
     if not members.numel() or not others.numel():
         raise EngineError("an attack needs scores of members and of others")

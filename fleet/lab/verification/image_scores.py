@@ -95,15 +95,12 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     FID, which is over another network; and it grows as sets get smaller, so it only says something beside that of two
     sets of real images of the same sizes.
 
+    `EngineError` if a set has fewer than two members.
+
     Parameters
     ----------
     one, other
         Floats ``[B, features]``.
-
-    Raises
-    ------
-    EngineError
-        If a set has fewer than two members.
     """
     if min(len(one), len(other)) < 2:
         raise EngineError(f"a covariance needs two images; got {len(one)} and {len(other)}")

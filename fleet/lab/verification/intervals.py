@@ -32,10 +32,7 @@ def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> I
     Biometrika 26, 1934. It covers the truth at least as often as it says: 0 of 21 is up to .16, 0 of 150 up to .024.
     Without any trial it is everything, 0 to 1.
 
-    Raises
-    ------
-    EngineError
-        If there are more hits than trials, or the confidence is not between 0 and 1.
+    `EngineError` if there are more hits than trials, or the confidence is not between 0 and 1.
     """
     if not 0 <= hits <= trials:
         raise EngineError(f"an interval needs 0 <= hits <= trials; got {hits} of {trials}")

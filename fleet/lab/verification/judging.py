@@ -140,10 +140,7 @@ class Judgement:
 def judge_exact(evidence: ExactEvidence) -> Judgement:
     """Judge an exact kind: by digests, and nothing the probes say can make up for them.
 
-    Raises
-    ------
-    InvalidInputError
-        If the kind is not an exact one, or a digest is missing.
+    `InvalidInputError` if the kind is not an exact one, or a digest is missing.
     """
     if not evidence.kind.exact:
         raise InvalidInputError(f"a {evidence.kind} is never exact: give its approximate evidence")
@@ -175,10 +172,7 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact interval),
     with the adapter on, off, or after further rounds. Else accepted if every line passes.
 
-    Raises
-    ------
-    InvalidInputError
-        If the kind is an exact one, or there is not a single pair.
+    `InvalidInputError` if the kind is an exact one, or there is not a single pair.
     """
     if evidence.kind.exact:
         raise InvalidInputError(f"a {evidence.kind} is judged by digests: give its exact evidence")

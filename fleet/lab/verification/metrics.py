@@ -113,10 +113,7 @@ def entropy(logits: Tensor) -> float:
 def js_divergence(one: Tensor, other: Tensor) -> float:
     """Return the mean Jensen-Shannon divergence of two models' answers to the same samples, 0 to ln 2.
 
-    Raises
-    ------
-    EngineError
-        If they did not answer the same samples.
+    `EngineError` if they did not answer the same samples.
     """
     if one.shape != other.shape:
         raise EngineError(f"answers to compare have shapes {list(one.shape)} and {list(other.shape)}")
@@ -132,10 +129,7 @@ def equal_error_rate(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> float:
     Between two thresholds the rates jump; the result is where the line between the last point with fewer false rejects
     than accepts and the first with at least as many crosses equality.
 
-    Raises
-    ------
-    ValueError
-        If there are no scores of a kind.
+    `ValueError` if there are no scores of a kind.
     """
     mine, others = (np.sort(np.asarray(scores, np.float64), axis=None) for scores in (genuine, impostor))
     if not mine.size or not others.size:

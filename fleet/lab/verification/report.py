@@ -74,10 +74,7 @@ class VerificationReport:
     def of_evidence(cls, document: Mapping[str, Any]) -> VerificationReport:
         """Return the report that the evidence in a document gives, whatever verdicts are stated beside it.
 
-        Raises
-        ------
-        InvalidInputError
-            If the evidence is not that of a report.
+        `InvalidInputError` if the evidence is not that of a report.
         """
         body = {name: value for name, value in document.items() if name in cls.__dataclass_fields__}
         return _validated(_REPORT, body)
@@ -86,10 +83,7 @@ class VerificationReport:
     def of_document(cls, document: Mapping[str, Any]) -> VerificationReport:
         """Return the report in a document, judged anew.
 
-        Raises
-        ------
-        InvalidInputError
-            If the document is not a report, or states verdicts that do not follow from its evidence.
+        `InvalidInputError` if the document is not a report, or states verdicts that do not follow from its evidence.
         """
         report = cls.of_evidence(document)
         stated = _validated(_JUDGEMENTS, document.get("verdicts"))
@@ -108,12 +102,8 @@ class VerificationReport:
 def read_report(path: Path) -> VerificationReport:
     """Read a stored report and judge its evidence anew.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such file.
-    InvalidInputError
-        If it is not a report, or its verdicts do not follow from its evidence.
+    `NotFoundError` if there is no such file. `InvalidInputError` if it is not a report, or its verdicts do not follow
+    from its evidence.
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))

@@ -51,6 +51,9 @@ def verify_task(
 ) -> VerificationReport:
     """Forget people of a task's fleet and report what became of them in every kind of adapter.
 
+    `InvalidInputError` if there is no such task or method, its data are not here, or too many people are to be
+    forgotten.
+
     Parameters
     ----------
     name
@@ -63,11 +66,6 @@ def verify_task(
         For the shared LoRA; tasks that generate have their own, negative guidance.
     progress
         Called with what is being done.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no such task or method, its data are not here, or too many people are to be forgotten.
     """
     try:
         task, repair = load_task(name, seed), method_named(method)

@@ -91,10 +91,7 @@ class SpeakerHead:
     def scores(self, codes: Codes) -> npt.NDArray[np.float64]:
         """Return scores [..., K] of codes [..., F + 1]; 1 is what training aimed at for the right person.
 
-        Raises
-        ------
-        HeadError
-            If sums could reach 2^53, where they would no longer be exact in any order.
+        `HeadError` if sums could reach 2^53, where they would no longer be exact in any order.
         """
         column = int(np.abs(self.weights.astype(np.int64)).sum(axis=0).max(initial=0))
         if column * int(np.abs(codes).max(initial=0)) >= 1 << 53:

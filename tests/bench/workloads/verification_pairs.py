@@ -43,6 +43,8 @@ class VerificationPairs:
     ) -> VerificationPairs:
         """Return every pair of samples and enrolled people.
 
+        `ValueError` if shapes do not fit, or there are no pairs of a kind.
+
         Parameters
         ----------
         scores
@@ -51,11 +53,6 @@ class VerificationPairs:
             int ``[B]``: the column that is the truth.
         others
             ``[C, K]`` scores of samples of people who are not enrolled: then all impostors are theirs.
-
-        Raises
-        ------
-        ValueError
-            If shapes do not fit, or there are no pairs of a kind.
         """
         known, columns = np.asarray(scores, dtype=np.float64), np.asarray(claimed)
         if known.ndim != 2 or columns.shape != known.shape[:1]:
@@ -80,10 +77,7 @@ class VerificationPairs:
 def threshold_rejecting(genuine: npt.ArrayLike, share: float) -> float:
     """Return the largest observed score that rejects at most a share of genuine scores.
 
-    Raises
-    ------
-    ValueError
-        If there are no scores.
+    `ValueError` if there are no scores.
     """
     ordered = np.sort(np.asarray(genuine, dtype=np.float64), axis=None)
     if not ordered.size:
