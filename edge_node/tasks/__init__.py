@@ -54,17 +54,11 @@ class Split:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelledImages:
-    """Images of some classes.
+    """Images of some classes."""
 
-    Attributes
-    ----------
-    levels
-        Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-    labels
-        int64 ``[B]``.
-    """
-
+    #: Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
     levels: Tensor
+    #: int64 ``[B]``.
     labels: Tensor
 
     def of(self, label: int) -> Tensor:

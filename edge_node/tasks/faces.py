@@ -70,20 +70,13 @@ def olivetti_photos(folder: str | None = None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FacesTask:
-    """The task as the engine sees it.
+    """The task as the engine sees it."""
 
-    Attributes
-    ----------
-    split
-        10 public people, 20 enrolled, 10 strangers who are held out of everything.
-    seed
-        Of the split and of which photos train.
-    layout
-        Of the filters.
-    """
-
+    #: 10 public people, 20 enrolled, 10 strangers who are held out of everything.
     split: Split
+    #: Of the split and of which photos train.
     seed: int
+    #: Of the filters.
     layout: FilterLayout = FINE
     name: str = field(default="faces", init=False)
 

@@ -47,18 +47,12 @@ _NAME = re.compile(r"(?:.*/)?(\d)_([a-z]+)_(\d+)\.wav")
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One digit said once.
+    """One digit said once."""
 
-    Attributes
-    ----------
-    digit, take
-        What was said, and for the how-manieth time.
-    recording
-        float32 [samples, 1], read-only.
-    """
-
+    #: What was said, and for the how-manieth time.
     digit: int
     take: int
+    #: float32 [samples, 1], read-only.
     recording: np.ndarray
 
 
@@ -151,17 +145,11 @@ def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Record
 
 @dataclass(frozen=True)
 class FsddTask:
-    """The task as the engine sees it.
+    """The task as the engine sees it."""
 
-    Attributes
-    ----------
-    split
-        Three public people, two enrolled, and a stranger who is held out of everything.
-    machine
-        Which backbone: random spectral filters, or the spiking liquid state machine.
-    """
-
+    #: Three public people, two enrolled, and a stranger who is held out of everything.
     split: Split
+    #: Which backbone: random spectral filters, or the spiking liquid state machine.
     machine: Literal["spectral", "liquid"] = "spectral"
     name: str = field(default="fsdd", init=False)
 

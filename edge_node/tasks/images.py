@@ -65,21 +65,14 @@ _BRIEF = GenerationRecipe(
 
 @dataclass(frozen=True)
 class ImagesTask:
-    """Roles of the ten classes, and which images test.
+    """Roles of the ten classes, and which images test."""
 
-    Attributes
-    ----------
-    split
-        7 public classes, 3 enrolled ones, no strangers.
-    seed
-        Of both.
-    recipe
-        How the backbone is trained, classes are learnt, and images are generated.
-    """
-
+    #: 7 public classes, 3 enrolled ones, no strangers.
     split: Split
+    #: Of both.
     seed: int
     name: str = "images"
+    #: How the backbone is trained, classes are learnt, and images are generated.
     recipe: GenerationRecipe = field(default_factory=GenerationRecipe)
 
     @classmethod

@@ -25,20 +25,13 @@ class CodeRangeError(ValueError):
 
 @dataclass(frozen=True)
 class CodeRange:
-    """Integers that one sample can have.
+    """Integers that one sample can have."""
 
-    Attributes
-    ----------
-    features
-        Codes of one sample, after the backbone.
-    code_max
-        Largest magnitude of one code.
-    kind
-        Of the task's subject adapters.
-    """
-
+    #: Codes of one sample, after the backbone.
     features: int
+    #: Largest magnitude of one code.
     code_max: int
+    #: Of the task's subject adapters.
     kind: SubjectAdapterKind = SUBJECT_ADAPTER_KIND_UNSPECIFIED
 
     def check(self, adapter: SubjectAdapter) -> None:

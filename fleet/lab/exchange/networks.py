@@ -24,20 +24,13 @@ from fleet.lab.replay.hidden_layer import hidden_signs
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen network.
+    """A frozen network."""
 
-    Attributes
-    ----------
-    task
-        Name of any task that is installed.
-    seed
-        Of its random signs, and of the roles of a task that draws them.
-    hidden
-        Width of the hidden layer; a task that generates has none.
-    """
-
+    #: Name of any task that is installed.
     task: str
+    #: Of its random signs, and of the roles of a task that draws them.
     seed: int
+    #: Width of the hidden layer; a task that generates has none.
     hidden: int
 
     def base(self) -> FrozenBase:

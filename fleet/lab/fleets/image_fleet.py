@@ -34,46 +34,32 @@ Stage = Callable[[str], Progress]
 
 @dataclass(frozen=True)
 class Size:
-    """Amount of work.
+    """Amount of work."""
 
-    Attributes
-    ----------
-    nodes
-        Chips.
-    backbone, subject, erasure, sampling
-        Recipes.
-    public_images, private_images
-        Drawn of each public and of each private class on each node, to be judged.
-    compared_images
-        Drawn of every class on each node, to compare chips that forgot with chips that never knew.
-    """
-
+    #: Chips.
     nodes: int = 4
+    #: Recipes.
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
     subject: LoraRecipe = field(default_factory=LoraRecipe)
     erasure: LoraRecipe = GUIDANCE_RECIPE
     sampling: Sampling = field(default_factory=Sampling)
+    #: Drawn of each public and of each private class on each node, to be judged.
     public_images: int = 13
     private_images: int = 25
+    #: Drawn of every class on each node, to compare chips that forgot with chips that never knew.
     compared_images: int = 2
 
 
 @dataclass(eq=False)
 class ImageFleet:
-    """A task's classes, judge and backbone, and chips that hold it.
-
-    Attributes
-    ----------
-    cache
-        Folder of trained backbones, as for `cached_backbone`.
-    cpu_s, energy_j, times
-        Process time, joules of one node, and how often, by what was done.
-    """
+    """A task's classes, judge and backbone, and chips that hold it."""
 
     task: GenerationTask
     size: Size
     stage: Stage
+    #: Folder of trained backbones, as for `cached_backbone`.
     cache: Path | None = None
+    #: Process time, joules of one node, and how often, by what was done.
     cpu_s: dict[str, float] = field(default_factory=dict)
     energy_j: dict[str, float] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)

@@ -49,17 +49,11 @@ _UNTRAINED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Output of the frozen parts for S samples on N nodes: all that training and serving need of them.
+    """Output of the frozen parts for S samples on N nodes: all that training and serving need of them."""
 
-    Attributes
-    ----------
-    projected
-        A x, float32 [N, S, rank].
-    hidden
-        z, float32 [N, S, H].
-    """
-
+    #: A x, float32 [N, S, rank].
     projected: Tensor
+    #: z, float32 [N, S, H].
     hidden: Tensor
 
     def of_nodes(self, node: int, samples: slice) -> Views:
@@ -86,23 +80,15 @@ def padded(parts: Sequence[Views]) -> tuple[Views, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class SharedNetwork:
-    """The frozen parts on N nodes; made by `program`.
+    """The frozen parts on N nodes; made by `program`."""
 
-    Attributes
-    ----------
-    crossbar
-        W, [H, F].
-    shift
-        Right shift that brings captured codes into the DAC's range.
-    centre
-        Public mean of relu(z), float32 [N, 1, H].
-    a
-        The frozen factor A, float64 [rank, F].
-    """
-
+    #: W, [H, F].
     crossbar: Crossbar
+    #: Right shift that brings captured codes into the DAC's range.
     shift: int
+    #: Public mean of relu(z), float32 [N, 1, H].
     centre: Tensor
+    #: The frozen factor A, float64 [rank, F].
     a: Tensor
 
     def of_nodes(self, nodes: Sequence[int]) -> SharedNetwork:
@@ -148,23 +134,15 @@ class SharedNetwork:
 
 @dataclass(frozen=True, eq=False)
 class LabelledViews:
-    """Training samples of N nodes, padded.
+    """Training samples of N nodes, padded."""
 
-    Attributes
-    ----------
-    views
-        People's own, then the public people's.
-    target
-        1 where sample and row are of the same person, float32 [N, S, K].
-    weight
-        float32 [N, S, K]; 0 for padding, and for rows of people whom the node does not know.
-    knows
-        bool [N, K].
-    """
-
+    #: People's own, then the public people's.
     views: Views
+    #: 1 where sample and row are of the same person, float32 [N, S, K].
     target: Tensor
+    #: float32 [N, S, K]; 0 for padding, and for rows of people whom the node does not know.
     weight: Tensor
+    #: bool [N, K].
     knows: Tensor
 
     @classmethod

@@ -33,17 +33,11 @@ class ReplayVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class ReplayAudit:
-    """Outcome of an audit.
+    """Outcome of an audit."""
 
-    Attributes
-    ----------
-    verdict
-        In a word.
-    lines
-        What was compared; the digests last.
-    """
-
+    #: In a word.
     verdict: ReplayVerdict
+    #: What was compared; the digests last.
     lines: tuple[CheckLine, ...]
 
 

@@ -30,17 +30,11 @@ class CodesError(InvalidInputError):
 
 @dataclass(frozen=True, eq=False)
 class AuditCodes:
-    """Codes of several nodes.
+    """Codes of several nodes."""
 
-    Attributes
-    ----------
-    nodes
-        Their samples.
-    salts
-        By (node, tag); with an empty tag, of the node's public codes.
-    """
-
+    #: Their samples.
     nodes: tuple[NodeSamples, ...]
+    #: By (node, tag); with an empty tag, of the node's public codes.
     salts: Mapping[tuple[str, str], bytes]
 
     @classmethod

@@ -25,14 +25,9 @@ _JUDGE_NOISE = 0.3
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Judge:
-    """A network of one hidden layer that says which class an image shows.
+    """A network of one hidden layer that says which class an image shows."""
 
-    Attributes
-    ----------
-    hidden, output
-        Its layers.
-    """
-
+    #: Its layers.
     hidden: nn.Linear
     output: nn.Linear
 

@@ -46,19 +46,13 @@ def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> I
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of answers with what it rests on.
+    """A share of answers with what it rests on."""
 
-    Attributes
-    ----------
-    hits, total
-        Answers, over all nodes.
-    repeats
-        Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so the
-        interval counts samples, not answers.
-    """
-
+    #: Answers, over all nodes.
     hits: int
     total: int
+    #: Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so the
+    #: interval counts samples, not answers.
     repeats: int = 1
 
     def __post_init__(self) -> None:

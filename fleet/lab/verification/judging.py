@@ -42,41 +42,28 @@ class Escalation(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits within which a repair is accepted; differences are to the retrained reference, as shares of 1.
+    """Limits within which a repair is accepted; differences are to the retrained reference, as shares of 1."""
 
-    Attributes
-    ----------
-    recognised
-        Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter off, and
-        after further rounds.
-    accepted
-        Their samples that are accepted as anybody, above the reference.
-    retained_train, retained_test
-        Distance of RA and TA.
-    attack_auc
-        Distance of the loss attack's AUC.
-    gap
-        Mean distance over UA, RA, TA and that AUC.
-    loss_low, loss_high
-        Loss of the forgotten samples, as a multiple of the reference's.
-    probe
-        One-photo probe above the reference.
-    relearn
-        Anamnesis index at least.
-    streisand
-        The attack's AUC below the reference: rejected too well is conspicuous.
-    """
-
+    #: Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter off, and
+    #: after further rounds.
     recognised: float = 0.02
+    #: Their samples that are accepted as anybody, above the reference.
     accepted: float = 0.05
+    #: Distance of RA and TA.
     retained_train: float = 0.01
     retained_test: float = 0.02
+    #: Distance of the loss attack's AUC.
     attack_auc: float = 0.05
+    #: Mean distance over UA, RA, TA and that AUC.
     gap: float = 0.03
+    #: Loss of the forgotten samples, as a multiple of the reference's.
     loss_low: float = 0.5
     loss_high: float = 2.0
+    #: One-photo probe above the reference.
     probe: float = 0.10
+    #: Anamnesis index at least.
     relearn: float = 0.8
+    #: The attack's AUC below the reference: rejected too well is conspicuous.
     streisand: float = 0.10
 
 
@@ -85,27 +72,18 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a verdict.
+    """One line of a verdict."""
 
-    Attributes
-    ----------
-    name
-        What was looked at.
-    value, reference
-        Of the adapter, and of what it is held against; None if there is no number.
-    limit
-        In words; empty if the line only informs.
-    passed
-        None if it only informs.
-    interval
-        Exact 95 % interval of the value, where it is a rate.
-    """
-
+    #: What was looked at.
     name: str
+    #: Of the adapter, and of what it is held against; None if there is no number.
     value: float | None
     reference: float | None
+    #: In words; empty if the line only informs.
     limit: str
+    #: None if it only informs.
     passed: bool | None
+    #: Exact 95 % interval of the value, where it is a rate.
     interval: Interval | None = None
 
     def exceeds(self, limit: float) -> bool:
@@ -115,18 +93,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One kind of adapter.
+    """One kind of adapter."""
 
-    Attributes
-    ----------
-    kind, method
-        What was judged; the method is empty for exact kinds.
-    verdict, lines, escalation
-        With every line, failed or not.
-    """
-
+    #: What was judged; the method is empty for exact kinds.
     kind: AdapterKind
     method: str
+    #: With every line, failed or not.
     verdict: Verdict
     lines: tuple[Line, ...]
     escalation: Escalation

@@ -24,29 +24,20 @@ from fleet.lab.verification.intervals import Rate
 
 @dataclass(frozen=True, eq=False)
 class ModelOutputs:
-    """Scores of one model for the four sets of samples of one forget, on N nodes.
+    """Scores of one model for the four sets of samples of one forget, on N nodes."""
 
-    Attributes
-    ----------
-    forget_train, forget_test
-        Logits of the forgotten person's samples that were trained on, and of held-out ones.
-    retain_train, retain_test
-        Of everybody else's.
-    retain_train_labels, retain_test_labels
-        Whose they are, int64 [B].
-    forgotten_class
-        Column of the forgotten person. The reference has it too, untrained.
-    accept_logit
-        Highest logit from which a sample is accepted as somebody's.
-    """
-
+    #: Logits of the forgotten person's samples that were trained on, and of held-out ones.
     forget_train: Tensor
     forget_test: Tensor
+    #: Of everybody else's.
     retain_train: Tensor
     retain_test: Tensor
+    #: Whose they are, int64 [B].
     retain_train_labels: Tensor
     retain_test_labels: Tensor
+    #: Column of the forgotten person. The reference has it too, untrained.
     forgotten_class: int
+    #: Highest logit from which a sample is accepted as somebody's.
     accept_logit: float = 0.0
 
     def __post_init__(self) -> None:

@@ -24,27 +24,18 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """Everything about one forget, or about a series of them.
+    """Everything about one forget, or about a series of them."""
 
-    Attributes
-    ----------
-    task
-        Whose people.
-    exact, approximate
-        Evidence, a record for each kind of adapter.
-    scores
-        Further figures by name, if there are any: EER, erase and retain accuracy of generation.
-    energy_j
-        Joules by phase.
-    cell_writes
-        ReRAM pulses that the forget took: 0 is what the design promises.
-    """
-
+    #: Whose people.
     task: str
+    #: Evidence, a record for each kind of adapter.
     exact: tuple[ExactEvidence, ...] = ()
     approximate: tuple[ApproximateEvidence, ...] = ()
+    #: Further figures by name, if there are any: EER, erase and retain accuracy of generation.
     scores: Mapping[str, float] = field(default_factory=dict)
+    #: Joules by phase.
     energy_j: Mapping[str, float] = field(default_factory=dict)
+    #: ReRAM pulses that the forget took: 0 is what the design promises.
     cell_writes: int = 0
 
     @property

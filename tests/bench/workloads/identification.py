@@ -14,17 +14,11 @@ from fleet.lab.verification.attacks import auc
 
 @dataclass(frozen=True)
 class Rates:
-    """Over all nodes, shares of 1.
+    """Over all nodes, shares of 1."""
 
-    Attributes
-    ----------
-    accuracy
-        Test samples of enrolled people whose largest logit is of the right person.
-    auroc
-        Known people's largest logit against strangers'.
-    """
-
+    #: Test samples of enrolled people whose largest logit is of the right person.
     accuracy: float
+    #: Known people's largest logit against strangers'.
     auroc: float
 
 

@@ -37,55 +37,35 @@ Codes = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class TaughtPerson:
-    """Codes that a person's nodes captured, and codes that all nodes capture of the person later.
+    """Codes that a person's nodes captured, and codes that all nodes capture of the person later."""
 
-    Attributes
-    ----------
-    groups
-        Statistics of the training samples by group (a digit): what a forget takes away is their sum.
-    taught
-        By group, the codes themselves, int32 [samples, F + 1].
-    asked
-        int32 [N, B, F + 1].
-    altered
-        Statistics of altered voices: negatives where this person is public, else not used.
-    """
-
+    #: Statistics of the training samples by group (a digit): what a forget takes away is their sum.
     groups: Mapping[int, HeadStatistics]
+    #: By group, the codes themselves, int32 [samples, F + 1].
     taught: Mapping[int, Codes]
+    #: int32 [N, B, F + 1].
     asked: Codes
+    #: Statistics of altered voices: negatives where this person is public, else not used.
     altered: HeadStatistics
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores from which a sample is accepted.
+    """Scores from which a sample is accepted."""
 
-    Attributes
-    ----------
-    lenient
-        Rejects `FALSE_REJECT_SHARE` of the enrolled people's samples with words that were held out.
-    strict
-        That, raised until at most `FALSE_ACCEPT_SHARE` of held-out people's samples are accepted as anybody.
-    """
-
+    #: Rejects `FALSE_REJECT_SHARE` of the enrolled people's samples with words that were held out.
     lenient: float
+    #: That, raised until at most `FALSE_ACCEPT_SHARE` of held-out people's samples are accepted as anybody.
     strict: float
 
 
 @dataclass(frozen=True, eq=False)
 class SpeakerHead:
-    """A solved head.
+    """A solved head."""
 
-    Attributes
-    ----------
-    names
-        Enrolled people, sorted: one column each.
-    weights
-        int32 [F + 1, K] at 2^-30.
-    """
-
+    #: Enrolled people, sorted: one column each.
     names: tuple[str, ...]
+    #: int32 [F + 1, K] at 2^-30.
     weights: Codes
 
     def scores(self, codes: Codes) -> npt.NDArray[np.float64]:
@@ -101,14 +81,9 @@ class SpeakerHead:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerFleet:
-    """Everybody's codes on one fleet's chips; made by `hear`.
+    """Everybody's codes on one fleet's chips; made by `hear`."""
 
-    Attributes
-    ----------
-    people
-        By name.
-    """
-
+    #: By name.
     people: Mapping[str, TaughtPerson]
 
     @classmethod

@@ -19,14 +19,9 @@ Real = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class VerificationPairs:
-    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from samples of known people.
+    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from samples of known people."""
 
-    Attributes
-    ----------
-    genuine, impostor
-        At least one of each.
-    """
-
+    #: At least one of each.
     genuine: Real
     impostor: Real
 
