@@ -67,10 +67,8 @@ def _recordings(source: str | None) -> Mapping[str, tuple[Recording, ...]]:
         )
     found: dict[str, list[Recording]] = {name: [] for name in SPEAKERS}
     for name, raw in _wave_files(Path(source)):
-        matched = _NAME.fullmatch(name)
-        if matched is None or matched[2] not in found:
-            continue
-        found[matched[2]].append(Recording(int(matched[1]), int(matched[3]), _recording(name, raw)))
+        if (matched := _NAME.fullmatch(name)) and matched[2] in found:
+            found[matched[2]].append(Recording(int(matched[1]), int(matched[3]), _recording(name, raw)))
     missing = [
         f"{digit}_{name}_*.wav"
         for name, mine in found.items()

@@ -84,14 +84,8 @@ def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, persona
     `AdapterError` for an adapter about people without that, one that does not fit the network, or a network that is a
     single layer without a name, which PEFT cannot address.
 
-    Parameters
-    ----------
-    adapter, base
-        What is written, and the network that it fits.
-    folder
-        Made if it is missing; files in it are replaced.
-    personal_in_the_clear
-        Must be True for an adapter about people: the files are not encrypted, and no forget reaches them.
+    The folder is made if it is missing; files in it are replaced. `personal_in_the_clear` must be True for an adapter
+    about people: the files are not encrypted, and no forget reaches them.
     """
     spec = adapter.spec
     if spec.kind.personal and not personal_in_the_clear:
@@ -138,15 +132,9 @@ def import_peft(folder: Path, base: FrozenBase, **fields: Any) -> LoraAdapter:
     file is missing, too long, truncated, lying or damaged. `AdapterError` if it does not fit the network, or its
     numbers are not finite or too large.
 
-    Parameters
-    ----------
-    folder
-        With `CONFIG_FILE` and `TENSORS_FILE`.
-    base
-        The network that it was trained on: the caller's word, unless the file carries our base digest.
-    **fields
-        What the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if they are not
-        the defaults.
+    That it was trained on this network is the caller's word, unless the file carries our base digest. `fields` are what
+    the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if they are not the
+    defaults.
     """
     config = _read(folder / CONFIG_FILE, MAX_HEADER_BYTES)
     return decode_peft(config, _read(folder / TENSORS_FILE, largest_file_bytes(base)), base, **fields)

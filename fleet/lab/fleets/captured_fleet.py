@@ -46,12 +46,8 @@ class CapturedFleet:
     ) -> CapturedFleet:
         """Program the chips of a seed and show everybody's samples to all of them.
 
-        `TaskError` if the task's data are not here, or nobody of it is enrolled or a stranger.
-
-        Parameters
-        ----------
-        places
-            As the attribute; each person at two neighbouring nodes, if left out.
+        Without `places`, each person shows up at two neighbouring nodes. `TaskError` if the task's data are not here,
+        or nobody of it is enrolled or a stranger.
         """
         split, enrolled = task.split, tuple(sorted(task.split.enrolled))
         if not enrolled or not split.strangers:

@@ -149,18 +149,9 @@ class LabelledViews:
     def of(
         cls, people: Sequence[Mapping[int, Views]], public: Sequence[Views], classes: int, own_share: float
     ) -> LabelledViews:
-        """Return the samples of each node.
+        """Return the samples of each node: its people's by their class, and its negatives.
 
-        Parameters
-        ----------
-        people
-            For each node, its people's samples by their class.
-        public
-            For each node, the negatives.
-        classes
-            K.
-        own_share
-            Weight of a person's own samples in their row's loss.
+        `own_share` is the weight of a person's own samples in their row's loss.
         """
         views, real = padded([joined([*mine.values(), p]) for mine, p in zip(people, public, strict=True)])
         target = torch.zeros(*real.shape, classes)
@@ -199,14 +190,8 @@ def closed_form(network: SharedNetwork, samples: LabelledViews, public: Views) -
 def averaged(adapter: Adapter, before: Adapter, trained_b: Tensor, trained_v: Tensor) -> Adapter:
     """Average nodes' adapters into one [1, ...]: what a stock federated average of weighted rows computes.
 
-    Parameters
-    ----------
-    adapter
-        After the round, [N, ...].
-    before
-        What went out, [1, ...]: it stays where nobody trained.
-    trained_b, trained_v
-        Which nodes trained B, bool [N], and which rows of V, bool [N, K].
+    `adapter` is [N, ...], after the round. `before`, what went out, [1, ...], stays where nobody trained: which nodes
+    trained B, bool [N], and which rows of V, bool [N, K].
     """
     parts = []
     for now, then, trained in zip(adapter, before, (trained_b[:, None, None], trained_v[:, :, None]), strict=True):
@@ -215,18 +200,23 @@ def averaged(adapter: Adapter, before: Adapter, trained_b: Tensor, trained_v: Te
     return parts[0], parts[1]
 
 
+def stepped(network: SharedNetwork, samples: LabelledViews, adapter: Adapter, optimisers: Sequence[Adam]) -> Adapter:
+    """Return every node's adapter, [N, ...], after one step on its own samples."""
+    leaves = tuple(part.requires_grad_() for part in adapter)
+    gradients = torch.autograd.grad(samples.loss(network, leaves).sum(), leaves)
+    return tuple(
+        adam.update(part.detach(), gradient, LEARNING_RATE)
+        for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)
+    )
+
+
 def train(network: SharedNetwork, samples: LabelledViews, start: Adapter, rounds: int = ROUNDS) -> Adapter:
     """Train for some rounds; return the average after the last, [1, ...] each."""
     now, nodes = start, len(samples.knows)
     for _ in range(rounds):
-        local = tuple(part.expand(nodes, *part.shape[1:]).clone() for part in now)
+        local: Adapter = tuple(part.expand(nodes, *part.shape[1:]).clone() for part in now)
         optimisers = [Adam(part) for part in local]
         for _ in range(STEPS):
-            leaves = tuple(part.requires_grad_() for part in local)
-            gradients = torch.autograd.grad(samples.loss(network, leaves).sum(), leaves)
-            local = tuple(
-                adam.update(part.detach(), gradient, LEARNING_RATE)
-                for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)
-            )
+            local = stepped(network, samples, local, optimisers)
         now = averaged(local, now, samples.knows.any(dim=1), samples.knows)
     return now

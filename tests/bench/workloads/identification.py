@@ -9,7 +9,7 @@ import torch
 
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
-from fleet.lab.verification.attacks import auc
+from fleet.lab.verification.metrics import auc
 
 
 @dataclass(frozen=True)
