@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu attacks test-data lint format proto bench claims results constraints clean
+.PHONY: help install demo test test-cpu attacks test-data lint lines format proto bench claims results constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,13 +33,13 @@ demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=s
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
 # In the order of `testpaths`, fleets first: short files then fill what is left, and neither process is idle.
 test: $(STAMP) ## Run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(CI),--durations=25)
 
 # As on other processors and thread counts; `make test` is the sixth setting. With two threads only what is exact: the
 # floats of other tests may be added up in another order. Threads that wait must not spin: two cores have four of them.
 UNIT_TESTS = -q --numprocesses 2 --dist loadfile
 EXACT_TESTS = $(UNIT_TESTS) tests/unit/heads $(addprefix tests/unit/engine/test_, \
-	exact_training.py learning_rounds.py federated_lora.py cohort_replay.py backbone_codes.py)
+	exact_training.py exact_cohorts.py learning_rounds.py federated_lora.py cohort_replay.py backbone_codes.py)
 test-cpu: export OMP_WAIT_POLICY = passive
 test-cpu: $(STAMP) ## Run the unit tests with other kernels, on one and two threads
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(UNIT_TESTS) tests/unit
@@ -63,6 +63,9 @@ lint: $(STAMP) ## Format check, lint, types, import rules, proto lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+
+lines: $(STAMP) ## Count hand-written source lines by room
+	$(BIN)/python -m tests.house
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +13,8 @@ import grimp
 import pytest
 
 from tests.house import ROOT, source_files
+
+PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 ROOMS = {
     "hwmodel": {"device", "crossbar", "nn", "cost", "networks", "presets"},
@@ -39,6 +42,21 @@ def named_things() -> Iterator[tuple[str, str]]:
             text = ast.get_docstring(thing)
             if text:
                 yield f"{path}:{getattr(thing, 'lineno', 1)}", text.splitlines()[0]
+
+
+def room_of(module: str) -> str | None:
+    """Return the room of a module as the picture names it; None for the contract and modules at the top."""
+    top, *rest = module.split(".")
+    if top == "hwmodel":
+        return top
+    return rest[0] if rest and rest[0] in ROOMS.get(top, ()) else None
+
+
+def drawn_arrows() -> set[tuple[str, str]]:
+    """Return the arrows of the picture: `a & b --> c & d` are four."""
+    picture = PAGE.partition("```mermaid")[2].partition("```")[0]
+    sides = [line.split("-->") for line in picture.splitlines() if "-->" in line]
+    return {(a.strip(), b.strip()) for left, right in sides for a in left.split("&") for b in right.split("&")}
 
 
 @pytest.mark.parametrize("top", ROOMS)
@@ -90,3 +108,17 @@ def test_modules_and_classes_say_what_they_are_and_ask_no_riddles():
     riddles = {where: line for where, line in named_things() if line.split(maxsplit=1)[0].rstrip(":,") in RIDDLES}
 
     assert riddles == {}
+
+
+def test_the_picture_has_the_arrows_of_the_code_and_no_others():
+    imports = {(room_of(a), room_of(b)) for a in graph().modules for b in graph().find_modules_directly_imported_by(a)}
+
+    assert drawn_arrows() == {(a, b) for a, b in imports if a and b and a != b}
+
+
+def test_the_page_names_files_that_are_there():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    named = re.findall(r"`([\w/]+\.py)`", PAGE)
+
+    assert len(named) > 30
+    assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in listed)] == []
