@@ -28,17 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Person:
-    """One real person of a task.
+    """One real person of a task."""
 
-    Attributes
-    ----------
-    name : str
-        Public name inside the data set, for example "s01". Never travels to a coordinator.
-    train, test : tuple of ndarray
-        float32 [frames, channels] each.
-    """
-
+    #: Public name inside the data set, for example "s01". Never travels to a coordinator.
     name: str
+    #: float32 [frames, channels] each.
     train: tuple[np.ndarray, ...]
     test: tuple[np.ndarray, ...]
 

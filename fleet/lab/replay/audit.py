@@ -13,12 +13,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from edge_node.errors import EngineError
-from fleet.errors import FleetError
+from fleet.errors import FleetError, InvalidInputError
 from fleet.heads.errors import HeadError
 from fleet.lab.replay.codes import AuditCodes
 from fleet.lab.replay.cohort import train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
-from fleet.lab.replay.manifest import ManifestError, ReplayManifest, committed
+from fleet.lab.replay.manifest import ReplayManifest, committed
 from fleet.trust.checks import CheckLine, compare
 
 
@@ -44,7 +44,7 @@ class ReplayAudit:
 def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     """Re-execute a forget and compare digests of integers.
 
-    `ManifestError` or `CodesError` if one of them cannot be used: nothing can be said.
+    `InvalidInputError` if one of them cannot be used: nothing can be said.
     """
     manifest = ReplayManifest.read(manifest_file)
     codes = AuditCodes.read(codes_folder, manifest.node_ids)
@@ -82,6 +82,6 @@ def _re_executed(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckL
         before = train_cohort(plan, codes.nodes, starts, end_round=entry)
         after = train_cohort(plan, codes.nodes, starts, first_round=entry, state=before)
     except (EngineError, HeadError, FleetError) as error:
-        raise ManifestError(f"the manifest cannot be re-executed: {error}") from error
+        raise InvalidInputError(f"the manifest cannot be re-executed: {error}") from error
     yield compare("digest before the person's entry", manifest.digests.entry_checkpoint, before.digest())
     yield compare("digest after the forget", manifest.digests.after, after.digest())

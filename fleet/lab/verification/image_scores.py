@@ -33,17 +33,7 @@ class Judge:
 
     @classmethod
     def train(cls, levels: Tensor, labels: Tensor, seed: int) -> Judge:
-        """Train on real images.
-
-        Parameters
-        ----------
-        levels
-            Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-        labels
-            int64 ``[B]``.
-        seed
-            Of first weights and of mini-batches.
-        """
+        """Train on real images, grey levels 0 to 16, uint8 ``[B, 8, 8]``, and their classes, int64 ``[B]``."""
         draws = keyed_generator(seed, "images.judge.weights")
         hidden = nn.utils.skip_init(nn.Linear, IMAGE_SIDE**2, JUDGE_WIDTH)  # type: ignore[no-untyped-call]
         output = nn.utils.skip_init(nn.Linear, JUDGE_WIDTH, CLASSES)  # type: ignore[no-untyped-call]
@@ -90,12 +80,7 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     FID, which is over another network; and it grows as sets get smaller, so it only says something beside that of two
     sets of real images of the same sizes.
 
-    `EngineError` if a set has fewer than two members.
-
-    Parameters
-    ----------
-    one, other
-        Floats ``[B, features]``.
+    Activations are floats ``[B, features]``. `EngineError` if a set has fewer than two members.
     """
     if min(len(one), len(other)) < 2:
         raise EngineError(f"a covariance needs two images; got {len(one)} and {len(other)}")
