@@ -1,8 +1,8 @@
 """Tasks: which people, which samples, and what a node may read by itself.
 
 A task is a plug-in (docs/adr/0016): an object of a protocol of this module, at an entry point of the group
-`reram_fleet.tasks`. It is data, never code that touches a network. Only the *public* people's samples are ever read
-by a node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
+`reram_fleet.tasks`. It is data, never code that touches a network. Only the *public* people's samples are ever read by
+a node by itself, to calibrate its chip; samples of everybody else come in through EngineService.
 """
 
 from __future__ import annotations
@@ -28,17 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Person:
-    """One real person of a task.
+    """One real person of a task."""
 
-    Attributes
-    ----------
-    name : str
-        Public name inside the data set, for example "s01". Never travels to a coordinator.
-    train, test : tuple of ndarray
-        float32 [frames, channels] each.
-    """
-
+    #: Public name inside the data set, for example "s01". Never travels to a coordinator.
     name: str
+    #: float32 [frames, channels] each.
     train: tuple[np.ndarray, ...]
     test: tuple[np.ndarray, ...]
 
@@ -54,17 +48,11 @@ class Split:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelledImages:
-    """Images of some classes.
+    """Images of some classes."""
 
-    Attributes
-    ----------
-    levels
-        Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-    labels
-        int64 ``[B]``.
-    """
-
+    #: Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
     levels: Tensor
+    #: int64 ``[B]``.
     labels: Tensor
 
     def of(self, label: int) -> Tensor:
@@ -147,15 +135,12 @@ class SeededTask(Protocol):
 def load_task(name: str, seed: int | None = None) -> RecognitionTask | GenerationTask:
     """Return the task called `name`; a node loads the code and the data of its own task only.
 
+    `TaskError` if there is no such task, or it cannot be used.
+
     Parameters
     ----------
     seed
         Draws the roles, of a task that has them drawn; those of demos and fleets if None.
-
-    Raises
-    ------
-    TaskError
-        If there is no such task, or it cannot be used.
     """
     try:
         task: RecognitionTask | GenerationTask = tasks.load_task(name, RecognitionTask, GenerationTask)

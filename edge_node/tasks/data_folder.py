@@ -12,14 +12,8 @@ DATA_VARIABLE = "RERAM_FLEET_DATA"
 def data_source(variable: str, *entries: str, inside: bool = True) -> str | None:
     """Return where a data set is, or None if nothing says so.
 
-    Parameters
-    ----------
-    variable
-        Environment variable of this set alone; it comes first.
-    entries
-        Names of the set in the folder that `RERAM_FLEET_DATA` names; the first that is there counts.
-    inside
-        Whether the entry is what is meant, or else the folder that has it.
+    `variable` is the environment variable of this set alone, which comes first; `entries` are its names in the folder
+    that `RERAM_FLEET_DATA` names, of which the first counts that is there: it, or, unless `inside`, the folder.
     """
     if named := os.environ.get(variable):
         return named

@@ -1,8 +1,8 @@
 """Task `faces`: forty real people, ten photos each (Olivetti, AT&T Laboratories Cambridge).
 
-F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994.
-The photos are not ours to ship: they are read from the file that scikit-learn caches (`olivetti_py3.pkz`), in
-the folder that `RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-learn's own data folder.
+F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994. The photos are
+not ours to ship: they are read from the file that scikit-learn caches (`olivetti_py3.pkz`), in the folder that
+`RERAM_FLEET_FACES` or `RERAM_FLEET_DATA` names, or in scikit-learn's own data folder.
 """
 
 from __future__ import annotations
@@ -63,30 +63,20 @@ def photos_folder() -> str | None:
 def olivetti_photos(folder: str | None = None) -> np.ndarray:
     """Return all photos by person, float32 [40, 10, 64, 64], read-only; out of `photos_folder` if None is given.
 
-    Raises
-    ------
-    TaskError
-        If they are not here.
+    `TaskError` if they are not here.
     """
     return _photos(folder or photos_folder())
 
 
 @dataclass(frozen=True)
 class FacesTask:
-    """The task as the engine sees it.
+    """The task as the engine sees it."""
 
-    Attributes
-    ----------
-    split
-        10 public people, 20 enrolled, 10 strangers who are held out of everything.
-    seed
-        Of the split and of which photos train.
-    layout
-        Of the filters.
-    """
-
+    #: 10 public people, 20 enrolled, 10 strangers who are held out of everything.
     split: Split
+    #: Of the split and of which photos train.
     seed: int
+    #: Of the filters.
     layout: FilterLayout = FINE
     name: str = field(default="faces", init=False)
 

@@ -1,16 +1,16 @@
 """Task `fsdd`: six real people saying English digits (Free Spoken Digit Dataset, CC BY-SA 4.0).
 
-Z. Jackson and others, https://github.com/Jakobovski/free-spoken-digit-dataset: 3,000 recordings at 8 kHz, 50
-of each person and digit, .44 s on average. Learnt from are digits 0 to 6, tested is on 7 to 9, so that nobody
-is recognised by a word that they were enrolled with.
+Z. Jackson and others, https://github.com/Jakobovski/free-spoken-digit-dataset: 3,000 recordings at 8 kHz, 50 of each
+person and digit, .44 s on average. Learnt from are digits 0 to 6, tested is on 7 to 9, so that nobody is recognised by
+a word that they were enrolled with.
 
-A recording on the wire is the sound itself, float32 [samples, 1], not log-mel levels: what a device hears is
-then all that it needs from its caller, both backbones take it (they want 32 and 28 bands), levels are made
-by one integer front end (`log_mel`) instead of by every caller's own library, and that work is charged to the
-node. At most 2^18 samples: 33 s, 1 MiB. The usual one has 14 kB; its levels would have 5 kB.
+A recording on the wire is the sound itself, float32 [samples, 1], not log-mel levels: what a device hears is then all
+that it needs from its caller, both backbones take it (they want 32 and 28 bands), levels are made by one integer front
+end (`log_mel`) instead of by every caller's own library, and that work is charged to the node. At most 2^18 samples: 33
+s, 1 MiB. The usual one has 14 kB; its levels would have 5 kB.
 
-The recordings are not ours to ship: they are read from the zip file or folder that `RERAM_FLEET_FSDD` names,
-or from `fsdd.zip` or `fsdd/` in the folder that `RERAM_FLEET_DATA` names.
+The recordings are not ours to ship: they are read from the zip file or folder that `RERAM_FLEET_FSDD` names, or from
+`fsdd.zip` or `fsdd/` in the folder that `RERAM_FLEET_DATA` names.
 """
 
 from __future__ import annotations
@@ -47,18 +47,12 @@ _NAME = re.compile(r"(?:.*/)?(\d)_([a-z]+)_(\d+)\.wav")
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One digit said once.
+    """One digit said once."""
 
-    Attributes
-    ----------
-    digit, take
-        What was said, and for the how-manieth time.
-    recording
-        float32 [samples, 1], read-only.
-    """
-
+    #: What was said, and for the how-manieth time.
     digit: int
     take: int
+    #: float32 [samples, 1], read-only.
     recording: np.ndarray
 
 
@@ -73,10 +67,8 @@ def _recordings(source: str | None) -> Mapping[str, tuple[Recording, ...]]:
         )
     found: dict[str, list[Recording]] = {name: [] for name in SPEAKERS}
     for name, raw in _wave_files(Path(source)):
-        matched = _NAME.fullmatch(name)
-        if matched is None or matched[2] not in found:
-            continue
-        found[matched[2]].append(Recording(int(matched[1]), int(matched[3]), _recording(name, raw)))
+        if (matched := _NAME.fullmatch(name)) and matched[2] in found:
+            found[matched[2]].append(Recording(int(matched[1]), int(matched[3]), _recording(name, raw)))
     missing = [
         f"{digit}_{name}_*.wav"
         for name, mine in found.items()
@@ -140,10 +132,7 @@ def recordings_available() -> bool:
 def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Recording, ...]]:
     """Return all recordings of the named people, in order of digit and take.
 
-    Raises
-    ------
-    TaskError
-        For an unknown name, or if the data are missing or damaged.
+    `TaskError` for an unknown name, or if the data are missing or damaged.
     """
     unknown = sorted(set(names) - set(SPEAKERS))
     if unknown:
@@ -154,17 +143,11 @@ def load_recordings(names: Collection[str] = SPEAKERS) -> dict[str, tuple[Record
 
 @dataclass(frozen=True)
 class FsddTask:
-    """The task as the engine sees it.
+    """The task as the engine sees it."""
 
-    Attributes
-    ----------
-    split
-        Three public people, two enrolled, and a stranger who is held out of everything.
-    machine
-        Which backbone: random spectral filters, or the spiking liquid state machine.
-    """
-
+    #: Three public people, two enrolled, and a stranger who is held out of everything.
     split: Split
+    #: Which backbone: random spectral filters, or the spiking liquid state machine.
     machine: Literal["spectral", "liquid"] = "spectral"
     name: str = field(default="fsdd", init=False)
 

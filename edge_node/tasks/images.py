@@ -1,15 +1,15 @@
 """Task `images`: real handwritten digits, 8x8 pixels; the subjects are classes (scikit-learn, UCI).
 
-E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998:
-the 1,797 images that come inside scikit-learn, of grey levels 0 to 16.
+E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning Repository, 1998: the 1,797
+images that come inside scikit-learn, of grey levels 0 to 16.
 
-A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the
-devices. It has no `program`, since its backbone does not turn samples into feature codes: it generates, by way of
+A "person" of this task is a class: public ones train the backbone, enrolled ones (private) are learnt on the devices.
+It has no `program`, since its backbone does not turn samples into feature codes: it generates, by way of
 `edge_node.generation.image_generator`. There are no strangers: a class that is asked for and not known is the
 never-enrolled case.
 
-`images-brief` is the same with so few steps that it generates nothing of use: for trying out the machinery around
-it in seconds.
+`images-brief` is the same with so few steps that it generates nothing of use: for trying out the machinery around it in
+seconds.
 """
 
 from __future__ import annotations
@@ -65,21 +65,14 @@ _BRIEF = GenerationRecipe(
 
 @dataclass(frozen=True)
 class ImagesTask:
-    """Roles of the ten classes, and which images test.
+    """Roles of the ten classes, and which images test."""
 
-    Attributes
-    ----------
-    split
-        7 public classes, 3 enrolled ones, no strangers.
-    seed
-        Of both.
-    recipe
-        How the backbone is trained, classes are learnt, and images are generated.
-    """
-
+    #: 7 public classes, 3 enrolled ones, no strangers.
     split: Split
+    #: Of both.
     seed: int
     name: str = "images"
+    #: How the backbone is trained, classes are learnt, and images are generated.
     recipe: GenerationRecipe = field(default_factory=GenerationRecipe)
 
     @classmethod
@@ -102,13 +95,7 @@ class ImagesTask:
         return tuple(map(self.label, self.split.enrolled))
 
     def label(self, name: str) -> int:
-        """Return the class that a name is of.
-
-        Raises
-        ------
-        TaskError
-            If there is none.
-        """
+        """Return the class that a name is of; `TaskError` if there is none."""
         if name not in CLASS_NAMES:
             raise TaskError(f"there is no class {name!r}; the set has {CLASS_NAMES[0]} to {CLASS_NAMES[-1]}")
         return CLASS_NAMES.index(name)
@@ -124,10 +111,7 @@ class ImagesTask:
     def images(self, labels: Collection[int], *, test: bool) -> LabelledImages:
         """Return the training or the test images of some classes, class after class; nobody else's.
 
-        Raises
-        ------
-        TaskError
-            If there is no such class.
+        `TaskError` if there is no such class.
         """
         if not labels or not set(labels) <= set(range(CLASSES)):
             raise TaskError(f"classes are 0 to {CLASSES - 1}; got {sorted(labels)}")

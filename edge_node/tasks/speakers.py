@@ -1,12 +1,12 @@
 """Task `speakers`: nine real people saying two Japanese vowels (JapaneseVowels, UCI).
 
-M. Kudo, J. Toyama, M. Shimbo, "Multidimensional curve classification using passing-through regions",
-Pattern Recognition Letters 20 (11-13), 1999, 1103-1111. A sample has 7 to 29 frames of 12 LPC cepstrum
-coefficients. 30 training samples per person; 24 to 88 test samples.
+M. Kudo, J. Toyama, M. Shimbo, "Multidimensional curve classification using passing-through regions", Pattern
+Recognition Letters 20 (11-13), 1999, 1103-1111. A sample has 7 to 29 frames of 12 LPC cepstrum coefficients. 30
+training samples per person; 24 to 88 test samples.
 
-The data ship inside the wheel of sktime. They are read as a file of that distribution, without importing
-sktime: the import costs about two seconds and a hundred megabytes (pandas) in each of many processes, to
-read a text file. The file's SHA-256 is checked, so that another release cannot change results unseen.
+The data ship inside the wheel of sktime. They are read as a file of that distribution, without importing sktime: the
+import costs about two seconds and a hundred megabytes (pandas) in each of many processes, to read a text file. The
+file's SHA-256 is checked, so that another release cannot change results unseen.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _SHA256 = {
     "TRAIN": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
     "TEST": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
 }
-#: Powers of two that bring each coefficient's spread over the public people to about 32 codes (a quarter of
-#: the DAC's range), and their means. Constants of the task, from s02, s08 and s09 only.
+#: Powers of two that bring each coefficient's spread over the public people to about 32 codes (a quarter of the DAC's
+#: range), and their means. Constants of the task, from s02, s08 and s09 only.
 _CODING = InputCoding(
     gains=(64, 128, 128, 128, 128, 256, 256, 256, 256, 256, 256, 256),
     offsets=(48, -83, 33, -40, 40, -63, -53, 11, -68, -50, 0, 24),
@@ -81,10 +81,7 @@ def _samples(part: str, names: Collection[str]) -> dict[str, list[np.ndarray]]:
 def load_people(names: Collection[str] = _NAMES) -> dict[str, Person]:
     """Return the named people ("s01" to "s09"), everybody by default.
 
-    Raises
-    ------
-    TaskError
-        For an unknown name, or if the data are missing or damaged.
+    `TaskError` for an unknown name, or if the data are missing or damaged.
     """
     unknown = sorted(set(names) - set(_NAMES))
     if unknown:
@@ -114,8 +111,8 @@ class SpeakersTask:
         return Reservoir.program(self.coding, preset, fleet_seed, node_ids, ledger)
 
 
-#: The split of demos and tests. It was picked because it does well, after all 84 public triples were seen,
-#: so its figures are no estimate for new people; `results/learning.json` has those of other splits.
+#: The split of demos and tests. It was picked because it does well, after all 84 public triples were seen, so its
+#: figures are no estimate for new people; `results/learning.json` has those of other splits.
 SPEAKERS = SpeakersTask(
     Split(public=("s02", "s08", "s09"), enrolled=("s01", "s03", "s04", "s05"), strangers=("s06", "s07"))
 )

@@ -25,29 +25,19 @@ class CodeRangeError(ValueError):
 
 @dataclass(frozen=True)
 class CodeRange:
-    """Integers that one sample can have.
+    """Integers that one sample can have."""
 
-    Attributes
-    ----------
-    features
-        Codes of one sample, after the backbone.
-    code_max
-        Largest magnitude of one code.
-    kind
-        Of the task's subject adapters.
-    """
-
+    #: Codes of one sample, after the backbone.
     features: int
+    #: Largest magnitude of one code.
     code_max: int
+    #: Of the task's subject adapters.
     kind: SubjectAdapterKind = SUBJECT_ADAPTER_KIND_UNSPECIFIED
 
     def check(self, adapter: SubjectAdapter) -> None:
         """Refuse an adapter that no node of the task can have captured.
 
-        Raises
-        ------
-        CodeRangeError
-            With what was expected and what was found.
+        `CodeRangeError` with what was expected and what was found.
         """
         if adapter.kind != self.kind:
             raise CodeRangeError(

@@ -31,10 +31,7 @@ def task_names() -> tuple[str, ...]:
 def code_range(name: str) -> CodeRange:
     """Return the range of the integers that a task's nodes send, without loading the task.
 
-    Raises
-    ------
-    TaskPluginError
-        If no distribution, or more than one, gives it, or what is given is not a `CodeRange`.
+    `TaskPluginError` if no distribution, or more than one, gives it, or what is given is not a `CodeRange`.
     """
     found: CodeRange = _load(CODE_RANGES, name, CodeRange)
     return found
@@ -43,15 +40,12 @@ def code_range(name: str) -> CodeRange:
 def load_task(name: str, *kinds: type) -> Any:
     """Return a task as its distribution gives it; `edge_node.tasks` says what a node needs of one.
 
+    `TaskPluginError` if no distribution, or more than one, gives it, it cannot be imported, or it is of another kind.
+
     Parameters
     ----------
     kinds
         Classes, or protocols that can be checked when the program runs; the task is of one of them, if any are given.
-
-    Raises
-    ------
-    TaskPluginError
-        If no distribution, or more than one, gives it, it cannot be imported, or it is of another kind.
     """
     return _load(TASKS, name, *kinds)
 

@@ -24,29 +24,19 @@ from fleet.lab.replay.hidden_layer import hidden_signs
 
 @dataclass(frozen=True)
 class Network:
-    """A frozen network.
+    """A frozen network."""
 
-    Attributes
-    ----------
-    task
-        Name of any task that is installed.
-    seed
-        Of its random signs, and of the roles of a task that draws them.
-    hidden
-        Width of the hidden layer; a task that generates has none.
-    """
-
+    #: Name of any task that is installed.
     task: str
+    #: Of its random signs, and of the roles of a task that draws them.
     seed: int
+    #: Width of the hidden layer; a task that generates has none.
     hidden: int
 
     def base(self) -> FrozenBase:
         """Return its layers and digest; a generator's backbone is trained if it is not in the cache: minutes.
 
-        Raises
-        ------
-        InvalidInputError
-            If there is no such task or width.
+        `InvalidInputError` if there is no such task or width.
         """
         try:
             task = load_task(self.task, self.seed)
@@ -62,10 +52,7 @@ class Network:
     def train_cohorts(self, shards: int) -> list[LoraAdapter]:
         """Train the task's enrolled people in shards on a simulated fleet; return each shard's LoRA.
 
-        Raises
-        ------
-        InvalidInputError
-            If the task has no cohorts, or its data are not here.
+        `InvalidInputError` if the task has no cohorts, or its data are not here.
         """
         try:
             task = load_task(self.task, self.seed)

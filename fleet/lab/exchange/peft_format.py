@@ -1,12 +1,11 @@
 """LoRA adapters in the format of Hugging Face PEFT, out and in; PEFT itself is not needed.
 
 A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, whose tensors are named
-``base_model.model.<layer>.lora_A.weight`` and ``...lora_B.weight``. Of a convolution, A is
-``[rank, C, kh, kw]`` and B ``[out, rank, 1, 1]``. PEFT scales by ``lora_alpha / r``, or by
-``lora_alpha / sqrt(r)`` with ``use_rslora``.
+``base_model.model.<layer>.lora_A.weight`` and ``...lora_B.weight``. Of a convolution, A is ``[rank, C, kh, kw]`` and B
+``[out, rank, 1, 1]``. PEFT scales by ``lora_alpha / r``, or by ``lora_alpha / sqrt(r)`` with ``use_rslora``.
 
-PEFT files are not encrypted and name no frozen backbone. We add the digest of ours to the metadata, which
-PEFT ignores; from files that lack it, only the shapes tell whether the backbone is the right one.
+PEFT files are not encrypted and name no frozen backbone. We add the digest of ours to the metadata, which PEFT ignores;
+from files that lack it, only the shapes tell whether the backbone is the right one.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80
 _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = 4
 
-#: Initialisations that leave the frozen weights as they were; others (PiSSA, OLoRA, CorDA, LoftQ, ...) move a
-#: part of them into the adapter, which is then an adapter of other weights.
+#: Initialisations that leave the frozen weights as they were; others (PiSSA, OLoRA, CorDA, LoftQ, ...) move a part of
+#: them into the adapter, which is then an adapter of other weights.
 _SOUND_INITIALISATIONS = (True, False, None, "gaussian", "orthogonal", "eva")
 #: Fields that are read here.
 _READ = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights"})
@@ -79,23 +78,14 @@ _NOTHING: tuple[Any, ...] = (None, False, 0, "", {}, [])
 def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, personal_in_the_clear: bool = False) -> None:
     """Write an adapter for PEFT: ``PeftModel.from_pretrained(model, folder)``.
 
-    Numbers are float32: exact for fp16 and fp32 storage, within 2^-24 of it for int8. A frozen A is written
-    out. Name, kind, seed and generation have no place in the format and are lost.
+    Numbers are float32: exact for fp16 and fp32 storage, within 2^-24 of it for int8. A frozen A is written out. Name,
+    kind, seed and generation have no place in the format and are lost.
 
-    Parameters
-    ----------
-    adapter, base
-        What is written, and the network that it fits.
-    folder
-        Made if it is missing; files in it are replaced.
-    personal_in_the_clear
-        Must be True for an adapter about people: the files are not encrypted, and no forget reaches them.
+    `AdapterError` for an adapter about people without that, one that does not fit the network, or a network that is a
+    single layer without a name, which PEFT cannot address.
 
-    Raises
-    ------
-    AdapterError
-        For an adapter about people without that, one that does not fit the network, or a network that is a
-        single layer without a name, which PEFT cannot address.
+    The folder is made if it is missing; files in it are replaced. `personal_in_the_clear` must be True for an adapter
+    about people: the files are not encrypted, and no forget reaches them.
     """
     spec = adapter.spec
     if spec.kind.personal and not personal_in_the_clear:
@@ -137,25 +127,14 @@ def export_peft(adapter: LoraAdapter, base: FrozenBase, folder: Path, *, persona
 def import_peft(folder: Path, base: FrozenBase, **fields: Any) -> LoraAdapter:
     """Read a LoRA that PEFT saved.
 
-    Parameters
-    ----------
-    folder
-        With `CONFIG_FILE` and `TENSORS_FILE`.
-    base
-        The network that it was trained on: the caller's word, unless the file carries our base digest.
-    **fields
-        What the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if
-        they are not the defaults.
+    `AdapterUnsupportedError` if it is another kind of adapter than LoRA, or has something that is not computed here
+    (DoRA, biases, ranks that differ by layer, weights saved beside it, ...), or is pickled. `AdapterFileError` if a
+    file is missing, too long, truncated, lying or damaged. `AdapterError` if it does not fit the network, or its
+    numbers are not finite or too large.
 
-    Raises
-    ------
-    AdapterUnsupportedError
-        If it is another kind of adapter than LoRA, or has something that is not computed here (DoRA,
-        biases, ranks that differ by layer, weights saved beside it, ...), or is pickled.
-    AdapterFileError
-        If a file is missing, too long, truncated, lying or damaged.
-    AdapterError
-        If it does not fit the network, or its numbers are not finite or too large.
+    That it was trained on this network is the caller's word, unless the file carries our base digest. `fields` are what
+    the format does not say, as in `LoraSpec`: name and kind; storage and built_at_generation if they are not the
+    defaults.
     """
     config = _read(folder / CONFIG_FILE, MAX_HEADER_BYTES)
     return decode_peft(config, _read(folder / TENSORS_FILE, largest_file_bytes(base)), base, **fields)

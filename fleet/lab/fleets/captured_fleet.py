@@ -25,28 +25,19 @@ NODES = 3
 
 @dataclass(frozen=True, eq=False)
 class CapturedFleet:
-    """Codes of everybody on every chip, int32 and centred as `Engine.capture` returns them.
+    """Codes of everybody on every chip, int32 and centred as `Engine.capture` returns them."""
 
-    Attributes
-    ----------
-    engine
-        The nodes; nobody is active on them.
-    enrolled
-        Names of the enrolled people, which serve as tags; sorted.
-    train, test
-        ``[N, samples, F]`` by name of the enrolled people.
-    strangers
-        ``[N, samples, F]``.
-    places
-        Nodes that each enrolled person shows up at, by name.
-    """
-
+    #: The nodes; nobody is active on them.
     engine: Engine
     public: PublicCodes
+    #: Names of the enrolled people, which serve as tags; sorted.
     enrolled: tuple[str, ...]
+    #: ``[N, samples, F]`` by name of the enrolled people.
     train: Mapping[str, Tensor]
     test: Mapping[str, Tensor]
+    #: ``[N, samples, F]``.
     strangers: Tensor
+    #: Nodes that each enrolled person shows up at, by name.
     places: Mapping[str, tuple[int, ...]]
 
     @classmethod
@@ -55,15 +46,8 @@ class CapturedFleet:
     ) -> CapturedFleet:
         """Program the chips of a seed and show everybody's samples to all of them.
 
-        Parameters
-        ----------
-        places
-            As the attribute; each person at two neighbouring nodes, if left out.
-
-        Raises
-        ------
-        TaskError
-            If the task's data are not here, or nobody of it is enrolled or a stranger.
+        Without `places`, each person shows up at two neighbouring nodes. `TaskError` if the task's data are not here,
+        or nobody of it is enrolled or a stranger.
         """
         split, enrolled = task.split, tuple(sorted(task.split.enrolled))
         if not enrolled or not split.strangers:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +21,7 @@ from fleet.lab.lora.fit import LoraRecipe, learn_class
 from fleet.lab.lora.generator import AdaptedGenerator
 from fleet.lab.paper.image_erasure import GUIDANCE_RECIPE, erase_class
 from fleet.lab.verification.image_scores import Judge
-from hwmodel import EnergyLedger, load_preset
+from hwmodel import load_preset
 
 PRESET = "180nm-1t1r"
 
@@ -34,49 +31,33 @@ Stage = Callable[[str], Progress]
 
 @dataclass(frozen=True)
 class Size:
-    """Amount of work.
+    """Amount of work."""
 
-    Attributes
-    ----------
-    nodes
-        Chips.
-    backbone, subject, erasure, sampling
-        Recipes.
-    public_images, private_images
-        Drawn of each public and of each private class on each node, to be judged.
-    compared_images
-        Drawn of every class on each node, to compare chips that forgot with chips that never knew.
-    """
-
+    #: Chips.
     nodes: int = 4
+    #: Recipes.
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
     subject: LoraRecipe = field(default_factory=LoraRecipe)
     erasure: LoraRecipe = GUIDANCE_RECIPE
     sampling: Sampling = field(default_factory=Sampling)
+    #: Generated of each public and of each private class on each node, to be judged.
     public_images: int = 13
     private_images: int = 25
+    #: Generated of every class on each node, to compare chips that forgot with chips that never knew.
     compared_images: int = 2
 
 
 @dataclass(eq=False)
 class ImageFleet:
-    """A task's classes, judge and backbone, and chips that hold it.
-
-    Attributes
-    ----------
-    cache
-        Folder of trained backbones, as for `cached_backbone`.
-    cpu_s, energy_j, times
-        Process time, joules of one node, and how often, by what was done.
-    """
+    """A task's classes, judge and backbone, and chips that hold it."""
 
     task: GenerationTask
     size: Size
     stage: Stage
+    #: Folder of trained backbones, as for `cached_backbone`.
     cache: Path | None = None
-    cpu_s: dict[str, float] = field(default_factory=dict)
-    energy_j: dict[str, float] = field(default_factory=dict)
-    times: Counter[str] = field(default_factory=Counter)
+    #: Joules of one node for each class that was learnt.
+    learning_j: list[float] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
@@ -97,15 +78,15 @@ class ImageFleet:
     @cached_property
     def backbone(self) -> TrainedBackbone:
         """The transformer, trained on public classes only."""
-        with self.measured("backbone"):
-            return cached_backbone(
-                self.public.levels,
-                self.public.labels,
-                self.seed,
-                self.size.backbone,
-                folder=self.cache,
-                progress=self.stage("training the backbone"),
-            )
+        progress = self.stage("training the backbone")
+        return cached_backbone(
+            self.public.levels,
+            self.public.labels,
+            self.seed,
+            self.size.backbone,
+            folder=self.cache,
+            progress=progress,
+        )
 
     def program(self) -> AdaptedGenerator:
         """Return freshly programmed chips without adapters: the same ones every time."""
@@ -121,61 +102,48 @@ class ImageFleet:
         """Return the adapter of a private class, trained on these chips."""
         images = self.task.images([label], test=False)
         progress = self.stage(f"learning class {label}")
-        with self.measured("learn", generator.ledger):
-            return learn_class(generator, images.levels, label, self.seed, self.size.subject, progress=progress)
+        mark = generator.ledger.mark()
+        learnt = learn_class(generator, images.levels, label, self.seed, self.size.subject, progress=progress)
+        self.learning_j.append(sum(cost.energy_j for cost in generator.ledger.since(mark).values()))
+        return learnt
 
     def erase(self, generator: AdaptedGenerator, label: int) -> LoraAdapter:
         """Return the adapter that erases a public class, trained on these chips."""
         kept = self.public.labels != label
         retain = (self.public.levels[kept], self.public.labels[kept])
         progress = self.stage(f"erasing class {label}")
-        with self.measured("erase", generator.ledger):
-            return erase_class(
-                generator, self.public.of(label), retain, label, self.seed, self.size.erasure, progress=progress
-            )
-
-    def noise(self, purpose: str, labels: Sequence[int], count: int) -> Tensor:
-        """Return what drawing starts from, float32 ``[N, labels x count, 8, 8]``, class after class."""
-        return torch.stack(
-            [
-                torch.cat([self._noise(purpose, node, label, count) for label in labels])
-                for node in range(self.size.nodes)
-            ]
+        return erase_class(
+            generator, self.public.of(label), retain, label, self.seed, self.size.erasure, progress=progress
         )
 
-    def draw(self, generator: AdaptedGenerator, purpose: str, labels: Sequence[int], count: int) -> dict[int, Tensor]:
-        """Draw `count` images of each class on each node, uint8 ``[N, count, 8, 8]`` by class.
+    def noise(self, purpose: str, labels: Sequence[int], count: int) -> Tensor:
+        """Return what generation starts from, float32 ``[N, labels x count, 8, 8]``, class after class."""
+
+        def noise(node: int, label: int) -> Tensor:
+            return keyed_noise(self.seed, "images.draw", purpose, node, label, count=count)
+
+        return torch.stack([torch.cat([noise(n, label) for label in labels]) for n in range(self.size.nodes)])
+
+    def generate(
+        self, generator: AdaptedGenerator, purpose: str, labels: Sequence[int], count: int
+    ) -> dict[int, Tensor]:
+        """Generate `count` images of each class on each node, uint8 ``[N, count, 8, 8]`` by class.
 
         The noise is a function of seed, purpose, node and class.
         """
         asked = torch.tensor(labels).repeat_interleave(count)
-        with self.measured("draw", generator.ledger):
-            drawn = generator.generate(asked, self.noise(purpose, labels, count), sampling=self.size.sampling)
-        return dict(zip(labels, torch.split(drawn, count, dim=1), strict=True))
+        images = generator.generate(asked, self.noise(purpose, labels, count), sampling=self.size.sampling)
+        return dict(zip(labels, torch.split(images, count, dim=1), strict=True))
 
-    def accuracy(self, drawn: Mapping[int, Tensor]) -> float:
+    def accuracy(self, generated: Mapping[int, Tensor]) -> float:
         """Return the share of images that show their class; all classes have as many."""
-        return sum(self.judge.accuracy(images, label) for label, images in drawn.items()) / len(drawn)
+        return sum(self.judge.accuracy(images, label) for label, images in generated.items()) / len(generated)
 
     def images_digest(self, generator: AdaptedGenerator) -> str:
         """Return the SHA-256 over the grey levels of images of all classes, always from the same noise."""
-        drawn = self.draw(generator, "compare", range(CLASSES), self.size.compared_images)
-        return hashlib.sha256(b"".join(images.numpy().tobytes() for images in drawn.values())).hexdigest()
+        images = self.generate(generator, "compare", range(CLASSES), self.size.compared_images)
+        return hashlib.sha256(b"".join(each.numpy().tobytes() for each in images.values())).hexdigest()
 
     def adapter_digests(self, generator: AdaptedGenerator) -> list[str]:
         """Return the digest of every node's active adapters."""
         return [generator.digest(node).hex() for node in range(self.size.nodes)]
-
-    @contextmanager
-    def measured(self, what: str, ledger: EnergyLedger | None = None) -> Iterator[None]:
-        """Book process time, and the joules of one node."""
-        started, mark = time.process_time(), ledger.mark() if ledger is not None else None
-        yield
-        self.times[what] += 1
-        self.cpu_s[what] = self.cpu_s.get(what, 0.0) + time.process_time() - started
-        if ledger is not None and mark is not None:
-            spent = sum(cost.energy_j for cost in ledger.since(mark).values())
-            self.energy_j[what] = self.energy_j.get(what, 0.0) + spent
-
-    def _noise(self, purpose: str, node: int, label: int, count: int) -> Tensor:
-        return keyed_noise(self.seed, "images.draw", purpose, node, label, count=count)

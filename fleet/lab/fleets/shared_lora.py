@@ -6,10 +6,10 @@
     h  = relu(z + B A x) - public mean   A frozen random signs, B the shared LoRA
     logit of person k = V_k h - GAIN / 2
 
-Everybody's samples move B, so no row of it is anybody's: a person cannot be cut out, only trained out. V has a
-row per person and starts from the closed form (ridge on everybody's and the public people's hidden codes).
-Trained federated: a few steps on every node, then an average over the nodes that know a row. Loss, per
-person, binary: own samples against all others and the public people.
+Everybody's samples move B, so no row of it is anybody's: a person cannot be cut out, only trained out. V has a row per
+person and starts from the closed form (ridge on everybody's and the public people's hidden codes). Trained federated: a
+few steps on every node, then an average over the nodes that know a row. Loss, per person, binary: own samples against
+all others and the public people.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from hwmodel import Crossbar, Preset
 HIDDEN = 256
 RANK = 8
 GAIN = 10.0
-#: Score at which a person's logit is 0: halfway between a stranger's 0 and the 1 that the closed form aims
-#: at.
+#: Score at which a person's logit is 0: halfway between a stranger's 0 and the 1 that the closed form aims at.
 MIDDLE = 0.5
 #: Of one node's round; a job has several rounds.
 STEPS, LEARNING_RATE = 10, 0.003
@@ -50,17 +49,11 @@ _UNTRAINED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Output of the frozen parts for S samples on N nodes: all that training and serving need of them.
+    """Output of the frozen parts for S samples on N nodes: all that training and serving need of them."""
 
-    Attributes
-    ----------
-    projected
-        A x, float32 [N, S, rank].
-    hidden
-        z, float32 [N, S, H].
-    """
-
+    #: A x, float32 [N, S, rank].
     projected: Tensor
+    #: z, float32 [N, S, H].
     hidden: Tensor
 
     def of_nodes(self, node: int, samples: slice) -> Views:
@@ -87,23 +80,15 @@ def padded(parts: Sequence[Views]) -> tuple[Views, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class SharedNetwork:
-    """The frozen parts on N nodes; made by `program`.
+    """The frozen parts on N nodes; made by `program`."""
 
-    Attributes
-    ----------
-    crossbar
-        W, [H, F].
-    shift
-        Right shift that brings captured codes into the DAC's range.
-    centre
-        Public mean of relu(z), float32 [N, 1, H].
-    a
-        The frozen factor A, float64 [rank, F].
-    """
-
+    #: W, [H, F].
     crossbar: Crossbar
+    #: Right shift that brings captured codes into the DAC's range.
     shift: int
+    #: Public mean of relu(z), float32 [N, 1, H].
     centre: Tensor
+    #: The frozen factor A, float64 [rank, F].
     a: Tensor
 
     def of_nodes(self, nodes: Sequence[int]) -> SharedNetwork:
@@ -149,41 +134,24 @@ class SharedNetwork:
 
 @dataclass(frozen=True, eq=False)
 class LabelledViews:
-    """Training samples of N nodes, padded.
+    """Training samples of N nodes, padded."""
 
-    Attributes
-    ----------
-    views
-        People's own, then the public people's.
-    target
-        1 where sample and row are of the same person, float32 [N, S, K].
-    weight
-        float32 [N, S, K]; 0 for padding, and for rows of people whom the node does not know.
-    knows
-        bool [N, K].
-    """
-
+    #: People's own, then the public people's.
     views: Views
+    #: 1 where sample and row are of the same person, float32 [N, S, K].
     target: Tensor
+    #: float32 [N, S, K]; 0 for padding, and for rows of people whom the node does not know.
     weight: Tensor
+    #: bool [N, K].
     knows: Tensor
 
     @classmethod
     def of(
         cls, people: Sequence[Mapping[int, Views]], public: Sequence[Views], classes: int, own_share: float
     ) -> LabelledViews:
-        """Return the samples of each node.
+        """Return the samples of each node: its people's by their class, and its negatives.
 
-        Parameters
-        ----------
-        people
-            For each node, its people's samples by their class.
-        public
-            For each node, the negatives.
-        classes
-            K.
-        own_share
-            Weight of a person's own samples in their row's loss.
+        `own_share` is the weight of a person's own samples in their row's loss.
         """
         views, real = padded([joined([*mine.values(), p]) for mine, p in zip(people, public, strict=True)])
         target = torch.zeros(*real.shape, classes)
@@ -222,14 +190,8 @@ def closed_form(network: SharedNetwork, samples: LabelledViews, public: Views) -
 def averaged(adapter: Adapter, before: Adapter, trained_b: Tensor, trained_v: Tensor) -> Adapter:
     """Average nodes' adapters into one [1, ...]: what a stock federated average of weighted rows computes.
 
-    Parameters
-    ----------
-    adapter
-        After the round, [N, ...].
-    before
-        What went out, [1, ...]: it stays where nobody trained.
-    trained_b, trained_v
-        Which nodes trained B, bool [N], and which rows of V, bool [N, K].
+    `adapter` is [N, ...], after the round. `before`, what went out, [1, ...], stays where nobody trained: which nodes
+    trained B, bool [N], and which rows of V, bool [N, K].
     """
     parts = []
     for now, then, trained in zip(adapter, before, (trained_b[:, None, None], trained_v[:, :, None]), strict=True):
@@ -238,18 +200,23 @@ def averaged(adapter: Adapter, before: Adapter, trained_b: Tensor, trained_v: Te
     return parts[0], parts[1]
 
 
+def stepped(network: SharedNetwork, samples: LabelledViews, adapter: Adapter, optimisers: Sequence[Adam]) -> Adapter:
+    """Return every node's adapter, [N, ...], after one step on its own samples."""
+    leaves = tuple(part.requires_grad_() for part in adapter)
+    gradients = torch.autograd.grad(samples.loss(network, leaves).sum(), leaves)
+    return tuple(
+        adam.update(part.detach(), gradient, LEARNING_RATE)
+        for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)
+    )
+
+
 def train(network: SharedNetwork, samples: LabelledViews, start: Adapter, rounds: int = ROUNDS) -> Adapter:
     """Train for some rounds; return the average after the last, [1, ...] each."""
     now, nodes = start, len(samples.knows)
     for _ in range(rounds):
-        local = tuple(part.expand(nodes, *part.shape[1:]).clone() for part in now)
+        local: Adapter = tuple(part.expand(nodes, *part.shape[1:]).clone() for part in now)
         optimisers = [Adam(part) for part in local]
         for _ in range(STEPS):
-            leaves = tuple(part.requires_grad_() for part in local)
-            gradients = torch.autograd.grad(samples.loss(network, leaves).sum(), leaves)
-            local = tuple(
-                adam.update(part.detach(), gradient, LEARNING_RATE)
-                for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)
-            )
+            local = stepped(network, samples, local, optimisers)
         now = averaged(local, now, samples.knows.any(dim=1), samples.knows)
     return now

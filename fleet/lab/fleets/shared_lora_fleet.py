@@ -13,7 +13,6 @@ from torch.nn import functional
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.fleets.shared_lora import (
     HIDDEN,
-    LEARNING_RATE,
     OWN_SHARE,
     RANK,
     LabelledViews,
@@ -23,13 +22,22 @@ from fleet.lab.fleets.shared_lora import (
     closed_form,
     joined,
     padded,
+    stepped,
     train,
 )
 from fleet.lab.paper.methods import Adam, Adapter, Method
-from fleet.lab.verification.attacks import confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
 from fleet.lab.verification.evidence import ModelScores, RepairPair
 from fleet.lab.verification.intervals import Rate
-from fleet.lab.verification.metrics import ModelOutputs, entropy, js_divergence, named
+from fleet.lab.verification.metrics import (
+    ModelOutputs,
+    confidence_svc,
+    entropy,
+    js_divergence,
+    loss_attack_auc,
+    named,
+    one_photo_probe,
+    relearn_steps,
+)
 from hwmodel import Cost, Phase, Preset, cost
 
 #: Logit from which a sample is accepted: the binary loss draws the line there.
@@ -88,13 +96,7 @@ class ForgetObjective:
 
 
 class SharedLoraFleet:
-    """Everybody's views on one fleet's chips, and the LoRA that was trained with all of them.
-
-    Parameters
-    ----------
-    preset, seed, hidden
-        Technology, fleet seed and outputs of the chips' second layer.
-    """
+    """Everybody's views on one fleet's chips, and the LoRA that was trained with all of them."""
 
     def __init__(self, people: CapturedFleet, preset: Preset, seed: int, hidden: int = HIDDEN) -> None:
         self.names, self.seed = people.enrolled, seed
@@ -143,8 +145,8 @@ class SharedLoraFleet:
     def cleared(self, name: str) -> Adapter:
         """Return the original without what can be taken away exactly.
 
-        That is the closed form's share of the person in everybody's rows, and their own row. What gradients
-        did to B and to the others' rows stays.
+        That is the closed form's share of the person in everybody's rows, and their own row. What gradients did to B
+        and to the others' rows stays.
         """
         swapped = self.original[1] - self.start[1] + self.closed_form_without(name)[1]
         return self.row_destroyed(name, (self.original[0], swapped))
@@ -300,12 +302,7 @@ class SharedLoraFleet:
         optimisers = [Adam(part) for part in now]
 
         def accuracy_after(step: int) -> float:
-            leaves = tuple(part.requires_grad_() for part in now)
-            gradients = torch.autograd.grad(mine.loss(network, leaves).sum(), leaves)
-            now[:] = [
-                adam.update(part.detach(), gradient, LEARNING_RATE)
-                for adam, part, gradient in zip(optimisers, leaves, gradients, strict=True)
-            ]
+            now[:] = stepped(network, mine, tuple(now), optimisers)
             with torch.no_grad():
                 best = network.logits(tuple(now), mine.views).max(dim=2)
             return float(((best.indices == label) & (best.values >= ACCEPT_LOGIT))[own].float().mean())

@@ -21,30 +21,20 @@ ABSENT_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class TwoLayerFleet:
-    """Captured pairs of everybody on every chip.
+    """Captured pairs of everybody on every chip."""
 
-    Attributes
-    ----------
-    nodes
-        What each node has of its people, and the public people.
-    tags
-        Enrolled people, sorted.
-    asked, strangers
-        Pairs ``[N, B, ...]`` of the enrolled people's test samples and of strangers.
-    truth
-        Tag of each asked sample.
-    centre
-        int32 ``[N, hidden]``.
-    ledger
-        Of the layer's programming and reads.
-    """
-
+    #: What each node has of its people, and the public people.
     nodes: tuple[NodeSamples, ...]
+    #: Enrolled people, sorted.
     tags: tuple[str, ...]
+    #: Pairs ``[N, B, ...]`` of the enrolled people's test samples and of strangers.
     asked: PairCodes
     strangers: PairCodes
+    #: Tag of each asked sample.
     truth: tuple[str, ...]
+    #: int32 ``[N, hidden]``.
     centre: Tensor
+    #: Of the layer's programming and reads.
     ledger: EnergyLedger
 
     @classmethod

@@ -120,8 +120,8 @@ class _Trial:
     def drawn(self) -> tuple[float, float]:
         """Return the share of images that show the class, and of those that show the others of the backbone."""
         fleet, others = self.fleet, [other for other in self.fleet.task.public if other != self.label]
-        mine = fleet.draw(self.chips, "paper", [self.label], fleet.size.private_images)
-        drawn = fleet.draw(self.chips, "paper", others, fleet.size.public_images)
+        mine = fleet.generate(self.chips, "paper", [self.label], fleet.size.private_images)
+        drawn = fleet.generate(self.chips, "paper", others, fleet.size.public_images)
         return fleet.accuracy(mine), fleet.accuracy(drawn)
 
     def finished(self, before: tuple[float, float], after: tuple[float, float]) -> ImagesArm:

@@ -1,8 +1,8 @@
 """Audit of a forget by replay: an auditor's check of a manifest against the captured codes.
 
-What is shown: the cohort after the forget is, integer for integer, what training from the very start gives
-when the person never entered. What is not: that the fleet runs this cohort (its digest is in the nodes'
-receipts), and that no copy of the codes is left elsewhere (nodes sign that).
+What is shown: the cohort after the forget is, integer for integer, what training from the very start gives when the
+person never entered. What is not: that the fleet runs this cohort (its digest is in the nodes' receipts), and that no
+copy of the codes is left elsewhere (nodes sign that).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from edge_node.errors import EngineError
-from fleet.errors import FleetError
+from fleet.errors import FleetError, InvalidInputError
 from fleet.heads.errors import HeadError
 from fleet.lab.replay.codes import AuditCodes
 from fleet.lab.replay.cohort import train_cohort
 from fleet.lab.replay.cohort_start import RidgeStarts
-from fleet.lab.replay.manifest import ManifestError, ReplayManifest, committed
+from fleet.lab.replay.manifest import ReplayManifest, committed
 from fleet.trust.checks import CheckLine, compare
 
 
@@ -33,24 +33,18 @@ class ReplayVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class ReplayAudit:
-    """Outcome of an audit.
+    """Outcome of an audit."""
 
-    Attributes
-    ----------
-    verdict
-        In a word.
-    lines
-        What was compared; the digests last.
-    """
-
+    #: In a word.
     verdict: ReplayVerdict
+    #: What was compared; the digests last.
     lines: tuple[CheckLine, ...]
 
 
 def audit_replay(manifest_file: Path, codes_folder: Path) -> ReplayAudit:
     """Re-execute a forget and compare digests of integers.
 
-    `ManifestError` or `CodesError` if one of them cannot be used: nothing can be said.
+    `InvalidInputError` if one of them cannot be used: nothing can be said.
     """
     manifest = ReplayManifest.read(manifest_file)
     codes = AuditCodes.read(codes_folder, manifest.node_ids)
@@ -88,6 +82,6 @@ def _re_executed(manifest: ReplayManifest, codes: AuditCodes) -> Iterator[CheckL
         before = train_cohort(plan, codes.nodes, starts, end_round=entry)
         after = train_cohort(plan, codes.nodes, starts, first_round=entry, state=before)
     except (EngineError, HeadError, FleetError) as error:
-        raise ManifestError(f"the manifest cannot be re-executed: {error}") from error
+        raise InvalidInputError(f"the manifest cannot be re-executed: {error}") from error
     yield compare("digest before the person's entry", manifest.digests.entry_checkpoint, before.digest())
     yield compare("digest after the forget", manifest.digests.after, after.digest())

@@ -60,9 +60,9 @@ def cohort(
 ) -> None:
     """Let the fleet train a cohort shard again from its very first round, and compare digests of integers.
 
-    Nothing is installed. It runs on the nodes, since only they have the captured samples. Exit code 0:
-    reproduced. 1: not reproduced. 8: digests differ, but a logged node, its environment or the samples are not
-    those of then, so nothing is proved.
+    Nothing is installed. It runs on the nodes, since only they have the captured samples. Exit code 0: reproduced. 1:
+    not reproduced. 8: digests differ, but a logged node, its environment or the samples are not those of then, so
+    nothing is proved.
     """
     from fleet.documents import cohort_document, document
 

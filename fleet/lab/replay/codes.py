@@ -1,7 +1,7 @@
 """Captured codes as an auditor gets them: one file per node, with the salts of their commitments.
 
-These are biometric: they travel apart from the manifest, to somebody who may have them, and are deleted when
-the audit is done. Files are 0600.
+These are biometric: they travel apart from the manifest, to somebody who may have them, and are deleted when the audit
+is done. Files are 0600.
 """
 
 from __future__ import annotations
@@ -24,23 +24,13 @@ from fleet.lab.replay.forgetting import SALT_BYTES
 from fleet.lab.replay.hidden_layer import PairCodes
 
 
-class CodesError(InvalidInputError):
-    """A folder of captured codes cannot be used."""
-
-
 @dataclass(frozen=True, eq=False)
 class AuditCodes:
-    """Codes of several nodes.
+    """Codes of several nodes."""
 
-    Attributes
-    ----------
-    nodes
-        Their samples.
-    salts
-        By (node, tag); with an empty tag, of the node's public codes.
-    """
-
+    #: Their samples.
     nodes: tuple[NodeSamples, ...]
+    #: By (node, tag); with an empty tag, of the node's public codes.
     salts: Mapping[tuple[str, str], bytes]
 
     @classmethod
@@ -65,7 +55,7 @@ class AuditCodes:
 
     @classmethod
     def read(cls, folder: Path, node_ids: Sequence[str]) -> AuditCodes:
-        """Read the files of these nodes; `CodesError` if one is missing or damaged."""
+        """Read the files of these nodes; `InvalidInputError` if one is missing or damaged."""
         nodes: list[NodeSamples] = []
         salts: dict[tuple[str, str], bytes] = {}
         for node_id in node_ids:
@@ -75,9 +65,9 @@ class AuditCodes:
                     arrays = {name: file[name] for name in file.files}
                 node, mine = _node(node_id, arrays)
             except FileNotFoundError:
-                raise CodesError(f"there are no codes of node {node_id}: {path} is missing") from None
+                raise InvalidInputError(f"there are no codes of node {node_id}: {path} is missing") from None
             except (OSError, KeyError, ValueError, zipfile.BadZipFile, SampleError) as error:
-                raise CodesError(f"{path} does not hold the codes of a node: {error}") from error
+                raise InvalidInputError(f"{path} does not hold the codes of a node: {error}") from error
             nodes.append(node)
             salts |= mine
         return cls(tuple(nodes), salts)

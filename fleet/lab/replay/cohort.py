@@ -27,28 +27,19 @@ StartRows = Callable[[tuple[str, ...], tuple[str, ...]], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """Plan of one shard's training: all that decides it, apart from captured codes.
+    """Plan of one shard's training: all that decides it, apart from captured codes."""
 
-    Attributes
-    ----------
-    fleet_seed, shard
-        Key of its streams.
-    recipe
-        How each round is computed.
-    node_ids
-        The nodes, in the order of their messages.
-    participation
-        Of each round, the nodes that took part: logged, never decided again. Nodes are asked by schedule and answer
-        also when they hold nothing of the shard: who answers says nothing about who is enrolled.
-    entries
-        Round before which each person entered, by tag.
-    """
-
+    #: Key of its streams.
     fleet_seed: int
     shard: int
+    #: How each round is computed.
     recipe: LoraRecipe
+    #: The nodes, in the order of their messages.
     node_ids: tuple[str, ...]
+    #: Of each round, the nodes that took part: logged, never decided again. Nodes are asked by schedule and answer also
+    #: when they hold nothing of the shard: who answers says nothing about who is enrolled.
     participation: tuple[tuple[str, ...], ...]
+    #: Round before which each person entered, by tag.
     entries: Mapping[str, int]
 
     def __post_init__(self) -> None:

@@ -24,12 +24,7 @@ from fleet.lab.replay.hidden_layer import PairCodes
 class RidgeStarts:
     """Start rows from the captured codes of all nodes: a `fleet.lab.replay.cohort.StartRows`.
 
-    Parameters
-    ----------
-    nodes
-        Captured codes; only those of the people asked about are looked at.
-    gain
-        Of the recipe.
+    Only codes of the people asked about are looked at; `gain` is the recipe's.
     """
 
     def __init__(self, nodes: Sequence[NodeSamples], gain: int) -> None:

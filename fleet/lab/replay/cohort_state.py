@@ -1,13 +1,13 @@
 """State of a cohort, as integers, and its answers: a LoRA of the hidden layer and a row per person.
 
-Behind the frozen random layer (`fleet.lab.replay.hidden_layer`) a LoRA with frozen A changes what the
-layer makes of a sample, and a row per person reads it out::
+Behind the frozen random layer (`fleet.lab.replay.hidden_layer`) a LoRA with frozen A changes what the layer makes of a
+sample, and a row per person reads it out::
 
     h      = max(y + scaling B (A x), 0) - centre        B shared by all, [hidden, rank]
     logit  = row . h - gain / 2                          row of one person, [hidden]
 
-Rows start from the closed form, whose score is 1 for the right person and 0 for anybody else: logit 0 is
-half-way. A is drawn from a seed and never trained.
+Rows start from the closed form, whose score is 1 for the right person and 0 for anybody else: logit 0 is half-way. A is
+drawn from a seed and never trained.
 
 What is computed is on fixed-point grids (`edge_node.recognition.training.exact`): in products B and rows are rounded to
 fewer bits than they are kept with, so that no sum needs rounding.
@@ -47,32 +47,22 @@ _INT32_MAX = 2**31 - 1
 
 @dataclass(frozen=True)
 class LoraRecipe:
-    """Recipe of a cohort's training: all of it goes into a manifest.
+    """Recipe of a cohort's training: all of it goes into a manifest."""
 
-    Attributes
-    ----------
-    a_seed, rank
-        Of the frozen A.
-    rounds, steps, learning_rate
-        Steps of Adam in each round, on every node, full batch; Adam starts afresh each round.
-    gain
-        Logits per unit of closed-form score; an integer, so that start rows are integers everywhere.
-    own_share
-        Weight of a person's own samples in their row's loss; the rest is everybody else's.
-    negatives
-        Public samples that a node trains with in one round.
-    train_hidden
-        Whether B is trained; False leaves the head rows alone to learn: the ablation.
-    """
-
+    #: Of the frozen A.
     a_seed: int
     rank: int = 8
+    #: Steps of Adam in each round, on every node, full batch; Adam starts afresh each round.
     rounds: int = 8
     steps: int = 10
     learning_rate: float = 0.003
+    #: Logits per unit of closed-form score; an integer, so that start rows are integers everywhere.
     gain: int = 10
+    #: Weight of a person's own samples in their row's loss; the rest is everybody else's.
     own_share: float = 0.5
+    #: Public samples that a node trains with in one round.
     negatives: int = 64
+    #: Whether B is trained; False leaves the head rows alone to learn: the ablation.
     train_hidden: bool = True
 
     def __post_init__(self) -> None:

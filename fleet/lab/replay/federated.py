@@ -1,12 +1,12 @@
 """Federated training under label skew: each node knows few of the people.
 
-A softmax over the people of a node would teach it that only they exist. Here each row has a binary loss of
-its own, over the node's people and public negatives, and counts only where the person is known; B is averaged
-over the nodes that know anybody. With A frozen, the average of B is the average of the branch.
+A softmax over the people of a node would teach it that only they exist. Here each row has a binary loss of its own,
+over the node's people and public negatives, and counts only where the person is known; B is averaged over the nodes
+that know anybody. With A frozen, the average of B is the average of the branch.
 
-Between rounds everything is integers (`CohortState`), and within a round values on fixed-point grids whose
-sums are exact (`edge_node.recognition.training.exact`): a node gives the same integers alone and in any batch, on any
-machine. The mean over nodes is an integer sum and one division, so the order of messages does not matter.
+Between rounds everything is integers (`CohortState`), and within a round values on fixed-point grids whose sums are
+exact (`edge_node.recognition.training.exact`): a node gives the same integers alone and in any batch, on any machine.
+The mean over nodes is an integer sum and one division, so the order of messages does not matter.
 """
 
 from __future__ import annotations
@@ -78,29 +78,21 @@ class TrainingBatch:
 
     All but `known` and `samples` is float64, each on the grid of so many fraction bits. `RoundError` if a value is not
     on its grid, or so large that a sum might not be exact.
-
-    Attributes
-    ----------
-    projected, drives, centre
-        ``[N, S, rank]`` at `PROJECTED_BITS`; ``[N, S, hidden]`` and ``[N, 1 or S, hidden]`` at `DRIVE_BITS`,
-        in training's units.
-    target
-        1 where sample and row are of the same person, ``[N, S, K]``.
-    weight
-        ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its samples, the rest
-        on others.
-    known
-        bool ``[N, K]``.
-    samples
-        int64 ``[N]``: without padding.
     """
 
+    #: ``[N, S, rank]`` at `PROJECTED_BITS`; ``[N, S, hidden]`` and ``[N, 1 or S, hidden]`` at `DRIVE_BITS`, in
+    #: training's units.
     projected: Tensor
     drives: Tensor
     centre: Tensor
+    #: 1 where sample and row are of the same person, ``[N, S, K]``.
     target: Tensor
+    #: ``[N, S, K]`` at `WEIGHT_BITS`: for each row that the node knows, ``own_share`` on its samples, the rest on
+    #: others.
     weight: Tensor
+    #: bool ``[N, K]``.
     known: Tensor
+    #: int64 ``[N]``: without padding.
     samples: Tensor
 
     def __post_init__(self) -> None:
@@ -203,21 +195,14 @@ class TrainingBatch:
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """Message of one node after a round; an untrained row goes back as it came.
+    """Message of one node after a round; an untrained row goes back as it came."""
 
-    Attributes
-    ----------
-    hidden, head
-        float64 ``[hidden, rank]`` and ``[K, hidden]``, multiples of ``2^-STATE_BITS``.
-    known
-        bool ``[K]``: people that it trained with.
-    num_examples
-        Samples that it trained with: the weight of its message in Flower's average.
-    """
-
+    #: float64 ``[hidden, rank]`` and ``[K, hidden]``, multiples of ``2^-STATE_BITS``.
     hidden: npt.NDArray[np.float64]
     head: npt.NDArray[np.float64]
+    #: bool ``[K]``: people that it trained with.
     known: npt.NDArray[np.bool_]
+    #: Samples that it trained with: the weight of its message in Flower's average.
     num_examples: int
 
     def arrays(self) -> Arrays:

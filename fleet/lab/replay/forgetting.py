@@ -84,25 +84,17 @@ class CheckpointFiles:
 
 @dataclass(frozen=True, eq=False)
 class ReplayResult:
-    """Outcome of a forget by replay.
+    """Outcome of a forget by replay."""
 
-    Attributes
-    ----------
-    state, plan
-        After it; the person is in neither.
-    first_round, checkpoint_digest
-        Of the replay: the person's entry, and the state that it started from.
-    erased_rounds
-        Rounds of the checkpoints that knew the person, whose keys were destroyed.
-    work, cpu_s
-        What was computed, and process seconds.
-    """
-
+    #: After it; the person is in neither.
     state: CohortState
     plan: CohortPlan
+    #: Of the replay: the person's entry, and the state that it started from.
     first_round: int
     checkpoint_digest: str
+    #: Rounds of the checkpoints that knew the person, whose keys were destroyed.
     erased_rounds: tuple[int, ...]
+    #: What was computed, and process seconds.
     work: WorkDone
     cpu_s: float
 

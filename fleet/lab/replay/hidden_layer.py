@@ -1,8 +1,8 @@
 """Second layer on crossbars, random signs: what a LoRA in front of the output has to act on.
 
-Behind a bank of features (`FilterBank`, `Reservoir`) it multiplies their centred codes by random signs, and
-what a person leaves on a chip are two integer vectors, captured once: the codes that drove the layer, and
-what the layer made of them. From both, everything that gradient training needs follows digitally::
+Behind a bank of features (`FilterBank`, `Reservoir`) it multiplies their centred codes by random signs, and what a
+person leaves on a chip are two integer vectors, captured once: the codes that drove the layer, and what the layer made
+of them. From both, everything that gradient training needs follows digitally::
 
     h = max(y + B (A x), 0)        x int32 [inputs], y = W x int32 [hidden], B (A x) the LoRA
 

@@ -1,8 +1,8 @@
 """Manifest of a forget by replay: everything but the codes that somebody needs to do it again.
 
-It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten
-person's) and digests of integers: nothing personal. What it was computed on does not matter. It is JSON in
-canonical form, so that one manifest is one sequence of bytes.
+It holds tags, logged participation, seeds, the recipe, salted hashes of captured codes (not the forgotten person's) and
+digests of integers: nothing personal. What it was computed on does not matter. It is JSON in canonical form, so that
+one manifest is one sequence of bytes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ Tag = Annotated[str, Field(min_length=1, max_length=128)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class ManifestError(InvalidInputError):
-    """A file is no replay manifest, or one that contradicts itself."""
-
-
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -55,8 +51,8 @@ class ReplayWork(_Part):
 class ReplayManifest(_Part):
     """Record of a forget: who, how, and what came out.
 
-    `entries` and `commitments` have no trace of the forgotten person but their tag, which the forget log has
-    for ever. Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
+    `entries` and `commitments` have no trace of the forgotten person but their tag, which the forget log has for ever.
+    Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
     """
 
     #: Version 1 was of training in float32, which another machine may not repeat.
@@ -118,23 +114,23 @@ class ReplayManifest(_Part):
     def read(cls, path: Path) -> ReplayManifest:
         """Read and check a manifest.
 
-        `ManifestError` if the file cannot be read, is none, is not in canonical form, or asks for more than a
+        `InvalidInputError` if the file cannot be read, is none, is not in canonical form, or asks for more than a
         re-execution will spend.
         """
         try:
             content = path.read_bytes()
             manifest = cls.model_validate_json(content)
         except (OSError, ValidationError, RoundError) as error:
-            raise ManifestError(f"{path} is no replay manifest: {error}") from error
+            raise InvalidInputError(f"{path} is no replay manifest: {error}") from error
         # Also refuses what validation passes over in silence: double and unknown keys.
         if manifest.to_bytes() != content.rstrip(b"\n"):
-            raise ManifestError(
+            raise InvalidInputError(
                 f"{path} is not in canonical form (sorted keys, no spaces, each key once): it was edited"
             )
         if not 0 <= manifest.replay_from < manifest.recipe.rounds:
-            raise ManifestError(f"{path} replays from round {manifest.replay_from} of {manifest.recipe.rounds}")
+            raise InvalidInputError(f"{path} replays from round {manifest.replay_from} of {manifest.recipe.rounds}")
         if manifest.recipe.rank > _MAX_RANK or manifest.recipe.steps > _MAX_STEPS:
-            raise ManifestError(
+            raise InvalidInputError(
                 f"{path} asks for rank {manifest.recipe.rank} and {manifest.recipe.steps} steps a round; at "
                 f"most {_MAX_RANK} and {_MAX_STEPS} are re-executed"
             )
@@ -147,12 +143,12 @@ class ReplayManifest(_Part):
     def plan(self) -> CohortPlan:
         """Return the plan without the person.
 
-        `ManifestError` if participation or entries do not fit the recipe's rounds.
+        `InvalidInputError` if participation or entries do not fit the recipe's rounds.
         """
         try:
             return CohortPlan(self.fleet_seed, self.shard, self.recipe, self.node_ids, self.participation, self.entries)
         except RoundError as error:
-            raise ManifestError(f"the manifest contradicts itself: {error}") from error
+            raise InvalidInputError(f"the manifest contradicts itself: {error}") from error
 
 
 def committed(codes: AuditCodes, entries: Mapping[str, int]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Scores of generated images: a judge that has seen every class, and a distance between sets of images.
 
-The judge is no part of any device: it stands for the eye that says what an image shows, so it is trained on
-real images of all classes, private ones too.
+The judge is no part of any device: it stands for the eye that says what an image shows, so it is trained on real images
+of all classes, private ones too.
 """
 
 from __future__ import annotations
@@ -25,30 +25,15 @@ _JUDGE_NOISE = 0.3
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Judge:
-    """A network of one hidden layer that says which class an image shows.
+    """A network of one hidden layer that says which class an image shows."""
 
-    Attributes
-    ----------
-    hidden, output
-        Its layers.
-    """
-
+    #: Its layers.
     hidden: nn.Linear
     output: nn.Linear
 
     @classmethod
     def train(cls, levels: Tensor, labels: Tensor, seed: int) -> Judge:
-        """Train on real images.
-
-        Parameters
-        ----------
-        levels
-            Grey levels 0 to 16, uint8 ``[B, 8, 8]``.
-        labels
-            int64 ``[B]``.
-        seed
-            Of first weights and of mini-batches.
-        """
+        """Train on real images, grey levels 0 to 16, uint8 ``[B, 8, 8]``, and their classes, int64 ``[B]``."""
         draws = keyed_generator(seed, "images.judge.weights")
         hidden = nn.utils.skip_init(nn.Linear, IMAGE_SIDE**2, JUDGE_WIDTH)  # type: ignore[no-untyped-call]
         output = nn.utils.skip_init(nn.Linear, JUDGE_WIDTH, CLASSES)  # type: ignore[no-untyped-call]
@@ -91,19 +76,11 @@ class Judge:
 def frechet_distance(one: Tensor, other: Tensor) -> float:
     """Return ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` of two sets of activations.
 
-    The distance between two normal distributions of their means and covariances (Dowson and Landau, 1982).
-    It is *not* FID, which is over another network; and it grows as sets get smaller, so it only says
-    something beside that of two sets of real images of the same sizes.
+    The distance between two normal distributions of their means and covariances (Dowson and Landau, 1982). It is *not*
+    FID, which is over another network; and it grows as sets get smaller, so it only says something beside that of two
+    sets of real images of the same sizes.
 
-    Parameters
-    ----------
-    one, other
-        Floats ``[B, features]``.
-
-    Raises
-    ------
-    EngineError
-        If a set has fewer than two members.
+    Activations are floats ``[B, features]``. `EngineError` if a set has fewer than two members.
     """
     if min(len(one), len(other)) < 2:
         raise EngineError(f"a covariance needs two images; got {len(one)} and {len(other)}")

@@ -28,14 +28,11 @@ class Interval:
 def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Return the exact interval of a rate after `hits` in `trials`.
 
-    C. Clopper, E. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
-    binomial", Biometrika 26, 1934. It covers the truth at least as often as it says: 0 of 21 is up to .16, 0
-    of 150 up to .024. Without any trial it is everything, 0 to 1.
+    C. Clopper, E. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
+    Biometrika 26, 1934. It covers the truth at least as often as it says: 0 of 21 is up to .16, 0 of 150 up to .024.
+    Without any trial it is everything, 0 to 1.
 
-    Raises
-    ------
-    EngineError
-        If there are more hits than trials, or the confidence is not between 0 and 1.
+    `EngineError` if there are more hits than trials, or the confidence is not between 0 and 1.
     """
     if not 0 <= hits <= trials:
         raise EngineError(f"an interval needs 0 <= hits <= trials; got {hits} of {trials}")
@@ -49,19 +46,13 @@ def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> I
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of answers with what it rests on.
+    """A share of answers with what it rests on."""
 
-    Attributes
-    ----------
-    hits, total
-        Answers, over all nodes.
-    repeats
-        Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so
-        the interval counts samples, not answers.
-    """
-
+    #: Answers, over all nodes.
     hits: int
     total: int
+    #: Answers about one and the same sample: a fleet of eight chips does not see eight times as many samples, so the
+    #: interval counts samples, not answers.
     repeats: int = 1
 
     def __post_init__(self) -> None:

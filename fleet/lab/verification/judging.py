@@ -1,8 +1,7 @@
 """Judging a forget: limits of acceptance, lines, and a verdict for each kind of adapter.
 
-EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never
-exact, however good its figures. Limits of approximate kinds are differences to a model retrained without the
-person.
+EXACT and APPROXIMATE are never mixed: an exact kind is judged by digests alone, and a shared LoRA is never exact,
+however good its figures. Limits of approximate kinds are differences to a model retrained without the person.
 """
 
 from __future__ import annotations
@@ -43,41 +42,28 @@ class Escalation(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits within which a repair is accepted; differences are to the retrained reference, as shares of 1.
+    """Limits within which a repair is accepted; differences are to the retrained reference, as shares of 1."""
 
-    Attributes
-    ----------
-    recognised
-        Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter
-        off, and after further rounds.
-    accepted
-        Their samples that are accepted as anybody, above the reference.
-    retained_train, retained_test
-        Distance of RA and TA.
-    attack_auc
-        Distance of the loss attack's AUC.
-    gap
-        Mean distance over UA, RA, TA and that AUC.
-    loss_low, loss_high
-        Loss of the forgotten samples, as a multiple of the reference's.
-    probe
-        One-photo probe above the reference.
-    relearn
-        Anamnesis index at least.
-    streisand
-        The attack's AUC below the reference: rejected too well is conspicuous.
-    """
-
+    #: Forgotten samples that are named as theirs, above the reference: trained on, held out, with the adapter off, and
+    #: after further rounds.
     recognised: float = 0.02
+    #: Their samples that are accepted as anybody, above the reference.
     accepted: float = 0.05
+    #: Distance of RA and TA.
     retained_train: float = 0.01
     retained_test: float = 0.02
+    #: Distance of the loss attack's AUC.
     attack_auc: float = 0.05
+    #: Mean distance over UA, RA, TA and that AUC.
     gap: float = 0.03
+    #: Loss of the forgotten samples, as a multiple of the reference's.
     loss_low: float = 0.5
     loss_high: float = 2.0
+    #: One-photo probe above the reference.
     probe: float = 0.10
+    #: Anamnesis index at least.
     relearn: float = 0.8
+    #: The attack's AUC below the reference: rejected too well is conspicuous.
     streisand: float = 0.10
 
 
@@ -86,27 +72,18 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a verdict.
+    """One line of a verdict."""
 
-    Attributes
-    ----------
-    name
-        What was looked at.
-    value, reference
-        Of the adapter, and of what it is held against; None if there is no number.
-    limit
-        In words; empty if the line only informs.
-    passed
-        None if it only informs.
-    interval
-        Exact 95 % interval of the value, where it is a rate.
-    """
-
+    #: What was looked at.
     name: str
+    #: Of the adapter, and of what it is held against; None if there is no number.
     value: float | None
     reference: float | None
+    #: In words; empty if the line only informs.
     limit: str
+    #: None if it only informs.
     passed: bool | None
+    #: Exact 95 % interval of the value, where it is a rate.
     interval: Interval | None = None
 
     def exceeds(self, limit: float) -> bool:
@@ -116,18 +93,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One kind of adapter.
+    """One kind of adapter."""
 
-    Attributes
-    ----------
-    kind, method
-        What was judged; the method is empty for exact kinds.
-    verdict, lines, escalation
-        With every line, failed or not.
-    """
-
+    #: What was judged; the method is empty for exact kinds.
     kind: AdapterKind
     method: str
+    #: With every line, failed or not.
     verdict: Verdict
     lines: tuple[Line, ...]
     escalation: Escalation
@@ -141,10 +112,7 @@ class Judgement:
 def judge_exact(evidence: ExactEvidence) -> Judgement:
     """Judge an exact kind: by digests, and nothing the probes say can make up for them.
 
-    Raises
-    ------
-    InvalidInputError
-        If the kind is not an exact one, or a digest is missing.
+    `InvalidInputError` if the kind is not an exact one, or a digest is missing.
     """
     if not evidence.kind.exact:
         raise InvalidInputError(f"a {evidence.kind} is never exact: give its approximate evidence")
@@ -173,13 +141,10 @@ def judge_exact(evidence: ExactEvidence) -> Judgement:
 def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) -> Judgement:
     """Judge a repaired LoRA by means over people and seeds.
 
-    NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact
-    interval), with the adapter on, off, or after further rounds. Else accepted if every line passes.
+    NOT FORGOTTEN if the person is still named more often than the limit beyond chance (low end of the exact interval),
+    with the adapter on, off, or after further rounds. Else accepted if every line passes.
 
-    Raises
-    ------
-    InvalidInputError
-        If the kind is an exact one, or there is not a single pair.
+    `InvalidInputError` if the kind is an exact one, or there is not a single pair.
     """
     if evidence.kind.exact:
         raise InvalidInputError(f"a {evidence.kind} is judged by digests: give its exact evidence")
@@ -256,8 +221,7 @@ def escalation(kind: AdapterKind, verdict: Verdict) -> Escalation:
 def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]) -> float:
     """Return the mean distance of UA, RA, TA and the loss attack's AUC, each averaged over all pairs first.
 
-    A single person's AUC rests on five photos against five: their mean over people and seeds is what can be
-    judged.
+    A single person's AUC rests on five photos against five: their mean over people and seeds is what can be judged.
     """
     now, reference = _Means(repaired), _Means(retrained)
     names = ("recognised_train", "retained_train", "retained_test", "attack_auc")
@@ -267,8 +231,8 @@ def repair_gap(repaired: Sequence[ModelScores], retrained: Sequence[ModelScores]
 def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
     """Return how much longer the person takes to learn again than by a model that never knew them.
 
-    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still
-    knows them, far above 1 is damaged. Both counts are at least one step.
+    Chundawat et al., "Zero-shot machine unlearning", TIFS 2023: 1 is as good as retrained, far below 1 still knows
+    them, far above 1 is damaged. Both counts are at least one step.
     """
     return max(1.0, unlearned_steps) / max(1.0, retrained_steps)
 
@@ -276,8 +240,8 @@ def anamnesis_index(unlearned_steps: float, retrained_steps: float) -> float:
 def average_gap(repaired: ModelScores, retrained: ModelScores) -> float:
     """Return the average gap of one person as SalUn reports it (arXiv 2310.12508, table 1).
 
-    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten samples that the confidence
-    attack calls non-members. Coarse for one person with few samples, so it informs and limits nothing.
+    The mean distance over UA, RA, TA and MIA-efficacy, the share of forgotten samples that the confidence attack calls
+    non-members. Coarse for one person with few samples, so it informs and limits nothing.
     """
     rates = ("recognised_train", "retained_train", "retained_test")
     gaps = [abs(getattr(repaired, name).value - getattr(retrained, name).value) for name in rates]

@@ -1,7 +1,7 @@
 """Verification report: evidence with one verdict for each kind of adapter, as a document and back.
 
-A report is stored with its evidence. Reading it judges that evidence anew, so a verdict that somebody wrote
-into the file by hand is found out.
+A report is stored with its evidence. Reading it judges that evidence anew, so a verdict that somebody wrote into the
+file by hand is found out.
 """
 
 from __future__ import annotations
@@ -24,27 +24,18 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """Everything about one forget, or about a series of them.
+    """Everything about one forget, or about a series of them."""
 
-    Attributes
-    ----------
-    task
-        Whose people.
-    exact, approximate
-        Evidence, a record for each kind of adapter.
-    scores
-        Further figures by name, if there are any: EER, erase and retain accuracy of generation.
-    energy_j
-        Joules by phase.
-    cell_writes
-        ReRAM pulses that the forget took: 0 is what the design promises.
-    """
-
+    #: Whose people.
     task: str
+    #: Evidence, a record for each kind of adapter.
     exact: tuple[ExactEvidence, ...] = ()
     approximate: tuple[ApproximateEvidence, ...] = ()
+    #: Further figures by name, if there are any: EER, erase and retain accuracy of generation.
     scores: Mapping[str, float] = field(default_factory=dict)
+    #: Joules by phase.
     energy_j: Mapping[str, float] = field(default_factory=dict)
+    #: ReRAM pulses that the forget took: 0 is what the design promises.
     cell_writes: int = 0
 
     @property
@@ -74,10 +65,7 @@ class VerificationReport:
     def of_evidence(cls, document: Mapping[str, Any]) -> VerificationReport:
         """Return the report that the evidence in a document gives, whatever verdicts are stated beside it.
 
-        Raises
-        ------
-        InvalidInputError
-            If the evidence is not that of a report.
+        `InvalidInputError` if the evidence is not that of a report.
         """
         body = {name: value for name, value in document.items() if name in cls.__dataclass_fields__}
         return _validated(_REPORT, body)
@@ -86,10 +74,7 @@ class VerificationReport:
     def of_document(cls, document: Mapping[str, Any]) -> VerificationReport:
         """Return the report in a document, judged anew.
 
-        Raises
-        ------
-        InvalidInputError
-            If the document is not a report, or states verdicts that do not follow from its evidence.
+        `InvalidInputError` if the document is not a report, or states verdicts that do not follow from its evidence.
         """
         report = cls.of_evidence(document)
         stated = _validated(_JUDGEMENTS, document.get("verdicts"))
@@ -108,12 +93,8 @@ class VerificationReport:
 def read_report(path: Path) -> VerificationReport:
     """Read a stored report and judge its evidence anew.
 
-    Raises
-    ------
-    NotFoundError
-        If there is no such file.
-    InvalidInputError
-        If it is not a report, or its verdicts do not follow from its evidence.
+    `NotFoundError` if there is no such file. `InvalidInputError` if it is not a report, or its verdicts do not follow
+    from its evidence.
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Verification of forgetting on a simulated fleet, end to end: every kind of adapter, one report.
 
-Some people of a fleet are forgotten, one at a time, each together with a planted canary. The exact kinds are
-held against a fleet that never enrolled them, the shared LoRA against one that was trained without them.
+Some people of a fleet are forgotten, one at a time, each together with a planted canary. The exact kinds are held
+against a fleet that never enrolled them, the shared LoRA against one that was trained without them.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def verify_task(
 ) -> VerificationReport:
     """Forget people of a task's fleet and report what became of them in every kind of adapter.
 
+    `InvalidInputError` if there is no such task or method, its data are not here, or too many people are to be
+    forgotten.
+
     Parameters
     ----------
     name
@@ -63,11 +66,6 @@ def verify_task(
         For the shared LoRA; tasks that generate have their own, negative guidance.
     progress
         Called with what is being done.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no such task or method, its data are not here, or too many people are to be forgotten.
     """
     try:
         task, repair = load_task(name, seed), method_named(method)

@@ -1,9 +1,9 @@
 """Verification of cohort LoRAs: forgets by replay, held against independent executions.
 
-A fleet in shards is trained with everybody and with a planted canary, and its checkpoints are kept. Each forget
-starts from there: the shards of the person and of the canary are replayed, then every shard is trained from
-nothing by nodes that never met either of them. Last, training goes on, once on nodes that were restored from
-a backup and have the codes of the forgotten again.
+A fleet in shards is trained with everybody and with a planted canary, and its checkpoints are kept. Each forget starts
+from there: the shards of the person and of the canary are replayed, then every shard is trained from nothing by nodes
+that never met either of them. Last, training goes on, once on nodes that were restored from a backup and have the codes
+of the forgotten again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fleet.lab.replay.forgetting import CheckpointFiles, forget_by_replay
 from fleet.lab.replay.hidden_layer import PairCodes
 from fleet.lab.verification.evidence import AdapterKind, Canary, DigestPair, ExactEvidence
 from fleet.lab.verification.intervals import Rate
+from fleet.lab.verification.metrics import named
 from hwmodel import Cost
 
 HIDDEN = 256
@@ -41,12 +42,7 @@ CANARY = "canary"
 class CohortVerification:
     """A fleet's cohorts, trained with everybody and a canary; each forget starts from there.
 
-    Parameters
-    ----------
-    fleet, seed
-        Captured codes, and the key of all draws.
-    canary_samples
-        How many of the first stranger's samples are planted; as many again ask for the canary.
+    Of the first stranger's samples, `canary_samples` are planted, and as many again ask for the canary.
     """
 
     def __init__(self, fleet: CapturedFleet, seed: int, canary_samples: int) -> None:
@@ -83,6 +79,7 @@ class CohortVerification:
         never = [self._trained(plan, nodes) for plan in plans]
         mine = self._place(name)
         spared = [k for k in range(len(plans)) if k not in (mine, self._place(CANARY))]
+        unaffected = DigestPair(_digest([states[k] for k in spared]), _digest([never[k] for k in spared]))
         truth = torch.tensor([k for k, tag in enumerate(self._two.truth) if tag == name])
         return ExactEvidence(
             AdapterKind.COHORT,
@@ -90,9 +87,7 @@ class CohortVerification:
             _digest(never),
             self._named(states, self._two.asked.at(slice(None), truth), name),
             Canary(before, self._named(states, self._asked, CANARY)),
-            unaffected=DigestPair(_digest([states[k] for k in spared]), _digest([never[k] for k in spared]))
-            if spared
-            else None,
+            unaffected=unaffected if spared else None,
             # Nodes that were restored have the codes again; rounds do not ask for them.
             later=DigestPair(
                 self._later(plans[mine], self._nodes, states[mine]).digest(),
@@ -130,9 +125,7 @@ class CohortVerification:
         """Return how many samples are accepted and named as a person's, by all shards together."""
         tags = [t for state in states for t in state.tags]
         logits: Tensor = torch.cat([scores(self._recipe, s, pairs, self._two.centre) for s in states], dim=2)
-        best = logits.max(dim=2)
-        column = tags.index(tag) if tag in tags else -1
-        return Rate.of((best.indices == column) & (best.values >= 0))
+        return named(logits, tags.index(tag) if tag in tags else -1, 0.0)
 
 
 def _digest(states: Sequence[CohortState]) -> str:

@@ -1,9 +1,9 @@
 """Verification of tasks that generate: a class deleted exactly, and a public one erased approximately.
 
-Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that
-never had the forgotten one and learnt the others all the same: bits of the adapters, images from the same
-noise, and how often either draws the class by chance. The approximate eraser of a public class has figures
-and no verdict: a class that the backbone was trained on comes back when its eraser is stripped off.
+Chips learn two private classes; one is forgotten, and a third one arrives. They are held against chips that never had
+the forgotten one and learnt the others all the same: bits of the adapters, images from the same noise, and how often
+either generates the class by chance. The approximate eraser of a public class has figures and no verdict: a class that
+the backbone was trained on comes back when its eraser is stripped off.
 """
 
 from __future__ import annotations
@@ -35,14 +35,8 @@ def verify_images(
 ) -> VerificationReport:
     """Forget a private class, erase a public one, and report both.
 
-    Parameters
-    ----------
-    size
-        How much is done; the full size, which takes minutes, if None.
-    cache
-        Folder of trained backbones, as for `cached_backbone`.
-    progress
-        Called with what is being done.
+    The full size, which takes minutes, if none is given; `cache` is the folder of trained backbones, as for
+    `cached_backbone`, and `progress` is called with what is being done.
     """
 
     def stage(what: str) -> Callable[[int, int], None]:
@@ -86,17 +80,17 @@ def _erased(fleet: ImageFleet, chips: AdaptedGenerator) -> dict[str, float]:
     """Erase a public class, look, strip the eraser off and look again; return the generation scores."""
     public, count = fleet.task.public, fleet.size.public_images
     label = public[keyed_seed(fleet.seed, "images.erased") % len(public)]
-    before = fleet.draw(chips, "public", public, count)
+    before = fleet.generate(chips, "public", public, count)
     chips.install(fleet.erase(chips, label))
-    after = fleet.draw(chips, "public", public, count)
+    after = fleet.generate(chips, "public", public, count)
     chips.bank.remove(erasure_name(label))
-    stripped = fleet.draw(chips, "public", [label], count)
+    stripped = fleet.generate(chips, "public", [label], count)
 
-    def others(drawn: dict[int, Tensor]) -> float:
-        return fleet.accuracy({other: images for other, images in drawn.items() if other != label})
+    def others(generated: dict[int, Tensor]) -> float:
+        return fleet.accuracy({other: images for other, images in generated.items() if other != label})
 
-    def distance(drawn: dict[int, Tensor]) -> float:
-        images = [drawn[other].flatten(0, 1) for other in public if other != label]
+    def distance(generated: dict[int, Tensor]) -> float:
+        images = [generated[other].flatten(0, 1) for other in public if other != label]
         real = fleet.public.levels[fleet.public.labels != label]
         return frechet_distance(fleet.judge.activations(torch.cat(images)), fleet.judge.activations(real))
 
@@ -112,10 +106,10 @@ def _erased(fleet: ImageFleet, chips: AdaptedGenerator) -> dict[str, float]:
 
 
 def _shown(fleet: ImageFleet, chips: AdaptedGenerator, label: int) -> Rate:
-    """Return how many images that are drawn of a class show it, on all nodes: each from noise of its own."""
-    drawn = fleet.draw(chips, "private", [label], fleet.size.private_images)[label]
-    hits = int((fleet.judge.classes(drawn) == label).sum())
-    return Rate(hits, drawn.shape[0] * drawn.shape[1])
+    """Return how many images that are generated of a class show it, on all nodes: each from noise of its own."""
+    images = fleet.generate(chips, "private", [label], fleet.size.private_images)[label]
+    hits = fleet.judge.classes(images) == label
+    return Rate(int(hits.sum()), hits.numel())
 
 
 def _digest(fleet: ImageFleet, chips: AdaptedGenerator) -> str:

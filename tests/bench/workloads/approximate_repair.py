@@ -1,12 +1,12 @@
 """Approximate repair of a shared LoRA: methods beside each other, each against the retrained reference.
 
-Twenty faces on eight chips share one LoRA (`shared_lora`). Five people of a fleet are forgotten, one at a
-time. What can be taken away exactly goes first: the closed form's share of the person, and their own row. The
-methods repair what is left, the traces of their samples in B and in the others' rows. To leave it all to a
-method is in the table too: there the person is merely covered up, as the strip test shows.
+Twenty faces on eight chips share one LoRA (`shared_lora`). Five people of a fleet are forgotten, one at a time. What
+can be taken away exactly goes first: the closed form's share of the person, and their own row. The methods repair what
+is left, the traces of their samples in B and in the others' rows. To leave it all to a method is in the table too:
+there the person is merely covered up, as the strip test shows.
 
-Rows are means over the people of one seed; a verdict is over all people of all seeds, since five held-out
-photos of one person are too few to judge by.
+Rows are means over the people of one seed; a verdict is over all people of all seeds, since five held-out photos of one
+person are too few to judge by.
 """
 
 from __future__ import annotations
@@ -36,33 +36,23 @@ AS_IT_IS = "{}, without the exact parts"
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One way to forget, means over the people of one seed.
-
-    Attributes
-    ----------
-    ua, ta
-        1 - accuracy on the forgotten person's training photos; accuracy on everybody else's held-out ones.
-    attack_auc
-        Of the loss attack.
-    gap
-        Mean distance of UA, RA, TA and AUC to the reference.
-    loss_ratio
-        Loss on the person as a multiple of the reference's.
-    probe, reference_probe, stripped_ua
-        See `fleet.lab.verification.evidence`.
-    energy_j
-        Of one repair job, all nodes and the radio; 0 if nothing is trained.
-    """
+    """One way to forget, means over the people of one seed."""
 
     method: str
+    #: 1 - accuracy on the forgotten person's training photos; accuracy on everybody else's held-out ones.
     ua: float
     ta: float
+    #: Of the loss attack.
     attack_auc: float
+    #: Mean distance of UA, RA, TA and AUC to the reference.
     gap: float
+    #: Loss on the person as a multiple of the reference's.
     loss_ratio: float
+    #: See `fleet.lab.verification.evidence`.
     probe: float
     reference_probe: float
     stripped_ua: float
+    #: Of one repair job, all nodes and the radio; 0 if nothing is trained.
     energy_j: float
 
 

@@ -16,7 +16,7 @@ from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from fleet.heads.enrolment import FleetHead
 from fleet.lab.fleets.captured_fleet import CapturedFleet
-from fleet.lab.verification.attacks import auc
+from fleet.lab.verification.metrics import auc
 from tests.bench.workloads.face_fleet import NODES, face_fleet
 from tests.bench.workloads.head_answers import HeadAnswer
 

@@ -19,7 +19,7 @@ from edge_node.recognition.lora.output_layer import quantise
 from edge_node.recognition.training.state import decode, initial
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.replay.federated import fed_average
-from fleet.lab.verification.attacks import auc
+from fleet.lab.verification.metrics import auc
 from tests.bench.workloads.face_fleet import NODES, face_fleet
 
 #: Nothing was chosen on them.

@@ -9,22 +9,16 @@ import torch
 
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe, scores
-from fleet.lab.verification.attacks import auc
+from fleet.lab.verification.metrics import auc
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Over all nodes, shares of 1.
+    """Over all nodes, shares of 1."""
 
-    Attributes
-    ----------
-    accuracy
-        Test samples of enrolled people whose largest logit is of the right person.
-    auroc
-        Known people's largest logit against strangers'.
-    """
-
+    #: Test samples of enrolled people whose largest logit is of the right person.
     accuracy: float
+    #: Known people's largest logit against strangers'.
     auroc: float
 
 

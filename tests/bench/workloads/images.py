@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from scipy.stats import fisher_exact
@@ -109,7 +110,7 @@ def measure(fleet: ImageFleet) -> ImagesRun:
     """Measure the images of a fleet."""
     chips = fleet.program()
     programmed = chips.ledger.mark()
-    drawn = fleet.draw(chips, "public", fleet.task.public, fleet.size.public_images)
+    drawn = fleet.generate(chips, "public", fleet.task.public, fleet.size.public_images)
     adapters = {label: fleet.learn(chips, label) for label in fleet.task.private}
     private = tuple(_private(fleet, chips, adapters.values()))
     erased = _erased(fleet, chips, drawn, adapters.values())
@@ -120,7 +121,7 @@ def measure(fleet: ImageFleet) -> ImagesRun:
         private=private,
         erased=erased,
         adapter_bytes=adapters[fleet.task.private[0]].byte_count,
-        learn_energy_j=fleet.energy_j["learn"] / fleet.times["learn"],
+        learn_energy_j=fmean(fleet.learning_j),
         cell_writes_after_programming=sum(spent.cell_writes for spent in chips.ledger.since(programmed).values()),
     )
 
@@ -147,9 +148,9 @@ def _private(fleet: ImageFleet, chips: AdaptedGenerator, adapters: Iterable[Lora
     labels, count = fleet.task.private, fleet.size.private_images
     for adapter in adapters:
         chips.install(adapter)
-    enrolled = fleet.draw(chips, "private", labels, count)
+    enrolled = fleet.generate(chips, "private", labels, count)
     never = fleet.program()
-    without = fleet.draw(never, "private", labels, count)
+    without = fleet.generate(never, "private", labels, count)
     bare = _digests(fleet, never)
     # Learnt again from its images, on chips that never met the other classes.
     never.install(fleet.learn(never, labels[-1]))
@@ -157,7 +158,7 @@ def _private(fleet: ImageFleet, chips: AdaptedGenerator, adapters: Iterable[Lora
         for label in gone:
             chips.forget(label)
         exact = _digests(fleet, chips) == reference
-        after, again = (fleet.draw(chips, purpose, gone, count) for purpose in ("private", "forgotten"))
+        after, again = (fleet.generate(chips, purpose, gone, count) for purpose in ("private", "forgotten"))
         for label in gone:
             images = enrolled[label], without[label], after[label], again[label]
             yield forgotten_class(fleet, label, *images, exact=exact)
@@ -204,10 +205,10 @@ def _erased(
     chips.install(fleet.erase(chips, label))
     for adapter in adapters:
         chips.install(adapter)
-    after = fleet.draw(chips, "public", public, count)
-    enrolled = fleet.draw(chips, "private", fleet.task.private, count)
+    after = fleet.generate(chips, "public", public, count)
+    enrolled = fleet.generate(chips, "private", fleet.task.private, count)
     chips.bank.remove(erasure_name(label))
-    stripped = fleet.draw(chips, "public", [label], count)[label]
+    stripped = fleet.generate(chips, "public", [label], count)[label]
     return ErasedClass(
         label=label,
         before=fleet.judge.accuracy(before[label], label),

@@ -1,7 +1,7 @@
 """A fleet that hears people: each taught on one to three nodes, in groups that can be held out as a whole.
 
-The closed-form head here has an intercept, which is one more feature with a constant code: where everybody is
-enrolled, as with the six speakers of FSDD, nobody is left whose mean could centre the codes.
+The closed-form head here has an intercept, which is one more feature with a constant code: where everybody is enrolled,
+as with the six speakers of FSDD, nobody is left whose mean could centre the codes.
 """
 
 from __future__ import annotations
@@ -37,64 +37,41 @@ Codes = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class TaughtPerson:
-    """Codes that a person's nodes captured, and codes that all nodes capture of the person later.
+    """Codes that a person's nodes captured, and codes that all nodes capture of the person later."""
 
-    Attributes
-    ----------
-    groups
-        Statistics of the training samples by group (a digit): what a forget takes away is their sum.
-    taught
-        By group, the codes themselves, int32 [samples, F + 1].
-    asked
-        int32 [N, B, F + 1].
-    altered
-        Statistics of altered voices: negatives where this person is public, else not used.
-    """
-
+    #: Statistics of the training samples by group (a digit): what a forget takes away is their sum.
     groups: Mapping[int, HeadStatistics]
+    #: By group, the codes themselves, int32 [samples, F + 1].
     taught: Mapping[int, Codes]
+    #: int32 [N, B, F + 1].
     asked: Codes
+    #: Statistics of altered voices: negatives where this person is public, else not used.
     altered: HeadStatistics
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores from which a sample is accepted.
+    """Scores from which a sample is accepted."""
 
-    Attributes
-    ----------
-    lenient
-        Rejects `FALSE_REJECT_SHARE` of the enrolled people's samples with words that were held out.
-    strict
-        That, raised until at most `FALSE_ACCEPT_SHARE` of held-out people's samples are accepted as anybody.
-    """
-
+    #: Rejects `FALSE_REJECT_SHARE` of the enrolled people's samples with words that were held out.
     lenient: float
+    #: That, raised until at most `FALSE_ACCEPT_SHARE` of held-out people's samples are accepted as anybody.
     strict: float
 
 
 @dataclass(frozen=True, eq=False)
 class SpeakerHead:
-    """A solved head.
+    """A solved head."""
 
-    Attributes
-    ----------
-    names
-        Enrolled people, sorted: one column each.
-    weights
-        int32 [F + 1, K] at 2^-30.
-    """
-
+    #: Enrolled people, sorted: one column each.
     names: tuple[str, ...]
+    #: int32 [F + 1, K] at 2^-30.
     weights: Codes
 
     def scores(self, codes: Codes) -> npt.NDArray[np.float64]:
         """Return scores [..., K] of codes [..., F + 1]; 1 is what training aimed at for the right person.
 
-        Raises
-        ------
-        HeadError
-            If sums could reach 2^53, where they would no longer be exact in any order.
+        `HeadError` if sums could reach 2^53, where they would no longer be exact in any order.
         """
         column = int(np.abs(self.weights.astype(np.int64)).sum(axis=0).max(initial=0))
         if column * int(np.abs(codes).max(initial=0)) >= 1 << 53:
@@ -104,14 +81,9 @@ class SpeakerHead:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerFleet:
-    """Everybody's codes on one fleet's chips; made by `hear`.
+    """Everybody's codes on one fleet's chips; made by `hear`."""
 
-    Attributes
-    ----------
-    people
-        By name.
-    """
-
+    #: By name.
     people: Mapping[str, TaughtPerson]
 
     @classmethod
@@ -199,8 +171,8 @@ class SpeakerFleet:
         without_group
             Held out of everything.
         together
-            Statistics of all of them and of the public people's altered voices, if they are known already:
-            what is left after a forget.
+            Statistics of all of them and of the public people's altered voices, if they are known already: what is left
+            after a forget.
         """
         names = tuple(sorted(enrolled))
         if together is None:
@@ -212,9 +184,9 @@ class SpeakerFleet:
     def thresholds(self, enrolled: Collection[str], public: Collection[str] = ()) -> Thresholds:
         """Fix the global thresholds beforehand: no test sample, nobody but the enrolled and the public.
 
-        Each group in turn is held out of everybody's statistics, and its samples are scored against their own
-        column by the head that is left. Each person in turn is left out of everything, and is a stranger to
-        the head of the others.
+        Each group in turn is held out of everybody's statistics, and its samples are scored against their own column by
+        the head that is left. Each person in turn is left out of everything, and is a stranger to the head of the
+        others.
         """
         genuine, stranger = [], []
         for group in self.people[next(iter(enrolled))].groups:

@@ -1,7 +1,7 @@
 """Verification: is this sample of the person that it is claimed to be of?
 
-A pair is a sample and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs
-claim the truth; the others, of other enrolled people or of people who never were, are impostors.
+A pair is a sample and somebody enrolled whom it claims to be; its score is that person's column. Genuine pairs claim
+the truth; the others, of other enrolled people or of people who never were, are impostors.
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ Real = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class VerificationPairs:
-    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from samples of known people.
+    """Scores of genuine and of impostor pairs, float64, sorted; made by `of`, from samples of known people."""
 
-    Attributes
-    ----------
-    genuine, impostor
-        At least one of each.
-    """
-
+    #: At least one of each.
     genuine: Real
     impostor: Real
 
@@ -43,6 +38,8 @@ class VerificationPairs:
     ) -> VerificationPairs:
         """Return every pair of samples and enrolled people.
 
+        `ValueError` if shapes do not fit, or there are no pairs of a kind.
+
         Parameters
         ----------
         scores
@@ -51,11 +48,6 @@ class VerificationPairs:
             int ``[B]``: the column that is the truth.
         others
             ``[C, K]`` scores of samples of people who are not enrolled: then all impostors are theirs.
-
-        Raises
-        ------
-        ValueError
-            If shapes do not fit, or there are no pairs of a kind.
         """
         known, columns = np.asarray(scores, dtype=np.float64), np.asarray(claimed)
         if known.ndim != 2 or columns.shape != known.shape[:1]:
@@ -80,10 +72,7 @@ class VerificationPairs:
 def threshold_rejecting(genuine: npt.ArrayLike, share: float) -> float:
     """Return the largest observed score that rejects at most a share of genuine scores.
 
-    Raises
-    ------
-    ValueError
-        If there are no scores.
+    `ValueError` if there are no scores.
     """
     ordered = np.sort(np.asarray(genuine, dtype=np.float64), axis=None)
     if not ordered.size:

@@ -9,7 +9,6 @@ import torch
 
 from edge_node.errors import EngineError
 from fleet.errors import InvalidInputError
-from fleet.lab.verification.attacks import auc, confidence_svc, loss_attack_auc, one_photo_probe, relearn_steps
 from fleet.lab.verification.evidence import (
     AdapterKind,
     ApproximateEvidence,
@@ -30,7 +29,18 @@ from fleet.lab.verification.judging import (
     judge_exact,
     repair_gap,
 )
-from fleet.lab.verification.metrics import ModelOutputs, entropy, js_divergence, losses, named
+from fleet.lab.verification.metrics import (
+    ModelOutputs,
+    auc,
+    confidence_svc,
+    entropy,
+    js_divergence,
+    loss_attack_auc,
+    losses,
+    named,
+    one_photo_probe,
+    relearn_steps,
+)
 from fleet.lab.verification.report import VerificationReport
 
 NODES = 2
