@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from fleet.lab.exchange.file_format import decode_adapter, encode_adapter
 from safetensors.torch import load
 from torch.nn.functional import mse_loss
 
@@ -246,7 +245,7 @@ def test_learning_makes_the_class_likelier_and_quantising_hardly_matters(chips):
     assert adapter.spec.storage.value == "int8"
 
 
-def test_label_row_is_part_of_the_adapter_and_survives_its_file(backbone, chips):
+def test_label_row_is_part_of_the_adapter(backbone, chips):
     adapter = learn_class(chips, images_of(FIRST), FIRST, 3, LORA)
     a, b = adapter.factors("labels", 11)
     row = adapter.spec.scaling * (b @ a)[:, FIRST]
@@ -259,8 +258,6 @@ def test_label_row_is_part_of_the_adapter_and_survives_its_file(backbone, chips)
     assert torch.allclose(looked_up[0] - backbone.model.labels.rows[FIRST], row.float(), atol=1e-6)
     assert torch.equal(looked_up[0], looked_up[3])
     assert torch.equal(table(asked), backbone.model.labels.rows[asked])
-
-    assert decode_adapter(encode_adapter(adapter), backbone.base).digest == adapter.digest
 
 
 def test_fleet_draws_what_each_chip_draws_alone(backbone, chips):
