@@ -130,6 +130,8 @@ def test_prose_wraps_at_120_columns():
     for path in listed.stdout.split():
         # Lines of a table, of a program and of a picture's text cannot be wrapped.
         text = re.sub(r"^```.*?^```", "", (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        wide += [f"{path}: {line}" for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
+        wide += [
+            f"{path}: {line}" for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))
+        ]
 
     assert wide == []
