@@ -16,7 +16,7 @@ from fleet.local.errors import EngineCallError
 
 #: Enrolling captures every sample on the simulated chip, on cores that other nodes share.
 CALL_TIMEOUT_S = 60.0
-#: A node that generates learns a class while it is enrolled: ten seconds of a core that is free.
+#: A node that generates learns a class while it is enrolled: half a minute of a core that is free.
 ENROL_TIMEOUT_S = 600.0
 
 

@@ -15,7 +15,7 @@ from tests.integration.coordinator.coordinator_process import CoordinatorProcess
 MESSAGES = 10_000
 
 
-class Beating:
+class BusyNode:
     """An honest node on a stream of its own that sends heartbeats until it is closed."""
 
     def __init__(self, address: str, node: SimulatedNode) -> None:
@@ -47,7 +47,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
     rogue = SimulatedNode("node-3")
     for node in (*honest, rogue):
         coordinator.enroll(node)
-    streams = [Beating(coordinator.address, node) for node in honest]
+    streams = [BusyNode(coordinator.address, node) for node in honest]
     try:
         with coordinator.client() as client:
 

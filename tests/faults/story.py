@@ -64,7 +64,7 @@ class Story:
 
 
 @contextmanager
-def tell(folder: Path) -> Iterator[Story]:
+def run_story(folder: Path) -> Iterator[Story]:
     """Let it happen; the fleet runs until the block ends."""
     settings = LocalSettings(folder / "fleet", nodes=2, learning=True, restart_nodes=False)
     with running_rig(settings) as rig:
