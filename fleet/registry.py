@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.key_store import create_private, read_private
 from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.v1.types_pb2 import Envelope
 
-from fleet.domain.tags import new_tag
 from fleet.errors import FleetError, NotFoundError, reason_of
 
 API_VERSION = "reram-fleet/registry/v1"

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 from reram_fleet.crypto.digests import subject_digests
+from reram_fleet.crypto.identifiers import new_tag
 
 from fleet.coordinator.testing import FEATURES, SimulatedNode
-from fleet.domain.tags import new_tag
 from tests.attacks.noise import Noise, shout
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream, eventually
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reram_fleet.crypto import sealing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.identities import check_identity
 from reram_fleet.errors import KeyFileError
 from reram_fleet.v1 import types_pb2 as types
@@ -21,7 +22,7 @@ from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
 from edge_node.storage.record_cipher import CapturedSamples, RecordCipher
-from edge_node.testing import FakeCoordinator, new_tag
+from edge_node.testing import FakeCoordinator
 
 Samples = Callable[..., list[np.ndarray]]
 
