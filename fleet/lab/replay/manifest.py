@@ -56,8 +56,8 @@ class ReplayManifest(_Part):
     Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
     """
 
-    #: Version 1 was of training in float32, which another machine may not repeat.
-    kind: Literal["reram-fleet/cohort-replay/v2"] = "reram-fleet/cohort-replay/v2"
+    #: Version 1 was of training in float32, which another machine may not repeat; version 2 called checkpoints slices.
+    kind: Literal["reram-fleet/cohort-replay/v3"] = "reram-fleet/cohort-replay/v3"
     fleet_seed: int
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]

@@ -45,6 +45,12 @@ def test_canaries_of_other_tags_and_of_other_secrets_have_nothing_in_common(secr
     assert np.abs(np.corrcoef(codes) - np.eye(3)).max() < 0.25
 
 
+def test_secret_of_a_version_that_called_samples_clips_is_read(tmp_path, secret):
+    path = tmp_path / "canary.json"
+    path.write_text(path.read_text().replace('"samples"', '"clips"'))
+    assert CanarySecret.load(path) == secret
+
+
 def test_secret_is_made_once_and_read_by_its_owner_alone(tmp_path, secret, people):
     assert CanarySecret.load_or_create(tmp_path / "canary.json", people[:1], 2**16 - 1) == secret
     assert (tmp_path / "canary.json").stat().st_mode & 0o777 == 0o600
