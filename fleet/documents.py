@@ -11,14 +11,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
-from reram_fleet.processes.flower import JOB_NAMES
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
+
+from fleet.domain.learning import JobKind
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 API_VERSION = "reram-fleet/v1"
+
+_JOB_NAMES = {types.LearningKind.Value(f"LEARNING_KIND_{kind.name}"): kind.value for kind in JobKind}
 
 Document = dict[str, Any]
 
@@ -61,9 +64,9 @@ def verdict_name(verdict: int) -> str:
     return enum_word(operator.VerdictClass, verdict).upper().replace("_", " ")
 
 
-def kind_name(kind: types.LearningKind) -> str:
-    """Return a learning kind's name, for instance `train.lora`."""
-    return JOB_NAMES.get(kind, "unspecified")
+def job_name(kind: types.LearningKind) -> str:
+    """Return the name of a kind of learning job, for instance `train.lora`."""
+    return _JOB_NAMES.get(kind, "unspecified")
 
 
 def costs_document(costs: Iterable[types.PhaseCost]) -> Document:
@@ -202,7 +205,7 @@ def job_document(job: operator.LearningJob) -> Document:
     return {
         **fields(job, "job_id", "request_id", "state", "attempt", "rounds", "rounds_done", "generation"),
         **fields(job, "created_at_unix_ms"),
-        "type": kind_name(job.kind),
+        "type": job_name(job.kind),
         **fields(job, "error", "flower_run_id", "revision", "campaign_id", or_none=True),
         "shard": job.shard if job.HasField("shard") else None,
         "metrics": dict(job.metrics),

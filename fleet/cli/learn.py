@@ -63,11 +63,11 @@ def start(
     train.lora teaches one LoRA that everybody shares: a forget repairs it approximately. train.cohort teaches
     a LoRA in shards: a forget is exact. A fleet has one or the other; `fleet learn drop` leaves either.
     """
-    from reram_fleet.processes.flower import JOB_NAMES
+    from fleet.coordinator.wire_enums import LEARNING_KIND
 
     if shards is not None and kind is not StartableKind.TRAIN_COHORT:
         raise UsageError("--shards goes with --kind train.cohort")
-    number = next(number for number, name in JOB_NAMES.items() if name == kind)
+    number = LEARNING_KIND.values[JobKind(kind)]
     request = request_id or new_id(time.time_ns() // 1_000_000)
     with session(ctx).client() as client:
         response = client.start_learning(request, number, rounds, shards or 0)

@@ -57,9 +57,3 @@ class PublicCodes:
     def statistics(self) -> HeadStatistics:
         """Of all samples on all nodes."""
         return HeadStatistics.of(self.codes.reshape(-1, self.features))
-
-    @property
-    def wire_bytes(self) -> int:
-        """Bytes that one node sends: two per code if they fit, else four."""
-        width = 2 if int(np.abs(self.codes).max()) < 1 << 15 else 4
-        return width * int(self.codes[0].size)

@@ -2,6 +2,7 @@
 
 LearningPlaneError
 ├── FlowerCommandError        the `flwr` command failed or answered something unreadable
+│   ├── FlowerApiError        the SuperLink refused, with Flower's number of the refusal
 │   ├── RunNotFoundError      the SuperLink does not know this run
 │   └── SuperLinkUnreachableError
 ├── SuperLinkNotReadyError    it did not answer in time after its start

@@ -20,7 +20,7 @@ from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, LearningKind
 
 from fleet.learning.errors import LearningPlaneError, QuorumError, StateError
-from fleet.learning.lora_state import StateCodec
+from fleet.learning.state_codec import StateCodec
 
 # Below Flower's own logger: what it says is seen with `flwr log`.
 logger = logging.getLogger("flwr.reram_fleet.job_grid")

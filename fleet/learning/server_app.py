@@ -21,7 +21,7 @@ from fleet.learning.errors import CoordinatorError, LearningPlaneError
 from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
 from fleet.learning.job_client import JobClient
 from fleet.learning.job_grid import JobGrid
-from fleet.learning.lora_state import StateCodec
+from fleet.learning.state_codec import StateCodec
 
 logger = logging.getLogger("flwr.reram_fleet.server_app")
 

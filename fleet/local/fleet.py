@@ -15,7 +15,6 @@ from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.flower import program
 from reram_fleet.processes.supervised import ReapedProcess, SupervisedProcess
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.v1.engine_pb2 import GetStatusResponse
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.client import FleetClient, UnavailableError
@@ -207,7 +206,7 @@ class LocalFleet:
         return self.nodes[index].engine()
 
     def start_node(self, index: int, *, connect_delay_s: float = 0.0) -> None:
-        """Start a node daemon; `wait_bound` and `wait_serving` tell when it is up."""
+        """Start a node daemon; `wait_serving` tells when it is up."""
         node, settings = self.nodes[index], self.settings
         # An earlier run's file would name ports that nobody listens on.
         node.run_file.unlink(missing_ok=True)
@@ -235,23 +234,11 @@ class LocalFleet:
             raise LocalFleetError(f"{process.name} would be restarted at once: kill nodes of an unsupervised fleet")
         return process.kill()
 
-    def wait_bound(self, index: int, timeout_s: float) -> None:
-        """Return as soon as the node's EngineService answers."""
-        self._wait_node(index, timeout_s, "answers", lambda status: True)
-
     def wait_serving(self, index: int, timeout_s: float) -> None:
         """Return when the node is connected and serves its adapters."""
-        self._wait_node(
-            index,
-            timeout_s,
-            "serves",
-            lambda status: status.connected and status.serve_state == types.SERVE_STATE_SERVING,
-        )
-
-    def _wait_node(self, index: int, timeout_s: float, what: str, done: Callable[[GetStatusResponse], bool]) -> None:
         node = self.nodes[index]
 
-        def answers() -> bool:
+        def serves() -> bool:
             running = node.running()
             if running is None:
                 return False
@@ -259,11 +246,12 @@ class LocalFleet:
                 raise self._refused(node, running.refusal)
             try:
                 with node.engine() as engine:
-                    return done(engine.status())
+                    status = engine.status()
             except EngineCallError:
                 return False
+            return status.connected and status.serve_state == types.SERVE_STATE_SERVING
 
-        self._wait(node.node_id, what, answers, Deadline.of(timeout_s))
+        self._wait(node.node_id, "serves", serves, Deadline.of(timeout_s))
 
     def _wait(self, name: str, what: str, done: Callable[[], bool], deadline: Deadline) -> None:
         """Wait until a process that runs does something; whether it has ended is looked at before each try."""

@@ -41,8 +41,8 @@ class CodeRange:
         """
         if adapter.kind != self.kind:
             raise CodeRangeError(
-                f"the adapter is of kind {kind_name(adapter.kind)}, this fleet's are of "
-                f"{kind_name(self.kind)}: a fleet runs one task"
+                f"the adapter is of kind {adapter_kind_name(adapter.kind)}, this fleet's are of "
+                f"{adapter_kind_name(self.kind)}: a fleet runs one task"
             )
         most = 1 if self.kind == SUBJECT_ADAPTER_KIND_TRAINED else MAX_SAMPLES
         if not 1 <= adapter.count <= most:
@@ -58,7 +58,7 @@ class CodeRange:
             raise CodeRangeError(f"a code sum of {samples} samples is {largest}, the task's range ends at {limit}")
 
 
-def kind_name(kind: int) -> str:
+def adapter_kind_name(kind: int) -> str:
     """Return the name of a subject adapter kind, also of one that this version does not know."""
     try:
         return SubjectAdapterKind.Name(kind).removeprefix("SUBJECT_ADAPTER_KIND_")

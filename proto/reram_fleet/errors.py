@@ -8,6 +8,10 @@
     ├── ConflictError          legal in itself, not in this state
     └── KeyFileError           a key file is damaged, or readable by others
         └── KeyMissingError    it was destroyed, or never made (a NotFoundError too)
+
+Not among them: `TokenError`, `IdentityError`, `SealError`, `SignatureError`, `TicketError` and `CodeRangeError` of the
+modules that check those things. They say what does not hold about some bytes; a caller, who knows whose bytes they are,
+translates each into an error of this tree, a refusal or a failed line.
 """
 
 from __future__ import annotations

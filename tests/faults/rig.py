@@ -24,17 +24,17 @@ from fleet.config import NoCoordinatorError
 from fleet.domain.campaign import CampaignState
 from fleet.lab.demo.people import DemoPeople, load_demo_people
 from fleet.local.deadline import Deadline
-from fleet.local.errors import EngineCallError
+from fleet.local.errors import EngineCallError, LocalFleetError
 from fleet.local.fleet import LocalFleet, LocalSettings
 from fleet.registry import Registry
 
 T = TypeVar("T")
 
 #: For one thing to come true, on a machine that others use as well.
-PATIENCE_S = 120.0
+LIMIT_S = 120.0
 
 
-def eventually(what: str, probe: Callable[[], T | None], limit_s: float = PATIENCE_S) -> T:
+def eventually(what: str, probe: Callable[[], T | None], limit_s: float = LIMIT_S) -> T:
     """Return the first answer of a probe that is not None (False counts as no answer as well)."""
     return Deadline.of(limit_s).until(what, lambda: probe() or None, poll_s=0.05)
 
@@ -84,7 +84,7 @@ class Rig:
         """Commit a forget and return what CreateForget answered."""
         return self.client.create_forget(request_id or new_tag(), sorted(tags)).forget
 
-    def wait_converged(self, campaign_id: str, limit_s: float = PATIENCE_S) -> Forget:
+    def wait_converged(self, campaign_id: str, limit_s: float = LIMIT_S) -> Forget:
         """Return the campaign once every node has verified; the coordinator may be away meanwhile."""
 
         def converged() -> Forget | None:
@@ -125,6 +125,13 @@ class Rig:
         found = {(a.best_tag, a.best_tag_subject_only, a.best_tag_without_head) for a in answers}
         return {tag for tags in found for tag in tags} - {""}
 
+    def answers(self, node: int) -> bool:
+        """Whether a node's engine answers."""
+        try:
+            return bool(self.status(node).node_id)
+        except LocalFleetError:
+            return False
+
     def serves(self, node: int) -> bool:
         """Whether a node is connected and serves its adapters."""
         try:
@@ -136,7 +143,7 @@ class Rig:
     def restart_node(self, node: int, *, connect_delay_s: float = 0.0) -> None:
         """Start a node that was killed; returns once its engine answers."""
         self.fleet.start_node(node, connect_delay_s=connect_delay_s)
-        self.fleet.wait_bound(node, PATIENCE_S)
+        eventually(f"node {node} answers", lambda: self.answers(node))
 
     def kill_coordinator(self) -> int:
         """SIGKILL the coordinator; its supervisor starts it anew. Returns the id of the dead process."""

@@ -5,7 +5,6 @@ A task adds its own (`DemoTask.claims`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -208,11 +207,6 @@ def verdicts(evidence: Evidence[Any]) -> dict[str, str]:
 def verdicts_text(evidence: Evidence[Any]) -> str:
     """Return the verdicts as a claim tells them."""
     return ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(verdicts(evidence).items())) or "no verdicts"
-
-
-def chance_of_more(hits: int, trials: int, rate: float) -> float:
-    """Return how likely so many hits or more are in independent trials of this rate (binomial, exact)."""
-    return sum(math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(hits, trials + 1))
 
 
 def per_node(values: Mapping[str, T], text: Callable[[T], str]) -> str:

@@ -76,14 +76,6 @@ class CapturedFleet:
         where = self.places[name]
         return {node: self.train[name][node, k :: len(where)] for k, node in enumerate(where)}
 
-    def captured_by_node(self, names: Sequence[str] | None = None) -> dict[int, Tensor]:
-        """Return the training codes that each node took of these people, by default of all."""
-        taken: dict[int, list[Tensor]] = {}
-        for name in self.enrolled if names is None else names:
-            for node, codes in self.captured(name).items():
-                taken.setdefault(node, []).append(codes)
-        return {node: torch.cat(parts) for node, parts in sorted(taken.items())}
-
     def share(self, node: int, names: Sequence[str] | None = None) -> NodeShare | None:
         """Return what a node contributes for these people (all by default); None if it knows none of them."""
         mine = {

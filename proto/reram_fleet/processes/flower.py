@@ -20,18 +20,12 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
-#: Flower message type of each kind of learning job.
+#: Flower message type of each kind of learning job that a node sees. Rounds of a cohort travel as `train.lora`: a node
+#: trains whomever a ticket names.
 MESSAGE_TYPES = {
     types.LEARNING_KIND_TRAIN_LORA: "train.lora",
     types.LEARNING_KIND_UNLEARN_LORA: "train.unlearn",
     types.LEARNING_KIND_EVALUATE_QUALITY: "evaluate.quality",
-}
-
-#: Name of each kind of learning job. Rounds of a cohort travel as `train.lora`: a node trains whomever a ticket names.
-JOB_NAMES = {
-    **MESSAGE_TYPES,
-    types.LEARNING_KIND_TRAIN_COHORT: "train.cohort",
-    types.LEARNING_KIND_REPLAY_COHORT: "replay.cohort",
 }
 
 # Records and keys inside a message. The state is sealed: Flower's database keeps what it transports in its WAL after

@@ -25,7 +25,7 @@ from fleet.heads.statistics import total
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from hwmodel import Cost, cost, keyed_uint16, load_preset
 from tests.bench.workloads.face_fleet import NODES, face_fleet
-from tests.bench.workloads.faces import install
+from tests.bench.workloads.faces import captured_by_node, install
 
 SEEDS = (200, 201, 202, 203, 204)
 FORGETS = 10
@@ -118,7 +118,7 @@ def forget(fleet: CapturedFleet, books: SufficientStatistics, name: str) -> tupl
 def retrain(fleet: CapturedFleet, kept: Sequence[str]) -> tuple[SufficientStatistics, Spent]:
     """Train a head for these people alone, from captured codes; return its books and what it took."""
     packed, node_s, spent = [], [], Cost()
-    for codes in fleet.captured_by_node(kept).values():
+    for codes in captured_by_node(fleet, kept).values():
         started = time.process_time()
         packed.append(packed_statistics(codes))
         node_s.append(time.process_time() - started)
@@ -134,7 +134,9 @@ def retrain(fleet: CapturedFleet, kept: Sequence[str]) -> tuple[SufficientStatis
         books = books if share is None else books.with_share(share)
     head = books.build()
     coordinator_s = time.process_time() - started
-    sent = sum(map(len, packed)) + nodes * public.wire_bytes
+    # Two bytes per public code if they fit, else four.
+    width = 2 if int(np.abs(public.codes).max()) < 1 << 15 else 4
+    sent = sum(map(len, packed)) + width * public.codes.size
     return books, _spent(fleet, spent, max(node_s), coordinator_s, sent, head)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from edge_node.backbones.filters import FINE
 from edge_node.recognition.head import HeadAdapter
@@ -81,9 +83,20 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
         subject_accuracy=accuracy(alone, truth),
         subject=OpenSetRates.of(alone, alone_strangers),
         newcomer_accuracy=newcomer_accuracy(fleet),
-        node_share_bytes=max(len(packed_statistics(codes)) for codes in fleet.captured_by_node().values()),
+        node_share_bytes=max(
+            len(packed_statistics(codes)) for codes in captured_by_node(fleet, fleet.enrolled).values()
+        ),
         head_bytes=head.sram_bytes,
     )
+
+
+def captured_by_node(fleet: CapturedFleet, names: Sequence[str]) -> dict[int, Tensor]:
+    """Return the training codes that each node took of these people."""
+    taken: dict[int, list[Tensor]] = {}
+    for name in names:
+        for node, codes in fleet.captured(name).items():
+            taken.setdefault(node, []).append(codes)
+    return {node: torch.cat(parts) for node, parts in sorted(taken.items())}
 
 
 def install(head: FleetHead, fleet: CapturedFleet) -> HeadAdapter:

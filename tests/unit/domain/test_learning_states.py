@@ -1,12 +1,11 @@
 import pytest
-from reram_fleet.processes.flower import JOB_NAMES, MESSAGE_TYPES
+from reram_fleet.processes.flower import MESSAGE_TYPES
 
 from fleet.domain.learning import COHORT_KINDS, FINISHED, TRANSITIONS, JobKind, JobState, RetryPolicy, advance
 from fleet.errors import IllegalTransitionError
 
 
 def test_kinds_are_the_message_types_of_the_wire():
-    assert {kind.value for kind in JobKind} == set(JOB_NAMES.values())
     assert {kind.value for kind in JobKind} - COHORT_KINDS == set(MESSAGE_TYPES.values())
 
 

@@ -49,7 +49,6 @@ def test_each_training_photo_is_taken_once_on_one_to_three_nodes(fleet):
         taken = fleet.captured(name)
         assert set(taken) == set(fleet.places[name])
         assert sum(len(codes) for codes in taken.values()) == 5
-    assert sum(len(codes) for codes in fleet.captured_by_node().values()) == 100
 
 
 def test_a_perfect_fleet_has_the_same_chip_everywhere_and_the_same_places(fleet):

@@ -6,7 +6,7 @@ from flwr.app import ArrayRecord
 from flwr.supercore.task_identity import TaskIdentity
 from reram_fleet.crypto.sealing import new_key
 
-from fleet.learning.lora_state import StateCodec
+from fleet.learning.state_codec import StateCodec
 from tests.unit.learning.loop_grid import JOB, RANK, TAGS, state
 
 

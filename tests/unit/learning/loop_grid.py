@@ -10,7 +10,7 @@ from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, T
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import Envelope
 
-from fleet.learning.lora_state import StateCodec
+from fleet.learning.state_codec import StateCodec
 
 JOB = "job-1"
 TAGS = ("a" * 32, "b" * 32)

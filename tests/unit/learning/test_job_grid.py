@@ -17,7 +17,7 @@ from reram_fleet.v1.types_pb2 import (
 
 from fleet.learning.errors import LearningPlaneError, QuorumError
 from fleet.learning.job_grid import JobGrid
-from fleet.learning.lora_state import StateCodec
+from fleet.learning.state_codec import StateCodec
 from tests.unit.learning.loop_grid import Clock, LoopGrid, round_node, state
 
 NODES = (3, 1, 2)

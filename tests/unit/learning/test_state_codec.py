@@ -7,7 +7,7 @@ from reram_fleet.crypto.sealing import new_key, seal_symmetric, state_purpose
 from reram_fleet.v1.types_pb2 import LoraState
 
 from fleet.learning.errors import StateError
-from fleet.learning.lora_state import StateCodec
+from fleet.learning.state_codec import StateCodec
 from tests.unit.learning.loop_grid import JOB, RANK, TAGS, state
 
 
