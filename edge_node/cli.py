@@ -24,6 +24,7 @@ from reram_fleet.processes.command_line import (
     version_option,
 )
 from reram_fleet.processes.hardening import keep_memory_private
+from reram_fleet.processes.token_client import TokenClient
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
@@ -227,9 +228,8 @@ def _call(state: Path, method: str, request: Message) -> Any:
         token = files.engine_token.read_text()
     except FileNotFoundError:
         raise StateFolderError(f"no node runs on {state}; run: edge-node run --state {state}") from None
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        stub = EngineServiceStub(channel)  # type: ignore[no-untyped-call]
-        return getattr(stub, method)(request, timeout=CALL_LIMIT_S, metadata=[("authorization", f"Bearer {token}")])
+    with TokenClient(address, token, EngineServiceStub) as engine:
+        return engine.call(getattr(engine.stub, method), Message, request, CALL_LIMIT_S)
 
 
 def _samples(state: Path, person: str | None, file: Path | None, part: str) -> list[wire.Sample]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from google.protobuf import json_format
 from reram_fleet.crypto import bearer
 from reram_fleet.crypto.key_store import read_private
-from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.errors import StateFolderError
@@ -135,14 +133,11 @@ class StateFolder:
 
         `StateFolderError` if another process holds it.
         """
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with ExitStack() as held:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(locked(self.root / "lock", wait=False))
             except BlockingIOError:
                 raise StateFolderError(
                     f"another edge-node runs on {self.root}; end it first (its pid is in {self.run.name})"
                 ) from None
             yield
-        finally:
-            os.close(descriptor)

@@ -42,7 +42,7 @@ class Identification:
         float64 [N, B]: cosine plus the LoRA's logit over its gain, averaged with the head's score in units of the
         thresholds for people who are in the head (`HeadAdapter.fused`); -inf if the node has no adapter.
     accepted
-        bool [N, B]: the score reaches `Engine.accept_threshold`.
+        bool [N, B]: the score reaches `NodeEngine.accept_threshold`.
     best_tag_subject_only, best_tag_without_head
         [N][B]: by subject adapters alone, and with the LoRA.
     """

@@ -7,7 +7,6 @@ signs and seals real messages.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,11 +124,6 @@ class MemoryEngine(RecognitionEngine):
         self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
         metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
         return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
-
-
-def new_tag() -> str:
-    """Return a random subject tag."""
-    return secrets.token_hex(16)
 
 
 @dataclass

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self
 
 import grpc
 from google.protobuf.message import Message
+from reram_fleet.processes.token_client import R, TokenClient
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 from reram_fleet.v1.types_pb2 import LearningKind, NodeIdentity
@@ -28,9 +29,6 @@ from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundE
 CALL_TIMEOUT_S = 15.0
 #: Enrolling and retiring tell the SuperLink of the node by Flower's command line, which takes seconds.
 ENROLL_TIMEOUT_S = 90.0
-
-
-R = TypeVar("R")
 
 
 class ClientError(FleetError):
@@ -106,56 +104,11 @@ def translate(error: grpc.RpcError, address: str) -> ClientError:
     return translated
 
 
-class TokenClient:
-    """Connection to a service that a bearer token opens; use it in a `with` statement.
-
-    Parameters
-    ----------
-    address
-        `host:port` of the service (plain gRPC, so loopback or a private network).
-    token
-        The token, sent with every call.
-    """
-
-    def __init__(self, address: str, token: str) -> None:
-        self.address = address
-        self._metadata = (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                # A server that restarts is found again within a second, not after gRPC's minutes.
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                # The token goes to the server, never through a proxy of the environment.
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._channel.close()
-
-    def _translate(self, error: grpc.RpcError) -> FleetError:
-        """Return our error for a failed call."""
-        return translate(error, self.address)
-
-    def _call(self, method: Any, answer: type[R], request: Message, timeout_s: float = CALL_TIMEOUT_S) -> R:
-        """Call a method of a generated stub, which has no types: `answer` is what it returns."""
-        try:
-            found: R = method(request, metadata=self._metadata, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise self._translate(error) from error
-        return found
-
-
 class FleetClient(TokenClient):
     """Connection to one coordinator, with the operator token."""
 
     def __init__(self, address: str, token: str) -> None:
-        super().__init__(address, token)
-        self._stub: Any = OperatorServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated, without types
+        super().__init__(address, token, OperatorServiceStub)
 
     @classmethod
     def from_token_file(cls, address: str, token_file: Path) -> Self:
@@ -172,27 +125,34 @@ class FleetClient(TokenClient):
             raise PermissionDeniedError(f"cannot read the operator token: {error}") from error
         return cls(address, token)
 
+    def call(self, method: Any, answer: type[R], request: Message, timeout_s: float = CALL_TIMEOUT_S) -> R:
+        """Call a method of the stub; raises `ClientError`."""
+        return super().call(method, answer, request, timeout_s)
+
+    def _refuse(self, error: grpc.RpcError) -> NoReturn:
+        raise translate(error, self.address) from error
+
     def get_fleet(self) -> operator.GetFleetResponse:
         """Return the fleet's totals."""
-        return self._call(self._stub.GetFleet, operator.GetFleetResponse, operator.GetFleetRequest())
+        return self.call(self.stub.GetFleet, operator.GetFleetResponse, operator.GetFleetRequest())
 
     def enroll_node(self, identity: NodeIdentity) -> operator.EnrollNodeResponse:
         """Register a node; the same identity again changes nothing."""
         request = operator.EnrollNodeRequest(identity=identity)
-        return self._call(self._stub.EnrollNode, operator.EnrollNodeResponse, request, ENROLL_TIMEOUT_S)
+        return self.call(self.stub.EnrollNode, operator.EnrollNodeResponse, request, ENROLL_TIMEOUT_S)
 
     def list_nodes(self) -> list[operator.Node]:
         """Return all nodes."""
-        return list(self._call(self._stub.ListNodes, operator.ListNodesResponse, operator.ListNodesRequest()).nodes)
+        return list(self.call(self.stub.ListNodes, operator.ListNodesResponse, operator.ListNodesRequest()).nodes)
 
     def get_node(self, node_id: str) -> operator.GetNodeResponse:
         """Return a node with its executions and audit events; also one that was retired."""
-        return self._call(self._stub.GetNode, operator.GetNodeResponse, operator.GetNodeRequest(node_id=node_id))
+        return self.call(self.stub.GetNode, operator.GetNodeResponse, operator.GetNodeRequest(node_id=node_id))
 
     def release_node(self, node_id: str, reason: str) -> operator.Node:
         """Give a held node leases again; its held executions are ordered anew."""
         request = operator.ReleaseNodeRequest(node_id=node_id, reason=reason)
-        return self._call(self._stub.ReleaseNode, operator.ReleaseNodeResponse, request).node
+        return self.call(self.stub.ReleaseNode, operator.ReleaseNodeResponse, request).node
 
     def retire_node(
         self, node_id: str, reason: str, *, discard_contributions: bool = False
@@ -201,12 +161,12 @@ class FleetClient(TokenClient):
         request = operator.RetireNodeRequest(
             node_id=node_id, reason=reason, discard_contributions=discard_contributions
         )
-        return self._call(self._stub.RetireNode, operator.RetireNodeResponse, request, ENROLL_TIMEOUT_S)
+        return self.call(self.stub.RetireNode, operator.RetireNodeResponse, request, ENROLL_TIMEOUT_S)
 
     def retry_forget(self, node_id: str, campaign_id: str, reason: str) -> operator.Execution:
         """Have an erase order sent to a node anew, with another challenge."""
         request = operator.RetryForgetRequest(node_id=node_id, campaign_id=campaign_id, reason=reason)
-        return self._call(self._stub.RetryForget, operator.RetryForgetResponse, request).execution
+        return self.call(self.stub.RetryForget, operator.RetryForgetResponse, request).execution
 
     def create_forget(
         self, request_id: str, subject_tags: list[str], *, allow_unknown: bool = False
@@ -215,18 +175,18 @@ class FleetClient(TokenClient):
         request = operator.CreateForgetRequest(
             request_id=request_id, subject_tags=subject_tags, allow_unknown=allow_unknown
         )
-        return self._call(self._stub.CreateForget, operator.CreateForgetResponse, request)
+        return self.call(self.stub.CreateForget, operator.CreateForgetResponse, request)
 
     def get_forget(self, campaign_id: str) -> operator.Forget:
         """Return a campaign with its executions."""
-        return self._call(
-            self._stub.GetForget, operator.GetForgetResponse, operator.GetForgetRequest(campaign_id=campaign_id)
+        return self.call(
+            self.stub.GetForget, operator.GetForgetResponse, operator.GetForgetRequest(campaign_id=campaign_id)
         ).forget
 
     def list_forgets(self) -> list[operator.Forget]:
         """Return all campaigns."""
         return list(
-            self._call(self._stub.ListForgets, operator.ListForgetsResponse, operator.ListForgetsRequest()).forgets
+            self.call(self.stub.ListForgets, operator.ListForgetsResponse, operator.ListForgetsRequest()).forgets
         )
 
     def watch_forget(self, campaign_id: str, timeout_s: float | None = None) -> Iterator[operator.Forget]:
@@ -238,55 +198,53 @@ class FleetClient(TokenClient):
             If the stream breaks, or `timeout_s` passes first.
         """
         request = operator.WatchForgetRequest(campaign_id=campaign_id)
-        stream = self._stub.WatchForget(request, metadata=self._metadata, timeout=timeout_s)
+        stream = self.stub.WatchForget(request, metadata=self._metadata, timeout=timeout_s)
         try:
             for response in stream:
                 yield response.forget
         except grpc.RpcError as error:
-            raise self._translate(error) from error
+            self._refuse(error)
         finally:
             stream.cancel()
 
     def get_certificate(self, campaign_id: str) -> str:
         """Return the signed certificate (JSON text) of a forget that has converged."""
         request = operator.GetCertificateRequest(campaign_id=campaign_id)
-        return str(self._call(self._stub.GetCertificate, operator.GetCertificateResponse, request).certificate)
+        return str(self.call(self.stub.GetCertificate, operator.GetCertificateResponse, request).certificate)
 
     def start_learning(
         self, request_id: str, kind: LearningKind, rounds: int, shards: int = 0
     ) -> operator.StartLearningResponse:
         """Queue a learning job, or one per cohort shard."""
         request = operator.StartLearningRequest(request_id=request_id, kind=kind, rounds=rounds, shards=shards)
-        return self._call(self._stub.StartLearning, operator.StartLearningResponse, request)
+        return self.call(self.stub.StartLearning, operator.StartLearningResponse, request)
 
     def get_learning(self, job_id: str) -> operator.LearningJob:
         """Return a learning job."""
-        return self._call(
-            self._stub.GetLearning, operator.GetLearningResponse, operator.GetLearningRequest(job_id=job_id)
+        return self.call(
+            self.stub.GetLearning, operator.GetLearningResponse, operator.GetLearningRequest(job_id=job_id)
         ).job
 
     def list_learning(self) -> list[operator.LearningJob]:
         """Return all learning jobs."""
         return list(
-            self._call(self._stub.ListLearning, operator.ListLearningResponse, operator.ListLearningRequest()).jobs
+            self.call(self.stub.ListLearning, operator.ListLearningResponse, operator.ListLearningRequest()).jobs
         )
 
     def get_cohorts(self) -> operator.GetCohortsResponse:
         """Return the cohort shards with their history."""
-        return self._call(self._stub.GetCohorts, operator.GetCohortsResponse, operator.GetCohortsRequest())
+        return self.call(self.stub.GetCohorts, operator.GetCohortsResponse, operator.GetCohortsRequest())
 
     def audit_cohort(self, shard: int) -> operator.LearningJob:
         """Queue the re-execution of a shard; returns its first job."""
-        return self._call(
-            self._stub.AuditCohort, operator.AuditCohortResponse, operator.AuditCohortRequest(shard=shard)
+        return self.call(
+            self.stub.AuditCohort, operator.AuditCohortResponse, operator.AuditCohortRequest(shard=shard)
         ).job
 
     def drop_lora(self) -> operator.DropLoraResponse:
         """Drop what was learned by gradient, shared or in cohorts."""
-        return self._call(self._stub.DropLora, operator.DropLoraResponse, operator.DropLoraRequest())
+        return self.call(self.stub.DropLora, operator.DropLoraResponse, operator.DropLoraRequest())
 
     def get_energy_report(self) -> operator.GetEnergyReportResponse:
         """Return joules, seconds, bytes and cell writes by node and phase."""
-        return self._call(
-            self._stub.GetEnergyReport, operator.GetEnergyReportResponse, operator.GetEnergyReportRequest()
-        )
+        return self.call(self.stub.GetEnergyReport, operator.GetEnergyReportResponse, operator.GetEnergyReportRequest())

@@ -11,24 +11,22 @@ and nodes have the public half.
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
-import os
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.key_store import create_private, read_private
 from reram_fleet.crypto.tickets import issue_ticket
-from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.v1.types_pb2 import Envelope
 
-from fleet.domain.tags import new_tag
 from fleet.errors import FleetError, NotFoundError, reason_of
 
 API_VERSION = "reram-fleet/registry/v1"
@@ -209,16 +207,12 @@ class Registry:
     def _locked(self) -> Iterator[None]:
         # The lock has a file of its own: the registry itself is replaced at each change.
         lock = self.path.with_name(f"{self.path.name}.lock")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(lock, wait=True))
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield
-        finally:
-            os.close(descriptor)
 
     def _unwritable(self, error: OSError) -> RegistryError:
         return RegistryError(

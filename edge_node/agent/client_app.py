@@ -13,6 +13,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from reram_fleet.processes import flower
 from reram_fleet.processes.hardening import keep_memory_private
+from reram_fleet.processes.token_client import TokenClient
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 from reram_fleet.v1.types_pb2 import Envelope
@@ -52,14 +53,9 @@ def call_engine(address: str, token: str, request: RunRoundRequest) -> RunRoundR
 
     `RoundRefusedError` if the engine refuses the round or does not answer; says why.
     """
-    # A proxy set in the environment must not see the loopback interface.
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        stub = EngineServiceStub(channel)  # type: ignore[no-untyped-call]
+    with TokenClient(address, token, EngineServiceStub) as engine:
         try:
-            response: RunRoundResponse = stub.RunRound(
-                request, timeout=ROUND_LIMIT_S, metadata=[("authorization", f"Bearer {token}")]
-            )
-            return response
+            return engine.call(engine.stub.RunRound, RunRoundResponse, request, ROUND_LIMIT_S)
         except grpc.RpcError as error:
             raise RoundRefusedError(
                 f"the engine at {address} refused: {error.code().name}: {error.details()}"

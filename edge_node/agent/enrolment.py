@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from reram_fleet.code_ranges import CodeRangeError
+from reram_fleet.crypto.identifiers import is_subject_tag
 from reram_fleet.crypto.tickets import TicketError, check_ticket
 from reram_fleet.tasks import code_range, task_names
 from reram_fleet.v1.engine_pb2 import EnrollResponse
@@ -19,7 +20,6 @@ from reram_fleet.v1.types_pb2 import Envelope, SubjectAdapter
 
 from edge_node.agent.active import ActiveAdapters
 from edge_node.agent.context import NODE_INDEX, NodeContext, phase_cost
-from edge_node.agent.forget_log import is_subject_tag
 from edge_node.errors import AdapterError, NotAllowedError, RefusedError, SampleError, TombstonedTagError
 from edge_node.storage.record_cipher import CapturedSamples, sample_hash
 from hwmodel import Cost, Phase

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.identifiers import is_subject_tag
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 
 from edge_node.errors import LogRejectedError
 from edge_node.storage.journal_schema import Position
-
-_TAG = re.compile(r"[0-9a-f]{32}")
-
-
-def is_subject_tag(text: str) -> bool:
-    """Tell whether a text is a subject tag: 128 random bits as 32 lower-case hexadecimal digits."""
-    return _TAG.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from hwmodel import LedgerMark, Phase
 
 logger = logging.getLogger(__name__)
 
-#: What a node states, and signs, of one forget; `fleet.trust.receipts` expects it word for word.
-STATEMENT = "no other copy of the erased adapters exists on this node"
 SOFTWARE_VERSION = version("reram-fleet")
 
 
@@ -167,7 +165,7 @@ class Forgetting:
             erase_seconds=self._clock.boottime_s() - begun_s,
             finished_at_unix_ms=self._clock.unix_ms(),
             software_version=SOFTWARE_VERSION,
-            statement=STATEMENT,
+            statement=digests.STATEMENT,
         )
 
     def judged(self, ack: ReceiptAck) -> bool:

@@ -1,4 +1,4 @@
-"""Inference for the device's application: who is heard in samples, or images of a class; and when neither is told."""
+"""Inference for the device's application: whose samples these are, or images of a class; and when neither is told."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Inference:
         self._journal, self._engine, self._meter = context.journal, context.engine, context.meter
 
     def identify(self, samples: Sequence[np.ndarray]) -> wire.IdentifyResponse:
-        """Say who is heard in each sample; without any adapter, and without answers, while quarantined.
+        """Say whose each sample is; without any adapter, and without answers, while quarantined.
 
         Raises
         ------

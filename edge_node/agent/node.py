@@ -253,7 +253,7 @@ class Node:
         return self._enrolment.enroll(ticket, samples)
 
     def identify(self, samples: Sequence[np.ndarray]) -> engine_pb2.IdentifyResponse:
-        """Say who is heard in each sample: `Inference.identify`."""
+        """Say whose each sample is: `Inference.identify`."""
         return self._inference.identify(samples)
 
     def generate(self, request: engine_pb2.GenerateRequest) -> engine_pb2.GenerateResponse:

@@ -56,7 +56,7 @@ class InputCoding:
                 "cut the recording into utterances"
             )
         if not np.isfinite(sample).all():
-            raise SampleError("a sample has a sample that is NaN or infinite")
+            raise SampleError("a sample has a value that is NaN or infinite")
         # Clipped first, so that no product overflows float32 or int32.
         limit = np.float32(1 << 10)
         scaled = np.rint(np.clip(sample, -limit, limit) * np.array(self.gains, dtype=np.float32))

@@ -102,7 +102,7 @@ class Liquid:
         return self.entry.cell_writes + self.recurrent.cell_writes
 
     def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run samples, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
+        """Run samples, float32 [length, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
         nodes = len(self.entry.nodes)
         trains = [self.spikes(sample) for sample in samples]
         runs = torch.tensor([len(train) for train in trains], dtype=torch.int64)

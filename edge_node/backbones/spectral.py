@@ -87,7 +87,7 @@ class SpectralFilters:
         return self.filters.cell_writes.clone()
 
     def capture(self, samples: Sequence[np.ndarray], ledger: EnergyLedger, phase: Phase) -> Tensor:
-        """Run samples, float32 [samples, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
+        """Run samples, float32 [length, 1] at 8 kHz, through every chip; see `Backbone.capture`."""
         spans = [self.spans(sample) for sample in samples]
         lengths = torch.tensor([len(span) for span in spans], dtype=torch.int64)
         nodes = len(self.filters.nodes)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
 import safetensors.torch
 import torch
-from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.durable import locked, write_atomically
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -56,7 +52,7 @@ def cached_backbone(
     path = folder / f"images-{_recipe_digest(levels, labels, seed, recipe)}.safetensors"
     if (weights := _read(path)) is not None:
         return backbone_of(weights, labels)
-    with _held(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock"), wait=True):
         if (weights := _read(path)) is not None:
             return backbone_of(weights, labels)
         backbone = train_backbone(levels, labels, seed, recipe, progress=progress)
@@ -65,18 +61,6 @@ def cached_backbone(
         )
         write_atomically(path, hashlib.sha256(content).digest() + content)
     return backbone
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; the kernel lets go of it when its owner dies."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _recipe_digest(levels: Tensor, labels: Tensor, seed: int, recipe: BackboneRecipe) -> str:

@@ -131,7 +131,7 @@ class ImageGenerator:
 
     def _generate(self, label: int, count: int, seed: int, adapter: SubjectAdapter | None) -> GeneratedImages:
         if not 1 <= count <= MAX_IMAGES:
-            raise EngineError(f"one request draws 1 to {MAX_IMAGES} images; got {count}")
+            raise EngineError(f"one request generates 1 to {MAX_IMAGES} images; got {count}")
         noise = keyed_noise(seed, "images.generate", count=count)[None]
         labels = torch.full((1, count), label)
         with self._serving.lock:

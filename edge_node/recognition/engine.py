@@ -214,10 +214,10 @@ class Engine(RecognitionEngine):
 
     def _head_groups(self) -> list[tuple[HeadAdapter, list[int]]]:
         """Return nodes with the same head and the same people: in a fleet nearly always one group."""
-        groups: dict[tuple[str, tuple[str, ...]], tuple[HeadAdapter, list[int]]] = {}
+        groups: dict[tuple[bytes, tuple[str, ...]], tuple[HeadAdapter, list[int]]] = {}
         for node, bank in enumerate(self._banks):
             if bank.head is not None and bank.tags:
-                groups.setdefault((bank.head.digest(), bank.tags), (bank.head, []))[1].append(node)
+                groups.setdefault((bank.head.digest, bank.tags), (bank.head, []))[1].append(node)
         return list(groups.values())
 
     def _charge_identify(self, samples: int, phase: Phase) -> None:

@@ -8,13 +8,13 @@ cannot name the person, but their bytes are not yet those of a fleet that never 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
+from reram_fleet.crypto.digests import head_digest
 from reram_fleet.v1.types_pb2 import ClosedFormHead
 from torch import Tensor
 
@@ -158,14 +158,7 @@ class HeadAdapter:
         """Return the multiply-accumulates of scoring samples on one node."""
         return samples * self.codes.numel()
 
-    def digest(self) -> str:
-        """Return the SHA-256 of everything in it, as `fleet.heads.enrolment.FleetHead.digest` computes it."""
-        return self._sha256
-
     @cached_property
-    def _sha256(self) -> str:
-        sha = hashlib.sha256(f"{len(self.tags)} {len(self.codes)} {self.scale_bits} {self.threshold}\n".encode())
-        for tag in self.tags:
-            sha.update(f"{tag}\n".encode())
-        sha.update(self.codes.contiguous().numpy().astype("<i4", copy=False).tobytes())
-        return sha.hexdigest()
+    def digest(self) -> bytes:
+        """Digest as receipts and revisions have it."""
+        return head_digest(self.to_message())

@@ -4,7 +4,6 @@ P-384 (its SuperNode, which takes no other kind).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 from google.protobuf import json_format
+from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.crypto.identities import prove_possession
 from reram_fleet.crypto.key_store import read_private
 from reram_fleet.errors import KeyFileError
@@ -28,7 +28,6 @@ from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from edge_node.config import StateFolder
 
-_NODE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 #: The node's name, beside its keys.
 _IDENTITY = "identity.json"
 
@@ -68,10 +67,10 @@ class NodeKeys:
             For a name that is no DNS label, a folder that holds another node, or one that has lost its name or its
             keys: new keys would make another node of the same name.
         """
-        if not _NODE_ID.fullmatch(node_id):
-            raise KeyFileError(
-                f"{node_id!r} cannot name a node: use 1 to 63 lower-case letters, digits and inner hyphens"
-            )
+        try:
+            check_node_id(node_id)
+        except ValueError as error:
+            raise KeyFileError(str(error)) from None
         if (folder.keys / _IDENTITY).exists():
             keys = cls.load(folder)
             if keys.node_id != node_id:

@@ -18,6 +18,8 @@ from edge_node.storage.journal_schema import EnrolmentRow, RevisionRow
 
 _HEADER = struct.Struct("<II")
 _HASH_BYTES = 32
+#: Part of the purpose that samples are sealed for: format of journals on disk, whatever samples are called.
+_SAMPLES = "clips"
 
 
 def sample_hash(sample: np.ndarray) -> bytes:
@@ -89,14 +91,14 @@ class RecordCipher:
 
     def seal_samples(self, subject_tag: str, samples: CapturedSamples) -> bytes:
         """Encrypt a person's codes under the key of their tag, made now if there is none."""
-        return self._seal(self.subject_keys, "samples", subject_tag, samples.to_bytes())
+        return self._seal(self.subject_keys, _SAMPLES, subject_tag, samples.to_bytes())
 
     def open_samples(self, row: EnrolmentRow) -> CapturedSamples:
         """Decrypt a person's codes.
 
         `KeyFileError` if their key has been destroyed, `JournalError` if the ciphertext is damaged.
         """
-        return CapturedSamples.from_bytes(self._open(self.subject_keys, "samples", row.subject_tag, row.ciphertext))
+        return CapturedSamples.from_bytes(self._open(self.subject_keys, _SAMPLES, row.subject_tag, row.ciphertext))
 
     def seal_revision(self, key_id: str, content: RevisionContent) -> bytes:
         """Encrypt a revision's content under a key of its own."""

@@ -49,7 +49,7 @@ _NAME = re.compile(r"(?:.*/)?(\d)_([a-z]+)_(\d+)\.wav")
 class Recording:
     """One digit said once."""
 
-    #: What was said, and for the how-manieth time.
+    #: Digit that was said, and which take of it this is.
     digit: int
     take: int
     #: float32 [samples, 1], read-only.
@@ -159,7 +159,7 @@ class FsddTask:
         return cls(Split(public=tuple(names[:3]), enrolled=tuple(names[3:5]), strangers=tuple(names[5:])))
 
     def with_seed(self, seed: int) -> Self:
-        """Return the task with the roles that a seed draws."""
+        """Return the task with the roles that another seed draws."""
         return replace(self, split=FsddTask.of(seed).split)
 
     def load_people(self) -> Mapping[str, Person]:

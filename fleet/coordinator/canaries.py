@@ -51,7 +51,11 @@ class CanarySecret:
     @classmethod
     def load(cls, path: Path) -> CanarySecret:
         """Return the secret that a file holds."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        body = json.loads(path.read_text(encoding="utf-8"))
+        # As earlier versions wrote it: the file is never made anew, since canaries in use hang on its key.
+        if "clips" in body:
+            body["samples"] = body.pop("clips")
+        return cls(**body)
 
     @classmethod
     def load_or_create(cls, path: Path, people: Sequence[types.SubjectAdapter], code_max: int) -> CanarySecret:

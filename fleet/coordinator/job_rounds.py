@@ -259,7 +259,7 @@ def _log_round(
     if round_number != len(found.log) + 1:
         return
     inputs = _inputs(tx, job)
-    environments = {node: coordinator.sessions.of(node).environment for node in sorted(nodes)}
+    environments = {node: coordinator.sessions.environment_of(node) for node in sorted(nodes)}
     entry = LoggedRound(environments, inputs if inputs == found.begun_inputs else "")
     tx.cohorts.log_job_round(job.job_id, [*found.log, entry])
 

@@ -32,9 +32,10 @@ class LearningService(Servicer, learning_pb2_grpc.LearningServiceServicer):
 
     async def FinishJob(self, request: wire.FinishJobRequest, context: Context) -> wire.FinishJobResponse:
         """Turn the last state into a revision, or note the failure."""
-        await self._change(
+        await self._run(
             context, lambda tx: job_rounds.finish(self._coordinator, tx, request.job_id, request.attempt, request.error)
         )
         # The job's key opens what Flower's database still holds of it.
         await self._coordinator.destroy_orphaned_keys()
+        self._coordinator.announce()
         return wire.FinishJobResponse()

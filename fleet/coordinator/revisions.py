@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from reram_fleet.crypto.digests import revision_digest
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator import contributions, heads
@@ -16,7 +17,6 @@ from fleet.coordinator.at_rest import seal_anew, unseal
 from fleet.coordinator.canaries import LIVE, CanarySecret
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.lora_state import lora_shape, without
-from fleet.domain.tags import new_tag
 from fleet.store.database import Transaction
 from fleet.store.rows import RevisionRow
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
 import signal
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
 from reram_fleet.crypto.key_store import KeyStore
-from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
@@ -93,15 +92,13 @@ def run(settings: ServeSettings) -> None:
 
 @contextmanager
 def _only_one(folder: CoordinatorFolder) -> Iterator[None]:
-    try:
-        lock = folder.lock.open("w")
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder.lock}: {error.strerror or error}", hint="--state DIR") from error
-    with lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(folder.lock, wait=False))
         except BlockingIOError:
             raise ConflictError(f"another coordinator serves from {folder.root}") from None
+        except OSError as error:
+            raise ConfigError(f"cannot write {folder.lock}: {error.strerror or error}", hint="--state DIR") from error
         yield
 
 

@@ -115,6 +115,10 @@ class Sessions:
         """Return what a node has announced; whatever it says next is noted there."""
         return self._announced.setdefault(node_id, Announced())
 
+    def environment_of(self, node_id: str) -> str:
+        """Return what a node has announced of its environment; nothing is kept of a name that never did."""
+        return self._announced.get(node_id, Announced()).environment
+
     def connected(self) -> frozenset[str]:
         """Return the ids of the nodes that are connected."""
         return frozenset(self._open)

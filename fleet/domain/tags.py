@@ -6,18 +6,15 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 
+from reram_fleet.crypto.identifiers import is_subject_tag
+
 from fleet.errors import InvalidInputError
 
-_TAG = re.compile(r"[0-9a-f]{32}")
 _SORTABLE_ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
+#: Of nodes that are enrolled already.
 _NODE_ID = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 # Crockford's base 32, lower case: no i, l, o, u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
-def new_tag() -> str:
-    """Return a fresh subject tag: 128 random bits, 32 lower-case hexadecimal digits."""
-    return secrets.token_hex(16)
 
 
 def new_id(now_ms: int, random_bits: Callable[[int], int] = secrets.randbits) -> str:
@@ -37,7 +34,7 @@ def validate_tag(tag: str) -> str:
     Raises `InvalidInputError` if it is not 32 lower-case hexadecimal digits. What was given is not repeated in the
     error: people type names where a tag belongs, and errors end up in logs.
     """
-    if not _TAG.fullmatch(tag):
+    if not is_subject_tag(tag):
         raise InvalidInputError(
             f"a subject tag is 32 lower-case hexadecimal digits; got {len(tag)} characters of something else",
             hint="tags come from the caller's registry: pass the tag, never a name",
@@ -61,7 +58,10 @@ def validate_id(identifier: str) -> str:
 
 
 def validate_node_id(node_id: str) -> str:
-    """Return the node id; `InvalidInputError` unless it is 1-64 of a-z, 0-9, dot, dash, underscore."""
+    """Return the id of a node that may be enrolled already; `InvalidInputError` unless it can be one.
+
+    Wider than the rule for new nodes (`reram_fleet.crypto.identifiers`): coordinators have taken such names before.
+    """
     if not _NODE_ID.fullmatch(node_id):
         raise InvalidInputError(
             f"{node_id[:80]!r} is not a node id: 1 to 64 characters of a-z, 0-9, '.', '_', '-', "

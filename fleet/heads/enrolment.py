@@ -58,7 +58,7 @@ class FleetHead:
     threshold: int
 
     def digest(self) -> str:
-        """Return the SHA-256 of everything in it: integers only."""
+        """Return the SHA-256 of everything in it, as verification reports it (a revision has the contract's)."""
         sha = hashlib.sha256(f"{len(self.tags)} {len(self.codes)} {self.scale_bits} {self.threshold}\n".encode())
         for tag in self.tags:
             sha.update(f"{tag}\n".encode())

@@ -1,7 +1,7 @@
 """Private API of Flower, used here only: node ids of public keys.
 
 `flwr supernode list` names neither keys nor names; the Control API behind it does. Checked against the installed Flower
-by `tests/integration/learning/test_superlink.py`.
+by `tests/integration/learning/test_superlink_control.py`.
 """
 
 from __future__ import annotations

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import NoReturn, Self
 
 import grpc
+from reram_fleet.processes.token_client import TokenClient
 from reram_fleet.v1 import engine_pb2 as engine
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceStub
 
-from fleet.client import TokenClient
 from fleet.local.errors import EngineCallError
 
 #: Enrolling captures every sample on the simulated chip, on cores that other nodes share.
 CALL_TIMEOUT_S = 60.0
-#: A node that generates learns a class while it is enrolled: ten seconds of a core that is free.
+#: A node that generates learns a class while it is enrolled: half a minute of a core that is free.
 ENROL_TIMEOUT_S = 600.0
 
 
@@ -24,9 +24,8 @@ class EngineClient(TokenClient):
     """Connection to the loopback EngineService."""
 
     def __init__(self, node_id: str, address: str, token: str) -> None:
-        super().__init__(address, token)
+        super().__init__(address, token, EngineServiceStub)
         self.node_id = node_id
-        self._stub: Any = EngineServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated, without types
 
     @classmethod
     def from_token_file(cls, node_id: str, address: str, token_file: Path) -> Self:
@@ -38,17 +37,17 @@ class EngineClient(TokenClient):
 
     def status(self) -> engine.GetStatusResponse:
         """Return the node's state, costs and transitions."""
-        return self._call(self._stub.GetStatus, engine.GetStatusResponse, engine.GetStatusRequest(), CALL_TIMEOUT_S)
+        return self.call(self.stub.GetStatus, engine.GetStatusResponse, engine.GetStatusRequest(), CALL_TIMEOUT_S)
 
     def enroll(self, ticket: types.Envelope, samples: Sequence[engine.Sample]) -> engine.EnrollResponse:
         """Make the node know the person of a ticket by these samples; durable when it returns."""
         request = engine.EnrollRequest(ticket=ticket, samples=samples)
-        return self._call(self._stub.Enroll, engine.EnrollResponse, request, ENROL_TIMEOUT_S)
+        return self.call(self.stub.Enroll, engine.EnrollResponse, request, ENROL_TIMEOUT_S)
 
     def identify(self, samples: Sequence[engine.Sample]) -> engine.IdentifyResponse:
         """Ask whose samples these are."""
-        return self._call(
-            self._stub.Identify, engine.IdentifyResponse, engine.IdentifyRequest(samples=samples), CALL_TIMEOUT_S
+        return self.call(
+            self.stub.Identify, engine.IdentifyResponse, engine.IdentifyRequest(samples=samples), CALL_TIMEOUT_S
         )
 
     def generate(
@@ -56,7 +55,7 @@ class EngineClient(TokenClient):
     ) -> engine.GenerateResponse:
         """Have images generated: of a private class by its tag, or of a class by the backbone alone."""
         request = engine.GenerateRequest(subject_tag=subject_tag, class_name=class_name, count=count, seed=seed)
-        return self._call(self._stub.Generate, engine.GenerateResponse, request, CALL_TIMEOUT_S)
+        return self.call(self.stub.Generate, engine.GenerateResponse, request, CALL_TIMEOUT_S)
 
-    def _translate(self, error: grpc.RpcError) -> EngineCallError:
-        return EngineCallError(f"the engine of {self.node_id} answers {error.code().name}: {error.details()}")
+    def _refuse(self, error: grpc.RpcError) -> NoReturn:
+        raise EngineCallError(f"the engine of {self.node_id} answers {error.code().name}: {error.details()}") from error

@@ -1,4 +1,4 @@
-"""Grids of small grey pictures: what a generator draws, one row per thing that it was asked for."""
+"""Grids of small grey pictures: samples of a generator, one row per thing that it was asked for."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, Unpack
 
+from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.v1.types_pb2 import NodeIdentity
 from sqlalchemy import select
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
-from fleet.domain.tags import validate_node_id
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
@@ -43,10 +43,9 @@ class Nodes(Repository):
     def enroll(self, identity: NodeIdentity) -> tuple[NodeRow, bool]:
         """Register a node; returns its row and whether it is new. The same identity again changes nothing.
 
-        `InvalidInputError` if the node id or a key is malformed; `ConflictError` if the id is taken by other keys, or
-        the node was retired.
+        `InvalidInputError` if a key or the id of a new node is malformed; `ConflictError` if the id is taken by other
+        keys, or the node was retired.
         """
-        validate_node_id(identity.node_id)
         for name in ("receipt_public_key", "sealing_public_key"):
             if len(getattr(identity, name)) != _RAW_KEY_BYTES:
                 raise InvalidInputError(f"the {name} of {identity.node_id} must be {_RAW_KEY_BYTES} raw bytes")
@@ -65,6 +64,10 @@ class Nodes(Repository):
             if existing.retired_at_ms is not None:
                 raise ConflictError(f"node {identity.node_id} was retired", hint="enrol it under a new id")
             return existing, False
+        try:
+            check_node_id(identity.node_id)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
         by_key = schema.node.c.receipt_public_key == identity.receipt_public_key
         if twins := self._column(select(schema.node.c.node_id).where(by_key)):
             raise ConflictError(

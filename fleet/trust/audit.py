@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError
-from reram_fleet.crypto.digests import adapters_digest
+from reram_fleet.crypto.digests import STATEMENT, adapters_digest
 from reram_fleet.crypto.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
     AUDIT_EVENT_KIND_NODE_ENROLLED,
@@ -28,7 +28,6 @@ from fleet.trust.certificate import Certificate, NodeEvidence, read_certificate
 from fleet.trust.checks import CheckLine, compare, failures
 from fleet.trust.leaves import LeafKind, leaf_data, nodes_root
 from fleet.trust.merkle import InclusionProof, leaf_hash, verify_inclusion
-from fleet.trust.receipts import STATEMENT
 from fleet.trust.verdicts import verdict_lines
 
 _OUTCOMES = {ExecutionState.VERIFIED: RECEIPT_OUTCOME_ERASED, ExecutionState.NOT_AFFECTED: RECEIPT_OUTCOME_NOT_AFFECTED}

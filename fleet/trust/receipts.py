@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reram_fleet.code_ranges import MAX_SAMPLES
-from reram_fleet.crypto.digests import adapters_digest
+from reram_fleet.crypto.digests import STATEMENT, adapters_digest
 from reram_fleet.crypto.signing import SignatureError, open_envelope, payload_hash
 from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_ERASED,
@@ -24,9 +24,6 @@ from reram_fleet.v1.types_pb2 import (
 from fleet.domain.execution import HeldAtCommit
 from fleet.domain.node import out_of_range
 from fleet.trust.checks import CheckLine, compare, failures
-
-#: What a node has to state, word for word: nobody but the node can know it.
-STATEMENT = "no other copy of the erased adapters exists on this node"
 
 #: Name of the line on adapters that the coordinator knows nothing of.
 UNKNOWN_ADAPTERS = "unknown subject adapters"

@@ -6,16 +6,16 @@ import threading
 
 import pytest
 from reram_fleet.crypto.digests import subject_digests
+from reram_fleet.crypto.identifiers import new_tag
 
 from fleet.coordinator.testing import FEATURES, SimulatedNode
-from fleet.domain.tags import new_tag
 from tests.attacks.noise import Noise, shout
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream, eventually
 
 MESSAGES = 10_000
 
 
-class Beating:
+class BusyNode:
     """An honest node on a stream of its own that sends heartbeats until it is closed."""
 
     def __init__(self, address: str, node: SimulatedNode) -> None:
@@ -47,7 +47,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
     rogue = SimulatedNode("node-3")
     for node in (*honest, rogue):
         coordinator.enroll(node)
-    streams = [Beating(coordinator.address, node) for node in honest]
+    streams = [BusyNode(coordinator.address, node) for node in honest]
     try:
         with coordinator.client() as client:
 

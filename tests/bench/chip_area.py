@@ -126,10 +126,10 @@ def ratio_figures() -> Iterator[Figure]:
     )
     for interpretation, network in CONSISTENT:
         found = [_result(report, interpretation, network) for report in reports]
-        ratio = interpretation.ratio
-        what = f"{ratio} ({ratio.paper} in the paper), {network}, read as '{interpretation.name}'"
+        what = _reading(interpretation, network)
         yield Figure(f"{what}: nominal ratio", (found[0].nominal,), "1")
         yield Figure(f"{what}: draws within 25 %", tuple(one.share_within for one in found), "share")
+        yield from _percentiles(what, found)
     yield Figure("all three ratios within 25 % in one draw", tuple(r.anchored.share_within for r in reports), "share")
     yield Figure(
         "face-mixer: largest inference ratio that an equal digital unit allows (48.44 in the paper)",
@@ -146,6 +146,9 @@ def ratio_figures() -> Iterator[Figure]:
         "1",
         Target("<", PaperRatio.TRAINING.paper),
     )
+    for network in network_names():
+        found = [_result(report, WHOLE_TRAINING_SHORT, network) for report in reports]
+        yield from _percentiles(_reading(WHOLE_TRAINING_SHORT, network), found)
 
 
 def speed_figures() -> Iterator[Figure]:
@@ -174,6 +177,17 @@ SECTIONS: dict[str, Callable[[], Iterator[Figure] | Sequence[Figure]]] = {
     "memory": memory_figures,
     "restored chips": restore_figures,
 }
+
+
+def _reading(interpretation: Interpretation, network: str) -> str:
+    ratio = interpretation.ratio
+    return f"{ratio} ({ratio.paper} in the paper), {network}, read as '{interpretation.name}'"
+
+
+def _percentiles(what: str, found: Sequence[InterpretationResult]) -> Iterator[Figure]:
+    """Yield the ends between which the paper's figure has to lie to be called consistent."""
+    yield Figure(f"{what}: 5th percentile of the draws", tuple(one.band.p5 for one in found), "1")
+    yield Figure(f"{what}: 95th percentile of the draws", tuple(one.band.p95 for one in found), "1")
 
 
 def _result(report: RatioReport, interpretation: Interpretation, network: str) -> InterpretationResult:

@@ -41,7 +41,7 @@ class Figure:
     unit
         SI unit, `share` for 0..1, `1` for pure numbers.
     target
-        None for what is only told.
+        None if nothing is required.
     of_mean
         The figure is the mean, and the target is held against it: for targets that speak of a mean.
     """

@@ -18,6 +18,8 @@ FORGETTING = {
 }
 #: Accepted more often than by a fleet that never knew them: what is repaired may be off by as much.
 RESURFACED = Target("<=", 0.05)
+#: As for the head of faces and that of voices. Set after measuring.
+STRANGERS = Target("<=", 0.15)
 
 
 def continual_figures() -> Iterator[Figure]:
@@ -57,7 +59,7 @@ def _life(name: str, lives: Sequence[Life]) -> Iterator[Figure]:
         excess = [line.accepted - line.never_enrolled for line in kinds]
         yield mean_figure(f"{what}: accepted, above never enrolled", excess, "share", RESURFACED)
         yield mean_figure(f"{what}: accepted", [line.accepted for line in kinds], "share")
-        yield mean_figure(f"{what}: strangers accepted", [line.strangers for line in kinds], "share")
+        yield mean_figure(f"{what}: strangers accepted", [line.strangers for line in kinds], "share", STRANGERS)
         back = [line.named_if_let_back for line in kinds]
         yield mean_figure(f"{what}: named, had their old adapter been let back in", back, "share")
         if first.kind != "shared LoRA":

@@ -42,7 +42,7 @@ class Run:
     @property
     def forgets(self) -> list[dict[str, Any]]:
         """What each node's receipt tells of the forget."""
-        # A claim that failed for a lack of receipts is told by `claims of the demo that hold`.
+        # A claim that failed for a lack of receipts is reported by `claims of the demo that hold`.
         return [node["forget"] for node in self.nodes if node["forget"] is not None]
 
 

@@ -14,11 +14,13 @@ EXPERIMENTS: Mapping[str, str] = {
     # LoRA on two layers, trained in cohorts: `fleet.lab.replay`.
     "federated LoRA": "",
     "cohort LoRA": "",
+    # The engine's rounds, but averaged and rounded by the workload: `tests.bench.workloads.fleet_cohorts`.
+    "cohort LoRA in the fleet": "",
     # A LoRA that everybody shares: `fleet.lab.fleets.shared_lora`.
     "approximate repair": "",
     "continual learning": "LoRA",
     "batch of nodes": "hidden layer|round of a cohort",
-    # Chips are driven, and drawn from, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
+    # Chips are driven, and generate images, by `fleet.lab.fleets.image_fleet`, not by a node's engine.
     "images": "",
     "federated images": "",
     # A head of its own, with an intercept and other thresholds: `tests.bench.workloads.speaker_fleet`.

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.local.fleet import LocalSettings
 from tests.faults.rig import Rig, running_rig
-from tests.faults.story import Story, tell
+from tests.faults.story import Story, run_story
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +31,5 @@ def rig(shared_fleet: Rig) -> Rig:
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """A fleet with a learning plane that learned, lost its SuperLink meanwhile, and forgot somebody."""
-    with tell(tmp_path_factory.mktemp("story")) as told:
-        yield told
+    with run_story(tmp_path_factory.mktemp("story")) as finished:
+        yield finished

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.processes.flower import program
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GetStatusResponse, IdentifyResponse
@@ -21,7 +22,6 @@ from reram_fleet.v1.operator_pb2 import Execution, Forget
 from fleet.client import FleetClient, UnavailableError
 from fleet.config import NoCoordinatorError
 from fleet.domain.campaign import CampaignState
-from fleet.domain.tags import new_tag
 from fleet.lab.demo.people import DemoPeople, load_demo_people
 from fleet.local.deadline import Deadline
 from fleet.local.errors import EngineCallError

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.sealing import open_symmetric, state_purpose
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.operator_pb2 import Forget, LearningJob
 
 from fleet.domain.learning import JobState
-from fleet.domain.tags import new_tag
 from fleet.lab.demo.observation import flower_runs
 from fleet.local.fleet import LocalSettings
 from fleet.local.layout import Layout
@@ -64,7 +64,7 @@ class Story:
 
 
 @contextmanager
-def tell(folder: Path) -> Iterator[Story]:
+def run_story(folder: Path) -> Iterator[Story]:
     """Let it happen; the fleet runs until the block ends."""
     settings = LocalSettings(folder / "fleet", nodes=2, learning=True, restart_nodes=False)
     with running_rig(settings) as rig:

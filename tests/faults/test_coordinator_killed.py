@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
+from reram_fleet.crypto.identifiers import new_tag
 
 from fleet.client import UnavailableError
 from fleet.domain.execution import SUCCESS
-from fleet.domain.tags import new_tag
 from tests.faults.rig import Rig
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from fleet.domain.tags import new_tag
+from reram_fleet.crypto.identifiers import new_tag
+
 from tests.faults.rig import Rig
 
 NOT_FOUND, CONFLICT = 3, 4

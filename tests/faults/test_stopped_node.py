@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from reram_fleet.crypto.identifiers import new_tag
+
 from fleet.domain.execution import SUCCESS, ExecutionState
-from fleet.domain.tags import new_tag
 from tests.faults.rig import Rig, eventually, paused
 
 

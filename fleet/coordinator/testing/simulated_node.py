@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.crypto import digests, sealing, signing
+from reram_fleet.crypto.digests import STATEMENT
 from reram_fleet.crypto.identities import prove_possession
 from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.v1 import node_pb2 as wire
@@ -25,7 +26,6 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.heads.packing import pack_statistics
 from fleet.heads.statistics import HeadStatistics
-from fleet.trust.receipts import STATEMENT
 
 Signed = TypeVar("Signed", bound=Message)
 

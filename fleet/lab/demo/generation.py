@@ -1,4 +1,4 @@
-"""Demo of nodes that generate images of classes: how they are measured, what has to hold, and how it is told."""
+"""Demo of nodes that generate images of classes: how they are measured, what has to hold, and how it is reported."""
 
 from __future__ import annotations
 

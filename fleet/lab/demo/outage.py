@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import operator_pb2 as operator
 
 from fleet.client import FleetClient
 from fleet.domain.execution import ExecutionState
-from fleet.domain.tags import new_tag
 from fleet.lab.demo.evidence import ProbeAnswer
 from fleet.local.deadline import Deadline
 from fleet.local.engine_client import EngineClient

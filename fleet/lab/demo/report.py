@@ -96,11 +96,12 @@ def closing_tables(document: Document, task: DemoTask[Any]) -> Iterable[Renderab
     """Yield the task's tables, energy, deployment, claims and summary; each fits 100 columns."""
     for table in (*task.tables(document), _energy(document), _deployment(document), _claims(document)):
         yield Group(table, Text())
-    told = ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(document["verdicts"].items()))
+    verdicts = ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(document["verdicts"].items()))
     runs = ", ".join(f"{job['type']} as Flower run {job['flower_run_id']}" for job in document["learning_jobs"])
     yield Text(
         f"Suppressed in {document['seconds_to_suppress']:.2f} s, verified in {document['seconds_to_verify']:.1f} s. "
-        f"Verdicts: {told}. " + (f"Learning: {runs}." if runs else "No learning job: classes are learnt on the nodes.")
+        f"Verdicts: {verdicts}. "
+        + (f"Learning: {runs}." if runs else "No learning job: classes are learnt on the nodes.")
     )
 
 

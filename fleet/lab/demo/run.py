@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import types_pb2 as types
 from rich.console import RenderableType
@@ -21,7 +22,6 @@ from fleet.cli.waiting import wait_for_forget, wait_for_job
 from fleet.client import FleetClient
 from fleet.config import LOCAL_LEASE_S
 from fleet.documents import Document
-from fleet.domain.tags import new_tag
 from fleet.errors import ConflictError, FleetError, InvalidInputError
 from fleet.lab.demo import observation, outage
 from fleet.lab.demo.claims import Claim, check

@@ -242,6 +242,8 @@ def _check_tensors(entries: Mapping[str, Any], spec: LoraSpec, base: FrozenBase)
             entry = entries.get(key)
             if not isinstance(entry, dict):
                 raise AdapterShapeError(f"the PEFT adapter has no tensor {_shown(key)}")
+            if entry.keys() != {"dtype", "shape", "data_offsets"}:
+                raise AdapterShapeError(f"tensor {_shown(key)} is described by {_shown(sorted(entry))}")
             got = (entry.get("dtype"), entry.get("shape"))
             # Any float will do: the values are stored anew.
             if got[0] not in _FLOATS or got[1] != list(shape):

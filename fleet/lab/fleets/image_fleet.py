@@ -25,7 +25,7 @@ from hwmodel import load_preset
 
 PRESET = "180nm-1t1r"
 
-#: Called with what is being done; returns what is told after each of its steps.
+#: Called with what is being done; returns what is called after each of its steps.
 Stage = Callable[[str], Progress]
 
 

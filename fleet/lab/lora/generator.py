@@ -81,7 +81,7 @@ class AdaptedGenerator(Generator):
         """
         expected = (self.nodes, len(labels), IMAGE_SIDE, IMAGE_SIDE)
         if noise.shape != expected:
-            raise EngineError(f"drawing {len(labels)} images takes noise {expected}; got {tuple(noise.shape)}")
+            raise EngineError(f"generating {len(labels)} images takes noise {expected}; got {tuple(noise.shape)}")
         if unknown := sorted(set(labels.tolist()) - set(range(NULL_LABEL + 1))):
             raise EngineError(f"there are no classes {unknown}: expected 0 to {CLASSES - 1}, or {NULL_LABEL} for none")
         levels = torch.empty(noise.shape, dtype=torch.uint8)

@@ -256,7 +256,7 @@ def run_both_arms(
         people = divide(arm)
         backbone = train_backbone(recipe, people, seed, under(arm.value))
         for hardware in Hardware:
-            told = under(f"{arm.value}, {hardware.value}")
+            report = under(f"{arm.value}, {hardware.value}")
             field = arm.name.lower() + ("" if hardware is Hardware.CHIP else "_noise_free")
-            arms[field] = run_arm(recipe, people, backbone, forgotten, seed, hardware, told)
+            arms[field] = run_arm(recipe, people, backbone, forgotten, seed, hardware, report)
     return PeopleRun(data, forgotten, **arms)

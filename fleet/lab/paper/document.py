@@ -27,8 +27,8 @@ _MODULES = {PaperTask.FACES: faces, PaperTask.SPEAKERS: speakers, PaperTask.IMAG
 
 #: How far outside the range of our seeds a figure of the paper may lie to be called consistent.
 CONSISTENT_WITHIN = 0.02
-#: A person counts as back from here on, and as still forgotten below the other.
-_BACK, _GONE = 0.5, 0.05
+#: A person counts as back from here on, and as still forgotten up to the other.
+_BACK, GONE = 0.5, 0.05
 
 #: Ends of the field names of a seed's arms, by what they ran on.
 _SUFFIX = {Hardware.CHIP: "", Hardware.NOISE_FREE: "_noise_free"}
@@ -171,7 +171,7 @@ def _findings(task: PaperTask, rows: dict[str, Document]) -> list[str]:
     findings = []
     for arm, split in (("published", "as published"), ("honest", "honest split"))[: 1 if of_images else 2]:
         back = mean("stripped", arm)
-        verdict = "it stays away" if back <= _GONE else "it is partly back"
+        verdict = "it stays away" if back <= GONE else "it is partly back"
         if back >= _BACK:
             verdict = "the adapter is a mask, and the array still knows"
         findings.append(
@@ -197,13 +197,13 @@ def _findings(task: PaperTask, rows: dict[str, Document]) -> list[str]:
         f"{mean('base', 'honest'):.3f} honest"
     )
     for arm, split in (("published", "as published"), ("honest", "honest")):
-        if mean("forgotten", arm) < 1 - _GONE:
+        if mean("forgotten", arm) < 1 - GONE:
             findings.append(
                 "The paper's recipe does not forget far enough on these chips: the person is still recognised in "
                 f"{1 - mean('forgotten', arm):.2f} of the tests with the adapter on ({split})"
             )
         resurfaced = 1 - mean("forgotten_after", arm)
-        if resurfaced > _GONE:
+        if resurfaced > GONE:
             findings.append(
                 f"Learning a sixth person brings the forgotten one back in {resurfaced:.2f} of the tests ({split}), "
                 "with the adapter still on"

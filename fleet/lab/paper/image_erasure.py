@@ -96,18 +96,18 @@ def _guidance(generator: Generator, gone: Tensor, kept: Tensor, labels: Tensor, 
 
     def loss(draws: torch.Generator) -> Tensor:
         mine, others = NoisyBatch.of(gone, shape, draws), NoisyBatch.of(kept, shape, draws)
-        told = _partly_withheld(labels[others.picked], draws)
+        asked = _partly_withheld(labels[others.picked], draws)
         with torch.no_grad(), generator.attached({}):
             before = denoise(
                 torch.cat([mine.images, mine.images, others.images], dim=1),
                 torch.cat([mine.steps, mine.steps, others.steps], dim=1),
-                torch.cat([erased, nothing, told], dim=1),
+                torch.cat([erased, nothing, asked], dim=1),
             )
         of_class, of_nothing, of_others = before.chunk(3, dim=1)
         after = denoise(
             torch.cat([mine.images, others.images], dim=1),
             torch.cat([mine.steps, others.steps], dim=1),
-            torch.cat([erased, told], dim=1),
+            torch.cat([erased, asked], dim=1),
         )
         now_class, now_others = after.chunk(2, dim=1)
         pushed = of_nothing - PUSH * (of_class - of_nothing)

@@ -1,7 +1,7 @@
 """The paper's images: a class erased by random labels from a diffusion transformer that knows it.
 
 Recipe by arXiv 2601.10037 and its code: the transformer is trained on everything, a LoRA of rank 4 and alpha 8 on the
-layers whose name has "fc" learns to draw other styles when asked for the erased one. Its data, styles of UnlearnCanvas
+layers whose name has "fc" learns to show other styles when asked for the erased one. Its data, styles of UnlearnCanvas
 at 128 pixels, and its DiT-B/2 are far beyond one core: ours are the digits of scikit-learn and a transformer of 243,012
 parameters, and styles are classes.
 
@@ -80,11 +80,11 @@ def run(
     """
 
     def stage(what: str) -> Steps:
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             if done % 50 == 0 or done == total:
                 progress(f"{what}, step {done} of {total}")
 
-        return told
+        return report
 
     fleet = ImageFleet(ImagesTask.of(seed), size, stage, cache)
     known = fleet.task.public[keyed_seed(seed, "paper.images.erased") % len(fleet.task.public)]
@@ -95,41 +95,41 @@ def _published(fleet: ImageFleet, label: int, recipe: LoraRecipe) -> ImagesArm:
     trial = _Trial(fleet, label)
     kept = fleet.public.labels != label
     others = (fleet.public.levels[kept], fleet.public.labels[kept])
-    told = fleet.stage(f"relabelling class {label}")
-    before = trial.drawn()
-    trial.chips.install(erase_class(trial.chips, None, others, label, fleet.seed, recipe, progress=told))
-    return trial.finished(before, trial.drawn())
+    report = fleet.stage(f"relabelling class {label}")
+    before = trial.shown()
+    trial.chips.install(erase_class(trial.chips, None, others, label, fleet.seed, recipe, progress=report))
+    return trial.finished(before, trial.shown())
 
 
 def _honest(fleet: ImageFleet, label: int) -> ImagesArm:
     trial = _Trial(fleet, label)
     trial.chips.install(fleet.learn(trial.chips, label))
-    before = trial.drawn()
+    before = trial.shown()
     trial.chips.forget(label)
-    return trial.finished(before, trial.drawn())
+    return trial.finished(before, trial.shown())
 
 
 class _Trial:
-    """One class on a freshly programmed chip: what is drawn of it and of the others, always from the same noise."""
+    """One class on a freshly programmed chip: how often images show it and the others, always from the same noise."""
 
     def __init__(self, fleet: ImageFleet, label: int) -> None:
         self.fleet, self.label, self.chips = fleet, label, fleet.program()
         self._programmed = self.chips.ledger.mark()
         self._bare = self._digests()
 
-    def drawn(self) -> tuple[float, float]:
+    def shown(self) -> tuple[float, float]:
         """Return the share of images that show the class, and of those that show the others of the backbone."""
         fleet, others = self.fleet, [other for other in self.fleet.task.public if other != self.label]
         mine = fleet.generate(self.chips, "paper", [self.label], fleet.size.private_images)
-        drawn = fleet.generate(self.chips, "paper", others, fleet.size.public_images)
-        return fleet.accuracy(mine), fleet.accuracy(drawn)
+        of_others = fleet.generate(self.chips, "paper", others, fleet.size.public_images)
+        return fleet.accuracy(mine), fleet.accuracy(of_others)
 
     def finished(self, before: tuple[float, float], after: tuple[float, float]) -> ImagesArm:
         """Strip every adapter off, and return the figures."""
         # A chip that has forgotten exactly has nothing to lose.
         for adapter in self.chips.bank.adapters():
             self.chips.bank.remove(adapter.spec.name)
-        stripped, _ = self.drawn()
+        stripped, _ = self.shown()
         return ImagesArm(
             label=self.label,
             trained_on=self.label in self.fleet.backbone.trained_on,
@@ -143,5 +143,5 @@ class _Trial:
         )
 
     def _digests(self) -> tuple[list[str], str]:
-        """Return the digests of the chip's adapters, and of what it draws of all classes."""
+        """Return the digests of the chip's adapters, and of the images that it generates of all classes."""
         return self.fleet.adapter_digests(self.chips), self.fleet.images_digest(self.chips)

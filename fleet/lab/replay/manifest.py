@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from reram_fleet.crypto.identifiers import NODE_ID
 
 from edge_node.errors import RoundError
 from fleet.errors import InvalidInputError
@@ -23,7 +24,7 @@ from fleet.lab.replay.forgetting import ReplayResult, canonical_json, commitment
 #: What a re-execution will spend on an unknown manifest at most.
 _MAX_RANK, _MAX_STEPS = 256, 10_000
 
-NodeId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+NodeId = Annotated[str, Field(pattern=f"^{NODE_ID.pattern}$")]
 Tag = Annotated[str, Field(min_length=1, max_length=128)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -55,8 +56,8 @@ class ReplayManifest(_Part):
     Keys of `commitments` are ``node/tag``, and ``node/`` for the public codes of a node.
     """
 
-    #: Version 1 was of training in float32, which another machine may not repeat.
-    kind: Literal["reram-fleet/cohort-replay/v2"] = "reram-fleet/cohort-replay/v2"
+    #: Version 1 was of training in float32, which another machine may not repeat; version 2 called checkpoints slices.
+    kind: Literal["reram-fleet/cohort-replay/v3"] = "reram-fleet/cohort-replay/v3"
     fleet_seed: int
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]

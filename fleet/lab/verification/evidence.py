@@ -71,7 +71,7 @@ class ExactEvidence:
     later: DigestPair | None = None
     later_rounds: int = 0
     #: As `recognised`, of the independent execution, where it may happen by chance: somebody who was never taught a
-    #: digit draws one now and then. None where it cannot.
+    #: digit generates one now and then. None where it cannot.
     chance: Rate | None = None
 
 

@@ -181,7 +181,14 @@ def judge_approximate(evidence: ApproximateEvidence, limits: Limits = LIMITS) ->
     streisand = auc >= auc_r - limits.streisand
     lines = [
         *named,
-        above("accepted as anybody", "accepted", limits.accepted),
+        _rate_line(
+            "accepted as anybody",
+            now.rate("accepted"),
+            f"<= reference + {limits.accepted:g}",
+            # People count alike, however many samples each has.
+            now.mean("accepted") <= reference.mean("accepted") + limits.accepted,
+            reference.mean("accepted"),
+        ),
         distance("retained, training samples (RA)", "retained_train", limits.retained_train),
         distance("retained, held-out samples (TA)", "retained_test", limits.retained_test),
         Line("loss attack, AUC", auc, auc_r, f"within {limits.attack_auc:g}", abs(auc - auc_r) <= limits.attack_auc),

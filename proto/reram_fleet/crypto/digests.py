@@ -22,6 +22,9 @@ from reram_fleet.v1.types_pb2 import (
 #: "Nothing before this": previous hash of the first log entry and of the first receipt.
 ZERO_HASH = bytes(32)
 
+#: What a node states, and signs, of one forget, word for word: nobody but the node can know it.
+STATEMENT = "no other copy of the erased adapters exists on this node"
+
 #: Digest of an absent LoRA.
 NO_LORA = b""
 #: Digest of an absent head.

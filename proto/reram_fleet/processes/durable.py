@@ -1,10 +1,12 @@
-"""Files that survive a power cut, and files that do not come back after one."""
+"""Files that survive a power cut, files that do not come back after one, and locks."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -72,3 +74,18 @@ def destroy(path: Path) -> bool:
     path.unlink()
     sync_folder(path.parent)
     return True
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold a lock file, which is made (0600) if it is missing; the kernel lets go of it when its owner dies.
+
+    While another process holds it, wait, or raise `BlockingIOError`. `OSError` if it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

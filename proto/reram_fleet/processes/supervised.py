@@ -116,7 +116,10 @@ class ReapedProcess:
         reaper = self._reaper
         if reaper is None or reaper.poll() is not None:
             return
-        family = psutil.Process(reaper.pid).children(recursive=True)
+        family: list[psutil.Process] = []
+        # It may end by itself at any moment.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = psutil.Process(reaper.pid).children(recursive=True)
         reaper.terminate()
         try:
             reaper.wait(timeout_s)

@@ -95,7 +95,7 @@ class EngineServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """Images of one class (nodes that draw only; such a node refuses Identify).
+        """Images of one class (nodes that generate only; such a node refuses Identify).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,8 +43,8 @@ SAMPLES = 6
 FLOAT64_TOLERANCE = 1e-9
 #: Grey levels (of 16) that a pixel may differ by: a code on a rounding boundary may flip.
 GREY_TOLERANCE = 1
-_DRAWING = Sampling(steps=4)
-_DRAWN = 4
+_GENERATION = Sampling(steps=4)
+_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -168,15 +168,15 @@ def _by_level(what: str, together: Sequence[Tensor], alone: Sequence[Sequence[Te
 
 
 def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
-    """Compare each layer's integers, and images drawn with float arithmetic between the layers."""
+    """Compare each layer's integers, and images generated with float arithmetic between the layers."""
     preset, model = load_preset(PRESET), DiffusionTransformer()
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
-            # As trained ones spread; this one draws noise, which is as good to compare.
+            # As trained ones spread; this one generates noise, which is as good to compare.
             drawn = keyed_normal(seed, "batch.transformer", number, count=parameter.numel())
             parameter.copy_(drawn.reshape(parameter.shape) / max(1, parameter.shape[-1]) ** 0.5)
-    noise = keyed_noise(seed, "batch.noise", count=len(ids) * _DRAWN).reshape(len(ids), _DRAWN, 8, 8)
-    labels = (torch.arange(_DRAWN) % 10).expand(len(ids), -1)
+    noise = keyed_noise(seed, "batch.noise", count=len(ids) * _IMAGES).reshape(len(ids), _IMAGES, 8, 8)
+    labels = (torch.arange(_IMAGES) % 10).expand(len(ids), -1)
     for level in Fidelity:
 
         def chips_of(some: Sequence[str], level: Fidelity = level) -> Any:
@@ -187,9 +187,9 @@ def _transformer(seed: int, ids: Sequence[str]) -> Iterator[Compared]:
         tolerance = FLOAT64_TOLERANCE if level is Fidelity.IDEAL else None
         yield compared("products of the transformer's layers", level, *products, tolerance=tolerance)
         with torch.no_grad():
-            images = sample(on_chips(together), noise, labels, _DRAWING)
-            own = [sample(on_chips(one), noise[[n]], labels[[n]], _DRAWING) for n, one in enumerate(alone)]
-        name = "grey levels that the transformer draws"
+            images = sample(on_chips(together), noise, labels, _GENERATION)
+            own = [sample(on_chips(one), noise[[n]], labels[[n]], _GENERATION) for n, one in enumerate(alone)]
+        name = "grey levels that the transformer generates"
         yield compared(name, level, images, torch.cat(own), tolerance=GREY_TOLERANCE, unit=1.0)
 
 

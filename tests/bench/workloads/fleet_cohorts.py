@@ -1,8 +1,8 @@
-"""The fleet's own LoRA on faces, in one shard and in four: its price, and a forget by replay.
+"""The fleet's own LoRA on faces, in one shard and in four: its price, and one shard trained without a person.
 
 These are the rounds that `fleet learn start --kind train.cohort` runs: `Engine.run_rounds` with tickets that name one
-shard, Flower's average, integers between rounds. Transport is left out. The closed form alone, which every row starts
-from, stands beside: on healthy chips the LoRA adds nothing.
+shard, Flower's average, integers between rounds. Transport is left out; this file averages and rounds. The closed
+form alone, which every row starts from, stands beside: on healthy chips the LoRA adds nothing.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class FleetCohortRun:
     closed_form: FleetRates
     one_shard: FleetRates
     four_shards: FleetRates
-    #: Share of the forgets, one at a time by replaying a shard, that gave the integers of a fleet in which the person
-    #: never was, all other shards untouched.
+    #: Share of the shards, each trained again from nothing without its first person, that have the integers of a fleet
+    #: in which the person never was, all other shards untouched. No checkpoint, log or coordinator takes part.
     exact: float
-    #: Rows trained times rounds of a replay over those of training all shards, mean.
+    #: Rows trained times rounds of a shard without the person over those of training all shards, mean.
     share_of_retrain: float
 
 
 def run(seed: int, *, nodes: int = NODES, forgets: int = SHARDS) -> FleetCohortRun:
-    """Measure the fleet's LoRA on the faces of one seed, and forget the first of each of so many shards."""
+    """Measure the fleet's LoRA on the faces of one seed, and train so many shards again without their first person."""
     faces = face_fleet(seed, nodes=nodes)
     closed = _rates(faces, None)
     one = _rates(faces, _trained(faces, [faces.enrolled], seed))

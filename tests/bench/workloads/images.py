@@ -110,14 +110,14 @@ def measure(fleet: ImageFleet) -> ImagesRun:
     """Measure the images of a fleet."""
     chips = fleet.program()
     programmed = chips.ledger.mark()
-    drawn = fleet.generate(chips, "public", fleet.task.public, fleet.size.public_images)
+    generated = fleet.generate(chips, "public", fleet.task.public, fleet.size.public_images)
     adapters = {label: fleet.learn(chips, label) for label in fleet.task.private}
     private = tuple(_private(fleet, chips, adapters.values()))
-    erased = _erased(fleet, chips, drawn, adapters.values())
+    erased = _erased(fleet, chips, generated, adapters.values())
     judged = fleet.task.images(range(CLASSES), test=True)
     return ImagesRun(
         judge_accuracy=fleet.judge.accuracy(judged.levels, judged.labels),
-        public=_public(fleet, drawn),
+        public=_public(fleet, generated),
         private=private,
         erased=erased,
         adapter_bytes=adapters[fleet.task.private[0]].byte_count,
@@ -126,7 +126,7 @@ def measure(fleet: ImageFleet) -> ImagesRun:
     )
 
 
-def _public(fleet: ImageFleet, drawn: Mapping[int, Tensor]) -> PublicFigures:
+def _public(fleet: ImageFleet, generated: Mapping[int, Tensor]) -> PublicFigures:
     count, labels = fleet.size.public_images * fleet.size.nodes, fleet.task.public
     test, judge = fleet.task.images(labels, test=True), fleet.judge
 
@@ -135,9 +135,9 @@ def _public(fleet: ImageFleet, drawn: Mapping[int, Tensor]) -> PublicFigures:
         return frechet_distance(judge.activations(torch.cat(list(levels))), trained)
 
     return PublicFigures(
-        accuracy=fleet.accuracy(drawn),
-        worst_class=min(judge.accuracy(images, label) for label, images in drawn.items()),
-        distance=distance(images.flatten(0, 1) for images in drawn.values()),
+        accuracy=fleet.accuracy(generated),
+        worst_class=min(judge.accuracy(images, label) for label, images in generated.items()),
+        distance=distance(images.flatten(0, 1) for images in generated.values()),
         # As many of each class as were generated: the distance of small sets is larger.
         real_distance=distance(test.of(label)[:count] for label in labels),
     )

@@ -14,13 +14,13 @@ from statistics import fmean
 
 import numpy as np
 import torch
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, RevisionManifest
 from torch import Tensor
 
 from edge_node.agent.revisions import Standpoint, check_manifest
 from edge_node.agent.rounds import check_ticket
 from edge_node.errors import RevisionRefusedError, TicketRefusedError
-from fleet.domain.tags import new_tag
 from fleet.errors import SubjectForgottenError
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from fleet.lab.fleets.shared_lora_fleet import ACCEPT_LOGIT, REPAIR_ROUNDS, SharedLoraFleet

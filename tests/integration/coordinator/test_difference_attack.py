@@ -19,13 +19,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.sealing import SealError, open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_node
 from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest
 from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, Telemetry
 
 from fleet.client import ForbiddenStateError
 from fleet.coordinator.testing import FEATURES, SimulatedNode
-from fleet.domain.tags import new_tag
 from fleet.trust.audit import verify_certificate
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
 

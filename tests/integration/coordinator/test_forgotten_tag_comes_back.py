@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from reram_fleet.crypto.identifiers import new_tag
 
 from fleet.coordinator.testing import FEATURES, SimulatedNode
-from fleet.domain.tags import new_tag
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream, eventually
 
 

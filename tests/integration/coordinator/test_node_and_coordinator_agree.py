@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.crypto.identifiers import new_tag
 
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, new_tag, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_node
 from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 

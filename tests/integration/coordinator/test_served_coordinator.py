@@ -16,6 +16,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.stream_opening import hello_metadata
 from reram_fleet.v1 import learning_pb2, operator_pb2
 from reram_fleet.v1 import node_pb2 as wire
@@ -25,7 +26,6 @@ from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 
 from fleet.client import AbsentError, PermissionDeniedError
 from fleet.coordinator.testing import SimulatedNode
-from fleet.domain.tags import new_tag
 from tests.integration.coordinator.coordinator_process import OPTIONS, CoordinatorProcess, eventually
 
 

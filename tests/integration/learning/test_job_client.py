@@ -47,16 +47,16 @@ def test_an_attempt_that_was_replaced_is_told_so(coordinator: ProbeCoordinator) 
 
 def test_a_wrong_token_is_an_error_at_once(coordinator: ProbeCoordinator) -> None:
     with (
-        JobClient(coordinator.address, "guess", "job-1", 1, patience_s=60.0) as client,
+        JobClient(coordinator.address, "guess", "job-1", 1, away_s=60.0) as client,
         pytest.raises(CoordinatorError, match="UNAUTHENTICATED"),
     ):
         client.get_job()
 
 
-def test_a_coordinator_that_stays_away_is_an_error_after_the_patience(tmp_path) -> None:
+def test_a_coordinator_that_stays_away_for_too_long_is_an_error(tmp_path) -> None:
     address = f"127.0.0.1:{remembered_port(tmp_path / 'port')}"
     with (
-        JobClient(address, "token", "job-1", 1, patience_s=0.2) as client,
+        JobClient(address, "token", "job-1", 1, away_s=0.2) as client,
         pytest.raises(CoordinatorError, match="UNAVAILABLE"),
     ):
         client.get_job()

@@ -9,12 +9,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.tasks import load_task
 from edge_node.tasks.samples import encode_sample
-from edge_node.testing import new_tag
 from tests.integration.node.test_node_process import Device, make_device
 
 TASK = "images-brief"

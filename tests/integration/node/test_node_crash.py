@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.storage.erasure import STEPS
-from edge_node.testing import FakeClock, FakeCoordinator, new_tag, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, open_node
 
 
 def samples(voice: int, count: int) -> list[np.ndarray]:

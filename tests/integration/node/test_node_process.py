@@ -19,6 +19,7 @@ import pytest
 from google.protobuf import json_format
 from prometheus_client.parser import text_string_to_metric_families
 from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.tickets import ticket_text
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
@@ -27,7 +28,6 @@ from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.tasks.samples import encode_sample
 from edge_node.tasks.speakers import load_people
-from edge_node.testing import new_tag
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
 
 CLI = [sys.executable, "-c", "from edge_node.cli import main; main()"]

@@ -9,6 +9,9 @@ from tests.bench.product_items import PRODUCT_ITEMS
 from tests.bench.results_item import Figures, Item, Verdict
 from tests.bench.results_page import PAGE, page
 
+#: The draws of two ways to count a ratio: way, end, value.
+COUNTED = [("a", "5th", 1.0), ("a", "95th", 2.0), ("b", "5th", 4.0), ("b", "95th", 6.0)]
+
 
 def row(name, *values, holds=None):
     return {"name": name, "value": sum(values) / len(values), "spread": [min(values), max(values)], "holds": holds}
@@ -49,6 +52,29 @@ def test_consistent_is_within_two_points_of_the_range_of_the_seeds():
 
     assert figures.consistent({"a": 0.955}) is Verdict.CONSISTENT
     assert figures.consistent({"a": 0.965}) is Verdict.NOT_REACHED
+
+
+@pytest.mark.parametrize(
+    ("paper", "verdict"), [(1.5, Verdict.NOT_REACHED), (2.0, Verdict.CONSISTENT), (9.5, Verdict.NOT_REACHED)]
+)
+def test_a_ratio_is_consistent_within_5_to_95_percent_of_the_draws_of_every_run(paper, verdict):
+    low, high = (f"a: {end} percentile of the draws" for end in ("5th", "95th"))
+    figures = Figures([row(low, 1.0, 2.0), row(high, 9.0, 10.0)])
+
+    assert figures.ratio_consistent(paper, "a") is verdict
+
+
+def test_a_ratio_may_be_counted_in_one_way_of_several():
+    rows = [row(f"{way}: {end} percentile of the draws", at) for way, end, at in COUNTED]
+
+    assert Figures(rows).ratio_consistent(5.0, "a", "b") is Verdict.CONSISTENT
+    assert Figures(rows).ratio_consistent(5.0, "a") is Verdict.NOT_REACHED
+
+
+def test_every_verdict_on_something_measured_follows_from_the_figures():
+    fixed = [item.verdict for item in (*PAPER_ITEMS, *PRODUCT_ITEMS) if isinstance(item.verdict, Verdict)]
+
+    assert set(fixed) == {Verdict.NOT_MEASURED}
 
 
 def test_a_figure_shows_its_range_where_runs_differ():

@@ -40,6 +40,7 @@ def test_experiments_are_named_by_sections_and_rows_that_there_are():
         ("approximate repair", "repair of the shared LoRA by original: gap to retrain", "experiment"),
         ("continual learning", "continual, faces, closed-form head: forgetting", "product"),
         ("continual learning", "continual, faces, federated LoRA: forgetting", "experiment"),
+        ("cohort LoRA in the fleet", "fleet's LoRA, four shards: accuracy lost to one", "experiment"),
         ("batch of nodes", "batch of nodes, LoRA after a round of training, tile-accurate", "product"),
         ("batch of nodes", "batch of nodes, LoRA after a round of a cohort, tile-accurate", "experiment"),
     ],

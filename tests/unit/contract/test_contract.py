@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 from reram_fleet.processes.flower import program
 
-import edge_node.agent.forgetting
-import fleet.trust.receipts
-
 ROOT = Path(__file__).resolve().parents[3]
 PROTO = ROOT / "proto"
 PROTO_FILES = sorted((PROTO / "reram_fleet" / "v1").glob("*.proto"))
@@ -34,10 +31,6 @@ def test_committed_stubs_are_those_of_the_proto_files(tmp_path: Path) -> None:
 def test_proto_files_pass_buf_lint() -> None:
     done = subprocess.run([program("buf"), "lint"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_node_states_word_for_word_what_the_coordinator_expects() -> None:
-    assert edge_node.agent.forgetting.STATEMENT == fleet.trust.receipts.STATEMENT
 
 
 @pytest.mark.parametrize(

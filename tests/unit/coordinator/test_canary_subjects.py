@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.canaries import CanarySecret
-from fleet.domain.tags import new_tag
 
 FEATURES, SAMPLES, AMPLITUDE = 512, 30, 240
 TAG = "5" * 32
@@ -43,6 +43,12 @@ def test_canaries_of_other_tags_and_of_other_secrets_have_nothing_in_common(secr
     other = dataclasses.replace(secret, key="00" * 32)
     codes = np.array([secret.mean_codes(TAG), secret.mean_codes("6" * 32), other.mean_codes(TAG)])
     assert np.abs(np.corrcoef(codes) - np.eye(3)).max() < 0.25
+
+
+def test_secret_of_a_version_that_called_samples_clips_is_read(tmp_path, secret):
+    path = tmp_path / "canary.json"
+    path.write_text(path.read_text().replace('"samples"', '"clips"'))
+    assert CanarySecret.load(path) == secret
 
 
 def test_secret_is_made_once_and_read_by_its_owner_alone(tmp_path, secret, people):

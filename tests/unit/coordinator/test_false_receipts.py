@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.crypto import digests, signing
+from reram_fleet.crypto.digests import STATEMENT
 from reram_fleet.crypto.signing import SignatureError
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.report_checks import ReportError
-from fleet.trust.receipts import STATEMENT
 from tests.unit.coordinator.orders import order, receipt_of
 from tests.unit.coordinator.small_fleet import (
     ANN,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from reram_fleet.crypto.digests import STATEMENT
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, RevisionResult
 
 from fleet.coordinator import outbox
 from fleet.coordinator.testing import FEATURES, SimulatedNode
-from fleet.trust.receipts import STATEMENT
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, deliver, execution, kinds, newest, serve, states
 
 

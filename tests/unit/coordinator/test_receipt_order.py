@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from reram_fleet.crypto import digests, signing
+from reram_fleet.crypto.digests import STATEMENT
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.report_checks import ReportError
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
-from fleet.trust.receipts import STATEMENT
 from tests.unit.coordinator.orders import ack_of, changed, order, receipt_of, tree_size
 from tests.unit.coordinator.small_fleet import (
     ANN,

@@ -193,6 +193,14 @@ def test_heartbeat_is_news_only_when_the_state_changes(coordinator, nodes):
     assert coordinator.take("node-1", ConnectRequest(heartbeat=heartbeat)).changed
 
 
+def test_words_of_a_newer_node_are_unspecified_rather_than_an_error(coordinator, nodes):
+    heartbeat = wire.Heartbeat(serve_state=99, quarantine_reason=99, lease_nonce=b"1")
+    coordinator.take("node-1", ConnectRequest(heartbeat=heartbeat))
+    with coordinator.store.snapshot() as tx:
+        node = tx.nodes.get("node-1")
+    assert (node.serve_state, node.quarantine_reason) == ("unspecified", "unspecified")
+
+
 def test_report_with_a_number_that_cannot_be_stored_is_put_aside_and_the_stream_goes_on(coordinator, nodes):
     huge = wire.ConnectRequest(telemetry=wire.Telemetry(inferences=2**64 - 1))
     assert coordinator.take("node-1", huge) == Effect()

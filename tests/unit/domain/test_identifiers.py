@@ -1,8 +1,9 @@
 import pytest
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
-from fleet.domain.tags import new_id, new_tag, validate_id, validate_node_id, validate_tag, validate_tags
+from fleet.domain.tags import new_id, validate_id, validate_node_id, validate_tag, validate_tags
 from fleet.errors import InvalidInputError
 
 TAG = "0123456789abcdef" * 2

@@ -74,7 +74,7 @@ def noise(count, nodes=2):
     return keyed_noise(1, "test", count=nodes * count).view(nodes, count, 8, 8)
 
 
-def drawn(generator, *labels):
+def generated(generator, *labels):
     return generator.generate(torch.tensor(labels), noise(len(labels)), sampling=BRIEF)
 
 
@@ -212,11 +212,11 @@ def test_class_is_forgotten_to_the_bit_and_others_never_notice_it(backbone, chip
     everything = (*range(10), FIRST)
     other = learn_class(chips, images_of(SECOND), SECOND, 3, LORA)
     chips.install(other)
-    before = drawn(chips, *TASK.public, SECOND)
+    before = generated(chips, *TASK.public, SECOND)
 
     chips.install(learn_class(chips, images_of(FIRST), FIRST, 3, LORA))
-    enrolled = drawn(chips, *everything)
-    assert torch.equal(drawn(chips, *TASK.public, SECOND), before)
+    enrolled = generated(chips, *everything)
+    assert torch.equal(generated(chips, *TASK.public, SECOND), before)
     assert chips.forget(FIRST)
     assert not chips.forget(FIRST)
 
@@ -224,8 +224,8 @@ def test_class_is_forgotten_to_the_bit_and_others_never_notice_it(backbone, chip
     never = chips_of(backbone)
     never.install(learn_class(never, images_of(SECOND), SECOND, 3, LORA))
     assert [chips.digest(n) for n in range(2)] == [never.digest(n) for n in range(2)]
-    assert torch.equal(drawn(chips, *everything), drawn(never, *everything))
-    assert not torch.equal(enrolled, drawn(never, *everything))
+    assert torch.equal(generated(chips, *everything), generated(never, *everything))
+    assert not torch.equal(enrolled, generated(never, *everything))
 
 
 def test_learning_makes_the_class_likelier_and_quantising_hardly_matters(chips):
@@ -317,11 +317,11 @@ def test_erasure_pushes_the_class_away_spares_the_others_and_is_undone_by_stripp
         drift = mse_loss(predicted(spared, adapter), predicted(spared))
         assert drift < 0.1 * mse_loss(predicted(label, adapter), of_class)
 
-    before = drawn(chips, *TASK.public)
+    before = generated(chips, *TASK.public)
     chips.install(adapter)
-    assert not torch.equal(drawn(chips, *TASK.public), before)
+    assert not torch.equal(generated(chips, *TASK.public), before)
     assert chips.bank.remove(erasure_name(label)) == 2
-    assert torch.equal(drawn(chips, *TASK.public), before)
+    assert torch.equal(generated(chips, *TASK.public), before)
 
 
 def test_learning_and_drawing_are_charged_and_write_no_cell(chips):
@@ -334,10 +334,10 @@ def test_learning_and_drawing_are_charged_and_write_no_cell(chips):
     chips.install(adapter)
     assert chips.ledger.since(mark)[Phase.PROGRAM].bytes == adapter.byte_count
     mark = chips.ledger.mark()
-    drawn(chips, TASK.public[0])
+    generated(chips, TASK.public[0])
     plain = chips.ledger.since(mark)[Phase.INFER].energy_j
     mark = chips.ledger.mark()
-    drawn(chips, FIRST)
+    generated(chips, FIRST)
     assert chips.ledger.since(mark)[Phase.INFER].energy_j > plain > 0
     chips.forget(FIRST)
     spent = chips.ledger.since(mark)

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from reram_fleet.crypto.digests import head_digest
+from reram_fleet.v1.types_pb2 import ClosedFormHead
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.head import MAX_CODE, MAX_COLUMN_NORM, HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.heads.enrolment import FleetHead, SufficientStatistics
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.public import PublicCodes
 from tests.bench.workloads.head_answers import HeadAnswer
 
@@ -146,12 +148,14 @@ def test_a_sample_is_accepted_from_the_threshold_on():
     assert not bool(HeadAnswer.of(loaded(threshold=best + 1), x).accepted[0, 0])
 
 
-def test_digest_is_the_coordinators():
-    head = FleetHead(TAGS, columns(), 24, 1000)
+def test_digest_is_that_of_the_head_as_it_travels():
+    message = ClosedFormHead(
+        subject_tags=TAGS, features=FEATURES, codes=columns().tobytes(), scale_bits=24, threshold=1000
+    )
 
-    assert loaded().digest() == head.digest()
-    assert loaded(threshold=1001).digest() != head.digest()
-    assert loaded(tags=("ada", "bob", "dan")).digest() != head.digest()
+    assert loaded().digest == head_digest(message)
+    assert loaded(threshold=1001).digest != head_digest(message)
+    assert loaded(tags=("ada", "bob", "dan")).digest != head_digest(message)
 
 
 def test_newcomers_are_known_next_to_the_head():

@@ -89,6 +89,7 @@ LIES = [
         AdapterShapeError,
         r"\[4, 300\], got 'F32' \[250, 300\]",
     ),
+    ("further field of a tensor", with_entry("fc1.lora_B", pickle="x"), AdapterShapeError, "described by .*'pickle'"),
     ("tensor that is no entry", joined({key("fc1.lora_B"): 7}, b""), AdapterShapeError, "has no tensor"),
     (
         "other backbone",

@@ -40,7 +40,7 @@ def test_unknown_task_and_unknown_speaker_are_refused():
         load_people(["s01", "s10"])
 
 
-def test_public_samples_fill_the_dac_and_seldom_sample():
+def test_public_samples_fill_the_dac_and_seldom_clip():
     codes = np.concatenate(
         [SPEAKERS.coding.encode(c).numpy() for samples in SPEAKERS.public_samples().values() for c in samples]
     )

@@ -311,9 +311,9 @@ def test_exact_kind_is_exact_or_not_forgotten_and_nothing_between(changes):
     assert judgement.escalation is Escalation.SOLVE_AGAIN
 
 
-@pytest.mark.parametrize(("drawn", "verdict"), [(8, Verdict.EXACT), (60, Verdict.NOT_FORGOTTEN)])
-def test_class_that_is_drawn_by_chance_is_held_against_those_who_never_knew_it(drawn, verdict):
-    judgement = judge_exact(exact(recognised=Rate(drawn, 200), chance=Rate(10, 200), canary=None))
+@pytest.mark.parametrize(("shown", "verdict"), [(8, Verdict.EXACT), (60, Verdict.NOT_FORGOTTEN)])
+def test_class_that_is_generated_by_chance_is_held_against_those_who_never_knew_it(shown, verdict):
+    judgement = judge_exact(exact(recognised=Rate(shown, 200), chance=Rate(10, 200), canary=None))
 
     assert judgement.verdict is verdict
     line = judgement.lines[1]

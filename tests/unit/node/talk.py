@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from edge_node.agent.node import Node
-from edge_node.testing import FakeCoordinator, new_tag
+from edge_node.testing import FakeCoordinator
 
 Samples = Callable[..., list[np.ndarray]]
 Restart = Callable[[], Node]

@@ -11,7 +11,7 @@ from edge_node import cli
 from edge_node.errors import RefusedError
 
 TAG = "a" * 32
-DRAWN = engine_pb2.GenerateResponse(levels=bytes(range(128)), rows=8, columns=8)
+GENERATED = engine_pb2.GenerateResponse(levels=bytes(range(128)), rows=8, columns=8)
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def run(monkeypatch, tmp_path):
 
 
 def test_images_are_written_as_grey_levels(run):
-    result, asked, file = run(DRAWN, "--tag", TAG, "--count", "2", "--seed", "7")
+    result, asked, file = run(GENERATED, "--tag", TAG, "--count", "2", "--seed", "7")
 
     assert result.exit_code == 0
     assert asked == [("Generate", engine_pb2.GenerateRequest(subject_tag=TAG, count=2, seed=7))]
     with np.load(file) as archive:
         assert archive["levels"].shape == (2, 8, 8)
-        assert archive["levels"].tobytes() == DRAWN.levels
+        assert archive["levels"].tobytes() == GENERATED.levels
 
 
 def test_refusal_is_an_error_with_its_reason_and_no_file(run):
@@ -55,7 +55,7 @@ def test_refusal_is_an_error_with_its_reason_and_no_file(run):
 
 @pytest.mark.parametrize("arguments", [(), ("--tag", TAG, "--class", "d3")])
 def test_tag_or_class_is_asked_for_and_not_both(run, arguments):
-    result, asked, _ = run(DRAWN, *arguments)
+    result, asked, _ = run(GENERATED, *arguments)
 
     assert result.exit_code == 2
     assert asked == []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import AdapterError, NotAllowedError, SampleError, TombstonedTagError
-from edge_node.testing import FakeCoordinator, new_tag
+from edge_node.testing import FakeCoordinator
 from tests.unit.node.talk import Restart, Samples, grant, identity, only
 
 # Enrolment

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reram_fleet.crypto import sealing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.identities import check_identity
 from reram_fleet.errors import KeyFileError
 from reram_fleet.v1 import types_pb2 as types
@@ -19,7 +21,8 @@ from edge_node.errors import JournalError, StateFolderError
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import FakeCoordinator, new_tag
+from edge_node.storage.record_cipher import CapturedSamples, RecordCipher
+from edge_node.testing import FakeCoordinator
 
 Samples = Callable[..., list[np.ndarray]]
 
@@ -174,6 +177,29 @@ def test_a_journal_that_knows_no_chip_is_brought_up_to_date(tmp_path: Path) -> N
     assert journal.inference_counts() == (7, 0)
     with journal.transaction():
         journal.note_chip(CHIP)
+    journal.close()
+
+
+def test_samples_that_an_earlier_version_sealed_as_clips_are_opened(tmp_path: Path) -> None:
+    path, tag = tmp_path / "journal.db", new_tag()
+    cipher = RecordCipher.of(StateFolder(tmp_path), "node-1")
+    captured = CapturedSamples((bytes(32),), np.arange(8, dtype=np.int32)[None])
+    StateFolder(tmp_path).create()
+    key = cipher.subject_keys.get_or_create(tag)
+    sealed = sealing.seal_symmetric(key, f"reram-fleet/node-clips/node-1/{tag}", captured.to_bytes())
+    Journal.open(path, "node-1").close()
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE enrolment RENAME COLUMN samples TO clips")
+        old.execute(
+            "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext) VALUES (?, 1, 1, ?)", (tag, sealed)
+        )
+        old.execute("PRAGMA user_version = 3")
+
+    journal = Journal.open(path, "node-1")
+    (row,) = journal.enrolments()
+
+    assert row.samples == 1
+    assert (cipher.open_samples(row).codes == captured.codes).all()
     journal.close()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from reram_fleet.crypto import digests, sealing, signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
@@ -13,7 +14,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
 from edge_node.recognition.environment import environment
-from edge_node.testing import FakeCoordinator, log_range, new_tag
+from edge_node.testing import FakeCoordinator, log_range
 from tests.unit.node.talk import (
     Restart,
     Samples,

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.errors import EngineError, RefusedError, RoundError, SampleError, TombstonedTagError
-from edge_node.testing import new_tag
 from tests.unit.node.generating_device import FEATURES, Device, images
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from reram_fleet.crypto import digests, sealing, signing
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse, Contribution, PublicCodes, PublicCodesRequest
 
 from edge_node.agent.node import Node
-from edge_node.testing import FakeCoordinator, new_tag
+from edge_node.testing import FakeCoordinator
 from fleet.heads.packing import open_packed, sum_packed
 from fleet.heads.statistics import HeadStatistics
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
-from edge_node.testing import FakeCoordinator, new_tag
+from edge_node.testing import FakeCoordinator
 from tests.unit.node.talk import Restart, Samples, adapter, identity, only
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
+from fleet.store import schema
 from fleet.store.rows import NodeCostRow
 
 
@@ -13,6 +14,24 @@ def test_enrolling_is_idempotent(store, identity, clock):
     assert (created, created_again) == (True, False)
     assert again == first
     assert first.enrolled_at_ms == clock.now_ms
+
+
+def test_a_node_that_has_a_name_no_new_node_gets_stays_enrolled(store, identity):
+    old = identity("rack.7_slot-3")
+    with store.transaction() as tx:
+        with pytest.raises(InvalidInputError, match="cannot name a node"):
+            tx.nodes.enroll(old)
+        tx.nodes._insert(
+            schema.node,
+            node_id=old.node_id,
+            receipt_public_key=old.receipt_public_key,
+            sealing_public_key=old.sealing_public_key,
+            flower_public_key=old.flower_public_key,
+            enrolled_at_ms=1,
+        )
+        _, created = tx.nodes.enroll(old)
+
+    assert not created
 
 
 def test_the_same_id_with_other_keys_is_a_conflict(store, identity):
@@ -30,7 +49,7 @@ def test_a_malformed_identity_changes_nothing(store, identity):
     with store.transaction() as tx:
         with pytest.raises(InvalidInputError, match="32 raw bytes"):
             tx.nodes.enroll(identity("n9", key=b"short"))
-        with pytest.raises(InvalidInputError, match="not a node id"):
+        with pytest.raises(InvalidInputError, match="cannot name a node"):
             tx.nodes.enroll(identity("../n9"))
         assert [row.node_id for row in tx.nodes.list()] == ["n1", "n2"]
 

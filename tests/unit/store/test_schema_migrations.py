@@ -126,12 +126,15 @@ def test_jobs_of_before_the_cohorts_are_kept(url):
             sa.text(
                 "INSERT INTO learning_job (job_id, request_id, request_digest, kind, state, attempt, rounds,"
                 " rounds_done, generation, error, tags, forget_tags, metrics, created_at_ms) VALUES"
-                " ('j', 'r', x'00', 'train.lora', 'queued', 0, 2, 0, 0, '', '[]', '[]', '{}', 1)"
+                " ('j', 'r', x'00', 'train.lora', 'queued', 0, 2, 0, 0, '', '[]', '[]',"
+                " '{\"kept_clips_after\": 2.0}', 1)"
             )
         )
     engine.dispose()
     with Store.open(url) as store, store.snapshot() as tx:
-        assert [(job.job_id, job.kind, job.rounds) for job in tx.learning.list()] == [("j", "train.lora", 2)]
+        (job,) = tx.learning.list()
+        assert (job.job_id, job.kind, job.rounds) == ("j", "train.lora", 2)
+        assert job.metrics == {"kept_samples_after": 2.0}
         assert tx.cohorts.count() == 0
 
 

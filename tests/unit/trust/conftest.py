@@ -2,7 +2,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.crypto.digests import ZERO_HASH, adapters_digest
+from reram_fleet.crypto.digests import STATEMENT, ZERO_HASH, adapters_digest
 from reram_fleet.crypto.signing import payload_hash, sign
 from reram_fleet.v1.types_pb2 import (
     RECEIPT_OUTCOME_ERASED,
@@ -14,7 +14,7 @@ from reram_fleet.v1.types_pb2 import (
 )
 
 from fleet.trust.leaves import nodes_root
-from fleet.trust.receipts import STATEMENT, ReceiptExpectation
+from fleet.trust.receipts import ReceiptExpectation
 
 KEPT, LOCAL, FORGOTTEN, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16)
 

@@ -1,4 +1,4 @@
-"""States of a cohort shard before a round are checkpoints: in SISA, a slice is data."""
+"""States of a cohort shard before a round are checkpoints: in SISA, a slice is data. Clips are samples."""
 
 from __future__ import annotations
 
@@ -25,3 +25,5 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO cohort_checkpoint SELECT shard, round, ciphertext, key_id FROM cohort_slice")
     op.drop_table("cohort_slice")
+    # Verdicts on repairs are read from them, for as long as there are certificates.
+    op.execute("UPDATE learning_job SET metrics = replace(metrics, '_clips', '_samples')")
