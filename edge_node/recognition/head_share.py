@@ -1,21 +1,13 @@
-"""Share of a node in the closed-form head: integer sums over captured codes, packed for the wire.
-
-The coordinator's side of the format is `fleet.heads.packing`. Little-endian: magic, features d, count and bytes per
-entry as uint32; ``sum of x`` as int64 [d]; then the rows of the upper triangle of ``sum of x x'``, one after the other.
-"""
+"""Share of a node in the closed-form head: integer sums over captured codes, packed for the wire."""
 
 from __future__ import annotations
 
-import struct
-
 import torch
+from reram_fleet.wire.head_statistics import pack
 from torch import Tensor
 
 from edge_node.errors import AdapterError
 from hwmodel import Cost, Preset, cost
-
-MAGIC = b"RFH1"
-HEADER = struct.Struct("<4sIII")
 
 #: Integers up to here are exact in float32 and float64.
 _FLOAT32_LIMIT, _FLOAT64_LIMIT = 1 << 24, 1 << 53
@@ -39,8 +31,7 @@ def packed_statistics(codes: Tensor) -> bytes:
     width, entry = (4, torch.int32) if bound < 1 << 31 else (8, torch.int64)
     gram = (real.T @ real).to(entry).numpy().astype(f"<i{width}", copy=False)
     code_sum = codes.sum(dim=0, dtype=torch.int64).numpy().astype("<i8", copy=False)
-    rows = [gram[i, i:].tobytes() for i in range(features)]
-    return b"".join([HEADER.pack(MAGIC, features, samples, width), code_sum.tobytes(), *rows])
+    return pack(features, samples, width, code_sum.tobytes(), (gram[i, i:].tobytes() for i in range(features)))
 
 
 def share_cost(preset: Preset, samples: int, features: int) -> Cost:

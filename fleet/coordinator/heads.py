@@ -28,9 +28,9 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.at_rest import statistics_at_rest, subject_key_id, unseal
 from fleet.coordinator.database import Database
 from fleet.errors import ConflictError, NotFoundError
-from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, CodeSum, SufficientStatistics
+from fleet.heads.enrolment import RIDGE_PERCENT, SCALE_BITS, SufficientStatistics
 from fleet.heads.errors import HeadError, StatisticsError
-from fleet.heads.packing import PackedStatistics, check_possible, open_packed, sum_packed
+from fleet.heads.packing import check_possible, open_packed
 from fleet.heads.public import MAX_VECTORS_PER_PERSON, PublicCodes
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeRow, PublicCodesRow, RevisionRow
@@ -237,22 +237,16 @@ def _basis(tx: Transaction) -> bytes:
 
 def _statistics(secrets: KeyStore, tx: Transaction) -> SufficientStatistics:
     """Return the integers of everybody who is enrolled now, added up over people and nodes."""
-    people: dict[str, CodeSum] = {}
 
-    def parts() -> Iterator[PackedStatistics]:
+    def packed() -> Iterator[tuple[str, bytes]]:
         for row in tx.heads.statistics():
             purpose = statistics_at_rest(row.tag, row.node_id, row.sequence)
             try:
-                part = open_packed(unseal(secrets, subject_key_id(row.tag), purpose, row.ciphertext))
+                yield row.tag, unseal(secrets, subject_key_id(row.tag), purpose, row.ciphertext)
             except SealError as error:
                 raise StatisticsError(str(error)) from error
-            mine = CodeSum(part.code_sum, part.count)
-            people[row.tag] = people[row.tag] + mine if row.tag in people else mine
-            yield part
 
-    # Consumed before `people` is read.
-    enrolled = sum_packed(parts())
-    return SufficientStatistics(_public(tx.heads.public_codes()), enrolled, people)
+    return SufficientStatistics.of_packed(_public(tx.heads.public_codes()), packed())
 
 
 def _public(rows: Sequence[PublicCodesRow]) -> PublicCodes:

@@ -1,21 +1,21 @@
 """Sufficient statistics of a closed-form head: integers that people contributed, and the head that follows from them.
 
-They are values. What a forget leaves is the same integers as if the person had never been there, and head and threshold
-are functions of these alone: so they are the same, too. The caller must not keep the statistics from before a forget:
-the difference is the forgotten person.
+They are values, summed anew from what each person contributed. After a forget they are the same integers as if the
+person had never been there, and head and threshold are functions of these alone: so they are the same, too. The caller
+must not keep the statistics from before a forget: the difference is the forgotten person.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from fleet.heads.acceptance import THRESHOLD_BITS, acceptance_threshold
-from fleet.heads.errors import StatisticsError
+from fleet.heads.packing import PackedStatistics, open_packed, sum_packed
 from fleet.heads.public import PublicCodes
 from fleet.heads.solve import solve_rounded
 from fleet.heads.statistics import HeadStatistics, Int64, total
@@ -42,27 +42,6 @@ class CodeSum:
     def equals(self, other: CodeSum) -> bool:
         """Whether every integer is the same."""
         return self.count == other.count and np.array_equal(self.code_sum, other.code_sum)
-
-
-@dataclass(frozen=True, eq=False)
-class NodeShare:
-    """Share of one node: statistics of the people whom it enrolled."""
-
-    #: Statistics of all these people's samples: one Gram matrix for all of them.
-    together: HeadStatistics
-    #: By subject tag.
-    people: Mapping[str, CodeSum]
-
-    def __post_init__(self) -> None:
-        code_sum = sum((p.code_sum for p in self.people.values()), np.zeros_like(self.together.code_sum))
-        count = sum(p.count for p in self.people.values())
-        if any(not tag or p.count < 1 for tag, p in self.people.items()):
-            raise StatisticsError("each person of a share needs a tag and at least one sample")
-        if count != self.together.count or not np.array_equal(code_sum, self.together.code_sum):
-            raise StatisticsError(
-                f"the people of a share ({count} samples) do not add up to its statistics "
-                f"({self.together.count} samples)"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,43 +78,22 @@ class SufficientStatistics:
     people: Mapping[str, CodeSum]
 
     @classmethod
-    def empty(cls, public: PublicCodes) -> SufficientStatistics:
-        """Return the statistics of a fleet that knows nobody."""
-        return cls(public, HeadStatistics.zero(public.features), {})
+    def of_packed(cls, public: PublicCodes, packed: Iterable[tuple[str, bytes]]) -> SufficientStatistics:
+        """Return the sum of statistics as nodes packed them, by subject tag: of all who are enrolled, and nobody else.
 
-    def with_share(self, share: NodeShare) -> SufficientStatistics:
-        """Return the statistics with a node's share added; a person may be in several shares.
-
-        Raises `StatisticsError` if its features differ, or sums reach 2^53.
+        A person is in it once for each node that took samples of theirs. Consumed one by one. Raises `StatisticsError`
+        as `open_packed` and `sum_packed` do.
         """
-        enrolled = total([self.enrolled, share.together], self.public.features)
-        people = dict(self.people)
-        for tag, added in share.people.items():
-            people[tag] = people[tag] + added if tag in people else added
-        return replace(self, enrolled=enrolled, people=people)
+        people: dict[str, CodeSum] = {}
 
-    def without(self, tag: str, statistics: HeadStatistics) -> SufficientStatistics:
-        """Return the statistics without a person, bitwise as if they had never been enrolled.
+        def parts() -> Iterator[PackedStatistics]:
+            for tag, content in packed:
+                part = open_packed(content)
+                mine = CodeSum(part.code_sum, part.count)
+                people[tag] = people[tag] + mine if tag in people else mine
+                yield part
 
-        Raises `StatisticsError` if nobody has the tag, or the statistics are not those that were added: nothing is
-        forgotten by taking something else away.
-
-        Parameters
-        ----------
-        tag
-            Of the person.
-        statistics
-            Theirs on all nodes together, recomputed from the captured codes.
-        """
-        if tag not in self.people:
-            raise StatisticsError(f"nobody in the statistics has the tag {tag!r}")
-        if not self.people[tag].equals(CodeSum(statistics.code_sum, statistics.count)):
-            raise StatisticsError(
-                f"the statistics to take away ({statistics.count} samples) are not what was added for {tag!r} "
-                f"({self.people[tag].count} samples): recompute them from the captured codes of every node"
-            )
-        people = {kept: p for kept, p in self.people.items() if kept != tag}
-        return replace(self, enrolled=self.enrolled - statistics, people=people)
+        return cls(public, sum_packed(parts()), people)
 
     def build(self) -> FleetHead:
         """Solve for everybody enrolled; a function of these statistics alone.

@@ -1,7 +1,7 @@
 """The error tree of `fleet.heads`.
 
 HeadError
-├── StatisticsError    integers that cannot be added, subtracted or held exactly
+├── StatisticsError    integers that cannot be added or held exactly
 └── NotCertifiedError  a solution whose rounding could not be proved
 """
 

@@ -1,29 +1,21 @@
-"""Reading the statistics that nodes send: `edge_node.recognition.head_share` has the format."""
+"""Statistics that nodes send, read, checked and added up: `reram_fleet.wire.head_statistics` has the format."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from reram_fleet.wire.head_statistics import HEADER, MAGIC, pack, packed_size
 
 from fleet.heads.errors import StatisticsError
 from fleet.heads.statistics import HeadStatistics, Int64
-
-MAGIC = b"RFH1"
-_HEADER = struct.Struct("<4sIII")
 
 #: More features than any backbone has: a sender cannot make the reader allocate at will.
 _MAX_FEATURES = 1 << 14
 _LIMIT = 1 << 53
 _SLACK = 1e-9
-
-
-def packed_size(features: int, width: int = 4) -> int:
-    """Return the bytes of packed statistics with entries of `width` bytes."""
-    return _HEADER.size + 8 * features + width * (features * (features + 1) // 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,26 +43,21 @@ def open_packed(packed: bytes) -> PackedStatistics:
     Raises `StatisticsError` if the bytes are not packed statistics, their length does not fit, an entry reaches 2^53,
     or a diagonal entry is negative: nothing that sums of squares could be.
     """
-    if len(packed) < _HEADER.size:
-        raise StatisticsError(f"{len(packed)} bytes are no packed statistics: the header has {_HEADER.size}")
-    magic, features, count, width = _HEADER.unpack_from(packed)
+    if len(packed) < HEADER.size:
+        raise StatisticsError(f"{len(packed)} bytes are no packed statistics: the header has {HEADER.size}")
+    magic, features, count, width = HEADER.unpack_from(packed)
     if magic != MAGIC or width not in (4, 8) or not 1 <= features <= _MAX_FEATURES:
         raise StatisticsError(f"not packed statistics: magic {magic!r}, {features} features, {width} bytes an entry")
     if len(packed) != packed_size(features, width):
         raise StatisticsError(
             f"packed statistics of {features} features have {packed_size(features, width)} bytes; got {len(packed)}"
         )
-    code_sum = np.frombuffer(packed, "<i8", features, _HEADER.size).astype(np.int64)
-    triangle = np.frombuffer(packed, f"<i{width}", offset=_HEADER.size + 8 * features)
+    code_sum = np.frombuffer(packed, "<i8", features, HEADER.size).astype(np.int64)
+    triangle = np.frombuffer(packed, f"<i{width}", offset=HEADER.size + 8 * features)
     largest = max(int(triangle.max()), -int(triangle.min()))
     if largest >= _LIMIT or (triangle[_diagonal(features)] < 0).any():
         raise StatisticsError("the packed entries are no sums of squares below 2^53")
     return PackedStatistics(count, code_sum, triangle, largest)
-
-
-def unpack_statistics(packed: bytes) -> HeadStatistics:
-    """Return statistics from what a node packed; raises as `open_packed`."""
-    return sum_packed([open_packed(packed)])
 
 
 def check_possible(statistics: PackedStatistics) -> None:
@@ -124,8 +111,7 @@ def pack_statistics(statistics: HeadStatistics) -> bytes:
     """Return statistics as a node packs them, eight bytes an entry."""
     features = statistics.features
     triangle = statistics.gram[np.triu_indices(features)].astype("<i8")
-    header = _HEADER.pack(MAGIC, features, statistics.count, 8)
-    return header + statistics.code_sum.astype("<i8").tobytes() + triangle.tobytes()
+    return pack(features, statistics.count, 8, statistics.code_sum.astype("<i8").tobytes(), [triangle.tobytes()])
 
 
 def _diagonal(features: int) -> npt.NDArray[np.int64]:

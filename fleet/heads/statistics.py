@@ -1,4 +1,4 @@
-"""Sufficient statistics of a ridge head, in integers: added at enrolment, subtracted at a forget."""
+"""Sufficient statistics of a ridge head, in integers: those of people add up, whatever the order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LIMIT = 1 << 53
 class HeadStatistics:
     """``sum of x x'`` and ``sum of x`` over captured feature codes x of one person, or of public people.
 
-    Addition and subtraction are those of integers: whatever the order, and on whatever machine, what a
-    person added is exactly what taking them away removes.
+    Addition is that of integers: the sum over who is left after a forget is the same, in whatever order and on whatever
+    machine, as if the person had never been there.
     """
 
     #: int64 ``[d, d]``, symmetric.
@@ -60,14 +60,12 @@ class HeadStatistics:
         return len(self.code_sum)
 
     def __add__(self, other: HeadStatistics) -> HeadStatistics:
-        self._check(other)
+        if self.features != other.features:
+            raise StatisticsError(
+                f"statistics of {self.features} and of {other.features} features cannot be combined: "
+                "they come from different backbones"
+            )
         return HeadStatistics(self.gram + other.gram, self.code_sum + other.code_sum, self.count + other.count)
-
-    def __sub__(self, other: HeadStatistics) -> HeadStatistics:
-        self._check(other)
-        if other.count > self.count:
-            raise StatisticsError(f"cannot take {other.count} vectors away from {self.count}")
-        return HeadStatistics(self.gram - other.gram, self.code_sum - other.code_sum, self.count - other.count)
 
     def equals(self, other: HeadStatistics) -> bool:
         """Whether every integer is the same."""
@@ -76,13 +74,6 @@ class HeadStatistics:
             and np.array_equal(self.gram, other.gram)
             and np.array_equal(self.code_sum, other.code_sum)
         )
-
-    def _check(self, other: HeadStatistics) -> None:
-        if self.features != other.features:
-            raise StatisticsError(
-                f"statistics of {self.features} and of {other.features} features cannot be combined: "
-                "they come from different backbones"
-            )
 
 
 def total(parts: Iterable[HeadStatistics], features: int) -> HeadStatistics:

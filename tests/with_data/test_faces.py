@@ -35,7 +35,7 @@ def test_public_photos_are_of_public_people_only():
 
 def test_real_faces_are_told_apart():
     fleet = face_fleet(1, nodes=2, layout=FINE)
-    head = faces.install(fleet.books().build(), fleet)
+    head = faces.install(fleet.statistics().build(), fleet)
     codes, truth = fleet.asked
 
     assert faces.accuracy(HeadAnswer.of(head, codes), truth) >= 0.94

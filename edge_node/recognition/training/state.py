@@ -45,8 +45,3 @@ def encode(tags: Sequence[str], b: Tensor, trained: Tensor) -> LoraState:
         numerator=numerator.numpy().astype("<f4").tobytes(),
         weight=weight.numpy().astype("<f4").tobytes(),
     )
-
-
-def initial(tags: Sequence[str], rank: int) -> LoraState:
-    """Return the state that learning starts from: B = 0, so the closed form alone."""
-    return encode(tags, torch.zeros(len(tags), rank), torch.ones(len(tags), dtype=torch.bool))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from edge_node.errors import TaskError
 from edge_node.recognition.engine import Engine
+from edge_node.recognition.head_share import packed_statistics
 from edge_node.tasks import RecognitionTask
-from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.public import PublicCodes
-from fleet.heads.statistics import HeadStatistics
 from hwmodel import keyed_uint16, load_preset
 
 PRESET = "180nm-1t1r"
@@ -76,35 +76,23 @@ class CapturedFleet:
         where = self.places[name]
         return {node: self.train[name][node, k :: len(where)] for k, node in enumerate(where)}
 
-    def share(self, node: int, names: Sequence[str] | None = None) -> NodeShare | None:
-        """Return what a node contributes for these people (all by default); None if it knows none of them."""
-        mine = {
-            name: self.captured(name)[node].numpy()
-            for name in (self.enrolled if names is None else names)
-            if node in self.places[name]
-        }
-        if not mine:
-            return None
-        together = HeadStatistics.of(np.concatenate(list(mine.values())))
-        people = {name: CodeSum(codes.sum(axis=0, dtype=np.int64), len(codes)) for name, codes in mine.items()}
-        return NodeShare(together, people)
+    def packed(self, names: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield what nodes contribute of these people (all by default): tag, and packed statistics of one node."""
+        for name in self.enrolled if names is None else names:
+            for codes in self.captured(name).values():
+                yield name, packed_statistics(codes)
 
-    def books(self, names: Sequence[str] | None = None) -> SufficientStatistics:
-        """Return the books after these people (all by default) enrolled, and nobody else ever did."""
-        books = SufficientStatistics.empty(self.public)
-        for node in range(len(self.engine.node_ids)):
-            share = self.share(node, names)
-            if share is not None:
-                books = books.with_share(share)
-        return books
+    def statistics(self, names: Sequence[str] | None = None) -> SufficientStatistics:
+        """Return the sum of what these people (all by default) contributed, when nobody else ever did."""
+        return SufficientStatistics.of_packed(self.public, self.packed(names))
 
     def subject_adapters(self, names: Sequence[str] | None = None) -> list[SubjectAdapter]:
-        """Return the people's subject adapters: integer sums over nodes."""
-        sums = self.books(names).people
-        return [
-            SubjectAdapter(subject_tag=tag, count=sums[tag].count, code_sum=sums[tag].code_sum.tolist())
-            for tag in sorted(sums)
-        ]
+        """Return the people's subject adapters, by tag: integer sums over nodes."""
+        adapters = []
+        for name in sorted(self.enrolled if names is None else names):
+            codes = torch.cat(list(self.captured(name).values()))
+            adapters.append(SubjectAdapter(subject_tag=name, count=len(codes), code_sum=codes.sum(dim=0).tolist()))
+        return adapters
 
     def activate(self, names: Sequence[str] | None = None) -> None:
         """Make exactly these people's subject adapters active on every node."""

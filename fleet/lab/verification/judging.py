@@ -35,7 +35,7 @@ class Escalation(StrEnum):
 
     NONE = "nothing to do"
     DESTROY = "destroy the subject adapter on every node again, and compare digests anew"
-    SOLVE_AGAIN = "subtract the person's statistics, recomputed from the captured codes, and solve the head again"
+    SOLVE_AGAIN = "build the revision again from the statistics of the others, and compare digests anew"
     REPLAY = "replay the person's shard from the round in which they entered"
     DETACH = "detach the shared LoRA now, destroy its states, and train it again without the person"
 

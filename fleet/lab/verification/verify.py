@@ -17,11 +17,11 @@ from torch import Tensor
 
 from edge_node.errors import EdgeNodeError
 from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.head_share import packed_statistics
 from edge_node.tasks import GenerationTask, load_task
 from fleet.errors import InvalidInputError
-from fleet.heads.enrolment import CodeSum, FleetHead, NodeShare
+from fleet.heads.enrolment import FleetHead, SufficientStatistics
 from fleet.heads.errors import HeadError
-from fleet.heads.statistics import HeadStatistics
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet, chosen
 from fleet.lab.fleets.shared_lora_fleet import REPAIR_ROUNDS, RESURFACING_ROUNDS, SharedLoraFleet
 from fleet.lab.paper.methods import METHODS, Method, method_named
@@ -118,7 +118,7 @@ def _forget_subject_adapter(fleet: CapturedFleet, name: str) -> ExactEvidence:
     """Drop the person's adapter and the canary's everywhere; compare with a fleet that never had them."""
     engine, nodes = fleet.engine, range(len(fleet.engine.node_ids))
     planted, asked = _canary(fleet)
-    canary = SubjectAdapter(subject_tag=CANARY, count=len(planted), code_sum=planted.sum(axis=0).tolist())
+    canary = SubjectAdapter(subject_tag=CANARY, count=len(planted), code_sum=planted.sum(dim=0).tolist())
 
     def named(codes: Tensor, tag: str) -> Rate:
         best_tag = engine.identify(codes, Phase.VERIFY).best_tag
@@ -143,20 +143,19 @@ def _forget_subject_adapter(fleet: CapturedFleet, name: str) -> ExactEvidence:
 
 
 def _forget_in_head(fleet: CapturedFleet, name: str) -> tuple[ExactEvidence, FleetHead]:
-    """Subtract the person and the canary and solve again; return the head that is left, too."""
+    """Leave out what the person and the canary contributed and solve again; return the head that is left, too."""
     planted, asked = _canary(fleet)
-    statistics = HeadStatistics.of(planted)
-    share = NodeShare(statistics, {CANARY: CodeSum(statistics.code_sum, statistics.count)})
-    books = fleet.books().with_share(share)
-    before = _named_by(_installed(books.build(), fleet), asked, CANARY)
-    mine = HeadStatistics.of(torch.cat(list(fleet.captured(name).values())).numpy())
-    head = books.without(name, mine).without(CANARY, statistics).build()
+    packed = [*fleet.packed(), (CANARY, packed_statistics(planted))]
+    everybody = SufficientStatistics.of_packed(fleet.public, packed).build()
+    before = _named_by(_installed(everybody, fleet), asked, CANARY)
+    left = [(tag, part) for tag, part in packed if tag not in (name, CANARY)]
+    head = SufficientStatistics.of_packed(fleet.public, left).build()
     installed = _installed(head, fleet)
     kept = [other for other in fleet.enrolled if other != name]
     evidence = ExactEvidence(
         AdapterKind.HEAD,
         head.digest(),
-        fleet.books(kept).build().digest(),
+        fleet.statistics(kept).build().digest(),
         _named_by(installed, fleet.test[name], name),
         Canary(before, _named_by(installed, asked, CANARY)),
     )
@@ -188,10 +187,10 @@ def _repair(
     return pairs, joules
 
 
-def _canary(fleet: CapturedFleet) -> tuple[np.ndarray, Tensor]:
+def _canary(fleet: CapturedFleet) -> tuple[Tensor, Tensor]:
     """Return a stranger's samples: codes to plant, taken on the first node, and to ask every node with."""
     half = CANARY_SAMPLES // 2
-    return fleet.strangers[0, :half].numpy(), fleet.strangers[:, half:CANARY_SAMPLES]
+    return fleet.strangers[0, :half], fleet.strangers[:, half:CANARY_SAMPLES]
 
 
 def _installed(head: FleetHead, fleet: CapturedFleet) -> HeadAdapter:

@@ -28,7 +28,6 @@ from edge_node.generation.dit import DiffusionTransformer
 from edge_node.recognition.engine import Engine, RoundRequest
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.heads.enrolment import SufficientStatistics
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet
 from fleet.lab.replay.cohort_state import CohortState, LoraRecipe
@@ -229,7 +228,7 @@ def _behind(seed: int, nodes: int) -> Iterator[Compared]:
     names = [tag for row in answer.best_tag for tag in row], [tag for one in said for tag in one.best_tag[0]]
     best, theirs = (torch.tensor([fleet.enrolled.index(tag) for tag in found]) for found in names)
     yield compared("names by subject adapters", level, best, theirs)
-    head = install(SufficientStatistics.build(fleet.books()), fleet)
+    head = install(fleet.statistics().build(), fleet)
     alone = torch.cat([head.scores(asked[[n]]) for n in range(nodes)])
     yield compared("scores of the head", level, head.scores(asked), alone)
     for kind, name in ((LEARNING_KIND_TRAIN_LORA, "training"), (LEARNING_KIND_UNLEARN_LORA, "repair")):

@@ -58,7 +58,7 @@ def run(seed: int, nodes: int = NODES) -> ContinualRun:
     """Measure faces and voices of one seed."""
     faces = face_fleet(seed, nodes=nodes)
     first = live(faces, seed)
-    head = install(faces.books().build(), faces)
+    head = install(faces.statistics().build(), faces)
     before = _said(faces, head, seed)
     second = live(CapturedFleet.of(SPEAKERS, seed, nodes), seed)
     return ContinualRun(first, second, before == _said(faces, head, seed))

@@ -1,7 +1,7 @@
 """Ten people forgotten one after the other, exactly: what it takes, and that nothing of them is left.
 
-A forget of the closed-form head: each node that met the person computes their statistics from the captured codes and
-sends them; the coordinator takes them from its books and solves again. A forget of a subject adapter: it is dropped.
+A forget of the closed-form head: the person's packed statistics are left out, and the coordinator's solver solves again
+for the others. Nodes send nothing. A forget of a subject adapter: it is dropped.
 Every time the result is compared, integer by integer, with a fleet that never enrolled the person.
 """
 
@@ -19,13 +19,10 @@ import numpy as np
 from edge_node.backbones.filters import FINE
 from edge_node.recognition.head_share import packed_statistics, share_cost
 from fleet.heads.enrolment import FleetHead, SufficientStatistics
-from fleet.heads.packing import unpack_statistics
 from fleet.heads.public import PublicCodes
-from fleet.heads.statistics import total
 from fleet.lab.fleets.captured_fleet import PRESET, CapturedFleet
 from hwmodel import Cost, cost, keyed_uint16, load_preset
 from tests.bench.workloads.face_fleet import NODES, face_fleet
-from tests.bench.workloads.faces import captured_by_node, install
 
 SEEDS = (200, 201, 202, 203, 204)
 FORGETS = 10
@@ -44,9 +41,9 @@ ENVIRONMENTS: tuple[Mapping[str, str], ...] = (
 class Spent:
     """Seconds, bytes and joules of one forget, or of one training from scratch."""
 
-    #: Of the node that works most: dropping the subject adapter, and statistics if it met them.
+    #: Of the node that works most: dropping the subject adapter; computing and packing statistics to train.
     node_cpu_s: float
-    #: Unpacking, adding or subtracting, and solving.
+    #: Opening and adding packed statistics, and solving.
     coordinator_cpu_s: float
     #: Of all nodes together; joules by the chip's cost model: arithmetic, memory and radio, sending and receiving.
     sent_bytes: int
@@ -70,15 +67,16 @@ def run(seed: int, forgets: int = FORGETS, nodes: int = NODES) -> tuple[ForgetLi
     """Forget people of one seed's fleet in a random order."""
     fleet = face_fleet(seed, nodes=nodes, layout=FINE)
     fleet.activate()
-    books = fleet.books()
+    packed = list(fleet.packed())
     lines = []
     order = forget_order(seed, fleet.enrolled)
     for k, name in enumerate(order[:forgets]):
         kept = sorted(order[k + 1 :])
-        books, head_digest, spent = forget(fleet, books, name)
+        packed = [(tag, part) for tag, part in packed if tag != name]
+        statistics, head_digest, spent = forget(fleet, packed, name)
         reference, retrained = retrain(fleet, kept)
         never = [adapter.SerializeToString(deterministic=True) for adapter in fleet.subject_adapters(kept)]
-        exact = books.equals(reference) and books.digest() == reference.digest()
+        exact = statistics.equals(reference) and statistics.digest() == reference.digest()
         exact &= head_digest == reference.build().digest()
         for node in range(nodes):
             active = fleet.engine.active_subjects(node)
@@ -93,57 +91,55 @@ def forget_order(seed: int, names: Sequence[str]) -> list[str]:
     return [names[i] for i in np.argsort(draws, kind="stable")]
 
 
-def forget(fleet: CapturedFleet, books: SufficientStatistics, name: str) -> tuple[SufficientStatistics, str, Spent]:
-    """Forget a person everywhere; return the books after it, the new head's digest, and what it took."""
+def forget(
+    fleet: CapturedFleet, packed: Sequence[tuple[str, bytes]], name: str
+) -> tuple[SufficientStatistics, str, Spent]:
+    """Forget a person everywhere; `packed` is what the others contributed, by tag.
+
+    Return the statistics after it, the new head's digest, and what it took.
+    """
     preset, engine, captured = load_preset(PRESET), fleet.engine, fleet.captured(name)
-    packed, node_s, spent = [], [], Cost()
+    node_s, spent = [], Cost()
     for node in range(len(engine.node_ids)):
         mark = engine.ledger.mark()
         started = time.process_time()
         engine.drop_subjects(node, [name])
-        if node in captured:
-            packed.append(packed_statistics(captured[node]))
         node_s.append(time.process_time() - started)
         spent += sum(engine.ledger.since(mark, node).values(), start=Cost())
         if node in captured:
-            spent += share_cost(preset, *captured[node].shape) + cost.erase(preset, captured[node].nbytes)
+            spent += cost.erase(preset, captured[node].nbytes)
     started = time.process_time()
-    statistics = total([unpack_statistics(part) for part in packed], books.public.features)
-    after = books.without(name, statistics)
+    after = SufficientStatistics.of_packed(fleet.public, packed)
     head = after.build()
     coordinator_s = time.process_time() - started
-    return after, head.digest(), _spent(fleet, spent, max(node_s), coordinator_s, sum(map(len, packed)), head)
+    return after, head.digest(), _spent(fleet, spent, max(node_s), coordinator_s, 0, head)
 
 
 def retrain(fleet: CapturedFleet, kept: Sequence[str]) -> tuple[SufficientStatistics, Spent]:
-    """Train a head for these people alone, from captured codes; return its books and what it took."""
-    packed, node_s, spent = [], [], Cost()
-    for codes in captured_by_node(fleet, kept).values():
+    """Train a head for these people alone, from captured codes; return their statistics and what it took."""
+    packed: list[tuple[str, bytes]] = []
+    node_s, spent, nodes = [], Cost(), len(fleet.engine.node_ids)
+    for node in range(nodes):
+        mine = {name: fleet.captured(name)[node] for name in kept if node in fleet.places[name]}
         started = time.process_time()
-        packed.append(packed_statistics(codes))
+        packed += [(name, packed_statistics(codes)) for name, codes in mine.items()]
         node_s.append(time.process_time() - started)
-        spent += share_cost(load_preset(PRESET), *codes.shape)
-    nodes = len(fleet.engine.node_ids)
-    shares = [fleet.share(node, kept) for node in range(nodes)]
+        spent += sum((share_cost(load_preset(PRESET), *codes.shape) for codes in mine.values()), start=Cost())
     public = PublicCodes(fleet.public.codes, fleet.public.person)
     started = time.process_time()
-    for part in packed:
-        unpack_statistics(part)
-    books = SufficientStatistics.empty(public)
-    for share in shares:
-        books = books if share is None else books.with_share(share)
-    head = books.build()
+    statistics = SufficientStatistics.of_packed(public, packed)
+    head = statistics.build()
     coordinator_s = time.process_time() - started
     # Two bytes per public code if they fit, else four.
     width = 2 if int(np.abs(public.codes).max()) < 1 << 15 else 4
-    sent = sum(map(len, packed)) + width * public.codes.size
-    return books, _spent(fleet, spent, max(node_s), coordinator_s, sent, head)
+    sent = sum(len(part) for _, part in packed) + width * public.codes.size
+    return statistics, _spent(fleet, spent, max(node_s), coordinator_s, sent, head)
 
 
 def _spent(
     fleet: CapturedFleet, local: Cost, node_s: float, coordinator_s: float, sent_bytes: int, head: FleetHead
 ) -> Spent:
-    """Add what sending the shares, and receiving and storing the new head on every node costs."""
+    """Add what sending statistics, and receiving and storing the new head on every node costs."""
     preset, received = load_preset(PRESET), len(fleet.engine.node_ids) * head.codes.nbytes
     together = local + cost.radio(preset, sent_bytes + received) + cost.sram_write(preset, received)
     return Spent(node_s, coordinator_s, sent_bytes, together.energy_j)
@@ -153,9 +149,9 @@ def digest_after_a_forget(seed: int) -> str:
     """Return the head's digest after the first forget of a seed, everything computed anew."""
     fleet = face_fleet(seed, layout=FINE)
     first = forget_order(seed, fleet.enrolled)[0]
-    head = forget(fleet, fleet.books(), first)[1]
-    installed = install(fleet.books([name for name in fleet.enrolled if name != first]).build(), fleet)
-    return f"{head} {installed.digest()}"
+    kept = [name for name in fleet.enrolled if name != first]
+    head = forget(fleet, list(fleet.packed(kept)), first)[1]
+    return f"{head} {fleet.statistics(kept).build().digest()}"
 
 
 def environment_digests(seed: int) -> list[str]:

@@ -72,7 +72,7 @@ def run(seed: int, nodes: int = NODES) -> FacesRun:
     """Measure the faces of one seed."""
     fleet = face_fleet(seed, nodes=nodes, layout=FINE)
     codes, truth = fleet.asked
-    head = install(fleet.books().build(), fleet)
+    head = install(fleet.statistics().build(), fleet)
     answer = HeadAnswer.of(head, codes)
     alone, alone_strangers = _by_subject_adapters(fleet, fleet.enrolled)
     return FacesRun(
@@ -107,7 +107,7 @@ def install(head: FleetHead, fleet: CapturedFleet) -> HeadAdapter:
 def head_accuracy(fleet: CapturedFleet) -> float:
     """Return the accuracy of everybody's head."""
     codes, truth = fleet.asked
-    return accuracy(HeadAnswer.of(install(fleet.books().build(), fleet), codes), truth)
+    return accuracy(HeadAnswer.of(install(fleet.statistics().build(), fleet), codes), truth)
 
 
 def accuracy(answer: HeadAnswer, truth: Sequence[str]) -> float:
@@ -118,7 +118,7 @@ def accuracy(answer: HeadAnswer, truth: Sequence[str]) -> float:
 def newcomer_accuracy(fleet: CapturedFleet) -> float:
     """Return the accuracy on people who have a subject adapter only, beside a head of all others."""
     codes, truth = fleet.asked
-    head = install(fleet.books(fleet.enrolled[:-NEWCOMERS]).build(), fleet)
+    head = install(fleet.statistics(fleet.enrolled[:-NEWCOMERS]).build(), fleet)
     newcomers = fleet.enrolled[-NEWCOMERS:]
     both = HeadAnswer.of(head, codes).or_better(_by_subject_adapters(fleet, newcomers)[0])
     hits = np.array(both.best_tag) == np.array(truth)

@@ -15,8 +15,7 @@ from reram_fleet.cohorts import shard_of
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, LoraState, SharedLora
 
 from edge_node.recognition.engine import RoundRequest
-from edge_node.recognition.lora.output_layer import quantise
-from edge_node.recognition.training.state import decode, initial
+from fleet.coordinator.lora_state import initial_state, quantise
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.replay.federated import fed_average
 from fleet.lab.verification.metrics import auc
@@ -93,7 +92,7 @@ def _shard(faces: CapturedFleet, tags: tuple[str, ...], shape: LoraShape) -> Sha
     ticket = JobTicket(kind=LEARNING_KIND_TRAIN_LORA, subject_tags=tags, lora=shape)
     nodes = range(len(faces.engine.node_ids))
     samples = [{tag: faces.captured(tag)[node] for tag in tags if node in faces.places[tag]} for node in nodes]
-    state = initial(tags, RANK)
+    state = initial_state(tags, shape, None)
     for _round in range(ROUNDS):
         results = faces.engine.run_rounds([RoundRequest(node, ticket, state, samples[node], {}) for node in nodes])
         average = fed_average([(_arrays(result.state), result.num_examples) for result in results])
@@ -101,7 +100,7 @@ def _shard(faces: CapturedFleet, tags: tuple[str, ...], shape: LoraShape) -> Sha
         codes = np.rint(values * 2.0**SCALE_BITS) * 2.0**-SCALE_BITS
         weight = np.ones(len(tags), "<f4").tobytes()
         state = LoraState(subject_tags=tags, rank=RANK, numerator=codes.astype("<f4").tobytes(), weight=weight)
-    return quantise(shape, tags, decode(state, tags, RANK))
+    return quantise(state, shape)
 
 
 def _arrays(state: LoraState) -> dict[str, np.ndarray]:

@@ -39,7 +39,7 @@ Codes = npt.NDArray[np.int32]
 class TaughtPerson:
     """Codes that a person's nodes captured, and codes that all nodes capture of the person later."""
 
-    #: Statistics of the training samples by group (a digit): what a forget takes away is their sum.
+    #: Statistics of the training samples by group (a digit).
     groups: Mapping[int, HeadStatistics]
     #: By group, the codes themselves, int32 [samples, F + 1].
     taught: Mapping[int, Codes]
@@ -140,14 +140,16 @@ class SpeakerFleet:
     @property
     def features(self) -> int:
         """Codes per sample, the constant included."""
-        return self.people[self.names[0]].asked.shape[2]
+        return int(self.people[self.names[0]].asked.shape[2])
 
     def statistics(self, names: Collection[str], without_group: int | None = None) -> HeadStatistics:
         """Return the sum of these people's statistics, one group left out."""
-        together = total([self._whole[name] for name in names], self.features)
         if without_group is None:
-            return together
-        return together - total([self.people[name].groups[without_group] for name in names], self.features)
+            return total([self._whole[name] for name in names], self.features)
+        return total([part for name in names for part in self._parts(name, without_group)], self.features)
+
+    def _parts(self, name: str, without_group: int | None) -> list[HeadStatistics]:
+        return [part for group, part in self.people[name].groups.items() if group != without_group]
 
     @cached_property
     def _whole(self) -> Mapping[str, HeadStatistics]:
@@ -160,7 +162,6 @@ class SpeakerFleet:
         public: Collection[str] = (),
         *,
         without_group: int | None = None,
-        together: HeadStatistics | None = None,
     ) -> SpeakerHead:
         """Solve for the enrolled, with public people as negatives.
 
@@ -170,15 +171,12 @@ class SpeakerFleet:
             Names.
         without_group
             Held out of everything.
-        together
-            Statistics of all of them and of the public people's altered voices, if they are known already: what is left
-            after a forget.
         """
         names = tuple(sorted(enrolled))
-        if together is None:
-            altered = [self.people[name].altered for name in public]
-            together = self.statistics((*names, *public), without_group) + total(altered, self.features)
-        targets = np.stack([self.statistics([n], without_group).code_sum for n in names], axis=1)
+        altered = [self.people[name].altered for name in public]
+        together = self.statistics((*names, *public), without_group) + total(altered, self.features)
+        sums = [[part.code_sum for part in self._parts(name, without_group)] for name in names]
+        targets = np.stack([np.sum(parts, axis=0) for parts in sums], axis=1)
         return SpeakerHead(names, solve_rounded(together.gram, targets, ridge_of(together), SCALE_BITS))
 
     def thresholds(self, enrolled: Collection[str], public: Collection[str] = ()) -> Thresholds:

@@ -169,13 +169,13 @@ def open_set(fleet: SpeakerFleet, *, held_out: bool) -> OpenSet:
 def forgets(fleet: SpeakerFleet) -> Forgets:
     """Forget each person in turn out of a fleet that knows everybody."""
     everybody = fleet.head(fleet.names)
-    together, bars = fleet.statistics(fleet.names), fleet.thresholds(fleet.names)
+    bars = fleet.thresholds(fleet.names)
     exact, rows = True, []
     for name in fleet.names:
         rest = [kept for kept in fleet.names if kept != name]
-        left = together - fleet.statistics([name])
-        forgotten, counterfactual = fleet.head(rest, together=left), fleet.head(rest)
-        exact &= left.equals(fleet.statistics(rest))
+        without = SpeakerFleet({kept: fleet.people[kept] for kept in rest})
+        forgotten, counterfactual = fleet.head(rest), without.head(rest)
+        exact &= fleet.statistics(rest).equals(without.statistics(rest))
         exact &= bool(np.array_equal(forgotten.weights, counterfactual.weights))
         strict = fleet.thresholds(rest).strict
         rows.append(

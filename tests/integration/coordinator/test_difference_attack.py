@@ -30,7 +30,7 @@ from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_nod
 from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest
 from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
-from fleet.heads.packing import unpack_statistics
+from fleet.heads.packing import open_packed, sum_packed
 from fleet.heads.statistics import HeadStatistics
 
 #: A person by whom anybody would be recognised: the codes of three samples, eight features each.
@@ -105,7 +105,7 @@ def _plunder(files: Path, keys: Mapping[str, bytes], loot: Loot) -> None:
         for tag, *row, content in database.execute(f"SELECT {columns} FROM head_statistics"):
             plain = opened(content, statistics_at_rest(tag, *row), keys, loot)
             if plain is not None:
-                loot.grams[tag] = unpack_statistics(plain)
+                loot.grams[tag] = sum_packed([open_packed(plain)])
         query = "SELECT key_id, ciphertext FROM revision WHERE ciphertext IS NOT NULL"
         for key_id, content in database.execute(query):
             plain = opened(content, key_id, keys, loot)

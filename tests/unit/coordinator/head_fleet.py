@@ -38,8 +38,7 @@ def make_node(
 
 def expected_head(people: dict[str, list[int]], public: list[int]) -> types.ClosedFormHead:
     """Solve, from codes, what the coordinator must come to."""
-    statistics = {tag: [HeadStatistics.of(captured(s)) for s in seeds] for tag, seeds in people.items()}
-    together = {tag: total(parts, FEATURES) for tag, parts in statistics.items()}
+    together = {tag: HeadStatistics.of(np.concatenate([captured(s) for s in seeds])) for tag, seeds in people.items()}
     codes = np.stack([public_of(seed) for seed in public]).astype(np.int32)
     solved = SufficientStatistics(
         PublicCodes(codes, np.array(PERSON)),

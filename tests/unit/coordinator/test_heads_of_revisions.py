@@ -50,7 +50,9 @@ def test_canaries_are_not_in_the_head(coordinator, pair):
     assert set(content.head.subject_tags) < {subject.subject_tag for subject in content.subjects}
 
 
-def test_unchanged_books_are_not_solved_again_not_even_after_a_restart(open_coordinator, coordinator, pair, solved):
+def test_unchanged_statistics_are_not_solved_again_not_even_after_a_restart(
+    open_coordinator, coordinator, pair, solved
+):
     for _ in range(3):
         coordinator.step()
     again = open_coordinator()

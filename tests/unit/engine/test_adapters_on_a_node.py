@@ -5,9 +5,11 @@ from reram_fleet.crypto.digests import adapters_digest, lora_digest, subject_dig
 from reram_fleet.v1.types_pb2 import LoraRow, LoraShape, RevisionContent, SharedLora, SubjectAdapter
 
 from edge_node.errors import AdapterError, EngineError
-from edge_node.recognition.lora.output_layer import frozen_a, quantise
+from edge_node.recognition.lora.output_layer import frozen_a
 from edge_node.recognition.score_calibration import FALSE_REJECT_SHARE, genuine_scores
+from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
+from fleet.coordinator.lora_state import quantise
 from hwmodel import Cost, Phase
 
 
@@ -17,7 +19,7 @@ def shape_of(engine, rank=4):
 
 def lora_of(engine, tags, size=0.3):
     b = size * torch.randn(len(tags), 4, generator=torch.Generator().manual_seed(3))
-    return quantise(shape_of(engine), tags, b)
+    return quantise(encode(tags, b, torch.ones(len(tags), dtype=torch.bool)), shape_of(engine))
 
 
 def digest_of(engine):
@@ -159,14 +161,6 @@ def test_frozen_factor_follows_from_its_seed():
     assert torch.equal(a.abs(), torch.ones(16, 64, dtype=torch.float64))
     assert not torch.equal(a, frozen_a(2, 16, 64))
     assert abs(float(a.mean())) < 0.1
-
-
-def test_quantised_b_round_trips_within_half_a_step(device):
-    b = torch.tensor([[0.1, -0.7, 2.0, 1e-6]])
-    (row,) = quantise(shape_of(device), ["t"], b).rows
-    assert np.allclose(np.array(row.codes) * 2.0**-16, b.numpy(), atol=2.0**-17 + 1e-9)
-    with pytest.raises(AdapterError, match="diverged"):
-        quantise(shape_of(device), ["t"], torch.full((1, 4), float("nan")))
 
 
 def test_adapters_that_do_not_fit_are_refused_and_change_nothing(device):

@@ -16,7 +16,8 @@ from edge_node.errors import RoundError
 from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.training import exact, logistic, neggrad
 from edge_node.recognition.training.logistic import LabelledSamples
-from edge_node.recognition.training.state import encode, initial
+from edge_node.recognition.training.state import encode
+from fleet.coordinator.lora_state import initial_state
 from hwmodel import keyed_normal, keyed_uint16
 
 SAMPLES = (190, 730, 370)
@@ -60,7 +61,8 @@ def ticket_of(engine, kind, tags, forget=()):
 @pytest.mark.parametrize("node", range(3))
 def test_a_round_of_training_is_the_same_alone_and_in_a_batch(device, fleet, adapters, samples_of, node, rows):
     tags = sorted(adapters)[:rows]
-    ticket, state, samples = (ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), samples_of(tags))
+    ticket, samples = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), samples_of(tags)
+    state = initial_state(tags, ticket.lora, None)
 
     alone = device.run_round(0, ticket, state, samples[node], {})
     # The device is the middle chip of the fleet: in its place of a batch are its samples.

@@ -8,10 +8,10 @@ from reram_fleet.v1.types_pb2 import ClosedFormHead
 
 from edge_node.errors import AdapterError
 from edge_node.recognition.head import MAX_CODE, MAX_COLUMN_NORM, HeadAdapter
+from edge_node.recognition.head_share import packed_statistics
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.public import PublicCodes
-from fleet.heads.statistics import HeadStatistics
 from tests.bench.workloads.head_answers import HeadAnswer
 
 FEATURES, TAGS = 96, ("ada", "bob", "cyd")
@@ -187,13 +187,8 @@ def test_scoring_counts_a_multiplication_per_feature_and_person():
 def test_head_of_real_speakers_names_them_on_a_chip(device, people, captured):
     public = [device.capture(people[name].train)[0].numpy() for name in SPEAKERS.split.public]
     person = np.repeat(np.arange(len(public)), [len(codes) for codes in public])
-    train = {tag: codes.numpy() for tag, (codes, _) in captured.items()}
-    share = NodeShare(
-        HeadStatistics.of(np.concatenate(list(train.values()))),
-        {tag: CodeSum(codes.sum(axis=0, dtype=np.int64), len(codes)) for tag, codes in train.items()},
-    )
-    books = SufficientStatistics.empty(PublicCodes(np.concatenate(public)[None], person)).with_share(share)
-    solved = books.build()
+    packed = [(tag, packed_statistics(codes)) for tag, (codes, _) in captured.items()]
+    solved = SufficientStatistics.of_packed(PublicCodes(np.concatenate(public)[None], person), packed).build()
 
     head = HeadAdapter.load(solved.tags, solved.codes, solved.scale_bits, solved.threshold, features=device.features)
 

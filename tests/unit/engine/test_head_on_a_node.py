@@ -12,9 +12,8 @@ from reram_fleet.v1.types_pb2 import ClosedFormHead, RevisionContent
 from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.head_share import packed_statistics
-from fleet.heads.enrolment import CodeSum, SufficientStatistics
+from fleet.heads.enrolment import SufficientStatistics
 from fleet.heads.public import PublicCodes
-from fleet.heads.statistics import HeadStatistics
 from hwmodel import Phase
 
 
@@ -22,9 +21,8 @@ from hwmodel import Phase
 def solved(built_device, captured) -> ClosedFormHead:
     """A head of the four enrolled people, solved as the coordinator does."""
     codes, person = built_device.public_codes(0)
-    people = {tag: CodeSum(train.long().sum(0).numpy(), len(train)) for tag, (train, _) in captured.items()}
-    enrolled = HeadStatistics.of(torch.cat([train for train, _ in captured.values()]).numpy())
-    head = SufficientStatistics(PublicCodes(codes.numpy()[None], person.numpy()), enrolled, people).build()
+    packed = [(tag, packed_statistics(train)) for tag, (train, _) in captured.items()]
+    head = SufficientStatistics.of_packed(PublicCodes(codes.numpy()[None], person.numpy()), packed).build()
     return ClosedFormHead(
         subject_tags=head.tags,
         features=len(head.codes),

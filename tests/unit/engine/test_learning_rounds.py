@@ -16,7 +16,8 @@ from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.training import neggrad
 from edge_node.recognition.training.logistic import logits
-from edge_node.recognition.training.state import UNTRAINED_WEIGHT, decode, encode, initial
+from edge_node.recognition.training.state import UNTRAINED_WEIGHT, decode, encode
+from fleet.coordinator.lora_state import initial_state
 from hwmodel import Phase
 
 RANK = 16
@@ -26,6 +27,10 @@ ones, zeros = partial(torch.ones, dtype=torch.float64), partial(torch.zeros, dty
 def ticket_of(engine, kind, tags, forget=()):
     shape = LoraShape(features=engine.features, rank=RANK, alpha=RANK, a_seed=9, scale_bits=16)
     return JobTicket(job_id="j", round=1, kind=kind, subject_tags=tags, forget_tags=forget, lora=shape)
+
+
+def initial(tags, rank=RANK):
+    return initial_state(tags, LoraShape(rank=rank), None)
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def samples(captured, tags):
 @pytest.fixture
 def trained(device, tags, samples):
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
-    return device.run_round(0, ticket, initial(tags, RANK), samples, {})
+    return device.run_round(0, ticket, initial(tags), samples, {})
 
 
 def test_training_lowers_the_loss_and_keeps_accuracy(trained):
@@ -67,7 +72,7 @@ def test_row_of_a_person_unknown_here_goes_back_as_it_came(device, tags, samples
 def test_round_is_a_pure_function_of_its_input(device, tags, samples, trained):
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
     backwards = dict(reversed(samples.items()))
-    again = device.run_round(0, ticket, initial(tags, RANK), backwards, {})
+    again = device.run_round(0, ticket, initial(tags), backwards, {})
     assert again.state.SerializeToString(deterministic=True) == trained.state.SerializeToString(deterministic=True)
     assert again.metrics == trained.metrics
 
@@ -80,8 +85,8 @@ def test_n_nodes_learn_what_n_single_nodes_do(fleet, device, adapters, captured,
     one_person = {tags[3]: captured[tags[3]][0]}
     many = fleet.run_rounds(
         [
-            RoundRequest(0, ticket, initial(tags, RANK), one_person, {}),
-            RoundRequest(1, ticket, initial(tags, RANK), samples, {}),
+            RoundRequest(0, ticket, initial(tags), one_person, {}),
+            RoundRequest(1, ticket, initial(tags), samples, {}),
         ]
     )
     torch.testing.assert_close(decode(many[1].state, tags, RANK), decode(trained.state, tags, RANK), rtol=0, atol=1e-4)
@@ -150,29 +155,29 @@ def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags,
 
 def test_training_is_charged_and_writes_no_cell(device, tags, samples):
     mark = device.ledger.mark()
-    device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), samples, {})
+    device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), samples, {})
     spent = device.ledger.since(mark)[Phase.TRAIN]
     assert spent.energy_j > 0
     assert spent.cell_writes == 0
 
 
 def test_node_that_holds_nobody_still_answers(device, tags):
-    result = device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK), {}, {})
+    result = device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), {}, {})
     assert result.num_examples == 90
     assert set(np.frombuffer(result.state.weight, "<f4").tolist()) == {float(np.float32(UNTRAINED_WEIGHT))}
 
 
 def test_requests_that_cannot_be_run_are_refused(device, tags, samples):
-    ticket, state = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags, RANK)
+    ticket, state = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags)
     with pytest.raises(RoundError, match="other tags"):
-        device.run_round(0, ticket, initial(tags[:2], RANK), samples, {})
+        device.run_round(0, ticket, initial(tags[:2]), samples, {})
     with pytest.raises(RoundError, match="rank"):
         device.run_round(0, ticket, initial(tags, 3), samples, {})
     with pytest.raises(RoundError, match="kind"):
         device.run_round(0, ticket_of(device, 77, tags), state, samples, {})
     with pytest.raises(RoundError, match="integer codes"):
         device.run_round(0, ticket, state, {tags[0]: torch.zeros(2, 3)}, {})
-    broken = initial(tags, RANK)
+    broken = initial(tags)
     broken.weight = b"\0" * len(broken.weight)
     with pytest.raises(RoundError, match="not positive"):
         device.run_round(0, ticket, broken, samples, {})
@@ -187,13 +192,13 @@ def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(fleet, d
     named = tags[:rows]
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, named)
     samples = {tag: captured[tag][0] for tag in named}
-    alone = device.run_round(0, ticket, initial(named, RANK), samples, {})
+    alone = device.run_round(0, ticket, initial(named), samples, {})
     for node in range(3):
         for adapter in adapters.values():
             fleet.set_subject(node, adapter)
     # More samples on a neighbour: the batch is longer than this node's own.
     more = {tag: torch.cat([codes, codes, captured[tag][1]]) for tag, codes in samples.items()}
     many = fleet.run_rounds(
-        [RoundRequest(node, ticket, initial(named, RANK), samples if node == 1 else more, {}) for node in range(3)]
+        [RoundRequest(node, ticket, initial(named), samples if node == 1 else more, {}) for node in range(3)]
     )
     assert many[1].state.SerializeToString(deterministic=True) == alone.state.SerializeToString(deterministic=True)

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
+from fleet.heads.enrolment import SufficientStatistics
+from fleet.heads.packing import pack_statistics
 from fleet.heads.public import PublicCodes
-from fleet.heads.statistics import HeadStatistics, total
+from fleet.heads.statistics import HeadStatistics
 
 FEATURES, NODES, SAMPLES = 40, 3, 4
 #: Of the equation that `problem` states.
@@ -35,22 +36,12 @@ class Crowd:
         where = self.places[tag]
         return {node: self.samples[tag][node, k : SAMPLES : len(where)] for k, node in enumerate(where)}
 
-    def share(self, node, tags):
-        mine = {tag: self.taken(tag)[node] for tag in tags if node in self.places[tag]}
-        return NodeShare(
-            HeadStatistics.of(np.concatenate(list(mine.values()))),
-            {tag: CodeSum(x.sum(axis=0, dtype=np.int64), len(x)) for tag, x in mine.items()},
-        )
+    def packed(self, tags=TAGS):
+        """Packed statistics of each person and node, by tag."""
+        return [(tag, pack_statistics(HeadStatistics.of(x))) for tag in tags for x in self.taken(tag).values()]
 
     def enrolled(self, tags=TAGS):
-        found = SufficientStatistics.empty(self.public)
-        for node in range(NODES):
-            if any(node in self.places[tag] for tag in tags):
-                found = found.with_share(self.share(node, tags))
-        return found
-
-    def statistics(self, tag):
-        return total([HeadStatistics.of(x) for x in self.taken(tag).values()], FEATURES)
+        return SufficientStatistics.of_packed(self.public, self.packed(tags))
 
     def asked(self):
         """Samples that nobody learned from, and whose they are."""

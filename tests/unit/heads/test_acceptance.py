@@ -6,7 +6,7 @@ import pytest
 from fleet.heads import acceptance
 from fleet.heads.acceptance import VirtualScores, acceptance_threshold, virtual_scores
 from fleet.heads.errors import NotCertifiedError, StatisticsError
-from fleet.heads.statistics import total
+from fleet.heads.statistics import HeadStatistics, total
 from tests.unit.heads.crowd import FEATURES, NODES, TAGS, Crowd
 
 RIDGE = 900_000
@@ -18,12 +18,12 @@ def crowd():
 
 
 def problem(crowd, tags=TAGS):
-    enrolled = crowd.enrolled(tags)
-    statistics = total([crowd.public.statistics, enrolled.enrolled], FEATURES)
+    people = [HeadStatistics.of(np.concatenate(list(crowd.taken(tag).values()))) for tag in tags]
+    statistics = total([crowd.public.statistics, *people], FEATURES)
     targets = np.zeros((FEATURES, len(tags)), np.int64)
-    for column, tag in enumerate(tags):
-        targets[:, column] = enrolled.people[tag].code_sum
-    counts = np.array([enrolled.people[tag].count for tag in tags], np.int64)
+    for column, person in enumerate(people):
+        targets[:, column] = person.code_sum
+    counts = np.array([person.count for person in people], np.int64)
     return statistics, RIDGE, targets, counts, crowd.public
 
 

@@ -49,11 +49,6 @@ def test_statistics_of_different_backbones_do_not_mix():
         HeadStatistics.of(codes(1)) + HeadStatistics.of(codes(1, features=9))
 
 
-def test_more_than_there_is_cannot_be_taken_away():
-    with pytest.raises(StatisticsError, match="cannot take 5 vectors away from 2"):
-        HeadStatistics.of(codes(1, samples=2)) - HeadStatistics.of(codes(1))
-
-
 def test_a_fleet_that_outgrows_float64_is_refused():
     one = HeadStatistics.of(np.full((1, 1), (1 << 26) - 1))
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from fleet.heads.enrolment import CodeSum, NodeShare, SufficientStatistics
+from fleet.heads.enrolment import CodeSum, SufficientStatistics
 from fleet.heads.errors import StatisticsError
+from fleet.heads.packing import pack_statistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics
-from tests.unit.heads.crowd import FEATURES, NODES, TAGS, Crowd
+from tests.unit.heads.crowd import FEATURES, SAMPLES, TAGS, Crowd
 
 
 @pytest.fixture(scope="module")
@@ -31,27 +32,35 @@ def test_head_knows_the_people_whom_it_learned_and_rejects_most_others(crowd):
 
 def test_order_in_which_nodes_contribute_does_not_matter(crowd):
     forwards = crowd.enrolled()
-    backwards = SufficientStatistics.empty(crowd.public)
-    for node in reversed(range(NODES)):
-        for tag in reversed(TAGS):
-            if node in crowd.places[tag]:
-                backwards = backwards.with_share(crowd.share(node, [tag]))
+    backwards = SufficientStatistics.of_packed(crowd.public, reversed(crowd.packed()))
 
     assert backwards.equals(forwards)
     assert backwards.digest() == forwards.digest()
     assert backwards.build().digest() == forwards.build().digest()
 
 
-@pytest.mark.parametrize("gone", [("ada",), ("cyd",), ("eve", "ada", "dan"), TAGS])
-def test_forgotten_people_leave_the_integers_of_books_that_never_knew_them(crowd, gone):
+def test_what_a_person_contributed_is_added_up_over_nodes(crowd):
     everybody = crowd.enrolled()
-    for tag in gone:
-        everybody = everybody.without(tag, crowd.statistics(tag))
-    never = crowd.enrolled([tag for tag in TAGS if tag not in gone])
+    taken = {tag: np.concatenate(list(crowd.taken(tag).values())) for tag in TAGS}
 
-    assert everybody.equals(never)
-    assert everybody.digest() == never.digest()
-    head, reference = everybody.build(), never.build()
+    assert everybody.enrolled.equals(HeadStatistics.of(np.concatenate(list(taken.values()))))
+    assert {tag: p.count for tag, p in everybody.people.items()} == dict.fromkeys(TAGS, SAMPLES)
+    assert all(np.array_equal(p.code_sum, taken[tag].sum(axis=0)) for tag, p in everybody.people.items())
+
+
+@pytest.mark.parametrize("gone", [("ada",), ("cyd",), ("eve", "ada", "dan"), TAGS[1:]])
+def test_sum_without_forgotten_people_is_that_of_a_fleet_that_never_knew_them(crowd, gone):
+    left = SufficientStatistics.of_packed(crowd.public, [row for row in crowd.packed() if row[0] not in gone])
+    kept = {tag: np.concatenate(list(crowd.taken(tag).values())) for tag in TAGS if tag not in gone}
+    never = SufficientStatistics(
+        crowd.public,
+        HeadStatistics.of(np.concatenate(list(kept.values()))),
+        {tag: CodeSum(x.sum(axis=0), len(x)) for tag, x in kept.items()},
+    )
+
+    assert left.equals(never)
+    assert left.digest() == never.digest()
+    head, reference = left.build(), never.build()
     assert head.tags == reference.tags
     assert np.array_equal(head.codes, reference.codes)
     assert (head.threshold, head.digest()) == (reference.threshold, reference.digest())
@@ -64,53 +73,17 @@ def test_dropping_a_column_is_not_forgetting(crowd):
     assert not np.array_equal(whole.codes[:, 1:], never.codes)
 
 
-def test_books_before_a_forget_are_left_as_they_were(crowd):
-    everybody = crowd.enrolled()
-    digest = everybody.digest()
-
-    everybody.without("bob", crowd.statistics("bob"))
-
-    assert everybody.digest() == digest
-
-
-def test_taking_away_something_else_than_was_added_is_refused(crowd):
-    everybody = crowd.enrolled()
-
-    with pytest.raises(StatisticsError, match="not what was added for 'bob'"):
-        everybody.without("bob", crowd.statistics("cyd"))
-    with pytest.raises(StatisticsError, match="not what was added"):
-        everybody.without("ada", HeadStatistics.of(crowd.taken("ada")[0]))
-    with pytest.raises(StatisticsError, match="nobody in the statistics has the tag 'zoe'"):
-        everybody.without("zoe", crowd.statistics("bob"))
-
-
-def test_a_person_cannot_be_forgotten_twice(crowd):
-    everybody = crowd.enrolled().without("bob", crowd.statistics("bob"))
-
-    with pytest.raises(StatisticsError, match="nobody"):
-        everybody.without("bob", crowd.statistics("bob"))
-
-
-def test_a_share_whose_people_do_not_add_up_is_refused(crowd):
-    whole = crowd.share(2, TAGS)
-    fewer = {tag: p for tag, p in whole.people.items() if tag != "ada"}
-
-    with pytest.raises(StatisticsError, match="do not add up"):
-        NodeShare(whole.together, fewer)
-    with pytest.raises(StatisticsError, match="needs a tag"):
-        NodeShare(HeadStatistics.zero(FEATURES), {"ada": CodeSum(np.zeros(FEATURES, np.int64), 0)})
-
-
-def test_shares_of_another_backbone_are_refused(crowd):
-    one = np.ones((1, FEATURES + 1), np.int32)
-    foreign = NodeShare(HeadStatistics.of(one), {"ada": CodeSum(one.sum(axis=0, dtype=np.int64), 1)})
+def test_statistics_of_another_backbone_are_refused(crowd):
+    foreign = pack_statistics(HeadStatistics.of(np.ones((1, FEATURES + 1), np.int32)))
 
     with pytest.raises(StatisticsError, match="different backbones"):
-        crowd.enrolled().with_share(foreign)
+        SufficientStatistics.of_packed(crowd.public, [*crowd.packed(), ("zoe", foreign)])
+    with pytest.raises(StatisticsError, match="different backbones"):
+        SufficientStatistics.of_packed(crowd.public, [("zoe", foreign)]).build()
 
 
 def test_a_head_of_nobody_is_empty_and_has_a_threshold(crowd):
-    head = SufficientStatistics.empty(crowd.public).build()
+    head = SufficientStatistics(crowd.public, HeadStatistics.zero(FEATURES), {}).build()
 
     assert head.tags == ()
     assert head.codes.shape == (FEATURES, 0)

@@ -20,7 +20,7 @@ ROOMS = {
     "hwmodel": {"device", "crossbar", "nn", "cost", "networks", "presets"},
     "edge_node": {"agent", "storage", "recognition", "generation", "backbones", "tasks"},
     "fleet": {"domain", "store", "trust", "heads", "coordinator", "learning", "lab", "report", "cli", "local"},
-    "proto/reram_fleet": {"crypto", "processes", "v1"},
+    "proto/reram_fleet": {"crypto", "processes", "v1", "wire"},
 }
 MODULES_AT_TOP = 5
 LINES = 400

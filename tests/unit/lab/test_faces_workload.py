@@ -64,7 +64,7 @@ def test_forgetting_costs_less_than_training_again_and_is_exact(fleet):
     name = exact_forgets.forget_order(SEED, fleet.enrolled)[0]
     kept = [other for other in fleet.enrolled if other != name]
 
-    after, digest, spent = exact_forgets.forget(fleet, fleet.books(), name)
+    after, digest, spent = exact_forgets.forget(fleet, list(fleet.packed(kept)), name)
     reference, retrained = exact_forgets.retrain(fleet, kept)
 
     assert after.equals(reference)
@@ -84,9 +84,9 @@ def test_a_sequence_of_forgets_is_exact_each_time(made_up):
 def test_a_forget_that_leaves_something_is_not_called_exact(made_up, monkeypatch):
     honest = exact_forgets.forget
 
-    def forgetful(fleet, books, name):
-        _, digest, spent = honest(fleet, books, name)
-        return books, digest, spent
+    def forgetful(fleet, packed, name):
+        _, digest, spent = honest(fleet, packed, name)
+        return fleet.statistics(), digest, spent
 
     monkeypatch.setattr(exact_forgets, "forget", forgetful)
 

@@ -10,7 +10,7 @@ import torch
 from edge_node.backbones.log_mel import MIN_SAMPLES
 from edge_node.tasks.speakers import SPEAKERS
 from fleet.heads.errors import HeadError
-from fleet.heads.statistics import HeadStatistics
+from fleet.heads.statistics import HeadStatistics, total
 from hwmodel import EnergyLedger, load_preset
 from tests.bench.workloads.altered_voices import SPEEDS, altered, altered_voices
 from tests.bench.workloads.speaker_fleet import (
@@ -161,11 +161,10 @@ def test_scores_without_information_are_chance():
 
 
 def test_forgotten_are_as_strange_as_those_who_never_were(fleet, without_eve):
-    left = fleet.statistics(PEOPLE) - fleet.statistics(["eve"])
     rest = [name for name in PEOPLE if name != "eve"]
-    head, never = fleet.head(rest, together=left), without_eve.head(rest)
+    head, never = fleet.head(rest), without_eve.head(rest)
 
-    assert left.equals(without_eve.statistics(rest))
+    assert fleet.statistics(rest).equals(without_eve.statistics(rest))
     assert np.array_equal(head.weights, never.weights)
     assert fleet.thresholds(rest) == without_eve.thresholds(rest)
 
@@ -182,8 +181,10 @@ def test_a_forget_that_leaves_something_is_not_called_exact(fleet, monkeypatch):
     honest = SpeakerFleet.statistics
 
     def forgetful(self, names, without_group=None):
-        # Asked for one person alone, who is to be taken away, it leaves out their last group.
-        return honest(self, names, 2 if len(list(names)) == 1 and without_group is None else without_group)
+        # Of everybody whom this fleet knows and who is not asked for, a group stays in the sum.
+        gone = self.people.keys() - set(names)
+        left_over = total([self.people[name].groups[2] for name in gone], self.features)
+        return honest(self, names, without_group) + left_over
 
     monkeypatch.setattr(SpeakerFleet, "statistics", forgetful)
 

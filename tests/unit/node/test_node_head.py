@@ -13,7 +13,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse, Contribution, PublicCodes, 
 
 from edge_node.agent.node import Node
 from edge_node.testing import FakeCoordinator
-from fleet.heads.packing import unpack_statistics
+from fleet.heads.packing import open_packed, sum_packed
 from fleet.heads.statistics import HeadStatistics
 
 FEATURES = 8
@@ -120,9 +120,8 @@ def test_contribution_carries_statistics_of_exactly_the_samples_of_its_adapter(
     sum_ = types.SubjectAdapter.FromString(
         sealing.open_sealed(coordinator.sealing_key, sealing.contribution_purpose(*about), contribution.adapter)
     )
-    statistics = unpack_statistics(
-        sealing.open_sealed(coordinator.sealing_key, sealing.statistics_purpose(*about), contribution.statistics)
-    )
+    packed = sealing.open_sealed(coordinator.sealing_key, sealing.statistics_purpose(*about), contribution.statistics)
+    statistics = sum_packed([open_packed(packed)])
     codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples(2)])
     assert statistics.equals(HeadStatistics.of(codes))
     assert (list(statistics.code_sum), statistics.count) == (list(sum_.code_sum), sum_.count)

@@ -1,0 +1,1 @@
+"""Formats of bytes fields that the `.proto` files leave open."""
