@@ -146,7 +146,7 @@ def _spent(
 
 
 def digest_after_a_forget(seed: int) -> str:
-    """Return the head's digest after the first forget of a seed, everything computed anew."""
+    """Return the head's digest after the first forget of a seed, and in a fleet that never knew the person."""
     fleet = face_fleet(seed, layout=FINE)
     first = forget_order(seed, fleet.enrolled)[0]
     kept = [name for name in fleet.enrolled if name != first]

@@ -93,6 +93,12 @@ def test_a_forget_that_leaves_something_is_not_called_exact(made_up, monkeypatch
     assert not exact_forgets.run(SEED, forgets=1, nodes=2)[0].exact
 
 
+def test_digest_after_a_forget_is_that_of_a_fleet_that_never_knew_the_person(made_up):
+    after, never = exact_forgets.digest_after_a_forget(SEED).split()
+
+    assert after == never
+
+
 def test_forget_order_is_everybody_once_and_the_seeds():
     names = [f"f{k}" for k in range(20)]
 
