@@ -117,7 +117,7 @@ def _plunder(files: Path, keys: Mapping[str, bytes], loot: Loot) -> None:
             if plain is not None:
                 loot.heads.append(types.RevisionContent.FromString(plain).head)
         for tag, content in database.execute("SELECT subject_tag, ciphertext FROM enrolment"):
-            opened(content, f"reram-fleet/node-samples/node-1/{tag}", keys, loot)
+            opened(content, f"reram-fleet/node-clips/node-1/{tag}", keys, loot)
 
 
 def opened(content: bytes, purpose: str, keys: Mapping[str, bytes], loot: Loot) -> bytes | None:
