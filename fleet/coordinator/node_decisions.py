@@ -138,11 +138,15 @@ def retire(coordinator: Coordinator, tx: Transaction, node_id: str, reason: str,
     return tx.nodes.get(node_id)
 
 
-def move_on(coordinator: Coordinator, tx: Transaction) -> tuple[str, ...]:
-    """Move forgets on, as the reconciler would at its next look; returns which ones have converged by it."""
-    before = {campaign.campaign_id for campaign in tx.forgets.list_open()}
+def open_campaigns(tx: Transaction) -> frozenset[str]:
+    """Return the ids of the forgets that have not converged."""
+    return frozenset(campaign.campaign_id for campaign in tx.forgets.list_open())
+
+
+def move_on(coordinator: Coordinator, tx: Transaction, before: frozenset[str]) -> tuple[str, ...]:
+    """Move forgets on, as the reconciler would at its next look; returns those of `before` that have converged."""
     forgets.advance_all(coordinator, tx)
-    return tuple(sorted(before - {campaign.campaign_id for campaign in tx.forgets.list_open()}))
+    return tuple(sorted(before - open_campaigns(tx)))
 
 
 def _refuse_to_discard_cohort(tx: Transaction, node_id: str) -> None:

@@ -114,16 +114,20 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
     async def RetireNode(self, request: wire.RetireNodeRequest, context: Context) -> wire.RetireNodeResponse:
         """Take a node out of the fleet for good."""
         connected = self._coordinator.sessions.connected() - {request.node_id}
+        before: frozenset[str] = frozenset()
 
         def retire(tx: Transaction) -> wire.RetireNodeResponse:
+            nonlocal before
+            before = node_decisions.open_campaigns(tx)
             node = node_decisions.retire(
                 self._coordinator, tx, request.node_id, request.reason, discard=request.discard_contributions
             )
             return wire.RetireNodeResponse(node=views.node_view(tx, node, connected))
 
         response = await self._change(context, retire)
-        # A transaction of its own: what keeps one forget from moving on must not keep the node in the fleet.
-        converged = await self._run(context, lambda tx: node_decisions.move_on(self._coordinator, tx))
+        # A transaction of its own: what keeps one forget from moving on must not keep the node in the fleet. The
+        # reconciler may have been quicker.
+        converged = await self._run(context, lambda tx: node_decisions.move_on(self._coordinator, tx, before))
         response.converged_campaign_ids.extend(converged)
         plane = self._coordinator.learning
         if plane is not None and response.node.flower_node_id:

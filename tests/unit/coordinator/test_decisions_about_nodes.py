@@ -43,9 +43,10 @@ def release(coordinator, node, reason="looked at it"):
 
 def retire(coordinator, node, reason="lost in the field", *, discard=False):
     with coordinator.transaction() as tx:
+        before = node_decisions.open_campaigns(tx)
         node_decisions.retire(coordinator.coordinator, tx, node.node_id, reason, discard=discard)
     with coordinator.transaction() as tx:
-        return node_decisions.move_on(coordinator.coordinator, tx)
+        return node_decisions.move_on(coordinator.coordinator, tx, before)
 
 
 def retry(coordinator, node, campaign, reason="once more"):
