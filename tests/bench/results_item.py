@@ -57,11 +57,11 @@ class Figures:
                 return Verdict.NOT_REACHED
         return Verdict.CONSISTENT
 
-    def ratio_consistent(self, paper: float, *readings: str) -> Verdict:
+    def ratio_consistent(self, paper: float, *interpretations: str) -> Verdict:
         """Return whether one way to count a ratio has the paper's within 5 to 95 % of its draws, in every run."""
-        for reading in readings:
-            low = self[f"{reading}: 5th percentile of the draws"]["spread"][1]
-            high = self[f"{reading}: 95th percentile of the draws"]["spread"][0]
+        for interpretation in interpretations:
+            low = self[f"{interpretation}: 5th percentile of the draws"]["spread"][1]
+            high = self[f"{interpretation}: 95th percentile of the draws"]["spread"][0]
             if low <= paper <= high:
                 return Verdict.CONSISTENT
         return Verdict.NOT_REACHED
@@ -69,7 +69,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Item:
-    """One row of the page: the paper's figure and where it is from, ours, what it comes to, and how sure that is.
+    """One entry of the page: the paper's figure and where it is from, ours, what it comes to, and how sure that is.
 
     A verdict that is no function is `NOT_MEASURED`: all others follow from the figures.
     """
@@ -82,7 +82,7 @@ class Item:
     command: str
 
     def cells(self, figures: Figures) -> tuple[str, ...]:
-        """Return the cells of the table."""
+        """Return what the page says: item, paper, ours, verdict, how sure, command."""
         verdict = self.verdict if isinstance(self.verdict, Verdict) else self.verdict(figures)
         sure = self.sure if isinstance(self.sure, str) else self.sure(figures)
         return self.item, self.paper, self.ours(figures), f"**{verdict}**", sure, f"`{self.command}`"
