@@ -171,15 +171,19 @@ def _room(body: Document) -> RenderableType:
                 _bytes(each["sram_serving_bytes"]),
                 _bytes(each["sram_training_bytes"]),
                 _bytes(each["sram_bytes"]),
-                {(True, True): "yes", (True, False): "to serve only", (False, False): "no"}[
-                    each["fits_serving"], each["fits_training"]
-                ],
+                _fits(each),
                 _left(each["adaptations_left"]),
                 _left(each["rewrites_left"]),
             )
             for each in body["designs"]
         ),
     )
+
+
+def _fits(design: Document) -> str:
+    if design["fits_training"]:
+        return "yes"
+    return "to serve only" if design["fits_serving"] else "no"
 
 
 def _bytes(count: int) -> str:

@@ -168,8 +168,11 @@ def _findings(task: PaperTask, rows: dict[str, Document]) -> list[str]:
 
     of_images = task is PaperTask.IMAGES
     who, gone = ("class", "erased") if of_images else ("person", "forgotten")
+    splits = {"published": "as published"}
+    if not of_images:
+        splits["honest"] = "honest split"
     findings = []
-    for arm, split in (("published", "as published"), ("honest", "honest split"))[: 1 if of_images else 2]:
+    for arm, split in splits.items():
         back = mean("stripped", arm)
         verdict = "it stays away" if back <= GONE else "it is partly back"
         if back >= _BACK:
