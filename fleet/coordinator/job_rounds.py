@@ -44,8 +44,8 @@ def node_kind(kind: JobKind) -> types.LearningKind:
 
 
 def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
-    """Return the nodes that can take part in a round: connected, up to date, not held, known to Flower."""
-    generation = tx.fleet.get().generation
+    """Return the nodes that can take part in a round: connected, up to date, not held, and their SuperNodes, too."""
+    generation, plane = tx.fleet.get().generation, coordinator.learning
     connected = coordinator.sessions.connected()
     return [
         node
@@ -55,6 +55,7 @@ def live_nodes(coordinator: Coordinator, tx: Transaction) -> list[NodeRow]:
         and not node.held_reason
         and node.flower_node_id is not None
         and coordinator.sessions.of(node.node_id).session_key
+        and (plane is None or not plane.proxy.is_gone(node.flower_public_key))
     ]
 
 

@@ -8,16 +8,20 @@ requests on unchanged: a SuperNode signs its timestamp and puts key and signatur
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import re
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 
 import httpx
 import uvicorn
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
@@ -36,6 +40,11 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 #: A SuperNode gives up after 30 s (flwr.supercore.protobuf.client).
 UPSTREAM_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 15.0
+#: A SuperNode asks for messages every three seconds; the SuperLink itself takes it for online a minute longer.
+SILENCE_LIMIT_S = 15.0
+
+# Of flwr.supercore.constant: the caller's key, PEM in base64; the SuperLink checks the signature beside it.
+_KEY_HEADER = "flwr-public-key"
 
 # RFC 9110, 7.6.1: these belong to one connection. Host is that of the next one.
 _HOP_BY_HOP = frozenset(
@@ -74,10 +83,13 @@ class FleetProxy:
         host: str = "127.0.0.1",
         port: int = 0,
         max_body_bytes: int = MAX_BODY_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream, self._upstream_tls = f"https://{upstream_address}", upstream_tls
         self._certificate, self._host, self._port = certificate, host, port
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._clock = max_body_bytes, clock
+        # When the SuperLink last served a SuperNode, by the key in its requests.
+        self._served_s: dict[str, float] = {}
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
@@ -142,6 +154,26 @@ class FleetProxy:
             self._socket.close()
         self._server = self._thread = self._socket = None
 
+    def is_gone(self, flower_public_key: str) -> bool:
+        """Whether a SuperNode certainly takes no messages now; a proxy that does not run cannot know of any.
+
+        One that was killed is online for the SuperLink for another minute, and its successor is refused so long: a
+        round that asked it would wait for it.
+
+        The key is that of `NodeIdentity.flower_public_key` (OpenSSH text).
+        """
+        if self._server is None:
+            return False
+        served_s = self._served_s.get(_header_of(flower_public_key))
+        return served_s is None or self._clock() - served_s > SILENCE_LIMIT_S
+
+    def _note(self, key: str, path: str, status: int) -> None:
+        # Only of those whom the SuperLink knows: anybody can send a key.
+        if status == httpx.codes.OK and not path.endswith("/deactivate-node"):
+            self._served_s[key] = self._clock()
+        elif path.endswith("activate-node"):
+            self._served_s.pop(key, None)
+
     def _application(self) -> Starlette:
         @contextlib.asynccontextmanager
         async def upstream(application: Starlette) -> AsyncIterator[None]:
@@ -187,6 +219,7 @@ class FleetProxy:
         except httpx.TransportError as error:
             logger.info("the SuperLink is unreachable: %s", error)
             return PlainTextResponse("the SuperLink is unreachable\n", status_code=503)
+        self._note(request.headers.get(_KEY_HEADER, ""), request.url.path, answer.status_code)
         return StreamingResponse(
             answer.aiter_raw(),
             status_code=answer.status_code,
@@ -205,3 +238,9 @@ class FleetProxy:
 
     def _too_large(self) -> Response:
         return PlainTextResponse(f"a request holds at most {self._max_body_bytes} bytes\n", status_code=413)
+
+
+@lru_cache(maxsize=100_000)
+def _header_of(flower_public_key: str) -> str:
+    key = load_ssh_public_key(flower_public_key.encode())
+    return base64.b64encode(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)).decode()

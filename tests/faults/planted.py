@@ -13,6 +13,9 @@ from reram_fleet.v1 import types_pb2 as types
 PIECE_BYTES = 32
 #: Pieces of one array: if a page border cuts one of them, it leaves the others whole.
 PIECES = 8
+#: By which needles are looked for: at every byte of every file, all at once.
+WORD_BYTES = 8
+_HASH_BITS = 22
 
 
 def pieces(name: str, content: bytes) -> dict[bytes, str]:
@@ -51,10 +54,26 @@ def lora_row(state: types.LoraState, tag: str) -> np.ndarray:
 
 
 def files_with(folder: Path, needles: Iterable[bytes]) -> Iterator[tuple[Path, bytes]]:
-    """Yield each file of a folder with a needle that occurs in it."""
-    wanted = list(needles)
+    """Yield each file of a folder with a needle that occurs in it; all have `WORD_BYTES` at least."""
+    wanted: dict[bytes, list[bytes]] = {}
+    for needle in needles:
+        wanted.setdefault(needle[:WORD_BYTES], []).append(needle)
+    starts = np.unique(np.frombuffer(b"".join(wanted), "<u8"))
+    known = np.zeros(1 << _HASH_BITS, bool)
+    known[_hashes(starts)] = True
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
-        for needle in wanted:
-            if needle in content:
-                yield path.relative_to(folder), needle
+        found = set()
+        for shift in range(WORD_BYTES):
+            words = np.frombuffer(content[shift : len(content) - (len(content) - shift) % WORD_BYTES], "<u8")
+            places = np.flatnonzero(known[_hashes(words)])
+            places = places[np.isin(words[places], starts)]
+            for at in places.tolist():
+                place = shift + WORD_BYTES * at
+                beginning = content[place : place + WORD_BYTES]
+                found |= {needle for needle in wanted[beginning] if content.startswith(needle, place)}
+        yield from ((path.relative_to(folder), needle) for needle in sorted(found))
+
+
+def _hashes(words: np.ndarray) -> np.ndarray:
+    return (words * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _HASH_BITS)

@@ -23,7 +23,7 @@ from fleet.local.fleet import LocalSettings
 from fleet.local.layout import Layout
 from tests.faults.rig import Rig, eventually, paused, processes_of, running_rig
 
-ROUNDS = 3
+ROUNDS = 2
 LEARNING_LIMIT_S = 150.0
 
 

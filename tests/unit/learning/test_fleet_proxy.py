@@ -3,12 +3,15 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -16,7 +19,7 @@ from starlette.routing import Route
 
 from fleet.learning.certificates import Certificates, ensure_certificates
 from fleet.learning.errors import FleetProxyError
-from fleet.learning.proxy import FleetProxy
+from fleet.learning.proxy import SILENCE_LIMIT_S, FleetProxy
 
 MAX_BODY_BYTES = 1000
 
@@ -108,6 +111,36 @@ def test_the_signature_of_a_supernode_arrives_unchanged(client: httpx.Client) ->
 
 def test_the_answer_keeps_its_status(client: httpx.Client) -> None:
     assert client.post("/v1/fleet/activate-node", content=b"refuse").status_code == 412
+
+
+def test_a_supernode_is_gone_until_served_when_refused_or_silent_and_when_it_has_left(
+    certificates: Certificates, tls: ssl.SSLContext, upstream: Upstream
+) -> None:
+    now = [0.0]
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    mine = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    proxy = FleetProxy(upstream.address, tls, certificates.proxy, clock=lambda: now[0])
+    assert not proxy.is_gone(mine), "nothing is known before it runs"
+    proxy.start()
+    try:
+        with httpx.Client(base_url=f"https://{proxy.address}", verify=tls, trust_env=False) as client:
+
+            def call(verb: str, content: bytes = b"") -> bool:
+                headers = {"flwr-public-key": b64encode(pem).decode()}
+                client.post(f"/v1/fleet/{verb}", content=content, headers=headers)
+                return proxy.is_gone(mine)
+
+            assert proxy.is_gone(mine)
+            assert not call("activate-node")
+            assert call("activate-node", b"refuse")
+            assert not call("pull-messages")
+            now[0] += SILENCE_LIMIT_S + 1
+            assert proxy.is_gone(mine)
+            assert not call("pull-messages")
+            assert call("deactivate-node")
+    finally:
+        proxy.stop()
 
 
 @pytest.mark.parametrize(
