@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
-from fleet.store.database import Transaction
+from fleet.coordinator.work import Part
 
 
 def subject_key_id(tag: str) -> str:
@@ -47,16 +47,23 @@ def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> b
     return open_symmetric(secrets.get(key_id), purpose, ciphertext)
 
 
-def destroy_orphaned_keys(secrets: KeyStore, tx: Transaction) -> None:
-    """Destroy every key file whose owner was forgotten, erased or finished.
+class OwnedKeys(Part):
+    """Key files, and whose each is."""
 
-    Called after a transaction that orphaned keys has become durable, and at every start: a kill in between
-    leaves keys that nothing may use, and this finds them.
-    """
-    owned = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
-    owned |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
-    owned |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
-    owned |= {row.key_id for row in tx.cohorts.checkpoints()}
-    for key_id in secrets.ids():
-        if key_id not in owned:
-            secrets.destroy(key_id)
+    def destroy_orphaned(self) -> None:
+        """Destroy every key file whose owner was forgotten, erased or finished, and what is open by it.
+
+        Called after a transaction that orphaned keys has become durable, and at every start: a kill in between
+        leaves keys that nothing may use, and this finds them.
+        """
+        tx, secrets = self._tx, self._env.secrets
+        owned = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
+        owned |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
+        owned |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
+        owned |= {row.key_id for row in tx.cohorts.checkpoints()}
+        for key_id in secrets.ids():
+            if key_id not in owned:
+                secrets.destroy(key_id)
+        opened = self._env.opened_revision
+        if opened is not None and opened.key_id not in owned:
+            self._env.opened_revision = None

@@ -1,21 +1,21 @@
-"""State that every part of the coordinator shares, and its learning plane."""
+"""The coordinator as it runs: environment, store, learning plane, and who waits for a change."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-
-from reram_fleet.crypto.key_store import KeyStore
+from typing import TypeVar
 
 from fleet.config import ServeSettings
-from fleet.coordinator.at_rest import destroy_orphaned_keys
 from fleet.coordinator.database import Database
-from fleet.coordinator.heads import HeadPrecomputer
-from fleet.coordinator.sessions import Changes, Sessions
+from fleet.coordinator.nodes.sessions import Changes
+from fleet.coordinator.unit import UnitOfWork
+from fleet.coordinator.work import Environment
 from fleet.learning.proxy import FleetProxy
 from fleet.learning.superlink import SuperLink
-from fleet.trust.keys import CoordinatorKeys
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class LearningPlane:
             attached = True
         return cls(superlink, superlink.open_proxy(settings.host), token_path, attached)
 
+    def is_gone(self, flower_public_key: str) -> bool:
+        """Whether a SuperNode certainly takes no messages now: `FleetProxy.is_gone`."""
+        return self.proxy.is_gone(flower_public_key)
+
     @property
     def state(self) -> str:
         """State as `fleet status` shows it: attached, or the state of the supervised SuperLink."""
@@ -59,35 +63,38 @@ class LearningPlane:
 
 @dataclass
 class Coordinator:
-    """Composition of the coordinator; made by `serve.compose`."""
+    """One coordinator as it runs; made by `serve.compose`. What it decides is in `unit`."""
 
-    settings: ServeSettings
-    fleet_id: str
-    keys: CoordinatorKeys
-    #: One key file per person, revision, learning job and checkpoint (`at_rest`): what is stored under it is gone when
-    #: the file is.
-    secrets: KeyStore
+    env: Environment
     database: Database
     #: The learning plane, or None when the fleet runs without.
     learning: LearningPlane | None
-    sessions: Sessions = field(default_factory=Sessions)
     changes: Changes = field(default_factory=Changes)
-    #: Solves closed-form heads off the thread that writes while the reconcile loop runs; else None.
-    head_precomputer: HeadPrecomputer | None = None
-    #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
-    waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
-    #: When this process began (Unix ms): before, no node could reach it.
-    started_at_ms: int = 0
-    #: Raw Ed25519 key of the registry whose tickets take people in; empty: nobody is taken in.
-    registry_public_key: bytes = b""
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
 
+    async def run(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Do some work as one transaction; when this returns, it is durable."""
+        return await self.database.run(lambda tx: work(UnitOfWork(self.env, tx)))
+
+    async def read(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Do some reading over one consistent view of the store."""
+        return await self.database.read(lambda tx: work(UnitOfWork(self.env, tx)))
+
+    def read_now(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Do the same in the calling thread."""
+        return self.database.read_now(lambda tx: work(UnitOfWork(self.env, tx)))
+
     def announce(self) -> None:
         """Tell sessions, the reconciler and watchers that the store has changed."""
-        self.sessions.wake_all()
+        self.env.sessions.wake_all()
         self.changes.announce()
+
+    async def solve_head_ahead(self) -> None:
+        """Solve the head of the next revision off the thread that writes; from now on heads are solved so."""
+        self.env.solves_ahead = True
+        self.env.head_ahead = await self.read(lambda unit: unit.heads.solved_ahead())
 
     async def destroy_orphaned_keys(self) -> None:
         """Destroy the keys of what was forgotten, erased or finished."""
-        await self.database.run(partial(destroy_orphaned_keys, self.secrets))
+        await self.run(lambda unit: unit.keys.destroy_orphaned())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import learning_pb2_grpc
 
-from fleet.coordinator import job_rounds
 from fleet.coordinator.servicer import Context, Servicer
 
 
@@ -14,27 +13,23 @@ class LearningService(Servicer, learning_pb2_grpc.LearningServiceServicer):
 
     async def GetJob(self, request: wire.GetJobRequest, context: Context) -> wire.GetJobResponse:
         """Return kind, rounds, state and key of the job."""
-        return await self._run(
-            context, lambda tx: job_rounds.describe(self._coordinator, tx, request.job_id, request.attempt)
-        )
+        return await self._run(context, lambda unit: unit.rounds.describe(request.job_id, request.attempt))
 
     async def BeginRound(self, request: wire.BeginRoundRequest, context: Context) -> wire.BeginRoundResponse:
         """Return the live nodes and their tickets."""
         return await self._run(
             context,
-            lambda tx: job_rounds.begin_round(self._coordinator, tx, request.job_id, request.attempt, request.round),
+            lambda unit: unit.rounds.begin_round(request.job_id, request.attempt, request.round),
         )
 
     async def ReportRound(self, request: wire.ReportRoundRequest, context: Context) -> wire.ReportRoundResponse:
         """Keep the state after a round."""
-        await self._change(context, lambda tx: job_rounds.report_round(self._coordinator, tx, request))
+        await self._change(context, lambda unit: unit.rounds.report_round(request))
         return wire.ReportRoundResponse()
 
     async def FinishJob(self, request: wire.FinishJobRequest, context: Context) -> wire.FinishJobResponse:
         """Turn the last state into a revision, or note the failure."""
-        await self._run(
-            context, lambda tx: job_rounds.finish(self._coordinator, tx, request.job_id, request.attempt, request.error)
-        )
+        await self._run(context, lambda unit: unit.rounds.finish(request.job_id, request.attempt, request.error))
         # The job's key opens what Flower's database still holds of it.
         await self._coordinator.destroy_orphaned_keys()
         self._coordinator.announce()

@@ -52,14 +52,14 @@ class StoreCollector(Collector):
         )
         yield GaugeMetricFamily("fleet_log_tree_size", "Leaves of the Merkle log.", tx.tree.size())
         yield GaugeMetricFamily(
-            "fleet_nodes_connected", "Nodes with an open stream.", len(self._coordinator.sessions.connected())
+            "fleet_nodes_connected", "Nodes with an open stream.", len(self._coordinator.env.sessions.connected())
         )
         nodes = GaugeMetricFamily(
             "fleet_nodes",
             "Enrolled nodes by serve state; lost: out of contact, whatever they said last.",
             labels=["state"],
         )
-        connected = self._coordinator.sessions.connected()
+        connected = self._coordinator.env.sessions.connected()
         states = Counter(
             str(node.serve_state) if node.node_id in connected or not node.last_contact_ms else _LOST
             for node in tx.nodes.list()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import TypeAlias
 
 import grpc
@@ -24,10 +23,9 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.authentication import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
-from fleet.coordinator.outbox import outbox_of
-from fleet.coordinator.report_checks import Effect, QuarantineError, ReportError
-from fleet.coordinator.reports import check_hello, claimed_hello, handle_report, put_aside
-from fleet.coordinator.sessions import HeartbeatPace, Session, woken
+from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
+from fleet.coordinator.nodes.reports import claimed_hello
+from fleet.coordinator.nodes.sessions import HeartbeatPace, Session, woken
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
@@ -57,7 +55,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         """Serve a node whose hello holds, until either side leaves; refuse anybody else with a challenge."""
         # No message is asked for before: gRPC reads the whole of one as soon as it is.
         node_id = await self._welcome(context)
-        session = self._coordinator.sessions.open(node_id)
+        session = self._coordinator.env.sessions.open(node_id)
         logger.info("node %s connected", node_id)
         # Bounded: a node that talks without listening is not listened to either.
         outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue(OUTBOX_LIMIT)
@@ -81,10 +79,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
                 elif isinstance(error, DecodeError):
                     logger.warning("node %s sent something that cannot be parsed", node_id)
-                    malformed = partial(
-                        put_aside, node_id=node_id, request=wire.ConnectRequest(), reason="it cannot be parsed"
-                    )
-                    await self._coordinator.database.run(malformed)
+                    await self._put_aside(node_id, wire.ConnectRequest(), "it cannot be parsed")
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed")
                 elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
                     raise error
@@ -92,7 +87,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._coordinator.sessions.close(session)
+            self._coordinator.env.sessions.close(session)
             logger.info("node %s disconnected", node_id)
             self._coordinator.changes.announce()
 
@@ -102,9 +97,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             nonce = claimed_hello(request).challenge_nonce
             self._challenges.take(nonce)
             try:
-                return await self._coordinator.database.run(
-                    lambda tx: check_hello(self._coordinator, tx, request, nonce)
-                )
+                return await self._coordinator.run(lambda unit: unit.reports.check_hello(request, nonce))
             except BaseException:
                 self._challenges.give_back(nonce)
                 raise
@@ -140,32 +133,34 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             for reply in effect.replies:
                 await outbox.put(reply)
             if effect.changed:
-                self._coordinator.sessions.wake_all()
+                self._coordinator.env.sessions.wake_all()
                 self._coordinator.changes.announce()
 
     async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
-        run = self._coordinator.database.run
         try:
-            return await run(lambda tx: handle_report(self._coordinator, tx, node_id, request))
+            return await self._coordinator.run(lambda unit: unit.reports.handle(node_id, request))
         except QuarantineError as error:
             refused: Exception = error
             logger.warning("a report of node %s is put aside: %s", node_id, error)
         except (FleetError, SignatureError) as error:
-            await run(partial(put_aside, node_id=node_id, request=request, reason=str(error)))
+            await self._put_aside(node_id, request, str(error))
             raise
         except Exception as error:
             # A defect of ours, perhaps; the node's next messages may be sound.
             refused = error
             logger.exception("a report of node %s cannot be handled", node_id)
         reason = str(refused) if isinstance(refused, QuarantineError) else f"it cannot be handled: {refused!r}"
-        await run(lambda tx: put_aside(tx, node_id, request, reason))
+        await self._put_aside(node_id, request, reason)
         return Effect()
+
+    async def _put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str) -> None:
+        await self._coordinator.run(lambda unit: unit.reports.put_aside(node_id, request, reason))
 
     async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
         while not session.superseded:
             session.wake.clear()
-            for message in await self._coordinator.database.run(lambda tx: outbox_of(self._coordinator, tx, session)):
+            for message in await self._coordinator.run(lambda unit: unit.outbox.due(session)):
                 await outbox.put(message)
             await woken(session.wake, LOOK_AGAIN_S)
 

@@ -11,14 +11,14 @@ import grpc
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
 
-from fleet.coordinator import certificates, cohort_jobs, forgets, jobs, node_decisions, views
 from fleet.coordinator.servicer import Context, Servicer
+from fleet.coordinator.unit import UnitOfWork
+from fleet.coordinator.views import copied, execution_view, total_costs
 from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind
 from fleet.errors import InvalidInputError
 from fleet.learning.errors import LearningPlaneError
-from fleet.store.database import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -32,24 +32,24 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
     async def GetFleet(self, request: wire.GetFleetRequest, context: Context) -> wire.GetFleetResponse:
         """Return the state of the whole."""
 
-        def read(tx: Transaction) -> wire.GetFleetResponse:
-            fleet, newest, nodes = tx.fleet.get(), tx.revisions.latest(), tx.nodes.list()
+        def read(unit: UnitOfWork) -> wire.GetFleetResponse:
+            fleet, newest, nodes = unit.tx.fleet.get(), unit.tx.revisions.latest(), unit.tx.nodes.list()
             plane = self._coordinator.learning
-            return views.copied(
+            return copied(
                 wire.GetFleetResponse,
                 fleet,
                 version=version("reram-fleet"),
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
                 nodes_registered=len(nodes),
-                nodes_connected=len(self._coordinator.sessions.connected()),
-                subjects=sum(not subject.canary for subject in tx.subjects.list()),
-                forgets_open=len(tx.forgets.list_open()),
+                nodes_connected=len(self._coordinator.env.sessions.connected()),
+                subjects=sum(not subject.canary for subject in unit.tx.subjects.list()),
+                forgets_open=len(unit.tx.forgets.list_open()),
                 superlink="disabled" if plane is None else plane.state,
                 superlink_address="" if plane is None else plane.superlink.control_address,
-                log_size=tx.tree.size(),
-                log_root=tx.tree.root(),
-                command_public_key=self._coordinator.keys.command_public_key,
+                log_size=unit.tx.tree.size(),
+                log_root=unit.tx.tree.root(),
+                command_public_key=self._coordinator.env.keys.command_public_key,
             )
 
         return await self._read(context, read)
@@ -57,7 +57,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
     async def EnrollNode(self, request: wire.EnrollNodeRequest, context: Context) -> wire.EnrollNodeResponse:
         """Register a node and return what it needs to join."""
         identity = request.identity
-        node, created = await self._run(context, lambda tx: node_decisions.enroll(self._coordinator, tx, identity))
+        node, created = await self._run(context, lambda unit: unit.decisions.enroll(identity))
         plane = self._coordinator.learning
         flower_node_id = node.flower_node_id
         if plane is not None and flower_node_id is None and identity.flower_public_key:
@@ -67,14 +67,16 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
                 )
             except LearningPlaneError as error:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, f"the SuperLink does not take the node: {error}")
-            await self._run(context, lambda tx: tx.nodes.set_flower_node_id(identity.node_id, int(flower_node_id or 0)))
+            await self._run(
+                context, lambda unit: unit.tx.nodes.set_flower_node_id(identity.node_id, int(flower_node_id or 0))
+            )
         self._coordinator.announce()
         return wire.EnrollNodeResponse(
-            fleet_id=self._coordinator.fleet_id,
-            command_public_key=self._coordinator.keys.command_public_key,
-            coordinator_sealing_public_key=self._coordinator.keys.sealing_public_key,
+            fleet_id=self._coordinator.env.fleet_id,
+            command_public_key=self._coordinator.env.keys.command_public_key,
+            coordinator_sealing_public_key=self._coordinator.env.keys.sealing_public_key,
             node_service_address=self._coordinator.address,
-            registry_public_key=self._coordinator.registry_public_key,
+            registry_public_key=self._coordinator.env.registry_public_key,
             flower_fleet_address="" if plane is None else plane.proxy.address,
             flower_ca_pem="" if plane is None else plane.superlink.ca_pem.decode(),
             flower_node_id=flower_node_id or 0,
@@ -83,51 +85,47 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
 
     async def ListNodes(self, request: wire.ListNodesRequest, context: Context) -> wire.ListNodesResponse:
         """Return all nodes."""
-        connected = self._coordinator.sessions.connected()
-        return await self._read(context, lambda tx: wire.ListNodesResponse(nodes=views.node_views(tx, connected)))
+        connected = self._coordinator.env.sessions.connected()
+        return await self._read(context, lambda unit: wire.ListNodesResponse(nodes=unit.views.nodes(connected)))
 
     async def GetNode(self, request: wire.GetNodeRequest, context: Context) -> wire.GetNodeResponse:
         """Return one node and its executions."""
-        connected = self._coordinator.sessions.connected()
+        connected = self._coordinator.env.sessions.connected()
         return await self._read(
             context,
-            lambda tx: wire.GetNodeResponse(
-                node=views.node_view(tx, tx.nodes.get(request.node_id), connected),
-                executions=[views.execution_view(e) for e in tx.forgets.executions_of(request.node_id)],
-                audit_events=[envelope for envelope, _ in node_decisions.about(tx, request.node_id)],
-                quarantined=[
-                    views.copied(wire.QuarantinedReport, row) for row in tx.nodes.quarantined(request.node_id)
-                ],
+            lambda unit: wire.GetNodeResponse(
+                node=unit.views.node(unit.tx.nodes.get(request.node_id), connected),
+                executions=[execution_view(e) for e in unit.tx.forgets.executions_of(request.node_id)],
+                audit_events=[envelope for envelope, _ in unit.decisions.about(request.node_id)],
+                quarantined=[copied(wire.QuarantinedReport, row) for row in unit.tx.nodes.quarantined(request.node_id)],
             ),
         )
 
     async def ReleaseNode(self, request: wire.ReleaseNodeRequest, context: Context) -> wire.ReleaseNodeResponse:
         """Give a held node leases again."""
-        connected = self._coordinator.sessions.connected()
+        connected = self._coordinator.env.sessions.connected()
 
-        def release(tx: Transaction) -> wire.ReleaseNodeResponse:
-            node = node_decisions.release(self._coordinator, tx, request.node_id, request.reason)
-            return wire.ReleaseNodeResponse(node=views.node_view(tx, node, connected))
+        def release(unit: UnitOfWork) -> wire.ReleaseNodeResponse:
+            node = unit.decisions.release(request.node_id, request.reason)
+            return wire.ReleaseNodeResponse(node=unit.views.node(node, connected))
 
         return await self._change(context, release)
 
     async def RetireNode(self, request: wire.RetireNodeRequest, context: Context) -> wire.RetireNodeResponse:
         """Take a node out of the fleet for good."""
-        connected = self._coordinator.sessions.connected() - {request.node_id}
+        connected = self._coordinator.env.sessions.connected() - {request.node_id}
         before: frozenset[str] = frozenset()
 
-        def retire(tx: Transaction) -> wire.RetireNodeResponse:
+        def retire(unit: UnitOfWork) -> wire.RetireNodeResponse:
             nonlocal before
-            before = node_decisions.open_campaigns(tx)
-            node = node_decisions.retire(
-                self._coordinator, tx, request.node_id, request.reason, discard=request.discard_contributions
-            )
-            return wire.RetireNodeResponse(node=views.node_view(tx, node, connected))
+            before = unit.decisions.open_campaigns()
+            node = unit.decisions.retire(request.node_id, request.reason, discard=request.discard_contributions)
+            return wire.RetireNodeResponse(node=unit.views.node(node, connected))
 
         response = await self._change(context, retire)
         # A transaction of its own: what keeps one forget from moving on must not keep the node in the fleet. The
         # reconciler may have been quicker.
-        converged = await self._run(context, lambda tx: node_decisions.move_on(self._coordinator, tx, before))
+        converged = await self._run(context, lambda unit: unit.decisions.move_on(before))
         response.converged_campaign_ids.extend(converged)
         plane = self._coordinator.learning
         if plane is not None and response.node.flower_node_id:
@@ -142,26 +140,22 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
     async def RetryForget(self, request: wire.RetryForgetRequest, context: Context) -> wire.RetryForgetResponse:
         """Have an erase order sent to a node anew."""
 
-        def retry(tx: Transaction) -> wire.RetryForgetResponse:
-            execution = node_decisions.retry(
-                self._coordinator, tx, request.node_id, request.campaign_id, request.reason
-            )
-            return wire.RetryForgetResponse(execution=views.execution_view(execution))
+        def retry(unit: UnitOfWork) -> wire.RetryForgetResponse:
+            execution = unit.decisions.retry(request.node_id, request.campaign_id, request.reason)
+            return wire.RetryForgetResponse(execution=execution_view(execution))
 
         return await self._change(context, retry)
 
     async def CreateForget(self, request: wire.CreateForgetRequest, context: Context) -> wire.CreateForgetResponse:
         """Commit a forget."""
 
-        def commit(tx: Transaction) -> wire.CreateForgetResponse:
-            campaign, created = forgets.create(
-                self._coordinator,
-                tx,
+        def commit(unit: UnitOfWork) -> wire.CreateForgetResponse:
+            campaign, created = unit.campaigns.create(
                 request.request_id,
                 list(request.subject_tags),
                 allow_unknown=request.allow_unknown,
             )
-            return wire.CreateForgetResponse(forget=views.forget_view(tx, campaign), created=created)
+            return wire.CreateForgetResponse(forget=unit.views.forget(campaign), created=created)
 
         response = await self._change(context, commit)
         await self._coordinator.destroy_orphaned_keys()
@@ -171,15 +165,15 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         """Return one forget."""
         return await self._read(
             context,
-            lambda tx: wire.GetForgetResponse(forget=views.forget_view(tx, tx.forgets.get(request.campaign_id))),
+            lambda unit: wire.GetForgetResponse(forget=unit.views.forget(unit.tx.forgets.get(request.campaign_id))),
         )
 
     async def ListForgets(self, request: wire.ListForgetsRequest, context: Context) -> wire.ListForgetsResponse:
         """Return all forgets, oldest first."""
         return await self._read(
             context,
-            lambda tx: wire.ListForgetsResponse(
-                forgets=[views.forget_view(tx, campaign) for campaign in tx.forgets.list()]
+            lambda unit: wire.ListForgetsResponse(
+                forgets=[unit.views.forget(campaign) for campaign in unit.tx.forgets.list()]
             ),
         )
 
@@ -189,7 +183,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         """Send the forget now and after every change, until it has converged."""
         version, last = -1, None
         while True:
-            forget = await self._read(context, lambda tx: views.forget_view(tx, tx.forgets.get(request.campaign_id)))
+            forget = await self._read(context, lambda unit: unit.views.forget(unit.tx.forgets.get(request.campaign_id)))
             if forget != last:
                 yield wire.WatchForgetResponse(forget=forget)
                 last = forget
@@ -203,75 +197,73 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         """Return the signed certificate of a forget that has converged."""
         return await self._read(
             context,
-            lambda tx: wire.GetCertificateResponse(
-                certificate=certificates.issue(self._coordinator, tx, request.campaign_id)
-            ),
+            lambda unit: wire.GetCertificateResponse(certificate=unit.certificates.issue(request.campaign_id)),
         )
 
     async def StartLearning(self, request: wire.StartLearningRequest, context: Context) -> wire.StartLearningResponse:
         """Queue a learning job."""
 
-        def begin(tx: Transaction) -> wire.StartLearningResponse:
+        def begin(unit: UnitOfWork) -> wire.StartLearningResponse:
             if request.kind not in LEARNING_KIND.words:
                 raise InvalidInputError("a learning job needs a kind: train.lora, train.cohort or evaluate.quality")
             kind = LEARNING_KIND.words[request.kind]
             if kind is JobKind.TRAIN_COHORT:
-                return self._start_cohorts(tx, request)
-            job, created = jobs.start(self._coordinator, tx, request.request_id, kind, request.rounds)
-            found = views.job_view(tx, job)
+                return self._start_cohorts(unit, request)
+            job, created = unit.jobs.start(request.request_id, kind, request.rounds)
+            found = unit.views.job(job)
             return wire.StartLearningResponse(job=found, created=created, jobs=[found])
 
         return await self._change(context, begin)
 
-    def _start_cohorts(self, tx: Transaction, request: wire.StartLearningRequest) -> wire.StartLearningResponse:
-        made = jobs.start_cohorts(self._coordinator, tx, request.request_id, request.rounds, request.shards)
-        found = [views.job_view(tx, job) for job in made.jobs]
+    def _start_cohorts(self, unit: UnitOfWork, request: wire.StartLearningRequest) -> wire.StartLearningResponse:
+        made = unit.jobs.start_cohorts(request.request_id, request.rounds, request.shards)
+        found = [unit.views.job(job) for job in made.jobs]
         return wire.StartLearningResponse(job=found[0], created=made.created, jobs=found, skipped_shards=made.skipped)
 
     async def GetCohorts(self, request: wire.GetCohortsRequest, context: Context) -> wire.GetCohortsResponse:
         """Return the cohort shards with their history."""
-        return await self._read(context, lambda tx: views.cohorts_view(self._coordinator, tx))
+        return await self._read(context, lambda unit: unit.views.cohorts())
 
     async def AuditCohort(self, request: wire.AuditCohortRequest, context: Context) -> wire.AuditCohortResponse:
         """Queue the re-execution of a shard."""
         return await self._change(
             context,
-            lambda tx: wire.AuditCohortResponse(
-                job=views.job_view(tx, cohort_jobs.start_audit(self._coordinator, tx, request.shard))
-            ),
+            lambda unit: wire.AuditCohortResponse(job=unit.views.job(unit.cohort_jobs.start_audit(request.shard))),
         )
 
     async def DropLora(self, request: wire.DropLoraRequest, context: Context) -> wire.DropLoraResponse:
         """Drop what was learned by gradient."""
-        revision, rows = await self._change(context, lambda tx: jobs.drop_lora(self._coordinator, tx))
+        revision, rows = await self._change(context, lambda unit: unit.jobs.drop_lora())
         await self._coordinator.destroy_orphaned_keys()
         return wire.DropLoraResponse(revision=revision, rows=rows)
 
     async def GetLearning(self, request: wire.GetLearningRequest, context: Context) -> wire.GetLearningResponse:
         """Return one learning job."""
         return await self._read(
-            context, lambda tx: wire.GetLearningResponse(job=views.job_view(tx, tx.learning.get(request.job_id)))
+            context,
+            lambda unit: wire.GetLearningResponse(job=unit.views.job(unit.tx.learning.get(request.job_id))),
         )
 
     async def ListLearning(self, request: wire.ListLearningRequest, context: Context) -> wire.ListLearningResponse:
         """Return all learning jobs, oldest first."""
         return await self._read(
-            context, lambda tx: wire.ListLearningResponse(jobs=[views.job_view(tx, job) for job in tx.learning.list()])
+            context,
+            lambda unit: wire.ListLearningResponse(jobs=[unit.views.job(job) for job in unit.tx.learning.list()]),
         )
 
     async def GetEnergyReport(
         self, request: wire.GetEnergyReportRequest, context: Context
     ) -> wire.GetEnergyReportResponse:
         """Return joules, seconds, bytes and cell writes: per node, per forget, in all."""
-        connected = self._coordinator.sessions.connected()
+        connected = self._coordinator.env.sessions.connected()
 
-        def read(tx: Transaction) -> wire.GetEnergyReportResponse:
-            nodes = views.node_views(tx, connected)
-            found = [views.forget_view(tx, campaign) for campaign in tx.forgets.list()]
+        def read(unit: UnitOfWork) -> wire.GetEnergyReportResponse:
+            nodes = unit.views.nodes(connected)
+            found = [unit.views.forget(campaign) for campaign in unit.tx.forgets.list()]
             models = [node.energy_model for node in nodes if node.energy_model.name]
             return wire.GetEnergyReportResponse(
                 nodes=nodes,
-                totals=views.total_costs(cost for node in nodes for cost in node.costs),
+                totals=total_costs(cost for node in nodes for cost in node.costs),
                 energy_model=models[0] if models else None,
                 forgets=[
                     wire.ForgetEnergy(

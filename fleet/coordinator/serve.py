@@ -10,7 +10,6 @@ import signal
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -21,7 +20,6 @@ from reram_fleet.processes.hardening import keep_files_private, keep_memory_priv
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
-from fleet.coordinator import contributions
 from fleet.coordinator.authentication import TokenInterceptor
 from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.database import Database
@@ -31,6 +29,7 @@ from fleet.coordinator.metrics import registry
 from fleet.coordinator.node_service import NodeService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
+from fleet.coordinator.work import Environment
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, StoreError
 from fleet.learning.superlink import remembered_port
@@ -134,7 +133,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         # Nodes keep the address: it must be the same after a restart.
         port = settings.port or remembered_port(folder.port)
         coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
-        await database.run(partial(contributions.bind_to_rows, coordinator))
+        await coordinator.run(lambda unit: unit.contributions.bind_to_rows())
         await coordinator.destroy_orphaned_keys()
         metrics_port = _serve_metrics(coordinator)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
@@ -145,7 +144,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         _write_serve_file(coordinator, metrics_port)
         logger.info("fleet %s is served at %s", fleet.fleet_id, coordinator.address)
-        if not coordinator.registry_public_key:
+        if not coordinator.env.registry_public_key:
             logger.warning("no registry key is known: nobody can be enrolled; serve with --registry-key")
         waiting = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +184,7 @@ def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
 
 
 def _serve_metrics(coordinator: Coordinator) -> int:
-    settings = coordinator.settings
+    settings = coordinator.env.settings
     try:
         server, _ = start_http_server(settings.metrics_port, addr=settings.host, registry=registry(coordinator))
     except OSError as error:
@@ -203,16 +202,17 @@ def compose(
 
     Raises `ConfigError` if the learning plane cannot be opened.
     """
-    return Coordinator(
+    plane = LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None
+    env = Environment(
         settings=settings,
         fleet_id=fleet.fleet_id,
         registry_public_key=fleet.registry_public_key or b"",
         keys=keys,
         secrets=KeyStore(CoordinatorFolder(settings.state).secrets),
-        database=database,
-        learning=LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None,
+        learning=plane,
         started_at_ms=now_ms,
     )
+    return Coordinator(env, database, plane)
 
 
 def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
@@ -235,12 +235,12 @@ def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
 
 
 def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:
-    state = coordinator.settings.state
+    state = coordinator.env.settings.state
     served = {
         "pid": os.getpid(),
         "address": coordinator.address,
-        "metrics_address": f"{coordinator.settings.host}:{metrics_port}",
-        "token_file": str(coordinator.keys.token_path.relative_to(state)),
-        "fleet_id": coordinator.fleet_id,
+        "metrics_address": f"{coordinator.env.settings.host}:{metrics_port}",
+        "token_file": str(coordinator.env.keys.token_path.relative_to(state)),
+        "fleet_id": coordinator.env.fleet_id,
     }
     write_atomically(state / SERVE_FILE, json.dumps(served, indent=2).encode())

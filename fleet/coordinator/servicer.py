@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.unit import UnitOfWork
 from fleet.errors import (
     ConflictError,
     FleetError,
@@ -19,7 +20,6 @@ from fleet.errors import (
     UnknownTagsError,
     reason_of,
 )
-from fleet.store.database import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +42,13 @@ class Servicer:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
 
-    async def _run(self, context: Context, work: Callable[[Transaction], T]) -> T:
-        return await _answer(context, self._coordinator.database.run(work))
+    async def _run(self, context: Context, work: Callable[[UnitOfWork], T]) -> T:
+        return await _answer(context, self._coordinator.run(work))
 
-    async def _read(self, context: Context, work: Callable[[Transaction], T]) -> T:
-        return await _answer(context, self._coordinator.database.read(work))
+    async def _read(self, context: Context, work: Callable[[UnitOfWork], T]) -> T:
+        return await _answer(context, self._coordinator.read(work))
 
-    async def _change(self, context: Context, work: Callable[[Transaction], T]) -> T:
+    async def _change(self, context: Context, work: Callable[[UnitOfWork], T]) -> T:
         """Run a transaction that others must hear of."""
         result = await self._run(context, work)
         self._coordinator.announce()

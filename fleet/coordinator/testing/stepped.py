@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import node_pb2 as wire
 
 from fleet.config import ServeSettings
-from fleet.coordinator import contributions, forgets, node_decisions, reconcile
-from fleet.coordinator.at_rest import destroy_orphaned_keys
+from fleet.coordinator import reconcile
 from fleet.coordinator.database import Database
 from fleet.coordinator.folder import CoordinatorFolder
-from fleet.coordinator.outbox import outbox_of
-from fleet.coordinator.report_checks import Effect, QuarantineError
-from fleet.coordinator.reports import check_hello, handle_report, put_aside
+from fleet.coordinator.nodes.report_checks import Effect, QuarantineError
+from fleet.coordinator.nodes.sessions import Session
 from fleet.coordinator.serve import compose, fleet_of
-from fleet.coordinator.sessions import Session
 from fleet.coordinator.testing.simulated_node import CODES, REGISTRY_KEY, SimulatedNode
-from fleet.store.database import Store, Transaction, wall_clock_ms
+from fleet.coordinator.unit import UnitOfWork
+from fleet.store.database import Store, wall_clock_ms
 from fleet.store.rows import CampaignRow
 from fleet.trust.keys import CoordinatorKeys
 
@@ -57,56 +55,58 @@ class SteppedCoordinator:
         keys = CoordinatorKeys.load_or_create(paths.keys)
         self.coordinator = compose(settings, keys, Database(self.store), fleet, now_ms())
         self.sessions: dict[str, Session] = {}
-        with self.transaction() as tx:
-            contributions.bind_to_rows(self.coordinator, tx)
+        with self.transaction() as unit:
+            unit.contributions.bind_to_rows()
         self.destroy_orphaned_keys()
 
     def close(self) -> None:
         """Close the store, as a kill would."""
         self.coordinator.database.close()
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """Read and write the store."""
-        return self.store.transaction()
+    @contextmanager
+    def transaction(self) -> Iterator[UnitOfWork]:
+        """Read and write: one unit of work."""
+        with self.store.transaction() as tx:
+            yield UnitOfWork(self.coordinator.env, tx)
 
     def enroll(self, node: SimulatedNode) -> None:
         """Register a node, and tell it what it needs to join."""
-        with self.transaction() as tx:
-            node_decisions.enroll(self.coordinator, tx, node.identity)
-        keys = self.coordinator.keys
-        node.join(self.coordinator.fleet_id, keys.command_public_key, keys.sealing_public_key)
+        with self.transaction() as unit:
+            unit.decisions.enroll(node.identity)
+        keys = self.coordinator.env.keys
+        node.join(self.coordinator.env.fleet_id, keys.command_public_key, keys.sealing_public_key)
 
     def welcome(self, hello: wire.ConnectRequest, nonce: bytes) -> Session:
         """Check the first message of a stream and open its session; raises what `check_hello` raises."""
-        with self.transaction() as tx:
-            node_id = check_hello(self.coordinator, tx, hello, nonce)
-        session = self.sessions[node_id] = self.coordinator.sessions.open(node_id)
+        with self.transaction() as unit:
+            node_id = unit.reports.check_hello(hello, nonce)
+        session = self.sessions[node_id] = self.coordinator.env.sessions.open(node_id)
         return session
 
     def disconnect(self, node_id: str) -> None:
         """End the node's stream."""
         if (session := self.sessions.pop(node_id, None)) is not None:
-            self.coordinator.sessions.close(session)
+            self.coordinator.env.sessions.close(session)
 
     def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Handle one message of a connected node, or put it aside."""
         try:
-            with self.transaction() as tx:
-                return handle_report(self.coordinator, tx, node_id, request)
+            with self.transaction() as unit:
+                return unit.reports.handle(node_id, request)
         except QuarantineError as error:
-            with self.transaction() as tx:
-                put_aside(tx, node_id, request, str(error))
+            with self.transaction() as unit:
+                unit.reports.put_aside(node_id, request, str(error))
             return Effect()
 
     def outbox(self, node_id: str) -> list[wire.ConnectResponse]:
         """Return what the node's stream is to be sent now."""
-        with self.transaction() as tx:
-            return outbox_of(self.coordinator, tx, self.sessions[node_id])
+        with self.transaction() as unit:
+            return unit.outbox.due(self.sessions[node_id])
 
     def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
         """Commit a forget; returns its campaign and whether it is new."""
-        with self.transaction() as tx:
-            campaign = forgets.create(self.coordinator, tx, request_id, tags, allow_unknown=allow_unknown)
+        with self.transaction() as unit:
+            campaign = unit.campaigns.create(request_id, tags, allow_unknown=allow_unknown)
         self.destroy_orphaned_keys()
         return campaign
 
@@ -114,16 +114,16 @@ class SteppedCoordinator:
         """Let the reconciler look once; returns whether it changed anything."""
         changed = False
         for _, work in reconcile.STEPS:
-            with self.transaction() as tx:
-                changed |= work(self.coordinator, tx)
+            with self.transaction() as unit:
+                changed |= work(unit)
         if changed:
             self.destroy_orphaned_keys()
         return changed
 
     def destroy_orphaned_keys(self) -> None:
         """Destroy the keys of what was forgotten, erased or finished."""
-        with self.transaction() as tx:
-            destroy_orphaned_keys(self.coordinator.secrets, tx)
+        with self.transaction() as unit:
+            unit.keys.destroy_orphaned()
 
     def connect(self, node: SimulatedNode) -> list[wire.ConnectRequest]:
         """Open a node's stream; returns what the node says after its hello."""

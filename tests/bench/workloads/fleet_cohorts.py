@@ -15,7 +15,7 @@ from reram_fleet.cohorts import shard_of
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_TRAIN_LORA, JobTicket, LoraShape, LoraState, SharedLora
 
 from edge_node.recognition.engine import RoundRequest
-from fleet.coordinator.lora_state import initial_state, quantise
+from fleet.coordinator.learning.lora_state import initial_state, quantise
 from fleet.lab.fleets.captured_fleet import CapturedFleet
 from fleet.lab.replay.federated import fed_average
 from fleet.lab.verification.metrics import auc

@@ -28,8 +28,6 @@ from edge_node.agent.rounds import check_ticket
 from edge_node.recognition.bank import AdapterBank
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training.rounds import RoundRequest, run_rounds
-from fleet.coordinator import cohorts, job_rounds, jobs
-from fleet.coordinator.revisions import latest_content
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
 from fleet.domain.learning import JobState
 from fleet.learning.server_app import run_job
@@ -171,14 +169,12 @@ class DirectClient:
     rounds: int = 1000
 
     def get_job(self) -> wire.GetJobResponse:
-        with self.fleet.coordinator.transaction() as tx:
-            return job_rounds.describe(self.fleet.coordinator.coordinator, tx, self.job_id, self.attempt)
+        with self.fleet.coordinator.transaction() as unit:
+            return unit.rounds.describe(self.job_id, self.attempt)
 
     def begin_round(self, round_number: int) -> Sequence[wire.RoundNode]:
-        with self.fleet.coordinator.transaction() as tx:
-            begun = job_rounds.begin_round(
-                self.fleet.coordinator.coordinator, tx, self.job_id, self.attempt, round_number
-            )
+        with self.fleet.coordinator.transaction() as unit:
+            begun = unit.rounds.begin_round(self.job_id, self.attempt, round_number)
         return list(begun.nodes)
 
     def report_round(
@@ -192,8 +188,8 @@ class DirectClient:
             metrics=metrics,
             node_ids=node_ids,
         )
-        with self.fleet.coordinator.transaction() as tx:
-            job_rounds.report_round(self.fleet.coordinator.coordinator, tx, request)
+        with self.fleet.coordinator.transaction() as unit:
+            unit.rounds.report_round(request)
         self.rounds -= 1
         if not self.rounds:
             raise KilledError
@@ -225,8 +221,8 @@ class CohortFleet:
         for number, node_id in enumerate(node_ids):
             fleet.nodes[node_id] = LearningNode(node_id)
             coordinator.enroll(fleet.nodes[node_id])
-            with coordinator.transaction() as tx:
-                tx.nodes.set_flower_node_id(node_id, 100 + number)
+            with coordinator.transaction() as unit:
+                unit.tx.nodes.set_flower_node_id(node_id, 100 + number)
         return fleet
 
     def copy(self, folder: Path) -> CohortFleet:
@@ -261,8 +257,8 @@ class CohortFleet:
 
     def train(self, request: str, rounds: int = 2) -> None:
         """Train all shards, to the end."""
-        with self.coordinator.transaction() as tx:
-            jobs.start_cohorts(self.coordinator.coordinator, tx, request, rounds, SHARDS)
+        with self.coordinator.transaction() as unit:
+            unit.jobs.start_cohorts(request, rounds, SHARDS)
         self.run()
 
     def forget(self, tag: str) -> str:
@@ -282,45 +278,41 @@ class CohortFleet:
 
     def begin(self, rounds: int = 1000) -> DirectClient | None:
         """Begin the first job that can, as the reconciler does; the client dies after some rounds."""
-        with self.coordinator.transaction() as tx:
-            for job in tx.learning.list_open():
-                late = job.retry_at_ms is not None and job.retry_at_ms > tx.now_ms
-                if (
-                    job.state is JobState.QUEUED
-                    and not late
-                    and job_rounds.startable(self.coordinator.coordinator, tx, job)
-                ):
-                    attempt = tx.learning.next_attempt(job.job_id).attempt
+        with self.coordinator.transaction() as unit:
+            for job in unit.tx.learning.list_open():
+                late = job.retry_at_ms is not None and job.retry_at_ms > unit.tx.now_ms
+                if job.state is JobState.QUEUED and not late and unit.rounds.startable(job):
+                    attempt = unit.tx.learning.next_attempt(job.job_id).attempt
                     return DirectClient(self, job.job_id, attempt, rounds)
         return None
 
     def play(self, client: DirectClient) -> None:
         """Do what the Flower run of an attempt does."""
-        with self.coordinator.transaction() as tx:
-            flower = {tx.nodes.get(node_id).flower_node_id: self.nodes[node_id] for node_id in self.online}
+        with self.coordinator.transaction() as unit:
+            flower = {unit.tx.nodes.get(node_id).flower_node_id: self.nodes[node_id] for node_id in self.online}
         error = ""
         try:
             run_job(DirectGrid(flower), client)  # type: ignore[arg-type]
         except KilledError:
             error = "killed"
-        with self.coordinator.transaction() as tx:
-            job_rounds.finish(self.coordinator.coordinator, tx, client.job_id, client.attempt, error)
+        with self.coordinator.transaction() as unit:
+            unit.rounds.finish(client.job_id, client.attempt, error)
         self.coordinator.destroy_orphaned_keys()
 
     def rows(self) -> dict[str, list[int]]:
         """Return the installed integers by tag."""
-        with self.coordinator.transaction() as tx:
-            content = latest_content(self.coordinator.coordinator, tx)
+        with self.coordinator.transaction() as unit:
+            content = unit.revisions.latest_content()
         return {row.subject_tag: list(row.codes) for row in content.shared_lora.rows}
 
     def shard(self, number: int) -> CohortShardRow:
-        with self.coordinator.transaction() as tx:
-            return tx.cohorts.get(number)
+        with self.coordinator.transaction() as unit:
+            return unit.tx.cohorts.get(number)
 
     def checkpoints(self) -> set[tuple[int, int]]:
         """Return (shard, round) of every checkpoint that opens."""
-        with self.coordinator.transaction() as tx:
-            found = {(row.shard, row.round_number) for row in tx.cohorts.checkpoints()}
+        with self.coordinator.transaction() as unit:
+            found = {(row.shard, row.round_number) for row in unit.tx.cohorts.checkpoints()}
             for shard, number in found:
-                cohorts.load_checkpoint(self.coordinator.coordinator, tx, shard, number)
+                unit.cohorts.load_checkpoint(shard, number)
         return found

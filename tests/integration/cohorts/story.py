@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.coordinator import cohort_jobs
-from fleet.coordinator.views import verdicts_of
 from tests.integration.cohorts.cohort_fleet import CohortFleet, samples_of, tags_in
 
 NODES = ("n1", "n2", "n3")
@@ -45,16 +43,16 @@ def build(folder: Path, *absent: str) -> CohortFleet:
 
 
 def basis(fleet: CohortFleet, campaign_id: str) -> tuple[int, str]:
-    with fleet.coordinator.transaction() as tx:
-        found = {v.adapter_kind: v for v in verdicts_of(tx, tx.forgets.get(campaign_id))}
-        where = [(e.node_id, e.state, e.detail) for e in tx.forgets.executions(campaign_id)]
+    with fleet.coordinator.transaction() as unit:
+        found = {v.adapter_kind: v for v in unit.views.verdicts_of(unit.tx.forgets.get(campaign_id))}
+        where = [(e.node_id, e.state, e.detail) for e in unit.tx.forgets.executions(campaign_id)]
     assert set(found) == {"subject-adapter", "cohort-lora"}, where
     return found["cohort-lora"].verdict, found["cohort-lora"].basis
 
 
 def audited(fleet: CohortFleet, shard: int) -> dict:
-    with fleet.coordinator.transaction() as tx:
-        cohort_jobs.start_audit(fleet.coordinator.coordinator, tx, shard)
+    with fleet.coordinator.transaction() as unit:
+        unit.cohort_jobs.start_audit(shard)
     fleet.run()
     return dict(fleet.shard(shard).audit)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.coordinator import cohorts, job_rounds
+from fleet.coordinator.learning import cohorts
+from fleet.coordinator.learning import rounds as job_rounds
 from tests.integration.cohorts.cohort_fleet import CohortFleet, tags_in
 from tests.integration.cohorts.story import (
     ANN,
@@ -34,8 +35,8 @@ def test_forgotten_person_has_left_no_trace_in_anybodys_row(fleet, never, person
     first = {ANN: 0, CEM: 2}[person]
     assert f"shard 0 of 2 was trained again without the person from round {first} to 3" in grounds
     assert "environment simulated" in grounds
-    with fleet.coordinator.transaction() as tx:
-        assert cohorts.digest_of(cohorts.rows_of(fleet.coordinator.coordinator, tx, 0)) in grounds
+    with fleet.coordinator.transaction() as unit:
+        assert cohorts.digest_of(unit.cohorts.rows_of(0)) in grounds
 
 
 def test_forgets_one_after_the_other_end_where_neither_ever_was(fleet, never):
@@ -47,11 +48,11 @@ def test_forgets_one_after_the_other_end_where_neither_ever_was(fleet, never):
 
 
 def test_checkpoints_that_knew_the_person_are_destroyed_with_the_commit(fleet):
-    with fleet.coordinator.transaction() as tx:
-        (old,) = tx.cohorts.checkpoints()
+    with fleet.coordinator.transaction() as unit:
+        (old,) = unit.tx.cohorts.checkpoints()
     fleet.coordinator.forget("f", ANN)
     assert fleet.checkpoints() == set()
-    assert not fleet.coordinator.coordinator.secrets.exists(old.key_id)
+    assert not fleet.coordinator.coordinator.env.secrets.exists(old.key_id)
     fleet.settle()
     fleet.run()
     assert fleet.checkpoints() == {(0, 2)}, "the later entrant's checkpoint is made anew, without the person"
@@ -61,9 +62,9 @@ def test_checkpoint_from_before_the_person_is_what_the_replay_starts_from(fleet)
     fleet.coordinator.forget("f", CEM)
     assert fleet.checkpoints() == {(0, 2)}
     fleet.settle()
-    with fleet.coordinator.transaction() as tx:
-        (job,) = tx.cohorts.open_jobs()
-        assert (job.first_round, tx.learning.get(job.job_id).rounds) == (2, 2)
+    with fleet.coordinator.transaction() as unit:
+        (job,) = unit.tx.cohorts.open_jobs()
+        assert (job.first_round, unit.tx.learning.get(job.job_id).rounds) == (2, 2)
     fleet.run()
     assert fleet.checkpoints() == set(), "nobody enters there any more"
 
@@ -73,8 +74,8 @@ def test_forget_converges_while_the_replay_waits_and_says_so(fleet):
     campaign, _ = fleet.coordinator.forget("f", ANN)
     fleet.settle()
     assert fleet.begin() is None
-    with fleet.coordinator.transaction() as tx:
-        states = {e.node_id: e.state for e in tx.forgets.executions(campaign.campaign_id)}
+    with fleet.coordinator.transaction() as unit:
+        states = {e.node_id: e.state for e in unit.tx.forgets.executions(campaign.campaign_id)}
     assert (states["n1"], states["n2"]) == ("verified", "verified")
     fleet.online.add("n3")
     fleet.run()
@@ -116,9 +117,9 @@ def test_replay_killed_between_rounds_goes_on_to_the_same_bits(fleet, never):
     fleet.forget(ANN)
     client = fleet.begin(rounds=1)
     fleet.play(client)
-    with fleet.coordinator.transaction() as tx:
-        job = tx.learning.get(client.job_id)
-        assert (job.state, job.rounds_done, len(tx.cohorts.job(job.job_id).log)) == ("queued", 1, 1)
+    with fleet.coordinator.transaction() as unit:
+        job = unit.tx.learning.get(client.job_id)
+        assert (job.state, job.rounds_done, len(unit.tx.cohorts.job(job.job_id).log)) == ("queued", 1, 1)
     CLOCK.now_ms += 60_000
     fleet.run()
     assert fleet.rows() == never(ANN)
@@ -141,8 +142,8 @@ def test_replay_of_another_shard_goes_on_at_the_new_generation(fleet, never):
     client = fleet.begin(rounds=1)
     fleet.play(client)
     fleet.coordinator.forget("f2", EVE)
-    with fleet.coordinator.transaction() as tx:
-        job = tx.learning.get(client.job_id)
+    with fleet.coordinator.transaction() as unit:
+        job = unit.tx.learning.get(client.job_id)
         assert (job.state, job.generation, job.rounds_done) == ("queued", 2, 1)
     CLOCK.now_ms += 60_000
     fleet.settle()
@@ -169,8 +170,8 @@ def test_shard_whose_replay_fails_for_good_is_dropped_and_the_verdict_says_so(fl
     for _ in range(job_rounds.RETRY.max_attempts):
         CLOCK.now_ms += 60_000
         client = fleet.begin()
-        with fleet.coordinator.transaction() as tx:
-            job_rounds.finish(fleet.coordinator.coordinator, tx, client.job_id, client.attempt, "no node answered")
+        with fleet.coordinator.transaction() as unit:
+            unit.rounds.finish(client.job_id, client.attempt, "no node answered")
     fleet.settle()
     assert set(fleet.rows()) == {EVE, FAY}
     verdict, grounds = basis(fleet, campaign)

@@ -28,7 +28,6 @@ from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_node
 from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest
-from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import open_packed, sum_packed
 from fleet.heads.statistics import HeadStatistics
@@ -146,10 +145,10 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     root = tmp_path_factory.mktemp("heist")
     now = root / "now"
     coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**24 - 1))
-    keys = coordinator.coordinator.keys
-    fake = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
-    with coordinator.transaction() as tx:
-        enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
+    keys = coordinator.coordinator.env.keys
+    fake = FakeCoordinator(coordinator.coordinator.env.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
+    with coordinator.transaction() as unit:
+        unit.decisions.enroll(NodeKeys.create(StateFolder(now / "node"), "node-1").identity)
     node = open_node(now / "node", fake, FakeClock())
     try:
         planted, *others = sorted(new_tag() for _ in range(OTHERS + 1))
@@ -161,9 +160,9 @@ def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
         shutil.copytree(now, root / "before")
         made, _ = coordinator.forget("r1", planted)
         coordinator.converse(node)
-        with coordinator.transaction() as tx:
-            assert tx.forgets.get(made.campaign_id).state == "converged"
-            assert {e.state for e in tx.forgets.executions(made.campaign_id)} == {"verified"}
+        with coordinator.transaction() as unit:
+            assert unit.tx.forgets.get(made.campaign_id).state == "converged"
+            assert {e.state for e in unit.tx.forgets.executions(made.campaign_id)} == {"verified"}
         assert list(active_head(node).subject_tags) == others
         shutil.copytree(now, root / "after")
         yield Heist(root / "before", root / "after", now, planted, tuple(others))

@@ -15,7 +15,6 @@ from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_node
-from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 
 
@@ -34,11 +33,13 @@ class Device:
     """One node's state folder, and the node while it is open."""
 
     def __init__(self, folder: Path, coordinator: SteppedCoordinator) -> None:
-        keys = coordinator.coordinator.keys
+        keys = coordinator.coordinator.env.keys
         self.folder = folder
-        self.fake = FakeCoordinator(coordinator.coordinator.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
-        with coordinator.transaction() as tx:
-            enroll(coordinator.coordinator, tx, NodeKeys.create(StateFolder(folder), "node-1").identity)
+        self.fake = FakeCoordinator(
+            coordinator.coordinator.env.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY
+        )
+        with coordinator.transaction() as unit:
+            unit.decisions.enroll(NodeKeys.create(StateFolder(folder), "node-1").identity)
         self.node = self._open()
 
     def _open(self) -> Node:
@@ -68,9 +69,9 @@ def tags_of(device):
 
 
 def campaign(coordinator, campaign_id):
-    with coordinator.transaction() as tx:
-        (execution,) = tx.forgets.executions(campaign_id)
-        return tx.forgets.get(campaign_id).state, execution.state, tx.nodes.get("node-1").held_reason
+    with coordinator.transaction() as unit:
+        (execution,) = unit.tx.forgets.executions(campaign_id)
+        return unit.tx.forgets.get(campaign_id).state, execution.state, unit.tx.nodes.get("node-1").held_reason
 
 
 def deliver(coordinator, node):

@@ -21,7 +21,6 @@ from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import forgets, node_decisions
 from fleet.coordinator.testing import FEATURES, Journal, SimulatedNode, SteppedCoordinator
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
@@ -155,7 +154,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
     @rule(reconciled=st.booleans())
     def time_passes_in_which_a_node_that_is_away_is_lost(self, reconciled: bool) -> None:
-        self.ahead_ms += round(1000 * self.coordinator.coordinator.settings.lost_after_s) + 1
+        self.ahead_ms += round(1000 * self.coordinator.coordinator.env.settings.lost_after_s) + 1
         if reconciled:
             self.the_reconciler_looks()
 
@@ -198,10 +197,8 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         for number in range(3):
             self.backups[number].append(self.nodes[number].backup())
         request_id = f"forget {sorted(tags)}"
-        with self.coordinator.transaction() as tx:
-            campaign, created = forgets.create(
-                self.coordinator.coordinator, tx, request_id, sorted(tags), allow_unknown=True
-            )
+        with self.coordinator.transaction() as unit:
+            campaign, created = unit.campaigns.create(request_id, sorted(tags), allow_unknown=True)
         assert created or request_id in self.acknowledged or tags <= self.forgotten()
         answer = (tuple(sorted(tags)), campaign.campaign_id, campaign.generation)
         first = self.acknowledged.setdefault(request_id, answer)
@@ -240,10 +237,10 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
     # What must hold
 
     def forgotten(self, through: int | None = None) -> set[str]:
-        with self.coordinator.transaction() as tx:
+        with self.coordinator.transaction() as unit:
             return {
                 subject.tag
-                for subject in tx.subjects.list(forgotten=True)
+                for subject in unit.tx.subjects.list(forgotten=True)
                 if through is None or subject.forgotten_generation <= through
             }
 
@@ -258,19 +255,19 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         held = {subject.subject_tag for subject in content.subjects}
         assert held == set(manifest.subject_tags)
         assert not held & self.forgotten()
-        with self.coordinator.transaction() as tx:
-            assert manifest.built_at_generation == tx.fleet.get().generation
+        with self.coordinator.transaction() as unit:
+            assert manifest.built_at_generation == unit.tx.fleet.get().generation
 
     @invariant()
     def the_log_is_dense_and_chained_and_has_every_forget_that_was_acknowledged(self) -> None:
-        with self.coordinator.transaction() as tx:
+        with self.coordinator.transaction() as unit:
             head, commands = ZERO_HASH, {}
-            for expected, entry in enumerate(tx.log.range(0), start=1):
+            for expected, entry in enumerate(unit.tx.log.range(0), start=1):
                 envelope = types.Envelope.FromString(entry.envelope)
                 command = types.ForgetCommand.FromString(envelope.payload)
                 assert (command.generation, command.previous_hash) == (expected, head)
                 head, commands[expected] = signing.payload_hash(envelope), command
-            fleet = tx.fleet.get()
+            fleet = unit.tx.fleet.get()
             assert (fleet.generation, fleet.log_head) == (len(commands), head)
         for tags, campaign_id, generation in self.acknowledged.values():
             assert generation in commands
@@ -279,24 +276,24 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
     @invariant()
     def revisions_only_grow(self) -> None:
-        with self.coordinator.transaction() as tx:
-            numbers = [row.revision for row in tx.revisions.list()]
-            desired = tx.fleet.get().desired_revision
+        with self.coordinator.transaction() as unit:
+            numbers = [row.revision for row in unit.tx.revisions.list()]
+            desired = unit.tx.fleet.get().desired_revision
         assert numbers == list(range(1, len(numbers) + 1))
         assert desired == numbers[-1] >= self.desired_revision
         self.desired_revision = desired
 
     @invariant()
     def verified_rests_on_a_receipt_of_the_node_that_names_nobody_forgotten(self) -> None:
-        with self.coordinator.transaction() as tx:
-            for campaign in tx.forgets.list():
-                executions = tx.forgets.executions(campaign.campaign_id)
+        with self.coordinator.transaction() as unit:
+            for campaign in unit.tx.forgets.list():
+                executions = unit.tx.forgets.executions(campaign.campaign_id)
                 finished = all(execution.state in TERMINAL for execution in executions)
                 assert finished or campaign.state is not CampaignState.CONVERGED
                 for execution in executions:
                     if execution.state not in SUCCESS:
                         continue
-                    key = tx.nodes.get(execution.node_id).receipt_public_key
+                    key = unit.tx.nodes.get(execution.node_id).receipt_public_key
                     envelope = types.Envelope.FromString(execution.receipt)
                     receipt = signing.open_envelope(envelope, types.Receipt, key)
                     assert (receipt.node_id, receipt.generation) == (execution.node_id, campaign.generation)
@@ -304,16 +301,16 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
                     answers = [result.subject_tag for result in receipt.probe_results]
                     assert answers == list(execution.expected_probes)
                     named = {entry.subject_tag for entry in receipt.active_adapters}
-                    assert not named & self.tombstones(tx, campaign.generation)
+                    assert not named & self.tombstones(unit, campaign.generation)
 
     @staticmethod
-    def tombstones(tx, through: int) -> set[str]:
-        return {s.tag for s in tx.subjects.list(forgotten=True) if s.forgotten_generation <= through}
+    def tombstones(unit, through: int) -> set[str]:
+        return {s.tag for s in unit.tx.subjects.list(forgotten=True) if s.forgotten_generation <= through}
 
     @invariant()
     def no_honest_node_is_held(self) -> None:
-        with self.coordinator.transaction() as tx:
-            assert {node.node_id: node.held_reason for node in tx.nodes.list()} == {
+        with self.coordinator.transaction() as unit:
+            assert {node.node_id: node.held_reason for node in unit.tx.nodes.list()} == {
                 node.node_id: "" for node in self.nodes
             }
 
@@ -324,12 +321,12 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
                 assert not node.active().keys() & self.forgotten(through=node.lease.generation)
 
     def take_up_whoever_came_back_too_often(self) -> None:
-        with self.coordinator.transaction() as tx:
+        with self.coordinator.transaction() as unit:
             for node in self.nodes:
-                for lost in tx.forgets.executions_of(node.node_id, states={ExecutionState.LOST}):
-                    returns = tx.forgets.returns(node.node_id)[lost.campaign_id]
+                for lost in unit.tx.forgets.executions_of(node.node_id, states={ExecutionState.LOST}):
+                    returns = unit.tx.forgets.returns(node.node_id)[lost.campaign_id]
                     assert not may_return(returns.count)
-                    node_decisions.retry(self.coordinator.coordinator, tx, node.node_id, lost.campaign_id, "it is back")
+                    unit.decisions.retry(node.node_id, lost.campaign_id, "it is back")
 
     def heal(self) -> None:
         """Once the network is whole again, everything that was ever forgotten is, everywhere."""
@@ -341,15 +338,15 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         self.take_up_whoever_came_back_too_often()
         self.coordinator.converse(*self.nodes)
         assert not self.coordinator.step()
-        with self.coordinator.transaction() as tx:
-            assert {campaign.state for campaign in tx.forgets.list()} <= {CampaignState.CONVERGED}
-            executions = [e for c in tx.forgets.list() for e in tx.forgets.executions(c.campaign_id)]
+        with self.coordinator.transaction() as unit:
+            assert {campaign.state for campaign in unit.tx.forgets.list()} <= {CampaignState.CONVERGED}
+            executions = [e for c in unit.tx.forgets.list() for e in unit.tx.forgets.executions(c.campaign_id)]
             assert {execution.state for execution in executions} <= SUCCESS
-            people = {subject.tag for subject in tx.subjects.list()}
-            keys = {f"revision-{tx.revisions.latest().revision}"}
-            keys |= {f"subject-{subject.tag}" for subject in tx.subjects.list() if not subject.canary}
+            people = {subject.tag for subject in unit.tx.subjects.list()}
+            keys = {f"revision-{unit.tx.revisions.latest().revision}"}
+            keys |= {f"subject-{subject.tag}" for subject in unit.tx.subjects.list() if not subject.canary}
         forgotten = self.forgotten()
-        assert set(self.coordinator.coordinator.secrets.ids()) == keys
+        assert set(self.coordinator.coordinator.env.secrets.ids()) == keys
         for node in self.nodes:
             assert set(node.active()) == people
             assert not node.journal.enrolled.keys() & forgotten

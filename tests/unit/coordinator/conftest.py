@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.coordinator import heads
+from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
 from tests.unit.coordinator.head_fleet import make_node
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, Clock, Nodes, make_nodes
@@ -76,11 +76,11 @@ def pair(coordinator: SteppedCoordinator) -> tuple[SimulatedNode, SimulatedNode]
 def solved(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Record what each head is solved from."""
     bases: list[bytes] = []
-    real = heads._solve
+    real = Heads._solve
 
-    def recording(coordinator, tx, basis):
+    def recording(heads, basis):
         bases.append(basis)
-        return real(coordinator, tx, basis)
+        return real(heads, basis)
 
-    monkeypatch.setattr(heads, "_solve", recording)
+    monkeypatch.setattr(Heads, "_solve", recording)
     return bases

@@ -6,7 +6,6 @@ from reram_fleet.crypto import signing
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.views import verdicts_of
 from tests.unit.coordinator.small_fleet import (
     serve,
 )
@@ -34,8 +33,8 @@ def ack_of(effect):
 
 
 def tree_size(coordinator):
-    with coordinator.transaction() as tx:
-        return tx.tree.size()
+    with coordinator.transaction() as unit:
+        return unit.tx.tree.size()
 
 
 def changed(node, envelope, **changes):
@@ -47,5 +46,5 @@ def changed(node, envelope, **changes):
 
 
 def verdicts(coordinator, campaign_id):
-    with coordinator.transaction() as tx:
-        return {v.adapter_kind: v.verdict for v in verdicts_of(tx, tx.forgets.get(campaign_id))}
+    with coordinator.transaction() as unit:
+        return {v.adapter_kind: v.verdict for v in unit.views.verdicts_of(unit.tx.forgets.get(campaign_id))}

@@ -11,9 +11,7 @@ from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric, state_pur
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
-from fleet.coordinator import job_rounds, jobs
-from fleet.coordinator.report_checks import Effect
-from fleet.coordinator.revisions import latest_content
+from fleet.coordinator.nodes.report_checks import Effect
 from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
 from fleet.domain.learning import JobKind
 from fleet.store.rows import ExecutionRow, LearningJobRow, NodeRow
@@ -42,37 +40,37 @@ def make_nodes(coordinator: SteppedCoordinator) -> Nodes:
         nodes[number // 2].capture(tag, code_sum(number))
     for number, node in enumerate(nodes):
         coordinator.enroll(node)
-        with coordinator.transaction() as tx:
-            tx.nodes.set_flower_node_id(node.node_id, 100 + number)
+        with coordinator.transaction() as unit:
+            unit.tx.nodes.set_flower_node_id(node.node_id, 100 + number)
     coordinator.converse(*nodes)
     return nodes
 
 
 def campaign_state(coordinator: SteppedCoordinator, campaign_id: str) -> str:
-    with coordinator.transaction() as tx:
-        return tx.forgets.get(campaign_id).state.value
+    with coordinator.transaction() as unit:
+        return unit.tx.forgets.get(campaign_id).state.value
 
 
 def states(coordinator: SteppedCoordinator, campaign_id: str) -> dict[str, str]:
     """Return the state of the campaign's execution per node."""
-    with coordinator.transaction() as tx:
-        return {row.node_id: row.state.value for row in tx.forgets.executions(campaign_id)}
+    with coordinator.transaction() as unit:
+        return {row.node_id: row.state.value for row in unit.tx.forgets.executions(campaign_id)}
 
 
 def execution(coordinator: SteppedCoordinator, campaign_id: str, node: SimulatedNode) -> ExecutionRow:
-    with coordinator.transaction() as tx:
-        return tx.forgets.execution(campaign_id, node.node_id)
+    with coordinator.transaction() as unit:
+        return unit.tx.forgets.execution(campaign_id, node.node_id)
 
 
 def row_of(coordinator: SteppedCoordinator, node: SimulatedNode) -> NodeRow:
-    with coordinator.transaction() as tx:
-        return tx.nodes.get(node.node_id)
+    with coordinator.transaction() as unit:
+        return unit.tx.nodes.get(node.node_id)
 
 
 def newest(coordinator: SteppedCoordinator) -> types.RevisionContent:
     """Return what the newest revision holds."""
-    with coordinator.transaction() as tx:
-        return latest_content(coordinator.coordinator, tx)
+    with coordinator.transaction() as unit:
+        return unit.revisions.latest_content()
 
 
 def kinds(messages) -> list[str]:
@@ -93,13 +91,13 @@ def serve(coordinator: SteppedCoordinator, *nodes: SimulatedNode) -> None:
 
 def start_job(coordinator: SteppedCoordinator, request_id: str, kind: JobKind = JobKind.TRAIN_LORA) -> str:
     """Queue a job of two rounds and return its id."""
-    with coordinator.transaction() as tx:
-        return jobs.start(coordinator.coordinator, tx, request_id, kind, 2)[0].job_id
+    with coordinator.transaction() as unit:
+        return unit.jobs.start(request_id, kind, 2)[0].job_id
 
 
 def job(coordinator: SteppedCoordinator, job_id: str) -> LearningJobRow:
-    with coordinator.transaction() as tx:
-        return tx.learning.get(job_id)
+    with coordinator.transaction() as unit:
+        return unit.tx.learning.get(job_id)
 
 
 def fill(value: float) -> Callable[[types.LoraState], None]:
@@ -132,19 +130,19 @@ def run_job(
     metrics: Mapping[str, float] = GOOD_REPAIR,
 ) -> None:
     """Do what a Flower run does: all rounds of a job's next attempt; `change` is what is learned."""
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(job_id).attempt
-    with coordinator.transaction() as tx:
-        given = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt)
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(job_id).attempt
+    with coordinator.transaction() as unit:
+        given = unit.rounds.describe(job_id, attempt)
     purpose = state_purpose(job_id)
     state = types.LoraState.FromString(open_symmetric(given.job_key, purpose, given.sealed_state))
     change(state)
     sealed = seal_symmetric(given.job_key, purpose, state.SerializeToString())
     for number in range(given.round_offset, given.rounds):
-        with coordinator.transaction() as tx:
-            job_rounds.checkpoint(tx, job_id, attempt, number + 1, sealed, metrics)
-    with coordinator.transaction() as tx:
-        job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "")
+        with coordinator.transaction() as unit:
+            unit.rounds.checkpoint(job_id, attempt, number + 1, sealed, metrics)
+    with coordinator.transaction() as unit:
+        unit.rounds.finish(job_id, attempt, "")
     coordinator.destroy_orphaned_keys()
 
 
@@ -168,7 +166,7 @@ def reason_for_putting_aside(coordinator: SteppedCoordinator, message: ConnectRe
     """Let node-1 say something that is not acted upon; returns what operators see of it."""
     effect = coordinator.take("node-1", message)
     assert effect == Effect()
-    with coordinator.transaction() as tx:
-        (row,) = tx.nodes.quarantined("node-1")
+    with coordinator.transaction() as unit:
+        (row,) = unit.tx.nodes.quarantined("node-1")
     assert row.kind == message.WhichOneof("message")
     return row.reason

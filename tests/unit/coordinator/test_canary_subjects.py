@@ -7,7 +7,7 @@ import pytest
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.canaries import CanarySecret
+from fleet.coordinator.revisions.canaries import CanarySecret
 
 FEATURES, SAMPLES, AMPLITUDE = 512, 30, 240
 TAG = "5" * 32

@@ -13,7 +13,7 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.report_checks import Effect, ReportError
+from fleet.coordinator.nodes.report_checks import Effect, ReportError
 from fleet.coordinator.testing import FEATURES, REGISTRY_KEY, SimulatedNode
 from tests.unit.coordinator.small_fleet import (
     ANN,
@@ -59,7 +59,7 @@ def test_contribution_about_somebody_forgotten_is_refused_and_makes_no_key(coord
     refusal, changed = contribute(coordinator, nodes[0], adapter(ANN), sequence=2)
     assert "was forgotten at generation 1" in refusal
     assert not changed
-    assert f"subject-{ANN}" not in coordinator.coordinator.secrets.ids()
+    assert f"subject-{ANN}" not in coordinator.coordinator.env.secrets.ids()
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_contribution_about_somebody_forgotten_is_refused_and_makes_no_key(coord
     ],
 )
 def test_malformed_contribution_is_refused_and_leaves_no_key(coordinator, nodes, given, error):
-    before = coordinator.coordinator.secrets.ids()
+    before = coordinator.coordinator.env.secrets.ids()
     refusal, changed = contribute(coordinator, nodes[0], given)
     assert error in refusal
     assert not changed
-    assert coordinator.coordinator.secrets.ids() == before
+    assert coordinator.coordinator.env.secrets.ids() == before
 
 
 def test_contribution_whose_seal_does_not_open_is_refused(coordinator, nodes):
@@ -106,27 +106,27 @@ def test_first_contribution_does_not_decide_about_the_features(coordinator):
 def test_refused_contribution_is_put_aside_for_operators_to_see(coordinator, nodes):
     for _ in range(3):
         contribute(coordinator, nodes[0], adapter(count=0))
-    with coordinator.transaction() as tx:
-        (row,) = tx.nodes.quarantined("node-1")
+    with coordinator.transaction() as unit:
+        (row,) = unit.tx.nodes.quarantined("node-1")
     assert (row.kind, row.count) == ("contribution", 3)
     assert "0 samples" in row.reason
 
 
 def test_node_that_is_held_contributes_nothing_and_may_again_once_it_is_released(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-1", "a false receipt")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-1", "a false receipt")
     sent = nodes[0].contribution(adapter())
     # No answer: a refusal would be the end of it.
     assert coordinator.take("node-1", sent) == Effect()
-    with coordinator.transaction() as tx:
-        assert "held" in tx.nodes.quarantined("node-1")[0].reason
-        tx.nodes.release("node-1")
+    with coordinator.transaction() as unit:
+        assert "held" in unit.tx.nodes.quarantined("node-1")[0].reason
+        unit.tx.nodes.release("node-1")
     assert coordinator.take("node-1", sent).changed
 
 
 def test_node_contributes_no_more_people_than_its_share(coordinator, nodes):
-    settings = coordinator.coordinator.settings
-    coordinator.coordinator.settings = replace(settings, tags_per_node=3)
+    settings = coordinator.coordinator.env.settings
+    coordinator.coordinator.env.settings = replace(settings, tags_per_node=3)
     assert contribute(coordinator, nodes[0], adapter("e" * 32)) == ("", True)
     refusal, _ = contribute(coordinator, nodes[0], adapter("f" * 32))
     assert "its share" in refusal
@@ -134,7 +134,7 @@ def test_node_contributes_no_more_people_than_its_share(coordinator, nodes):
 
 
 def test_fleet_takes_no_more_people_than_a_revision_has_room_for(coordinator, nodes, monkeypatch):
-    monkeypatch.setattr("fleet.coordinator.contributions.REVISION_BYTES", 1000)
+    monkeypatch.setattr("fleet.coordinator.revisions.contributions.REVISION_BYTES", 1000)
     refusal, _ = contribute(coordinator, nodes[0], adapter("e" * 32))
     assert "the fleet is full" in refusal
 
@@ -153,7 +153,7 @@ def test_fleet_takes_no_more_people_than_a_revision_has_room_for(coordinator, no
 def test_contribution_needs_the_callers_ticket(coordinator, nodes, changes, error):
     about = {
         "registry_key": REGISTRY_KEY,
-        "fleet_id": coordinator.coordinator.fleet_id,
+        "fleet_id": coordinator.coordinator.env.fleet_id,
         "subject_tag": "e" * 32,
         "node_ids": ["node-1"],
         "expires_at_unix_ms": 2**62,
@@ -176,11 +176,11 @@ def test_stored_contribution_that_cannot_be_used_does_not_stop_the_others(coordi
     contribute(coordinator, nodes[0], adapter("e" * 32))
     key_id = f"subject-{'e' * 32}"
     poison = adapter("e" * 32, count=2**32 - 1).SerializeToString()
-    with coordinator.transaction() as tx:
-        ciphertext = seal_symmetric(coordinator.coordinator.secrets.get(key_id), key_id, poison)
-        tx.subjects.contribute("e" * 32, "node-1", 9, 1, ciphertext)
+    with coordinator.transaction() as unit:
+        ciphertext = seal_symmetric(coordinator.coordinator.env.secrets.get(key_id), key_id, poison)
+        unit.tx.subjects.contribute("e" * 32, "node-1", 9, 1, ciphertext)
     campaign, _ = coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)
-    with coordinator.transaction() as tx:
-        assert tx.forgets.get(campaign.campaign_id).state == "converged"
-        assert "stored, and cannot be used" in tx.nodes.quarantined("node-1")[0].reason
+    with coordinator.transaction() as unit:
+        assert unit.tx.forgets.get(campaign.campaign_id).state == "converged"
+        assert "stored, and cannot be used" in unit.tx.nodes.quarantined("node-1")[0].reason

@@ -7,7 +7,6 @@ import pytest
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
 from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id
-from fleet.coordinator.contributions import opened
 from fleet.coordinator.testing import FEATURES
 from tests.unit.coordinator.small_fleet import ANN, BOB, code_sum, newest
 
@@ -22,58 +21,58 @@ def shared(coordinator, nodes):
 
 
 def key_of(coordinator, tag):
-    return coordinator.coordinator.secrets.get(subject_key_id(tag))
+    return coordinator.coordinator.env.secrets.get(subject_key_id(tag))
 
 
-def rows_of(tx, tag):
-    return {row.node_id: row for row in tx.subjects.contributions(tag)}
+def rows_of(unit, tag):
+    return {row.node_id: row for row in unit.tx.subjects.contributions(tag)}
 
 
 def test_sum_that_was_moved_to_another_nodes_row_is_put_aside(shared):
-    with shared.transaction() as tx:
-        rows = rows_of(tx, ANN)
+    with shared.transaction() as unit:
+        rows = rows_of(unit, ANN)
         assert set(rows) == {"node-1", "node-2"}
-        tx.subjects.reseal(ANN, "node-1", rows["node-2"].ciphertext)
-    with shared.transaction() as tx:
-        found = [row.node_id for row, _ in opened(shared.coordinator, tx, tx.subjects.contributions(ANN))]
+        unit.tx.subjects.reseal(ANN, "node-1", rows["node-2"].ciphertext)
+    with shared.transaction() as unit:
+        found = [row.node_id for row, _ in unit.contributions.opened(unit.tx.subjects.contributions(ANN))]
         assert found == ["node-2"]
-        assert "cannot be used" in tx.nodes.quarantined("node-1")[0].reason
+        assert "cannot be used" in unit.tx.nodes.quarantined("node-1")[0].reason
 
 
 def test_sum_of_before_does_not_open_as_the_present_one(shared):
-    with shared.transaction() as tx:
-        row = rows_of(tx, ANN)["node-1"]
+    with shared.transaction() as unit:
+        row = rows_of(unit, ANN)["node-1"]
         ciphertext = seal_symmetric(
             key_of(shared, ANN), contribution_at_rest(ANN, "node-1", row.sequence + 1), b"of another sequence"
         )
-        tx.subjects.reseal(ANN, "node-1", ciphertext)
-        assert [r.node_id for r, _ in opened(shared.coordinator, tx, tx.subjects.contributions(ANN))] == ["node-2"]
+        unit.tx.subjects.reseal(ANN, "node-1", ciphertext)
+        assert [r.node_id for r, _ in unit.contributions.opened(unit.tx.subjects.contributions(ANN))] == ["node-2"]
 
 
 def test_rows_of_an_earlier_version_are_sealed_anew_at_the_start_and_nothing_is_lost(shared, open_coordinator):
     before = newest(shared)
-    with shared.transaction() as tx:
-        for row in tx.subjects.contributions():
+    with shared.transaction() as unit:
+        for row in unit.tx.subjects.contributions():
             key, old = key_of(shared, row.tag), subject_key_id(row.tag)
             plaintext = open_symmetric(key, contribution_at_rest(row.tag, row.node_id, row.sequence), row.ciphertext)
-            tx.subjects.reseal(row.tag, row.node_id, seal_symmetric(key, old, plaintext))
-        (statistics,) = tx.heads.statistics()
+            unit.tx.subjects.reseal(row.tag, row.node_id, seal_symmetric(key, old, plaintext))
+        (statistics,) = unit.tx.heads.statistics()
         key = key_of(shared, ANN)
         purpose = statistics_at_rest(ANN, "node-2", statistics.sequence)
         packed = open_symmetric(key, purpose, statistics.ciphertext)
-        tx.heads.reseal(ANN, "node-2", seal_symmetric(key, f"{subject_key_id(ANN)}/statistics", packed))
+        unit.tx.heads.reseal(ANN, "node-2", seal_symmetric(key, f"{subject_key_id(ANN)}/statistics", packed))
     coordinator = open_coordinator()
-    with coordinator.transaction() as tx:
-        rows = tx.subjects.contributions()
-        found = list(opened(coordinator.coordinator, tx, rows))
+    with coordinator.transaction() as unit:
+        rows = unit.tx.subjects.contributions()
+        found = list(unit.contributions.opened(rows))
         assert len(found) == len(rows) == 5
-        (again,) = tx.heads.statistics()
+        (again,) = unit.tx.heads.statistics()
         assert open_symmetric(key, purpose, again.ciphertext) == packed
-        assert tx.nodes.quarantined("node-1") == []
+        assert unit.tx.nodes.quarantined("node-1") == []
         ((_, bob),) = [pair for pair in found if pair[0].tag == BOB]
     assert list(bob.code_sum) == code_sum(1)
     assert newest(coordinator) == before
-    with coordinator.transaction() as tx:
-        for row in tx.subjects.contributions():
+    with coordinator.transaction() as unit:
+        for row in unit.tx.subjects.contributions():
             purpose = contribution_at_rest(row.tag, row.node_id, row.sequence)
             open_symmetric(key_of(coordinator, row.tag), purpose, row.ciphertext)

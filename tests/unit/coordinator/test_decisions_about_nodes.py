@@ -7,8 +7,7 @@ from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import jobs, node_decisions, views
-from fleet.coordinator.report_checks import ReportError
+from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.trust.leaves import LeafKind, leaf_data
@@ -37,31 +36,31 @@ ENROLLED, HELD, RELEASED, RETIRED, RETRIED = (
 
 
 def release(coordinator, node, reason="looked at it"):
-    with coordinator.transaction() as tx:
-        return node_decisions.release(coordinator.coordinator, tx, node.node_id, reason)
+    with coordinator.transaction() as unit:
+        return unit.decisions.release(node.node_id, reason)
 
 
 def retire(coordinator, node, reason="lost in the field", *, discard=False):
-    with coordinator.transaction() as tx:
-        before = node_decisions.open_campaigns(tx)
-        node_decisions.retire(coordinator.coordinator, tx, node.node_id, reason, discard=discard)
-    with coordinator.transaction() as tx:
-        return node_decisions.move_on(coordinator.coordinator, tx, before)
+    with coordinator.transaction() as unit:
+        before = unit.decisions.open_campaigns()
+        unit.decisions.retire(node.node_id, reason, discard=discard)
+    with coordinator.transaction() as unit:
+        return unit.decisions.move_on(before)
 
 
 def retry(coordinator, node, campaign, reason="once more"):
-    with coordinator.transaction() as tx:
-        return node_decisions.retry(coordinator.coordinator, tx, node.node_id, campaign.campaign_id, reason)
+    with coordinator.transaction() as unit:
+        return unit.decisions.retry(node.node_id, campaign.campaign_id, reason)
 
 
 def events(coordinator, node):
     """Return the kinds of the audit events about a node; each is signed, and a leaf of the log."""
-    key = coordinator.coordinator.keys.command_public_key
-    with coordinator.transaction() as tx:
-        found = node_decisions.about(tx, node.node_id)
+    key = coordinator.coordinator.env.keys.command_public_key
+    with coordinator.transaction() as unit:
+        found = unit.decisions.about(node.node_id)
         for envelope, _ in found:
             assert open_envelope(envelope, types.AuditEvent, key).node_id == node.node_id
-            tx.tree.inclusion_proof(leaf_hash(leaf_data(LeafKind.AUDIT_EVENT, envelope)))
+            unit.tx.tree.inclusion_proof(leaf_hash(leaf_data(LeafKind.AUDIT_EVENT, envelope)))
     return [event.kind for _, event in found]
 
 
@@ -105,8 +104,8 @@ def test_released_node_that_lies_again_is_held_again(coordinator, held):
 
 def test_node_that_was_restored_while_it_was_held_takes_the_log_before_its_order(coordinator, held):
     campaign, nodes = held
-    with coordinator.transaction() as tx:
-        tx.nodes.touch("node-1", generation=0)
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.touch("node-1", generation=0)
     release(coordinator, nodes[0])
     assert execution(coordinator, campaign.campaign_id, nodes[0]).state == "pending"
 
@@ -132,8 +131,8 @@ def test_forget_converges_without_a_held_node_that_is_retired(coordinator, held)
     assert retire(coordinator, nodes[0]) == (campaign.campaign_id,)
     assert states(coordinator, campaign.campaign_id) == {"node-1": "retired", "node-2": "verified"}
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
-    with coordinator.transaction() as tx:
-        view = views.forget_view(tx, tx.forgets.get(campaign.campaign_id))
+    with coordinator.transaction() as unit:
+        view = unit.views.forget(unit.tx.forgets.get(campaign.campaign_id))
     assert list(view.excepted_node_ids) == ["node-1"]
     assert events(coordinator, nodes[0]) == [ENROLLED, HELD, RETIRED]
 
@@ -186,8 +185,8 @@ def test_retired_node_may_serve_a_forget_that_it_has_not_taken_until_its_lease_e
     until_ms = row_of(coordinator, nodes[1]).lease_until_ms
 
     def may_serve():
-        with coordinator.transaction() as tx:
-            view = views.forget_view(tx, tx.forgets.get(campaign.campaign_id))
+        with coordinator.transaction() as unit:
+            view = unit.views.forget(unit.tx.forgets.get(campaign.campaign_id))
         return {node.node_id: node.until_unix_ms for node in view.may_serve}
 
     assert may_serve()["node-2"] == until_ms > clock.now_ms
@@ -196,12 +195,12 @@ def test_retired_node_may_serve_a_forget_that_it_has_not_taken_until_its_lease_e
 
 
 def test_head_is_solved_without_the_public_codes_of_a_chip_that_serves_no_more(coordinator, nodes):
-    with coordinator.transaction() as tx:
+    with coordinator.transaction() as unit:
         for node in nodes:
-            tx.heads.save_public_codes(node.node_id, b"codes")
+            unit.tx.heads.save_public_codes(node.node_id, b"codes")
     retire(coordinator, nodes[0])
-    with coordinator.transaction() as tx:
-        assert [node_id for node_id, _ in tx.heads.public_digests()] == ["node-2"]
+    with coordinator.transaction() as unit:
+        assert [node_id for node_id, _ in unit.tx.heads.public_digests()] == ["node-2"]
 
 
 def test_retiring_again_changes_nothing(coordinator, nodes):
@@ -236,14 +235,14 @@ def test_people_whom_only_the_discarded_node_knew_leave_the_lora(open_coordinato
 
 
 def test_contributions_that_a_cohort_was_trained_with_are_not_discarded(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        tx.cohorts.create(1)
-        tx.cohorts.enter(0, [ANN], 0)
+    with coordinator.transaction() as unit:
+        unit.tx.cohorts.create(1)
+        unit.tx.cohorts.enter(0, [ANN], 0)
     with pytest.raises(ConflictError, match="node-1 alone knows 1 members of cohorts"):
         retire(coordinator, nodes[0], discard=True)
     assert row_of(coordinator, nodes[0]).retired_at_ms is None
-    with coordinator.transaction() as tx:
-        jobs.drop_lora(coordinator.coordinator, tx)
+    with coordinator.transaction() as unit:
+        unit.jobs.drop_lora()
     retire(coordinator, nodes[0], discard=True)
     assert row_of(coordinator, nodes[0]).retired_at_ms is not None
 
@@ -270,16 +269,16 @@ def test_lora_that_nobody_is_left_to_repair_is_dropped_and_the_verdict_says_so(o
     for _ in range(2):
         serve(coordinator, *nodes)
         coordinator.step()
-    with coordinator.transaction() as tx:
-        repair_id = tx.forgets.get(campaign.campaign_id).repair_job_id
+    with coordinator.transaction() as unit:
+        repair_id = unit.tx.forgets.get(campaign.campaign_id).repair_job_id
     assert repair_id
     retire(coordinator, nodes[0])
     assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
     assert retire(coordinator, nodes[1]) == (campaign.campaign_id,)
     assert not newest(coordinator).shared_lora.rows
     assert job(coordinator, repair_id).error == "no node is left"
-    with coordinator.transaction() as tx:
-        verdicts = views.forget_view(tx, tx.forgets.get(campaign.campaign_id)).verdicts
+    with coordinator.transaction() as unit:
+        verdicts = unit.views.forget(unit.tx.forgets.get(campaign.campaign_id)).verdicts
     assert "shared LoRA was dropped" in {v.adapter_kind: v.basis for v in verdicts}["shared-lora"]
 
 
@@ -338,11 +337,11 @@ def test_decision_without_a_readable_reason_is_refused_before_anything_changes(c
 
 
 def test_decision_about_a_node_that_there_is_not_is_refused(coordinator):
-    with coordinator.transaction() as tx:
+    with coordinator.transaction() as unit:
         for call in (
-            lambda: node_decisions.release(coordinator.coordinator, tx, "node-9", "why"),
-            lambda: node_decisions.retire(coordinator.coordinator, tx, "node-9", "why", discard=True),
-            lambda: node_decisions.retry(coordinator.coordinator, tx, "node-9", "c", "why"),
+            lambda: unit.decisions.release("node-9", "why"),
+            lambda: unit.decisions.retire("node-9", "why", discard=True),
+            lambda: unit.decisions.retry("node-9", "c", "why"),
         ):
             with pytest.raises(NotFoundError, match="node-9"):
                 call()
@@ -358,5 +357,5 @@ def test_retired_node_is_neither_released_nor_retried(coordinator, held):
 
 
 def test_retry_of_a_forget_that_there_is_not_is_refused(coordinator, nodes):
-    with coordinator.transaction() as tx, pytest.raises(NotFoundError, match="no forget"):
-        node_decisions.retry(coordinator.coordinator, tx, "node-1", "nothing", "why")
+    with coordinator.transaction() as unit, pytest.raises(NotFoundError, match="no forget"):
+        unit.decisions.retry("node-1", "nothing", "why")

@@ -23,8 +23,8 @@ class Context:
 
 
 def test_a_full_disk_is_told_in_words(coordinator):
-    def fill(tx):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(coordinator.coordinator.settings.state))
+    def fill(unit):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(coordinator.coordinator.env.settings.state))
 
     service = OperatorService(coordinator.coordinator)
     for call in (service._run, service._read):
@@ -37,14 +37,14 @@ def test_a_full_disk_is_told_in_words(coordinator):
 
 
 def test_a_database_that_is_full_is_told_in_words(coordinator):
-    with coordinator.transaction() as tx:
-        limit = tx.nodes._connection.exec_driver_sql("PRAGMA max_page_count = 1").scalar_one()
+    with coordinator.transaction() as unit:
+        limit = unit.tx.nodes._connection.exec_driver_sql("PRAGMA max_page_count = 1").scalar_one()
         assert limit > 1
 
     def grow():
-        with coordinator.transaction() as tx:
-            tx.nodes._connection.exec_driver_sql("CREATE TABLE filler (content BLOB)")
-            tx.nodes._connection.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(1000000))")
+        with coordinator.transaction() as unit:
+            unit.tx.nodes._connection.exec_driver_sql("CREATE TABLE filler (content BLOB)")
+            unit.tx.nodes._connection.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(1000000))")
 
     with pytest.raises(StoreError, match="cannot be used now: database or disk is full"):
         grow()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.coordinator.node_decisions import enroll
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import InvalidInputError
 from tests.unit.coordinator.small_fleet import row_of
@@ -29,19 +28,19 @@ def changed(node, **fields):
 )
 def test_identity_that_proves_nothing_is_refused_and_says_how_to_print_it_anew(coordinator, fields, error):
     identity = changed(SimulatedNode("node-9"), **fields)
-    with coordinator.transaction() as tx, pytest.raises(InvalidInputError, match=error) as refused:
-        enroll(coordinator.coordinator, tx, identity)
+    with coordinator.transaction() as unit, pytest.raises(InvalidInputError, match=error) as refused:
+        unit.decisions.enroll(identity)
     assert "edge-node init" in refused.value.hint
-    with coordinator.transaction() as tx:
-        assert tx.nodes.list() == []
+    with coordinator.transaction() as unit:
+        assert unit.tx.nodes.list() == []
 
 
 def test_node_that_was_enrolled_before_proofs_stays_enrolled(coordinator, nodes):
     """Only enrolling asks for one: its streams go on, and its new identity is the same node."""
     before = row_of(coordinator, nodes[0])
-    with coordinator.transaction() as tx:
+    with coordinator.transaction() as unit:
         with pytest.raises(InvalidInputError, match="does not prove"):
-            enroll(coordinator.coordinator, tx, changed(nodes[0], possession=b""))
-        assert enroll(coordinator.coordinator, tx, nodes[0].identity) == (tx.nodes.get("node-1"), False)
+            unit.decisions.enroll(changed(nodes[0], possession=b""))
+        assert unit.decisions.enroll(nodes[0].identity) == (unit.tx.nodes.get("node-1"), False)
     assert row_of(coordinator, nodes[0]) == before
     coordinator.connect(nodes[0])

@@ -10,7 +10,7 @@ from reram_fleet.crypto.signing import SignatureError
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.report_checks import ReportError
+from fleet.coordinator.nodes.report_checks import ReportError
 from tests.unit.coordinator.orders import order, receipt_of
 from tests.unit.coordinator.small_fleet import (
     ANN,
@@ -125,5 +125,5 @@ def test_receipt_of_megabytes_is_put_aside(coordinator, nodes):
     coordinator.converse(*nodes)
     row = execution(coordinator, campaign.campaign_id, nodes[0])
     assert (row.state, row.receipt) == ("applying", None)
-    with coordinator.transaction() as tx:
-        assert "a receipt of 1049" in tx.nodes.quarantined("node-1")[0].reason
+    with coordinator.transaction() as unit:
+        assert "a receipt of 1049" in unit.tx.nodes.quarantined("node-1")[0].reason

@@ -27,8 +27,8 @@ from tests.unit.coordinator.small_fleet import (
 
 
 def generation(coordinator):
-    with coordinator.transaction() as tx:
-        return tx.fleet.get().generation
+    with coordinator.transaction() as unit:
+        return unit.tx.fleet.get().generation
 
 
 def test_same_request_again_changes_nothing(coordinator, nodes):
@@ -79,12 +79,12 @@ def test_unknown_tag_is_refused_unless_the_caller_insists(coordinator, nodes):
 
 
 def test_every_forget_spends_one_canary_and_signs_it_into_the_log(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        before = tx.subjects.live_canaries()
+    with coordinator.transaction() as unit:
+        before = unit.tx.subjects.live_canaries()
     campaign, _ = coordinator.forget("r1", ANN)
-    with coordinator.transaction() as tx:
-        command = types.ForgetCommand.FromString(types.Envelope.FromString(tx.log.get(1).envelope).payload)
-        spent = set(before) - set(tx.subjects.live_canaries())
+    with coordinator.transaction() as unit:
+        command = types.ForgetCommand.FromString(types.Envelope.FromString(unit.tx.log.get(1).envelope).payload)
+        spent = set(before) - set(unit.tx.subjects.live_canaries())
     assert set(command.subject_tags) == {ANN, *spent} == set(campaign.tags)
     assert len(spent) == 1
 
@@ -171,14 +171,14 @@ def test_second_forget_withdraws_orders_that_expect_the_canary_it_spends(coordin
 
 
 def test_held_node_is_not_made_the_canary_node_for_which_all_others_wait(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-1", "an operator wants to look at it")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-1", "an operator wants to look at it")
     campaign, _ = coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)
     assert states(coordinator, campaign.campaign_id) == {"node-1": "suppressed", "node-2": "verified"}
     assert campaign_state(coordinator, campaign.campaign_id) == "erasing"
-    with coordinator.transaction() as tx:
-        tx.nodes.release("node-1")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.release("node-1")
     coordinator.converse(*nodes)
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
 
@@ -189,8 +189,8 @@ def test_held_node_under_orders_does_not_keep_new_people_out_of_the_next_revisio
     for _ in range(2):
         serve(coordinator, *nodes)
         coordinator.step()
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-1", "an operator wants to look at it")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-1", "an operator wants to look at it")
     other.capture("e" * 32, code_sum(9))
     coordinator.converse(other)
     assert "e" * 32 in {subject.subject_tag for subject in newest(coordinator).subjects}
@@ -207,8 +207,8 @@ def test_nobody_is_added_to_the_revision_over_which_a_node_is_about_to_sign(coor
     for message in nodes[0].heartbeat():
         coordinator.take("node-1", message)
     coordinator.step()
-    with coordinator.transaction() as tx:
-        assert tx.revisions.latest().revision == revision
+    with coordinator.transaction() as unit:
+        assert unit.tx.revisions.latest().revision == revision
 
 
 def test_newcomer_takes_part_in_forgets_that_are_open(coordinator, nodes):
@@ -230,9 +230,11 @@ def test_newcomer_reopens_what_converged_between_forgets_that_are_open(coordinat
     second, _ = coordinator.forget("r2", BOB)
     coordinator.converse(*nodes)
     # The first one is open again, the second is not.
-    with coordinator.transaction() as tx:
-        tx.forgets.set_execution(first.campaign_id, other.node_id, ExecutionState.PENDING, "restored from a backup")
-        tx.forgets.set_state(first.campaign_id, CampaignState.ERASING)
+    with coordinator.transaction() as unit:
+        unit.tx.forgets.set_execution(
+            first.campaign_id, other.node_id, ExecutionState.PENDING, "restored from a backup"
+        )
+        unit.tx.forgets.set_state(first.campaign_id, CampaignState.ERASING)
     late = SimulatedNode("node-3")
     coordinator.enroll(late)
     assert campaign_state(coordinator, second.campaign_id) == "erasing"
@@ -283,8 +285,8 @@ def test_revision_that_a_forget_waits_for_is_not_replaced_before_nodes_had_time_
         nodes[1].capture(tag, code_sum(number))
         coordinator.take("node-2", nodes[1].contribution(nodes[1].journal.enrolled[tag]))
         coordinator.step()
-        with coordinator.transaction() as tx:
-            return tx.revisions.latest().revision
+        with coordinator.transaction() as unit:
+            return unit.tx.revisions.latest().revision
 
     assert revision_after_contribution(1) == revision_after_contribution(2)
     clock.now_ms += 61_000

@@ -6,7 +6,6 @@ from reram_fleet.crypto.digests import head_digest
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.testing import SteppedCoordinator
-from fleet.coordinator.views import forget_view
 from tests.unit.coordinator.head_fleet import captured, expected_head, make_node, metric
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest, serve
 
@@ -64,8 +63,8 @@ def test_everybody_forgotten_leaves_no_head(coordinator, pair):
 
 
 def verdicts(coordinator, campaign):
-    with coordinator.transaction() as tx:
-        found = forget_view(tx, tx.forgets.get(campaign.campaign_id)).verdicts
+    with coordinator.transaction() as unit:
+        found = unit.views.forget(unit.tx.forgets.get(campaign.campaign_id)).verdicts
     return {verdict.adapter_kind: verdict.verdict for verdict in found}
 
 
@@ -73,8 +72,8 @@ def test_forget_of_somebody_in_the_head_has_a_verdict_on_it_and_receipts_name_it
     campaign, _ = coordinator.forget("r1", BOB)
     coordinator.converse(*pair)
     assert verdicts(coordinator, campaign) == {"subject-adapter": 1, "closed-form-head": 1}
-    with coordinator.transaction() as tx:
-        executions = tx.forgets.executions(campaign.campaign_id)
+    with coordinator.transaction() as unit:
+        executions = unit.tx.forgets.executions(campaign.campaign_id)
     for execution in executions:
         assert execution.state == "verified"
         receipt = types.Receipt.FromString(types.Envelope.FromString(execution.receipt).payload)
@@ -87,16 +86,16 @@ def test_node_with_another_head_is_held(coordinator, pair):
     pair[0].amend = lambda receipt: setattr(receipt, "head_digest", b"x" * 32)
     campaign, _ = coordinator.forget("r1", BOB)
     coordinator.converse(*pair)
-    with coordinator.transaction() as tx:
-        execution = tx.forgets.execution(campaign.campaign_id, "node-1")
+    with coordinator.transaction() as unit:
+        execution = unit.tx.forgets.execution(campaign.campaign_id, "node-1")
     assert execution.state == "held"
     assert "closed-form head digest" in execution.detail
 
 
 def test_statistics_go_with_the_person_and_stay_with_everybody_else(coordinator, pair):
-    with coordinator.transaction() as tx:
-        assert {tag for tag, _, _ in tx.heads.sources()} == {ANN, BOB, CEM}
+    with coordinator.transaction() as unit:
+        assert {tag for tag, _, _ in unit.tx.heads.sources()} == {ANN, BOB, CEM}
     coordinator.forget("r1", BOB)
-    with coordinator.transaction() as tx:
-        assert {tag for tag, _, _ in tx.heads.sources()} == {ANN, CEM}
-    assert f"subject-{BOB}" not in coordinator.coordinator.secrets.ids()
+    with coordinator.transaction() as unit:
+        assert {tag for tag, _, _ in unit.tx.heads.sources()} == {ANN, CEM}
+    assert f"subject-{BOB}" not in coordinator.coordinator.env.secrets.ids()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import heads
+from fleet.coordinator.core import Coordinator
+from fleet.coordinator.revisions.heads import Heads
 from tests.unit.coordinator.head_fleet import PERSON, captured, expected_head, make_node, metric, public_of
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest, serve
 
@@ -21,8 +22,8 @@ def test_head_is_solved_over_all_people_and_all_nodes(coordinator, pair):
 
 
 def test_manifest_says_whether_there_is_a_head(coordinator, pair):
-    with coordinator.transaction() as tx:
-        row = tx.revisions.latest()
+    with coordinator.transaction() as unit:
+        row = unit.tx.revisions.latest()
     manifest = types.RevisionManifest.FromString(types.Envelope.FromString(row.manifest).payload)
     assert manifest.has_head
 
@@ -77,8 +78,8 @@ def test_head_that_cannot_be_solved_is_left_out_said_and_not_tried_again(coordin
     assert not newest(coordinator).HasField("head")
     assert {subject.subject_tag for subject in newest(coordinator).subjects} > {ANN}
     assert metric(coordinator, "fleet_head_unsolved") == 1
-    with coordinator.transaction() as tx:
-        noted = tx.heads.note_of(tx.revisions.latest().revision)
+    with coordinator.transaction() as unit:
+        noted = unit.tx.heads.note_of(unit.tx.revisions.latest().revision)
     assert "int32" in noted.error
     tries = len(solved)
     coordinator.step()
@@ -86,23 +87,21 @@ def test_head_that_cannot_be_solved_is_left_out_said_and_not_tried_again(coordin
 
 
 @pytest.fixture
-def ahead(coordinator, pair) -> heads.HeadPrecomputer:
+def ahead(coordinator, pair) -> Coordinator:
     """Solve ahead from now on, as the reconcile loop does."""
-    coordinator.coordinator.head_precomputer = found = heads.HeadPrecomputer(
-        coordinator.coordinator.database, coordinator.coordinator.secrets
-    )
-    return found
+    coordinator.coordinator.env.solves_ahead = True
+    return coordinator.coordinator
 
 
 def test_head_solved_ahead_is_taken_and_not_solved_again(coordinator, pair, ahead, solved):
     pair[1].capture_codes(DEB, captured(5))
     coordinator.take("node-2", pair[1]._contributions()[0])
-    asyncio.run(ahead.prepare())
+    asyncio.run(ahead.solve_head_ahead())
     coordinator.step()
     assert len(solved) == 1
     assert newest(coordinator).head == expected_head({ANN: [1], BOB: [2, 3], CEM: [4], DEB: [5]}, [1, 2])
-    asyncio.run(ahead.prepare())
-    assert ahead.solved is None
+    asyncio.run(ahead.solve_head_ahead())
+    assert ahead.env.head_ahead is None
 
 
 def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with_the_next(
@@ -110,13 +109,13 @@ def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with
 ):
     before = newest(coordinator).head
     pair[1].capture_codes(DEB, captured(5))
-    asyncio.run(ahead.prepare())
+    asyncio.run(ahead.solve_head_ahead())
     coordinator.take("node-2", pair[1]._contributions()[0])
     coordinator.step()
     assert solved == []
     assert DEB in {subject.subject_tag for subject in newest(coordinator).subjects}
     assert newest(coordinator).head == before
-    asyncio.run(ahead.prepare())
+    asyncio.run(ahead.solve_head_ahead())
     coordinator.step()
     assert DEB in newest(coordinator).head.subject_tags
 
@@ -124,8 +123,8 @@ def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with
 def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solved_ahead(coordinator, pair, ahead):
     pair[1].capture_codes(DEB, captured(5))
     coordinator.take("node-2", pair[1]._contributions()[0])
-    asyncio.run(ahead.prepare())
-    assert BOB in ahead.solved.head.subject_tags
+    asyncio.run(ahead.solve_head_ahead())
+    assert BOB in ahead.env.head_ahead.head.subject_tags
     coordinator.forget("r1", BOB)
     serve(coordinator, *pair)
     coordinator.step()
@@ -135,14 +134,14 @@ def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solve
 def test_person_forgotten_during_a_solve_ends_it_without_an_error(coordinator, pair, ahead, monkeypatch):
     pair[1].capture_codes(DEB, captured(5))
     coordinator.take("node-2", pair[1]._contributions()[0])
-    real = heads._basis
+    real = Heads._basis
 
-    def forgotten_meanwhile(tx):
-        monkeypatch.setattr(heads, "_basis", real)
-        basis = real(tx)
+    def forgotten_meanwhile(heads):
+        monkeypatch.setattr(Heads, "_basis", real)
+        basis = real(heads)
         coordinator.forget("r1", BOB)
         return basis
 
-    monkeypatch.setattr(heads, "_basis", forgotten_meanwhile)
-    asyncio.run(ahead.prepare())
-    assert ahead.solved is None
+    monkeypatch.setattr(Heads, "_basis", forgotten_meanwhile)
+    asyncio.run(ahead.solve_head_ahead())
+    assert ahead.env.head_ahead is None

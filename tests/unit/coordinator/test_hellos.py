@@ -11,7 +11,7 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.report_checks import ReportError
+from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import NotFoundError
 from tests.unit.coordinator.small_fleet import (
@@ -70,8 +70,8 @@ def test_hello_of_a_node_that_was_never_enrolled_is_refused(coordinator, nodes):
 
 
 def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        tx.nodes.retire("node-1", "lost")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.retire("node-1", "lost")
     with pytest.raises(ReportError, match="retired"):
         coordinator.welcome(hello(nodes[0]), NONCE)
 
@@ -81,10 +81,10 @@ def test_hello_with_a_session_key_that_nothing_can_be_sealed_to_is_refused(coord
     given = wire.Hello.FromString(hello(nodes[0]).hello.payload)
     given.session_public_key = session_key
     envelope = signing.sign(nodes[0].signing_key, given)
-    before = coordinator.coordinator.sessions.of("node-1").session_key
+    before = coordinator.coordinator.env.sessions.of("node-1").session_key
     with pytest.raises(ReportError, match=r"session key of node node-1 .* X25519"):
         coordinator.welcome(ConnectRequest(hello=envelope), NONCE)
-    assert coordinator.coordinator.sessions.of("node-1").session_key == before
+    assert coordinator.coordinator.env.sessions.of("node-1").session_key == before
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import certificates, node_decisions
 from fleet.coordinator.testing import SimulatedNode
 from fleet.domain.execution import ExecutionState
 from fleet.errors import ConflictError
@@ -17,22 +16,22 @@ from tests.unit.coordinator.small_fleet import ANN, CEM, campaign_state, run_job
 
 def certified(coordinator, campaign_id):
     """Return what the certificate says, and its lines that fail."""
-    with coordinator.transaction() as tx:
-        text = certificates.issue(coordinator.coordinator, tx, campaign_id)
-    key = coordinator.coordinator.keys.command_public_key
+    with coordinator.transaction() as unit:
+        text = unit.certificates.issue(campaign_id)
+    key = coordinator.coordinator.env.keys.command_public_key
     _, content = read_certificate(text, key)
     return content, [str(line) for line in failures(verify_certificate(text, key))]
 
 
 def record(coordinator, kind, node_id, reason):
-    with coordinator.transaction() as tx:
-        node_decisions.record(coordinator.coordinator, tx, kind, node_id, reason)
+    with coordinator.transaction() as unit:
+        unit.decisions.record(kind, node_id, reason)
 
 
 def give_up(coordinator, campaign_id, node_id):
     """Let the forget go on without a node that is away; what was decided is not logged yet."""
-    with coordinator.transaction() as tx:
-        tx.forgets.set_execution(campaign_id, node_id, ExecutionState.LOST, "away for long")
+    with coordinator.transaction() as unit:
+        unit.tx.forgets.set_execution(campaign_id, node_id, ExecutionState.LOST, "away for long")
     coordinator.step()
 
 
@@ -124,8 +123,8 @@ def test_a_repaired_lora_is_certified_as_approximate(learning_coordinator, nodes
     campaign, _ = coordinator.forget("r1", ANN)
     serve(coordinator, *nodes)
     coordinator.step()
-    with coordinator.transaction() as tx:
-        repair = tx.forgets.get(campaign.campaign_id).repair_job_id
+    with coordinator.transaction() as unit:
+        repair = unit.tx.forgets.get(campaign.campaign_id).repair_job_id
     run_job(coordinator, repair)
     coordinator.converse(*nodes)
     content, failed = certified(coordinator, campaign.campaign_id)

@@ -8,8 +8,8 @@ import pytest
 from reram_fleet.crypto.sealing import job_key_purpose, open_sealed
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import job_rounds, jobs
-from fleet.coordinator.views import verdicts_of
+from fleet.coordinator.learning import jobs
+from fleet.coordinator.learning import rounds as job_rounds
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError, InvalidInputError, StaleAttemptError
 from tests.unit.coordinator.small_fleet import (
@@ -42,14 +42,14 @@ def lora_tags(coordinator):
 
 
 def repair_job(coordinator, campaign):
-    with coordinator.transaction() as tx:
-        job_id = tx.forgets.get(campaign.campaign_id).repair_job_id
+    with coordinator.transaction() as unit:
+        job_id = unit.tx.forgets.get(campaign.campaign_id).repair_job_id
     return job_id and job(coordinator, job_id)
 
 
 def verdicts(coordinator, campaign):
-    with coordinator.transaction() as tx:
-        found = verdicts_of(tx, tx.forgets.get(campaign.campaign_id))
+    with coordinator.transaction() as unit:
+        found = unit.views.verdicts_of(unit.tx.forgets.get(campaign.campaign_id))
     return {verdict.adapter_kind: verdict.verdict for verdict in found}
 
 
@@ -67,8 +67,8 @@ def test_finished_job_is_a_revision_that_nodes_install(coordinator, nodes):
 
 def test_canaries_are_never_taught(coordinator, nodes):
     teach(coordinator, nodes)
-    with coordinator.transaction() as tx:
-        canaries = set(tx.subjects.live_canaries())
+    with coordinator.transaction() as unit:
+        canaries = set(unit.tx.subjects.live_canaries())
     assert canaries
     assert not canaries & lora_tags(coordinator)
 
@@ -100,8 +100,8 @@ def test_second_training_waits_until_the_first_has_ended(coordinator, nodes):
     first = start_job(coordinator, "r1")
     with pytest.raises(ConflictError, match=f"{first} is not finished"):
         start_job(coordinator, "r2")
-    with coordinator.transaction() as tx:
-        tx.learning.cancel(first, "stopped")
+    with coordinator.transaction() as unit:
+        unit.tx.learning.cancel(first, "stopped")
     assert start_job(coordinator, "r2") != first
 
 
@@ -112,16 +112,16 @@ def test_repairs_are_never_started_by_hand(coordinator, nodes):
 
 @pytest.mark.parametrize("rounds", [0, jobs.MAX_ROUNDS + 1])
 def test_number_of_rounds_is_bounded(coordinator, nodes, rounds):
-    with coordinator.transaction() as tx, pytest.raises(InvalidInputError, match="rounds must lie"):
-        jobs.start(coordinator.coordinator, tx, "r1", JobKind.TRAIN_LORA, rounds)
+    with coordinator.transaction() as unit, pytest.raises(InvalidInputError, match="rounds must lie"):
+        unit.jobs.start("r1", JobKind.TRAIN_LORA, rounds)
 
 
 def test_ticket_is_signed_for_one_node_and_carries_the_key_that_only_it_opens(coordinator, nodes):
     job_id = start_job(coordinator, "r1")
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(job_id).attempt
-        response = job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1)
-        key = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt).job_key
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(job_id).attempt
+        response = unit.rounds.begin_round(job_id, attempt, 1)
+        key = unit.rounds.describe(job_id, attempt).job_key
     assert [(node.node_id, node.flower_node_id) for node in response.nodes] == [("node-1", 100), ("node-2", 101)]
     for node, given in zip(nodes, response.nodes, strict=True):
         ticket = node._verified(given.ticket, types.JobTicket)
@@ -134,17 +134,17 @@ def test_ticket_is_signed_for_one_node_and_carries_the_key_that_only_it_opens(co
 def test_round_is_of_the_others_if_nothing_can_be_sealed_to_one(coordinator, nodes):
     """Its hello has checked the key; should it be wrong all the same, nobody waits for this node."""
     job_id = start_job(coordinator, "r1")
-    coordinator.coordinator.sessions.of("node-1").session_key = bytes(32)
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(job_id).attempt
-        response = job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1)
+    coordinator.coordinator.env.sessions.of("node-1").session_key = bytes(32)
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(job_id).attempt
+        response = unit.rounds.begin_round(job_id, attempt, 1)
     assert [node.node_id for node in response.nodes] == ["node-2"]
 
 
 def test_round_goes_to_nodes_that_are_connected_up_to_date_and_not_held(coordinator, nodes):
     def live():
-        with coordinator.transaction() as tx:
-            return [node.node_id for node in job_rounds.live_nodes(coordinator.coordinator, tx)]
+        with coordinator.transaction() as unit:
+            return [node.node_id for node in unit.rounds.live_nodes()]
 
     assert live() == ["node-1", "node-2"]
     coordinator.disconnect("node-2")
@@ -153,39 +153,39 @@ def test_round_goes_to_nodes_that_are_connected_up_to_date_and_not_held(coordina
     assert live() == []
     serve(coordinator, nodes[0])
     assert live() == ["node-1"]
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-1", "an operator wants to look at it")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-1", "an operator wants to look at it")
     assert live() == []
 
 
 def test_report_of_an_attempt_that_is_over_changes_nothing(coordinator, nodes):
     job_id = start_job(coordinator, "r1")
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(job_id).attempt
-        job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "the engine was busy")
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(job_id).attempt
+        unit.rounds.finish(job_id, attempt, "the engine was busy")
     assert job(coordinator, job_id).state == "queued"
     for call in (
-        lambda tx: job_rounds.describe(coordinator.coordinator, tx, job_id, attempt),
-        lambda tx: job_rounds.begin_round(coordinator.coordinator, tx, job_id, attempt, 1),
-        lambda tx: job_rounds.checkpoint(tx, job_id, attempt, 1, b"state", {}),
-        lambda tx: job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, ""),
+        lambda unit: unit.rounds.describe(job_id, attempt),
+        lambda unit: unit.rounds.begin_round(job_id, attempt, 1),
+        lambda unit: unit.rounds.checkpoint(job_id, attempt, 1, b"state", {}),
+        lambda unit: unit.rounds.finish(job_id, attempt, ""),
     ):
-        with coordinator.transaction() as tx, pytest.raises(StaleAttemptError):
-            call(tx)
+        with coordinator.transaction() as unit, pytest.raises(StaleAttemptError):
+            call(unit)
     assert job(coordinator, job_id).rounds_done == 0
 
 
 def test_next_attempt_goes_on_after_the_last_checkpoint(coordinator, nodes, clock):
     job_id = start_job(coordinator, "r1")
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(job_id).attempt
-        sealed = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt).sealed_state
-        job_rounds.checkpoint(tx, job_id, attempt, 1, sealed, {"loss": 1.0})
-        job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "killed")
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(job_id).attempt
+        sealed = unit.rounds.describe(job_id, attempt).sealed_state
+        unit.rounds.checkpoint(job_id, attempt, 1, sealed, {"loss": 1.0})
+        unit.rounds.finish(job_id, attempt, "killed")
     clock.now_ms += 60_000
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(job_id).attempt
-        given = job_rounds.describe(coordinator.coordinator, tx, job_id, attempt)
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(job_id).attempt
+        given = unit.rounds.describe(job_id, attempt)
     assert (attempt, given.round_offset, given.sealed_state) == (2, 1, sealed)
 
 
@@ -193,9 +193,9 @@ def test_job_that_fails_as_often_as_it_may_is_given_up(coordinator, nodes, clock
     job_id = start_job(coordinator, "r1")
     for _ in range(job_rounds.RETRY.max_attempts):
         clock.now_ms += 60_000
-        with coordinator.transaction() as tx:
-            attempt = tx.learning.next_attempt(job_id).attempt
-            job_rounds.finish(coordinator.coordinator, tx, job_id, attempt, "no node answered")
+        with coordinator.transaction() as unit:
+            attempt = unit.tx.learning.next_attempt(job_id).attempt
+            unit.rounds.finish(job_id, attempt, "no node answered")
     row = job(coordinator, job_id)
     assert (row.state, row.error, row.sealed_state) == ("failed", "no node answered", None)
 
@@ -212,9 +212,9 @@ def test_what_cannot_be_installed_fails_the_job_and_leaves_the_revision(coordina
 
 def test_key_of_a_job_is_destroyed_when_the_job_ends(coordinator, nodes):
     job_id = start_job(coordinator, "r1")
-    assert f"job-{job_id}" in coordinator.coordinator.secrets.ids()
+    assert f"job-{job_id}" in coordinator.coordinator.env.secrets.ids()
     run_job(coordinator, job_id)
-    assert f"job-{job_id}" not in coordinator.coordinator.secrets.ids()
+    assert f"job-{job_id}" not in coordinator.coordinator.env.secrets.ids()
 
 
 def test_forget_overtakes_a_job_that_may_know_the_person(coordinator, nodes):
@@ -223,7 +223,7 @@ def test_forget_overtakes_a_job_that_may_know_the_person(coordinator, nodes):
     row = job(coordinator, job_id)
     assert (row.state, row.sealed_state) == ("failed", None)
     assert "generation 1" in row.error
-    assert f"job-{job_id}" not in coordinator.coordinator.secrets.ids()
+    assert f"job-{job_id}" not in coordinator.coordinator.env.secrets.ids()
 
 
 def test_revision_without_the_person_waits_for_the_repaired_lora(coordinator, nodes):
@@ -258,9 +258,9 @@ def test_lora_is_dropped_when_no_attempt_of_its_repair_succeeds(coordinator, nod
     repair = repair_job(coordinator, campaign)
     for _ in range(job_rounds.RETRY.max_attempts):
         clock.now_ms += 60_000
-        with coordinator.transaction() as tx:
-            attempt = tx.learning.next_attempt(repair.job_id).attempt
-            job_rounds.finish(coordinator.coordinator, tx, repair.job_id, attempt, "no node answered")
+        with coordinator.transaction() as unit:
+            attempt = unit.tx.learning.next_attempt(repair.job_id).attempt
+            unit.rounds.finish(repair.job_id, attempt, "no node answered")
     coordinator.converse(*nodes)
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
     assert lora_tags(coordinator) == set()
@@ -288,8 +288,8 @@ def test_rejected_repair_escalates_to_the_exact_adapters(coordinator, nodes, mea
     coordinator.converse(*nodes)
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
     assert lora_tags(coordinator) == set()
-    with coordinator.transaction() as tx:
-        lora = verdicts_of(tx, tx.forgets.get(campaign.campaign_id))[-1]
+    with coordinator.transaction() as unit:
+        lora = unit.views.verdicts_of(unit.tx.forgets.get(campaign.campaign_id))[-1]
     assert (lora.adapter_kind, lora.verdict) == ("shared-lora", 1)
     assert failed in lora.basis
 
@@ -299,16 +299,16 @@ def test_last_round_of_a_repair_measures_and_changes_nothing(coordinator, nodes)
     campaign, _ = coordinator.forget("f1", ANN)
     suppress(coordinator, nodes)
     repair = repair_job(coordinator, campaign)
-    with coordinator.transaction() as tx:
-        attempt = tx.learning.next_attempt(repair.job_id).attempt
+    with coordinator.transaction() as unit:
+        attempt = unit.tx.learning.next_attempt(repair.job_id).attempt
         tickets = [
             types.JobTicket.FromString(node.ticket.payload)
             for number in range(1, repair.rounds + 1)
-            for node in job_rounds.begin_round(coordinator.coordinator, tx, repair.job_id, attempt, number).nodes
+            for node in unit.rounds.begin_round(repair.job_id, attempt, number).nodes
         ]
         for number in range(1, repair.rounds + 1):
-            job_rounds.checkpoint(tx, repair.job_id, attempt, number, b"state-%d" % number, GOOD_REPAIR)
-        kept = tx.learning.get(repair.job_id).sealed_state
+            unit.rounds.checkpoint(repair.job_id, attempt, number, b"state-%d" % number, GOOD_REPAIR)
+        kept = unit.tx.learning.get(repair.job_id).sealed_state
     asked = {ticket.round: ticket.kind for ticket in tickets}
     assert asked == {
         1: types.LEARNING_KIND_UNLEARN_LORA,

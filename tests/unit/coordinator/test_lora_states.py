@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.lora_state import (
+from fleet.coordinator.learning.lora_state import (
     RANK,
     SCALE_BITS,
     factor_of,

@@ -6,8 +6,7 @@ import pytest
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.config import ConfigError, ServeSettings
-from fleet.coordinator import node_decisions, views
-from fleet.coordinator.node_decisions import RETURN_GRACE_S
+from fleet.coordinator.nodes.decisions import RETURN_GRACE_S
 from fleet.domain.node import MAX_RETURNS
 from fleet.errors import ConflictError
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, campaign_state, execution, row_of, states
@@ -20,19 +19,19 @@ def wait(coordinator, clock):
     """Let time pass that is longer than the fleet waits for a node, with the others in contact."""
 
     def wait(*present, times=1.0):
-        clock.now_ms += round(1000 * coordinator.coordinator.settings.lost_after_s * times) + 1
+        clock.now_ms += round(1000 * coordinator.coordinator.env.settings.lost_after_s * times) + 1
         coordinator.converse(*present)
 
     return wait
 
 
 def lease_ms(coordinator):
-    return round(1000 * coordinator.coordinator.settings.lease_s)
+    return round(1000 * coordinator.coordinator.env.settings.lease_s)
 
 
 def losses(coordinator, node):
-    with coordinator.transaction() as tx:
-        found = [event for _, event in node_decisions.about(tx, node.node_id)]
+    with coordinator.transaction() as unit:
+        found = [event for _, event in unit.decisions.about(node.node_id)]
     return [event for event in found if event.kind == types.AUDIT_EVENT_KIND_NODE_LOST]
 
 
@@ -49,8 +48,8 @@ def lost(coordinator, nodes, wait):
 def test_forget_converges_except_for_the_lost_node_and_says_which(coordinator, lost):
     campaign, nodes = lost
     assert campaign_state(coordinator, campaign.campaign_id) == "converged"
-    with coordinator.transaction() as tx:
-        view = views.forget_view(tx, tx.forgets.get(campaign.campaign_id))
+    with coordinator.transaction() as unit:
+        view = unit.views.forget(unit.tx.forgets.get(campaign.campaign_id))
     assert list(view.excepted_node_ids) == ["node-2"]
     assert not view.may_serve
     (event,) = losses(coordinator, nodes[1])
@@ -60,7 +59,7 @@ def test_forget_converges_except_for_the_lost_node_and_says_which(coordinator, l
 def test_node_that_is_away_for_no_longer_than_the_fleet_waits_is_waited_for(coordinator, nodes, clock):
     coordinator.disconnect("node-2")
     campaign, _ = coordinator.forget("r1", CEM)
-    clock.now_ms += round(1000 * coordinator.coordinator.settings.lost_after_s)
+    clock.now_ms += round(1000 * coordinator.coordinator.env.settings.lost_after_s)
     coordinator.converse(nodes[0])
     assert states(coordinator, campaign.campaign_id)["node-2"] == "pending"
     assert losses(coordinator, nodes[1]) == []
@@ -84,7 +83,7 @@ def test_later_forget_does_not_wait_for_a_node_that_is_lost_already(coordinator,
 
 def test_connected_node_that_says_nothing_is_not_lost(coordinator, nodes, clock):
     campaign, _ = coordinator.forget("r1", CEM)
-    clock.now_ms += 10 * round(1000 * coordinator.coordinator.settings.lost_after_s)
+    clock.now_ms += 10 * round(1000 * coordinator.coordinator.env.settings.lost_after_s)
     coordinator.step()
     assert states(coordinator, campaign.campaign_id)["node-2"] == "pending"
 
@@ -100,7 +99,7 @@ def test_held_node_that_is_lost_waits_for_an_operator(coordinator, nodes, wait):
 
 def test_coordinator_that_was_away_itself_gives_its_nodes_time_to_come_back(open_coordinator, nodes, clock):
     campaign, _ = open_coordinator().forget("r1", CEM)
-    clock.now_ms += 10 * round(1000 * open_coordinator().coordinator.settings.lost_after_s)
+    clock.now_ms += 10 * round(1000 * open_coordinator().coordinator.env.settings.lost_after_s)
     restarted = open_coordinator()
     clock.now_ms += GRACE_MS - 1
     restarted.step()
@@ -200,8 +199,8 @@ def test_operator_lets_a_node_in_that_came_and_went_too_often(coordinator, lost,
         coordinator.step()
 
     def retry():
-        with coordinator.transaction() as tx:
-            node_decisions.retry(coordinator.coordinator, tx, "node-2", campaign.campaign_id, "it is back")
+        with coordinator.transaction() as unit:
+            unit.decisions.retry("node-2", campaign.campaign_id, "it is back")
 
     with pytest.raises(ConflictError, match="is lost on node-2"):
         retry()

@@ -6,7 +6,6 @@ import pytest
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator import forgets, views
 from fleet.coordinator.metrics import registry
 from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
 from tests.unit.coordinator.small_fleet import ANN, PEOPLE, deliver, serve
@@ -20,8 +19,8 @@ def people_shown(coordinator: SteppedCoordinator, node: SimulatedNode) -> int:
     """Let a node report how many adapters are active on it, and look at what operators see of it."""
     telemetry = wire.Telemetry(subject_adapters=len(node.active()))
     coordinator.take(node.node_id, ConnectRequest(telemetry=telemetry))
-    with coordinator.transaction() as tx:
-        return views.node_view(tx, tx.nodes.get(node.node_id), frozenset()).subject_adapters
+    with coordinator.transaction() as unit:
+        return unit.views.node(unit.tx.nodes.get(node.node_id), frozenset()).subject_adapters
 
 
 def test_a_node_out_of_contact_is_lost_and_not_counted_as_serving(coordinator, nodes):
@@ -51,8 +50,8 @@ def test_planted_canaries_are_not_people(coordinator, nodes):
 
 @pytest.mark.parametrize("suppressed", [True, False], ids=["suppressed", "behind the log"])
 def test_people_are_counted_rightly_while_a_forget_is_under_way(coordinator, nodes, suppressed):
-    with coordinator.transaction() as tx:
-        forgets.create(coordinator.coordinator, tx, "r-1", [ANN], allow_unknown=False)
+    with coordinator.transaction() as unit:
+        unit.campaigns.create("r-1", [ANN], allow_unknown=False)
     if suppressed:
         log = [m for m in coordinator.outbox("node-1") if m.WhichOneof("message") == "forget_log"]
         deliver(coordinator, nodes[0], log)
@@ -67,8 +66,8 @@ def test_people_of_a_node_before_its_first_revision_are_those_whom_it_enrolled(c
 
 
 def test_people_are_right_again_after_the_next_revision(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        forgets.create(coordinator.coordinator, tx, "r-1", [ANN], allow_unknown=False)
+    with coordinator.transaction() as unit:
+        unit.campaigns.create("r-1", [ANN], allow_unknown=False)
     serve(coordinator, *nodes)
     coordinator.converse(*nodes)
     assert people_shown(coordinator, nodes[0]) == len(PEOPLE) - 1

@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import pytest
 
-from fleet.coordinator.sessions import MISSED_HEARTBEATS, SILENCE_LIMIT_S, Changes, HeartbeatPace, Sessions, woken
+from fleet.coordinator.nodes.sessions import MISSED_HEARTBEATS, SILENCE_LIMIT_S, Changes, HeartbeatPace, Sessions, woken
 
 
 def test_node_is_connected_from_open_to_close():

@@ -9,7 +9,6 @@ import pytest
 from reram_fleet.crypto.sealing import open_symmetric
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import forgets
 from fleet.coordinator.at_rest import contribution_at_rest
 from fleet.coordinator.testing import SteppedCoordinator
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest
@@ -33,7 +32,7 @@ def files_with(folder, needles):
 
 
 def key_ids(coordinator):
-    return set(coordinator.coordinator.secrets.ids())
+    return set(coordinator.coordinator.env.secrets.ids())
 
 
 def test_needles_are_found_where_they_are(tmp_path, nodes):
@@ -67,29 +66,29 @@ def test_person_is_in_no_revision_from_the_commit_on_however_long_the_next_one_t
 def test_keys_left_are_those_of_the_living_and_of_the_newest_revision(coordinator, nodes):
     coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)
-    with coordinator.transaction() as tx:
-        number = tx.revisions.latest().revision
+    with coordinator.transaction() as unit:
+        number = unit.tx.revisions.latest().revision
     assert key_ids(coordinator) == {f"revision-{number}", *(f"subject-{tag}" for tag in (BOB, CEM, DEB))}
 
 
 def test_kill_between_commit_and_destruction_leaves_no_key_after_the_restart(open_coordinator, coordinator, nodes):
-    with coordinator.transaction() as tx:
-        forgets.create(coordinator.coordinator, tx, "r1", [ANN], allow_unknown=False)
+    with coordinator.transaction() as unit:
+        unit.campaigns.create("r1", [ANN], allow_unknown=False)
     assert f"subject-{ANN}" in key_ids(coordinator)
     assert f"subject-{ANN}" not in key_ids(open_coordinator())
 
 
 def test_key_of_a_transaction_that_was_rolled_back_is_destroyed(coordinator, nodes):
-    coordinator.coordinator.secrets.create("subject-" + "e" * 32)
-    coordinator.coordinator.secrets.create("revision-999")
+    coordinator.coordinator.env.secrets.create("subject-" + "e" * 32)
+    coordinator.coordinator.env.secrets.create("revision-999")
     coordinator.destroy_orphaned_keys()
     assert not {"subject-" + "e" * 32, "revision-999"} & key_ids(coordinator)
 
 
 def test_backup_from_before_the_forget_opens_with_the_keys_of_that_time_only(tmp_path, coordinator, nodes):
-    with coordinator.transaction() as tx:
-        (row,) = tx.subjects.contributions(ANN)
-    key = coordinator.coordinator.secrets.get(f"subject-{ANN}")
+    with coordinator.transaction() as unit:
+        (row,) = unit.tx.subjects.contributions(ANN)
+    key = coordinator.coordinator.env.secrets.get(f"subject-{ANN}")
     assert ANN.encode() in open_symmetric(key, contribution_at_rest(ANN, "node-1", row.sequence), row.ciphertext)
     shutil.copytree(tmp_path / "coordinator", tmp_path / "backup", ignore=shutil.ignore_patterns("secrets"))
     coordinator.forget("r1", ANN)
@@ -97,9 +96,9 @@ def test_backup_from_before_the_forget_opens_with_the_keys_of_that_time_only(tmp
     shutil.copytree(tmp_path / "coordinator" / "secrets", tmp_path / "backup" / "secrets")
     restored = SteppedCoordinator(tmp_path / "backup")
     try:
-        with restored.transaction() as tx:
-            assert tx.subjects.contributions(ANN)
-        assert f"subject-{ANN}" not in restored.coordinator.secrets.ids()
+        with restored.transaction() as unit:
+            assert unit.tx.subjects.contributions(ANN)
+        assert f"subject-{ANN}" not in restored.coordinator.env.secrets.ids()
     finally:
         restored.close()
     assert files_with(tmp_path, [key]) == []
@@ -108,8 +107,8 @@ def test_backup_from_before_the_forget_opens_with_the_keys_of_that_time_only(tmp
 def test_older_revisions_are_wiped_since_the_difference_of_two_is_a_person(coordinator, nodes):
     coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)
-    with coordinator.transaction() as tx:
-        *older, latest = tx.revisions.list()
+    with coordinator.transaction() as unit:
+        *older, latest = unit.tx.revisions.list()
     assert older
     assert all(row.ciphertext is None for row in older)
     assert latest.ciphertext is not None
@@ -120,7 +119,7 @@ def test_revisions_are_dense_whatever_happens_between(coordinator, nodes, forgot
     for number, tag in enumerate((ANN, BOB)[:forgotten]):
         coordinator.forget(f"r{number}", tag)
         coordinator.converse(*nodes)
-    with coordinator.transaction() as tx:
-        numbers = [row.revision for row in tx.revisions.list()]
-        assert tx.fleet.get().desired_revision == numbers[-1]
+    with coordinator.transaction() as unit:
+        numbers = [row.revision for row in unit.tx.revisions.list()]
+        assert unit.tx.fleet.get().desired_revision == numbers[-1]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -7,7 +7,7 @@ from reram_fleet.crypto.digests import STATEMENT
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, RevisionResult
 
-from fleet.coordinator import outbox
+from fleet.coordinator.nodes import outbox
 from fleet.coordinator.testing import FEATURES, SimulatedNode
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, code_sum, deliver, execution, kinds, newest, serve, states
 
@@ -93,8 +93,8 @@ def test_long_log_is_sent_in_ranges_without_a_gap(coordinator, nodes, monkeypatc
 
 def test_held_node_gets_the_log_and_neither_revision_nor_order(coordinator, nodes):
     coordinator.forget("r1", ANN)
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-1", "an operator wants to look at it")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-1", "an operator wants to look at it")
     log = coordinator.outbox("node-1")
     assert kinds(log) == ["forget_log"]
     deliver(coordinator, nodes[0], log)
@@ -107,8 +107,8 @@ def test_held_node_gets_the_log_and_neither_revision_nor_order(coordinator, node
 def test_held_node_gets_no_lease(coordinator, nodes):
     (heartbeat,) = nodes[0].heartbeat()
     assert kinds(coordinator.take("node-1", heartbeat).replies) == ["lease"]
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-1", "an operator wants to look at it")
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-1", "an operator wants to look at it")
     assert coordinator.take("node-1", heartbeat).replies == ()
 
 
@@ -138,8 +138,8 @@ def test_probes_are_the_spent_canary_and_a_living_one(coordinator, nodes):
 
 
 def test_canaries_are_in_every_revision_and_told_apart_by_nothing_on_the_wire(coordinator, nodes):
-    with coordinator.transaction() as tx:
-        canaries = tx.subjects.live_canaries()
+    with coordinator.transaction() as unit:
+        canaries = unit.tx.subjects.live_canaries()
     assert len(canaries) == 2
     tags = [subject.subject_tag for subject in newest(coordinator).subjects]
     assert set(canaries) < set(tags)

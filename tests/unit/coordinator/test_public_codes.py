@@ -31,8 +31,8 @@ def test_eight_nodes_are_asked_in_order_of_their_ids_and_a_later_one_displaces_n
     coordinator.converse(*nodes)
     first = make_node(coordinator, "node-0", {}, public=0)
     coordinator.converse(first, *nodes)
-    with coordinator.transaction() as tx:
-        have_sent = [node_id for node_id, _ in tx.heads.public_digests()]
+    with coordinator.transaction() as unit:
+        have_sent = [node_id for node_id, _ in unit.tx.heads.public_digests()]
     assert have_sent == sorted(f"node-{k}" for k in range(1, 11))[:8]
 
 
@@ -61,8 +61,8 @@ def test_statistics_that_no_codes_have_do_not_cost_the_fleet_its_head(coordinato
     pair[0].capture(DEB, code_sum.tolist(), 3)
     pair[0].journal.statistics[DEB] = pack_statistics(HeadStatistics(gram, code_sum, 3))
     coordinator.converse(*pair)
-    with coordinator.transaction() as tx:
-        assert "no sums of squares" in tx.nodes.quarantined("node-1")[0].reason
+    with coordinator.transaction() as unit:
+        assert "no sums of squares" in unit.tx.nodes.quarantined("node-1")[0].reason
     assert set(newest(coordinator).head.subject_tags) == {ANN, BOB, CEM}
 
 
@@ -81,8 +81,8 @@ def test_malformed_public_codes_change_nothing(coordinator, spoil: Callable[[wir
     node = make_node(coordinator, "node-1", {ANN: 1})
     spoil(node.public)
     coordinator.converse(node)
-    with coordinator.transaction() as tx:
-        assert tx.heads.public_digests() == []
+    with coordinator.transaction() as unit:
+        assert unit.tx.heads.public_digests() == []
     assert not newest(coordinator).HasField("head")
 
 
@@ -97,9 +97,9 @@ def test_public_codes_of_other_samples_than_most_nodes_have_are_not_solved_with(
 
 
 def test_public_codes_of_a_held_node_are_not_solved_with(coordinator, pair):
-    with coordinator.transaction() as tx:
-        tx.nodes.hold("node-2", "a false receipt")
-        assert [node_id for node_id, _ in tx.heads.public_digests()] == ["node-1"]
+    with coordinator.transaction() as unit:
+        unit.tx.nodes.hold("node-2", "a false receipt")
+        assert [node_id for node_id, _ in unit.tx.heads.public_digests()] == ["node-1"]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,6 @@ def test_statistics_that_are_not_of_the_adapters_samples_are_refused_with_it(coo
     coordinator.connect(node)
     (reply,) = coordinator.take("node-1", node._contributions()[0]).replies
     assert "statistics" in reply.contribution_ack.refusal
-    with coordinator.transaction() as tx:
-        assert not tx.subjects.contributions()
-        assert not tx.heads.sources()
+    with coordinator.transaction() as unit:
+        assert not unit.tx.subjects.contributions()
+        assert not unit.tx.heads.sources()

@@ -8,7 +8,7 @@ from reram_fleet.crypto.digests import STATEMENT
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.report_checks import ReportError
+from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
 from tests.unit.coordinator.orders import ack_of, changed, order, receipt_of, tree_size
@@ -44,7 +44,7 @@ def test_receipt_that_nobody_asked_for_verifies_nothing(coordinator, nodes):
     serve(coordinator, nodes[0])
     active = digests.subject_digests(nodes[0].active().values())
     unasked = types.Receipt(
-        fleet_id=coordinator.coordinator.fleet_id,
+        fleet_id=coordinator.coordinator.env.fleet_id,
         node_id="node-1",
         campaign_id=campaign.campaign_id,
         generation=1,
@@ -165,8 +165,8 @@ def test_node_goes_on_from_a_receipt_whose_order_is_not_remembered(coordinator, 
     nonce = nodes[0].journal.receipts[0].challenge_nonce
     coordinator.forget("r2", BOB)
     order(coordinator, *nodes)
-    with coordinator.transaction() as tx:
-        tx.forgets.close_challenge(campaign.campaign_id, "node-1", nonce)
+    with coordinator.transaction() as unit:
+        unit.tx.forgets.close_challenge(campaign.campaign_id, "node-1", nonce)
     before = tree_size(coordinator)
     ack = ack_of(coordinator.take("node-1", forgotten))
     assert (ack.accepted, ack.reason) == (False, "it answers no order that is open")
@@ -184,8 +184,8 @@ def test_every_receipt_is_a_leaf_of_the_log_once(coordinator, nodes):
     coordinator.converse(*nodes)
     receipts = [row.envelope for node in nodes for row in node.journal.receipts]
     assert len(receipts) == 5
-    with coordinator.transaction() as tx:
+    with coordinator.transaction() as unit:
         enrolments, commands = 2, 2
-        assert tx.tree.size() == enrolments + commands + len(receipts)
+        assert unit.tx.tree.size() == enrolments + commands + len(receipts)
         for envelope in receipts:
-            assert tx.tree.find(leaf_hash(leaf_data(LeafKind.RECEIPT, envelope))) is not None
+            assert unit.tx.tree.find(leaf_hash(leaf_data(LeafKind.RECEIPT, envelope))) is not None

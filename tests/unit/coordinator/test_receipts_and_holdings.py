@@ -5,7 +5,6 @@ from __future__ import annotations
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator import revisions
 from fleet.coordinator.testing import SimulatedNode
 from tests.unit.coordinator.orders import EVE, order, verdicts
 from tests.unit.coordinator.small_fleet import (
@@ -105,8 +104,8 @@ def test_node_that_had_just_installed_a_revision_without_the_persons_row_is_not_
     coordinator = open_coordinator(learning=True)
     coordinator.converse(*nodes)
     teach(coordinator, nodes)
-    with coordinator.transaction() as tx:
-        revisions.build(coordinator.coordinator, tx, None)
+    with coordinator.transaction() as unit:
+        unit.revisions.build(None)
     (offer,) = coordinator.outbox("node-1")
     # Its answer is on the way when the forget is committed.
     (answer,) = nodes[0].receive(offer)

@@ -9,7 +9,7 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
-from fleet.coordinator.report_checks import Effect, ReportError
+from fleet.coordinator.nodes.report_checks import Effect, ReportError
 from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,
@@ -26,12 +26,12 @@ def test_renewed_session_key_that_nothing_can_be_sealed_to_is_put_aside(coordina
     coordinator.forget("r1", ANN)
     (log,) = coordinator.outbox("node-1")
     report = node.receive(log)[0].suppressed
-    before = coordinator.coordinator.sessions.of("node-1").session_key
+    before = coordinator.coordinator.env.sessions.of("node-1").session_key
     session = wire.SessionKey.FromString(report.session_key.payload)
     session.public_key = session_key
     report.session_key.CopyFrom(signing.sign(node.signing_key, session))
     assert "session key of node node-1" in reason_for_putting_aside(coordinator, ConnectRequest(suppressed=report))
-    assert coordinator.coordinator.sessions.of("node-1").session_key == before
+    assert coordinator.coordinator.env.sessions.of("node-1").session_key == before
     assert row_of(coordinator, node).generation == 0
 
 
@@ -96,8 +96,8 @@ def test_telemetry_replaces_what_was_reported_and_skips_phases_of_newer_nodes(co
             subject_adapters=3,
         )
         coordinator.take("node-1", ConnectRequest(telemetry=telemetry))
-    with coordinator.transaction() as tx:
-        (cost,) = tx.nodes.costs("node-1")
+    with coordinator.transaction() as unit:
+        (cost,) = unit.tx.nodes.costs("node-1")
     assert (cost.phase, cost.energy_j, cost.bytes) == ("infer", 2.5, 7)
     row = row_of(coordinator, nodes[0])
     assert (row.inferences, row.subject_adapters, row.energy_model_name) == (4, 3, "180nm-1t1r")
@@ -133,8 +133,8 @@ def telemetry(joules=1.0, **changes):
 def test_telemetry_out_of_range_is_put_aside_and_stores_nothing(coordinator, nodes, report, reason):
     before = row_of(coordinator, nodes[0])
     assert reason in reason_for_putting_aside(coordinator, report)
-    with coordinator.transaction() as tx:
-        assert tx.nodes.costs("node-1") == []
+    with coordinator.transaction() as unit:
+        assert unit.tx.nodes.costs("node-1") == []
     assert row_of(coordinator, nodes[0]) == before
 
 
@@ -149,8 +149,8 @@ def test_telemetry_out_of_range_is_put_aside_and_stores_nothing(coordinator, nod
 def test_telemetry_that_goes_back_within_a_stream_is_put_aside(coordinator, nodes, less, reason):
     coordinator.take("node-1", telemetry())
     assert reason in reason_for_putting_aside(coordinator, less)
-    with coordinator.transaction() as tx:
-        assert [cost.energy_j for cost in tx.nodes.costs("node-1")] == [1.0]
+    with coordinator.transaction() as unit:
+        assert [cost.energy_j for cost in unit.tx.nodes.costs("node-1")] == [1.0]
 
 
 def test_telemetry_of_a_node_that_was_killed_goes_on_from_what_it_had_saved(coordinator, nodes):
@@ -158,8 +158,8 @@ def test_telemetry_of_a_node_that_was_killed_goes_on_from_what_it_had_saved(coor
     coordinator.disconnect("node-1")
     coordinator.connect(nodes[0])
     coordinator.take("node-1", telemetry(1.0))
-    with coordinator.transaction() as tx:
-        assert [cost.energy_j for cost in tx.nodes.costs("node-1")] == [1.0]
+    with coordinator.transaction() as unit:
+        assert [cost.energy_j for cost in unit.tx.nodes.costs("node-1")] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -205,5 +205,5 @@ def test_report_with_a_number_that_cannot_be_stored_is_put_aside_and_the_stream_
     huge = wire.ConnectRequest(telemetry=wire.Telemetry(inferences=2**64 - 1))
     assert coordinator.take("node-1", huge) == Effect()
     assert coordinator.take("node-1", nodes[0].heartbeat()[0]).replies
-    with coordinator.transaction() as tx:
-        assert tx.nodes.quarantined("node-1")[0].kind == "telemetry"
+    with coordinator.transaction() as unit:
+        assert unit.tx.nodes.quarantined("node-1")[0].kind == "telemetry"

@@ -8,7 +8,7 @@ import pytest
 from reram_fleet.crypto import signing
 from reram_fleet.v1 import node_pb2 as wire
 
-from fleet.coordinator.report_checks import ReportError
+from fleet.coordinator.nodes.report_checks import ReportError
 from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,

@@ -19,8 +19,8 @@ TRAINED = types.SUBJECT_ADAPTER_KIND_TRAINED
 @pytest.fixture
 def painters(coordinator):
     """Return two nodes: one class is learnt by both, one by each alone."""
-    settings = coordinator.coordinator.settings
-    coordinator.coordinator.settings = replace(settings, codes=CodeRange(FEATURES, 2**15 - 1, TRAINED))
+    settings = coordinator.coordinator.env.settings
+    coordinator.coordinator.env.settings = replace(settings, codes=CodeRange(FEATURES, 2**15 - 1, TRAINED))
     nodes = (SimulatedNode("node-1"), SimulatedNode("node-2"))
     for node, own, seed in zip(nodes, (BOB, CEM), (1, 2), strict=True):
         node.capture(ANN, code_sum(seed), 1, TRAINED)
@@ -65,8 +65,8 @@ def test_learning_job_is_refused_before_there_is_one(open_coordinator, painters,
     with pytest.raises(ConflictError, match="trained on the nodes"):
         start_job(coordinator, "r1", kind)
 
-    with coordinator.transaction() as tx:
-        assert tx.learning.list() == []
+    with coordinator.transaction() as unit:
+        assert unit.tx.learning.list() == []
 
 
 def test_node_of_another_task_contributes_nothing(coordinator, painters):

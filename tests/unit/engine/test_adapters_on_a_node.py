@@ -9,7 +9,7 @@ from edge_node.recognition.lora.output_layer import frozen_a
 from edge_node.recognition.score_calibration import FALSE_REJECT_SHARE, genuine_scores
 from edge_node.recognition.training.state import encode
 from edge_node.tasks.speakers import SPEAKERS
-from fleet.coordinator.lora_state import quantise
+from fleet.coordinator.learning.lora_state import quantise
 from hwmodel import Cost, Phase
 
 

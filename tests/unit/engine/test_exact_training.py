@@ -17,7 +17,7 @@ from edge_node.recognition.engine import RoundRequest
 from edge_node.recognition.training import exact, logistic, neggrad
 from edge_node.recognition.training.logistic import LabelledSamples
 from edge_node.recognition.training.state import encode
-from fleet.coordinator.lora_state import initial_state
+from fleet.coordinator.learning.lora_state import initial_state
 from hwmodel import keyed_normal, keyed_uint16
 
 SAMPLES = (190, 730, 370)

@@ -12,7 +12,7 @@ from edge_node.errors import AdapterError, EngineError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.engine import GenerationEngine
 from edge_node.testing import MemoryEngine
-from fleet.coordinator.canaries import CanarySecret
+from fleet.coordinator.revisions.canaries import CanarySecret
 from hwmodel import EnergyLedger, Phase, load_preset
 
 FEATURES = 400

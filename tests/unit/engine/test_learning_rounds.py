@@ -17,7 +17,7 @@ from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.training import neggrad
 from edge_node.recognition.training.logistic import logits
 from edge_node.recognition.training.state import UNTRAINED_WEIGHT, decode, encode
-from fleet.coordinator.lora_state import initial_state
+from fleet.coordinator.learning.lora_state import initial_state
 from hwmodel import Phase
 
 RANK = 16

@@ -9,12 +9,11 @@ import numpy.typing as npt
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.at_rest import job_key_id
-from fleet.coordinator.core import Coordinator
+from fleet.coordinator.work import Part
 from fleet.domain.learning import JobKind
 from fleet.domain.tags import new_id
 from fleet.learning.errors import StateError
 from fleet.learning.sealed_states import arrays_of, seal_state, state_of
-from fleet.store.database import Transaction
 from fleet.store.rows import LearningJobRow
 
 #: Rank, weight and storage of the shared LoRA. B is kept at 2^-16: its rows stay below 2^15 in
@@ -42,38 +41,40 @@ def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.Shar
     return state_of(tags, factor, np.ones(len(tags), np.float32))
 
 
-def queue_job(
-    coordinator: Coordinator,
-    tx: Transaction,
-    *,
-    request_id: str,
-    request_digest: bytes,
-    kind: JobKind,
-    rounds: int,
-    tags: Sequence[str],
-    shape: types.LoraShape,
-    known: types.SharedLora,
-    forget_tags: tuple[str, ...] = (),
-    campaign_id: str | None = None,
-) -> LearningJobRow:
-    """Queue a job that starts from the rows that exist, and zeros for whoever has none.
+class JobQueue(Part):
+    """Queue of learning jobs."""
 
-    `tags` are whose rows it has, in that order; `known` may have rows of others, and may lack some.
-    """
-    job_id = new_id(tx.now_ms)
-    key = coordinator.secrets.create(job_key_id(job_id))
-    return tx.learning.create(
-        job_id,
-        request_id=request_id,
-        request_digest=request_digest,
-        kind=kind,
-        rounds=rounds,
-        generation=tx.fleet.get().generation,
-        tags=tags,
-        forget_tags=forget_tags,
-        campaign_id=campaign_id,
-        sealed_state=seal_state(job_id, key, initial_state(tags, shape, known)),
-    )
+    def add(
+        self,
+        *,
+        request_id: str,
+        request_digest: bytes,
+        kind: JobKind,
+        rounds: int,
+        tags: Sequence[str],
+        shape: types.LoraShape,
+        known: types.SharedLora,
+        forget_tags: tuple[str, ...] = (),
+        campaign_id: str | None = None,
+    ) -> LearningJobRow:
+        """Queue a job that starts from the rows that exist, and zeros for whoever has none.
+
+        `tags` are whose rows it has, in that order; `known` may have rows of others, and may lack some.
+        """
+        job_id = new_id(self._tx.now_ms)
+        key = self._env.secrets.create(job_key_id(job_id))
+        return self._tx.learning.create(
+            job_id,
+            request_id=request_id,
+            request_digest=request_digest,
+            kind=kind,
+            rounds=rounds,
+            generation=self._tx.fleet.get().generation,
+            tags=tags,
+            forget_tags=forget_tags,
+            campaign_id=campaign_id,
+            sealed_state=seal_state(job_id, key, initial_state(tags, shape, known)),
+        )
 
 
 def factor_of(state: types.LoraState) -> npt.NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""Forgets: committed, carried out, proved."""

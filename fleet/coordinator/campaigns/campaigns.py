@@ -1,0 +1,263 @@
+"""Committing a forget, and moving campaigns on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.learning.cohorts import Cohorts
+from fleet.coordinator.learning.jobs import Jobs
+from fleet.coordinator.revisions.canaries import planted
+from fleet.coordinator.revisions.revisions import Revisions
+from fleet.coordinator.work import Part, Work
+from fleet.domain.campaign import CampaignState, campaign_state
+from fleet.domain.execution import AWAITED, TERMINAL, ExecutionState, HeldAtCommit
+from fleet.domain.tags import new_id, validate_tags
+from fleet.domain.waves import WaveMember, due_for_erasure
+from fleet.errors import InvalidInputError, UnknownTagsError
+from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow, RevisionRow
+from fleet.trust.leaves import LeafKind, leaf_data
+
+logger = logging.getLogger(__name__)
+
+#: A connected node is awaited this long, to suppress and to erase; honest ones take seconds.
+ANSWER_MS = 60_000
+#: A revision is replaced after this time also while nodes have orders over it.
+MAX_IN_USE_MS = 10 * ANSWER_MS
+
+
+class Campaigns(Part):
+    """Forgets: their commit, and each further step."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self._cohorts = work.part(Cohorts)
+        self._jobs = work.part(Jobs)
+        self._revisions = work.part(Revisions)
+
+    def create(self, request_id: str, tags: Sequence[str], *, allow_unknown: bool) -> tuple[CampaignRow, bool]:
+        """Commit a forget; returns the campaign and whether this call made it.
+
+        One transaction: log entry, campaign, executions, tombstones, Merkle leaf. The person's sums are deleted
+        in it; their key files go when it is durable (`at_rest.destroy_orphaned_keys`).
+
+        Raises `InvalidInputError` if a tag or the request id is malformed; `NotFoundError` if no node has ever reported
+        a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else.
+        """
+        wanted = validate_tags(tags)
+        if not request_id:
+            raise InvalidInputError("a forget needs a request id")
+        digest = hashlib.sha256("\n".join(wanted).encode()).digest()
+        existing = self._tx.forgets.by_request(request_id, digest)
+        if existing is not None:
+            return existing, False
+        unknown = [tag for tag in wanted if not self._tx.subjects.known(tag)]
+        if unknown and not allow_unknown:
+            raise UnknownTagsError(
+                f"no node has ever reported {len(unknown)} of the {len(wanted)} tag(s), first {unknown[0]}",
+                tags=unknown,
+                hint="if the person was enrolled on a node that is offline, repeat with --allow-unknown",
+            )
+        active = [campaign for tag in wanted for campaign in self._tx.forgets.by_tag(tag)]
+        if active and {tag for campaign in active for tag in campaign.tags} >= set(wanted):
+            # All of it is in the log already: another entry would forget nobody.
+            return active[-1], False
+        campaign_id = new_id(self._tx.now_ms)
+        spent = self._tx.subjects.live_canaries()[:1]
+        held = {node.node_id: self._held(node, [*wanted, *spent]) for node in self._tx.nodes.list()}
+        entry = self._tx.log.append(campaign_id, [*wanted, *spent], self._env.keys.sign, sorted(held))
+        self._withdraw_orders(entry.generation)
+        newest = self._tx.revisions.latest()
+        campaign = self._tx.forgets.create(
+            campaign_id,
+            request_id=request_id,
+            request_digest=digest,
+            generation=entry.generation,
+            tags=[*wanted, *spent],
+            held=held,
+            lora_affected=(
+                newest is not None and not self._tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))
+            ),
+        )
+        shards = self._cohorts.forget(campaign_id, wanted)
+        self._tx.subjects.forget([*wanted, *spent], entry.generation)
+        rows = [tag for tags in shards.values() for tag in tags]
+        self._revisions.redact({*wanted, *spent}, entry.generation, rows)
+        envelope = types.Envelope.FromString(entry.envelope)
+        self._tx.tree.append(LeafKind.FORGET_COMMAND, leaf_data(LeafKind.FORGET_COMMAND, envelope))
+        self._jobs.preempt(entry.generation, wanted, shards)
+        logger.info("forget %s committed as generation %d", campaign_id, entry.generation)
+        return campaign, True
+
+    def _held(self, node: NodeRow, tags: Sequence[str]) -> HeldAtCommit:
+        """Return what a node is known to hold of these people now: what it contributed, what its revision has.
+
+        It may hold more: people whom it has enrolled and not contributed yet.
+        """
+        still = {tag for tag in tags if (row := self._tx.subjects.find(tag)) is None or not row.forgotten}
+        contributed = [row for row in self._tx.subjects.contributions_of(node.node_id) if row.tag in still]
+        # It may run a later revision than the one that it has told of: its answer may be on the way.
+        revised, rows = self._tx.revisions.always_named(still, node.revision)
+        return HeldAtCommit(
+            subject_adapters=len(revised | {row.tag for row in contributed}),
+            lora_rows=len(rows),
+            samples=sum(row.count for row in contributed),
+            keys=len(contributed),
+        )
+
+    def _withdraw_orders(self, generation: int) -> None:
+        """Take back the erase orders that are out: the canary whose answer they expect may just have been spent.
+
+        No receipt is lost by it. One that answers an order of before was signed over a revision that this
+        generation replaces, so it would have to be asked for again in any case.
+        """
+        detail = f"overtaken by generation {generation}: another order follows"
+        for execution in self.open_executions():
+            if execution.state is ExecutionState.APPLYING:
+                self._tx.forgets.set_execution(
+                    execution.campaign_id, execution.node_id, ExecutionState.SUPPRESSED, detail
+                )
+
+    def advance_all(self) -> bool:
+        """Move every open campaign as far as the store allows; returns whether anything changed."""
+        changed = False
+        for campaign in self._tx.forgets.list_open():
+            # A connected node that says nothing must not keep the others from erasing: it has no lease for this
+            # generation, and gets none.
+            patient = self._tx.now_ms - campaign.created_at_ms < ANSWER_MS
+            connected = self._env.sessions.connected() if patient else frozenset()
+            before = campaign.state
+            state = self._derived(campaign, connected)
+            if state is CampaignState.ERASING:
+                changed |= self._erase(campaign)
+                state = self._derived(campaign, connected)
+            if state is not before:
+                self._tx.forgets.set_state(campaign.campaign_id, state)
+                logger.info("forget %s is %s", campaign.campaign_id, state)
+                changed = True
+        return changed
+
+    def open_executions(self) -> Iterator[ExecutionRow]:
+        """Yield the executions of every campaign that has not converged."""
+        for campaign in self._tx.forgets.list_open():
+            yield from self._tx.forgets.executions(campaign.campaign_id)
+
+    def is_awaited(self, execution: ExecutionRow) -> bool:
+        """Whether a node may still be about to answer its erase order: nobody waits for it for ever."""
+        return self._tx.now_ms - execution.updated_at_ms < ANSWER_MS
+
+    def _derived(self, campaign: CampaignRow, connected: frozenset[str]) -> CampaignState:
+        executions = self._tx.forgets.executions(campaign.campaign_id)
+        states = {execution.node_id: execution.state for execution in executions}
+        state = campaign_state(states, connected, campaign.state)
+        newest = self._tx.revisions.latest()
+        behind = newest is not None and newest.built_at_generation < campaign.generation
+        # Also when all its nodes were given up: whoever joins or comes back needs a revision without the person.
+        return CampaignState.ERASING if state is CampaignState.CONVERGED and behind else state
+
+    def orderable(self) -> frozenset[str]:
+        """Return the nodes that an erase order reaches now: connected, not held, running the newest revision.
+
+        A node that cannot answer must neither be the canary for which all others wait nor keep a newer revision
+        from being built.
+        """
+        connected = self._env.sessions.connected()
+        newest = self._tx.revisions.latest()
+        return frozenset(
+            node.node_id
+            for node in self._tx.nodes.list()
+            if node.node_id in connected
+            and not node.held_reason
+            and (newest is None or node.revision == newest.revision)
+        )
+
+    def _erase(self, campaign: CampaignRow) -> bool:
+        newest = self._tx.revisions.latest()
+        # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
+        if newest is not None and newest.built_at_generation < self._tx.fleet.get().generation:
+            return self._rebuild(newest)
+        reached, went_back = self.orderable(), self._tx.forgets.went_back(campaign.campaign_id)
+        members = [
+            WaveMember(
+                node_id=execution.node_id,
+                state=execution.state,
+                connected=execution.node_id in reached
+                and (execution.state is not ExecutionState.APPLYING or self.is_awaited(execution)),
+                ordered=execution.challenge_nonce is not None,
+                went_back=went_back.get(execution.node_id, 0),
+            )
+            for execution in self._tx.forgets.executions(campaign.campaign_id)
+        ]
+        due = due_for_erasure(members)
+        for node_id in due:
+            self._tx.forgets.set_execution(
+                campaign.campaign_id,
+                node_id,
+                ExecutionState.APPLYING,
+                "erase order",
+                challenge_nonce=os.urandom(32),
+                expected_probes=self._expected_probes(campaign),
+            )
+        return bool(due)
+
+    def refresh_revision(self) -> bool:
+        """Build the next revision if people have changed; after a forget its campaign does."""
+        newest = self._tx.revisions.latest()
+        if (newest is not None and self._revisions.settled() is None) or self._in_use(newest):
+            return False
+        return self._revisions.refresh() is not None
+
+    def _in_use(self, newest: RevisionRow | None) -> bool:
+        """Whether nodes install the newest revision for a forget, or sign receipts over it: leave it in place.
+
+        Not for ever, or a node that answers nothing would keep everybody out who is enrolled.
+        """
+        if newest is None:
+            return False
+        age_ms = self._tx.now_ms - newest.created_at_ms
+        if age_ms < ANSWER_MS and self._erasing():
+            return True
+        return age_ms < MAX_IN_USE_MS and self._ordered()
+
+    def _erasing(self) -> bool:
+        """Whether some connected node, not a held one, still has an open forget to carry out."""
+        held = {node.node_id for node in self._tx.nodes.list() if node.held_reason}
+        reached = self._env.sessions.connected() - held
+        return any(row.state in AWAITED and row.node_id in reached for row in self.open_executions())
+
+    def _ordered(self) -> bool:
+        """Whether some node is about to sign a receipt over the newest revision."""
+        ordered = {
+            execution.node_id
+            for execution in self.open_executions()
+            if execution.state is ExecutionState.APPLYING and self.is_awaited(execution)
+        }
+        return bool(ordered) and not ordered.isdisjoint(self.orderable())
+
+    def _rebuild(self, newest: RevisionRow) -> bool:
+        """Build the revision without the forgotten; when the shared LoRA knows them, once that is repaired.
+
+        Returns whether anything changed: waiting for a repair is no change, or the reconciler would never rest.
+        """
+        tombstoned = {subject.tag for subject in self._tx.subjects.list(forgotten=True)}
+        affected = sorted(tombstoned & set(newest.lora_tags))
+        # The rows of an affected cohort shard left with the commit; its replay follows the revision.
+        if not affected or self._tx.cohorts.count():
+            return self._revisions.refresh() is not None
+        # Without a node that is not done, nobody is there to repair anything.
+        nodes_left = any(execution.state not in TERMINAL for execution in self.open_executions())
+        return self._jobs.repair(affected, nodes_left=nodes_left)
+
+    def _expected_probes(self, campaign: CampaignRow) -> list[str]:
+        """Return what the probes of an erase order must be answered with, in random order.
+
+        "" (a stranger) for the canary that this campaign forgot, and the tag of a living one.
+        """
+        answers = [""] * bool(planted(self._tx, campaign.tags)) + self._tx.subjects.live_canaries()[:1]
+        secrets.SystemRandom().shuffle(answers)
+        return answers

@@ -1,0 +1,99 @@
+"""Issuing deletion certificates out of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.nodes.decisions import Decisions
+from fleet.coordinator.revisions.canaries import planted
+from fleet.coordinator.views import Views
+from fleet.coordinator.work import Part, Work
+from fleet.documents import verdict_name
+from fleet.domain.campaign import CampaignState
+from fleet.errors import ConflictError
+from fleet.store.rows import ExecutionRow
+from fleet.trust.audit import needed_events
+from fleet.trust.certificate import AdapterVerdict, Certificate, LoggedEvent, NodeEvidence, build_certificate
+from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.merkle import InclusionProof, leaf_hash
+
+
+class Certificates(Part):
+    """Issuer of deletion certificates."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self._decisions = work.part(Decisions)
+        self._views = work.part(Views)
+
+    def issue(self, campaign_id: str) -> str:
+        """Return the signed certificate (JSON text) of a forget.
+
+        Raises `NotFoundError` if there is no such forget; `ConflictError` if it has not converged, or concerned no
+        node.
+        """
+        campaign = self._tx.forgets.get(campaign_id)
+        if campaign.state is not CampaignState.CONVERGED:
+            raise ConflictError(
+                f"forget {campaign_id} is {campaign.state}: a certificate is issued once every node is done",
+                hint=f"fleet forget watch {campaign_id}",
+            )
+        executions = self._tx.forgets.executions(campaign_id)
+        if not executions:
+            raise ConflictError(
+                f"forget {campaign_id} was committed for a fleet without nodes: there is nothing to certify",
+                hint="fleet node enroll",
+            )
+        command = types.Envelope.FromString(self._tx.log.get(campaign.generation).envelope)
+        content = Certificate(
+            fleet_id=self._env.fleet_id,
+            campaign_id=campaign_id,
+            generation=campaign.generation,
+            issued_at_ms=self._tx.now_ms,
+            subject_tags=campaign.tags,
+            command=command,
+            command_inclusion=self._inclusion(LeafKind.FORGET_COMMAND, command),
+            tree_size=self._tx.tree.size(),
+            root_hash=self._tx.tree.root(),
+            nodes=tuple(self._evidence(execution) for execution in executions),
+            verdicts=tuple(
+                AdapterVerdict(verdict.adapter_kind, verdict_name(verdict.verdict), verdict.basis)
+                for verdict in self._views.verdicts_of(campaign)
+            ),
+            campaign_version=campaign.version,
+            converged_at_ms=campaign.converged_at_ms or 0,
+            planted_tags=planted(self._tx, campaign.tags),
+        )
+        return build_certificate(content, self._env.keys.command_key)
+
+    def _evidence(self, execution: ExecutionRow) -> NodeEvidence:
+        receipt = types.Envelope.FromString(execution.receipt) if execution.receipt else None
+        return NodeEvidence(
+            node_id=execution.node_id,
+            state=execution.state,
+            detail=execution.detail,
+            receipt_public_key=self._tx.nodes.get(execution.node_id).receipt_public_key,
+            receipt=receipt,
+            inclusion=None if receipt is None else self._inclusion(LeafKind.RECEIPT, receipt),
+            checks=execution.checks,
+            joined=execution.joined,
+            events=tuple(self._events(execution)),
+        )
+
+    def _events(self, execution: ExecutionRow) -> Iterator[LoggedEvent]:
+        """Yield the newest decision of each kind that the node's place in this certificate rests on."""
+        about = self._decisions.about(execution.node_id)
+        for kind in needed_events(execution.state, joined=execution.joined):
+            for envelope, event in reversed(about):
+                if (
+                    event.kind == kind
+                    and event.generation >= execution.generation
+                    and event.campaign_id in ("", execution.campaign_id)
+                ):
+                    yield LoggedEvent(envelope, self._inclusion(LeafKind.AUDIT_EVENT, envelope))
+                    break
+
+    def _inclusion(self, kind: LeafKind, envelope: types.Envelope) -> InclusionProof:
+        return self._tx.tree.inclusion_proof(leaf_hash(leaf_data(kind, envelope)))

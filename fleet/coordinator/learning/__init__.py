@@ -1,0 +1,1 @@
+"""Learning jobs and their rounds; cohort shards."""

@@ -1,0 +1,1 @@
+"""Nodes: streams, reports, needs, and decisions about them."""

@@ -1,0 +1,1 @@
+"""People as they are contributed, and the revisions that they become."""
