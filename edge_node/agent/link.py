@@ -25,6 +25,8 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 CHALLENGE_TIMEOUT_S = 5.0
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
 SILENT_HEARTBEATS = 8
+#: Of the interval between heartbeats.
+_JITTER = (0.9, 1.1)
 #: Full jitter: a whole fleet may have lost its coordinator at one moment.
 _BACKOFF = Backoff(first_s=0.2, longest_s=5.0, least=0.0)
 #: Trying again does not help until somebody has done something.
@@ -38,6 +40,8 @@ class NodeLink:
     ----------
     address
         host:port of the coordinator's NodeService.
+    heartbeat_s
+        Between two heartbeats; the coordinator may ask for fewer.
     connect_delay_s
         Upper bound of the random wait before the first connection; half of it is the lower bound.
     on_refusal
@@ -155,7 +159,7 @@ class NodeLink:
         silent = 0
         try:
             while True:
-                self._wake.wait(self._heartbeat_s)
+                self._wake.wait(self._interval_s())
                 self._wake.clear()
                 if ended.is_set():
                     return
@@ -171,6 +175,10 @@ class NodeLink:
         finally:
             # Without heartbeats the stream is of no use: end it, so that the link connects again.
             stream.cancel()
+
+    def _interval_s(self) -> float:
+        # A large fleet beats more slowly, and not in step.
+        return max(self._heartbeat_s, self._node.told_interval_s) * random.uniform(*_JITTER)
 
 
 def _status(error: grpc.RpcError) -> str:

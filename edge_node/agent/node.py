@@ -44,6 +44,8 @@ class Node:
         self.context = context
         self._lock, self._journal, self._meter = context.lock, context.journal, context.meter
         self._serve_state = ServeState(context)
+        #: Seconds between heartbeats that the coordinator asks for at least; 0: it has not said.
+        self.told_interval_s = 0.0
         # In memory only: what was sealed to it is gone with it.
         self._session_key = X25519PrivateKey.generate()
         eraser = Eraser(context.journal, context.cipher, context.on_step)
@@ -209,6 +211,7 @@ class Node:
             raise ProtocolError(f"a lease is of node {lease.node_id!r}, not {self.node_id!r}")
         served = self._serve_state.serving
         self._serve_state.granted(lease)
+        self.told_interval_s = lease.heartbeat_interval_ms / 1000
         if not served:
             # Perhaps it was held: then nothing that it contributed meanwhile was taken.
             self._contributions.reconnected()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TypeVar
 
 from fleet.config import ServeSettings
 from fleet.coordinator.database import Database
+from fleet.coordinator.dispatcher import Dispatcher
 from fleet.coordinator.nodes.sessions import Changes
 from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
 from fleet.learning.proxy import FleetProxy
 from fleet.learning.superlink import SuperLink
+from fleet.store.touched import Touched
 
 T = TypeVar("T")
 
@@ -70,12 +73,16 @@ class Coordinator:
     #: The learning plane, or None when the fleet runs without.
     learning: LearningPlane | None
     changes: Changes = field(default_factory=Changes)
+    dispatcher: Dispatcher = field(init=False)
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
 
-    async def run(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Do some work as one transaction; when this returns, it is durable."""
-        return await self.database.run(lambda tx: work(UnitOfWork(self.env, tx)))
+    def __post_init__(self) -> None:
+        self.dispatcher = Dispatcher(self)
+
+    async def run(self, work: Callable[[UnitOfWork], T], node_id: str = "") -> T:
+        """Do some work, about a node perhaps, as one transaction; when this returns, it is durable."""
+        return await self.database.run(lambda tx: work(UnitOfWork(self.env, tx)), node_id)
 
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Do some reading over one consistent view of the store."""
@@ -85,10 +92,33 @@ class Coordinator:
         """Do the same in the calling thread."""
         return self.database.read_now(lambda tx: work(UnitOfWork(self.env, tx)))
 
-    def announce(self) -> None:
-        """Tell sessions, the reconciler and watchers that the store has changed."""
-        self.env.sessions.wake_all()
+    async def serve_changes(self) -> None:
+        """Tell whom it concerns what transactions have changed, for ever; from the loop that runs this."""
+        loop = asyncio.get_running_loop()
+
+        def committed(touched: Touched) -> None:
+            self.env.note(touched)
+            if touched != Touched():
+                loop.call_soon_threadsafe(self._tell, touched)
+
+        self.database.store.on_commit = committed
+        await self.dispatcher.run()
+
+    def _tell(self, touched: Touched) -> None:
+        everybody = touched.everybody or touched.heads
+        self.dispatcher.wake(None if everybody else touched.nodes)
         self.changes.announce()
+
+    def announce(self) -> None:
+        """Tell the reconciler and watchers that something has changed."""
+        self.changes.announce()
+
+    async def write_contacts(self) -> None:
+        """Store what nodes said since the last time."""
+        contacts = self.env.contacts.unwritten()
+        if contacts:
+            await self.run(lambda unit: unit.tx.nodes.write_contacts(contacts))
+            self.env.contacts.written(contacts)
 
     async def solve_head_ahead(self) -> None:
         """Solve the head of the next revision off the thread that writes; from now on heads are solved so."""

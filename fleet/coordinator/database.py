@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fleet.store.database import Store, Transaction
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+#: Works that become durable with one commit: its fsync is what they wait for longest.
+MOST_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Some work, and whoever waits for it to be durable."""
+
+    work: Callable[[Transaction], Any]
+    #: Whose row it is about to read; "" if that is nobody's.
+    node_id: str
+    done: Future[Any] = field(default_factory=Future)
 
 
 class Database:
-    """The store in threads of its own: one writes, so that transactions never wait for each other's locks."""
+    """The store in threads of its own: one writes, so that transactions never wait for each other's locks.
+
+    Works that wait for the writer are committed together, and none is acknowledged before all are durable. One that
+    raises before it has written is left out; after that, all are undone and done again one by one.
+    """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self.store = store
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
+        self._writer.start()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="store-reader")
 
-    async def run(self, work: Callable[[Transaction], T]) -> T:
-        """Run some work as one transaction; when this returns, it is durable."""
-
-        def transact() -> T:
-            with self._store.transaction() as tx:
-                return work(tx)
-
-        return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
+    async def run(self, work: Callable[[Transaction], T], node_id: str = "") -> T:
+        """Run some work, about a node perhaps, as one transaction; when this returns, it is durable."""
+        waiting = _Waiting(work, node_id)
+        self._waiting.put(waiting)
+        result: T = await asyncio.wrap_future(waiting.done)
+        return result
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run some reading over one consistent view."""
@@ -35,11 +58,59 @@ class Database:
 
     def read_now(self, work: Callable[[Transaction], T]) -> T:
         """Do the same in the calling thread."""
-        with self._store.snapshot() as tx:
+        with self.store.snapshot() as tx:
             return work(tx)
 
     def close(self) -> None:
         """Finish what runs, then close the store."""
-        self._writer.shutdown()
+        self._waiting.put(None)
+        self._writer.join()
         self._readers.shutdown()
-        self._store.close()
+        self.store.close()
+
+    def _write(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            together = [first]
+            while len(together) < MOST_AT_ONCE and not self._waiting.empty():
+                if (following := self._waiting.get()) is None:
+                    self._waiting.put(None)
+                    break
+                together.append(following)
+            # Whoever was cancelled while they waited is left out.
+            together = [each for each in together if each.done.set_running_or_notify_cancel()]
+            if len(together) == 1 or not self._committed_together(together):
+                for each in together:
+                    self._commit(each)
+
+    def _committed_together(self, together: Sequence[_Waiting]) -> bool:
+        """Commit several works at once; False if one failed that had written already: then nothing was changed."""
+        results: list[tuple[_Waiting, Any, Exception | None]] = []
+        try:
+            with self.store.transaction() as tx:
+                tx.nodes.prefetch({each.node_id for each in together if each.node_id})
+                for each in together:
+                    written = tx.writes
+                    try:
+                        results.append((each, each.work(tx), None))
+                    except Exception as error:
+                        if tx.writes != written:
+                            raise
+                        results.append((each, None, error))
+        except Exception as error:  # noqa: BLE001  # Each is tried alone, and told.
+            logger.info("works that waited for one commit are tried one by one: %s", error)
+            return False
+        for each, result, failure in results:
+            if failure is None:
+                each.done.set_result(result)
+            else:
+                each.done.set_exception(failure)
+        return True
+
+    def _commit(self, waiting: _Waiting) -> None:
+        try:
+            with self.store.transaction() as tx:
+                result = waiting.work(tx)
+        except Exception as error:  # noqa: BLE001  # Told to whoever waits.
+            waiting.done.set_exception(error)
+        else:
+            waiting.done.set_result(result)

@@ -1,8 +1,8 @@
 """NodeService: the stream between the coordinator and one node.
 
-What a node needs is a function of the store (`outbox.py`); this module opens the stream, checks who is there, and
-moves messages. Everything that a node sends is handled in `reports.py`, one transaction each, so that an acknowledged
-message is durable.
+What a node needs is a function of the store (`nodes/outbox.py`), sent by the dispatcher; this module opens the stream,
+checks who is there, and takes what the node says. Heartbeats and telemetry are answered from memory, everything else is
+handled in `nodes/reports.py` as one transaction, so that an acknowledged message is durable.
 """
 
 from __future__ import annotations
@@ -23,21 +23,16 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.authentication import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
+from fleet.coordinator.nodes.heartbeats import Heartbeats
 from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.nodes.reports import claimed_hello
-from fleet.coordinator.nodes.sessions import HeartbeatPace, Session, woken
+from fleet.coordinator.nodes.sessions import HeartbeatPace, Session
 from fleet.errors import FleetError, NotFoundError
+from fleet.store.database import wall_clock_ms
 
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[wire.ConnectRequest, wire.ConnectResponse]"
-
-#: Messages that wait to be written to one node.
-OUTBOX_LIMIT = 64
-#: A message that a node has not taken by then keeps its stream from ending in order.
-WRITE_LIMIT_S = 5.0
-#: What a node needs is looked at this often also if nothing was announced: a lost wake-up costs time only.
-LOOK_AGAIN_S = 5.0
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
@@ -46,6 +41,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._challenges = Challenges()
+        self._heartbeats = Heartbeats(coordinator.env)
 
     async def Connect(
         self,
@@ -55,41 +51,35 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         """Serve a node whose hello holds, until either side leaves; refuse anybody else with a challenge."""
         # No message is asked for before: gRPC reads the whole of one as soon as it is.
         node_id = await self._welcome(context)
-        session = self._coordinator.env.sessions.open(node_id)
+        coordinator, sessions = self._coordinator, self._coordinator.env.sessions
+        session = sessions.open(node_id, context.write)
         logger.info("node %s connected", node_id)
-        # Bounded: a node that talks without listening is not listened to either.
-        outbox: asyncio.Queue[wire.ConnectResponse] = asyncio.Queue(OUTBOX_LIMIT)
-        writing = asyncio.Lock()
-        tasks = [
-            asyncio.create_task(self._read(request_iterator, session, outbox)),
-            asyncio.create_task(self._watch(session, outbox)),
-            asyncio.create_task(self._write(context, outbox, writing)),
-        ]
+        coordinator.dispatcher.wake([node_id])
+        coordinator.announce()
+        status, refusal = grpc.StatusCode.OK, ""
         try:
-            self._coordinator.changes.announce()
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            await _written(writing)
-            for task in done:
-                error = task.exception()
-                if isinstance(error, ReportError | SignatureError):
-                    logger.warning("node %s: %s", node_id, error)
-                    await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-                elif isinstance(error, FleetError):
-                    logger.warning("node %s: %s", node_id, error)
-                    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-                elif isinstance(error, DecodeError):
-                    logger.warning("node %s sent something that cannot be parsed", node_id)
-                    await self._put_aside(node_id, wire.ConnectRequest(), "it cannot be parsed")
-                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed")
-                elif error is not None and not isinstance(error, grpc.RpcError | asyncio.CancelledError):
-                    raise error
+            await self._read(request_iterator, session)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not session.superseded or task is None:
+                raise
+            task.uncancel()
+            status, refusal = grpc.StatusCode.PERMISSION_DENIED, session.refusal
+        except (ReportError, SignatureError) as error:
+            status, refusal = grpc.StatusCode.PERMISSION_DENIED, str(error)
+        except FleetError as error:
+            status, refusal = grpc.StatusCode.FAILED_PRECONDITION, str(error)
+        except DecodeError:
+            await self._put_aside(node_id, wire.ConnectRequest(), "it cannot be parsed")
+            status, refusal = grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed"
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._coordinator.env.sessions.close(session)
+            sessions.close(session)
             logger.info("node %s disconnected", node_id)
-            self._coordinator.changes.announce()
+            coordinator.announce()
+        await session.written()
+        if refusal:
+            logger.warning("node %s: %s", node_id, refusal)
+            await context.abort(status, refusal)
 
     async def _welcome(self, context: Context) -> str:
         try:
@@ -111,12 +101,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         raise AssertionError("abort raises")
 
-    async def _read(
-        self,
-        requests: AsyncIterator[wire.ConnectRequest],
-        session: Session,
-        outbox: asyncio.Queue[wire.ConnectResponse],
-    ) -> None:
+    async def _read(self, requests: AsyncIterator[wire.ConnectRequest], session: Session) -> None:
         pace = HeartbeatPace()
         while True:
             try:
@@ -125,21 +110,20 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                     request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
-            if session.superseded:
-                return
             if request.WhichOneof("message") == "heartbeat":
                 pace.note(asyncio.get_running_loop().time())
             effect = await self._take(session.node_id, request)
-            for reply in effect.replies:
-                await outbox.put(reply)
+            session.send(effect.replies)
             if effect.changed:
-                self._coordinator.env.sessions.wake_all()
-                self._coordinator.changes.announce()
+                self._coordinator.announce()
+            await session.room()
 
     async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
         try:
-            return await self._coordinator.run(lambda unit: unit.reports.handle(node_id, request))
+            if self._heartbeats.takes(request):
+                return await self._take_heartbeat(node_id, request)
+            return await self._coordinator.run(lambda unit: unit.reports.handle(node_id, request), node_id)
         except QuarantineError as error:
             refused: Exception = error
             logger.warning("a report of node %s is put aside: %s", node_id, error)
@@ -154,38 +138,15 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         await self._put_aside(node_id, request, reason)
         return Effect()
 
+    async def _take_heartbeat(self, node_id: str, request: wire.ConnectRequest) -> Effect:
+        env, now_ms = self._coordinator.env, wall_clock_ms()
+        while not env.leases.covers(now_ms + round(1000 * env.settings.lease_s)):
+            await self._coordinator.run(lambda unit: unit.leases.reserve())
+            now_ms = wall_clock_ms()
+        return self._heartbeats.take(node_id, request, now_ms)
+
     async def _put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str) -> None:
         await self._coordinator.run(lambda unit: unit.reports.put_aside(node_id, request, reason))
-
-    async def _watch(self, session: Session, outbox: asyncio.Queue[wire.ConnectResponse]) -> None:
-        while not session.superseded:
-            session.wake.clear()
-            for message in await self._coordinator.run(lambda unit: unit.outbox.due(session)):
-                await outbox.put(message)
-            await woken(session.wake, LOOK_AGAIN_S)
-
-    async def _write(
-        self,
-        context: Context,
-        outbox: asyncio.Queue[wire.ConnectResponse],
-        writing: asyncio.Lock,
-    ) -> None:
-        while True:
-            message = await outbox.get()
-            async with writing:
-                await context.write(message)
-
-
-async def _written(writing: asyncio.Lock) -> None:
-    """Wait for the message that is being written, and let no other begin.
-
-    gRPC cannot end a call meanwhile: it refuses to, and the node would wait on a stream that nobody serves.
-    """
-    try:
-        async with asyncio.timeout(WRITE_LIMIT_S):
-            await writing.acquire()
-    except TimeoutError:
-        logger.info("a node does not take the message that it is sent")
 
 
 def _hello_of(context: Context) -> wire.ConnectRequest:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.unit import UnitOfWork
@@ -16,33 +17,46 @@ from fleet.store.rows import LearningJobRow
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: Longest pause between two looks, for what happens without a change in the store (a node goes away).
 PAUSE_S = 1.0
+#: How often heartbeats and telemetry are written.
+WRITE_EVERY_S = 2.0
 #: How often Flower is asked about a run: each time costs two CPU seconds.
 STATUS_EVERY_S = 20.0
 
 
 async def reconcile_forgets(coordinator: Coordinator) -> None:
     """Move campaigns on and keep the desired revision up to date, for ever."""
-    version = -1
+    version, clock, written_s = -1, asyncio.get_running_loop().time, 0.0
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
-        try:
-            await coordinator.solve_head_ahead()
-        except Exception:
-            # Then it is solved when the revision is built, or that has none.
-            logger.exception("the closed-form head could not be solved ahead")
-        changed = False
-        for what, work in STEPS:
-            try:
-                changed |= await coordinator.run(work)
-            except Exception:
-                # The next look may find it mended, a dead loop would find nothing; and what one row prevents,
-                # the other steps need not wait for.
-                logger.exception("%s could not be moved on", what)
-        if changed:
+        began_s = clock()
+        if began_s - written_s > WRITE_EVERY_S:
+            written_s = began_s
+            await _tried("what nodes said", coordinator.write_contacts())
+        # If it cannot be solved ahead, it is solved when the revision is built, or that has none.
+        await _tried("the closed-form head", coordinator.solve_head_ahead())
+        changed = [await _tried(what, coordinator.run(work)) for what, work in STEPS]
+        if any(changed):
             await coordinator.destroy_orphaned_keys()
             coordinator.announce()
+        # Thousands of reports are thousands of changes: half of the time is for those who report.
+        await asyncio.sleep(clock() - began_s)
+
+
+async def _tried(what: str, work: Awaitable[T]) -> T | None:
+    """Return what some work comes to; None if it fails.
+
+    The next look may find it mended, a dead loop would find nothing; and what one row prevents, other steps need not
+    wait for.
+    """
+    try:
+        return await work
+    except Exception:
+        logger.exception("%s could not be moved on", what)
+        return None
 
 
 #: All that follows from the store as it is, a transaction each.

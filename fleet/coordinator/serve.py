@@ -108,6 +108,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
     keys = CoordinatorKeys.load_or_create(folder.keys)
     database = Database(Store.open(f"sqlite:///{folder.database}"))
     plane: LearningPlane | None = None
+    coordinator: Coordinator | None = None
     tasks: list[asyncio.Task[None]] = []
     server = grpc.aio.server(
         interceptors=[
@@ -133,7 +134,9 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         # Nodes keep the address: it must be the same after a restart.
         port = settings.port or remembered_port(folder.port)
         coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
+        tasks.append(asyncio.create_task(coordinator.serve_changes()))
         await coordinator.run(lambda unit: unit.contributions.bind_to_rows())
+        await coordinator.run(lambda unit: unit.leases.take_up())
         await coordinator.destroy_orphaned_keys()
         metrics_port = _serve_metrics(coordinator)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
@@ -157,6 +160,8 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop(STOP_GRACE_S)
+        if coordinator is not None:
+            await coordinator.write_contacts()
         if plane is not None:
             await asyncio.to_thread(plane.stop)
         database.close()
@@ -210,6 +215,7 @@ def compose(
         keys=keys,
         secrets=KeyStore(CoordinatorFolder(settings.state).secrets),
         learning=plane,
+        contacts=database.store.contacts,
         started_at_ms=now_ms,
     )
     return Coordinator(env, database, plane)

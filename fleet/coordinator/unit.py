@@ -13,6 +13,7 @@ from fleet.coordinator.learning.cohorts import Cohorts
 from fleet.coordinator.learning.jobs import Jobs
 from fleet.coordinator.learning.rounds import Rounds
 from fleet.coordinator.nodes.decisions import Decisions
+from fleet.coordinator.nodes.heartbeats import Leases
 from fleet.coordinator.nodes.outbox import Outbox
 from fleet.coordinator.nodes.reports import Reports
 from fleet.coordinator.revisions.contributions import Contributions
@@ -50,6 +51,7 @@ class UnitOfWork(Work):
 
     decisions = _Its(Decisions)
     reports = _Its(Reports)
+    leases = _Its(Leases)
     outbox = _Its(Outbox)
 
     keys = _Its(OwnedKeys)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
+from reram_fleet.crypto.digests import head_digest, lora_digest, subject_digest
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.v1.types_pb2 import RevisionContent
 
 from fleet.config import ServeSettings
+from fleet.coordinator.nodes.leases import LeaseBook
 from fleet.coordinator.nodes.sessions import Sessions
 from fleet.coordinator.revisions.revision_head import RevisionHead
 from fleet.store.database import Transaction
+from fleet.store.touched import Contacts, Touched
 from fleet.trust.keys import CoordinatorKeys
 
 P = TypeVar("P", bound="Part")
@@ -31,7 +36,32 @@ class OpenedRevision:
 
     key_id: str
     ciphertext: bytes
-    content: RevisionContent
+    #: RevisionContent, serialised.
+    plaintext: bytes
+
+    @cached_property
+    def content(self) -> RevisionContent:
+        """What was decrypted."""
+        return RevisionContent.FromString(self.plaintext)
+
+    @cached_property
+    def expected(self) -> ExpectedAdapters:
+        """What a node that runs it must name."""
+        content = self.content
+        return ExpectedAdapters(
+            {subject.subject_tag: subject_digest(subject) for subject in content.subjects},
+            lora_digest(content.shared_lora),
+            head_digest(content.head),
+        )
+
+
+@dataclass(frozen=True)
+class ExpectedAdapters:
+    """Digests of a revision's adapters: of every person's, of the LoRA, of the head."""
+
+    subjects: Mapping[str, bytes]
+    lora: bytes
+    head: bytes
 
 
 @dataclass
@@ -52,12 +82,27 @@ class Environment:
     head_ahead: RevisionHead | None = None
     #: The revision that was read last; gone with its key.
     opened_revision: OpenedRevision | None = None
+    #: Heartbeats and telemetry that are not written yet.
+    contacts: Contacts = field(default_factory=Contacts)
+    #: Leases that may be granted without a transaction.
+    leases: LeaseBook = field(default_factory=LeaseBook)
+    #: Newest entry of the forget log that is durable, and the nodes that are held.
+    generation: int = 0
+    held: set[str] = field(default_factory=set)
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
     #: When this process began (Unix ms): before, no node could reach it.
     started_at_ms: int = 0
     #: Raw Ed25519 key of the registry whose tickets take people in; empty: nobody is taken in.
     registry_public_key: bytes = b""
+
+    def note(self, touched: Touched) -> None:
+        """Keep in mind what has become durable."""
+        self.generation = self.generation if touched.generation is None else touched.generation
+        for node_id, held in touched.held.items():
+            (self.held.add if held else self.held.discard)(node_id)
+        if touched.leases is not None:
+            self.leases.reserved(*touched.leases)
 
 
 class Work:

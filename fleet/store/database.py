@@ -25,8 +25,10 @@ from fleet.store.heads import Heads
 from fleet.store.learning import LearningJobs
 from fleet.store.log import ForgetLog
 from fleet.store.nodes import AuditEvents, Nodes
+from fleet.store.repository import Scope
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
+from fleet.store.touched import Contacts, Touched
 from fleet.store.tree import Tree
 
 _WRITES = "reram_fleet_writes"
@@ -41,19 +43,24 @@ def wall_clock_ms() -> int:
 class Transaction:
     """The repositories, over one database transaction, and the one time `now_ms` of everything that it writes."""
 
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self.now_ms = now_ms
-        self.fleet = Fleet(connection, now_ms)
-        self.nodes = Nodes(connection, now_ms)
-        self.log = ForgetLog(connection, now_ms)
-        self.forgets = Forgets(connection, now_ms)
-        self.subjects = Subjects(connection, now_ms)
-        self.revisions = Revisions(connection, now_ms)
-        self.heads = Heads(connection, now_ms)
-        self.learning = LearningJobs(connection, now_ms)
-        self.cohorts = Cohorts(connection, now_ms)
-        self.tree = Tree(connection, now_ms)
-        self.audit_events = AuditEvents(connection, now_ms)
+    def __init__(self, scope: Scope) -> None:
+        self._scope, self.now_ms, self.touched = scope, scope.now_ms, scope.touched
+        self.fleet = Fleet(scope)
+        self.nodes = Nodes(scope)
+        self.log = ForgetLog(scope)
+        self.forgets = Forgets(scope)
+        self.subjects = Subjects(scope)
+        self.revisions = Revisions(scope)
+        self.heads = Heads(scope)
+        self.learning = LearningJobs(scope)
+        self.cohorts = Cohorts(scope)
+        self.tree = Tree(scope)
+        self.audit_events = AuditEvents(scope)
+
+    @property
+    def writes(self) -> int:
+        """How many statements have written so far."""
+        return len(self._scope.wrote)
 
 
 class Store:
@@ -68,6 +75,10 @@ class Store:
     def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
         self._engine = engine
         self._now_ms = now_ms
+        #: Heartbeats and telemetry that are not written yet.
+        self.contacts = Contacts()
+        #: Called with what a transaction has changed once that is durable, in the thread that wrote it.
+        self.on_commit: Callable[[Touched], None] = lambda touched: None
         # SQLite has one writer, and its busy handler sleeps and polls: threads queue here instead.
         self._writer = threading.Lock()
         self._writer_thread: int | None = None
@@ -130,17 +141,14 @@ class Store:
 
     @contextmanager
     def _begin(self, *, writes: bool) -> Iterator[Transaction]:
-        with self._engine.connect().execution_options(**{_WRITES: writes}) as connection:
-            try:
-                with connection.begin() as begun:
-                    yield Transaction(connection, self._now_ms())
-                    if not writes:
-                        begun.rollback()
-            except IntegrityError as error:
-                raise ConflictError(f"the database refused a write: {error.orig}") from error
-            except OperationalError as error:
-                # A full disk, a lost mount, a lock that nobody gives back: not the caller's doing.
-                raise StoreError(f"the database cannot be used now: {error.orig}") from error
+        connecting = self._engine.connect().execution_options(**{_WRITES: writes})
+        with connecting as connection, _own_errors(), connection.begin() as begun:
+            transaction = Transaction(Scope(connection, self._now_ms(), contacts=self.contacts))
+            yield transaction
+            if not writes:
+                begun.rollback()
+        if writes:
+            self.on_commit(transaction.touched)
 
     def close(self) -> None:
         """Close all connections."""
@@ -151,6 +159,18 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raise errors of the database as ours."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise ConflictError(f"the database refused a write: {error.orig}") from error
+    except OperationalError as error:
+        # A full disk, a lost mount, a lock that nobody gives back: not the caller's doing.
+        raise StoreError(f"the database cannot be used now: {error.orig}") from error
 
 
 def _make_private(database: str | None) -> None:

@@ -20,7 +20,9 @@ class Fleet(Repository):
 
     def get(self) -> FleetRow:
         """Return the fleet's row; `NotFoundError` before `create`."""
-        return self._one(FleetRow, select(schema.fleet), "the database holds no fleet yet")
+        return self._once(
+            schema.fleet, "the", lambda: self._one(FleetRow, select(schema.fleet), "the database holds no fleet yet")
+        )
 
     def create(self, fleet_id: str) -> FleetRow:
         """Make the fleet, at generation 0; `ConflictError` if there is one already."""
@@ -33,6 +35,7 @@ class Fleet(Repository):
     def set_log_head(self, generation: int, log_head: bytes) -> None:
         """Move to the newest entry of the forget log."""
         self._update(schema.fleet, generation=generation, log_head=log_head)
+        self._touched.everybody, self._touched.generation = True, generation
 
     def set_desired_revision(self, revision: int) -> None:
         """Say which revision nodes are to install. Never a lower one: a roll-back is a new revision."""
@@ -40,6 +43,7 @@ class Fleet(Repository):
         if revision < current:
             raise ConflictError(f"revision {revision} is older than the desired one, {current}")
         self._update(schema.fleet, desired_revision=revision)
+        self._touched.everybody = True
 
     def fix_task(self, task: str) -> None:
         """Say what the fleet's nodes recognise or generate; `ConflictError` if another task is said."""
@@ -62,7 +66,8 @@ class Fleet(Repository):
             )
         self._update(schema.fleet, registry_public_key=public_key)
 
-    def next_lease_sequence(self) -> int:
-        """Count a lease, and return its number."""
-        self._update(schema.fleet, lease_sequence=schema.fleet.c.lease_sequence + 1)
-        return self.get().lease_sequence
+    def reserve_leases(self, count: int, horizon_ms: int) -> None:
+        """Take so many lease numbers out of turn, none of which is used for a lease that ends after the horizon."""
+        reserved = self.get().lease_sequence + count
+        self._update(schema.fleet, lease_sequence=reserved, lease_horizon_ms=horizon_ms)
+        self._touched.leases = (reserved, horizon_ms)

@@ -21,6 +21,10 @@ class Heads(Repository):
         query = select(table.c.tag, table.c.node_id, table.c.sequence).order_by(table.c.tag, table.c.node_id)
         return [(row.tag, row.node_id, row.sequence) for row in self._run(query)]
 
+    def has_sources(self) -> bool:
+        """Whether there are any statistics."""
+        return bool(self._column(select(schema.head_statistics.c.tag).limit(1)))
+
     def statistics(self) -> Iterator[HeadStatisticsRow]:
         """Yield all statistics by tag and node, one in memory at a time."""
         table = schema.head_statistics
@@ -40,6 +44,7 @@ class Heads(Repository):
             return False
         self.drop_public_codes(node_id)
         self._insert(schema.public_codes, node_id=node_id, digest=digest, content=content)
+        self._touched.heads = True
         return True
 
     def drop_public_codes(self, node_id: str) -> None:

@@ -32,7 +32,7 @@ class ForgetLog(Repository):
         The campaign that it commits is made in the same transaction, after this. Tags, the canary's among them, are
         sorted, so that its place tells nothing. `sign` signs the finished command with the coordinator's key.
         """
-        fleet_row = Fleet(self._connection, self._now_ms)
+        fleet_row = Fleet(self._scope)
         fleet = fleet_row.get()
         command = ForgetCommand(
             fleet_id=fleet.fleet_id,
@@ -52,7 +52,7 @@ class ForgetLog(Repository):
 
     def get(self, generation: int) -> LogRow:
         """Return one entry."""
-        rows = self.range(generation - 1, generation)
+        rows = self._once(schema.log_entry, generation, lambda: self.range(generation - 1, generation))
         if not rows:
             raise NotFoundError(f"the forget log has no generation {generation}")
         return rows[0]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
 from fleet.store.rows import NodeCostRow, NodeRow, QuarantinedReportRow
+from fleet.store.touched import Contact
 
 _RAW_KEY_BYTES = 32
 #: Reasons that are kept apart per node: what an operator would read.
@@ -35,6 +36,8 @@ class NodeReport(TypedDict, total=False):
     subject_adapters: int
     energy_model_name: str
     energy_model_version: str
+    #: What making the active revision active cost (serialised DeploymentOverhead).
+    overhead: bytes
 
 
 class Nodes(Repository):
@@ -79,19 +82,75 @@ class Nodes(Repository):
 
     def find(self, node_id: str) -> NodeRow | None:
         """Return the node, or None."""
-        return self._row(NodeRow, select(schema.node).where(schema.node.c.node_id == node_id))
+        query = select(schema.node).where(schema.node.c.node_id == node_id)
+        return self._once(schema.node, node_id, lambda: self._row(self._node, query))
+
+    def prefetch(self, node_ids: Iterable[str]) -> None:
+        """Read these nodes at once, for those who are about to ask for each."""
+        self._scope.read[schema.node.name].update((node.node_id, node) for node in self.chosen(node_ids))
 
     def get(self, node_id: str) -> NodeRow:
         """Return the node; `NotFoundError` if it never was enrolled."""
-        query = select(schema.node).where(schema.node.c.node_id == node_id)
-        return self._one(NodeRow, query, f"no node {node_id!r} is enrolled", hint="fleet node list")
+        node = self.find(node_id)
+        if node is None:
+            raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
+        return node
 
     def list(self, *, include_retired: bool = False) -> Sequence[NodeRow]:
         """Return the nodes, by id."""
         query = select(schema.node).order_by(schema.node.c.node_id)
         if not include_retired:
             query = query.where(schema.node.c.retired_at_ms.is_(None))
-        return self._rows(NodeRow, query)
+        return self._rows(self._node, query)
+
+    def chosen(self, node_ids: Iterable[str]) -> Sequence[NodeRow]:
+        """Return these nodes, retired ones among them, by id."""
+        query = select(schema.node).where(schema.node.c.node_id.in_(list(node_ids)))
+        return self._rows(self._node, query.order_by(schema.node.c.node_id))
+
+    def ids(self) -> Sequence[str]:
+        """Return the ids of the nodes that are not retired, sorted."""
+        node = schema.node.c
+        return self._column(select(node.node_id).where(node.retired_at_ms.is_(None)).order_by(node.node_id))
+
+    def revisions(self) -> Sequence[int]:
+        """Return the revisions that nodes run which are not retired."""
+        node = schema.node.c
+        return self._column(select(node.revision).where(node.retired_at_ms.is_(None)).distinct())
+
+    def sound(self, revision: int | None = None) -> frozenset[str]:
+        """Return the ids of the nodes that are neither held nor retired, and run a revision if one is named."""
+        node = schema.node.c
+        query = select(node.node_id).where(node.held_reason == "", node.retired_at_ms.is_(None))
+        return frozenset(self._column(query if revision is None else query.where(node.revision == revision)))
+
+    def behind(self, generation: int, revision: int) -> frozenset[str]:
+        """Return the ids of the nodes that have not this generation, or another revision."""
+        node = schema.node.c
+        query = select(node.node_id).where((node.generation < generation) | (node.revision != revision))
+        return frozenset(self._column(query))
+
+    def first_sound(self, count: int, without: Iterable[str]) -> Sequence[str]:
+        """Return the ids of the first so many nodes, by id, that are neither held nor retired nor left out."""
+        node = schema.node.c
+        sound = (node.held_reason == "", node.retired_at_ms.is_(None), node.node_id.not_in(list(without)))
+        return self._column(select(node.node_id).where(*sound).order_by(node.node_id).limit(count))
+
+    def held(self) -> Sequence[NodeRow]:
+        """Return the nodes that are held and not retired, by id."""
+        node = schema.node.c
+        query = select(schema.node).where(node.held_reason != "", node.retired_at_ms.is_(None))
+        return self._rows(self._node, query.order_by(node.node_id))
+
+    def _node(self, **row: Any) -> NodeRow:
+        return NodeRow(**{**row, **self._scope.contacts.of(row["node_id"]).row})
+
+    def write_contacts(self, contacts: Mapping[str, Contact]) -> None:
+        """Store what nodes said last."""
+        for node_id, contact in contacts.items():
+            if contact.row:
+                self._set(node_id, **contact.row)
+            self.save_costs(node_id, contact.costs)
 
     def touch(self, node_id: str, **report: Unpack[NodeReport]) -> None:
         """Note a sign of life, and whatever the node said about itself.
@@ -99,6 +158,7 @@ class Nodes(Repository):
         A generation may go down: a node that was restored from a backup says so, and must be believed.
         """
         self._set(node_id, last_contact_ms=self._now_ms, **report)
+        self._touched.nodes.add(node_id)
 
     def set_flower_node_id(self, node_id: str, flower_node_id: int) -> None:
         """Note under which id the SuperLink knows the node's SuperNode."""
@@ -109,19 +169,31 @@ class Nodes(Repository):
         if not reason:
             raise InvalidInputError("holding a node needs a reason")
         self._set(node_id, held_reason=reason)
+        self._note_held(node_id, held=True)
 
     def release(self, node_id: str) -> None:
         """Give leases to a held node again."""
         self._set(node_id, held_reason="")
+        self._note_held(node_id, held=False)
+
+    def _note_held(self, node_id: str, *, held: bool) -> None:
+        self._touched.held[node_id] = held
+        self._touched.nodes.add(node_id)
+        self._touched.heads = True
 
     def retire(self, node_id: str, reason: str) -> None:
         """Take the node out of the fleet for good; it is held as well, since a report may be on its way."""
         self.hold(node_id, f"retired: {reason}")
         self._set(node_id, retired_at_ms=self._now_ms)
 
-    def grant_lease(self, node_id: str, until_ms: int) -> None:
-        """Note until when the node may serve without being heard of (Unix ms)."""
-        self._set(node_id, lease_until_ms=until_ms)
+    def extend_leases(self, horizon_ms: int) -> None:
+        """Assume of every node that was heard of that it was granted a lease until the horizon (Unix ms).
+
+        For a start after a crash: which leases were granted last was not written.
+        """
+        node = schema.node.c
+        heard = (node.last_contact_ms.is_not(None), node.retired_at_ms.is_(None), node.held_reason == "")
+        self._update(schema.node, *heard, func.coalesce(node.lease_until_ms, 0) < horizon_ms, lease_until_ms=horizon_ms)
 
     def quarantine(self, node_id: str, kind: str, reason: str) -> None:
         """Note that a report of the node was put aside, and why; the same reason again is counted.
@@ -155,13 +227,8 @@ class Nodes(Repository):
         """Go on from another receipt of the node: the last one in the backup that it was restored from."""
         self._set(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
-    def save_overhead(self, node_id: str, overhead: bytes) -> None:
-        """Keep what making the active revision active cost (serialised DeploymentOverhead)."""
-        self._set(node_id, overhead=overhead)
-
     def save_costs(self, node_id: str, costs: Iterable[NodeCostRow]) -> None:
         """Replace the node's cumulative costs of the phases given."""
-        self.get(node_id)
         table = schema.node_cost
         for cost in costs:
             self._delete(table, *equal(table, node_id=node_id, phase=cost.phase))
@@ -169,13 +236,18 @@ class Nodes(Repository):
 
     def costs(self, node_id: str) -> Sequence[NodeCostRow]:
         """Return the node's cumulative costs, in the order of `EnergyPhase`."""
-        rows = self._rows(NodeCostRow, select(schema.node_cost).where(schema.node_cost.c.node_id == node_id))
+        stored = self._rows(NodeCostRow, select(schema.node_cost).where(schema.node_cost.c.node_id == node_id))
+        rows = {row.phase: row for row in (*stored, *self._scope.contacts.of(node_id).costs)}.values()
         order = list(EnergyPhase)
         return sorted(rows, key=lambda row: order.index(row.phase))
 
     def _set(self, node_id: str, **values: Any) -> None:
+        others = dict(self._scope.read[schema.node.name])
         if not self._update(schema.node, schema.node.c.node_id == node_id, **values):
             raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
+        # Of a thousand nodes that were read at once, one is another now.
+        others.pop(node_id, None)
+        self._scope.read[schema.node.name].update(others)
 
 
 class AuditEvents(Repository):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Select, Table, delete, insert, update
 
 from fleet.errors import NotFoundError
+from fleet.store.touched import Contacts, Touched
 
 R = TypeVar("R")
 
@@ -17,12 +20,39 @@ def equal(table: Table, **values: Any) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in values.items()]
 
 
-class Repository:
-    """Connection of one transaction, and the one time (Unix ms) of all that it writes."""
+@dataclass(frozen=True)
+class Scope:
+    """One transaction, as its repositories share it."""
 
-    def __init__(self, connection: Connection, now_ms: int) -> None:
-        self._connection = connection
-        self._now_ms = now_ms
+    connection: Connection
+    #: The one time (Unix ms) of all that it writes.
+    now_ms: int
+    touched: Touched = field(default_factory=Touched)
+    contacts: Contacts = field(default_factory=Contacts)
+    #: Rows that were read, by table and what they were asked for by: nobody else writes meanwhile.
+    read: dict[str, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
+    #: Tables that were written to, a name per statement.
+    wrote: list[str] = field(default_factory=list)
+
+
+class Repository:
+    """Rows of one noun, within one transaction."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._connection, self._now_ms, self._touched = scope.connection, scope.now_ms, scope.touched
+
+    def _once(self, table: Table, key: Any, load: Callable[[], R]) -> R:
+        """Return what `load` reads of a table, or has read since it was written to."""
+        read = self._scope.read[table.name]
+        if key not in read:
+            read[key] = load()
+        found: R = read[key]
+        return found
+
+    def _written(self, table: Table) -> None:
+        self._scope.read[table.name].clear()
+        self._scope.wrote.append(table.name)
 
     def _run(self, statement: Executable) -> CursorResult[Any]:
         return self._connection.execute(statement)
@@ -48,16 +78,20 @@ class Repository:
         return list(self._run(query).scalars())
 
     def _insert(self, table: Table, **values: Any) -> None:
+        self._written(table)
         self._run(insert(table).values(values))
 
     def _insert_all(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
+            self._written(table)
             self._connection.execute(insert(table), rows)
 
     def _update(self, table: Table, *conditions: Any, **values: Any) -> int:
         """Change rows; returns how many there were."""
+        self._written(table)
         return self._run(update(table).where(*conditions).values(values)).rowcount
 
     def _delete(self, table: Table, *conditions: Any) -> int:
         """Delete rows; returns how many there were."""
+        self._written(table)
         return self._run(delete(table).where(*conditions)).rowcount

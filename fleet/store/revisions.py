@@ -65,6 +65,7 @@ class Revisions(Repository):
         )
         rows = [{"revision": revision, "tag": tag, "in_lora": tag in in_lora} for tag in named]
         self._insert_all(schema.revision_tag, rows)
+        self._written(schema.revision)
         return self.get(revision)
 
     def find(self, revision: int) -> RevisionRow | None:
@@ -79,10 +80,14 @@ class Revisions(Repository):
             raise NotFoundError(f"no revision {revision}")
         return row
 
+    def latest_number(self) -> int:
+        """Return the number of the newest revision; 0 before the first."""
+        return int(self._run(select(func.max(schema.revision.c.revision))).scalar() or 0)
+
     def latest(self) -> RevisionRow | None:
         """Return the newest revision, erased or not; None before the first."""
         newest = select(func.max(schema.revision.c.revision)).scalar_subquery()
-        found = self._revisions(schema.revision.c.revision == newest)
+        found = self._once(schema.revision, "latest", lambda: self._revisions(schema.revision.c.revision == newest))
         return found[0] if found else None
 
     def always_named(self, tags: Collection[str], since: int) -> tuple[frozenset[str], frozenset[str]]:

@@ -22,6 +22,7 @@ class FleetRow:
     log_head: bytes
     desired_revision: int
     lease_sequence: int
+    lease_horizon_ms: int | None
     task: str | None
     registry_public_key: bytes | None
 
@@ -138,6 +139,17 @@ class ExecutionRow:
     #: Of the last erase orders, withdrawn ones among them, that no receipt has answered.
     open_challenges: tuple[bytes, ...] = ()
     held: HeldAtCommit | None = None
+
+
+@dataclass(frozen=True)
+class ProgressRow:
+    """Progress of a node with a campaign."""
+
+    node_id: str
+    state: ExecutionState
+    #: An erase order has gone to it, now or earlier.
+    ordered: bool
+    updated_at_ms: int
 
 
 @dataclass(frozen=True)

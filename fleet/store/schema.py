@@ -97,7 +97,8 @@ fleet = Table(
     Column("generation", BigInteger, nullable=False, default=0, comment="newest entry of the forget log"),
     Column("log_head", LargeBinary, nullable=False, comment="SHA-256 of that entry's payload"),
     Column("desired_revision", BigInteger, nullable=False, default=0, comment="0: none yet"),
-    Column("lease_sequence", BigInteger, nullable=False, default=0),
+    Column("lease_sequence", BigInteger, nullable=False, default=0, comment="last number that is reserved"),
+    Column("lease_horizon_ms", BigInteger, comment="no lease that was granted outlives it"),
     Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
     Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
@@ -241,6 +242,8 @@ execution = Table(
     ),
     Column("version", Integer, nullable=False),
     sa.Index(None, "node_id", "state"),
+    # Of millions, the few that somebody waits for.
+    sa.Index(None, "state"),
     _one_of("state", ExecutionState),
     CheckConstraint("state <> 'applying' OR challenge_nonce IS NOT NULL", name="applying_has_challenge"),
     CheckConstraint(f"state NOT IN ({_with_receipt}) OR receipt IS NOT NULL", name="claim_has_receipt"),

@@ -38,6 +38,12 @@ class Subjects(Repository):
         """Return the active subjects, canaries among them, by tag; or the forgotten ones."""
         return self._subjects(schema.subject.c.state == ("forgotten" if forgotten else "active"))
 
+    def forgotten_among(self, tags: Iterable[str]) -> frozenset[str]:
+        """Return those of some tags that carry a tombstone."""
+        wanted, table = list(tags), schema.subject
+        query = select(table.c.tag).where(table.c.state == "forgotten", table.c.tag.in_(wanted))
+        return frozenset(self._column(query) if wanted else ())
+
     def contribute(
         self, tag: str, node_id: str, sequence: int, count: int, ciphertext: bytes, statistics: bytes | None = None
     ) -> bool:
@@ -78,6 +84,7 @@ class Subjects(Repository):
         self._insert(table, **mine, sequence=sequence, count=count, ciphertext=ciphertext)
         if statistics is not None:
             self._insert(schema.head_statistics, **mine, sequence=sequence, ciphertext=statistics)
+            self._touched.heads = True
         return True
 
     def contributions(self, tag: str | None = None) -> Sequence[ContributionRow]:
@@ -91,6 +98,12 @@ class Subjects(Repository):
         table = schema.contribution
         query = select(table.c.tag, table.c.node_id, table.c.sequence).where(table.c.tag.in_(list(tags)))
         return [(row.tag, row.node_id, row.sequence) for row in self._run(query.order_by(table.c.tag, table.c.node_id))]
+
+    def contributions_about(self, tags: Iterable[str]) -> Sequence[ContributionRow]:
+        """Return what nodes contributed about some people, by tag and node."""
+        table = schema.contribution
+        query = select(table).where(table.c.tag.in_(list(tags))).order_by(table.c.tag, table.c.node_id)
+        return self._rows(ContributionRow, query)
 
     def contributions_of(self, node_id: str) -> Sequence[ContributionRow]:
         """Return what one node contributed, by tag."""

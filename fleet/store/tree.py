@@ -14,18 +14,29 @@ from fleet.trust import merkle
 class Tree(Repository):
     """Append-only; roots and proofs are those of RFC 6962 over all leaves."""
 
-    def append(self, kind: str, data: bytes) -> TreeLeafRow:
-        """Append what `fleet.trust.leaves.leaf_data` made; a leaf that is here already is returned."""
+    def append(self, kind: str, data: bytes, *, new: bool = False) -> TreeLeafRow:
+        """Append what `fleet.trust.leaves.leaf_data` made; a leaf that is here already is returned, unless it is new.
+
+        `new` says that the caller has looked.
+        """
         leaf_hash = merkle.leaf_hash(data)
-        if (existing := self.find(leaf_hash)) is not None:
+        if not new and (existing := self.find(leaf_hash)) is not None:
             return existing
         row = TreeLeafRow(self.size(), kind, leaf_hash, data)
         self._insert(schema.tree_leaf, **vars(row))
+        self._once(schema.tree_leaf, "size", lambda: row.leaf_index + 1)
         return row
 
     def size(self) -> int:
         """Return the number of leaves."""
-        return int(self._run(select(func.count()).select_from(schema.tree_leaf)).scalar_one())
+        # Not a count: that reads them all.
+        last = select(func.max(schema.tree_leaf.c.leaf_index))
+
+        def read() -> int:
+            found = self._run(last).scalar()
+            return 0 if found is None else int(found) + 1
+
+        return self._once(schema.tree_leaf, "size", read)
 
     def hashes(self, size: int | None = None) -> list[bytes]:
         """Return the hashes of the first `size` leaves, or of all."""

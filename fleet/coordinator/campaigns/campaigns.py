@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
 from reram_fleet.v1 import types_pb2 as types
 
@@ -16,11 +17,11 @@ from fleet.coordinator.revisions.canaries import planted
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.work import Part, Work
 from fleet.domain.campaign import CampaignState, campaign_state
-from fleet.domain.execution import AWAITED, TERMINAL, ExecutionState, HeldAtCommit
+from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
 from fleet.errors import InvalidInputError, UnknownTagsError
-from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow, RevisionRow
+from fleet.store.rows import CampaignRow, ContributionRow, ProgressRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ logger = logging.getLogger(__name__)
 ANSWER_MS = 60_000
 #: A revision is replaced after this time also while nodes have orders over it.
 MAX_IN_USE_MS = 10 * ANSWER_MS
+#: Nodes that are ordered to erase by one transaction.
+ORDERS_AT_ONCE = 500
+
+_SYSTEM_RANDOM = secrets.SystemRandom()
 
 
 class Campaigns(Part):
@@ -69,9 +74,12 @@ class Campaigns(Part):
             return active[-1], False
         campaign_id = new_id(self._tx.now_ms)
         spent = self._tx.subjects.live_canaries()[:1]
-        held = {node.node_id: self._held(node, [*wanted, *spent]) for node in self._tx.nodes.list()}
-        entry = self._tx.log.append(campaign_id, [*wanted, *spent], self._env.keys.sign, sorted(held))
-        self._withdraw_orders(entry.generation)
+        held_by_revision, held = self._held([*wanted, *spent])
+        entry = self._tx.log.append(campaign_id, [*wanted, *spent], self._env.keys.sign, self._tx.nodes.ids())
+        # The canary whose answer an order expects may just have been spent. No receipt is lost by it: one that answers
+        # an order of before was signed over a revision that this generation replaces, so it would have to be asked for
+        # again in any case.
+        self._tx.forgets.withdraw_orders(f"overtaken by generation {entry.generation}: another order follows")
         newest = self._tx.revisions.latest()
         campaign = self._tx.forgets.create(
             campaign_id,
@@ -79,6 +87,7 @@ class Campaigns(Part):
             request_digest=digest,
             generation=entry.generation,
             tags=[*wanted, *spent],
+            held_by_revision=held_by_revision,
             held=held,
             lora_affected=(
                 newest is not None and not self._tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))
@@ -94,34 +103,32 @@ class Campaigns(Part):
         logger.info("forget %s committed as generation %d", campaign_id, entry.generation)
         return campaign, True
 
-    def _held(self, node: NodeRow, tags: Sequence[str]) -> HeldAtCommit:
-        """Return what a node is known to hold of these people now: what it contributed, what its revision has.
+    def _held(self, tags: Sequence[str]) -> tuple[dict[int, HeldAtCommit], dict[str, HeldAtCommit]]:
+        """Return what nodes are known to hold of these people now.
 
-        It may hold more: people whom it has enrolled and not contributed yet.
+        That is by revision what every node holds that runs it, and by node id what those hold that contributed any of
+        them. A node may hold more: people whom it has enrolled and not contributed yet.
         """
         still = {tag for tag in tags if (row := self._tx.subjects.find(tag)) is None or not row.forgotten}
-        contributed = [row for row in self._tx.subjects.contributions_of(node.node_id) if row.tag in still]
-        # It may run a later revision than the one that it has told of: its answer may be on the way.
-        revised, rows = self._tx.revisions.always_named(still, node.revision)
-        return HeldAtCommit(
-            subject_adapters=len(revised | {row.tag for row in contributed}),
-            lora_rows=len(rows),
-            samples=sum(row.count for row in contributed),
-            keys=len(contributed),
-        )
-
-    def _withdraw_orders(self, generation: int) -> None:
-        """Take back the erase orders that are out: the canary whose answer they expect may just have been spent.
-
-        No receipt is lost by it. One that answers an order of before was signed over a revision that this
-        generation replaces, so it would have to be asked for again in any case.
-        """
-        detail = f"overtaken by generation {generation}: another order follows"
-        for execution in self.open_executions():
-            if execution.state is ExecutionState.APPLYING:
-                self._tx.forgets.set_execution(
-                    execution.campaign_id, execution.node_id, ExecutionState.SUPPRESSED, detail
-                )
+        # A node may run a later revision than the one that it has told of: its answer may be on the way.
+        named = {number: self._tx.revisions.always_named(still, number) for number in self._tx.nodes.revisions()}
+        by_revision = {
+            number: HeldAtCommit(subject_adapters=len(people), lora_rows=len(rows), samples=0, keys=0)
+            for number, (people, rows) in named.items()
+        }
+        contributed = defaultdict[str, list[ContributionRow]](list)
+        for contribution in self._tx.subjects.contributions_about(still):
+            contributed[contribution.node_id].append(contribution)
+        held = {}
+        for node in self._tx.nodes.chosen(contributed):
+            mine, (people, rows) = contributed[node.node_id], named.get(node.revision, (frozenset(), frozenset()))
+            held[node.node_id] = HeldAtCommit(
+                subject_adapters=len(people | {each.tag for each in mine}),
+                lora_rows=len(rows),
+                samples=sum(each.count for each in mine),
+                keys=len(mine),
+            )
+        return by_revision, held
 
     def advance_all(self) -> bool:
         """Move every open campaign as far as the store allows; returns whether anything changed."""
@@ -131,34 +138,29 @@ class Campaigns(Part):
             # generation, and gets none.
             patient = self._tx.now_ms - campaign.created_at_ms < ANSWER_MS
             connected = self._env.sessions.connected() if patient else frozenset()
-            before = campaign.state
-            state = self._derived(campaign, connected)
-            if state is CampaignState.ERASING:
-                changed |= self._erase(campaign)
-                state = self._derived(campaign, connected)
+            before, progress = campaign.state, self._tx.forgets.progress(campaign.campaign_id)
+            state = self._derived(campaign, progress, connected)
+            if state is CampaignState.ERASING and self._erase(campaign, progress):
+                changed = True
+                state = self._derived(campaign, self._tx.forgets.progress(campaign.campaign_id), connected)
             if state is not before:
                 self._tx.forgets.set_state(campaign.campaign_id, state)
                 logger.info("forget %s is %s", campaign.campaign_id, state)
                 changed = True
         return changed
 
-    def open_executions(self) -> Iterator[ExecutionRow]:
-        """Yield the executions of every campaign that has not converged."""
-        for campaign in self._tx.forgets.list_open():
-            yield from self._tx.forgets.executions(campaign.campaign_id)
-
-    def is_awaited(self, execution: ExecutionRow) -> bool:
-        """Whether a node may still be about to answer its erase order: nobody waits for it for ever."""
-        return self._tx.now_ms - execution.updated_at_ms < ANSWER_MS
-
-    def _derived(self, campaign: CampaignRow, connected: frozenset[str]) -> CampaignState:
-        executions = self._tx.forgets.executions(campaign.campaign_id)
-        states = {execution.node_id: execution.state for execution in executions}
-        state = campaign_state(states, connected, campaign.state)
+    def _derived(
+        self, campaign: CampaignRow, progress: Sequence[ProgressRow], connected: frozenset[str]
+    ) -> CampaignState:
+        state = campaign_state({row.node_id: row.state for row in progress}, connected, campaign.state)
         newest = self._tx.revisions.latest()
         behind = newest is not None and newest.built_at_generation < campaign.generation
         # Also when all its nodes were given up: whoever joins or comes back needs a revision without the person.
         return CampaignState.ERASING if state is CampaignState.CONVERGED and behind else state
+
+    def _is_awaited(self, row: ProgressRow) -> bool:
+        """Whether a node may still be about to answer its erase order: nobody waits for it for ever."""
+        return self._tx.now_ms - row.updated_at_ms < ANSWER_MS
 
     def orderable(self) -> frozenset[str]:
         """Return the nodes that an erase order reaches now: connected, not held, running the newest revision.
@@ -166,17 +168,11 @@ class Campaigns(Part):
         A node that cannot answer must neither be the canary for which all others wait nor keep a newer revision
         from being built.
         """
-        connected = self._env.sessions.connected()
         newest = self._tx.revisions.latest()
-        return frozenset(
-            node.node_id
-            for node in self._tx.nodes.list()
-            if node.node_id in connected
-            and not node.held_reason
-            and (newest is None or node.revision == newest.revision)
-        )
+        running = self._tx.nodes.sound(None if newest is None else newest.revision)
+        return self._env.sessions.connected() & running
 
-    def _erase(self, campaign: CampaignRow) -> bool:
+    def _erase(self, campaign: CampaignRow, progress: Sequence[ProgressRow]) -> bool:
         newest = self._tx.revisions.latest()
         # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
         if newest is not None and newest.built_at_generation < self._tx.fleet.get().generation:
@@ -184,25 +180,21 @@ class Campaigns(Part):
         reached, went_back = self.orderable(), self._tx.forgets.went_back(campaign.campaign_id)
         members = [
             WaveMember(
-                node_id=execution.node_id,
-                state=execution.state,
-                connected=execution.node_id in reached
-                and (execution.state is not ExecutionState.APPLYING or self.is_awaited(execution)),
-                ordered=execution.challenge_nonce is not None,
-                went_back=went_back.get(execution.node_id, 0),
+                node_id=row.node_id,
+                state=row.state,
+                connected=row.node_id in reached
+                and (row.state is not ExecutionState.APPLYING or self._is_awaited(row)),
+                ordered=row.ordered,
+                went_back=went_back.get(row.node_id, 0),
             )
-            for execution in self._tx.forgets.executions(campaign.campaign_id)
+            for row in progress
         ]
-        due = due_for_erasure(members)
-        for node_id in due:
-            self._tx.forgets.set_execution(
-                campaign.campaign_id,
-                node_id,
-                ExecutionState.APPLYING,
-                "erase order",
-                challenge_nonce=os.urandom(32),
-                expected_probes=self._expected_probes(campaign),
-            )
+        # The others are due at the next look: a transaction for a whole fleet would keep everybody waiting.
+        due = due_for_erasure(members)[:ORDERS_AT_ONCE]
+        if due:
+            answers = self._expected_probes(campaign)
+            probes = {node_id: _SYSTEM_RANDOM.sample(answers, len(answers)) for node_id in due}
+            self._tx.forgets.order(campaign.campaign_id, {node_id: os.urandom(32) for node_id in due}, probes)
         return bool(due)
 
     def refresh_revision(self) -> bool:
@@ -226,17 +218,12 @@ class Campaigns(Part):
 
     def _erasing(self) -> bool:
         """Whether some connected node, not a held one, still has an open forget to carry out."""
-        held = {node.node_id for node in self._tx.nodes.list() if node.held_reason}
-        reached = self._env.sessions.connected() - held
-        return any(row.state in AWAITED and row.node_id in reached for row in self.open_executions())
+        reached = self._env.sessions.connected() & self._tx.nodes.sound()
+        return not reached.isdisjoint(self._tx.forgets.awaited_nodes())
 
     def _ordered(self) -> bool:
         """Whether some node is about to sign a receipt over the newest revision."""
-        ordered = {
-            execution.node_id
-            for execution in self.open_executions()
-            if execution.state is ExecutionState.APPLYING and self.is_awaited(execution)
-        }
+        ordered = self._tx.forgets.nodes_with_orders(since_ms=self._tx.now_ms - ANSWER_MS)
         return bool(ordered) and not ordered.isdisjoint(self.orderable())
 
     def _rebuild(self, newest: RevisionRow) -> bool:
@@ -250,14 +237,12 @@ class Campaigns(Part):
         if not affected or self._tx.cohorts.count():
             return self._revisions.refresh() is not None
         # Without a node that is not done, nobody is there to repair anything.
-        nodes_left = any(execution.state not in TERMINAL for execution in self.open_executions())
+        nodes_left = self._tx.forgets.any_unfinished()
         return self._jobs.repair(affected, nodes_left=nodes_left)
 
     def _expected_probes(self, campaign: CampaignRow) -> list[str]:
-        """Return what the probes of an erase order must be answered with, in random order.
+        """Return what the probes of an erase order must be answered with; each node gets them in an order of its own.
 
         "" (a stranger) for the canary that this campaign forgot, and the tag of a living one.
         """
-        answers = [""] * bool(planted(self._tx, campaign.tags)) + self._tx.subjects.live_canaries()[:1]
-        secrets.SystemRandom().shuffle(answers)
-        return answers
+        return [""] * bool(planted(self._tx, campaign.tags)) + self._tx.subjects.live_canaries()[:1]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
 from dataclasses import replace
 
-from reram_fleet.crypto.digests import head_digest, lora_digest, subject_digest
+from reram_fleet.crypto.digests import subject_digest
 from reram_fleet.crypto.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 #: Of a receipt without the list of active adapters, and of one of these. It is kept and shown as it came.
 _RECEIPT_BYTES = 64 * 1024
 _ENTRY_BYTES = 128
+#: Between the order and the judgement: the receipt as the node's claim.
+_CLAIMED = (ExecutionState.APPLIED, "receipt")
 _UNHEARD = "it names people whom the node has not contributed"
 
 
@@ -52,21 +55,23 @@ class Receipts(Part):
         except NotFoundError as error:
             raise ReportError(f"node {node.node_id} sent a receipt for no order of ours: {error}") from error
         leaf = leaf_data(LeafKind.RECEIPT, envelope)
-        if self._tx.tree.find(leaf_hash(leaf)) is not None:
-            # Again: the acknowledgement was lost.
-            return _answer(envelope, receipt, *_judgement(execution, envelope), changed=False)
         if receipt.challenge_nonce not in execution.open_challenges:
+            if self._tx.tree.find(leaf_hash(leaf)) is not None:
+                # Again: the acknowledgement was lost.
+                return _answer(envelope, receipt, *_judgement(execution, envelope), changed=False)
             return self._unsolicited(node, execution, envelope, receipt)
-        expectation = self._expected(node, campaign, execution)
+        named = {entry.subject_tag for entry in receipt.active_adapters}
+        expectation = self._expected(node, campaign, execution, named)
         people = len(expectation.active_adapters) + len(expectation.local_adapters)
         if len(envelope.payload) > (most := _RECEIPT_BYTES + _ENTRY_BYTES * people):
             raise QuarantineError(f"a receipt of {len(envelope.payload)} bytes: one of {people} people has {most}")
         # Whatever becomes of this one, it is logged, and the node's next receipt names it.
-        self._tx.tree.append(LeafKind.RECEIPT, leaf)
-        self._tx.forgets.close_challenge(campaign.campaign_id, node.node_id, receipt.challenge_nonce)
+        self._tx.tree.append(LeafKind.RECEIPT, leaf, new=True)
         if receipt.counter > node.receipt_counter:
             self._tx.nodes.accept_receipt(node.node_id, receipt.counter, payload_hash(envelope))
-        if receipt.challenge_nonce != execution.challenge_nonce:
+        answered = receipt.challenge_nonce
+        if answered != execution.challenge_nonce:
+            self._tx.forgets.close_challenge(campaign.campaign_id, node.node_id, answered)
             # Of an order that was since replaced: neither accepted nor held against the node.
             follows = (receipt.counter - 1, receipt.previous_receipt_hash)
             if follows != (node.receipt_counter, node.last_receipt_hash):
@@ -78,23 +83,34 @@ class Receipts(Part):
             raise _another(receipt, execution)
         verdict = check_receipt(envelope, node.receipt_public_key, expectation)
         key = (campaign.campaign_id, node.node_id)
-        again = "" if verdict.accepted else self._worth_another(receipt, verdict, *key)
-        if again:
+        if verdict.accepted:
+            target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
+            self._tx.forgets.set_execution(
+                *key,
+                target,
+                receipt=envelope.SerializeToString(),
+                checks=verdict.lines,
+                row=execution,
+                via=_CLAIMED,
+                answered=answered,
+            )
+            return _answer(envelope, receipt, target, verdict.reason)
+        self._tx.forgets.close_challenge(*key, answered)
+        if again := self._worth_another(receipt, verdict, *key):
             # True when it was signed, perhaps; ask again, over what is desired now.
             self._tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, again)
             return _answer(envelope, receipt, ExecutionState.SUPPRESSED, f"{again}: another order follows")
         self._tx.forgets.set_execution(
-            *key, ExecutionState.APPLIED, "receipt", receipt=envelope.SerializeToString(), checks=verdict.lines
+            *key,
+            ExecutionState.HELD,
+            verdict.reason,
+            receipt=envelope.SerializeToString(),
+            checks=verdict.lines,
+            via=_CLAIMED,
         )
-        if verdict.accepted:
-            target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
-            self._tx.forgets.set_execution(*key, target)
-        else:
-            target = ExecutionState.HELD
-            self._tx.forgets.set_execution(*key, target, verdict.reason)
-            self._tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
-            logger.error("node %s is held: %s", node.node_id, verdict.reason)
-        return _answer(envelope, receipt, target, verdict.reason)
+        self._tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
+        logger.error("node %s is held: %s", node.node_id, verdict.reason)
+        return _answer(envelope, receipt, ExecutionState.HELD, verdict.reason)
 
     def _unsolicited(
         self, node: NodeRow, execution: ExecutionRow, envelope: types.Envelope, receipt: types.Receipt
@@ -119,13 +135,16 @@ class Receipts(Part):
             return _UNHEARD
         return ""
 
-    def _expected(self, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow) -> ReceiptExpectation:
-        """Return what this node's receipt must say, recomputed from what the coordinator holds."""
-        content = self._revisions.latest_content()
+    def _expected(
+        self, node: NodeRow, campaign: CampaignRow, execution: ExecutionRow, named: Set[str]
+    ) -> ReceiptExpectation:
+        """Return what this node's receipt, which names some people, must say: recomputed from what is held here."""
         newest = self._tx.revisions.latest()
-        local = {}
-        for row, adapter in self._contributions.opened(self._tx.subjects.contributions_of(node.node_id)):
-            local[row.tag] = subject_digest(adapter)
+        expected = self._revisions.expected(newest)
+        local, others = {}, named - expected.subjects.keys()
+        if others:
+            mine = [row for row in self._tx.subjects.contributions_of(node.node_id) if row.tag in others]
+            local = {row.tag: subject_digest(adapter) for row, adapter in self._contributions.opened(mine)}
         return ReceiptExpectation(
             fleet_id=self._env.fleet_id,
             node_id=node.node_id,
@@ -134,11 +153,12 @@ class Receipts(Part):
             command_hash=payload_hash(types.Envelope.FromString(self._tx.log.get(campaign.generation).envelope)),
             previous_counter=node.receipt_counter,
             previous_receipt_hash=node.last_receipt_hash,
-            active_adapters={s.subject_tag: subject_digest(s) for s in content.subjects},
+            active_adapters=expected.subjects,
             local_adapters=local,
-            forgotten_tags=frozenset(subject.tag for subject in self._tx.subjects.list(forgotten=True)),
-            lora_digest=lora_digest(content.shared_lora),
-            head_digest=head_digest(content.head),
+            # Whoever is expected is enrolled.
+            forgotten_tags=self._tx.subjects.forgotten_among(others - local.keys()),
+            lora_digest=expected.lora,
+            head_digest=expected.head,
             revision_digest=b"" if newest is None else newest.digest,
             challenge_nonce=execution.challenge_nonce or b"",
             probe_answers=tuple(execution.expected_probes or ()),

@@ -185,7 +185,7 @@ class Decisions(Part):
 
     def note_held(self) -> bool:
         """Leave an audit event for every node that is held and has none of it yet; returns whether one was."""
-        held = [node for node in self._tx.nodes.list() if node.held_reason]
+        held = self._tx.nodes.held()
         return sum(self._note_held(node) for node in held) > 0
 
     def _note_held(self, node: NodeRow) -> bool:

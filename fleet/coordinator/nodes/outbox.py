@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+
 from reram_fleet.crypto.sealing import revision_purpose, seal
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.nodes.sessions import Session
 from fleet.coordinator.revisions.canaries import CanarySecret, planted
 from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.work import Part, Work
-from fleet.domain.execution import ExecutionState
 from fleet.store.rows import ExecutionRow, NodeRow, RevisionRow
 
 #: Entries of the forget log in one message.
 RANGE_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class Due:
+    """Messages for one stream, or why it is to be closed."""
+
+    session: Session
+    messages: Sequence[wire.ConnectResponse]
+    refusal: str = ""
 
 
 class Outbox(Part):
@@ -26,75 +38,102 @@ class Outbox(Part):
         super().__init__(work)
         self._heads = work.part(Heads)
         self._revisions = work.part(Revisions)
+        self._ranges: dict[int, list[wire.ConnectResponse]] = {}
+        self._probes: dict[tuple[str, str], wire.Probe] = {}
 
-    def due(self, session: Session) -> list[wire.ConnectResponse]:
-        """Return what to send now, in the order in which the node must see it: log, revision, erase orders.
+    def due(self, sessions: Sequence[Session]) -> list[Due]:
+        """Return what to send on each stream now, in the order in which the node must see it.
 
-        Raises `ReportError` if the node was retired: its stream is closed.
+        That is log, revision, erase orders. What is the same for many nodes is looked up once.
         """
-        node = self._tx.nodes.get(session.node_id)
+        nodes = {node.node_id: node for node in self._tx.nodes.chosen([session.node_id for session in sessions])}
+        orders = defaultdict[str, list[ExecutionRow]](list)
+        for execution in self._tx.forgets.ordered(list(nodes)):
+            orders[execution.node_id].append(execution)
+        asked, newest = self._heads.asked(), self._tx.revisions.latest()
+        return [
+            self._due(session, nodes[session.node_id], orders[session.node_id], asked, newest) for session in sessions
+        ]
+
+    def behind(self) -> frozenset[str]:
+        """Return the nodes that lack entries of the log or the newest revision, or have an erase order to carry out."""
+        newest = self._tx.revisions.latest_number()
+        return self._tx.nodes.behind(self._generation, newest) | self._tx.forgets.nodes_with_orders()
+
+    def _due(
+        self,
+        session: Session,
+        node: NodeRow,
+        orders: Sequence[ExecutionRow],
+        asked: Set[str],
+        revision: RevisionRow | None,
+    ) -> Due:
         if node.retired_at_ms is not None:
-            raise ReportError(f"node {node.node_id} was {node.held_reason}")
+            return Due(session, (), f"node {node.node_id} was {node.held_reason}")
         messages = self._forget_log(node, session)
         if node.held_reason:
-            return messages
-        if not session.public_codes_asked and self._heads.wants_public_codes(node.node_id):
+            return Due(session, messages)
+        if not session.public_codes_asked and node.node_id in asked:
             session.public_codes_asked = True
             messages.append(wire.ConnectResponse(public_codes_request=wire.PublicCodesRequest()))
-        fleet = self._tx.fleet.get()
-        revision = self._tx.revisions.latest()
         if revision is not None:
             # A revision older than the log would only be refused: the one without the forgotten is on its way.
-            if revision.built_at_generation < fleet.generation:
-                return messages
+            if revision.built_at_generation < self._generation:
+                return Due(session, messages)
             if node.revision != revision.revision:
                 if session.revision_sent != revision.revision:
                     session.revision_sent = revision.revision
                     messages.append(self._offer(node, revision))
-                return messages
-        for execution in self._tx.forgets.executions_of(node.node_id, states={ExecutionState.APPLYING}):
+                return Due(session, messages)
+        for execution in orders:
             nonce = execution.challenge_nonce
             if nonce is not None and nonce not in session.erase_sent:
                 session.erase_sent.add(nonce)
                 messages.append(self._erase_order(execution, nonce, node.revision))
-        return messages
+        return Due(session, messages)
+
+    @cached_property
+    def _generation(self) -> int:
+        return self._tx.fleet.get().generation
 
     def _forget_log(self, node: NodeRow, session: Session) -> list[wire.ConnectResponse]:
-        entries = self._tx.log.range(max(node.generation, session.log_sent))
-        messages = []
-        for start in range(0, len(entries), RANGE_LIMIT):
-            chunk = entries[start : start + RANGE_LIMIT]
-            envelopes = [types.Envelope.FromString(entry.envelope) for entry in chunk]
-            messages.append(wire.ConnectResponse(forget_log=wire.ForgetLogRange(entries=envelopes)))
-        if entries:
-            session.log_sent = entries[-1].generation
-        return messages
+        after = max(node.generation, session.log_sent)
+        if after >= self._generation:
+            return []
+        session.log_sent = self._generation
+        if after not in self._ranges:
+            envelopes = [types.Envelope.FromString(entry.envelope) for entry in self._tx.log.range(after)]
+            self._ranges[after] = [
+                wire.ConnectResponse(forget_log=wire.ForgetLogRange(entries=envelopes[start : start + RANGE_LIMIT]))
+                for start in range(0, len(envelopes), RANGE_LIMIT)
+            ]
+        return list(self._ranges[after])
 
     def _offer(self, node: NodeRow, revision: RevisionRow) -> wire.ConnectResponse:
-        content = self._revisions.open_content(revision)
+        opened = self._revisions.opened(revision)
         purpose = revision_purpose(self._env.fleet_id, revision.revision, node.node_id)
         return wire.ConnectResponse(
             revision=wire.RevisionOffer(
                 manifest=types.Envelope.FromString(revision.manifest),
-                content=seal(node.sealing_public_key, purpose, content.SerializeToString()),
+                content=seal(node.sealing_public_key, purpose, opened.plaintext),
             )
         )
 
     def _erase_order(self, execution: ExecutionRow, nonce: bytes, revision: int) -> wire.ConnectResponse:
-        probes = []
-        if execution.expected_probes:
-            secret = CanarySecret.load(self._revisions.canary_path)
-            campaign = self._tx.forgets.get(execution.campaign_id)
-            # "" (a stranger) is what the canary must be that this campaign forgot.
-            spent = planted(self._tx, campaign.tags)
-            probed = [answer or spent[0] for answer in execution.expected_probes]
-            probes = [wire.Probe(codes=secret.probe_codes(tag)) for tag in probed]
         return wire.ConnectResponse(
             erase=wire.EraseOrder(
                 generation=execution.generation,
                 campaign_id=execution.campaign_id,
                 revision=revision,
                 challenge_nonce=nonce,
-                probes=probes,
+                probes=[self._probe(execution.campaign_id, answer) for answer in execution.expected_probes or ()],
             )
         )
+
+    def _probe(self, campaign_id: str, answer: str) -> wire.Probe:
+        if (campaign_id, answer) not in self._probes:
+            secret = CanarySecret.load(self._revisions.canary_path)
+            # "" (a stranger) is what the canary must be that this campaign forgot.
+            tag = answer or planted(self._tx, self._tx.forgets.get(campaign_id).tags)[0]
+            self._probes[campaign_id, answer] = wire.Probe(codes=secret.probe_codes(tag))
+        return self._probes[campaign_id, answer]

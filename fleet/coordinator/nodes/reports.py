@@ -18,18 +18,14 @@ from fleet.coordinator.nodes.report_checks import (
     QuarantineError,
     ReportError,
     check_bounds,
-    check_nonce,
     check_overhead,
-    check_telemetry,
 )
 from fleet.coordinator.nodes.restored import Restored
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads
-from fleet.coordinator.wire_enums import ENERGY_PHASE, QUARANTINE_REASON, SERVE_STATE
 from fleet.coordinator.work import Part, Work
-from fleet.domain.node import QuarantineReason, ServeState
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
-from fleet.store.rows import NodeCostRow, NodeRow
+from fleet.store.rows import NodeRow
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +87,6 @@ class Reports(Part):
         node = self._tx.nodes.get(node_id)
         check_bounds(request)
         match request.WhichOneof("message"):
-            case "heartbeat":
-                return self._heartbeat(node, request.heartbeat)
             case "suppressed":
                 report = request.suppressed
                 self._check_prefix(node, report.generation, report.log_head)
@@ -110,8 +104,6 @@ class Reports(Part):
                 return self._contribution(node, request.contribution)
             case "revision_result":
                 return self._revision_result(node, request.revision_result)
-            case "telemetry":
-                return self._telemetry(node, request.telemetry)
             case "public_codes":
                 return self._public_codes(node, request.public_codes)
             case other:
@@ -141,28 +133,6 @@ class Reports(Part):
                 return
             reason = f"has another entry of generation {generation} than the log"
         raise ReportError(f"node {node.node_id} {reason}", hint="was the coordinator restored from a backup?")
-
-    def _heartbeat(self, node: NodeRow, heartbeat: wire.Heartbeat) -> Effect:
-        check_nonce("Heartbeat.lease_nonce", heartbeat.lease_nonce)
-        if heartbeat.generation > self._tx.fleet.get().generation:
-            raise QuarantineError(f"Heartbeat.generation is beyond the log: {heartbeat.generation}")
-        # A value of a newer version than this one is unspecified.
-        state = SERVE_STATE.words.get(heartbeat.serve_state, ServeState.UNSPECIFIED)
-        reason = QUARANTINE_REASON.words.get(heartbeat.quarantine_reason, QuarantineReason.UNSPECIFIED)
-        self._tx.nodes.touch(node.node_id, serve_state=state, quarantine_reason=reason)
-        changed = (state, reason) != (node.serve_state, node.quarantine_reason)
-        if node.held_reason:
-            return Effect(changed=changed)
-        lease = types.Lease(
-            fleet_id=self._env.fleet_id,
-            node_id=node.node_id,
-            generation=self._tx.fleet.get().generation,
-            sequence=self._tx.fleet.next_lease_sequence(),
-            request_nonce=heartbeat.lease_nonce,
-            max_age_ms=round(1000 * self._env.settings.lease_s),
-        )
-        self._tx.nodes.grant_lease(node.node_id, self._tx.now_ms + lease.max_age_ms)
-        return Effect((wire.ConnectResponse(lease=self._env.keys.sign(lease)),), changed)
 
     def _contribution(self, node: NodeRow, envelope: types.Envelope) -> Effect:
         report = _opened(envelope, wire.Contribution, node)
@@ -204,30 +174,13 @@ class Reports(Part):
             logger.warning("node %s refused revision %d: %s", node.node_id, result.revision, result.refusal)
             return Effect()
         check_overhead(result.overhead)
-        self._tx.nodes.touch(node.node_id, revision=result.revision, revision_digest=result.digest)
-        self._tx.nodes.save_overhead(node.node_id, result.overhead.SerializeToString(deterministic=True))
-        return Effect(changed=True)
-
-    def _telemetry(self, node: NodeRow, telemetry: wire.Telemetry) -> Effect:
-        announced = self._env.sessions.of(node.node_id)
-        check_telemetry(telemetry, announced.telemetry)
-        announced.telemetry = telemetry
         self._tx.nodes.touch(
             node.node_id,
-            inferences=telemetry.inferences,
-            subject_adapters=telemetry.subject_adapters,
-            energy_model_name=telemetry.energy_model.name,
-            energy_model_version=telemetry.energy_model.version,
+            revision=result.revision,
+            revision_digest=result.digest,
+            overhead=result.overhead.SerializeToString(deterministic=True),
         )
-        self._tx.nodes.save_costs(
-            node.node_id,
-            [
-                NodeCostRow(node.node_id, phase, c.energy_j, c.seconds, c.bytes, c.cell_writes)
-                for c in telemetry.costs
-                if (phase := ENERGY_PHASE.words.get(c.phase)) is not None
-            ],
-        )
-        return Effect()
+        return Effect(changed=True)
 
 
 def claimed_hello(request: wire.ConnectRequest) -> wire.Hello:

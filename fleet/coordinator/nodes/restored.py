@@ -84,14 +84,8 @@ class Restored(Part):
 
         A node that had been lost takes the log like any other before it serves, also when it stays given up.
         """
-        awaited = {ExecutionState.PENDING, ExecutionState.LOST}
-        for execution in self._tx.forgets.executions_of(node_id, states=awaited):
-            lost = execution.state is ExecutionState.LOST
-            if self._stays_lost(execution):
-                continue
-            if execution.generation <= generation:
-                self._tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
-            elif lost:
+        for execution in self._tx.forgets.executions_of(node_id, states={ExecutionState.LOST}):
+            if not self._stays_lost(execution):
                 self._tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.PENDING, "it came back")
-            if lost:
                 self._tx.forgets.reopen(execution.campaign_id)
+        self._tx.forgets.suppress(node_id, generation)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from reram_fleet.v1.node_pb2 import Telemetry
+from reram_fleet.v1.node_pb2 import ConnectResponse, Telemetry
+
+from fleet.domain.node import QuarantineReason, ServeState
+
+logger = logging.getLogger(__name__)
 
 #: A node that has sent less than two heartbeats is taken for gone after this silence.
 SILENCE_LIMIT_S = 15.0
@@ -49,21 +56,69 @@ class HeartbeatPace:
         return max(_SHORTEST_LIMIT_S, min(MISSED_HEARTBEATS * longest_s, most_s))
 
 
-@dataclass(eq=False)
-class Session:
-    """One open stream of one node."""
+#: Messages that wait to be written to one node.
+OUTBOX_LIMIT = 64
+#: A message that a node has not taken by then keeps its stream from ending in order.
+WRITE_LIMIT_S = 5.0
 
-    node_id: str
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Generation up to which this stream has been sent the forget log.
-    log_sent: int = 0
-    #: Revision last offered on this stream.
-    revision_sent: int = 0
-    #: Challenge nonces of the erase orders sent on this stream.
-    erase_sent: set[bytes] = field(default_factory=set)
-    #: Whether this stream has been asked for public codes.
-    public_codes_asked: bool = False
-    superseded: bool = False
+
+class Session:
+    """One open stream of one node, and what it has been sent."""
+
+    def __init__(self, node_id: str, write: Callable[[ConnectResponse], Awaitable[None]] | None = None) -> None:
+        self.node_id = node_id
+        #: Generation up to which this stream has been sent the forget log.
+        self.log_sent = 0
+        #: Revision last offered on this stream.
+        self.revision_sent = 0
+        #: Challenge nonces of the erase orders sent on this stream.
+        self.erase_sent: set[bytes] = set()
+        #: Whether this stream has been asked for public codes.
+        self.public_codes_asked = False
+        #: Why the stream is closed; "" while it is not.
+        self.refusal = ""
+        self.superseded = False
+        self._write = write
+        self._waiting: deque[ConnectResponse] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = asyncio.current_task() if write is not None else None
+
+    def send(self, messages: Iterable[ConnectResponse]) -> None:
+        """Have messages written, in this order, as fast as the node takes them."""
+        self._waiting.extend(messages)
+        if self._waiting and self._writer is None and self._write is not None:
+            self._writer = asyncio.create_task(self._write_all(self._write))
+
+    async def _write_all(self, write: Callable[[ConnectResponse], Awaitable[None]]) -> None:
+        try:
+            while self._waiting:
+                await write(self._waiting.popleft())
+        except Exception as error:  # noqa: BLE001  # Whatever carries the messages.
+            # The stream has ended; its reader sees that as well.
+            logger.debug("node %s is not written to: %r", self.node_id, error)
+            self._waiting.clear()
+        finally:
+            self._writer = None
+
+    async def room(self) -> None:
+        """Wait until the node has taken most of what it was sent: who talks without listening is not listened to."""
+        while len(self._waiting) >= OUTBOX_LIMIT and self._writer is not None:
+            await asyncio.wait([self._writer])
+
+    async def written(self) -> None:
+        """Wait for the message that is being written, and let no other begin.
+
+        gRPC cannot end a call meanwhile: it refuses to, and the node would wait on a stream that nobody serves.
+        """
+        self._waiting.clear()
+        if self._writer is not None and not (await asyncio.wait([self._writer], timeout=WRITE_LIMIT_S))[0]:
+            logger.info("node %s does not take the message that it is sent", self.node_id)
+
+    def end(self, refusal: str = "") -> None:
+        """Have the stream end, with a refusal or since a newer one has taken its place."""
+        self.refusal, self.superseded = refusal, True
+        if self._reader is not None:
+            self._reader.cancel()
 
 
 @dataclass
@@ -76,6 +131,8 @@ class Announced:
     environment: str = ""
     #: Latest telemetry of its present stream; empty if that has just begun.
     telemetry: Telemetry = field(default_factory=Telemetry)
+    #: Serve state and reason that it reported last.
+    serves: tuple[ServeState, QuarantineReason] = (ServeState.UNSPECIFIED, QuarantineReason.UNSPECIFIED)
     #: When (Unix ms) it started over from a backup.
     went_back_ms: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_WENT_BACK))
 
@@ -95,13 +152,12 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._announced: dict[str, Announced] = {}
 
-    def open(self, node_id: str) -> Session:
-        """Start a session; an older one of this node is told to end."""
+    def open(self, node_id: str, write: Callable[[ConnectResponse], Awaitable[None]] | None = None) -> Session:
+        """Start a session of whoever runs now, with what writes to its stream; an older one of this node ends."""
         older = self._open.get(node_id)
         if older is not None:
-            older.superseded = True
-            older.wake.set()
-        session = self._open[node_id] = Session(node_id)
+            older.end()
+        session = self._open[node_id] = Session(node_id, write)
         # A node that was killed goes on from the counters that it saved last.
         self.of(node_id).telemetry = Telemetry()
         return session
@@ -123,10 +179,18 @@ class Sessions:
         """Return the ids of the nodes that are connected."""
         return frozenset(self._open)
 
-    def wake_all(self) -> None:
-        """Let every session look again at what its node needs."""
-        for session in self._open.values():
-            session.wake.set()
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def among(self, node_ids: Iterable[str]) -> set[str]:
+        """Return those of some nodes that are connected."""
+        return {node_id for node_id in node_ids if node_id in self._open}
+
+    def chosen(self, node_ids: Iterable[str] | None = None) -> Sequence[Session]:
+        """Return the open sessions of these nodes, or all."""
+        if node_ids is None:
+            return list(self._open.values())
+        return [self._open[node_id] for node_id in node_ids if node_id in self._open]
 
 
 class Changes:

@@ -89,21 +89,21 @@ class Heads(Part):
         except StatisticsError as error:
             raise ConflictError(f"public codes that no head can be solved with: {error}") from error
         # No fault of the node: it may have been asked before others answered.
-        if not self.wants_public_codes(node.node_id):
+        if node.node_id not in self.asked():
             return False
         return self._tx.heads.save_public_codes(node.node_id, envelope.payload)
 
-    def wants_public_codes(self, node_id: str) -> bool:
-        """Whether a node is one of those that public codes are asked of, and has not sent any.
+    def asked(self) -> frozenset[str]:
+        """Return the nodes that public codes are asked of and that have not sent any: `PUBLIC_NODES` in all.
 
         Nobody is asked before there is somebody to solve for. A node that joins later does not displace one whose
         codes are in use.
         """
         have_sent = {node for node, _ in self._tx.heads.public_digests()}
-        if node_id in have_sent or len(have_sent) >= PUBLIC_NODES or not self._tx.heads.sources():
-            return False
-        others = sorted(n.node_id for n in self._tx.nodes.list() if not n.held_reason and n.node_id not in have_sent)
-        return node_id in others[: PUBLIC_NODES - len(have_sent)]
+        wanted = PUBLIC_NODES - len(have_sent)
+        if wanted <= 0 or not self._tx.heads.has_sources():
+            return frozenset()
+        return frozenset(self._tx.nodes.first_sound(wanted, have_sent))
 
     def head_for(self, newest: RevisionRow | None, content: types.RevisionContent) -> RevisionHead:
         """Return the head of the next revision.

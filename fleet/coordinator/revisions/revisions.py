@@ -17,7 +17,7 @@ from fleet.coordinator.learning.lora_state import lora_shape, without
 from fleet.coordinator.revisions.canaries import LIVE, CanarySecret
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads
-from fleet.coordinator.work import OpenedRevision, Part, Work
+from fleet.coordinator.work import ExpectedAdapters, OpenedRevision, Part, Work
 from fleet.store.rows import RevisionRow
 
 logger = logging.getLogger(__name__)
@@ -36,24 +36,30 @@ class Revisions(Part):
         """File of the canary secret."""
         return self._env.settings.state / "canary.json"
 
-    def open_content(self, revision: RevisionRow) -> types.RevisionContent:
-        """Decrypt the content of a revision that has not been erased; nobody changes it."""
+    def opened(self, revision: RevisionRow) -> OpenedRevision:
+        """Decrypt a revision that has not been erased; nobody changes its content."""
         if revision.ciphertext is None:
             raise ValueError(f"revision {revision.revision} has been erased")
         # One and the same for thousands of nodes.
         opened = self._env.opened_revision
         if opened is None or (opened.key_id, opened.ciphertext) != (revision.key_id, revision.ciphertext):
-            content = unseal(self._env.secrets, revision.key_id, revision.key_id, revision.ciphertext)
-            opened = OpenedRevision(revision.key_id, revision.ciphertext, types.RevisionContent.FromString(content))
+            plaintext = unseal(self._env.secrets, revision.key_id, revision.key_id, revision.ciphertext)
+            opened = OpenedRevision(revision.key_id, revision.ciphertext, plaintext)
             self._env.opened_revision = opened
-        return opened.content
+        return opened
+
+    def expected(self, newest: RevisionRow | None) -> ExpectedAdapters:
+        """Return the digests that a node names which runs the newest revision."""
+        if newest is None or newest.ciphertext is None:
+            return OpenedRevision("", b"", b"").expected
+        return self.opened(newest).expected
 
     def latest_content(self) -> types.RevisionContent:
         """Return the content of the newest revision; empty before the first."""
         newest = self._tx.revisions.latest()
         if newest is None or newest.ciphertext is None:
             return types.RevisionContent()
-        return self.open_content(newest)
+        return self.opened(newest).content
 
     def settled(self) -> RevisionRow | None:
         """Return the newest revision if it knows all forgets: None before the first, or while the next one is due."""
@@ -161,7 +167,7 @@ class Revisions(Part):
         newest = self._tx.revisions.latest()
         if newest is None or newest.ciphertext is None:
             return
-        content = self.open_content(newest)
+        content = self.opened(newest).content
         left = types.RevisionContent(
             subjects=[subject for subject in content.subjects if subject.subject_tag not in tags],
             shared_lora=without(content.shared_lora, {*tags, *rows}),

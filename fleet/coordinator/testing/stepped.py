@@ -14,7 +14,8 @@ from fleet.config import ServeSettings
 from fleet.coordinator import reconcile
 from fleet.coordinator.database import Database
 from fleet.coordinator.folder import CoordinatorFolder
-from fleet.coordinator.nodes.report_checks import Effect, QuarantineError
+from fleet.coordinator.nodes.heartbeats import Heartbeats
+from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.nodes.sessions import Session
 from fleet.coordinator.serve import compose, fleet_of
 from fleet.coordinator.testing.simulated_node import CODES, REGISTRY_KEY, SimulatedNode
@@ -54,9 +55,12 @@ class SteppedCoordinator:
             fleet = fleet_of(tx, settings)
         keys = CoordinatorKeys.load_or_create(paths.keys)
         self.coordinator = compose(settings, keys, Database(self.store), fleet, now_ms())
+        self.store.on_commit = self.coordinator.env.note
+        self._heartbeats = Heartbeats(self.coordinator.env)
         self.sessions: dict[str, Session] = {}
         with self.transaction() as unit:
             unit.contributions.bind_to_rows()
+            unit.leases.take_up()
         self.destroy_orphaned_keys()
 
     def close(self) -> None:
@@ -92,7 +96,11 @@ class SteppedCoordinator:
         """Handle one message of a connected node, or put it aside."""
         try:
             with self.transaction() as unit:
-                return unit.reports.handle(node_id, request)
+                if not self._heartbeats.takes(request):
+                    return unit.reports.handle(node_id, request)
+                unit.leases.reserve()
+                now_ms = unit.tx.now_ms
+            return self._heartbeats.take(node_id, request, now_ms)
         except QuarantineError as error:
             with self.transaction() as unit:
                 unit.reports.put_aside(node_id, request, str(error))
@@ -101,7 +109,10 @@ class SteppedCoordinator:
     def outbox(self, node_id: str) -> list[wire.ConnectResponse]:
         """Return what the node's stream is to be sent now."""
         with self.transaction() as unit:
-            return unit.outbox.due(self.sessions[node_id])
+            (due,) = unit.outbox.due([self.sessions[node_id]])
+        if due.refusal:
+            raise ReportError(due.refusal)
+        return list(due.messages)
 
     def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
         """Commit a forget; returns its campaign and whether it is new."""

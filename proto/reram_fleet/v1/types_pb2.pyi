@@ -169,20 +169,22 @@ class AuditEvent(_message.Message):
     def __init__(self, fleet_id: _Optional[str] = ..., kind: _Optional[_Union[AuditEventKind, str]] = ..., node_id: _Optional[str] = ..., reason: _Optional[str] = ..., at_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., campaign_id: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("fleet_id", "node_id", "generation", "sequence", "request_nonce", "max_age_ms")
+    __slots__ = ("fleet_id", "node_id", "generation", "sequence", "request_nonce", "max_age_ms", "heartbeat_interval_ms")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_NONCE_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     node_id: str
     generation: int
     sequence: int
     request_nonce: bytes
     max_age_ms: int
-    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., sequence: _Optional[int] = ..., request_nonce: _Optional[bytes] = ..., max_age_ms: _Optional[int] = ...) -> None: ...
+    heartbeat_interval_ms: int
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., sequence: _Optional[int] = ..., request_nonce: _Optional[bytes] = ..., max_age_ms: _Optional[int] = ..., heartbeat_interval_ms: _Optional[int] = ...) -> None: ...
 
 class JobTicket(_message.Message):
     __slots__ = ("fleet_id", "node_id", "job_id", "attempt", "round", "kind", "generation", "expires_at_unix_ms", "job_key", "subject_tags", "forget_tags", "lora")

@@ -4,8 +4,19 @@ import asyncio
 from itertools import accumulate
 
 import pytest
+from reram_fleet.v1.node_pb2 import ConnectResponse
+from reram_fleet.v1.types_pb2 import Envelope
 
-from fleet.coordinator.nodes.sessions import MISSED_HEARTBEATS, SILENCE_LIMIT_S, Changes, HeartbeatPace, Sessions, woken
+from fleet.coordinator.nodes.sessions import (
+    MISSED_HEARTBEATS,
+    OUTBOX_LIMIT,
+    SILENCE_LIMIT_S,
+    Changes,
+    HeartbeatPace,
+    Session,
+    Sessions,
+    woken,
+)
 
 
 def test_node_is_connected_from_open_to_close():
@@ -17,16 +28,55 @@ def test_node_is_connected_from_open_to_close():
     assert sessions.connected() == {"node-2"}
 
 
-def test_second_stream_of_a_node_supersedes_the_first_and_wakes_it():
-    sessions = Sessions()
-    older = sessions.open("node-1")
-    newer = sessions.open("node-1")
-    assert older.superseded
-    assert older.wake.is_set()
-    assert not newer.superseded
-    older.wake.clear()
-    sessions.wake_all()
-    assert (older.wake.is_set(), newer.wake.is_set()) == (False, True)
+def test_second_stream_of_a_node_supersedes_the_first_and_ends_it():
+    async def story() -> tuple[list[bool], list[str]]:
+        sessions, ended = Sessions(), []
+
+        async def write(message: ConnectResponse) -> None:
+            raise AssertionError("nothing is sent")
+
+        async def stream(name: str) -> None:
+            session = sessions.open("node-1", write)
+            streams.append(session)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(name)
+
+        streams: list[Session] = []
+        older = asyncio.create_task(stream("older"))
+        await asyncio.sleep(0)
+        newer = asyncio.create_task(stream("newer"))
+        await asyncio.gather(older, return_exceptions=True)
+        seen = [session.superseded for session in streams], list(ended)
+        newer.cancel()
+        await asyncio.gather(newer, return_exceptions=True)
+        return seen
+
+    assert asyncio.run(story()) == ([True, False], ["older"])
+
+
+def test_messages_are_written_in_order_and_a_reader_waits_for_a_node_that_does_not_take_them():
+    async def story() -> tuple[list[int], bool, list[int]]:
+        taken, open_gate = [], asyncio.Event()
+
+        async def write(message: ConnectResponse) -> None:
+            await open_gate.wait()
+            taken.append(message.lease.key_id)
+
+        session = Sessions().open("node-1", write)
+        numbers = [str(number) for number in range(OUTBOX_LIMIT + 2)]
+        session.send(ConnectResponse(lease=Envelope(key_id=number)) for number in numbers)
+        room = asyncio.create_task(session.room())
+        await asyncio.sleep(0.01)
+        waits = not room.done()
+        open_gate.set()
+        await room
+        return taken, waits, numbers
+
+    taken, waits, numbers = asyncio.run(story())
+    assert waits
+    assert taken == numbers
 
 
 def test_end_of_a_superseded_stream_does_not_disconnect_the_node():
@@ -46,11 +96,12 @@ def test_new_stream_remembers_nothing_of_what_the_old_one_was_sent():
     assert (newer.log_sent, newer.revision_sent, newer.erase_sent) == (0, 0, set())
 
 
-def test_everybody_is_woken_at_once():
+def test_only_connected_nodes_are_looked_at():
     sessions = Sessions()
     both = [sessions.open("node-1"), sessions.open("node-2")]
-    sessions.wake_all()
-    assert all(session.wake.is_set() for session in both)
+    assert sessions.among(["node-2", "node-3"]) == {"node-2"}
+    assert sessions.chosen(["node-2", "node-3"]) == both[1:]
+    assert sessions.chosen() == both
 
 
 def test_waiter_returns_with_the_change_that_it_has_not_seen():

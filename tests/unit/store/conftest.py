@@ -63,7 +63,7 @@ def command_key():
 def commit(clock, command_key):
     """Commit a forget in an open transaction; returns its campaign."""
 
-    def commit(tx, *tags, request_id="r1", body=b"body", nodes=("n1", "n2")):
+    def commit(tx, *tags, request_id="r1", body=b"body"):
         campaign_id = new_id(clock())
         entry = tx.log.append(campaign_id, tags, lambda command: sign(command_key, command))
         return tx.forgets.create(
@@ -72,7 +72,8 @@ def commit(clock, command_key):
             request_digest=body,
             generation=entry.generation,
             tags=tags,
-            held=dict.fromkeys(nodes, NOTHING),
+            held_by_revision={0: NOTHING},
+            held={},
             lora_affected=False,
         )
 

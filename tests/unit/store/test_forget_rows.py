@@ -17,11 +17,14 @@ def tx(store):
         yield tx
 
 
+def moved(tx, campaign_id, node_id, target, detail="", **fields):
+    tx.forgets.set_execution(campaign_id, node_id, target, detail, **fields)
+    return tx.forgets.execution(campaign_id, node_id)
+
+
 def order(tx, campaign, node_id):
     tx.forgets.set_execution(campaign.campaign_id, node_id, S.SUPPRESSED)
-    return tx.forgets.set_execution(
-        campaign.campaign_id, node_id, S.APPLYING, challenge_nonce=b"nonce", expected_probes=["", BOB]
-    )
+    return moved(tx, campaign.campaign_id, node_id, S.APPLYING, challenge_nonce=b"nonce", expected_probes=["", BOB])
 
 
 # The log
@@ -136,7 +139,7 @@ def test_the_whole_way_of_an_execution_leaves_its_events(tx, commit):
     campaign = commit(tx, ALICE)
     order(tx, campaign, "n1")
     tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLIED, receipt=b"receipt")
-    row = tx.forgets.set_execution(campaign.campaign_id, "n1", S.VERIFIED, "checked")
+    row = moved(tx, campaign.campaign_id, "n1", S.VERIFIED, "checked")
     assert (row.challenge_nonce, row.expected_probes, row.receipt) == (b"nonce", ("", BOB), b"receipt")
     assert row.version == 5
     events = tx.forgets.events(campaign.campaign_id, "n1")
@@ -179,16 +182,16 @@ def test_a_restored_node_loses_its_receipt(tx, commit):
     order(tx, campaign, "n1")
     tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLIED, receipt=b"receipt")
     tx.forgets.set_execution(campaign.campaign_id, "n1", S.VERIFIED)
-    row = tx.forgets.set_execution(campaign.campaign_id, "n1", S.PENDING, "reports generation 0")
+    row = moved(tx, campaign.campaign_id, "n1", S.PENDING, "reports generation 0")
     assert (row.challenge_nonce, row.expected_probes, row.receipt) == (None, None, None)
 
 
 def test_a_held_node_can_be_ordered_anew_with_another_challenge(tx, commit):
     campaign = commit(tx, ALICE)
     order(tx, campaign, "n1")
-    held = tx.forgets.set_execution(campaign.campaign_id, "n1", S.HELD, "probe answers", receipt=b"bad")
+    held = moved(tx, campaign.campaign_id, "n1", S.HELD, "probe answers", receipt=b"bad")
     assert held.receipt == b"bad"
-    row = tx.forgets.set_execution(campaign.campaign_id, "n1", S.APPLYING, challenge_nonce=b"second")
+    row = moved(tx, campaign.campaign_id, "n1", S.APPLYING, challenge_nonce=b"second")
     assert row.challenge_nonce == b"second"
 
 
@@ -224,7 +227,8 @@ def test_a_node_that_enrols_late_gets_every_campaign_once(tx, commit, identity):
 
 
 def test_an_execution_that_is_not_there_is_not_found(tx, commit):
-    campaign = commit(tx, ALICE, nodes=["n1"])
+    tx.nodes.retire("n2", "stolen")
+    campaign = commit(tx, ALICE)
     with pytest.raises(NotFoundError, match="no execution on node 'n2'"):
         tx.forgets.set_execution(campaign.campaign_id, "n2", S.SUPPRESSED)
 
@@ -259,10 +263,7 @@ def test_what_a_lost_node_held_is_still_known_unless_it_comes_back_from_a_backup
     for node_id in ("n1", "n2"):
         tx.forgets.set_execution(campaign_id, node_id, S.LOST, "gone")
     tx.forgets.forget_holdings("n2")
-    held = {
-        node_id: tx.forgets.set_execution(campaign_id, node_id, S.PENDING, "it came back").held
-        for node_id in ("n1", "n2")
-    }
+    held = {node_id: moved(tx, campaign_id, node_id, S.PENDING, "it came back").held for node_id in ("n1", "n2")}
     assert (held["n1"] is None, held["n2"] is None) == (False, True)
 
 

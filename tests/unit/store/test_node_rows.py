@@ -2,7 +2,7 @@ import pytest
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
-from fleet.store import schema
+from fleet.store import Store, schema
 from fleet.store.rows import NodeCostRow
 
 
@@ -107,11 +107,37 @@ def test_a_retired_node_is_listed_only_on_demand_and_stays_out(store, identity):
             tx.nodes.enroll(identity("n1"))
 
 
-def test_the_end_of_the_last_lease_is_known(store):
+def test_what_a_node_said_last_is_read_at_once_and_survives_once_it_is_written(store, url):
+    store.contacts.note("n1", lease_until_ms=5, serve_state=ServeState.SERVING)
+    store.contacts.note("n1", (NodeCostRow("n1", EnergyPhase.ERASE, 2.0, 1.0, 3, 0),), inferences=7)
+    with Store.open(url) as other, other.snapshot() as tx:
+        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.costs("n1")) == (None, [])
+
+    with store.snapshot() as tx:
+        row = tx.nodes.get("n1")
+        assert (row.lease_until_ms, row.serve_state, row.inferences) == (5, ServeState.SERVING, 7)
+        assert [cost.energy_j for cost in tx.nodes.costs("n1")] == [2.0]
+    unwritten = store.contacts.unwritten()
+    store.contacts.note("n2", inferences=1)
     with store.transaction() as tx:
-        assert tx.nodes.get("n1").lease_until_ms is None
-        tx.nodes.grant_lease("n1", 5)
-        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.get("n2").lease_until_ms) == (5, None)
+        tx.nodes.write_contacts(unwritten)
+    store.contacts.written(unwritten)
+
+    assert set(store.contacts.unwritten()) == {"n2"}
+    with Store.open(url) as other, other.snapshot() as tx:
+        row = tx.nodes.get("n1")
+        assert (row.lease_until_ms, row.serve_state, row.inferences) == (5, ServeState.SERVING, 7)
+        assert [cost.energy_j for cost in tx.nodes.costs("n1")] == [2.0]
+        assert tx.nodes.get("n2").inferences == 0
+
+
+def test_after_a_crash_every_node_that_was_heard_of_may_serve_as_long_as_any_lease(store):
+    with store.transaction() as tx:
+        tx.nodes.touch("n1")
+        tx.nodes.extend_leases(50)
+        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.get("n2").lease_until_ms) == (50, None)
+        tx.nodes.extend_leases(40)
+        assert tx.nodes.get("n1").lease_until_ms == 50
 
 
 def test_a_retired_node_is_held_since_a_report_may_be_on_its_way(store):
@@ -142,5 +168,5 @@ def test_costs_are_replaced_phase_by_phase(store):
 
 def test_the_overhead_is_kept_byte_for_byte(store):
     with store.transaction() as tx:
-        tx.nodes.save_overhead("n1", b"\0\xff")
+        tx.nodes.touch("n1", overhead=b"\0\xff")
         assert tx.nodes.get("n1").overhead == b"\0\xff"

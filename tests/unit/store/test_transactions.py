@@ -49,7 +49,7 @@ def test_threads_that_write_at_once_lose_nothing(store):
     def count():
         for _ in range(10):
             with store.transaction() as tx:
-                tx.fleet.next_lease_sequence()
+                tx.fleet.reserve_leases(1, 0)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
@@ -64,7 +64,7 @@ def test_two_stores_on_one_file_lose_nothing(store, url):
     with Store.open(url) as second:
         for each in (store, second, store):
             with each.transaction() as tx:
-                tx.fleet.next_lease_sequence()
+                tx.fleet.reserve_leases(1, 0)
         with second.snapshot() as tx:
             assert tx.fleet.get().lease_sequence == 3
 

@@ -1,0 +1,118 @@
+"""Heartbeats and telemetry of connected nodes: answered from memory, and written by the dozen.
+
+They are most of what nodes say, and none of it is acknowledged as durable. A lease is: its number and its end are
+taken out of a block that the store has reserved before.
+"""
+
+from __future__ import annotations
+
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import types_pb2 as types
+
+from fleet.coordinator.nodes.leases import BLOCK, HORIZON_MS
+from fleet.coordinator.nodes.report_checks import (
+    Effect,
+    QuarantineError,
+    check_bounds,
+    check_nonce,
+    check_telemetry,
+)
+from fleet.coordinator.wire_enums import ENERGY_PHASE, QUARANTINE_REASON, SERVE_STATE
+from fleet.coordinator.work import Environment, Part
+from fleet.domain.node import QuarantineReason, ServeState
+from fleet.store.rows import NodeCostRow
+
+#: A fleet sends about so many heartbeats a second, whatever its size, ...
+HEARTBEATS_PER_S = 100.0
+#: ... but no node more often than this, and every one several times within its lease.
+SHORTEST_INTERVAL_S = 0.2
+BEATS_PER_LEASE = 3
+
+
+class Heartbeats:
+    """Answers to what nodes say all the time."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+
+    @staticmethod
+    def takes(request: wire.ConnectRequest) -> bool:
+        """Whether a message is one that needs no transaction."""
+        return request.WhichOneof("message") in ("heartbeat", "telemetry")
+
+    def take(self, node_id: str, request: wire.ConnectRequest, now_ms: int) -> Effect:
+        """Take a heartbeat or telemetry of a connected node; raises `QuarantineError` if it cannot be true.
+
+        For a heartbeat, `Environment.leases` must cover the lease that answers it.
+        """
+        check_bounds(request)
+        if request.WhichOneof("message") == "telemetry":
+            return self._telemetry(node_id, request.telemetry, now_ms)
+        return self._heartbeat(node_id, request.heartbeat, now_ms)
+
+    def _heartbeat(self, node_id: str, heartbeat: wire.Heartbeat, now_ms: int) -> Effect:
+        env = self._env
+        check_nonce("Heartbeat.lease_nonce", heartbeat.lease_nonce)
+        if heartbeat.generation > env.generation:
+            raise QuarantineError(f"Heartbeat.generation is beyond the log: {heartbeat.generation}")
+        # A value of a newer version than this one is unspecified.
+        state = SERVE_STATE.words.get(heartbeat.serve_state, ServeState.UNSPECIFIED)
+        reason = QUARANTINE_REASON.words.get(heartbeat.quarantine_reason, QuarantineReason.UNSPECIFIED)
+        announced = env.sessions.of(node_id)
+        changed, announced.serves = (state, reason) != announced.serves, (state, reason)
+        env.contacts.note(node_id, last_contact_ms=now_ms, serve_state=state, quarantine_reason=reason)
+        if node_id in env.held:
+            return Effect(changed=changed)
+        lease = types.Lease(
+            fleet_id=env.fleet_id,
+            node_id=node_id,
+            generation=env.generation,
+            sequence=env.leases.take(),
+            request_nonce=heartbeat.lease_nonce,
+            max_age_ms=round(1000 * env.settings.lease_s),
+            heartbeat_interval_ms=round(1000 * interval_s(len(env.sessions), env.settings.lease_s)),
+        )
+        env.contacts.note(node_id, lease_until_ms=now_ms + lease.max_age_ms)
+        return Effect((wire.ConnectResponse(lease=env.keys.sign(lease)),), changed)
+
+    def _telemetry(self, node_id: str, telemetry: wire.Telemetry, now_ms: int) -> Effect:
+        announced = self._env.sessions.of(node_id)
+        check_telemetry(telemetry, announced.telemetry)
+        announced.telemetry = telemetry
+        self._env.contacts.note(
+            node_id,
+            tuple(
+                NodeCostRow(node_id, phase, c.energy_j, c.seconds, c.bytes, c.cell_writes)
+                for c in telemetry.costs
+                if (phase := ENERGY_PHASE.words.get(c.phase)) is not None
+            ),
+            last_contact_ms=now_ms,
+            inferences=telemetry.inferences,
+            subject_adapters=telemetry.subject_adapters,
+            energy_model_name=telemetry.energy_model.name,
+            energy_model_version=telemetry.energy_model.version,
+        )
+        return Effect()
+
+
+def interval_s(nodes: int, lease_s: float) -> float:
+    """Return how often each of so many nodes is to send heartbeats."""
+    return min(max(SHORTEST_INTERVAL_S, nodes / HEARTBEATS_PER_S), lease_s / BEATS_PER_LEASE)
+
+
+class Leases(Part):
+    """Reservation of leases, and what is known of those of an earlier process."""
+
+    def reserve(self) -> None:
+        """Reserve the next block of leases, if this one is about to end."""
+        lease_ms = round(1000 * self._env.settings.lease_s)
+        if not self._env.leases.covers(self._tx.now_ms + lease_ms):
+            self._tx.fleet.reserve_leases(BLOCK, self._tx.now_ms + lease_ms + HORIZON_MS)
+
+    def take_up(self) -> None:
+        """Take up where an earlier process ended, however it ended."""
+        fleet = self._tx.fleet.get()
+        if fleet.lease_horizon_ms:
+            self._tx.nodes.extend_leases(fleet.lease_horizon_ms)
+        self._env.generation = fleet.generation
+        self._env.held = {node.node_id for node in self._tx.nodes.list(include_retired=True) if node.held_reason}

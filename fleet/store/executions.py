@@ -1,0 +1,333 @@
+"""Executions of forgets on nodes, one by one and for a whole fleet at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, literal, select, update
+
+from fleet.domain import execution as executions_domain
+from fleet.domain.execution import AWAITED, TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.errors import ConflictError, VersionConflictError
+from fleet.store import schema
+from fleet.store.repository import Repository, equal
+from fleet.store.rows import ExecutionEventRow, ExecutionRow, ProgressRow, ReturnsRow
+from fleet.trust.checks import CheckLine
+
+#: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
+#: one of them, and the next answers only go on from receipts that are not in the log.
+OPEN_CHALLENGES = 16
+
+
+def _executions(*conditions: Any) -> Select[Any]:
+    joined = schema.execution.join(schema.campaign)
+    return select(schema.execution, schema.campaign.c.generation).select_from(joined).where(*conditions)
+
+
+def _execution(**row: Any) -> ExecutionRow:
+    if row["open_challenges"] is None:
+        # Of a version that did not note them: only the present order's is known.
+        ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
+        row["open_challenges"] = (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
+    return ExecutionRow(**{**row, "joined": bool(row["joined"])})
+
+
+class Executions(Repository):
+    """Every change of state goes through the table of `fleet.domain.execution`, and leaves an event."""
+
+    def progress(self, campaign_id: str) -> Sequence[ProgressRow]:
+        """Return how far each node is with a campaign, by node id."""
+        table = schema.execution
+        columns = (table.c.node_id, table.c.state, table.c.challenge_nonce.is_not(None).label("ordered"))
+        query = select(*columns, table.c.updated_at_ms).where(table.c.campaign_id == campaign_id)
+        return self._rows(ProgressRow, query.order_by(table.c.node_id))
+
+    def _insert_executions(
+        self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit], held: Mapping[str, HeldAtCommit]
+    ) -> None:
+        """Make a PENDING execution on every node that is not retired."""
+        node, table = schema.node.c, schema.execution
+        values = {
+            "state": ExecutionState.PENDING,
+            "detail": "",
+            "updated_at_ms": self._now_ms,
+            "joined": False,
+            "version": 1,
+        }
+        constants = [literal(value, table.c[name].type).label(name) for name, value in values.items()]
+        for revision, known in held_by_revision.items():
+            chosen = select(
+                literal(campaign_id), node.node_id, *constants, literal(known, table.c.held.type).label("held")
+            ).where(node.retired_at_ms.is_(None), node.revision == revision)
+            self._written(table)
+            self._run(insert(table).from_select(["campaign_id", "node_id", *values, "held"], chosen))
+        for node_id, known in held.items():
+            self._update(table, *equal(table, campaign_id=campaign_id, node_id=node_id), held=known)
+        self._events(table.c.campaign_id == campaign_id, None, ExecutionState.PENDING, "committed")
+
+    def suppress(self, node_id: str, generation: int) -> bool:
+        """Move what waits for a node to have the log up to a generation; returns whether anything did."""
+        table, campaign = schema.execution, schema.campaign.c
+        committed = select(campaign.campaign_id).where(campaign.generation <= generation)
+        waiting = (table.c.node_id == node_id) & (table.c.state == ExecutionState.PENDING)
+        return self._move(
+            waiting & table.c.campaign_id.in_(committed),
+            ExecutionState.PENDING,
+            ExecutionState.SUPPRESSED,
+            "suppressed",
+        )
+
+    def withdraw_orders(self, detail: str) -> bool:
+        """Take back every erase order that is out; returns whether one was."""
+        applying = schema.execution.c.state == ExecutionState.APPLYING
+        return self._move(applying, ExecutionState.APPLYING, ExecutionState.SUPPRESSED, detail)
+
+    def _move(self, chosen: ColumnElement[bool], source: ExecutionState, target: ExecutionState, detail: str) -> bool:
+        """Move executions of one state to another; they keep whatever else they have."""
+        executions_domain.advance(source, target)
+        table = schema.execution
+        # While they can still be told.
+        if not self._events(chosen, source, target, detail):
+            return False
+        later = {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": table.c.version + 1}
+        self._update(table, chosen, **later)
+        return True
+
+    def order(self, campaign_id: str, nonces: Mapping[str, bytes], probes: Mapping[str, Sequence[str]]) -> None:
+        """Order nodes to erase, each with a challenge of its own and the answers that it must give to its probes."""
+        executions_domain.advance(ExecutionState.SUPPRESSED, ExecutionState.APPLYING)
+        table, detail = schema.execution, "erase order"
+        mine = (table.c.campaign_id == campaign_id) & table.c.node_id.in_(list(nonces))
+        challenges = {
+            row.node_id: row.open_challenges or ()
+            for row in self._run(select(table.c.node_id, table.c.open_challenges).where(mine))
+        }
+        values = {
+            name: bindparam(f"new_{name}", type_=table.c[name].type)
+            for name in ("challenge_nonce", "expected_probes", "open_challenges")
+        }
+        one = update(table).where(
+            table.c.campaign_id == campaign_id,
+            table.c.node_id == bindparam("of"),
+            table.c.state == ExecutionState.SUPPRESSED,
+        )
+        later = {"state": ExecutionState.APPLYING, "detail": detail, "updated_at_ms": self._now_ms}
+        self._written(table)
+        self._connection.execute(
+            one.values(**values, **later, version=table.c.version + 1),
+            [
+                {
+                    "of": node_id,
+                    "new_challenge_nonce": nonce,
+                    "new_expected_probes": list(probes[node_id]),
+                    "new_open_challenges": (*challenges[node_id], nonce)[-OPEN_CHALLENGES:],
+                }
+                for node_id, nonce in nonces.items()
+            ],
+        )
+        self._events(mine, ExecutionState.SUPPRESSED, ExecutionState.APPLYING, detail)
+        self._touched.nodes |= nonces.keys()
+
+    def _events(
+        self, chosen: ColumnElement[bool], source: ExecutionState | None, target: ExecutionState, detail: str
+    ) -> int:
+        """Leave an event for each of some executions; returns for how many."""
+        table, event = schema.execution, schema.execution_event
+        values = {"from_state": source, "to_state": target, "detail": detail, "at_ms": self._now_ms}
+        constants = [literal(value, event.c[name].type).label(name) for name, value in values.items()]
+        rows = select(table.c.campaign_id, table.c.node_id, *constants).where(chosen).order_by(table.c.node_id)
+        self._written(event)
+        return self._run(insert(event).from_select(["campaign_id", "node_id", *values], rows)).rowcount
+
+    def executions(self, campaign_id: str) -> Sequence[ExecutionRow]:
+        """Return the campaign's executions, by node id."""
+        table = schema.execution
+        return self._rows(_execution, _executions(table.c.campaign_id == campaign_id).order_by(table.c.node_id))
+
+    def executions_of(
+        self,
+        node_id: str,
+        *,
+        above: int | None = None,
+        through: int | None = None,
+        states: Set[ExecutionState] | None = None,
+    ) -> Sequence[ExecutionRow]:
+        """Return the node's executions, by generation; only those in (above, through] and in `states`."""
+        generation = schema.campaign.c.generation
+        query = _executions(schema.execution.c.node_id == node_id)
+        if above is not None:
+            query = query.where(generation > above)
+        if through is not None:
+            query = query.where(generation <= through)
+        if states is not None:
+            query = query.where(schema.execution.c.state.in_(sorted(states)))
+        return self._rows(_execution, query.order_by(generation))
+
+    def nodes_with_orders(self, since_ms: int = 0) -> frozenset[str]:
+        """Return the ids of the nodes with an erase order that is out, and that was sent since then (Unix ms)."""
+        table = schema.execution
+        ordered = (table.c.state == ExecutionState.APPLYING, table.c.updated_at_ms > since_ms)
+        return frozenset(self._column(select(table.c.node_id).where(*ordered)))
+
+    def any_unfinished(self) -> bool:
+        """Whether some forget is not done on some node, which is neither given up."""
+        table = schema.execution
+        unfinished = table.c.state.in_(sorted(set(ExecutionState) - TERMINAL))
+        return bool(self._column(select(table.c.node_id).where(unfinished).limit(1)))
+
+    def ordered(self, node_ids: Iterable[str]) -> Sequence[ExecutionRow]:
+        """Return the executions of these nodes with an erase order that is out, by generation."""
+        table = schema.execution
+        ordered = (table.c.state == ExecutionState.APPLYING, table.c.node_id.in_(list(node_ids)))
+        return self._rows(_execution, _executions(*ordered).order_by(schema.campaign.c.generation))
+
+    def execution(self, campaign_id: str, node_id: str) -> ExecutionRow:
+        """Return one execution; `NotFoundError` if the campaign has none on this node."""
+        query = _executions(*equal(schema.execution, campaign_id=campaign_id, node_id=node_id))
+        return self._one(_execution, query, f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
+
+    def set_execution(
+        self,
+        campaign_id: str,
+        node_id: str,
+        target: ExecutionState,
+        detail: str = "",
+        *,
+        challenge_nonce: bytes | None = None,
+        expected_probes: Sequence[str] | None = None,
+        receipt: bytes | None = None,
+        checks: Sequence[CheckLine] | None = None,
+        expected_version: int | None = None,
+        row: ExecutionRow | None = None,
+        via: tuple[ExecutionState, str] | None = None,
+        answered: bytes | None = None,
+    ) -> None:
+        """Move an execution and write the event; fields that are None stay as they are.
+
+        A new challenge joins the open ones; of those, the oldest are dropped beyond `OPEN_CHALLENGES`. Going back to
+        PENDING drops challenge and receipt: they speak of a node that was overwritten. Setting the state that it is in
+        changes the fields only, and leaves an event if the detail is new. `IllegalTransitionError` as
+        `fleet.domain.execution` says; `ConflictError` if the state needs a challenge or a receipt and there is none;
+        `VersionConflictError` if the execution has changed since `expected_version` was read.
+
+        Required (now or before): the erase order's `challenge_nonce` for APPLYING, the `receipt` (serialised Envelope)
+        for APPLIED, VERIFIED and NOT_AFFECTED. `expected_probes` are the answers to the order's probes, in order: a
+        tag, or "" for a stranger; `checks` the lines that the receipt was checked by, for the certificate. `row` is the
+        execution as this transaction has read it, if it has; `via` a state in between, with its detail: an event more.
+        `answered` is the open challenge that never is again.
+        """
+        row = self.execution(campaign_id, node_id) if row is None else row
+        if via is not None:
+            executions_domain.advance(row.state, via[0])
+        executions_domain.advance(row.state if via is None else via[0], target)
+        self._touched.nodes.add(node_id)
+        fields: dict[str, Any] = {
+            "challenge_nonce": challenge_nonce or row.challenge_nonce,
+            "expected_probes": row.expected_probes if expected_probes is None else expected_probes,
+            "receipt": receipt or row.receipt,
+            "checks": row.checks if checks is None else checks,
+        }
+        if target is ExecutionState.PENDING:
+            fields = dict.fromkeys(fields)
+        if challenge_nonce:
+            fields["open_challenges"] = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
+        if answered:
+            fields["open_challenges"] = [challenge for challenge in row.open_challenges if challenge != answered]
+        # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the operator
+        # vouches: else a node that had lost something could never be released.
+        if row.state is ExecutionState.HELD or (
+            target is ExecutionState.PENDING and row.state is not ExecutionState.LOST
+        ):
+            fields["held"] = None
+        if target is ExecutionState.APPLYING and not fields["challenge_nonce"]:
+            raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
+        if target in WITH_RECEIPT and not fields["receipt"]:
+            raise ConflictError(f"{node_id} cannot be {target} without a receipt")
+        version = row.version if expected_version is None else expected_version
+        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id, version=version)
+        fields |= {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": version + 1}
+        if not self._update(schema.execution, *mine, **fields):
+            raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")
+        if via is not None:
+            self._event(campaign_id, node_id, row.state, via[0], via[1])
+        if target is not row.state or detail != row.detail:
+            self._event(campaign_id, node_id, row.state if via is None else via[0], target, detail)
+
+    def awaited_nodes(self) -> Sequence[str]:
+        """Return the ids of the nodes that some forget waits for, sorted."""
+        table = schema.execution
+        waiting = select(table.c.node_id).where(table.c.state.in_(AWAITED))
+        return self._column(waiting.distinct().order_by(table.c.node_id))
+
+    def went_back(self, campaign_id: str) -> Mapping[str, int]:
+        """Return how often nodes went back to a backup since the commit; without those that never did."""
+        table = schema.execution_event
+        query = (
+            select(table.c.node_id, func.count().label("times"))
+            .where(table.c.campaign_id == campaign_id, table.c.to_state == ExecutionState.PENDING)
+            .where(table.c.from_state.not_in([ExecutionState.LOST, ExecutionState.HELD]))
+            .group_by(table.c.node_id)
+        )
+        return {row.node_id: row.times for row in self._run(query)}
+
+    def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
+        """Return the forgets that were taken up again after the node was lost, by campaign."""
+        table = schema.execution_event
+        query = (
+            select(table.c.campaign_id, func.count().label("times"), func.max(table.c.at_ms).label("last_at_ms"))
+            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST)
+            .where(table.c.to_state.in_(AWAITED))
+            .group_by(table.c.campaign_id)
+        )
+        return {row.campaign_id: ReturnsRow(row.times, row.last_at_ms) for row in self._run(query)}
+
+    def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
+        """Note that an open challenge of an execution has been answered: it never is again."""
+        still_open = self.execution(campaign_id, node_id).open_challenges
+        left = [challenge for challenge in still_open if challenge != nonce]
+        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id)
+        self._update(schema.execution, *mine, open_challenges=left)
+
+    def forget_holdings(self, node_id: str) -> None:
+        """Note that what the node held at the commit of open forgets is not known any more."""
+        table = schema.execution
+        still_open = table.c.state.in_([*AWAITED, ExecutionState.HELD, ExecutionState.LOST])
+        self._update(table, table.c.node_id == node_id, still_open, held=None)
+
+    def events(self, campaign_id: str, node_id: str | None = None) -> Sequence[ExecutionEventRow]:
+        """Return what happened, in order."""
+        table = schema.execution_event
+        query = select(table).where(table.c.campaign_id == campaign_id).order_by(table.c.event_id)
+        if node_id is not None:
+            query = query.where(table.c.node_id == node_id)
+        return self._rows(ExecutionEventRow, query)
+
+    def _insert_execution(
+        self, campaign_id: str, node_id: str, detail: str, *, joined: bool = False, held: HeldAtCommit | None = None
+    ) -> None:
+        self._insert(
+            schema.execution,
+            campaign_id=campaign_id,
+            node_id=node_id,
+            state=ExecutionState.PENDING,
+            detail="",
+            updated_at_ms=self._now_ms,
+            joined=joined,
+            held=held,
+            version=1,
+        )
+        self._event(campaign_id, node_id, None, ExecutionState.PENDING, detail)
+
+    def _event(
+        self, campaign_id: str, node_id: str, source: ExecutionState | None, target: ExecutionState, detail: str
+    ) -> None:
+        self._insert(
+            schema.execution_event,
+            campaign_id=campaign_id,
+            node_id=node_id,
+            from_state=source,
+            to_state=target,
+            detail=detail,
+            at_ms=self._now_ms,
+        )
