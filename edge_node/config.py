@@ -22,6 +22,8 @@ class StateFolder:
         self.root = root
         #: The node's own keys.
         self.keys = root / "keys"
+        #: Private key of its SuperNode, which reads it from this file.
+        self.flower_key = self.keys / "flower.key"
         #: One key file per subject tag, and one per stored revision.
         self.subject_keys, self.revision_keys = root / "subject-keys", root / "revision-keys"
         #: The SQLite file.

@@ -9,6 +9,7 @@
     ├── ConflictError              legal in itself, not in this state
     │   ├── IllegalTransitionError     a state machine has no such step
     │   ├── VersionConflictError       somebody else changed the row in between
+    │   ├── SupersededError            another coordinator leads the fleet now
     │   ├── StaleAttemptError          a learning attempt that is not the current one
     │   ├── StaleContributionError     a newer contribution of that node and tag is here
     │   └── SubjectForgottenError      the subject tag carries a tombstone
@@ -65,6 +66,10 @@ class IllegalTransitionError(ConflictError):
 
 class VersionConflictError(ConflictError):
     """The row was changed by somebody else since it was read; read again and retry."""
+
+
+class SupersededError(ConflictError):
+    """Another coordinator leads the fleet now: whoever led before must not write."""
 
 
 class StaleAttemptError(ConflictError):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from reram_fleet.processes.flower import ENVIRONMENT
+
+from tests.postgres import PostgresServer, programs
 
 # Shared cores: how long an example takes says nothing. The same examples everywhere, so that red is red.
 settings.register_profile("reram-fleet", deadline=None, derandomize=True)
@@ -45,6 +48,33 @@ def pytest_xdist_make_scheduler(config, log):
             return ONE_FLEET.get(file, file)
 
     return OneFleetScheduling(config, log)
+
+
+_postgres: PostgresServer | None = None
+
+
+def pytest_collection_finish(session):
+    """Start the session's PostgreSQL if a test wants it: before any test, none of which it then belongs to."""
+    global _postgres
+    wanted = any(item.get_closest_marker("postgresql") for item in session.items)
+    if wanted and not session.config.option.collectonly and (found := programs()) is not None:
+        _postgres = PostgresServer(found)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> PostgresServer:
+    """Return the session's PostgreSQL; a test that wants it is marked so."""
+    if _postgres is None:
+        reason = "no PostgreSQL here: apt-get install postgresql, or FLEET_TEST_PG_BIN=folder of its programs"
+        (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
+    return _postgres
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """Address of a database of the test's own, with every table in it."""
+    with postgres.database() as url:
+        yield url
 
 
 #: Files whose tests start processes, with the reason: such tests are slow, so there are only those that must be.

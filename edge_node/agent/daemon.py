@@ -127,7 +127,7 @@ def run(
         closing.callback(metrics_server.server_close)
         closing.callback(metrics_server.shutdown)
         if learning and enrollment.flower_fleet_address:
-            learner = _supernode(folder, keys, enrollment, engine_address)
+            learner = _supernode(folder, enrollment, engine_address)
             learner.start()
             closing.callback(learner.stop)
 
@@ -185,9 +185,7 @@ def _build_engine(
     return engine, image_generator
 
 
-def _supernode(
-    folder: StateFolder, keys: NodeKeys, enrollment: EnrollNodeResponse, engine_address: str
-) -> SupervisedProcess:
+def _supernode(folder: StateFolder, enrollment: EnrollNodeResponse, engine_address: str) -> SupervisedProcess:
     """Return the supervised `flower-supernode` of this node, not started yet.
 
     After a SIGKILL the SuperLink takes the old one for online for up to a minute and the new one ends with code 305: it
@@ -215,7 +213,7 @@ def _supernode(
             "--root-certificates",
             str(folder.flower_ca.resolve()),
             "--auth-supernode-private-key",
-            str(keys.flower_key_file.resolve()),
+            str(folder.flower_key.resolve()),
             "--node-config",
             str(folder.supernode_config.resolve()),
             "--port",

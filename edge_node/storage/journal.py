@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -52,30 +52,52 @@ class Journal:
             # commit point (the truncation) is fsynced, the unlink of DELETE is not.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA foreign_keys = ON")
-            journal = cls(connection)
-            (version,) = journal._one("PRAGMA user_version")
-            if version > SCHEMA_VERSION:
-                raise JournalError(f"the journal has schema version {version}, this version writes {SCHEMA_VERSION}")
-            steps = [UPGRADES[n] for n in range(version + 1, SCHEMA_VERSION + 1)] if version else [SCHEMA]
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-            with journal.transaction():
-                new_node = (
-                    "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash) VALUES (1, ?1, ?2, ?2)"
-                )
-                journal._run(new_node, node_id, ZERO_HASH)
-            (owner,) = journal._one("SELECT node_id FROM node")
+            return cls._of(connection, node_id)
         except sqlite3.Error as error:
             raise JournalError(f"cannot open the journal {path.name}: {error}") from error
+
+    @classmethod
+    def in_memory(cls, node_id: str, content: bytes = b"") -> Journal:
+        """Open a journal without a file, which is lost when it is closed.
+
+        It is a new one, or has the `content` of another; raises as `open`.
+        """
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            # Small: most of the tables of most nodes are empty, and each takes a page.
+            connection.execute("PRAGMA page_size = 512")
+            if content:
+                with closing(sqlite3.connect(":memory:")) as copy:
+                    copy.deserialize(content)
+                    copy.backup(connection)
+            return cls._of(connection, node_id)
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot open a journal in memory: {error}") from error
+
+    @classmethod
+    def _of(cls, connection: sqlite3.Connection, node_id: str) -> Journal:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA foreign_keys = ON")
+        journal = cls(connection)
+        (version,) = journal._one("PRAGMA user_version")
+        if version > SCHEMA_VERSION:
+            raise JournalError(f"the journal has schema version {version}, this version writes {SCHEMA_VERSION}")
+        steps = [UPGRADES[n] for n in range(version + 1, SCHEMA_VERSION + 1)] if version else [SCHEMA]
+        connection.executescript(f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        with journal.transaction():
+            new_node = "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash) VALUES (1, ?1, ?2, ?2)"
+            journal._run(new_node, node_id, ZERO_HASH)
+        (owner,) = journal._one("SELECT node_id FROM node")
         if owner != node_id:
             raise JournalError(f"this is the journal of node {owner}, not of {node_id}")
         return journal
 
+    def content(self) -> bytes:
+        """Return all that is in the journal, as a file of it would have it: a backup, for `in_memory`."""
+        return self._connection.serialize()
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, or let go of what is in memory."""
         self._connection.close()
 
     @contextmanager

@@ -5,7 +5,6 @@ P-384 (its SuperNode, which takes no other kind).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
@@ -39,9 +38,8 @@ class NodeKeys:
     node_id: str
     signing: Ed25519PrivateKey
     sealing: X25519PrivateKey
+    #: Of its SuperNode, which reads the private one from `StateFolder.flower_key`; empty for a node that has none.
     flower_public: str
-    #: The SuperNode reads its private key from this file.
-    flower_key_file: Path
 
     def __repr__(self) -> str:
         return f"NodeKeys({self.node_id!r})"
@@ -58,6 +56,12 @@ class NodeKeys:
         return prove_possession(identity, self.signing)
 
     @classmethod
+    def in_memory(cls, node_id: str) -> NodeKeys:
+        """Make the keys of a node without files and without a SuperNode; `KeyFileError` if the name is no DNS label."""
+        _check_name(node_id)
+        return cls(node_id, Ed25519PrivateKey.generate(), X25519PrivateKey.generate(), flower_public="")
+
+    @classmethod
     def create(cls, folder: StateFolder, node_id: str) -> NodeKeys:
         """Make the keys, all or none; return those that are there already.
 
@@ -67,10 +71,7 @@ class NodeKeys:
             For a name that is no DNS label, a folder that holds another node, or one that has lost its name or its
             keys: new keys would make another node of the same name.
         """
-        try:
-            check_node_id(node_id)
-        except ValueError as error:
-            raise KeyFileError(str(error)) from None
+        _check_name(node_id)
         if (folder.keys / _IDENTITY).exists():
             keys = cls.load(folder)
             if keys.node_id != node_id:
@@ -89,7 +90,7 @@ class NodeKeys:
             {
                 "signing.key": Ed25519PrivateKey.generate().private_bytes_raw(),
                 "sealing.key": X25519PrivateKey.generate().private_bytes_raw(),
-                "flower.key": flower.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+                folder.flower_key.name: flower.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
                 _IDENTITY: json_format.MessageToJson(NodeIdentity(node_id=node_id)).encode(),
             },
         )
@@ -103,16 +104,21 @@ class NodeKeys:
             raise KeyFileError(
                 f"there is no node in {folder.root}; run: edge-node init --state {folder.root} --node-id NAME"
             )
-        flower_file = folder.keys / "flower.key"
         try:
             node_id = json_format.Parse(read_private(identity), NodeIdentity()).node_id
-            flower = load_ssh_private_key(read_private(flower_file), None).public_key()
+            flower = load_ssh_private_key(read_private(folder.flower_key), None).public_key()
             return cls(
                 node_id=node_id,
                 signing=Ed25519PrivateKey.from_private_bytes(read_private(folder.keys / "signing.key")),
                 sealing=X25519PrivateKey.from_private_bytes(read_private(folder.keys / "sealing.key")),
                 flower_public=flower.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),
-                flower_key_file=flower_file,
             )
         except (ValueError, json_format.ParseError) as error:
             raise KeyFileError(f"a key file in {folder.keys.name} is damaged: {error}") from error
+
+
+def _check_name(node_id: str) -> None:
+    try:
+        check_node_id(node_id)
+    except ValueError as error:
+        raise KeyFileError(str(error)) from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from reram_fleet.crypto import sealing
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore, KeyStore, MemoryKeyStore
 from reram_fleet.v1.types_pb2 import SUBJECT_ADAPTER_KIND_TRAINED, RevisionContent, SubjectAdapter
 
 from edge_node.config import StateFolder
@@ -87,7 +87,12 @@ class RecordCipher:
     @classmethod
     def of(cls, folder: StateFolder, node_id: str) -> RecordCipher:
         """Return the cipher of a node's state folder."""
-        return cls(node_id, KeyStore(folder.subject_keys), KeyStore(folder.revision_keys))
+        return cls(node_id, FileKeyStore(folder.subject_keys), FileKeyStore(folder.revision_keys))
+
+    @classmethod
+    def in_memory(cls, node_id: str) -> RecordCipher:
+        """Return a cipher that has no keys yet, and keeps none on disk."""
+        return cls(node_id, MemoryKeyStore(), MemoryKeyStore())
 
     def seal_samples(self, subject_tag: str, samples: CapturedSamples) -> bytes:
         """Encrypt a person's codes under the key of their tag, made now if there is none."""

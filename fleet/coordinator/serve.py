@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
@@ -213,7 +213,7 @@ def compose(
         fleet_id=fleet.fleet_id,
         registry_public_key=fleet.registry_public_key or b"",
         keys=keys,
-        secrets=KeyStore(CoordinatorFolder(settings.state).secrets),
+        secrets=FileKeyStore(CoordinatorFolder(settings.state).secrets),
         learning=plane,
         contacts=database.store.contacts,
         started_at_ms=now_ms,

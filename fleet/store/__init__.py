@@ -1,8 +1,8 @@
-"""The coordinator's database.
+"""The coordinator's database: SQLite, in memory too, or PostgreSQL.
 
 `Store.open(url)` brings the schema up to date; `store.transaction()` gives a `Transaction` with a repository per noun:
-`fleet`, `nodes`, `log`, `forgets`, `subjects`, `revisions`, `heads`, `learning`, `tree`. Rows are frozen dataclasses
-(`fleet.store.rows`); errors are those of `fleet.errors`.
+`leadership`, `fleet`, `nodes`, `log`, `forgets`, `subjects`, `revisions`, `heads`, `learning`, `tree`. Rows are frozen
+dataclasses (`fleet.store.rows`); errors are those of `fleet.errors`.
 """
 
 from fleet.store.database import Store, Transaction

@@ -13,6 +13,15 @@ from fleet.trust.checks import CheckLine
 
 
 @dataclass(frozen=True)
+class LeaderRow:
+    """The coordinator that may write."""
+
+    epoch: int
+    holder: str
+    since_ms: int
+
+
+@dataclass(frozen=True)
 class FleetRow:
     """The one row about the fleet itself."""
 
@@ -25,6 +34,7 @@ class FleetRow:
     lease_horizon_ms: int | None
     task: str | None
     registry_public_key: bytes | None
+    command_public_key: bytes | None
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,15 @@ def _time(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=nullable, comment="Unix time in ms")
 
 
+leader = Table(
+    "leader",
+    metadata,
+    # One row, from the beginning: whoever writes locks it.
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False, comment="of the coordinator that may write"),
+    Column("holder", String(128), nullable=False),
+    _time("since_ms"),
+)
+
 fleet = Table(
     "fleet",
     metadata,
@@ -97,10 +106,11 @@ fleet = Table(
     Column("generation", BigInteger, nullable=False, default=0, comment="newest entry of the forget log"),
     Column("log_head", LargeBinary, nullable=False, comment="SHA-256 of that entry's payload"),
     Column("desired_revision", BigInteger, nullable=False, default=0, comment="0: none yet"),
-    Column("lease_sequence", BigInteger, nullable=False, default=0, comment="last number that is reserved"),
+    Column("lease_sequence", BigInteger, nullable=False, default=0),
     Column("lease_horizon_ms", BigInteger, comment="no lease that was granted outlives it"),
     Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
     Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
+    Column("command_public_key", LargeBinary, comment="raw Ed25519: the coordinator's; then fixed"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
 )
 

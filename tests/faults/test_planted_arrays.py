@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore
 from reram_fleet.crypto.sealing import SealError, job_key_purpose, open_sealed, open_symmetric
 from reram_fleet.errors import KeyFileError
 from reram_fleet.v1 import types_pb2 as types
@@ -110,15 +110,15 @@ class Thief:
         return Store.open(f"sqlite:///{self.files.coordinator / 'fleet.db'}")
 
     @property
-    def _secrets(self) -> KeyStore:
-        return KeyStore(self.keys.coordinator / "secrets")
+    def _secrets(self) -> FileKeyStore:
+        return FileKeyStore(self.keys.coordinator / "secrets")
 
     def _journal(self, node_id: str) -> Journal:
         return Journal.open(StateFolder(self.files.node(node_id)).journal, node_id)
 
     def _cipher(self, node_id: str) -> RecordCipher:
         folder = StateFolder(self.keys.node(node_id))
-        return RecordCipher(node_id, KeyStore(folder.subject_keys), KeyStore(folder.revision_keys))
+        return RecordCipher(node_id, FileKeyStore(folder.subject_keys), FileKeyStore(folder.revision_keys))
 
 
 @pytest.fixture(scope="module")

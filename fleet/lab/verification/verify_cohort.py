@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore
 from torch import Tensor
 
 from fleet.lab.fleets.captured_fleet import CapturedFleet
@@ -66,7 +66,7 @@ class CohortVerification:
         plans, states = list(self._plans), list(self._states)
         nodes = self._nodes
         with tempfile.TemporaryDirectory() as folder:
-            checkpoints = CheckpointFiles(Path(folder) / "checkpoints", KeyStore(Path(folder) / "keys"), "verify")
+            checkpoints = CheckpointFiles(Path(folder) / "checkpoints", FileKeyStore(Path(folder) / "keys"), "verify")
             for (shard, number), state in self._checkpoints.items():
                 checkpoints.save(shard, number, state)
             for tag in gone:

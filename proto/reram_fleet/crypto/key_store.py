@@ -1,9 +1,14 @@
-"""Key files: private (0600, in a folder of mode 0700), durable before they are used, and destroyed to erase."""
+"""Key files: private (0600, in a folder of mode 0700), durable before they are used, and destroyed to erase.
+
+`KeyStore` is what its users see of them; `MemoryKeyStore` has the same keys without files.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +49,53 @@ def read_private(path: Path, size: int | None = None) -> bytes:
     return content
 
 
-@dataclass(frozen=True)
-class KeyStore:
-    """Folder of symmetric keys, one 32-byte file per id: destroying the file erases what is encrypted under it.
+class KeyStore(ABC):
+    """Symmetric keys of 32 bytes by id: destroying one erases what is encrypted under it.
 
-    Ids are subject tags, or what else must be erasable for itself (``revision-7``, a job id). Keys have to be destroyed
-    for good: the folder belongs on an encrypted disk (`reram_fleet.processes.durable.destroy`).
+    Ids are subject tags, or what else must be erasable for itself (``revision-7``, a job id); `InvalidInputError` if
+    one is malformed.
+    """
+
+    @abstractmethod
+    def create(self, key_id: str) -> bytes:
+        """Make a key; `ConflictError` if there is one of this id."""
+
+    @abstractmethod
+    def get(self, key_id: str) -> bytes:
+        """Return a key; `KeyMissingError` if there is none."""
+
+    def get_or_create(self, key_id: str) -> bytes:
+        """Return a key, made if there is none. The caller checks first that the id was not forgotten."""
+        return self.get(key_id) if self.exists(key_id) else self.create(key_id)
+
+    @abstractmethod
+    def exists(self, key_id: str) -> bool:
+        """Whether the key is there."""
+
+    @abstractmethod
+    def ids(self) -> set[str]:
+        """Return the ids of all keys."""
+
+    @abstractmethod
+    def destroy(self, key_id: str) -> bool:
+        """Destroy a key for good; False if it was gone already."""
+
+    @abstractmethod
+    def sweep_leftovers(self) -> None:
+        """Destroy what a crash left of keys that were being made."""
+
+
+@dataclass(frozen=True)
+class FileKeyStore(KeyStore):
+    """Folder of keys, one private file each.
+
+    Destroying is for good only on an encrypted disk: `reram_fleet.processes.durable.destroy` says why.
     """
 
     folder: Path
 
     def create(self, key_id: str) -> bytes:
-        """Make a key; `ConflictError` if there is one of this id."""
+        """Make a key, durably; `ConflictError` if there is one of this id."""
         key = sealing.new_key()
         create_private(self._path(key_id), key)
         return key
@@ -63,10 +103,6 @@ class KeyStore:
     def get(self, key_id: str) -> bytes:
         """Return a key; raises as `read_private`."""
         return read_private(self._path(key_id), sealing.KEY_BYTES)
-
-    def get_or_create(self, key_id: str) -> bytes:
-        """Return a key, made if there is none. The caller checks first that the id was not forgotten."""
-        return self.get(key_id) if self.exists(key_id) else self.create(key_id)
 
     def exists(self, key_id: str) -> bool:
         """Whether the key is there."""
@@ -86,6 +122,48 @@ class KeyStore:
             destroy(path)
 
     def _path(self, key_id: str) -> Path:
-        if not _KEY_ID.fullmatch(key_id):
-            raise InvalidInputError(f"{key_id[:40]!r} is not a key id: 1 to 128 of A-Z, a-z, 0-9, '_', '-'")
-        return self.folder / f"{key_id}.key"
+        return self.folder / f"{_checked(key_id)}.key"
+
+
+class MemoryKeyStore(KeyStore):
+    """Keys in memory: for tests and simulated fleets, which need no disk. `keys` are those that it begins with."""
+
+    def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
+        self._keys = dict(keys or {})
+
+    def create(self, key_id: str) -> bytes:
+        """Make a key; `ConflictError` if there is one of this id."""
+        if self.exists(key_id):
+            raise ConflictError(f"key {key_id} exists already", hint="keys are never written over: destroy it first")
+        return self._keys.setdefault(key_id, sealing.new_key())
+
+    def get(self, key_id: str) -> bytes:
+        """Return a key; `KeyMissingError` if there is none."""
+        if not self.exists(key_id):
+            raise KeyMissingError(f"key {key_id} is missing")
+        return self._keys[key_id]
+
+    def exists(self, key_id: str) -> bool:
+        """Whether the key is there."""
+        return _checked(key_id) in self._keys
+
+    def ids(self) -> set[str]:
+        """Return the ids of all keys."""
+        return set(self._keys)
+
+    def destroy(self, key_id: str) -> bool:
+        """Drop a key; False if it was gone already."""
+        return self._keys.pop(_checked(key_id), None) is not None
+
+    def sweep_leftovers(self) -> None:
+        """Do nothing: no key is ever half there."""
+
+    def copy(self) -> MemoryKeyStore:
+        """Return a store of the same keys: a backup."""
+        return MemoryKeyStore(self._keys)
+
+
+def _checked(key_id: str) -> str:
+    if not _KEY_ID.fullmatch(key_id):
+        raise InvalidInputError(f"{key_id[:40]!r} is not a key id: 1 to 128 of A-Z, a-z, 0-9, '_', '-'")
+    return key_id

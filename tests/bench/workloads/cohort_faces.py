@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore
 
 from fleet.lab.fleets.two_layer_fleet import TwoLayerFleet, shard_plans, work_cost
 from fleet.lab.replay.audit import ReplayVerdict, audit_replay
@@ -91,7 +91,7 @@ class _History:
 
     def __init__(self, fleet: TwoLayerFleet, seed: int, recipe: LoraRecipe, folder: Path) -> None:
         self._nodes, self._recipe, self._folder = fleet.nodes, recipe, folder
-        self._checkpoints = CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "fleet")
+        self._checkpoints = CheckpointFiles(folder / "checkpoints", FileKeyStore(folder / "keys"), "fleet")
         self._plans = shard_plans(fleet, seed, recipe, SHARDS, staggered=True)
         started = time.process_time()
         self._full = [WorkDone() for _ in self._plans]

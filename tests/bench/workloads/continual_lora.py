@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore
 from torch import Tensor
 
 from fleet.lab.fleets.captured_fleet import CapturedFleet
@@ -92,7 +92,7 @@ class LoraLife:
 
     def _until_the_forgets(self, folder: Path) -> tuple[CohortState, CohortState, tuple[NodeSamples, ...]]:
         """Train all waves but the last, then forget; return the states before and after, and the nodes."""
-        checkpoints = CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "fleet")
+        checkpoints = CheckpointFiles(folder / "checkpoints", FileKeyStore(folder / "keys"), "fleet")
         nodes = self._two.nodes
         entries = self._entries([name for wave in self._plan.waves[:-1] for name in wave])
         state: CohortState | None = None

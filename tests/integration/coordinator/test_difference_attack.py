@@ -26,7 +26,7 @@ from reram_fleet.v1 import types_pb2 as types
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, open_node
 from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 from fleet.heads.packing import open_packed, sum_packed
@@ -144,7 +144,7 @@ class Heist:
 def heist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heist]:
     root = tmp_path_factory.mktemp("heist")
     now = root / "now"
-    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**24 - 1))
+    coordinator = SteppedCoordinator(now / "coordinator", codes=CodeRange(8, 2**24 - 1))
     keys = coordinator.coordinator.env.keys
     fake = FakeCoordinator(coordinator.coordinator.env.fleet_id, keys.command_key, keys.sealing_key, REGISTRY_KEY)
     with coordinator.transaction() as unit:

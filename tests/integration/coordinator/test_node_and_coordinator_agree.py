@@ -14,7 +14,7 @@ from reram_fleet.crypto.identifiers import new_tag
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
 from edge_node.storage.keys import NodeKeys
-from edge_node.testing import FakeClock, FakeCoordinator, MemoryEngine, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, open_node
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
 
 
@@ -24,7 +24,7 @@ def sample(voice: int) -> np.ndarray:
 
 @pytest.fixture
 def coordinator(tmp_path) -> Iterator[SteppedCoordinator]:
-    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(MemoryEngine.FEATURES, 2**16 - 1))
+    stepped = SteppedCoordinator(tmp_path / "coordinator", codes=CodeRange(8, 2**16 - 1))
     yield stepped
     stepped.close()
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,7 +12,7 @@ from reram_fleet.v1.node_pb2 import ConnectResponse
 
 from edge_node.agent.node import Node
 from edge_node.errors import LogRejectedError, ProtocolError
-from edge_node.testing import FakeClock, FakeCoordinator, log_range, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, MemoryNode, log_range
 
 TAGS = [f"{number:032x}" for number in range(1, 7)]
 LEASE_S = 30.0
@@ -31,9 +27,9 @@ class GenerationProtocol(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="generation-protocol-"))
         self.coordinator, self.clock = FakeCoordinator(), FakeClock()
-        self.node: Node = open_node(self.folder, self.coordinator, self.clock)
+        self.memory = MemoryNode("node-1", clock=self.clock)
+        self.memory.join(self.coordinator.enrollment("127.0.0.1:1"))
         self.generation = 0
         # Open requests by nonce, with the time at which they were sent; leases under way; the present lease.
         self.requests: dict[bytes, float] = {}
@@ -43,10 +39,9 @@ class GenerationProtocol(RuleBasedStateMachine):
         for voice, tag in enumerate(TAGS):
             self.node.enroll(self.coordinator.consent(tag), [sample(voice)])
 
-    def teardown(self) -> None:
-        if hasattr(self, "node"):
-            self.node.close()
-            shutil.rmtree(self.folder)
+    @property
+    def node(self) -> Node:
+        return self.memory.node
 
     def forgotten(self, generation: int) -> set[str]:
         tags: set[str] = set()
@@ -165,24 +160,19 @@ class GenerationProtocol(RuleBasedStateMachine):
 
     @rule()
     def power_cut(self) -> None:
-        self.node.close()
-        self.node = open_node(self.folder, self.coordinator, self.clock)
+        self.memory.restore(self.memory.backup())
         self.requests.clear()
         self.present = None
         assert self.node.serve_status()[1] == types.QUARANTINE_REASON_NO_LEASE
 
     @invariant()
     def the_node_holds_exactly_a_prefix_of_the_log(self) -> None:
-        if not hasattr(self, "node"):
-            return
         status = self.node.status()
         assert status.generation == self.generation
         assert set(status.subject_tags) == set(TAGS) - self.forgotten(self.generation)
 
     @invariant()
     def adapters_answer_under_a_live_lease_of_a_suppressed_generation_and_never_otherwise(self) -> None:
-        if not hasattr(self, "node"):
-            return
         answer = self.node.identify([sample(voice) for voice in range(len(TAGS))])
         may_serve = (
             self.present is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.key_store import FileKeyStore
 
 from fleet.lab.replay.cohort import CohortPlan, scheduled_participation
 from fleet.lab.replay.cohort_start import RidgeStarts
@@ -73,4 +73,4 @@ def starts_of(nodes: tuple[NodeSamples, ...], recipe: LoraRecipe = RECIPE) -> Ri
 
 
 def checkpoints_in(folder: Path) -> CheckpointFiles:
-    return CheckpointFiles(folder / "checkpoints", KeyStore(folder / "keys"), "test")
+    return CheckpointFiles(folder / "checkpoints", FileKeyStore(folder / "keys"), "test")

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from edge_node.agent.node import Node
-from edge_node.testing import FakeClock, FakeCoordinator, open_node
+from edge_node.testing import FakeClock, FakeCoordinator, MemoryNode, open_node
+
+
+@pytest.fixture(params=["files", "memory"])
+def storage(request: pytest.FixtureRequest) -> str:
+    """Where nodes keep their journal and keys: every test of a node runs on both."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -21,15 +27,27 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def restart(tmp_path: Path, coordinator: FakeCoordinator, clock: FakeClock) -> Iterator[Callable[[], Node]]:
-    """Start the node, or end it in order and start it again on the same folder."""
+def restart(
+    storage: str, tmp_path: Path, coordinator: FakeCoordinator, clock: FakeClock
+) -> Iterator[Callable[[], Node]]:
+    """Start the node, or end it in order and start it again with what it has kept."""
     running: list[Node] = []
+    memory = MemoryNode("node-1", clock=clock)
+
+    def on_files() -> Node:
+        if running:
+            running[0].close()
+        return open_node(tmp_path / "state", coordinator, clock)
+
+    def in_memory() -> Node:
+        if running:
+            return memory.restart()
+        memory.join(coordinator.enrollment("127.0.0.1:1"))
+        return memory.node
 
     def start() -> Node:
-        if running:
-            running.pop().close()
-        running.append(open_node(tmp_path / "state", coordinator, clock))
-        return running[-1]
+        running[:] = [on_files() if storage == "files" else in_memory()]
+        return running[0]
 
     yield start
     for node in running:

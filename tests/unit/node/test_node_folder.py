@@ -1,15 +1,13 @@
+"""Files of a node: what is in them, who may read them, and what must not be made anew."""
+
 from __future__ import annotations
 
-import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from reram_fleet.crypto import sealing
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.identities import check_identity
 from reram_fleet.errors import KeyFileError
@@ -17,14 +15,13 @@ from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
 from edge_node.config import StateFolder
-from edge_node.errors import JournalError, StateFolderError
+from edge_node.errors import StateFolderError
 from edge_node.storage.journal import Journal
-from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.storage.keys import NodeKeys
-from edge_node.storage.record_cipher import CapturedSamples, RecordCipher
 from edge_node.testing import FakeCoordinator
 
 Samples = Callable[..., list[np.ndarray]]
+ON_FILES = pytest.mark.parametrize("storage", ["files"])
 
 
 def contents(root: Path) -> bytes:
@@ -45,6 +42,7 @@ def encodings(values: list[int]) -> list[bytes]:
     ]
 
 
+@ON_FILES
 def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     node: Node, coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
@@ -77,6 +75,7 @@ def test_no_file_of_the_state_folder_holds_a_planted_code_or_recording(
     assert sealed[:64] not in contents(tmp_path)
 
 
+@ON_FILES
 def test_everything_in_the_folder_is_readable_by_its_owner_only(
     node: Node, coordinator: FakeCoordinator, samples: Samples, tmp_path: Path
 ) -> None:
@@ -140,87 +139,6 @@ def test_an_engine_token_that_would_open_to_anybody_is_refused(tmp_path: Path, c
 
 def test_private_keys_do_not_show_in_repr(tmp_path: Path) -> None:
     assert repr(NodeKeys.create(StateFolder(tmp_path), "node-1")) == "NodeKeys('node-1')"
-
-
-def test_a_journal_belongs_to_one_node(tmp_path: Path) -> None:
-    Journal.open(tmp_path / "journal.db", "node-1").close()
-    with pytest.raises(JournalError, match="node-1"):
-        Journal.open(tmp_path / "journal.db", "node-2")
-
-
-CHIP = ProgrammedChip("speakers", "180nm-1t1r", 1)
-
-
-@pytest.mark.parametrize("other", [{"task": "images"}, {"preset": "22nm"}, {"fleet_seed": 2}], ids=str)
-def test_a_journal_remembers_what_the_chip_was_programmed_for(tmp_path: Path, other: dict[str, object]) -> None:
-    journal = Journal.open(tmp_path / "journal.db", "node-1")
-    journal.check_chip(CHIP)
-    with journal.transaction():
-        journal.note_chip(CHIP)
-    journal.close()
-    journal = Journal.open(tmp_path / "journal.db", "node-1")
-    journal.check_chip(CHIP)
-    with pytest.raises(JournalError, match="programmed for --task speakers --preset 180nm-1t1r --fleet-seed 1"):
-        journal.check_chip(replace(CHIP, **other))
-    journal.close()
-
-
-def test_a_journal_that_knows_no_chip_is_brought_up_to_date(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    Journal.open(path, "node-1").close()
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(
-            "DROP TABLE chip; ALTER TABLE enrolment RENAME COLUMN samples TO clips;"
-            "UPDATE node SET inferences = 7; PRAGMA user_version = 2;"
-        )
-    journal = Journal.open(path, "node-1")
-    assert journal.inference_counts() == (7, 0)
-    with journal.transaction():
-        journal.note_chip(CHIP)
-    journal.close()
-
-
-def test_samples_that_an_earlier_version_sealed_as_clips_are_opened(tmp_path: Path) -> None:
-    path, tag = tmp_path / "journal.db", new_tag()
-    cipher = RecordCipher.of(StateFolder(tmp_path), "node-1")
-    captured = CapturedSamples((bytes(32),), np.arange(8, dtype=np.int32)[None])
-    StateFolder(tmp_path).create()
-    key = cipher.subject_keys.get_or_create(tag)
-    sealed = sealing.seal_symmetric(key, f"reram-fleet/node-clips/node-1/{tag}", captured.to_bytes())
-    Journal.open(path, "node-1").close()
-    with closing(sqlite3.connect(path)) as old, old:
-        old.execute("ALTER TABLE enrolment RENAME COLUMN samples TO clips")
-        old.execute(
-            "INSERT INTO enrolment (subject_tag, sequence, clips, ciphertext) VALUES (?, 1, 1, ?)", (tag, sealed)
-        )
-        old.execute("PRAGMA user_version = 3")
-
-    journal = Journal.open(path, "node-1")
-    (row,) = journal.enrolments()
-
-    assert row.samples == 1
-    assert (cipher.open_samples(row).codes == captured.codes).all()
-    journal.close()
-
-
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "journal.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(JournalError):
-        Journal.open(tmp_path / "journal.db", "node-1")
-
-
-def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
-    journal = Journal.open(tmp_path / "journal.db", "node-1")
-
-    def interrupted() -> None:
-        with journal.transaction():
-            journal.save_enrolment(new_tag(), 1, b"sealed", b"ticket")
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError):
-        interrupted()
-    assert journal.enrolments() == []
-    journal.close()
 
 
 def test_one_daemon_per_folder(tmp_path: Path) -> None:

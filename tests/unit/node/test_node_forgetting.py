@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from reram_fleet.crypto import digests, sealing, signing
 from reram_fleet.crypto.identifiers import new_tag
@@ -147,14 +145,16 @@ def test_the_receipt_says_what_was_erased(node: Node, coordinator: FakeCoordinat
 
 
 def test_after_an_erase_no_key_and_no_row_of_the_person_is_left(
-    node: Node, coordinator: FakeCoordinator, samples: Samples, tmp_path: Path
+    node: Node, coordinator: FakeCoordinator, samples: Samples
 ) -> None:
     _, person, _ = forgotten_everywhere(node, coordinator, samples)
-    assert (tmp_path / "state/subject-keys" / f"{person}.key").exists()
-    assert len(list((tmp_path / "state/revision-keys").iterdir())) == 2
+    journal, keys = node.context.journal, node.context.cipher
+    assert keys.subject_keys.exists(person)
+    assert len(keys.revision_keys.ids()) == 2
     node.receive(coordinator.erase(1, 2))
-    assert not list((tmp_path / "state/subject-keys").iterdir())
-    assert [path.name[:2] for path in (tmp_path / "state/revision-keys").iterdir()] == ["2-"]
+    assert keys.subject_keys.ids() == set()
+    assert [key_id[:2] for key_id in keys.revision_keys.ids()] == ["2-"]
+    assert (journal.enrolments(), journal.superseded_revisions()) == ([], [])
 
 
 def test_codes_stay_for_unlearning_until_the_erase_order(

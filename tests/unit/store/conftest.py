@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +9,7 @@ from reram_fleet.v1.types_pb2 import NodeIdentity
 from fleet.domain.execution import HeldAtCommit
 from fleet.domain.tags import new_id
 from fleet.store import Store
+from tests.unit.store.kinds import ALL, LASTING, SQLITE
 
 NOTHING = HeldAtCommit(subject_adapters=0, lora_rows=0, samples=0, keys=0)
 
@@ -39,9 +41,35 @@ def clock():
     return Clock()
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/fleet.db"
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory):
+    """SQLite file in which every table is made: copying it is quicker than migrating."""
+    path = tmp_path_factory.mktemp("migrated") / "fleet.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=ALL)
+def url(request, tmp_path):
+    """Address of a database: each test runs over all three kinds, unless it names those that it is about."""
+    match request.param:
+        case "postgresql":
+            return request.getfixturevalue("postgres_url")
+        case "memory":
+            return "sqlite://"
+        case _:
+            copied = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "fleet.db")
+            return f"sqlite:///{copied}"
+
+
+@pytest.fixture(params=LASTING)
+def empty_url(request, tmp_path):
+    """Address of a database in which nothing is."""
+    if request.param == SQLITE:
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    with request.getfixturevalue("postgres").database("template0") as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 import pytest
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
-from fleet.store import Store
 from tests.unit.store.test_subject_and_revision_rows import ALICE, BOB, add
 
 
@@ -64,19 +60,3 @@ def test_whom_a_head_has_known_stays_listed_when_it_is_dropped_or_noted_anew(tx)
     tx.heads.note(1, basis=b"other inputs", error="cannot be solved", tags=[])
     assert tx.heads.note_of(1).error == "cannot be solved"
     assert tx.heads.knew([ALICE])
-
-
-def test_database_of_before_there_were_heads_keeps_what_it_has(url):
-    engine = sa.create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", "fleet.store:migrations")
-    with engine.connect() as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(
-            sa.text("INSERT INTO subject (tag, state, canary) VALUES (:tag, 'active', 0)"), {"tag": ALICE}
-        )
-    engine.dispose()
-    with Store.open(url) as store, store.transaction() as tx:
-        assert tx.subjects.known(ALICE)
-        assert tx.heads.sources() == []

@@ -4,6 +4,7 @@ from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import Store, schema
 from fleet.store.rows import NodeCostRow
+from tests.unit.store.kinds import lasting
 
 
 def test_enrolling_is_idempotent(store, identity, clock):
@@ -107,6 +108,7 @@ def test_a_retired_node_is_listed_only_on_demand_and_stays_out(store, identity):
             tx.nodes.enroll(identity("n1"))
 
 
+@lasting
 def test_what_a_node_said_last_is_read_at_once_and_survives_once_it_is_written(store, url):
     store.contacts.note("n1", lease_until_ms=5, serve_state=ServeState.SERVING)
     store.contacts.note("n1", (NodeCostRow("n1", EnergyPhase.ERASE, 2.0, 1.0, 3, 0),), inferences=7)

@@ -1,23 +1,39 @@
+import contextlib
+
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import StoreError
 from fleet.store import Store, schema
+from tests.unit.store.earlier_rows import engine_of, make_database, read_rows, revisions
+from tests.unit.store.kinds import lasting, sqlite_only
+
+ANN, BOB = "a1" * 16, "b2" * 16
 
 
 def ddl(engine):
+    if engine.dialect.name == "postgresql":
+        return ddl_of_postgresql(engine)
     query = sa.text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
     with engine.connect() as connection:
         return {name: constraints(sql) for name, sql in connection.execute(query)}
+
+
+def ddl_of_postgresql(engine):
+    kept = "table_name, column_name, udt_name, character_maximum_length, is_nullable, column_default"
+    queries = (
+        f"SELECT {kept} FROM information_schema.columns WHERE table_schema = 'public'",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0",
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    )
+    with engine.connect() as connection:
+        rows = {tuple(row) for query in queries for row in connection.execute(sa.text(query))}
+    return {row for row in rows if row[0] != "alembic_version"}
 
 
 def constraints(sql):
@@ -34,29 +50,29 @@ def constraints(sql):
     return [head.strip(), *sorted(" ".join(part.split()) for part in parts)]
 
 
-def test_the_migrated_schema_is_the_schema(url, tmp_path):
-    Store.open(url).close()
-    made = sa.create_engine(f"sqlite:///{tmp_path}/made.db")
-    schema.metadata.create_all(made)
-    migrated = sa.create_engine(url)
-    try:
+@pytest.fixture
+def made(request, empty_url, tmp_path):
+    """Return the engine of a database of the same kind, whose tables were made from the schema."""
+    url = f"sqlite:///{tmp_path}/made.db"
+    with contextlib.ExitStack() as stack:
+        if empty_url.startswith("postgresql"):
+            url = stack.enter_context(request.getfixturevalue("postgres").database("template0"))
+        engine = stack.enter_context(engine_of(url))
+        schema.metadata.create_all(engine)
+        yield engine
+
+
+def test_the_migrated_schema_is_the_schema(empty_url, made):
+    Store.open(empty_url).close()
+    with engine_of(empty_url) as migrated:
         assert ddl(migrated) == ddl(made)
-    finally:
-        made.dispose()
-        migrated.dispose()
 
 
+@lasting
 def test_autogenerate_finds_nothing_to_add(url):
     Store.open(url).close()
-    engine = sa.create_engine(url)
-    with engine.connect() as connection:
+    with engine_of(url) as engine, engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
-    engine.dispose()
-
-
-def test_every_table_compiles_for_postgresql():
-    for table in schema.metadata.sorted_tables:
-        assert f"CREATE TABLE {table.name} " in str(CreateTable(table).compile(dialect=postgresql.dialect()))
 
 
 def test_every_constraint_has_a_name():
@@ -79,6 +95,7 @@ def test_a_state_column_names_its_transitions_and_refuses_other_words(store, tab
     assert checks == [f"state IN ({', '.join(repr(state.value) for state in states)})"]
 
 
+@lasting
 def test_opening_again_keeps_what_is_there(url):
     with Store.open(url) as store, store.transaction() as tx:
         tx.fleet.create("f1")
@@ -86,27 +103,17 @@ def test_opening_again_keeps_what_is_there(url):
         assert tx.fleet.get().fleet_id == "f1"
 
 
+@lasting
 def test_a_database_of_a_newer_version_is_refused(url):
     Store.open(url).close()
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
+    with engine_of(url) as engine, engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    engine.dispose()
     with pytest.raises(StoreError, match="9999") as refused:
         Store.open(url)
     assert "newer version" in refused.value.hint
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="cannot open"):
-        Store.open(f"sqlite:///{tmp_path}/missing/fleet.db")
-
-
-def test_an_address_that_is_none_is_refused():
-    with pytest.raises(StoreError, match="not a database address"):
-        Store.open("nonsense")
-
-
+@sqlite_only
 def test_durability_and_integrity_are_switched_on(store):
     with store.snapshot() as tx:
         connection = tx.nodes._connection
@@ -115,77 +122,54 @@ def test_durability_and_integrity_are_switched_on(store):
     assert values == ["wal", 2, 1, 1]
 
 
-def test_jobs_of_before_the_cohorts_are_kept(url):
-    engine = sa.create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", "fleet.store:migrations")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(
-            sa.text(
-                "INSERT INTO learning_job (job_id, request_id, request_digest, kind, state, attempt, rounds,"
-                " rounds_done, generation, error, tags, forget_tags, metrics, created_at_ms) VALUES"
-                " ('j', 'r', x'00', 'train.lora', 'queued', 0, 2, 0, 0, '', '[]', '[]',"
-                " '{\"kept_clips_after\": 2.0}', 1)"
-            )
-        )
-    engine.dispose()
-    with Store.open(url) as store, store.snapshot() as tx:
-        (job,) = tx.learning.list()
-        assert (job.job_id, job.kind, job.rounds) == ("j", "train.lora", 2)
-        assert job.metrics == {"kept_samples_after": 2.0}
-        assert tx.cohorts.count() == 0
+@pytest.mark.parametrize("revision", revisions())
+def test_rows_of_every_earlier_revision_are_kept_and_can_be_read(empty_url, revision):
+    rows = make_database(empty_url, revision)
+
+    with Store.open(empty_url) as store, store.transaction() as tx:
+        read_everything(tx)
+        # A state that came later: the constraint was changed with the rows in place.
+        tx.forgets.set_execution("c2", "n1", ExecutionState.LOST, "gone")
+        tx.forgets.set_execution("c2", "n1", ExecutionState.PENDING, "back")
+
+    kept = read_rows(empty_url)
+    for table, before in rows.items():
+        after = [{column: row[column] for column in before[0]} for row in kept[table]]
+        if table == "execution":
+            unchanged = [row for row in before if row["campaign_id"] == "c1"]
+            assert [row for row in after if row["campaign_id"] == "c1"] == unchanged
+        else:
+            assert after[: len(before)] == before, table
 
 
-OF_BEFORE = """
-INSERT INTO log_entry VALUES (1, 'c', x'00');
-INSERT INTO campaign
-    (campaign_id, request_id, request_digest, generation, state, created_at_ms, lora_affected, version)
-    VALUES ('c', 'r', x'00', 1, 'committed', 1, 0, 1);
-INSERT INTO node
-    (node_id, receipt_public_key, sealing_public_key, flower_public_key, enrolled_at_ms, generation,
-    log_head, revision, revision_digest, serve_state, quarantine_reason, held_reason, receipt_counter,
-    last_receipt_hash,
-    software_version, inferences, subject_adapters, energy_model_name, energy_model_version)
-    VALUES ('n1', x'00', x'00', '', 1, 0, x'00', 0, x'', 'serving', 'unspecified', '', 0, x'00', '', 0, 0,
-    '', '');
-INSERT INTO execution (campaign_id, node_id, state, detail, updated_at_ms, version)
-    VALUES ('c', 'n1', 'pending', '', 1, 1);
-INSERT INTO execution_event (campaign_id, node_id, to_state, detail, at_ms)
-    VALUES ('c', 'n1', 'pending', 'committed', 1)
-"""
-
-
-def test_executions_and_their_events_of_before_the_tickets_are_kept(url):
-    engine = sa.create_engine(url)
-    # As `Store` has it: what refers to a table that is copied must not be lost, nor stop the copying.
-    sa.event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA foreign_keys = ON"))
-    config = Config()
-    config.set_main_option("script_location", "fleet.store:migrations")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-        for statement in OF_BEFORE.strip().split(";"):
-            connection.execute(sa.text(statement))
-    engine.dispose()
-    with Store.open(url) as store, store.transaction() as tx:
-        (execution,) = tx.forgets.executions("c")
-        assert (execution.state, execution.joined, execution.held) == (ExecutionState.PENDING, False, None)
-        assert [event.detail for event in tx.forgets.events("c")] == ["committed"]
-        tx.forgets.set_execution("c", "n1", ExecutionState.LOST, "gone")
-
-
-def test_states_of_shards_of_before_they_were_called_checkpoints_are_kept(url):
-    engine = sa.create_engine(url)
-    config = Config()
-    config.set_main_option("script_location", "fleet.store:migrations")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0004")
-        connection.execute(sa.text("INSERT INTO cohort_shard (shard, audit) VALUES (3, '')"))
-        connection.execute(sa.text("INSERT INTO cohort_slice VALUES (3, 7, x'01', 'k')"))
-    engine.dispose()
-    with Store.open(url) as store, store.snapshot() as tx:
-        (row,) = tx.cohorts.checkpoints(3)
-        assert (row.round_number, row.ciphertext, row.key_id) == (7, b"\x01", "k")
+def read_everything(tx):
+    """Read every row by the repository that it is of."""
+    assert tx.leadership.get().epoch == 0
+    assert tx.fleet.get().lease_sequence == 9
+    assert [entry.envelope for entry in tx.log.range(0)] == [b"first", b"second"]
+    retired, served = sorted(tx.nodes.list(include_retired=True), key=lambda node: node.retired_at_ms is None)
+    assert (served.node_id, served.flower_node_id, retired.held_reason) == ("n1", 2**64 - 1, "retired: sold")
+    assert [cost.bytes for cost in tx.nodes.costs("n1")] == [2**40]
+    assert {report.reason for report in tx.nodes.quarantined("n1")} <= {"no"}
+    assert set(tx.audit_events.of_node("n2")) <= {b"retired"}
+    assert [(campaign.campaign_id, campaign.tags) for campaign in tx.forgets.list()] == [("c1", (BOB,)), ("c2", (ANN,))]
+    (execution,) = tx.forgets.executions("c1")
+    assert (execution.receipt, execution.expected_probes) == (b"receipt", ("", "a1"))
+    assert [event.detail for event in tx.forgets.events("c1")] == ["committed", "told"]
+    assert [subject.tag for subject in (*tx.subjects.list(), *tx.subjects.list(forgotten=True))] == [ANN, BOB]
+    assert [row.ciphertext for row in tx.subjects.contributions()] == [b"sum"]
+    assert {row.ciphertext for row in tx.heads.statistics()} <= {b"statistics"}
+    assert {row.content for row in tx.heads.public_codes()} <= {b"codes"}
+    assert (tx.heads.note_of(2) is None) == (not tx.heads.tags_of(2))
+    erased, active = tx.revisions.list()
+    assert (erased.ciphertext, active.ciphertext, active.lora_tags) == (None, b"content", (ANN,))
+    job, other = tx.learning.list()
+    assert (job.flower_run_id, job.metrics, other.metrics) == (2**63, {"kept_samples_after": 2.0}, {})
+    for shard in tx.cohorts.list():
+        assert (shard.history.entries, len(shard.history.log)) == ({ANN: 1}, 1)
+        assert [checkpoint.round_number for checkpoint in tx.cohorts.checkpoints(3)] == [7]
+        assert [tx.cohorts.job("j2").first_round, *(forget.basis for forget in tx.cohorts.forgets("c1"))] == [
+            1,
+            "equal",
+        ]
+    assert tx.tree.find(b"leaf").data == b"data"

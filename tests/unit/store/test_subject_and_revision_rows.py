@@ -3,6 +3,7 @@ import sqlite3
 import pytest
 
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError, StaleContributionError, SubjectForgottenError
+from tests.unit.store.kinds import sqlite_only
 
 ALICE, BOB, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16)
 
@@ -94,6 +95,7 @@ def test_forgetting_again_keeps_the_first_generation(tx):
     assert tx.subjects.get(ALICE).forgotten_generation == 7
 
 
+@sqlite_only
 def test_a_deleted_contribution_is_not_left_in_the_file(store, url):
     with store.transaction() as tx:
         tx.subjects.contribute(ALICE, "n1", 1, 5, b"planted-" * 40)

@@ -162,7 +162,7 @@ def upgrade() -> None:
         sa.Column("tag", sa.String(length=32), nullable=False),
         sa.Column("node_id", sa.String(length=64), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False, comment="clips summed up in it"),
+        sa.Column("count", sa.Integer(), nullable=False, comment="samples summed up in it"),
         sa.Column(
             "ciphertext", sa.LargeBinary(), nullable=False, comment="SubjectAdapter under the key file of the tag"
         ),
@@ -217,7 +217,7 @@ def upgrade() -> None:
             "state",
             sa.String(length=16),
             nullable=False,
-            comment="pending -> suppressed -> applying -> applied -> verified | not_affected; any -> held | retired; any but retired -> pending when the node was restored",
+            comment="pending -> suppressed -> applying -> applied -> verified | not_affected; any -> held | retired; any but retired -> pending when the node was restored; pending | suppressed | applying -> lost -> pending",
         ),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("updated_at_ms", sa.BigInteger(), nullable=False, comment="Unix time in ms"),

@@ -26,4 +26,6 @@ def upgrade() -> None:
     op.execute("INSERT INTO cohort_checkpoint SELECT shard, round, ciphertext, key_id FROM cohort_slice")
     op.drop_table("cohort_slice")
     # Verdicts on repairs are read from them, for as long as there are certificates.
-    op.execute("UPDATE learning_job SET metrics = replace(metrics, '_clips', '_samples')")
+    kind = "JSON" if op.get_bind().dialect.name == "postgresql" else "TEXT"
+    renamed = f"CAST(replace(CAST(metrics AS TEXT), '_clips', '_samples') AS {kind})"
+    op.execute(f"UPDATE learning_job SET metrics = {renamed}")

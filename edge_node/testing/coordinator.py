@@ -1,19 +1,12 @@
-"""Test doubles for those who build on a node: a clock, a small engine, and a coordinator with keys of its own.
-
-`MemoryEngine` is an engine of one node on eight integer features; what it computes is trivial. `FakeCoordinator`
-signs and seals real messages.
-"""
+"""Coordinator of one test: signs and seals real messages under keys of its own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-import numpy as np
-import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import Message
@@ -23,107 +16,8 @@ from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
-from torch import Tensor
-
-from edge_node.agent.context import NodeContext
-from edge_node.agent.node import Node
-from edge_node.config import StateFolder
-from edge_node.engine import Identification, NodeEngine, RecognitionEngine
-from edge_node.errors import SampleError
-from edge_node.recognition.training.rounds import RoundResult
-from edge_node.storage.journal import Journal
-from edge_node.storage.keys import NodeKeys
-from edge_node.storage.record_cipher import RecordCipher
-from hwmodel import Cost, EnergyLedger, Phase, load_preset
-
-if TYPE_CHECKING:
-    from edge_node.generation.image_generator import ImageGenerator
 
 M = TypeVar("M", bound=Message)
-
-
-@dataclass
-class FakeClock:
-    """Clock that moves when told to."""
-
-    boottime: float = 1000.0
-    unix: int = 1_800_000_000_000
-
-    def boottime_s(self) -> float:
-        """Return seconds since boot."""
-        return self.boottime
-
-    def unix_ms(self) -> int:
-        """Return wall-clock milliseconds."""
-        return self.unix
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.boottime += seconds
-        self.unix += round(seconds * 1000)
-
-
-class MemoryEngine(RecognitionEngine):
-    """Engine of one node whose feature codes are the rounded channel sums of a sample [frames, 8]."""
-
-    FEATURES = 8
-
-    def __init__(self, saved_costs: Mapping[Phase, Cost] | None = None) -> None:
-        super().__init__(["node"], load_preset("180nm-1t1r"), self.FEATURES, EnergyLedger(1))
-        if saved_costs:
-            self.ledger.restore(saved_costs)
-        else:
-            self.ledger.charge(Phase.PROGRAM, Cost(1e-6, 1e-3, 0, 64))
-
-    @property
-    def accept_threshold(self) -> Tensor:
-        """A cosine."""
-        return torch.tensor([0.9], dtype=torch.float64)
-
-    @property
-    def cell_writes(self) -> Tensor:
-        """A constant."""
-        return torch.tensor([64])
-
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return codes int32 [1, samples, 8]."""
-        for sample in samples:
-            if sample.ndim != 2 or sample.shape[1] != self.features or not np.isfinite(sample).all():
-                raise SampleError(f"expected finite [frames, {self.features}], got {sample.shape}")
-        self.ledger.charge(phase, Cost(1e-9 * len(samples), 1e-6 * len(samples)))
-        codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
-        return torch.from_numpy(codes)[None]
-
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Answer with the nearest subject by cosine."""
-        self._check_codes(codes)
-        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
-        bank = self._bank(0)
-        names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)
-        if bank.tags:
-            sums, _ = bank.sums()
-            cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], sums[None].double(), dim=-1)
-            score, best = cosine.max(dim=-1, keepdim=True)
-            names, score = (tuple(bank.tags[k] for k in best.flatten().tolist()),), score.T
-        return Identification(names, score, score >= self.accept_threshold, names, names)
-
-    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return codes of four made-up public people, three samples each, and whose each is."""
-        codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
-        return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
-
-    def run_round(
-        self,
-        node: int,
-        ticket: types.JobTicket,
-        state: types.LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Return the state as it came."""
-        self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
-        metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
-        return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
 
 
 @dataclass
@@ -275,41 +169,3 @@ def _changed(message: M, changes: Mapping[str, object]) -> M:
 def log_range(entries: Sequence[types.Envelope]) -> ConnectResponse:
     """Return a message with these log entries, whatever they are."""
     return ConnectResponse(forget_log=node_pb2.ForgetLogRange(entries=entries))
-
-
-def open_node(
-    root: Path,
-    coordinator: FakeCoordinator,
-    clock: FakeClock,
-    *,
-    node_id: str = "node-1",
-    make_engine: Callable[[Mapping[Phase, Cost]], NodeEngine] = MemoryEngine,
-    image_generator: ImageGenerator | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
-) -> Node:
-    """Open a node on a state folder, made if need be; again after `close` it is the same node, restarted.
-
-    Parameters
-    ----------
-    make_engine
-        Called with the cumulative costs from the journal, empty at the first start.
-    """
-    folder = StateFolder(root)
-    keys = NodeKeys.create(folder, node_id)
-    journal = Journal.open(folder.journal, node_id)
-    node = Node(
-        NodeContext(
-            keys=keys,
-            enrollment=coordinator.enrollment("127.0.0.1:1"),
-            journal=journal,
-            cipher=RecordCipher.of(folder, node_id),
-            engine=make_engine(journal.costs()),
-            image_generator=image_generator,
-            energy_model=types.EnergyModel(name="memory", version="1"),
-            task="test",
-            clock=clock,
-            on_step=on_step,
-        )
-    )
-    node.started()
-    return node

@@ -1,0 +1,79 @@
+"""Engine of one node on a few integer features; what it computes is trivial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from reram_fleet.v1 import types_pb2 as types
+from torch import Tensor
+
+from edge_node.engine import Identification, RecognitionEngine
+from edge_node.errors import SampleError
+from edge_node.recognition.training.rounds import RoundResult
+from hwmodel import Cost, EnergyLedger, Phase, load_preset
+
+#: Read once: a process may have thousands of engines.
+_PRESET = load_preset("180nm-1t1r")
+
+
+class MemoryEngine(RecognitionEngine):
+    """Engine of one node whose feature codes are the rounded channel sums of a sample [frames, features]."""
+
+    def __init__(self, saved_costs: Mapping[Phase, Cost] | None = None, features: int = 8) -> None:
+        super().__init__(["node"], _PRESET, features, EnergyLedger(1))
+        if saved_costs:
+            self.ledger.restore(saved_costs)
+        else:
+            self.ledger.charge(Phase.PROGRAM, Cost(1e-6, 1e-3, 0, 64))
+
+    @property
+    def accept_threshold(self) -> Tensor:
+        """A cosine."""
+        return torch.tensor([0.9], dtype=torch.float64)
+
+    @property
+    def cell_writes(self) -> Tensor:
+        """A constant."""
+        return torch.tensor([64])
+
+    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+        """Return codes int32 [1, samples, features]."""
+        for sample in samples:
+            if sample.ndim != 2 or sample.shape[1] != self.features or not np.isfinite(sample).all():
+                raise SampleError(f"expected finite [frames, {self.features}], got {sample.shape}")
+        self.ledger.charge(phase, Cost(1e-9 * len(samples), 1e-6 * len(samples)))
+        codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
+        return torch.from_numpy(codes)[None]
+
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+        """Answer with the nearest subject by cosine."""
+        self._check_codes(codes)
+        self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
+        bank = self._bank(0)
+        names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)
+        if bank.tags:
+            sums, _ = bank.sums()
+            cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], sums[None].double(), dim=-1)
+            score, best = cosine.max(dim=-1, keepdim=True)
+            names, score = (tuple(bank.tags[k] for k in best.flatten().tolist()),), score.T
+        return Identification(names, score, score >= self.accept_threshold, names, names)
+
+    def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
+        """Return codes of four made-up public people, three samples each, and whose each is."""
+        codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
+        return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
+
+    def run_round(
+        self,
+        node: int,
+        ticket: types.JobTicket,
+        state: types.LoraState,
+        samples: Mapping[str, Tensor],
+        forget: Mapping[str, Tensor],
+    ) -> RoundResult:
+        """Return the state as it came."""
+        self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
+        metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
+        return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
