@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.unit import UnitOfWork
 from fleet.domain.learning import JobState
-from fleet.errors import FleetError
+from fleet.errors import FleetError, SupersededError
 from fleet.learning.errors import LearningPlaneError, RunNotFoundError
 from fleet.store.rows import LearningJobRow
 
@@ -36,6 +36,9 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         for what, work in STEPS:
             try:
                 changed |= await coordinator.run(work)
+            except SupersededError:
+                # For good: whoever leads now does all of this.
+                raise
             except Exception:
                 # The next look may find it mended, a dead loop would find nothing; and what one row prevents,
                 # the other steps need not wait for.
