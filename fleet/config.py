@@ -42,7 +42,8 @@ LONGEST_LEASE_S = 365 * 24 * 3600.0
 SERVE_FILE = "serve.json"
 
 _APPLICATION = "reram-fleet"
-_CONTEXT_KEYS = ("state", "address", "token_file", "registry")
+_CONTEXT_KEYS = ("state", "database", "address", "token_file", "registry")
+_TEXTS = ("database", "address")
 
 
 class ConfigError(FleetError):
@@ -92,8 +93,10 @@ def check_preset(preset: str) -> None:
 class ServeSettings:
     """Settings of a coordinator (`fleet.coordinator.serve.run`)."""
 
-    #: Folder of its database, keys, tokens and `serve.json`.
+    #: Folder of its keys, tokens and `serve.json`, and of its database unless that is elsewhere.
     state: Path
+    #: Address of its database, in which a password may stand; None is SQLite in `state`.
+    database: str | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     #: 0 takes a free one; `serve.json` tells which.
     port: int = 0
@@ -150,6 +153,8 @@ class Context:
     address: str | None = None
     token_file: Path | None = None
     registry: Path | None = None
+    #: For a coordinator that is started here.
+    database: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ def load_config(path: Path) -> Config:
         if unknown := sorted(set(values) - set(_CONTEXT_KEYS)):
             names = ", ".join(_CONTEXT_KEYS)
             raise ConfigError(f"{path}: unknown key {unknown[0]!r} in context {name!r}; known are {names}")
-        known: dict[str, Any] = {key: v if key == "address" else _path(v) for key, v in values.items()}
+        known: dict[str, Any] = {key: v if key in _TEXTS else _path(v) for key, v in values.items()}
         contexts[name] = Context(**known)
     return Config(current=raw.get("current"), contexts=contexts)
 
@@ -258,6 +263,7 @@ def resolve_context(config: Config, overrides: Overrides, environment: Mapping[s
         address=address or context.address,
         token_file=token_file or context.token_file,
         registry=registry or context.registry,
+        database=environment.get("FLEET_DATABASE") or context.database,
     )
 
 

@@ -21,6 +21,7 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
 #: A database in which every table is made: copying it is quicker than migrating.
 MIGRATED = "migrated"
@@ -108,7 +109,7 @@ class PostgresServer:
         """Return the address of a database."""
         return f"postgresql+psycopg://fleet@/{database}?host={self._folder / 'data'}"
 
-    def make_migrated(self) -> None:
+    def _make_migrated(self) -> None:
         """Make the database that others are copied from, if there is none yet."""
         from fleet.store import Store
 
@@ -119,13 +120,20 @@ class PostgresServer:
                 Store.open(self.url(MIGRATED)).close()
 
     @contextmanager
-    def database(self, template: str = MIGRATED, options: LiteralString = "") -> Iterator[str]:
-        """Make a database for a test, and yield its address; `options` of CREATE DATABASE."""
+    def database(self, copied: str | None = None, *, options: LiteralString | None = None) -> Iterator[str]:
+        """Make a database for a test, and yield its address.
+
+        It is a copy of another one, whose address is `copied`; or empty, with `options` of CREATE DATABASE; or every
+        table is in it.
+        """
         name = f"test_{secrets.token_hex(8)}"
-        if template == MIGRATED:
-            self.make_migrated()
+        template = MIGRATED if copied is None else str(make_url(copied).database)
+        if options is not None:
+            template = "template0"
+        elif copied is None:
+            self._make_migrated()
         with self._connect("postgres") as connection:
-            made = sql.SQL("CREATE DATABASE {} TEMPLATE {} " + options)
+            made = sql.SQL("CREATE DATABASE {} TEMPLATE {} " + (options or ""))
             connection.execute(made.format(sql.Identifier(name), sql.Identifier(template)))
             try:
                 yield self.url(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from reram_fleet.code_ranges import CodeRange
@@ -13,14 +14,25 @@ from reram_fleet.tasks import TaskPluginError, code_range
 from fleet.cli.certificate import read_key
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
+from fleet.cli.session import session
 from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state, is_loopback
 
 
 def serve(
+    ctx: typer.Context,
     state: Annotated[
         Path | None,
         typer.Option(
             parser=folder, metavar="DIR", help="Folder of the database, keys and token.", show_default="per user"
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="postgresql://USER@HOST/NAME, or sqlite:////PATH; without a password, which the process list would "
+            "show: that stands in PGPASSFILE, or in FLEET_DATABASE.",
+            show_default="fleet.db in the folder",
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
@@ -61,6 +73,7 @@ def serve(
     """Run the coordinator until SIGTERM or Ctrl-C."""
     settings = ServeSettings(
         state=(state or default_coordinator_state()).absolute(),
+        database=database_address(ctx, database),
         host=host,
         port=port,
         metrics_port=metrics_port,
@@ -85,6 +98,16 @@ def serve(
 
     note(f"Coordinator starting in {settings.state}; Ctrl-C ends it.")
     run(settings)
+
+
+def database_address(ctx: typer.Context, given: str | None) -> str | None:
+    """Return the address of the database that a flag, the environment or the context names."""
+    if given is not None and (urlsplit(given).password is not None or "password=" in given):
+        raise UsageError(
+            "everybody on this machine can read a password on the command line",
+            hint="name a file of passwords by PGPASSFILE, or put the address into FLEET_DATABASE",
+        )
+    return given or session(ctx).context().database
 
 
 def _codes(task: str, given: str | None) -> CodeRange:

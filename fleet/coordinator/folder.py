@@ -26,16 +26,21 @@ class IncompleteFolderError(StoreError):
 
 
 class CoordinatorFolder:
-    """Paths inside the folder (0700; every file 0600), and whether a fleet lives there."""
+    """Paths inside the folder (0700; every file 0600), and whether a fleet lives there.
 
-    def __init__(self, root: Path) -> None:
+    `database` is the address of a database elsewhere.
+    """
+
+    def __init__(self, root: Path, database: str | None = None) -> None:
         self.root = root
         #: Folder of the coordinator's own keys and tokens.
         self.keys = root / "keys"
         #: Folder of the keys that are destroyed to erase.
         self.secrets = root / "secrets"
-        #: The SQLite file.
-        self.database = root / "fleet.db"
+        #: The SQLite file; None if the database is elsewhere.
+        self.database = None if database else root / "fleet.db"
+        #: Address of the database; a password may stand in it.
+        self.database_url = database or f"sqlite:///{self.database}"
         #: Held by the process that serves.
         self.lock = root / "serve.lock"
         #: The gRPC port, kept since nodes carry it.
@@ -65,9 +70,9 @@ class CoordinatorFolder:
         Raises `IncompleteFolderError` with what is missing, and what to do.
         """
         keys = [self.keys / name for name in CoordinatorKeys.FILES]
-        needed = [self.database, *keys]
+        needed = [*([self.database] if self.database else []), *keys]
         missing = [path for path in needed if not path.exists()]
-        if self._made.exists() and self.database not in missing and not self.database.stat().st_size:
+        if self._made.exists() and self.database and self.database not in missing and not self.database.stat().st_size:
             missing.append(self.database)
         if not missing:
             return
@@ -80,7 +85,7 @@ class CoordinatorFolder:
             f"{self.root} holds a fleet, but {names} {'is' if len(missing) == 1 else 'are'} missing or "
             "empty; nothing was changed",
             hint="bring the whole folder back from one backup, or start a new fleet in another folder "
-            "(--state) and let its nodes join anew",
+            "(--state) and let its nodes join anew; a database that is elsewhere is named by --database",
         )
 
     def has_fleet(self) -> bool:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ from fleet.coordinator.work import Environment
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, StoreError
 from fleet.learning.superlink import remembered_port
+from fleet.store.commits import CommitListener
 from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import FleetRow
 from fleet.trust.keys import CoordinatorKeys
@@ -80,7 +82,7 @@ def run(settings: ServeSettings) -> None:
     keep_files_private()
     if settings.flower_ca is not None:
         _check_authority(settings.flower_ca)
-    folder = CoordinatorFolder(settings.state)
+    folder = CoordinatorFolder(settings.state, settings.database)
     folder.create()
     folder.check()
     with _only_one(folder):
@@ -106,7 +108,8 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     keys = CoordinatorKeys.load_or_create(folder.keys)
-    database = Database(Store.open(f"sqlite:///{folder.database}"))
+    store = Store.open(folder.database_url)
+    database = Database(store)
     plane: LearningPlane | None = None
     coordinator: Coordinator | None = None
     tasks: list[asyncio.Task[None]] = []
@@ -123,8 +126,10 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
-        fleet = await database.run(lambda tx: fleet_of(tx, settings))
+        fleet = await database.run(lambda tx: fleet_of(tx, settings, keys))
         folder.note_made()
+        # Not before it is known that this is the fleet's database and these are its keys.
+        store.lead(f"{socket.gethostname()}:{os.getpid()}")
         coordinator = compose(settings, keys, database, fleet, wall_clock_ms())
         plane = coordinator.learning
         # The generated code has no types.
@@ -142,6 +147,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
         tasks.append(asyncio.create_task(reconcile_forgets(coordinator)))
+        tasks.append(asyncio.create_task(_hear_of_commits(coordinator, store.others_commits())))
         if plane is not None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
@@ -165,6 +171,14 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         if plane is not None:
             await asyncio.to_thread(plane.stop)
         database.close()
+
+
+async def _hear_of_commits(coordinator: Coordinator, commits: CommitListener) -> None:
+    """Announce what other processes have committed as if it were ours, for ever."""
+    async with commits:
+        while True:
+            await commits.wait()
+            coordinator.announce()
 
 
 def _check_authority(ca: Path) -> None:
@@ -221,19 +235,21 @@ def compose(
     return Coordinator(env, database, plane)
 
 
-def fleet_of(tx: Transaction, settings: ServeSettings) -> FleetRow:
-    """Return the fleet of a database, made if there is none, with what the settings fix for good.
+def fleet_of(tx: Transaction, settings: ServeSettings, keys: CoordinatorKeys) -> FleetRow:
+    """Return the fleet of a database, made if there is none, with what the settings and keys fix for good.
 
-    Raises `ConflictError` if it was told another task, or another registry's key, before; `StoreError` if the folder
-    has had a fleet that the database does not know.
+    Raises `ConflictError` if it was told another task, or another registry's key, before, or is the fleet of other
+    keys; `StoreError` if the folder has had a fleet that the database does not know.
     """
-    folder = CoordinatorFolder(settings.state)
+    folder = CoordinatorFolder(settings.state, settings.database)
     if tx.fleet.find() is None:
         if folder.has_fleet():
             raise StoreError(
-                f"{folder.database} knows no fleet, but there was one", hint="bring the folder back from a backup"
+                f"{folder.database or 'the database'} knows no fleet, but there was one",
+                hint="bring the folder and its database back from one backup; --database names another one",
             )
         tx.fleet.create(new_id(tx.now_ms))
+    tx.fleet.fix_command_key(keys.command_public_key)
     tx.fleet.fix_task(settings.task)
     if settings.registry_key:
         tx.fleet.fix_registry_key(settings.registry_key)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError,
 
 from fleet.errors import ConflictError, InvalidInputError, StoreError
 from fleet.store.cohorts import Cohorts
+from fleet.store.commits import CommitAnnouncer, CommitListener
 from fleet.store.engines import WRITES, is_memory, make_engine, parse_url, prepare_migration
 from fleet.store.fleet import Fleet
 from fleet.store.forgets import Forgets
@@ -70,7 +71,9 @@ class Store:
     """
 
     def __init__(self, url: URL, now_ms: Callable[[], int]) -> None:
+        self._url = url
         self._engine = make_engine(url)
+        self._commits = CommitAnnouncer(self._engine)
         self._now_ms = now_ms
         #: Heartbeats and telemetry that are not written yet.
         self.contacts = Contacts()
@@ -137,10 +140,18 @@ class Store:
         `SupersededError` if this store led, and another leads now.
         """
         with self._alone(), _told(), self._writing() as connection:
+<<<<<<< HEAD
             tx = self._begun(connection)
             tx.leadership.check(self._epoch)
             yield tx
         self.on_commit(tx.touched)
+=======
+            tx = Transaction(connection, self._now_ms())
+            self._commits.begin(connection)
+            tx.leadership.check(self._epoch)
+            yield tx
+            self._commits.announce(connection)
+>>>>>>> main
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
@@ -172,6 +183,10 @@ class Store:
                 yield
             finally:
                 self._writer_thread = None
+
+    def others_commits(self) -> CommitListener:
+        """Return who waits for commits of other processes."""
+        return CommitListener(self._url, self._commits.name)
 
     def close(self) -> None:
         """Close all connections."""

@@ -20,8 +20,15 @@ BUSY_TIMEOUT_MS = 20_000
 #: A writer of another machine that stands still between two statements gives way, before those who wait give up.
 IDLE_WRITER_TIMEOUT_MS = 15_000
 #: A server that is cut off is given up in seconds, not when TCP does.
-_CONNECT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+CONNECT: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 _FORMS = "it is sqlite:////absolute/path or postgresql://USER@HOST:PORT/DATABASE"
+
+_PASSWORDS = "it stands before the @, or in the file that PGPASSFILE names"
 
 
 def parse_url(text: str) -> URL:
@@ -31,6 +38,8 @@ def parse_url(text: str) -> URL:
     except (ArgumentError, ValueError):
         # The error quotes it, password and all.
         raise StoreError("this is not a database address", hint=_FORMS) from None
+    if "password" in url.query:
+        raise StoreError("a password among the options of an address is not kept secret", hint=_PASSWORDS)
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
@@ -98,7 +107,7 @@ def _postgresql(url: URL) -> Engine:
             isolation_level="READ COMMITTED",
             # A server that was started anew costs a connection, not a transaction.
             pool_pre_ping=True,
-            connect_args=_CONNECT,
+            connect_args=dict(CONNECT),
         )
     except ModuleNotFoundError as error:
         raise StoreError(

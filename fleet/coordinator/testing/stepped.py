@@ -30,7 +30,8 @@ class SteppedCoordinator:
 
     Every transaction is a call: a test can stop, lose or repeat whatever it likes between any two.
     A second instance on a folder is the same coordinator, restarted. With `learning`, a learning plane is prepared and
-    never started: a test does what Flower would. `codes` is the range of the task's codes.
+    never started: a test does what Flower would. `codes` is the range of the task's codes, `database` the address of a
+    database that is not in the folder: one in memory is gone with its coordinator.
     """
 
     def __init__(
@@ -40,20 +41,23 @@ class SteppedCoordinator:
         learning: bool = False,
         now_ms: Callable[[], int] = wall_clock_ms,
         codes: CodeRange = CODES,
+        database: str | None = None,
     ) -> None:
         settings = ServeSettings(
             state=folder,
+            database=database,
             learning=learning,
             task="test",
             codes=codes,
             registry_key=REGISTRY_KEY.public_key().public_bytes_raw(),
         )
-        paths = CoordinatorFolder(folder)
+        paths = CoordinatorFolder(folder, database)
         paths.create()
-        self.store = Store.open(f"sqlite:///{paths.database}", now_ms=now_ms)
-        with self.store.transaction() as tx:
-            fleet = fleet_of(tx, settings)
+        self.store = Store.open(paths.database_url, now_ms=now_ms)
         keys = CoordinatorKeys.load_or_create(paths.keys)
+        with self.store.transaction() as tx:
+            fleet = fleet_of(tx, settings, keys)
+        self.store.lead("stepped")
         self.coordinator = compose(settings, keys, Database(self.store), fleet, now_ms())
         self.store.on_commit = self.coordinator.env.note
         self._heartbeats = Heartbeats(self.coordinator.env)

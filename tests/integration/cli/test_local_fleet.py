@@ -210,9 +210,9 @@ def local(tmp_path_factory, said):
     )
     # Of an earlier run, with one node more.
     folder = CoordinatorFolder(settings.layout.coordinator)
-    CoordinatorKeys.load_or_create(folder.keys)
-    with Store.open(f"sqlite:///{folder.database}") as store, store.transaction() as tx:
-        fleet_of(tx, ServeSettings(state=folder.root, task=settings.task))
+    keys = CoordinatorKeys.load_or_create(folder.keys)
+    with Store.open(folder.database_url) as store, store.transaction() as tx:
+        fleet_of(tx, ServeSettings(state=folder.root, task=settings.task), keys)
         tx.nodes.enroll(SimulatedNode("node-3").identity)
     with LocalFleet(settings, said.append) as fleet:
         fleet.start()

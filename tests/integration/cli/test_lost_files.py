@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from reram_fleet.processes.flower import program
 
+from fleet.store import Store
 from fleet.trust.keys import CoordinatorKeys
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
 
@@ -82,6 +83,28 @@ def test_a_database_that_was_emptied_is_refused(state):
     assert done.returncode == 1
     assert "fleet.db is missing or empty" in done.stderr
     assert (state / "fleet.db").read_bytes() == b""
+
+
+def test_a_folder_whose_database_is_elsewhere_is_not_served_without_it(state, tmp_path):
+    # As a coordinator leaves it whose database is elsewhere.
+    for path in state.glob("fleet.db*"):
+        path.unlink()
+    done = serve(state)
+    assert done.returncode == 1
+    assert "fleet.db is missing" in done.stderr
+    assert "--database" in done.stderr
+    empty = serve(state, "--database", f"sqlite:///{tmp_path}/empty.db")
+    assert empty.returncode == 1
+    assert "the database knows no fleet, but there was one" in empty.stderr
+
+
+def test_a_database_of_another_fleet_is_refused(state, tmp_path):
+    done = serve(tmp_path / "fresh", "--database", f"sqlite:///{state}/fleet.db")
+    assert done.returncode == 4
+    assert "the fleet in this database follows command key" in done.stderr
+    with Store.open(f"sqlite:///{state}/fleet.db") as store, store.snapshot() as tx:
+        # Whoever leads this fleet goes on.
+        assert tx.leadership.get().epoch == 1
 
 
 @pytest.mark.parametrize("made", [(), ("keys",), ("keys", "fleet.db")], ids=["nothing", "keys", "and database"])

@@ -54,6 +54,23 @@ def test_an_address_that_others_reach_is_refused_before_anything_is_made(tmp_pat
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.parametrize("address", ["postgresql://u:hunter2@h/d", "postgresql://h/d?password=hunter2"])
+def test_a_password_on_the_command_line_is_refused_before_anything_is_made(tmp_path, address):
+    done = serve(tmp_path / "state", "--no-flower", "--database", address)
+    assert done.returncode == 2
+    assert "PGPASSFILE" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_database_server_that_is_not_there_is_named(tmp_path):
+    done = serve(tmp_path / "state", "--no-flower", "--database", f"postgresql://fleet@/fleet?host={tmp_path}")
+    assert done.returncode == 1
+    assert "cannot open postgresql" in done.stderr
+    assert "No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_state_folder_that_cannot_be_one_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     done = serve(tmp_path / "file" / "state", "--no-flower")

@@ -39,10 +39,10 @@ def eventually(what: str, probe: Callable[[], T | None]) -> T:
 
 
 class CoordinatorProcess:
-    """One state folder, and the process that serves from it while there is one."""
+    """One state folder, and the process that serves from it while there is one; `database` may be elsewhere."""
 
-    def __init__(self, state: Path) -> None:
-        self.state = state
+    def __init__(self, state: Path, database: str | None = None) -> None:
+        self.state, self.database = state, database
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ""
 
@@ -53,6 +53,7 @@ class CoordinatorProcess:
         command = [program("fleet"), "serve", "--state", str(self.state), "--no-flower"]
         command += ["--task", "test", "--code-range", f"{CODES.features}:{CODES.code_max}"]
         command += ["--registry-key", REGISTRY_KEY.public_key().public_bytes_raw().hex()]
+        command += ["--database", self.database] if self.database else []
         with (self.state / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.address = str(eventually("the coordinator serves", self._served)["address"])

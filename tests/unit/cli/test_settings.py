@@ -31,6 +31,7 @@ def test_saved_contexts_are_read_back_as_they_were(tmp_path):
         contexts={
             'odd "name" ü': Context(state=Path("/a b/\\c"), registry=Path("/r")),
             "far": Context(address="10.0.0.1:7443", token_file=Path("/t")),
+            "here": Context(state=Path("/s"), database="postgresql://fleet@db/fleet"),
         },
     )
     save_config(path, config)
@@ -59,6 +60,14 @@ def test_flags_beat_environment_beats_context():
     assert resolve_context(config, Overrides(), environment).address == "e:1"
     found = resolve_context(config, Overrides(address="f:1"), environment)
     assert (found.address, found.token_file) == ("f:1", Path("/c"))
+
+
+def test_the_database_is_a_setting_like_the_others_and_is_not_shown():
+    config = Config("c", {"c": Context(database="postgresql://fleet:hunter2@c/fleet")})
+    found = resolve_context(config, Overrides(), {})
+    assert found.database == "postgresql://fleet:hunter2@c/fleet"
+    assert "hunter2" not in f"{found} {ServeSettings(state=Path('/s'), database=found.database)}"
+    assert resolve_context(config, Overrides(), {"FLEET_DATABASE": "sqlite:////e"}).database == "sqlite:////e"
 
 
 def test_nothing_named_tells_how_to_start():

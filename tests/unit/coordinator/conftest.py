@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
 from tests.unit.coordinator.head_fleet import make_node
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, Clock, Nodes, make_nodes
+from tests.unit.store.kinds import MEMORY, SQLITE
 
 
 @pytest.fixture
@@ -19,30 +23,70 @@ def clock() -> Clock:
     return Clock()
 
 
+@dataclass(frozen=True)
+class SettledFleet:
+    """State folder of a fleet whose two nodes know everybody, its database if that is elsewhere, and these nodes."""
+
+    folder: Path
+    database: str | None
+    nodes: Nodes
+
+
 @pytest.fixture(scope="session")
-def settled_fleet(tmp_path_factory) -> tuple[Path, Nodes]:
-    """Return the state folder of a fleet whose two nodes know everybody, and these nodes: to be copied."""
-    folder = tmp_path_factory.mktemp("settled") / "coordinator"
-    coordinator = SteppedCoordinator(folder, now_ms=Clock())
-    nodes = make_nodes(coordinator)
-    coordinator.close()
-    return folder, nodes
+def settle(request, tmp_path_factory) -> Iterator[Callable[[str], SettledFleet]]:
+    """Return the settled fleet of a kind of database: made once, to be copied."""
+    with ExitStack() as until_the_end:
+
+        @cache
+        def settled(kept_in: str) -> SettledFleet:
+            database = None
+            if kept_in == "postgresql":
+                database = until_the_end.enter_context(request.getfixturevalue("postgres").database())
+            folder = tmp_path_factory.mktemp("settled") / "coordinator"
+            coordinator = SteppedCoordinator(folder, now_ms=Clock(), database=database)
+            nodes = make_nodes(coordinator)
+            coordinator.close()
+            return SettledFleet(folder, database, nodes)
+
+        yield settled
 
 
 @pytest.fixture
-def open_coordinator(request, tmp_path, clock) -> Iterator[Callable[..., SteppedCoordinator]]:
+def kept_in(request) -> str:
+    """Kind of the coordinator's database: SQLite, unless the test is parametrised by it (`tests.unit.store.kinds`)."""
+    return getattr(request, "param", SQLITE)
+
+
+@pytest.fixture
+def settled_fleet(settle, kept_in) -> SettledFleet:
+    return settle(kept_in)
+
+
+@pytest.fixture
+def database(request, kept_in) -> Iterator[str | None]:
+    """Address of the coordinator's database; None is the file in its folder."""
+    if kept_in != "postgresql":
+        yield {SQLITE: None, MEMORY: "sqlite://"}[kept_in]
+        return
+    copied = request.getfixturevalue("settled_fleet").database if "nodes" in request.fixturenames else None
+    with request.getfixturevalue("postgres").database(copied) as url:
+        yield url
+
+
+@pytest.fixture
+def open_coordinator(request, tmp_path, clock, kept_in, database) -> Iterator[Callable[..., SteppedCoordinator]]:
     """Open the coordinator; once more, it is the same one after a restart.
 
     It begins empty, or as the settled fleet's if the test wants its nodes.
     """
     opened: list[SteppedCoordinator] = []
-    if "nodes" in request.fixturenames:
-        shutil.copytree(request.getfixturevalue("settled_fleet")[0], tmp_path / "coordinator")
+    if "nodes" in request.fixturenames and kept_in != MEMORY:
+        shutil.copytree(request.getfixturevalue("settled_fleet").folder, tmp_path / "coordinator")
 
     def open_it(*, learning: bool = False) -> SteppedCoordinator:
         while opened:
             opened.pop().close()
-        opened.append(SteppedCoordinator(tmp_path / "coordinator", learning=learning, now_ms=clock))
+        opened.append(SteppedCoordinator(tmp_path / "coordinator", learning=learning, now_ms=clock, database=database))
         return opened[0]
 
     yield open_it
@@ -56,9 +100,11 @@ def coordinator(open_coordinator) -> SteppedCoordinator:
 
 
 @pytest.fixture
-def nodes(coordinator, settled_fleet) -> Nodes:
+def nodes(request, coordinator, kept_in) -> Nodes:
     """Return the settled fleet's nodes, connected."""
-    first, second = (node.twin() for node in settled_fleet[1])
+    if kept_in == MEMORY:
+        return make_nodes(coordinator)
+    first, second = (node.twin() for node in request.getfixturevalue("settled_fleet").nodes)
     coordinator.converse(first, second)
     return first, second
 

@@ -24,6 +24,9 @@ from tests.unit.coordinator.small_fleet import (
     serve,
     states,
 )
+from tests.unit.store.kinds import kept_in_either
+
+pytestmark = kept_in_either
 
 
 def generation(coordinator):

@@ -29,6 +29,7 @@ from tests.unit.coordinator.small_fleet import (
     start_job,
     teach,
 )
+from tests.unit.store.kinds import kept_in_either
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def suppress(coordinator, nodes):
     coordinator.step()
 
 
+@kept_in_either
 def test_finished_job_is_a_revision_that_nodes_install(coordinator, nodes):
     teach(coordinator, nodes)
     lora = newest(coordinator).shared_lora
@@ -175,6 +177,7 @@ def test_report_of_an_attempt_that_is_over_changes_nothing(coordinator, nodes):
     assert job(coordinator, job_id).rounds_done == 0
 
 
+@kept_in_either
 def test_next_attempt_goes_on_after_the_last_checkpoint(coordinator, nodes, clock):
     job_id = start_job(coordinator, "r1")
     with coordinator.transaction() as unit:
@@ -226,6 +229,7 @@ def test_forget_overtakes_a_job_that_may_know_the_person(coordinator, nodes):
     assert f"job-{job_id}" not in coordinator.coordinator.env.secrets.ids()
 
 
+@kept_in_either
 def test_revision_without_the_person_waits_for_the_repaired_lora(coordinator, nodes):
     teach(coordinator, nodes)
     campaign, _ = coordinator.forget("f1", ANN)

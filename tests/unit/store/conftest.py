@@ -68,7 +68,7 @@ def empty_url(request, tmp_path):
     if request.param == SQLITE:
         yield f"sqlite:///{tmp_path}/empty.db"
         return
-    with request.getfixturevalue("postgres").database("template0") as url:
+    with request.getfixturevalue("postgres").database(options="") as url:
         yield url
 
 

@@ -11,4 +11,6 @@ LASTING = [SQLITE, POSTGRESQL]
 lasting = pytest.mark.parametrize("url", LASTING, indirect=True)
 #: The test is about SQLite's file.
 sqlite_only = pytest.mark.parametrize("url", [SQLITE], indirect=True)
+#: The coordinator of the test keeps its fleet in either (fixtures of `tests/unit/coordinator`).
+kept_in_either = pytest.mark.parametrize("kept_in", LASTING, indirect=True)
 postgresql_only = pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)

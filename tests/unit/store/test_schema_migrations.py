@@ -56,7 +56,7 @@ def made(request, empty_url, tmp_path):
     url = f"sqlite:///{tmp_path}/made.db"
     with contextlib.ExitStack() as stack:
         if empty_url.startswith("postgresql"):
-            url = stack.enter_context(request.getfixturevalue("postgres").database("template0"))
+            url = stack.enter_context(request.getfixturevalue("postgres").database(options=""))
         engine = stack.enter_context(engine_of(url))
         schema.metadata.create_all(engine)
         yield engine

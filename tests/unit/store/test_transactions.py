@@ -51,11 +51,12 @@ def test_the_writer_lock_is_taken_at_the_beginning_of_a_transaction(store, url):
 
 @postgresql_only
 def test_a_writer_of_another_machine_that_stands_still_gives_way(url, monkeypatch):
-    monkeypatch.setattr(engines, "IDLE_WRITER_TIMEOUT_MS", 50)
     with Store.open(url) as still, Store.open(url) as other:
 
         def stand_still():
+            monkeypatch.setattr(engines, "IDLE_WRITER_TIMEOUT_MS", 50)
             with still.transaction() as tx:
+                monkeypatch.undo()
                 tx.fleet.create("of the one that stood still")
                 with other.transaction() as meanwhile:
                     meanwhile.fleet.create("f1")
