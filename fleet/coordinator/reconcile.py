@@ -32,7 +32,6 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
     version, clock, written_s = -1, asyncio.get_running_loop().time, 0.0
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
-<<<<<<< HEAD
         began_s = clock()
         if began_s - written_s > WRITE_EVERY_S:
             written_s = began_s
@@ -41,25 +40,6 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         await _tried("the closed-form head", coordinator.solve_head_ahead())
         changed = [await _tried(what, coordinator.run(work)) for what, work in STEPS]
         if any(changed):
-=======
-        try:
-            await coordinator.solve_head_ahead()
-        except Exception:
-            # Then it is solved when the revision is built, or that has none.
-            logger.exception("the closed-form head could not be solved ahead")
-        changed = False
-        for what, work in STEPS:
-            try:
-                changed |= await coordinator.run(work)
-            except SupersededError:
-                # For good: whoever leads now does all of this.
-                raise
-            except Exception:
-                # The next look may find it mended, a dead loop would find nothing; and what one row prevents,
-                # the other steps need not wait for.
-                logger.exception("%s could not be moved on", what)
-        if changed:
->>>>>>> main
             await coordinator.destroy_orphaned_keys()
             coordinator.announce()
         # Thousands of reports are thousands of changes: half of the time is for those who report.
@@ -74,6 +54,9 @@ async def _tried(what: str, work: Awaitable[T]) -> T | None:
     """
     try:
         return await work
+    except SupersededError:
+        # For good: whoever leads now does all of this.
+        raise
     except Exception:
         logger.exception("%s could not be moved on", what)
         return None

@@ -32,7 +32,7 @@ from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.coordinator.work import Environment
 from fleet.domain.tags import new_id
-from fleet.errors import ConflictError, StoreError
+from fleet.errors import ConflictError, FleetError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.commits import CommitListener
 from fleet.store.database import Store, Transaction, wall_clock_ms
@@ -167,7 +167,10 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop(STOP_GRACE_S)
         if coordinator is not None:
-            await coordinator.write_contacts()
+            try:
+                await coordinator.write_contacts()
+            except FleetError as error:
+                logger.warning("what nodes said last is not written: %s", error)
         if plane is not None:
             await asyncio.to_thread(plane.stop)
         database.close()
@@ -178,6 +181,7 @@ async def _hear_of_commits(coordinator: Coordinator, commits: CommitListener) ->
     async with commits:
         while True:
             await commits.wait()
+            coordinator.dispatcher.wake()
             coordinator.announce()
 
 

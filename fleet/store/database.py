@@ -140,18 +140,12 @@ class Store:
         `SupersededError` if this store led, and another leads now.
         """
         with self._alone(), _told(), self._writing() as connection:
-<<<<<<< HEAD
             tx = self._begun(connection)
-            tx.leadership.check(self._epoch)
-            yield tx
-        self.on_commit(tx.touched)
-=======
-            tx = Transaction(connection, self._now_ms())
             self._commits.begin(connection)
             tx.leadership.check(self._epoch)
             yield tx
             self._commits.announce(connection)
->>>>>>> main
+        self.on_commit(tx.touched)
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:

@@ -66,13 +66,12 @@ class Fleet(Repository):
             )
         self._update(schema.fleet, registry_public_key=public_key)
 
-<<<<<<< HEAD
     def reserve_leases(self, count: int, horizon_ms: int) -> None:
         """Take so many lease numbers out of turn, none of which is used for a lease that ends after the horizon."""
         reserved = self.get().lease_sequence + count
         self._update(schema.fleet, lease_sequence=reserved, lease_horizon_ms=horizon_ms)
         self._touched.leases = (reserved, horizon_ms)
-=======
+
     def fix_command_key(self, public_key: bytes) -> None:
         """Say which coordinator's fleet this is (raw Ed25519, 32 bytes); `ConflictError` if it is another's."""
         said = self.get().command_public_key
@@ -82,9 +81,3 @@ class Fleet(Repository):
                 hint="serve it from the state folder that has its keys, or name another database",
             )
         self._update(schema.fleet, command_public_key=public_key)
-
-    def next_lease_sequence(self) -> int:
-        """Count a lease, and return its number."""
-        self._update(schema.fleet, lease_sequence=schema.fleet.c.lease_sequence + 1)
-        return self.get().lease_sequence
->>>>>>> main

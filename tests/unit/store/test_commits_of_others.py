@@ -23,12 +23,12 @@ async def heard(listener):
 
 def count_a_lease(store):
     with store.transaction() as tx:
-        tx.fleet.next_lease_sequence()
+        tx.fleet.reserve_leases(1, 0)
 
 
 def roll_back(store):
     with store.transaction() as tx:
-        tx.fleet.next_lease_sequence()
+        tx.fleet.reserve_leases(1, 0)
         tx.nodes.hold("n9", "nobody")
 
 
