@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
 from fleet.store.database import Store, Transaction
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,8 @@ class Database:
                     try:
                         results.append((each, each.work(tx), None))
                     except Exception as error:
-                        if tx.writes != written:
+                        # PostgreSQL goes on with no transaction in which a statement has failed.
+                        if tx.writes != written or isinstance(error, DBAPIError):
                             raise
                         results.append((each, None, error))
         except Exception as error:  # noqa: BLE001  # Each is tried alone, and told.

@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from fleet.coordinator.database import Database
 from fleet.errors import ConflictError
+from fleet.store import schema
 from fleet.store.database import Store
+from tests.unit.store.kinds import kept_in_either
 
 
 @pytest.fixture
-def database(tmp_path) -> Iterator[Database]:
-    store = Store.open(f"sqlite:///{tmp_path}/fleet.db")
+def database(request, kept_in, tmp_path) -> Iterator[Database]:
+    on_postgres = kept_in == "postgresql"
+    store = Store.open(request.getfixturevalue("postgres_url") if on_postgres else f"sqlite:///{tmp_path}/fleet.db")
     with store.transaction() as tx:
         tx.fleet.create("f1")
     database = Database(store)
@@ -66,6 +70,10 @@ def refuse_after_writing(tx) -> None:
     raise ConflictError("not now")
 
 
+def refused_by_the_database(tx) -> None:
+    tx._scope.connection.execute(sa.update(schema.fleet).values(generation=-1))
+
+
 def sequence(database: Database) -> int:
     return database.read_now(lambda tx: tx.fleet.get().lease_sequence)
 
@@ -88,6 +96,14 @@ def test_one_that_fails_after_it_has_written_leaves_nothing_and_keeps_nobody_fro
     assert (first, third) == (1, 2)
     assert isinstance(second, ConflictError)
     assert sequence(database) == 2
+
+
+@kept_in_either
+@pytest.mark.parametrize("before", [[], [reserve]], ids=["first", "after one that wrote"])
+def test_one_whose_statement_the_database_refuses_keeps_nobody_from_theirs(database, before):
+    *_, failed, last = together(database, *before, refused_by_the_database, reserve)
+    assert isinstance(failed, ConflictError)
+    assert last == sequence(database) == len(before) + 1
 
 
 def test_work_that_was_cancelled_while_it_waited_is_not_done(database):
