@@ -7,6 +7,7 @@ from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
 from fleet.coordinator.work import Part
+from fleet.store.database import Transaction
 
 
 def subject_key_id(tag: str) -> str:
@@ -47,6 +48,15 @@ def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> b
     return open_symmetric(secrets.get(key_id), purpose, ciphertext)
 
 
+def owned_key_ids(tx: Transaction) -> set[str]:
+    """Return the names of the key files that somebody in the store still owns."""
+    owned = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
+    owned |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
+    owned |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
+    owned |= {row.key_id for row in tx.cohorts.checkpoints()}
+    return owned
+
+
 class OwnedKeys(Part):
     """Key files, and whose each is."""
 
@@ -56,11 +66,7 @@ class OwnedKeys(Part):
         Called after a transaction that orphaned keys has become durable, and at every start: a kill in between
         leaves keys that nothing may use, and this finds them.
         """
-        tx, secrets = self._tx, self._env.secrets
-        owned = {subject_key_id(subject.tag) for subject in tx.subjects.list()}
-        owned |= {row.key_id for row in tx.revisions.list() if row.ciphertext is not None}
-        owned |= {job_key_id(row.job_id) for row in tx.learning.list_open()}
-        owned |= {row.key_id for row in tx.cohorts.checkpoints()}
+        secrets, owned = self._env.secrets, owned_key_ids(self._tx)
         for key_id in secrets.ids():
             if key_id not in owned:
                 secrets.destroy(key_id)

@@ -84,7 +84,7 @@ class CoordinatorFolder:
         raise IncompleteFolderError(
             f"{self.root} holds a fleet, but {names} {'is' if len(missing) == 1 else 'are'} missing or "
             "empty; nothing was changed",
-            hint="bring the whole folder back from one backup, or start a new fleet in another folder "
+            hint="`fleet admin restore` brings it back from a backup; or start a new fleet in another folder "
             "(--state) and let its nodes join anew; a database that is elsewhere is named by --database",
         )
 

@@ -10,6 +10,8 @@ from typing import Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError, OperationalError
@@ -17,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError,
 from fleet.errors import ConflictError, InvalidInputError, StoreError
 from fleet.store.cohorts import Cohorts
 from fleet.store.commits import CommitAnnouncer, CommitListener
+from fleet.store.copies import AllRows
 from fleet.store.engines import WRITES, is_memory, make_engine, parse_url, prepare_migration
 from fleet.store.fleet import Fleet
 from fleet.store.forgets import Forgets
@@ -54,6 +57,7 @@ class Transaction:
         self.cohorts = Cohorts(scope)
         self.tree = Tree(scope)
         self.audit_events = AuditEvents(scope)
+        self.all_rows = AllRows(scope)
 
     @property
     def writes(self) -> int:
@@ -91,18 +95,19 @@ class Store:
             self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     @classmethod
-    def open(cls, url: str, *, now_ms: Callable[[], int] = wall_clock_ms) -> Self:
+    def open(cls, url: str, *, now_ms: Callable[[], int] = wall_clock_ms, migrate: bool = True) -> Self:
         """Open the database, make its tables if they are not there, and bring its schema up to date.
 
         `StoreError` if it cannot be opened, or was written by a newer version.
 
         `url` is an SQLAlchemy address: ``sqlite:////var/lib/fleet/fleet.db``, ``postgresql+psycopg://user@host/fleet``,
-        or ``sqlite://``, which lives in memory as long as the store; `now_ms` a clock, Unix time.
+        or ``sqlite://``, which lives in memory as long as the store; `now_ms` a clock, Unix time. Without `migrate`, a
+        database of another version, or without tables, is refused and left as it is.
         """
         where = parse_url(url)
         store = cls(where, now_ms)
         try:
-            store._migrate()
+            store._migrate() if migrate else store._check_revision()
         except (DBAPIError, CommandError) as error:
             store.close()
             raise StoreError(
@@ -115,12 +120,18 @@ class Store:
         return store
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", "fleet.store:migrations")
+        config = _migrations()
         with self._writing() as connection:
             prepare_migration(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def _check_revision(self) -> None:
+        newest = ScriptDirectory.from_config(_migrations()).get_current_head()
+        with self._readers.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        if revision != newest:
+            raise CommandError(f"its schema is of revision {revision or 'none'}, this version's is {newest}")
 
     def lead(self, holder: str) -> int:
         """Take the lead, and return its epoch: who led before cannot commit any more.
@@ -191,6 +202,12 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "fleet.store:migrations")
+    return config
 
 
 @contextmanager

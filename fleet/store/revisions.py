@@ -137,6 +137,10 @@ class Revisions(Repository):
         """
         return self._wipe(select(schema.revision.c.revision).where(schema.revision.c.state == "superseded"))
 
+    def wipe(self, revision: int) -> None:
+        """Wipe the content of a revision."""
+        self._wipe(select(schema.revision.c.revision).where(schema.revision.c.revision == revision))
+
     def _wipe(self, chosen: Select[Any]) -> Sequence[int]:
         numbers = sorted(self._column(chosen))
         self._update(schema.revision, schema.revision.c.revision.in_(numbers), state="erased", ciphertext=None)

@@ -198,9 +198,10 @@ class Campaigns(Part):
         return bool(due)
 
     def refresh_revision(self) -> bool:
-        """Build the next revision if people have changed; after a forget its campaign does."""
+        """Build the next revision if people have changed, or it was lost; after a forget its campaign does."""
         newest = self._tx.revisions.latest()
-        if (newest is not None and self._revisions.settled() is None) or self._in_use(newest):
+        due = newest is not None and newest.ciphertext is not None and self._revisions.settled() is None
+        if due or self._in_use(newest):
             return False
         return self._revisions.refresh() is not None
 

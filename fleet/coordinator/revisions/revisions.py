@@ -62,9 +62,14 @@ class Revisions(Part):
         return self.opened(newest).content
 
     def settled(self) -> RevisionRow | None:
-        """Return the newest revision if it knows all forgets: None before the first, or while the next one is due."""
+        """Return the newest revision if it knows all forgets: None before the first, or while the next one is due.
+
+        Of a coordinator that was restored, the newest one may have lost its key.
+        """
         newest = self._tx.revisions.latest()
-        return None if newest is None or newest.built_at_generation < self._tx.fleet.get().generation else newest
+        if newest is None or newest.ciphertext is None or newest.built_at_generation < self._tx.fleet.get().generation:
+            return None
+        return newest
 
     def enrolled_adapters(self) -> list[types.SubjectAdapter]:
         """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
@@ -113,9 +118,10 @@ class Revisions(Part):
         digest = revision_digest(content)
         if newest is None and not subjects:
             return None
-        if newest is not None and newest.digest == digest and newest.built_at_generation == generation:
+        settled = self.settled()
+        if settled is not None and settled.digest == digest:
             # The same from other statistics, for instance no head again: not to be solved once more.
-            self._heads.note(newest.revision, solved)
+            self._heads.note(settled.revision, solved)
             return None
         number = 1 if newest is None else newest.revision + 1
         manifest = types.RevisionManifest(

@@ -113,6 +113,15 @@ def test_a_database_of_a_newer_version_is_refused(url):
     assert "newer version" in refused.value.hint
 
 
+def test_a_database_of_another_version_is_left_alone_by_who_does_not_migrate(empty_url):
+    make_database(empty_url, "0005")
+    with pytest.raises(StoreError, match=r"of revision 0005, this version's is \d{4}"):
+        Store.open(empty_url, migrate=False)
+    assert "leader" not in read_rows(empty_url)
+    Store.open(empty_url).close()
+    Store.open(empty_url, migrate=False).close()
+
+
 @sqlite_only
 def test_durability_and_integrity_are_switched_on(store):
     with store.snapshot() as tx:

@@ -1,0 +1,189 @@
+"""Restore of a coordinator from a backup: what was forgotten since stays forgotten (ADR 18)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from reram_fleet.crypto.key_store import FileKeyStore, create_private
+from reram_fleet.processes.durable import locked
+
+from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, Unpacked, unpacked
+from fleet.coordinator.at_rest import job_key_id, owned_key_ids, subject_key_id
+from fleet.coordinator.folder import CoordinatorFolder
+from fleet.errors import ConflictError
+from fleet.store.database import Store, Transaction
+from fleet.store.rows import SubjectRow
+from fleet.trust.keys import CoordinatorKeys
+
+_LOSE = "--lose-forgets restores nevertheless"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Outcome of a restore."""
+
+    manifest: Manifest
+    #: Newest generation that was here; None if nothing told.
+    generation_before: int | None
+    #: Tags that were forgotten since the backup: they have a tombstone again, and their forgets are in no log.
+    still_forgotten: tuple[str, ...]
+    #: Tags whose sums had no key here, without a sign that they were forgotten: gone here, and with their nodes still.
+    without_key: tuple[str, ...]
+    #: Key files of the backup that came back, and that did not.
+    keys_back: int
+    keys_refused: int
+
+
+def restore(folder: CoordinatorFolder, archive: Path, *, lose_forgets: bool = False) -> Restored:
+    """Bring a coordinator back from a backup: files that are missing in its folder, and all rows.
+
+    `ConflictError`, and nothing was changed: a coordinator serves from the folder; another fleet is there; or forgets
+    would be lost, or nothing tells whether any would, and `lose_forgets` does not say so. `InvalidInputError` if the
+    file is no backup.
+    """
+    folder.create()
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder.lock, wait=False))
+        except BlockingIOError:
+            raise ConflictError(f"a coordinator serves from {folder.root}", hint="end it first") from None
+        backup = held.enter_context(unpacked(archive, folder.root))
+        _check_same_keys(folder, backup.folder)
+        source = held.enter_context(Store.open(f"sqlite:///{backup.folder / DATABASE}"))
+        target = held.enter_context(Store.open(folder.database_url))
+        secrets = FileKeyStore(folder.secrets)
+        with target.snapshot() as today:
+            known = _Known.by(today, secrets.ids(), backup)
+        with source.transaction() as tx:
+            known.check(tx, backup.manifest, lose_forgets)
+            still_forgotten, without_key = known.forget_again(tx)
+        with source.snapshot() as rows, target.transaction() as tx:
+            tx.all_rows.replace(rows.all_rows)
+            # Whoever leads from another folder cannot commit any more.
+            tx.leadership.take("a restore")
+            back = (known.allowed.keys() & owned_key_ids(rows)) - secrets.ids()
+        # Keys last: with keys and without rows, a folder would be that of a fleet that is about to begin.
+        for key_id in sorted(back):
+            create_private(folder.secrets / f"{key_id}.key", known.allowed[key_id])
+        for file in (file for pattern in BESIDE for file in sorted(backup.folder.glob(pattern))):
+            place = folder.root / file.relative_to(backup.folder)
+            if not place.exists():
+                create_private(place, file.read_bytes())
+        folder.note_made()
+        refused = len(backup.secrets.keys() - secrets.ids())
+    return Restored(backup.manifest, known.generation, still_forgotten, without_key, len(back), refused)
+
+
+def _check_same_keys(folder: CoordinatorFolder, files: Path) -> None:
+    """Refuse a folder in which another fleet lives."""
+    for name in (*(f"keys/{name}" for name in CoordinatorKeys.FILES), "canary.json"):
+        here, archived = folder.root / name, files / name
+        if here.exists() and archived.exists() and here.read_bytes() != archived.read_bytes():
+            raise ConflictError(
+                f"{here} is not the one of the backup: another fleet lives in this folder",
+                hint="restore into an empty folder (--state)",
+            )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Knowledge of what was forgotten since a backup: by the rows of today, else by keys that are gone."""
+
+    fleet_id: str | None
+    #: Newest generation; None without rows.
+    generation: int | None
+    #: Who is forgotten by the rows of today, spent canaries among them.
+    tombstones: Sequence[SubjectRow]
+    here: frozenset[str]
+    #: Keys of the backup that may come back: their owners are not forgotten, or nothing here knows anything.
+    allowed: Mapping[str, bytes]
+
+    @classmethod
+    def by(cls, today: Transaction, here: set[str], backup: Unpacked) -> _Known:
+        """Return what is known by the rows and by the keys that are here."""
+        fleet = today.fleet.find()
+        # A key that is gone among others that are here was destroyed.
+        may_return = set() if here else set(backup.secrets)
+        if fleet is not None:
+            may_return = owned_key_ids(today)
+        return cls(
+            None if fleet is None else fleet.fleet_id,
+            None if fleet is None else fleet.generation,
+            today.subjects.list(forgotten=True),
+            frozenset(here),
+            {key_id: key for key_id, key in backup.secrets.items() if key_id in may_return},
+        )
+
+    def check(self, tx: Transaction, manifest: Manifest, lose_forgets: bool) -> None:
+        """Refuse to lose forgets, or to lose count of them."""
+        if self.fleet_id not in (None, manifest.fleet_id):
+            raise ConflictError(
+                f"the database holds fleet {self.fleet_id}, the backup is of {manifest.fleet_id}",
+                hint="restore into an empty one (--database)",
+            )
+        if lose_forgets:
+            return
+        if self.generation is not None and self.generation > manifest.generation:
+            raise ConflictError(
+                f"the log here has {self.generation} forgets, that of the backup {manifest.generation}: "
+                f"{self.generation - manifest.generation} would be lost",
+                hint=f"{_LOSE}; those people stay forgotten here, but nodes that have not heard of it never will",
+            )
+        if self.generation is None and self.here and (gone := self._keyless(tx)):
+            raise ConflictError(
+                f"the keys of {len(gone)} people are gone from {len(self.here)} that are here: they were forgotten "
+                "after the backup was made, and their forgets would be lost",
+                hint=f"take a later backup; {_LOSE}",
+            )
+        if self.generation is None and not self.here and manifest.with_secrets:
+            raise ConflictError(
+                "nothing here tells who was forgotten after the backup was made, and the keys of all are in it",
+                hint=f"restore beside the secrets folder of today; {_LOSE}, and those people come back",
+            )
+
+    def forget_again(self, tx: Transaction) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Take out of restored rows who was forgotten since, and whatever has no key any more.
+
+        Returns the tags that were forgotten, and those of others whose sums are gone.
+        """
+        before = {subject.tag for subject in tx.subjects.list(forgotten=True)}
+        for subject in self.tombstones:
+            tx.subjects.forget([subject.tag], subject.forgotten_generation or 0)
+        if self.generation is None and self.here and (keyless := self._keyless(tx)):
+            tx.subjects.forget(keyless, tx.fleet.get().generation)
+        forgotten = {subject.tag for subject in tx.subjects.list(forgotten=True)} - before
+        if forgotten:
+            tx.revisions.erase(forgotten)
+            tx.cohorts.leave(forgotten)
+        forgotten -= {subject.tag for subject in self.tombstones if subject.canary}
+        without_key = self._keyless(tx)
+        for row in tx.subjects.contributions():
+            if row.tag in without_key:
+                tx.subjects.drop_contribution(row.tag, row.node_id)
+        self._drop_sealed(tx)
+        return tuple(sorted(forgotten)), tuple(sorted(without_key))
+
+    def _keyless(self, tx: Transaction) -> set[str]:
+        """Return the people whose sums have no key."""
+        return {row.tag for row in tx.subjects.contributions() if not self._has(subject_key_id(row.tag))}
+
+    def _drop_sealed(self, tx: Transaction) -> None:
+        """Drop revisions, checkpoints and states of learning jobs that have no key."""
+        for revision in tx.revisions.list():
+            if revision.ciphertext is not None and not self._has(revision.key_id):
+                tx.revisions.wipe(revision.revision)
+            if tx.revisions.get(revision.revision).ciphertext is None:
+                tx.heads.drop_note(revision.revision)
+        for job in tx.learning.list_open():
+            if job.sealed_state is not None and not self._has(job_key_id(job.job_id)):
+                tx.learning.cancel(job.job_id, "the coordinator was restored, and the key of its state is gone")
+        for checkpoint in tx.cohorts.checkpoints():
+            if not self._has(checkpoint.key_id):
+                gone = checkpoint.round_number
+                tx.cohorts.delete_checkpoints(checkpoint.shard, gone.__eq__)
+
+    def _has(self, key_id: str) -> bool:
+        return key_id in self.here or key_id in self.allowed
