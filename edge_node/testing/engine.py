@@ -19,10 +19,21 @@ _PRESET = load_preset("180nm-1t1r")
 
 
 class MemoryEngine(RecognitionEngine):
-    """Engine of one node whose feature codes are the rounded channel sums of a sample [frames, features]."""
+    """Engine of one node whose feature codes are the rounded channel sums of a sample [frames, features].
 
-    def __init__(self, saved_costs: Mapping[Phase, Cost] | None = None, features: int = 8) -> None:
+    `public` is what its chip makes of the public samples: codes [P, features], and whose each is; four made-up people
+    of three samples if left out.
+    """
+
+    def __init__(
+        self,
+        saved_costs: Mapping[Phase, Cost] | None = None,
+        *,
+        features: int = 8,
+        public: tuple[np.ndarray, Sequence[int]] | None = None,
+    ) -> None:
         super().__init__(["node"], _PRESET, features, EnergyLedger(1))
+        self._public = public
         if saved_costs:
             self.ledger.restore(saved_costs)
         else:
@@ -61,9 +72,12 @@ class MemoryEngine(RecognitionEngine):
         return Identification(names, score, score >= self.accept_threshold, names, names)
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
-        """Return codes of four made-up public people, three samples each, and whose each is."""
-        codes = np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32)
-        return torch.from_numpy(codes), torch.arange(4).repeat_interleave(3)
+        """Return codes of public people, and whose each is."""
+        codes, person = self._public or (
+            np.random.default_rng(1).integers(-1000, 1000, (12, self.features), np.int32),
+            np.repeat(range(4), 3),
+        )
+        return torch.from_numpy(codes.astype(np.int32)), torch.tensor(person, dtype=torch.int64)
 
     def run_round(
         self,

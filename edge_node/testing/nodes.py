@@ -135,7 +135,8 @@ class MemoryNode:
 
     def active(self) -> dict[str, types.SubjectAdapter]:
         """Return the subject adapters in SRAM, by tag."""
-        return {adapter.subject_tag: adapter for adapter in self.node.context.engine.active_subjects(0)}
+        with self.node.context.lock:
+            return {adapter.subject_tag: adapter for adapter in self.node.context.engine.active_subjects(0)}
 
     def restart(self) -> Node:
         """End the node in order and start it again; returns it."""

@@ -12,13 +12,13 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from reram_fleet.crypto import sealing, signing
+from reram_fleet.crypto import sealing
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
-from fleet.coordinator.testing import SimulatedNode
+from tests.device import Device
 
 _LIMIT_S = 30.0
 _CONNECT = "/reram_fleet.v1.NodeService/Connect"
@@ -46,7 +46,7 @@ class Noise:
         People of other nodes, whom the messages try to name.
     """
 
-    node: SimulatedNode
+    node: Device
     tags: tuple[str, ...]
     seed: int
     random: random.Random = field(init=False)
@@ -112,7 +112,7 @@ class Noise:
         }
         inner = self.random.choice([right[kind], right[kind], right[kind], types.Lease, types.ForgetCommand])()
         self._fill(inner)
-        envelope.CopyFrom(signing.sign(self.node.signing_key, inner))
+        envelope.CopyFrom(self.node.signed(inner))
         if self.random.random() < 0.2:
             envelope.payload = self.random.randbytes(50)
         if self.random.random() < 0.2:
@@ -133,15 +133,17 @@ class Noise:
             node_id=self.node.node_id,
             subject_tag=tag,
             sequence=self.random.choice([0, 1, 2, 2**63 - 1, 2**63]),
-            adapter=sealing.seal(self.node.coordinator_sealing_key, purpose, adapter.SerializeToString()),
+            adapter=sealing.seal(
+                self.node.enrollment.coordinator_sealing_public_key, purpose, adapter.SerializeToString()
+            ),
         )
-        envelope = signing.sign(self.node.signing_key, contribution)
+        envelope = self.node.signed(contribution)
         return wire.ConnectRequest(contribution=envelope).SerializeToString()
 
     def _receipt(self) -> bytes:
         receipt = types.Receipt(fleet_id=self.node.fleet_id, node_id=self.node.node_id)
         self._fill(receipt)
-        envelope = signing.sign(self.node.signing_key, receipt)
+        envelope = self.node.signed(receipt)
         return wire.ConnectRequest(receipt=envelope).SerializeToString()
 
 
@@ -186,13 +188,13 @@ def _stream(channel: grpc.Channel, noise: Noise, messages: int) -> Iterator[None
         outgoing.put(None)
 
 
-def _await_lease(call: Iterator[wire.ConnectResponse], node: SimulatedNode, nonce: bytes) -> bool:
+def _await_lease(call: Iterator[wire.ConnectResponse], node: Device, nonce: bytes) -> bool:
     try:
         for response in call:
             if response.HasField("lease"):
                 if types.Lease.FromString(response.lease.payload).request_nonce == nonce:
                     return True
-            elif not response.HasField("erase"):
+            elif response.WhichOneof("message") in ("forget_log", "revision"):
                 # It follows the log and the revisions, or it would soon have nothing to say.
                 node.receive(response)
     except grpc.RpcError:

@@ -8,9 +8,10 @@ import pytest
 from reram_fleet.crypto.digests import subject_digests
 from reram_fleet.crypto.identifiers import new_tag
 
-from fleet.coordinator.testing import FEATURES, SimulatedNode
 from tests.attacks.noise import Noise, shout
+from tests.device import Device
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream, eventually
+from tests.unit.coordinator.small_fleet import captured
 
 MESSAGES = 10_000
 
@@ -18,7 +19,7 @@ MESSAGES = 10_000
 class BusyNode:
     """An honest node on a stream of its own that sends heartbeats until it is closed."""
 
-    def __init__(self, address: str, node: SimulatedNode) -> None:
+    def __init__(self, address: str, node: Device) -> None:
         self.stream = NodeStream(address, node)
         self.stream.wait_heard("lease")
         self._over = threading.Event()
@@ -40,18 +41,18 @@ class BusyNode:
 def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
     coordinator = CoordinatorProcess(tmp_path / "coordinator")
     coordinator.start()
-    honest = [SimulatedNode("node-1"), SimulatedNode("node-2")]
+    honest = [Device("node-1"), Device("node-2")]
     people = [new_tag() for _ in range(6)]
-    for number, tag in enumerate(people):
-        honest[number % 2].capture(tag, [(number + 1) * (k % 7 - 3) * 100 for k in range(FEATURES)])
-    rogue = SimulatedNode("node-3")
+    rogue = Device("node-3")
     for node in (*honest, rogue):
         coordinator.enroll(node)
+    for number, tag in enumerate(people):
+        honest[number % 2].capture(tag, captured(number))
     streams = [BusyNode(coordinator.address, node) for node in honest]
     try:
         with coordinator.client() as client:
 
-            def named(node: SimulatedNode) -> dict[str, bytes]:
+            def named(node: Device) -> dict[str, bytes]:
                 return {
                     d.subject_tag: d.digest for d in subject_digests(node.active().values()) if d.subject_tag in people
                 }

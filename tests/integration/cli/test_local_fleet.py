@@ -17,10 +17,10 @@ from reram_fleet.processes.flower import program
 from reram_fleet.processes.supervised import ProcessError
 from reram_fleet.v1 import types_pb2 as types
 
+from edge_node.storage.keys import NodeKeys
 from fleet.config import ServeSettings
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.serve import fleet_of
-from fleet.coordinator.testing import SimulatedNode
 from fleet.lab.demo.people import load_demo_people
 from fleet.local.deadline import Deadline
 from fleet.local.errors import LocalFleetError
@@ -213,7 +213,7 @@ def local(tmp_path_factory, said):
     keys = CoordinatorKeys.load_or_create(folder.keys)
     with Store.open(folder.database_url) as store, store.transaction() as tx:
         fleet_of(tx, ServeSettings(state=folder.root, task=settings.task), keys)
-        tx.nodes.enroll(SimulatedNode("node-3").identity)
+        tx.nodes.enroll(NodeKeys.in_memory("node-3").identity)
     with LocalFleet(settings, said.append) as fleet:
         fleet.start()
         yield fleet

@@ -1,13 +1,12 @@
-"""A fleet in one process: a real coordinator, Flower's own FedAvg, and nodes that really learn.
+"""A fleet in one process: a real coordinator, Flower's own FedAvg, and real nodes that learn.
 
-What is left out is transport: processes, gRPC, the SuperLink. Codes are made up: eight integers a sample.
+What is left out is transport: processes, gRPC, the SuperLink. Codes are made up.
 """
 
 from __future__ import annotations
 
-import copy
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,28 @@ import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from reram_fleet.code_ranges import CodeRange
 from reram_fleet.cohorts import fleet_seed, shard_of
-from reram_fleet.crypto.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from torch import Tensor
 
-from edge_node.agent.rounds import check_ticket
-from edge_node.recognition.bank import AdapterBank
 from edge_node.recognition.score_calibration import ScoreCalibration
-from edge_node.recognition.training.rounds import RoundRequest, run_rounds
-from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
+from edge_node.testing import MemoryEngine
+from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.domain.learning import JobState
 from fleet.learning.server_app import run_job
 from fleet.store import Store
 from fleet.store.cohorts import CohortShardRow
+from hwmodel import Cost, Phase
+from tests.device import Device
 
 FLEET_ID = "cohort-fleet"
 SHARDS = 2
 SAMPLES = 4
+#: Four public people of three samples.
+PERSON = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
 def tags_in(shard: int, count: int) -> list[str]:
@@ -45,67 +45,63 @@ def tags_in(shard: int, count: int) -> list[str]:
     return [tag for tag in found if shard_of(tag, fleet_seed(FLEET_ID), SHARDS) == shard][:count]
 
 
-def samples_of(tag: str, node_id: str) -> Tensor:
+def samples_of(tag: str, node_id: str) -> np.ndarray:
     """Return made-up codes of a person on a node, int32 [SAMPLES, FEATURES]: their own mean, with noise."""
     mean = np.random.default_rng(int(tag, 16)).integers(-3000, 3000, FEATURES)
     noise = np.random.default_rng([int(tag, 16), *node_id.encode()]).integers(-1500, 1500, (SAMPLES, FEATURES))
-    return torch.from_numpy((mean + noise).astype(np.int32))
+    return (mean + noise).astype(np.int32)
 
 
-#: Of eight features.
-CODES = CodeRange(FEATURES, 2**16 - 1)
-
-
-def calibration_of(node_id: str) -> ScoreCalibration:
-    """Return what a chip learns from four public people of three samples."""
+def public_codes_of(node_id: str) -> np.ndarray:
+    """Return what a chip makes of four public people of three samples."""
     rng = np.random.default_rng(list(node_id.encode()))
     people = np.repeat(rng.integers(-3000, 3000, (4, FEATURES)), 3, axis=0)
-    codes = people + rng.integers(-1500, 1500, people.shape)
-    return ScoreCalibration.fit(torch.from_numpy(codes.astype(np.int32))[None], torch.arange(4).repeat_interleave(3))
+    return people + rng.integers(-1500, 1500, people.shape)
 
 
-class LearningNode(SimulatedNode):
-    """A simulated node that keeps captured codes, and runs rounds as an engine does."""
+class TrainingEngine(MemoryEngine):
+    """A small engine whose rounds are real ones: over what the chip has learnt from public people."""
 
-    def __init__(self, node_id: str) -> None:
-        super().__init__(node_id)
-        self.codes: dict[str, Tensor] = {}
-        self.calibration = calibration_of(node_id)
+    def __init__(self, saved: Mapping[Phase, Cost], public: np.ndarray) -> None:
+        super().__init__(saved, features=FEATURES, public=(public, PERSON))
+        codes = torch.from_numpy(public.astype(np.int32))[None]
+        self._calibration = ScoreCalibration.fit(codes, torch.tensor(PERSON))
 
-    def identify(self, codes: list[int]) -> str:
-        """Return the tag of an adapter that is this sample: in eight features random canaries look alike."""
-        nearest = super().identify(codes)
-        if not nearest:
-            return ""
-        mean = np.asarray(self.active()[nearest].code_sum, np.float64)
-        cosine = float(mean @ codes / (np.linalg.norm(mean) * np.linalg.norm(codes)))
-        return nearest if cosine > 0.999 else ""
+    def run_round(
+        self,
+        node: int,
+        ticket: types.JobTicket,
+        state: types.LoraState,
+        samples: Mapping[str, Tensor],
+        forget: Mapping[str, Tensor],
+    ) -> RoundResult:
+        (result,) = run_rounds(self._calibration, self._banks, [RoundRequest(node, ticket, state, samples, forget)])
+        return result
+
+
+@dataclass
+class NodeClock:
+    """Clock of nodes whose time is their coordinator's."""
+
+    now_ms: Callable[[], int]
+
+    def boottime_s(self) -> float:
+        return self.now_ms() / 1000
+
+    def unix_ms(self) -> int:
+        return self.now_ms()
+
+
+class LearningNode(Device):
+    """A node that learns from who is enrolled on it."""
+
+    def __init__(self, node_id: str, clock: NodeClock) -> None:
+        public = public_codes_of(node_id)
+        super().__init__(node_id, clock=clock, make_engine=lambda saved: TrainingEngine(saved, public))
 
     def enrol(self, tag: str) -> None:
         """Capture a person's samples."""
-        self.codes[tag] = samples_of(tag, self.node_id)
-        self.capture(tag, self.codes[tag].sum(dim=0).tolist(), SAMPLES)
-
-    def run_round(self, ticket: types.JobTicket, sealed: bytes) -> tuple[bytes, int, Mapping[str, float]]:
-        """Answer a round."""
-        check_ticket(
-            ticket,
-            fleet_id=self.fleet_id,
-            node_id=self.node_id,
-            generation=self.journal.generation,
-            tombstones=self.journal.tombstones,
-            unix_ms=0,
-        )
-        key = open_sealed(self.session_key, job_key_purpose(ticket.job_id, self.node_id), ticket.job_key)
-        purpose = state_purpose(ticket.job_id)
-        state = types.LoraState.FromString(open_symmetric(key, purpose, sealed))
-        bank = AdapterBank(FEATURES)
-        for adapter in self.active().values():
-            bank.set_subject(adapter)
-        samples = {tag: self.codes[tag] for tag in ticket.subject_tags if tag in self.codes}
-        request = RoundRequest(0, ticket, state, samples, {})
-        (result,) = run_rounds(self.calibration, [bank], [request])
-        return seal_symmetric(key, purpose, result.state.SerializeToString()), result.num_examples, {}
+        self.capture(tag, samples_of(tag, self.node_id))
 
 
 @dataclass
@@ -144,12 +140,11 @@ class DirectGrid(Grid):
             message = self.waiting.pop(message_id)
             node = self.nodes[message.metadata.dst_node_id]
             record = message.content.config_records[STATE_RECORD]
-            envelope = types.Envelope.FromString(record[TICKET_KEY])
-            sealed, examples, metrics = node.run_round(node._verified(envelope, types.JobTicket), record[STATE_KEY])
+            done = node.node.run_round(types.Envelope.FromString(record[TICKET_KEY]), record[STATE_KEY])
             content = RecordDict(
                 {
-                    STATE_RECORD: ConfigRecord({STATE_KEY: sealed, NODE_ID_KEY: node.node_id}),
-                    "metrics": MetricRecord({**metrics, "num-examples": examples}),
+                    STATE_RECORD: ConfigRecord({STATE_KEY: done.sealed_state, NODE_ID_KEY: done.node_id}),
+                    "metrics": MetricRecord({**done.metrics, "num-examples": done.num_examples}),
                 }
             )
             yield Message(content, reply_to=message)
@@ -216,10 +211,10 @@ class CohortFleet:
         folder.mkdir(parents=True)
         with Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=clock) as store, store.transaction() as tx:
             tx.fleet.create(FLEET_ID)
-        coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock, codes=CODES)
+        coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock)
         fleet = cls(folder, {}, clock, set(node_ids), coordinator)
         for number, node_id in enumerate(node_ids):
-            fleet.nodes[node_id] = LearningNode(node_id)
+            fleet.nodes[node_id] = LearningNode(node_id, NodeClock(clock))
             coordinator.enroll(fleet.nodes[node_id])
             with coordinator.transaction() as unit:
                 unit.tx.nodes.set_flower_node_id(node_id, 100 + number)
@@ -228,17 +223,11 @@ class CohortFleet:
     def copy(self, folder: Path) -> CohortFleet:
         """Return a copy that goes its own way; this one must be closed."""
         shutil.copytree(self.folder, folder)
-        nodes = {node_id: self._twin(node) for node_id, node in self.nodes.items()}
-        coordinator = SteppedCoordinator(folder, learning=True, now_ms=self.clock, codes=CODES)
+        nodes = {node_id: node.twin() for node_id, node in self.nodes.items()}
+        coordinator = SteppedCoordinator(folder, learning=True, now_ms=self.clock)
         fleet = CohortFleet(folder, nodes, self.clock, set(self.online), coordinator)
         fleet.settle()
         return fleet
-
-    def _twin(self, node: LearningNode) -> LearningNode:
-        twin = node.twin()
-        assert isinstance(twin, LearningNode)
-        twin.codes = copy.copy(node.codes)
-        return twin
 
     def enrol(self, people: Mapping[str, Sequence[str]]) -> None:
         """Enrol people, tag to nodes, and let everybody get to know them."""

@@ -46,7 +46,7 @@ def basis(fleet: CohortFleet, campaign_id: str) -> tuple[int, str]:
     with fleet.coordinator.transaction() as unit:
         found = {v.adapter_kind: v for v in unit.views.verdicts_of(unit.tx.forgets.get(campaign_id))}
         where = [(e.node_id, e.state, e.detail) for e in unit.tx.forgets.executions(campaign_id)]
-    assert set(found) == {"subject-adapter", "cohort-lora"}, where
+    assert set(found) == {"subject-adapter", "closed-form-head", "cohort-lora"}, where
     return found["cohort-lora"].verdict, found["cohort-lora"].basis
 
 
@@ -60,6 +60,5 @@ def audited(fleet: CohortFleet, shard: int) -> dict:
 def capture_more(fleet: CohortFleet, tag: str, node_id: str) -> None:
     """Capture samples of somebody once more, and report them."""
     node = fleet.nodes[node_id]
-    node.codes[tag] = samples_of(tag, f"{node_id} again")
-    node.capture(tag, node.codes[tag].sum(dim=0).tolist(), len(node.codes[tag]))
-    fleet.coordinator.take(node_id, node.contribution(node.journal.enrolled[tag], sequence=2))
+    node.capture(tag, samples_of(tag, f"{node_id} again"))
+    fleet.coordinator.take(node_id, node.contribution())

@@ -1,4 +1,4 @@
-"""`fleet serve` as a real process, and a simulated node on a real stream to it."""
+"""`fleet serve` as a real process, and a node of this process on a real stream to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
 from fleet.client import FleetClient
 from fleet.config import SERVE_FILE
-from fleet.coordinator.testing import CODES, REGISTRY_KEY, SimulatedNode
+from fleet.coordinator.testing import CODES, REGISTRY_KEY
+from tests.device import Device
 
 T = TypeVar("T")
 LIMIT_S = 60.0
@@ -75,12 +76,12 @@ class CoordinatorProcess:
         """Return an operator's client."""
         return FleetClient.from_token_file(self.address, token_file or self.state / "keys" / "operator.token")
 
-    def enroll(self, node: SimulatedNode) -> None:
+    def enroll(self, node: Device) -> None:
         """Register a node, and tell it what it needs to join."""
         with self.client() as client:
             answer = client.enroll_node(node.identity)
         assert answer.node_service_address == self.address
-        node.join(answer.fleet_id, answer.command_public_key, answer.coordinator_sealing_public_key)
+        node.join(answer)
 
     def metrics(self) -> str:
         """Return what Prometheus would scrape."""
@@ -93,7 +94,7 @@ class CoordinatorProcess:
 
 
 class NodeStream:
-    """A simulated node's stream: a thread that answers what comes, unless `answers` says no.
+    """A node's stream: a thread that answers what comes, unless `answers` says no.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class NodeStream:
     """
 
     def __init__(
-        self, address: str, node: SimulatedNode, answers: Callable[[wire.ConnectResponse], bool] = lambda message: True
+        self, address: str, node: Device, answers: Callable[[wire.ConnectResponse], bool] = lambda message: True
     ) -> None:
         self.node, self._answers = node, answers
         self.heard: list[wire.ConnectResponse] = []

@@ -25,7 +25,7 @@ from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 
 from fleet.client import AbsentError, PermissionDeniedError
-from fleet.coordinator.testing import SimulatedNode
+from tests.device import Device
 from tests.integration.coordinator.coordinator_process import OPTIONS, CoordinatorProcess, eventually
 
 
@@ -47,9 +47,9 @@ def client(coordinator):
 
 
 @pytest.fixture
-def node(coordinator) -> SimulatedNode:
+def node(coordinator) -> Device:
     """Return a node of this test alone, enrolled."""
-    node = SimulatedNode(f"node-{new_tag()[:8]}")
+    node = Device(f"node-{new_tag()[:8]}")
     coordinator.enroll(node)
     return node
 
@@ -63,35 +63,27 @@ def connect(coordinator, node, open_stream):
 # Who may talk to it
 
 
-class Impostor(SimulatedNode):
-    """Answers the challenge, but changes its hello first."""
+def impostor(node: Device, how: str) -> Device:
+    """Let a node answer the challenge, but with another hello than its own."""
+    changes = {
+        "old nonce": {"challenge_nonce": bytes(32)},
+        "other fleet": {"fleet_id": "other"},
+        "unknown node": {"node_id": "nobody"},
+    }
 
-    def __init__(self, genuine: SimulatedNode, how: str) -> None:
-        super().__init__(genuine.node_id)
-        self.join(genuine.fleet_id, genuine.command_key, genuine.coordinator_sealing_key)
-        self.signing_key, self.how = genuine.signing_key, how
+    def says(message: wire.ConnectRequest) -> wire.ConnectRequest | None:
+        if not message.HasField("hello"):
+            return None
+        if how == "no hello":
+            return wire.ConnectRequest(heartbeat=wire.Heartbeat())
+        hello = wire.Hello.FromString(message.hello.payload)
+        for name, value in changes.get(how, {}).items():
+            setattr(hello, name, value)
+        key = Ed25519PrivateKey.generate() if how == "wrong key" else node.signing_key
+        return wire.ConnectRequest(hello=signing.sign(key, hello))
 
-    def receive(self, message):
-        if message.WhichOneof("message") != "challenge":
-            return super().receive(message)
-        hello = wire.Hello(
-            fleet_id=self.fleet_id,
-            node_id=self.node_id,
-            challenge_nonce=message.challenge.nonce,
-            log_head=self.journal.log_head,
-        )
-        key = self.signing_key
-        if self.how == "wrong key":
-            key = Ed25519PrivateKey.generate()
-        elif self.how == "old nonce":
-            hello.challenge_nonce = bytes(32)
-        elif self.how == "other fleet":
-            hello.fleet_id = "other"
-        elif self.how == "unknown node":
-            hello.node_id = "nobody"
-        elif self.how == "no hello":
-            return [wire.ConnectRequest(heartbeat=wire.Heartbeat())]
-        return [wire.ConnectRequest(hello=signing.sign(key, hello))]
+    node.says = says
+    return node
 
 
 @pytest.mark.parametrize(
@@ -107,7 +99,7 @@ class Impostor(SimulatedNode):
 def test_stream_with_a_bad_hello_is_ended_and_opens_nothing(
     coordinator, client, node, open_stream, how, status, details
 ):
-    stream = open_stream(coordinator.address, Impostor(node, how))
+    stream = open_stream(coordinator.address, impostor(node, how))
     assert stream.wait_ended() is status
     assert details in stream.details
     assert [message.WhichOneof("message") for message in stream.heard] == ["challenge"]
@@ -117,13 +109,12 @@ def test_stream_with_a_bad_hello_is_ended_and_opens_nothing(
 def test_hello_opens_one_stream_only(coordinator, node, open_stream):
     said = []
 
-    class Recorded(SimulatedNode):
-        def receive(self, message):
-            answers = super().receive(message)
-            said.extend(answer.hello for answer in answers if answer.HasField("hello"))
-            return answers
+    def says(message):
+        if message.HasField("hello"):
+            said.append(message.hello)
+        return message
 
-    node.__class__ = Recorded
+    node.says = says
     connect(coordinator, node, open_stream)
     with grpc.insecure_channel(coordinator.address, options=OPTIONS) as channel:
         replayed = NodeServiceStub(channel).Connect(iter(()), metadata=hello_metadata(said[0]))
@@ -158,7 +149,7 @@ def test_node_connects_while_two_hundred_strangers_are_silent(coordinator, node,
 def test_two_challenges_are_never_the_same(coordinator, node, open_stream):
     challenges = set()
     for _ in range(2):
-        stream = open_stream(coordinator.address, Impostor(node, "wrong key"))
+        stream = open_stream(coordinator.address, impostor(node, "wrong key"))
         stream.wait_ended()
         challenges.add(stream.heard[0].challenge.nonce)
     assert len(challenges) == 2
@@ -218,7 +209,7 @@ def test_second_stream_of_a_node_supersedes_the_first(coordinator, client, node,
 
 
 def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordinator, client, node, open_stream):
-    unheard = SimulatedNode(f"node-{new_tag()[:8]}")
+    unheard = Device(f"node-{new_tag()[:8]}")
     coordinator.enroll(unheard)
     # Opened last, it says no more than its hello: its limit is the one for nodes of unknown pace.
     alive = connect(coordinator, node, open_stream)
@@ -236,9 +227,9 @@ def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordina
 OTHER_MACHINE = """
 import sys
 from pathlib import Path
-from fleet.coordinator.testing import SimulatedNode
+from tests.device import Device
 from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream
-coordinator, node = CoordinatorProcess(Path(sys.argv[1])), SimulatedNode("node-stopped")
+coordinator, node = CoordinatorProcess(Path(sys.argv[1])), Device("node-stopped")
 coordinator.address = sys.argv[2]
 coordinator.enroll(node)
 stream = NodeStream(coordinator.address, node)

@@ -21,11 +21,13 @@ from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.testing import FEATURES, Journal, SimulatedNode, SteppedCoordinator
+from edge_node.testing import NodeBackup
+from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.domain.campaign import CampaignState
 from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
 from fleet.domain.node import may_return
 from fleet.store.database import wall_clock_ms
+from tests.device import Device
 
 NODES = st.sampled_from(range(3))
 PEOPLE = [f"{number:032x}" for number in range(1, 9)]
@@ -37,20 +39,20 @@ def codes_of(tag: str) -> npt.NDArray[np.int32]:
 
 
 @cache
-def settled_fleet() -> tuple[Path, tuple[SimulatedNode, ...]]:
+def settled_fleet() -> tuple[Path, tuple[Device, ...]]:
     """Return the state folder of a fleet in which three nodes know four people, and the nodes."""
     root = Path(tempfile.mkdtemp(prefix="bad-network-"))
     atexit.register(shutil.rmtree, root)
     coordinator = SteppedCoordinator(root / "coordinator")
-    nodes = tuple(SimulatedNode(f"node-{number}") for number in range(3))
+    nodes = tuple(Device(f"node-{number}") for number in range(3))
     for number, node in enumerate(nodes):
         coordinator.enroll(node)
-        node.capture_codes(PEOPLE[number], codes_of(PEOPLE[number]))
+        node.capture(PEOPLE[number], codes_of(PEOPLE[number]))
         public = np.random.default_rng(100 + number).integers(-3000, 3000, (12, FEATURES))
-        node.show_public(public.astype(np.int16), [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
-    nodes[0].capture_codes(PEOPLE[3], codes_of(PEOPLE[3]))
+        node.show_public(public, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+    nodes[0].capture(PEOPLE[3], codes_of(PEOPLE[3]))
     coordinator.converse(*nodes)
-    assert all(node.head().subject_tags == PEOPLE[:4] for node in nodes)
+    assert all(node.head.subject_tags == PEOPLE[:4] for node in nodes)
     coordinator.close()
     return root / "coordinator", nodes
 
@@ -76,7 +78,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         self.nodes = [node.twin() for node in nodes]
         self.streams: dict[int, Stream] = {}
         self.delivered: dict[int, list[wire.ConnectRequest]] = {number: [] for number in range(3)}
-        self.backups: dict[int, list[Journal]] = {number: [] for number in range(3)}
+        self.backups: dict[int, list[NodeBackup]] = {number: [] for number in range(3)}
         #: What was acknowledged to operators: request id to tags, campaign and generation.
         self.acknowledged: dict[str, tuple[tuple[str, ...], str, int]] = {}
         self.desired_revision = 0
@@ -188,9 +190,9 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
 
     @rule(number=NODES, tag=PERSON)
     def somebody_is_enrolled(self, number: int, tag: str) -> None:
-        journal = self.nodes[number].journal
-        if tag not in journal.tombstones and tag not in journal.enrolled:
-            self.nodes[number].capture_codes(tag, codes_of(tag))
+        node = self.nodes[number]
+        if tag not in node.journal.tombstones() and tag not in node.enrolled:
+            node.capture(tag, codes_of(tag))
 
     @rule(tags=st.sets(PERSON, min_size=1, max_size=2), killed=st.booleans())
     def somebody_is_forgotten(self, tags: set[str], killed: bool) -> None:
@@ -219,7 +221,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
     @rule(number=NODES)
     def a_node_is_killed_and_started_again(self, number: int) -> None:
         self.a_stream_breaks(number)
-        self.nodes[number].restore(self.nodes[number].journal)
+        self.nodes[number].restore(self.nodes[number].backup())
 
     @rule(number=NODES)
     def a_node_is_backed_up(self, number: int) -> None:
@@ -244,13 +246,13 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
                 if through is None or subject.forgotten_generation <= through
             }
 
-    def check_offer(self, node: SimulatedNode, message: wire.ConnectResponse) -> None:
+    def check_offer(self, node: Device, message: wire.ConnectResponse) -> None:
         """No revision is offered that is older than the log, or holds anything of somebody forgotten."""
         if message.WhichOneof("message") != "revision":
             return
         manifest = types.RevisionManifest.FromString(message.revision.manifest.payload)
         purpose = sealing.revision_purpose(node.fleet_id, manifest.revision, node.node_id)
-        opened = sealing.open_sealed(node.sealing_key, purpose, message.revision.content)
+        opened = sealing.open_sealed(node.keys.sealing, purpose, message.revision.content)
         content = types.RevisionContent.FromString(opened)
         held = {subject.subject_tag for subject in content.subjects}
         assert held == set(manifest.subject_tags)
@@ -349,7 +351,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         assert set(self.coordinator.coordinator.env.secrets.ids()) == keys
         for node in self.nodes:
             assert set(node.active()) == people
-            assert not node.journal.enrolled.keys() & forgotten
+            assert not node.enrolled & forgotten
             assert node.serving
         self.no_honest_node_is_held()
         self.verified_rests_on_a_receipt_of_the_node_that_names_nobody_forgotten()

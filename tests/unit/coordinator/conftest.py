@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fleet.coordinator.revisions.heads import Heads
-from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
+from fleet.coordinator.testing import SteppedCoordinator
+from tests.device import Device
 from tests.unit.coordinator.head_fleet import make_node
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, Clock, Nodes, make_nodes
 from tests.unit.store.kinds import MEMORY, SQLITE
@@ -110,7 +111,7 @@ def nodes(request, coordinator, kept_in) -> Nodes:
 
 
 @pytest.fixture
-def pair(coordinator: SteppedCoordinator) -> tuple[SimulatedNode, SimulatedNode]:
+def pair(coordinator: SteppedCoordinator) -> tuple[Device, Device]:
     """Two nodes: everybody but Deb is known to one, Bob to both."""
     first = make_node(coordinator, "node-1", {ANN: 1, BOB: 2}, public=1)
     second = make_node(coordinator, "node-2", {BOB: 3, CEM: 4}, public=2)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from reram_fleet.crypto import sealing
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.node_pb2 import Contribution
 
 from fleet.coordinator.metrics import registry
-from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
+from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.heads.enrolment import CodeSum, SufficientStatistics
 from fleet.heads.public import PublicCodes
 from fleet.heads.statistics import HeadStatistics, total
+from tests.device import Device
+from tests.unit.coordinator.small_fleet import captured
 
 #: Four public people, three samples each.
 PERSON = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-
-
-def captured(seed: int, samples: int = 3, largest: int = 3000) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-largest, largest, (samples, FEATURES)).astype(np.int32)
 
 
 def public_of(seed: int) -> np.ndarray:
@@ -25,14 +25,19 @@ def public_of(seed: int) -> np.ndarray:
 
 def make_node(
     coordinator: SteppedCoordinator, node_id: str, people: dict[str, int], *, public: int | None = 0
-) -> SimulatedNode:
-    """Enrol a node with people (tag to seed of their codes); connect it with `converse`."""
-    node = SimulatedNode(node_id)
+) -> Device:
+    """Enrol a node with people (tag to seed of their codes); connect it with `converse`.
+
+    `public` is the seed of its public codes; None for a node whose public codes never arrive.
+    """
+    node = Device(node_id)
     coordinator.enroll(node)
-    for tag, seed in people.items():
-        node.capture_codes(tag, captured(seed))
-    if public is not None:
+    if public is None:
+        node.says = lambda message: None if message.HasField("public_codes") else message
+    else:
         node.show_public(public_of(public), PERSON)
+    for tag, seed in people.items():
+        node.capture(tag, captured(seed))
     return node
 
 
@@ -56,3 +61,16 @@ def expected_head(people: dict[str, list[int]], public: list[int]) -> types.Clos
 
 def metric(coordinator: SteppedCoordinator, name: str) -> float | None:
     return registry(coordinator.coordinator).get_sample_value(name)
+
+
+def send_statistics(node: Device, packed: bytes | None) -> None:
+    """Let a node contribute such statistics with everybody whom it enrols from now on; None for no statistics."""
+
+    def change(contribution: Contribution) -> None:
+        contribution.ClearField("statistics")
+        if packed is not None:
+            purpose = sealing.statistics_purpose(node.fleet_id, node.node_id, contribution.subject_tag)
+            receiver = node.enrollment.coordinator_sealing_public_key
+            contribution.statistics.CopyFrom(sealing.seal(receiver, purpose, packed))
+
+    node.forge("contribution", change)

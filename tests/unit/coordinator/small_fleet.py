@@ -12,13 +12,14 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
 from fleet.coordinator.nodes.report_checks import Effect
-from fleet.coordinator.testing import FEATURES, SimulatedNode, SteppedCoordinator
+from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.domain.learning import JobKind
 from fleet.store.rows import ExecutionRow, LearningJobRow, NodeRow
+from tests.device import Device
 
 ANN, BOB, CEM, DEB = PEOPLE = tuple(letter * 32 for letter in "abcd")
 
-Nodes = tuple[SimulatedNode, SimulatedNode]
+Nodes = tuple[Device, Device]
 
 
 @dataclass
@@ -29,19 +30,25 @@ class Clock:
         return self.now_ms
 
 
+def captured(seed: int, samples: int = 3, largest: int = 3000) -> np.ndarray:
+    """Return codes [samples, FEATURES] of a made-up person."""
+    return np.random.default_rng(seed).integers(-largest, largest, (samples, FEATURES)).astype(np.int32)
+
+
 def code_sum(seed: int) -> list[int]:
-    return np.random.default_rng(seed).integers(-3000, 3000, FEATURES).tolist()
+    """Return the sum of such a person's codes."""
+    return captured(seed).sum(axis=0).tolist()
 
 
 def make_nodes(coordinator: SteppedCoordinator) -> Nodes:
     """Enrol two nodes with two people each, and let everybody get to know everybody."""
-    nodes = (SimulatedNode("node-1"), SimulatedNode("node-2"))
-    for number, tag in enumerate(PEOPLE):
-        nodes[number // 2].capture(tag, code_sum(number))
+    nodes = (Device("node-1"), Device("node-2"))
     for number, node in enumerate(nodes):
         coordinator.enroll(node)
         with coordinator.transaction() as unit:
             unit.tx.nodes.set_flower_node_id(node.node_id, 100 + number)
+    for number, tag in enumerate(PEOPLE):
+        nodes[number // 2].capture(tag, captured(number))
     coordinator.converse(*nodes)
     return nodes
 
@@ -57,12 +64,12 @@ def states(coordinator: SteppedCoordinator, campaign_id: str) -> dict[str, str]:
         return {row.node_id: row.state.value for row in unit.tx.forgets.executions(campaign_id)}
 
 
-def execution(coordinator: SteppedCoordinator, campaign_id: str, node: SimulatedNode) -> ExecutionRow:
+def execution(coordinator: SteppedCoordinator, campaign_id: str, node: Device) -> ExecutionRow:
     with coordinator.transaction() as unit:
         return unit.tx.forgets.execution(campaign_id, node.node_id)
 
 
-def row_of(coordinator: SteppedCoordinator, node: SimulatedNode) -> NodeRow:
+def row_of(coordinator: SteppedCoordinator, node: Device) -> NodeRow:
     with coordinator.transaction() as unit:
         return unit.tx.nodes.get(node.node_id)
 
@@ -77,13 +84,13 @@ def kinds(messages) -> list[str]:
     return [message.WhichOneof("message") for message in messages]
 
 
-def deliver(coordinator: SteppedCoordinator, node: SimulatedNode, messages) -> list[ConnectResponse]:
+def deliver(coordinator: SteppedCoordinator, node: Device, messages) -> list[ConnectResponse]:
     """Let a node act upon messages, and the coordinator take its answers; returns the replies to those."""
     answers = [answer for message in messages for answer in node.receive(message)]
     return [reply for answer in answers for reply in coordinator.take(node.node_id, answer).replies]
 
 
-def serve(coordinator: SteppedCoordinator, *nodes: SimulatedNode) -> None:
+def serve(coordinator: SteppedCoordinator, *nodes: Device) -> None:
     """Give nodes what they need now, and no more."""
     for node in nodes:
         deliver(coordinator, node, coordinator.outbox(node.node_id))

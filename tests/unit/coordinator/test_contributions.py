@@ -6,15 +6,13 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from reram_fleet.crypto import signing
 from reram_fleet.crypto.sealing import seal_symmetric
 from reram_fleet.crypto.tickets import issue_ticket
-from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
-from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.nodes.report_checks import Effect, ReportError
-from fleet.coordinator.testing import FEATURES, REGISTRY_KEY, SimulatedNode
+from fleet.coordinator.testing import FEATURES, REGISTRY_KEY
+from tests.device import Device
 from tests.unit.coordinator.small_fleet import (
     ANN,
     newest,
@@ -22,14 +20,7 @@ from tests.unit.coordinator.small_fleet import (
 
 
 def contribute(coordinator, node, given, sequence=1, **changes):
-    message = node.contribution(given, sequence)
-    if changes:
-        inner = wire.Contribution.FromString(message.contribution.payload)
-        for name in changes:
-            inner.ClearField(name)
-        inner.MergeFrom(wire.Contribution(**changes))
-        message = ConnectRequest(contribution=signing.sign(node.signing_key, inner))
-    effect = coordinator.take(node.node_id, message)
+    effect = coordinator.take(node.node_id, node.forged_contribution(given, sequence, **changes))
     (reply,) = effect.replies
     return reply.contribution_ack.refusal, effect.changed
 
@@ -54,12 +45,17 @@ def test_newer_contribution_of_a_node_replaces_its_older_one(coordinator, nodes)
     assert found.count == 5
 
 
-def test_contribution_about_somebody_forgotten_is_refused_and_makes_no_key(coordinator, nodes):
-    coordinator.forget("r1", ANN)
-    refusal, changed = contribute(coordinator, nodes[0], adapter(ANN), sequence=2)
-    assert "was forgotten at generation 1" in refusal
-    assert not changed
-    assert f"subject-{ANN}" not in coordinator.coordinator.env.secrets.ids()
+def test_contribution_about_somebody_forgotten_is_refused_and_makes_no_key_also_after_a_restart(
+    open_coordinator, nodes
+):
+    open_coordinator().forget("r1", ANN)
+    for sequence in (2, 3):
+        coordinator = open_coordinator()
+        refusal, changed = contribute(coordinator, nodes[0], adapter(ANN), sequence=sequence)
+        assert refusal == f"tag {ANN} was forgotten at generation 1"
+        assert not changed
+        assert f"subject-{ANN}" not in coordinator.coordinator.env.secrets.ids()
+    assert contribute(coordinator, nodes[0], adapter("e" * 32)) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +91,7 @@ def test_contribution_for_another_node_closes_the_stream(coordinator, nodes):
 
 
 def test_first_contribution_does_not_decide_about_the_features(coordinator):
-    node = SimulatedNode("node-1")
+    node = Device("node-1")
     coordinator.enroll(node)
     coordinator.connect(node)
     refusal, _ = contribute(coordinator, node, adapter("f" * 32, features=FEATURES + 1))
@@ -115,7 +111,7 @@ def test_refused_contribution_is_put_aside_for_operators_to_see(coordinator, nod
 def test_node_that_is_held_contributes_nothing_and_may_again_once_it_is_released(coordinator, nodes):
     with coordinator.transaction() as unit:
         unit.tx.nodes.hold("node-1", "a false receipt")
-    sent = nodes[0].contribution(adapter())
+    sent = nodes[0].forged_contribution(adapter())
     # No answer: a refusal would be the end of it.
     assert coordinator.take("node-1", sent) == Effect()
     with coordinator.transaction() as unit:

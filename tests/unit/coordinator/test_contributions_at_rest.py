@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
 from fleet.coordinator.at_rest import contribution_at_rest, statistics_at_rest, subject_key_id
-from fleet.coordinator.testing import FEATURES
-from tests.unit.coordinator.small_fleet import ANN, BOB, code_sum, newest
+from fleet.heads.packing import open_packed, sum_packed
+from fleet.heads.statistics import HeadStatistics
+from tests.unit.coordinator.small_fleet import ANN, BOB, captured, code_sum, newest
+
+#: Of Ann, on node-2.
+CODES = captured(9, samples=4)
 
 
 @pytest.fixture
 def shared(coordinator, nodes):
     """Return the coordinator once node-2 has contributed about node-1's Ann as well, with statistics."""
-    codes = np.random.default_rng(9).integers(-1000, 1000, (4, FEATURES)).astype(np.int32)
-    nodes[1].capture_codes(ANN, codes)
+    nodes[1].capture(ANN, CODES)
     coordinator.converse(*nodes)
     return coordinator
 
@@ -56,18 +58,23 @@ def test_rows_of_an_earlier_version_are_sealed_anew_at_the_start_and_nothing_is_
             key, old = key_of(shared, row.tag), subject_key_id(row.tag)
             plaintext = open_symmetric(key, contribution_at_rest(row.tag, row.node_id, row.sequence), row.ciphertext)
             unit.tx.subjects.reseal(row.tag, row.node_id, seal_symmetric(key, old, plaintext))
-        (statistics,) = unit.tx.heads.statistics()
-        key = key_of(shared, ANN)
-        purpose = statistics_at_rest(ANN, "node-2", statistics.sequence)
-        packed = open_symmetric(key, purpose, statistics.ciphertext)
-        unit.tx.heads.reseal(ANN, "node-2", seal_symmetric(key, f"{subject_key_id(ANN)}/statistics", packed))
+        for row in unit.tx.heads.statistics():
+            key, old = key_of(shared, row.tag), f"{subject_key_id(row.tag)}/statistics"
+            packed = open_symmetric(key, statistics_at_rest(row.tag, row.node_id, row.sequence), row.ciphertext)
+            unit.tx.heads.reseal(row.tag, row.node_id, seal_symmetric(key, old, packed))
     coordinator = open_coordinator()
     with coordinator.transaction() as unit:
         rows = unit.tx.subjects.contributions()
         found = list(unit.contributions.opened(rows))
         assert len(found) == len(rows) == 5
-        (again,) = unit.tx.heads.statistics()
-        assert open_symmetric(key, purpose, again.ciphertext) == packed
+        packed = {
+            (row.tag, row.node_id): open_symmetric(
+                key_of(coordinator, row.tag), statistics_at_rest(row.tag, row.node_id, row.sequence), row.ciphertext
+            )
+            for row in unit.tx.heads.statistics()
+        }
+        assert packed.keys() == {(row.tag, row.node_id) for row in rows}
+        assert sum_packed([open_packed(packed[ANN, "node-2"])]).equals(HeadStatistics.of(CODES))
         assert unit.tx.nodes.quarantined("node-1") == []
         ((_, bob),) = [pair for pair in found if pair[0].tag == BOB]
     assert list(bob.code_sum) == code_sum(1)

@@ -8,10 +8,10 @@ from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.nodes.report_checks import ReportError
-from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
+from tests.device import Device
 from tests.unit.coordinator.small_fleet import (
     ANN,
     CEM,
@@ -253,7 +253,7 @@ def test_newcomer_gets_a_revision_without_the_person_although_no_node_was_left_t
     campaign, _ = coordinator.forget("r1", ANN)
     assert retire(coordinator, nodes[0]) == ()
     assert retire(coordinator, nodes[1]) == (campaign.campaign_id,)
-    newcomer = SimulatedNode("node-3")
+    newcomer = Device("node-3")
     coordinator.enroll(newcomer)
     coordinator.converse(newcomer)
     assert newcomer.serving

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import InvalidInputError
+from tests.device import Device
 from tests.unit.coordinator.small_fleet import row_of
 
 
@@ -27,7 +27,7 @@ def changed(node, **fields):
     ],
 )
 def test_identity_that_proves_nothing_is_refused_and_says_how_to_print_it_anew(coordinator, fields, error):
-    identity = changed(SimulatedNode("node-9"), **fields)
+    identity = changed(Device("node-9"), **fields)
     with coordinator.transaction() as unit, pytest.raises(InvalidInputError, match=error) as refused:
         unit.decisions.enroll(identity)
     assert "edge-node init" in refused.value.hint

@@ -6,8 +6,8 @@ from reram_fleet.crypto.digests import head_digest
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.testing import SteppedCoordinator
-from tests.unit.coordinator.head_fleet import captured, expected_head, make_node, metric
-from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest, serve
+from tests.unit.coordinator.head_fleet import expected_head, make_node, metric, send_statistics
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, captured, newest, serve
 
 
 def test_head_after_a_forget_is_that_of_a_fleet_that_never_knew_the_person(coordinator, tmp_path, pair):
@@ -47,7 +47,8 @@ def test_head_is_gone_as_a_whole_from_the_commit_until_the_next_one_is_built(coo
 
 def test_head_is_solved_anew_also_if_the_forgotten_was_not_in_it(coordinator, pair):
     """The commit takes the head out of the newest revision, though nothing that it follows from changes."""
-    pair[0].capture(DEB, captured(5).sum(axis=0).tolist())
+    send_statistics(pair[0], None)
+    pair[0].capture(DEB, captured(5))
     coordinator.converse(*pair)
     campaign, _ = coordinator.forget("r1", DEB)
     coordinator.converse(*pair)

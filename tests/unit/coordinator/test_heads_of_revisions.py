@@ -10,8 +10,8 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.revisions.heads import Heads
-from tests.unit.coordinator.head_fleet import PERSON, captured, expected_head, make_node, metric, public_of
-from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest, serve
+from tests.unit.coordinator.head_fleet import PERSON, expected_head, make_node, metric, public_of, send_statistics
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, captured, newest, serve
 
 
 def test_head_is_solved_over_all_people_and_all_nodes(coordinator, pair):
@@ -39,7 +39,8 @@ def test_there_is_no_head_before_some_node_has_sent_public_codes(coordinator):
 
 
 def test_person_without_statistics_is_not_in_the_head_but_is_in_the_revision(coordinator, pair):
-    pair[0].capture(DEB, captured(5).sum(axis=0).tolist())
+    send_statistics(pair[0], None)
+    pair[0].capture(DEB, captured(5))
     coordinator.converse(*pair)
     content = newest(coordinator)
     assert DEB in {subject.subject_tag for subject in content.subjects}
@@ -63,7 +64,7 @@ def test_unchanged_statistics_are_not_solved_again_not_even_after_a_restart(
 
 
 def test_newcomer_is_solved_for_once(coordinator, pair, solved):
-    pair[1].capture_codes(DEB, captured(5))
+    pair[1].capture(DEB, captured(5))
     coordinator.converse(*pair)
     assert len(solved) == 1
     assert newest(coordinator).head == expected_head({ANN: [1], BOB: [2, 3], CEM: [4], DEB: [5]}, [1, 2])
@@ -73,7 +74,7 @@ def test_head_that_cannot_be_solved_is_left_out_said_and_not_tried_again(coordin
     # Codes of one: weights so large that they do not fit into int32.
     node = make_node(coordinator, "node-1", {}, public=1)
     node.show_public(np.sign(public_of(1)).astype(np.int16), PERSON)
-    node.capture_codes(ANN, np.sign(captured(1)))
+    node.capture(ANN, np.sign(captured(1)))
     coordinator.converse(node)
     assert not newest(coordinator).HasField("head")
     assert {subject.subject_tag for subject in newest(coordinator).subjects} > {ANN}
@@ -94,8 +95,8 @@ def ahead(coordinator, pair) -> Coordinator:
 
 
 def test_head_solved_ahead_is_taken_and_not_solved_again(coordinator, pair, ahead, solved):
-    pair[1].capture_codes(DEB, captured(5))
-    coordinator.take("node-2", pair[1]._contributions()[0])
+    pair[1].capture(DEB, captured(5))
+    coordinator.take("node-2", pair[1].contribution())
     asyncio.run(ahead.solve_head_ahead())
     coordinator.step()
     assert len(solved) == 1
@@ -108,9 +109,9 @@ def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with
     coordinator, pair, ahead, solved
 ):
     before = newest(coordinator).head
-    pair[1].capture_codes(DEB, captured(5))
+    pair[1].capture(DEB, captured(5))
     asyncio.run(ahead.solve_head_ahead())
-    coordinator.take("node-2", pair[1]._contributions()[0])
+    coordinator.take("node-2", pair[1].contribution())
     coordinator.step()
     assert solved == []
     assert DEB in {subject.subject_tag for subject in newest(coordinator).subjects}
@@ -121,8 +122,8 @@ def test_newcomer_during_a_solve_is_in_the_revision_at_once_and_in_the_head_with
 
 
 def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solved_ahead(coordinator, pair, ahead):
-    pair[1].capture_codes(DEB, captured(5))
-    coordinator.take("node-2", pair[1]._contributions()[0])
+    pair[1].capture(DEB, captured(5))
+    coordinator.take("node-2", pair[1].contribution())
     asyncio.run(ahead.solve_head_ahead())
     assert BOB in ahead.env.head_ahead.head.subject_tags
     coordinator.forget("r1", BOB)
@@ -132,8 +133,8 @@ def test_head_that_knows_a_forgotten_person_is_never_kept_nor_one_that_was_solve
 
 
 def test_person_forgotten_during_a_solve_ends_it_without_an_error(coordinator, pair, ahead, monkeypatch):
-    pair[1].capture_codes(DEB, captured(5))
-    coordinator.take("node-2", pair[1]._contributions()[0])
+    pair[1].capture(DEB, captured(5))
+    coordinator.take("node-2", pair[1].contribution())
     real = Heads._basis
 
     def forgotten_meanwhile(heads):

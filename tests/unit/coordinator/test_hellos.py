@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.crypto import signing
-from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.signing import SignatureError
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.nodes.report_checks import ReportError
-from fleet.coordinator.testing import SimulatedNode
 from fleet.errors import NotFoundError
+from tests.device import Device
 from tests.unit.coordinator.small_fleet import (
     NO_KEYS,
 )
@@ -22,19 +21,11 @@ NONCE = bytes(range(32))
 
 
 def hello(node, key=None, **changes):
-    message = wire.Hello(
-        fleet_id=node.fleet_id,
-        node_id=node.node_id,
-        challenge_nonce=NONCE,
-        generation=node.journal.generation,
-        log_head=node.journal.log_head,
-        revision=node.journal.revision,
-        revision_digest=node.journal.revision_digest,
-        receipt_counter=len(node.journal.receipts),
-        last_receipt_hash=ZERO_HASH,
-        session_public_key=node.session_key.public_key().public_bytes_raw(),
-    )
-    message.MergeFrom(wire.Hello(**changes))
+    """Return a node's hello, with changes, and perhaps signed by another."""
+    genuine, *_ = node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=NONCE)))
+    message = wire.Hello.FromString(genuine.hello.payload)
+    for name, value in changes.items():
+        setattr(message, name, value)
     return ConnectRequest(hello=signing.sign(key or node.signing_key, message))
 
 
@@ -64,7 +55,8 @@ def test_hello_signed_by_another_key_is_refused(coordinator, nodes):
 
 
 def test_hello_of_a_node_that_was_never_enrolled_is_refused(coordinator, nodes):
-    stranger = SimulatedNode("node-9")
+    stranger = Device("node-9")
+    stranger.join(nodes[0].enrollment)
     with pytest.raises(NotFoundError, match="node-9"):
         coordinator.welcome(hello(stranger), NONCE)
 
@@ -78,12 +70,9 @@ def test_hello_of_a_retired_node_is_refused(coordinator, nodes):
 
 @pytest.mark.parametrize("session_key", NO_KEYS)
 def test_hello_with_a_session_key_that_nothing_can_be_sealed_to_is_refused(coordinator, nodes, session_key):
-    given = wire.Hello.FromString(hello(nodes[0]).hello.payload)
-    given.session_public_key = session_key
-    envelope = signing.sign(nodes[0].signing_key, given)
     before = coordinator.coordinator.env.sessions.of("node-1").session_key
     with pytest.raises(ReportError, match=r"session key of node node-1 .* X25519"):
-        coordinator.welcome(ConnectRequest(hello=envelope), NONCE)
+        coordinator.welcome(hello(nodes[0], session_public_key=session_key), NONCE)
     assert coordinator.coordinator.env.sessions.of("node-1").session_key == before
 
 

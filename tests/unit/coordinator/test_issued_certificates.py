@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.testing import SimulatedNode
 from fleet.domain.execution import ExecutionState
 from fleet.errors import ConflictError
 from fleet.trust.audit import verify_certificate
 from fleet.trust.certificate import read_certificate
 from fleet.trust.checks import failures
+from tests.device import Device
 from tests.unit.coordinator.small_fleet import ANN, CEM, campaign_state, run_job, serve, teach
 
 
@@ -91,7 +91,7 @@ def test_a_lost_node_that_nobody_logged_fails_the_audit(coordinator, nodes):
 def test_a_node_that_joined_while_the_forget_was_open_is_told_apart(coordinator, nodes):
     campaign, _ = coordinator.forget("r1", CEM)
     serve(coordinator, *nodes)
-    late = SimulatedNode("node-0")
+    late = Device("node-0")
     coordinator.enroll(late)
     record(coordinator, types.AUDIT_EVENT_KIND_NODE_ENROLLED, late.node_id, "registered")
     coordinator.converse(*nodes, late)
@@ -130,4 +130,4 @@ def test_a_repaired_lora_is_certified_as_approximate(learning_coordinator, nodes
     content, failed = certified(coordinator, campaign.campaign_id)
     assert failed == []
     verdicts = {verdict.adapter_kind: verdict.verdict for verdict in content.verdicts}
-    assert verdicts == {"subject-adapter": "EXACT", "shared-lora": "APPROXIMATE"}
+    assert verdicts == {"subject-adapter": "EXACT", "closed-form-head": "EXACT", "shared-lora": "APPROXIMATE"}

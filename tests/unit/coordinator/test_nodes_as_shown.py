@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from reram_fleet.v1 import node_pb2 as wire
-from reram_fleet.v1.node_pb2 import ConnectRequest
 
 from fleet.coordinator.metrics import registry
-from fleet.coordinator.testing import SimulatedNode, SteppedCoordinator
-from tests.unit.coordinator.small_fleet import ANN, PEOPLE, deliver, serve
+from fleet.coordinator.testing import SteppedCoordinator
+from tests.device import Device
+from tests.unit.coordinator.small_fleet import ANN, PEOPLE, captured, deliver, serve
 
 
 def nodes_in(coordinator: SteppedCoordinator, state: str) -> float | None:
     return registry(coordinator.coordinator).get_sample_value("fleet_nodes", {"state": state})
 
 
-def people_shown(coordinator: SteppedCoordinator, node: SimulatedNode) -> int:
+def people_shown(coordinator: SteppedCoordinator, node: Device) -> int:
     """Let a node report how many adapters are active on it, and look at what operators see of it."""
-    telemetry = wire.Telemetry(subject_adapters=len(node.active()))
-    coordinator.take(node.node_id, ConnectRequest(telemetry=telemetry))
+    for message in node.heartbeat():
+        if message.HasField("telemetry"):
+            coordinator.take(node.node_id, message)
     with coordinator.transaction() as unit:
         return unit.views.node(unit.tx.nodes.get(node.node_id), frozenset()).subject_adapters
 
@@ -39,7 +39,7 @@ def test_a_node_out_of_contact_is_lost_and_not_counted_as_serving(coordinator, n
 
 
 def test_a_node_that_was_never_heard_of_is_not_lost(coordinator):
-    coordinator.enroll(SimulatedNode("node-1"))
+    coordinator.enroll(Device("node-1"))
     assert (nodes_in(coordinator, "unspecified"), nodes_in(coordinator, "lost")) == (1, 0)
 
 
@@ -59,9 +59,9 @@ def test_people_are_counted_rightly_while_a_forget_is_under_way(coordinator, nod
 
 
 def test_people_of_a_node_before_its_first_revision_are_those_whom_it_enrolled(coordinator):
-    node = SimulatedNode("node-1")
-    node.capture(ANN, [1, 2, 3])
+    node = Device("node-1")
     coordinator.enroll(node)
+    node.capture(ANN, captured(1))
     assert people_shown(coordinator, node) == 1
 
 

@@ -11,16 +11,19 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.at_rest import contribution_at_rest
 from fleet.coordinator.testing import SteppedCoordinator
-from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, newest
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, code_sum, newest
 
 
-def planted(node, tag):
-    """Return byte strings by which a person's sum would be recognised in a file."""
-    adapter = node.journal.enrolled[tag]
-    sums = np.asarray(adapter.code_sum)
-    arrays = [sums.astype(kind).tobytes() for kind in ("<i4", "<i8", "<f4", "<f8", ">i4", ">i8")]
-    packed = types.SubjectAdapter(code_sum=adapter.code_sum).SerializeToString()
-    return [*arrays, packed, ", ".join(map(str, adapter.code_sum)).encode()]
+def planted(person):
+    """Return byte strings by which somebody's sum would be recognised in a file."""
+    sums = code_sum(person)
+    arrays = [np.array(sums).astype(kind).tobytes() for kind in ("<i4", "<i8", "<f4", "<f8", ">i4", ">i8")]
+    packed = types.SubjectAdapter(code_sum=sums).SerializeToString()
+    return [*arrays, packed, ", ".join(map(str, sums)).encode()]
+
+
+#: Ann's.
+NEEDLES = planted(0)
 
 
 def files_with(folder, needles):
@@ -36,16 +39,16 @@ def key_ids(coordinator):
 
 
 def test_needles_are_found_where_they_are(tmp_path, nodes):
-    (tmp_path / "leak").write_bytes(b"before" + planted(nodes[0], ANN)[1] + b"after")
-    assert files_with(tmp_path, planted(nodes[0], ANN)) == [tmp_path / "leak"]
+    assert nodes[1].active()[ANN].SerializeToString().find(NEEDLES[6]) > 0
+    (tmp_path / "leak").write_bytes(b"before" + NEEDLES[1] + b"after")
+    assert files_with(tmp_path, NEEDLES) == [tmp_path / "leak"]
 
 
 def test_nothing_of_a_person_is_in_any_file_before_or_after_a_forget(tmp_path, coordinator, nodes):
-    needles = planted(nodes[0], ANN)
-    assert files_with(tmp_path, needles) == []
+    assert files_with(tmp_path, NEEDLES) == []
     coordinator.forget("r1", ANN)
     coordinator.converse(*nodes)
-    assert files_with(tmp_path, needles) == []
+    assert files_with(tmp_path, NEEDLES) == []
 
 
 def test_forget_destroys_the_key_of_the_person_and_of_nobody_else(coordinator, nodes):

@@ -11,17 +11,16 @@ from reram_fleet.v1 import node_pb2 as wire
 from fleet.coordinator.testing import FEATURES
 from fleet.heads.packing import pack_statistics
 from fleet.heads.statistics import HeadStatistics
-from tests.unit.coordinator.head_fleet import PERSON, captured, make_node, public_of
-from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, kinds, newest
+from tests.unit.coordinator.head_fleet import PERSON, make_node, public_of, send_statistics
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, captured, kinds, newest
 
 
 def test_public_codes_are_asked_for_once_there_is_somebody_to_solve_for(coordinator):
     node = make_node(coordinator, "node-1", {})
     coordinator.converse(node)
     assert "public_codes_request" not in kinds(coordinator.outbox("node-1"))
-    node.capture_codes(ANN, captured(1))
-    (contribution,) = node._contributions()
-    coordinator.take("node-1", contribution)
+    node.capture(ANN, captured(1))
+    coordinator.take("node-1", node.contribution())
     assert "public_codes_request" in kinds(coordinator.outbox("node-1"))
     assert "public_codes_request" not in kinds(coordinator.outbox("node-1"))
 
@@ -58,8 +57,8 @@ def test_statistics_that_no_codes_have_do_not_cost_the_fleet_its_head(coordinato
     gram = np.zeros((FEATURES, FEATURES), np.int64)
     if how == "off the diagonal":
         gram += 3 * 3000**2
-    pair[0].capture(DEB, code_sum.tolist(), 3)
-    pair[0].journal.statistics[DEB] = pack_statistics(HeadStatistics(gram, code_sum, 3))
+    send_statistics(pair[0], pack_statistics(HeadStatistics(gram, code_sum, 3)))
+    pair[0].capture(DEB, captured(5))
     coordinator.converse(*pair)
     with coordinator.transaction() as unit:
         assert "no sums of squares" in unit.tx.nodes.quarantined("node-1")[0].reason
@@ -79,7 +78,7 @@ def test_statistics_that_no_codes_have_do_not_cost_the_fleet_its_head(coordinato
 )
 def test_malformed_public_codes_change_nothing(coordinator, spoil: Callable[[wire.PublicCodes], None]):
     node = make_node(coordinator, "node-1", {ANN: 1})
-    spoil(node.public)
+    node.forge("public_codes", spoil)
     coordinator.converse(node)
     with coordinator.transaction() as unit:
         assert unit.tx.heads.public_digests() == []
@@ -114,10 +113,11 @@ def test_public_codes_of_a_held_node_are_not_solved_with(coordinator, pair):
     ids=["empty", "no statistics", "somebody else's", "fewer samples", "fewer features"],
 )
 def test_statistics_that_are_not_of_the_adapters_samples_are_refused_with_it(coordinator, packed):
-    node = make_node(coordinator, "node-1", {ANN: 1})
-    node.journal.statistics[ANN] = packed
-    coordinator.connect(node)
-    (reply,) = coordinator.take("node-1", node._contributions()[0]).replies
+    node = make_node(coordinator, "node-1", {})
+    coordinator.converse(node)
+    send_statistics(node, packed)
+    node.capture(ANN, captured(1))
+    (reply,) = coordinator.take("node-1", node.contribution()).replies
     assert "statistics" in reply.contribution_ack.refusal
     with coordinator.transaction() as unit:
         assert not unit.tx.subjects.contributions()

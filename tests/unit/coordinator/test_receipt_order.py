@@ -48,13 +48,13 @@ def test_receipt_that_nobody_asked_for_verifies_nothing(coordinator, nodes):
         node_id="node-1",
         campaign_id=campaign.campaign_id,
         generation=1,
-        command_hash=signing.payload_hash(nodes[0].journal.commands[1]),
+        command_hash=nodes[0].journal.forget_hash(1),
         outcome=types.RECEIPT_OUTCOME_ERASED,
         counter=1,
         previous_receipt_hash=digests.ZERO_HASH,
         adapters_digest_after=digests.adapters_digest(active, b""),
         active_adapters=active,
-        revision_digest=nodes[0].journal.revision_digest,
+        revision_digest=nodes[0].journal.active_revision().digest,
         statement=STATEMENT,
     )
     envelope = signing.sign(nodes[0].signing_key, unasked)
@@ -80,7 +80,7 @@ def test_receipt_overtaken_by_a_newer_revision_is_asked_for_again(coordinator, n
         nodes[0].receive(reply)
     coordinator.converse(*nodes)
     assert execution(coordinator, campaign.campaign_id, nodes[0]).state == "verified"
-    assert [row.accepted for row in nodes[0].journal.receipts] == [False, True, True]
+    assert [row.state for row in nodes[0].journal.receipts()] == ["refused", "accepted", "accepted"]
 
 
 def test_lost_acknowledgement_of_an_overtaken_receipt_costs_nothing_but_time(coordinator, nodes):
@@ -88,13 +88,12 @@ def test_lost_acknowledgement_of_an_overtaken_receipt_costs_nothing_but_time(coo
     campaign, _ = coordinator.forget("r1", ANN)
     order(coordinator, *nodes)
     unheard = receipt_of(coordinator, nodes[0])
-    late = nodes[0].journal.receipts[0]
+    (late,) = nodes[0].receipts
     coordinator.forget("r2", BOB)
     coordinator.take("node-1", unheard)
-    late.accepted = None
     coordinator.converse(*nodes)
     repeats = [answer for answer in coordinator.connect(nodes[0]) if answer.WhichOneof("message") == "receipt"]
-    assert [repeat.receipt for repeat in repeats] == [late.envelope]
+    assert [repeat.receipt for repeat in repeats] == [late]
     assert not ack_of(coordinator.take("node-1", repeats[0])).accepted
     assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
 
@@ -162,7 +161,7 @@ def test_node_goes_on_from_a_receipt_whose_order_is_not_remembered(coordinator, 
     campaign, _ = coordinator.forget("r1", ANN)
     order(coordinator, *nodes)
     forgotten = receipt_of(coordinator, nodes[0])
-    nonce = nodes[0].journal.receipts[0].challenge_nonce
+    nonce = nodes[0].journal.receipts()[0].challenge_nonce
     coordinator.forget("r2", BOB)
     order(coordinator, *nodes)
     with coordinator.transaction() as unit:
@@ -182,7 +181,7 @@ def test_every_receipt_is_a_leaf_of_the_log_once(coordinator, nodes):
     coordinator.forget("r2", BOB)
     coordinator.take("node-1", late)
     coordinator.converse(*nodes)
-    receipts = [row.envelope for node in nodes for row in node.journal.receipts]
+    receipts = [envelope for node in nodes for envelope in node.receipts]
     assert len(receipts) == 5
     with coordinator.transaction() as unit:
         enrolments, commands = 2, 2

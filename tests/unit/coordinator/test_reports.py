@@ -56,7 +56,7 @@ def test_late_suppressed_does_not_send_the_node_back(coordinator, nodes):
     node, _ = nodes
     coordinator.forget("r1", ANN)
     serve(coordinator, node)
-    late = wire.Suppressed(generation=1, log_head=node.journal.log_head)
+    late = wire.Suppressed(generation=1, log_head=node.journal.position().log_head)
     coordinator.forget("r2", BOB)
     serve(coordinator, node)
     coordinator.take("node-1", ConnectRequest(suppressed=late))

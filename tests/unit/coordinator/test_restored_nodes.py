@@ -13,7 +13,7 @@ from tests.unit.coordinator.small_fleet import (
     ANN,
     BOB,
     CEM,
-    code_sum,
+    captured,
     kinds,
     row_of,
     serve,
@@ -57,7 +57,7 @@ def test_node_restored_to_between_two_forgets_is_asked_for_both_again(coordinato
     coordinator.converse(*nodes)
     assert states(coordinator, first)["node-1"] == "verified"
     assert states(coordinator, second)["node-1"] == "verified"
-    assert [row.counter for row in node.journal.receipts] == [1, 2, 3]
+    assert [row.counter for row in node.journal.receipts()] == [1, 2, 3]
     assert row_of(coordinator, node).receipt_counter == 3
 
 
@@ -66,12 +66,13 @@ def test_node_restored_to_a_state_that_it_had_gone_back_from_is_not_believed_by_
     node, _ = nodes
     early = node.backup()
     forget_all(coordinator, nodes, ANN)
-    other_history = node.backup()
+    other_history, other_receipts = node.backup(), node.receipts
     coordinator.disconnect("node-1")
     node.restore(early)
-    node.capture(CEM, code_sum(2))
+    node.capture(CEM, captured(2))
     (again,) = forget_all(coordinator, nodes, ANN)
-    assert len(node.journal.receipts) == len(other_history.receipts) == 1
+    assert len(node.receipts) == len(other_receipts) == 1
+    assert node.receipts != other_receipts
     node.restore(other_history)
     coordinator.connect(node)
     assert states(coordinator, again)["node-1"] == "suppressed"
@@ -92,7 +93,7 @@ def test_receipts_that_nobody_heard_of_show_a_restore_when_they_do_not_follow(co
     for message in coordinator.outbox("node-1"):
         node.receive(message)
     unheard = node.backup()
-    assert len(unheard.receipts) == 2
+    assert len(node.receipts) == 2
     coordinator.disconnect("node-1")
     node.restore(early)
     coordinator.connect(node)
@@ -111,7 +112,7 @@ def test_receipts_that_nobody_heard_of_show_a_restore_when_they_do_not_follow(co
     coordinator.converse(*nodes)
     assert states(coordinator, first)["node-1"] == "verified"
     assert row_of(coordinator, node).held_reason == ""
-    assert [row.counter for row in node.journal.receipts] == [1, 2, 3, 4]
+    assert [row.counter for row in node.journal.receipts()] == [1, 2, 3, 4]
 
 
 def test_receipts_that_were_lost_on_their_way_are_no_restore(coordinator, nodes):
@@ -128,7 +129,7 @@ def test_receipts_that_were_lost_on_their_way_are_no_restore(coordinator, nodes)
     coordinator.converse(*nodes)
     assert states(coordinator, first) == before == {"node-1": "verified", "node-2": "verified"}
     assert states(coordinator, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
-    assert len(node.journal.receipts) == 2
+    assert len(node.receipts) == 2
 
 
 def test_node_restored_to_between_log_and_receipt_erases_again(coordinator, nodes):
@@ -139,12 +140,12 @@ def test_node_restored_to_between_log_and_receipt_erases_again(coordinator, node
     backup = node.backup()
     coordinator.converse(*nodes)
     node.restore(backup)
-    assert ANN in node.journal.enrolled
+    assert ANN in node.enrolled
     coordinator.connect(node)
     assert states(coordinator, campaign.campaign_id)["node-1"] == "suppressed"
     coordinator.converse(*nodes)
     assert states(coordinator, campaign.campaign_id)["node-1"] == "verified"
-    assert ANN not in node.journal.enrolled
+    assert ANN not in node.enrolled
 
 
 def test_restored_node_must_go_on_from_the_receipt_that_its_hello_names(coordinator, nodes):
@@ -153,7 +154,7 @@ def test_restored_node_must_go_on_from_the_receipt_that_its_hello_names(coordina
     backup = node.backup()
     (campaign_id,) = forget_all(coordinator, nodes, BOB)
     node.restore(backup)
-    foreign = signing.payload_hash(other.journal.receipts[0].envelope)
+    foreign = signing.payload_hash(other.receipts[0])
     node.amend = lambda receipt: setattr(receipt, "previous_receipt_hash", foreign)
     coordinator.disconnect("node-1")
     coordinator.converse(*nodes)
@@ -186,9 +187,13 @@ def test_repeated_hello_changes_nothing_about_the_executions(coordinator, nodes)
 
 def test_node_that_goes_back_all_the_time_is_let_in_later(coordinator, nodes, clock):
     """Each time costs a write for every forget that there ever was, on the thread that leases wait for."""
-    (campaign_id,) = forget_all(coordinator, nodes, ANN)
-    backup = nodes[0].backup()
-    backup.receipts.clear()
+    campaign, _ = coordinator.forget("r1", ANN)
+    for _ in range(2):
+        serve(coordinator, *nodes)
+        coordinator.step()
+    # Before its order comes.
+    campaign_id, backup = campaign.campaign_id, nodes[0].backup()
+    coordinator.converse(*nodes)
 
     def go_back():
         coordinator.disconnect("node-1")

@@ -4,16 +4,47 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from reram_fleet.code_ranges import CodeRange
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.testing import FEATURES, SimulatedNode
+from edge_node.generation.engine import GenerationEngine
+from edge_node.generation.image_generator import LearntClass
+from fleet.coordinator.testing import FEATURES
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError
-from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, campaign_state, code_sum, newest, start_job
+from hwmodel import Cost, EnergyLedger, Phase, load_preset
+from tests.device import Device
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, campaign_state, captured, newest, start_job
 
 TRAINED = types.SUBJECT_ADAPTER_KIND_TRAINED
+
+
+def make_engine(saved):
+    ledger = EnergyLedger(1)
+    ledger.restore(saved)
+    preset, cells = load_preset("180nm-1t1r"), torch.tensor([64])
+    return GenerationEngine(["node"], preset, features=FEATURES, cell_writes=cells, ledger=ledger)
+
+
+class Painter(Device):
+    """A node that generates; what it learns of a class is what a test gives it to learn."""
+
+    def __init__(self, node_id):
+        super().__init__(node_id, make_engine=make_engine, image_generator=self)
+
+    def study(self, tag, codes):
+        self.codes = codes
+        self.node.enroll(self.ticket(tag), [np.full((8, 8), 0.5, np.float32)])
+
+    def learn(self, subject_tag, levels, progress):
+        return LearntClass(self.codes, {phase: Cost() for phase in Phase})
+
+
+def codes_of(seed):
+    return captured(seed, samples=1)[0]
 
 
 @pytest.fixture
@@ -21,11 +52,11 @@ def painters(coordinator):
     """Return two nodes: one class is learnt by both, one by each alone."""
     settings = coordinator.coordinator.env.settings
     coordinator.coordinator.env.settings = replace(settings, codes=CodeRange(FEATURES, 2**15 - 1, TRAINED))
-    nodes = (SimulatedNode("node-1"), SimulatedNode("node-2"))
+    nodes = (Painter("node-1"), Painter("node-2"))
     for node, own, seed in zip(nodes, (BOB, CEM), (1, 2), strict=True):
-        node.capture(ANN, code_sum(seed), 1, TRAINED)
-        node.capture(own, code_sum(seed + 2), 1, TRAINED)
         coordinator.enroll(node)
+        node.study(ANN, codes_of(seed))
+        node.study(own, codes_of(seed + 2))
     coordinator.converse(*nodes)
     return nodes
 
@@ -34,7 +65,7 @@ def test_codes_of_several_nodes_are_added_and_counted(coordinator, painters):
     (ann,) = [subject for subject in newest(coordinator).subjects if subject.subject_tag == ANN]
 
     assert ann.count == 2
-    assert list(ann.code_sum) == [a + b for a, b in zip(code_sum(1), code_sum(2), strict=True)]
+    assert list(ann.code_sum) == (codes_of(1) + codes_of(2)).tolist()
     assert ann.kind == TRAINED
 
 
@@ -70,10 +101,10 @@ def test_learning_job_is_refused_before_there_is_one(open_coordinator, painters,
 
 
 def test_node_of_another_task_contributes_nothing(coordinator, painters):
-    stranger = SimulatedNode("node-3")
+    stranger = Device("node-3")
     tag = "e" * 32
-    stranger.capture(tag, code_sum(9))
     coordinator.enroll(stranger)
+    stranger.capture(tag, captured(9))
 
     coordinator.converse(*painters, stranger)
 
