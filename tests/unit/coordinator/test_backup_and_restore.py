@@ -18,8 +18,8 @@ from fleet.coordinator.restore import restore
 from fleet.coordinator.testing import SteppedCoordinator
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.store import Store
-from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, code_sum, newest
-from tests.unit.coordinator.test_orphaned_keys import files_with, planted
+from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB, captured, newest
+from tests.unit.coordinator.test_orphaned_keys import NEEDLES, files_with
 from tests.unit.store.kinds import kept_in_either
 
 PEOPLE = {ANN, BOB, CEM, DEB}
@@ -104,14 +104,14 @@ def test_a_backup_is_private_and_has_neither_a_person_nor_a_key_that_erases(back
         archive.extractall(tmp_path / "unpacked", filter="data")
     keys = [FileKeyStore(folder.secrets).get(key_id) for key_id in FileKeyStore(folder.secrets).ids()]
     assert len(keys) > len(PEOPLE)
-    assert files_with(tmp_path / "unpacked", [*planted(nodes[0], ANN), *keys]) == []
+    assert files_with(tmp_path / "unpacked", [*NEEDLES, *keys]) == []
 
 
 @kept_in_either
 def test_who_was_forgotten_since_stays_forgotten_when_forgets_are_lost(
     folder, backup, coordinator, nodes, clock, tmp_path
 ):
-    needles, offline = planted(nodes[0], ANN), nodes[0].twin()
+    offline = nodes[0].twin()
     with coordinator.transaction() as unit:
         archived = unit.tx.subjects.contributions()
     forget(coordinator, nodes, ANN)
@@ -125,12 +125,12 @@ def test_who_was_forgotten_since_stays_forgotten_when_forgets_are_lost(
     # Neither by what is here nor by what the backup has.
     assert contributed(folder) == PEOPLE - {ANN}
     assert opened(folder, archived) == PEOPLE - {ANN}
-    assert files_with(tmp_path, needles) == []
+    assert files_with(tmp_path, NEEDLES) == []
     restored = reopen(folder, clock)
     assert {subject.subject_tag for subject in newest(restored).subjects} >= PEOPLE - {ANN}
     assert ANN not in {subject.subject_tag for subject in newest(restored).subjects}
     # A node that has not heard of the forget says again what it knows of her.
-    offline.capture(ANN, code_sum(7))
+    offline.capture(ANN, captured(7))
     restored.converse(offline)
     restored.close()
     assert contributed(folder) == PEOPLE - {ANN}
@@ -183,7 +183,7 @@ def test_keys_of_everybody_come_back_to_an_empty_folder_only_if_that_is_said(
     restored.close()
 
 
-def test_without_any_keys_nobody_is_forgotten_and_nodes_tell_again(backup, nodes, tmp_path, clock):
+def test_without_any_keys_nobody_is_forgotten_and_whom_a_node_captures_anew_is_back(backup, nodes, tmp_path, clock):
     elsewhere = CoordinatorFolder(tmp_path / "elsewhere")
     done = restore(elsewhere, backup)
     assert (done.still_forgotten, set(done.without_key)) == ((), PEOPLE)
@@ -191,6 +191,12 @@ def test_without_any_keys_nobody_is_forgotten_and_nodes_tell_again(backup, nodes
     restored = reopen(elsewhere, clock)
     with restored.transaction() as unit:
         assert {subject.tag for subject in unit.tx.subjects.list() if not subject.canary} == PEOPLE
+    # What was acknowledged is not sent again.
+    restored.converse(*nodes)
+    assert contributed(elsewhere) == set()
+    nodes[0].capture(ANN, captured(7))
+    restored.converse(*nodes)
+    assert contributed(elsewhere) == {ANN}
     restored.close()
 
 
@@ -198,7 +204,7 @@ def test_people_of_after_the_backup_are_gone_and_the_next_revision_is_made_witho
     folder, backup, coordinator, nodes, clock
 ):
     later = "ee" * 16
-    nodes[0].capture(later, code_sum(9))
+    nodes[0].capture(later, captured(9))
     coordinator.converse(*nodes)
     assert later in {subject.subject_tag for subject in newest(coordinator).subjects}
     coordinator.close()
