@@ -25,7 +25,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: Files whose tests look at one fleet, which takes a minute to get where they want it: by the first of them.
 ONE_FLEET = {
-    "tests/faults/test_forget_requests.py": "tests/faults/test_coordinator_killed.py",
     "tests/faults/test_node_killed.py": "tests/faults/test_coordinator_killed.py",
     "tests/faults/test_superlink_killed.py": "tests/faults/test_planted_arrays.py",
 }

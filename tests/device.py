@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from reram_fleet.crypto import sealing, signing
 from reram_fleet.crypto.tickets import issue_ticket
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.v1.engine_pb2 import IdentifyResponse
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse, Contribution, Hello, PublicCodes
 
 from edge_node.agent.lease import HeldLease
@@ -67,15 +69,18 @@ class Device(MemoryNode):
 
     def twin(self) -> Device:
         """Return a copy of the node, keys and all, that goes its own way from here."""
-        twin = type(self)(self.node_id, clock=self.clock)
+        twin = type(self)(self.node_id, clock=copy.copy(self.clock))
         twin.keys, twin.enrollment, twin._public = self.keys, self.enrollment, self._public
         twin.restore(self.backup())
         return twin
 
     def capture(self, tag: str, codes: npt.NDArray[Any]) -> None:
         """Enrol somebody on this node, by codes [samples, features]."""
-        # An engine's codes are the channel sums of a sample.
-        self.node.enroll(self.ticket(tag), list(codes[:, None].astype(np.float32)))
+        self.node.enroll(self.ticket(tag), _samples(codes))
+
+    def identify(self, codes: npt.NDArray[Any]) -> IdentifyResponse:
+        """Ask whose such samples are."""
+        return self.node.identify(_samples(codes))
 
     def show_public(self, codes: npt.NDArray[Any], person: Sequence[int]) -> None:
         """Let its chip have made these codes, [P, features], of public people; `person` says whose each is."""
@@ -175,3 +180,8 @@ class Device(MemoryNode):
     @property
     def head(self) -> types.ClosedFormHead:
         return self.node._adapters.head
+
+
+def _samples(codes: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
+    # An engine's codes are the channel sums of a sample: here, of one frame.
+    return list(codes[:, None].astype(np.float32))

@@ -46,7 +46,7 @@ PRODUCT_ITEMS = (
     Item(
         "A node out of reach serves nobody after one lease",
         "-",
-        lambda f: "no figure yet: `tests/faults/test_lease.py` holds it",
+        lambda f: "no figure yet: `tests/unit/coordinator/test_out_of_contact.py` holds it",
         Verdict.NOT_MEASURED,
         "-",
         "-",

@@ -84,10 +84,12 @@ class SteppedCoordinator:
         )
         paths = CoordinatorFolder(folder, database)
         paths.create()
+        paths.check()
         self.store = Store.open(paths.database_url, now_ms=now_ms)
         keys = CoordinatorKeys.load_or_create(paths.keys)
         with self.store.transaction() as tx:
             fleet = fleet_of(tx, settings, keys)
+        paths.note_made()
         self.store.lead("stepped")
         self.coordinator = compose(settings, keys, Database(self.store), fleet, now_ms())
         self.store.on_commit = self.coordinator.env.note

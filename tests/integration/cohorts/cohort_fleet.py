@@ -29,6 +29,7 @@ from fleet.domain.learning import JobState
 from fleet.learning.server_app import run_job
 from fleet.store import Store
 from fleet.store.cohorts import CohortShardRow
+from fleet.trust.keys import CoordinatorKeys
 from hwmodel import Cost, Phase
 from tests.device import Device
 
@@ -209,6 +210,7 @@ class CohortFleet:
     @classmethod
     def make(cls, folder: Path, clock: Any, node_ids: Sequence[str]) -> CohortFleet:
         folder.mkdir(parents=True)
+        CoordinatorKeys.load_or_create(folder / "keys")
         with Store.open(f"sqlite:///{folder / 'fleet.db'}", now_ms=clock) as store, store.transaction() as tx:
             tx.fleet.create(FLEET_ID)
         coordinator = SteppedCoordinator(folder, learning=True, now_ms=clock)

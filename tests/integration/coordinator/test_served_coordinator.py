@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import grpc
 import pytest
@@ -224,45 +221,53 @@ def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordina
     assert 'fleet_nodes{state="lost"}' in coordinator.metrics()
 
 
-OTHER_MACHINE = """
-import sys
-from pathlib import Path
-from tests.device import Device
-from tests.integration.coordinator.coordinator_process import CoordinatorProcess, NodeStream
-coordinator, node = CoordinatorProcess(Path(sys.argv[1])), Device("node-stopped")
-coordinator.address = sys.argv[2]
-coordinator.enroll(node)
-stream = NodeStream(coordinator.address, node)
-stream.wait_heard("lease")
-for line in sys.stdin:
-    heard = len(stream.heard)
-    stream.heartbeat()
-    while len(stream.heard) == heard:
-        pass
-    print("sent", flush=True)
-"""
+class Network:
+    """Network between a machine and the coordinator; `silent` lets connections stand and carries nothing any more."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.split(":")
+        self._coordinator = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends = [self._listener]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.silent = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self._listener.accept()[0], socket.create_connection(self._coordinator)
+                self._ends += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self.silent.is_set():
+                    target.sendall(data)
+
+    def close(self) -> None:
+        for end in self._ends:
+            end.close()
 
 
 def test_a_machine_that_stands_still_is_noticed_before_a_node_that_says_nothing(coordinator, client, node, open_stream):
-    command = [sys.executable, "-c", OTHER_MACHINE, str(coordinator.state), coordinator.address]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=Path(__file__).parents[3], **pipes) as machine:
-        try:
-            machine.stdin.write("heartbeat\n")
-            machine.stdin.flush()
-            assert machine.stdout.readline() == "sent\n"
-            # Silent from now on, and heard of before the other: but its machine answers pings.
-            connect(coordinator, node, open_stream)
-            # The pace of the other is so slow now that its silence alone may last as long.
-            time.sleep(2.5)
-            machine.stdin.write("heartbeat\n")
-            machine.stdin.flush()
-            assert machine.stdout.readline() == "sent\n"
-            machine.send_signal(signal.SIGSTOP)
-            eventually("it is lost", lambda: not client.get_node("node-stopped").node.connected)
-            assert client.get_node(node.node_id).node.connected
-        finally:
-            machine.kill()
+    stopped = Device(f"node-{new_tag()[:8]}")
+    coordinator.enroll(stopped)
+    with contextlib.closing(Network(coordinator.address)) as network:
+        stream = open_stream(network.address, stopped)
+        stream.wait_heard("lease")
+        # Silent from now on, and heard of before the other: but its machine answers pings.
+        connect(coordinator, node, open_stream)
+        # The pace of the other is so slow now that its silence alone may last as long.
+        time.sleep(2.5)
+        stream.heard.clear()
+        stream.heartbeat()
+        stream.wait_heard("lease")
+        network.silent.set()
+        eventually("it is lost", lambda: not client.get_node(stopped.node_id).node.connected)
+        assert client.get_node(node.node_id).node.connected
 
 
 def test_watching_what_is_not_there_is_not_found(client):
