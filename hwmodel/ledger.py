@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from hwmodel.errors import LedgerError
 
@@ -81,8 +81,8 @@ class Cost:
 class LedgerMark:
     """A moment of a ledger, made by `EnergyLedger.mark`."""
 
-    real: Tensor
-    whole: Tensor
+    real: npt.NDArray[np.float64]
+    whole: npt.NDArray[np.int64]
 
 
 class EnergyLedger:
@@ -95,9 +95,9 @@ class EnergyLedger:
         if nodes < 1:
             raise LedgerError(f"a ledger keeps at least one node; got nodes={nodes}")
         self._lock = threading.Lock()
-        # Two tensors, since bytes and writes outgrow the 53 bits of a float64 within a node's life.
-        self._real = torch.zeros(nodes, len(Phase), 2, dtype=torch.float64)
-        self._whole = torch.zeros(nodes, len(Phase), 2, dtype=torch.int64)
+        # Two arrays, since bytes and writes outgrow the 53 bits of a float64 within a node's life.
+        self._real = np.zeros((nodes, len(Phase), 2), np.float64)
+        self._whole = np.zeros((nodes, len(Phase), 2), np.int64)
 
     @property
     def nodes(self) -> int:
@@ -123,13 +123,13 @@ class EnergyLedger:
             if not isinstance(cost, Cost):
                 raise LedgerError(f"node {node} was named: give one Cost, not a sequence of {len(cost)}")
         if isinstance(cost, Cost):
-            real = torch.tensor([cost.energy_j, cost.seconds], dtype=torch.float64)
-            whole = torch.tensor([cost.bytes, cost.cell_writes])
+            real = np.array((cost.energy_j, cost.seconds), np.float64)
+            whole = np.array((cost.bytes, cost.cell_writes), np.int64)
         else:
             if len(cost) != self.nodes:
                 raise LedgerError(f"the ledger keeps {self.nodes} nodes; got {len(cost)} costs")
-            real = torch.tensor([[c.energy_j, c.seconds] for c in cost], dtype=torch.float64)
-            whole = torch.tensor([[c.bytes, c.cell_writes] for c in cost])
+            real = np.array([(c.energy_j, c.seconds) for c in cost], np.float64)
+            whole = np.array([(c.bytes, c.cell_writes) for c in cost], np.int64)
         with self._lock:
             self._real[rows, column] += real
             self._whole[rows, column] += whole
@@ -147,7 +147,7 @@ class EnergyLedger:
     def mark(self) -> LedgerMark:
         """Return this moment, for `since`."""
         with self._lock:
-            return LedgerMark(self._real.clone(), self._whole.clone())
+            return LedgerMark(self._real.copy(), self._whole.copy())
 
     def since(self, mark: LedgerMark, node: int = 0) -> dict[Phase, Cost]:
         """Return what a node has spent since a mark, by phase.
@@ -159,7 +159,7 @@ class EnergyLedger:
             raise LedgerError(f"the mark is of a ledger with {mark.real.shape[0]} nodes; this one has {self.nodes}")
         with self._lock:
             real, whole = self._real[row] - mark.real[row], self._whole[row] - mark.whole[row]
-        if bool((real < 0).any()) or bool((whole < 0).any()):
+        if (real < 0).any() or (whole < 0).any():
             raise LedgerError("the mark is ahead of the ledger: take a new mark after `restore`")
         return _costs(real, whole)
 
@@ -169,8 +169,8 @@ class EnergyLedger:
         by_column = {_COLUMN[Phase(phase)]: cost for phase, cost in totals.items()}
         saved = [by_column.get(column, Cost()) for column in range(len(Phase))]
         with self._lock:
-            self._real[row] = torch.tensor([[c.energy_j, c.seconds] for c in saved], dtype=torch.float64)
-            self._whole[row] = torch.tensor([[c.bytes, c.cell_writes] for c in saved])
+            self._real[row] = [(c.energy_j, c.seconds) for c in saved]
+            self._whole[row] = [(c.bytes, c.cell_writes) for c in saved]
 
     def _row(self, node: int) -> int:
         if not 0 <= node < self.nodes:
@@ -178,7 +178,7 @@ class EnergyLedger:
         return node
 
 
-def _costs(real: Tensor, whole: Tensor) -> dict[Phase, Cost]:
+def _costs(real: npt.NDArray[np.float64], whole: npt.NDArray[np.int64]) -> dict[Phase, Cost]:
     return {
         phase: Cost(*real_row, *whole_row)
         for phase, real_row, whole_row in zip(Phase, real.tolist(), whole.tolist(), strict=True)
