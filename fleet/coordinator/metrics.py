@@ -73,15 +73,11 @@ class StoreCollector(Collector):
         yield jobs
 
     def _forgets(self, tx: Transaction) -> Iterator[Metric]:
-        executions: Counter[ExecutionState] = Counter()
-        oldest_s = 0.0
-        for campaign in tx.forgets.list():
-            executions.update(row.state for row in tx.forgets.executions(campaign.campaign_id))
-            if campaign.converged_at_ms is None:
-                oldest_s = max(oldest_s, (tx.now_ms - campaign.created_at_ms) / 1000)
+        executions = tx.forgets.counts()
+        oldest_s = max(((tx.now_ms - each.created_at_ms) / 1000 for each in tx.forgets.list_open()), default=0.0)
         family = GaugeMetricFamily("fleet_forget_executions", "Executions by state.", labels=["state"])
         for state in ExecutionState:
-            family.add_metric([state], executions[state])
+            family.add_metric([state], executions.get(state, 0))
         yield family
         yield GaugeMetricFamily(
             "fleet_forget_oldest_unverified_age_seconds", "Age of the oldest forget that has not converged.", oldest_s

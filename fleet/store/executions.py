@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, insert, literal, select, update
 
 from fleet.domain import execution as executions_domain
 from fleet.domain.execution import AWAITED, TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.errors import ConflictError, VersionConflictError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
-from fleet.store.rows import ExecutionEventRow, ExecutionRow, ProgressRow, ReturnsRow
+from fleet.store.rows import ExecutionEventRow, ExecutionRow
 from fleet.trust.checks import CheckLine
 
 #: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
 #: one of them, and the next answers only go on from receipts that are not in the log.
 OPEN_CHALLENGES = 16
+#: Node ids that are read at once where the first few may be enough.
+_IDS_AT_ONCE = 500
+#: A node that is waited for again out of these has not gone back to a backup.
+_AS_IT_WAS = frozenset({ExecutionState.PENDING, ExecutionState.LOST, ExecutionState.HELD})
 
 
 def _executions(*conditions: Any) -> Select[Any]:
@@ -30,18 +34,94 @@ def _execution(**row: Any) -> ExecutionRow:
         # Of a version that did not note them: only the present order's is known.
         ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
         row["open_challenges"] = (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
-    return ExecutionRow(**{**row, "joined": bool(row["joined"])})
+    counted = {name: row[name] or 0 for name in ("went_back", "returns")}
+    return ExecutionRow(**{**row, **counted, "joined": bool(row["joined"])})
+
+
+def _sound(revision: int | None = None) -> ColumnElement[bool]:
+    """Return the condition that an execution's node is neither held nor retired, and runs a revision if one is named.
+
+    Asked of each node: the answer for all would be read for the first few that are wanted.
+    """
+    node = schema.node.c
+    mine = (node.node_id == schema.execution.c.node_id, node.held_reason == "", node.retired_at_ms.is_(None))
+    return exists().where(*mine, *([] if revision is None else [node.revision == revision]))
 
 
 class Executions(Repository):
     """Every change of state goes through the table of `fleet.domain.execution`, and leaves an event."""
 
-    def progress(self, campaign_id: str) -> Sequence[ProgressRow]:
-        """Return how far each node is with a campaign, by node id."""
+    def counts(self, campaign_ids: Iterable[str] | None = None) -> Mapping[ExecutionState, int]:
+        """Return how many executions of these campaigns, or of all, are in each state."""
         table = schema.execution
-        columns = (table.c.node_id, table.c.state, table.c.challenge_nonce.is_not(None).label("ordered"))
-        query = select(*columns, table.c.updated_at_ms).where(table.c.campaign_id == campaign_id)
-        return self._rows(ProgressRow, query.order_by(table.c.node_id))
+        query = select(table.c.state, func.count().label("executions")).group_by(table.c.state)
+        if campaign_ids is not None:
+            # By each state: so the index answers, and no row is read.
+            query = query.where(table.c.state.in_(list(ExecutionState)), table.c.campaign_id.in_(list(campaign_ids)))
+        return {row.state: row.executions for row in self._run(query)}
+
+    def pending(self, campaign_id: str) -> Iterator[str]:
+        """Yield the ids of the nodes that have not suppressed, by id."""
+        return self._node_ids(campaign_id, ExecutionState.PENDING)
+
+    def suppressed(self, campaign_id: str, revision: int | None) -> Iterator[str]:
+        """Yield the ids of the sound nodes that an order is due for, who went back again and again last.
+
+        Else a node that goes back to a backup before each answer would be the canary for ever.
+        """
+        often = func.coalesce(schema.execution.c.went_back, 0) > 1
+        for condition in (~often, often):
+            yield from self._node_ids(campaign_id, ExecutionState.SUPPRESSED, condition, _sound(revision))
+
+    def ordered_since(self, campaign_id: str, since_ms: int, revision: int | None) -> Iterator[str]:
+        """Yield the ids of the sound nodes with an erase order that was sent since then (Unix ms), by id."""
+        recently = schema.execution.c.updated_at_ms > since_ms
+        return self._node_ids(campaign_id, ExecutionState.APPLYING, recently, _sound(revision))
+
+    def awaited(self, campaign_id: str) -> Iterator[str]:
+        """Yield the ids of the sound nodes that a campaign waits for."""
+        for state in AWAITED:
+            yield from self._node_ids(campaign_id, state, _sound())
+
+    def _node_ids(self, campaign_id: str, state: ExecutionState, *conditions: ColumnElement[bool]) -> Iterator[str]:
+        """Yield the ids of the nodes in a state, by id, and read no more of them than are asked for."""
+        table, last = schema.execution, ""
+        mine = (table.c.state == state, table.c.campaign_id == campaign_id, *conditions)
+        while True:
+            some = self._column(
+                select(table.c.node_id)
+                .where(*mine, table.c.node_id > last)
+                .order_by(table.c.node_id)
+                .limit(_IDS_AT_ONCE)
+            )
+            yield from some
+            if len(some) < _IDS_AT_ONCE:
+                return
+            last = some[-1]
+
+    def failed_orders(self, campaign_id: str) -> int:
+        """Return how many nodes are held that were ordered to erase, now or earlier."""
+        table = schema.execution
+        held = (table.c.state == ExecutionState.HELD, table.c.campaign_id == campaign_id)
+        query = select(func.count()).where(*held, table.c.challenge_nonce.is_not(None))
+        return int(self._run(query).scalar_one())
+
+    def overdue(self, lost_after_ms: int, lease_ms: int) -> Sequence[str]:
+        """Return the ids of the nodes that some forget has waited for longer than `ContactLimits` says, connected or
+        not, sorted.
+        """
+        table, node = schema.execution, schema.node
+        now = self._now_ms
+        never = table.c.returned_at_ms.is_(None)
+        silent = func.coalesce(node.c.last_contact_ms, node.c.enrolled_at_ms) < now - lost_after_ms
+        unleased = func.coalesce(node.c.lease_until_ms, 0) < now
+        waiting = (
+            select(table.c.node_id)
+            .join(node, node.c.node_id == table.c.node_id)
+            .where(table.c.state.in_(AWAITED))
+            .where((never & silent & unleased) | (table.c.returned_at_ms < now - lease_ms))
+        )
+        return self._column(waiting.distinct().order_by(table.c.node_id))
 
     def _insert_executions(
         self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit], held: Mapping[str, HeldAtCommit]
@@ -164,11 +244,10 @@ class Executions(Repository):
             query = query.where(schema.execution.c.state.in_(sorted(states)))
         return self._rows(_execution, query.order_by(generation))
 
-    def nodes_with_orders(self, since_ms: int = 0) -> frozenset[str]:
-        """Return the ids of the nodes with an erase order that is out, and that was sent since then (Unix ms)."""
+    def nodes_with_orders(self) -> frozenset[str]:
+        """Return the ids of the nodes with an erase order that is out."""
         table = schema.execution
-        ordered = (table.c.state == ExecutionState.APPLYING, table.c.updated_at_ms > since_ms)
-        return frozenset(self._column(select(table.c.node_id).where(*ordered)))
+        return frozenset(self._column(select(table.c.node_id).where(table.c.state == ExecutionState.APPLYING)))
 
     def any_unfinished(self) -> bool:
         """Whether some forget is not done on some node, which is neither given up."""
@@ -234,6 +313,10 @@ class Executions(Repository):
             fields["open_challenges"] = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
         if answered:
             fields["open_challenges"] = [challenge for challenge in row.open_challenges if challenge != answered]
+        if target is ExecutionState.PENDING and row.state not in _AS_IT_WAS:
+            fields["went_back"] = row.went_back + 1
+        if target in AWAITED and row.state is ExecutionState.LOST:
+            fields |= {"returns": row.returns + 1, "returned_at_ms": self._now_ms}
         # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the operator
         # vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
@@ -253,34 +336,6 @@ class Executions(Repository):
             self._event(campaign_id, node_id, row.state, via[0], via[1])
         if target is not row.state or detail != row.detail:
             self._event(campaign_id, node_id, row.state if via is None else via[0], target, detail)
-
-    def awaited_nodes(self) -> Sequence[str]:
-        """Return the ids of the nodes that some forget waits for, sorted."""
-        table = schema.execution
-        waiting = select(table.c.node_id).where(table.c.state.in_(AWAITED))
-        return self._column(waiting.distinct().order_by(table.c.node_id))
-
-    def went_back(self, campaign_id: str) -> Mapping[str, int]:
-        """Return how often nodes went back to a backup since the commit; without those that never did."""
-        table = schema.execution_event
-        query = (
-            select(table.c.node_id, func.count().label("times"))
-            .where(table.c.campaign_id == campaign_id, table.c.to_state == ExecutionState.PENDING)
-            .where(table.c.from_state.not_in([ExecutionState.LOST, ExecutionState.HELD]))
-            .group_by(table.c.node_id)
-        )
-        return {row.node_id: row.times for row in self._run(query)}
-
-    def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
-        """Return the forgets that were taken up again after the node was lost, by campaign."""
-        table = schema.execution_event
-        query = (
-            select(table.c.campaign_id, func.count().label("times"), func.max(table.c.at_ms).label("last_at_ms"))
-            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST)
-            .where(table.c.to_state.in_(AWAITED))
-            .group_by(table.c.campaign_id)
-        )
-        return {row.campaign_id: ReturnsRow(row.times, row.last_at_ms) for row in self._run(query)}
 
     def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
         """Note that an open challenge of an execution has been answered: it never is again."""

@@ -118,12 +118,6 @@ class Nodes(Repository):
         node = schema.node.c
         return self._column(select(node.revision).where(node.retired_at_ms.is_(None)).distinct())
 
-    def sound(self, revision: int | None = None) -> frozenset[str]:
-        """Return the ids of the nodes that are neither held nor retired, and run a revision if one is named."""
-        node = schema.node.c
-        query = select(node.node_id).where(node.held_reason == "", node.retired_at_ms.is_(None))
-        return frozenset(self._column(query if revision is None else query.where(node.revision == revision)))
-
     def behind(self, generation: int, revision: int) -> frozenset[str]:
         """Return the ids of the nodes that have not this generation, or another revision."""
         node = schema.node.c

@@ -149,25 +149,11 @@ class ExecutionRow:
     #: Of the last erase orders, withdrawn ones among them, that no receipt has answered.
     open_challenges: tuple[bytes, ...] = ()
     held: HeldAtCommit | None = None
-
-
-@dataclass(frozen=True)
-class ProgressRow:
-    """Progress of a node with a campaign."""
-
-    node_id: str
-    state: ExecutionState
-    #: An erase order has gone to it, now or earlier.
-    ordered: bool
-    updated_at_ms: int
-
-
-@dataclass(frozen=True)
-class ReturnsRow:
-    """Returns of a lost node: how often an execution was taken up again, and when it was the last time."""
-
-    count: int
-    last_at_ms: int
+    #: How often the node went back to a backup since the commit.
+    went_back: int = 0
+    #: How often it was taken up again after the node was lost, and when the last time (Unix ms).
+    returns: int = 0
+    returned_at_ms: int | None = None
 
 
 @dataclass(frozen=True)

@@ -251,9 +251,12 @@ execution = Table(
         comment="what the node was known to hold at the commit; NULL: not known",
     ),
     Column("version", Integer, nullable=False),
+    Column("went_back", Integer, comment="times that the node went back to a backup since the commit"),
+    Column("returns", Integer, comment="times that it was taken up again after the node was lost"),
+    _time("returned_at_ms", nullable=True),
     sa.Index(None, "node_id", "state"),
-    # Of millions, the few that somebody waits for.
-    sa.Index(None, "state"),
+    # Of millions, the few that somebody waits for; and how many there are of each state.
+    sa.Index(None, "state", "campaign_id", "node_id"),
     _one_of("state", ExecutionState),
     CheckConstraint("state <> 'applying' OR challenge_nonce IS NOT NULL", name="applying_has_challenge"),
     CheckConstraint(f"state NOT IN ({_with_receipt}) OR receipt IS NOT NULL", name="claim_has_receipt"),

@@ -108,8 +108,24 @@ ROWS: dict[str, list[dict]] = {
     "revision_tag": [{"revision": 2, "tag": "a1" * 16, "in_lora": True}],
     "campaign_tag": [{"campaign_id": "c1", "tag": "b2" * 16}, {"campaign_id": "c2", "tag": "a1" * 16}],
     "execution": [
-        {"campaign_id": "c1", "state": "verified", "receipt": b"receipt", "challenge_nonce": b"nonce"},
-        {"campaign_id": "c2", "state": "pending", "receipt": None, "challenge_nonce": None},
+        {
+            "campaign_id": "c1",
+            "state": "verified",
+            "receipt": b"receipt",
+            "challenge_nonce": b"nonce",
+            "went_back": None,
+            "returns": None,
+            "returned_at_ms": None,
+        },
+        {
+            "campaign_id": "c2",
+            "state": "pending",
+            "receipt": None,
+            "challenge_nonce": None,
+            "went_back": 1,
+            "returns": 1,
+            "returned_at_ms": 1,
+        },
     ],
     "learning_job": [
         {"job_id": "j1", "request_id": "r1", "metrics": {"kept_samples_after": 2.0}},
@@ -118,6 +134,9 @@ ROWS: dict[str, list[dict]] = {
     "execution_event": [
         {"campaign_id": "c1", "node_id": "n1", "from_state": None, "to_state": "pending", "detail": "committed"},
         {"campaign_id": "c1", "node_id": "n1", "from_state": "pending", "to_state": "suppressed", "detail": "told"},
+        {"campaign_id": "c2", "node_id": "n1", "from_state": "verified", "to_state": "pending", "detail": "went back"},
+        {"campaign_id": "c2", "node_id": "n1", "from_state": "lost", "to_state": "suppressed", "detail": "returned"},
+        {"campaign_id": "c2", "node_id": "n1", "from_state": "held", "to_state": "pending", "detail": "released"},
     ],
     "head_statistics": [{"tag": "a1" * 16, "node_id": "n1", "sequence": 4, "ciphertext": b"statistics"}],
     "public_codes": [{"node_id": "n1", "digest": b"digest", "content": b"codes"}],

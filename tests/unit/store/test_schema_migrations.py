@@ -165,6 +165,9 @@ def read_everything(tx):
     assert [(campaign.campaign_id, campaign.tags) for campaign in tx.forgets.list()] == [("c1", (BOB,)), ("c2", (ANN,))]
     (execution,) = tx.forgets.executions("c1")
     assert (execution.receipt, execution.expected_probes) == (b"receipt", ("", "a1"))
+    (waited_for,) = tx.forgets.executions("c2")
+    for row, told in ((execution, (0, 0, None)), (waited_for, (1, 1, 1))):
+        assert (row.went_back, row.returns, row.returned_at_ms) == told
     assert [event.detail for event in tx.forgets.events("c1")] == ["committed", "told"]
     assert [subject.tag for subject in (*tx.subjects.list(), *tx.subjects.list(forgotten=True))] == [ANN, BOB]
     assert [row.ciphertext for row in tx.subjects.contributions()] == [b"sum"]
