@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import typer
 from rich.console import RenderableType
 
-from fleet.cli.output import Columns, Format, OutputFormat, facts, records, show
+from fleet.cli.output import Columns, Format, OutputFormat, facts, note, records, show
+from fleet.cli.pages import LIMIT
 from fleet.cli.session import session
 from fleet.documents import document, fleet_document, node_document
 
@@ -16,7 +17,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """Show the fleet: generation, revision, nodes, open forgets."""
     with session(ctx).client() as client:
         fleet = fleet_document(client.get_fleet())
-        nodes = [node_document(node) for node in client.list_nodes()]
+        page = client.list_nodes(LIMIT)
+    nodes = [node_document(node) for node in page.items]
 
     def render() -> Iterable[RenderableType]:
         yield facts(
@@ -26,7 +28,7 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
                 "generation": fleet["generation"],
                 "revision": f"{fleet['revision']} ({fleet['revision_digest'][:12] or 'none'})",
                 "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected, "
-                f"{sum(node['serve_state'] == 'serving' for node in nodes)} serving",
+                f"{fleet['nodes_serving']} serving",
                 "enrolments": fleet["subjects"],
                 "open forgets": fleet["forgets_open"],
                 "SuperLink": f"{fleet['superlink']} {fleet['superlink_address']}",
@@ -39,6 +41,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
     then = "fleet forget list" if fleet["forgets_open"] else None
     show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render, then=then)
+    if page.next_token:
+        note(f"The first {len(nodes)} nodes: `fleet node list --all` shows every one.")
 
 
 def serving(node: dict[str, object]) -> str:

@@ -98,10 +98,12 @@ class StoreCollector(Collector):
             "fleet_node_deployment_overhead_ratio",
             "Energy of re-programming the same change into analogue weights, over the overhead.",
         )
-        for node in tx.nodes.list():
+        listed = tx.nodes.list()
+        spent = tx.nodes.costs(node.node_id for node in listed)
+        for node in listed:
             generation.add_metric([node.node_id], node.generation)
             contact.add_metric([node.node_id], (node.last_contact_ms or 0) / 1000)
-            costs = tx.nodes.costs(node.node_id)
+            costs = spent[node.node_id]
             for cost in costs:
                 energy.add_metric([node.node_id, cost.phase], cost.energy_j)
             writes.add_metric([node.node_id], sum(cost.cell_writes for cost in costs))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, insert, literal, select, update
 
 from fleet.domain import execution as executions_domain
-from fleet.domain.execution import AWAITED, TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.domain.execution import AWAITED, SUCCESS, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.errors import ConflictError, VersionConflictError
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
+from fleet.store.execution_states import ExecutionStates
+from fleet.store.receipts import Receipts
+from fleet.store.repository import equal
 from fleet.store.rows import ExecutionEventRow, ExecutionRow
 from fleet.trust.checks import CheckLine
 
 #: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
 #: one of them, and the next answers only go on from receipts that are not in the log.
 OPEN_CHALLENGES = 16
-#: Node ids that are read at once where the first few may be enough.
-_IDS_AT_ONCE = 500
 #: A node that is waited for again out of these has not gone back to a backup.
 _AS_IT_WAS = frozenset({ExecutionState.PENDING, ExecutionState.LOST, ExecutionState.HELD})
 
@@ -38,90 +38,8 @@ def _execution(**row: Any) -> ExecutionRow:
     return ExecutionRow(**{**row, **counted, "joined": bool(row["joined"])})
 
 
-def _sound(revision: int | None = None) -> ColumnElement[bool]:
-    """Return the condition that an execution's node is neither held nor retired, and runs a revision if one is named.
-
-    Asked of each node: the answer for all would be read for the first few that are wanted.
-    """
-    node = schema.node.c
-    mine = (node.node_id == schema.execution.c.node_id, node.held_reason == "", node.retired_at_ms.is_(None))
-    return exists().where(*mine, *([] if revision is None else [node.revision == revision]))
-
-
-class Executions(Repository):
+class Executions(ExecutionStates):
     """Every change of state goes through the table of `fleet.domain.execution`, and leaves an event."""
-
-    def counts(self, campaign_ids: Iterable[str] | None = None) -> Mapping[ExecutionState, int]:
-        """Return how many executions of these campaigns, or of all, are in each state."""
-        table = schema.execution
-        query = select(table.c.state, func.count().label("executions")).group_by(table.c.state)
-        if campaign_ids is not None:
-            # By each state: so the index answers, and no row is read.
-            query = query.where(table.c.state.in_(list(ExecutionState)), table.c.campaign_id.in_(list(campaign_ids)))
-        return {row.state: row.executions for row in self._run(query)}
-
-    def pending(self, campaign_id: str) -> Iterator[str]:
-        """Yield the ids of the nodes that have not suppressed, by id."""
-        return self._node_ids(campaign_id, ExecutionState.PENDING)
-
-    def suppressed(self, campaign_id: str, revision: int | None) -> Iterator[str]:
-        """Yield the ids of the sound nodes that an order is due for, who went back again and again last.
-
-        Else a node that goes back to a backup before each answer would be the canary for ever.
-        """
-        often = func.coalesce(schema.execution.c.went_back, 0) > 1
-        for condition in (~often, often):
-            yield from self._node_ids(campaign_id, ExecutionState.SUPPRESSED, condition, _sound(revision))
-
-    def ordered_since(self, campaign_id: str, since_ms: int, revision: int | None) -> Iterator[str]:
-        """Yield the ids of the sound nodes with an erase order that was sent since then (Unix ms), by id."""
-        recently = schema.execution.c.updated_at_ms > since_ms
-        return self._node_ids(campaign_id, ExecutionState.APPLYING, recently, _sound(revision))
-
-    def awaited(self, campaign_id: str) -> Iterator[str]:
-        """Yield the ids of the sound nodes that a campaign waits for."""
-        for state in AWAITED:
-            yield from self._node_ids(campaign_id, state, _sound())
-
-    def _node_ids(self, campaign_id: str, state: ExecutionState, *conditions: ColumnElement[bool]) -> Iterator[str]:
-        """Yield the ids of the nodes in a state, by id, and read no more of them than are asked for."""
-        table, last = schema.execution, ""
-        mine = (table.c.state == state, table.c.campaign_id == campaign_id, *conditions)
-        while True:
-            some = self._column(
-                select(table.c.node_id)
-                .where(*mine, table.c.node_id > last)
-                .order_by(table.c.node_id)
-                .limit(_IDS_AT_ONCE)
-            )
-            yield from some
-            if len(some) < _IDS_AT_ONCE:
-                return
-            last = some[-1]
-
-    def failed_orders(self, campaign_id: str) -> int:
-        """Return how many nodes are held that were ordered to erase, now or earlier."""
-        table = schema.execution
-        held = (table.c.state == ExecutionState.HELD, table.c.campaign_id == campaign_id)
-        query = select(func.count()).where(*held, table.c.challenge_nonce.is_not(None))
-        return int(self._run(query).scalar_one())
-
-    def overdue(self, lost_after_ms: int, lease_ms: int) -> Sequence[str]:
-        """Return the ids of the nodes that some forget has waited for longer than `ContactLimits` says, connected or
-        not, sorted.
-        """
-        table, node = schema.execution, schema.node
-        now = self._now_ms
-        never = table.c.returned_at_ms.is_(None)
-        silent = func.coalesce(node.c.last_contact_ms, node.c.enrolled_at_ms) < now - lost_after_ms
-        unleased = func.coalesce(node.c.lease_until_ms, 0) < now
-        waiting = (
-            select(table.c.node_id)
-            .join(node, node.c.node_id == table.c.node_id)
-            .where(table.c.state.in_(AWAITED))
-            .where((never & silent & unleased) | (table.c.returned_at_ms < now - lease_ms))
-        )
-        return self._column(waiting.distinct().order_by(table.c.node_id))
 
     def _insert_executions(
         self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit], held: Mapping[str, HeldAtCommit]
@@ -220,10 +138,20 @@ class Executions(Repository):
         self._written(event)
         return self._run(insert(event).from_select(["campaign_id", "node_id", *values], rows)).rowcount
 
-    def executions(self, campaign_id: str) -> Sequence[ExecutionRow]:
-        """Return the campaign's executions, by node id."""
+    def executions(
+        self,
+        campaign_id: str,
+        *,
+        after: str = "",
+        states: Set[ExecutionState] | None = None,
+        limit: int | None = None,
+    ) -> Sequence[ExecutionRow]:
+        """Return the campaign's executions, by node id; only the first so many behind a node, and in `states`."""
         table = schema.execution
-        return self._rows(_execution, _executions(table.c.campaign_id == campaign_id).order_by(table.c.node_id))
+        query = _executions(table.c.campaign_id == campaign_id, table.c.node_id > after)
+        if states is not None:
+            query = query.where(table.c.state.in_(sorted(states)))
+        return self._rows(_execution, query.order_by(table.c.node_id).limit(limit))
 
     def executions_of(
         self,
@@ -232,8 +160,9 @@ class Executions(Repository):
         above: int | None = None,
         through: int | None = None,
         states: Set[ExecutionState] | None = None,
+        newest: int | None = None,
     ) -> Sequence[ExecutionRow]:
-        """Return the node's executions, by generation; only those in (above, through] and in `states`."""
+        """Return the node's executions, by generation; only the newest so many in (above, through] and in `states`."""
         generation = schema.campaign.c.generation
         query = _executions(schema.execution.c.node_id == node_id)
         if above is not None:
@@ -242,18 +171,7 @@ class Executions(Repository):
             query = query.where(generation <= through)
         if states is not None:
             query = query.where(schema.execution.c.state.in_(sorted(states)))
-        return self._rows(_execution, query.order_by(generation))
-
-    def nodes_with_orders(self) -> frozenset[str]:
-        """Return the ids of the nodes with an erase order that is out."""
-        table = schema.execution
-        return frozenset(self._column(select(table.c.node_id).where(table.c.state == ExecutionState.APPLYING)))
-
-    def any_unfinished(self) -> bool:
-        """Whether some forget is not done on some node, which is neither given up."""
-        table = schema.execution
-        unfinished = table.c.state.in_(sorted(set(ExecutionState) - TERMINAL))
-        return bool(self._column(select(table.c.node_id).where(unfinished).limit(1)))
+        return self._rows(_execution, query.order_by(generation.desc()).limit(newest))[::-1]
 
     def ordered(self, node_ids: Iterable[str]) -> Sequence[ExecutionRow]:
         """Return the executions of these nodes with an erase order that is out, by generation."""
@@ -330,6 +248,8 @@ class Executions(Repository):
         version = row.version if expected_version is None else expected_version
         mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id, version=version)
         fields |= {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": version + 1}
+        if row.state in SUCCESS and target not in SUCCESS:
+            Receipts(self._scope).drop(campaign_id, node_id)
         if not self._update(schema.execution, *mine, **fields):
             raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")
         if via is not None:

@@ -277,6 +277,39 @@ execution_event = Table(
     sa.Index(None, "campaign_id", "node_id"),
 )
 
+# Apart from `execution`, whose rows have kilobytes: what is summed up and certified is read for every node at once.
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("campaign_id", String(26), primary_key=True),
+    Column("node_id", String(64), primary_key=True),
+    Column("payload_hash", LargeBinary, nullable=False, comment="SHA-256 of what the node has signed"),
+    Column("checks_digest", LargeBinary, nullable=False, comment="of the lines that it was checked by"),
+    Column("subject_adapters_erased", BigInteger, nullable=False),
+    Column("lora_rows_erased", BigInteger, nullable=False),
+    Column("code_samples_erased", BigInteger, nullable=False),
+    Column("reram_writes", BigInteger, nullable=False),
+    Column("energy_model_name", String(64), nullable=False),
+    Column("energy_model_version", String(64), nullable=False),
+    sa.ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
+    sqlite_with_rowid=False,
+)
+
+receipt_cost = Table(
+    "receipt_cost",
+    metadata,
+    Column("campaign_id", String(26), primary_key=True),
+    Column("node_id", String(64), primary_key=True),
+    Column("phase", _text(EnergyPhase, 16), primary_key=True),
+    Column("energy_j", sa.Double, nullable=False, comment="of the forget, as all of these"),
+    Column("seconds", sa.Double, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("cell_writes", BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(["campaign_id", "node_id"], ["receipt.campaign_id", "receipt.node_id"]),
+    _one_of("phase", EnergyPhase),
+    sqlite_with_rowid=False,
+)
+
 subject = Table(
     "subject",
     metadata,

@@ -138,11 +138,11 @@ class Campaigns(Part):
             # A connected node that says nothing must not keep the others from erasing: it has no lease for this
             # generation, and gets none.
             patient = self._tx.now_ms - campaign.created_at_ms < ANSWER_MS
-            counts = self._tx.forgets.counts([campaign.campaign_id])
+            counts = self._tx.forgets.counts(campaign.campaign_id)
             state = self._derived(campaign, counts, patient=patient)
             if state is CampaignState.ERASING and self._erase(campaign, counts):
                 changed = True
-                counts = self._tx.forgets.counts([campaign.campaign_id])
+                counts = self._tx.forgets.counts(campaign.campaign_id)
                 state = self._derived(campaign, counts, patient=patient)
             if state is not campaign.state:
                 self._tx.forgets.set_state(campaign.campaign_id, state)

@@ -266,14 +266,14 @@ def test_a_lost_node_that_was_retired_has_not_come_back(tx, commit):
 def test_executions_are_counted_by_state(tx, commit):
     first, second = (commit(tx, ALICE, request_id=name).campaign_id for name in ("r1", "r2"))
     tx.forgets.set_execution(first, "n1", S.SUPPRESSED)
-    assert tx.forgets.counts([first]) == {S.SUPPRESSED: 1, S.PENDING: 1}
-    assert tx.forgets.counts([second]) == {S.PENDING: 2}
+    assert tx.forgets.counts(first) == {S.SUPPRESSED: 1, S.PENDING: 1}
+    assert tx.forgets.counts(second) == {S.PENDING: 2}
     assert tx.forgets.counts() == {S.SUPPRESSED: 1, S.PENDING: 3}
-    assert tx.forgets.counts([]) == {}
+    assert tx.forgets.counts("nobody") == {}
 
 
 def test_more_nodes_than_are_read_at_once_are_found_once_each(tx, commit, identity, monkeypatch):
-    monkeypatch.setattr("fleet.store.executions._IDS_AT_ONCE", 2)
+    monkeypatch.setattr("fleet.store.execution_states._IDS_AT_ONCE", 2)
     nodes = [f"m{number}" for number in range(5)]
     for node_id in nodes:
         tx.nodes.enroll(identity(node_id))
