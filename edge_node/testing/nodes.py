@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reram_fleet.crypto.key_store import MemoryKeyStore
+from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
@@ -44,6 +45,10 @@ class FakeClock:
     def unix_ms(self) -> int:
         """Return wall-clock milliseconds."""
         return self.unix
+
+    def boot_id(self) -> str:
+        """Return the one boot that there is."""
+        return "boot"
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -105,11 +110,13 @@ class MemoryNode:
         clock: Clock | None = None,
         make_engine: MakeEngine = MemoryEngine,
         image_generator: ImageGenerator | None = None,
+        randomness: Randomness = SYSTEM,
         heartbeat_s: float = 1.0,
     ) -> None:
-        self.keys, self.clock = NodeKeys.in_memory(node_id), clock or FakeClock()
+        self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
-        self._subject_keys, self._revision_keys = MemoryKeyStore(), MemoryKeyStore()
+        self._randomness, draw = randomness, randomness.draw
+        self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
     @property
     def node_id(self) -> str:
@@ -161,11 +168,12 @@ class MemoryNode:
         self.node = _start(
             self.keys,
             Journal.in_memory(self.node_id, journal),
-            RecordCipher(self.node_id, self._subject_keys, self._revision_keys),
+            RecordCipher(self.node_id, self._subject_keys, self._revision_keys, self._randomness.draw),
             self.enrollment,
             self.clock,
             make_engine=self._make_engine,
             image_generator=self._image_generator,
+            randomness=self._randomness,
             heartbeat_s=self._heartbeat_s,
         )
 
@@ -179,6 +187,7 @@ def _start(
     *,
     make_engine: MakeEngine,
     image_generator: ImageGenerator | None,
+    randomness: Randomness = SYSTEM,
     heartbeat_s: float = 1.0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
@@ -193,6 +202,7 @@ def _start(
             energy_model=types.EnergyModel(name="memory", version="1"),
             task="test",
             clock=clock,
+            randomness=randomness,
             on_step=on_step,
             heartbeat_s=heartbeat_s,
         )
