@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,8 +72,6 @@ class NodeContext:
         Where classes are learnt and images generated; None on a node that recognises.
     heartbeat_s
         Between two heartbeats; the coordinator may ask for fewer.
-    on_step
-        Called at each of `erasure.STEPS`; tests end the process there.
     lock
         Held by every public method of `Node`, from start to end but for what its docstring names.
     """
@@ -89,7 +87,6 @@ class NodeContext:
     energy_model: types.EnergyModel
     image_generator: ImageGenerator | None = None
     heartbeat_s: float = 1.0
-    on_step: Callable[[str], None] = lambda step: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property

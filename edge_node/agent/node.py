@@ -50,7 +50,7 @@ class Node:
         self.heartbeat_s = context.heartbeat_s
         # In memory only: what was sealed to it is gone with it.
         self._new_session_key()
-        eraser = Eraser(context.journal, context.cipher, context.on_step)
+        eraser = Eraser(context.journal, context.cipher)
         self._adapters = ActiveAdapters(context, eraser)
         self._forgetting = Forgetting(context, self._adapters, eraser)
         self._contributions = Contributions(context)

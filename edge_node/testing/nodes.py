@@ -64,7 +64,6 @@ def open_node(
     node_id: str = "node-1",
     make_engine: MakeEngine = MemoryEngine,
     image_generator: ImageGenerator | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
     """Open a node on a state folder, made if need be; again after `close` it is the same node, restarted."""
     folder = StateFolder(root)
@@ -77,7 +76,6 @@ def open_node(
         clock,
         make_engine=make_engine,
         image_generator=image_generator,
-        on_step=on_step,
     )
 
 
@@ -164,10 +162,13 @@ class MemoryNode:
         self._subject_keys, self._revision_keys = backup.subject_keys.copy(), backup.revision_keys.copy()
         self._start(backup.journal)
 
+    def _opened(self, journal: bytes) -> Journal:
+        return Journal.in_memory(self.node_id, journal)
+
     def _start(self, journal: bytes) -> None:
         self.node = _start(
             self.keys,
-            Journal.in_memory(self.node_id, journal),
+            self._opened(journal),
             RecordCipher(self.node_id, self._subject_keys, self._revision_keys, self._randomness.draw),
             self.enrollment,
             self.clock,
@@ -189,7 +190,6 @@ def _start(
     image_generator: ImageGenerator | None,
     randomness: Randomness = SYSTEM,
     heartbeat_s: float = 1.0,
-    on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
     node = Node(
         NodeContext(
@@ -203,7 +203,6 @@ def _start(
             task="test",
             clock=clock,
             randomness=randomness,
-            on_step=on_step,
             heartbeat_s=heartbeat_s,
         )
     )

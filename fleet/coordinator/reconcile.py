@@ -96,17 +96,21 @@ class LearningReconciler:
         version = -1
         while True:
             version = await self._coordinator.changes.wait_beyond(version, PAUSE_S)
-            for job in await self._coordinator.read(lambda unit: unit.tx.learning.list_open()):
-                try:
-                    if job.state is JobState.QUEUED:
-                        await self._start(job)
-                    else:
-                        await self._watch(job)
-                except (FleetError, LearningPlaneError) as error:
-                    logger.warning("learning job %s: %s", job.job_id, error)
-                except Exception:
-                    # The other jobs need not wait for this one.
-                    logger.exception("learning job %s could not be moved on", job.job_id)
+            await self.look()
+
+    async def look(self) -> None:
+        """Move every open job on once, as far as Flower and the nodes allow."""
+        for job in await self._coordinator.read(lambda unit: unit.tx.learning.list_open()):
+            try:
+                if job.state is JobState.QUEUED:
+                    await self._start(job)
+                else:
+                    await self._watch(job)
+            except (FleetError, LearningPlaneError) as error:
+                logger.warning("learning job %s: %s", job.job_id, error)
+            except Exception:
+                # The other jobs need not wait for this one.
+                logger.exception("learning job %s could not be moved on", job.job_id)
 
     async def _start(self, job: LearningJobRow) -> None:
         def begin(unit: UnitOfWork) -> LearningJobRow | None:

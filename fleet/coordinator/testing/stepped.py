@@ -99,13 +99,14 @@ class SteppedCoordinator:
         paths.create()
         if signer is None:
             paths.check()
+            signer = CoordinatorKeys.load_or_create(paths.keys)
         self.store = open_store(paths.database_url, now_ms)
         self._randomness = randomness
         self.coordinator = done_now(
             open_fleet(
                 settings,
                 Database(self.store),
-                signer or CoordinatorKeys.load_or_create(paths.keys),
+                signer,
                 holder="stepped",
                 secrets=secrets,
                 randomness=randomness,
