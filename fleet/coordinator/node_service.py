@@ -104,7 +104,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
     async def welcome(self, request: wire.ConnectRequest, nonce: bytes) -> str:
         """Return the id of the node whose hello answers a challenge; raises what `Reports.check_hello` raises."""
-        return await self._coordinator.run(lambda unit: unit.reports.check_hello(request, nonce))
+        claimed = claimed_hello(request)
+        return await self._coordinator.run(lambda unit: unit.reports.check_hello(request, nonce), claimed.node_id)
 
     async def _read(self, requests: AsyncIterator[wire.ConnectRequest], session: Session, link: StreamLink) -> None:
         limit_s = silence_limit_s(0)

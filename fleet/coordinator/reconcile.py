@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Longest pause between two looks, for what happens without a change in the store (a node goes away).
 PAUSE_S = 1.0
+#: Times the duration of a look that passes before the next one.
+REST = 4.0
 #: How often heartbeats and telemetry are written.
 WRITE_EVERY_S = 2.0
 #: How often Flower is asked about a run: each time costs two CPU seconds.
@@ -39,8 +41,8 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         # If it cannot be solved ahead, it is solved when the revision is built, or that has none.
         await _tried("the closed-form head", coordinator.solve_head_ahead())
         await move_on(coordinator)
-        # Thousands of reports are thousands of changes: half of the time is for those who report.
-        await asyncio.sleep(clock() - began_s)
+        # Thousands of reports are thousands of changes: most of the time is for those who report.
+        await asyncio.sleep(REST * (clock() - began_s))
 
 
 async def move_on(coordinator: Coordinator) -> bool:
