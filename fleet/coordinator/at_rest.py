@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
-from fleet.coordinator.work import Part
+from fleet.coordinator.work import Environment, Part
 from fleet.store.database import Transaction
 
 
@@ -33,11 +33,12 @@ def statistics_at_rest(tag: str, node_id: str, sequence: int) -> str:
     return f"{contribution_at_rest(tag, node_id, sequence)}/statistics"
 
 
-def seal_anew(secrets: KeyStore, key_id: str, content: Message) -> bytes:
+def seal_anew(env: Environment, key_id: str, content: Message) -> bytes:
     """Return a message under a new key of its own, whose name is the purpose as well."""
     # A transaction that was rolled back may have left a key of this name.
-    secrets.destroy(key_id)
-    return seal_symmetric(secrets.create(key_id), key_id, content.SerializeToString(deterministic=True))
+    env.secrets.destroy(key_id)
+    plaintext = content.SerializeToString(deterministic=True)
+    return seal_symmetric(env.secrets.create(key_id), key_id, plaintext, env.randomness.draw)
 
 
 def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> bytes:
@@ -67,9 +68,8 @@ class OwnedKeys(Part):
         leaves keys that nothing may use, and this finds them.
         """
         secrets, owned = self._env.secrets, owned_key_ids(self._tx)
-        for key_id in secrets.ids():
-            if key_id not in owned:
-                secrets.destroy(key_id)
+        for key_id in sorted(secrets.ids() - owned):
+            secrets.destroy(key_id)
         opened = self._env.opened_revision
         if opened is not None and opened.key_id not in owned:
             self._env.opened_revision = None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Works that become durable with one commit: its fsync is what they wait for longest.
-MOST_AT_ONCE = 100
+#: Works that become durable with one commit.
+MOST_AT_ONCE = 500
+#: How long (s) works gather for one commit when the last one had several: what a transaction costs by itself, an fsync
+#: above all, is then paid for by many. One that comes alone does not wait.
+GATHER_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,31 @@ class _Waiting:
 
 
 class Database:
+    """The store in the calling thread: nobody is waited for, so tests and simulations go on when they choose."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def run(self, work: Callable[[Transaction], T], node_id: str = "") -> T:
+        """Run some work, about a node perhaps, as one transaction; when this returns, it is durable."""
+        with self.store.transaction() as tx:
+            return work(tx)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run some reading over one consistent view."""
+        return self.read_now(work)
+
+    def read_now(self, work: Callable[[Transaction], T]) -> T:
+        """Do the same in the calling thread."""
+        with self.store.snapshot() as tx:
+            return work(tx)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+class ThreadedDatabase(Database):
     """The store in threads of its own: one writes, so that transactions never wait for each other's locks.
 
     Works that wait for the writer are committed together, and none is acknowledged before all are durable. One that
@@ -41,7 +70,7 @@ class Database:
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        super().__init__(store)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._writer.start()
@@ -58,20 +87,18 @@ class Database:
         """Run some reading over one consistent view."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
-    def read_now(self, work: Callable[[Transaction], T]) -> T:
-        """Do the same in the calling thread."""
-        with self.store.snapshot() as tx:
-            return work(tx)
-
     def close(self) -> None:
         """Finish what runs, then close the store."""
         self._waiting.put(None)
         self._writer.join()
         self._readers.shutdown()
-        self.store.close()
+        super().close()
 
     def _write(self) -> None:
+        together: list[_Waiting] = []
         while (first := self._waiting.get()) is not None:
+            if len(together) > 1:
+                time.sleep(GATHER_S)
             together = [first]
             while len(together) < MOST_AT_ONCE and not self._waiting.empty():
                 if (following := self._waiting.get()) is None:
@@ -89,7 +116,9 @@ class Database:
         results: list[tuple[_Waiting, Any, Exception | None]] = []
         try:
             with self.store.transaction() as tx:
-                tx.nodes.prefetch({each.node_id for each in together if each.node_id})
+                about = {each.node_id for each in together if each.node_id}
+                tx.nodes.prefetch(about)
+                tx.forgets.prefetch(about)
                 for each in together:
                     written = tx.writes
                     try:

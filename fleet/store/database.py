@@ -61,9 +61,13 @@ class Transaction:
         self.audit_events = AuditEvents(scope)
         self.all_rows = AllRows(scope)
 
+    def send(self) -> None:
+        """Send what waits to be written."""
+        self._scope.send()
+
     @property
     def writes(self) -> int:
-        """How many statements have written so far."""
+        """How often something was written so far."""
         return len(self._scope.wrote)
 
 
@@ -80,7 +84,8 @@ class Store:
         self._url = url
         self._engine = make_engine(url)
         self._commits = CommitAnnouncer(self._engine)
-        self._now_ms = now_ms
+        #: Clock of all that is decided over the store, Unix time.
+        self.now_ms = now_ms
         #: Heartbeats and telemetry that are not written yet.
         self.contacts = Contacts()
         #: Called with what a transaction has changed once that is durable, in the thread that wrote it.
@@ -157,6 +162,7 @@ class Store:
             self._commits.begin(connection)
             tx.leadership.check(self._epoch)
             yield tx
+            tx.send()
             self._commits.announce(connection)
         self.on_commit(tx.touched)
 
@@ -172,7 +178,7 @@ class Store:
             begun.rollback()
 
     def _begun(self, connection: Connection) -> Transaction:
-        return Transaction(Scope(connection, self._now_ms(), contacts=self.contacts))
+        return Transaction(Scope(connection, self.now_ms(), contacts=self.contacts))
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -33,8 +31,6 @@ ANSWER_MS = 60_000
 MAX_IN_USE_MS = 10 * ANSWER_MS
 #: Nodes that are ordered to erase by one transaction.
 ORDERS_AT_ONCE = 500
-
-_SYSTEM_RANDOM = secrets.SystemRandom()
 
 
 class Campaigns(Part):
@@ -73,7 +69,7 @@ class Campaigns(Part):
         if active and {tag for campaign in active for tag in campaign.tags} >= set(wanted):
             # All of it is in the log already: another entry would forget nobody.
             return active[-1], False
-        campaign_id = new_id(self._tx.now_ms)
+        campaign_id = new_id(self._tx.now_ms, self._env.randomness.draw)
         spent = self._tx.subjects.live_canaries()[:1]
         held_by_revision, held = self._held([*wanted, *spent])
         entry = self._tx.log.append(campaign_id, [*wanted, *spent], self._env.keys.sign, self._tx.nodes.ids())
@@ -191,8 +187,9 @@ class Campaigns(Part):
         due = list(islice((node_id for node_id in suppressed if node_id in connected), most))
         if due:
             answers = self._expected_probes(campaign)
-            probes = {node_id: _SYSTEM_RANDOM.sample(answers, len(answers)) for node_id in due}
-            self._tx.forgets.order(campaign.campaign_id, {node_id: os.urandom(32) for node_id in due}, probes)
+            draw = self._env.randomness.draw
+            probes = {node_id: sorted(answers, key=lambda _: draw(16)) for node_id in due}
+            self._tx.forgets.order(campaign.campaign_id, {node_id: draw(32) for node_id in due}, probes)
         return bool(due)
 
     def refresh_revision(self) -> bool:

@@ -51,7 +51,12 @@ def test_before_the_first_success_at_most_one_node_is_due(counts, failed, at_wor
     assert most is None if succeeded else most <= 1
 
 
-@given(st.integers(0, 2**48 - 2), st.integers(1, 1000), st.integers(0, 2**80 - 1), st.integers(0, 2**80 - 1))
+@given(
+    st.integers(0, 2**48 - 2),
+    st.integers(1, 1000),
+    st.binary(min_size=10, max_size=10),
+    st.binary(min_size=10, max_size=10),
+)
 def test_ids_sort_by_time(now_ms, later_ms, first, second):
     later_ms = min(now_ms + later_ms, 2**48 - 1)
     assert validate_id(new_id(now_ms, lambda _: first)) < validate_id(new_id(later_ms, lambda _: second))

@@ -162,8 +162,8 @@ def test_costs_are_replaced_phase_by_phase(store):
         return NodeCostRow("n1", phase, energy_j, 0.5, 2**40, 7)
 
     with store.transaction() as tx:
-        tx.nodes.save_costs("n1", [cost(EnergyPhase.RADIO, 1.0), cost(EnergyPhase.PROGRAM, 2.0)])
-        tx.nodes.save_costs("n1", [cost(EnergyPhase.RADIO, 3.0)])
+        tx.nodes.save_costs([cost(EnergyPhase.RADIO, 1.0), cost(EnergyPhase.PROGRAM, 2.0)])
+        tx.nodes.save_costs([cost(EnergyPhase.RADIO, 3.0)])
         assert tx.nodes.costs(["n1"])["n1"] == [cost(EnergyPhase.PROGRAM, 2.0), cost(EnergyPhase.RADIO, 3.0)]
         assert tx.nodes.costs(["n2"])["n2"] == []
 
@@ -172,7 +172,7 @@ def test_costs_of_the_fleet_are_those_of_its_nodes_without_retired_ones(store):
     with store.transaction() as tx:
         for node_id, energy_j in (("n1", 1.0), ("n2", 2.0)):
             cost = NodeCostRow(node_id, EnergyPhase.RADIO, energy_j=energy_j, seconds=1.0, bytes=7, cell_writes=0)
-            tx.nodes.save_costs(node_id, [cost])
+            tx.nodes.save_costs([cost])
             tx.nodes.touch(node_id, energy_model_name=f"of {node_id}", energy_model_version="1")
         (total,) = tx.nodes.total_costs()
         assert (total.energy_j, total.bytes, tx.nodes.energy_model()) == (3.0, 14, ("of n1", "1"))
