@@ -68,8 +68,16 @@ class OwnedKeys(Part):
         """
         secrets, owned = self._env.secrets, owned_key_ids(self._tx)
         for key_id in secrets.ids():
-            if key_id not in owned:
+            if key_id not in owned and not self._may_be_wanted(key_id):
                 secrets.destroy(key_id)
         opened = self._env.opened_revision
         if opened is not None and opened.key_id not in owned:
             self._env.opened_revision = None
+
+    def _may_be_wanted(self, key_id: str) -> bool:
+        """Whether a key may be that of a person who was enrolled after the backup that these rows went back to.
+
+        Nothing here opens with it, but a later backup may yet be restored in the place of that one.
+        """
+        tag = key_id.removeprefix(subject_key_id(""))
+        return tag != key_id and bool(self._tx.fleet.awaited()) and not self._tx.subjects.known(tag)

@@ -68,7 +68,7 @@ class Dispatcher:
 
     async def _send_due(self, sessions: Sequence[Session]) -> None:
         for each in await self._coordinator.read(lambda unit: unit.outbox.due(sessions)):
-            if each.refusal:
+            if each.refusal or each.over:
                 each.session.end(each.refusal)
             else:
                 each.session.send(each.messages)

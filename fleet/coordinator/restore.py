@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, Unpacked, unpa
 from fleet.coordinator.at_rest import job_key_id, owned_key_ids, subject_key_id
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.errors import ConflictError
-from fleet.store.database import Store, Transaction
+from fleet.store.database import Store, Transaction, wall_clock_ms
 from fleet.store.rows import SubjectRow
 from fleet.trust.keys import CoordinatorKeys
 
@@ -37,8 +37,16 @@ class Restored:
     keys_refused: int
 
 
-def restore(folder: CoordinatorFolder, archive: Path, *, lose_forgets: bool = False) -> Restored:
+def restore(
+    folder: CoordinatorFolder,
+    archive: Path,
+    *,
+    lose_forgets: bool = False,
+    now_ms: Callable[[], int] = wall_clock_ms,
+) -> Restored:
     """Bring a coordinator back from a backup: files that are missing in its folder, and all rows.
+
+    What the rows say of nodes may be out of date: all are awaited (`nodes/recovery.py`).
 
     `ConflictError`, and nothing was changed: a coordinator serves from the folder; another fleet is there; or forgets
     would be lost, or nothing tells whether any would, and `lose_forgets` does not say so. `InvalidInputError` if the
@@ -53,7 +61,7 @@ def restore(folder: CoordinatorFolder, archive: Path, *, lose_forgets: bool = Fa
         backup = held.enter_context(unpacked(archive, folder.root))
         _check_same_keys(folder, backup.folder)
         source = held.enter_context(Store.open(f"sqlite:///{backup.folder / DATABASE}"))
-        target = held.enter_context(Store.open(folder.database_url))
+        target = held.enter_context(Store.open(folder.database_url, now_ms=now_ms))
         secrets = FileKeyStore(folder.secrets)
         with target.snapshot() as today:
             known = _Known.by(today, secrets.ids(), backup)
@@ -62,6 +70,7 @@ def restore(folder: CoordinatorFolder, archive: Path, *, lose_forgets: bool = Fa
             still_forgotten, without_key = known.forget_again(tx)
         with source.snapshot() as rows, target.transaction() as tx:
             tx.all_rows.replace(rows.all_rows)
+            tx.fleet.note_restore()
             # Whoever leads from another folder cannot commit any more.
             tx.leadership.take("a restore")
             back = (known.allowed.keys() & owned_key_ids(rows)) - secrets.ids()

@@ -156,6 +156,8 @@ class SteppedCoordinator:
             (due,) = unit.outbox.due([self.sessions[node_id]])
         if due.refusal:
             raise ReportError(due.refusal)
+        if due.over:
+            self.disconnect(node_id)
         return list(due.messages)
 
     def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
@@ -197,6 +199,9 @@ class SteppedCoordinator:
         while moved:
             moved = self.step()
             for node in nodes:
+                if node.node_id not in self.sessions:
+                    # Its stream was ended, so that it says hello anew.
+                    said[node.node_id] = self.connect(node)
                 answers = said.pop(node.node_id, [])
                 replies = [reply for answer in answers for reply in self.take(node.node_id, answer).replies]
                 replies += self.outbox(node.node_id)
