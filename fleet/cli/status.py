@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from fleet.cli.output import Columns, Format, OutputFormat, clock, counted, facts, records, show
 from fleet.cli.session import session
 from fleet.documents import document, fleet_document, node_document
+from fleet.errors import AwaitedNodesError
 
 #: Standing of a node that has not said where it is since the coordinator was restored.
 AWAITING = "awaiting reconnect"
@@ -44,16 +45,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
 
     then = "fleet forget list" if fleet["forgets_open"] else None
     if fleet["nodes_awaited"]:
-        names = ", ".join(str(node["node_id"]) for node in nodes if node["awaited_since_unix_ms"])
-        then = AFTER_RESTORE.format(names=names)
+        then = AwaitedNodesError([node["node_id"] for node in nodes if node["awaited_since_unix_ms"]]).hint
     show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render, then=then)
-
-
-#: What to do while nodes are awaited.
-AFTER_RESTORE = (
-    "start {names}; `fleet node retire NODE --reason ...` takes out what is gone; "
-    "`fleet admin accept-restore --reason ...` goes on without the others"
-)
 
 
 def restore_facts(fleet: dict[str, Any]) -> dict[str, object]:

@@ -21,7 +21,7 @@ from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
-from fleet.errors import ConflictError, InvalidInputError, UnknownTagsError
+from fleet.errors import AwaitedNodesError, InvalidInputError, UnknownTagsError
 from fleet.store.rows import CampaignRow, ContributionRow, LogRow, ProgressRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 ANSWER_MS = 60_000
 #: A revision is replaced after this time also while nodes have orders over it.
 MAX_IN_USE_MS = 10 * ANSWER_MS
-#: Of the nodes that a forget cannot be committed without.
-_NAMED = 5
 #: Nodes that are ordered to erase by one transaction.
 ORDERS_AT_ONCE = 500
 
@@ -55,8 +53,8 @@ class Campaigns(Part):
         in it; their key files go when it is durable (`at_rest.destroy_orphaned_keys`).
 
         Raises `InvalidInputError` if a tag or the request id is malformed; `NotFoundError` if no node has ever reported
-        a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else, or nodes have yet
-        to say what was lost with a restore: its generation, perhaps.
+        a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else;
+        `AwaitedNodesError` if its generation may be one that was lost with a restore.
         """
         wanted = validate_tags(tags)
         if not request_id:
@@ -76,7 +74,8 @@ class Campaigns(Part):
         if active and {tag for campaign in active for tag in campaign.tags} >= set(wanted):
             # All of it is in the log already: another entry would forget nobody.
             return active[-1], False
-        self._refuse_while_nodes_are_awaited()
+        if awaited := self._tx.fleet.awaited():
+            raise AwaitedNodesError(awaited)
         spent = self._tx.subjects.live_canaries()[:1]
         tags = [*wanted, *spent]
         held_by_revision, held = self._held(tags)
@@ -141,16 +140,6 @@ class Campaigns(Part):
         self._tx.tree.append(LeafKind.FORGET_COMMAND, leaf_data(LeafKind.FORGET_COMMAND, envelope))
         self._jobs.preempt(entry.generation, people, shards)
         return campaign
-
-    def _refuse_while_nodes_are_awaited(self) -> None:
-        if awaited := self._tx.fleet.awaited():
-            named = ", ".join(awaited[:_NAMED]) + (", ..." if len(awaited) > _NAMED else "")
-            raise ConflictError(
-                "the coordinator was restored from a backup, and the number of the next forget may be taken: "
-                f"{len(awaited)} node(s) have not said since what they know ({named})",
-                hint="start them; `fleet node retire` takes out what is gone; "
-                "`fleet admin accept-restore --reason ...` goes on without them",
-            )
 
     def _held(self, tags: Sequence[str]) -> tuple[dict[int, HeldAtCommit], dict[str, HeldAtCommit]]:
         """Return what nodes are known to hold of these people now.
