@@ -62,6 +62,8 @@ class NodeContext:
     ----------
     image_generator
         Where classes are learnt and images generated; None on a node that recognises.
+    heartbeat_s
+        Between two heartbeats; the coordinator may ask for fewer.
     on_step
         Called at each of `erasure.STEPS`; tests end the process there.
     lock
@@ -77,6 +79,7 @@ class NodeContext:
     task: str
     energy_model: types.EnergyModel
     image_generator: ImageGenerator | None = None
+    heartbeat_s: float = 1.0
     on_step: Callable[[str], None] = lambda step: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -103,13 +103,13 @@ def run(
                 energy_model=EnergyModel(name=preset.name, version=preset.version),
                 task=chip.task,
                 clock=SystemClock(),
+                heartbeat_s=heartbeat_s,
             )
         )
         closing.callback(node.close)
         link = NodeLink(
             node,
             enrollment.node_service_address,
-            heartbeat_s=heartbeat_s,
             connect_delay_s=connect_delay_s,
             on_refusal=lambda reason: write_run_file(reason),
         )

@@ -14,7 +14,7 @@ from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
 
-from edge_node.agent.node import Node
+from edge_node.agent.node import JITTER, Node
 from edge_node.errors import ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -25,10 +25,8 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 CHALLENGE_TIMEOUT_S = 5.0
 #: The coordinator answers every heartbeat: silence for this many of them means that nobody is there.
 SILENT_HEARTBEATS = 8
-#: Of the interval between heartbeats.
-_JITTER = (0.9, 1.1)
 #: Full jitter: a whole fleet may have lost its coordinator at one moment.
-_BACKOFF = Backoff(first_s=0.2, longest_s=5.0, least=0.0)
+RECONNECT_BACKOFF = Backoff(first_s=0.2, longest_s=5.0, least=0.0)
 #: Trying again does not help until somebody has done something.
 _REFUSALS = frozenset([grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND])
 
@@ -40,8 +38,6 @@ class NodeLink:
     ----------
     address
         host:port of the coordinator's NodeService.
-    heartbeat_s
-        Between two heartbeats; the coordinator may ask for fewer.
     connect_delay_s
         Upper bound of the random wait before the first connection; half of it is the lower bound.
     on_refusal
@@ -53,12 +49,11 @@ class NodeLink:
         node: Node,
         address: str,
         *,
-        heartbeat_s: float = 1.0,
         connect_delay_s: float = 0.0,
         on_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._node, self._address = node, address
-        self._heartbeat_s, self._connect_delay_s = heartbeat_s, connect_delay_s
+        self._connect_delay_s = connect_delay_s
         self._on_refusal, self._refusal = on_refusal, ""
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._stream: grpc.Call | None = None
@@ -106,7 +101,7 @@ class NodeLink:
                 logger.exception("closed the stream to %s", self._address)
             failures = 1 if self._answered else failures + 1
             self._answered = False
-            self._stopping.wait(_BACKOFF.delay_s(failures))
+            self._stopping.wait(RECONNECT_BACKOFF.delay_s(failures))
 
     def _note_refusal(self, reason: str) -> None:
         if reason != self._refusal:
@@ -159,7 +154,7 @@ class NodeLink:
         silent = 0
         try:
             while True:
-                self._wake.wait(self._interval_s())
+                self._wake.wait(self._node.heartbeat_s * random.uniform(*JITTER))
                 self._wake.clear()
                 if ended.is_set():
                     return
@@ -175,10 +170,6 @@ class NodeLink:
         finally:
             # Without heartbeats the stream is of no use: end it, so that the link connects again.
             stream.cancel()
-
-    def _interval_s(self) -> float:
-        # A large fleet beats more slowly, and not in step.
-        return max(self._heartbeat_s, self._node.told_interval_s) * random.uniform(*_JITTER)
 
 
 def _status(error: grpc.RpcError) -> str:

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Entries of the forget log in one message.
 _ENTRIES_AT_ONCE = 100
+#: Of the interval between heartbeats: a fleet is not to beat in step.
+JITTER = (0.9, 1.1)
 
 
 class Node:
@@ -47,8 +49,8 @@ class Node:
         self.context = context
         self._lock, self._journal, self._meter = context.lock, context.journal, context.meter
         self._serve_state = ServeState(context)
-        #: Seconds between heartbeats that the coordinator asks for at least; 0: it has not said.
-        self.told_interval_s = 0.0
+        #: Seconds between heartbeats. A large fleet beats more slowly than its nodes are set to.
+        self.heartbeat_s = context.heartbeat_s
         # In memory only: what was sealed to it is gone with it.
         self._session_key = X25519PrivateKey.generate()
         eraser = Eraser(context.journal, context.cipher, context.on_step)
@@ -232,7 +234,7 @@ class Node:
             raise ProtocolError(f"a lease is of node {lease.node_id!r}, not {self.node_id!r}")
         served = self._serve_state.serving
         self._serve_state.granted(lease)
-        self.told_interval_s = lease.heartbeat_interval_ms / 1000
+        self.heartbeat_s = max(self.context.heartbeat_s, lease.heartbeat_interval_ms / 1000)
         if not served:
             # Perhaps it was held: then nothing that it contributed meanwhile was taken.
             self._contributions.reconnected()
@@ -246,6 +248,7 @@ class Node:
                 generation=self._journal.position().generation,
                 serve_state=state,
                 quarantine_reason=reason,
+                interval_ms=round(1000 * self.heartbeat_s * JITTER[1]),
             )
         )
 

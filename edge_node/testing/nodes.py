@@ -105,9 +105,10 @@ class MemoryNode:
         clock: Clock | None = None,
         make_engine: MakeEngine = MemoryEngine,
         image_generator: ImageGenerator | None = None,
+        heartbeat_s: float = 1.0,
     ) -> None:
         self.keys, self.clock = NodeKeys.in_memory(node_id), clock or FakeClock()
-        self._make_engine, self._image_generator = make_engine, image_generator
+        self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
         self._subject_keys, self._revision_keys = MemoryKeyStore(), MemoryKeyStore()
 
     @property
@@ -165,6 +166,7 @@ class MemoryNode:
             self.clock,
             make_engine=self._make_engine,
             image_generator=self._image_generator,
+            heartbeat_s=self._heartbeat_s,
         )
 
 
@@ -177,6 +179,7 @@ def _start(
     *,
     make_engine: MakeEngine,
     image_generator: ImageGenerator | None,
+    heartbeat_s: float = 1.0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
     node = Node(
@@ -191,6 +194,7 @@ def _start(
             task="test",
             clock=clock,
             on_step=on_step,
+            heartbeat_s=heartbeat_s,
         )
     )
     node.started()

@@ -27,7 +27,7 @@ from fleet.coordinator.nodes.heartbeats import Heartbeats
 from fleet.coordinator.nodes.recovery import ForkError
 from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.nodes.reports import claimed_hello
-from fleet.coordinator.nodes.sessions import HeartbeatPace, Session
+from fleet.coordinator.nodes.sessions import Session, silence_limit_s
 from fleet.errors import FleetError, NotFoundError
 from fleet.store.database import wall_clock_ms
 
@@ -107,16 +107,17 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         raise AssertionError("abort raises")
 
     async def _read(self, requests: AsyncIterator[wire.ConnectRequest], session: Session) -> None:
-        pace = HeartbeatPace()
+        limit_s = silence_limit_s(0)
         while True:
             try:
                 # Not `wait_for`: see `woken`.
-                async with asyncio.timeout(pace.silence_limit_s):
+                async with asyncio.timeout(limit_s):
                     request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
             if request.WhichOneof("message") == "heartbeat":
-                pace.note(asyncio.get_running_loop().time())
+                # It is answered with how often the fleet as it is now may beat.
+                limit_s = silence_limit_s(max(request.heartbeat.interval_ms / 1000, self._heartbeats.interval_s()))
             effect = await self._take(session.node_id, request)
             session.send(effect.replies)
             if effect.changed:

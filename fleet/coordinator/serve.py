@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 #: A revision for thousands of people fits; larger ones will need chunks.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 #: A node holds one, an operator's command or a learning job a few.
-MAX_CALLS = 10_000
+MAX_CALLS = 50_000
 STOP_GRACE_S = 1.0
 
 _SERVER_OPTIONS = (

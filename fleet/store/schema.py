@@ -478,3 +478,10 @@ tree_leaf = Table(
     sa.Index(None, "hash"),
     CheckConstraint("leaf_index >= 0", name="dense"),
 )
+
+tree_node = Table(
+    "tree_node",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False, comment="odd: of a complete inner node"),
+    Column("hash", LargeBinary, nullable=False, comment="RFC 6962 hash of its two halves"),
+)

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from sqlalchemy import func, select
 
 from fleet.errors import NotFoundError
 from fleet.store import schema
 from fleet.store.repository import Repository
 from fleet.store.rows import TreeLeafRow
-from fleet.trust import merkle
+from fleet.trust.merkle import InclusionProof, MerkleTree, Subtree, complete_subtrees, leaf_hash, node_hash
 
 
-class Tree(Repository):
-    """Append-only; roots and proofs are those of RFC 6962 over all leaves."""
+class Tree(Repository, MerkleTree):
+    """Append-only; the root of every complete subtree is kept, so that no root and no proof reads all leaves."""
 
     def append(self, kind: str, data: bytes, *, new: bool = False) -> TreeLeafRow:
         """Append what `fleet.trust.leaves.leaf_data` made; a leaf that is here already is returned, unless it is new.
 
         `new` says that the caller has looked.
         """
-        leaf_hash = merkle.leaf_hash(data)
-        if not new and (existing := self.find(leaf_hash)) is not None:
+        found = leaf_hash(data)
+        if not new and (existing := self.find(found)) is not None:
             return existing
-        row = TreeLeafRow(self.size(), kind, leaf_hash, data)
+        size, edge = self.size(), self._edge()
+        row = TreeLeafRow(size, kind, found, data)
         self._insert(schema.tree_leaf, **vars(row))
-        self._once(schema.tree_leaf, "size", lambda: row.leaf_index + 1)
+        level = 0
+        # What ends here is complete with its neighbour to the left, and so on upwards.
+        while size >> level & 1:
+            found, level = node_hash(edge.pop(level), found), level + 1
+            self._insert(schema.tree_node, position=Subtree(level, size >> level).position, hash=found)
+        edge[level] = found
+        self._once(schema.tree_leaf, "size", lambda: size + 1)
+        self._once(schema.tree_leaf, "edge", lambda: edge)
         return row
 
     def size(self) -> int:
@@ -38,27 +48,42 @@ class Tree(Repository):
 
         return self._once(schema.tree_leaf, "size", read)
 
-    def hashes(self, size: int | None = None) -> list[bytes]:
-        """Return the hashes of the first `size` leaves, or of all."""
-        table = schema.tree_leaf
-        query = select(table.c.hash).order_by(table.c.leaf_index)
-        return self._column(query if size is None else query.where(table.c.leaf_index < size))
+    def _edge(self) -> dict[int, bytes]:
+        """Return the hashes of the subtrees that make up the tree, by level: at most one of each."""
+        now = list(complete_subtrees(0, self.size()))
 
-    def root(self, size: int | None = None) -> bytes:
-        """Return the root hash (32 bytes) of the first `size` leaves, or of all."""
-        return merkle.root_hash(self.hashes(size))
+        def read() -> dict[int, bytes]:
+            return {subtree.level: digest for subtree, digest in self.subtree_hashes(now).items()}
+
+        return self._once(schema.tree_leaf, "edge", read)
+
+    def subtree_hashes(self, subtrees: Collection[Subtree]) -> Mapping[Subtree, bytes]:
+        """Return the hashes of complete subtrees."""
+        leaf, node = schema.tree_leaf.c, schema.tree_node.c
+        leaves = {subtree.place: subtree for subtree in subtrees if not subtree.level}
+        inner = {subtree.position: subtree for subtree in subtrees if subtree.level}
+        found: dict[Subtree, bytes] = {}
+        if leaves:
+            rows = self._run(select(leaf.leaf_index, leaf.hash).where(leaf.leaf_index.in_(leaves)))
+            found |= {leaves[row.leaf_index]: row.hash for row in rows}
+        if inner:
+            rows = self._run(select(node.position, node.hash).where(node.position.in_(inner)))
+            found |= {inner[row.position]: row.hash for row in rows}
+        return found
 
     def find(self, leaf_hash: bytes) -> TreeLeafRow | None:
         """Return the leaf with this hash, or None."""
         return self._row(TreeLeafRow, select(schema.tree_leaf).where(schema.tree_leaf.c.hash == leaf_hash))
 
-    def inclusion_proof(self, leaf_hash: bytes) -> merkle.InclusionProof:
-        """Return the proof that a leaf is in the tree as it is now; `NotFoundError` if it is not."""
-        leaf = self.find(leaf_hash)
-        if leaf is None:
-            raise NotFoundError(f"no leaf {leaf_hash.hex()[:16]} in the log")
-        return merkle.prove_inclusion(self.hashes(), leaf.leaf_index)
+    def inclusion_proofs(self, leaf_hashes: Sequence[bytes], size: int | None = None) -> list[InclusionProof]:
+        """Return the proofs that leaves are in the tree as it is now, or as it was with its first `size` leaves.
 
-    def consistency_proof(self, old_size: int) -> tuple[bytes, ...]:
-        """Return the proof that the tree as it is now only appended to its first `old_size` leaves."""
-        return merkle.prove_consistency(self.hashes(), old_size)
+        `NotFoundError` if one of them is not.
+        """
+        size, leaf = self.size() if size is None else size, schema.tree_leaf.c
+        rows = self._run(select(leaf.hash, leaf.leaf_index).where(leaf.hash.in_(leaf_hashes), leaf.leaf_index < size))
+        indices = {row.hash: row.leaf_index for row in rows}
+        for each in leaf_hashes:
+            if each not in indices:
+                raise NotFoundError(f"no leaf {each.hex()[:16]} among the first {size} of the log")
+        return self.prove_inclusions([indices[each] for each in leaf_hashes], size)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope
 
-from fleet.trust.merkle import leaf_hash, root_hash
+from fleet.trust.merkle import MemoryTree, leaf_hash
 
 
 class LeafKind(StrEnum):
@@ -34,4 +34,4 @@ def leaf_data_of(kind: LeafKind, payload_digest: bytes, key_id: str) -> bytes:
 
 def nodes_root(node_ids: Iterable[str]) -> bytes:
     """Return the RFC 6962 root (32 bytes) over the nodes that a forget is committed for; the signed command has it."""
-    return root_hash([leaf_hash(node_id.encode()) for node_id in sorted(node_ids)])
+    return MemoryTree([leaf_hash(node_id.encode()) for node_id in sorted(node_ids)]).root()

@@ -1,4 +1,4 @@
-"""Merkle tree hashes and proofs: RFC 6962, section 2.1, as small pure functions.
+"""Merkle tree hashes and proofs: RFC 6962, section 2.1, over a tree whose complete subtrees are kept.
 
 Hashes are SHA-256, 32 bytes. Verification follows RFC 9162, sections 2.1.3.2 and 2.1.4.2 (the same tree, with the
 algorithms written out).
@@ -7,8 +7,11 @@ algorithms written out).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from fleet.errors import InvalidInputError, ProofError
 
@@ -35,46 +38,114 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def _split(size: int) -> int:
-    # The largest power of two below size.
-    return 1 << ((size - 1).bit_length() - 1)
+@dataclass(frozen=True)
+class Subtree:
+    """Complete subtree: its level (0: a leaf), and its place among those of that level, from the left."""
+
+    level: int
+    place: int
+
+    @property
+    def position(self) -> int:
+        """Number of its root when all nodes of the tree are numbered from left to right (RFC 9420, appendix C)."""
+        return (self.place << (self.level + 1)) + (1 << self.level) - 1
 
 
-def root_hash(leaves: Sequence[bytes]) -> bytes:
-    """Return the root over leaf hashes."""
-    if not leaves:
-        return EMPTY_ROOT
-    # Stack of (hash, height) of complete subtrees: linear, where slicing at each level would copy.
-    stack: list[tuple[bytes, int]] = []
-    for leaf in leaves:
-        current, height = leaf, 0
-        while stack and stack[-1][1] == height:
-            current, height = node_hash(stack.pop()[0], current), height + 1
-        stack.append((current, height))
-    root = stack.pop()[0]
-    while stack:
-        root = node_hash(stack.pop()[0], root)
-    return root
+def complete_subtrees(start: int, stop: int) -> Iterator[Subtree]:
+    """Yield the largest complete subtrees that the leaves from `start` to before `stop` consist of, from the left."""
+    while start < stop:
+        level = (stop - start).bit_length() - 1
+        if start:
+            level = min(level, (start & -start).bit_length() - 1)
+        yield Subtree(level, start >> level)
+        start += 1 << level
 
 
-def prove_inclusion(leaves: Sequence[bytes], leaf_index: int) -> InclusionProof:
-    """Return the proof that the leaf at `leaf_index` is in the tree over these leaf hashes.
+class MerkleTree(ABC):
+    """Tree of which the hashes of complete subtrees are at hand: roots and proofs read about twice its height."""
 
-    `InvalidInputError` if there is no such leaf.
-    """
-    if not 0 <= leaf_index < len(leaves):
-        raise InvalidInputError(f"no leaf {leaf_index} in a tree of {len(leaves)}")
-    path: list[bytes] = []
-    index, part = leaf_index, leaves
-    while len(part) > 1:
-        middle = _split(len(part))
-        if index < middle:
-            path.append(root_hash(part[middle:]))
-            part = part[:middle]
+    @abstractmethod
+    def size(self) -> int:
+        """Return the number of leaves."""
+
+    @abstractmethod
+    def subtree_hashes(self, subtrees: Collection[Subtree]) -> Mapping[Subtree, bytes]:
+        """Return the hashes of complete subtrees."""
+
+    def root(self, size: int | None = None) -> bytes:
+        """Return the root hash (32 bytes) of the first `size` leaves, or of all."""
+        size = self.size() if size is None else size
+        return self._roots([(0, size)])[0] if size else EMPTY_ROOT
+
+    def prove_inclusion(self, leaf_index: int, size: int | None = None) -> InclusionProof:
+        """Return the proof that a leaf is among the first `size`, or in the whole tree."""
+        return self.prove_inclusions([leaf_index], size)[0]
+
+    def prove_inclusions(self, leaf_indices: Sequence[int], size: int | None = None) -> list[InclusionProof]:
+        """Return the same of several leaves; `InvalidInputError` if there is no such leaf."""
+        size = self.size() if size is None else size
+        beside = [_beside(leaf_index, size) for leaf_index in leaf_indices]
+        hashes = iter(self._roots([leaves for ranges in beside for leaves in ranges]))
+        return [
+            InclusionProof(leaf_index, size, tuple(itertools.islice(hashes, len(ranges))))
+            for leaf_index, ranges in zip(leaf_indices, beside, strict=True)
+        ]
+
+    def prove_consistency(self, old_size: int) -> tuple[bytes, ...]:
+        """Return the proof that the tree only appended to its first `old_size` leaves.
+
+        Empty for the empty tree and for the tree itself. `InvalidInputError` if there are fewer than `old_size` leaves.
+        """
+        size = self.size()
+        if not 0 <= old_size <= size:
+            raise InvalidInputError(f"a tree of {size} never had {old_size} leaves")
+        if old_size in (0, size):
+            return ()
+        *_, last = complete_subtrees(0, old_size)
+        start = last.place << last.level
+        # RFC 6962, 2.1.2: the old root itself is left out if it is a complete subtree of the new tree.
+        own = [(start, old_size)] if start else []
+        return tuple(self._roots([*own, *_beside(start, size, last.level)]))
+
+    def _roots(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the root over each range of leaves."""
+        parts = [list(complete_subtrees(*leaves)) for leaves in ranges]
+        hashes = self.subtree_hashes({subtree for part in parts for subtree in part})
+        return [reduce(lambda right, left: node_hash(left, right), (hashes[s] for s in reversed(p))) for p in parts]
+
+
+def _beside(leaf_index: int, size: int, level: int = 0) -> list[tuple[int, int]]:
+    """Return the ranges of leaves beside the way up from the complete subtree at a leaf, the lowest first."""
+    if not 0 <= leaf_index < size:
+        raise InvalidInputError(f"no leaf {leaf_index} in a tree of {size}")
+    ranges = []
+    start, stop = 0, size
+    while stop - start > 1 << level:
+        middle = start + (1 << ((stop - start - 1).bit_length() - 1))
+        if leaf_index < middle:
+            ranges.append((middle, stop))
+            stop = middle
         else:
-            path.append(root_hash(part[:middle]))
-            index, part = index - middle, part[middle:]
-    return InclusionProof(leaf_index, len(leaves), tuple(reversed(path)))
+            ranges.append((start, middle))
+            start = middle
+    return ranges[::-1]
+
+
+class MemoryTree(MerkleTree):
+    """Tree over leaf hashes in memory."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self._levels = [leaves]
+        while len(below := self._levels[-1]) > 1:
+            self._levels.append([node_hash(*pair) for pair in zip(below[::2], below[1::2], strict=False)])
+
+    def size(self) -> int:
+        """Return the number of leaves."""
+        return len(self._levels[0])
+
+    def subtree_hashes(self, subtrees: Collection[Subtree]) -> Mapping[Subtree, bytes]:
+        """Return the hashes of complete subtrees."""
+        return {subtree: self._levels[subtree.level][subtree.place] for subtree in subtrees}
 
 
 def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
@@ -101,32 +172,6 @@ def _siblings(index: int, last: int, path: Sequence[bytes], what: str) -> Iterat
         index, last = index >> 1, last >> 1
     if last != 0:
         raise ProofError(f"{what} is too short: {len(path)} hashes")
-
-
-def prove_consistency(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
-    """Return the proof that the tree over these leaf hashes appends to its first `old_size` leaves.
-
-    Empty for the empty tree and for the tree itself. `InvalidInputError` if there are fewer than `old_size` leaves.
-    """
-    if not 0 <= old_size <= len(leaves):
-        raise InvalidInputError(f"a tree of {len(leaves)} never had {old_size} leaves")
-    if old_size in (0, len(leaves)):
-        return ()
-    path: list[bytes] = []
-    size, part = old_size, leaves
-    # RFC 6962, 2.1.2: the old root itself is left out as long as it is a complete subtree of the new tree.
-    complete = True
-    while size != len(part):
-        middle = _split(len(part))
-        if size <= middle:
-            path.append(root_hash(part[middle:]))
-            part = part[:middle]
-        else:
-            path.append(root_hash(part[:middle]))
-            size, part, complete = size - middle, part[middle:], False
-    if not complete:
-        path.append(root_hash(part))
-    return tuple(reversed(path))
 
 
 def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:

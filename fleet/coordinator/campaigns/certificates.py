@@ -104,7 +104,7 @@ class Certificates(Part):
                     break
 
     def _inclusion(self, kind: LeafKind, envelope: types.Envelope) -> InclusionProof:
-        return self._tx.tree.inclusion_proof(leaf_hash(leaf_data(kind, envelope)))
+        return self._tx.tree.inclusion_proofs([leaf_hash(leaf_data(kind, envelope))])[0]
 
 
 def _committed_for(command: types.ForgetCommand, executions: Sequence[ExecutionRow]) -> Sequence[ExecutionRow]:

@@ -72,10 +72,14 @@ class Heartbeats:
             sequence=env.leases.take(),
             request_nonce=heartbeat.lease_nonce,
             max_age_ms=round(1000 * env.settings.lease_s),
-            heartbeat_interval_ms=round(1000 * interval_s(len(env.sessions), env.settings.lease_s)),
+            heartbeat_interval_ms=round(1000 * self.interval_s()),
         )
         env.contacts.note(node_id, lease_until_ms=now_ms + lease.max_age_ms)
         return Effect((wire.ConnectResponse(lease=env.keys.sign(lease)),), changed)
+
+    def interval_s(self) -> float:
+        """Return how often each node is to send heartbeats, as many as they are now."""
+        return interval_s(len(self._env.sessions), self._env.settings.lease_s)
 
     def _telemetry(self, node_id: str, telemetry: wire.Telemetry, now_ms: int) -> Effect:
         announced = self._env.sessions.of(node_id)

@@ -15,45 +15,24 @@ from fleet.domain.node import QuarantineReason, ServeState
 
 logger = logging.getLogger(__name__)
 
-#: A node that has sent less than two heartbeats is taken for gone after this silence.
+#: A node that has not said how often it sends heartbeats is taken for gone after this silence.
 SILENCE_LIMIT_S = 15.0
 #: As many heartbeats may be missed; a node gives its coordinator up after as many.
 MISSED_HEARTBEATS = 8
-#: A busy machine must not lose its nodes, however short their interval is.
-_SHORTEST_LIMIT_S = 5.0
-
+#: A busy machine must not lose its nodes, however short their interval is; nor is a node waited for that means years.
+_LIMITS_S = (5.0, 600.0)
 
 #: Times within an hour that one node may start over from a backup.
 MAX_WENT_BACK = 30
 _HOUR_MS = 3_600_000
 
 
-class HeartbeatPace:
-    """Pace of one node's heartbeats, and the silence after which it is taken for gone.
-
-    The interval is the node's own setting, and it sends one early when it has something to say: the longest of
-    the last gaps stands for it.
-    """
-
-    def __init__(self) -> None:
-        self._gaps_s: deque[float] = deque(maxlen=MISSED_HEARTBEATS)
-        self._last_s: float | None = None
-
-    def note(self, now_s: float) -> None:
-        """Note a heartbeat (seconds of a monotonic clock)."""
-        if self._last_s is not None:
-            self._gaps_s.append(now_s - self._last_s)
-        self._last_s = now_s
-
-    @property
-    def silence_limit_s(self) -> float:
-        """Longest silence that is not yet the end, in seconds."""
-        if not self._gaps_s:
-            return SILENCE_LIMIT_S
-        longest_s = max(self._gaps_s)
-        # One stall of a second must not buy the node a minute.
-        most_s = max(SILENCE_LIMIT_S, 2 * longest_s)
-        return max(_SHORTEST_LIMIT_S, min(MISSED_HEARTBEATS * longest_s, most_s))
+def silence_limit_s(interval_s: float) -> float:
+    """Return the longest silence (s) that is not yet the end, of a node that sends heartbeats so often; 0: unknown."""
+    # Who beats slowly must not be missed for minutes.
+    most_s = max(SILENCE_LIMIT_S, 2 * interval_s)
+    least_s, longest_s = _LIMITS_S
+    return min(max(least_s, min(MISSED_HEARTBEATS * interval_s or most_s, most_s)), longest_s)
 
 
 #: Messages that wait to be written to one node.

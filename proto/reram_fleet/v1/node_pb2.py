@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from reram_fleet.v1 import types_pb2 as reram__fleet_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19reram_fleet/v1/node.proto\x12\x0ereram_fleet.v1\x1a\x1areram_fleet/v1/types.proto\"\xda\x03\n\x0e\x43onnectRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12.\n\theartbeat\x18\x02 \x01(\x0b\x32\x19.reram_fleet.v1.HeartbeatH\x00\x12\x30\n\nsuppressed\x18\x03 \x01(\x0b\x32\x1a.reram_fleet.v1.SuppressedH\x00\x12+\n\x07receipt\x18\x04 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x30\n\x0c\x63ontribution\x18\x05 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x39\n\x0frevision_result\x18\x06 \x01(\x0b\x32\x1e.reram_fleet.v1.RevisionResultH\x00\x12.\n\ttelemetry\x18\x07 \x01(\x0b\x32\x19.reram_fleet.v1.TelemetryH\x00\x12\x30\n\x0cpublic_codes\x18\x08 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x34\n\nforget_log\x18\t \x01(\x0b\x32\x1e.reram_fleet.v1.ForgetLogRangeH\x00\x42\t\n\x07message\"\xf5\x03\n\x0f\x43onnectResponse\x12.\n\tchallenge\x18\x01 \x01(\x0b\x32\x19.reram_fleet.v1.ChallengeH\x00\x12\x34\n\nforget_log\x18\x02 \x01(\x0b\x32\x1e.reram_fleet.v1.ForgetLogRangeH\x00\x12)\n\x05lease\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x31\n\x08revision\x18\x04 \x01(\x0b\x32\x1d.reram_fleet.v1.RevisionOfferH\x00\x12+\n\x05\x65rase\x18\x05 \x01(\x0b\x32\x1a.reram_fleet.v1.EraseOrderH\x00\x12\x31\n\x0breceipt_ack\x18\x06 \x01(\x0b\x32\x1a.reram_fleet.v1.ReceiptAckH\x00\x12;\n\x10\x63ontribution_ack\x18\x07 \x01(\x0b\x32\x1f.reram_fleet.v1.ContributionAckH\x00\x12\x42\n\x14public_codes_request\x18\x08 \x01(\x0b\x32\".reram_fleet.v1.PublicCodesRequestH\x00\x12\x32\n\x0erestore_notice\x18\t \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x42\t\n\x07message\"\x1a\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\xa4\x02\n\x05Hello\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63hallenge_nonce\x18\x03 \x01(\x0c\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x10\n\x08log_head\x18\x05 \x01(\x0c\x12\x10\n\x08revision\x18\x06 \x01(\x04\x12\x17\n\x0frevision_digest\x18\x07 \x01(\x0c\x12\x0f\n\x07\x62oot_id\x18\x08 \x01(\t\x12\x18\n\x10software_version\x18\t \x01(\t\x12\x17\n\x0freceipt_counter\x18\n \x01(\x04\x12\x1a\n\x12session_public_key\x18\x0b \x01(\x0c\x12\x19\n\x11last_receipt_hash\x18\x0c \x01(\x0c\x12\x13\n\x0b\x65nvironment\x18\x1e \x01(\t\"W\n\nSessionKey\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\"\xa2\x01\n\tHeartbeat\x12\x13\n\x0blease_nonce\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12/\n\x0bserve_state\x18\x03 \x01(\x0e\x32\x1a.reram_fleet.v1.ServeState\x12;\n\x11quarantine_reason\x18\x04 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\"a\n\nSuppressed\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08log_head\x18\x02 \x01(\x0c\x12-\n\x0bsession_key\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\"\xeb\x01\n\x0c\x43ontribution\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x13\n\x0bsubject_tag\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\'\n\x07\x61\x64\x61pter\x18\x06 \x01(\x0b\x32\x16.reram_fleet.v1.Sealed\x12*\n\nstatistics\x18\x07 \x01(\x0b\x32\x16.reram_fleet.v1.Sealed\x12(\n\x06ticket\x18\x08 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\"\x14\n\x12PublicCodesRequest\"y\n\x0bPublicCodes\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x01(\r\x12\x0e\n\x06person\x18\x04 \x03(\r\x12\x16\n\x0e\x62ytes_per_code\x18\x05 \x01(\r\x12\r\n\x05\x63odes\x18\x06 \x01(\x0c\"\x89\x01\n\x0eRevisionResult\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12\x34\n\x08overhead\x18\x05 \x01(\x0b\x32\".reram_fleet.v1.DeploymentOverhead\"\xb8\x01\n\tTelemetry\x12(\n\x05\x63osts\x18\x01 \x03(\x0b\x32\x19.reram_fleet.v1.PhaseCost\x12\x31\n\x0c\x65nergy_model\x18\x02 \x01(\x0b\x32\x1b.reram_fleet.v1.EnergyModel\x12\x12\n\ninferences\x18\x03 \x01(\x04\x12 \n\x18stale_inferences_refused\x18\x04 \x01(\x04\x12\x18\n\x10subject_adapters\x18\x05 \x01(\r\";\n\x0e\x46orgetLogRange\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.reram_fleet.v1.Envelope\"\x92\x01\n\rRestoreNotice\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x10\n\x08log_head\x18\x04 \x01(\x0c\x12\x38\n\rcontributions\x18\x05 \x03(\x0b\x32!.reram_fleet.v1.KnownContribution\":\n\x11KnownContribution\x12\x13\n\x0bsubject_tag\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"d\n\rRevisionOffer\x12*\n\x08manifest\x18\x01 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\x12\'\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x16.reram_fleet.v1.Sealed\"\x87\x01\n\nEraseOrder\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x17\n\x0f\x63hallenge_nonce\x18\x04 \x01(\x0c\x12%\n\x06probes\x18\x05 \x03(\x0b\x32\x15.reram_fleet.v1.Probe\"\x16\n\x05Probe\x12\r\n\x05\x63odes\x18\x01 \x03(\x11\"X\n\nReceiptAck\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x14\n\x0creceipt_hash\x18\x02 \x01(\x0c\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"I\n\x0f\x43ontributionAck\x12\x13\n\x0bsubject_tag\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07refusal\x18\x03 \x01(\t2]\n\x0bNodeService\x12N\n\x07\x43onnect\x12\x1e.reram_fleet.v1.ConnectRequest\x1a\x1f.reram_fleet.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19reram_fleet/v1/node.proto\x12\x0ereram_fleet.v1\x1a\x1areram_fleet/v1/types.proto\"\xda\x03\n\x0e\x43onnectRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12.\n\theartbeat\x18\x02 \x01(\x0b\x32\x19.reram_fleet.v1.HeartbeatH\x00\x12\x30\n\nsuppressed\x18\x03 \x01(\x0b\x32\x1a.reram_fleet.v1.SuppressedH\x00\x12+\n\x07receipt\x18\x04 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x30\n\x0c\x63ontribution\x18\x05 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x39\n\x0frevision_result\x18\x06 \x01(\x0b\x32\x1e.reram_fleet.v1.RevisionResultH\x00\x12.\n\ttelemetry\x18\x07 \x01(\x0b\x32\x19.reram_fleet.v1.TelemetryH\x00\x12\x30\n\x0cpublic_codes\x18\x08 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x34\n\nforget_log\x18\t \x01(\x0b\x32\x1e.reram_fleet.v1.ForgetLogRangeH\x00\x42\t\n\x07message\"\xf5\x03\n\x0f\x43onnectResponse\x12.\n\tchallenge\x18\x01 \x01(\x0b\x32\x19.reram_fleet.v1.ChallengeH\x00\x12\x34\n\nforget_log\x18\x02 \x01(\x0b\x32\x1e.reram_fleet.v1.ForgetLogRangeH\x00\x12)\n\x05lease\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x12\x31\n\x08revision\x18\x04 \x01(\x0b\x32\x1d.reram_fleet.v1.RevisionOfferH\x00\x12+\n\x05\x65rase\x18\x05 \x01(\x0b\x32\x1a.reram_fleet.v1.EraseOrderH\x00\x12\x31\n\x0breceipt_ack\x18\x06 \x01(\x0b\x32\x1a.reram_fleet.v1.ReceiptAckH\x00\x12;\n\x10\x63ontribution_ack\x18\x07 \x01(\x0b\x32\x1f.reram_fleet.v1.ContributionAckH\x00\x12\x42\n\x14public_codes_request\x18\x08 \x01(\x0b\x32\".reram_fleet.v1.PublicCodesRequestH\x00\x12\x32\n\x0erestore_notice\x18\t \x01(\x0b\x32\x18.reram_fleet.v1.EnvelopeH\x00\x42\t\n\x07message\"\x1a\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\xa4\x02\n\x05Hello\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63hallenge_nonce\x18\x03 \x01(\x0c\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x10\n\x08log_head\x18\x05 \x01(\x0c\x12\x10\n\x08revision\x18\x06 \x01(\x04\x12\x17\n\x0frevision_digest\x18\x07 \x01(\x0c\x12\x0f\n\x07\x62oot_id\x18\x08 \x01(\t\x12\x18\n\x10software_version\x18\t \x01(\t\x12\x17\n\x0freceipt_counter\x18\n \x01(\x04\x12\x1a\n\x12session_public_key\x18\x0b \x01(\x0c\x12\x19\n\x11last_receipt_hash\x18\x0c \x01(\x0c\x12\x13\n\x0b\x65nvironment\x18\x1e \x01(\t\"W\n\nSessionKey\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\"\xb7\x01\n\tHeartbeat\x12\x13\n\x0blease_nonce\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12/\n\x0bserve_state\x18\x03 \x01(\x0e\x32\x1a.reram_fleet.v1.ServeState\x12;\n\x11quarantine_reason\x18\x04 \x01(\x0e\x32 .reram_fleet.v1.QuarantineReason\x12\x13\n\x0binterval_ms\x18\x05 \x01(\r\"a\n\nSuppressed\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08log_head\x18\x02 \x01(\x0c\x12-\n\x0bsession_key\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\"\xeb\x01\n\x0c\x43ontribution\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x13\n\x0bsubject_tag\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\'\n\x07\x61\x64\x61pter\x18\x06 \x01(\x0b\x32\x16.reram_fleet.v1.Sealed\x12*\n\nstatistics\x18\x07 \x01(\x0b\x32\x16.reram_fleet.v1.Sealed\x12(\n\x06ticket\x18\x08 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\"\x14\n\x12PublicCodesRequest\"y\n\x0bPublicCodes\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x01(\r\x12\x0e\n\x06person\x18\x04 \x03(\r\x12\x16\n\x0e\x62ytes_per_code\x18\x05 \x01(\r\x12\r\n\x05\x63odes\x18\x06 \x01(\x0c\"\x89\x01\n\x0eRevisionResult\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12\x34\n\x08overhead\x18\x05 \x01(\x0b\x32\".reram_fleet.v1.DeploymentOverhead\"\xb8\x01\n\tTelemetry\x12(\n\x05\x63osts\x18\x01 \x03(\x0b\x32\x19.reram_fleet.v1.PhaseCost\x12\x31\n\x0c\x65nergy_model\x18\x02 \x01(\x0b\x32\x1b.reram_fleet.v1.EnergyModel\x12\x12\n\ninferences\x18\x03 \x01(\x04\x12 \n\x18stale_inferences_refused\x18\x04 \x01(\x04\x12\x18\n\x10subject_adapters\x18\x05 \x01(\r\";\n\x0e\x46orgetLogRange\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.reram_fleet.v1.Envelope\"\x92\x01\n\rRestoreNotice\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x10\n\x08log_head\x18\x04 \x01(\x0c\x12\x38\n\rcontributions\x18\x05 \x03(\x0b\x32!.reram_fleet.v1.KnownContribution\":\n\x11KnownContribution\x12\x13\n\x0bsubject_tag\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"d\n\rRevisionOffer\x12*\n\x08manifest\x18\x01 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\x12\'\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x16.reram_fleet.v1.Sealed\"\x87\x01\n\nEraseOrder\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x17\n\x0f\x63hallenge_nonce\x18\x04 \x01(\x0c\x12%\n\x06probes\x18\x05 \x03(\x0b\x32\x15.reram_fleet.v1.Probe\"\x16\n\x05Probe\x12\r\n\x05\x63odes\x18\x01 \x03(\x11\"X\n\nReceiptAck\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x14\n\x0creceipt_hash\x18\x02 \x01(\x0c\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"I\n\x0f\x43ontributionAck\x12\x13\n\x0bsubject_tag\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07refusal\x18\x03 \x01(\t2]\n\x0bNodeService\x12N\n\x07\x43onnect\x12\x1e.reram_fleet.v1.ConnectRequest\x1a\x1f.reram_fleet.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,35 +43,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONKEY']._serialized_start=1377
   _globals['_SESSIONKEY']._serialized_end=1464
   _globals['_HEARTBEAT']._serialized_start=1467
-  _globals['_HEARTBEAT']._serialized_end=1629
-  _globals['_SUPPRESSED']._serialized_start=1631
-  _globals['_SUPPRESSED']._serialized_end=1728
-  _globals['_CONTRIBUTION']._serialized_start=1731
-  _globals['_CONTRIBUTION']._serialized_end=1966
-  _globals['_PUBLICCODESREQUEST']._serialized_start=1968
-  _globals['_PUBLICCODESREQUEST']._serialized_end=1988
-  _globals['_PUBLICCODES']._serialized_start=1990
-  _globals['_PUBLICCODES']._serialized_end=2111
-  _globals['_REVISIONRESULT']._serialized_start=2114
-  _globals['_REVISIONRESULT']._serialized_end=2251
-  _globals['_TELEMETRY']._serialized_start=2254
-  _globals['_TELEMETRY']._serialized_end=2438
-  _globals['_FORGETLOGRANGE']._serialized_start=2440
-  _globals['_FORGETLOGRANGE']._serialized_end=2499
-  _globals['_RESTORENOTICE']._serialized_start=2502
-  _globals['_RESTORENOTICE']._serialized_end=2648
-  _globals['_KNOWNCONTRIBUTION']._serialized_start=2650
-  _globals['_KNOWNCONTRIBUTION']._serialized_end=2708
-  _globals['_REVISIONOFFER']._serialized_start=2710
-  _globals['_REVISIONOFFER']._serialized_end=2810
-  _globals['_ERASEORDER']._serialized_start=2813
-  _globals['_ERASEORDER']._serialized_end=2948
-  _globals['_PROBE']._serialized_start=2950
-  _globals['_PROBE']._serialized_end=2972
-  _globals['_RECEIPTACK']._serialized_start=2974
-  _globals['_RECEIPTACK']._serialized_end=3062
-  _globals['_CONTRIBUTIONACK']._serialized_start=3064
-  _globals['_CONTRIBUTIONACK']._serialized_end=3137
-  _globals['_NODESERVICE']._serialized_start=3139
-  _globals['_NODESERVICE']._serialized_end=3232
+  _globals['_HEARTBEAT']._serialized_end=1650
+  _globals['_SUPPRESSED']._serialized_start=1652
+  _globals['_SUPPRESSED']._serialized_end=1749
+  _globals['_CONTRIBUTION']._serialized_start=1752
+  _globals['_CONTRIBUTION']._serialized_end=1987
+  _globals['_PUBLICCODESREQUEST']._serialized_start=1989
+  _globals['_PUBLICCODESREQUEST']._serialized_end=2009
+  _globals['_PUBLICCODES']._serialized_start=2011
+  _globals['_PUBLICCODES']._serialized_end=2132
+  _globals['_REVISIONRESULT']._serialized_start=2135
+  _globals['_REVISIONRESULT']._serialized_end=2272
+  _globals['_TELEMETRY']._serialized_start=2275
+  _globals['_TELEMETRY']._serialized_end=2459
+  _globals['_FORGETLOGRANGE']._serialized_start=2461
+  _globals['_FORGETLOGRANGE']._serialized_end=2520
+  _globals['_RESTORENOTICE']._serialized_start=2523
+  _globals['_RESTORENOTICE']._serialized_end=2669
+  _globals['_KNOWNCONTRIBUTION']._serialized_start=2671
+  _globals['_KNOWNCONTRIBUTION']._serialized_end=2729
+  _globals['_REVISIONOFFER']._serialized_start=2731
+  _globals['_REVISIONOFFER']._serialized_end=2831
+  _globals['_ERASEORDER']._serialized_start=2834
+  _globals['_ERASEORDER']._serialized_end=2969
+  _globals['_PROBE']._serialized_start=2971
+  _globals['_PROBE']._serialized_end=2993
+  _globals['_RECEIPTACK']._serialized_start=2995
+  _globals['_RECEIPTACK']._serialized_end=3083
+  _globals['_CONTRIBUTIONACK']._serialized_start=3085
+  _globals['_CONTRIBUTIONACK']._serialized_end=3158
+  _globals['_NODESERVICE']._serialized_start=3160
+  _globals['_NODESERVICE']._serialized_end=3253
 # @@protoc_insertion_point(module_scope)

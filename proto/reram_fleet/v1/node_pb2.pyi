@@ -100,16 +100,18 @@ class SessionKey(_message.Message):
     def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., public_key: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("lease_nonce", "generation", "serve_state", "quarantine_reason")
+    __slots__ = ("lease_nonce", "generation", "serve_state", "quarantine_reason", "interval_ms")
     LEASE_NONCE_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SERVE_STATE_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_REASON_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     lease_nonce: bytes
     generation: int
     serve_state: _types_pb2.ServeState
     quarantine_reason: _types_pb2.QuarantineReason
-    def __init__(self, lease_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ...) -> None: ...
+    interval_ms: int
+    def __init__(self, lease_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class Suppressed(_message.Message):
     __slots__ = ("generation", "log_head", "session_key")

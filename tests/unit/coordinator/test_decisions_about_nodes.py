@@ -60,7 +60,7 @@ def events(coordinator, node):
         found = unit.decisions.about(node.node_id)
         for envelope, _ in found:
             assert open_envelope(envelope, types.AuditEvent, key).node_id == node.node_id
-            unit.tx.tree.inclusion_proof(leaf_hash(leaf_data(LeafKind.AUDIT_EVENT, envelope)))
+            unit.tx.tree.inclusion_proofs([leaf_hash(leaf_data(LeafKind.AUDIT_EVENT, envelope))])
     return [event.kind for _, event in found]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import accumulate
 
 import pytest
 from reram_fleet.v1.node_pb2 import ConnectResponse
@@ -12,9 +11,9 @@ from fleet.coordinator.nodes.sessions import (
     OUTBOX_LIMIT,
     SILENCE_LIMIT_S,
     Changes,
-    HeartbeatPace,
     Session,
     Sessions,
+    silence_limit_s,
     woken,
 )
 
@@ -169,25 +168,10 @@ def test_watcher_that_is_cancelled_as_its_event_comes_ends(steps):
     assert asyncio.run(ends())
 
 
-def pace_of(*gaps_s: float) -> HeartbeatPace:
-    pace = HeartbeatPace()
-    for now_s in accumulate(gaps_s, initial=100.0):
-        pace.note(now_s)
-    return pace
-
-
 def test_silence_of_several_beats_is_the_end_whatever_the_interval():
-    assert HeartbeatPace().silence_limit_s == pace_of().silence_limit_s == SILENCE_LIMIT_S
-    assert pace_of(*[1.0] * 20).silence_limit_s == MISSED_HEARTBEATS
-    assert pace_of(*[0.05] * 20).silence_limit_s == 5.0
-    # Nodes that beat more slowly than the first limit keep their streams.
-    assert pace_of(*[30.0] * 20).silence_limit_s == 60.0
-
-
-def test_beats_out_of_turn_do_not_shorten_the_silence_that_a_node_may_keep():
-    assert pace_of(*[10.0, 0.0, 0.01] * 5).silence_limit_s == 20.0
-
-
-def test_a_stall_does_not_buy_a_node_a_minute_and_is_forgotten():
-    assert pace_of(*[1.0] * 5, 4.0).silence_limit_s == SILENCE_LIMIT_S
-    assert pace_of(*[1.0] * 5, 4.0, *[1.0] * MISSED_HEARTBEATS).silence_limit_s == MISSED_HEARTBEATS
+    assert silence_limit_s(0) == SILENCE_LIMIT_S
+    assert silence_limit_s(1.0) == MISSED_HEARTBEATS
+    assert silence_limit_s(0.05) == 5.0
+    # Nodes that beat more slowly than the first limit keep their streams, but not for years.
+    assert silence_limit_s(10.0) == 20.0
+    assert silence_limit_s(2e6) == 600.0

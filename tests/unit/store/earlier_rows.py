@@ -10,6 +10,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from fleet.trust.merkle import MemoryTree, Subtree
+
+#: Hashes of the leaves of the Merkle log.
+LEAVES = [b"leaf %d" % number for number in range(6)]
+
 #: Rows of each table as the newest schema has them, in the order in which they refer to each other: in a database of an
 #: earlier revision, a table gets the columns that it had then.
 ROWS: dict[str, list[dict]] = {
@@ -72,7 +77,15 @@ ROWS: dict[str, list[dict]] = {
         {"tag": "a1" * 16, "state": "active", "forgotten_generation": None, "canary": False},
         {"tag": "b2" * 16, "state": "forgotten", "forgotten_generation": 1, "canary": True},
     ],
-    "tree_leaf": [{"leaf_index": 0, "kind": "log_entry", "hash": b"leaf", "data": b"data"}],
+    "tree_leaf": [
+        {"leaf_index": number, "kind": "receipt", "hash": leaf, "data": b"data"} for number, leaf in enumerate(LEAVES)
+    ],
+    "tree_node": [
+        {"position": subtree.position, "hash": node}
+        for subtree, node in MemoryTree(LEAVES)
+        .subtree_hashes([Subtree(1, 0), Subtree(2, 0), Subtree(1, 1), Subtree(1, 2)])
+        .items()
+    ],
     "campaign": [
         {
             "campaign_id": "c1",

@@ -10,7 +10,8 @@ from fleet.domain.execution import ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import StoreError
 from fleet.store import Store, schema
-from tests.unit.store.earlier_rows import engine_of, make_database, read_rows, revisions
+from fleet.trust.merkle import MemoryTree
+from tests.unit.store.earlier_rows import LEAVES, engine_of, make_database, read_rows, revisions
 from tests.unit.store.kinds import lasting, sqlite_only
 
 ANN, BOB = "a1" * 16, "b2" * 16
@@ -181,4 +182,5 @@ def read_everything(tx):
             1,
             "equal",
         ]
-    assert tx.tree.find(b"leaf").data == b"data"
+    assert tx.tree.find(LEAVES[0]).data == b"data"
+    assert tx.tree.root() == MemoryTree(LEAVES).root()

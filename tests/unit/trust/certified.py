@@ -8,7 +8,7 @@ from reram_fleet.v1.types_pb2 import AuditEvent
 from fleet.domain.execution import ExecutionState
 from fleet.trust.certificate import AdapterVerdict, Certificate, LoggedEvent, NodeEvidence
 from fleet.trust.leaves import LeafKind, leaf_data
-from fleet.trust.merkle import leaf_hash, prove_inclusion, root_hash
+from fleet.trust.merkle import MemoryTree, leaf_hash
 from fleet.trust.receipts import check_receipt
 from tests.unit.trust.conftest import FORGOTTEN, ForgottenPerson
 
@@ -27,18 +27,16 @@ def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -
     data = [b"before", leaf_data(LeafKind.FORGET_COMMAND, command), b"between"]
     data += [leaf_data(LeafKind.RECEIPT, receipt), b"after"]
     data += [leaf_data(LeafKind.AUDIT_EVENT, envelope) for envelope in events]
-    leaves = [leaf_hash(entry) for entry in data]
+    tree = MemoryTree([leaf_hash(entry) for entry in data])
     node = NodeEvidence(
         "n1",
         ExecutionState.VERIFIED,
         "",
         forget.node_public_key,
         receipt,
-        prove_inclusion(leaves, 3),
+        tree.prove_inclusion(3),
         check_receipt(receipt, forget.node_public_key, forget.expectation).lines,
-        events=tuple(
-            LoggedEvent(envelope, prove_inclusion(leaves, 5 + number)) for number, envelope in enumerate(events)
-        ),
+        events=tuple(LoggedEvent(envelope, tree.prove_inclusion(5 + number)) for number, envelope in enumerate(events)),
     )
     return Certificate(
         fleet_id="f1",
@@ -47,9 +45,9 @@ def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -
         issued_at_ms=2_000,
         subject_tags=(FORGOTTEN,),
         command=command,
-        command_inclusion=prove_inclusion(leaves, 1),
-        tree_size=len(leaves),
-        root_hash=root_hash(leaves),
+        command_inclusion=tree.prove_inclusion(1),
+        tree_size=tree.size(),
+        root_hash=tree.root(),
         nodes=(node,),
         verdicts=(EXACT,),
         campaign_version=3,

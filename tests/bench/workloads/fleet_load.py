@@ -1,0 +1,279 @@
+"""A fleet's worth of real nodes on one served coordinator: `python -m tests.bench.workloads.fleet_load --help`.
+
+Each node is `edge_node`'s own, in memory, with a small engine: it checks every signature, keeps a journal, and has a
+connection of its own. The process writes one JSON object with what it saw; it ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import psutil
+from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.stream_opening import CHALLENGE_KEY, hello_metadata
+from reram_fleet.v1 import node_pb2 as wire
+from reram_fleet.v1 import operator_pb2 as operator
+from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
+from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
+
+from edge_node.agent.context import SystemClock
+from edge_node.agent.link import RECONNECT_BACKOFF
+from edge_node.agent.node import JITTER
+from fleet.coordinator.testing import FEATURES
+from tests.device import Device
+
+#: As the product's link opens its channel; with a connection per node.
+OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+#: Enrolments that are asked for at a time.
+ENROLLING = 50
+#: Streams that are opened in a second at the first start. After a restart, nodes keep to their own back-off.
+CONNECTS_PER_S = 200
+#: How long the fleet is left to itself to see what that costs, seconds.
+IDLE_S = 20.0
+#: A forget that has not converged by then never will, as far as this measurement is concerned.
+GIVE_UP_S = 600.0
+
+
+@dataclass
+class Load:
+    """Fleet of one process, and what it has seen."""
+
+    address: str
+    #: When (monotonic seconds) each node had suppressed a generation.
+    suppressed_s: dict[int, list[float]] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+
+
+class LoadedNode:
+    """One node and its stream, opened again whenever it is cut."""
+
+    def __init__(self, load: Load, node: Device) -> None:
+        self.load, self.node = load, node
+        #: Whether it holds a lease of the present stream.
+        self.serving = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Let go of the stream."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            async with grpc.aio.insecure_channel(self.load.address, options=OPTIONS) as channel:
+                try:
+                    await self._connect_once(NodeServiceStub(channel))  # type: ignore[no-untyped-call]
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        self.load.refusals.append(f"{error.code().name}: {error.details()}")
+            failures = 1 if self.serving else failures + 1
+            self.serving = False
+            await asyncio.sleep(RECONNECT_BACKOFF.delay_s(failures))
+
+    async def _connect_once(self, stub: Any) -> None:
+        hello, *following = self.node.receive(wire.ConnectResponse(challenge=await _challenge(stub)))
+        stream = stub.Connect(metadata=hello_metadata(hello.hello))
+        # A stream takes one message at a time.
+        writing = asyncio.Lock()
+
+        async def say(messages: Sequence[wire.ConnectRequest]) -> None:
+            async with writing:
+                for message in messages:
+                    await stream.write(message)
+
+        await say(following)
+        beating = asyncio.create_task(self._beat(say))
+        try:
+            while (message := await stream.read()) is not grpc.aio.EOF:
+                answers = self.node.receive(message)
+                kind = message.WhichOneof("message")
+                if kind == "forget_log":
+                    self.load.suppressed_s.setdefault(self.node.generation, []).append(time.monotonic())
+                self.serving = self.serving or kind == "lease"
+                if answers:
+                    await say(answers)
+            raise grpc.aio.AioRpcError(await stream.code(), (), (), await stream.details())  # type: ignore[arg-type]
+        finally:
+            beating.cancel()
+            stream.cancel()
+
+    async def _beat(self, say: Callable[[Sequence[wire.ConnectRequest]], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(self.node.node.heartbeat_s * random.uniform(*JITTER))
+            await say(self.node.heartbeat())
+
+
+async def _challenge(stub: Any) -> wire.Challenge:
+    call = stub.Connect()
+    await call.done_writing()
+    if await call.code() is grpc.StatusCode.UNAUTHENTICATED:
+        for key, value in await call.trailing_metadata():
+            if key == CHALLENGE_KEY:
+                return wire.Challenge.FromString(value)
+    raise grpc.aio.AioRpcError(await call.code(), (), (), await call.details())
+
+
+@dataclass(frozen=True)
+class Server:
+    """Coordinator under load, as its operator and its machine see it."""
+
+    stub: Any
+    metadata: tuple[tuple[str, str], ...]
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has taken, in seconds."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def rss(self) -> int:
+        """Return its resident memory, in bytes."""
+        return int(self.process.memory_info().rss)
+
+    async def call(self, name: str, request: Any) -> Any:
+        """Call the OperatorService."""
+        return await getattr(self.stub, name)(request, metadata=self.metadata, timeout=120)
+
+
+async def enrol(server: Server, nodes: Sequence[Device]) -> None:
+    """Register nodes, and start them."""
+    places = asyncio.Semaphore(ENROLLING)
+
+    async def one(node: Device) -> None:
+        async with places:
+            node.join(await server.call("EnrollNode", operator.EnrollNodeRequest(identity=node.identity)))
+
+    await asyncio.gather(*(one(node) for node in nodes))
+
+
+async def until(holds: Callable[[], bool], what: str, limit_s: float = GIVE_UP_S) -> float:
+    """Wait until something holds; returns how long that took, in seconds."""
+    started = time.monotonic()
+    while not holds():
+        if time.monotonic() - started > limit_s:
+            raise TimeoutError(f"{what}: not within {limit_s:.0f} s")
+        await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def forget(server: Server, load: Load, tag: str, nodes: int) -> dict[str, float]:
+    """Have one person forgotten; returns how long each part took (s), and the coordinator's CPU time per node (ms)."""
+    cpu, started = server.cpu_s(), time.monotonic()
+    request = operator.CreateForgetRequest(request_id=new_tag(), subject_tags=[tag])
+    made = (await server.call("CreateForget", request)).forget
+    answered = time.monotonic()
+    await until(lambda: len(load.suppressed_s.get(made.generation, ())) >= nodes, "all nodes suppress")
+    latest = sorted(at - started for at in load.suppressed_s[made.generation])
+    while True:
+        found = (await server.call("GetForget", operator.GetForgetRequest(campaign_id=made.campaign_id))).forget
+        if found.state == "converged":
+            break
+        if time.monotonic() - started > GIVE_UP_S:
+            raise TimeoutError(f"the forget of generation {made.generation} is still {found.state}")
+        await asyncio.sleep(0.5)
+    return {
+        "create_s": answered - started,
+        "suppressed_p50_s": latest[len(latest) // 2],
+        "suppressed_p99_s": latest[min(len(latest) - 1, int(len(latest) * 0.99))],
+        "suppressed_last_s": latest[-1],
+        "converged_s": time.monotonic() - started,
+        "cpu_ms_per_node": 1000 * (server.cpu_s() - cpu) / nodes,
+    }
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Put a coordinator under load; returns what was seen, by name."""
+    clock = SystemClock()
+    nodes = [
+        Device(f"node-{number:05d}", clock=clock, heartbeat_s=options.heartbeat) for number in range(options.nodes)
+    ]
+    load = Load(options.address)
+    people = [new_tag() for _ in range(options.forgets + 1)]
+    channel = grpc.aio.insecure_channel(options.address, options=OPTIONS)
+    token = Path(options.token_file).read_text(encoding="utf-8").strip()
+    server = Server(
+        OperatorServiceStub(channel),  # type: ignore[no-untyped-call]
+        (("authorization", f"Bearer {token}"),),
+        psutil.Process(options.pid),
+    )
+    before = server.rss()
+    await enrol(server, nodes)
+    _say(f"{len(nodes)} nodes are enrolled")
+    enrolled_rss = server.rss()
+    generator = np.random.default_rng(7)
+    for number, tag in enumerate(people):
+        nodes[number % len(nodes)].capture(tag, generator.integers(-300, 300, (4, FEATURES)))
+    # What was made until now stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    links = [LoadedNode(load, node) for node in nodes]
+    for start in range(0, len(links), CONNECTS_PER_S // 10):
+        for link in links[start : start + CONNECTS_PER_S // 10]:
+            link.start()
+        await asyncio.sleep(0.1)
+    all_serve = lambda: all(link.serving for link in links)  # noqa: E731
+    await until(all_serve, "all nodes serve")
+    _say("all nodes serve")
+    await until(lambda: all(len(node.active()) > options.forgets for node in nodes), "all nodes run the revision")
+    _say("all nodes run the revision with everybody")
+    await asyncio.sleep(5)
+    seen: dict[str, Any] = {"nodes": len(nodes), "link_kib": (server.rss() - enrolled_rss) / len(nodes) / 1024}
+    seen["node_kib"] = (enrolled_rss - before) / len(nodes) / 1024
+    cpu, started = server.cpu_s(), time.monotonic()
+    await asyncio.sleep(IDLE_S)
+    seen["idle_cores"] = (server.cpu_s() - cpu) / (time.monotonic() - started)
+    _say(f"idle: {seen['idle_cores']:.3f} cores, {seen['link_kib']:.0f} KiB per link")
+    seen["forgets"] = []
+    for tag in people[: options.forgets]:
+        seen["forgets"].append(await forget(server, load, tag, len(nodes)))
+        _say(", ".join(f"{name} {value:.2f}" for name, value in seen["forgets"][-1].items()))
+    if options.restarted:
+        Path(options.restarted).touch()
+        await until(lambda: not any(link.serving for link in links), "all nodes lose their coordinator")
+        started = time.monotonic()
+        await until(all_serve, "all nodes serve again")
+        seen["reconnected_s"] = time.monotonic() - started
+        _say(f"all nodes serve {seen['reconnected_s']:.0f} s after the coordinator was gone")
+    seen["refusals"] = sorted(set(load.refusals))[:5]
+    await asyncio.gather(*(link.stop() for link in links))
+    return seen
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse the command line, run, and print what was seen."""
+    parser = argparse.ArgumentParser(prog="fleet_load", description=__doc__)
+    parser.add_argument("--address", required=True, help="host:port of the coordinator")
+    parser.add_argument("--token-file", required=True, help="its operator token")
+    parser.add_argument("--pid", type=int, required=True, help="its process")
+    parser.add_argument("--nodes", type=int, required=True)
+    parser.add_argument("--forgets", type=int, default=3, help="people who are forgotten, one after the other")
+    parser.add_argument("--heartbeat", type=float, default=10.0, help="seconds between heartbeats of a node")
+    parser.add_argument("--restarted", help="a file to make when the coordinator is to be killed and started again")
+    sys.stdout.write(json.dumps(asyncio.run(run(parser.parse_args(arguments)))) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
