@@ -101,7 +101,9 @@ def restore(
     )
     if done.still_forgotten:
         hint("then forget those anew who were forgotten since and are not in `fleet forget list`.")
-    hint("retire anew, as soon as it serves, what was retired after the backup; enrol anew what was enrolled.")
+    if done.generation_before is None:
+        hint("retire anew, as soon as it serves, nodes that were retired after the backup.")
+    hint("enrol anew nodes that were enrolled after the backup: `fleet node enroll` with the same identity.")
 
 
 @app.command("accept-restore")

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from reram_fleet.crypto.key_store import FileKeyStore, create_private
 from reram_fleet.processes.durable import locked
+from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, Unpacked, unpacked
 from fleet.coordinator.at_rest import job_key_id, owned_key_ids, subject_key_id
 from fleet.coordinator.folder import CoordinatorFolder
+from fleet.coordinator.nodes.decisions import take_out
 from fleet.errors import ConflictError
 from fleet.store.database import Store, Transaction, wall_clock_ms
-from fleet.store.rows import SubjectRow
+from fleet.store.rows import NodeRow, SubjectRow
 from fleet.trust.keys import CoordinatorKeys
+from fleet.trust.leaves import LeafKind, leaf_data
 
 _LOSE = "--lose-forgets restores nevertheless"
 
@@ -68,6 +71,7 @@ def restore(
         with source.transaction() as tx:
             known.check(tx, backup.manifest, lose_forgets)
             still_forgotten, without_key = known.forget_again(tx)
+            known.decide_again(tx)
         with source.snapshot() as rows, target.transaction() as tx:
             tx.all_rows.replace(rows.all_rows)
             tx.fleet.note_restore()
@@ -106,6 +110,8 @@ class _Known:
     generation: int | None
     #: Who is forgotten by the rows of today, spent canaries among them.
     tombstones: Sequence[SubjectRow]
+    #: Nodes that are held or retired by the rows of today, each with what was decided about it.
+    out: Sequence[tuple[NodeRow, Sequence[bytes]]]
     here: frozenset[str]
     #: Keys of the backup that may come back: their owners are not forgotten, or nothing here knows anything.
     allowed: Mapping[str, bytes]
@@ -122,6 +128,11 @@ class _Known:
             None if fleet is None else fleet.fleet_id,
             None if fleet is None else fleet.generation,
             today.subjects.list(forgotten=True),
+            [
+                (node, today.audit_events.of_node(node.node_id))
+                for node in today.nodes.list(include_retired=True)
+                if node.held_reason
+            ],
             frozenset(here),
             {key_id: key for key_id, key in backup.secrets.items() if key_id in may_return},
         )
@@ -174,6 +185,22 @@ class _Known:
                 tx.subjects.drop_contribution(row.tag, row.node_id)
         self._drop_sealed(tx)
         return tuple(sorted(forgotten)), tuple(sorted(without_key))
+
+    def decide_again(self, tx: Transaction) -> None:
+        """Hold or retire in restored rows who is so today: a node that was stolen, perhaps."""
+        for node, decisions in self.out:
+            before = tx.nodes.find(node.node_id)
+            if before is None or before.retired_at_ms is not None:
+                continue
+            if node.retired_at_ms is None:
+                tx.nodes.hold(node.node_id, node.held_reason)
+                continue
+            take_out(tx, node.node_id, node.held_reason.removeprefix("retired: "))
+            # Certificates without the node rest on the newest: that it is retired.
+            for decision in decisions[-1:]:
+                leaf = leaf_data(LeafKind.AUDIT_EVENT, Envelope.FromString(decision))
+                tx.tree.append(LeafKind.AUDIT_EVENT, leaf)
+                tx.audit_events.append(node.node_id, decision)
 
     def _keyless(self, tx: Transaction) -> set[str]:
         """Return the people whose sums have no key."""

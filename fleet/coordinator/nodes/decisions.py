@@ -17,6 +17,7 @@ from fleet.coordinator.work import Part, Work
 from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
 from fleet.domain.node import ContactLimits
 from fleet.errors import ConflictError, InvalidInputError
+from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
@@ -128,11 +129,7 @@ class Decisions(Part):
             self._refuse_to_discard_cohort(node_id)
         discarded = self._tx.subjects.discard(node_id) if discard else 0
         if node.retired_at_ms is None:
-            given_up = set(ExecutionState) - SUCCESS - {ExecutionState.RETIRED}
-            for execution in self._tx.forgets.executions_of(node_id, states=given_up):
-                self._tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.RETIRED, said)
-            self._tx.heads.drop_public_codes(node_id)
-            self._tx.nodes.retire(node_id, said)
+            take_out(self._tx, node_id, said)
             logger.warning("node %s is retired: %s", node_id, said)
         elif not discarded:
             return node
@@ -272,6 +269,15 @@ class Decisions(Part):
         there = node.generation >= execution.generation
         target = ExecutionState.SUPPRESSED if there else ExecutionState.PENDING
         self._tx.forgets.set_execution(execution.campaign_id, node.node_id, target, detail)
+
+
+def take_out(tx: Transaction, node_id: str, reason: str) -> None:
+    """Retire a node, and whatever waits for it."""
+    given_up = set(ExecutionState) - SUCCESS - {ExecutionState.RETIRED}
+    for execution in tx.forgets.executions_of(node_id, states=given_up):
+        tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.RETIRED, reason)
+    tx.heads.drop_public_codes(node_id)
+    tx.nodes.retire(node_id, reason)
 
 
 def _checked(reason: str) -> str:

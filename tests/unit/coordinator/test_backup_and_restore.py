@@ -14,6 +14,7 @@ from reram_fleet.processes.durable import locked
 from fleet.coordinator.at_rest import contribution_at_rest
 from fleet.coordinator.backup import back_up
 from fleet.coordinator.folder import CoordinatorFolder
+from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.restore import restore
 from fleet.coordinator.testing import SteppedCoordinator
 from fleet.errors import ConflictError, InvalidInputError
@@ -196,6 +197,22 @@ def test_without_any_keys_nobody_is_forgotten_and_nodes_contribute_everybody_ane
     for _ in range(2):
         restored.converse(*nodes)
     assert contributed(elsewhere) == PEOPLE
+    restored.close()
+
+
+def test_nodes_that_were_retired_or_held_since_stay_so(folder, backup, coordinator, nodes, clock):
+    with coordinator.transaction() as unit:
+        unit.decisions.retire("node-1", "stolen", discard=False)
+        unit.tx.nodes.hold("node-2", "it lies")
+    coordinator.close()
+    restore(folder, backup)
+    restored = reopen(folder, clock)
+    with pytest.raises(ReportError, match="retired"):
+        restored.connect(nodes[0])
+    with restored.transaction() as unit:
+        assert [event.reason for _, event in unit.decisions.about("node-1")][-1] == "stolen"
+        assert unit.tx.nodes.get("node-2").held_reason == "it lies"
+        assert unit.tx.fleet.awaited() == ["node-2"]
     restored.close()
 
 
