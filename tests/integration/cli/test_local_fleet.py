@@ -222,6 +222,8 @@ def test_fleet_up_with_a_coordinator_that_went_on_without_a_node_says_so_and_wha
     assert "fleet node retire node-1" in done.stderr
     assert "earlier run" not in done.stderr
     assert processes_of(shell.state) == []
+    with Store.open(folder.database_url) as store, store.snapshot() as tx:
+        assert [report.kind for report in tx.nodes.quarantined("node-1")] == ["hello"]
 
 
 def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):

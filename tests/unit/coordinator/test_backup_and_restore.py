@@ -27,19 +27,6 @@ PEOPLE = {ANN, BOB, CEM, DEB}
 
 
 @pytest.fixture
-def folder(tmp_path, database) -> CoordinatorFolder:
-    return CoordinatorFolder(tmp_path / "coordinator", database)
-
-
-@pytest.fixture
-def backup(folder, coordinator, nodes, tmp_path):
-    """Return the file of a backup from before anybody was forgotten; its coordinator serves meanwhile."""
-    folder.note_made()
-    back_up(folder, tmp_path / "backup.tar.gz")
-    return tmp_path / "backup.tar.gz"
-
-
-@pytest.fixture
 def backup_with_secrets(folder, backup, tmp_path):
     back_up(folder, tmp_path / "with-secrets.tar.gz", with_secrets=True)
     return tmp_path / "with-secrets.tar.gz"

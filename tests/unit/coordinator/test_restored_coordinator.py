@@ -10,7 +10,6 @@ from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse, ForgetLogRa
 
 from edge_node.errors import LogRejectedError, ProtocolError
 from fleet.coordinator.backup import back_up
-from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.nodes.recovery import ForkError
 from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.restore import restore
@@ -33,19 +32,6 @@ from tests.unit.coordinator.small_fleet import (
 from tests.unit.store.kinds import kept_in_either
 
 EVE = "ee" * 16
-
-
-@pytest.fixture
-def folder(tmp_path, database) -> CoordinatorFolder:
-    return CoordinatorFolder(tmp_path / "coordinator", database)
-
-
-@pytest.fixture
-def backup(folder, coordinator, nodes, tmp_path):
-    """Return the file of a backup from before anybody was forgotten."""
-    folder.note_made()
-    back_up(folder, tmp_path / "backup.tar.gz")
-    return tmp_path / "backup.tar.gz"
 
 
 @pytest.fixture
@@ -203,7 +189,6 @@ def test_a_ticket_that_expired_meanwhile_brings_them_back_all_the_same(coordinat
 
 def test_certificates_wait_for_nodes_whose_receipts_may_be_out_of_date(coordinator, nodes, folder, tmp_path, clock):
     campaign = forget(coordinator, nodes, ANN)
-    folder.note_made()
     back_up(folder, tmp_path / "later.tar.gz")
     coordinator.close()
     restore(folder, tmp_path / "later.tar.gz", now_ms=clock)
@@ -245,6 +230,16 @@ def test_an_operator_goes_on_without_a_node(coordinator, nodes, go_back, clock):
     restored.converse(first, second)
     assert campaign_state(restored, campaign.campaign_id) == "converged"
     assert row_of(restored, second).awaited_since_ms is None
+
+
+def test_a_node_that_was_passed_over_brings_back_what_the_log_has_room_for(coordinator, nodes, go_back):
+    coordinator.disconnect("node-1")
+    campaign = forget(coordinator, nodes[1:], ANN)
+    restored = go_back()
+    restored.converse(nodes[0])
+    accept(restored)
+    settle(restored, *nodes)
+    assert states(restored, campaign.campaign_id) == {"node-1": "verified", "node-2": "verified"}
 
 
 def test_a_node_that_was_passed_over_keeps_its_entry_and_is_told_the_way_out(coordinator, nodes, go_back):
