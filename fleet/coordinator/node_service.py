@@ -85,10 +85,13 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def _welcome(self, context: Context) -> str:
         try:
             request = _hello_of(context)
-            nonce = claimed_hello(request).challenge_nonce
+            claimed = claimed_hello(request)
+            nonce = claimed.challenge_nonce
             self._challenges.take(nonce)
             try:
-                return await self._coordinator.run(lambda unit: unit.reports.check_hello(request, nonce))
+                return await self._coordinator.run(
+                    lambda unit: unit.reports.check_hello(request, nonce), claimed.node_id
+                )
             except BaseException:
                 self._challenges.give_back(nonce)
                 raise

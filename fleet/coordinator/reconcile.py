@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Longest pause between two looks, for what happens without a change in the store (a node goes away).
 PAUSE_S = 1.0
+#: Times the duration of a look that passes before the next one.
+REST = 4.0
 #: How often heartbeats and telemetry are written.
 WRITE_EVERY_S = 2.0
 #: How often Flower is asked about a run: each time costs two CPU seconds.
@@ -42,8 +44,8 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         if any(changed):
             await coordinator.destroy_orphaned_keys()
             coordinator.announce()
-        # Thousands of reports are thousands of changes: half of the time is for those who report.
-        await asyncio.sleep(clock() - began_s)
+        # Thousands of reports are thousands of changes: most of the time is for those who report.
+        await asyncio.sleep(REST * (clock() - began_s))
 
 
 async def _tried(what: str, work: Awaitable[T]) -> T | None:

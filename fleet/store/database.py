@@ -59,9 +59,13 @@ class Transaction:
         self.audit_events = AuditEvents(scope)
         self.all_rows = AllRows(scope)
 
+    def send(self) -> None:
+        """Send what waits to be written."""
+        self._scope.send()
+
     @property
     def writes(self) -> int:
-        """How many statements have written so far."""
+        """How often something was written so far."""
         return len(self._scope.wrote)
 
 
@@ -155,6 +159,7 @@ class Store:
             self._commits.begin(connection)
             tx.leadership.check(self._epoch)
             yield tx
+            tx.send()
             self._commits.announce(connection)
         self.on_commit(tx.touched)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, insert, literal, select, update
 
 from fleet.domain import execution as executions_domain
-from fleet.domain.execution import AWAITED, TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.domain.execution import AWAITED, SUCCESS, TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.errors import ConflictError, VersionConflictError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
@@ -18,6 +19,8 @@ from fleet.trust.checks import CheckLine
 #: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
 #: one of them, and the next answers only go on from receipts that are not in the log.
 OPEN_CHALLENGES = 16
+#: A node may have thousands of these, and nearly nothing asks for them.
+FINISHED = SUCCESS | {ExecutionState.RETIRED}
 
 
 def _executions(*conditions: Any) -> Select[Any]:
@@ -68,30 +71,28 @@ class Executions(Repository):
 
     def suppress(self, node_id: str, generation: int) -> bool:
         """Move what waits for a node to have the log up to a generation; returns whether anything did."""
-        table, campaign = schema.execution, schema.campaign.c
-        committed = select(campaign.campaign_id).where(campaign.generation <= generation)
-        waiting = (table.c.node_id == node_id) & (table.c.state == ExecutionState.PENDING)
-        return self._move(
-            waiting & table.c.campaign_id.in_(committed),
-            ExecutionState.PENDING,
-            ExecutionState.SUPPRESSED,
-            "suppressed",
-        )
+        due = [
+            row
+            for row in self._unfinished(node_id)
+            if row.state is ExecutionState.PENDING and row.generation <= generation
+        ]
+        for row in due:
+            self.set_execution(row.campaign_id, node_id, ExecutionState.SUPPRESSED, "suppressed")
+        return bool(due)
 
     def withdraw_orders(self, detail: str) -> bool:
         """Take back every erase order that is out; returns whether one was."""
-        applying = schema.execution.c.state == ExecutionState.APPLYING
-        return self._move(applying, ExecutionState.APPLYING, ExecutionState.SUPPRESSED, detail)
-
-    def _move(self, chosen: ColumnElement[bool], source: ExecutionState, target: ExecutionState, detail: str) -> bool:
-        """Move executions of one state to another; they keep whatever else they have."""
-        executions_domain.advance(source, target)
+        source, target = (
+            ExecutionState.APPLYING,
+            executions_domain.advance(ExecutionState.APPLYING, ExecutionState.SUPPRESSED),
+        )
         table = schema.execution
+        applying = table.c.state == source
         # While they can still be told.
-        if not self._events(chosen, source, target, detail):
+        if not self._events(applying, source, target, detail):
             return False
         later = {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": table.c.version + 1}
-        self._update(table, chosen, **later)
+        self._update(table, applying, **later)
         return True
 
     def order(self, campaign_id: str, nonces: Mapping[str, bytes], probes: Mapping[str, Sequence[str]]) -> None:
@@ -114,7 +115,7 @@ class Executions(Repository):
         )
         later = {"state": ExecutionState.APPLYING, "detail": detail, "updated_at_ms": self._now_ms}
         self._written(table)
-        self._connection.execute(
+        self._run(
             one.values(**values, **later, version=table.c.version + 1),
             [
                 {
@@ -140,6 +141,24 @@ class Executions(Repository):
         self._written(event)
         return self._run(insert(event).from_select(["campaign_id", "node_id", *values], rows)).rowcount
 
+    def prefetch(self, node_ids: Iterable[str]) -> None:
+        """Read at once what is not finished on these nodes, for those who are about to ask for each."""
+        table, read = schema.execution, self._scope.read[schema.execution.name]
+        wanted = [node_id for node_id in node_ids if node_id not in read]
+        if not wanted:
+            return
+        found: dict[str, dict[str, ExecutionRow]] = {node_id: {} for node_id in wanted}
+        open_ones = (table.c.node_id.in_(wanted), table.c.state.not_in(sorted(FINISHED)))
+        for row in self._rows(_execution, _executions(*open_ones)):
+            found[row.node_id][row.campaign_id] = row
+        read.update(found)
+
+    def _unfinished(self, node_id: str) -> Sequence[ExecutionRow]:
+        """Return what is not finished on a node, by generation."""
+        self.prefetch([node_id])
+        found: Mapping[str, ExecutionRow] = self._scope.read[schema.execution.name][node_id]
+        return sorted(found.values(), key=lambda row: row.generation)
+
     def executions(self, campaign_id: str) -> Sequence[ExecutionRow]:
         """Return the campaign's executions, by node id."""
         table = schema.execution
@@ -154,6 +173,8 @@ class Executions(Repository):
         states: Set[ExecutionState] | None = None,
     ) -> Sequence[ExecutionRow]:
         """Return the node's executions, by generation; only those in (above, through] and in `states`."""
+        if (above, through) == (None, None) and states is not None and not states & FINISHED:
+            return [row for row in self._unfinished(node_id) if row.state in states]
         generation = schema.campaign.c.generation
         query = _executions(schema.execution.c.node_id == node_id)
         if above is not None:
@@ -184,6 +205,10 @@ class Executions(Repository):
 
     def execution(self, campaign_id: str, node_id: str) -> ExecutionRow:
         """Return one execution; `NotFoundError` if the campaign has none on this node."""
+        unfinished = self._scope.read[schema.execution.name].get(node_id, {})
+        if campaign_id in unfinished:
+            found: ExecutionRow = unfinished[campaign_id]
+            return found
         query = _executions(*equal(schema.execution, campaign_id=campaign_id, node_id=node_id))
         return self._one(_execution, query, f"forget {campaign_id[:40]!r} has no execution on node {node_id!r}")
 
@@ -199,7 +224,6 @@ class Executions(Repository):
         receipt: bytes | None = None,
         checks: Sequence[CheckLine] | None = None,
         expected_version: int | None = None,
-        row: ExecutionRow | None = None,
         via: tuple[ExecutionState, str] | None = None,
         answered: bytes | None = None,
     ) -> None:
@@ -213,27 +237,30 @@ class Executions(Repository):
 
         Required (now or before): the erase order's `challenge_nonce` for APPLYING, the `receipt` (serialised Envelope)
         for APPLIED, VERIFIED and NOT_AFFECTED. `expected_probes` are the answers to the order's probes, in order: a
-        tag, or "" for a stranger; `checks` the lines that the receipt was checked by, for the certificate. `row` is the
-        execution as this transaction has read it, if it has; `via` a state in between, with its detail: an event more.
-        `answered` is the open challenge that never is again.
+        tag, or "" for a stranger; `checks` the lines that the receipt was checked by, for the certificate. `via`
+        is a state in between, with its detail: an event more. `answered` is the open challenge that never is again.
         """
-        row = self.execution(campaign_id, node_id) if row is None else row
+        row = self.execution(campaign_id, node_id)
         if via is not None:
             executions_domain.advance(row.state, via[0])
         executions_domain.advance(row.state if via is None else via[0], target)
+        if expected_version not in (None, row.version):
+            raise VersionConflictError(f"the execution on {node_id} has changed since version {expected_version}")
         self._touched.nodes.add(node_id)
         fields: dict[str, Any] = {
             "challenge_nonce": challenge_nonce or row.challenge_nonce,
-            "expected_probes": row.expected_probes if expected_probes is None else expected_probes,
+            "expected_probes": row.expected_probes if expected_probes is None else tuple(expected_probes),
             "receipt": receipt or row.receipt,
-            "checks": row.checks if checks is None else checks,
+            "checks": row.checks if checks is None else tuple(checks),
+            "open_challenges": row.open_challenges,
+            "held": row.held,
         }
-        if target is ExecutionState.PENDING:
-            fields = dict.fromkeys(fields)
         if challenge_nonce:
             fields["open_challenges"] = (*row.open_challenges, challenge_nonce)[-OPEN_CHALLENGES:]
         if answered:
-            fields["open_challenges"] = [challenge for challenge in row.open_challenges if challenge != answered]
+            fields["open_challenges"] = tuple(each for each in row.open_challenges if each != answered)
+        if target is ExecutionState.PENDING:
+            fields |= {"challenge_nonce": None, "expected_probes": None, "receipt": None, "checks": ()}
         # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the operator
         # vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
@@ -244,15 +271,23 @@ class Executions(Repository):
             raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
         if target in WITH_RECEIPT and not fields["receipt"]:
             raise ConflictError(f"{node_id} cannot be {target} without a receipt")
-        version = row.version if expected_version is None else expected_version
-        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id, version=version)
-        fields |= {"state": target, "detail": detail, "updated_at_ms": self._now_ms, "version": version + 1}
-        if not self._update(schema.execution, *mine, **fields):
-            raise VersionConflictError(f"the execution on {node_id} has changed since version {version}")
+        self._set(row, state=target, detail=detail, updated_at_ms=self._now_ms, **fields)
         if via is not None:
             self._event(campaign_id, node_id, row.state, via[0], via[1])
         if target is not row.state or detail != row.detail:
             self._event(campaign_id, node_id, row.state if via is None else via[0], target, detail)
+
+    def _set(self, row: ExecutionRow, **values: Any) -> None:
+        """Change an execution: what is another value now."""
+        values = {name: value for name, value in values.items() if value != getattr(row, name)}
+        key = {"campaign_id": row.campaign_id, "node_id": row.node_id}
+        self._change(schema.execution, key, {**values, "version": row.version + 1}, {"version": row.version})
+        unfinished = self._scope.read[schema.execution.name].get(row.node_id)
+        if unfinished is not None:
+            later = replace(row, **values, version=row.version + 1)
+            unfinished.pop(row.campaign_id, None)
+            if later.state not in FINISHED:
+                unfinished[row.campaign_id] = later
 
     def awaited_nodes(self) -> Sequence[str]:
         """Return the ids of the nodes that some forget waits for, sorted."""
@@ -284,10 +319,8 @@ class Executions(Repository):
 
     def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
         """Note that an open challenge of an execution has been answered: it never is again."""
-        still_open = self.execution(campaign_id, node_id).open_challenges
-        left = [challenge for challenge in still_open if challenge != nonce]
-        mine = equal(schema.execution, campaign_id=campaign_id, node_id=node_id)
-        self._update(schema.execution, *mine, open_challenges=left)
+        row = self.execution(campaign_id, node_id)
+        self._set(row, open_challenges=tuple(challenge for challenge in row.open_challenges if challenge != nonce))
 
     def forget_holdings(self, node_id: str) -> None:
         """Note that what the node held at the commit of open forgets is not known any more."""

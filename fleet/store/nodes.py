@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, delete, func, select
 
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
@@ -149,8 +150,9 @@ class Nodes(Repository):
         """Store what nodes said last."""
         for node_id, contact in contacts.items():
             if contact.row:
-                self._set(node_id, **contact.row)
-            self.save_costs(node_id, contact.costs)
+                self._change(schema.node, {"node_id": node_id}, contact.row)
+        self._written(schema.node)
+        self.save_costs([cost for contact in contacts.values() for cost in contact.costs])
 
     def touch(self, node_id: str, **report: Unpack[NodeReport]) -> None:
         """Note a sign of life, and whatever the node said about itself.
@@ -246,12 +248,14 @@ class Nodes(Repository):
         """Go on from another receipt of the node: the last one in the backup that it was restored from."""
         self._set(node_id, receipt_counter=counter, last_receipt_hash=receipt_hash)
 
-    def save_costs(self, node_id: str, costs: Iterable[NodeCostRow]) -> None:
-        """Replace the node's cumulative costs of the phases given."""
+    def save_costs(self, costs: Sequence[NodeCostRow]) -> None:
+        """Replace the cumulative costs of nodes, of the phases given."""
         table = schema.node_cost
-        for cost in costs:
-            self._delete(table, *equal(table, node_id=node_id, phase=cost.phase))
-            self._insert(table, **{**vars(cost), "node_id": node_id})
+        if costs:
+            mine = (table.c.node_id == bindparam("of"), table.c.phase == bindparam("in", type_=table.c.phase.type))
+            self._written(table)
+            self._run(delete(table).where(*mine), [{"of": cost.node_id, "in": cost.phase} for cost in costs])
+            self._insert_all(table, [vars(cost) for cost in costs])
 
     def costs(self, node_id: str) -> Sequence[NodeCostRow]:
         """Return the node's cumulative costs, in the order of `EnergyPhase`."""
@@ -261,12 +265,9 @@ class Nodes(Repository):
         return sorted(rows, key=lambda row: order.index(row.phase))
 
     def _set(self, node_id: str, **values: Any) -> None:
-        others = dict(self._scope.read[schema.node.name])
-        if not self._update(schema.node, schema.node.c.node_id == node_id, **values):
-            raise NotFoundError(f"no node {node_id!r} is enrolled", hint="fleet node list")
-        # Of a thousand nodes that were read at once, one is another now.
-        others.pop(node_id, None)
-        self._scope.read[schema.node.name].update(others)
+        node = self.get(node_id)
+        self._change(schema.node, {"node_id": node_id}, values)
+        self._scope.read[schema.node.name][node_id] = replace(node, **values)
 
 
 class AuditEvents(Repository):

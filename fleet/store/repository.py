@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Select, Table, delete, insert, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Select, Table, delete, update
 
 from fleet.errors import NotFoundError
 from fleet.store.touched import Contacts, Touched
+from fleet.store.writes import Writes
 
 R = TypeVar("R")
 
@@ -31,8 +32,20 @@ class Scope:
     contacts: Contacts = field(default_factory=Contacts)
     #: Rows that were read, by table and what they were asked for by: nobody else writes meanwhile.
     read: dict[str, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
-    #: Tables that were written to, a name per statement.
+    #: Tables that were written to, a name each time.
     wrote: list[str] = field(default_factory=list)
+    #: What is written with the next statement.
+    writes: Writes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "writes", Writes(self.connection))
+
+    def send(self) -> None:
+        """Send what waits to be written."""
+        if self.writes:
+            # Whoever comes upon a failure of it has written: all is done again, each alone.
+            self.wrote.append("")
+            self.writes.send()
 
 
 class Repository:
@@ -54,8 +67,10 @@ class Repository:
         self._scope.read[table.name].clear()
         self._scope.wrote.append(table.name)
 
-    def _run(self, statement: Executable) -> CursorResult[Any]:
-        return self._connection.execute(statement)
+    def _run(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> CursorResult[Any]:
+        """Run a statement, once or with each of some rows, over all that was written before."""
+        self._scope.send()
+        return self._connection.execute(statement, rows)
 
     def _rows(self, kind: Callable[..., R], query: Select[Any]) -> list[R]:
         """Return a `kind` for each row, made of its columns by name."""
@@ -78,13 +93,23 @@ class Repository:
         return list(self._run(query).scalars())
 
     def _insert(self, table: Table, **values: Any) -> None:
+        """Insert a row, at the latest with the commit."""
         self._written(table)
-        self._run(insert(table).values(values))
+        self._scope.writes.insert(table, values)
 
     def _insert_all(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows:
-            self._written(table)
-            self._connection.execute(insert(table), rows)
+        for row in rows:
+            self._insert(table, **row)
+
+    def _change(
+        self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any], expected: Mapping[str, Any] | None = None
+    ) -> None:
+        """Change the row of a key, which must be there, at the latest with the commit.
+
+        What was read of it is not forgotten: that is up to the caller.
+        """
+        self._scope.wrote.append(table.name)
+        self._scope.writes.update(table, key, values, expected or {})
 
     def _update(self, table: Table, *conditions: Any, **values: Any) -> int:
         """Change rows; returns how many there were."""

@@ -21,7 +21,7 @@ from fleet.errors import NotFoundError
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
-from fleet.trust.receipts import UNKNOWN_ADAPTERS, ReceiptExpectation, ReceiptVerdict, check_receipt
+from fleet.trust.receipts import UNKNOWN_ADAPTERS, ReceiptExpectation, ReceiptVerdict, check_opened
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Receipts(Part):
             return _answer(envelope, receipt, ExecutionState.SUPPRESSED, "it answers an earlier order")
         if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
             raise _another(receipt, execution)
-        verdict = check_receipt(envelope, node.receipt_public_key, expectation)
+        verdict = check_opened(receipt, envelope, expectation)
         key = (campaign.campaign_id, node.node_id)
         if verdict.accepted:
             target = ExecutionState.NOT_AFFECTED if verdict.not_affected else ExecutionState.VERIFIED
@@ -90,7 +90,6 @@ class Receipts(Part):
                 target,
                 receipt=envelope.SerializeToString(),
                 checks=verdict.lines,
-                row=execution,
                 via=_CLAIMED,
                 answered=answered,
             )

@@ -239,7 +239,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     _say("all nodes serve")
     await until(lambda: all(len(node.active()) > options.forgets for node in nodes), "all nodes run the revision")
     _say("all nodes run the revision with everybody")
-    await asyncio.sleep(5)
+    # Each says once more that it serves.
+    await asyncio.sleep(2 * max(link.node.node.heartbeat_s for link in links))
     seen: dict[str, Any] = {"nodes": len(nodes), "link_kib": (server.rss() - enrolled_rss) / len(nodes) / 1024}
     seen["node_kib"] = (enrolled_rss - before) / len(nodes) / 1024
     cpu, started = server.cpu_s(), time.monotonic()

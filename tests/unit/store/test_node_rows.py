@@ -162,8 +162,8 @@ def test_costs_are_replaced_phase_by_phase(store):
         return NodeCostRow("n1", phase, energy_j, 0.5, 2**40, 7)
 
     with store.transaction() as tx:
-        tx.nodes.save_costs("n1", [cost(EnergyPhase.RADIO, 1.0), cost(EnergyPhase.PROGRAM, 2.0)])
-        tx.nodes.save_costs("n1", [cost(EnergyPhase.RADIO, 3.0)])
+        tx.nodes.save_costs([cost(EnergyPhase.RADIO, 1.0), cost(EnergyPhase.PROGRAM, 2.0)])
+        tx.nodes.save_costs([cost(EnergyPhase.RADIO, 3.0)])
         assert tx.nodes.costs("n1") == [cost(EnergyPhase.PROGRAM, 2.0), cost(EnergyPhase.RADIO, 3.0)]
         assert tx.nodes.costs("n2") == []
 
