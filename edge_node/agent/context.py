@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
@@ -41,6 +43,9 @@ class Clock(Protocol):
     def unix_ms(self) -> int:
         """Return wall-clock milliseconds; advisory, except for the expiry of tickets."""
 
+    def boot_id(self) -> str:
+        """Return the random id of this boot: that of another one has other seconds."""
+
 
 class SystemClock:
     """Clock of the machine, by CLOCK_BOOTTIME: a device that slept through its lease wakes up without one."""
@@ -53,6 +58,10 @@ class SystemClock:
         """Return wall-clock milliseconds."""
         return time.time_ns() // 1_000_000
 
+    def boot_id(self) -> str:
+        """Return the kernel's random id of this boot."""
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NodeContext:
@@ -64,8 +73,6 @@ class NodeContext:
         Where classes are learnt and images generated; None on a node that recognises.
     heartbeat_s
         Between two heartbeats; the coordinator may ask for fewer.
-    on_step
-        Called at each of `erasure.STEPS`; tests end the process there.
     lock
         Held by every public method of `Node`, from start to end but for what its docstring names.
     """
@@ -76,11 +83,11 @@ class NodeContext:
     cipher: RecordCipher
     engine: NodeEngine
     clock: Clock
+    randomness: Randomness = SYSTEM
     task: str
     energy_model: types.EnergyModel
     image_generator: ImageGenerator | None = None
     heartbeat_s: float = 1.0
-    on_step: Callable[[str], None] = lambda step: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property

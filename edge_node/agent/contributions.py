@@ -67,12 +67,13 @@ class Contributions:
             subject_tag=row.subject_tag,
             sequence=row.sequence,
             generation=self._journal.position().generation,
-            adapter=sealing.seal(receiver, sealing.contribution_purpose(*about), adapter),
+            adapter=self._context.randomness.seal(receiver, sealing.contribution_purpose(*about), adapter),
             ticket=Envelope.FromString(row.ticket),
         )
         if recognition is not None:
             statistics = recognition.head_statistics(NODE_INDEX, torch.from_numpy(samples.codes))
-            contribution.statistics.CopyFrom(sealing.seal(receiver, sealing.statistics_purpose(*about), statistics))
+            sealed = self._context.randomness.seal(receiver, sealing.statistics_purpose(*about), statistics)
+            contribution.statistics.CopyFrom(sealed)
         return signing.sign(self._context.keys.signing, contribution)
 
     def public_codes(self) -> Envelope | None:

@@ -95,10 +95,8 @@ class Forgetting:
         self, order: EraseOrder, forget: ForgetRow, tags: Sequence[str], mark: LedgerMark
     ) -> ReceiptRow:
         begun_s = self._clock.boottime_s()
-        self._context.on_step("ordered")
         erasure = self._eraser.erase(order.generation, tags)
         probe_tags = self._answer(order.probes)
-        self._context.on_step("probed")
         with self._journal.transaction():
             self._journal.add_forget_cost(order.generation, self._meter.since(mark))
             receipt = self._receipt(order, forget, erasure, probe_tags, begun_s)
@@ -112,7 +110,6 @@ class Forgetting:
             )
             self._journal.append_receipt(row, signing.payload_hash(envelope))
             self._meter.save()
-        self._context.on_step("receipt-signed")
         logger.info("erased generation %d; receipt %d", order.generation, receipt.counter)
         return row
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -125,7 +124,7 @@ class ServeState:
 
     def request(self) -> bytes:
         """Return the nonce of a request for a lease that is being sent now."""
-        nonce = os.urandom(16)
+        nonce = self._context.randomness.draw(16)
         self._leases.requested(nonce, self._context.clock.boottime_s())
         return nonce
 

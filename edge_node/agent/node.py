@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from reram_fleet.crypto import signing
+from reram_fleet.crypto import sealing, signing
 from reram_fleet.v1 import engine_pb2, node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
@@ -52,8 +51,8 @@ class Node:
         #: Seconds between heartbeats. A large fleet beats more slowly than its nodes are set to.
         self.heartbeat_s = context.heartbeat_s
         # In memory only: what was sealed to it is gone with it.
-        self._session_key = X25519PrivateKey.generate()
-        eraser = Eraser(context.journal, context.cipher, context.on_step)
+        self._new_session_key()
+        eraser = Eraser(context.journal, context.cipher)
         self._adapters = ActiveAdapters(context, eraser)
         self._forgetting = Forgetting(context, self._adapters, eraser)
         self._contributions = Contributions(context)
@@ -161,8 +160,7 @@ class Node:
             log_head=position.log_head,
             revision=revision.revision if revision else 0,
             revision_digest=revision.digest if revision else b"",
-            # The kernel's random id of this boot.
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            boot_id=self.context.clock.boot_id(),
             software_version=SOFTWARE_VERSION,
             receipt_counter=position.receipt_counter,
             last_receipt_hash=position.last_receipt_hash,
@@ -225,7 +223,7 @@ class Node:
         return self._session_key.public_key().public_bytes_raw()
 
     def _new_session_key(self) -> bytes:
-        self._session_key = X25519PrivateKey.generate()
+        self._session_key = X25519PrivateKey.from_private_bytes(self.context.randomness.draw(sealing.KEY_BYTES))
         return self.session_public_key
 
     def _take_lease(self, envelope: types.Envelope) -> list[ConnectRequest]:

@@ -89,7 +89,8 @@ class Rounds:
             raise TicketRefusedError(f"the state of job {ticket.job_id} does not open: {error}") from error
         kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
         result = context.recognition.run_round(NODE_INDEX, ticket, state, samples=kept, forget=forgotten)
-        sealed_result = sealing.seal_symmetric(key, purpose, result.state.SerializeToString())
+        plaintext = result.state.SerializeToString(deterministic=True)
+        sealed_result = sealing.seal_symmetric(key, purpose, plaintext, context.randomness.draw)
         context.engine.charge_radio(NODE_INDEX, len(sealed_result))
         with self._journal.transaction():
             if ticket.forget_tags:

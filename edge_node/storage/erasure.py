@@ -7,23 +7,19 @@ however often the work was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ErasureRow
 from edge_node.storage.record_cipher import RecordCipher
 
-#: Moments of an erase, in order; tests end the process at each of them.
-STEPS = ("ordered", "intended", "key-destroyed", "keys-destroyed", "rows-deleted", "probed", "receipt-signed")
-
 
 class Eraser:
     """Erasures on a node's key stores and journal."""
 
-    def __init__(self, journal: Journal, cipher: RecordCipher, on_step: Callable[[str], None]) -> None:
+    def __init__(self, journal: Journal, cipher: RecordCipher) -> None:
         self._journal = journal
         self._cipher = cipher
-        self._on_step = on_step
 
     def erase(self, generation: int, tags: Collection[str]) -> ErasureRow:
         """Destroy the keys of these tags and of every superseded revision; idempotent.
@@ -38,7 +34,6 @@ class Eraser:
                 self._journal.intend_erasure(generation, sorted(enrolled & set(tags)), superseded)
             erasure = self._journal.erasure(generation)
             assert erasure is not None
-        self._on_step("intended")
         if not erasure.done:
             self._carry_out(erasure)
         return erasure
@@ -46,14 +41,10 @@ class Eraser:
     def _carry_out(self, erasure: ErasureRow) -> None:
         for subject_tag in erasure.subject_keys:
             self._cipher.subject_keys.destroy(subject_tag)
-            self._on_step("key-destroyed")
         for key_id in erasure.revision_keys:
             self._cipher.revision_keys.destroy(key_id)
-            self._on_step("key-destroyed")
-        self._on_step("keys-destroyed")
         with self._journal.transaction():
             self._journal.finish_erasure(erasure)
-        self._on_step("rows-deleted")
 
     def recover(self) -> None:
         """Finish what a crash interrupted, and destroy keys that no row refers to."""

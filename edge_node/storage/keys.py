@@ -4,6 +4,8 @@ P-384 (its SuperNode, which takes no other kind).
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
@@ -21,6 +23,7 @@ from google.protobuf import json_format
 from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.crypto.identities import prove_possession
 from reram_fleet.crypto.key_store import read_private
+from reram_fleet.crypto.sealing import KEY_BYTES
 from reram_fleet.errors import KeyFileError
 from reram_fleet.processes.durable import write_folder_atomically
 from reram_fleet.v1.types_pb2 import NodeIdentity
@@ -56,10 +59,11 @@ class NodeKeys:
         return prove_possession(identity, self.signing)
 
     @classmethod
-    def in_memory(cls, node_id: str) -> NodeKeys:
+    def in_memory(cls, node_id: str, draw: Callable[[int], bytes] = os.urandom) -> NodeKeys:
         """Make the keys of a node without files and without a SuperNode; `KeyFileError` if the name is no DNS label."""
         _check_name(node_id)
-        return cls(node_id, Ed25519PrivateKey.generate(), X25519PrivateKey.generate(), flower_public="")
+        signing_key = Ed25519PrivateKey.from_private_bytes(draw(KEY_BYTES))
+        return cls(node_id, signing_key, X25519PrivateKey.from_private_bytes(draw(KEY_BYTES)), flower_public="")
 
     @classmethod
     def create(cls, folder: StateFolder, node_id: str) -> NodeKeys:

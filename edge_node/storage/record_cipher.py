@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,7 @@ class RecordCipher:
     node_id: str
     subject_keys: KeyStore
     revision_keys: KeyStore
+    draw: Callable[[int], bytes] = os.urandom
 
     @classmethod
     def of(cls, folder: StateFolder, node_id: str) -> RecordCipher:
@@ -107,14 +109,15 @@ class RecordCipher:
 
     def seal_revision(self, key_id: str, content: RevisionContent) -> bytes:
         """Encrypt a revision's content under a key of its own."""
-        return self._seal(self.revision_keys, "revision", key_id, content.SerializeToString())
+        return self._seal(self.revision_keys, "revision", key_id, content.SerializeToString(deterministic=True))
 
     def open_revision(self, row: RevisionRow) -> RevisionContent:
         """Decrypt a stored revision; raises like `open_samples`."""
         return RevisionContent.FromString(self._open(self.revision_keys, "revision", row.key_id, row.ciphertext))
 
     def _seal(self, keys: KeyStore, kind: str, key_id: str, content: bytes) -> bytes:
-        return sealing.seal_symmetric(keys.get_or_create(key_id), self._purpose(kind, key_id), content)
+        key, purpose = keys.get_or_create(key_id), self._purpose(kind, key_id)
+        return sealing.seal_symmetric(key, purpose, content, self.draw)
 
     def _open(self, keys: KeyStore, kind: str, key_id: str, ciphertext: bytes) -> bytes:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reram_fleet.crypto.key_store import MemoryKeyStore
+from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
@@ -45,6 +46,10 @@ class FakeClock:
         """Return wall-clock milliseconds."""
         return self.unix
 
+    def boot_id(self) -> str:
+        """Return the one boot that there is."""
+        return "boot"
+
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.boottime += seconds
@@ -59,7 +64,6 @@ def open_node(
     node_id: str = "node-1",
     make_engine: MakeEngine = MemoryEngine,
     image_generator: ImageGenerator | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
     """Open a node on a state folder, made if need be; again after `close` it is the same node, restarted."""
     folder = StateFolder(root)
@@ -72,7 +76,6 @@ def open_node(
         clock,
         make_engine=make_engine,
         image_generator=image_generator,
-        on_step=on_step,
     )
 
 
@@ -105,11 +108,13 @@ class MemoryNode:
         clock: Clock | None = None,
         make_engine: MakeEngine = MemoryEngine,
         image_generator: ImageGenerator | None = None,
+        randomness: Randomness = SYSTEM,
         heartbeat_s: float = 1.0,
     ) -> None:
-        self.keys, self.clock = NodeKeys.in_memory(node_id), clock or FakeClock()
+        self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
-        self._subject_keys, self._revision_keys = MemoryKeyStore(), MemoryKeyStore()
+        self._randomness, draw = randomness, randomness.draw
+        self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
     @property
     def node_id(self) -> str:
@@ -157,15 +162,19 @@ class MemoryNode:
         self._subject_keys, self._revision_keys = backup.subject_keys.copy(), backup.revision_keys.copy()
         self._start(backup.journal)
 
+    def _opened(self, journal: bytes) -> Journal:
+        return Journal.in_memory(self.node_id, journal)
+
     def _start(self, journal: bytes) -> None:
         self.node = _start(
             self.keys,
-            Journal.in_memory(self.node_id, journal),
-            RecordCipher(self.node_id, self._subject_keys, self._revision_keys),
+            self._opened(journal),
+            RecordCipher(self.node_id, self._subject_keys, self._revision_keys, self._randomness.draw),
             self.enrollment,
             self.clock,
             make_engine=self._make_engine,
             image_generator=self._image_generator,
+            randomness=self._randomness,
             heartbeat_s=self._heartbeat_s,
         )
 
@@ -179,8 +188,8 @@ def _start(
     *,
     make_engine: MakeEngine,
     image_generator: ImageGenerator | None,
+    randomness: Randomness = SYSTEM,
     heartbeat_s: float = 1.0,
-    on_step: Callable[[str], None] = lambda step: None,
 ) -> Node:
     node = Node(
         NodeContext(
@@ -193,7 +202,7 @@ def _start(
             energy_model=types.EnergyModel(name="memory", version="1"),
             task="test",
             clock=clock,
-            on_step=on_step,
+            randomness=randomness,
             heartbeat_s=heartbeat_s,
         )
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from google.protobuf.message import Message
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 
-from fleet.coordinator.work import Part
+from fleet.coordinator.work import Environment, Part
 from fleet.store.database import Transaction
 
 
@@ -33,11 +35,12 @@ def statistics_at_rest(tag: str, node_id: str, sequence: int) -> str:
     return f"{contribution_at_rest(tag, node_id, sequence)}/statistics"
 
 
-def seal_anew(secrets: KeyStore, key_id: str, content: Message) -> bytes:
+def seal_anew(env: Environment, key_id: str, content: Message) -> bytes:
     """Return a message under a new key of its own, whose name is the purpose as well."""
     # A transaction that was rolled back may have left a key of this name.
-    secrets.destroy(key_id)
-    return seal_symmetric(secrets.create(key_id), key_id, content.SerializeToString(deterministic=True))
+    env.secrets.destroy(key_id)
+    plaintext = content.SerializeToString(deterministic=True)
+    return seal_symmetric(env.secrets.create(key_id), key_id, plaintext, env.randomness.draw)
 
 
 def unseal(secrets: KeyStore, key_id: str, purpose: str, ciphertext: bytes) -> bytes:
@@ -57,6 +60,22 @@ def owned_key_ids(tx: Transaction) -> set[str]:
     return owned
 
 
+def drop_keyless(tx: Transaction, has: Callable[[str], bool]) -> None:
+    """Drop revisions, checkpoints and states of learning jobs whose keys are gone; `has` says which keys are there."""
+    for revision in tx.revisions.list():
+        if revision.ciphertext is not None and not has(revision.key_id):
+            tx.revisions.wipe(revision.revision)
+        if tx.revisions.get(revision.revision).ciphertext is None:
+            tx.heads.drop_note(revision.revision)
+    for job in tx.learning.list_open():
+        if job.sealed_state is not None and not has(job_key_id(job.job_id)):
+            tx.learning.cancel(job.job_id, "the coordinator was restored, and the key of its state is gone")
+    for checkpoint in tx.cohorts.checkpoints():
+        if not has(checkpoint.key_id):
+            gone = checkpoint.round_number
+            tx.cohorts.delete_checkpoints(checkpoint.shard, gone.__eq__)
+
+
 class OwnedKeys(Part):
     """Key files, and whose each is."""
 
@@ -67,8 +86,8 @@ class OwnedKeys(Part):
         leaves keys that nothing may use, and this finds them.
         """
         secrets, owned = self._env.secrets, owned_key_ids(self._tx)
-        for key_id in secrets.ids():
-            if key_id not in owned and not self._may_be_wanted(key_id):
+        for key_id in sorted(secrets.ids() - owned):
+            if not self._may_be_wanted(key_id):
                 secrets.destroy(key_id)
         opened = self._env.opened_revision
         if opened is not None and opened.key_id not in owned:

@@ -70,13 +70,13 @@ class Challenges:
     asks takes no memory; only those with which a stream was opened are remembered, until they expire.
     """
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._now_s, self._key = now_s, os.urandom(32)
+    def __init__(self, now_s: Callable[[], float] = time.monotonic, draw: Callable[[int], bytes] = os.urandom) -> None:
+        self._now_s, self._draw, self._key = now_s, draw, draw(32)
         self._taken: dict[bytes, float] = {}
 
     def new(self) -> bytes:
         """Return a fresh nonce (32 bytes)."""
-        body = struct.pack(">d", self._now_s()) + os.urandom(_BODY_BYTES - 8)
+        body = struct.pack(">d", self._now_s()) + self._draw(_BODY_BYTES - 8)
         return body + self._mac(body)
 
     def take(self, nonce: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 from fleet.coordinator.archive import BESIDE, DATABASE, SECRETS, Manifest, write_archive
@@ -32,7 +31,7 @@ def back_up(folder: CoordinatorFolder, output: Path, *, with_secrets: bool = Fal
         # After the rows: a key that was destroyed meanwhile must not be in it.
         patterns = (*BESIDE, SECRETS) if with_secrets else BESIDE
         files = [path for pattern in patterns for path in sorted(folder.root.glob(pattern))]
-        manifest = Manifest(fleet.fleet_id, fleet.generation, time.time_ns() // 1_000_000, with_secrets)
+        manifest = Manifest(fleet.fleet_id, fleet.generation, store.now_ms(), with_secrets)
         contents = {str(path.relative_to(folder.root)): path for path in files}
         write_archive(output, {DATABASE: copy, **contents}, manifest)
     return manifest

@@ -38,6 +38,31 @@ class _Waiting:
 
 
 class Database:
+    """The store in the calling thread: nobody is waited for, so tests and simulations go on when they choose."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def run(self, work: Callable[[Transaction], T], node_id: str = "") -> T:
+        """Run some work, about a node perhaps, as one transaction; when this returns, it is durable."""
+        with self.store.transaction() as tx:
+            return work(tx)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run some reading over one consistent view."""
+        return self.read_now(work)
+
+    def read_now(self, work: Callable[[Transaction], T]) -> T:
+        """Do the same in the calling thread."""
+        with self.store.snapshot() as tx:
+            return work(tx)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+class ThreadedDatabase(Database):
     """The store in threads of its own: one writes, so that transactions never wait for each other's locks.
 
     Works that wait for the writer are committed together, and none is acknowledged before all are durable. One that
@@ -45,7 +70,7 @@ class Database:
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        super().__init__(store)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._writer.start()
@@ -62,17 +87,12 @@ class Database:
         """Run some reading over one consistent view."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
-    def read_now(self, work: Callable[[Transaction], T]) -> T:
-        """Do the same in the calling thread."""
-        with self.store.snapshot() as tx:
-            return work(tx)
-
     def close(self) -> None:
         """Finish what runs, then close the store."""
         self._waiting.put(None)
         self._writer.join()
         self._readers.shutdown()
-        self.store.close()
+        super().close()
 
     def _write(self) -> None:
         together: list[_Waiting] = []

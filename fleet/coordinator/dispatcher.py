@@ -61,12 +61,13 @@ class Dispatcher:
             for start in range(0, len(sessions), AT_ONCE):
                 part = sessions[start : start + AT_ONCE]
                 try:
-                    await self._send_due(part)
+                    await self.send_due(part)
                 except Exception:
                     # The next sweep finds them again; a dead loop would find nobody.
                     logger.exception("what %d nodes need cannot be looked up", len(part))
 
-    async def _send_due(self, sessions: Sequence[Session]) -> None:
+    async def send_due(self, sessions: Sequence[Session]) -> None:
+        """Send on each of these streams what its node needs now, or end it."""
         for each in await self._coordinator.read(lambda unit: unit.outbox.due(sessions)):
             if each.refusal or each.over:
                 each.session.end(each.refusal)

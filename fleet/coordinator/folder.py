@@ -35,6 +35,8 @@ class CoordinatorFolder:
         self.root = root
         #: Folder of the coordinator's own keys and tokens.
         self.keys = root / "keys"
+        #: Files of the bearer tokens, for clients on this machine.
+        self.operator_token, self.learning_token = self.keys / "operator.token", self.keys / "learning.token"
         #: Folder of the keys that are destroyed to erase.
         self.secrets = root / "secrets"
         #: The SQLite file; None if the database is elsewhere.

@@ -24,12 +24,12 @@ from reram_fleet.v1 import types_pb2 as types
 from fleet.coordinator.authentication import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.nodes.heartbeats import Heartbeats
+from fleet.coordinator.nodes.links import StreamLink
 from fleet.coordinator.nodes.recovery import ForkError
 from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.nodes.reports import claimed_hello
 from fleet.coordinator.nodes.sessions import Session, silence_limit_s
 from fleet.errors import FleetError, NotFoundError
-from fleet.store.database import wall_clock_ms
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._challenges = Challenges()
+        self._challenges = Challenges(draw=coordinator.env.randomness.draw)
         self._heartbeats = Heartbeats(coordinator.env)
 
     async def Connect(
@@ -53,13 +53,14 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         # No message is asked for before: gRPC reads the whole of one as soon as it is.
         node_id = await self._welcome(context)
         coordinator, sessions = self._coordinator, self._coordinator.env.sessions
-        session = sessions.open(node_id, context.write)
+        link = StreamLink(node_id, context.write)
+        session = sessions.open(node_id, link)
         logger.info("node %s connected", node_id)
         coordinator.dispatcher.wake([node_id])
         coordinator.announce()
         status, refusal = grpc.StatusCode.OK, ""
         try:
-            await self._read(request_iterator, session)
+            await self._read(request_iterator, session, link)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not session.superseded or task is None:
@@ -77,7 +78,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             sessions.close(session)
             logger.info("node %s disconnected", node_id)
             coordinator.announce()
-        await session.written()
+        await link.written()
         if refusal:
             logger.warning("node %s: %s", node_id, refusal)
             await context.abort(status, refusal)
@@ -85,13 +86,10 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def _welcome(self, context: Context) -> str:
         try:
             request = _hello_of(context)
-            claimed = claimed_hello(request)
-            nonce = claimed.challenge_nonce
+            nonce = claimed_hello(request).challenge_nonce
             self._challenges.take(nonce)
             try:
-                return await self._coordinator.run(
-                    lambda unit: unit.reports.check_hello(request, nonce), claimed.node_id
-                )
+                return await self.welcome(request, nonce)
             except BaseException:
                 self._challenges.give_back(nonce)
                 raise
@@ -109,7 +107,12 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         raise AssertionError("abort raises")
 
-    async def _read(self, requests: AsyncIterator[wire.ConnectRequest], session: Session) -> None:
+    async def welcome(self, request: wire.ConnectRequest, nonce: bytes) -> str:
+        """Return the id of the node whose hello answers a challenge; raises what `Reports.check_hello` raises."""
+        claimed = claimed_hello(request)
+        return await self._coordinator.run(lambda unit: unit.reports.check_hello(request, nonce), claimed.node_id)
+
+    async def _read(self, requests: AsyncIterator[wire.ConnectRequest], session: Session, link: StreamLink) -> None:
         limit_s = silence_limit_s(0)
         while True:
             try:
@@ -121,14 +124,17 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             if request.WhichOneof("message") == "heartbeat":
                 # It is answered with how often the fleet as it is now may beat.
                 limit_s = silence_limit_s(max(request.heartbeat.interval_ms / 1000, self._heartbeats.interval_s()))
-            effect = await self._take(session.node_id, request)
+            effect = await self.take(session.node_id, request)
             session.send(effect.replies)
             if effect.changed:
                 self._coordinator.announce()
-            await session.room()
+            await link.room()
 
-    async def _take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
-        """Act upon a message, or put it aside: what one node says must never stop what others wait for."""
+    async def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
+        """Act upon a message, or put it aside: what one node says must never stop what others wait for.
+
+        Raises `FleetError` or `SignatureError` if the node contradicts the log, itself, or its signature.
+        """
         try:
             if self._heartbeats.takes(request):
                 return await self._take_heartbeat(node_id, request)
@@ -148,10 +154,11 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         return Effect()
 
     async def _take_heartbeat(self, node_id: str, request: wire.ConnectRequest) -> Effect:
-        env, now_ms = self._coordinator.env, wall_clock_ms()
+        env, clock = self._coordinator.env, self._coordinator.database.store.now_ms
+        now_ms = clock()
         while not env.leases.covers(now_ms + round(1000 * env.settings.lease_s)):
             await self._coordinator.run(lambda unit: unit.leases.reserve())
-            now_ms = wall_clock_ms()
+            now_ms = clock()
         return self._heartbeats.take(node_id, request, now_ms)
 
     async def _put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -40,12 +40,24 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
             await _tried("what nodes said", coordinator.write_contacts())
         # If it cannot be solved ahead, it is solved when the revision is built, or that has none.
         await _tried("the closed-form head", coordinator.solve_head_ahead())
-        changed = [await _tried(what, coordinator.run(work)) for what, work in STEPS]
-        if any(changed):
-            await coordinator.destroy_orphaned_keys()
-            coordinator.announce()
+        await move_on(coordinator)
         # Thousands of reports are thousands of changes: most of the time is for those who report.
         await asyncio.sleep(REST * (clock() - began_s))
+
+
+async def move_on(coordinator: Coordinator) -> bool:
+    """Do once what follows from the store as it is, a transaction each; returns whether anything changed."""
+    changed = [
+        await _tried("decisions about nodes", coordinator.run(lambda unit: unit.decisions.note_held())),
+        await _tried("lost nodes", coordinator.run(lambda unit: unit.decisions.note_lost())),
+        await _tried("forgets", coordinator.run(lambda unit: unit.campaigns.advance_all())),
+        await _tried("the revision", coordinator.run(lambda unit: unit.campaigns.refresh_revision())),
+        await _tried("cohorts", coordinator.run(lambda unit: unit.cohort_jobs.advance())),
+    ]
+    if any(changed):
+        await coordinator.destroy_orphaned_keys()
+        coordinator.announce()
+    return any(changed)
 
 
 async def _tried(what: str, work: Awaitable[T]) -> T | None:
@@ -62,16 +74,6 @@ async def _tried(what: str, work: Awaitable[T]) -> T | None:
     except Exception:
         logger.exception("%s could not be moved on", what)
         return None
-
-
-#: All that follows from the store as it is, a transaction each.
-STEPS: tuple[tuple[str, Callable[[UnitOfWork], bool]], ...] = (
-    ("decisions about nodes", lambda unit: unit.decisions.note_held()),
-    ("lost nodes", lambda unit: unit.decisions.note_lost()),
-    ("forgets", lambda unit: unit.campaigns.advance_all()),
-    ("the revision", lambda unit: unit.campaigns.refresh_revision()),
-    ("cohorts", lambda unit: unit.cohort_jobs.advance()),
-)
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,21 @@ class LearningReconciler:
         version = -1
         while True:
             version = await self._coordinator.changes.wait_beyond(version, PAUSE_S)
-            for job in await self._coordinator.read(lambda unit: unit.tx.learning.list_open()):
-                try:
-                    if job.state is JobState.QUEUED:
-                        await self._start(job)
-                    else:
-                        await self._watch(job)
-                except (FleetError, LearningPlaneError) as error:
-                    logger.warning("learning job %s: %s", job.job_id, error)
-                except Exception:
-                    # The other jobs need not wait for this one.
-                    logger.exception("learning job %s could not be moved on", job.job_id)
+            await self.look()
+
+    async def look(self) -> None:
+        """Move every open job on once, as far as Flower and the nodes allow."""
+        for job in await self._coordinator.read(lambda unit: unit.tx.learning.list_open()):
+            try:
+                if job.state is JobState.QUEUED:
+                    await self._start(job)
+                else:
+                    await self._watch(job)
+            except (FleetError, LearningPlaneError) as error:
+                logger.warning("learning job %s: %s", job.job_id, error)
+            except Exception:
+                # The other jobs need not wait for this one.
+                logger.exception("learning job %s could not be moved on", job.job_id)
 
     async def _start(self, job: LearningJobRow) -> None:
         def begin(unit: UnitOfWork) -> LearningJobRow | None:

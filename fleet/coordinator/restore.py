@@ -12,7 +12,7 @@ from reram_fleet.processes.durable import locked
 from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, Unpacked, unpacked
-from fleet.coordinator.at_rest import job_key_id, owned_key_ids, subject_key_id
+from fleet.coordinator.at_rest import drop_keyless, owned_key_ids, subject_key_id
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.nodes.decisions import take_out
 from fleet.errors import ConflictError
@@ -183,7 +183,7 @@ class _Known:
         for row in tx.subjects.contributions():
             if row.tag in without_key:
                 tx.subjects.drop_contribution(row.tag, row.node_id)
-        self._drop_sealed(tx)
+        drop_keyless(tx, self._has)
         return tuple(sorted(forgotten)), tuple(sorted(without_key))
 
     def decide_again(self, tx: Transaction) -> None:
@@ -205,21 +205,6 @@ class _Known:
     def _keyless(self, tx: Transaction) -> set[str]:
         """Return the people whose sums have no key."""
         return {row.tag for row in tx.subjects.contributions() if not self._has(subject_key_id(row.tag))}
-
-    def _drop_sealed(self, tx: Transaction) -> None:
-        """Drop revisions, checkpoints and states of learning jobs that have no key."""
-        for revision in tx.revisions.list():
-            if revision.ciphertext is not None and not self._has(revision.key_id):
-                tx.revisions.wipe(revision.revision)
-            if tx.revisions.get(revision.revision).ciphertext is None:
-                tx.heads.drop_note(revision.revision)
-        for job in tx.learning.list_open():
-            if job.sealed_state is not None and not self._has(job_key_id(job.job_id)):
-                tx.learning.cancel(job.job_id, "the coordinator was restored, and the key of its state is gone")
-        for checkpoint in tx.cohorts.checkpoints():
-            if not self._has(checkpoint.key_id):
-                gone = checkpoint.round_number
-                tx.cohorts.delete_checkpoints(checkpoint.shard, gone.__eq__)
 
     def _has(self, key_id: str) -> bool:
         return key_id in self.here or key_id in self.allowed

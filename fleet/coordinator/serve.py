@@ -15,7 +15,8 @@ from pathlib import Path
 
 import grpc.aio
 from prometheus_client import start_http_server
-from reram_fleet.crypto.key_store import FileKeyStore
+from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
+from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
@@ -23,7 +24,7 @@ from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
 from fleet.coordinator.authentication import TokenInterceptor
 from fleet.coordinator.core import Coordinator, LearningPlane
-from fleet.coordinator.database import Database
+from fleet.coordinator.database import Database, ThreadedDatabase
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.learning_service import LearningService
 from fleet.coordinator.metrics import registry
@@ -35,9 +36,9 @@ from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, FleetError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.commits import CommitListener
-from fleet.store.database import Store, Transaction, wall_clock_ms
+from fleet.store.database import Store, Transaction
 from fleet.store.rows import FleetRow
-from fleet.trust.keys import CoordinatorKeys
+from fleet.trust.keys import CoordinatorKeys, Signer
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     keys = CoordinatorKeys.load_or_create(folder.keys)
     store = Store.open(folder.database_url)
-    database = Database(store)
+    database = ThreadedDatabase(store)
     plane: LearningPlane | None = None
     coordinator: Coordinator | None = None
     tasks: list[asyncio.Task[None]] = []
@@ -126,11 +127,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
-        fleet = await database.run(lambda tx: fleet_of(tx, settings, keys))
-        folder.note_made()
-        # Not before it is known that this is the fleet's database and these are its keys.
-        store.lead(f"{socket.gethostname()}:{os.getpid()}")
-        coordinator = compose(settings, keys, database, fleet, wall_clock_ms())
+        coordinator = await open_fleet(settings, database, keys, holder=f"{socket.gethostname()}:{os.getpid()}")
         plane = coordinator.learning
         # The generated code has no types.
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorService(coordinator), server)  # type: ignore[no-untyped-call]
@@ -140,9 +137,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         port = settings.port or remembered_port(folder.port)
         coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
         tasks.append(asyncio.create_task(coordinator.serve_changes()))
-        await coordinator.run(lambda unit: unit.contributions.bind_to_rows())
-        await coordinator.run(lambda unit: unit.leases.take_up())
-        await coordinator.destroy_orphaned_keys()
+        await take_up(coordinator)
         metrics_port = _serve_metrics(coordinator)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
@@ -152,7 +147,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         _write_serve_file(coordinator, metrics_port)
-        logger.info("fleet %s is served at %s", fleet.fleet_id, coordinator.address)
+        logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.address)
         if coordinator.env.awaited:
             logger.warning(
                 "restored from a backup: no forget is taken and no lease granted before %d nodes have reconnected "
@@ -224,28 +219,50 @@ def _serve_metrics(coordinator: Coordinator) -> int:
     return int(server.server_port)
 
 
-def compose(
-    settings: ServeSettings, keys: CoordinatorKeys, database: Database, fleet: FleetRow, now_ms: int
+async def open_fleet(
+    settings: ServeSettings,
+    database: Database,
+    keys: Signer,
+    *,
+    holder: str,
+    secrets: KeyStore | None = None,
+    randomness: Randomness = SYSTEM,
 ) -> Coordinator:
-    """Return the coordinator of a fleet; its learning plane is prepared, and not started.
+    """Return the coordinator of a fleet, made if there is none, which leads it from now on.
 
-    Raises `ConfigError` if the learning plane cannot be opened.
+    Its learning plane is prepared, and not started; `holder` says in the database who leads; the keys that are
+    destroyed to erase are files in the folder, unless `secrets` holds them.
+
+    Raises what `fleet_of` raises; `ConfigError` if the learning plane cannot be opened.
     """
-    plane = LearningPlane.open(settings, keys.learning_token_path) if settings.learning else None
+    folder = CoordinatorFolder(settings.state, settings.database)
+    fleet = await database.run(lambda tx: fleet_of(tx, settings, keys, randomness))
+    folder.note_made()
+    # Not before it is known that this is the fleet's database and these are its keys.
+    database.store.lead(holder)
+    plane = LearningPlane.open(settings, folder.learning_token) if settings.learning else None
     env = Environment(
         settings=settings,
         fleet_id=fleet.fleet_id,
         registry_public_key=fleet.registry_public_key or b"",
         keys=keys,
-        secrets=FileKeyStore(CoordinatorFolder(settings.state).secrets),
+        secrets=FileKeyStore(folder.secrets) if secrets is None else secrets,
+        randomness=randomness,
         learning=plane,
         contacts=database.store.contacts,
-        started_at_ms=now_ms,
+        started_at_ms=database.store.now_ms(),
     )
     return Coordinator(env, database, plane)
 
 
-def fleet_of(tx: Transaction, settings: ServeSettings, keys: CoordinatorKeys) -> FleetRow:
+async def take_up(coordinator: Coordinator) -> None:
+    """Take up what an earlier process has left, however it ended."""
+    await coordinator.run(lambda unit: unit.contributions.bind_to_rows())
+    await coordinator.run(lambda unit: unit.leases.take_up())
+    await coordinator.destroy_orphaned_keys()
+
+
+def fleet_of(tx: Transaction, settings: ServeSettings, keys: Signer, randomness: Randomness = SYSTEM) -> FleetRow:
     """Return the fleet of a database, made if there is none, with what the settings and keys fix for good.
 
     Raises `ConflictError` if it was told another task, or another registry's key, before, or is the fleet of other
@@ -258,7 +275,7 @@ def fleet_of(tx: Transaction, settings: ServeSettings, keys: CoordinatorKeys) ->
                 f"{folder.database or 'the database'} knows no fleet, but there was one",
                 hint="bring the folder and its database back from one backup; --database names another one",
             )
-        tx.fleet.create(new_id(tx.now_ms))
+        tx.fleet.create(new_id(tx.now_ms, randomness.draw))
     tx.fleet.fix_command_key(keys.command_public_key)
     tx.fleet.fix_task(settings.task)
     if settings.registry_key:
@@ -272,7 +289,7 @@ def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:
         "pid": os.getpid(),
         "address": coordinator.address,
         "metrics_address": f"{coordinator.env.settings.host}:{metrics_port}",
-        "token_file": str(coordinator.env.keys.token_path.relative_to(state)),
+        "token_file": str(CoordinatorFolder(state).operator_token.relative_to(state)),
         "fleet_id": coordinator.env.fleet_id,
     }
     write_atomically(state / SERVE_FILE, json.dumps(served, indent=2).encode())

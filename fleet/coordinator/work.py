@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from reram_fleet.crypto.digests import head_digest, lora_digest, subject_digest
 from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1.types_pb2 import RevisionContent
 
 from fleet.config import ServeSettings
@@ -17,7 +18,7 @@ from fleet.coordinator.nodes.sessions import Sessions
 from fleet.coordinator.revisions.revision_head import RevisionHead
 from fleet.store.database import Transaction
 from fleet.store.touched import Contacts, Touched
-from fleet.trust.keys import CoordinatorKeys
+from fleet.trust.keys import Signer
 
 P = TypeVar("P", bound="Part")
 
@@ -70,10 +71,11 @@ class Environment:
 
     settings: ServeSettings
     fleet_id: str
-    keys: CoordinatorKeys
+    keys: Signer
     #: One key file per person, revision, learning job and checkpoint (`at_rest`): what is stored under it is gone when
     #: the file is.
     secrets: KeyStore
+    randomness: Randomness = SYSTEM
     #: The learning plane, or None when the fleet runs without.
     learning: RoundsReach | None = None
     sessions: Sessions = field(default_factory=Sessions)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Callable, Iterable
 
 from reram_fleet.crypto.identifiers import is_subject_tag
@@ -17,14 +17,14 @@ _NODE_ID = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def new_id(now_ms: int, random_bits: Callable[[int], int] = secrets.randbits) -> str:
+def new_id(now_ms: int, draw: Callable[[int], bytes] = os.urandom) -> str:
     """Return a fresh id for a campaign or a learning job: 26 characters that sort by time.
 
-    Layout of a ULID (github ulid/spec): 48 bits of Unix time in ms, 80 random bits.
+    Layout of a ULID (github ulid/spec): 48 bits of Unix time in ms, 80 random bits, of `draw`.
     """
     if not 0 <= now_ms < 2**48:
         raise InvalidInputError(f"a time of {now_ms} ms does not fit into an id (48 bits)")
-    number = now_ms << 80 | random_bits(80)
+    number = now_ms << 80 | int.from_bytes(draw(10), "big")
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,9 @@ Float32 = npt.NDArray[np.float32]
 _FLOAT32 = np.dtype("<f4")
 
 
-def seal_state(job_id: str, key: bytes, state: LoraState) -> bytes:
+def seal_state(job_id: str, key: bytes, state: LoraState, draw: Callable[[int], bytes] = os.urandom) -> bytes:
     """Encrypt a state under the key of its job."""
-    return seal_symmetric(key, state_purpose(job_id), state.SerializeToString())
+    return seal_symmetric(key, state_purpose(job_id), state.SerializeToString(deterministic=True), draw)
 
 
 def open_state(job_id: str, key: bytes, sealed: bytes) -> LoraState:

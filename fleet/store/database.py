@@ -82,7 +82,8 @@ class Store:
         self._url = url
         self._engine = make_engine(url)
         self._commits = CommitAnnouncer(self._engine)
-        self._now_ms = now_ms
+        #: Clock of all that is decided over the store, Unix time.
+        self.now_ms = now_ms
         #: Heartbeats and telemetry that are not written yet.
         self.contacts = Contacts()
         #: Called with what a transaction has changed once that is durable, in the thread that wrote it.
@@ -175,7 +176,7 @@ class Store:
             begun.rollback()
 
     def _begun(self, connection: Connection) -> Transaction:
-        return Transaction(Scope(connection, self._now_ms(), contacts=self.contacts))
+        return Transaction(Scope(connection, self.now_ms(), contacts=self.contacts))
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -79,6 +79,11 @@ class Fleet(Repository):
         self._update(schema.fleet, restored_at_ms=self._now_ms, restore_ended_ms=None)
         node = schema.node.c
         self._update(schema.node, node.retired_at_ms.is_(None), awaited_since_ms=self._now_ms)
+        # Leases have numbers, too: a fleet grants less than one in a microsecond.
+        numbered = max(self.get().lease_sequence, 1000 * self.revision_floor)
+        self._update(schema.fleet, lease_sequence=numbered)
+        # None that was reserved before is used.
+        self._touched.leases = (numbered, 0)
         self._touched.awaited |= dict.fromkeys(self.awaited(), True)
         self._touched.everybody = True
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.message import DecodeError
 from reram_fleet.crypto.signing import key_id, pae
 from reram_fleet.v1.types_pb2 import AuditEvent, Envelope
@@ -24,6 +24,7 @@ from reram_fleet.v1.types_pb2 import AuditEvent, Envelope
 from fleet.domain.execution import EXCEPTED, ExecutionState
 from fleet.errors import CertificateError, reason_of
 from fleet.trust.checks import CheckLine
+from fleet.trust.keys import Signer
 from fleet.trust.merkle import InclusionProof
 
 PAYLOAD_TYPE = "application/vnd.reram-fleet.certificate.v1+json"
@@ -142,12 +143,12 @@ def read_file(path: Path) -> str:
         raise CertificateError(f"{path} is no certificate: {reason_of(error)}", hint=_EXPECTED) from error
 
 
-def build_certificate(content: Certificate, command_key: Ed25519PrivateKey) -> str:
+def build_certificate(content: Certificate, signer: Signer) -> str:
     """Return the signed certificate as JSON text."""
     payload = json.dumps(_to_json(content), indent=1, sort_keys=True).encode()
     signature = {
-        "keyid": key_id(command_key.public_key().public_bytes_raw()),
-        "sig": _text(command_key.sign(pae(PAYLOAD_TYPE, payload))),
+        "keyid": key_id(signer.command_public_key),
+        "sig": _text(signer.sign_payload(PAYLOAD_TYPE, payload)),
     }
     envelope = {"payloadType": PAYLOAD_TYPE, "payload": _text(payload), "signatures": [signature]}
     return json.dumps(envelope, indent=1)

@@ -1,10 +1,12 @@
-"""Private keys and bearer tokens of the coordinator: files of mode 0600 in a folder of mode 0700."""
+"""Private keys and bearer tokens of the coordinator: files of mode 0600 in a folder of mode 0700, or held elsewhere."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -24,22 +26,78 @@ def _read_token(path: Path) -> str:
         raise KeyFileError(f"{path} opens nothing: {error}", hint=f"bring {path.name} back from a backup") from error
 
 
-@dataclass(frozen=True, repr=False)
-class CoordinatorKeys:
-    """Keys and tokens that make a coordinator the coordinator of its fleet."""
+class Signer(Protocol):
+    """Holder of the private keys of a coordinator: this process, or an HSM or another process that answers for it."""
 
-    #: The files in the folder. Made together at the first start, never again.
-    FILES: ClassVar = ("command.key", "sealing.key", "operator.token", "learning.token")
+    @property
+    def command_public_key(self) -> bytes:
+        """Raw Ed25519 public key (32 bytes) of what is signed."""
+
+    @property
+    def sealing_public_key(self) -> bytes:
+        """Raw X25519 public key (32 bytes) that nodes seal to."""
+
+    def sign(self, message: Message) -> Envelope:
+        """Sign a message: a forget command, lease, job ticket, revision manifest or audit event."""
+
+    def sign_payload(self, payload_type: str, payload: bytes) -> bytes:
+        """Return the signature of what is no message: a certificate's (`signing.pae`)."""
+
+    def open(self, purpose: str, sealed: Sealed) -> bytes:
+        """Open what was sealed to this coordinator; raises `reram_fleet.crypto.sealing.SealError`."""
+
+
+@dataclass(frozen=True, repr=False)
+class PrivateKeys:
+    """Private keys of a coordinator in this process: a `Signer`."""
 
     #: Signs forget commands, leases, job tickets, revision manifests and certificates.
     command_key: Ed25519PrivateKey
     #: Opens contributions.
     sealing_key: X25519PrivateKey
-    #: Bearer tokens of OperatorService and LearningService, and their files, for clients on this machine.
+
+    @classmethod
+    def drawn(cls, draw: Callable[[int], bytes] = os.urandom) -> Self:
+        """Return keys that no file has."""
+        command, seal = draw(sealing.KEY_BYTES), draw(sealing.KEY_BYTES)
+        return cls(Ed25519PrivateKey.from_private_bytes(command), X25519PrivateKey.from_private_bytes(seal))
+
+    @property
+    def command_public_key(self) -> bytes:
+        """Raw Ed25519 public key (32 bytes)."""
+        return self.command_key.public_key().public_bytes_raw()
+
+    @property
+    def sealing_public_key(self) -> bytes:
+        """Raw X25519 public key (32 bytes)."""
+        return self.sealing_key.public_key().public_bytes_raw()
+
+    def sign(self, message: Message) -> Envelope:
+        """Sign a message with the command key."""
+        return signing.sign(self.command_key, message)
+
+    def sign_payload(self, payload_type: str, payload: bytes) -> bytes:
+        """Sign with the command key what is no message."""
+        return self.command_key.sign(signing.pae(payload_type, payload))
+
+    def open(self, purpose: str, sealed: Sealed) -> bytes:
+        """Open what was sealed to this coordinator; raises `reram_fleet.crypto.sealing.SealError`."""
+        return sealing.open_sealed(self.sealing_key, purpose, sealed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(command={signing.key_id(self.command_public_key)[:12]})"
+
+
+@dataclass(frozen=True, repr=False)
+class CoordinatorKeys(PrivateKeys):
+    """Key files and tokens that make a coordinator the coordinator of its fleet."""
+
+    #: The files in the folder. Made together at the first start, never again.
+    FILES: ClassVar = ("command.key", "sealing.key", "operator.token", "learning.token")
+
+    #: Bearer tokens of OperatorService and LearningService.
     operator_token: str
     learning_token: str
-    token_path: Path
-    learning_token_path: Path
 
     @classmethod
     def load_or_create(cls, folder: Path) -> CoordinatorKeys:
@@ -64,27 +122,4 @@ class CoordinatorKeys:
             X25519PrivateKey.from_private_bytes(read_private(seal, sealing.KEY_BYTES)),
             _read_token(operator),
             _read_token(learning),
-            operator,
-            learning,
         )
-
-    @property
-    def command_public_key(self) -> bytes:
-        """Raw Ed25519 public key (32 bytes)."""
-        return self.command_key.public_key().public_bytes_raw()
-
-    @property
-    def sealing_public_key(self) -> bytes:
-        """Raw X25519 public key (32 bytes)."""
-        return self.sealing_key.public_key().public_bytes_raw()
-
-    def sign(self, message: Message) -> Envelope:
-        """Sign a message with the command key."""
-        return signing.sign(self.command_key, message)
-
-    def open(self, purpose: str, sealed: Sealed) -> bytes:
-        """Open what was sealed to this coordinator; raises `reram_fleet.crypto.sealing.SealError`."""
-        return sealing.open_sealed(self.sealing_key, purpose, sealed)
-
-    def __repr__(self) -> str:
-        return f"CoordinatorKeys(command={signing.key_id(self.command_public_key)[:12]})"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -33,8 +31,6 @@ ANSWER_MS = 60_000
 MAX_IN_USE_MS = 10 * ANSWER_MS
 #: Nodes that are ordered to erase by one transaction.
 ORDERS_AT_ONCE = 500
-
-_SYSTEM_RANDOM = secrets.SystemRandom()
 
 
 class Campaigns(Part):
@@ -76,10 +72,11 @@ class Campaigns(Part):
             return active[-1], False
         if awaited := self._tx.fleet.awaited():
             raise AwaitedNodesError(awaited)
+        campaign_id = new_id(self._tx.now_ms, self._env.randomness.draw)
         spent = self._tx.subjects.live_canaries()[:1]
         tags = [*wanted, *spent]
         held_by_revision, held = self._held(tags)
-        entry = self._tx.log.append(new_id(self._tx.now_ms), tags, self._env.keys.sign, self._tx.nodes.ids())
+        entry = self._tx.log.append(campaign_id, tags, self._env.keys.sign, self._tx.nodes.ids())
         campaign = self._committed(
             entry, tags, request_id=request_id, request_digest=digest, held_by_revision=held_by_revision, held=held
         )
@@ -231,8 +228,9 @@ class Campaigns(Part):
         due = due_for_erasure(members)[:ORDERS_AT_ONCE]
         if due:
             answers = self._expected_probes(campaign)
-            probes = {node_id: _SYSTEM_RANDOM.sample(answers, len(answers)) for node_id in due}
-            self._tx.forgets.order(campaign.campaign_id, {node_id: os.urandom(32) for node_id in due}, probes)
+            draw = self._env.randomness.draw
+            probes = {node_id: sorted(answers, key=lambda _: draw(16)) for node_id in due}
+            self._tx.forgets.order(campaign.campaign_id, {node_id: draw(32) for node_id in due}, probes)
         return bool(due)
 
     def refresh_revision(self) -> bool:

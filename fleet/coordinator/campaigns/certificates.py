@@ -74,7 +74,7 @@ class Certificates(Part):
             converged_at_ms=campaign.converged_at_ms or 0,
             planted_tags=planted(self._tx, campaign.tags),
         )
-        return build_certificate(content, self._env.keys.command_key)
+        return build_certificate(content, self._env.keys)
 
     def _evidence(self, execution: ExecutionRow) -> NodeEvidence:
         receipt = types.Envelope.FromString(execution.receipt) if execution.receipt else None

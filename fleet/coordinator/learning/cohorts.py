@@ -58,7 +58,7 @@ class Cohorts(Part):
         stay until the replacement is durable.
         """
         key_id = f"checkpoint-{shard}-{round_number}-{job_id}"
-        self._tx.cohorts.save_checkpoint(shard, round_number, seal_anew(self._env.secrets, key_id, lora), key_id)
+        self._tx.cohorts.save_checkpoint(shard, round_number, seal_anew(self._env, key_id, lora), key_id)
 
     def load_checkpoint(self, shard: int, round_number: int) -> types.SharedLora:
         """Open a checkpoint.

@@ -61,7 +61,7 @@ class JobQueue(Part):
 
         `tags` are whose rows it has, in that order; `known` may have rows of others, and may lack some.
         """
-        job_id = new_id(self._tx.now_ms)
+        job_id = new_id(self._tx.now_ms, self._env.randomness.draw)
         key = self._env.secrets.create(job_key_id(job_id))
         return self._tx.learning.create(
             job_id,
@@ -73,7 +73,7 @@ class JobQueue(Part):
             tags=tags,
             forget_tags=forget_tags,
             campaign_id=campaign_id,
-            sealed_state=seal_state(job_id, key, initial_state(tags, shape, known)),
+            sealed_state=seal_state(job_id, key, initial_state(tags, shape, known), self._env.randomness.draw),
         )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 from collections.abc import Mapping, Sequence
 
-from reram_fleet.crypto.sealing import SealError, job_key_purpose, seal
+from reram_fleet.crypto.sealing import SealError, job_key_purpose
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -105,7 +104,7 @@ class Rounds(Part):
         for node in nodes:
             session_key = self._env.sessions.of(node.node_id).session_key
             try:
-                job_key = seal(session_key, job_key_purpose(job_id, node.node_id), key)
+                job_key = self._env.randomness.seal(session_key, job_key_purpose(job_id, node.node_id), key)
             except SealError as error:
                 # The round goes on with the others.
                 logger.error("node %s is left out of round %d of %s: %s", node.node_id, round_number, job_id, error)
@@ -184,7 +183,8 @@ class Rounds(Part):
         """Note that an attempt has failed; the next one follows after a back-off, if one is left."""
         # An attempt that a forget ended has not failed.
         overtaken = self._tx.cohorts.job(job.job_id).overtaken if job.kind in COHORT_KINDS else 0
-        retry_at_ms = RETRY.retry_at_ms(job.attempt - overtaken, self._tx.now_ms, random.random())
+        share = int.from_bytes(self._env.randomness.draw(4), "big") / 2**32
+        retry_at_ms = RETRY.retry_at_ms(job.attempt - overtaken, self._tx.now_ms, share)
         self._tx.learning.fail_attempt(job.job_id, job.attempt, error, retry_at_ms=retry_at_ms)
         logger.warning(
             "attempt %d of learning job %s failed: %s (%s)",

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
-from reram_fleet.crypto.sealing import revision_purpose, seal
+from reram_fleet.crypto.sealing import revision_purpose
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
@@ -128,7 +128,7 @@ class Outbox(Part):
         return wire.ConnectResponse(
             revision=wire.RevisionOffer(
                 manifest=types.Envelope.FromString(revision.manifest),
-                content=seal(node.sealing_public_key, purpose, opened.plaintext),
+                content=self._env.randomness.seal(node.sealing_public_key, purpose, opened.plaintext),
             )
         )
 

@@ -13,6 +13,7 @@ from reram_fleet.crypto.signing import open_envelope, payload_hash
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator.at_rest import drop_keyless
 from fleet.coordinator.campaigns.campaigns import Campaigns
 from fleet.coordinator.nodes.heartbeats import Leases
 from fleet.coordinator.nodes.report_checks import ReportError
@@ -76,6 +77,7 @@ class Recovery(Part):
     def _note_restore(self, node: NodeRow) -> None:
         """Believe a node that shows that the rows went back without `fleet admin restore`; all say hello anew."""
         logger.error("the rows went back to a backup: node %s knows more of the log", node.node_id)
+        drop_keyless(self._tx, self._env.secrets.ids().__contains__)
         self._tx.fleet.note_restore()
         self._leases.take_up()
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from reram_fleet.v1.node_pb2 import ConnectResponse, Telemetry
 
+from fleet.coordinator.nodes.links import Link
 from fleet.domain.node import QuarantineReason, ServeState
-
-logger = logging.getLogger(__name__)
 
 #: A node that has not said how often it sends heartbeats is taken for gone after this silence.
 SILENCE_LIMIT_S = 15.0
@@ -35,17 +32,11 @@ def silence_limit_s(interval_s: float) -> float:
     return min(max(least_s, min(MISSED_HEARTBEATS * interval_s or most_s, most_s)), longest_s)
 
 
-#: Messages that wait to be written to one node.
-OUTBOX_LIMIT = 64
-#: A message that a node has not taken by then keeps its stream from ending in order.
-WRITE_LIMIT_S = 5.0
-
-
 class Session:
     """One open stream of one node, and what it has been sent."""
 
-    def __init__(self, node_id: str, write: Callable[[ConnectResponse], Awaitable[None]] | None = None) -> None:
-        self.node_id = node_id
+    def __init__(self, node_id: str, link: Link) -> None:
+        self.node_id, self._link = node_id, link
         #: Generation up to which this stream has been sent the forget log.
         self.log_sent = 0
         #: Revision last offered on this stream.
@@ -59,47 +50,15 @@ class Session:
         #: Why the stream is closed; "" while it is not.
         self.refusal = ""
         self.superseded = False
-        self._write = write
-        self._waiting: deque[ConnectResponse] = deque()
-        self._writer: asyncio.Task[None] | None = None
-        self._reader: asyncio.Task[Any] | None = asyncio.current_task() if write is not None else None
 
     def send(self, messages: Iterable[ConnectResponse]) -> None:
-        """Have messages written, in this order, as fast as the node takes them."""
-        self._waiting.extend(messages)
-        if self._waiting and self._writer is None and self._write is not None:
-            self._writer = asyncio.create_task(self._write_all(self._write))
-
-    async def _write_all(self, write: Callable[[ConnectResponse], Awaitable[None]]) -> None:
-        try:
-            while self._waiting:
-                await write(self._waiting.popleft())
-        except Exception as error:  # noqa: BLE001  # Whatever carries the messages.
-            # The stream has ended; its reader sees that as well.
-            logger.debug("node %s is not written to: %r", self.node_id, error)
-            self._waiting.clear()
-        finally:
-            self._writer = None
-
-    async def room(self) -> None:
-        """Wait until the node has taken most of what it was sent: who talks without listening is not listened to."""
-        while len(self._waiting) >= OUTBOX_LIMIT and self._writer is not None:
-            await asyncio.wait([self._writer])
-
-    async def written(self) -> None:
-        """Wait for the message that is being written, and let no other begin.
-
-        gRPC cannot end a call meanwhile: it refuses to, and the node would wait on a stream that nobody serves.
-        """
-        self._waiting.clear()
-        if self._writer is not None and not (await asyncio.wait([self._writer], timeout=WRITE_LIMIT_S))[0]:
-            logger.info("node %s does not take the message that it is sent", self.node_id)
+        """Have messages reach the node, in this order."""
+        self._link.send(messages)
 
     def end(self, refusal: str = "") -> None:
         """Have the stream end, with a refusal or since a newer one has taken its place."""
         self.refusal, self.superseded = refusal, True
-        if self._reader is not None:
-            self._reader.cancel()
+        self._link.end()
 
 
 @dataclass
@@ -136,12 +95,12 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._announced: dict[str, Announced] = {}
 
-    def open(self, node_id: str, write: Callable[[ConnectResponse], Awaitable[None]] | None = None) -> Session:
-        """Start a session of whoever runs now, with what writes to its stream; an older one of this node ends."""
+    def open(self, node_id: str, link: Link) -> Session:
+        """Start a session over a link; an older one of this node ends."""
         older = self._open.get(node_id)
         if older is not None:
             older.end()
-        session = self._open[node_id] = Session(node_id, write)
+        session = self._open[node_id] = Session(node_id, link)
         # A node that was killed goes on from the counters that it saved last.
         self.of(node_id).telemetry = Telemetry()
         return session

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +58,13 @@ class CanarySecret:
         return cls(**body)
 
     @classmethod
-    def load_or_create(cls, path: Path, people: Sequence[types.SubjectAdapter], code_max: int) -> CanarySecret:
+    def load_or_create(
+        cls,
+        path: Path,
+        people: Sequence[types.SubjectAdapter],
+        code_max: int,
+        draw: Callable[[int], bytes] = os.urandom,
+    ) -> CanarySecret:
         """Return the secret in a file, or make one whose canaries look like these people's adapters.
 
         Their codes are within the task's range, whatever the first people are.
@@ -67,7 +73,7 @@ class CanarySecret:
             return cls.load(path)
         squares = [np.square(np.asarray(p.code_sum, np.float64) / p.count).mean() for p in people]
         secret = cls(
-            key=os.urandom(32).hex(),
+            key=draw(32).hex(),
             features=len(people[0].code_sum),
             # A uniform variable on [-a, a] has RMS a / sqrt(3).
             amplitude=min(code_max, max(1, round(float(np.sqrt(np.mean(squares) * 3.0))))),

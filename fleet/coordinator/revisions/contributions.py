@@ -63,14 +63,14 @@ class Contributions(Part):
         key_id = subject_key_id(report.subject_tag)
         # A key must not be made for somebody who was forgotten: `contribute` refuses, with the reason.
         key = bytes(32) if subject and subject.forgotten else self._env.secrets.get_or_create(key_id)
-        row = (report.subject_tag, node.node_id, report.sequence)
+        row, draw = (report.subject_tag, node.node_id, report.sequence), self._env.randomness.draw
         return self._tx.subjects.contribute(
             report.subject_tag,
             node.node_id,
             report.sequence,
             adapter.count,
-            seal_symmetric(key, contribution_at_rest(*row), adapter.SerializeToString(deterministic=True)),
-            None if statistics is None else seal_symmetric(key, statistics_at_rest(*row), statistics),
+            seal_symmetric(key, contribution_at_rest(*row), adapter.SerializeToString(deterministic=True), draw),
+            None if statistics is None else seal_symmetric(key, statistics_at_rest(*row), statistics, draw),
         )
 
     def _check_ticket(self, node: NodeRow, report: wire.Contribution) -> None:
@@ -153,6 +153,7 @@ class Contributions(Part):
         """Return a row's ciphertext under another purpose; None if it is not sealed for the one before."""
         try:
             key = self._env.secrets.get(subject_key_id(row.tag))
-            return seal_symmetric(key, purpose, open_symmetric(key, before, row.ciphertext))
+            plaintext = open_symmetric(key, before, row.ciphertext)
+            return seal_symmetric(key, purpose, plaintext, self._env.randomness.draw)
         except (SealError, FleetError):
             return None

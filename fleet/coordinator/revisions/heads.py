@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import struct
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -150,13 +149,12 @@ class Heads(Part):
         """Solve for everybody whose statistics are here; without a head, and with the reason, if that fails."""
         if not basis:
             return RevisionHead(basis, types.ClosedFormHead())
-        begun_s = time.monotonic()
         try:
             solved = self._statistics().build()
         except HeadError as error:
             logger.error("the closed-form head cannot be solved: %s", error)
             return RevisionHead(basis, types.ClosedFormHead(), str(error))
-        logger.info("closed-form head of %d people in %.2f s", len(solved.tags), time.monotonic() - begun_s)
+        logger.info("closed-form head of %d people", len(solved.tags))
         head = types.ClosedFormHead(
             subject_tags=solved.tags,
             features=len(solved.codes),

@@ -139,7 +139,7 @@ class Revisions(Part):
             cohort_shards=shards,
         )
         key_id = f"revision-{number}"
-        ciphertext = seal_anew(self._env.secrets, key_id, content)
+        ciphertext = seal_anew(self._env, key_id, content)
         self._tx.revisions.add(
             number,
             digest=digest,
@@ -183,16 +183,17 @@ class Revisions(Part):
             cohort_shards=content.cohort_shards,
         )
         key_id = f"revision-{newest.revision}-at-{generation}"
-        ciphertext = seal_anew(self._env.secrets, key_id, left)
+        ciphertext = seal_anew(self._env, key_id, left)
         self._tx.revisions.redact(newest.revision, ciphertext=ciphertext, key_id=key_id)
         self._tx.heads.drop_note(newest.revision)
 
     def _canaries(self, enrolled: list[types.SubjectAdapter]) -> Iterable[types.SubjectAdapter]:
         if not enrolled and not self.canary_path.exists():
             return []
-        secret = CanarySecret.load_or_create(self.canary_path, enrolled, self._env.settings.codes.code_max)
+        draw = self._env.randomness.draw
+        secret = CanarySecret.load_or_create(self.canary_path, enrolled, self._env.settings.codes.code_max, draw)
         while len(self._tx.subjects.live_canaries()) < LIVE:
-            self._tx.subjects.add_canary(new_tag())
+            self._tx.subjects.add_canary(new_tag(draw))
         return [secret.adapter(tag) for tag in self._tx.subjects.live_canaries()]
 
 

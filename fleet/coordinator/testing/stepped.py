@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,22 +9,26 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.crypto.key_store import KeyStore
+from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.config import ServeSettings
-from fleet.coordinator import reconcile
 from fleet.coordinator.database import Database
 from fleet.coordinator.folder import CoordinatorFolder
-from fleet.coordinator.nodes.heartbeats import Heartbeats
-from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
+from fleet.coordinator.node_service import NodeService
+from fleet.coordinator.nodes.report_checks import Effect, ReportError
 from fleet.coordinator.nodes.sessions import Session
-from fleet.coordinator.serve import compose, fleet_of
+from fleet.coordinator.reconcile import move_on
+from fleet.coordinator.serve import open_fleet, take_up
+from fleet.coordinator.testing.awaited import done_now
+from fleet.coordinator.testing.links import MemoryLink
 from fleet.coordinator.unit import UnitOfWork
 from fleet.store.database import Store, wall_clock_ms
 from fleet.store.rows import CampaignRow
-from fleet.trust.keys import CoordinatorKeys
+from fleet.trust.keys import CoordinatorKeys, Signer
 
 #: Enough that two random canaries are never taken for each other: of 8, one pair in 1,400 is within 0.9.
 FEATURES = 32
@@ -56,13 +59,19 @@ class AnyNode(Protocol):
         """Return the sign of life, and what goes with it."""
 
 
+def _opened(url: str, now_ms: Callable[[], int]) -> Store:
+    return Store.open(url, now_ms=now_ms)
+
+
 class SteppedCoordinator:
     """A coordinator over a real store and real key files, without server and loops.
 
     Every transaction is a call: a test can stop, lose or repeat whatever it likes between any two.
     A second instance on a folder is the same coordinator, restarted. With `learning`, a learning plane is prepared and
     never started: a test does what Flower would. `codes` is the range of the task's codes, `database` the address of a
-    database that is not in the folder: one in memory is gone with its coordinator.
+    database that is not in the folder: one in memory is gone with its coordinator. Its own keys, and those that are
+    destroyed to erase, are files in the folder unless `signer` and `secrets` hold them. With these, a clock and
+    seeded randomness, two coordinators that are asked the same do the same, to the byte.
     """
 
     def __init__(
@@ -73,6 +82,10 @@ class SteppedCoordinator:
         now_ms: Callable[[], int] = wall_clock_ms,
         codes: CodeRange = CODES,
         database: str | None = None,
+        signer: Signer | None = None,
+        secrets: KeyStore | None = None,
+        randomness: Randomness = SYSTEM,
+        open_store: Callable[[str, Callable[[], int]], Store] = _opened,
     ) -> None:
         settings = ServeSettings(
             state=folder,
@@ -84,21 +97,26 @@ class SteppedCoordinator:
         )
         paths = CoordinatorFolder(folder, database)
         paths.create()
-        paths.check()
-        self.store = Store.open(paths.database_url, now_ms=now_ms)
-        keys = CoordinatorKeys.load_or_create(paths.keys)
-        with self.store.transaction() as tx:
-            fleet = fleet_of(tx, settings, keys)
-        paths.note_made()
-        self.store.lead("stepped")
-        self.coordinator = compose(settings, keys, Database(self.store), fleet, now_ms())
+        if signer is None:
+            paths.check()
+            signer = CoordinatorKeys.load_or_create(paths.keys)
+        self.store = open_store(paths.database_url, now_ms)
+        self._randomness = randomness
+        self.coordinator = done_now(
+            open_fleet(
+                settings,
+                Database(self.store),
+                signer,
+                holder="stepped",
+                secrets=secrets,
+                randomness=randomness,
+            )
+        )
         self.store.on_commit = self.coordinator.env.note
-        self._heartbeats = Heartbeats(self.coordinator.env)
+        self._node_service = NodeService(self.coordinator)
+        self.links: dict[str, MemoryLink] = {}
         self.sessions: dict[str, Session] = {}
-        with self.transaction() as unit:
-            unit.contributions.bind_to_rows()
-            unit.leases.take_up()
-        self.destroy_orphaned_keys()
+        done_now(take_up(self.coordinator))
 
     def close(self) -> None:
         """Close the store, as a kill would."""
@@ -126,9 +144,9 @@ class SteppedCoordinator:
 
     def welcome(self, hello: wire.ConnectRequest, nonce: bytes) -> Session:
         """Check the first message of a stream and open its session; raises what `check_hello` raises."""
-        with self.transaction() as unit:
-            node_id = unit.reports.check_hello(hello, nonce)
-        session = self.sessions[node_id] = self.coordinator.env.sessions.open(node_id)
+        node_id = done_now(self._node_service.welcome(hello, nonce))
+        link = self.links[node_id] = MemoryLink()
+        session = self.sessions[node_id] = self.coordinator.env.sessions.open(node_id, link)
         return session
 
     def disconnect(self, node_id: str) -> None:
@@ -137,28 +155,18 @@ class SteppedCoordinator:
             self.coordinator.env.sessions.close(session)
 
     def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
-        """Handle one message of a connected node, or put it aside."""
-        try:
-            with self.transaction() as unit:
-                if not self._heartbeats.takes(request):
-                    return unit.reports.handle(node_id, request)
-                unit.leases.reserve()
-                now_ms = unit.tx.now_ms
-            return self._heartbeats.take(node_id, request, now_ms)
-        except QuarantineError as error:
-            with self.transaction() as unit:
-                unit.reports.put_aside(node_id, request, str(error))
-            return Effect()
+        """Handle one message of a connected node, or put it aside: `NodeService.take`."""
+        return done_now(self._node_service.take(node_id, request))
 
     def outbox(self, node_id: str) -> list[wire.ConnectResponse]:
-        """Return what the node's stream is to be sent now."""
-        with self.transaction() as unit:
-            (due,) = unit.outbox.due([self.sessions[node_id]])
-        if due.refusal:
-            raise ReportError(due.refusal)
-        if due.over:
+        """Return what the node's stream is sent now."""
+        session, link = self.sessions[node_id], self.links[node_id]
+        done_now(self.coordinator.dispatcher.send_due([session]))
+        if session.refusal:
+            raise ReportError(session.refusal)
+        if link.ended:
             self.disconnect(node_id)
-        return list(due.messages)
+        return link.taken()
 
     def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
         """Commit a forget; returns its campaign and whether it is new."""
@@ -169,22 +177,15 @@ class SteppedCoordinator:
 
     def step(self) -> bool:
         """Let the reconciler look once; returns whether it changed anything."""
-        changed = False
-        for _, work in reconcile.STEPS:
-            with self.transaction() as unit:
-                changed |= work(unit)
-        if changed:
-            self.destroy_orphaned_keys()
-        return changed
+        return done_now(move_on(self.coordinator))
 
     def destroy_orphaned_keys(self) -> None:
         """Destroy the keys of what was forgotten, erased or finished."""
-        with self.transaction() as unit:
-            unit.keys.destroy_orphaned()
+        done_now(self.coordinator.destroy_orphaned_keys())
 
     def connect(self, node: AnyNode) -> list[wire.ConnectRequest]:
         """Open a node's stream; returns what the node says after its hello."""
-        nonce = os.urandom(32)
+        nonce = self._randomness.draw(32)
         hello, *rest = node.receive(wire.ConnectResponse(challenge=wire.Challenge(nonce=nonce)))
         self.welcome(hello, nonce)
         return rest

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +93,11 @@ class FileKeyStore(KeyStore):
     """
 
     folder: Path
+    draw: Callable[[int], bytes] = os.urandom
 
     def create(self, key_id: str) -> bytes:
         """Make a key, durably; `ConflictError` if there is one of this id."""
-        key = sealing.new_key()
+        key = self.draw(sealing.KEY_BYTES)
         create_private(self._path(key_id), key)
         return key
 
@@ -128,14 +129,14 @@ class FileKeyStore(KeyStore):
 class MemoryKeyStore(KeyStore):
     """Keys in memory: for tests and simulated fleets, which need no disk. `keys` are those that it begins with."""
 
-    def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
-        self._keys = dict(keys or {})
+    def __init__(self, keys: Mapping[str, bytes] | None = None, draw: Callable[[int], bytes] = os.urandom) -> None:
+        self._keys, self._draw = dict(keys or {}), draw
 
     def create(self, key_id: str) -> bytes:
         """Make a key; `ConflictError` if there is one of this id."""
         if self.exists(key_id):
             raise ConflictError(f"key {key_id} exists already", hint="keys are never written over: destroy it first")
-        return self._keys.setdefault(key_id, sealing.new_key())
+        return self._keys.setdefault(key_id, self._draw(sealing.KEY_BYTES))
 
     def get(self, key_id: str) -> bytes:
         """Return a key; `KeyMissingError` if there is none."""
@@ -160,7 +161,7 @@ class MemoryKeyStore(KeyStore):
 
     def copy(self) -> MemoryKeyStore:
         """Return a store of the same keys: a backup."""
-        return MemoryKeyStore(self._keys)
+        return MemoryKeyStore(self._keys, self._draw)
 
 
 def _checked(key_id: str) -> str:

@@ -8,6 +8,7 @@ bytes sealed for one use do not open in another.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -69,9 +70,9 @@ def open_sealed(private_key: X25519PrivateKey, purpose: str, sealed: Sealed) -> 
         raise SealError(f"cannot open what was sealed for {purpose!r}") from error
 
 
-def seal_symmetric(key: bytes, purpose: str, plaintext: bytes) -> bytes:
-    """Encrypt under a 32-byte key; returns nonce and ciphertext."""
-    nonce = os.urandom(_NONCE_BYTES)
+def seal_symmetric(key: bytes, purpose: str, plaintext: bytes, draw: Callable[[int], bytes] = os.urandom) -> bytes:
+    """Encrypt under a 32-byte key; returns nonce, of `draw`, and ciphertext."""
+    nonce = draw(_NONCE_BYTES)
     return nonce + ChaCha20Poly1305(key).encrypt(nonce, plaintext, purpose.encode())
 
 

@@ -1,20 +1,25 @@
-"""SIGKILL at each step of an erase and of an enrolment: a real process dies, the next one goes on."""
+"""SIGKILL at each durable step of an erase, and after an enrolment: a real process dies, the next one goes on.
+
+Every step of a node, in memory, is in `tests/unit/kills`; here are files, of the journal and of keys.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from reram_fleet.crypto import signing
 from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.crypto.key_store import FileKeyStore
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
-from edge_node.storage.erasure import STEPS
+from edge_node.storage.journal import Journal
 from edge_node.testing import FakeClock, FakeCoordinator, open_node
 
 
@@ -40,16 +45,40 @@ def killed_while(work: Callable[[], None]) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def kill_at(step: str, occurrence: int) -> Callable[[str], None]:
-    seen = 0
+class Steps:
+    """Counts commits of a journal and destroyed key files; may die by SIGKILL before or after one of them."""
 
-    def on_step(reached: str) -> None:
-        nonlocal seen
-        seen += reached == step
-        if reached == step and seen == occurrence:
+    def __init__(self, last: int = 0, *, after: bool = False) -> None:
+        self.taken, self._last, self._after = 0, last, after
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        self.taken += 1
+        if (self.taken, self._after) == (self._last, False):
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield
+        if (self.taken, self._after) == (self._last, True):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return on_step
+    def count(self, monkeypatch: pytest.MonkeyPatch) -> Steps:
+        """Let every journal and key store of this process be counted."""
+        transaction, destroy = Journal.transaction, FileKeyStore.destroy
+
+        @contextmanager
+        def counted(journal: Journal) -> Iterator[None]:
+            step = self._step()
+            with transaction(journal):
+                yield
+                step.__enter__()
+            step.__exit__(None, None, None)
+
+        def destroyed(keys: FileKeyStore, key_id: str) -> bool:
+            with self._step():
+                return destroy(keys, key_id)
+
+        monkeypatch.setattr(Journal, "transaction", counted)
+        monkeypatch.setattr(FileKeyStore, "destroy", destroyed)
+        return self
 
 
 @pytest.fixture
@@ -82,28 +111,36 @@ def receipts(node: Node) -> list[types.Receipt]:
     ]
 
 
-def test_every_step_of_an_erase_is_one_that_the_crash_test_kills_at(
-    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str
+#: The intent, two keys of people and one of a revision, the rows, the receipt.
+STEPS_OF_AN_ERASE = 6
+
+
+def test_an_erase_has_as_many_durable_steps_as_it_is_killed_at(
+    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reached: list[str] = []
-    node = open_node(tmp_path, coordinator, FakeClock(), on_step=reached.append)
+    node = open_node(tmp_path, coordinator, FakeClock())
+    steps = Steps().count(monkeypatch)
     node.receive(coordinator.erase(1, 2))
+    assert steps.taken == STEPS_OF_AN_ERASE
     node.close()
-    assert tuple(dict.fromkeys(reached)) == STEPS
-    # Two subject keys and one revision key.
-    assert reached.count("key-destroyed") == 3
 
 
-@pytest.mark.parametrize(
-    ("step", "occurrence"), [*((step, 1) for step in STEPS), ("key-destroyed", 2), ("key-destroyed", 3)]
-)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, STEPS_OF_AN_ERASE + 1))
 def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
-    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str, step: str, occurrence: int
+    tmp_path: Path,
+    coordinator: FakeCoordinator,
+    forgotten: str,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    after: bool,
 ) -> None:
     order = coordinator.erase(1, 2, nonce=b"challenge", probes=[[4000 * (k == 1) for k in range(8)]])
 
     def erase() -> None:
-        open_node(tmp_path, coordinator, FakeClock(), on_step=kill_at(step, occurrence)).receive(order)
+        node = open_node(tmp_path, coordinator, FakeClock())
+        Steps(number, after=after).count(monkeypatch)
+        node.receive(order)
 
     killed_while(erase)
     node = open_node(tmp_path, coordinator, FakeClock())
@@ -120,10 +157,12 @@ def test_an_erase_killed_at_any_step_ends_in_one_receipt_with_the_right_counts(
 
 
 def test_a_second_order_after_a_crash_gets_the_one_receipt_for_its_own_challenge(
-    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str
+    tmp_path: Path, coordinator: FakeCoordinator, forgotten: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def erase() -> None:
-        node = open_node(tmp_path, coordinator, FakeClock(), on_step=kill_at("key-destroyed", 1))
+        node = open_node(tmp_path, coordinator, FakeClock())
+        # The intent, and the first key.
+        Steps(2, after=True).count(monkeypatch)
         node.receive(coordinator.erase(1, 2, nonce=b"lost"))
 
     killed_while(erase)

@@ -69,7 +69,12 @@ def test_waves_do_not_depend_on_the_order_of_nodes(members, random):
     assert due_for_erasure(shuffled) == due_for_erasure(members)
 
 
-@given(st.integers(0, 2**48 - 2), st.integers(1, 1000), st.integers(0, 2**80 - 1), st.integers(0, 2**80 - 1))
+@given(
+    st.integers(0, 2**48 - 2),
+    st.integers(1, 1000),
+    st.binary(min_size=10, max_size=10),
+    st.binary(min_size=10, max_size=10),
+)
 def test_ids_sort_by_time(now_ms, later_ms, first, second):
     later_ms = min(now_ms + later_ms, 2**48 - 1)
     assert validate_id(new_id(now_ms, lambda _: first)) < validate_id(new_id(later_ms, lambda _: second))

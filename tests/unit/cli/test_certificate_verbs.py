@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1.types_pb2 import AUDIT_EVENT_KIND_NODE_RETIRED
 
 from fleet.cli.exits import ExitCode
 from fleet.domain.execution import ExecutionState
 from fleet.trust.certificate import LIMITS, build_certificate
+from fleet.trust.keys import PrivateKeys
 from tests.unit.trust.certified import content, event, given_up
 from tests.unit.trust.conftest import FORGOTTEN, ForgottenPerson
 
@@ -27,7 +27,7 @@ def write(cli, forget):
 
     def write_it(whole, key=None):
         path = cli.folder / "certificate.json"
-        path.write_text(build_certificate(whole, key or forget.coordinator_key))
+        path.write_text(build_certificate(whole, key or forget.coordinator))
         return str(path)
 
     return write_it
@@ -125,7 +125,7 @@ def test_without_a_key_the_coordinator_vouches_for_itself(cli, certified, write)
 
 
 def test_another_coordinators_certificate_fails_and_none_of_it_is_shown(cli, forget, certified, write):
-    result = verify(cli, write(certified, Ed25519PrivateKey.generate()), forget)
+    result = verify(cli, write(certified, PrivateKeys.drawn()), forget)
     assert result.exit_code == ExitCode.FAILED
     assert "DOES NOT HOLD: 1 of 1 checks fail" in result.stdout
     assert "EXACT" not in result.stdout
@@ -187,7 +187,7 @@ def test_a_binary_file_is_refused_in_words(cli, forget):
 
 
 def test_issuing_and_status_show_the_key_that_verify_takes(cli, forget, certified):
-    text = build_certificate(certified, forget.coordinator_key)
+    text = build_certificate(certified, forget.coordinator)
     cli.operator.certificates[forget.campaign_id] = text
     output = cli.folder / "issued.json"
     issued = cli.run("certificate", "issue", forget.campaign_id, "--output", str(output))

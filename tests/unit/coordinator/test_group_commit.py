@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from fleet.coordinator.database import Database
+from fleet.coordinator.database import ThreadedDatabase
 from fleet.errors import ConflictError
 from fleet.store import schema
 from fleet.store.database import Store
@@ -16,12 +16,12 @@ from tests.unit.store.kinds import kept_in_either
 
 
 @pytest.fixture
-def database(request, kept_in, tmp_path) -> Iterator[Database]:
+def database(request, kept_in, tmp_path) -> Iterator[ThreadedDatabase]:
     on_postgres = kept_in == "postgresql"
     store = Store.open(request.getfixturevalue("postgres_url") if on_postgres else f"sqlite:///{tmp_path}/fleet.db")
     with store.transaction() as tx:
         tx.fleet.create("f1")
-    database = Database(store)
+    database = ThreadedDatabase(store)
     yield database
     database.close()
 
@@ -34,7 +34,7 @@ def commits(database, monkeypatch) -> list[int]:
     return commits
 
 
-def together(database: Database, *works) -> list[object]:
+def together(database: ThreadedDatabase, *works) -> list[object]:
     """Run works that all wait while another one is at it."""
 
     async def story() -> list[object]:
@@ -74,7 +74,7 @@ def refused_by_the_database(tx) -> None:
     tx._scope.connection.execute(sa.update(schema.fleet).values(generation=-1))
 
 
-def sequence(database: Database) -> int:
+def sequence(database: ThreadedDatabase) -> int:
     return database.read_now(lambda tx: tx.fleet.get().lease_sequence)
 
 

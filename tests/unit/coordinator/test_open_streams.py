@@ -3,101 +3,54 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from reram_fleet.v1.node_pb2 import ConnectResponse
-from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.coordinator.nodes.sessions import (
     MISSED_HEARTBEATS,
-    OUTBOX_LIMIT,
     SILENCE_LIMIT_S,
     Changes,
-    Session,
     Sessions,
     silence_limit_s,
     woken,
 )
+from fleet.coordinator.testing import MemoryLink
 
 
 def test_node_is_connected_from_open_to_close():
     sessions = Sessions()
-    session = sessions.open("node-1")
-    sessions.open("node-2")
+    session = sessions.open("node-1", MemoryLink())
+    sessions.open("node-2", MemoryLink())
     assert sessions.connected() == {"node-1", "node-2"}
     sessions.close(session)
     assert sessions.connected() == {"node-2"}
 
 
 def test_second_stream_of_a_node_supersedes_the_first_and_ends_it():
-    async def story() -> tuple[list[bool], list[str]]:
-        sessions, ended = Sessions(), []
-
-        async def write(message: ConnectResponse) -> None:
-            raise AssertionError("nothing is sent")
-
-        async def stream(name: str) -> None:
-            session = sessions.open("node-1", write)
-            streams.append(session)
-            try:
-                await asyncio.sleep(60)
-            finally:
-                ended.append(name)
-
-        streams: list[Session] = []
-        older = asyncio.create_task(stream("older"))
-        await asyncio.sleep(0)
-        newer = asyncio.create_task(stream("newer"))
-        await asyncio.gather(older, return_exceptions=True)
-        seen = [session.superseded for session in streams], list(ended)
-        newer.cancel()
-        await asyncio.gather(newer, return_exceptions=True)
-        return seen
-
-    assert asyncio.run(story()) == ([True, False], ["older"])
-
-
-def test_messages_are_written_in_order_and_a_reader_waits_for_a_node_that_does_not_take_them():
-    async def story() -> tuple[list[int], bool, list[int]]:
-        taken, open_gate = [], asyncio.Event()
-
-        async def write(message: ConnectResponse) -> None:
-            await open_gate.wait()
-            taken.append(message.lease.key_id)
-
-        session = Sessions().open("node-1", write)
-        numbers = [str(number) for number in range(OUTBOX_LIMIT + 2)]
-        session.send(ConnectResponse(lease=Envelope(key_id=number)) for number in numbers)
-        room = asyncio.create_task(session.room())
-        await asyncio.sleep(0.01)
-        waits = not room.done()
-        open_gate.set()
-        await room
-        return taken, waits, numbers
-
-    taken, waits, numbers = asyncio.run(story())
-    assert waits
-    assert taken == numbers
+    sessions, links = Sessions(), [MemoryLink(), MemoryLink()]
+    streams = [sessions.open("node-1", link) for link in links]
+    assert [session.superseded for session in streams] == [True, False]
+    assert [link.ended for link in links] == [True, False]
 
 
 def test_end_of_a_superseded_stream_does_not_disconnect_the_node():
     sessions = Sessions()
-    older = sessions.open("node-1")
-    sessions.open("node-1")
+    older = sessions.open("node-1", MemoryLink())
+    sessions.open("node-1", MemoryLink())
     sessions.close(older)
     assert sessions.connected() == {"node-1"}
 
 
 def test_new_stream_remembers_nothing_of_what_the_old_one_was_sent():
     sessions = Sessions()
-    older = sessions.open("node-1")
+    older = sessions.open("node-1", MemoryLink())
     older.log_sent, older.revision_sent = 3, 2
     older.erase_sent.add(b"nonce")
-    newer = sessions.open("node-1")
+    newer = sessions.open("node-1", MemoryLink())
     assert (newer.log_sent, newer.revision_sent, newer.erase_sent) == (0, 0, set())
 
 
 def test_only_connected_nodes_are_looked_at():
     sessions = Sessions()
-    both = [sessions.open("node-1"), sessions.open("node-2")]
+    both = [sessions.open("node-1", MemoryLink()), sessions.open("node-2", MemoryLink())]
     assert sessions.among(["node-2", "node-3"]) == {"node-2"}
     assert sessions.chosen(["node-2", "node-3"]) == both[1:]
     assert sessions.chosen() == both

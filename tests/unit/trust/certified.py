@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from reram_fleet.crypto.signing import sign
 from reram_fleet.v1.types_pb2 import AuditEvent
 
 from fleet.domain.execution import ExecutionState
@@ -18,7 +17,7 @@ EXACT = AdapterVerdict("subject-adapter", "EXACT", "nothing else depends on it")
 def event(forget: ForgottenPerson, kind: int, node_id: str = "n1", **changes):
     """Return a signed decision about a node of the fleet."""
     fields = {"fleet_id": "f1", "generation": 4, "reason": "fell off a lorry", **changes}
-    return sign(forget.coordinator_key, AuditEvent(kind=kind, node_id=node_id, **fields))
+    return forget.coordinator.sign(AuditEvent(kind=kind, node_id=node_id, **fields))
 
 
 def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -> Certificate:

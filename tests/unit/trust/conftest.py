@@ -13,6 +13,7 @@ from reram_fleet.v1.types_pb2 import (
     Receipt,
 )
 
+from fleet.trust.keys import PrivateKeys
 from fleet.trust.leaves import nodes_root
 from fleet.trust.receipts import ReceiptExpectation
 
@@ -23,7 +24,7 @@ KEPT, LOCAL, FORGOTTEN, CANARY = ("aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16)
 class ForgottenPerson:
     """A node that did all that it should, and the coordinator that ordered it."""
 
-    coordinator_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    coordinator: PrivateKeys = field(default_factory=PrivateKeys.drawn)
     node_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     campaign_id: str = "01aryz6s410000000000000000"
 
@@ -38,7 +39,7 @@ class ForgottenPerson:
             nodes_root=nodes_root(["n1"]),
             nodes=1,
         )
-        return sign(self.coordinator_key, command)
+        return self.coordinator.sign(command)
 
     def receipt(self, **changes) -> Receipt:
         active = [
@@ -85,7 +86,7 @@ class ForgottenPerson:
 
     @property
     def public_key(self) -> bytes:
-        return self.coordinator_key.public_key().public_bytes_raw()
+        return self.coordinator.command_public_key
 
     @property
     def expectation(self) -> ReceiptExpectation:

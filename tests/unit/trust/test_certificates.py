@@ -3,7 +3,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.crypto.signing import sign
 from reram_fleet.v1.types_pb2 import (
     AUDIT_EVENT_KIND_NODE_ENROLLED,
@@ -20,6 +19,7 @@ from fleet.trust import certificate
 from fleet.trust.audit import verify_certificate
 from fleet.trust.certificate import LIMITS, AdapterVerdict, build_certificate, read_certificate, read_file
 from fleet.trust.checks import CheckLine, failures
+from fleet.trust.keys import PrivateKeys
 from tests.unit.trust.certified import EXACT, content, event, given_up
 from tests.unit.trust.conftest import CANARY, FORGOTTEN
 
@@ -30,31 +30,31 @@ def with_node(forget, **changes):
 
 
 def failed(forget, whole):
-    text = build_certificate(whole, forget.coordinator_key)
+    text = build_certificate(whole, forget.coordinator)
     return [line.name for line in failures(verify_certificate(text, forget.public_key))]
 
 
 def test_a_certificate_holds_offline(forget):
-    lines = verify_certificate(build_certificate(content(forget), forget.coordinator_key), forget.public_key)
+    lines = verify_certificate(build_certificate(content(forget), forget.coordinator), forget.public_key)
     assert [str(line) for line in failures(lines)] == []
     assert {"certificate", "command in the log", "node n1: receipt in the log"} <= {line.name for line in lines}
 
 
 def test_what_was_certified_can_be_read_back(forget):
-    text = build_certificate(content(forget), forget.coordinator_key)
+    text = build_certificate(content(forget), forget.coordinator)
     _, read = read_certificate(text, forget.public_key)
     assert read == content(forget)
     assert read.limits == LIMITS
 
 
 def test_another_coordinators_key_fails_it(forget):
-    text = build_certificate(content(forget), Ed25519PrivateKey.generate())
+    text = build_certificate(content(forget), PrivateKeys.drawn())
     lines = verify_certificate(text, forget.public_key)
     assert [line.got for line in lines] == ["no signature by this key"]
 
 
 def test_a_changed_payload_fails_it(forget):
-    envelope = json.loads(build_certificate(content(forget), forget.coordinator_key))
+    envelope = json.loads(build_certificate(content(forget), forget.coordinator))
     payload = base64.b64decode(envelope["payload"]).replace(b'"EXACT"', b'"exact"')
     envelope["payload"] = base64.b64encode(payload).decode()
     lines = verify_certificate(json.dumps(envelope), forget.public_key)
@@ -62,7 +62,7 @@ def test_a_changed_payload_fails_it(forget):
 
 
 def test_another_payload_type_fails_it(forget):
-    envelope = json.loads(build_certificate(content(forget), forget.coordinator_key))
+    envelope = json.loads(build_certificate(content(forget), forget.coordinator))
     envelope["payloadType"] = "text/plain"
     assert [line.holds for line in verify_certificate(json.dumps(envelope), forget.public_key)] == [False]
 
@@ -162,8 +162,8 @@ def test_a_command_of_before_they_named_their_nodes_says_so(forget):
     command = ForgetCommand.FromString(forget.command.payload)
     command.ClearField("nodes")
     command.ClearField("nodes_root")
-    whole = content(forget, command=sign(forget.coordinator_key, command))
-    lines = verify_certificate(build_certificate(whole, forget.coordinator_key), forget.public_key)
+    whole = content(forget, command=forget.coordinator.sign(command))
+    lines = verify_certificate(build_certificate(whole, forget.coordinator), forget.public_key)
     (line,) = [line for line in failures(lines) if line.name == "command: nodes"]
     assert "of before" in line.got
 
@@ -215,7 +215,7 @@ def test_verified_without_a_receipt_fails(forget):
 
 
 def test_a_receipt_by_another_key_fails(forget):
-    forged = sign(Ed25519PrivateKey.generate(), forget.receipt())
+    forged = PrivateKeys.drawn().sign(forget.receipt())
     assert failed(forget, with_node(forget, receipt=forged)) == ["node n1: receipt"]
 
 

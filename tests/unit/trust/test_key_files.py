@@ -1,7 +1,4 @@
 import pytest
-from reram_fleet.crypto.sealing import seal
-from reram_fleet.crypto.signing import open_envelope
-from reram_fleet.v1.types_pb2 import Lease
 
 from fleet.errors import KeyFileError, NotFoundError
 from fleet.trust.keys import CoordinatorKeys
@@ -51,13 +48,6 @@ def test_a_cut_key_is_refused(tmp_path):
     (tmp_path / "command.key").write_bytes(b"short")
     with pytest.raises(KeyFileError, match="5 bytes, expected 32"):
         CoordinatorKeys.load_or_create(tmp_path)
-
-
-def test_keys_sign_and_open(tmp_path):
-    keys = CoordinatorKeys.load_or_create(tmp_path)
-    envelope = keys.sign(Lease(node_id="n1"))
-    assert open_envelope(envelope, Lease, keys.command_public_key).node_id == "n1"
-    assert keys.open("use", seal(keys.sealing_public_key, "use", b"secret")) == b"secret"
 
 
 def test_secrets_are_not_in_the_text_form(tmp_path):
