@@ -45,7 +45,7 @@ class Executions(ExecutionStates):
     """Every change of state goes through the table of `fleet.domain.execution`, and leaves an event."""
 
     def _insert_executions(
-        self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit], held: Mapping[str, HeldAtCommit]
+        self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit | None], held: Mapping[str, HeldAtCommit]
     ) -> None:
         """Make a PENDING execution on every node that is not retired."""
         node, table = schema.node.c, schema.execution

@@ -29,16 +29,17 @@ class Forgets(Executions):
         request_digest: bytes,
         generation: int,
         tags: Iterable[str],
-        held_by_revision: Mapping[int, HeldAtCommit],
+        held_by_revision: Mapping[int, HeldAtCommit | None],
         held: Mapping[str, HeldAtCommit],
         lora_affected: bool,
+        created_at_ms: int | None = None,
     ) -> CampaignRow:
         """Make the campaign of a log entry that was just appended, with a PENDING execution per node in the fleet.
 
         `ConflictError` if the request id is taken: ask `by_request` before anything is appended to the log.
 
         A node is known to hold of those named what `held` says by its id, else what every node holds that runs its
-        revision.
+        revision: None if that is not known. `created_at_ms` is when the entry was signed, if that was before.
         """
         if not request_id:
             raise InvalidInputError("a forget needs a request id, so that a repeat is known as one")
@@ -51,7 +52,7 @@ class Forgets(Executions):
             request_digest=request_digest,
             generation=generation,
             state=CampaignState.COMMITTED,
-            created_at_ms=self._now_ms,
+            created_at_ms=self._now_ms if created_at_ms is None else created_at_ms,
             lora_affected=lora_affected,
             version=1,
         )
@@ -98,10 +99,12 @@ class Forgets(Executions):
 
     def by_tag(self, tag: str) -> Sequence[CampaignRow]:
         """Return the campaigns that name a tag, oldest first."""
-        naming = select(schema.campaign_tag.c.campaign_id).where(schema.campaign_tag.c.tag == tag)
-        return self._once(
-            schema.campaign, ("of", tag), lambda: self._campaigns(schema.campaign.c.campaign_id.in_(naming))
-        )
+
+        def read() -> Sequence[CampaignRow]:
+            naming = select(schema.campaign_tag.c.campaign_id).where(schema.campaign_tag.c.tag == tag)
+            return self._campaigns(schema.campaign.c.campaign_id.in_(naming))
+
+        return self._once(schema.campaign, ("of", tag), read)
 
     def list(self, *, above: int = 0, through: int | None = None) -> Sequence[CampaignRow]:
         """Return all campaigns, oldest first; only those with generations in (above, through]."""

@@ -7,7 +7,6 @@ needs a migration in `migrations/versions` (a test compares both). Nothing here 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
@@ -111,6 +110,8 @@ fleet = Table(
     Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
     Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
     Column("command_public_key", LargeBinary, comment="raw Ed25519: the coordinator's; then fixed"),
+    Column("restored_at_ms", BigInteger, comment="when the rows went back to a backup the last time"),
+    Column("restore_ended_ms", BigInteger, comment="since when nothing waits for nodes any more"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
 )
 
@@ -143,6 +144,7 @@ node = Table(
     Column("energy_model_version", String(64), nullable=False, default=""),
     _time("retired_at_ms", nullable=True),
     _time("lease_until_ms", nullable=True),
+    Column("awaited_since_ms", BigInteger, comment="since a restore; NULL: it has said where it is"),
     _one_of("serve_state", ServeState),
     _one_of("quarantine_reason", QuarantineReason),
     _non_negative("generation", "revision", "receipt_counter", "inferences", "subject_adapters"),
@@ -236,7 +238,9 @@ execution = Table(
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
     Column(
         "checks",
-        JsonOf(lambda lines: tuple(CheckLine(**line) for line in lines), lambda lines: list(map(asdict, lines)), ()),
+        JsonOf(
+            lambda lines: tuple(CheckLine(**line) for line in lines), lambda lines: [vars(line) for line in lines], ()
+        ),
         comment="lines that the receipt was checked by",
     ),
     Column("joined", sa.Boolean(create_constraint=False), comment="the node came after the commit"),
@@ -247,7 +251,7 @@ execution = Table(
     ),
     Column(
         "held",
-        JsonOf(lambda held: HeldAtCommit(**held), asdict),
+        JsonOf(lambda held: HeldAtCommit(**held), vars),
         comment="what the node was known to hold at the commit; NULL: not known",
     ),
     Column("version", Integer, nullable=False),

@@ -17,6 +17,7 @@ from reram_fleet.v1 import learning_pb2, operator_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.testing import FakeClock
+from fleet.coordinator.at_rest import drop_keyless
 from fleet.coordinator.learning_service import LearningService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler
@@ -108,6 +109,23 @@ class FleetThatDies:
         """End the coordinator, and start it again."""
         self._bury(COORDINATOR)
         self.alive(lambda: None)
+
+    def backup(self) -> Store:
+        """Return a copy of the coordinator's rows."""
+        copy = Store.open("sqlite://", now_ms=self.clock.unix_ms)
+        with self._store.snapshot() as rows, copy.transaction() as tx:
+            tx.all_rows.replace(rows.all_rows)
+        return copy
+
+    def go_back(self, backup: Store) -> None:
+        """Restore a backup, as `fleet admin restore` does with nothing but the keys of today; then serve again."""
+        self.kills.asleep = True
+        with backup.snapshot() as rows, self._store.transaction() as tx:
+            tx.all_rows.replace(rows.all_rows)
+            drop_keyless(tx, self._secrets.ids().__contains__)
+            tx.fleet.note_restore()
+        self.kills.asleep = False
+        self.restart()
 
     # What operators, owners and applications do
 

@@ -11,8 +11,8 @@ from alembic import op
 from google.protobuf.message import DecodeError
 from reram_fleet.v1.types_pb2 import Envelope, Receipt
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 _PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 _COSTS = ("energy_j", "seconds", "bytes", "cell_writes")
