@@ -98,10 +98,12 @@ class Forgets(Executions):
 
     def by_tag(self, tag: str) -> Sequence[CampaignRow]:
         """Return the campaigns that name a tag, oldest first."""
-        naming = select(schema.campaign_tag.c.campaign_id).where(schema.campaign_tag.c.tag == tag)
-        return self._once(
-            schema.campaign, ("of", tag), lambda: self._campaigns(schema.campaign.c.campaign_id.in_(naming))
-        )
+
+        def read() -> Sequence[CampaignRow]:
+            naming = select(schema.campaign_tag.c.campaign_id).where(schema.campaign_tag.c.tag == tag)
+            return self._campaigns(schema.campaign.c.campaign_id.in_(naming))
+
+        return self._once(schema.campaign, ("of", tag), read)
 
     def list(self) -> Sequence[CampaignRow]:
         """Return all campaigns, oldest first."""

@@ -83,8 +83,11 @@ class Nodes(Repository):
 
     def find(self, node_id: str) -> NodeRow | None:
         """Return the node, or None."""
-        query = select(schema.node).where(schema.node.c.node_id == node_id)
-        return self._once(schema.node, node_id, lambda: self._row(self._node, query))
+        return self._once(
+            schema.node,
+            node_id,
+            lambda: self._row(self._node, select(schema.node).where(schema.node.c.node_id == node_id)),
+        )
 
     def prefetch(self, node_ids: Iterable[str]) -> None:
         """Read these nodes at once, for those who are about to ask for each."""

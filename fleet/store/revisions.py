@@ -86,8 +86,12 @@ class Revisions(Repository):
 
     def latest(self) -> RevisionRow | None:
         """Return the newest revision, erased or not; None before the first."""
-        newest = select(func.max(schema.revision.c.revision)).scalar_subquery()
-        found = self._once(schema.revision, "latest", lambda: self._revisions(schema.revision.c.revision == newest))
+
+        def read() -> Sequence[RevisionRow]:
+            newest = select(func.max(schema.revision.c.revision)).scalar_subquery()
+            return self._revisions(schema.revision.c.revision == newest)
+
+        found = self._once(schema.revision, "latest", read)
         return found[0] if found else None
 
     def always_named(self, tags: Collection[str], since: int) -> tuple[frozenset[str], frozenset[str]]:

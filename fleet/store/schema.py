@@ -7,7 +7,6 @@ needs a migration in `migrations/versions` (a test compares both). Nothing here 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
@@ -236,7 +235,9 @@ execution = Table(
     Column("receipt", LargeBinary, comment="reram_fleet.v1.Envelope of the Receipt"),
     Column(
         "checks",
-        JsonOf(lambda lines: tuple(CheckLine(**line) for line in lines), lambda lines: list(map(asdict, lines)), ()),
+        JsonOf(
+            lambda lines: tuple(CheckLine(**line) for line in lines), lambda lines: [vars(line) for line in lines], ()
+        ),
         comment="lines that the receipt was checked by",
     ),
     Column("joined", sa.Boolean(create_constraint=False), comment="the node came after the commit"),
@@ -247,7 +248,7 @@ execution = Table(
     ),
     Column(
         "held",
-        JsonOf(lambda held: HeldAtCommit(**held), asdict),
+        JsonOf(lambda held: HeldAtCommit(**held), vars),
         comment="what the node was known to hold at the commit; NULL: not known",
     ),
     Column("version", Integer, nullable=False),
