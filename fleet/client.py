@@ -168,6 +168,11 @@ class FleetClient(TokenClient):
         request = operator.RetryForgetRequest(node_id=node_id, campaign_id=campaign_id, reason=reason)
         return self.call(self.stub.RetryForget, operator.RetryForgetResponse, request).execution
 
+    def accept_restore(self, reason: str) -> list[str]:
+        """Go on without the nodes that are awaited since the coordinator was restored; returns their ids."""
+        request = operator.AcceptRestoreRequest(reason=reason)
+        return list(self.call(self.stub.AcceptRestore, operator.AcceptRestoreResponse, request).node_ids)
+
     def create_forget(
         self, request_id: str, subject_tags: list[str], *, allow_unknown: bool = False
     ) -> operator.CreateForgetResponse:

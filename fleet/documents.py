@@ -90,6 +90,8 @@ def fleet_document(fleet: operator.GetFleetResponse) -> Document:
         **fields(fleet, "fleet_id", "version", "generation", "revision", "revision_digest"),
         **fields(fleet, "nodes_registered", "nodes_connected", "subjects", "forgets_open"),
         **fields(fleet, "superlink", "superlink_address", "log_size", "log_root", "command_public_key"),
+        **fields(fleet, "nodes_awaited"),
+        **fields(fleet, "restored_at_unix_ms", or_none=True),
     }
 
 
@@ -106,6 +108,7 @@ def node_document(node: operator.Node) -> Document:
         "deployment_overhead": overhead_document(node.overhead),
         **fields(node, "inferences", "subject_adapters", "flower_node_id", "software_version", "quarantined_reports"),
         **fields(node, "held_reason", "lease_until_unix_ms", "retired_at_unix_ms", or_none=True),
+        **fields(node, "awaited_since_unix_ms", or_none=True),
     }
 
 

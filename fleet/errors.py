@@ -9,6 +9,7 @@
     ├── ConflictError              legal in itself, not in this state
     │   ├── IllegalTransitionError     a state machine has no such step
     │   ├── VersionConflictError       somebody else changed the row in between
+    │   ├── AwaitedNodesError          nodes have yet to say what was lost with a restore
     │   ├── SupersededError            another coordinator leads the fleet now
     │   ├── StaleAttemptError          a learning attempt that is not the current one
     │   ├── StaleContributionError     a newer contribution of that node and tag is here
@@ -66,6 +67,20 @@ class IllegalTransitionError(ConflictError):
 
 class VersionConflictError(ConflictError):
     """The row was changed by somebody else since it was read; read again and retry."""
+
+
+class AwaitedNodesError(ConflictError):
+    """The coordinator was restored from a backup, and some nodes have yet to say what was lost with that."""
+
+    _NAMED = 5
+
+    def __init__(self, node_ids: Sequence[str]) -> None:
+        named = ", ".join(node_ids[: self._NAMED]) + (", ..." if len(node_ids) > self._NAMED else "")
+        super().__init__(
+            f"the coordinator was restored from a backup, and waits for nodes that have not reconnected since: {named}",
+            hint=f"start {named}; `fleet node retire NODE --reason ...` takes out what is gone, "
+            "`fleet admin accept-restore --reason ...` goes on without the others",
+        )
 
 
 class SupersededError(ConflictError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from reram_fleet.crypto import signing
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
+from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
@@ -30,7 +31,7 @@ NODE_INDEX = 0
 #: Counters that a crash may lose are those of the last few seconds.
 SAVE_EVERY_S = 10.0
 
-Signed = TypeVar("Signed", types.Lease, types.RevisionManifest, types.JobTicket)
+Signed = TypeVar("Signed", types.Lease, types.RevisionManifest, types.JobTicket, node_pb2.RestoreNotice)
 
 
 class Clock(Protocol):

@@ -7,11 +7,12 @@ Both are sealed to the coordinator.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from reram_fleet.crypto import sealing, signing
-from reram_fleet.v1.node_pb2 import Contribution, ContributionAck, PublicCodes
+from reram_fleet.v1.node_pb2 import Contribution, ContributionAck, KnownContribution, PublicCodes
 from reram_fleet.v1.types_pb2 import Envelope
 
 from edge_node.agent.context import NODE_INDEX, NodeContext
@@ -36,6 +37,12 @@ class Contributions:
     def reconnected(self) -> None:
         """Forget what was sent: it may have been lost with an old stream, or not been taken."""
         self._sent.clear()
+
+    def known(self, contributions: Iterable[KnownContribution]) -> None:
+        """Note what the coordinator has, and nothing else: it went back to a backup."""
+        with self._journal.transaction():
+            self._journal.acknowledge_only({known.subject_tag: known.sequence for known in contributions})
+        self.reconnected()
 
     def due(self) -> list[Envelope]:
         """Return signed contributions that are neither acknowledged nor sent since `reconnected`."""

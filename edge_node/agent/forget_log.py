@@ -6,12 +6,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reram_fleet.crypto import signing
+from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.identifiers import is_subject_tag
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 
 from edge_node.errors import LogRejectedError
 from edge_node.storage.journal_schema import Position
+
+
+def check_end(generation: int, log_head: bytes, *, position: Position, known_hash: Callable[[int], bytes]) -> None:
+    """Refuse an end of the coordinator's log that is not on this node's: `LogRejectedError`.
+
+    Parameters are those of `new_entries`; an end that the node has not reached says nothing.
+    """
+    if generation > position.generation:
+        return
+    if log_head != (known_hash(generation) if generation else ZERO_HASH):
+        raise LogRejectedError(f"the coordinator signed two different entries for generation {generation}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from edge_node.agent.active import ActiveAdapters
 from edge_node.agent.context import NODE_INDEX, NodeContext
 from edge_node.agent.contributions import Contributions
 from edge_node.agent.enrolment import Enrolment
-from edge_node.agent.forget_log import new_entries
+from edge_node.agent.forget_log import check_end, new_entries
 from edge_node.agent.forgetting import SOFTWARE_VERSION, Forgetting
 from edge_node.agent.inference import Inference
 from edge_node.agent.lease import ServeState, ServeStatus
@@ -35,6 +35,8 @@ from hwmodel import LedgerMark
 
 logger = logging.getLogger(__name__)
 
+#: Entries of the forget log in one message.
+_ENTRIES_AT_ONCE = 100
 #: Of the interval between heartbeats: a fleet is not to beat in step.
 JITTER = (0.9, 1.1)
 
@@ -133,6 +135,8 @@ class Node:
                 self._contributions.acknowledged(message.contribution_ack)
                 self._adapters.load()
                 return []
+            case "restore_notice":
+                return self._restored(self.context.verified(message.restore_notice, node_pb2.RestoreNotice))
             case "public_codes_request":
                 codes = self._contributions.public_codes()
                 return [ConnectRequest(public_codes=codes)] if codes is not None else []
@@ -196,6 +200,22 @@ class Node:
             )
             suppressed.session_key.CopyFrom(signing.sign(self.context.keys.signing, session))
         return [ConnectRequest(suppressed=suppressed), self._heartbeat()]
+
+    def _restored(self, notice: node_pb2.RestoreNotice) -> list[ConnectRequest]:
+        """Give a coordinator that went back to a backup what it has lost; this node goes back in nothing."""
+        if notice.node_id != self.node_id:
+            raise ProtocolError(f"a restore notice is for node {notice.node_id!r}, not {self.node_id!r}")
+        position = self._journal.position()
+        check_end(notice.generation, notice.log_head, position=position, known_hash=self._journal.forget_hash)
+        logger.warning(
+            "the coordinator was restored at generation %d; this node is at %d", notice.generation, position.generation
+        )
+        self._contributions.known(notice.contributions)
+        entries = [types.Envelope.FromString(entry) for entry in self._journal.forgets_after(notice.generation)]
+        return [
+            ConnectRequest(forget_log=node_pb2.ForgetLogRange(entries=entries[start : start + _ENTRIES_AT_ONCE]))
+            for start in range(0, len(entries) or 1, _ENTRIES_AT_ONCE)
+        ]
 
     @property
     def session_public_key(self) -> bytes:

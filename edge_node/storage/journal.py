@@ -212,6 +212,11 @@ class Journal:
         (payload_hash,) = self._one("SELECT payload_hash FROM forget WHERE generation = ?", generation)
         return bytes(payload_hash)
 
+    def forgets_after(self, generation: int) -> list[bytes]:
+        """Return the entries (serialised envelopes) above a generation, in order."""
+        newer = "SELECT envelope FROM forget WHERE generation > ? ORDER BY generation"
+        return [envelope for (envelope,) in self._all(newer, generation)]
+
     def tombstones(self) -> dict[str, int]:
         """Return every forgotten tag with the generation that named it first."""
         return dict(self._all("SELECT subject_tag, generation FROM tombstone"))
@@ -255,6 +260,13 @@ class Journal:
             "UPDATE enrolment SET acked_sequence = max(acked_sequence, ?2), refusal = ?3"
             " WHERE subject_tag = ?1 AND sequence >= ?2",
             *(subject_tag, sequence, refusal),
+        )
+
+    def acknowledge_only(self, sequences: Mapping[str, int]) -> None:
+        """Note up to which sequence the coordinator has each contribution, and that it has nothing of the others."""
+        self._run("UPDATE enrolment SET acked_sequence = 0")
+        self._connection.executemany(
+            "UPDATE enrolment SET acked_sequence = ?2 WHERE subject_tag = ?1", list(sequences.items())
         )
 
     # Revisions

@@ -10,7 +10,7 @@ import typer
 from reram_fleet.processes.command_line import folder
 
 from fleet.cli.confirm import Yes, confirm
-from fleet.cli.output import Format, OutputFormat, clock, facts, hint, note, show
+from fleet.cli.output import Format, OutputFormat, clock, counted, facts, hint, note, show
 from fleet.cli.serve import database_address
 from fleet.cli.session import session
 from fleet.config import default_coordinator_state
@@ -95,6 +95,34 @@ def restore(
     }
     body = {**asdict(done), "manifest": asdict(manifest)}
     show(form, document("Restore", **body), lambda: [facts("Restored", pairs)])
+    hint(
+        "serve it. Until every node has said where it is, no forget is taken and no lease granted (`fleet status`); "
+        "nodes bring back the forgets that they have heard of."
+    )
     if done.still_forgotten:
-        hint("Who was forgotten since is in no log now: forget them anew, so that nodes hear of it.")
-    hint("docs/operations/backup.md says what nodes do that have heard more than this coordinator knows.")
+        hint("then forget those anew who were forgotten since and are not in `fleet forget list`.")
+    if done.generation_before is None:
+        hint("retire anew, as soon as it serves, nodes that were retired after the backup.")
+    hint("enrol anew nodes that were enrolled after the backup: `fleet node enroll` with the same identity.")
+
+
+@app.command("accept-restore")
+def accept_restore(
+    ctx: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why: one line, signed into the log for auditors.")],
+    yes: Yes = False,
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """Go on, after a restore, without the nodes that have not reconnected: forgets that they alone know are lost."""
+    with session(ctx).client() as client:
+        awaited = [node.node_id for node in client.list_nodes() if node.awaited_since_unix_ms]
+        question = f"Go on without {', '.join(awaited)}? Forgets that they alone have heard of are lost"
+        confirm("accepting a restore", f"{question}, and such a node must be enrolled anew under another id.", yes)
+        accepted = client.accept_restore(reason)
+    note(f"Forgets and leases wait no longer for {counted(len(accepted), 'node')}: {', '.join(accepted)}.")
+    show(
+        form,
+        document("RestoreAccepted", node_ids=accepted),
+        lambda: [facts("Accepted", {"not heard": tuple(accepted)})],
+        then="fleet status",
+    )

@@ -26,7 +26,7 @@ from fleet.cli.output import (
     show,
 )
 from fleet.cli.session import session
-from fleet.cli.status import node_table, serving
+from fleet.cli.status import contact, node_table, serving
 from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
 
 app = typer.Typer(help="Nodes of the fleet.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def _deployment(node: dict[str, Any]) -> str:
 
 
 _FACTS: Columns = {
-    "contact": lambda n: f"{'connected' if n['connected'] else 'lost'}, last {clock(n['last_contact_unix_ms'])}",
+    "contact": lambda n: f"{contact(n)}, last {clock(n['last_contact_unix_ms'])}",
     "serving": serving,
     "lease until": "lease_until_unix_ms",
     "generation": "generation",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import typer
 from rich.console import RenderableType
 
-from fleet.cli.output import Columns, Format, OutputFormat, facts, records, show
+from fleet.cli.output import Columns, Format, OutputFormat, clock, counted, facts, records, show
 from fleet.cli.session import session
 from fleet.documents import document, fleet_document, node_document
+from fleet.errors import AwaitedNodesError
+
+#: Standing of a node that has not said where it is since the coordinator was restored.
+AWAITING = "awaiting reconnect"
 
 
 def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
@@ -29,6 +34,7 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
                 f"{sum(node['serve_state'] == 'serving' for node in nodes)} serving",
                 "enrolments": fleet["subjects"],
                 "open forgets": fleet["forgets_open"],
+                **restore_facts(fleet),
                 "SuperLink": f"{fleet['superlink']} {fleet['superlink_address']}",
                 "log": f"{fleet['log_size']} leaves, root {fleet['log_root'][:12]}",
                 "public key": fleet["command_public_key"],
@@ -38,7 +44,17 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             yield node_table(nodes)
 
     then = "fleet forget list" if fleet["forgets_open"] else None
+    if fleet["nodes_awaited"]:
+        then = AwaitedNodesError([node["node_id"] for node in nodes if node["awaited_since_unix_ms"]]).hint
     show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render, then=then)
+
+
+def restore_facts(fleet: dict[str, Any]) -> dict[str, object]:
+    """Return what `status` says of a restore of the coordinator: when it was, and what waits for nodes."""
+    if fleet["restored_at_unix_ms"] is None:
+        return {}
+    waits = f"; no forget and no lease before {counted(fleet['nodes_awaited'], 'more node')} reconnected"
+    return {"restored": clock(fleet["restored_at_unix_ms"]) + (waits if fleet["nodes_awaited"] else "")}
 
 
 def serving(node: dict[str, object]) -> str:
@@ -47,15 +63,24 @@ def serving(node: dict[str, object]) -> str:
         return str(node["held_reason"])
     if node["held_reason"]:
         return f"held: {node['held_reason']}"
+    if node["awaited_since_unix_ms"]:
+        return AWAITING
     reason, said = node["quarantine_reason"], str(node["last_serve_state"])
     if reason:
         said += f": {str(reason).replace('_', ' ')}"
     return said if node["connected"] else f"unknown, last said {said}"
 
 
+def contact(node: dict[str, object]) -> str:
+    """Return whether a node is in contact."""
+    if node["connected"]:
+        return "connected"
+    return AWAITING if node["awaited_since_unix_ms"] and not node["retired_at_unix_ms"] else "lost"
+
+
 _NODES: Columns = {
     "node": "node_id",
-    "contact": lambda node: "connected" if node["connected"] else "lost",
+    "contact": contact,
     "serving": serving,
     "generation>": "generation",
     "revision>": "revision",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from google.protobuf.message import Message
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
@@ -58,6 +60,22 @@ def owned_key_ids(tx: Transaction) -> set[str]:
     return owned
 
 
+def drop_keyless(tx: Transaction, has: Callable[[str], bool]) -> None:
+    """Drop revisions, checkpoints and states of learning jobs whose keys are gone; `has` says which keys are there."""
+    for revision in tx.revisions.list():
+        if revision.ciphertext is not None and not has(revision.key_id):
+            tx.revisions.wipe(revision.revision)
+        if tx.revisions.get(revision.revision).ciphertext is None:
+            tx.heads.drop_note(revision.revision)
+    for job in tx.learning.list_open():
+        if job.sealed_state is not None and not has(job_key_id(job.job_id)):
+            tx.learning.cancel(job.job_id, "the coordinator was restored, and the key of its state is gone")
+    for checkpoint in tx.cohorts.checkpoints():
+        if not has(checkpoint.key_id):
+            gone = checkpoint.round_number
+            tx.cohorts.delete_checkpoints(checkpoint.shard, gone.__eq__)
+
+
 class OwnedKeys(Part):
     """Key files, and whose each is."""
 
@@ -69,7 +87,16 @@ class OwnedKeys(Part):
         """
         secrets, owned = self._env.secrets, owned_key_ids(self._tx)
         for key_id in sorted(secrets.ids() - owned):
-            secrets.destroy(key_id)
+            if not self._may_be_wanted(key_id):
+                secrets.destroy(key_id)
         opened = self._env.opened_revision
         if opened is not None and opened.key_id not in owned:
             self._env.opened_revision = None
+
+    def _may_be_wanted(self, key_id: str) -> bool:
+        """Whether a key may be that of a person who was enrolled after the backup that these rows went back to.
+
+        Nothing here opens with it, but a later backup may yet be restored in the place of that one.
+        """
+        tag = key_id.removeprefix(subject_key_id(""))
+        return tag != key_id and bool(self._tx.fleet.awaited()) and not self._tx.subjects.known(tag)

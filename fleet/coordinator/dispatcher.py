@@ -69,7 +69,7 @@ class Dispatcher:
     async def send_due(self, sessions: Sequence[Session]) -> None:
         """Send on each of these streams what its node needs now, or end it."""
         for each in await self._coordinator.read(lambda unit: unit.outbox.due(sessions)):
-            if each.refusal:
+            if each.refusal or each.over:
                 each.session.end(each.refusal)
             else:
                 each.session.send(each.messages)

@@ -21,7 +21,7 @@ from fleet.domain.node import ServeState
 from fleet.store.database import Transaction
 
 #: Beside the serve states that nodes report.
-_LOST = "lost"
+_LOST, _AWAITED = "lost", "awaiting_reconnect"
 
 
 class StoreCollector(Collector):
@@ -56,15 +56,20 @@ class StoreCollector(Collector):
         )
         nodes = GaugeMetricFamily(
             "fleet_nodes",
-            "Enrolled nodes by serve state; lost: out of contact, whatever they said last.",
+            "Enrolled nodes by serve state; lost: out of contact, whatever they said last; awaiting_reconnect: not "
+            "heard since the coordinator was restored.",
             labels=["state"],
         )
         connected = self._coordinator.env.sessions.connected()
         states = Counter(
-            str(node.serve_state) if node.node_id in connected or not node.last_contact_ms else _LOST
+            _AWAITED
+            if node.awaited_since_ms is not None
+            else str(node.serve_state)
+            if node.node_id in connected or not node.last_contact_ms
+            else _LOST
             for node in tx.nodes.list()
         )
-        for state in (*ServeState, _LOST):
+        for state in (*ServeState, _LOST, _AWAITED):
             nodes.add_metric([state], states[state])
         yield nodes
         jobs = GaugeMetricFamily("fleet_learning_jobs", "Learning jobs by state.", labels=["state"])

@@ -25,6 +25,7 @@ from fleet.coordinator.authentication import ChallengeError, Challenges
 from fleet.coordinator.core import Coordinator
 from fleet.coordinator.nodes.heartbeats import Heartbeats
 from fleet.coordinator.nodes.links import StreamLink
+from fleet.coordinator.nodes.recovery import ForkError
 from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.nodes.reports import claimed_hello
 from fleet.coordinator.nodes.sessions import Session, silence_limit_s
@@ -98,6 +99,10 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), ((CHALLENGE_KEY, challenge),))
         except NotFoundError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except ForkError as error:
+            # The hello is the node's: operators must see why it does not come back.
+            await self._put_aside(claimed_hello(request).node_id, request, str(error))
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except (SignatureError, FleetError) as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         raise AssertionError("abort raises")

@@ -42,6 +42,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
                 nodes_registered=len(nodes),
+                nodes_awaited=len(unit.tx.fleet.awaited()),
                 nodes_connected=len(self._coordinator.env.sessions.connected()),
                 subjects=sum(not subject.canary for subject in unit.tx.subjects.list()),
                 forgets_open=len(unit.tx.forgets.list_open()),
@@ -145,6 +146,14 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
             return wire.RetryForgetResponse(execution=execution_view(execution))
 
         return await self._change(context, retry)
+
+    async def AcceptRestore(self, request: wire.AcceptRestoreRequest, context: Context) -> wire.AcceptRestoreResponse:
+        """Go on without the nodes that have not said where they are since the coordinator was restored."""
+
+        def accept(unit: UnitOfWork) -> wire.AcceptRestoreResponse:
+            return wire.AcceptRestoreResponse(node_ids=unit.decisions.accept_restore(request.reason))
+
+        return await self._change(context, accept)
 
     async def CreateForget(self, request: wire.CreateForgetRequest, context: Context) -> wire.CreateForgetResponse:
         """Commit a forget."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from reram_fleet.crypto.key_store import FileKeyStore, create_private
 from reram_fleet.processes.durable import locked
+from reram_fleet.v1.types_pb2 import Envelope
 
 from fleet.coordinator.archive import BESIDE, DATABASE, Manifest, Unpacked, unpacked
-from fleet.coordinator.at_rest import job_key_id, owned_key_ids, subject_key_id
+from fleet.coordinator.at_rest import drop_keyless, owned_key_ids, subject_key_id
 from fleet.coordinator.folder import CoordinatorFolder
+from fleet.coordinator.nodes.decisions import take_out
 from fleet.errors import ConflictError
-from fleet.store.database import Store, Transaction
-from fleet.store.rows import SubjectRow
+from fleet.store.database import Store, Transaction, wall_clock_ms
+from fleet.store.rows import NodeRow, SubjectRow
 from fleet.trust.keys import CoordinatorKeys
+from fleet.trust.leaves import LeafKind, leaf_data
 
 _LOSE = "--lose-forgets restores nevertheless"
 
@@ -37,8 +40,16 @@ class Restored:
     keys_refused: int
 
 
-def restore(folder: CoordinatorFolder, archive: Path, *, lose_forgets: bool = False) -> Restored:
+def restore(
+    folder: CoordinatorFolder,
+    archive: Path,
+    *,
+    lose_forgets: bool = False,
+    now_ms: Callable[[], int] = wall_clock_ms,
+) -> Restored:
     """Bring a coordinator back from a backup: files that are missing in its folder, and all rows.
+
+    What the rows say of nodes may be out of date: all are awaited (`nodes/recovery.py`).
 
     `ConflictError`, and nothing was changed: a coordinator serves from the folder; another fleet is there; or forgets
     would be lost, or nothing tells whether any would, and `lose_forgets` does not say so. `InvalidInputError` if the
@@ -53,15 +64,17 @@ def restore(folder: CoordinatorFolder, archive: Path, *, lose_forgets: bool = Fa
         backup = held.enter_context(unpacked(archive, folder.root))
         _check_same_keys(folder, backup.folder)
         source = held.enter_context(Store.open(f"sqlite:///{backup.folder / DATABASE}"))
-        target = held.enter_context(Store.open(folder.database_url))
+        target = held.enter_context(Store.open(folder.database_url, now_ms=now_ms))
         secrets = FileKeyStore(folder.secrets)
         with target.snapshot() as today:
             known = _Known.by(today, secrets.ids(), backup)
         with source.transaction() as tx:
             known.check(tx, backup.manifest, lose_forgets)
             still_forgotten, without_key = known.forget_again(tx)
+            known.decide_again(tx)
         with source.snapshot() as rows, target.transaction() as tx:
             tx.all_rows.replace(rows.all_rows)
+            tx.fleet.note_restore()
             # Whoever leads from another folder cannot commit any more.
             tx.leadership.take("a restore")
             back = (known.allowed.keys() & owned_key_ids(rows)) - secrets.ids()
@@ -97,6 +110,8 @@ class _Known:
     generation: int | None
     #: Who is forgotten by the rows of today, spent canaries among them.
     tombstones: Sequence[SubjectRow]
+    #: Nodes that are held or retired by the rows of today, each with what was decided about it.
+    out: Sequence[tuple[NodeRow, Sequence[bytes]]]
     here: frozenset[str]
     #: Keys of the backup that may come back: their owners are not forgotten, or nothing here knows anything.
     allowed: Mapping[str, bytes]
@@ -113,6 +128,11 @@ class _Known:
             None if fleet is None else fleet.fleet_id,
             None if fleet is None else fleet.generation,
             today.subjects.list(forgotten=True),
+            [
+                (node, today.audit_events.of_node(node.node_id))
+                for node in today.nodes.list(include_retired=True)
+                if node.held_reason
+            ],
             frozenset(here),
             {key_id: key for key_id, key in backup.secrets.items() if key_id in may_return},
         )
@@ -163,27 +183,28 @@ class _Known:
         for row in tx.subjects.contributions():
             if row.tag in without_key:
                 tx.subjects.drop_contribution(row.tag, row.node_id)
-        self._drop_sealed(tx)
+        drop_keyless(tx, self._has)
         return tuple(sorted(forgotten)), tuple(sorted(without_key))
+
+    def decide_again(self, tx: Transaction) -> None:
+        """Hold or retire in restored rows who is so today: a node that was stolen, perhaps."""
+        for node, decisions in self.out:
+            before = tx.nodes.find(node.node_id)
+            if before is None or before.retired_at_ms is not None:
+                continue
+            if node.retired_at_ms is None:
+                tx.nodes.hold(node.node_id, node.held_reason)
+                continue
+            take_out(tx, node.node_id, node.held_reason.removeprefix("retired: "))
+            # Certificates without the node rest on the newest: that it is retired.
+            for decision in decisions[-1:]:
+                leaf = leaf_data(LeafKind.AUDIT_EVENT, Envelope.FromString(decision))
+                tx.tree.append(LeafKind.AUDIT_EVENT, leaf)
+                tx.audit_events.append(node.node_id, decision)
 
     def _keyless(self, tx: Transaction) -> set[str]:
         """Return the people whose sums have no key."""
         return {row.tag for row in tx.subjects.contributions() if not self._has(subject_key_id(row.tag))}
-
-    def _drop_sealed(self, tx: Transaction) -> None:
-        """Drop revisions, checkpoints and states of learning jobs that have no key."""
-        for revision in tx.revisions.list():
-            if revision.ciphertext is not None and not self._has(revision.key_id):
-                tx.revisions.wipe(revision.revision)
-            if tx.revisions.get(revision.revision).ciphertext is None:
-                tx.heads.drop_note(revision.revision)
-        for job in tx.learning.list_open():
-            if job.sealed_state is not None and not self._has(job_key_id(job.job_id)):
-                tx.learning.cancel(job.job_id, "the coordinator was restored, and the key of its state is gone")
-        for checkpoint in tx.cohorts.checkpoints():
-            if not self._has(checkpoint.key_id):
-                gone = checkpoint.round_number
-                tx.cohorts.delete_checkpoints(checkpoint.shard, gone.__eq__)
 
     def _has(self, key_id: str) -> bool:
         return key_id in self.here or key_id in self.allowed

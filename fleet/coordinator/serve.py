@@ -148,6 +148,12 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         _write_serve_file(coordinator, metrics_port)
         logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.address)
+        if coordinator.env.awaited:
+            logger.warning(
+                "restored from a backup: no forget is taken and no lease granted before %d nodes have reconnected "
+                "(`fleet status`; `fleet admin accept-restore` goes on without them)",
+                len(coordinator.env.awaited),
+            )
         if not coordinator.env.registry_public_key:
             logger.warning("no registry key is known: nobody can be enrolled; serve with --registry-key")
         waiting = asyncio.create_task(stop.wait())

@@ -91,6 +91,8 @@ class Environment:
     #: Newest entry of the forget log that is durable, and the nodes that are held.
     generation: int = 0
     held: set[str] = field(default_factory=set)
+    #: Nodes that have not said where they are since the coordinator was restored: nobody gets a lease before.
+    awaited: set[str] = field(default_factory=set)
     #: Since when (Unix ms) this process has seen a job wait for nodes, by (job, attempt, generation).
     waiting_since: dict[tuple[str, int, int], int] = field(default_factory=dict)
     #: When this process began (Unix ms): before, no node could reach it.
@@ -103,6 +105,8 @@ class Environment:
         self.generation = self.generation if touched.generation is None else touched.generation
         for node_id, held in touched.held.items():
             (self.held.add if held else self.held.discard)(node_id)
+        for node_id, awaited in touched.awaited.items():
+            (self.awaited.add if awaited else self.awaited.discard)(node_id)
         if touched.leases is not None:
             self.leases.reserved(*touched.leases)
 

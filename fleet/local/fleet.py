@@ -27,7 +27,7 @@ from fleet.config import (
     check_task,
     read_serve_file,
 )
-from fleet.errors import ConflictError, FleetError
+from fleet.errors import AwaitedNodesError, ConflictError, FleetError
 from fleet.local.deadline import Deadline
 from fleet.local.engine_client import EngineClient
 from fleet.local.errors import EngineCallError, LocalFleetError
@@ -243,7 +243,8 @@ class LocalFleet:
             if running is None:
                 return False
             if running.refusal:
-                raise self._refused(node, running.refusal)
+                hint = self._log_tail(node.node_id)
+                raise LocalFleetError(f"{node.node_id} cannot join: {running.refusal}", hint=hint)
             try:
                 with node.engine() as engine:
                     status = engine.status()
@@ -264,7 +265,7 @@ class LocalFleet:
                 raise LocalFleetError(f"{who} ended while it was awaited", hint=self._log_tail(name))
             return done() or None
 
-        deadline.until(f"{name} {what}", found, poll_s=_POLL_S, hint=lambda: self._log_tail(name))
+        deadline.until(f"{name} {what}", found, poll_s=_POLL_S, hint=lambda: self._awaiting() or self._log_tail(name))
 
     def _coordinator_answers(self) -> bool:
         try:
@@ -281,21 +282,16 @@ class LocalFleet:
     def _log_tail(self, name: str) -> str:
         return log_tail(self.layout.log(name), start=self._log_starts[name])
 
-    def _refused(self, node: LocalNode, reason: str) -> LocalFleetError:
-        hint = self._log_tail(node.node_id)
+    def _awaiting(self) -> str:
+        """Return why no node serves, if the coordinator was restored and has not heard all of them."""
         try:
-            with node.engine() as engine, self.client() as client:
-                seen, known = engine.status().generation, client.get_fleet().generation
+            with self.client() as client:
+                awaited = [node.node_id for node in client.list_nodes() if node.awaited_since_unix_ms]
+                waits = client.get_fleet().nodes_awaited
         except FleetError:
-            seen = known = 0
-        if seen > known:
-            hint = (
-                f"{node.node_id} has seen {seen} forgets, the coordinator knows {known}: it was restored "
-                f"from an older backup. Bring the newest copy of {self.layout.coordinator} back. If there is "
-                "none, nobody knows any more who was forgotten: start a new fleet in another folder "
-                "(--state), and enrol anew whoever consents."
-            )
-        return LocalFleetError(f"{node.node_id} cannot join: {reason}", hint=hint)
+            return ""
+        error = AwaitedNodesError(awaited)
+        return f"{error}. Next: {error.hint}" if waits else ""
 
     def _start_coordinator(self) -> None:
         self.layout.serve_file.unlink(missing_ok=True)

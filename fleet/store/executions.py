@@ -47,7 +47,7 @@ class Executions(Repository):
         return self._rows(ProgressRow, query.order_by(table.c.node_id))
 
     def _insert_executions(
-        self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit], held: Mapping[str, HeldAtCommit]
+        self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit | None], held: Mapping[str, HeldAtCommit]
     ) -> None:
         """Make a PENDING execution on every node that is not retired."""
         node, table = schema.node.c, schema.execution

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reram_fleet.crypto.digests import ZERO_HASH
 from sqlalchemy import select
 
@@ -71,6 +73,41 @@ class Fleet(Repository):
         reserved = self.get().lease_sequence + count
         self._update(schema.fleet, lease_sequence=reserved, lease_horizon_ms=horizon_ms)
         self._touched.leases = (reserved, horizon_ms)
+
+    def note_restore(self) -> None:
+        """Note that these rows went back to a backup: every node may know more than they do, and is awaited."""
+        self._update(schema.fleet, restored_at_ms=self._now_ms, restore_ended_ms=None)
+        node = schema.node.c
+        self._update(schema.node, node.retired_at_ms.is_(None), awaited_since_ms=self._now_ms)
+        # Leases have numbers, too: a fleet grants less than one in a microsecond.
+        numbered = max(self.get().lease_sequence, 1000 * self.revision_floor)
+        self._update(schema.fleet, lease_sequence=numbered)
+        # None that was reserved before is used.
+        self._touched.leases = (numbered, 0)
+        self._touched.awaited |= dict.fromkeys(self.awaited(), True)
+        self._touched.everybody = True
+
+    def end_restore(self) -> None:
+        """Let nothing wait for nodes any more; any that have not been heard stay awaited."""
+        self._touched.awaited |= dict.fromkeys(self.awaited(), False)
+        self._update(schema.fleet, restore_ended_ms=self._now_ms)
+
+    def awaited(self) -> Sequence[str]:
+        """Return the ids of the nodes that everything waits for after a restore, sorted.
+
+        What they know may be what was lost. Who was enrolled later keeps nobody waiting.
+        """
+        fleet, node = self.get(), schema.node.c
+        if fleet.restored_at_ms is None or fleet.restore_ended_ms is not None:
+            return ()
+        waits = (node.awaited_since_ms <= fleet.restored_at_ms, node.retired_at_ms.is_(None))
+        return self._column(select(node.node_id).where(*waits).order_by(node.node_id))
+
+    @property
+    def revision_floor(self) -> int:
+        """Number below which revisions may have been made that are lost: a fleet makes less than one in a ms."""
+        fleet = self.get()
+        return 0 if fleet.restored_at_ms is None else max(0, fleet.restored_at_ms - fleet.created_at_ms)
 
     def fix_command_key(self, public_key: bytes) -> None:
         """Say which coordinator's fleet this is (raw Ed25519, 32 bytes); `ConflictError` if it is another's."""

@@ -29,16 +29,17 @@ class Forgets(Executions):
         request_digest: bytes,
         generation: int,
         tags: Iterable[str],
-        held_by_revision: Mapping[int, HeldAtCommit],
+        held_by_revision: Mapping[int, HeldAtCommit | None],
         held: Mapping[str, HeldAtCommit],
         lora_affected: bool,
+        created_at_ms: int | None = None,
     ) -> CampaignRow:
         """Make the campaign of a log entry that was just appended, with a PENDING execution per node in the fleet.
 
         `ConflictError` if the request id is taken: ask `by_request` before anything is appended to the log.
 
         A node is known to hold of those named what `held` says by its id, else what every node holds that runs its
-        revision.
+        revision: None if that is not known. `created_at_ms` is when the entry was signed, if that was before.
         """
         if not request_id:
             raise InvalidInputError("a forget needs a request id, so that a repeat is known as one")
@@ -51,7 +52,7 @@ class Forgets(Executions):
             request_digest=request_digest,
             generation=generation,
             state=CampaignState.COMMITTED,
-            created_at_ms=self._now_ms,
+            created_at_ms=self._now_ms if created_at_ms is None else created_at_ms,
             lora_affected=lora_affected,
             version=1,
         )

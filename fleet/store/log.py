@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from reram_fleet.crypto.digests import ZERO_HASH
 from reram_fleet.crypto.signing import payload_hash
 from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 from sqlalchemy import select
@@ -32,8 +33,7 @@ class ForgetLog(Repository):
         The campaign that it commits is made in the same transaction, after this. Tags, the canary's among them, are
         sorted, so that its place tells nothing. `sign` signs the finished command with the coordinator's key.
         """
-        fleet_row = Fleet(self._scope)
-        fleet = fleet_row.get()
+        fleet = Fleet(self._scope).get()
         command = ForgetCommand(
             fleet_id=fleet.fleet_id,
             generation=fleet.generation + 1,
@@ -44,10 +44,13 @@ class ForgetLog(Repository):
             nodes_root=nodes_root(node_ids),
             nodes=len(node_ids),
         )
-        envelope = sign(command)
-        row = LogRow(command.generation, campaign_id, envelope.SerializeToString(deterministic=True))
+        return self.append_signed(command, sign(command))
+
+    def append_signed(self, command: ForgetCommand, envelope: Envelope) -> LogRow:
+        """Append an entry as it was signed: the next generation, perhaps once more after it was lost."""
+        row = LogRow(command.generation, command.campaign_id, envelope.SerializeToString(deterministic=True))
         self._insert(schema.log_entry, **vars(row))
-        fleet_row.set_log_head(row.generation, payload_hash(envelope))
+        Fleet(self._scope).set_log_head(row.generation, payload_hash(envelope))
         return row
 
     def get(self, generation: int) -> LogRow:
@@ -56,6 +59,10 @@ class ForgetLog(Repository):
         if not rows:
             raise NotFoundError(f"the forget log has no generation {generation}")
         return rows[0]
+
+    def head_of(self, generation: int) -> bytes:
+        """Return the SHA-256 of the payload of an entry; of zeros before the first."""
+        return payload_hash(Envelope.FromString(self.get(generation).envelope)) if generation else ZERO_HASH
 
     def range(self, after: int, through: int | None = None) -> Sequence[LogRow]:
         """Return the entries of (after, through], in order; to the end of the log without `through`."""

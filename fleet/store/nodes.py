@@ -165,6 +165,22 @@ class Nodes(Repository):
         self._set(node_id, last_contact_ms=self._now_ms, **report)
         self._touched.nodes.add(node_id)
 
+    def await_hello(self, node_id: str, since_ms: int) -> None:
+        """Note that the node has yet to say what it knows that these rows may have lost."""
+        self._set(node_id, awaited_since_ms=since_ms)
+
+    def heard(self, node_id: str) -> None:
+        """Note that the node has said it."""
+        self._set(node_id, awaited_since_ms=None)
+        self._touched.awaited[node_id] = False
+        self._touched.nodes.add(node_id)
+
+    def unheard(self) -> frozenset[str]:
+        """Return the ids of the nodes, but for retired ones, that have not said where they are since a restore."""
+        node = schema.node.c
+        waits = (node.awaited_since_ms.is_not(None), node.retired_at_ms.is_(None))
+        return frozenset(self._column(select(node.node_id).where(*waits)))
+
     def set_flower_node_id(self, node_id: str, flower_node_id: int) -> None:
         """Note under which id the SuperLink knows the node's SuperNode."""
         self._set(node_id, flower_node_id=flower_node_id)
@@ -190,15 +206,18 @@ class Nodes(Repository):
         """Take the node out of the fleet for good; it is held as well, since a report may be on its way."""
         self.hold(node_id, f"retired: {reason}")
         self._set(node_id, retired_at_ms=self._now_ms)
+        self._touched.awaited[node_id] = False
 
     def extend_leases(self, horizon_ms: int) -> None:
         """Assume of every node that was heard of that it was granted a lease until the horizon (Unix ms).
 
-        For a start after a crash: which leases were granted last was not written.
+        For a start after a crash: which leases were granted last was not written. After a restore, nodes may have been
+        heard of, or released, that are not in these rows.
         """
         node = schema.node.c
-        heard = (node.last_contact_ms.is_not(None), node.retired_at_ms.is_(None), node.held_reason == "")
-        self._update(schema.node, *heard, func.coalesce(node.lease_until_ms, 0) < horizon_ms, lease_until_ms=horizon_ms)
+        heard = node.last_contact_ms.is_not(None) & (node.held_reason == "") | node.awaited_since_ms.is_not(None)
+        sooner = func.coalesce(node.lease_until_ms, 0) < horizon_ms
+        self._update(schema.node, heard, node.retired_at_ms.is_(None), sooner, lease_until_ms=horizon_ms)
 
     def quarantine(self, node_id: str, kind: str, reason: str) -> None:
         """Note that a report of the node was put aside, and why; the same reason again is counted.

@@ -33,15 +33,13 @@ class Revisions(Repository):
     ) -> RevisionRow:
         """Store the next revision and supersede the one before.
 
-        `ConflictError` if the number does not follow the newest one, or a tag in it was forgotten.
+        `ConflictError` if the number is not above the newest one, or a tag in it was forgotten.
 
         `manifest` is a serialised Envelope of the RevisionManifest, `ciphertext` the RevisionContent under the key file
         `key_id`. `tags` are whom it names at all, `lora_tags` who has a row in its shared LoRA: with an adapter or not.
         """
-        newest = self.latest()
-        expected = 1 if newest is None else newest.revision + 1
-        if revision != expected:
-            raise ConflictError(f"revision {revision} does not follow: expected {expected}")
+        if revision <= (newest := self.latest_number()):
+            raise ConflictError(f"revision {revision} does not follow {newest}")
         in_lora = set(lora_tags)
         named = sorted(set(tags) | in_lora)
         tombstones = select(schema.subject.c.tag).where(

@@ -35,6 +35,8 @@ class FleetRow:
     task: str | None
     registry_public_key: bytes | None
     command_public_key: bytes | None
+    restored_at_ms: int | None
+    restore_ended_ms: int | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class NodeRow:
     energy_model_version: str
     retired_at_ms: int | None
     lease_until_ms: int | None
+    awaited_since_ms: int | None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ fleet = Table(
     Column("task", String(64), comment="what its nodes recognise or draw; then fixed"),
     Column("registry_public_key", LargeBinary, comment="raw Ed25519: signs enrolment tickets; then fixed"),
     Column("command_public_key", LargeBinary, comment="raw Ed25519: the coordinator's; then fixed"),
+    Column("restored_at_ms", BigInteger, comment="when the rows went back to a backup the last time"),
+    Column("restore_ended_ms", BigInteger, comment="since when nothing waits for nodes any more"),
     _non_negative("generation", "desired_revision", "lease_sequence"),
 )
 
@@ -142,6 +144,7 @@ node = Table(
     Column("energy_model_version", String(64), nullable=False, default=""),
     _time("retired_at_ms", nullable=True),
     _time("lease_until_ms", nullable=True),
+    Column("awaited_since_ms", BigInteger, comment="since a restore; NULL: it has said where it is"),
     _one_of("serve_state", ServeState),
     _one_of("quarantine_reason", QuarantineReason),
     _non_negative("generation", "revision", "receipt_counter", "inferences", "subject_adapters"),

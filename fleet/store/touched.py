@@ -21,6 +21,8 @@ class Touched:
     generation: int | None = None
     #: Whether a node is held now, of those of which that changed.
     held: dict[str, bool] = field(default_factory=dict)
+    #: Whether leases and forgets wait for a node now, of those of which that changed.
+    awaited: dict[str, bool] = field(default_factory=dict)
     #: What may be asked of nodes for the head has changed.
     heads: bool = False
     #: Last lease sequence, and the time (Unix ms) that no lease outlives, if more were reserved.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from reram_fleet.v1 import types_pb2 as types
 
@@ -18,8 +19,8 @@ from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
 from fleet.domain.waves import WaveMember, due_for_erasure
-from fleet.errors import InvalidInputError, UnknownTagsError
-from fleet.store.rows import CampaignRow, ContributionRow, ProgressRow, RevisionRow
+from fleet.errors import AwaitedNodesError, InvalidInputError, UnknownTagsError
+from fleet.store.rows import CampaignRow, ContributionRow, LogRow, ProgressRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class Campaigns(Part):
         in it; their key files go when it is durable (`at_rest.destroy_orphaned_keys`).
 
         Raises `InvalidInputError` if a tag or the request id is malformed; `NotFoundError` if no node has ever reported
-        a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else.
+        a tag, unless `allow_unknown`; `ConflictError` if the request id was used for something else;
+        `AwaitedNodesError` if its generation may be one that was lost with a restore.
         """
         wanted = validate_tags(tags)
         if not request_id:
@@ -68,36 +70,73 @@ class Campaigns(Part):
         if active and {tag for campaign in active for tag in campaign.tags} >= set(wanted):
             # All of it is in the log already: another entry would forget nobody.
             return active[-1], False
+        if awaited := self._tx.fleet.awaited():
+            raise AwaitedNodesError(awaited)
         campaign_id = new_id(self._tx.now_ms, self._env.randomness.draw)
         spent = self._tx.subjects.live_canaries()[:1]
-        held_by_revision, held = self._held([*wanted, *spent])
-        entry = self._tx.log.append(campaign_id, [*wanted, *spent], self._env.keys.sign, self._tx.nodes.ids())
+        tags = [*wanted, *spent]
+        held_by_revision, held = self._held(tags)
+        entry = self._tx.log.append(campaign_id, tags, self._env.keys.sign, self._tx.nodes.ids())
+        campaign = self._committed(
+            entry, tags, request_id=request_id, request_digest=digest, held_by_revision=held_by_revision, held=held
+        )
+        logger.info("forget %s committed as generation %d", campaign.campaign_id, entry.generation)
+        return campaign, True
+
+    def take_back(self, command: types.ForgetCommand, envelope: types.Envelope) -> None:
+        """Do once more what an entry of the log did that was lost with a restore; it is the next one.
+
+        What nodes held when it was committed is not known any more, nor who asked for it.
+        """
+        entry = self._tx.log.append_signed(command, envelope)
+        self._committed(
+            entry,
+            command.subject_tags,
+            request_id=f"restored-{entry.campaign_id}",
+            request_digest=b"",
+            held_by_revision=dict.fromkeys(self._tx.nodes.revisions()),
+            created_at_ms=command.issued_at_unix_ms,
+        )
+
+    def _committed(
+        self,
+        entry: LogRow,
+        tags: Sequence[str],
+        *,
+        request_id: str,
+        request_digest: bytes,
+        held_by_revision: Mapping[int, HeldAtCommit | None],
+        held: Mapping[str, HeldAtCommit] = MappingProxyType({}),
+        created_at_ms: int | None = None,
+    ) -> CampaignRow:
+        """Make the campaign of an entry that was just appended, and forget whom it names."""
+        people = sorted(set(tags) - set(planted(self._tx, tags)))
         # The canary whose answer an order expects may just have been spent. No receipt is lost by it: one that answers
         # an order of before was signed over a revision that this generation replaces, so it would have to be asked for
         # again in any case.
         self._tx.forgets.withdraw_orders(f"overtaken by generation {entry.generation}: another order follows")
         newest = self._tx.revisions.latest()
         campaign = self._tx.forgets.create(
-            campaign_id,
+            entry.campaign_id,
             request_id=request_id,
-            request_digest=digest,
+            request_digest=request_digest,
             generation=entry.generation,
-            tags=[*wanted, *spent],
+            tags=tags,
             held_by_revision=held_by_revision,
             held=held,
             lora_affected=(
-                newest is not None and not self._tx.cohorts.count() and bool(set(wanted) & set(newest.lora_tags))
+                newest is not None and not self._tx.cohorts.count() and bool(set(people) & set(newest.lora_tags))
             ),
+            created_at_ms=created_at_ms,
         )
-        shards = self._cohorts.forget(campaign_id, wanted)
-        self._tx.subjects.forget([*wanted, *spent], entry.generation)
-        rows = [tag for tags in shards.values() for tag in tags]
-        self._revisions.redact({*wanted, *spent}, entry.generation, rows)
+        shards = self._cohorts.forget(entry.campaign_id, people)
+        self._tx.subjects.forget(tags, entry.generation)
+        rows = [tag for members in shards.values() for tag in members]
+        self._revisions.redact(set(tags), entry.generation, rows)
         envelope = types.Envelope.FromString(entry.envelope)
         self._tx.tree.append(LeafKind.FORGET_COMMAND, leaf_data(LeafKind.FORGET_COMMAND, envelope))
-        self._jobs.preempt(entry.generation, wanted, shards)
-        logger.info("forget %s committed as generation %d", campaign_id, entry.generation)
-        return campaign, True
+        self._jobs.preempt(entry.generation, people, shards)
+        return campaign
 
     def _held(self, tags: Sequence[str]) -> tuple[dict[int, HeldAtCommit], dict[str, HeldAtCommit]]:
         """Return what nodes are known to hold of these people now.
@@ -171,7 +210,7 @@ class Campaigns(Part):
     def _erase(self, campaign: CampaignRow, progress: Sequence[ProgressRow]) -> bool:
         newest = self._tx.revisions.latest()
         # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
-        if newest is not None and newest.built_at_generation < self._tx.fleet.get().generation:
+        if newest is not None and self._revisions.settled() is None:
             return self._rebuild(newest)
         reached, went_back = self.orderable(), self._tx.forgets.went_back(campaign.campaign_id)
         members = [
@@ -197,8 +236,8 @@ class Campaigns(Part):
     def refresh_revision(self) -> bool:
         """Build the next revision if people have changed, or it was lost; after a forget its campaign does."""
         newest = self._tx.revisions.latest()
-        due = newest is not None and newest.ciphertext is not None and self._revisions.settled() is None
-        if due or self._in_use(newest):
+        behind = newest is not None and newest.built_at_generation < self._tx.fleet.get().generation
+        if (behind and newest is not None and newest.ciphertext is not None) or self._in_use(newest):
             return False
         return self._revisions.refresh() is not None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from reram_fleet.v1 import types_pb2 as types
 
@@ -16,7 +17,7 @@ from fleet.errors import ConflictError
 from fleet.store.rows import ExecutionRow
 from fleet.trust.audit import needed_events
 from fleet.trust.certificate import AdapterVerdict, Certificate, LoggedEvent, NodeEvidence, build_certificate
-from fleet.trust.leaves import LeafKind, leaf_data
+from fleet.trust.leaves import LeafKind, leaf_data, nodes_root
 from fleet.trust.merkle import InclusionProof, leaf_hash
 
 
@@ -31,8 +32,8 @@ class Certificates(Part):
     def issue(self, campaign_id: str) -> str:
         """Return the signed certificate (JSON text) of a forget.
 
-        Raises `NotFoundError` if there is no such forget; `ConflictError` if it has not converged, or concerned no
-        node.
+        Raises `NotFoundError` if there is no such forget; `ConflictError` if it has not converged, concerned no node,
+        or not all that it concerned are known as they are since a restore of the coordinator.
         """
         campaign = self._tx.forgets.get(campaign_id)
         if campaign.state is not CampaignState.CONVERGED:
@@ -46,7 +47,14 @@ class Certificates(Part):
                 f"forget {campaign_id} was committed for a fleet without nodes: there is nothing to certify",
                 hint="fleet node enroll",
             )
+        if unheard := self._tx.nodes.unheard() & {execution.node_id for execution in executions}:
+            raise ConflictError(
+                f"the coordinator was restored from a backup, and {', '.join(sorted(unheard)[:5])} has not reconnected "
+                "since: what the backup says of it may be out of date",
+                hint="start the node, or take it out with `fleet node retire`",
+            )
         command = types.Envelope.FromString(self._tx.log.get(campaign.generation).envelope)
+        executions = _committed_for(types.ForgetCommand.FromString(command.payload), executions)
         content = Certificate(
             fleet_id=self._env.fleet_id,
             campaign_id=campaign_id,
@@ -97,3 +105,21 @@ class Certificates(Part):
 
     def _inclusion(self, kind: LeafKind, envelope: types.Envelope) -> InclusionProof:
         return self._tx.tree.inclusion_proofs([leaf_hash(leaf_data(kind, envelope))])[0]
+
+
+def _committed_for(command: types.ForgetCommand, executions: Sequence[ExecutionRow]) -> Sequence[ExecutionRow]:
+    """Return the executions, of which those that did not join later are on the nodes that a command was signed for.
+
+    That is so unless the entry came back from a node after a restore: nodes that had been enrolled before, and are
+    not in the backup, seem to have joined. Raises `ConflictError` if they are not all known again.
+    """
+    as_noted = [execution.node_id for execution in executions if not execution.joined]
+    if not command.nodes_root or nodes_root(as_noted) == command.nodes_root:
+        return executions
+    if nodes_root(execution.node_id for execution in executions) == command.nodes_root:
+        return [replace(execution, joined=False) for execution in executions]
+    raise ConflictError(
+        f"forget {command.campaign_id} was committed for {command.nodes} nodes, which are not those that this "
+        "coordinator knows of since it was restored from a backup: no certificate can be complete",
+        hint="docs/operations/backup.md, on nodes that were enrolled or retired after the backup",
+    )

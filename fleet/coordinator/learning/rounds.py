@@ -53,7 +53,8 @@ class Rounds(Part):
     def live_nodes(self) -> list[NodeRow]:
         """Return the nodes that can take part in a round: connected, up to date, not held, their SuperNodes as well."""
         generation, plane = self._tx.fleet.get().generation, self._env.learning
-        connected = self._env.sessions.connected()
+        # While nodes have yet to say what was lost with a restore, whoever is trained on may be forgotten.
+        connected = frozenset() if self._tx.fleet.awaited() else self._env.sessions.connected()
         return [
             node
             for node in self._tx.nodes.list()

@@ -17,6 +17,7 @@ from fleet.coordinator.work import Part, Work
 from fleet.domain.execution import AWAITED, SUCCESS, ExecutionState
 from fleet.domain.node import ContactLimits
 from fleet.errors import ConflictError, InvalidInputError
+from fleet.store.database import Transaction
 from fleet.store.rows import ExecutionRow, NodeRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
@@ -84,6 +85,9 @@ class Decisions(Part):
         if created:
             kind = types.AUDIT_EVENT_KIND_NODE_ENROLLED
             self.record(kind, node.node_id, "registered by an operator")
+            if (restored_at_ms := self._tx.fleet.get().restored_at_ms) is not None:
+                # Perhaps it had been enrolled before, and the backup was older.
+                self._tx.nodes.await_hello(node.node_id, max(self._tx.now_ms, restored_at_ms + 1))
         open_campaigns = self._tx.forgets.list_open()
         if created and open_campaigns:
             for execution in self._tx.forgets.join(node.node_id, after=open_campaigns[0].generation - 1):
@@ -125,11 +129,7 @@ class Decisions(Part):
             self._refuse_to_discard_cohort(node_id)
         discarded = self._tx.subjects.discard(node_id) if discard else 0
         if node.retired_at_ms is None:
-            given_up = set(ExecutionState) - SUCCESS - {ExecutionState.RETIRED}
-            for execution in self._tx.forgets.executions_of(node_id, states=given_up):
-                self._tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.RETIRED, said)
-            self._tx.heads.drop_public_codes(node_id)
-            self._tx.nodes.retire(node_id, said)
+            take_out(self._tx, node_id, said)
             logger.warning("node %s is retired: %s", node_id, said)
         elif not discarded:
             return node
@@ -137,6 +137,23 @@ class Decisions(Part):
             said += f" (what it contributed about {discarded} people was discarded)"
         self.record(types.AUDIT_EVENT_KIND_NODE_RETIRED, node_id, said)
         return self._tx.nodes.get(node_id)
+
+    def accept_restore(self, reason: str) -> tuple[str, ...]:
+        """Go on, after a restore of the coordinator, without the nodes that are awaited; returns which these are.
+
+        What they alone know is lost: they are refused when they come back with an entry of the log whose number was
+        taken meanwhile.
+
+        Raises `ConflictError` if nothing waits for any node; `InvalidInputError` if the reason is none.
+        """
+        said, awaited = _checked(reason), tuple(self._tx.fleet.awaited())
+        if not awaited:
+            raise ConflictError("nothing waits for a node since a restore", hint="fleet status")
+        for node_id in awaited:
+            self.record(types.AUDIT_EVENT_KIND_NODE_PASSED_OVER, node_id, said)
+        self._tx.fleet.end_restore()
+        logger.warning("the restore is accepted without %d nodes: %s", len(awaited), said)
+        return awaited
 
     def open_campaigns(self) -> frozenset[str]:
         """Return the ids of the forgets that have not converged."""
@@ -206,6 +223,9 @@ class Decisions(Part):
         if self._tx.now_ms - self._env.started_at_ms < 1000 * grace_s:
             return False
         limits = ContactLimits(round(1000 * settings.lost_after_s), round(1000 * settings.lease_s))
+        if self._tx.fleet.awaited():
+            # When they were heard of last is not known any more.
+            return False
         # Not of every node: most of a large fleet may be away, and this is looked at every second.
         away = [self._tx.nodes.get(node_id) for node_id in self._tx.forgets.awaited_nodes() if node_id not in connected]
         return sum(self._note_lost(node, limits) for node in away) > 0
@@ -214,7 +234,8 @@ class Decisions(Part):
         awaited = self._tx.forgets.executions_of(node.node_id, states=AWAITED)
         if not awaited:
             return False
-        returns, contact_ms = self._tx.forgets.returns(node.node_id), node.last_contact_ms or node.enrolled_at_ms
+        returns = self._tx.forgets.returns(node.node_id)
+        contact_ms = max(node.last_contact_ms or node.enrolled_at_ms, node.awaited_since_ms or 0)
         lost = [
             execution
             for execution in awaited
@@ -248,6 +269,15 @@ class Decisions(Part):
         there = node.generation >= execution.generation
         target = ExecutionState.SUPPRESSED if there else ExecutionState.PENDING
         self._tx.forgets.set_execution(execution.campaign_id, node.node_id, target, detail)
+
+
+def take_out(tx: Transaction, node_id: str, reason: str) -> None:
+    """Retire a node, and whatever waits for it."""
+    given_up = set(ExecutionState) - SUCCESS - {ExecutionState.RETIRED}
+    for execution in tx.forgets.executions_of(node_id, states=given_up):
+        tx.forgets.set_execution(execution.campaign_id, node_id, ExecutionState.RETIRED, reason)
+    tx.heads.drop_public_codes(node_id)
+    tx.nodes.retire(node_id, reason)
 
 
 def _checked(reason: str) -> str:

@@ -53,15 +53,17 @@ class Heartbeats:
     def _heartbeat(self, node_id: str, heartbeat: wire.Heartbeat, now_ms: int) -> Effect:
         env = self._env
         check_nonce("Heartbeat.lease_nonce", heartbeat.lease_nonce)
-        if heartbeat.generation > env.generation:
+        announced = env.sessions.of(node_id)
+        ahead = heartbeat.generation > env.generation
+        if ahead and heartbeat.generation > announced.log_end[0]:
             raise QuarantineError(f"Heartbeat.generation is beyond the log: {heartbeat.generation}")
         # A value of a newer version than this one is unspecified.
         state = SERVE_STATE.words.get(heartbeat.serve_state, ServeState.UNSPECIFIED)
         reason = QUARANTINE_REASON.words.get(heartbeat.quarantine_reason, QuarantineReason.UNSPECIFIED)
-        announced = env.sessions.of(node_id)
         changed, announced.serves = (state, reason) != announced.serves, (state, reason)
         env.contacts.note(node_id, last_contact_ms=now_ms, serve_state=state, quarantine_reason=reason)
-        if node_id in env.held:
+        # After a restore nobody knows which forget is the newest, before all nodes have said what they know.
+        if node_id in env.held or ahead or env.awaited:
             return Effect(changed=changed)
         lease = types.Lease(
             fleet_id=env.fleet_id,
@@ -116,7 +118,12 @@ class Leases(Part):
     def take_up(self) -> None:
         """Take up where an earlier process ended, however it ended."""
         fleet = self._tx.fleet.get()
-        if fleet.lease_horizon_ms:
-            self._tx.nodes.extend_leases(fleet.lease_horizon_ms)
+        horizon_ms = fleet.lease_horizon_ms or 0
+        if fleet.restored_at_ms is not None:
+            # The horizon went back with the rows; a coordinator that is lost granted leases until it was replaced.
+            horizon_ms = max(horizon_ms, fleet.restored_at_ms + round(1000 * self._env.settings.lease_s))
+        if horizon_ms:
+            self._tx.nodes.extend_leases(horizon_ms)
         self._env.generation = fleet.generation
+        self._env.awaited = set(self._tx.fleet.awaited())
         self._env.held = {node.node_id for node in self._tx.nodes.list(include_retired=True) if node.held_reason}

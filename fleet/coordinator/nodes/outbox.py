@@ -11,6 +11,7 @@ from reram_fleet.crypto.sealing import revision_purpose
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
+from fleet.coordinator.nodes.recovery import Recovery
 from fleet.coordinator.nodes.sessions import Session
 from fleet.coordinator.revisions.canaries import CanarySecret, planted
 from fleet.coordinator.revisions.heads import Heads
@@ -24,11 +25,12 @@ RANGE_LIMIT = 1000
 
 @dataclass(frozen=True)
 class Due:
-    """Messages for one stream, or why it is to be closed."""
+    """Messages for one stream, or why it is to be closed; `over` if the node is only to say hello anew."""
 
     session: Session
     messages: Sequence[wire.ConnectResponse]
     refusal: str = ""
+    over: bool = False
 
 
 class Outbox(Part):
@@ -37,6 +39,7 @@ class Outbox(Part):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self._heads = work.part(Heads)
+        self._recovery = work.part(Recovery)
         self._revisions = work.part(Revisions)
         self._ranges: dict[int, list[wire.ConnectResponse]] = {}
         self._probes: dict[tuple[str, str], wire.Probe] = {}
@@ -70,6 +73,12 @@ class Outbox(Part):
     ) -> Due:
         if node.retired_at_ms is not None:
             return Due(session, (), f"node {node.node_id} was {node.held_reason}")
+        announced = self._env.sessions.of(node.node_id)
+        if node.awaited_since_ms not in (None, announced.awaited_since_ms):
+            return Due(session, (), over=True)
+        if node.awaited_since_ms is not None or announced.log_end[0] > self._generation:
+            told, session.restore_told = session.restore_told, True
+            return Due(session, () if told else (self._recovery.notice(node),))
         messages = self._forget_log(node, session)
         if node.held_reason:
             return Due(session, messages)
@@ -77,8 +86,8 @@ class Outbox(Part):
             session.public_codes_asked = True
             messages.append(wire.ConnectResponse(public_codes_request=wire.PublicCodesRequest()))
         if revision is not None:
-            # A revision older than the log would only be refused: the one without the forgotten is on its way.
-            if revision.built_at_generation < self._generation:
+            # It would only be refused: the one without the forgotten, or with a new number, is on its way.
+            if not self._settled:
                 return Due(session, messages)
             if node.revision != revision.revision:
                 if session.revision_sent != revision.revision:
@@ -95,6 +104,10 @@ class Outbox(Part):
     @cached_property
     def _generation(self) -> int:
         return self._tx.fleet.get().generation
+
+    @cached_property
+    def _settled(self) -> bool:
+        return self._revisions.settled() is not None
 
     def _forget_log(self, node: NodeRow, session: Session) -> list[wire.ConnectResponse]:
         after = max(node.generation, session.log_sent)

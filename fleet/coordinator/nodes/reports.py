@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from reram_fleet.crypto import sealing
-from reram_fleet.crypto.digests import ZERO_HASH
-from reram_fleet.crypto.signing import open_envelope, payload_hash
+from reram_fleet.crypto.signing import open_envelope
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.campaigns.receipts import Receipts
+from fleet.coordinator.nodes.recovery import Recovery
 from fleet.coordinator.nodes.report_checks import (
     Effect,
     QuarantineError,
@@ -25,6 +25,7 @@ from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.work import Part, Work
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
+from fleet.store.nodes import NodeReport
 from fleet.store.rows import NodeRow
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,13 @@ class Reports(Part):
         self._contributions = work.part(Contributions)
         self._heads = work.part(Heads)
         self._receipts = work.part(Receipts)
+        self._recovery = work.part(Recovery)
         self._restored = work.part(Restored)
 
     def check_hello(self, request: wire.ConnectRequest, nonce: bytes) -> str:
         """Return the id of the node that answered the challenge; believe what it says about its generation.
+
+        But for one beyond the log: of such a node the entries are asked that it has, and nothing else passes before.
 
         Raises `SignatureError` if it is not signed by that node, or answers another challenge; `NotFoundError` if the
         node was never enrolled; `ReportError` if it was retired, belongs to another fleet, announces a session key that
@@ -61,19 +65,21 @@ class Reports(Part):
         if node.retired_at_ms is not None:
             raise ReportError(f"node {node.node_id} was retired; enrol the device under a new id")
         _check_session_key(node, hello.session_public_key, ReportError)
-        self._check_prefix(node, hello.generation, hello.log_head)
+        ahead = hello.generation > self._tx.fleet.get().generation
+        if not ahead:
+            self._recovery.check_prefix(node, hello.generation, hello.log_head)
         self._restored.check_rollback(node, hello)
-        self._tx.nodes.touch(
-            node.node_id,
-            generation=hello.generation,
-            log_head=hello.log_head,
-            revision=hello.revision,
-            revision_digest=hello.revision_digest,
-            software_version=hello.software_version,
+        said = NodeReport(
+            revision=hello.revision, revision_digest=hello.revision_digest, software_version=hello.software_version
         )
-        self._restored.note_suppressed(node.node_id, hello.generation)
+        if not ahead:
+            said |= NodeReport(generation=hello.generation, log_head=hello.log_head)
+        self._tx.nodes.touch(node.node_id, **said)
+        if not ahead:
+            self._restored.note_suppressed(node.node_id, hello.generation)
         announced = self._env.sessions.of(node.node_id)
         announced.session_key = hello.session_public_key
+        announced.log_end, announced.awaited_since_ms = (hello.generation, hello.log_head), node.awaited_since_ms
         # Logged with every round that the node takes part in: a hash, whatever it sends.
         announced.environment = hello.environment[:64]
         return node.node_id
@@ -89,7 +95,7 @@ class Reports(Part):
         match request.WhichOneof("message"):
             case "suppressed":
                 report = request.suppressed
-                self._check_prefix(node, report.generation, report.log_head)
+                self._recovery.check_prefix(node, report.generation, report.log_head)
                 if report.generation < node.generation:
                     # Late: only a hello can say that a node went back.
                     return Effect()
@@ -98,6 +104,8 @@ class Reports(Part):
                 self._tx.nodes.touch(node_id, generation=report.generation, log_head=report.log_head)
                 self._restored.note_suppressed(node_id, report.generation)
                 return Effect(changed=True)
+            case "forget_log":
+                return Effect(changed=self._recovery.take(node, request.forget_log.entries))
             case "receipt":
                 return self._receipts.take(node, request.receipt)
             case "contribution":
@@ -120,19 +128,6 @@ class Reports(Part):
             raise ReportError(f"node {node.node_id} announced a session key of another node or generation")
         _check_session_key(node, session.public_key, QuarantineError)
         self._env.sessions.of(node.node_id).session_key = session.public_key
-
-    def _check_prefix(self, node: NodeRow, generation: int, log_head: bytes) -> None:
-        """Refuse a node whose log is not a prefix of ours: it follows another coordinator, or lies."""
-        newest = self._tx.fleet.get().generation
-        if generation > newest:
-            reason = f"reports generation {generation}, the log has {newest}"
-        else:
-            entry = self._tx.log.get(generation) if generation else None
-            expected = payload_hash(types.Envelope.FromString(entry.envelope)) if entry else ZERO_HASH
-            if log_head == expected:
-                return
-            reason = f"has another entry of generation {generation} than the log"
-        raise ReportError(f"node {node.node_id} {reason}", hint="was the coordinator restored from a backup?")
 
     def _contribution(self, node: NodeRow, envelope: types.Envelope) -> Effect:
         report = _opened(envelope, wire.Contribution, node)

@@ -32,7 +32,10 @@ class Restored(Part):
         together.
         """
         if hello.generation >= node.generation and self._continues(node, hello):
-            if hello.revision < node.revision:
+            if node.awaited_since_ms is not None and hello.receipt_counter != node.receipt_counter:
+                # Who knows what its receipts of since said was lost with them.
+                self.start_over(node, hello.receipt_counter, hello.last_receipt_hash, "the coordinator was restored")
+            elif hello.revision < node.revision:
                 # From before the last revision, and maybe from before people were enrolled: it holds less.
                 logger.warning("node %s went back to revision %d", node.node_id, hello.revision)
                 self._tx.forgets.forget_holdings(node.node_id)
@@ -48,7 +51,7 @@ class Restored(Part):
         )
         self.start_over(node, hello.receipt_counter, hello.last_receipt_hash)
 
-    def start_over(self, node: NodeRow, counter: int, receipt_hash: bytes) -> None:
+    def start_over(self, node: NodeRow, counter: int, receipt_hash: bytes, why: str = "restored from a backup") -> None:
         """Ask a node that was restored from a backup for everything again: what it had erased may be back.
 
         Which receipts the backup remembers cannot be told from their number, once a node has gone back twice. So
@@ -60,9 +63,7 @@ class Restored(Part):
             # Out of HELD only by an operator, and out of LOST not for ever.
             if execution.state in _NOT_REOPENED or self._stays_lost(execution):
                 continue
-            self._tx.forgets.set_execution(
-                execution.campaign_id, node.node_id, ExecutionState.PENDING, "restored from a backup"
-            )
+            self._tx.forgets.set_execution(execution.campaign_id, node.node_id, ExecutionState.PENDING, why)
             self._tx.forgets.reopen(execution.campaign_id)
 
     def _continues(self, node: NodeRow, hello: wire.Hello) -> bool:

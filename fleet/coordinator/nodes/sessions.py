@@ -45,6 +45,8 @@ class Session:
         self.erase_sent: set[bytes] = set()
         #: Whether this stream has been asked for public codes.
         self.public_codes_asked = False
+        #: Whether this stream was told that the coordinator was restored.
+        self.restore_told = False
         #: Why the stream is closed; "" while it is not.
         self.refusal = ""
         self.superseded = False
@@ -63,6 +65,9 @@ class Session:
 class Announced:
     """Facts that a node has announced about itself since this process began."""
 
+    #: Generation and log head of its last hello, and since when it was awaited then.
+    log_end: tuple[int, bytes] = (0, b"")
+    awaited_since_ms: int | None = None
     #: Raw X25519 key (32 bytes) that job keys are sealed to, signed by the node; empty: nothing usable.
     session_key: bytes = b""
     #: Hash of what its float32 results depend on; empty if it has said nothing.

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: A revision travels in one message of at most 16 MiB, with everybody in it: adapters, head, LoRA.
 REVISION_BYTES = 14 * 2**20
+#: Expired tickets are taken for so long after a restore: as long as tickets hold by default.
+AFTER_RESTORE_MS = 30 * 24 * 3_600_000
 #: Sums over nodes have more digits than their parts; and 4 bytes a feature for the head's column.
 _GROWTH = 1.25
 
@@ -78,12 +80,21 @@ class Contributions(Part):
                 self._env.registry_public_key,
                 fleet_id=self._env.fleet_id,
                 node_id=node.node_id,
-                now_unix_ms=self._tx.now_ms,
+                now_unix_ms=self._ticket_time(node, report.subject_tag),
             )
         except TicketError as error:
             raise ConflictError(str(error)) from error
         if ticket.subject_tag != report.subject_tag:
             raise ConflictError("the enrolment ticket is for another person than the contribution")
+
+    def _ticket_time(self, node: NodeRow, tag: str) -> int:
+        """Return the time (Unix ms) at which a ticket must hold.
+
+        Now; but after a restore, nodes contribute once more what was taken on tickets that may have expired since.
+        """
+        now_ms, fleet = self._tx.now_ms, self._tx.fleet.get()
+        lately = fleet.restored_at_ms is not None and now_ms - fleet.restored_at_ms < AFTER_RESTORE_MS
+        return fleet.created_at_ms if lately and tag not in self._tx.subjects.tags_of(node.node_id) else now_ms
 
     def _check_quota(self, node: NodeRow, tag: str, size: int) -> None:
         """Refuse a further person of a node that has its share of them, or for whom no revision has room."""

@@ -64,12 +64,12 @@ class Revisions(Part):
     def settled(self) -> RevisionRow | None:
         """Return the newest revision if it knows all forgets: None before the first, or while the next one is due.
 
-        Of a coordinator that was restored, the newest one may have lost its key.
+        That of a coordinator that was restored never is: its key may be lost, and nodes may run a later one.
         """
         newest = self._tx.revisions.latest()
         if newest is None or newest.ciphertext is None or newest.built_at_generation < self._tx.fleet.get().generation:
             return None
-        return newest
+        return newest if newest.revision > self._tx.fleet.revision_floor and not self._tx.fleet.awaited() else None
 
     def enrolled_adapters(self) -> list[types.SubjectAdapter]:
         """Return everybody who is enrolled: the integer sum of what all nodes captured of them, by tag."""
@@ -103,10 +103,13 @@ class Revisions(Part):
         """Build the next revision with this LoRA and make it the desired one.
 
         All earlier revisions are wiped: what differs between two of them is a person. Their key files go once the
-        transaction is durable (`at_rest.destroy_orphaned_keys`). Returns None if the newest revision already says this.
+        transaction is durable (`at_rest.destroy_orphaned_keys`). Returns None if the newest revision already says this,
+        or nodes have yet to say what was lost with a restore: somebody who was forgotten, perhaps.
 
         The head is the newest one's unless what it follows from has changed (`heads.head_for`).
         """
+        if self._tx.fleet.awaited():
+            return None
         generation = self._tx.fleet.get().generation
         newest = self._tx.revisions.latest()
         enrolled = self.enrolled_adapters()
@@ -123,7 +126,7 @@ class Revisions(Part):
             # The same from other statistics, for instance no head again: not to be solved once more.
             self._heads.note(settled.revision, solved)
             return None
-        number = 1 if newest is None else newest.revision + 1
+        number = 1 + max(0 if newest is None else newest.revision, self._tx.fleet.revision_floor)
         manifest = types.RevisionManifest(
             fleet_id=self._env.fleet_id,
             revision=number,

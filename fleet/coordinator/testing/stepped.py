@@ -162,8 +162,10 @@ class SteppedCoordinator:
         """Return what the node's stream is sent now."""
         session, link = self.sessions[node_id], self.links[node_id]
         done_now(self.coordinator.dispatcher.send_due([session]))
-        if link.ended:
+        if session.refusal:
             raise ReportError(session.refusal)
+        if link.ended:
+            self.disconnect(node_id)
         return link.taken()
 
     def forget(self, request_id: str, *tags: str, allow_unknown: bool = False) -> tuple[CampaignRow, bool]:
@@ -198,6 +200,9 @@ class SteppedCoordinator:
         while moved:
             moved = self.step()
             for node in nodes:
+                if node.node_id not in self.sessions:
+                    # Its stream was ended, so that it says hello anew.
+                    said[node.node_id] = self.connect(node)
                 answers = said.pop(node.node_id, [])
                 replies = [reply for answer in answers for reply in self.take(node.node_id, answer).replies]
                 replies += self.outbox(node.node_id)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "suppressed", "receipt", "contribution", "revision_result", "telemetry", "public_codes")
+    __slots__ = ("hello", "heartbeat", "suppressed", "receipt", "contribution", "revision_result", "telemetry", "public_codes", "forget_log")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class ConnectRequest(_message.Message):
     REVISION_RESULT_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_CODES_FIELD_NUMBER: _ClassVar[int]
+    FORGET_LOG_FIELD_NUMBER: _ClassVar[int]
     hello: _types_pb2.Envelope
     heartbeat: Heartbeat
     suppressed: Suppressed
@@ -25,10 +26,11 @@ class ConnectRequest(_message.Message):
     revision_result: RevisionResult
     telemetry: Telemetry
     public_codes: _types_pb2.Envelope
-    def __init__(self, hello: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., suppressed: _Optional[_Union[Suppressed, _Mapping]] = ..., receipt: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., contribution: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision_result: _Optional[_Union[RevisionResult, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., public_codes: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
+    forget_log: ForgetLogRange
+    def __init__(self, hello: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., suppressed: _Optional[_Union[Suppressed, _Mapping]] = ..., receipt: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., contribution: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision_result: _Optional[_Union[RevisionResult, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., public_codes: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., forget_log: _Optional[_Union[ForgetLogRange, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("challenge", "forget_log", "lease", "revision", "erase", "receipt_ack", "contribution_ack", "public_codes_request")
+    __slots__ = ("challenge", "forget_log", "lease", "revision", "erase", "receipt_ack", "contribution_ack", "public_codes_request", "restore_notice")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     FORGET_LOG_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +39,7 @@ class ConnectResponse(_message.Message):
     RECEIPT_ACK_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_ACK_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_CODES_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_NOTICE_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     forget_log: ForgetLogRange
     lease: _types_pb2.Envelope
@@ -45,7 +48,8 @@ class ConnectResponse(_message.Message):
     receipt_ack: ReceiptAck
     contribution_ack: ContributionAck
     public_codes_request: PublicCodesRequest
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., forget_log: _Optional[_Union[ForgetLogRange, _Mapping]] = ..., lease: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision: _Optional[_Union[RevisionOffer, _Mapping]] = ..., erase: _Optional[_Union[EraseOrder, _Mapping]] = ..., receipt_ack: _Optional[_Union[ReceiptAck, _Mapping]] = ..., contribution_ack: _Optional[_Union[ContributionAck, _Mapping]] = ..., public_codes_request: _Optional[_Union[PublicCodesRequest, _Mapping]] = ...) -> None: ...
+    restore_notice: _types_pb2.Envelope
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., forget_log: _Optional[_Union[ForgetLogRange, _Mapping]] = ..., lease: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., revision: _Optional[_Union[RevisionOffer, _Mapping]] = ..., erase: _Optional[_Union[EraseOrder, _Mapping]] = ..., receipt_ack: _Optional[_Union[ReceiptAck, _Mapping]] = ..., contribution_ack: _Optional[_Union[ContributionAck, _Mapping]] = ..., public_codes_request: _Optional[_Union[PublicCodesRequest, _Mapping]] = ..., restore_notice: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("nonce",)
@@ -192,6 +196,28 @@ class ForgetLogRange(_message.Message):
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[_types_pb2.Envelope]
     def __init__(self, entries: _Optional[_Iterable[_Union[_types_pb2.Envelope, _Mapping]]] = ...) -> None: ...
+
+class RestoreNotice(_message.Message):
+    __slots__ = ("fleet_id", "node_id", "generation", "log_head", "contributions")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    LOG_HEAD_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    node_id: str
+    generation: int
+    log_head: bytes
+    contributions: _containers.RepeatedCompositeFieldContainer[KnownContribution]
+    def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., contributions: _Optional[_Iterable[_Union[KnownContribution, _Mapping]]] = ...) -> None: ...
+
+class KnownContribution(_message.Message):
+    __slots__ = ("subject_tag", "sequence")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    sequence: int
+    def __init__(self, subject_tag: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class RevisionOffer(_message.Message):
     __slots__ = ("manifest", "content")

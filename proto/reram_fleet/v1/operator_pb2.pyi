@@ -24,7 +24,7 @@ class GetFleetRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetFleetResponse(_message.Message):
-    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task")
+    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task", "restored_at_unix_ms", "nodes_awaited")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class GetFleetResponse(_message.Message):
     COMMAND_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    NODES_AWAITED_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     version: str
     generation: int
@@ -57,7 +59,9 @@ class GetFleetResponse(_message.Message):
     command_public_key: bytes
     registry_public_key: bytes
     task: str
-    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ...) -> None: ...
+    restored_at_unix_ms: int
+    nodes_awaited: int
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ..., restored_at_unix_ms: _Optional[int] = ..., nodes_awaited: _Optional[int] = ...) -> None: ...
 
 class EnrollNodeRequest(_message.Message):
     __slots__ = ("identity",)
@@ -88,7 +92,7 @@ class EnrollNodeResponse(_message.Message):
     def __init__(self, fleet_id: _Optional[str] = ..., command_public_key: _Optional[bytes] = ..., coordinator_sealing_public_key: _Optional[bytes] = ..., node_service_address: _Optional[str] = ..., flower_fleet_address: _Optional[str] = ..., flower_ca_pem: _Optional[str] = ..., flower_node_id: _Optional[int] = ..., created: _Optional[bool] = ..., registry_public_key: _Optional[bytes] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("node_id", "connected", "last_contact_unix_ms", "generation", "revision", "serve_state", "quarantine_reason", "costs", "energy_model", "overhead", "inferences", "subject_adapters", "flower_node_id", "held_reason", "software_version", "quarantined_reports", "lease_until_unix_ms", "retired_at_unix_ms")
+    __slots__ = ("node_id", "connected", "last_contact_unix_ms", "generation", "revision", "serve_state", "quarantine_reason", "costs", "energy_model", "overhead", "inferences", "subject_adapters", "flower_node_id", "held_reason", "software_version", "quarantined_reports", "lease_until_unix_ms", "retired_at_unix_ms", "awaited_since_unix_ms")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     LAST_CONTACT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +111,7 @@ class Node(_message.Message):
     QUARANTINED_REPORTS_FIELD_NUMBER: _ClassVar[int]
     LEASE_UNTIL_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     RETIRED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_SINCE_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     connected: bool
     last_contact_unix_ms: int
@@ -125,7 +130,8 @@ class Node(_message.Message):
     quarantined_reports: int
     lease_until_unix_ms: int
     retired_at_unix_ms: int
-    def __init__(self, node_id: _Optional[str] = ..., connected: _Optional[bool] = ..., last_contact_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., overhead: _Optional[_Union[_types_pb2.DeploymentOverhead, _Mapping]] = ..., inferences: _Optional[int] = ..., subject_adapters: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., held_reason: _Optional[str] = ..., software_version: _Optional[str] = ..., quarantined_reports: _Optional[int] = ..., lease_until_unix_ms: _Optional[int] = ..., retired_at_unix_ms: _Optional[int] = ...) -> None: ...
+    awaited_since_unix_ms: int
+    def __init__(self, node_id: _Optional[str] = ..., connected: _Optional[bool] = ..., last_contact_unix_ms: _Optional[int] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., overhead: _Optional[_Union[_types_pb2.DeploymentOverhead, _Mapping]] = ..., inferences: _Optional[int] = ..., subject_adapters: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., held_reason: _Optional[str] = ..., software_version: _Optional[str] = ..., quarantined_reports: _Optional[int] = ..., lease_until_unix_ms: _Optional[int] = ..., retired_at_unix_ms: _Optional[int] = ..., awaited_since_unix_ms: _Optional[int] = ...) -> None: ...
 
 class QuarantinedReport(_message.Message):
     __slots__ = ("kind", "reason", "first_at_unix_ms", "last_at_unix_ms", "count")
@@ -216,6 +222,18 @@ class RetryForgetResponse(_message.Message):
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     execution: Execution
     def __init__(self, execution: _Optional[_Union[Execution, _Mapping]] = ...) -> None: ...
+
+class AcceptRestoreRequest(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class AcceptRestoreResponse(_message.Message):
+    __slots__ = ("node_ids",)
+    NODE_IDS_FIELD_NUMBER: _ClassVar[int]
+    node_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateForgetRequest(_message.Message):
     __slots__ = ("request_id", "subject_tags", "allow_unknown")

@@ -71,6 +71,11 @@ class OperatorServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetResponse.FromString,
                 _registered_method=True)
+        self.AcceptRestore = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/AcceptRestore',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.AcceptRestoreRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.AcceptRestoreResponse.FromString,
+                _registered_method=True)
         self.CreateForget = channel.unary_unary(
                 '/reram_fleet.v1.OperatorService/CreateForget',
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.CreateForgetRequest.SerializeToString,
@@ -175,6 +180,12 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryForget(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptRestore(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,6 +300,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.RetryForget,
                     request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_operator__pb2.RetryForgetResponse.SerializeToString,
+            ),
+            'AcceptRestore': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptRestore,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.AcceptRestoreRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.AcceptRestoreResponse.SerializeToString,
             ),
             'CreateForget': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateForget,
@@ -542,6 +558,33 @@ class OperatorService:
             '/reram_fleet.v1.OperatorService/RetryForget',
             reram__fleet_dot_v1_dot_operator__pb2.RetryForgetRequest.SerializeToString,
             reram__fleet_dot_v1_dot_operator__pb2.RetryForgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptRestore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/AcceptRestore',
+            reram__fleet_dot_v1_dot_operator__pb2.AcceptRestoreRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.AcceptRestoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

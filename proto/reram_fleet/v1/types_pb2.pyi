@@ -16,6 +16,7 @@ class AuditEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUDIT_EVENT_KIND_NODE_RETIRED: _ClassVar[AuditEventKind]
     AUDIT_EVENT_KIND_NODE_RETRIED: _ClassVar[AuditEventKind]
     AUDIT_EVENT_KIND_NODE_LOST: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_NODE_PASSED_OVER: _ClassVar[AuditEventKind]
 
 class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -69,6 +70,7 @@ AUDIT_EVENT_KIND_NODE_RELEASED: AuditEventKind
 AUDIT_EVENT_KIND_NODE_RETIRED: AuditEventKind
 AUDIT_EVENT_KIND_NODE_RETRIED: AuditEventKind
 AUDIT_EVENT_KIND_NODE_LOST: AuditEventKind
+AUDIT_EVENT_KIND_NODE_PASSED_OVER: AuditEventKind
 LEARNING_KIND_UNSPECIFIED: LearningKind
 LEARNING_KIND_TRAIN_LORA: LearningKind
 LEARNING_KIND_UNLEARN_LORA: LearningKind

@@ -20,6 +20,7 @@ from edge_node.testing import FakeClock, FakeCoordinator, open_node
 from fleet.config import ServeSettings
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.serve import fleet_of
+from fleet.domain.tags import new_id
 from fleet.local.deadline import Deadline
 from fleet.local.fleet import LocalSettings
 from fleet.store.database import Store
@@ -172,17 +173,44 @@ def test_fleet_up_that_cannot_start_leaves_nothing_and_shows_the_log(tmp_path):
     assert shell.run("down", "--state", str(shell.state)).returncode == 3
 
 
+def node_that_knows_more(settings: LocalSettings) -> None:
+    """Make the folder of a coordinator that was put back by hand, and of a node that has heard of a forget since."""
+    forgetful = coordinator_before(settings)
+    node = open_node(settings.layout.node("node-1"), forgetful, FakeClock())
+    command = forgetful.command([new_tag()], campaign_id=new_id(1_700_000_000_000))
+    forgetful.log.append(forgetful.sign(command))
+    node.receive(forgetful.log_after(0))
+    node.close()
+
+
 @pytest.mark.slow
-def test_fleet_up_with_a_coordinator_of_before_says_so_and_what_to_do(tmp_path):
+def test_fleet_up_with_a_coordinator_of_before_brings_back_what_its_node_knows(tmp_path):
     shell = Shell(tmp_path)
     settings = LocalSettings(shell.state, nodes=1)
     settings.layout.create()
-    # The node has heard of a forget that this coordinator, brought back from a backup, knows nothing of.
-    forgetful = coordinator_before(settings)
-    node = open_node(settings.layout.node("node-1"), forgetful, FakeClock())
-    forgetful.forget(new_tag())
-    node.receive(forgetful.log_after(0))
-    node.close()
+    node_that_knows_more(settings)
+    try:
+        begun = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+        assert begun.returncode == 0, begun.stderr
+        fleet = shell.json("status")["fleet"]
+        assert (fleet["generation"], fleet["nodes_awaited"]) == (1, 0)
+        assert fleet["restored_at_unix_ms"] is not None
+        assert len(shell.json("forget", "list")["items"]) == 1
+    finally:
+        shell.run("down", "--state", str(shell.state))
+    assert processes_of(shell.state) == []
+
+
+@pytest.mark.slow
+def test_fleet_up_with_a_coordinator_that_went_on_without_a_node_says_so_and_what_to_do(tmp_path):
+    shell = Shell(tmp_path)
+    settings = LocalSettings(shell.state, nodes=1)
+    settings.layout.create()
+    node_that_knows_more(settings)
+    folder = CoordinatorFolder(settings.layout.coordinator)
+    keys = CoordinatorKeys.load_or_create(folder.keys)
+    with Store.open(folder.database_url) as store, store.transaction() as tx:
+        tx.log.append(new_id(tx.now_ms), [new_tag()], keys.sign)
     # What an earlier run complained of is not why this one fails.
     settings.layout.log("node-1").write_text("ERROR of an earlier run\n")
 
@@ -190,10 +218,12 @@ def test_fleet_up_with_a_coordinator_of_before_says_so_and_what_to_do(tmp_path):
 
     assert done.returncode == 1
     assert "node-1 cannot join: the coordinator refuses this node" in done.stderr
-    assert "node-1 has seen 1 forgets, the coordinator knows 0: it was restored from an older backup" in done.stderr
-    assert "Bring the newest copy" in done.stderr
+    assert "has another entry of generation 1 than the log" in done.stderr
+    assert "fleet node retire node-1" in done.stderr
     assert "earlier run" not in done.stderr
     assert processes_of(shell.state) == []
+    with Store.open(folder.database_url) as store, store.snapshot() as tx:
+        assert [report.kind for report in tx.nodes.quarantined("node-1")] == ["hello"]
 
 
 def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):

@@ -137,6 +137,14 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 return operator.RetryForgetResponse(execution=execution)
         context.abort(grpc.StatusCode.NOT_FOUND, f"no execution on {request.node_id}")
 
+    def AcceptRestore(self, request, context):
+        awaited = [node.node_id for node in self.nodes.values() if node.awaited_since_unix_ms]
+        for node_id in awaited:
+            kind = types.AUDIT_EVENT_KIND_NODE_PASSED_OVER
+            self._decide(operator.ReleaseNodeRequest(node_id=node_id, reason=request.reason), kind)
+        self.fleet.nodes_awaited = 0
+        return operator.AcceptRestoreResponse(node_ids=awaited)
+
     def CreateForget(self, request, context):
         with self.changed:
             for forget in self.forgets.values():

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fleet.coordinator.backup import back_up
+from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.testing import SteppedCoordinator
 from tests.device import Device
@@ -108,6 +110,18 @@ def nodes(request, coordinator, kept_in) -> Nodes:
     first, second = (node.twin() for node in request.getfixturevalue("settled_fleet").nodes)
     coordinator.converse(first, second)
     return first, second
+
+
+@pytest.fixture
+def folder(tmp_path, database) -> CoordinatorFolder:
+    return CoordinatorFolder(tmp_path / "coordinator", database)
+
+
+@pytest.fixture
+def backup(folder, coordinator, nodes, tmp_path) -> Path:
+    """Return the file of a backup from before anybody was forgotten; its coordinator serves meanwhile."""
+    back_up(folder, tmp_path / "backup.tar.gz")
+    return tmp_path / "backup.tar.gz"
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from reram_fleet.processes.durable import locked
 from fleet.coordinator.at_rest import contribution_at_rest
 from fleet.coordinator.backup import back_up
 from fleet.coordinator.folder import CoordinatorFolder
+from fleet.coordinator.nodes.report_checks import ReportError
 from fleet.coordinator.restore import restore
 from fleet.coordinator.testing import SteppedCoordinator
 from fleet.errors import ConflictError, InvalidInputError
@@ -23,19 +24,6 @@ from tests.unit.coordinator.test_orphaned_keys import NEEDLES, files_with
 from tests.unit.store.kinds import kept_in_either
 
 PEOPLE = {ANN, BOB, CEM, DEB}
-
-
-@pytest.fixture
-def folder(tmp_path, database) -> CoordinatorFolder:
-    return CoordinatorFolder(tmp_path / "coordinator", database)
-
-
-@pytest.fixture
-def backup(folder, coordinator, nodes, tmp_path):
-    """Return the file of a backup from before anybody was forgotten; its coordinator serves meanwhile."""
-    folder.note_made()
-    back_up(folder, tmp_path / "backup.tar.gz")
-    return tmp_path / "backup.tar.gz"
 
 
 @pytest.fixture
@@ -127,11 +115,12 @@ def test_who_was_forgotten_since_stays_forgotten_when_forgets_are_lost(
     assert opened(folder, archived) == PEOPLE - {ANN}
     assert files_with(tmp_path, NEEDLES) == []
     restored = reopen(folder, clock)
-    assert {subject.subject_tag for subject in newest(restored).subjects} >= PEOPLE - {ANN}
-    assert ANN not in {subject.subject_tag for subject in newest(restored).subjects}
     # A node that has not heard of the forget says again what it knows of her.
     offline.capture(ANN, captured(7))
-    restored.converse(offline)
+    for _ in range(2):
+        restored.converse(offline, nodes[1])
+    assert {subject.subject_tag for subject in newest(restored).subjects} >= PEOPLE - {ANN}
+    assert ANN not in {subject.subject_tag for subject in newest(restored).subjects}
     restored.close()
     assert contributed(folder) == PEOPLE - {ANN}
 
@@ -183,7 +172,7 @@ def test_keys_of_everybody_come_back_to_an_empty_folder_only_if_that_is_said(
     restored.close()
 
 
-def test_without_any_keys_nobody_is_forgotten_and_whom_a_node_captures_anew_is_back(backup, nodes, tmp_path, clock):
+def test_without_any_keys_nobody_is_forgotten_and_nodes_contribute_everybody_anew(backup, nodes, tmp_path, clock):
     elsewhere = CoordinatorFolder(tmp_path / "elsewhere")
     done = restore(elsewhere, backup)
     assert (done.still_forgotten, set(done.without_key)) == ((), PEOPLE)
@@ -191,27 +180,26 @@ def test_without_any_keys_nobody_is_forgotten_and_whom_a_node_captures_anew_is_b
     restored = reopen(elsewhere, clock)
     with restored.transaction() as unit:
         assert {subject.tag for subject in unit.tx.subjects.list() if not subject.canary} == PEOPLE
-    # What was acknowledged is not sent again.
-    restored.converse(*nodes)
     assert contributed(elsewhere) == set()
-    nodes[0].capture(ANN, captured(7))
-    restored.converse(*nodes)
-    assert contributed(elsewhere) == {ANN}
+    for _ in range(2):
+        restored.converse(*nodes)
+    assert contributed(elsewhere) == PEOPLE
     restored.close()
 
 
-def test_people_of_after_the_backup_are_gone_and_the_next_revision_is_made_without_them(
-    folder, backup, coordinator, nodes, clock
-):
-    later = "ee" * 16
-    nodes[0].capture(later, captured(9))
-    coordinator.converse(*nodes)
-    assert later in {subject.subject_tag for subject in newest(coordinator).subjects}
+def test_nodes_that_were_retired_or_held_since_stay_so(folder, backup, coordinator, nodes, clock):
+    with coordinator.transaction() as unit:
+        unit.decisions.retire("node-1", "stolen", discard=False)
+        unit.tx.nodes.hold("node-2", "it lies")
     coordinator.close()
     restore(folder, backup)
     restored = reopen(folder, clock)
-    assert {subject.subject_tag for subject in newest(restored).subjects} > PEOPLE
-    assert f"subject-{later}" not in restored.coordinator.env.secrets.ids()
+    with pytest.raises(ReportError, match="retired"):
+        restored.connect(nodes[0])
+    with restored.transaction() as unit:
+        assert [event.reason for _, event in unit.decisions.about("node-1")][-1] == "stolen"
+        assert unit.tx.nodes.get("node-2").held_reason == "it lies"
+        assert unit.tx.fleet.awaited() == ["node-2"]
     restored.close()
 
 

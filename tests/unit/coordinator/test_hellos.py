@@ -38,7 +38,6 @@ def test_signed_answer_to_the_challenge_opens_a_session(coordinator, nodes):
     [
         pytest.param({"challenge_nonce": b"old" * 8}, "answers another challenge", id="old challenge"),
         pytest.param({"fleet_id": "other"}, "belongs to fleet other", id="other fleet"),
-        pytest.param({"generation": 7}, "reports generation 7, the log has 0", id="beyond the log"),
         pytest.param({"log_head": b"\1" * 32}, "another entry of generation 0", id="other log"),
     ],
 )

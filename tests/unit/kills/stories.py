@@ -129,8 +129,27 @@ def cohorts(fleet: FleetThatDies) -> None:
     fleet.check()
 
 
+def restores(fleet: FleetThatDies) -> None:
+    """The coordinator goes back to a backup, and goes on without a node that then comes back."""
+    people(fleet)
+    backup = fleet.backup()
+    campaign = fleet.forget(ANN)
+    fleet.enrol(CEM, 2, "node-1")
+    fleet.settle()
+    fleet.unplug("node-2")
+    fleet.clock.advance(3600)
+    fleet.go_back(backup)
+    fleet.settle()
+    fleet.decide("AcceptRestore", operator_pb2.AcceptRestoreRequest(reason="in a drawer"))
+    fleet.online.add("node-2")
+    fleet.settle_until(lambda: fleet.get_forget(campaign).state == "converged")
+    fleet.settle()
+    fleet.check_converged(campaign)
+    fleet.check()
+
+
 def _train(kind: types_pb2.LearningKind, request_id: str, shards: int = 0) -> operator_pb2.StartLearningRequest:
     return operator_pb2.StartLearningRequest(kind=kind, request_id=request_id, rounds=2, shards=shards)
 
 
-STORIES: dict[str, Story] = {"forgets": forgets, "learning": learning, "cohorts": cohorts}
+STORIES: dict[str, Story] = {"forgets": forgets, "learning": learning, "cohorts": cohorts, "restores": restores}

@@ -31,6 +31,8 @@ ROWS: dict[str, list[dict]] = {
             "task": "speakers",
             "registry_public_key": b"r" * 32,
             "command_public_key": b"c" * 32,
+            "restored_at_ms": 3,
+            "restore_ended_ms": 4,
         }
     ],
     "log_entry": [
@@ -63,6 +65,7 @@ ROWS: dict[str, list[dict]] = {
             "energy_model_version": "1",
             "retired_at_ms": retired,
             "lease_until_ms": 7,
+            "awaited_since_ms": 3,
         }
         for node_id, held, retired in (("n1", "", None), ("n2", "retired: sold", 4))
     ],
