@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu attacks test-data lint lines format proto bench claims results constraints clean
+.PHONY: help install demo test test-cpu kills attacks test-data lint lines format proto bench claims results constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ test-cpu: $(STAMP) ## Run the unit tests of what computes with other kernels, on
 attacks: $(STAMP) ## Run the exploits of the security review, and 10,000 random messages of one node
 	$(BIN)/python -m tests.faults.exploits
 	$(BIN)/python -m pytest -q tests/attacks/test_random_messages.py
+
+kills: $(STAMP) ## Kill coordinator and nodes at every single durable step (an hour); `make test` does at each kind
+	FLEET_EVERY_KILL=1 $(BIN)/python -m pytest -q --numprocesses 2 tests/unit/kills
 
 # Fails where the data are missing, and says what to set.
 test-data: $(STAMP) ## Run the tests that want the real faces and digits; RERAM_FLEET_DATA=folder

@@ -10,7 +10,6 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 from tests.house import ROOT
 
@@ -172,16 +171,16 @@ def writes_nothing(site: Site) -> bool:
 
 
 @cache
-def _by_path() -> dict[Path, list[Site]]:
-    found: dict[Path, list[Site]] = {}
+def _by_path() -> dict[str, list[Site]]:
+    found: dict[str, list[Site]] = {}
     for site in all_sites():
         if is_elsewhere(site):
             continue
-        found.setdefault(ROOT / site.path, []).append(site)
+        found.setdefault(str(ROOT / site.path), []).append(site)
     return found
 
 
 def site_at(path: str, line: int) -> Site | None:
     """Return the step that is taken at a line of a file."""
-    here = [site for site in _by_path().get(Path(path), ()) if site.line <= line <= site.last_line]
+    here = [site for site in _by_path().get(path, ()) if site.line <= line <= site.last_line]
     return min(here, key=lambda site: site.last_line - site.line, default=None)

@@ -17,7 +17,7 @@ from reram_fleet.v1 import learning_pb2, operator_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.testing import FakeClock
-from fleet.coordinator.at_rest import drop_keyless
+from fleet.coordinator.at_rest import drop_keyless, owned_key_ids
 from fleet.coordinator.learning_service import LearningService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler
@@ -83,6 +83,10 @@ class FleetThatDies:
         running.learning = running.env.learning = self.flower = NoFlower()  # type: ignore[assignment]
         self._operator, self._learning = OperatorService(running), LearningService(running)
         self._learners = LearningReconciler(running, self.flower)  # type: ignore[arg-type]
+        with coordinator.transaction() as unit:
+            # A later backup may yet bring back who was enrolled since the one that was restored.
+            if not unit.tx.fleet.awaited():
+                assert self._secrets.ids() <= owned_key_ids(unit.tx), "a key has outlived its owner over a restart"
 
     def _open_store(self, url: str, now_ms: Callable[[], int]) -> Store:
         self._store = self.kills.store(url, now_ms)

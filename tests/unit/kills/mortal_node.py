@@ -72,6 +72,10 @@ class MortalDevice(Device):
     def rise(self) -> None:
         """Start anew from what is durable."""
         self._start(b"" if self._durable is None else self._durable.content())
+        assert self._subject_keys.ids() == self.enrolled, (
+            "a key has outlived its row over a restart, or the row its key"
+        )
+        assert self.journal.unfinished_erasures() == []
 
     def receive(self, message: ConnectResponse) -> list[ConnectRequest]:
         self._heard.note(self.node_id, message)

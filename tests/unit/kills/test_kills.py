@@ -1,7 +1,8 @@
 """Coordinator and nodes are killed at every durable step, before it and after: nothing acknowledged is lost.
 
 What is a step is read out of the code (`durable_steps`). Here each place of the code that takes one dies once on both
-sides, over SQLite and PostgreSQL; with FLEET_EVERY_KILL=1, every single step of every story dies, one in each run.
+sides, over SQLite and PostgreSQL; `make kills` (FLEET_EVERY_KILL=1) lets every single step of every story die, one in
+each run.
 """
 
 from __future__ import annotations
