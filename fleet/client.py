@@ -25,6 +25,7 @@ from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 from reram_fleet.v1.types_pb2 import LearningKind, NodeIdentity
 
 from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError, UnknownTagsError
+from fleet.trust import certificate
 
 #: A call that only reads or writes the coordinator's database.
 CALL_TIMEOUT_S = 15.0
@@ -258,10 +259,27 @@ class FleetClient(TokenClient):
         finally:
             stream.cancel()
 
-    def get_certificate(self, campaign_id: str) -> str:
-        """Return the signed certificate (JSON text) of a forget that has converged."""
+    def get_certificate(self, campaign_id: str, *, with_receipts: bool | None = None) -> str:
+        """Return the signed certificate (JSON text) of a forget that has converged.
+
+        With or without all nodes' receipts beside it; if that is not said, with them unless it is large.
+        """
         request = operator.GetCertificateRequest(campaign_id=campaign_id)
-        return str(self.call(self.stub.GetCertificate, operator.GetCertificateResponse, request).certificate)
+        signed = str(self.call(self.stub.GetCertificate, operator.GetCertificateResponse, request).certificate)
+        if with_receipts is False:
+            return signed
+
+        def page(log_size: int, token: str) -> tuple[Sequence[str], str]:
+            request = operator.ListEvidenceRequest(campaign_id=campaign_id, tree_size=log_size, page_token=token)
+            response = self.call(self.stub.ListEvidence, operator.ListEvidenceResponse, request)
+            return response.nodes, response.next_page_token
+
+        return certificate.with_receipts(signed, page, most_bytes=None if with_receipts else certificate.SMALL_BYTES)
+
+    def get_proof(self, campaign_id: str, log_size: int, node_id: str) -> str:
+        """Return the evidence of one node (JSON text of a file) beside a certificate of when the log had that size."""
+        request = operator.ListEvidenceRequest(campaign_id=campaign_id, tree_size=log_size, node_id=node_id)
+        return certificate.proof_text(self.call(self.stub.ListEvidence, operator.ListEvidenceResponse, request).nodes)
 
     def start_learning(
         self, request_id: str, kind: LearningKind, rounds: int, shards: int = 0

@@ -217,6 +217,10 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
             lambda unit: wire.GetCertificateResponse(certificate=unit.certificates.issue(request.campaign_id)),
         )
 
+    async def ListEvidence(self, request: wire.ListEvidenceRequest, context: Context) -> wire.ListEvidenceResponse:
+        """Return what a certificate's root binds, page by page or of one node."""
+        return await self._read(context, lambda unit: unit.certificates.evidence(request))
+
     async def StartLearning(self, request: wire.StartLearningRequest, context: Context) -> wire.StartLearningResponse:
         """Queue a learning job."""
 

@@ -162,7 +162,7 @@ class Views(Part):
     def _anybody_held(self, campaign: CampaignRow) -> bool:
         """Whether anybody's adapter, row or sample was there to forget, but for the planted probe's."""
         probes = len(planted(self._tx, campaign.tags))
-        if self._tx.receipts.any_erased(campaign.campaign_id, beyond=probes):
+        if self._tx.receipts.erasing(campaign.campaign_id, beyond=probes):
             return True
         # An accepted receipt says no less than was known; of whom there is none, it has to be asked.
         held = self._tx.forgets.held(campaign.campaign_id, EXCEPTED)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
-from fleet.store.rows import CostSumRow, NodeCostRow, ReceiptRow
+from fleet.store.rows import CertifiedRow, CostSumRow, NodeCostRow, ReceiptRow
 
 
 class Receipts(Repository):
@@ -42,8 +42,22 @@ class Receipts(Repository):
         query = select(table).where(table.c.campaign_id == campaign_id).order_by(table.c.node_id).limit(1)
         return self._row(ReceiptRow, query)
 
-    def any_erased(self, campaign_id: str, *, beyond: int) -> bool:
-        """Whether some receipt tells of more than so many subject adapters, or of anything else, that was erased."""
+    def certified(self, campaign_id: str) -> Sequence[CertifiedRow]:
+        """Return what a certificate binds of each node, receipt or not, by node id."""
+        execution, node, receipt = schema.execution, schema.node, schema.receipt
+        columns = (execution.c.node_id, execution.c.state, execution.c.joined, node.c.receipt_public_key)
+        mine = (receipt.c.campaign_id == execution.c.campaign_id, receipt.c.node_id == execution.c.node_id)
+        rows = self._run(
+            select(*columns, receipt.c.payload_hash, receipt.c.checks_digest)
+            .join(node, node.c.node_id == execution.c.node_id)
+            .outerjoin(receipt, and_(*mine))
+            .where(execution.c.campaign_id == campaign_id)
+            .order_by(execution.c.node_id)
+        ).mappings()
+        return [CertifiedRow(**{**row, "joined": bool(row["joined"])}) for row in rows]
+
+    def erasing(self, campaign_id: str, *, beyond: int) -> int:
+        """Return how many receipts tell of more than so many subject adapters, or of anything else, that was erased."""
         table = schema.receipt.c
         more = (table.subject_adapters_erased > beyond) | (table.lora_rows_erased > 0) | (table.code_samples_erased > 0)
-        return bool(self._column(select(table.node_id).where(table.campaign_id == campaign_id, more).limit(1)))
+        return int(self._run(select(func.count()).where(table.campaign_id == campaign_id, more)).scalar_one())

@@ -197,6 +197,19 @@ class ReceiptRow:
 
 
 @dataclass(frozen=True)
+class CertifiedRow:
+    """An execution as a certificate binds it: what was signed, by which key, and how that was checked."""
+
+    node_id: str
+    state: ExecutionState
+    joined: bool
+    receipt_public_key: bytes
+    #: None without an accepted receipt.
+    payload_hash: bytes | None
+    checks_digest: bytes | None
+
+
+@dataclass(frozen=True)
 class ExecutionEventRow:
     """One step of an execution; `from_state` is None for its making."""
 

@@ -1,16 +1,18 @@
 """Deletion certificate, which the coordinator signs once a forget has converged.
 
 A DSSE envelope in its JSON form (github secure-systems-lab/dsse, envelope.md) around a JSON statement, so that what was
-signed is checked byte for byte. It carries all that an auditor needs offline, but for the coordinator's public key: the
-signed command, every node's signed receipt or the signed decision why there is none, and the proofs that all of them
-are in the Merkle log.
+signed is checked byte for byte. The statement has the signed command, how many nodes are in which state, a root that
+binds every node's receipt, and for each node without one, or that joined later, the signed decision why; with proofs
+that all of it is in the Merkle log. Receipts stand beside it: those of all nodes in the same file, if it is small or
+that is asked for, or those of single nodes in files of their own. With them, an auditor needs the coordinator's public
+key alone.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,31 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.message import DecodeError
 from reram_fleet.crypto.signing import key_id, pae
-from reram_fleet.v1.types_pb2 import AuditEvent, Envelope
 
-from fleet.domain.execution import EXCEPTED, ExecutionState
 from fleet.errors import CertificateError, reason_of
 from fleet.trust.checks import CheckLine
+from fleet.trust.evidence import (
+    LoggedEvent,
+    NodeEvidence,
+    NodesSummary,
+    event_from_json,
+    event_to_json,
+    evidence_from_json,
+    evidence_to_json,
+)
 from fleet.trust.keys import Signer
-from fleet.trust.merkle import InclusionProof
 
-PAYLOAD_TYPE = "application/vnd.reram-fleet.certificate.v1+json"
+PAYLOAD_TYPE = "application/vnd.reram-fleet.certificate.v2+json"
+#: Of before, when the evidence of all nodes was part of the statement.
+_FIRST_TYPE = "application/vnd.reram-fleet.certificate.v1+json"
+
+#: A certificate is issued with all receipts unless it would be larger than this, in bytes.
+SMALL_BYTES = 1_000_000
 
 #: Largest certificate that is read, in bytes: of 10,000 nodes with 1,000 adapters each.
 MAX_BYTES = 1 << 30
+
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, DecodeError)
 
 _EXPECTED = "expected the JSON that `fleet certificate issue` wrote"
 
@@ -52,43 +67,10 @@ LIMITS = (
     "The nodes are those that the signed command was committed for, and who joined while it was open.",
     "On the signer's word alone: whose key is whose, and how a LoRA or a head was made without the person.",
     "Who holds the command key can sign what is false, and make up a log for it: nobody cosigns the log yet.",
+    "Of nodes whose receipts are not here, the signer says that they hold: each can have been proved since.",
     "A node that is restored from a backup re-opens a forget: the coordinator can tell, this file cannot.",
     "What a device sent elsewhere before the forget is outside of this system.",
 )
-
-
-@dataclass(frozen=True)
-class LoggedEvent:
-    """A signed decision about a node (AuditEvent), and the proof that it is in the Merkle log."""
-
-    envelope: Envelope
-    inclusion: InclusionProof
-
-
-@dataclass(frozen=True)
-class NodeEvidence:
-    """Evidence of the forget on one node."""
-
-    node_id: str
-    state: ExecutionState
-    detail: str
-    #: Raw Ed25519 key under which the node was enrolled; the coordinator vouches for it.
-    receipt_public_key: bytes
-    #: The node's receipt, and the proof that it is in the Merkle log. None if there is none.
-    receipt: Envelope | None = None
-    inclusion: InclusionProof | None = None
-    #: Lines of `fleet.trust.receipts.check_receipt` when it was accepted.
-    checks: tuple[CheckLine, ...] = ()
-    #: The node came after the commit, so the signed command does not count it.
-    joined: bool = False
-    #: Why the node is not like the others: joined, retired or lost.
-    events: tuple[LoggedEvent, ...] = ()
-
-    @property
-    def reason(self) -> str:
-        """Why nothing was verified here: the logged words of whoever decided so, else the coordinator's."""
-        logged = [AuditEvent.FromString(event.envelope.payload).reason for event in self.events]
-        return next((reason for reason in reversed(logged) if reason), self.detail)
 
 
 @dataclass(frozen=True)
@@ -110,13 +92,14 @@ class Certificate:
     issued_at_ms: int
     subject_tags: tuple[str, ...]
     #: The log entry, and the proof that it is in the Merkle log.
-    command: Envelope
-    command_inclusion: InclusionProof
+    command: LoggedEvent
     #: Of the Merkle log when the certificate was issued; all proofs are against this tree.
     tree_size: int
     root_hash: bytes
-    nodes: tuple[NodeEvidence, ...]
+    summary: NodesSummary
     verdicts: tuple[AdapterVerdict, ...]
+    #: Evidence that stands beside what is signed: of every node, by id, or of none.
+    nodes: tuple[NodeEvidence, ...] = ()
     #: Of the forget when the certificate was issued: another convergence means that it re-opened meanwhile. 0 in
     #: certificates of before.
     campaign_version: int = 0
@@ -124,11 +107,6 @@ class Certificate:
     #: Those of `subject_tags` that are nobody's: the canary that this forget spent to see it disappear.
     planted_tags: tuple[str, ...] = ()
     limits: tuple[str, ...] = LIMITS
-
-    @property
-    def excepted(self) -> tuple[NodeEvidence, ...]:
-        """The nodes without which the forget has converged."""
-        return tuple(node for node in self.nodes if node.state in EXCEPTED)
 
 
 def read_file(path: Path) -> str:
@@ -144,14 +122,60 @@ def read_file(path: Path) -> str:
 
 
 def build_certificate(content: Certificate, signer: Signer) -> str:
-    """Return the signed certificate as JSON text."""
+    """Return the signed certificate as JSON text, with the evidence that stands beside it."""
     payload = json.dumps(_to_json(content), indent=1, sort_keys=True).encode()
     signature = {
         "keyid": key_id(signer.command_public_key),
         "sig": _text(signer.sign_payload(PAYLOAD_TYPE, payload)),
     }
     envelope = {"payloadType": PAYLOAD_TYPE, "payload": _text(payload), "signatures": [signature]}
-    return json.dumps(envelope, indent=1)
+    return with_evidence(json.dumps(envelope), [json.dumps(evidence_to_json(node)) for node in content.nodes])
+
+
+def has_evidence(certificate: str) -> bool:
+    """Whether the evidence of nodes stands beside what is signed."""
+    return bool(json.loads(certificate).get("nodes"))
+
+
+def with_receipts(
+    certificate: str, page_of: Callable[[int, str], tuple[Sequence[str], str]], *, most_bytes: int | None = None
+) -> str:
+    """Return a certificate that was just issued with all its receipts beside it; as it is if that has too many bytes.
+
+    `page_of` returns the evidence of some nodes, each as JSON text, and where the next page begins ("": nowhere), for a
+    size of the log and where a page begins.
+    """
+    log_size = int(json.loads(base64.b64decode(json.loads(certificate)["payload"]))["log"]["tree_size"])
+    nodes: list[str] = []
+    token = ""
+    while True:
+        some, token = page_of(log_size, token)
+        nodes += some
+        if most_bytes is not None and len(certificate) + sum(map(len, nodes)) > most_bytes:
+            return certificate
+        if not token:
+            return with_evidence(certificate, nodes)
+
+
+def with_evidence(certificate: str, nodes: Sequence[str]) -> str:
+    """Return a certificate without evidence with that of nodes beside it, each as JSON text: a line for each node."""
+    if not nodes:
+        return certificate
+    return f"{certificate.removesuffix('}')}, {proof_text(nodes).removeprefix('{')}"
+
+
+def proof_text(nodes: Sequence[str]) -> str:
+    """Return the content of a file with the evidence of nodes, each as JSON text."""
+    return '{"nodes": [\n' + ",\n".join(nodes) + "\n]}"
+
+
+def read_proof(text: str) -> tuple[NodeEvidence, ...]:
+    """Return the evidence of nodes out of a file beside a certificate; `CertificateError` if that is none."""
+    try:
+        return tuple(map(evidence_from_json, json.loads(text)["nodes"]))
+    except _MALFORMED as error:
+        hint = "expected the JSON that `fleet certificate proof` wrote"
+        raise CertificateError(f"this is not a proof: {reason_of(error)[:200]}", hint=hint) from error
 
 
 def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certificate]:
@@ -169,16 +193,17 @@ def read_certificate(text: str, public_key: bytes) -> tuple[CheckLine, Certifica
             for entry in envelope["signatures"]
             if entry["keyid"] == key_id(public_key)
         ]
-        content = _from_json(json.loads(payload))
-    except (*(KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError), DecodeError) as error:
+        content = _from_json(json.loads(payload), envelope.get("nodes", ()))
+        kind = str(envelope.get("payloadType"))
+    except _MALFORMED as error:
         raise CertificateError(f"this is not a certificate: {reason_of(error)[:200]}", hint=_EXPECTED) from error
     expected = f"signed by {public_key.hex()}"
-    if envelope.get("payloadType") != PAYLOAD_TYPE:
-        return CheckLine("certificate", False, PAYLOAD_TYPE, str(envelope.get("payloadType"))), content
+    if kind not in (PAYLOAD_TYPE, _FIRST_TYPE):
+        return CheckLine("certificate", False, PAYLOAD_TYPE, kind), content
     if not signatures:
         return CheckLine("certificate", False, expected, "no signature by this key"), content
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signatures[0], pae(PAYLOAD_TYPE, payload))
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signatures[0], pae(kind, payload))
     except InvalidSignature:
         return CheckLine("certificate", False, expected, "a signature that does not match"), content
     return CheckLine("certificate", True, expected, expected), content
@@ -195,56 +220,37 @@ def _to_json(content: Certificate) -> dict[str, Any]:
         "subject_tags": list(content.subject_tags),
         "planted_tags": list(content.planted_tags),
         "log": {"tree_size": content.tree_size, "root_hash": content.root_hash.hex()},
-        "command": _event_to_json(content.command, content.command_inclusion),
-        "nodes": [
-            {
-                "node_id": node.node_id,
-                "state": node.state.value,
-                "detail": node.detail,
-                "receipt_public_key": node.receipt_public_key.hex(),
-                "receipt": node.receipt and _envelope_to_json(node.receipt),
-                "inclusion": node.inclusion and _proof_to_json(node.inclusion),
-                "checks": [vars(line) for line in node.checks],
-                "joined": node.joined,
-                "events": [_event_to_json(event.envelope, event.inclusion) for event in node.events],
-            }
-            for node in content.nodes
-        ],
+        "command": event_to_json(content.command),
+        "nodes": content.summary.to_json(),
         "verdicts": [vars(verdict) for verdict in content.verdicts],
         "limits": list(content.limits),
     }
 
 
-def _from_json(statement: Mapping[str, Any]) -> Certificate:
-    command = _event_from_json(statement["command"])
+def _from_json(statement: Mapping[str, Any], beside: Iterable[Mapping[str, Any]]) -> Certificate:
+    planted = tuple(str(tag) for tag in statement.get("planted_tags", ()))
+    nodes = tuple(map(evidence_from_json, beside))
+    if isinstance(said := statement["nodes"], list):
+        # Of before: all evidence is part of what was signed.
+        nodes = tuple(map(evidence_from_json, said))
+        summary = NodesSummary.of(nodes, len(planted))
+    else:
+        summary = NodesSummary.from_json(said)
     return Certificate(
         fleet_id=str(statement["fleet_id"]),
         campaign_id=str(statement["campaign_id"]),
         generation=int(statement["generation"]),
         issued_at_ms=_moment(statement["issued_at_unix_ms"]),
         subject_tags=tuple(str(tag) for tag in statement["subject_tags"]),
-        command=command.envelope,
-        command_inclusion=command.inclusion,
+        command=event_from_json(statement["command"]),
         tree_size=int(statement["log"]["tree_size"]),
         root_hash=bytes.fromhex(statement["log"]["root_hash"]),
-        nodes=tuple(
-            NodeEvidence(
-                node_id=str(node["node_id"]),
-                state=ExecutionState(node["state"]),
-                detail=str(node["detail"]),
-                receipt_public_key=bytes.fromhex(node["receipt_public_key"]),
-                receipt=_envelope(node["receipt"]) if node["receipt"] else None,
-                inclusion=_proof_from_json(node["inclusion"]) if node["inclusion"] else None,
-                checks=tuple(CheckLine(**line) for line in node["checks"]),
-                joined=bool(node.get("joined", False)),
-                events=tuple(map(_event_from_json, node.get("events", ()))),
-            )
-            for node in statement["nodes"]
-        ),
+        summary=summary,
+        nodes=nodes,
         verdicts=tuple(AdapterVerdict(**verdict) for verdict in statement["verdicts"]),
         campaign_version=int(statement.get("campaign_version", 0)),
         converged_at_ms=_moment(statement.get("converged_at_unix_ms", 0)),
-        planted_tags=tuple(str(tag) for tag in statement.get("planted_tags", ())),
+        planted_tags=planted,
         limits=tuple(str(limit) for limit in statement["limits"]),
     )
 
@@ -254,31 +260,6 @@ def _moment(unix_ms: Any) -> int:
     if not 0 <= found <= _LAST_MS:
         raise ValueError(f"{found} is no Unix time in ms")
     return found
-
-
-def _proof_to_json(proof: InclusionProof) -> dict[str, Any]:
-    return {**vars(proof), "path": [sibling.hex() for sibling in proof.path]}
-
-
-def _event_to_json(envelope: Envelope, inclusion: InclusionProof) -> dict[str, Any]:
-    return {"envelope": _envelope_to_json(envelope), "inclusion": _proof_to_json(inclusion)}
-
-
-def _event_from_json(event: Mapping[str, Any]) -> LoggedEvent:
-    return LoggedEvent(_envelope(event["envelope"]), _proof_from_json(event["inclusion"]))
-
-
-def _envelope_to_json(envelope: Envelope) -> str:
-    return _text(envelope.SerializeToString(deterministic=True))
-
-
-def _proof_from_json(proof: Mapping[str, Any]) -> InclusionProof:
-    path = tuple(bytes.fromhex(sibling) for sibling in proof["path"])
-    return InclusionProof(int(proof["leaf_index"]), int(proof["tree_size"]), path)
-
-
-def _envelope(text: str) -> Envelope:
-    return Envelope.FromString(base64.b64decode(text, validate=True))
 
 
 def _text(content: bytes) -> str:

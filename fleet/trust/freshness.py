@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -29,7 +28,7 @@ def current_lines(content: Certificate, fleet: GetFleetResponse, forget: Forget 
     if forget.state == CampaignState.CONVERGED:
         yield compare(
             "now: nodes",
-            _listed(Counter(node.state.value for node in content.nodes)),
+            _listed({state.value: count for state, count in content.summary.counts.items()}),
             _listed({count.state: count.nodes for count in forget.counts}),
         )
         yield compare(

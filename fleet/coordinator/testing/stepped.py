@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from reram_fleet.code_ranges import CodeRange
 from reram_fleet.crypto.key_store import KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.v1 import node_pb2 as wire
-from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse, ListEvidenceRequest
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
 from fleet.config import ServeSettings
@@ -28,6 +28,7 @@ from fleet.coordinator.testing.links import MemoryLink
 from fleet.coordinator.unit import UnitOfWork
 from fleet.store.database import Store, wall_clock_ms
 from fleet.store.rows import CampaignRow
+from fleet.trust.certificate import with_receipts
 from fleet.trust.keys import CoordinatorKeys, Signer
 
 #: Enough that two random canaries are never taken for each other: of 8, one pair in 1,400 is within 0.9.
@@ -174,6 +175,17 @@ class SteppedCoordinator:
             campaign = unit.campaigns.create(request_id, tags, allow_unknown=allow_unknown)
         self.destroy_orphaned_keys()
         return campaign
+
+    def certificate(self, campaign_id: str) -> str:
+        """Return the certificate of a forget, with every node's receipt beside it."""
+        with self.transaction() as unit:
+
+            def page(log_size: int, token: str) -> tuple[Sequence[str], str]:
+                request = ListEvidenceRequest(campaign_id=campaign_id, tree_size=log_size, page_token=token)
+                response = unit.certificates.evidence(request)
+                return response.nodes, response.next_page_token
+
+            return with_receipts(unit.certificates.issue(campaign_id), page)
 
     def step(self) -> bool:
         """Let the reconciler look once; returns whether it changed anything."""

@@ -415,6 +415,26 @@ class GetCertificateResponse(_message.Message):
     certificate: str
     def __init__(self, certificate: _Optional[str] = ...) -> None: ...
 
+class ListEvidenceRequest(_message.Message):
+    __slots__ = ("campaign_id", "tree_size", "node_id", "page_token")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    tree_size: int
+    node_id: str
+    page_token: str
+    def __init__(self, campaign_id: _Optional[str] = ..., tree_size: _Optional[int] = ..., node_id: _Optional[str] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListEvidenceResponse(_message.Message):
+    __slots__ = ("nodes", "next_page_token")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    next_page_token: str
+    def __init__(self, nodes: _Optional[_Iterable[str]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class StartLearningRequest(_message.Message):
     __slots__ = ("request_id", "kind", "rounds", "shards")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]

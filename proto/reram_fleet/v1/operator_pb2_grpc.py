@@ -106,6 +106,11 @@ class OperatorServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateResponse.FromString,
                 _registered_method=True)
+        self.ListEvidence = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/ListEvidence',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.ListEvidenceRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ListEvidenceResponse.FromString,
+                _registered_method=True)
         self.StartLearning = channel.unary_unary(
                 '/reram_fleet.v1.OperatorService/StartLearning',
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.StartLearningRequest.SerializeToString,
@@ -232,6 +237,12 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvidence(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartLearning(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -346,6 +357,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetCertificate,
                     request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_operator__pb2.GetCertificateResponse.SerializeToString,
+            ),
+            'ListEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvidence,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ListEvidenceRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.ListEvidenceResponse.SerializeToString,
             ),
             'StartLearning': grpc.unary_unary_rpc_method_handler(
                     servicer.StartLearning,
@@ -763,6 +779,33 @@ class OperatorService:
             '/reram_fleet.v1.OperatorService/GetCertificate',
             reram__fleet_dot_v1_dot_operator__pb2.GetCertificateRequest.SerializeToString,
             reram__fleet_dot_v1_dot_operator__pb2.GetCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/ListEvidence',
+            reram__fleet_dot_v1_dot_operator__pb2.ListEvidenceRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.ListEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,6 +16,7 @@ from reram_fleet.crypto.signing import payload_hash, sign
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.testing import FEATURES, SteppedCoordinator
+from fleet.coordinator.testing.links import MemoryLink
 from fleet.store import schema
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
 from tests.device import Device
@@ -58,7 +59,7 @@ class LargeFleet:
             )
         self._first = first
         for node_id in self._keys:
-            self.coordinator.coordinator.env.sessions.open(node_id)
+            self.coordinator.coordinator.env.sessions.open(node_id, MemoryLink())
 
     def commit(self) -> CampaignRow:
         """Commit the forget."""

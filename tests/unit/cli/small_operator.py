@@ -64,6 +64,8 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         self.next_audit = operator.CohortAudit(state="reproduced")
         self.fleet = operator.GetFleetResponse(fleet_id="fleet-test", version="0.1.0", subjects=4, superlink="running")
         self.certificates: dict[str, str] = {}
+        #: Evidence (JSON) by node id.
+        self.evidence: dict[str, str] = {}
 
     def advance(self, campaign_id: str, state: str, executions: dict[str, str]) -> None:
         """Move a campaign and its executions."""
@@ -97,6 +99,12 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
 
     def GetCertificate(self, request, context):
         return operator.GetCertificateResponse(certificate=self.certificates[request.campaign_id])
+
+    def ListEvidence(self, request, context):
+        if request.node_id and request.node_id not in self.evidence:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no execution on {request.node_id}")
+        nodes = [self.evidence[request.node_id]] if request.node_id else list(self.evidence.values())
+        return operator.ListEvidenceResponse(nodes=nodes)
 
     def EnrollNode(self, request, context):
         name = request.identity.node_id

@@ -1,5 +1,6 @@
 """`fleet certificate issue|verify` against a coordinator that knows one forget."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from reram_fleet.v1.types_pb2 import AUDIT_EVENT_KIND_NODE_RETIRED
 from fleet.cli.exits import ExitCode
 from fleet.domain.execution import ExecutionState
 from fleet.trust.certificate import LIMITS, build_certificate
+from fleet.trust.evidence import certified_tree, evidence_from_json, evidence_to_json
 from fleet.trust.keys import PrivateKeys
 from tests.unit.trust.certified import content, event, given_up
 from tests.unit.trust.conftest import FORGOTTEN, ForgottenPerson
@@ -185,12 +187,66 @@ def test_a_binary_file_is_refused_in_words(cli, forget):
     assert "is no certificate" in result.stderr
 
 
-def test_issuing_and_status_show_the_key_that_verify_takes(cli, forget, certified):
-    text = build_certificate(certified, forget.coordinator)
-    cli.operator.certificates[forget.campaign_id] = text
-    output = cli.folder / "issued.json"
-    issued = cli.run("certificate", "issue", forget.campaign_id, "--output", str(output))
+@pytest.fixture
+def issue(cli, forget, certified):
+    """Issue the certificate into a file, by the coordinator that knows it; returns the result and the file."""
+    cli.operator.certificates[forget.campaign_id] = build_certificate(replace(certified, nodes=()), forget.coordinator)
+    (node,) = certified.nodes
+    cli.operator.evidence["n1"] = json.dumps(evidence_to_json(node))
+
+    def issue_it(*options):
+        output = cli.folder / "issued.json"
+        return cli.run("certificate", "issue", forget.campaign_id, "--output", str(output), *options), output
+
+    return issue_it
+
+
+def test_issuing_and_status_show_the_key_that_verify_takes(cli, forget, issue):
+    issued, output = issue()
     key = forget.public_key.hex()
     assert f"fleet certificate verify {output} --public-key {key}" in issued.stderr.replace("\n", "")
     assert key in cli.run("status").stdout
-    assert verify(cli, str(output), forget).exit_code == 0
+    result = verify(cli, str(output), forget)
+    assert result.exit_code == 0
+    assert "1 of 1 nodes' checked" in result.stdout
+
+
+def test_a_large_certificate_is_issued_without_receipts_unless_they_are_asked_for(cli, issue, monkeypatch):
+    monkeypatch.setattr("fleet.trust.certificate.SMALL_BYTES", 100)
+    small, output = issue()
+    assert "Without the nodes' receipts" in small.stderr
+    bytes_without = output.stat().st_size
+    _, output = issue("--with-receipts")
+    assert output.stat().st_size > bytes_without
+    _, output = issue("--without-receipts")
+    assert output.stat().st_size == bytes_without
+
+
+def test_a_certificate_without_receipts_is_the_signers_word_until_each_is_shown(cli, forget, issue):
+    _, output = issue("--without-receipts")
+    alone = verify(cli, str(output), forget)
+    assert alone.exit_code == ExitCode.PARTIAL
+    assert "ON THE SIGNER'S WORD" in alone.stdout
+    assert "0 of 1 nodes' checked" in alone.stdout
+    node = evidence_from_json(json.loads(cli.operator.evidence["n1"]))
+    bound = replace(node, in_certificate=certified_tree([node.certified]).prove_inclusion(0))
+    cli.operator.evidence["n1"] = json.dumps(evidence_to_json(bound))
+    proof = cli.folder / "n1.json"
+    assert cli.run("certificate", "proof", str(output), "n1", "--output", str(proof)).exit_code == 0
+    proved = verify(cli, str(output), forget, "--proof", str(proof))
+    assert proved.exit_code == 0
+    assert "1 of 1 nodes' checked" in proved.stdout
+    document = cli.json(
+        *("certificate", "verify", str(output), "--proof", str(proof), "--public-key", forget.public_key.hex())
+    )
+    assert (document["receipts"], document["certificate"]["counts"]) == ({"checked": 1, "of": 1}, {"verified": 1})
+
+
+def test_a_proof_that_does_not_fit_its_certificate_is_not_written(cli, forget, issue):
+    _, output = issue("--without-receipts")
+    proof = cli.folder / "n1.json"
+    refused = cli.run("certificate", "proof", str(output), "n1", "--output", str(proof))
+    assert refused.exit_code == ExitCode.FAILED
+    assert "another receipt by now" in refused.stderr
+    assert not proof.exists()
+    assert cli.run("certificate", "proof", str(output), "n9").exit_code == ExitCode.NOT_FOUND

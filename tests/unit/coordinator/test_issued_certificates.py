@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
 from fleet.domain.execution import ExecutionState
-from fleet.errors import ConflictError
-from fleet.trust.audit import verify_certificate
-from fleet.trust.certificate import read_certificate
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError
+from fleet.trust.audit import receipts_there, verify_certificate
+from fleet.trust.certificate import proof_text, read_certificate, read_proof
 from fleet.trust.checks import failures
 from tests.device import Device
 from tests.unit.coordinator.small_fleet import ANN, CEM, campaign_state, run_job, serve, teach
@@ -16,8 +17,7 @@ from tests.unit.coordinator.small_fleet import ANN, CEM, campaign_state, run_job
 
 def certified(coordinator, campaign_id):
     """Return what the certificate says, and its lines that fail."""
-    with coordinator.transaction() as unit:
-        text = unit.certificates.issue(campaign_id)
+    text = coordinator.certificate(campaign_id)
     key = coordinator.coordinator.env.keys.command_public_key
     _, content = read_certificate(text, key)
     return content, [str(line) for line in failures(verify_certificate(text, key))]
@@ -71,7 +71,7 @@ def test_a_lost_node_is_listed_with_the_reason_that_was_logged(coordinator, node
     record(coordinator, types.AUDIT_EVENT_KIND_NODE_LOST, away.node_id, "out of contact for 9 days")
     content, failed = certified(coordinator, campaign.campaign_id)
     assert failed == []
-    listed = [(node.node_id, node.state.value, node.reason) for node in content.excepted]
+    listed = [(node.node_id, node.state.value, node.reason) for node in content.summary.excepted]
     assert listed == [("node-2", "lost", "out of contact for 9 days")]
 
 
@@ -98,6 +98,61 @@ def test_a_node_that_joined_while_the_forget_was_open_is_told_apart(coordinator,
     content, failed = certified(coordinator, campaign.campaign_id)
     assert failed == []
     assert [node.node_id for node in content.nodes if node.joined] == ["node-0"]
+
+
+def proof_of(coordinator, content, node_id):
+    """Return a node's proof beside a certificate, as the coordinator has it now."""
+    with coordinator.transaction() as unit:
+        request = wire.ListEvidenceRequest(
+            campaign_id=content.campaign_id, tree_size=content.tree_size, node_id=node_id
+        )
+        return read_proof(proof_text(unit.certificates.evidence(request).nodes))
+
+
+def test_a_node_can_be_proved_later_though_the_log_has_grown(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    with coordinator.transaction() as unit:
+        text = unit.certificates.issue(campaign.campaign_id)
+    coordinator.forget("r2", CEM)
+    coordinator.converse(*nodes)
+    key = coordinator.coordinator.env.keys.command_public_key
+    _, content = read_certificate(text, key)
+    assert receipts_there(content) == (0, 2)
+    proofs = [proof for node_id in ("node-1", "node-2") for proof in proof_of(coordinator, content, node_id)]
+    assert [str(line) for line in failures(verify_certificate(text, key, proofs))] == []
+    assert receipts_there(content, proofs) == (2, 2)
+
+
+def test_a_node_that_forgot_anew_is_not_proved_by_its_new_receipt(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    content, _ = certified(coordinator, campaign.campaign_id)
+    with coordinator.transaction() as unit:
+        execution = unit.tx.forgets.execution(campaign.campaign_id, "node-1")
+        unit.tx.forgets.set_execution(campaign.campaign_id, "node-1", ExecutionState.PENDING, "restored")
+        unit.tx.forgets.set_execution(campaign.campaign_id, "node-1", ExecutionState.SUPPRESSED)
+        unit.tx.forgets.reopen(campaign.campaign_id)
+    coordinator.converse(*nodes)
+    with coordinator.transaction() as unit:
+        assert unit.tx.forgets.execution(campaign.campaign_id, "node-1").receipt != execution.receipt
+    with pytest.raises(NotFoundError, match="among the first"):
+        proof_of(coordinator, content, "node-1")
+
+
+def test_evidence_comes_page_by_page(coordinator, nodes, monkeypatch):
+    monkeypatch.setattr("fleet.coordinator.campaigns.certificates._AT_ONCE", 1)
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    content, failed = certified(coordinator, campaign.campaign_id)
+    assert ([node.node_id for node in content.nodes], failed) == (["node-1", "node-2"], [])
+
+
+def test_evidence_of_a_log_that_is_not_there_yet_is_refused(coordinator, nodes):
+    campaign, _ = coordinator.forget("r1", ANN)
+    coordinator.converse(*nodes)
+    with coordinator.transaction() as unit, pytest.raises(InvalidInputError, match="not 1000"):
+        unit.certificates.evidence(wire.ListEvidenceRequest(campaign_id=campaign.campaign_id, tree_size=1000))
 
 
 def test_a_certificate_tells_when_its_forget_converged(coordinator, nodes, clock):

@@ -292,8 +292,7 @@ class FleetThatDies:
         """Check that a forget has converged, and that its certificate says so to an auditor."""
         forget = self.get_forget(campaign_id)
         assert forget.state == "converged", (forget.state, self.states(campaign_id))
-        request = operator_pb2.GetCertificateRequest(campaign_id=campaign_id)
-        text = self.call("GetCertificate", request).certificate
+        text = self.coordinator.certificate(campaign_id)
         key = self.coordinator.coordinator.env.keys.command_public_key
         assert [str(line) for line in failures(verify_certificate(text, key))] == []
 

@@ -2,7 +2,7 @@ import pytest
 
 from fleet.domain.execution import ExecutionState as S
 from fleet.domain.node import EnergyPhase
-from fleet.store.rows import CostSumRow, NodeCostRow, ReceiptRow
+from fleet.store.rows import CertifiedRow, CostSumRow, NodeCostRow, ReceiptRow
 
 ALICE = "aa" * 16
 MOST = 2**53
@@ -48,12 +48,22 @@ def test_what_a_forget_cost_is_summed_up_by_phase_however_much_nodes_claim(tx, c
 
 
 @pytest.mark.parametrize("erased", ["subject_adapters_erased", "lora_rows_erased", "code_samples_erased"])
-def test_more_than_the_planted_probe_was_erased_if_one_receipt_says_so(tx, commit, erased):
+def test_receipts_of_more_than_the_planted_probe_are_counted(tx, commit, erased):
     campaign_id = commit(tx, ALICE).campaign_id
     verify(tx, campaign_id, "n1")
-    assert not tx.receipts.any_erased(campaign_id, beyond=1)
+    assert tx.receipts.erasing(campaign_id, beyond=1) == 0
     verify(tx, campaign_id, "n2", **{erased: 2})
-    assert tx.receipts.any_erased(campaign_id, beyond=1)
+    assert tx.receipts.erasing(campaign_id, beyond=1) == 1
+
+
+def test_what_a_certificate_binds_is_read_of_every_node(tx, commit):
+    campaign_id = commit(tx, ALICE).campaign_id
+    verify(tx, campaign_id, "n2")
+    keys = {node.node_id: node.receipt_public_key for node in tx.nodes.list()}
+    assert tx.receipts.certified(campaign_id) == [
+        CertifiedRow("n1", S.PENDING, False, keys["n1"], None, None),
+        CertifiedRow("n2", S.VERIFIED, False, keys["n2"], b"payload", b"checks"),
+    ]
 
 
 @pytest.mark.parametrize("target", [S.PENDING, S.HELD])

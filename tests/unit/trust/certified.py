@@ -5,7 +5,8 @@ from dataclasses import replace
 from reram_fleet.v1.types_pb2 import AuditEvent
 
 from fleet.domain.execution import ExecutionState
-from fleet.trust.certificate import AdapterVerdict, Certificate, LoggedEvent, NodeEvidence
+from fleet.trust.certificate import AdapterVerdict, Certificate
+from fleet.trust.evidence import LoggedEvent, NodeEvidence, NodesSummary
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import MemoryTree, leaf_hash
 from fleet.trust.receipts import check_receipt
@@ -43,10 +44,10 @@ def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -
         generation=4,
         issued_at_ms=2_000,
         subject_tags=(FORGOTTEN,),
-        command=command,
-        command_inclusion=tree.prove_inclusion(1),
+        command=LoggedEvent(command, tree.prove_inclusion(1)),
         tree_size=tree.size(),
         root_hash=tree.root(),
+        summary=NodesSummary.of((node,), 0),
         nodes=(node,),
         verdicts=(EXACT,),
         campaign_version=3,
@@ -56,5 +57,9 @@ def content(forget: ForgottenPerson, receipt=None, *, events=(), command=None) -
 
 def given_up(whole: Certificate, state: ExecutionState) -> Certificate:
     """Return the certificate with its node in a state without a receipt."""
-    node = replace(whole.nodes[0], state=state, receipt=None, inclusion=None, checks=())
-    return replace(whole, nodes=(node,))
+    return with_nodes(whole, replace(whole.nodes[0], state=state, receipt=None, inclusion=None, checks=()))
+
+
+def with_nodes(whole: Certificate, *nodes: NodeEvidence) -> Certificate:
+    """Return the certificate with other nodes, as whoever signs it would have it."""
+    return replace(whole, nodes=nodes, summary=NodesSummary.of(nodes, len(whole.planted_tags)))

@@ -16,22 +16,24 @@ from reram_fleet.v1.types_pb2 import (
 from fleet.domain.execution import ExecutionState
 from fleet.errors import CertificateError
 from fleet.trust import certificate
-from fleet.trust.audit import verify_certificate
-from fleet.trust.certificate import LIMITS, AdapterVerdict, build_certificate, read_certificate, read_file
+from fleet.trust.audit import receipts_there, verify_certificate
+from fleet.trust.certificate import LIMITS, AdapterVerdict, build_certificate, read_certificate, read_file, read_proof
 from fleet.trust.checks import CheckLine, failures
+from fleet.trust.evidence import certified_tree
 from fleet.trust.keys import PrivateKeys
-from tests.unit.trust.certified import EXACT, content, event, given_up
+from fleet.trust.merkle import InclusionProof
+from tests.unit.trust.certified import EXACT, content, event, given_up, with_nodes
 from tests.unit.trust.conftest import CANARY, FORGOTTEN
 
 
 def with_node(forget, **changes):
     whole = content(forget)
-    return replace(whole, nodes=(replace(whole.nodes[0], **changes),))
+    return with_nodes(whole, replace(whole.nodes[0], **changes))
 
 
-def failed(forget, whole):
+def failed(forget, whole, proofs=()):
     text = build_certificate(whole, forget.coordinator)
-    return [line.name for line in failures(verify_certificate(text, forget.public_key))]
+    return [line.name for line in failures(verify_certificate(text, forget.public_key, proofs))]
 
 
 def test_a_certificate_holds_offline(forget):
@@ -99,7 +101,7 @@ GIVEN_UP = [(ExecutionState.RETIRED, AUDIT_EVENT_KIND_NODE_RETIRED), (ExecutionS
 def test_a_node_that_was_given_up_needs_no_receipt_but_a_logged_decision(forget, state, kind):
     whole = given_up(content(forget, events=[event(forget, kind)]), state)
     assert failed(forget, whole) == []
-    assert [(node.node_id, node.reason) for node in whole.excepted] == [("n1", "fell off a lorry")]
+    assert [(node.node_id, node.reason) for node in whole.summary.excepted] == [("n1", "fell off a lorry")]
 
 
 @pytest.mark.parametrize(("state", "kind"), GIVEN_UP)
@@ -128,15 +130,14 @@ def test_a_decision_that_is_not_the_coordinators_or_not_in_the_log_fails(forget)
         "node n1: retired in the log": event(forget, kind, reason="other words"),
     }.items():
         node = replace(whole.nodes[0], events=(replace(logged, envelope=envelope),))
-        assert failed(forget, replace(whole, nodes=(node,))) == [line]
+        assert failed(forget, with_nodes(whole, node)) == [line]
 
 
 def test_a_node_that_is_left_out_or_stands_in_it_twice_fails(forget):
     whole = content(forget)
     number, root = "command: number of nodes", "command: root over the nodes"
-    assert failed(forget, replace(whole, nodes=())) == [*("nodes", number, root), "verdict: something was held"]
-    twice = replace(whole, nodes=whole.nodes * 2)
-    assert failed(forget, twice) == ["nodes named twice", number, root]
+    assert failed(forget, with_nodes(whole)) == [number, root, "nodes", "verdict: something was held"]
+    assert failed(forget, with_nodes(whole, *whole.nodes * 2)) == [number, "nodes named twice"]
 
 
 def test_another_node_in_the_place_of_one_fails(forget):
@@ -148,7 +149,7 @@ def test_who_came_after_the_commit_is_not_among_the_commands_nodes(forget):
     whole = content(forget, events=joined)
     (committed,) = whole.nodes
     newcomer = replace(given_up(whole, ExecutionState.RETIRED).nodes[0], node_id="n2", joined=True)
-    whole = replace(whole, nodes=(replace(committed, events=()), newcomer))
+    whole = with_nodes(whole, replace(committed, events=()), newcomer)
     # It has come; that it went is not in the log.
     assert failed(forget, whole) == ["node n2: retired"]
 
@@ -170,7 +171,7 @@ def test_a_command_of_before_they_named_their_nodes_says_so(forget):
 
 def test_nothing_held_fails_where_a_receipt_erased_somebody(forget):
     nothing = (AdapterVerdict("subject-adapter", "NOTHING HELD", ""),)
-    said = "verdict: erased more than the planted probe"
+    said = "verdict: nodes that erased more than the planted probe"
     assert failed(forget, replace(content(forget), verdicts=nothing)) == [said]
     samples = content(forget, forget.signed(subject_adapters_erased=0, code_samples_erased=3))
     assert failed(forget, replace(samples, verdicts=nothing)) == [said]
@@ -180,7 +181,7 @@ def held_nobody(forget):
     """Return the certificate of a forget whose one node held nothing."""
     receipt = forget.signed(outcome=RECEIPT_OUTCOME_NOT_AFFECTED, subject_adapters_erased=0)
     whole = content(forget, receipt)
-    return replace(whole, nodes=(replace(whole.nodes[0], state=ExecutionState.NOT_AFFECTED),))
+    return with_nodes(whole, replace(whole.nodes[0], state=ExecutionState.NOT_AFFECTED))
 
 
 def test_exact_fails_where_no_receipt_erased_anybody(forget):
@@ -259,5 +260,93 @@ def test_a_certificate_about_other_tags_than_the_command_fails(forget):
 
 
 def test_a_command_by_another_key_fails(forget):
-    forged = replace(content(forget), command=forget.signed())
+    whole = content(forget)
+    forged = replace(whole, command=replace(whole.command, envelope=forget.signed()))
     assert "command" in failed(forget, forged)
+
+
+# Receipts stand beside what is signed, or are shown one by one.
+
+
+def without_receipts(whole):
+    """Return a certificate alone, and the proof of its one node."""
+    tree = certified_tree(node.certified for node in whole.nodes)
+    return replace(whole, nodes=()), replace(whole.nodes[0], in_certificate=tree.prove_inclusion(0))
+
+
+def test_a_certificate_without_receipts_holds_on_the_signers_word_and_says_so(forget):
+    alone, proof = without_receipts(content(forget))
+    assert failed(forget, alone) == []
+    assert (receipts_there(alone), receipts_there(alone, [proof])) == ((0, 1), (1, 1))
+
+
+def test_a_node_is_checked_by_its_proof(forget):
+    alone, proof = without_receipts(content(forget))
+    text = build_certificate(alone, forget.coordinator)
+    names = {line.name for line in verify_certificate(text, forget.public_key, [proof]) if line.holds}
+    assert {"node n1: in the certificate", "node n1: receipt in the log", "command: root over the nodes"} <= names
+    assert not {"node n1: receipt in the log"} & {line.name for line in verify_certificate(text, forget.public_key)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": ExecutionState.NOT_AFFECTED},
+        {"joined": True},
+        {"checks": ()},
+        {"node_id": "n2"},
+        {"receipt_public_key": bytes(32)},
+        {"in_certificate": None},
+        {"in_certificate": InclusionProof(0, 2, (bytes(32),))},
+    ],
+)
+def test_a_proof_of_something_else_than_what_was_signed_fails(forget, changes):
+    alone, proof = without_receipts(content(forget))
+    changed = replace(proof, **changes)
+    assert f"node {changed.node_id}: in the certificate" in failed(forget, alone, [changed])
+
+
+def test_receipts_beside_a_certificate_are_those_that_it_binds(forget):
+    whole = content(forget)
+    other = replace(whole.nodes[0], receipt=forget.signed(erase_seconds=1.0))
+    assert "nodes: root over their receipts" in failed(forget, replace(whole, nodes=(other,)))
+    assert "nodes: how many are in which state" in failed(forget, replace(whole, nodes=whole.nodes * 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"erasing": 0}, "nodes: how many erased more than the planted probe"),
+        ({"counts": {ExecutionState.VERIFIED: 1, ExecutionState.PENDING: 1}}, "nodes: neither done nor given up"),
+        ({"counts": {ExecutionState.VERIFIED: 1, ExecutionState.LOST: 1}}, "nodes without which it has converged"),
+    ],
+)
+def test_a_summary_that_is_not_what_the_nodes_say_fails(forget, changes, line):
+    whole = content(forget)
+    assert line in failed(forget, replace(whole, summary=replace(whole.summary, **changes)))
+
+
+def test_an_exception_that_is_named_twice_fails(forget):
+    whole = given_up(content(forget, events=[event(forget, AUDIT_EVENT_KIND_NODE_LOST)]), ExecutionState.LOST)
+    twice = replace(whole.summary, exceptions=whole.summary.exceptions * 2)
+    assert "exceptions named twice" in failed(forget, replace(whole, summary=twice))
+
+
+def test_a_certificate_of_before_whose_receipts_were_signed_with_it_still_holds(forget):
+    whole = content(forget)
+    envelope = json.loads(build_certificate(whole, forget.coordinator))
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    statement["nodes"] = envelope.pop("nodes")
+    payload, kind = json.dumps(statement).encode(), "application/vnd.reram-fleet.certificate.v1+json"
+    envelope |= {"payloadType": kind, "payload": base64.b64encode(payload).decode()}
+    envelope["signatures"][0]["sig"] = base64.b64encode(forget.coordinator.sign_payload(kind, payload)).decode()
+    lines = verify_certificate(json.dumps(envelope), forget.public_key)
+    assert [str(line) for line in failures(lines)] == []
+    _, read = read_certificate(json.dumps(envelope), forget.public_key)
+    assert receipts_there(read) == (1, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nodes": [{}]}', '{"nodes": 3}'])
+def test_what_is_no_proof_is_an_error(text):
+    with pytest.raises(CertificateError, match="not a proof"):
+        read_proof(text)
