@@ -23,6 +23,7 @@ from fleet.coordinator.folder import SERVE_FILE
 from fleet.coordinator.testing import CODES, REGISTRY_KEY
 from tests.bench.figure import Figure, Target
 from tests.bench.measuring import ROOT
+from tests.bench.workloads.operator_looks import looks
 from tests.postgres import PostgresServer, programs
 
 FORGETS = 3
@@ -157,4 +158,5 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "links-1000-postgresql": partial(under_load, 1000, postgresql=True),
     "links-3000": partial(under_load, 3000),
     "links-10000": partial(under_load, 10_000, restart=True),
+    "looks-10000": partial(looks, 10_000),
 }

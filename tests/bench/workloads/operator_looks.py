@@ -1,4 +1,4 @@
-"""What operators look at, at the size of a fleet: how long each answer takes, and how large it is.
+"""Answers to operators of a large fleet: how long each takes, and how large it is.
 
 In one process, over SQLite in memory: what is measured is the work, and not the wire.
 """
