@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Self
 
 from alembic import command
@@ -17,6 +18,7 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError, OperationalError
 
 from fleet.errors import ConflictError, InvalidInputError, StoreError
+from fleet.store import schema
 from fleet.store.cohorts import Cohorts
 from fleet.store.commits import CommitAnnouncer, CommitListener
 from fleet.store.copies import AllRows
@@ -125,14 +127,20 @@ class Store:
         return store
 
     def _migrate(self) -> None:
-        config = _migrations()
         with self._writing() as connection:
             prepare_migration(connection)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            context = MigrationContext.configure(connection)
+            revision, newest = context.get_current_revision(), _newest_revision()
+            if revision is None:
+                schema.create(connection)
+                context.stamp(_scripts(), newest)
+            elif revision != newest:
+                config = _migrations()
+                config.attributes["connection"] = connection
+                command.upgrade(config, newest)
 
     def _check_revision(self) -> None:
-        newest = ScriptDirectory.from_config(_migrations()).get_current_head()
+        newest = _newest_revision()
         with self._readers.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
         if revision != newest:
@@ -214,6 +222,17 @@ def _migrations() -> Config:
     config = Config()
     config.set_main_option("script_location", "fleet.store:migrations")
     return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_migrations())
+
+
+def _newest_revision() -> str:
+    newest = _scripts().get_current_head()
+    assert newest is not None
+    return newest
 
 
 @contextmanager

@@ -486,3 +486,12 @@ tree_node = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False, comment="odd: of a complete inner node"),
     Column("hash", LargeBinary, nullable=False, comment="RFC 6962 hash of its two halves"),
 )
+
+
+def create(connection: sa.Connection) -> None:
+    """Make every table of an empty database, with the row that is there from the beginning; quicker than migrating.
+
+    Migrations lead to the same tables and the same row: a test compares them.
+    """
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(sa.insert(leader), {"epoch": 0, "holder": "", "since_ms": 0})

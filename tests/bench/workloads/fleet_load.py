@@ -62,8 +62,8 @@ class LoadedNode:
 
     def __init__(self, load: Load, node: Device) -> None:
         self.load, self.node = load, node
-        #: Whether it holds a lease of the present stream.
-        self.serving = False
+        #: Whether it holds a lease of the present stream, and on how many streams it did.
+        self.serving, self.streams = False, 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -108,7 +108,8 @@ class LoadedNode:
                 kind = message.WhichOneof("message")
                 if kind == "forget_log":
                     self.load.suppressed_s.setdefault(self.node.generation, []).append(time.monotonic())
-                self.serving = self.serving or kind == "lease"
+                if kind == "lease" and not self.serving:
+                    self.serving, self.streams = True, self.streams + 1
                 if answers:
                     await say(answers)
             raise grpc.aio.AioRpcError(await stream.code(), (), (), await stream.details())  # type: ignore[arg-type]
@@ -252,10 +253,12 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         seen["forgets"].append(await forget(server, load, tag, len(nodes)))
         _say(", ".join(f"{name} {value:.2f}" for name, value in seen["forgets"][-1].items()))
     if options.restarted:
+        before_restart = [link.streams for link in links]
         Path(options.restarted).touch()
-        await until(lambda: not any(link.serving for link in links), "all nodes lose their coordinator")
+        await until(lambda: not all_serve(), "nodes lose their coordinator")
         started = time.monotonic()
-        await until(all_serve, "all nodes serve again")
+        again = lambda: all(link.streams > times for link, times in zip(links, before_restart, strict=True))  # noqa: E731
+        await until(again, "all nodes serve again")
         seen["reconnected_s"] = time.monotonic() - started
         _say(f"all nodes serve {seen['reconnected_s']:.0f} s after the coordinator was gone")
     seen["refusals"] = sorted(set(load.refusals))[:5]

@@ -215,7 +215,7 @@ def engine_of(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def make_database(url: str, revision: str) -> Rows:
+def make_database(url: str, revision: str, *, rows: bool = True) -> Rows:
     """Make a database of a revision with rows in all its tables; returns these as the newest schema has them.
 
     By the newest name of each table; only columns that the table had then.
@@ -224,7 +224,7 @@ def make_database(url: str, revision: str) -> Rows:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        return _fill(connection)
+        return _fill(connection) if rows else {}
 
 
 def read_rows(url: str) -> Rows:
