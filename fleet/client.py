@@ -12,9 +12,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -29,6 +30,21 @@ from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundE
 CALL_TIMEOUT_S = 15.0
 #: Enrolling and retiring tell the SuperLink of the node by Flower's command line, which takes seconds.
 ENROLL_TIMEOUT_S = 90.0
+
+
+#: Entries that are asked for at once.
+LARGEST_PAGE = 1000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Entries of a list, in order."""
+
+    items: Sequence[T]
+    #: Where the next page begins; "" if there is none.
+    next_token: str
 
 
 class ClientError(FleetError):
@@ -141,12 +157,18 @@ class FleetClient(TokenClient):
         request = operator.EnrollNodeRequest(identity=identity)
         return self.call(self.stub.EnrollNode, operator.EnrollNodeResponse, request, ENROLL_TIMEOUT_S)
 
-    def list_nodes(self) -> list[operator.Node]:
-        """Return all nodes."""
-        return list(self.call(self.stub.ListNodes, operator.ListNodesResponse, operator.ListNodesRequest()).nodes)
+    def list_nodes(self, limit: int | None = None, after: str = "") -> Page[operator.Node]:
+        """Return the first so many nodes behind one, by id, or all of them."""
+
+        def page(size: int, token: str) -> Page[operator.Node]:
+            request = operator.ListNodesRequest(page_size=size, page_token=token)
+            response = self.call(self.stub.ListNodes, operator.ListNodesResponse, request)
+            return Page(response.nodes, response.next_page_token)
+
+        return _collected(page, limit, after)
 
     def get_node(self, node_id: str) -> operator.GetNodeResponse:
-        """Return a node with its executions and audit events; also one that was retired."""
+        """Return a node with its audit events; also one that was retired."""
         return self.call(self.stub.GetNode, operator.GetNodeResponse, operator.GetNodeRequest(node_id=node_id))
 
     def release_node(self, node_id: str, reason: str) -> operator.Node:
@@ -183,19 +205,43 @@ class FleetClient(TokenClient):
         return self.call(self.stub.CreateForget, operator.CreateForgetResponse, request)
 
     def get_forget(self, campaign_id: str) -> operator.Forget:
-        """Return a campaign with its executions."""
+        """Return the summary of a campaign."""
         return self.call(
             self.stub.GetForget, operator.GetForgetResponse, operator.GetForgetRequest(campaign_id=campaign_id)
         ).forget
 
-    def list_forgets(self) -> list[operator.Forget]:
-        """Return all campaigns."""
-        return list(
-            self.call(self.stub.ListForgets, operator.ListForgetsResponse, operator.ListForgetsRequest()).forgets
-        )
+    def list_forgets(self, limit: int | None = None, after: str = "") -> Page[operator.Forget]:
+        """Return the newest campaigns, newest first, or all of them."""
+
+        def page(size: int, token: str) -> Page[operator.Forget]:
+            request = operator.ListForgetsRequest(page_size=size, page_token=token)
+            response = self.call(self.stub.ListForgets, operator.ListForgetsResponse, request)
+            return Page(response.forgets, response.next_page_token)
+
+        return _collected(page, limit, after)
+
+    def list_executions(
+        self,
+        campaign_id: str = "",
+        node_id: str = "",
+        *,
+        states: Iterable[str] = (),
+        limit: int | None = None,
+        after: str = "",
+    ) -> Page[operator.Execution]:
+        """Return a campaign's executions, by node id, or a node's, newest campaign first; in some states, or any."""
+
+        def page(size: int, token: str) -> Page[operator.Execution]:
+            request = operator.ListExecutionsRequest(
+                campaign_id=campaign_id, node_id=node_id, states=states, page_size=size, page_token=token
+            )
+            response = self.call(self.stub.ListExecutions, operator.ListExecutionsResponse, request)
+            return Page(response.executions, response.next_page_token)
+
+        return _collected(page, limit, after)
 
     def watch_forget(self, campaign_id: str, timeout_s: float | None = None) -> Iterator[operator.Forget]:
-        """Yield a campaign now and at every change, until it has converged.
+        """Yield the summary of a campaign now and when it has changed, until it has converged.
 
         Raises
         ------
@@ -251,5 +297,17 @@ class FleetClient(TokenClient):
         return self.call(self.stub.DropLora, operator.DropLoraResponse, operator.DropLoraRequest())
 
     def get_energy_report(self) -> operator.GetEnergyReportResponse:
-        """Return joules, seconds, bytes and cell writes by node and phase."""
+        """Return joules, seconds, bytes and cell writes of the whole fleet by phase."""
         return self.call(self.stub.GetEnergyReport, operator.GetEnergyReportResponse, operator.GetEnergyReportRequest())
+
+
+def _collected(page: Callable[[int, str], Page[T]], limit: int | None, after: str) -> Page[T]:
+    """Return the first so many entries, or all, out of pages of some size that begin behind a token."""
+    found: list[T] = []
+    while True:
+        left = LARGEST_PAGE if limit is None else limit - len(found)
+        some = page(min(left, LARGEST_PAGE), after)
+        found += some.items
+        after = some.next_token
+        if not after or len(found) == limit:
+            return Page(found, after)

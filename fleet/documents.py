@@ -88,7 +88,7 @@ def fleet_document(fleet: operator.GetFleetResponse) -> Document:
     """Return the fleet's totals."""
     return {
         **fields(fleet, "fleet_id", "version", "generation", "revision", "revision_digest"),
-        **fields(fleet, "nodes_registered", "nodes_connected", "subjects", "forgets_open"),
+        **fields(fleet, "nodes_registered", "nodes_connected", "nodes_serving", "subjects", "forgets_open"),
         **fields(fleet, "superlink", "superlink_address", "log_size", "log_root", "command_public_key"),
         **fields(fleet, "nodes_awaited"),
         **fields(fleet, "restored_at_unix_ms", or_none=True),
@@ -166,7 +166,7 @@ def execution_document(execution: operator.Execution) -> Document:
 
 
 def forget_document(forget: operator.Forget) -> Document:
-    """Return a campaign with its executions."""
+    """Return the summary of a campaign."""
     seconds = ("seconds_to_suppress", "seconds_to_verify")
     return {
         **fields(forget, "campaign_id", "request_id", "generation", "state", "created_at_unix_ms"),
@@ -176,7 +176,8 @@ def forget_document(forget: operator.Forget) -> Document:
         "costs": costs_document(forget.costs),
         "reram_writes": forget.reram_writes,
         "energy_model": energy_model_document(forget.energy_model),
-        "executions": [execution_document(e) for e in forget.executions],
+        "counts": {count.state: count.nodes for count in forget.counts},
+        "examples": [execution_document(e) for e in forget.examples],
         "excepted_node_ids": list(forget.excepted_node_ids),
         "may_serve": [
             {**fields(node, "node_id", "until_unix_ms"), **fields(node, "last_contact_unix_ms", or_none=True)}

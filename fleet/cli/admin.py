@@ -115,7 +115,7 @@ def accept_restore(
 ) -> None:
     """Go on, after a restore, without the nodes that have not reconnected: forgets that they alone know are lost."""
     with session(ctx).client() as client:
-        awaited = [node.node_id for node in client.list_nodes() if node.awaited_since_unix_ms]
+        awaited = [node.node_id for node in client.list_nodes().items if node.awaited_since_unix_ms]
         question = f"Go on without {', '.join(awaited)}? Forgets that they alone have heard of are lost"
         confirm("accepting a restore", f"{question}, and such a node must be enrolled anew under another id.", yes)
         accepted = client.accept_restore(reason)

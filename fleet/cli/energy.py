@@ -8,7 +8,8 @@ import typer
 from rich.console import RenderableType
 
 from fleet.cli.node import cost_table
-from fleet.cli.output import Format, OutputFormat, joules, records, show, table
+from fleet.cli.output import Format, OutputFormat, joules, note, records, show, table
+from fleet.cli.pages import LIMIT, All, Limit, at_most
 from fleet.cli.session import session
 from fleet.documents import Document, costs_document, document, energy_model_document, node_document
 
@@ -21,11 +22,15 @@ def energy() -> None:
 
 
 @app.command()
-def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
-    """Show what the fleet spent, by phase, by node and by forget."""
+def report(
+    ctx: typer.Context, limit: Limit = LIMIT, everything: All = False, form: Format = OutputFormat.TABLE
+) -> None:
+    """Show what the fleet spent: in all by phase, by node, and by forget, newest first."""
+    most = at_most(limit, everything=everything)
     with session(ctx).client() as client:
         response = client.get_energy_report()
-    nodes = [node_document(node) for node in response.nodes]
+        listed, campaigns = client.list_nodes(most), client.list_forgets(most)
+    nodes = [node_document(node) for node in listed.items]
     totals = costs_document(response.totals)
     model = energy_model_document(response.energy_model)
     forgets: list[Document] = [
@@ -35,7 +40,7 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             "energy_j": sum(cost.energy_j for cost in f.costs),
             "reram_writes": f.reram_writes,
         }
-        for f in response.forgets
+        for f in campaigns.items
     ]
 
     def render() -> Iterable[RenderableType]:
@@ -58,3 +63,6 @@ def report(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     ]
     body = document("EnergyReport", energy_model=model, totals=totals, nodes=summaries, forgets=forgets)
     show(form, body, render)
+    for shown, noun, page in ((nodes, "nodes", listed), (forgets, "forgets", campaigns)):
+        if page.next_token:
+            note(f"The first {len(shown)} {noun}: --all shows every one.")

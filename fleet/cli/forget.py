@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from reram_fleet.processes.command_line import FiniteRange
@@ -14,16 +14,18 @@ from fleet.cli.confirm import Yes, confirm
 from fleet.cli.exits import UsageError
 from fleet.cli.forget_view import forget_list, forget_renderables
 from fleet.cli.output import Format, OutputFormat, counted, note, show
+from fleet.cli.pages import LIMIT, After, All, Limit, at_most, note_more, paged
 from fleet.cli.session import session
 from fleet.cli.waiting import wait_for_forget
-from fleet.documents import document, forget_document
+from fleet.documents import document, execution_document, forget_document
 from fleet.domain.campaign import CampaignState
+from fleet.domain.execution import ExecutionState
 from fleet.domain.tags import new_id, validate_tags
 
 if TYPE_CHECKING:
-    from reram_fleet.v1.operator_pb2 import CreateForgetResponse
+    from reram_fleet.v1.operator_pb2 import CreateForgetResponse, Execution, Forget
 
-    from fleet.client import FleetClient
+    from fleet.client import FleetClient, Page
     from fleet.registry import Registry
 
 app = typer.Typer(help="Forget people, on every node, and see it proved.", no_args_is_help=True)
@@ -84,9 +86,28 @@ def create(
         note(f"Campaign {forget.campaign_id} {verb}, generation {forget.generation}.")
         if wait:
             forget = wait_for_forget(client, forget.campaign_id, timeout)
-    result = forget_document(forget)
+        # Nothing has happened yet that a line for each node would tell.
+        nodes = client.list_executions(forget.campaign_id, limit=LIMIT) if wait else None
     then = None if wait else f"fleet forget watch {forget.campaign_id}"
-    show(form, document("Forget", **result, created=response.created), lambda: forget_renderables(result), then=then)
+    _show(form, forget, nodes, then=then, created=response.created)
+
+
+def _show(
+    form: OutputFormat,
+    forget: Forget,
+    nodes: Page[Execution] | None,
+    *,
+    then: str | None = None,
+    **more: Any,
+) -> None:
+    """Print a campaign's summary, and a line for each of some nodes."""
+    summary, executions, token = forget_document(forget), [], ""
+    if nodes is not None:
+        executions, token = [execution_document(each) for each in nodes.items], nodes.next_token
+    page = {"executions": executions, "next_page_token": token or None}
+    whole = document("Forget", **summary, **page, **more)
+    show(form, whole, lambda: forget_renderables(summary, executions), then=then)
+    note_more(len(executions), "nodes", token)
 
 
 def _show_done(ctx: typer.Context, campaigns: list[str], wait_s: float | None, form: OutputFormat) -> None:
@@ -94,11 +115,12 @@ def _show_done(ctx: typer.Context, campaigns: list[str], wait_s: float | None, f
         forgets = [client.get_forget(each) for each in campaigns]
         if wait_s is not None:
             forgets = [wait_for_forget(client, each, wait_s) for each in campaigns]
+        nodes = client.list_executions(forgets[0].campaign_id, limit=LIMIT)
+    if len(forgets) == 1:
+        _show(form, forgets[0], nodes, created=False)
+        return
     found = [forget_document(forget) for forget in forgets]
-    if len(found) == 1:
-        show(form, document("Forget", **found[0], created=False), lambda: forget_renderables(found[0]))
-    else:
-        show(form, document("ForgetList", items=found), lambda: [forget_list(found)])
+    show(form, document("ForgetList", items=found), lambda: [forget_list(found)])
 
 
 def _create(
@@ -134,24 +156,40 @@ def _names(given: list[str], yes: bool) -> list[str]:
 
 
 @app.command("list")
-def list_forgets(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
-    """List campaigns, oldest first."""
+def list_forgets(
+    ctx: typer.Context,
+    limit: Limit = LIMIT,
+    everything: All = False,
+    after: After = "",
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """List campaigns, newest first."""
     with session(ctx).client() as client:
-        forgets = [forget_document(forget) for forget in client.list_forgets()]
-    show(form, document("ForgetList", items=forgets), lambda: [forget_list(forgets)])
+        page = client.list_forgets(at_most(limit, everything=everything), after)
+    forgets = [forget_document(forget) for forget in page.items]
+    show(form, document("ForgetList", **paged(forgets, page.next_token)), lambda: [forget_list(forgets)])
+    note_more(len(forgets), "forgets", page.next_token)
 
 
 @app.command("show")
 def show_forget(
     ctx: typer.Context,
     campaign_id: Annotated[str, typer.Argument(metavar="CAMPAIGN")],
+    state: Annotated[
+        list[ExecutionState] | None, typer.Option(help="Show only nodes in this state; may be repeated.")
+    ] = None,
+    limit: Limit = LIMIT,
+    everything: All = False,
+    after: After = "",
     form: Format = OutputFormat.TABLE,
 ) -> None:
-    """Show one campaign: every node, verdicts, cost, receipts."""
+    """Show one campaign: counts, verdicts and cost, then node by node with receipts."""
     with session(ctx).client() as client:
-        forget = forget_document(client.get_forget(campaign_id))
-    then = f"fleet forget watch {campaign_id}" if forget["state"] != CampaignState.CONVERGED else None
-    show(form, document("Forget", **forget), lambda: forget_renderables(forget), then=then)
+        forget = client.get_forget(campaign_id)
+        most = at_most(limit, everything=everything)
+        nodes = client.list_executions(campaign_id, states=state or (), limit=most, after=after)
+    then = f"fleet forget watch {campaign_id}" if forget.state != CampaignState.CONVERGED else None
+    _show(form, forget, nodes, then=then)
 
 
 @app.command()
@@ -165,8 +203,9 @@ def watch(
     with session(ctx).client() as client:
         # First a plain look, so that a wrong id or token is told at once.
         client.get_forget(campaign_id)
-        forget = forget_document(wait_for_forget(client, campaign_id, timeout))
-    show(form, document("Forget", **forget), lambda: forget_renderables(forget))
+        forget = wait_for_forget(client, campaign_id, timeout)
+        nodes = client.list_executions(campaign_id, limit=LIMIT)
+    _show(form, forget, nodes)
 
 
 def _tags_to_forget(registry: Registry, person: str, request_id: str | None) -> list[str]:

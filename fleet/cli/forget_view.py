@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from rich.console import RenderableType
 
 from fleet.cli.output import Columns, clock, counted, facts, joules, records, seconds
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import SUCCESS, TERMINAL, ExecutionState
+from fleet.domain.execution import EXCEPTED, SUCCESS, TERMINAL, ExecutionState
 
-#: Nodes that one line names; of a thousand, the table has the rest.
+#: Nodes that one line names.
 MOST_NAMED = 5
 
-#: States of a node that is known to have suppressed.
+#: States of a node that is waited for, and of one that is known to have suppressed.
+_OPEN = frozenset(ExecutionState) - TERMINAL
 _SUPPRESSED = SUCCESS | {ExecutionState.SUPPRESSED, ExecutionState.APPLYING, ExecutionState.APPLIED}
 
 
@@ -25,7 +25,7 @@ def forget_list(forgets: list[dict[str, Any]]) -> RenderableType:
         "campaign": "campaign_id",
         "generation>": "generation",
         "state": state,
-        "nodes": lambda forget: counts(forget["executions"]),
+        "nodes": counts,
         "suppressed in>": lambda f: (
             seconds(f["seconds_to_suppress"]) + (f" ({len(f['may_serve'])} may serve)" if f["may_serve"] else "")
         ),
@@ -35,30 +35,38 @@ def forget_list(forgets: list[dict[str, Any]]) -> RenderableType:
     return records("Forgets", columns, forgets)
 
 
-def counts(executions: Iterable[dict[str, Any]]) -> str:
+def counts(forget: dict[str, Any]) -> str:
     """Return how many nodes are in which state, for instance `3 verified, 1 pending`."""
-    tally = Counter(execution["state"] for execution in executions)
-    return ", ".join(f"{count} {state}" for state, count in sorted(tally.items()))
+    return ", ".join(f"{count} {state}" for state, count in sorted(forget["counts"].items()))
 
 
 def state(forget: dict[str, Any]) -> str:
     """Return a campaign's state, for instance `converged except 2: node-3 (lost), node-4 (retired)`."""
-    states = {e["node_id"]: e["state"] for e in forget["executions"]}
-    excepted = {node_id: states[node_id] for node_id in forget["excepted_node_ids"]}
+    excepted = counted_in(forget, EXCEPTED)
     if forget["state"] != CampaignState.CONVERGED or not excepted:
         return str(forget["state"])
-    return f"converged except {len(excepted)}: {_named(excepted)}"
+    return f"converged except {excepted}: {named(forget, EXCEPTED)}"
 
 
 def awaited(forget: dict[str, Any]) -> str:
     """Return which nodes a campaign waits for, for instance `node-2 (pending)`; empty if for none."""
-    return _named({e["node_id"]: e["state"] for e in forget["executions"] if e["state"] not in map(str, TERMINAL)})
+    return named(forget, _OPEN)
 
 
-def _named(nodes: Mapping[str, str]) -> str:
-    listed = [f"{node_id} ({why})" for node_id, why in sorted(nodes.items())]
-    more = len(listed) - MOST_NAMED
-    return ", ".join(listed[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+def counted_in(forget: dict[str, Any], states: Set[ExecutionState]) -> int:
+    """Return how many nodes are in one of some states."""
+    return sum(forget["counts"].get(state, 0) for state in states)
+
+
+def named(forget: dict[str, Any], states: Set[ExecutionState], *, why: str = "state") -> str:
+    """Return the first few nodes in some states, each with its state or another field, and how many there are more."""
+    found = {e["node_id"]: e[why] for e in forget["examples"] if e["state"] in states}
+    return _listed([f"{node_id} ({found[node_id]})" for node_id in sorted(found)], counted_in(forget, states))
+
+
+def _listed(first: Sequence[str], total: int) -> str:
+    more = total - min(len(first), MOST_NAMED)
+    return ", ".join(first[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def may_serve(forget: dict[str, Any]) -> str:
@@ -74,25 +82,28 @@ def may_serve(forget: dict[str, Any]) -> str:
 
 def suppression(forget: dict[str, Any]) -> str:
     """Return where a forget is suppressed, and until when whoever has not may serve the person."""
-    executions = forget["executions"]
-    pending = {e["node_id"] for e in executions if e["state"] == ExecutionState.PENDING}
-    there = sum(e["state"] in _SUPPRESSED for e in executions)
+    there, nodes = counted_in(forget, _SUPPRESSED), sum(forget["counts"].values())
     took = forget["seconds_to_suppress"]
     said = [
-        f"not yet on every connected node ({there} of {len(executions)} nodes)"
+        f"not yet on every connected node ({there} of {nodes} nodes)"
         if took is None
-        else f"on connected nodes in {seconds(took)}; on {there} of {len(executions)} nodes now"
+        else f"on connected nodes in {seconds(took)}; on {there} of {nodes} nodes now"
     ]
     if late := may_serve(forget):
         said.append(late)
-    if behind := pending - {node["node_id"] for node in forget["may_serve"]}:
-        listed = _named(dict.fromkeys(behind, "no lease"))
+    leased = {node["node_id"] for node in forget["may_serve"]}
+    pending = [e["node_id"] for e in forget["examples"] if e["state"] == ExecutionState.PENDING]
+    behind = [node_id for node_id in pending if node_id not in leased]
+    # Of those that are not named, it is not said who has a lease.
+    if behind:
+        unnamed = counted_in(forget, {ExecutionState.PENDING}) - len(pending)
+        listed = _listed([f"{node_id} (no lease)" for node_id in behind], len(behind) + unnamed)
         said.append(f"no adapters are served before the log is taken: {listed}")
     return "; ".join(said)
 
 
-def forget_renderables(forget: dict[str, Any]) -> Iterable[RenderableType]:
-    """Yield the view of one campaign: facts, then a line per node."""
+def forget_renderables(forget: dict[str, Any], executions: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
+    """Yield the view of one campaign: facts, then a line for each of some nodes."""
     energy_j = sum(cost["energy_j"] for cost in forget["costs"].values())
     model = forget["energy_model"]
     yield facts(
@@ -100,6 +111,7 @@ def forget_renderables(forget: dict[str, Any]) -> Iterable[RenderableType]:
         {
             "generation": forget["generation"],
             "state": state(forget),
+            "nodes": counts(forget),
             **({"waits for": waits} if (waits := awaited(forget)) else {}),
             "created": clock(forget["created_at_unix_ms"]),
             "suppressed": suppression(forget),
@@ -122,7 +134,8 @@ def forget_renderables(forget: dict[str, Any]) -> Iterable[RenderableType]:
         "updated": "updated_at_unix_ms",
         "detail": "detail",
     }
-    yield records("Nodes", columns, forget["executions"])
+    if executions:
+        yield records("Nodes", columns, executions)
 
 
 def erased(receipt: dict[str, Any] | None) -> str | None:

@@ -25,6 +25,7 @@ from fleet.cli.output import (
     records,
     show,
 )
+from fleet.cli.pages import LIMIT, After, All, Limit, at_most, note_more, paged
 from fleet.cli.session import session
 from fleet.cli.status import contact, node_table, serving
 from fleet.documents import audit_event_document, document, execution_document, node_document, quarantined_document
@@ -106,21 +107,37 @@ def enroll(
 
 
 @app.command("list")
-def list_nodes(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
-    """List all nodes."""
+def list_nodes(
+    ctx: typer.Context,
+    limit: Limit = LIMIT,
+    everything: All = False,
+    after: After = "",
+    form: Format = OutputFormat.TABLE,
+) -> None:
+    """List nodes, by id."""
     with session(ctx).client() as client:
-        nodes = [node_document(node) for node in client.list_nodes()]
-    then = None if nodes else "edge-node init --state DIR --node-id NAME | fleet node enroll -"
-    show(form, document("NodeList", items=nodes), lambda: [node_table(nodes)], then=then)
+        page = client.list_nodes(at_most(limit, everything=everything), after)
+    nodes = [node_document(node) for node in page.items]
+    then = None if nodes or after else "edge-node init --state DIR --node-id NAME | fleet node enroll -"
+    show(form, document("NodeList", **paged(nodes, page.next_token)), lambda: [node_table(nodes)], then=then)
+    note_more(len(nodes), "nodes", page.next_token)
 
 
 @app.command("show")
-def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.TABLE) -> None:
+def show_node(
+    ctx: typer.Context,
+    node_id: NodeId,
+    limit: Limit = LIMIT,
+    everything: All = False,
+    after: After = "",
+    form: Format = OutputFormat.TABLE,
+) -> None:
     """Show one node: state, cost by phase, forgets, decisions about it, and reports that were put aside."""
     with session(ctx).client() as client:
         response = client.get_node(node_id)
+        page = client.list_executions(node_id=node_id, limit=at_most(limit, everything=everything), after=after)
     node = node_document(response.node)
-    executions = [execution_document(e) for e in response.executions]
+    executions = [execution_document(e) for e in page.items]
     events = [audit_event_document(envelope) for envelope in response.audit_events]
     aside = [quarantined_document(report) for report in response.quarantined]
 
@@ -128,15 +145,16 @@ def show_node(ctx: typer.Context, node_id: NodeId, form: Format = OutputFormat.T
         yield facts(f"Node {node['node_id']}", cells(_FACTS, node))
         yield cost_table("Cost by phase, since the node was made", node["costs"])
         for title, columns, found in (
-            ("Forgets", _FORGETS, executions),
+            ("Forgets, newest first", _FORGETS, executions),
             ("Decisions, as they are signed in the log", _DECISIONS, events),
             ("Reports put aside, and why nothing was done about them", _ASIDE, aside),
         ):
             if found:
                 yield records(title, columns, found)
 
-    whole = document("Node", **node, executions=executions, audit_events=events, quarantined=aside)
-    show(form, whole, render)
+    forgets = {"executions": executions, "next_page_token": page.next_token or None}
+    show(form, document("Node", **node, **forgets, audit_events=events, quarantined=aside), render)
+    note_more(len(executions), "forgets", page.next_token)
 
 
 @app.command()

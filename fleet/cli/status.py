@@ -8,7 +8,8 @@ from typing import Any
 import typer
 from rich.console import RenderableType
 
-from fleet.cli.output import Columns, Format, OutputFormat, clock, counted, facts, records, show
+from fleet.cli.output import Columns, Format, OutputFormat, clock, counted, facts, note, records, show
+from fleet.cli.pages import LIMIT
 from fleet.cli.session import session
 from fleet.documents import document, fleet_document, node_document
 from fleet.errors import AwaitedNodesError
@@ -21,7 +22,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     """Show the fleet: generation, revision, nodes, open forgets."""
     with session(ctx).client() as client:
         fleet = fleet_document(client.get_fleet())
-        nodes = [node_document(node) for node in client.list_nodes()]
+        page = client.list_nodes(LIMIT)
+    nodes = [node_document(node) for node in page.items]
 
     def render() -> Iterable[RenderableType]:
         yield facts(
@@ -31,7 +33,7 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
                 "generation": fleet["generation"],
                 "revision": f"{fleet['revision']} ({fleet['revision_digest'][:12] or 'none'})",
                 "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected, "
-                f"{sum(node['serve_state'] == 'serving' for node in nodes)} serving",
+                f"{fleet['nodes_serving']} serving",
                 "enrolments": fleet["subjects"],
                 "open forgets": fleet["forgets_open"],
                 **restore_facts(fleet),
@@ -47,6 +49,8 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
     if fleet["nodes_awaited"]:
         then = AwaitedNodesError([node["node_id"] for node in nodes if node["awaited_since_unix_ms"]]).hint
     show(form, document("FleetStatus", fleet=fleet, nodes=nodes), render, then=then)
+    if page.next_token:
+        note(f"The first {len(nodes)} nodes: `fleet node list --all` shows every one.")
 
 
 def restore_facts(fleet: dict[str, Any]) -> dict[str, object]:

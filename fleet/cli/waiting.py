@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -131,9 +130,8 @@ def _wait(
 
 def progress(forget: Forget) -> str:
     """Return one line: state, how many nodes are where, and which ones are waited for or may serve."""
-    counts = Counter(e.state for e in forget.executions)
-    where = ", ".join(f"{counts[state]} {state}" for state in ExecutionState if counts[state])
     found = forget_document(forget)
+    where = ", ".join(f"{count} {state}" for state, count in found["counts"].items())
     line = f"generation {forget.generation}: {forget_view.state(found)} ({where or 'no nodes'})"
     if waits := forget_view.awaited(found):
         line += f"; waits for {waits}"
@@ -143,9 +141,9 @@ def progress(forget: Forget) -> str:
 
 
 def _refuse_hopeless(forget: Forget) -> None:
-    open_states = {e.state for e in forget.executions} - {str(state) for state in TERMINAL}
+    open_states = {count.state for count in forget.counts} - {str(state) for state in TERMINAL}
     if open_states == {ExecutionState.HELD}:
-        held = ", ".join(f"{e.node_id} ({e.detail})" for e in forget.executions if e.state == ExecutionState.HELD)
+        held = forget_view.named(forget_document(forget), {ExecutionState.HELD}, why="detail")
         raise PartialError(
             f"campaign {forget.campaign_id} is done everywhere but on held nodes: {held}",
             hint="held nodes get no lease, and serve the backbone only. `fleet node release NODE "

@@ -78,15 +78,11 @@ class StoreCollector(Collector):
         yield jobs
 
     def _forgets(self, tx: Transaction) -> Iterator[Metric]:
-        executions: Counter[ExecutionState] = Counter()
-        oldest_s = 0.0
-        for campaign in tx.forgets.list():
-            executions.update(row.state for row in tx.forgets.executions(campaign.campaign_id))
-            if campaign.converged_at_ms is None:
-                oldest_s = max(oldest_s, (tx.now_ms - campaign.created_at_ms) / 1000)
+        executions = tx.forgets.counts()
+        oldest_s = max(((tx.now_ms - each.created_at_ms) / 1000 for each in tx.forgets.list_open()), default=0.0)
         family = GaugeMetricFamily("fleet_forget_executions", "Executions by state.", labels=["state"])
         for state in ExecutionState:
-            family.add_metric([state], executions[state])
+            family.add_metric([state], executions.get(state, 0))
         yield family
         yield GaugeMetricFamily(
             "fleet_forget_oldest_unverified_age_seconds", "Age of the oldest forget that has not converged.", oldest_s
@@ -107,10 +103,12 @@ class StoreCollector(Collector):
             "fleet_node_deployment_overhead_ratio",
             "Energy of re-programming the same change into analogue weights, over the overhead.",
         )
-        for node in tx.nodes.list():
+        listed = tx.nodes.list()
+        spent = tx.nodes.costs(node.node_id for node in listed)
+        for node in listed:
             generation.add_metric([node.node_id], node.generation)
             contact.add_metric([node.node_id], (node.last_contact_ms or 0) / 1000)
-            costs = tx.nodes.costs(node.node_id)
+            costs = spent[node.node_id]
             for cost in costs:
                 energy.add_metric([node.node_id, cost.phase], cost.energy_j)
             writes.add_metric([node.node_id], sum(cost.cell_writes for cost in costs))

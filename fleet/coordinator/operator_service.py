@@ -10,13 +10,15 @@ from importlib.metadata import version
 import grpc
 from reram_fleet.v1 import operator_pb2 as wire
 from reram_fleet.v1 import operator_pb2_grpc
+from reram_fleet.v1 import types_pb2 as types
 
 from fleet.coordinator.servicer import Context, Servicer
 from fleet.coordinator.unit import UnitOfWork
-from fleet.coordinator.views import copied, execution_view, total_costs
+from fleet.coordinator.views import MOST_LISTED, copied, costs_view, execution_view
 from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.domain.campaign import CampaignState
 from fleet.domain.learning import JobKind
+from fleet.domain.node import ServeState
 from fleet.errors import InvalidInputError
 from fleet.learning.errors import LearningPlaneError
 
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: A watcher looks again this often even if nothing was announced.
 WATCH_PAUSE_S = 5.0
+#: And not more often than this.
+WATCH_EVERY_S = 0.3
 
 
 class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
@@ -33,18 +37,20 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         """Return the state of the whole."""
 
         def read(unit: UnitOfWork) -> wire.GetFleetResponse:
-            fleet, newest, nodes = unit.tx.fleet.get(), unit.tx.revisions.latest(), unit.tx.nodes.list()
-            plane = self._coordinator.learning
+            fleet, newest = unit.tx.fleet.get(), unit.tx.revisions.latest()
+            plane, sessions = self._coordinator.learning, self._coordinator.env.sessions
+            connected = sessions.connected()
             return copied(
                 wire.GetFleetResponse,
                 fleet,
                 version=version("reram-fleet"),
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
-                nodes_registered=len(nodes),
+                nodes_registered=unit.tx.nodes.count(),
                 nodes_awaited=len(unit.tx.fleet.awaited()),
-                nodes_connected=len(self._coordinator.env.sessions.connected()),
-                subjects=sum(not subject.canary for subject in unit.tx.subjects.list()),
+                nodes_connected=len(connected),
+                nodes_serving=sum(sessions.of(node_id).serves[0] is ServeState.SERVING for node_id in connected),
+                subjects=unit.tx.subjects.count(),
                 forgets_open=len(unit.tx.forgets.list_open()),
                 superlink="disabled" if plane is None else plane.state,
                 superlink_address="" if plane is None else plane.superlink.control_address,
@@ -85,19 +91,17 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         )
 
     async def ListNodes(self, request: wire.ListNodesRequest, context: Context) -> wire.ListNodesResponse:
-        """Return all nodes."""
-        connected = self._coordinator.env.sessions.connected()
-        return await self._read(context, lambda unit: wire.ListNodesResponse(nodes=unit.views.nodes(connected)))
+        """Return nodes, page by page."""
+        return await self._read(context, lambda unit: unit.pages.nodes(request))
 
     async def GetNode(self, request: wire.GetNodeRequest, context: Context) -> wire.GetNodeResponse:
-        """Return one node and its executions."""
+        """Return one node and what was decided about it."""
         connected = self._coordinator.env.sessions.connected()
         return await self._read(
             context,
             lambda unit: wire.GetNodeResponse(
                 node=unit.views.node(unit.tx.nodes.get(request.node_id), connected),
-                executions=[execution_view(e) for e in unit.tx.forgets.executions_of(request.node_id)],
-                audit_events=[envelope for envelope, _ in unit.decisions.about(request.node_id)],
+                audit_events=[envelope for envelope, _ in unit.decisions.about(request.node_id)[-MOST_LISTED:]],
                 quarantined=[copied(wire.QuarantinedReport, row) for row in unit.tx.nodes.quarantined(request.node_id)],
             ),
         )
@@ -178,20 +182,22 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
         )
 
     async def ListForgets(self, request: wire.ListForgetsRequest, context: Context) -> wire.ListForgetsResponse:
-        """Return all forgets, oldest first."""
-        return await self._read(
-            context,
-            lambda unit: wire.ListForgetsResponse(
-                forgets=[unit.views.forget(campaign) for campaign in unit.tx.forgets.list()]
-            ),
-        )
+        """Return forgets, newest first, page by page."""
+        return await self._read(context, lambda unit: unit.pages.forgets(request))
+
+    async def ListExecutions(
+        self, request: wire.ListExecutionsRequest, context: Context
+    ) -> wire.ListExecutionsResponse:
+        """Return executions of a forget or of a node, page by page."""
+        return await self._read(context, lambda unit: unit.pages.executions(request))
 
     async def WatchForget(
         self, request: wire.WatchForgetRequest, context: Context
     ) -> AsyncIterator[wire.WatchForgetResponse]:
-        """Send the forget now and after every change, until it has converged."""
-        version, last = -1, None
+        """Send the forget now, and again when it has changed, until it has converged."""
+        clock, version, last = asyncio.get_running_loop().time, -1, None
         while True:
+            looked_s = clock()
             forget = await self._read(context, lambda unit: unit.views.forget(unit.tx.forgets.get(request.campaign_id)))
             if forget != last:
                 yield wire.WatchForgetResponse(forget=forget)
@@ -199,6 +205,8 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
             if forget.state == CampaignState.CONVERGED:
                 return
             version = await self._coordinator.changes.wait_beyond(version, WATCH_PAUSE_S)
+            # Thousands of nodes report at once.
+            await asyncio.sleep(max(0.0, looked_s + WATCH_EVERY_S - clock()))
 
     async def GetCertificate(
         self, request: wire.GetCertificateRequest, context: Context
@@ -263,23 +271,15 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
     async def GetEnergyReport(
         self, request: wire.GetEnergyReportRequest, context: Context
     ) -> wire.GetEnergyReportResponse:
-        """Return joules, seconds, bytes and cell writes: per node, per forget, in all."""
-        connected = self._coordinator.env.sessions.connected()
+        """Return joules, seconds, bytes and cell writes in all."""
+        # What nodes said last is part of it.
+        await self._coordinator.write_contacts()
 
         def read(unit: UnitOfWork) -> wire.GetEnergyReportResponse:
-            nodes = unit.views.nodes(connected)
-            found = [unit.views.forget(campaign) for campaign in unit.tx.forgets.list()]
-            models = [node.energy_model for node in nodes if node.energy_model.name]
+            model = unit.tx.nodes.energy_model()
             return wire.GetEnergyReportResponse(
-                nodes=nodes,
-                totals=total_costs(cost for node in nodes for cost in node.costs),
-                energy_model=models[0] if models else None,
-                forgets=[
-                    wire.ForgetEnergy(
-                        campaign_id=forget.campaign_id, costs=forget.costs, reram_writes=forget.reram_writes
-                    )
-                    for forget in found
-                ],
+                totals=costs_view(unit.tx.nodes.total_costs()),
+                energy_model=model and types.EnergyModel(name=model[0], version=model[1]),
             )
 
         return await self._read(context, read)

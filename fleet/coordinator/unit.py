@@ -16,6 +16,7 @@ from fleet.coordinator.nodes.decisions import Decisions
 from fleet.coordinator.nodes.heartbeats import Leases
 from fleet.coordinator.nodes.outbox import Outbox
 from fleet.coordinator.nodes.reports import Reports
+from fleet.coordinator.pages import Pages
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.revisions.revisions import Revisions
@@ -56,3 +57,4 @@ class UnitOfWork(Work):
 
     keys = _Its(OwnedKeys)
     views = _Its(Views)
+    pages = _Its(Pages)

@@ -15,10 +15,10 @@ from fleet.coordinator.revisions.canaries import LIVE, planted
 from fleet.coordinator.wire_enums import ENERGY_PHASE, LEARNING_KIND, QUARANTINE_REASON, SERVE_STATE
 from fleet.coordinator.work import Part, Work
 from fleet.domain.campaign import CampaignState
-from fleet.domain.execution import EXCEPTED
+from fleet.domain.execution import EXCEPTED, SUCCESS, UNHEARD, ExecutionState
 from fleet.domain.learning import COHORT_KINDS, JobState
 from fleet.domain.repair import judge_repair
-from fleet.store.rows import CampaignRow, ExecutionRow, LearningJobRow, NodeRow, SubjectRow
+from fleet.store.rows import CampaignRow, CostSumRow, ExecutionRow, LearningJobRow, NodeCostRow, NodeRow, SubjectRow
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -26,6 +26,10 @@ SUBJECT_ADAPTER = "subject-adapter"
 SHARED_LORA = "shared-lora"
 CLOSED_FORM_HEAD = "closed-form-head"
 COHORT_LORA = "cohort-lora"
+
+#: Nodes that a summary names: of each state, and of those that are excepted or may serve.
+MOST_EXAMPLES = 5
+MOST_LISTED = 100
 
 
 def copied(kind: type[Answer], row: object, /, **others: Any) -> Answer:
@@ -50,11 +54,12 @@ class Views(Part):
 
     def node(self, node: NodeRow, connected: frozenset[str]) -> wire.Node:
         """Return a node as operators see it."""
-        return self.nodes(connected, [node])[0]
+        return self.nodes([node], connected)[0]
 
-    def nodes(self, connected: frozenset[str], nodes: Sequence[NodeRow] | None = None) -> list[wire.Node]:
-        """Return nodes, by default all of them, as operators see them."""
-        canaries = self._tx.subjects.canaries()
+    def nodes(self, nodes: Sequence[NodeRow], connected: frozenset[str]) -> list[wire.Node]:
+        """Return nodes as operators see them."""
+        canaries, ids = self._tx.subjects.canaries(), [node.node_id for node in nodes]
+        costs, put_aside = self._tx.nodes.costs(ids), self._tx.nodes.quarantined_counts(ids)
         return [
             copied(
                 wire.Node,
@@ -62,50 +67,54 @@ class Views(Part):
                 connected=node.node_id in connected,
                 serve_state=SERVE_STATE.values[node.serve_state],
                 quarantine_reason=QUARANTINE_REASON.values[node.quarantine_reason],
-                costs=[
-                    copied(types.PhaseCost, cost, phase=ENERGY_PHASE.values[cost.phase])
-                    for cost in self._tx.nodes.costs(node.node_id)
-                ],
+                costs=costs_view(costs[node.node_id]),
                 energy_model=types.EnergyModel(name=node.energy_model_name, version=node.energy_model_version),
                 overhead=types.DeploymentOverhead.FromString(node.overhead or b""),
                 subject_adapters=max(0, node.subject_adapters - _canaries_on(node, canaries)),
-                quarantined_reports=sum(row.count for row in self._tx.nodes.quarantined(node.node_id)),
+                quarantined_reports=put_aside.get(node.node_id, 0),
             )
-            for node in (self._tx.nodes.list() if nodes is None else nodes)
+            for node in nodes
         ]
 
     def forget(self, campaign: CampaignRow) -> wire.Forget:
-        """Return a forget with executions, verdicts, and what its receipts add up to."""
-        executions = self._tx.forgets.executions(campaign.campaign_id)
-        receipts = _receipts_of(executions)
+        """Return the summary of a forget: counts and whom to look at first; once converged, verdicts and costs.
+
+        Whoever watches an open one looks several times a second: it costs no more with ten thousand receipts.
+        """
+        forgets, campaign_id = self._tx.forgets, campaign.campaign_id
+        counts = forgets.counts(campaign_id)
+        excepted = forgets.examples(campaign_id, EXCEPTED & counts.keys(), MOST_LISTED)
         return copied(
             wire.Forget,
             campaign,
-            executions=[execution_view(execution) for execution in executions],
+            counts=[wire.StateCount(state=state, nodes=counts[state]) for state in ExecutionState if state in counts],
+            examples=[
+                copied(wire.Execution, row, receipt=None)
+                for state in ExecutionState
+                if state in counts and state not in SUCCESS
+                for row in forgets.executions(campaign_id, states={state}, limit=MOST_EXAMPLES)
+            ],
             verdicts=self.verdicts_of(campaign),
-            costs=total_costs(cost for receipt in receipts for cost in receipt.costs),
-            reram_writes=sum(receipt.reram_writes for receipt in receipts),
-            energy_model=receipts[0].energy_model if receipts else None,
-            excepted_node_ids=[e.node_id for e in executions if e.state in EXCEPTED],
-            may_serve=self._may_serve(campaign, executions),
+            excepted_node_ids=sorted(excepted)[:MOST_LISTED],
+            may_serve=self._may_serve(campaign, UNHEARD & counts.keys()),
+            **(self._spent(campaign_id) if campaign.state is CampaignState.CONVERGED else {}),
         )
 
-    def _may_serve(self, campaign: CampaignRow, executions: Sequence[ExecutionRow]) -> list[wire.MayServe]:
-        """Return the nodes that have not said that they suppressed a forget while their last lease lasts.
+    def _spent(self, campaign_id: str) -> dict[str, Any]:
+        """Return what the accepted receipts of a forget add up to."""
+        receipts = self._tx.receipts
+        first = receipts.first(campaign_id)
+        model = first and types.EnergyModel(name=first.energy_model_name, version=first.energy_model_version)
+        costs, writes = costs_view(receipts.costs(campaign_id)), receipts.reram_writes(campaign_id)
+        return {"energy_model": model, "costs": costs, "reram_writes": writes}
+
+    def _may_serve(self, campaign: CampaignRow, states: Iterable[ExecutionState]) -> list[wire.MayServe]:
+        """Return the first nodes that have not said that they suppressed a forget while their last lease lasts.
 
         An upper bound: a lease that was granted after the commit is worth nothing to a node without the entry.
         """
-        concerned = {execution.node_id for execution in executions}
-        return [
-            wire.MayServe(
-                node_id=node.node_id, until_unix_ms=node.lease_until_ms, last_contact_unix_ms=node.last_contact_ms or 0
-            )
-            for node in self._tx.nodes.list(include_retired=True)
-            if node.node_id in concerned
-            and node.generation < campaign.generation
-            and node.lease_until_ms is not None
-            and node.lease_until_ms > self._tx.now_ms
-        ]
+        late = self._tx.forgets.may_serve(campaign.campaign_id, campaign.generation, states, MOST_LISTED)
+        return [copied(wire.MayServe, row, until_unix_ms=row.lease_until_ms) for row in late]
 
     def verdicts_of(self, campaign: CampaignRow) -> list[wire.Verdict]:
         """Return one verdict per adapter kind that the forget touched; none before it has converged."""
@@ -153,14 +162,11 @@ class Views(Part):
     def _anybody_held(self, campaign: CampaignRow) -> bool:
         """Whether anybody's adapter, row or sample was there to forget, but for the planted probe's."""
         probes = len(planted(self._tx, campaign.tags))
-        executions = self._tx.forgets.executions(campaign.campaign_id)
-        held = [execution.held for execution in executions if execution.held is not None]
-        if any(row.subject_adapters > probes or row.lora_rows or row.samples for row in held):
+        if self._tx.receipts.any_erased(campaign.campaign_id, beyond=probes):
             return True
-        return any(
-            receipt.subject_adapters_erased > probes or receipt.lora_rows_erased or receipt.code_samples_erased
-            for receipt in _receipts_of(executions)
-        )
+        # An accepted receipt says no less than was known; of whom there is none, it has to be asked.
+        held = self._tx.forgets.held(campaign.campaign_id, EXCEPTED)
+        return any(known.subject_adapters > probes or known.lora_rows or known.samples for known in held)
 
     def _basis_of_head(self) -> str:
         newest = self._tx.revisions.latest()
@@ -214,18 +220,6 @@ def execution_view(execution: ExecutionRow) -> wire.Execution:
     return copied(wire.Execution, execution, receipt=receipt)
 
 
-def _receipts_of(executions: Iterable[ExecutionRow]) -> list[types.Receipt]:
-    envelopes = [types.Envelope.FromString(execution.receipt) for execution in executions if execution.receipt]
-    return [types.Receipt.FromString(envelope.payload) for envelope in envelopes]
-
-
-def total_costs(costs: Iterable[types.PhaseCost]) -> list[types.PhaseCost]:
-    """Return the sums by phase, in the order of the phases."""
-    totals: dict[int, types.PhaseCost] = {}
-    for cost in costs:
-        total = totals.setdefault(cost.phase, types.PhaseCost(phase=cost.phase))
-        total.energy_j += cost.energy_j
-        total.seconds += cost.seconds
-        total.bytes += cost.bytes
-        total.cell_writes += cost.cell_writes
-    return [totals[phase] for phase in sorted(totals)]
+def costs_view(rows: Iterable[NodeCostRow | CostSumRow]) -> list[types.PhaseCost]:
+    """Return costs by phase as they travel."""
+    return [copied(types.PhaseCost, row, phase=ENERGY_PHASE.values[row.phase]) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from enum import StrEnum
 
 from fleet.domain.execution import TERMINAL, ExecutionState
@@ -40,26 +40,29 @@ def advance(current: CampaignState, target: CampaignState) -> CampaignState:
 
 
 def campaign_state(
-    executions: Mapping[str, ExecutionState], connected: Set[str], current: CampaignState = CampaignState.COMMITTED
+    counts: Mapping[ExecutionState, int],
+    current: CampaignState = CampaignState.COMMITTED,
+    *,
+    pending_connected: bool = False,
 ) -> CampaignState:
     """Derive the state that a campaign is in; always a legal step from `current`.
 
     Parameters
     ----------
-    executions
-        State per node id; every node of the fleet is in it.
-    connected
-        Ids of the nodes with a live stream. Only these can keep a campaign in SUPPRESSING: a node that is away loses
-        its lease and fails closed by itself.
+    counts
+        How many executions are in each state; every node of the fleet has one.
     current
         State so far. Suppressing is not entered again: a node that connects late is merely behind.
+    pending_connected
+        Whether a node that is PENDING has a live stream. Only such a node can keep a campaign in SUPPRESSING: one that
+        is away loses its lease and fails closed by itself.
     """
-    if all(state in TERMINAL for state in executions.values()):
+    executions, pending = sum(counts.values()), counts.get(ExecutionState.PENDING, 0)
+    if sum(counts.get(state, 0) for state in TERMINAL) == executions:
         return CampaignState.CONVERGED
     if current in (CampaignState.ERASING, CampaignState.CONVERGED):
         return CampaignState.ERASING
-    pending = {node for node, state in executions.items() if state is ExecutionState.PENDING}
     # With nobody connected, "all connected nodes" says nothing: at least one node must have reported.
-    if pending & connected or len(pending) == len(executions):
+    if pending == executions or (pending and pending_connected):
         return CampaignState.SUPPRESSING
     return CampaignState.ERASING

@@ -77,6 +77,9 @@ AWAITED = frozenset({_S.PENDING, _S.SUPPRESSED, _S.APPLYING})
 #: Without these a forget has converged; each is named in its certificate.
 EXCEPTED = frozenset({_S.RETIRED, _S.LOST})
 
+#: Of a node that may not have the command yet.
+UNHEARD = frozenset({_S.PENDING, _S.HELD, *EXCEPTED})
+
 #: Forgotten and checked.
 SUCCESS = frozenset({_S.VERIFIED, _S.NOT_AFFECTED})
 

@@ -159,7 +159,7 @@ class LocalFleet:
         self._say(f"coordinator ready at {self.served().address}")
         with self.client() as client:
             mine = {node.node_id for node in self.nodes}
-            self.absent = [node.node_id for node in client.list_nodes() if node.node_id not in mine]
+            self.absent = [node.node_id for node in client.list_nodes().items if node.node_id not in mine]
             if self.absent:
                 self._say(absence(self.absent))
             for index, node in enumerate(self.nodes):
@@ -276,7 +276,7 @@ class LocalFleet:
         return True
 
     def _all_seen(self, client: FleetClient) -> bool:
-        nodes = [node for node in client.list_nodes() if node.node_id not in self.absent]
+        nodes = [node for node in client.list_nodes().items if node.node_id not in self.absent]
         return all(node.connected and node.serve_state == types.SERVE_STATE_SERVING for node in nodes)
 
     def _log_tail(self, name: str) -> str:
@@ -286,7 +286,7 @@ class LocalFleet:
         """Return why no node serves, if the coordinator was restored and has not heard all of them."""
         try:
             with self.client() as client:
-                awaited = [node.node_id for node in client.list_nodes() if node.awaited_since_unix_ms]
+                awaited = [node.node_id for node in client.list_nodes().items if node.awaited_since_unix_ms]
                 waits = client.get_fleet().nodes_awaited
         except FleetError:
             return ""

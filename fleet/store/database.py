@@ -30,6 +30,7 @@ from fleet.store.leadership import Leadership
 from fleet.store.learning import LearningJobs
 from fleet.store.log import ForgetLog
 from fleet.store.nodes import AuditEvents, Nodes
+from fleet.store.receipts import Receipts
 from fleet.store.repository import Scope
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
@@ -52,6 +53,7 @@ class Transaction:
         self.nodes = Nodes(scope)
         self.log = ForgetLog(scope)
         self.forgets = Forgets(scope)
+        self.receipts = Receipts(scope)
         self.subjects = Subjects(scope)
         self.revisions = Revisions(scope)
         self.heads = Heads(scope)

@@ -6,19 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, insert, literal, select, update
 
 from fleet.domain import execution as executions_domain
-from fleet.domain.execution import AWAITED, SUCCESS, TERMINAL, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.domain.execution import AWAITED, SUCCESS, WITH_RECEIPT, ExecutionState, HeldAtCommit
 from fleet.errors import ConflictError, VersionConflictError
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
-from fleet.store.rows import ExecutionEventRow, ExecutionRow, ProgressRow, ReturnsRow
+from fleet.store.execution_states import ExecutionStates
+from fleet.store.receipts import Receipts
+from fleet.store.repository import equal
+from fleet.store.rows import ExecutionEventRow, ExecutionRow
 from fleet.trust.checks import CheckLine
 
 #: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
 #: one of them, and the next answers only go on from receipts that are not in the log.
 OPEN_CHALLENGES = 16
+#: A node that is waited for again out of these has not gone back to a backup.
+_AS_IT_WAS = frozenset({ExecutionState.PENDING, ExecutionState.LOST, ExecutionState.HELD})
 #: A node may have thousands of these, and nearly nothing asks for them.
 FINISHED = SUCCESS | {ExecutionState.RETIRED}
 
@@ -33,18 +37,12 @@ def _execution(**row: Any) -> ExecutionRow:
         # Of a version that did not note them: only the present order's is known.
         ordered = row["state"] in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED)
         row["open_challenges"] = (row["challenge_nonce"],) if ordered and row["challenge_nonce"] else ()
-    return ExecutionRow(**{**row, "joined": bool(row["joined"])})
+    counted = {name: row[name] or 0 for name in ("went_back", "returns")}
+    return ExecutionRow(**{**row, **counted, "joined": bool(row["joined"])})
 
 
-class Executions(Repository):
+class Executions(ExecutionStates):
     """Every change of state goes through the table of `fleet.domain.execution`, and leaves an event."""
-
-    def progress(self, campaign_id: str) -> Sequence[ProgressRow]:
-        """Return how far each node is with a campaign, by node id."""
-        table = schema.execution
-        columns = (table.c.node_id, table.c.state, table.c.challenge_nonce.is_not(None).label("ordered"))
-        query = select(*columns, table.c.updated_at_ms).where(table.c.campaign_id == campaign_id)
-        return self._rows(ProgressRow, query.order_by(table.c.node_id))
 
     def _insert_executions(
         self, campaign_id: str, held_by_revision: Mapping[int, HeldAtCommit | None], held: Mapping[str, HeldAtCommit]
@@ -159,10 +157,20 @@ class Executions(Repository):
         found: Mapping[str, ExecutionRow] = self._scope.read[schema.execution.name][node_id]
         return sorted(found.values(), key=lambda row: row.generation)
 
-    def executions(self, campaign_id: str) -> Sequence[ExecutionRow]:
-        """Return the campaign's executions, by node id."""
+    def executions(
+        self,
+        campaign_id: str,
+        *,
+        after: str = "",
+        states: Set[ExecutionState] | None = None,
+        limit: int | None = None,
+    ) -> Sequence[ExecutionRow]:
+        """Return the campaign's executions, by node id; only the first so many behind a node, and in `states`."""
         table = schema.execution
-        return self._rows(_execution, _executions(table.c.campaign_id == campaign_id).order_by(table.c.node_id))
+        query = _executions(table.c.campaign_id == campaign_id, table.c.node_id > after)
+        if states is not None:
+            query = query.where(table.c.state.in_(sorted(states)))
+        return self._rows(_execution, query.order_by(table.c.node_id).limit(limit))
 
     def executions_of(
         self,
@@ -171,9 +179,10 @@ class Executions(Repository):
         above: int | None = None,
         through: int | None = None,
         states: Set[ExecutionState] | None = None,
+        newest: int | None = None,
     ) -> Sequence[ExecutionRow]:
-        """Return the node's executions, by generation; only those in (above, through] and in `states`."""
-        if (above, through) == (None, None) and states is not None and not states & FINISHED:
+        """Return the node's executions, by generation; only the newest so many in (above, through] and in `states`."""
+        if (above, through, newest) == (None, None, None) and states is not None and not states & FINISHED:
             return [row for row in self._unfinished(node_id) if row.state in states]
         generation = schema.campaign.c.generation
         query = _executions(schema.execution.c.node_id == node_id)
@@ -183,19 +192,7 @@ class Executions(Repository):
             query = query.where(generation <= through)
         if states is not None:
             query = query.where(schema.execution.c.state.in_(sorted(states)))
-        return self._rows(_execution, query.order_by(generation))
-
-    def nodes_with_orders(self, since_ms: int = 0) -> frozenset[str]:
-        """Return the ids of the nodes with an erase order that is out, and that was sent since then (Unix ms)."""
-        table = schema.execution
-        ordered = (table.c.state == ExecutionState.APPLYING, table.c.updated_at_ms > since_ms)
-        return frozenset(self._column(select(table.c.node_id).where(*ordered)))
-
-    def any_unfinished(self) -> bool:
-        """Whether some forget is not done on some node, which is neither given up."""
-        table = schema.execution
-        unfinished = table.c.state.in_(sorted(set(ExecutionState) - TERMINAL))
-        return bool(self._column(select(table.c.node_id).where(unfinished).limit(1)))
+        return self._rows(_execution, query.order_by(generation.desc()).limit(newest))[::-1]
 
     def ordered(self, node_ids: Iterable[str]) -> Sequence[ExecutionRow]:
         """Return the executions of these nodes with an erase order that is out, by generation."""
@@ -261,6 +258,10 @@ class Executions(Repository):
             fields["open_challenges"] = tuple(each for each in row.open_challenges if each != answered)
         if target is ExecutionState.PENDING:
             fields |= {"challenge_nonce": None, "expected_probes": None, "receipt": None, "checks": ()}
+            if row.state not in _AS_IT_WAS:
+                fields["went_back"] = row.went_back + 1
+        if target in AWAITED and row.state is ExecutionState.LOST:
+            fields |= {"returns": row.returns + 1, "returned_at_ms": self._now_ms}
         # A backup holds less than the node did, or more; one that was lost is as it was. Out of HELD the operator
         # vouches: else a node that had lost something could never be released.
         if row.state is ExecutionState.HELD or (
@@ -271,6 +272,8 @@ class Executions(Repository):
             raise ConflictError(f"{node_id} cannot be ordered to erase without a challenge")
         if target in WITH_RECEIPT and not fields["receipt"]:
             raise ConflictError(f"{node_id} cannot be {target} without a receipt")
+        if row.state in SUCCESS and target not in SUCCESS:
+            Receipts(self._scope).drop(campaign_id, node_id)
         self._set(row, state=target, detail=detail, updated_at_ms=self._now_ms, **fields)
         if via is not None:
             self._event(campaign_id, node_id, row.state, via[0], via[1])
@@ -288,34 +291,6 @@ class Executions(Repository):
             unfinished.pop(row.campaign_id, None)
             if later.state not in FINISHED:
                 unfinished[row.campaign_id] = later
-
-    def awaited_nodes(self) -> Sequence[str]:
-        """Return the ids of the nodes that some forget waits for, sorted."""
-        table = schema.execution
-        waiting = select(table.c.node_id).where(table.c.state.in_(AWAITED))
-        return self._column(waiting.distinct().order_by(table.c.node_id))
-
-    def went_back(self, campaign_id: str) -> Mapping[str, int]:
-        """Return how often nodes went back to a backup since the commit; without those that never did."""
-        table = schema.execution_event
-        query = (
-            select(table.c.node_id, func.count().label("times"))
-            .where(table.c.campaign_id == campaign_id, table.c.to_state == ExecutionState.PENDING)
-            .where(table.c.from_state.not_in([ExecutionState.LOST, ExecutionState.HELD]))
-            .group_by(table.c.node_id)
-        )
-        return {row.node_id: row.times for row in self._run(query)}
-
-    def returns(self, node_id: str) -> Mapping[str, ReturnsRow]:
-        """Return the forgets that were taken up again after the node was lost, by campaign."""
-        table = schema.execution_event
-        query = (
-            select(table.c.campaign_id, func.count().label("times"), func.max(table.c.at_ms).label("last_at_ms"))
-            .where(table.c.node_id == node_id, table.c.from_state == ExecutionState.LOST)
-            .where(table.c.to_state.in_(AWAITED))
-            .group_by(table.c.campaign_id)
-        )
-        return {row.campaign_id: ReturnsRow(row.times, row.last_at_ms) for row in self._run(query)}
 
     def close_challenge(self, campaign_id: str, node_id: str, nonce: bytes) -> None:
         """Note that an open challenge of an execution has been answered: it never is again."""

@@ -106,9 +106,10 @@ class Forgets(Executions):
 
         return self._once(schema.campaign, ("of", tag), read)
 
-    def list(self) -> Sequence[CampaignRow]:
-        """Return all campaigns, oldest first."""
-        return self._campaigns()
+    def list(self, *, above: int = 0, through: int | None = None) -> Sequence[CampaignRow]:
+        """Return all campaigns, oldest first; only those with generations in (above, through]."""
+        generation = schema.campaign.c.generation
+        return self._campaigns(generation > above, *([] if through is None else [generation <= through]))
 
     def list_open(self) -> Sequence[CampaignRow]:
         """Return the campaigns that have not converged, oldest first."""

@@ -14,7 +14,7 @@ from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
-from fleet.store.rows import NodeCostRow, NodeRow, QuarantinedReportRow
+from fleet.store.rows import CostSumRow, NodeCostRow, NodeRow, QuarantinedReportRow
 from fleet.store.touched import Contact
 
 _RAW_KEY_BYTES = 32
@@ -107,6 +107,16 @@ class Nodes(Repository):
             query = query.where(schema.node.c.retired_at_ms.is_(None))
         return self._rows(self._node, query)
 
+    def page(self, *, after: str = "", limit: int) -> Sequence[NodeRow]:
+        """Return the first so many nodes behind one, by id, without those that are retired."""
+        node = schema.node.c
+        query = select(schema.node).where(node.retired_at_ms.is_(None), node.node_id > after)
+        return self._rows(self._node, query.order_by(node.node_id).limit(limit))
+
+    def count(self) -> int:
+        """Return how many nodes are not retired."""
+        return int(self._run(select(func.count()).where(schema.node.c.retired_at_ms.is_(None))).scalar_one())
+
     def chosen(self, node_ids: Iterable[str]) -> Sequence[NodeRow]:
         """Return these nodes, retired ones among them, by id."""
         query = select(schema.node).where(schema.node.c.node_id.in_(list(node_ids)))
@@ -121,12 +131,6 @@ class Nodes(Repository):
         """Return the revisions that nodes run which are not retired."""
         node = schema.node.c
         return self._column(select(node.revision).where(node.retired_at_ms.is_(None)).distinct())
-
-    def sound(self, revision: int | None = None) -> frozenset[str]:
-        """Return the ids of the nodes that are neither held nor retired, and run a revision if one is named."""
-        node = schema.node.c
-        query = select(node.node_id).where(node.held_reason == "", node.retired_at_ms.is_(None))
-        return frozenset(self._column(query if revision is None else query.where(node.revision == revision)))
 
     def behind(self, generation: int, revision: int) -> frozenset[str]:
         """Return the ids of the nodes that have not this generation, or another revision."""
@@ -240,6 +244,12 @@ class Nodes(Repository):
         query = select(table).where(table.c.node_id == node_id).order_by(table.c.last_at_ms.desc())
         return self._rows(QuarantinedReportRow, query)
 
+    def quarantined_counts(self, node_ids: Iterable[str]) -> Mapping[str, int]:
+        """Return how many reports of nodes were put aside; without those that had none."""
+        table = schema.quarantined_report
+        query = select(table.c.node_id, func.sum(table.c.count).label("reports")).group_by(table.c.node_id)
+        return {row.node_id: int(row.reports) for row in self._run(query.where(table.c.node_id.in_(list(node_ids))))}
+
     def accept_receipt(self, node_id: str, counter: int, receipt_hash: bytes) -> None:
         """Move the node's receipt chain on; `ConflictError` if the counter does not increase."""
         current = self.get(node_id).receipt_counter
@@ -260,12 +270,30 @@ class Nodes(Repository):
             self._run(delete(table).where(*mine), [{"of": cost.node_id, "in": cost.phase} for cost in costs])
             self._insert_all(table, [vars(cost) for cost in costs])
 
-    def costs(self, node_id: str) -> Sequence[NodeCostRow]:
-        """Return the node's cumulative costs, in the order of `EnergyPhase`."""
-        stored = self._rows(NodeCostRow, select(schema.node_cost).where(schema.node_cost.c.node_id == node_id))
-        rows = {row.phase: row for row in (*stored, *self._scope.contacts.of(node_id).costs)}.values()
-        order = list(EnergyPhase)
-        return sorted(rows, key=lambda row: order.index(row.phase))
+    def costs(self, node_ids: Iterable[str]) -> Mapping[str, Sequence[NodeCostRow]]:
+        """Return nodes' cumulative costs, each in the order of `EnergyPhase`."""
+        wanted, table, order = list(node_ids), schema.node_cost, list(EnergyPhase)
+        found: dict[str, dict[EnergyPhase, NodeCostRow]] = {node_id: {} for node_id in wanted}
+        for row in self._rows(NodeCostRow, select(table).where(table.c.node_id.in_(wanted))):
+            found[row.node_id][row.phase] = row
+        for node_id, rows in found.items():
+            rows |= {row.phase: row for row in self._scope.contacts.of(node_id).costs}
+        return {
+            node_id: sorted(rows.values(), key=lambda row: order.index(row.phase)) for node_id, rows in found.items()
+        }
+
+    def total_costs(self) -> Sequence[CostSumRow]:
+        """Return the cumulative costs, as they are written, of all nodes that are not retired."""
+        there = select(schema.node.c.node_id).where(schema.node.c.retired_at_ms.is_(None))
+        return self._cost_sums(schema.node_cost, schema.node_cost.c.node_id.in_(there))
+
+    def energy_model(self) -> tuple[str, str] | None:
+        """Return name and version of the model that the first node has, by id; None if none has one."""
+        node = schema.node.c
+        query = select(node.energy_model_name, node.energy_model_version)
+        there = (node.energy_model_name != "", node.retired_at_ms.is_(None))
+        row = self._run(query.where(*there).order_by(node.node_id).limit(1)).first()
+        return None if row is None else (row.energy_model_name, row.energy_model_version)
 
     def _set(self, node_id: str, **values: Any) -> None:
         node = self.get(node_id)

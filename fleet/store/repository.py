@@ -7,9 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Select, Table, delete, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Double,
+    Executable,
+    Select,
+    Table,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
 
+from fleet.domain.node import EnergyPhase
 from fleet.errors import NotFoundError
+from fleet.store.rows import CostSumRow
 from fleet.store.touched import Contacts, Touched
 from fleet.store.writes import Writes
 
@@ -91,6 +106,18 @@ class Repository:
     def _column(self, query: Select[Any]) -> list[Any]:
         """Return the first column of each row."""
         return list(self._run(query).scalars())
+
+    def _cost_sums(self, table: Table, *conditions: ColumnElement[bool]) -> list[CostSumRow]:
+        """Return the sums of costs by phase, in the order of `EnergyPhase`."""
+        # Nodes may claim so much that whole numbers run over.
+        sums = [
+            func.sum(cast(table.c[name], Double)).label(name)
+            for name in ("energy_j", "seconds", "bytes", "cell_writes")
+        ]
+        rows = self._run(select(table.c.phase, *sums).where(*conditions).group_by(table.c.phase)).mappings()
+        whole = [{**row, "bytes": int(row["bytes"]), "cell_writes": int(row["cell_writes"])} for row in rows]
+        found = [CostSumRow(**row) for row in whole]
+        return sorted(found, key=lambda row: list(EnergyPhase).index(row.phase))
 
     def _insert(self, table: Table, **values: Any) -> None:
         """Insert a row, at the latest with the commit."""

@@ -71,6 +71,15 @@ class NodeRow:
 
 
 @dataclass(frozen=True)
+class LeasedRow:
+    """Lease of a node that may serve until it ends."""
+
+    node_id: str
+    lease_until_ms: int
+    last_contact_ms: int
+
+
+@dataclass(frozen=True)
 class QuarantinedReportRow:
     """Reports of a node that were put aside for one reason."""
 
@@ -84,9 +93,20 @@ class QuarantinedReportRow:
 
 @dataclass(frozen=True)
 class NodeCostRow:
-    """Cumulative cost of one phase on one node."""
+    """Cost of one phase on one node: cumulative, or of one forget."""
 
     node_id: str
+    phase: EnergyPhase
+    energy_j: float
+    seconds: float
+    bytes: int
+    cell_writes: int
+
+
+@dataclass(frozen=True)
+class CostSumRow:
+    """Cost of one phase on many nodes."""
+
     phase: EnergyPhase
     energy_j: float
     seconds: float
@@ -152,25 +172,28 @@ class ExecutionRow:
     #: Of the last erase orders, withdrawn ones among them, that no receipt has answered.
     open_challenges: tuple[bytes, ...] = ()
     held: HeldAtCommit | None = None
+    #: How often the node went back to a backup since the commit.
+    went_back: int = 0
+    #: How often it was taken up again after the node was lost, and when the last time (Unix ms).
+    returns: int = 0
+    returned_at_ms: int | None = None
 
 
 @dataclass(frozen=True)
-class ProgressRow:
-    """Progress of a node with a campaign."""
+class ReceiptRow:
+    """An accepted receipt in figures; what a node erased is its own word."""
 
+    campaign_id: str
     node_id: str
-    state: ExecutionState
-    #: An erase order has gone to it, now or earlier.
-    ordered: bool
-    updated_at_ms: int
-
-
-@dataclass(frozen=True)
-class ReturnsRow:
-    """Returns of a lost node: how often an execution was taken up again, and when it was the last time."""
-
-    count: int
-    last_at_ms: int
+    payload_hash: bytes
+    #: `fleet.trust.checks.checks_digest` of the lines that it was checked by.
+    checks_digest: bytes
+    subject_adapters_erased: int
+    lora_rows_erased: int
+    code_samples_erased: int
+    reram_writes: int
+    energy_model_name: str
+    energy_model_version: str
 
 
 @dataclass(frozen=True)

@@ -255,9 +255,12 @@ execution = Table(
         comment="what the node was known to hold at the commit; NULL: not known",
     ),
     Column("version", Integer, nullable=False),
+    Column("went_back", Integer, comment="times that the node went back to a backup since the commit"),
+    Column("returns", Integer, comment="times that it was taken up again after the node was lost"),
+    _time("returned_at_ms", nullable=True),
     sa.Index(None, "node_id", "state"),
-    # Of millions, the few that somebody waits for.
-    sa.Index(None, "state"),
+    # Of millions, the few that somebody waits for; and how many there are of each state.
+    sa.Index(None, "state", "campaign_id", "node_id"),
     _one_of("state", ExecutionState),
     CheckConstraint("state <> 'applying' OR challenge_nonce IS NOT NULL", name="applying_has_challenge"),
     CheckConstraint(f"state NOT IN ({_with_receipt}) OR receipt IS NOT NULL", name="claim_has_receipt"),
@@ -276,6 +279,39 @@ execution_event = Table(
     _time("at_ms"),
     sa.ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
     sa.Index(None, "campaign_id", "node_id"),
+)
+
+# Apart from `execution`, whose rows have kilobytes: what is summed up and certified is read for every node at once.
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("campaign_id", String(26), primary_key=True),
+    Column("node_id", String(64), primary_key=True),
+    Column("payload_hash", LargeBinary, nullable=False, comment="SHA-256 of what the node has signed"),
+    Column("checks_digest", LargeBinary, nullable=False, comment="of the lines that it was checked by"),
+    Column("subject_adapters_erased", BigInteger, nullable=False),
+    Column("lora_rows_erased", BigInteger, nullable=False),
+    Column("code_samples_erased", BigInteger, nullable=False),
+    Column("reram_writes", BigInteger, nullable=False),
+    Column("energy_model_name", String(64), nullable=False),
+    Column("energy_model_version", String(64), nullable=False),
+    sa.ForeignKeyConstraint(["campaign_id", "node_id"], ["execution.campaign_id", "execution.node_id"]),
+    sqlite_with_rowid=False,
+)
+
+receipt_cost = Table(
+    "receipt_cost",
+    metadata,
+    Column("campaign_id", String(26), primary_key=True),
+    Column("node_id", String(64), primary_key=True),
+    Column("phase", _text(EnergyPhase, 16), primary_key=True),
+    Column("energy_j", sa.Double, nullable=False, comment="of the forget, as all of these"),
+    Column("seconds", sa.Double, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("cell_writes", BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(["campaign_id", "node_id"], ["receipt.campaign_id", "receipt.node_id"]),
+    _one_of("phase", EnergyPhase),
+    sqlite_with_rowid=False,
 )
 
 subject = Table(

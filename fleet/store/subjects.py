@@ -38,6 +38,12 @@ class Subjects(Repository):
         """Return the active subjects, canaries among them, by tag; or the forgotten ones."""
         return self._subjects(schema.subject.c.state == ("forgotten" if forgotten else "active"))
 
+    def count(self) -> int:
+        """Return how many people are enrolled, canaries not among them."""
+        subject = schema.subject.c
+        query = select(func.count()).where(subject.state == "active", subject.canary.is_(False))
+        return int(self._run(query).scalar_one())
+
     def forgotten_among(self, tags: Iterable[str]) -> frozenset[str]:
         """Return those of some tags that carry a tombstone."""
         wanted, table = list(tags), schema.subject

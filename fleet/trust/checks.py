@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,6 +29,11 @@ class CheckLine:
 def compare(name: str, expected: object, got: object) -> CheckLine:
     """Return the line of an equality check; bytes are shown in hexadecimal."""
     return CheckLine(name, expected == got, _shown(expected), _shown(got))
+
+
+def checks_digest(lines: Iterable[CheckLine]) -> bytes:
+    """Return the SHA-256 (32 bytes) of lines, by which a certificate binds them."""
+    return hashlib.sha256(json.dumps([[x.name, x.holds, x.expected, x.got] for x in lines]).encode()).digest()
 
 
 def failures(lines: Iterable[CheckLine]) -> tuple[CheckLine, ...]:

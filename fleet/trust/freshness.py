@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from reram_fleet.v1.operator_pb2 import Forget, GetFleetResponse
@@ -25,12 +26,12 @@ def current_lines(content: Certificate, fleet: GetFleetResponse, forget: Forget 
         f"converged at {moment(content.converged_at_ms)}",
         _standing(forget),
     )
-    yield compare(
-        "now: nodes",
-        ", ".join(sorted(node.node_id for node in content.nodes)),
-        ", ".join(sorted(execution.node_id for execution in forget.executions)),
-    )
     if forget.state == CampaignState.CONVERGED:
+        yield compare(
+            "now: nodes",
+            _listed(Counter(node.state.value for node in content.nodes)),
+            _listed({count.state: count.nodes for count in forget.counts}),
+        )
         yield compare(
             "now: verdicts",
             _listed({verdict.adapter_kind: verdict.verdict for verdict in content.verdicts}),
@@ -57,12 +58,14 @@ def _converged_at_ms(forget: Forget) -> int:
 def _standing(forget: Forget) -> str:
     if forget.state == CampaignState.CONVERGED:
         return f"converged at {moment(_converged_at_ms(forget))}"
-    waiting = [execution for execution in forget.executions if execution.state not in TERMINAL]
+    waiting = [execution for execution in forget.examples if execution.state not in TERMINAL]
     names = ", ".join(f"{execution.node_id} ({execution.state})" for execution in waiting)
+    more = sum(count.nodes for count in forget.counts if count.state not in TERMINAL) - len(waiting)
+    names += f" and {more} more" if more > 0 else ""
     # An execution that went on since it re-opened tells of a later moment: still a true "since".
     since = min((execution.updated_at_unix_ms for execution in waiting), default=0)
     return f"re-opened since: {forget.state}, waiting for {names or 'nobody'} since {moment(since)}"
 
 
-def _listed(verdicts: dict[str, str]) -> str:
-    return ", ".join(f"{kind} {verdict}" for kind, verdict in sorted(verdicts.items()))
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))

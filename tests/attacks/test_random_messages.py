@@ -72,7 +72,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
             assert streams_taken > 1
 
             def done(campaign_id: str) -> bool:
-                found = client.get_forget(campaign_id).executions
+                found = client.list_executions(campaign_id).items
                 return all(e.state == "verified" for e in found if e.node_id != rogue.node_id)
 
             for campaign_id in forgets:
@@ -82,7 +82,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
             kept = {tag: digest for tag, digest in before.items() if tag not in people[: len(forgets)]}
             for node in honest:
                 eventually("nobody else has changed", lambda node=node: named(node) == kept)
-            shown = {node.node_id: node for node in client.list_nodes()}
+            shown = {node.node_id: node for node in client.list_nodes().items}
             assert [shown[node.node_id].held_reason for node in honest] == ["", ""]
             assert [shown[node.node_id].quarantined_reports for node in honest] == [0, 0]
             assert client.get_fleet().subjects == len(kept)

@@ -106,8 +106,7 @@ class Rig:
 
     def execution(self, campaign_id: str, node: int) -> Execution:
         """Return a campaign's execution on one node."""
-        forget = self.client.get_forget(campaign_id)
-        return next(e for e in forget.executions if e.node_id == self.fleet.nodes[node].node_id)
+        return self.client.list_executions(campaign_id, self.fleet.nodes[node].node_id).items[0]
 
     def status(self, node: int) -> GetStatusResponse:
         """Ask a node's engine for its state."""

@@ -26,15 +26,15 @@ def test_acknowledged_forget_outlives_the_coordinator(rig: Rig) -> None:
     campaign = committed.forget
     done = rig.wait_converged(campaign.campaign_id)
     assert (done.generation, done.request_id) == (before.generation + 1, request_id)
-    assert {e.node_id for e in done.executions} == set(rig.fleet.identities)
-    assert {e.state for e in done.executions} <= SUCCESS
+    assert {e.node_id for e in rig.client.list_executions(done.campaign_id).items} == set(rig.fleet.identities)
+    assert {count.state for count in done.counts} <= SUCCESS
     again = rig.client.create_forget(request_id, [tag])
     assert (again.created, again.forget.campaign_id) == (False, campaign.campaign_id)
     after = rig.client.get_fleet()
     assert after.generation == before.generation + 1
     assert after.forgets_open == 0
     # One command and one receipt per node: nothing was taken twice on the way.
-    assert after.log_size == before.log_size + 1 + len(done.executions)
+    assert after.log_size == before.log_size + 1 + sum(count.nodes for count in done.counts)
     for node in range(2):
         rig.fleet.wait_serving(node, 60.0)
         assert tag not in rig.names(node, 3)
@@ -66,4 +66,6 @@ def test_forget_whose_answer_was_lost_is_committed_once_by_asking_again(rig: Rig
     assert answered in ([], [forget.campaign_id])
     rig.wait_converged(forget.campaign_id)
     assert rig.client.get_fleet().generation == generation + 1
-    assert [f.campaign_id for f in rig.client.list_forgets() if f.request_id == request_id] == [forget.campaign_id]
+    assert [f.campaign_id for f in rig.client.list_forgets().items if f.request_id == request_id] == [
+        forget.campaign_id
+    ]

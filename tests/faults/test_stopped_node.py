@@ -23,6 +23,6 @@ def test_forget_tells_that_a_stopped_node_may_serve_until_its_lease_ends(rig: Ri
         waited = rig.cli("forget", "watch", forget.campaign_id, "--timeout", "1")
         assert (waited.returncode, "node-2 (pending)" in waited.stderr) == (7, True)
     done = rig.wait_converged(forget.campaign_id)
-    assert {e.state for e in done.executions} <= SUCCESS
+    assert {count.state for count in done.counts} <= SUCCESS
     assert not done.may_serve
     eventually("node-2 serves again", lambda: rig.serves(1))

@@ -30,8 +30,8 @@ def test_lora_of_a_job_that_was_tried_again_is_repaired_by_a_later_forget(story:
     repair = rig.client.get_learning(forget.repair_job_id)
     assert (repair.kind, repair.state) == (types.LEARNING_KIND_UNLEARN_LORA, JobState.SUCCEEDED)
     assert forget.state == CampaignState.CONVERGED
-    assert {e.node_id for e in forget.executions} == {"node-1", "node-2"}
-    assert {e.state for e in forget.executions} <= SUCCESS
+    assert {e.node_id for e in rig.client.list_executions(forget.campaign_id).items} == {"node-1", "node-2"}
+    assert {count.state for count in forget.counts} <= SUCCESS
     assert {v.adapter_kind: verdict_name(v.verdict) for v in forget.verdicts} == {
         "subject-adapter": "EXACT",
         "closed-form-head": "EXACT",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 
 from reram_fleet.v1 import types_pb2 as types
@@ -18,9 +19,9 @@ from fleet.coordinator.work import Part, Work
 from fleet.domain.campaign import CampaignState, campaign_state
 from fleet.domain.execution import ExecutionState, HeldAtCommit
 from fleet.domain.tags import new_id, validate_tags
-from fleet.domain.waves import WaveMember, due_for_erasure
+from fleet.domain.waves import most_due
 from fleet.errors import AwaitedNodesError, InvalidInputError, UnknownTagsError
-from fleet.store.rows import CampaignRow, ContributionRow, LogRow, ProgressRow, RevisionRow
+from fleet.store.rows import CampaignRow, ContributionRow, LogRow, RevisionRow
 from fleet.trust.leaves import LeafKind, leaf_data
 
 logger = logging.getLogger(__name__)
@@ -172,60 +173,57 @@ class Campaigns(Part):
             # A connected node that says nothing must not keep the others from erasing: it has no lease for this
             # generation, and gets none.
             patient = self._tx.now_ms - campaign.created_at_ms < ANSWER_MS
-            connected = self._env.sessions.connected() if patient else frozenset()
-            before, progress = campaign.state, self._tx.forgets.progress(campaign.campaign_id)
-            state = self._derived(campaign, progress, connected)
-            if state is CampaignState.ERASING and self._erase(campaign, progress):
+            counts = self._tx.forgets.counts(campaign.campaign_id)
+            state = self._derived(campaign, counts, patient=patient)
+            if state is CampaignState.ERASING and self._erase(campaign, counts):
                 changed = True
-                state = self._derived(campaign, self._tx.forgets.progress(campaign.campaign_id), connected)
-            if state is not before:
+                counts = self._tx.forgets.counts(campaign.campaign_id)
+                state = self._derived(campaign, counts, patient=patient)
+            if state is not campaign.state:
                 self._tx.forgets.set_state(campaign.campaign_id, state)
                 logger.info("forget %s is %s", campaign.campaign_id, state)
                 changed = True
         return changed
 
-    def _derived(
-        self, campaign: CampaignRow, progress: Sequence[ProgressRow], connected: frozenset[str]
-    ) -> CampaignState:
-        state = campaign_state({row.node_id: row.state for row in progress}, connected, campaign.state)
+    def _derived(self, campaign: CampaignRow, counts: Mapping[ExecutionState, int], *, patient: bool) -> CampaignState:
+        suppressing = campaign.state in (CampaignState.COMMITTED, CampaignState.SUPPRESSING)
+        awaited = patient and suppressing and self._any_connected(self._tx.forgets.pending(campaign.campaign_id))
+        state = campaign_state(counts, campaign.state, pending_connected=awaited)
         newest = self._tx.revisions.latest()
         behind = newest is not None and newest.built_at_generation < campaign.generation
         # Also when all its nodes were given up: whoever joins or comes back needs a revision without the person.
         return CampaignState.ERASING if state is CampaignState.CONVERGED and behind else state
 
-    def _is_awaited(self, row: ProgressRow) -> bool:
-        """Whether a node may still be about to answer its erase order: nobody waits for it for ever."""
-        return self._tx.now_ms - row.updated_at_ms < ANSWER_MS
+    def _any_connected(self, node_ids: Iterable[str]) -> bool:
+        """Whether one of some nodes has a live stream."""
+        connected = self._env.sessions.connected()
+        return any(node_id in connected for node_id in node_ids)
 
-    def orderable(self) -> frozenset[str]:
-        """Return the nodes that an erase order reaches now: connected, not held, running the newest revision.
+    def _about_to_answer(self, campaign: CampaignRow, newest: RevisionRow | None) -> bool:
+        """Whether some node may still be about to answer its erase order: nobody waits for it for ever.
 
-        A node that cannot answer must neither be the canary for which all others wait nor keep a newer revision
-        from being built.
+        A node that cannot answer, since it is held or runs another revision, must neither be the canary for which all
+        others wait nor keep a newer revision from being built.
         """
-        newest = self._tx.revisions.latest()
-        running = self._tx.nodes.sound(None if newest is None else newest.revision)
-        return self._env.sessions.connected() & running
+        revision = None if newest is None else newest.revision
+        since_ms = self._tx.now_ms - ANSWER_MS
+        return self._any_connected(self._tx.forgets.ordered_since(campaign.campaign_id, since_ms, revision))
 
-    def _erase(self, campaign: CampaignRow, progress: Sequence[ProgressRow]) -> bool:
+    def _erase(self, campaign: CampaignRow, counts: Mapping[ExecutionState, int]) -> bool:
         newest = self._tx.revisions.latest()
         # Of the fleet, not of the campaign: an order over a revision that is on its way out would only be redone.
         if newest is not None and self._revisions.settled() is None:
             return self._rebuild(newest)
-        reached, went_back = self.orderable(), self._tx.forgets.went_back(campaign.campaign_id)
-        members = [
-            WaveMember(
-                node_id=row.node_id,
-                state=row.state,
-                connected=row.node_id in reached
-                and (row.state is not ExecutionState.APPLYING or self._is_awaited(row)),
-                ordered=row.ordered,
-                went_back=went_back.get(row.node_id, 0),
-            )
-            for row in progress
-        ]
+        most = most_due(
+            counts,
+            canaries_failed=self._tx.forgets.failed_orders(campaign.campaign_id),
+            canary_at_work=self._about_to_answer(campaign, newest),
+        )
+        revision, connected = None if newest is None else newest.revision, self._env.sessions.connected()
+        suppressed = self._tx.forgets.suppressed(campaign.campaign_id, revision)
         # The others are due at the next look: a transaction for a whole fleet would keep everybody waiting.
-        due = due_for_erasure(members)[:ORDERS_AT_ONCE]
+        most = ORDERS_AT_ONCE if most is None else most
+        due = list(islice((node_id for node_id in suppressed if node_id in connected), most))
         if due:
             answers = self._expected_probes(campaign)
             draw = self._env.randomness.draw
@@ -251,17 +249,16 @@ class Campaigns(Part):
         age_ms = self._tx.now_ms - newest.created_at_ms
         if age_ms < ANSWER_MS and self._erasing():
             return True
-        return age_ms < MAX_IN_USE_MS and self._ordered()
+        return age_ms < MAX_IN_USE_MS and any(
+            self._about_to_answer(campaign, newest) for campaign in self._tx.forgets.list_open()
+        )
 
     def _erasing(self) -> bool:
         """Whether some connected node, not a held one, still has an open forget to carry out."""
-        reached = self._env.sessions.connected() & self._tx.nodes.sound()
-        return not reached.isdisjoint(self._tx.forgets.awaited_nodes())
-
-    def _ordered(self) -> bool:
-        """Whether some node is about to sign a receipt over the newest revision."""
-        ordered = self._tx.forgets.nodes_with_orders(since_ms=self._tx.now_ms - ANSWER_MS)
-        return bool(ordered) and not ordered.isdisjoint(self.orderable())
+        return any(
+            self._any_connected(self._tx.forgets.awaited(campaign.campaign_id))
+            for campaign in self._tx.forgets.list_open()
+        )
 
     def _rebuild(self, newest: RevisionRow) -> bool:
         """Build the revision without the forgotten; when the shared LoRA knows them, once that is repaired.

@@ -15,10 +15,12 @@ from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, Repor
 from fleet.coordinator.nodes.restored import Restored
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.revisions import Revisions
+from fleet.coordinator.wire_enums import ENERGY_PHASE
 from fleet.coordinator.work import Part, Work
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
 from fleet.errors import NotFoundError
-from fleet.store.rows import CampaignRow, ExecutionRow, NodeRow
+from fleet.store.rows import CampaignRow, ExecutionRow, NodeCostRow, NodeRow, ReceiptRow
+from fleet.trust.checks import checks_digest
 from fleet.trust.leaves import LeafKind, leaf_data
 from fleet.trust.merkle import leaf_hash
 from fleet.trust.receipts import UNKNOWN_ADAPTERS, ReceiptExpectation, ReceiptVerdict, check_opened
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 #: Of a receipt without the list of active adapters, and of one of these. It is kept and shown as it came.
 _RECEIPT_BYTES = 64 * 1024
 _ENTRY_BYTES = 128
+#: Of the name and the version of an energy model, as it is shown.
+_NAME_LENGTH = 64
 #: Between the order and the judgement: the receipt as the node's claim.
 _CLAIMED = (ExecutionState.APPLIED, "receipt")
 _UNHEARD = "it names people whom the node has not contributed"
@@ -93,6 +97,7 @@ class Receipts(Part):
                 via=_CLAIMED,
                 answered=answered,
             )
+            self._keep_figures(receipt, verdict)
             return _answer(envelope, receipt, target, verdict.reason)
         self._tx.forgets.close_challenge(*key, answered)
         if again := self._worth_another(receipt, verdict, *key):
@@ -110,6 +115,27 @@ class Receipts(Part):
         self._tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
         logger.error("node %s is held: %s", node.node_id, verdict.reason)
         return _answer(envelope, receipt, ExecutionState.HELD, verdict.reason)
+
+    def _keep_figures(self, receipt: types.Receipt, verdict: ReceiptVerdict) -> None:
+        """Keep what an accepted receipt adds to the sums of its forget, and what its certificate names."""
+        figures = ReceiptRow(
+            campaign_id=receipt.campaign_id,
+            node_id=receipt.node_id,
+            payload_hash=verdict.receipt_hash,
+            checks_digest=checks_digest(verdict.lines),
+            subject_adapters_erased=receipt.subject_adapters_erased,
+            lora_rows_erased=receipt.lora_rows_erased,
+            code_samples_erased=receipt.code_samples_erased,
+            reram_writes=receipt.reram_writes,
+            energy_model_name=receipt.energy_model.name[:_NAME_LENGTH],
+            energy_model_version=receipt.energy_model.version[:_NAME_LENGTH],
+        )
+        costs = {
+            phase: NodeCostRow(receipt.node_id, phase, each.energy_j, each.seconds, each.bytes, each.cell_writes)
+            for each in receipt.costs
+            if (phase := ENERGY_PHASE.words.get(each.phase)) is not None
+        }
+        self._tx.receipts.keep(figures, costs.values())
 
     def _unsolicited(
         self, node: NodeRow, execution: ExecutionRow, envelope: types.Envelope, receipt: types.Receipt

@@ -226,15 +226,13 @@ class Decisions(Part):
         if self._tx.fleet.awaited():
             # When they were heard of last is not known any more.
             return False
-        # Not of every node: most of a large fleet may be away, and this is looked at every second.
-        away = [self._tx.nodes.get(node_id) for node_id in self._tx.forgets.awaited_nodes() if node_id not in connected]
+        # Not every node: most of a large fleet may be away, and this is looked at every second.
+        overdue = self._tx.forgets.overdue(limits.lost_after_ms, limits.lease_ms)
+        away = [self._tx.nodes.get(node_id) for node_id in overdue if node_id not in connected]
         return sum(self._note_lost(node, limits) for node in away) > 0
 
     def _note_lost(self, node: NodeRow, limits: ContactLimits) -> bool:
         awaited = self._tx.forgets.executions_of(node.node_id, states=AWAITED)
-        if not awaited:
-            return False
-        returns = self._tx.forgets.returns(node.node_id)
         contact_ms = max(node.last_contact_ms or node.enrolled_at_ms, node.awaited_since_ms or 0)
         lost = [
             execution
@@ -243,9 +241,7 @@ class Decisions(Part):
                 self._tx.now_ms,
                 last_contact_ms=contact_ms,
                 lease_until_ms=node.lease_until_ms or 0,
-                returned_at_ms=(
-                    returns[execution.campaign_id].last_at_ms if execution.campaign_id in returns else None
-                ),
+                returned_at_ms=execution.returned_at_ms,
             )
         ]
         if not lost:

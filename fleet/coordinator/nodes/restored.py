@@ -75,10 +75,7 @@ class Restored(Part):
         return hello.receipt_counter > node.receipt_counter and self._tx.tree.find(leaf_hash(leaf)) is None
 
     def _stays_lost(self, execution: ExecutionRow) -> bool:
-        if execution.state is not ExecutionState.LOST:
-            return False
-        returns = self._tx.forgets.returns(execution.node_id).get(execution.campaign_id)
-        return returns is not None and not may_return(returns.count)
+        return execution.state is ExecutionState.LOST and not may_return(execution.returns)
 
     def note_suppressed(self, node_id: str, generation: int) -> None:
         """Move on what waited for the node to have the log up to this generation; re-open what went on without.

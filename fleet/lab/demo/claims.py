@@ -38,7 +38,7 @@ def check(evidence: Evidence[Any], own: Sequence[Callable[[Evidence[Any]], Claim
 def open_receipts(evidence: Evidence[Any]) -> dict[str, types.Receipt]:
     """Return the receipts whose signature is their node's, by node id."""
     opened = {}
-    for execution in evidence.forget.executions:
+    for execution in evidence.executions:
         identity = evidence.identities[execution.node_id]
         try:
             opened[execution.node_id] = open_envelope(execution.receipt, types.Receipt, identity.receipt_public_key)
@@ -92,7 +92,7 @@ def _backbone_only(evidence: Evidence[Any]) -> Claim:
 
 
 def _converged(evidence: Evidence[Any]) -> Claim:
-    states = {execution.node_id: execution.state for execution in evidence.forget.executions}
+    states = {execution.node_id: execution.state for execution in evidence.executions}
     return Claim(
         "the forget was verified on every node",
         evidence.forget.state == CampaignState.CONVERGED

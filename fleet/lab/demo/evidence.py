@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -74,6 +74,8 @@ class Evidence(Generic[M]):
     flower_runs: tuple[RunInfo, ...]
     outage: Outage
     forget: operator.Forget
+    #: On every node, with receipts.
+    executions: Sequence[operator.Execution]
     #: Lines of the offline check of the certificate, against the key that nodes got when they enrolled.
     certificate: tuple[CheckLine, ...]
     #: Forget generation that each `/metrics` told before and after.

@@ -18,7 +18,6 @@ from fleet.local.fleet import LocalFleet
 
 #: The restarted node waits between half of this and all of it before it connects: a window to look at.
 CONNECT_DELAY_S = 4.0
-_SUPPRESSED = frozenset(ExecutionState) - {ExecutionState.PENDING}
 
 
 def wait_lost(client: FleetClient, node_id: str, deadline: Deadline) -> None:
@@ -38,12 +37,18 @@ def forget_while_away(
 
     def suppressed() -> operator.Forget | None:
         forget = client.get_forget(campaign_id)
-        everywhere = all(e.state in _SUPPRESSED for e in forget.executions if e.node_id != away)
-        return forget if everywhere and forget.HasField("seconds_to_suppress") else None
+        return forget if forget.HasField("seconds_to_suppress") and not _pending(forget) - {away} else None
 
     forget = deadline.until("every connected node has suppressed", suppressed, poll_s=0.02)
     seconds = time.monotonic() - started
-    return forget, frozenset(e.node_id for e in forget.executions if e.state in _SUPPRESSED), seconds
+    states = {e.node_id: e.state for e in client.list_executions(campaign_id).items}
+    there = frozenset(node_id for node_id, state in states.items() if state != ExecutionState.PENDING)
+    return forget, there, seconds
+
+
+def _pending(forget: operator.Forget) -> set[str]:
+    """Return the first few nodes that have not suppressed."""
+    return {execution.node_id for execution in forget.examples if execution.state == ExecutionState.PENDING}
 
 
 def watch_return(

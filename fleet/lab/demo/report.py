@@ -75,7 +75,7 @@ def report(evidence: Evidence[Any], claims: Sequence[Claim], task: DemoTask[Any]
 
 def _node(evidence: Evidence[Any], node_id: str, receipt: Receipt | None) -> Document:
     status = evidence.status_after[node_id]
-    execution = next((e for e in evidence.forget.executions if e.node_id == node_id), None)
+    execution = next((e for e in evidence.executions if e.node_id == node_id), None)
     return {
         "node_id": node_id,
         "state": execution.state if execution is not None else None,

@@ -232,6 +232,7 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
                 probe_answers=answers,
             ),
             forget=forget,
+            executions=client.list_executions(forget.campaign_id).items,
             certificate=tuple(certificate),
             metrics_moved={name: (metrics_before[name], now) for name, now in metrics_after.items()},
             step_seconds=reporter.seconds,

@@ -24,7 +24,7 @@ class GetFleetRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetFleetResponse(_message.Message):
-    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task", "restored_at_unix_ms", "nodes_awaited")
+    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task", "restored_at_unix_ms", "nodes_awaited", "nodes_serving")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class GetFleetResponse(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     RESTORED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     NODES_AWAITED_FIELD_NUMBER: _ClassVar[int]
+    NODES_SERVING_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     version: str
     generation: int
@@ -61,7 +62,8 @@ class GetFleetResponse(_message.Message):
     task: str
     restored_at_unix_ms: int
     nodes_awaited: int
-    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ..., restored_at_unix_ms: _Optional[int] = ..., nodes_awaited: _Optional[int] = ...) -> None: ...
+    nodes_serving: int
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ..., restored_at_unix_ms: _Optional[int] = ..., nodes_awaited: _Optional[int] = ..., nodes_serving: _Optional[int] = ...) -> None: ...
 
 class EnrollNodeRequest(_message.Message):
     __slots__ = ("identity",)
@@ -148,14 +150,20 @@ class QuarantinedReport(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ..., first_at_unix_ms: _Optional[int] = ..., last_at_unix_ms: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListNodesResponse(_message.Message):
-    __slots__ = ("nodes",)
+    __slots__ = ("nodes", "next_page_token")
     NODES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
-    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetNodeRequest(_message.Message):
     __slots__ = ("node_id",)
@@ -164,16 +172,14 @@ class GetNodeRequest(_message.Message):
     def __init__(self, node_id: _Optional[str] = ...) -> None: ...
 
 class GetNodeResponse(_message.Message):
-    __slots__ = ("node", "executions", "quarantined", "audit_events")
+    __slots__ = ("node", "quarantined", "audit_events")
     NODE_FIELD_NUMBER: _ClassVar[int]
-    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     AUDIT_EVENTS_FIELD_NUMBER: _ClassVar[int]
     node: Node
-    executions: _containers.RepeatedCompositeFieldContainer[Execution]
     quarantined: _containers.RepeatedCompositeFieldContainer[QuarantinedReport]
     audit_events: _containers.RepeatedCompositeFieldContainer[_types_pb2.Envelope]
-    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., quarantined: _Optional[_Iterable[_Union[QuarantinedReport, _Mapping]]] = ..., audit_events: _Optional[_Iterable[_Union[_types_pb2.Envelope, _Mapping]]] = ...) -> None: ...
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., quarantined: _Optional[_Iterable[_Union[QuarantinedReport, _Mapping]]] = ..., audit_events: _Optional[_Iterable[_Union[_types_pb2.Envelope, _Mapping]]] = ...) -> None: ...
 
 class ReleaseNodeRequest(_message.Message):
     __slots__ = ("node_id", "reason")
@@ -254,13 +260,12 @@ class CreateForgetResponse(_message.Message):
     def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
 
 class Forget(_message.Message):
-    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "executions", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model", "excepted_node_ids", "may_serve")
+    __slots__ = ("campaign_id", "request_id", "generation", "state", "created_at_unix_ms", "verdicts", "repair_job_id", "seconds_to_suppress", "seconds_to_verify", "costs", "reram_writes", "energy_model", "excepted_node_ids", "may_serve", "counts", "examples")
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
-    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     REPAIR_JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SECONDS_TO_SUPPRESS_FIELD_NUMBER: _ClassVar[int]
@@ -270,12 +275,13 @@ class Forget(_message.Message):
     ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
     EXCEPTED_NODE_IDS_FIELD_NUMBER: _ClassVar[int]
     MAY_SERVE_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     request_id: str
     generation: int
     state: str
     created_at_unix_ms: int
-    executions: _containers.RepeatedCompositeFieldContainer[Execution]
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
     repair_job_id: str
     seconds_to_suppress: float
@@ -285,7 +291,17 @@ class Forget(_message.Message):
     energy_model: _types_pb2.EnergyModel
     excepted_node_ids: _containers.RepeatedScalarFieldContainer[str]
     may_serve: _containers.RepeatedCompositeFieldContainer[MayServe]
-    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., excepted_node_ids: _Optional[_Iterable[str]] = ..., may_serve: _Optional[_Iterable[_Union[MayServe, _Mapping]]] = ...) -> None: ...
+    counts: _containers.RepeatedCompositeFieldContainer[StateCount]
+    examples: _containers.RepeatedCompositeFieldContainer[Execution]
+    def __init__(self, campaign_id: _Optional[str] = ..., request_id: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[str] = ..., created_at_unix_ms: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., repair_job_id: _Optional[str] = ..., seconds_to_suppress: _Optional[float] = ..., seconds_to_verify: _Optional[float] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., excepted_node_ids: _Optional[_Iterable[str]] = ..., may_serve: _Optional[_Iterable[_Union[MayServe, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., examples: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ...) -> None: ...
+
+class StateCount(_message.Message):
+    __slots__ = ("state", "nodes")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    nodes: int
+    def __init__(self, state: _Optional[str] = ..., nodes: _Optional[int] = ...) -> None: ...
 
 class MayServe(_message.Message):
     __slots__ = ("node_id", "until_unix_ms", "last_contact_unix_ms")
@@ -338,14 +354,42 @@ class GetForgetResponse(_message.Message):
     def __init__(self, forget: _Optional[_Union[Forget, _Mapping]] = ...) -> None: ...
 
 class ListForgetsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListForgetsResponse(_message.Message):
-    __slots__ = ("forgets",)
+    __slots__ = ("forgets", "next_page_token")
     FORGETS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     forgets: _containers.RepeatedCompositeFieldContainer[Forget]
-    def __init__(self, forgets: _Optional[_Iterable[_Union[Forget, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, forgets: _Optional[_Iterable[_Union[Forget, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListExecutionsRequest(_message.Message):
+    __slots__ = ("campaign_id", "node_id", "states", "page_size", "page_token")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    node_id: str
+    states: _containers.RepeatedScalarFieldContainer[str]
+    page_size: int
+    page_token: str
+    def __init__(self, campaign_id: _Optional[str] = ..., node_id: _Optional[str] = ..., states: _Optional[_Iterable[str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListExecutionsResponse(_message.Message):
+    __slots__ = ("executions", "next_page_token")
+    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    executions: _containers.RepeatedCompositeFieldContainer[Execution]
+    next_page_token: str
+    def __init__(self, executions: _Optional[_Iterable[_Union[Execution, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchForgetRequest(_message.Message):
     __slots__ = ("campaign_id",)
@@ -463,26 +507,12 @@ class GetEnergyReportRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetEnergyReportResponse(_message.Message):
-    __slots__ = ("nodes", "totals", "energy_model", "forgets")
-    NODES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("totals", "energy_model")
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     ENERGY_MODEL_FIELD_NUMBER: _ClassVar[int]
-    FORGETS_FIELD_NUMBER: _ClassVar[int]
-    nodes: _containers.RepeatedCompositeFieldContainer[Node]
     totals: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
     energy_model: _types_pb2.EnergyModel
-    forgets: _containers.RepeatedCompositeFieldContainer[ForgetEnergy]
-    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., totals: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ..., forgets: _Optional[_Iterable[_Union[ForgetEnergy, _Mapping]]] = ...) -> None: ...
-
-class ForgetEnergy(_message.Message):
-    __slots__ = ("campaign_id", "costs", "reram_writes")
-    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
-    COSTS_FIELD_NUMBER: _ClassVar[int]
-    RERAM_WRITES_FIELD_NUMBER: _ClassVar[int]
-    campaign_id: str
-    costs: _containers.RepeatedCompositeFieldContainer[_types_pb2.PhaseCost]
-    reram_writes: int
-    def __init__(self, campaign_id: _Optional[str] = ..., costs: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., reram_writes: _Optional[int] = ...) -> None: ...
+    def __init__(self, totals: _Optional[_Iterable[_Union[_types_pb2.PhaseCost, _Mapping]]] = ..., energy_model: _Optional[_Union[_types_pb2.EnergyModel, _Mapping]] = ...) -> None: ...
 
 class CohortShard(_message.Message):
     __slots__ = ("shard", "rounds", "members", "log", "replay_from", "digest", "replay_job_id", "audit")

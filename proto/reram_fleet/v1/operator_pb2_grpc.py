@@ -91,6 +91,11 @@ class OperatorServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.ListForgetsRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ListForgetsResponse.FromString,
                 _registered_method=True)
+        self.ListExecutions = channel.unary_unary(
+                '/reram_fleet.v1.OperatorService/ListExecutions',
+                request_serializer=reram__fleet_dot_v1_dot_operator__pb2.ListExecutionsRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ListExecutionsResponse.FromString,
+                _registered_method=True)
         self.WatchForget = channel.unary_stream(
                 '/reram_fleet.v1.OperatorService/WatchForget',
                 request_serializer=reram__fleet_dot_v1_dot_operator__pb2.WatchForgetRequest.SerializeToString,
@@ -209,6 +214,12 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListExecutions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchForget(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -320,6 +331,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ListForgets,
                     request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ListForgetsRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_operator__pb2.ListForgetsResponse.SerializeToString,
+            ),
+            'ListExecutions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExecutions,
+                    request_deserializer=reram__fleet_dot_v1_dot_operator__pb2.ListExecutionsRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_operator__pb2.ListExecutionsResponse.SerializeToString,
             ),
             'WatchForget': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchForget,
@@ -666,6 +682,33 @@ class OperatorService:
             '/reram_fleet.v1.OperatorService/ListForgets',
             reram__fleet_dot_v1_dot_operator__pb2.ListForgetsRequest.SerializeToString,
             reram__fleet_dot_v1_dot_operator__pb2.ListForgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExecutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.OperatorService/ListExecutions',
+            reram__fleet_dot_v1_dot_operator__pb2.ListExecutionsRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_operator__pb2.ListExecutionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

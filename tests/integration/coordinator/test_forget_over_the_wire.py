@@ -45,13 +45,13 @@ def settle(client, *streams):
 
     def settled():
         desired = client.get_fleet().revision
-        return desired and {node.revision for node in client.list_nodes() if node.connected} == {desired}
+        return desired and {node.revision for node in client.list_nodes().items if node.connected} == {desired}
 
     eventually("nodes run the desired revision", settled)
 
 
 def execution_states(client, campaign_id):
-    return {execution.node_id: execution.state for execution in client.get_forget(campaign_id).executions}
+    return {execution.node_id: execution.state for execution in client.list_executions(campaign_id).items}
 
 
 def wait_converged(client, campaign_id):
@@ -110,8 +110,8 @@ def test_kill_in_the_middle_of_a_forget_costs_time_only(coordinator, node, open_
         assert (again.created, again.forget.campaign_id) == (False, campaign_id)
         open_stream(address, node)
         final = wait_converged(client, campaign_id)
-        assert [execution.state for execution in final.executions] == ["verified"]
-        assert [forget.generation for forget in client.list_forgets()] == [1]
+        assert [(count.state, count.nodes) for count in final.counts] == [("verified", 1)]
+        assert [forget.generation for forget in client.list_forgets().items] == [1]
     assert [row.counter for row in node.journal.receipts()] == [1]
     assert PERSON not in node.enrolled
 
@@ -137,6 +137,6 @@ def test_forget_goes_on_once_the_node_that_it_waits_for_is_retired(coordinator, 
         again = open_stream(coordinator.address, absent)
         assert again.wait_ended() is grpc.StatusCode.UNAUTHENTICATED
         assert "retired" in again.details
-        assert [n.node_id for n in client.list_nodes()] == ["node-1"]
+        assert [n.node_id for n in client.list_nodes().items] == ["node-1"]
         with pytest.raises(ForbiddenStateError, match="was retired"):
             client.enroll_node(absent.identity)

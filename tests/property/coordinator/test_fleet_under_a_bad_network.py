@@ -326,8 +326,7 @@ class FleetUnderABadNetwork(RuleBasedStateMachine):
         with self.coordinator.transaction() as unit:
             for node in self.nodes:
                 for lost in unit.tx.forgets.executions_of(node.node_id, states={ExecutionState.LOST}):
-                    returns = unit.tx.forgets.returns(node.node_id)[lost.campaign_id]
-                    assert not may_return(returns.count)
+                    assert not may_return(lost.returns)
                     unit.decisions.retry(node.node_id, lost.campaign_id, "it is back")
 
     def heal(self) -> None:

@@ -29,6 +29,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         self.known_tags: set[str] = set()
         self.tags: dict[str, set[str]] = {}
         self.forgets: dict[str, operator.Forget] = {}
+        self.executions: defaultdict[str, list[operator.Execution]] = defaultdict(list)
         self.jobs: dict[str, operator.LearningJob] = {}
         self.nodes = {
             name: operator.Node(
@@ -69,17 +70,28 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         with self.changed:
             forget = self.forgets[campaign_id]
             forget.state = state
-            for execution in forget.executions:
+            for execution in self.executions[campaign_id]:
                 execution.state = executions.get(execution.node_id, execution.state)
             if state == "converged":
                 forget.seconds_to_verify = 1.5
-            given_up = [e.node_id for e in forget.executions if e.state in ("lost", "retired")]
+            given_up = [e.node_id for e in self.executions[campaign_id] if e.state in ("lost", "retired")]
             forget.excepted_node_ids[:] = given_up
             self.changed.notify_all()
+
+    def summary(self, campaign_id: str) -> operator.Forget:
+        """Return a campaign with the counts of its executions, and the first five of each state as examples."""
+        forget, by_state = operator.Forget.FromString(self.forgets[campaign_id].SerializeToString()), defaultdict(list)
+        for execution in sorted(self.executions[campaign_id], key=lambda each: each.node_id):
+            by_state[execution.state].append(execution)
+        forget.counts.extend(operator.StateCount(state=state, nodes=len(found)) for state, found in by_state.items())
+        for state, found in by_state.items():
+            forget.examples.extend(found[:5] if state not in ("verified", "not_affected") else ())
+        return forget
 
     def GetFleet(self, request, context):
         self.fleet.generation = len(self.forgets)
         self.fleet.nodes_registered = self.fleet.nodes_connected = 2
+        self.fleet.nodes_serving = sum(node.connected for node in self.nodes.values())
         self.fleet.forgets_open = sum(f.state != "converged" for f in self.forgets.values())
         return self.fleet
 
@@ -99,7 +111,8 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         )
 
     def ListNodes(self, request, context):
-        return operator.ListNodesResponse(nodes=self.nodes.values())
+        found, token = page(sorted(self.nodes.values(), key=lambda node: node.node_id), request)
+        return operator.ListNodesResponse(nodes=found, next_page_token=token)
 
     def GetNode(self, request, context):
         if request.node_id not in self.nodes:
@@ -131,7 +144,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         return operator.RetireNodeResponse(node=node, converged_campaign_ids=["campaign-1"])
 
     def RetryForget(self, request, context):
-        for execution in self.forgets[request.campaign_id].executions:
+        for execution in self.executions[request.campaign_id]:
             if execution.node_id == request.node_id:
                 execution.state, execution.detail = "suppressed", f"ordered anew: {request.reason}"
                 return operator.RetryForgetResponse(execution=execution)
@@ -151,7 +164,7 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 if forget.request_id == request.request_id:
                     if self.tags[forget.campaign_id] != set(request.subject_tags):
                         context.abort(grpc.StatusCode.ALREADY_EXISTS, "this request id had another body")
-                    return operator.CreateForgetResponse(forget=forget, created=False)
+                    return operator.CreateForgetResponse(forget=self.summary(forget.campaign_id), created=False)
             if unknown := set() if request.allow_unknown else set(request.subject_tags) - self.known_tags:
                 context.set_trailing_metadata([("unknown-tag", tag) for tag in sorted(unknown)])
                 context.abort(grpc.StatusCode.NOT_FOUND, "no node has reported this tag")
@@ -164,9 +177,6 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 generation=generation,
                 state="suppressing",
                 created_at_unix_ms=1_700_000_000_000,
-                executions=[
-                    operator.Execution(campaign_id=campaign_id, node_id=name, state="pending") for name in self.nodes
-                ],
                 verdicts=[
                     operator.Verdict(
                         adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT, basis="integer sums"
@@ -174,22 +184,31 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
                 ],
             )
             self.forgets[campaign_id] = forget
-            return operator.CreateForgetResponse(forget=forget, created=True)
+            self.executions[campaign_id] = [
+                operator.Execution(campaign_id=campaign_id, node_id=name, state="pending") for name in self.nodes
+            ]
+            return operator.CreateForgetResponse(forget=self.summary(campaign_id), created=True)
 
     def GetForget(self, request, context):
         if request.campaign_id not in self.forgets:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no campaign {request.campaign_id!r}")
-        return operator.GetForgetResponse(forget=self.forgets[request.campaign_id])
+        return operator.GetForgetResponse(forget=self.summary(request.campaign_id))
 
     def ListForgets(self, request, context):
-        return operator.ListForgetsResponse(forgets=self.forgets.values())
+        found, token = page([self.summary(each) for each in reversed(self.forgets)], request)
+        return operator.ListForgetsResponse(forgets=found, next_page_token=token)
+
+    def ListExecutions(self, request, context):
+        found = [e for campaign_id in self.executions for e in self.executions[campaign_id]]
+        found = [e for e in found if request.campaign_id in ("", e.campaign_id) and request.node_id in ("", e.node_id)]
+        found, token = page([e for e in found if not request.states or e.state in request.states], request)
+        return operator.ListExecutionsResponse(executions=found, next_page_token=token)
 
     def WatchForget(self, request, context):
         sent = None
         while context.is_active():
             with self.changed:
-                forget = self.forgets[request.campaign_id]
-                now = forget.SerializeToString()
+                now = self.summary(request.campaign_id).SerializeToString()
                 if now == sent:
                     self.changed.wait(0.05)
                     continue
@@ -252,7 +271,14 @@ class SmallOperator(operator_pb2_grpc.OperatorServiceServicer):
         return operator.ListLearningResponse(jobs=self.jobs.values())
 
     def GetEnergyReport(self, request, context):
-        return operator.GetEnergyReportResponse(nodes=self.nodes.values(), totals=COSTS, energy_model=MODEL)
+        return operator.GetEnergyReportResponse(totals=COSTS, energy_model=MODEL)
+
+
+def page(entries, request):
+    """Return the entries of a page, whose token is how many come before it, and the token of the next."""
+    start = int(request.page_token or 0)
+    stop = start + (request.page_size or 100)
+    return entries[start:stop], str(stop) if stop < len(entries) else ""
 
 
 class _Token(grpc.ServerInterceptor):

@@ -42,14 +42,13 @@ def certified(cli, forget):
             fleet_id="f1", command_public_key=forget.public_key, log_size=whole.tree_size, log_root=whole.root_hash
         )
     )
-    execution = operator.Execution(node_id="n1", state="verified")
+    cli.operator.executions[forget.campaign_id] = [operator.Execution(node_id="n1", state="verified")]
     verdict = operator.Verdict(adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT)
     cli.operator.forgets[forget.campaign_id] = operator.Forget(
         campaign_id=forget.campaign_id,
         state="converged",
         created_at_unix_ms=1_000,
         seconds_to_verify=0.5,
-        executions=[execution],
         verdicts=[verdict],
     )
     return whole

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from reram_fleet.v1 import operator_pb2 as operator
 
 from fleet.cli.forget_view import erased
 
@@ -199,7 +200,41 @@ def test_show_and_list_agree(cli):
 
 def test_table_shows_every_node_and_never_a_tag(cli):
     tag = cli.enrol("s07")
-    result = cli.run("forget", "create", "--subject", "s07", "--yes")
-    assert "node-1" in result.stdout
-    assert "node-2" in result.stdout
-    assert tag not in result.stdout + result.stderr
+    created = cli.run("forget", "create", "--subject", "s07", "--yes")
+    shown = cli.run("forget", "show", "campaign-1")
+    for result in (created, shown):
+        assert "node-1" in result.stdout
+        assert "node-2" in result.stdout
+        assert tag not in result.stdout + result.stderr
+
+
+@pytest.fixture
+def large_campaign(cli):
+    """Campaign on 120 nodes: the first is lost, the others have verified."""
+    cli.enrol("s07")
+    cli.json("forget", "create", "--subject", "s07", "--yes")
+    states = ["lost"] + ["verified"] * 119
+    cli.operator.executions["campaign-1"] = [
+        operator.Execution(campaign_id="campaign-1", node_id=f"node-{number:03}", state=state)
+        for number, state in enumerate(states)
+    ]
+    return "campaign-1"
+
+
+def test_campaign_of_a_large_fleet_is_shown_as_counts_and_page_by_page(cli, large_campaign):
+    result = cli.run("forget", "show", large_campaign)
+    assert "1 lost, 119 verified" in result.stdout
+    assert ("node-049" in result.stdout, "node-050" in result.stdout) == (True, False)
+    assert "The first 50 nodes: --all shows every one" in result.stderr
+    pages = [cli.json("forget", "show", large_campaign, "--limit", "100")]
+    pages.append(cli.json("forget", "show", large_campaign, "--after", pages[0]["next_page_token"]))
+    assert pages[1]["next_page_token"] is None
+    listed = [execution["node_id"] for page in pages for execution in page["executions"]]
+    assert listed == [f"node-{number:03}" for number in range(120)]
+    everything = cli.json("forget", "show", large_campaign, "--all")
+    assert (len(everything["executions"]), everything["counts"]) == (120, {"lost": 1, "verified": 119})
+
+
+def test_nodes_in_one_state_are_shown_alone(cli, large_campaign):
+    (lost,) = cli.json("forget", "show", large_campaign, "--state", "lost")["executions"]
+    assert lost["node_id"] == "node-000"

@@ -303,7 +303,7 @@ def test_text_of_a_node_neither_steers_the_terminal_nor_styles_it(cli):
     node.held_reason = node.software_version = node.energy_model.version = HOSTILE
     tag = cli.enrol("s07")
     cli.run("forget", "create", "--tag", tag, "--yes")
-    cli.operator.forgets["campaign-1"].executions[0].detail = HOSTILE
+    cli.operator.executions["campaign-1"][0].detail = HOSTILE
     cli.operator.forgets["campaign-1"].verdicts[0].basis = HOSTILE
     for arguments in (
         ["status"],

@@ -40,7 +40,14 @@ def receipt(node: str, key: Ed25519PrivateKey | None = None, **fields: object) -
     return signing.sign(key or KEYS[node], types.Receipt(**values))
 
 
-def forget(**receipts: types.Envelope) -> operator.Forget:
+def executions(**receipts: types.Envelope) -> list[operator.Execution]:
+    return [
+        operator.Execution(node_id=node, state="verified", receipt=receipts.get(node.replace("-", "_"), receipt(node)))
+        for node in NODES
+    ]
+
+
+def forget() -> operator.Forget:
     return operator.Forget(
         campaign_id="campaign-1",
         generation=1,
@@ -48,12 +55,6 @@ def forget(**receipts: types.Envelope) -> operator.Forget:
         seconds_to_suppress=0.2,
         seconds_to_verify=40.0,
         repair_job_id="job-2",
-        executions=[
-            operator.Execution(
-                node_id=node, state="verified", receipt=receipts.get(node.replace("-", "_"), receipt(node))
-            )
-            for node in NODES
-        ],
         verdicts=[
             operator.Verdict(adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT),
             operator.Verdict(adapter_kind="closed-form-head", verdict=operator.VERDICT_CLASS_EXACT),
@@ -143,6 +144,7 @@ EVIDENCE = Evidence(
     flower_runs=tuple(RunInfo(run, "finished:completed", "") for run in (101, 102)),
     outage=OUTAGE,
     forget=forget(),
+    executions=executions(),
     certificate=(CheckLine("certificate", True, "signed by abc", "signed by abc"),),
     metrics_moved={"coordinator": (0.0, 1.0), "node-1": (0.0, 1.0)},
     step_seconds={"start": 10.0},
@@ -161,18 +163,18 @@ def outage(**fields: object) -> Evidence[Quality]:
     return replace(EVIDENCE, outage=replace(OUTAGE, **fields))
 
 
-def changed_forget(change: Callable[[operator.Forget], object], **receipts: types.Envelope) -> Evidence[Quality]:
-    found = forget(**receipts)
+def changed_forget(change: Callable[[operator.Forget], object]) -> Evidence[Quality]:
+    found = forget()
     change(found)
     return replace(EVIDENCE, forget=found)
 
 
-def nothing(_: operator.Forget) -> None:
-    """Only the receipts differ."""
-
-
-def first_state(state: str) -> Callable[[operator.Forget], object]:
-    return lambda found: setattr(found.executions[0], "state", state)
+def changed_executions(
+    change: Callable[[list[operator.Execution]], object] = lambda found: None, **receipts: types.Envelope
+) -> Evidence[Quality]:
+    found = executions(**receipts)
+    change(found)
+    return replace(EVIDENCE, executions=found)
 
 
 WRONG = {
@@ -203,16 +205,19 @@ WRONG = {
         "repaired by a Flower run",
     ),
     "run not listed": (replace(EVIDENCE, flower_runs=EVIDENCE.flower_runs[:1]), "`flwr ls`"),
-    "node not verified": (changed_forget(first_state("applied")), "verified on every node"),
-    "node missing": (changed_forget(lambda found: found.executions.pop()), "verified on every node"),
+    "node not verified": (
+        changed_executions(lambda found: setattr(found[0], "state", "applied")),
+        "verified on every node",
+    ),
+    "node missing": (changed_executions(lambda found: found.pop()), "verified on every node"),
     "nodes disagree": (one_status(revision_digest=b"other"), "one and the same revision"),
-    "receipt of another key": (changed_forget(nothing, node_1=receipt("node-1", KEYS["node-2"])), "own signature"),
+    "receipt of another key": (changed_executions(node_1=receipt("node-1", KEYS["node-2"])), "own signature"),
     "receipt of another campaign": (
-        changed_forget(nothing, node_1=receipt("node-1", campaign_id="campaign-0")),
+        changed_executions(node_1=receipt("node-1", campaign_id="campaign-0")),
         "own signature",
     ),
     "no samples destroyed": (
-        changed_forget(nothing, node_2=receipt("node-2", code_samples_erased=0)),
+        changed_executions(node_2=receipt("node-2", code_samples_erased=0)),
         "destroyed samples and keys",
     ),
     "accuracy lost": (after(retain_accuracy=0.949), "kept people are recognised"),
@@ -234,7 +239,7 @@ WRONG = {
         after(forget_accept_rate=0.4, forget_samples=5, stranger_accept_rate=0.0, stranger_samples=100),
         "no more often than strangers",
     ),
-    "receipt admits writes": (changed_forget(nothing, node_1=receipt("node-1", reram_writes=1)), "no ReRAM cell"),
+    "receipt admits writes": (changed_executions(node_1=receipt("node-1", reram_writes=1)), "no ReRAM cell"),
     "the chip counted writes": (one_status(reram_writes=1001), "no ReRAM cell"),
     "deployment dearer than re-programming": (
         one_status(

@@ -52,16 +52,17 @@ def receipt(node, **fields):
     return signing.sign(KEYS[node], types.Receipt(**values))
 
 
-def forget(verdicts=(("subject-adapter", operator.VERDICT_CLASS_EXACT),), **fields):
+def executions(**fields):
+    return [operator.Execution(node_id=node, state="verified", receipt=receipt(node, **fields)) for node in NODES]
+
+
+def forget(verdicts=(("subject-adapter", operator.VERDICT_CLASS_EXACT),)):
     return operator.Forget(
         campaign_id="campaign-1",
         generation=1,
         state="converged",
         seconds_to_suppress=0.2,
         seconds_to_verify=4.0,
-        executions=[
-            operator.Execution(node_id=node, state="verified", receipt=receipt(node, **fields)) for node in NODES
-        ],
         verdicts=[operator.Verdict(adapter_kind=kind, verdict=verdict) for kind, verdict in verdicts],
     )
 
@@ -78,6 +79,7 @@ GOOD: Evidence[Generated] = replace(
     jobs=(),
     flower_runs=(),
     forget=forget(),
+    executions=executions(),
 )
 IMAGES = load_task("images")
 TASK = Generation(load_demo_people("images"), IMAGES)
@@ -87,6 +89,10 @@ def one(stage, **fields):
     generated = dict(getattr(GOOD, stage))
     generated["node-2"] = replace(generated["node-2"], **fields)
     return replace(GOOD, **{stage: generated})
+
+
+def with_receipts(**fields):
+    return replace(GOOD, executions=executions(**fields))
 
 
 WRONG = {
@@ -117,10 +123,10 @@ WRONG = {
         "as often as before",
     ),
     "an adapter of the forgotten class is active": (
-        replace(GOOD, forget=forget(active_adapters=[*ACTIVE, types.AdapterDigest(subject_tag=TAG, digest=b"gone")])),
+        with_receipts(active_adapters=[*ACTIVE, types.AdapterDigest(subject_tag=TAG, digest=b"gone")]),
         "none is of the forgotten class",
     ),
-    "nothing is active": (replace(GOOD, forget=forget(active_adapters=[])), "active adapters"),
+    "nothing is active": (with_receipts(active_adapters=[]), "active adapters"),
     "an approximate verdict beside": (
         replace(
             GOOD,
@@ -133,7 +139,7 @@ WRONG = {
         ),
         "verdict is exact",
     ),
-    "a cell was written": (replace(GOOD, forget=forget(reram_writes=1)), "no ReRAM cell"),
+    "a cell was written": (with_receipts(reram_writes=1), "no ReRAM cell"),
 }
 
 

@@ -119,8 +119,7 @@ def test_wait_for_held_nodes_says_which_verbs_end_it(cli, campaign):
 
 
 def test_line_of_a_large_fleet_names_a_few_nodes_and_counts_the_rest(cli, campaign):
-    forget = cli.operator.forgets[campaign]
-    forget.executions.extend(
+    cli.operator.executions[campaign].extend(
         operator.Execution(campaign_id=campaign, node_id=f"late-{i}", state="pending") for i in range(9)
     )
     result = cli.run("forget", "watch", campaign, "--timeout", "0.3")

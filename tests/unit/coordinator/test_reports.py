@@ -97,7 +97,7 @@ def test_telemetry_replaces_what_was_reported_and_skips_phases_of_newer_nodes(co
         )
         coordinator.take("node-1", ConnectRequest(telemetry=telemetry))
     with coordinator.transaction() as unit:
-        (cost,) = unit.tx.nodes.costs("node-1")
+        (cost,) = unit.tx.nodes.costs(["node-1"])["node-1"]
     assert (cost.phase, cost.energy_j, cost.bytes) == ("infer", 2.5, 7)
     row = row_of(coordinator, nodes[0])
     assert (row.inferences, row.subject_adapters, row.energy_model_name) == (4, 3, "180nm-1t1r")
@@ -134,7 +134,7 @@ def test_telemetry_out_of_range_is_put_aside_and_stores_nothing(coordinator, nod
     before = row_of(coordinator, nodes[0])
     assert reason in reason_for_putting_aside(coordinator, report)
     with coordinator.transaction() as unit:
-        assert unit.tx.nodes.costs("node-1") == []
+        assert unit.tx.nodes.costs(["node-1"])["node-1"] == []
     assert row_of(coordinator, nodes[0]) == before
 
 
@@ -150,7 +150,7 @@ def test_telemetry_that_goes_back_within_a_stream_is_put_aside(coordinator, node
     coordinator.take("node-1", telemetry())
     assert reason in reason_for_putting_aside(coordinator, less)
     with coordinator.transaction() as unit:
-        assert [cost.energy_j for cost in unit.tx.nodes.costs("node-1")] == [1.0]
+        assert [cost.energy_j for cost in unit.tx.nodes.costs(["node-1"])["node-1"]] == [1.0]
 
 
 def test_telemetry_of_a_node_that_was_killed_goes_on_from_what_it_had_saved(coordinator, nodes):
@@ -159,7 +159,7 @@ def test_telemetry_of_a_node_that_was_killed_goes_on_from_what_it_had_saved(coor
     coordinator.connect(nodes[0])
     coordinator.take("node-1", telemetry(1.0))
     with coordinator.transaction() as unit:
-        assert [cost.energy_j for cost in unit.tx.nodes.costs("node-1")] == [1.0]
+        assert [cost.energy_j for cost in unit.tx.nodes.costs(["node-1"])["node-1"]] == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,8 @@ class FleetThatDies:
 
     def states(self, campaign_id: str) -> dict[str, str]:
         """Return a forget's state on each node."""
-        return {each.node_id: each.state for each in self.get_forget(campaign_id).executions}
+        request = operator_pb2.ListExecutionsRequest(campaign_id=campaign_id)
+        return {each.node_id: each.state for each in self.call("ListExecutions", request).executions}
 
     # Flower
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from reram_fleet.v1.types_pb2 import ENERGY_PHASE_ERASE, EnergyModel, Envelope, PhaseCost, Receipt
 
+from fleet.trust.checks import CheckLine, checks_digest
 from fleet.trust.merkle import MemoryTree, Subtree
 
 #: Hashes of the leaves of the Merkle log.
 LEAVES = [b"leaf %d" % number for number in range(6)]
+
+#: What n1 has signed about c1.
+_SIGNED = Receipt(
+    subject_adapters_erased=2,
+    code_samples_erased=5,
+    costs=[PhaseCost(phase=ENERGY_PHASE_ERASE, energy_j=0.5, seconds=2.0, bytes=2**40)],
+    energy_model=EnergyModel(name="m", version="1"),
+).SerializeToString()
+RECEIPT = Envelope(payload=_SIGNED, key_id="k").SerializeToString()
+_CHECKS = [CheckLine("signature", True, "a", "a")]
 
 #: Rows of each table as the newest schema has them, in the order in which they refer to each other: in a database of an
 #: earlier revision, a table gets the columns that it had then.
@@ -111,16 +125,60 @@ ROWS: dict[str, list[dict]] = {
     "revision_tag": [{"revision": 2, "tag": "a1" * 16, "in_lora": True}],
     "campaign_tag": [{"campaign_id": "c1", "tag": "b2" * 16}, {"campaign_id": "c2", "tag": "a1" * 16}],
     "execution": [
-        {"campaign_id": "c1", "state": "verified", "receipt": b"receipt", "challenge_nonce": b"nonce"},
-        {"campaign_id": "c2", "state": "pending", "receipt": None, "challenge_nonce": None},
+        {
+            "campaign_id": "c1",
+            "state": "verified",
+            "receipt": RECEIPT,
+            "challenge_nonce": b"nonce",
+            "went_back": None,
+            "returns": None,
+            "returned_at_ms": None,
+        },
+        {
+            "campaign_id": "c2",
+            "state": "pending",
+            "receipt": None,
+            "challenge_nonce": None,
+            "went_back": 1,
+            "returns": 1,
+            "returned_at_ms": 1,
+        },
     ],
     "learning_job": [
         {"job_id": "j1", "request_id": "r1", "metrics": {"kept_samples_after": 2.0}},
         {"job_id": "j2", "request_id": "r2", "metrics": {}},
     ],
+    "receipt": [
+        {
+            "campaign_id": "c1",
+            "node_id": "n1",
+            "payload_hash": hashlib.sha256(_SIGNED).digest(),
+            "checks_digest": checks_digest(_CHECKS),
+            "subject_adapters_erased": 2,
+            "lora_rows_erased": 0,
+            "code_samples_erased": 5,
+            "reram_writes": 0,
+            "energy_model_name": "m",
+            "energy_model_version": "1",
+        }
+    ],
+    "receipt_cost": [
+        {
+            "campaign_id": "c1",
+            "node_id": "n1",
+            "phase": "erase",
+            "energy_j": 0.5,
+            "seconds": 2.0,
+            "bytes": 2**40,
+            "cell_writes": 0,
+        }
+    ],
     "execution_event": [
         {"campaign_id": "c1", "node_id": "n1", "from_state": None, "to_state": "pending", "detail": "committed"},
         {"campaign_id": "c1", "node_id": "n1", "from_state": "pending", "to_state": "suppressed", "detail": "told"},
+        {"campaign_id": "c2", "node_id": "n1", "from_state": "verified", "to_state": "pending", "detail": "went back"},
+        {"campaign_id": "c2", "node_id": "n1", "from_state": "lost", "to_state": "suppressed", "detail": "returned"},
+        {"campaign_id": "c2", "node_id": "n1", "from_state": "held", "to_state": "pending", "detail": "released"},
     ],
     "head_statistics": [{"tag": "a1" * 16, "node_id": "n1", "sequence": 4, "ciphertext": b"statistics"}],
     "public_codes": [{"node_id": "n1", "digest": b"digest", "content": b"codes"}],
@@ -160,7 +218,7 @@ _ALIKE: dict[str, dict] = {
         "detail": "",
         "updated_at_ms": 1,
         "expected_probes": ["", "a1"],
-        "checks": [{"name": "signature", "holds": True, "expected": "a", "got": "a"}],
+        "checks": [asdict(line) for line in _CHECKS],
         "joined": True,
         "open_challenges": ["00ff"],
         "held": {"subject_adapters": 1, "lora_rows": 0, "samples": 5, "keys": 1},

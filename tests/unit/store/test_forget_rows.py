@@ -6,7 +6,6 @@ from reram_fleet.v1.types_pb2 import Envelope, ForgetCommand
 from fleet.domain.campaign import CampaignState as C
 from fleet.domain.execution import ExecutionState as S
 from fleet.errors import ConflictError, IllegalTransitionError, InvalidInputError, NotFoundError, VersionConflictError
-from fleet.store.rows import ReturnsRow
 
 ALICE, BOB = ("aa" * 16, "bb" * 16)
 
@@ -240,22 +239,108 @@ def test_returns_of_a_lost_node_are_counted_by_forget(store, commit, clock):
     with store.transaction() as tx:
         first = commit(tx, ALICE, request_id="r1").campaign_id
         commit(tx, BOB, request_id="r2")
-        assert tx.forgets.returns("n1") == {}
     for back in (S.PENDING, S.SUPPRESSED):
         clock.now_ms += 1000
         with store.transaction() as tx:
             tx.forgets.set_execution(first, "n1", S.LOST, "gone")
             tx.forgets.set_execution(first, "n1", back, "it came back")
     with store.transaction() as tx:
-        assert tx.forgets.returns("n1") == {first: ReturnsRow(2, clock.now_ms)}
-        assert tx.forgets.returns("n2") == {}
+        returns = {
+            (row.campaign_id == first, node_id): (row.returns, row.returned_at_ms)
+            for node_id in ("n1", "n2")
+            for row in tx.forgets.executions_of(node_id)
+        }
+    never = (0, None)
+    assert returns == {(True, "n1"): (2, clock.now_ms), (False, "n1"): never, (True, "n2"): never, (False, "n2"): never}
 
 
 def test_a_lost_node_that_was_retired_has_not_come_back(tx, commit):
     campaign_id = commit(tx, ALICE).campaign_id
     tx.forgets.set_execution(campaign_id, "n1", S.LOST, "gone")
-    tx.forgets.set_execution(campaign_id, "n1", S.RETIRED, "stolen")
-    assert tx.forgets.returns("n1") == {}
+    assert moved(tx, campaign_id, "n1", S.RETIRED, "stolen").returns == 0
+
+
+# Executions that are counted, and found by their state
+
+
+def test_executions_are_counted_by_state(tx, commit):
+    first, second = (commit(tx, ALICE, request_id=name).campaign_id for name in ("r1", "r2"))
+    tx.forgets.set_execution(first, "n1", S.SUPPRESSED)
+    assert tx.forgets.counts(first) == {S.SUPPRESSED: 1, S.PENDING: 1}
+    assert tx.forgets.counts(second) == {S.PENDING: 2}
+    assert tx.forgets.counts() == {S.SUPPRESSED: 1, S.PENDING: 3}
+    assert tx.forgets.counts("nobody") == {}
+
+
+def test_more_nodes_than_are_read_at_once_are_found_once_each(tx, commit, identity, monkeypatch):
+    monkeypatch.setattr("fleet.store.execution_states._IDS_AT_ONCE", 2)
+    nodes = [f"m{number}" for number in range(5)]
+    for node_id in nodes:
+        tx.nodes.enroll(identity(node_id))
+    assert list(tx.forgets.pending(commit(tx, ALICE).campaign_id)) == [*nodes, "n1", "n2"]
+
+
+def test_a_node_that_goes_back_again_and_again_is_the_last_to_be_ordered(tx, commit):
+    campaign_id = commit(tx, ALICE).campaign_id
+    for target in (S.SUPPRESSED, S.PENDING) * 2:
+        tx.forgets.set_execution(campaign_id, "n1", target, "restored from a backup")
+    for node_id in ("n1", "n2"):
+        tx.forgets.set_execution(campaign_id, node_id, S.SUPPRESSED)
+    assert list(tx.forgets.suppressed(campaign_id, 0)) == ["n2", "n1"]
+
+
+def test_orders_are_due_for_sound_nodes_that_run_the_revision(tx, commit):
+    campaign_id = commit(tx, ALICE).campaign_id
+    for node_id in ("n1", "n2"):
+        tx.forgets.set_execution(campaign_id, node_id, S.SUPPRESSED)
+    tx.nodes.touch("n1", revision=3)
+    assert list(tx.forgets.suppressed(campaign_id, 3)) == ["n1"]
+    assert list(tx.forgets.suppressed(campaign_id, None)) == ["n1", "n2"]
+    tx.nodes.hold("n1", "it lies")
+    assert list(tx.forgets.suppressed(campaign_id, 3)) == []
+    assert list(tx.forgets.awaited(campaign_id)) == ["n2"]
+
+
+def test_an_order_that_nobody_has_answered_for_long_is_not_about_to_be(store, commit, clock):
+    with store.transaction() as tx:
+        campaign = commit(tx, ALICE)
+        order(tx, campaign, "n1")
+    clock.now_ms += 1000
+    with store.transaction() as tx:
+        assert list(tx.forgets.ordered_since(campaign.campaign_id, clock.now_ms - 1001, 0)) == ["n1"]
+        assert list(tx.forgets.ordered_since(campaign.campaign_id, clock.now_ms - 1000, 0)) == []
+
+
+def test_only_a_node_that_had_an_order_is_one_whose_order_failed(tx, commit):
+    campaign = commit(tx, ALICE)
+    order(tx, campaign, "n1")
+    for node_id in ("n1", "n2"):
+        tx.forgets.set_execution(campaign.campaign_id, node_id, S.HELD, "it lies")
+    assert tx.forgets.failed_orders(campaign.campaign_id) == 1
+
+
+def test_a_node_is_overdue_once_it_was_silent_and_its_lease_is_over(store, commit, clock):
+    with store.transaction() as tx:
+        commit(tx, ALICE)
+        tx.nodes.touch("n1")
+    for later_ms, overdue in ((1000, []), (1, ["n1", "n2"])):
+        clock.now_ms += later_ms
+        with store.transaction() as tx:
+            assert tx.forgets.overdue(1000, 100) == overdue
+    with store.transaction() as tx:
+        tx.nodes.extend_leases(clock.now_ms)
+        # It was never heard of, so it has no lease.
+        assert tx.forgets.overdue(1000, 100) == ["n2"]
+
+
+def test_a_lost_node_that_came_back_is_overdue_after_a_lease(store, commit, clock):
+    with store.transaction() as tx:
+        campaign_id = commit(tx, ALICE).campaign_id
+        tx.forgets.set_execution(campaign_id, "n1", S.LOST, "gone")
+        tx.forgets.set_execution(campaign_id, "n1", S.PENDING, "it came back")
+    clock.now_ms += 101
+    with store.transaction() as tx:
+        assert tx.forgets.overdue(10_000, 100) == ["n1"]
 
 
 def test_what_a_lost_node_held_is_still_known_unless_it_comes_back_from_a_backup(tx, commit):

@@ -113,12 +113,12 @@ def test_what_a_node_said_last_is_read_at_once_and_survives_once_it_is_written(s
     store.contacts.note("n1", lease_until_ms=5, serve_state=ServeState.SERVING)
     store.contacts.note("n1", (NodeCostRow("n1", EnergyPhase.ERASE, 2.0, 1.0, 3, 0),), inferences=7)
     with Store.open(url) as other, other.snapshot() as tx:
-        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.costs("n1")) == (None, [])
+        assert (tx.nodes.get("n1").lease_until_ms, tx.nodes.costs(["n1"])["n1"]) == (None, [])
 
     with store.snapshot() as tx:
         row = tx.nodes.get("n1")
         assert (row.lease_until_ms, row.serve_state, row.inferences) == (5, ServeState.SERVING, 7)
-        assert [cost.energy_j for cost in tx.nodes.costs("n1")] == [2.0]
+        assert [cost.energy_j for cost in tx.nodes.costs(["n1"])["n1"]] == [2.0]
     unwritten = store.contacts.unwritten()
     store.contacts.note("n2", inferences=1)
     with store.transaction() as tx:
@@ -129,7 +129,7 @@ def test_what_a_node_said_last_is_read_at_once_and_survives_once_it_is_written(s
     with Store.open(url) as other, other.snapshot() as tx:
         row = tx.nodes.get("n1")
         assert (row.lease_until_ms, row.serve_state, row.inferences) == (5, ServeState.SERVING, 7)
-        assert [cost.energy_j for cost in tx.nodes.costs("n1")] == [2.0]
+        assert [cost.energy_j for cost in tx.nodes.costs(["n1"])["n1"]] == [2.0]
         assert tx.nodes.get("n2").inferences == 0
 
 
@@ -164,8 +164,29 @@ def test_costs_are_replaced_phase_by_phase(store):
     with store.transaction() as tx:
         tx.nodes.save_costs([cost(EnergyPhase.RADIO, 1.0), cost(EnergyPhase.PROGRAM, 2.0)])
         tx.nodes.save_costs([cost(EnergyPhase.RADIO, 3.0)])
-        assert tx.nodes.costs("n1") == [cost(EnergyPhase.PROGRAM, 2.0), cost(EnergyPhase.RADIO, 3.0)]
-        assert tx.nodes.costs("n2") == []
+        assert tx.nodes.costs(["n1"])["n1"] == [cost(EnergyPhase.PROGRAM, 2.0), cost(EnergyPhase.RADIO, 3.0)]
+        assert tx.nodes.costs(["n2"])["n2"] == []
+
+
+def test_costs_of_the_fleet_are_those_of_its_nodes_without_retired_ones(store):
+    with store.transaction() as tx:
+        for node_id, energy_j in (("n1", 1.0), ("n2", 2.0)):
+            cost = NodeCostRow(node_id, EnergyPhase.RADIO, energy_j=energy_j, seconds=1.0, bytes=7, cell_writes=0)
+            tx.nodes.save_costs([cost])
+            tx.nodes.touch(node_id, energy_model_name=f"of {node_id}", energy_model_version="1")
+        (total,) = tx.nodes.total_costs()
+        assert (total.energy_j, total.bytes, tx.nodes.energy_model()) == (3.0, 14, ("of n1", "1"))
+        tx.nodes.retire("n1", "stolen")
+        (total,) = tx.nodes.total_costs()
+        assert (total.energy_j, tx.nodes.energy_model(), tx.nodes.count()) == (2.0, ("of n2", "1"), 1)
+
+
+def test_nodes_are_listed_page_by_page(store, identity):
+    with store.transaction() as tx:
+        tx.nodes.enroll(identity("n3"))
+        tx.nodes.retire("n2", "stolen")
+        assert [node.node_id for node in tx.nodes.page(limit=1)] == ["n1"]
+        assert [node.node_id for node in tx.nodes.page(after="n1", limit=5)] == ["n3"]
 
 
 def test_the_overhead_is_kept_byte_for_byte(store):

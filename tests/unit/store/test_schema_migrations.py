@@ -10,8 +10,9 @@ from fleet.domain.execution import ExecutionState
 from fleet.domain.learning import JobState
 from fleet.errors import StoreError
 from fleet.store import Store, schema
+from fleet.trust.checks import checks_digest
 from fleet.trust.merkle import MemoryTree
-from tests.unit.store.earlier_rows import LEAVES, engine_of, make_database, read_rows, revisions
+from tests.unit.store.earlier_rows import LEAVES, RECEIPT, ROWS, engine_of, make_database, read_rows, revisions
 from tests.unit.store.kinds import lasting, sqlite_only
 
 ANN, BOB = "a1" * 16, "b2" * 16
@@ -168,12 +169,23 @@ def read_everything(tx):
     assert [entry.envelope for entry in tx.log.range(0)] == [b"first", b"second"]
     retired, served = sorted(tx.nodes.list(include_retired=True), key=lambda node: node.retired_at_ms is None)
     assert (served.node_id, served.flower_node_id, retired.held_reason) == ("n1", 2**64 - 1, "retired: sold")
-    assert [cost.bytes for cost in tx.nodes.costs("n1")] == [2**40]
+    assert [cost.bytes for cost in tx.nodes.costs(["n1"])["n1"]] == [2**40]
     assert {report.reason for report in tx.nodes.quarantined("n1")} <= {"no"}
     assert set(tx.audit_events.of_node("n2")) <= {b"retired"}
     assert [(campaign.campaign_id, campaign.tags) for campaign in tx.forgets.list()] == [("c1", (BOB,)), ("c2", (ANN,))]
     (execution,) = tx.forgets.executions("c1")
-    assert (execution.receipt, execution.expected_probes) == (b"receipt", ("", "a1"))
+    assert (execution.receipt, execution.expected_probes) == (RECEIPT, ("", "a1"))
+    figures = ROWS["receipt"][0]
+    if not execution.checks:
+        # Of a version that kept no lines.
+        figures = {**figures, "checks_digest": checks_digest(())}
+    assert vars(tx.receipts.first("c1")) == figures
+    assert [vars(cost) for cost in tx.receipts.costs("c1")] == [
+        {"phase": "erase", "energy_j": 0.5, "seconds": 2.0, "bytes": 2**40, "cell_writes": 0}
+    ]
+    (waited_for,) = tx.forgets.executions("c2")
+    for row, told in ((execution, (0, 0, None)), (waited_for, (1, 1, 1))):
+        assert (row.went_back, row.returns, row.returned_at_ms) == told
     assert [event.detail for event in tx.forgets.events("c1")] == ["committed", "told"]
     assert [subject.tag for subject in (*tx.subjects.list(), *tx.subjects.list(forgotten=True))] == [ANN, BOB]
     assert [row.ciphertext for row in tx.subjects.contributions()] == [b"sum"]

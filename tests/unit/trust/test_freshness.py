@@ -12,13 +12,14 @@ def fleet_now(forget, **changes):
     return operator.GetFleetResponse(fleet_id="f1", **fields)
 
 
-def forget_now(state="converged", converged_at_ms=1_500, node="n1", node_state="verified"):
+def forget_now(state="converged", converged_at_ms=1_500, nodes=1, node_state="verified"):
     """Return what the coordinator says of the certificate's forget, which was committed at 1,000 ms."""
     return operator.Forget(
         state=state,
         created_at_unix_ms=1_000,
         seconds_to_verify=(converged_at_ms - 1_000) / 1000,
-        executions=[operator.Execution(node_id=node, state=node_state, updated_at_unix_ms=86_400_000)],
+        counts=[operator.StateCount(state=node_state, nodes=nodes)],
+        examples=[operator.Execution(node_id="n1", state=node_state, updated_at_unix_ms=86_400_000)],
         verdicts=[operator.Verdict(adapter_kind="subject-adapter", verdict=operator.VERDICT_CLASS_EXACT)],
     )
 
@@ -33,11 +34,12 @@ def test_a_forget_that_is_as_it_was_is_converged_still(forget):
 
 
 def test_a_forget_that_re_opened_says_so_and_for_whom_it_waits(forget):
-    (line,) = failed(forget, forget_now("erasing", node_state="pending")).items()
-    assert line == (
-        "now: still converged",
-        "re-opened since: erasing, waiting for n1 (pending) since 1970-01-02 00:00:00+00:00",
-    )
+    for nodes, names in ((1, "n1 (pending)"), (9, "n1 (pending) and 8 more")):
+        (line,) = failed(forget, forget_now("erasing", node_state="pending", nodes=nodes)).items()
+        assert line == (
+            "now: still converged",
+            f"re-opened since: erasing, waiting for {names} since 1970-01-02 00:00:00+00:00",
+        )
 
 
 def test_a_forget_that_re_opened_and_converged_again_wants_another_certificate(forget):
@@ -53,7 +55,8 @@ def test_another_verdict_than_the_coordinators_fails(forget, verdict):
 
 
 def test_other_nodes_than_the_coordinators_fail(forget):
-    assert failed(forget, forget_now(node="n2")) == {"now: nodes": "n2"}
+    assert failed(forget, forget_now(nodes=2)) == {"now: nodes": "verified 2"}
+    assert failed(forget, forget_now(node_state="not_affected")) == {"now: nodes": "not_affected 1"}
 
 
 def test_a_forget_that_the_coordinator_has_not_fails(forget):

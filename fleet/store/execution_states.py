@@ -1,0 +1,143 @@
+"""Executions as they are counted, and found by their state: no look at a forget reads a row of every node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+from sqlalchemy import ColumnElement, exists, func, select
+
+from fleet.domain.execution import AWAITED, TERMINAL, ExecutionState, HeldAtCommit
+from fleet.store import schema
+from fleet.store.repository import Repository
+from fleet.store.rows import LeasedRow
+
+#: Node ids that are read at once where the first few may be enough.
+_IDS_AT_ONCE = 500
+
+
+class ExecutionStates(Repository):
+    """Counts of executions by state, and the ids of the nodes that something is due for."""
+
+    def counts(self, campaign_id: str | None = None) -> Mapping[ExecutionState, int]:
+        """Return how many executions of a campaign, or of all, are in each state."""
+        table = schema.execution
+        query = select(table.c.state, func.count().label("executions")).group_by(table.c.state)
+        if campaign_id is not None:
+            # By each state: so the index answers, and no row is read.
+            query = query.where(table.c.state.in_(list(ExecutionState)), table.c.campaign_id == campaign_id)
+        return {row.state: row.executions for row in self._run(query)}
+
+    def pending(self, campaign_id: str) -> Iterator[str]:
+        """Yield the ids of the nodes that have not suppressed, by id."""
+        return self._node_ids(campaign_id, ExecutionState.PENDING)
+
+    def suppressed(self, campaign_id: str, revision: int | None) -> Iterator[str]:
+        """Yield the ids of the sound nodes that an order is due for, who went back again and again last.
+
+        Else a node that goes back to a backup before each answer would be the canary for ever.
+        """
+        often = func.coalesce(schema.execution.c.went_back, 0) > 1
+        for condition in (~often, often):
+            yield from self._node_ids(campaign_id, ExecutionState.SUPPRESSED, condition, _sound(revision))
+
+    def ordered_since(self, campaign_id: str, since_ms: int, revision: int | None) -> Iterator[str]:
+        """Yield the ids of the sound nodes with an erase order that was sent since then (Unix ms), by id."""
+        recently = schema.execution.c.updated_at_ms > since_ms
+        return self._node_ids(campaign_id, ExecutionState.APPLYING, recently, _sound(revision))
+
+    def awaited(self, campaign_id: str) -> Iterator[str]:
+        """Yield the ids of the sound nodes that a campaign waits for."""
+        for state in AWAITED:
+            yield from self._node_ids(campaign_id, state, _sound())
+
+    def _node_ids(self, campaign_id: str, state: ExecutionState, *conditions: ColumnElement[bool]) -> Iterator[str]:
+        """Yield the ids of the nodes in a state, by id, and read no more of them than are asked for."""
+        table, last = schema.execution, ""
+        mine = (table.c.state == state, table.c.campaign_id == campaign_id, *conditions)
+        while True:
+            some = self._column(
+                select(table.c.node_id)
+                .where(*mine, table.c.node_id > last)
+                .order_by(table.c.node_id)
+                .limit(_IDS_AT_ONCE)
+            )
+            yield from some
+            if len(some) < _IDS_AT_ONCE:
+                return
+            last = some[-1]
+
+    def examples(self, campaign_id: str, states: Iterable[ExecutionState], most: int) -> Mapping[str, ExecutionState]:
+        """Return the first few nodes in each of some states."""
+        found = {state: islice(self._node_ids(campaign_id, state), most) for state in states}
+        return {node_id: state for state, node_ids in found.items() for node_id in node_ids}
+
+    def held(self, campaign_id: str, states: Iterable[ExecutionState]) -> Sequence[HeldAtCommit]:
+        """Return what nodes in some states were known to hold at the commit, as far as that is known still."""
+        table = schema.execution.c
+        mine = (table.state.in_(list(states)), table.campaign_id == campaign_id, table.held.is_not(None))
+        return self._column(select(table.held).where(*mine))
+
+    def failed_orders(self, campaign_id: str) -> int:
+        """Return how many nodes are held that were ordered to erase, now or earlier."""
+        table = schema.execution
+        held = (table.c.state == ExecutionState.HELD, table.c.campaign_id == campaign_id)
+        query = select(func.count()).where(*held, table.c.challenge_nonce.is_not(None))
+        return int(self._run(query).scalar_one())
+
+    def may_serve(
+        self, campaign_id: str, generation: int, states: Iterable[ExecutionState], most: int
+    ) -> Sequence[LeasedRow]:
+        """Return the first nodes of some states, by id, without a campaign's entry of the log whose lease lasts."""
+        table, node = schema.execution.c, schema.node.c
+        leased = (node.generation < generation, node.lease_until_ms > self._now_ms)
+        columns = (node.node_id, node.lease_until_ms, node.last_contact_ms)
+        query = select(*columns).join(schema.execution, table.node_id == node.node_id).where(*leased)
+        found = []
+        # By each state: so the first few are found without the others.
+        for state in states:
+            mine = query.where(table.state == state, table.campaign_id == campaign_id)
+            rows = self._run(mine.order_by(table.node_id).limit(most)).mappings()
+            # As they said last: that may not be written yet.
+            latest = [{**row, **self._scope.contacts.of(row["node_id"]).row} for row in rows]
+            found += [LeasedRow(row["node_id"], row["lease_until_ms"], row["last_contact_ms"] or 0) for row in latest]
+        still = [row for row in found if row.lease_until_ms > self._now_ms]
+        return sorted(still, key=lambda row: row.node_id)[:most]
+
+    def overdue(self, lost_after_ms: int, lease_ms: int) -> Sequence[str]:
+        """Return the ids of the nodes that some forget has waited for longer than `ContactLimits` says, connected or
+        not, sorted.
+        """
+        table, node = schema.execution, schema.node
+        now = self._now_ms
+        never = table.c.returned_at_ms.is_(None)
+        silent = func.coalesce(node.c.last_contact_ms, node.c.enrolled_at_ms) < now - lost_after_ms
+        unleased = func.coalesce(node.c.lease_until_ms, 0) < now
+        waiting = (
+            select(table.c.node_id)
+            .join(node, node.c.node_id == table.c.node_id)
+            .where(table.c.state.in_(AWAITED))
+            .where((never & silent & unleased) | (table.c.returned_at_ms < now - lease_ms))
+        )
+        return self._column(waiting.distinct().order_by(table.c.node_id))
+
+    def nodes_with_orders(self) -> frozenset[str]:
+        """Return the ids of the nodes with an erase order that is out."""
+        table = schema.execution
+        return frozenset(self._column(select(table.c.node_id).where(table.c.state == ExecutionState.APPLYING)))
+
+    def any_unfinished(self) -> bool:
+        """Whether some forget is not done on some node, which is neither given up."""
+        table = schema.execution
+        unfinished = table.c.state.in_(sorted(set(ExecutionState) - TERMINAL))
+        return bool(self._column(select(table.c.node_id).where(unfinished).limit(1)))
+
+
+def _sound(revision: int | None = None) -> ColumnElement[bool]:
+    """Return the condition that an execution's node is neither held nor retired, and runs a revision if one is named.
+
+    Asked of each node: the answer for all would be read for the first few that are wanted.
+    """
+    node = schema.node.c
+    mine = (node.node_id == schema.execution.c.node_id, node.held_reason == "", node.retired_at_ms.is_(None))
+    return exists().where(*mine, *([] if revision is None else [node.revision == revision]))
