@@ -205,8 +205,9 @@ def test_second_stream_of_a_node_supersedes_the_first(coordinator, client, node,
     assert second.status is None
 
 
-def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordinator, client, node, open_stream):
-    unheard = Device(f"node-{new_tag()[:8]}")
+def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordinator, client, open_stream):
+    node, unheard = Device(f"node-{new_tag()[:8]}", heartbeat_s=0.2), Device(f"node-{new_tag()[:8]}")
+    coordinator.enroll(node)
     coordinator.enroll(unheard)
     # Opened last, it says no more than its hello: its limit is the one for nodes of unknown pace.
     alive = connect(coordinator, node, open_stream)
