@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _ENTRIES_AT_ONCE = 100
 #: Of the interval between heartbeats: a fleet is not to beat in step.
 JITTER = (0.9, 1.1)
+#: Telemetry goes at least with one of so many heartbeats.
+TELEMETRY_AT_LEAST = 10
 
 
 class Node:
@@ -50,6 +52,9 @@ class Node:
         self._serve_state = ServeState(context)
         #: Seconds between heartbeats. A large fleet beats more slowly than its nodes are set to.
         self.heartbeat_s = context.heartbeat_s
+        # What telemetry said last on this stream, and how many heartbeats went without it since.
+        self._told: object = None
+        self._untold = 0
         # In memory only: what was sealed to it is gone with it.
         self._new_session_key()
         eraser = Eraser(context.journal, context.cipher)
@@ -168,6 +173,7 @@ class Node:
             environment=environment()["hash"],
         )
         self._contributions.reconnected()
+        self._told = None
         pending = [row for row in self._journal.receipts() if row.state == ReceiptState.PENDING]
         return [
             ConnectRequest(hello=signing.sign(self.context.keys.signing, hello)),
@@ -255,18 +261,28 @@ class Node:
         with self._lock:
             if self._meter.overdue:
                 self.save_counters()
-            telemetry = node_pb2.Telemetry(
-                costs=self._meter.totals(),
-                energy_model=self.context.energy_model,
-                inferences=self._meter.inferences,
-                stale_inferences_refused=self._meter.stale_refused,
-                subject_adapters=len(self._adapters.subjects),
-            )
-            messages = [self._heartbeat(), ConnectRequest(telemetry=telemetry)]
+            messages = [self._heartbeat(), *self._telemetry()]
             # Not before the node has caught up: a tag that is about to be suppressed is not sent any more.
             if self._serve_state.serving:
                 messages += self._contributing()
             return self._sending(messages)
+
+    def _telemetry(self) -> list[ConnectRequest]:
+        """Return what was spent and done, if that is more than the radio of heartbeats since it was told last."""
+        telemetry = node_pb2.Telemetry(
+            costs=self._meter.totals(),
+            energy_model=self.context.energy_model,
+            inferences=self._meter.inferences,
+            stale_inferences_refused=self._meter.stale_refused,
+            subject_adapters=len(self._adapters.subjects),
+        )
+        spent = [cost for cost in telemetry.costs if cost.phase != types.ENERGY_PHASE_RADIO]
+        news = (spent, telemetry.inferences, telemetry.stale_inferences_refused, telemetry.subject_adapters)
+        self._untold += 1
+        if news == self._told and self._untold < TELEMETRY_AT_LEAST:
+            return []
+        self._told, self._untold = news, 0
+        return [ConnectRequest(telemetry=telemetry)]
 
     def _contributing(self) -> list[ConnectRequest]:
         return [ConnectRequest(contribution=envelope) for envelope in self._contributions.due()]

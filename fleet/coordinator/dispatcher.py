@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 #: Streams that are looked at over one view of the store.
 AT_ONCE = 200
+#: How long wake-ups gather after a look.
+GATHER_S = 0.02
 #: What nodes need is looked up this often also if nothing was told: a lost wake-up costs time only.
 SWEEP_EVERY_S = 5.0
 
@@ -52,6 +54,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Send what is due, for ever."""
         while True:
+            # Whom one commit after the other concerns is looked at together.
+            await asyncio.sleep(GATHER_S)
             if not await woken(self._wake, SWEEP_EVERY_S):
                 self.wake(await self._coordinator.read(lambda unit: unit.outbox.behind()))
             self._wake.clear()

@@ -47,8 +47,10 @@ class Subjects(Repository):
     def forgotten_among(self, tags: Iterable[str]) -> frozenset[str]:
         """Return those of some tags that carry a tombstone."""
         wanted, table = list(tags), schema.subject
+        if not wanted:
+            return frozenset()
         query = select(table.c.tag).where(table.c.state == "forgotten", table.c.tag.in_(wanted))
-        return frozenset(self._column(query) if wanted else ())
+        return frozenset(self._column(query))
 
     def contribute(
         self, tag: str, node_id: str, sequence: int, count: int, ciphertext: bytes, statistics: bytes | None = None

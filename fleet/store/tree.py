@@ -39,20 +39,19 @@ class Tree(Repository, MerkleTree):
 
     def size(self) -> int:
         """Return the number of leaves."""
-        # Not a count: that reads them all.
-        last = select(func.max(schema.tree_leaf.c.leaf_index))
 
         def read() -> int:
-            found = self._run(last).scalar()
+            # Not a count: that reads them all.
+            found = self._run(select(func.max(schema.tree_leaf.c.leaf_index))).scalar()
             return 0 if found is None else int(found) + 1
 
         return self._once(schema.tree_leaf, "size", read)
 
     def _edge(self) -> dict[int, bytes]:
         """Return the hashes of the subtrees that make up the tree, by level: at most one of each."""
-        now = list(complete_subtrees(0, self.size()))
 
         def read() -> dict[int, bytes]:
+            now = list(complete_subtrees(0, self.size()))
             return {subtree.level: digest for subtree, digest in self.subtree_hashes(now).items()}
 
         return self._once(schema.tree_leaf, "edge", read)

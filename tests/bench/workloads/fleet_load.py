@@ -178,7 +178,7 @@ async def until(holds: Callable[[], bool], what: str, limit_s: float = GIVE_UP_S
 
 async def forget(server: Server, load: Load, tag: str, nodes: int) -> dict[str, float]:
     """Have one person forgotten; returns how long each part took (s), and the coordinator's CPU time per node (ms)."""
-    cpu, started = server.cpu_s(), time.monotonic()
+    cpu, own_cpu, started = server.cpu_s(), time.process_time(), time.monotonic()
     request = operator.CreateForgetRequest(request_id=new_tag(), subject_tags=[tag])
     made = (await server.call("CreateForget", request)).forget
     answered = time.monotonic()
@@ -198,6 +198,7 @@ async def forget(server: Server, load: Load, tag: str, nodes: int) -> dict[str, 
         "suppressed_last_s": latest[-1],
         "converged_s": time.monotonic() - started,
         "cpu_ms_per_node": 1000 * (server.cpu_s() - cpu) / nodes,
+        "load_cpu_ms_per_node": 1000 * (time.process_time() - own_cpu) / nodes,
     }
 
 
