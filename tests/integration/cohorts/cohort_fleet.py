@@ -92,6 +92,9 @@ class NodeClock:
     def unix_ms(self) -> int:
         return self.now_ms()
 
+    def boot_id(self) -> str:
+        return "boot"
+
 
 class LearningNode(Device):
     """A node that learns from who is enrolled on it."""
