@@ -155,7 +155,7 @@ def _workload(name: str, *arguments: str) -> dict[str, Any]:
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "links-100": partial(under_load, 100),
     "links-300": partial(under_load, 300),
-    "links-1000": partial(under_load, 1000, restart=True),
+    "links-1000": partial(under_load, 1000),
     "links-1000-postgresql": partial(under_load, 1000, postgresql=True),
     "looks-10000": partial(looks, 10_000),
 }
