@@ -222,7 +222,7 @@ PRODUCT_ITEMS = (
         claims("chip", "memory"),
     ),
     Item(
-        "A thousand nodes on one coordinator: idle within .1 core, a forget suppressed within .8 s and verified in 10 s, "
+        "A thousand nodes on one coordinator: idle within .1 core, a forget suppressed in .8 s and verified in 10 s, "
         "4 ms of CPU per node",
         "-",
         lambda f: (
