@@ -55,6 +55,18 @@ class Load:
     #: When (monotonic seconds) each node had suppressed a generation.
     suppressed_s: dict[int, list[float]] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
+    #: Why nodes have ended that should not.
+    failures: list[str] = field(default_factory=list)
+
+    async def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait until something holds; `TimeoutError` if that takes too long, `RuntimeError` if a node has failed."""
+        started = time.monotonic()
+        while not holds():
+            if self.failures:
+                raise RuntimeError(f"{len(self.failures)} nodes have failed, the first: {self.failures[0]}")
+            if time.monotonic() - started > GIVE_UP_S:
+                raise TimeoutError(f"{what}: not within {GIVE_UP_S:.0f} s")
+            await asyncio.sleep(0.02)
 
 
 class LoadedNode:
@@ -85,6 +97,12 @@ class LoadedNode:
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE:
                         self.load.refusals.append(f"{error.code().name}: {error.details()}")
+                except (grpc.aio.BaseError, asyncio.InvalidStateError):
+                    # It was written to when it had ended.
+                    pass
+                except Exception as error:
+                    self.load.failures.append(f"{self.node.node_id}: {error!r}")
+                    raise
             failures = 1 if self.serving else failures + 1
             self.serving = False
             await asyncio.sleep(RECONNECT_BACKOFF.delay_s(failures))
@@ -125,7 +143,6 @@ class LoadedNode:
 
 async def _challenge(stub: Any) -> wire.Challenge:
     call = stub.Connect()
-    await call.done_writing()
     if await call.code() is grpc.StatusCode.UNAUTHENTICATED:
         for key, value in await call.trailing_metadata():
             if key == CHALLENGE_KEY:
@@ -166,23 +183,13 @@ async def enrol(server: Server, nodes: Sequence[Device]) -> None:
     await asyncio.gather(*(one(node) for node in nodes))
 
 
-async def until(holds: Callable[[], bool], what: str, limit_s: float = GIVE_UP_S) -> float:
-    """Wait until something holds; returns how long that took, in seconds."""
-    started = time.monotonic()
-    while not holds():
-        if time.monotonic() - started > limit_s:
-            raise TimeoutError(f"{what}: not within {limit_s:.0f} s")
-        await asyncio.sleep(0.02)
-    return time.monotonic() - started
-
-
 async def forget(server: Server, load: Load, tag: str, nodes: int) -> dict[str, float]:
     """Have one person forgotten; returns how long each part took (s), and the coordinator's CPU time per node (ms)."""
     cpu, own_cpu, started = server.cpu_s(), time.process_time(), time.monotonic()
     request = operator.CreateForgetRequest(request_id=new_tag(), subject_tags=[tag])
     made = (await server.call("CreateForget", request)).forget
     answered = time.monotonic()
-    await until(lambda: len(load.suppressed_s.get(made.generation, ())) >= nodes, "all nodes suppress")
+    await load.until(lambda: len(load.suppressed_s.get(made.generation, ())) >= nodes, "all nodes suppress")
     latest = sorted(at - started for at in load.suppressed_s[made.generation])
     while True:
         found = (await server.call("GetForget", operator.GetForgetRequest(campaign_id=made.campaign_id))).forget
@@ -237,9 +244,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             link.start()
         await asyncio.sleep(0.1)
     all_serve = lambda: all(link.serving for link in links)  # noqa: E731
-    await until(all_serve, "all nodes serve")
+    await load.until(all_serve, "all nodes serve")
     _say("all nodes serve")
-    await until(lambda: all(len(node.active()) > options.forgets for node in nodes), "all nodes run the revision")
+    await load.until(lambda: all(len(node.active()) > options.forgets for node in nodes), "all nodes run the revision")
     _say("all nodes run the revision with everybody")
     # Each says once more that it serves.
     await asyncio.sleep(2 * max(link.node.node.heartbeat_s for link in links))
@@ -256,10 +263,10 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.restarted:
         before_restart = [link.streams for link in links]
         Path(options.restarted).touch()
-        await until(lambda: not all_serve(), "nodes lose their coordinator")
+        await load.until(lambda: not all_serve(), "nodes lose their coordinator")
         started = time.monotonic()
         again = lambda: all(link.streams > times for link, times in zip(links, before_restart, strict=True))  # noqa: E731
-        await until(again, "all nodes serve again")
+        await load.until(again, "all nodes serve again")
         seen["reconnected_s"] = time.monotonic() - started
         _say(f"all nodes serve {seen['reconnected_s']:.0f} s after the coordinator was gone")
     seen["refusals"] = sorted(set(load.refusals))[:5]
