@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 #: Longest pause between two looks, for what happens without a change in the store (a node goes away).
 PAUSE_S = 1.0
-#: Times the duration of a look that passes before the next one.
+#: Times the duration of a look that passes before the next one, within the longest pause.
 REST = 4.0
 #: How often heartbeats and telemetry are written.
 WRITE_EVERY_S = 2.0
@@ -42,7 +42,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
         await _tried("the closed-form head", coordinator.solve_head_ahead())
         await move_on(coordinator)
         # Thousands of reports are thousands of changes: most of the time is for those who report.
-        await asyncio.sleep(REST * (clock() - began_s))
+        await asyncio.sleep(min(PAUSE_S, REST * (clock() - began_s)))
 
 
 async def move_on(coordinator: Coordinator) -> bool:
