@@ -26,10 +26,12 @@ _HOUR_MS = 3_600_000
 
 def silence_limit_s(interval_s: float) -> float:
     """Return the longest silence (s) that is not yet the end, of a node that sends heartbeats so often; 0: unknown."""
+    if not interval_s:
+        return SILENCE_LIMIT_S
     # Who beats slowly must not be missed for minutes.
-    most_s = max(SILENCE_LIMIT_S, 2 * interval_s)
+    several_s = min(MISSED_HEARTBEATS * interval_s, max(SILENCE_LIMIT_S, 2 * interval_s))
     least_s, longest_s = _LIMITS_S
-    return min(max(least_s, min(MISSED_HEARTBEATS * interval_s or most_s, most_s)), longest_s)
+    return min(max(least_s, several_s), longest_s)
 
 
 class Session:
