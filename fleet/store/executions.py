@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, insert, literal, select
 
 from fleet.domain import execution as executions_domain
 from fleet.domain.execution import AWAITED, SUCCESS, WITH_RECEIPT, ExecutionState, HeldAtCommit
@@ -64,7 +64,7 @@ class Executions(ExecutionStates):
             self._written(table)
             self._run(insert(table).from_select(["campaign_id", "node_id", *values, "held"], chosen))
         for node_id, known in held.items():
-            self._update(table, *equal(table, campaign_id=campaign_id, node_id=node_id), held=known)
+            self._change(table, {"campaign_id": campaign_id, "node_id": node_id}, {"held": known})
         self._events(table.c.campaign_id == campaign_id, None, ExecutionState.PENDING, "committed")
 
     def suppress(self, node_id: str, generation: int) -> bool:
@@ -80,10 +80,8 @@ class Executions(ExecutionStates):
 
     def withdraw_orders(self, detail: str) -> bool:
         """Take back every erase order that is out; returns whether one was."""
-        source, target = (
-            ExecutionState.APPLYING,
-            executions_domain.advance(ExecutionState.APPLYING, ExecutionState.SUPPRESSED),
-        )
+        source, target = ExecutionState.APPLYING, ExecutionState.SUPPRESSED
+        executions_domain.advance(source, target)
         table = schema.execution
         applying = table.c.state == source
         # While they can still be told.
@@ -95,38 +93,16 @@ class Executions(ExecutionStates):
 
     def order(self, campaign_id: str, nonces: Mapping[str, bytes], probes: Mapping[str, Sequence[str]]) -> None:
         """Order nodes to erase, each with a challenge of its own and the answers that it must give to its probes."""
-        executions_domain.advance(ExecutionState.SUPPRESSED, ExecutionState.APPLYING)
-        table, detail = schema.execution, "erase order"
-        mine = (table.c.campaign_id == campaign_id) & table.c.node_id.in_(list(nonces))
-        challenges = {
-            row.node_id: row.open_challenges or ()
-            for row in self._run(select(table.c.node_id, table.c.open_challenges).where(mine))
-        }
-        values = {
-            name: bindparam(f"new_{name}", type_=table.c[name].type)
-            for name in ("challenge_nonce", "expected_probes", "open_challenges")
-        }
-        one = update(table).where(
-            table.c.campaign_id == campaign_id,
-            table.c.node_id == bindparam("of"),
-            table.c.state == ExecutionState.SUPPRESSED,
-        )
-        later = {"state": ExecutionState.APPLYING, "detail": detail, "updated_at_ms": self._now_ms}
-        self._written(table)
-        self._run(
-            one.values(**values, **later, version=table.c.version + 1),
-            [
-                {
-                    "of": node_id,
-                    "new_challenge_nonce": nonce,
-                    "new_expected_probes": list(probes[node_id]),
-                    "new_open_challenges": (*challenges[node_id], nonce)[-OPEN_CHALLENGES:],
-                }
-                for node_id, nonce in nonces.items()
-            ],
-        )
-        self._events(mine, ExecutionState.SUPPRESSED, ExecutionState.APPLYING, detail)
-        self._touched.nodes |= nonces.keys()
+        self.prefetch(nonces)
+        for node_id, nonce in nonces.items():
+            self.set_execution(
+                campaign_id,
+                node_id,
+                ExecutionState.APPLYING,
+                "erase order",
+                challenge_nonce=nonce,
+                expected_probes=probes[node_id],
+            )
 
     def _events(
         self, chosen: ColumnElement[bool], source: ExecutionState | None, target: ExecutionState, detail: str
