@@ -55,7 +55,7 @@ attacks: $(STAMP) ## Run the exploits of the security review, and 10,000 random 
 	$(BIN)/python -m pytest -q tests/attacks/test_random_messages.py
 
 kills: $(STAMP) ## Kill coordinator and nodes at every single durable step (an hour); `make test` does at each kind
-	FLEET_EVERY_KILL=1 $(BIN)/python -m pytest -q --numprocesses 2 tests/unit/kills
+	$(BIN)/python -m pytest -q --numprocesses 2 tests/every_kill
 
 # Fails where the data are missing, and says what to set.
 test-data: $(STAMP) ## Run the tests that want the real faces and digits; RERAM_FLEET_DATA=folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from reram_fleet.crypto.sealing import open_symmetric, seal_symmetric
 from reram_fleet.v1 import operator_pb2, types_pb2
@@ -11,6 +12,7 @@ from reram_fleet.v1.node_pb2 import ConnectRequest, Heartbeat
 from fleet.coordinator.at_rest import contribution_at_rest, subject_key_id
 from tests.unit.coordinator.small_fleet import ANN, BOB, CEM, DEB
 from tests.unit.kills.fleet_that_dies import FleetThatDies
+from tests.unit.kills.kills import Kills
 
 Story = Callable[[FleetThatDies], None]
 
@@ -153,3 +155,12 @@ def _train(kind: types_pb2.LearningKind, request_id: str, shards: int = 0) -> op
 
 
 STORIES: dict[str, Story] = {"forgets": forgets, "learning": learning, "cohorts": cohorts, "restores": restores}
+
+
+def live(name: str, folder: Path, kills: Kills, database: str | None = None) -> None:
+    """Live through a story."""
+    fleet = FleetThatDies(folder, kills, database)
+    try:
+        STORIES[name](fleet)
+    finally:
+        fleet.close()

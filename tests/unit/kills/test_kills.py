@@ -1,34 +1,22 @@
 """Coordinator and nodes are killed at every durable step, before it and after: nothing acknowledged is lost.
 
 What is a step is read out of the code (`durable_steps`). Here each place of the code that takes one dies once on both
-sides, over SQLite and PostgreSQL; `make kills` (FLEET_EVERY_KILL=1) lets every single step of every story die, one in
+sides, over SQLite and PostgreSQL; `make kills` (`tests/every_kill`) lets every single step of every story die, one in
 each run.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 
 from tests.unit.kills.durable_steps import ELSEWHERE, all_sites, found_in, is_elsewhere, unclear_works, writes_nothing
-from tests.unit.kills.fleet_that_dies import FleetThatDies
 from tests.unit.kills.kills import Kills, Side, Step
-from tests.unit.kills.stories import STORIES
+from tests.unit.kills.stories import STORIES, live
 from tests.unit.store.kinds import POSTGRESQL, SQLITE
 
 WANTED = {(site, side) for site in all_sites() if not is_elsewhere(site) and not writes_nothing(site) for side in Side}
-
-
-def live(name: str, folder: Path, kills: Kills, database: str | None = None) -> None:
-    """Live through a story."""
-    fleet = FleetThatDies(folder, kills, database)
-    try:
-        STORIES[name](fleet)
-    finally:
-        fleet.close()
 
 
 @pytest.mark.parametrize("kept_in", [SQLITE, POSTGRESQL])
@@ -85,24 +73,3 @@ def test_work_that_nobody_is_known_to_run_is_unclear():
 @pytest.mark.parametrize("place", ELSEWHERE)
 def test_what_is_left_out_is_there(place):
     assert any(site.key.startswith(place) for site in all_sites())
-
-
-def steps_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    kills = Kills()
-    kills.files(monkeypatch)
-    live(name, folder, kills)
-    monkeypatch.undo()
-    return kills.number
-
-
-@pytest.mark.skipif("FLEET_EVERY_KILL" not in os.environ, reason="takes an hour: FLEET_EVERY_KILL=1")
-@pytest.mark.timeout(7200)
-@pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("name", STORIES)
-def test_a_single_death_at_any_step_loses_nothing_acknowledged(tmp_path, monkeypatch, name, side):
-    for number in range(1, steps_of(name, tmp_path / "plain", monkeypatch) + 1):
-        kills = Kills(lambda step: (step.number, step.side) == (number, side))  # noqa: B023
-        kills.files(monkeypatch)
-        live(name, tmp_path / str(number), kills)
-        monkeypatch.undo()
-        assert len(kills.killed) == 1
