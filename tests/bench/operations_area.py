@@ -55,11 +55,13 @@ class LoadFailedError(Exception):
     """Coordinator or load did not do what they are measured for."""
 
 
-def under_load(nodes: int, *, postgresql: bool = False, restart: bool = False) -> Iterator[Figure]:
+def under_load(
+    nodes: int, *, postgresql: bool = False, restart: bool = False, forgets: int = FORGETS
+) -> Iterator[Figure]:
     """Yield the figures of so many links."""
     floor = _workload("echo_fanout", str(nodes))
     with tempfile.TemporaryDirectory() as folder, _database(postgresql) as database:
-        seen = _loaded(Path(folder), nodes, database, restart=restart)
+        seen = _loaded(Path(folder), nodes, database, restart=restart, forgets=forgets)
     if seen["refusals"]:
         raise LoadFailedError(f"nodes were refused: {seen['refusals']}")
     of = {name: tuple(forget[name] for forget in seen["forgets"]) for name in seen["forgets"][0]}
@@ -93,14 +95,14 @@ def _database(postgresql: bool) -> Iterator[str | None]:
         yield url
 
 
-def _loaded(folder: Path, nodes: int, database: str | None, *, restart: bool) -> dict[str, Any]:
+def _loaded(folder: Path, nodes: int, database: str | None, *, restart: bool, forgets: int) -> dict[str, Any]:
     state, restarted = folder / "coordinator", folder / "restarted"
     server, served = _serve(state, database)
     try:
         load = _start(
             "fleet_load",
             *("--address", served["address"], "--token-file", str(state / served["token_file"])),
-            *("--pid", str(served["pid"]), "--nodes", str(nodes), "--forgets", str(FORGETS)),
+            *("--pid", str(served["pid"]), "--nodes", str(nodes), "--forgets", str(forgets)),
             *("--heartbeat", str(HEARTBEAT_S), *(("--restarted", str(restarted)) if restart else ())),
         )
         try:
@@ -155,7 +157,9 @@ def _workload(name: str, *arguments: str) -> dict[str, Any]:
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "links-100": partial(under_load, 100),
     "links-300": partial(under_load, 300),
-    "links-1000": partial(under_load, 1000),
+    "links-1000": partial(under_load, 1000, restart=True),
     "links-1000-postgresql": partial(under_load, 1000, postgresql=True),
+    # One forget, since it takes minutes.
+    "links-10000": partial(under_load, 10_000, restart=True, forgets=1),
     "looks-10000": partial(looks, 10_000),
 }
