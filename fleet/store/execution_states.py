@@ -90,7 +90,9 @@ class ExecutionStates(Repository):
     ) -> Sequence[LeasedRow]:
         """Return the first nodes of some states, by id, without a campaign's entry of the log whose lease lasts."""
         table, node = schema.execution.c, schema.node.c
-        leased = (node.generation < generation, node.lease_until_ms > self._now_ms)
+        # As they said last: that may not be written yet, least of all of a node that came a moment ago.
+        lasting = node.lease_until_ms > self._now_ms
+        leased = (node.generation < generation, lasting | node.node_id.in_(self._scope.contacts.leased(self._now_ms)))
         columns = (node.node_id, node.lease_until_ms, node.last_contact_ms)
         query = select(*columns).join(schema.execution, table.node_id == node.node_id).where(*leased)
         found = []
@@ -98,7 +100,6 @@ class ExecutionStates(Repository):
         for state in states:
             mine = query.where(table.state == state, table.campaign_id == campaign_id)
             rows = self._run(mine.order_by(table.node_id).limit(most)).mappings()
-            # As they said last: that may not be written yet.
             latest = [{**row, **self._scope.contacts.of(row["node_id"]).row} for row in rows]
             found += [LeasedRow(row["node_id"], row["lease_until_ms"], row["last_contact_ms"] or 0) for row in latest]
         still = [row for row in found if row.lease_until_ms > self._now_ms]

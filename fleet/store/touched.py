@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,11 @@ class Contacts:
     def of(self, node_id: str) -> Contact:
         """Return what is not written of a node."""
         return self._latest.get(node_id, _NOTHING)
+
+    def leased(self, now_ms: int) -> Sequence[str]:
+        """Return the ids of the nodes of which a lease is not written that lasts; about as many as in two seconds."""
+        # A copy: other threads write it.
+        return [node_id for node_id, said in list(self._latest.items()) if said.row.get("lease_until_ms", 0) > now_ms]
 
     def unwritten(self) -> Mapping[str, Contact]:
         """Return what is to be written."""

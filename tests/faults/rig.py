@@ -93,6 +93,13 @@ class Rig:
 
         return eventually(f"campaign {campaign_id} converges", converged, limit_s)
 
+    def check_logged_once(self, forget: Forget, since: int) -> None:
+        """Check that the Merkle log has grown by the command of a forget and by what nodes were asked for."""
+        nodes = sum(count.nodes for count in forget.counts)
+        receipts = self.client.get_fleet().log_size - since - 1
+        # A receipt that a newer revision overtook on its way is logged as well, and asked for once more.
+        assert nodes <= receipts <= 2 * nodes
+
     def patiently(self, call: Callable[[], T]) -> T:
         """Make a call, again while the coordinator does not answer."""
 

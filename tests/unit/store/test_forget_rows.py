@@ -333,6 +333,17 @@ def test_a_node_is_overdue_once_it_was_silent_and_its_lease_is_over(store, commi
         assert tx.forgets.overdue(1000, 100) == ["n2"]
 
 
+def test_a_node_may_serve_while_a_lease_lasts_that_is_not_written_yet(store, commit, clock):
+    now_ms = clock.now_ms
+    with store.transaction() as tx:
+        campaign = commit(tx, ALICE)
+    for node_id, until_ms in (("n1", now_ms + 5), ("n2", now_ms - 1)):
+        store.contacts.note(node_id, last_contact_ms=now_ms, lease_until_ms=until_ms)
+    with store.snapshot() as tx:
+        found = tx.forgets.may_serve(campaign.campaign_id, campaign.generation, {S.PENDING}, 5)
+    assert [(row.node_id, row.lease_until_ms) for row in found] == [("n1", now_ms + 5)]
+
+
 def test_a_lost_node_that_came_back_is_overdue_after_a_lease(store, commit, clock):
     with store.transaction() as tx:
         campaign_id = commit(tx, ALICE).campaign_id
