@@ -36,7 +36,6 @@ from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.coordinator.work import Environment
 from fleet.domain.tags import new_id
-from fleet.domain.tallies import ALL, Tally
 from fleet.errors import ConflictError, FleetError, StoreError
 from fleet.learning.superlink import remembered_port
 from fleet.store.commits import CommitListener
@@ -276,7 +275,6 @@ async def take_up(coordinator: Coordinator) -> None:
     """Take up what an earlier process has left, however it ended."""
     await coordinator.run(lambda unit: unit.contributions.bind_to_rows())
     await coordinator.run(lambda unit: unit.leases.take_up())
-    await coordinator.run(lambda unit: unit.tx.tallies.add(Tally.STARTS, ALL))
     await coordinator.destroy_orphaned_keys()
 
 
