@@ -50,12 +50,10 @@ class Cost:
     cell_writes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("energy_j", "seconds"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+        for name, value in (("energy_j", self.energy_j), ("seconds", self.seconds)):
+            if not 0 <= value < math.inf:
                 raise LedgerError(f"{name} must be finite and not negative; got {value!r}")
-        for name in ("bytes", "cell_writes"):
-            value = getattr(self, name)
+        for name, value in (("bytes", self.bytes), ("cell_writes", self.cell_writes)):
             if not isinstance(value, int) or value < 0:
                 raise LedgerError(f"{name} must be a whole number, not negative; got {value!r}")
 
@@ -75,6 +73,9 @@ class Cost:
         return Cost(self.energy_j * times, self.seconds * times, self.bytes * times, self.cell_writes * times)
 
     __rmul__ = __mul__
+
+
+_NOTHING = Cost()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,9 @@ class EnergyLedger:
 
 
 def _costs(real: npt.NDArray[np.float64], whole: npt.NDArray[np.int64]) -> dict[Phase, Cost]:
+    spent = zip(_COLUMN, real.tolist(), whole.tolist(), strict=True)
+    # Most phases of most nodes.
     return {
-        phase: Cost(*real_row, *whole_row)
-        for phase, real_row, whole_row in zip(Phase, real.tolist(), whole.tolist(), strict=True)
+        phase: Cost(*real_row, *whole_row) if any(real_row) or any(whole_row) else _NOTHING
+        for phase, real_row, whole_row in spent
     }

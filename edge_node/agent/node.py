@@ -151,8 +151,8 @@ class Node:
                 return []
 
     def _sending(self, messages: list[ConnectRequest]) -> list[ConnectRequest]:
-        for message in messages:
-            self.context.engine.charge_radio(NODE_INDEX, message.ByteSize())
+        if messages:
+            self.context.engine.charge_radio(NODE_INDEX, sum(message.ByteSize() for message in messages))
         return messages
 
     def _hello(self, challenge_nonce: bytes) -> list[ConnectRequest]:

@@ -42,6 +42,13 @@ class EnergyPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENERGY_PHASE_VERIFY: _ClassVar[EnergyPhase]
     ENERGY_PHASE_RADIO: _ClassVar[EnergyPhase]
 
+class PaperRatio(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PAPER_RATIO_UNSPECIFIED: _ClassVar[PaperRatio]
+    PAPER_RATIO_TRAINING: _ClassVar[PaperRatio]
+    PAPER_RATIO_DEPLOYMENT: _ClassVar[PaperRatio]
+    PAPER_RATIO_INFERENCE: _ClassVar[PaperRatio]
+
 class ServeState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SERVE_STATE_UNSPECIFIED: _ClassVar[ServeState]
@@ -86,6 +93,10 @@ ENERGY_PHASE_TRAIN: EnergyPhase
 ENERGY_PHASE_ERASE: EnergyPhase
 ENERGY_PHASE_VERIFY: EnergyPhase
 ENERGY_PHASE_RADIO: EnergyPhase
+PAPER_RATIO_UNSPECIFIED: PaperRatio
+PAPER_RATIO_TRAINING: PaperRatio
+PAPER_RATIO_DEPLOYMENT: PaperRatio
+PAPER_RATIO_INFERENCE: PaperRatio
 SERVE_STATE_UNSPECIFIED: ServeState
 SERVE_STATE_SERVING: ServeState
 SERVE_STATE_QUARANTINED: ServeState
@@ -363,6 +374,26 @@ class DeploymentOverhead(_message.Message):
     radio_energy_j: float
     reprogramming_ratio_with_radio: float
     def __init__(self, energy_j: _Optional[float] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ..., cell_writes: _Optional[int] = ..., reprogramming_ratio: _Optional[float] = ..., reprogramming_energy_j: _Optional[float] = ..., reprogramming_seconds: _Optional[float] = ..., reprogramming_cell_writes: _Optional[int] = ..., radio_energy_j: _Optional[float] = ..., reprogramming_ratio_with_radio: _Optional[float] = ...) -> None: ...
+
+class ChipFigures(_message.Message):
+    __slots__ = ("ratios", "endurance_left")
+    RATIOS_FIELD_NUMBER: _ClassVar[int]
+    ENDURANCE_LEFT_FIELD_NUMBER: _ClassVar[int]
+    ratios: _containers.RepeatedCompositeFieldContainer[RatioBand]
+    endurance_left: float
+    def __init__(self, ratios: _Optional[_Iterable[_Union[RatioBand, _Mapping]]] = ..., endurance_left: _Optional[float] = ...) -> None: ...
+
+class RatioBand(_message.Message):
+    __slots__ = ("ratio", "value", "low", "high")
+    RATIO_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    ratio: PaperRatio
+    value: float
+    low: float
+    high: float
+    def __init__(self, ratio: _Optional[_Union[PaperRatio, str]] = ..., value: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class AdapterDigest(_message.Message):
     __slots__ = ("subject_tag", "digest")

@@ -124,7 +124,7 @@ class Device:
         return signing.open_envelope(envelope, types.Receipt, self.keys.identity.receipt_public_key)
 
     def adapters_digest(self):
-        return self.node._adapters.digest
+        return self.node._adapters.digests.all
 
 
 def images(shade=0.5, count=3):
