@@ -44,6 +44,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
                 wire.GetFleetResponse,
                 fleet,
                 version=version("reram-fleet"),
+                now_unix_ms=unit.tx.now_ms,
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
                 nodes_registered=unit.tx.nodes.count(),
