@@ -41,7 +41,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What some work came to."""
+    """Result of some work, or why there is none."""
 
     waiting: _Waiting
     result: Any = None
