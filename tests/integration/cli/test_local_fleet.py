@@ -82,7 +82,7 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
     shell = Shell(tmp_path)
     # Of an earlier run, with one node more.
     coordinator_before(LocalSettings(shell.state), enrolled="node-3")
-    up = ["up", "--nodes", "2", "--no-flower", "--state", str(shell.state)]
+    up = ["up", "--nodes", "2", "--no-flower", "--metrics-port", "0", "--state", str(shell.state)]
     try:
         begun = shell.run(*up, "-o", "json")
         assert begun.returncode == 0, begun.stderr
@@ -164,7 +164,7 @@ def test_fleet_up_that_cannot_start_leaves_nothing_and_shows_the_log(tmp_path):
     shell = Shell(tmp_path)
     (shell.state / "coordinator").mkdir(parents=True)
     (shell.state / "coordinator" / "keys").write_text("a file where a folder belongs")
-    done = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+    done = shell.run("up", "--nodes", "1", "--no-flower", "--metrics-port", "0", "--state", str(shell.state))
     assert done.returncode == 1
     assert done.stderr.startswith("Starting a coordinator")
     assert "the coordinator ended while it was awaited" in done.stderr
@@ -190,7 +190,7 @@ def test_fleet_up_with_a_coordinator_of_before_brings_back_what_its_node_knows(t
     settings.layout.create()
     node_that_knows_more(settings)
     try:
-        begun = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+        begun = shell.run("up", "--nodes", "1", "--no-flower", "--metrics-port", "0", "--state", str(shell.state))
         assert begun.returncode == 0, begun.stderr
         fleet = shell.json("status")["fleet"]
         assert (fleet["generation"], fleet["nodes_awaited"]) == (1, 0)
@@ -214,7 +214,7 @@ def test_fleet_up_with_a_coordinator_that_went_on_without_a_node_says_so_and_wha
     # What an earlier run complained of is not why this one fails.
     settings.layout.log("node-1").write_text("ERROR of an earlier run\n")
 
-    done = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+    done = shell.run("up", "--nodes", "1", "--no-flower", "--metrics-port", "0", "--state", str(shell.state))
 
     assert done.returncode == 1
     assert "node-1 cannot join: the coordinator refuses this node" in done.stderr
@@ -229,7 +229,7 @@ def test_fleet_up_with_a_coordinator_that_went_on_without_a_node_says_so_and_wha
 def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):
     shell = Shell(tmp_path)
     shell.state.write_text("a file where a folder belongs")
-    done = shell.run("up", "--nodes", "1", "--state", str(shell.state))
+    done = shell.run("up", "--nodes", "1", "--metrics-port", "0", "--state", str(shell.state))
     assert done.returncode == 1
     assert "cannot make the fleet's folder" in done.stderr
     assert "Traceback" not in done.stderr
