@@ -33,13 +33,13 @@ def prometheus_command(folder: Path, port: int, coordinator_metrics: str) -> lis
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     config = folder / "prometheus.json"
-    found = {"job_name": "fleet-nodes", "http_sd_configs": [{"url": f"http://{coordinator_metrics}/sd"}]}
+    discovery = {"url": f"http://{coordinator_metrics}/sd", "refresh_interval": "5s"}
     content = {
         "global": {"scrape_interval": _INTERVAL, "evaluation_interval": _INTERVAL},
         "scrape_configs": [
             {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},
             {"job_name": "fleet-coordinator", "static_configs": [{"targets": [coordinator_metrics]}]},
-            found,
+            {"job_name": "fleet-nodes", "http_sd_configs": [discovery]},
         ],
     }
     # JSON is YAML.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +129,35 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
     assert refused.returncode == 4
     assert "programmed for --task speakers --preset 180nm-1t1r" in refused.stderr
     assert "Training" not in refused.stderr
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("prometheus") or os.environ.get("CI")), reason="Prometheus is not installed")
+def test_a_watched_fleet_with_people_moves_what_prometheus_has(tmp_path):
+    shell = Shell(tmp_path)
+    ports = ("--metrics-port", "0", "--prometheus", "--prometheus-port", "0")
+    started = shell.json("up", "--nodes", "2", "--no-flower", *ports, "--state", str(shell.state))
+
+    def asked(query):
+        url = f"http://{started['prometheus']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+            return {json.dumps(row["metric"]): row["value"][1] for row in json.load(answer)["data"]["result"]}
+
+    try:
+        people = shell.json("people", "enroll", "--count", "1", "--state", str(shell.state))["people"]
+        assert len(people[0]["nodes"]) == 2
+        assert shell.run("people", "enroll", "--count", "99", "--state", str(shell.state)).returncode == 2
+        assert shell.run("forget", "create", "--subject", people[0]["person"], "--yes", "--wait").returncode == 0
+        seen = Deadline.of(30).until("it is seen", lambda: asked("fleet_node_applied_forget_generation == 1") or None)
+        assert len(seen) == 2
+        assert list(asked("fleet_forget_verify_duration_seconds_count").values()) == ["2"]
+        everything = str(asked('{__name__=~".+"}'))
+        assert len(everything) > 10_000
+        assert people[0]["tag"] not in everything
+    finally:
+        down = shell.run("down")
+    assert down.returncode == 0, down.stderr
     assert processes_of(tmp_path) == []
 
 
