@@ -215,6 +215,8 @@ class LocalFleet:
             "--preset": settings.preset,
             "--fleet-seed": str(settings.fleet_seed),
             "--connect-delay": str(connect_delay_s),
+            # Nodes share this machine: each takes a free one, and its run.json says which.
+            "--metrics-port": "0",
         }
         command = node.run_command(*(text for option in options.items() for text in option))
         self._start(node.node_id, command, SupervisedProcess if settings.restart_nodes else ReapedProcess)
