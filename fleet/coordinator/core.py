@@ -79,6 +79,8 @@ class Coordinator:
     _writing: UnitOfWork | None = field(default=None, init=False)
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
+    #: The same of its metrics.
+    metrics_address: str = ""
     #: When (monotonic, s) the reconcile loop began to look the last time.
     looked_s: float = 0.0
 

@@ -41,7 +41,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Result of some work, or why there is none."""
+    """Outcome of some work."""
 
     waiting: _Waiting
     result: Any = None
