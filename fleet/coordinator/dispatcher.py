@@ -77,14 +77,14 @@ class Dispatcher:
             logger.exception("what %d nodes need cannot be looked up", nodes)
 
     async def _send_log(self, sessions: Sequence[Session]) -> None:
-        await self._send(lambda unit: unit.outbox.log_due(sessions))
+        self._send(await self._coordinator.read(lambda unit: unit.outbox.log_due(sessions)))
 
     async def send_due(self, sessions: Sequence[Session]) -> None:
         """Send on each of these streams what its node needs now, or end it."""
-        await self._send(lambda unit: unit.outbox.due(sessions))
+        self._send(await self._coordinator.read(lambda unit: unit.outbox.due(sessions)))
 
-    async def _send(self, due: Callable[[UnitOfWork], Sequence[Due]]) -> None:
-        for each in await self._coordinator.read(due):
+    def _send(self, due: Sequence[Due]) -> None:
+        for each in due:
             if each.refusal or each.over:
                 each.session.end(each.refusal)
             else:
