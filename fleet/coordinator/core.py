@@ -76,6 +76,8 @@ class Coordinator:
     dispatcher: Dispatcher = field(init=False)
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
+    #: When (monotonic, s) the reconcile loop began to look the last time.
+    looked_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)

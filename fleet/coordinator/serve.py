@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc.aio
-from prometheus_client import start_http_server
 from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
+from reram_fleet.processes.monitoring import serve_monitoring
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
@@ -28,7 +28,9 @@ from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.database import Database, ThreadedDatabase
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.learning_service import LearningService
-from fleet.coordinator.metrics import registry
+from fleet.coordinator.metrics import pages
+from fleet.coordinator.metrics.calls import CallMeter
+from fleet.coordinator.metrics.health import Health
 from fleet.coordinator.node_service import NodeService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
@@ -120,15 +122,18 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
     database = ThreadedDatabase(store)
     plane: LearningPlane | None = None
     coordinator: Coordinator | None = None
+    health: Health | None = None
     tasks: list[asyncio.Task[None]] = []
+    calls = CallMeter()
     server = grpc.aio.server(
         interceptors=[
+            calls,
             TokenInterceptor(
                 {
                     "reram_fleet.v1.OperatorService": keys.operator_token,
                     "reram_fleet.v1.LearningService": keys.learning_token,
                 }
-            )
+            ),
         ],
         options=_SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CALLS,
@@ -145,9 +150,11 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
         tasks.append(asyncio.create_task(coordinator.serve_changes()))
         await take_up(coordinator)
-        metrics_port = _serve_metrics(coordinator)
+        health = Health(coordinator)
+        metrics_port = _serve_metrics(coordinator, calls, health)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
+        health.serving = True
         tasks.append(asyncio.create_task(reconcile_forgets(coordinator)))
         tasks.append(asyncio.create_task(_hear_of_commits(coordinator, store.others_commits())))
         if plane is not None:
@@ -170,6 +177,8 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             # A loop that ends is a defect: end with its error, so that whoever supervises us starts anew.
             task.result()
     finally:
+        if health is not None:
+            health.serving = False
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -214,16 +223,16 @@ def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
         ) from error
 
 
-def _serve_metrics(coordinator: Coordinator) -> int:
+def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health) -> int:
     settings = coordinator.env.settings
     try:
-        server, _ = start_http_server(settings.metrics_port, addr=settings.host, registry=registry(coordinator))
+        _, port = serve_monitoring(settings.host, settings.metrics_port, pages(coordinator, calls, health))
     except OSError as error:
         raise ConfigError(
             f"cannot serve metrics at {settings.host}:{settings.metrics_port}: {error.strerror or error}",
             hint="--metrics-port names another port, 0 a free one",
         ) from error
-    return int(server.server_port)
+    return port
 
 
 async def open_fleet(

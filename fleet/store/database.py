@@ -35,6 +35,7 @@ from fleet.store.receipts import Receipts
 from fleet.store.repository import Scope
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
+from fleet.store.tallies import Tallies
 from fleet.store.touched import Contacts, Touched
 from fleet.store.tree import Tree
 
@@ -62,6 +63,7 @@ class Transaction:
         self.cohorts = Cohorts(scope)
         self.tree = Tree(scope)
         self.audit_events = AuditEvents(scope)
+        self.tallies = Tallies(scope)
         self.all_rows = AllRows(scope)
 
     def send(self) -> None:
@@ -205,6 +207,7 @@ class Store:
             self._commits.begin(connection)
             tx.leadership.check(self._epoch)
             yield tx
+            tx.tallies.write()
             tx.send()
             self._commits.announce(connection)
         self.on_commit(tx.touched)

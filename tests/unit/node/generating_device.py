@@ -67,7 +67,12 @@ def make_engine(saved):
     ledger = EnergyLedger(1)
     ledger.restore(saved)
     return GenerationEngine(
-        ["node-1"], load_preset("180nm-1t1r"), features=FEATURES, cell_writes=torch.tensor([64]), ledger=ledger
+        ["node-1"],
+        load_preset("180nm-1t1r"),
+        features=FEATURES,
+        cell_writes=torch.tensor([64]),
+        wear=torch.zeros(1),
+        ledger=ledger,
     )
 
 
