@@ -48,6 +48,8 @@ class Machine:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        #: What a script finds exported: of the shell of whoever has set up the machine.
+        self.exported: tuple[str, ...] = ()
 
     def run(self, script: str, timeout_s: float = 120.0) -> str:
         """Run a script of the shell as root, in the tree, and return what it prints; `AssertionError` if it fails."""
@@ -55,7 +57,7 @@ class Machine:
             [
                 *("nsenter", "--target", str(self._pid), "--all", "--wdns=/opt/tree"),
                 *("env", "-i", "HOME=/srv", "LANG=C.UTF-8", f"PATH=/opt/reram-fleet/bin:{_PATH}"),
-                *("sh", "-euc", script),
+                *("sh", "-euc", "\n".join([*self.exported, script])),
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
