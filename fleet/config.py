@@ -29,6 +29,12 @@ LOCAL_LEASE_S = 30.0
 #: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
 FIELD_LEASE_S = 24 * 3600.0
 
+#: Metrics of a coordinator; on one machine its nodes have the ports that follow, and a Prometheus one of its own
+#: (9090 is the one of Debian's service).
+METRICS_PORT = 9810
+PROMETHEUS_PORT = 9890
+LAST_METRICS_PORT = 65_535 - 64
+
 #: A forget goes on without a node that was out of contact for a week.
 LOST_AFTER_S = 7 * 24 * 3600.0
 

@@ -29,6 +29,7 @@ from fleet.errors import FleetError
 #: Verbs that need the laboratory, by the module whose `app` they are: no module here imports it.
 LABORATORY = {
     "demo": "fleet.lab.demo.cli",
+    "people": "fleet.lab.demo.people_cli",
     "verify": "fleet.lab.verification.cli",
     "audit": "fleet.lab.replay.cli",
     "chip": "fleet.lab.chip.cli",

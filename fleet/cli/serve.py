@@ -15,7 +15,14 @@ from fleet.cli.certificate import read_key
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
 from fleet.cli.session import session
-from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state, is_loopback
+from fleet.config import (
+    FIELD_LEASE_S,
+    LOST_AFTER_S,
+    METRICS_PORT,
+    ServeSettings,
+    default_coordinator_state,
+    is_loopback,
+)
 
 
 def serve(
@@ -37,7 +44,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")] = 0,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of /metrics, /healthz, /readyz and /sd; 0 takes a free one.")
+    ] = METRICS_PORT,
     lease_seconds: Annotated[
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = FIELD_LEASE_S,

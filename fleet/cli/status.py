@@ -30,6 +30,7 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             f"Fleet {fleet['fleet_id']}",
             {
                 "coordinator": f"{client.address} (version {fleet['version']})",
+                "metrics": f"http://{fleet['metrics_address']}/metrics",
                 "generation": fleet["generation"],
                 "revision": f"{fleet['revision']} ({fleet['revision_digest'][:12] or 'none'})",
                 "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected, "

@@ -16,6 +16,7 @@ from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
 from fleet.learning.proxy import FleetProxy
 from fleet.learning.superlink import SuperLink
+from fleet.store.database import Transaction
 from fleet.store.touched import Touched
 
 T = TypeVar("T")
@@ -74,8 +75,12 @@ class Coordinator:
     learning: LearningPlane | None
     changes: Changes = field(default_factory=Changes)
     dispatcher: Dispatcher = field(init=False)
+    #: Unit of the last transaction that has written.
+    _writing: UnitOfWork | None = field(default=None, init=False)
     #: host:port of the gRPC server, once it is bound.
     address: str = ""
+    #: The same of its metrics.
+    metrics_address: str = ""
     #: When (monotonic, s) the reconcile loop began to look the last time.
     looked_s: float = 0.0
 
@@ -84,7 +89,13 @@ class Coordinator:
 
     async def run(self, work: Callable[[UnitOfWork], T], node_id: str = "") -> T:
         """Do some work, about a node perhaps, as one transaction; when this returns, it is durable."""
-        return await self.database.run(lambda tx: work(UnitOfWork(self.env, tx)), node_id)
+        return await self.database.run(lambda tx: work(self._unit(tx)), node_id)
+
+    def _unit(self, tx: Transaction) -> UnitOfWork:
+        """Return the unit of the transaction that writes: works that share it share the parts."""
+        if self._writing is None or self._writing.tx is not tx:
+            self._writing = UnitOfWork(self.env, tx)
+        return self._writing
 
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Do some reading over one consistent view of the store."""

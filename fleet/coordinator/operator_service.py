@@ -48,6 +48,7 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
                 revision=fleet.desired_revision,
                 revision_digest=b"" if newest is None else newest.digest,
                 nodes_registered=unit.tx.nodes.count(),
+                metrics_address=self._coordinator.metrics_address,
                 nodes_awaited=len(unit.tx.fleet.awaited()),
                 nodes_connected=len(connected),
                 nodes_serving=sum(sessions.of(node_id).serves[0] is ServeState.SERVING for node_id in connected),

@@ -151,7 +151,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         tasks.append(asyncio.create_task(coordinator.serve_changes()))
         await take_up(coordinator)
         health = Health(coordinator)
-        metrics_port = _serve_metrics(coordinator, calls, health)
+        coordinator.metrics_address = f"{settings.host}:{_serve_metrics(coordinator, calls, health)}"
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
         health.serving = True
@@ -160,7 +160,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         if plane is not None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
-        _write_serve_file(coordinator, metrics_port)
+        _write_serve_file(coordinator)
         logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.address)
         if coordinator.env.awaited:
             logger.warning(
@@ -299,12 +299,12 @@ def fleet_of(tx: Transaction, settings: ServeSettings, keys: Signer, randomness:
     return tx.fleet.get()
 
 
-def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:
+def _write_serve_file(coordinator: Coordinator) -> None:
     state = coordinator.env.settings.state
     served = {
         "pid": os.getpid(),
         "address": coordinator.address,
-        "metrics_address": f"{coordinator.env.settings.host}:{metrics_port}",
+        "metrics_address": coordinator.metrics_address,
         "token_file": str(CoordinatorFolder(state).operator_token.relative_to(state)),
         "fleet_id": coordinator.env.fleet_id,
     }

@@ -120,11 +120,6 @@ class ExecutionStates(Repository):
         )
         return self._column(waiting.distinct().order_by(table.c.node_id))
 
-    def nodes_with_orders(self) -> frozenset[str]:
-        """Return the ids of the nodes with an erase order that is out."""
-        table = schema.execution
-        return frozenset(self._column(select(table.c.node_id).where(table.c.state == ExecutionState.APPLYING)))
-
     def any_unfinished(self) -> bool:
         """Whether some forget is not done on some node, which is neither given up."""
         table = schema.execution

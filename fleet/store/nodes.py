@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, exists, func, select
 
+from fleet.domain.execution import ExecutionState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
@@ -109,10 +110,11 @@ class Nodes(Repository):
             query = query.where(schema.node.c.retired_at_ms.is_(None))
         return self._rows(self._node, query)
 
-    def facts(self) -> Sequence[NodeFactsRow]:
-        """Return what metrics say of the nodes that are not retired, by id."""
+    def facts(self, first: int = 0, most: int | None = None) -> Sequence[NodeFactsRow]:
+        """Return what metrics say of the nodes that are not retired, by id: all, or so many from one on."""
         node, names = schema.node.c, NodeFactsRow.__slots__
         query = select(*(node[name] for name in names)).where(node.retired_at_ms.is_(None)).order_by(node.node_id)
+        query = query.offset(first).limit(most)
         contacts = self._scope.contacts
         found = []
         for row in self._run(query):
@@ -147,11 +149,16 @@ class Nodes(Repository):
         node = schema.node.c
         return self._column(select(node.revision).where(node.retired_at_ms.is_(None)).distinct())
 
-    def behind(self, generation: int, revision: int) -> frozenset[str]:
-        """Return the ids of the nodes that have not this generation, or another revision."""
-        node = schema.node.c
-        query = select(node.node_id).where((node.generation < generation) | (node.revision != revision))
-        return frozenset(self._column(query))
+    def behind(self, generation: int, revision: int, among: Collection[str] | None = None) -> frozenset[str]:
+        """Return the ids of the nodes, all or `among` some, that have not this generation, another revision, an erase
+        order that is out, something to say after a restore, or no place in the fleet any more.
+        """
+        node, execution = schema.node.c, schema.execution.c
+        ordered = exists().where(execution.node_id == node.node_id, execution.state == ExecutionState.APPLYING)
+        standing = node.retired_at_ms.is_not(None) | node.awaited_since_ms.is_not(None)
+        behind = (node.generation < generation) | (node.revision != revision) | standing | ordered
+        query = select(node.node_id).where(behind)
+        return frozenset(self._column(query if among is None else query.where(node.node_id.in_(among))))
 
     def first_sound(self, count: int, without: Iterable[str]) -> Sequence[str]:
         """Return the ids of the first so many nodes, by id, that are neither held nor retired nor left out."""

@@ -126,6 +126,7 @@ def _serve(state: Path, database: str | None) -> tuple[subprocess.Popen[bytes], 
     (state / SERVE_FILE).unlink(missing_ok=True)
     key = REGISTRY_KEY.public_key().public_bytes_raw().hex()
     command = [program("fleet"), "serve", "--state", str(state), "--no-flower", "--task", "test"]
+    command += ["--metrics-port", "0"]
     command += ["--code-range", f"{CODES.features}:{CODES.code_max}", "--registry-key", key]
     with (state.parent / "serve.log").open("ab") as log:
         server = subprocess.Popen([*command, *(("--database", database) if database else ())], stdout=log, stderr=log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,12 @@ class FleetCollector(Collector):
         yield InfoMetricFamily("fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")})
         yield CounterMetricFamily(
             "fleet_coordinator_starts", "Starts of the coordinator.", facts.tallies.get(Tally.STARTS, {}).get(ALL, 0)
+        )
+        looked_s = self._coordinator.looked_s
+        yield GaugeMetricFamily(
+            "fleet_reconcile_age_seconds",
+            "Time since the reconcile loop last looked; 0 before its first look.",
+            time.monotonic() - looked_s if looked_s else 0.0,
         )
         yield from self._revision(facts)
         yield from self._nodes(facts)
