@@ -11,14 +11,13 @@ import pytest
 import yaml
 from cryptography import x509
 
-from tests.deployment import COMPOSE, OVERLAYS, checker, of_kind, services
-from tests.how_to import commands
+from tests.deployment import COMPOSE, OVERLAYS, checker, of_kind, services, typed
 
 BIN = sysconfig.get_path("scripts")
 USERS = {"coordinator": 10001, "superlink": 10002, "postgres": 999, "grafana": 472, "alertmanager": 65534}
 
 
-def typed(script, folder):
+def shell(script, folder):
     path = os.pathsep.join([BIN, os.environ["PATH"]])
     done = subprocess.run(
         ["sh", "-euc", script],
@@ -38,7 +37,7 @@ def secrets(tmp_path_factory):
         (pytest.fail if "CI" in os.environ else pytest.skip)("only root gives files away")
     folder = tmp_path_factory.mktemp("compose") / "secrets"
     folder.mkdir()
-    typed(f"sh {COMPOSE / 'make-secrets.sh'} {folder} fleet.example", folder)
+    shell(f"sh {COMPOSE / 'make-secrets.sh'} {folder} fleet.example", folder)
     return folder
 
 
@@ -76,7 +75,7 @@ def test_certificates_are_for_the_names_by_which_servers_are_called(secrets):
 def test_secrets_are_made_once(secrets):
     before = {path: path.read_bytes() for path in secrets.rglob("*") if path.is_file()}
 
-    typed(f"sh {COMPOSE / 'make-secrets.sh'} {secrets} fleet.example", secrets)
+    shell(f"sh {COMPOSE / 'make-secrets.sh'} {secrets} fleet.example", secrets)
 
     assert {path: path.read_bytes() for path in secrets.rglob("*") if path.is_file()} == before
 
@@ -86,13 +85,13 @@ def by_hand(tmp_path_factory):
     """Secrets and ConfigMaps that the how-to of Kubernetes makes by hand, each with its keys."""
     checker("kubectl")
     folder = tmp_path_factory.mktemp("kubernetes")
-    lines = commands("deploy-kubernetes.md")
+    lines = typed("deploy-kubernetes.md")
     first = next(number for number, line in enumerate(lines) if line.startswith("kubectl"))
-    typed("\n".join(lines[:first]), folder)
+    shell("\n".join(lines[:first]), folder)
     made = {}
     for line in lines:
         if line.startswith(("kubectl create secret", "kubectl create configmap")) and "enrollments" not in line:
-            rendered = yaml.safe_load(typed(f"{line} --dry-run=client --output=yaml", folder))
+            rendered = yaml.safe_load(shell(f"{line} --dry-run=client --output=yaml", folder))
             made[rendered["kind"], rendered["metadata"]["name"]] = set(rendered["data"])
     return made
 

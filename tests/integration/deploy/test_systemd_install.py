@@ -7,8 +7,7 @@ import os
 
 import pytest
 
-from tests.deployment import UNITS, unit
-from tests.how_to import commands
+from tests.deployment import UNITS, typed, unit
 from tests.integration.deploy.machine import booted, missing
 
 #: The test's machine has them installed already, of this tree.
@@ -23,15 +22,15 @@ def machine():
     """A machine on which everything of the page has been typed, and whose node serves."""
     if reason := missing():
         (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
-    typed = [line for line in commands("deploy-systemd.md", prompt="#") if not line.startswith(INSTALLS)]
+    lines = [line for line in typed("deploy-systemd.md") if not line.startswith(INSTALLS)]
     with booted() as started:
         # Stands for the DNS of whoever has fleet.example.
         started.run("echo 127.0.0.1 fleet.example >> /etc/hosts")
         try:
-            started.run("\n".join(typed), timeout_s=240)
+            started.run("\n".join(lines), timeout_s=240)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{started.journal()}") from None
-        started.exported = tuple(line for line in typed if line.startswith("export "))
+        started.exported = tuple(line for line in lines if line.startswith("export "))
         started.wait(SERVING)
         yield started
 
