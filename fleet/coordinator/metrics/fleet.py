@@ -60,6 +60,7 @@ class FleetFacts:
     """Facts about the fleet, read in one snapshot."""
 
     now_ms: int = 0
+    fleet_id: str = ""
     generation: int = 0
     desired_revision: int = 0
     head_people: int = 0
@@ -82,6 +83,7 @@ class FleetFacts:
         noted = tx.heads.note_of(fleet.desired_revision)
         return cls(
             now_ms=tx.now_ms,
+            fleet_id=fleet.fleet_id,
             generation=fleet.generation,
             desired_revision=fleet.desired_revision,
             head_people=len(tx.heads.tags_of(fleet.desired_revision)) if noted is not None else 0,
@@ -113,7 +115,8 @@ class FleetCollector(Collector):
         return self._families(self._coordinator.database.read_now(FleetFacts.read))
 
     def _families(self, facts: FleetFacts) -> Iterator[Metric]:
-        yield InfoMetricFamily("fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")})
+        build = {"version": version("reram-fleet"), "fleet_id": facts.fleet_id}
+        yield InfoMetricFamily("fleet_build", "Version of the coordinator, and whose it is.", build)
         yield CounterMetricFamily(
             "fleet_coordinator_starts", "Starts of the coordinator.", facts.tallies.get(Tally.STARTS, {}).get(ALL, 0)
         )
