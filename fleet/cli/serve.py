@@ -15,7 +15,7 @@ from fleet.cli.certificate import read_key
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
 from fleet.cli.session import session
-from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state, is_loopback
+from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state
 
 
 def serve(
@@ -35,7 +35,28 @@ def serve(
             show_default="fleet.db in the folder",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST|unix:PATH", help="Address to bind, with TLS; or a Unix socket.")
+    ] = "127.0.0.1",
+    advertise: Annotated[
+        str | None,
+        typer.Option(metavar="HOST[:PORT]", help="What nodes and clients connect to.", show_default="as bound"),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TLS certificate (PEM), with those that vouch for it.",
+            show_default="made in the folder, by an authority of its own",
+        ),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).")] = None,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The authority that nodes and clients pin.", show_default="the last one of --tls-cert"
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")] = 0,
     lease_seconds: Annotated[
@@ -49,9 +70,6 @@ def serve(
         str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
     ] = None,
     flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
-    tls_in_front: Annotated[
-        bool, typer.Option("--tls-in-front", help="Bind an address other than loopback: something in front ends TLS.")
-    ] = False,
     registry_key: Annotated[
         str | None,
         typer.Option(
@@ -75,6 +93,10 @@ def serve(
         state=(state or default_coordinator_state()).absolute(),
         database=database_address(ctx, database),
         host=host,
+        advertise=advertise,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_ca=tls_ca,
         port=port,
         metrics_port=metrics_port,
         lease_s=lease_seconds,
@@ -82,17 +104,11 @@ def serve(
         learning=not no_flower,
         flower_attach=flower_attach,
         flower_ca=flower_ca,
-        tls_in_front=tls_in_front,
         task=task,
         codes=_codes(task, code_range),
         registry_key=read_key("--registry-key", registry_key, "`fleet registry key`") if registry_key else b"",
         tags_per_node=tags_per_node,
     )
-    if not is_loopback(host):
-        note(
-            f"Warning: {host} is reached from other machines, and the coordinator speaks plain gRPC. Whoever "
-            "reaches it past the TLS in front reads the operator's token."
-        )
     # The database and Flower's client load with it: 2 seconds that no other verb has to pay.
     from fleet.coordinator.serve import run
 

@@ -12,6 +12,7 @@ from fleet.config import ServeSettings
 from fleet.coordinator.database import Database
 from fleet.coordinator.dispatcher import Dispatcher
 from fleet.coordinator.nodes.sessions import Changes
+from fleet.coordinator.tls import Endpoint, ServerTls, called
 from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
 from fleet.learning.proxy import FleetProxy
@@ -23,25 +24,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearningPlane:
-    """One SuperLink, embedded or attached, and the proxy in front of it.
+    """One SuperLink, embedded or attached, and the proxy in front of it, which shows the coordinator's certificate.
 
     Its methods block for up to seconds: call them off the event loop.
     """
 
     superlink: SuperLink
     proxy: FleetProxy
+    tls: ServerTls
     token_path: Path
     attached: bool
 
     @classmethod
-    def open(cls, settings: ServeSettings, token_path: Path) -> LearningPlane:
+    def open(cls, settings: ServeSettings, tls: ServerTls, token_path: Path) -> LearningPlane:
         """Prepare the plane that the settings ask for."""
         if settings.flower_attach is None or settings.flower_ca is None:
             superlink, attached = SuperLink.embedded(settings.state), False
         else:
             superlink = SuperLink.attached(settings.state, settings.flower_attach, settings.flower_ca)
             attached = True
-        return cls(superlink, superlink.open_proxy(settings.host), token_path, attached)
+        proxy = superlink.open_proxy(tls.files, host=settings.bound_host, called=called(settings))
+        return cls(superlink, proxy, tls, token_path, attached)
 
     def is_gone(self, flower_public_key: str) -> bool:
         """Whether a SuperNode certainly takes no messages now: `FleetProxy.is_gone`."""
@@ -74,8 +77,8 @@ class Coordinator:
     learning: LearningPlane | None
     changes: Changes = field(default_factory=Changes)
     dispatcher: Dispatcher = field(init=False)
-    #: host:port of the gRPC server, once it is bound.
-    address: str = ""
+    #: Where the gRPC server is, once it is bound.
+    endpoint: Endpoint = field(default_factory=Endpoint)
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
