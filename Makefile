@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cpu kills attacks test-data lint lines format proto bench claims results constraints clean
+.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,15 @@ install: $(STAMP) ## Make .venv and install the project into it
 
 demo: $(STAMP) ## Start a real fleet, enrol people, forget one, prove it; TASK=speakers|faces|fsdd|images
 	$(BIN)/fleet demo --task $(or $(TASK),speakers) --output demo.json
+
+# On fixed ports, so that bookmarks hold; the folder stays until `make clean`.
+up: $(STAMP) ## Start a fleet that Prometheus watches, with people in it; says where to look (ends with `make down`)
+	@command -v prometheus >/dev/null || { echo "Prometheus is not installed: apt-get install prometheus"; exit 1; }
+	$(BIN)/fleet up --nodes 3 --state .fleet --prometheus
+	$(BIN)/fleet people enroll --state .fleet --count 3
+
+down: $(STAMP) ## End the fleet of `make up`
+	$(BIN)/fleet down --state .fleet
 
 # Real fleets mostly wait: two files at a time fit on two cores, and a file's fixtures stay in one process.
 # In the order of `testpaths`, fleets first: short files then fill what is left, and neither process is idle.
@@ -92,4 +101,4 @@ constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.txt
 
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .claims demo.json demo.png
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .claims .fleet demo.json demo.png

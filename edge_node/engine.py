@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from reram_fleet.v1.types_pb2 import (
+    ChipFigures,
     ClosedFormHead,
     DeploymentOverhead,
     JobTicket,
     LoraState,
+    RatioBand,
     RevisionContent,
     SharedLora,
     SubjectAdapter,
@@ -27,7 +29,12 @@ from edge_node.recognition import head_share
 from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.recognition.training.rounds import RoundResult
-from hwmodel import EnergyLedger, Phase, Preset, cost
+from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
+from hwmodel.cost.ratios import network_ratios
+
+#: Draws of a preset for the bands of a chip's ratios: their ends then scatter by about one percentile, and a node
+#: has them in some hundredths of a second.
+_DRAWS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +78,8 @@ class NodeEngine(ABC):
         self.node_ids, self.features, self.ledger = tuple(node_ids), features, ledger
         self._preset = preset
         self._banks = [AdapterBank(features) for _ in self.node_ids]
+        # Of each node, and of which network: it changes with the people who are there.
+        self._ratios: dict[int, tuple[NetworkSpec, list[RatioBand]]] = {}
 
     @property
     @abstractmethod
@@ -81,6 +90,41 @@ class NodeEngine(ABC):
     @abstractmethod
     def cell_writes(self) -> Tensor:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
+
+    @property
+    @abstractmethod
+    def wear(self) -> Tensor:
+        """Share of the endurance used up in each chip's most worn layer, float64 [N]; see `hwmodel.Crossbar.wear`."""
+
+    @abstractmethod
+    def network(self, node: int) -> NetworkSpec | None:
+        """Return the crossbars that a node's chip has, as one sample uses them, and the LoRA that is trained on it.
+
+        None of an engine without crossbars.
+        """
+
+    def chip_figures(self, node: int) -> ChipFigures:
+        """Return the paper's three ratios for a node's own network on its preset, and the endurance that is left.
+
+        The interpretations are those of `hwmodel.cost.ratios.network_ratios`, over the preset's ranges. A, which nodes
+        draw from a seed, counts as if it were trained and sent like B, and every step of training as if it read the
+        crossbars anew, of which nodes that recognise keep the codes: training and deployment are from below. Ratios
+        that the network does not have are left out.
+        """
+        network = self.network(node)
+        known, bands = self._ratios.get(node, (None, []))
+        if network is not None and network != known:
+            bands = [
+                RatioBand(
+                    ratio=f"PAPER_RATIO_{found.ratio.name}",
+                    value=found.nominal,
+                    low=found.band.p5,
+                    high=found.band.p95,
+                )
+                for found in network_ratios(network, self._preset, draws=_DRAWS)
+            ]
+            self._ratios[node] = network, bands
+        return ChipFigures(ratios=bands, endurance_left=max(0.0, 1 - float(self.wear[node])))
 
     @abstractmethod
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:

@@ -30,6 +30,12 @@ LOCAL_LEASE_S = 30.0
 #: Lease of a fleet in the field: a node out of contact for a day detaches its adapters.
 FIELD_LEASE_S = 24 * 3600.0
 
+#: Metrics of a coordinator; on one machine its nodes have the ports that follow, and a Prometheus one of its own
+#: (9090 is the one of Debian's service).
+METRICS_PORT = 9810
+PROMETHEUS_PORT = 9890
+LAST_METRICS_PORT = 65_535 - 64
+
 #: A forget goes on without a node that was out of contact for a week.
 LOST_AFTER_S = 7 * 24 * 3600.0
 
@@ -101,6 +107,8 @@ class ServeSettings:
     tls_ca: Path | None = None
     #: 0 takes a free one; `serve.json` tells which.
     port: int = 0
+    #: Of the proxy through which nodes reach the SuperLink; 0 takes a free one, and keeps it.
+    flower_port: int = 0
     metrics_port: int = 0
     #: How long a node out of contact goes on serving adapters.
     lease_s: float = LOCAL_LEASE_S
@@ -123,7 +131,7 @@ class ServeSettings:
         self._check_addresses()
         if self.tags_per_node < 1:
             raise ConfigError(f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more")
-        for name in ("port", "metrics_port"):
+        for name in ("port", "flower_port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ConfigError(f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one")
         check_lease(self.lease_s)
@@ -229,6 +237,18 @@ class Connection:
     #: None for a Unix socket.
     ca_file: Path | None
 
+    @classmethod
+    def trusted(cls, address: str, token_file: Path, ca_file: Path | None) -> Connection:
+        """Return a connection whose server cannot be anybody; `ConfigError` if there is no CA, and one is needed."""
+        if ca_file is None and not is_unix(address):
+            # Also what a coordinator from before TLS has left: whoever holds its port now gets no token.
+            raise ConfigError(
+                f"no CA certificate for the coordinator at {address}: whoever listens there would get the token",
+                hint="--ca FILE (or FLEET_CA) names it: `ca.pem` in the coordinator's state folder; "
+                "a coordinator of an earlier version has none, start it anew",
+            )
+        return cls(address, token_file, ca_file)
+
 
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Return the configuration file's path: `FLEET_CONFIG`, or the user's configuration folder."""
@@ -327,14 +347,7 @@ def connection(context: Context) -> Connection:
         )
     if token_file is None:
         raise ConfigError(f"no token file for the coordinator at {address}: give --token-file")
-    if ca is None and not is_unix(address):
-        # Also what a coordinator from before TLS has left: whoever holds its port now gets no token.
-        raise ConfigError(
-            f"no CA certificate for the coordinator at {address}: whoever listens there would get the token",
-            hint="--ca FILE (or FLEET_CA) names it: `ca.pem` in the coordinator's state folder; "
-            "a coordinator of an earlier version has none, start it anew",
-        )
-    return Connection(address, token_file, ca)
+    return Connection.trusted(address, token_file, ca)
 
 
 @dataclass(frozen=True)

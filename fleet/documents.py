@@ -90,7 +90,7 @@ def fleet_document(fleet: operator.GetFleetResponse) -> Document:
         **fields(fleet, "fleet_id", "version", "generation", "revision", "revision_digest"),
         **fields(fleet, "nodes_registered", "nodes_connected", "nodes_serving", "subjects", "forgets_open"),
         **fields(fleet, "superlink", "superlink_address", "log_size", "log_root", "command_public_key"),
-        **fields(fleet, "nodes_awaited"),
+        **fields(fleet, "nodes_awaited", "metrics_address"),
         **fields(fleet, "restored_at_unix_ms", or_none=True),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,12 +51,10 @@ class Cost:
     cell_writes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("energy_j", "seconds"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+        for name, value in (("energy_j", self.energy_j), ("seconds", self.seconds)):
+            if not 0 <= value < math.inf:
                 raise LedgerError(f"{name} must be finite and not negative; got {value!r}")
-        for name in ("bytes", "cell_writes"):
-            value = getattr(self, name)
+        for name, value in (("bytes", self.bytes), ("cell_writes", self.cell_writes)):
             if not isinstance(value, int) or value < 0:
                 raise LedgerError(f"{name} must be a whole number, not negative; got {value!r}")
 
@@ -75,6 +74,9 @@ class Cost:
         return Cost(self.energy_j * times, self.seconds * times, self.bytes * times, self.cell_writes * times)
 
     __rmul__ = __mul__
+
+
+_NOTHING = Cost()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,23 @@ class EnergyLedger:
         # Two arrays, since bytes and writes outgrow the 53 bits of a float64 within a node's life.
         self._real = np.zeros((nodes, len(Phase), 2), np.float64)
         self._whole = np.zeros((nodes, len(Phase), 2), np.int64)
+        # In order of the first charge; a ledger keeps no chip alive.
+        self._parts: weakref.WeakKeyDictionary[object, None] = weakref.WeakKeyDictionary()
+
+    @property
+    def parts(self) -> list[object]:
+        """Parts of the chips that have charged it under their own name, such as crossbars, in order of the first."""
+        with self._lock:
+            return list(self._parts)
 
     @property
     def nodes(self) -> int:
         """Length of the node axis."""
         return self._real.shape[0]
 
-    def charge(self, phase: Phase, cost: Cost | Sequence[Cost], node: int | None = None) -> None:
+    def charge(
+        self, phase: Phase, cost: Cost | Sequence[Cost], node: int | None = None, *, by: object | None = None
+    ) -> None:
         """Add a cost.
 
         Raises `LedgerError` if the node does not exist, or the costs are not one per node.
@@ -115,6 +127,8 @@ class EnergyLedger:
             One `Cost` (each node pays it), or one per node.
         node
             The only node that pays; all of them if left out.
+        by
+            What spent it, for `parts`.
         """
         column = _COLUMN[Phase(phase)]
         rows: slice | int = slice(None)
@@ -133,6 +147,8 @@ class EnergyLedger:
         with self._lock:
             self._real[rows, column] += real
             self._whole[rows, column] += whole
+            if by is not None:
+                self._parts[by] = None
 
     def totals(self, node: int = 0) -> dict[Phase, Cost]:
         """Return what a node has spent so far: every phase, also those that are still zero."""
@@ -179,7 +195,9 @@ class EnergyLedger:
 
 
 def _costs(real: npt.NDArray[np.float64], whole: npt.NDArray[np.int64]) -> dict[Phase, Cost]:
+    spent = zip(_COLUMN, real.tolist(), whole.tolist(), strict=True)
+    # Most phases of most nodes.
     return {
-        phase: Cost(*real_row, *whole_row)
-        for phase, real_row, whole_row in zip(Phase, real.tolist(), whole.tolist(), strict=True)
+        phase: Cost(*real_row, *whole_row) if any(real_row) or any(whole_row) else _NOTHING
+        for phase, real_row, whole_row in spent
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from reram_fleet.crypto import digests
 from reram_fleet.v1 import types_pb2 as types
@@ -17,6 +18,20 @@ from edge_node.storage.journal_schema import RevisionRow
 from hwmodel import LedgerMark
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdapterDigests:
+    """Digests of what is in SRAM: of each subject adapter by tag, of the LoRA, of the head."""
+
+    subjects: Sequence[types.AdapterDigest]
+    lora: bytes
+    head: bytes
+
+    @property
+    def all(self) -> bytes:
+        """Digest of everything."""
+        return digests.adapters_digest(self.subjects, self.lora, self.head)
 
 
 class ActiveAdapters:
@@ -45,9 +60,9 @@ class ActiveAdapters:
         return head or types.ClosedFormHead()
 
     @property
-    def digest(self) -> bytes:
-        """Digest of all that is in SRAM."""
-        return digests.adapters_digest(
+    def digests(self) -> AdapterDigests:
+        """Digests of what is in SRAM now."""
+        return AdapterDigests(
             digests.subject_digests(self.subjects), digests.lora_digest(self.lora), digests.head_digest(self.head)
         )
 

@@ -173,4 +173,5 @@ def phase_cost(phase: Phase, cost: Cost) -> types.PhaseCost:
 
 def phase_costs(costs: Mapping[Phase, Cost]) -> list[types.PhaseCost]:
     """Return costs by phase as they travel; phases that took nothing are left out."""
-    return [phase_cost(phase, costs[phase]) for phase in Phase if costs.get(phase, Cost()) != Cost()]
+    nothing = Cost()
+    return [phase_cost(phase, costs[phase]) for phase in Phase if costs.get(phase, nothing) != nothing]

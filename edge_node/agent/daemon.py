@@ -180,7 +180,9 @@ def _build_engine(
         preset,
         features=image_generator.features,
         cell_writes=torch.tensor([image_generator.programming.cell_writes]),
+        wear=torch.tensor([image_generator.wear], dtype=torch.float64),
         ledger=ledger,
+        network=image_generator.network,
     )
     return engine, image_generator
 

@@ -35,7 +35,7 @@ class Forgetting:
         """Take one log entry: out of SRAM, into the journal with what was held; durable on return."""
         begun_s = self._clock.boottime_s()
         tags = set(entry.command.subject_tags)
-        digest_before, subjects, lora = self._adapters.digest, self._adapters.subjects, self._adapters.lora
+        digest_before, subjects, lora = self._adapters.digests.all, self._adapters.subjects, self._adapters.lora
         # Out of SRAM first: should the journal then fail, the node has forgotten too early, never too late.
         self._adapters.drop(tags)
         row = ForgetRow(
@@ -132,7 +132,7 @@ class Forgetting:
         when it erased.
         """
         position, active = self._journal.position(), self._journal.active_revision()
-        costs = self._journal.forget_costs(order.generation)
+        costs, active_digests = self._journal.forget_costs(order.generation), self._adapters.digests
         affected = forget.subject_adapters or forget.lora_rows or forget.code_samples or erasure.subject_keys
         return types.Receipt(
             fleet_id=self._context.fleet_id,
@@ -144,10 +144,10 @@ class Forgetting:
             counter=position.receipt_counter + 1,
             previous_receipt_hash=position.last_receipt_hash,
             adapters_digest_before=forget.digest_before,
-            adapters_digest_after=self._adapters.digest,
-            active_adapters=digests.subject_digests(self._adapters.subjects),
-            lora_digest=digests.lora_digest(self._adapters.lora),
-            head_digest=digests.head_digest(self._adapters.head),
+            adapters_digest_after=active_digests.all,
+            active_adapters=active_digests.subjects,
+            lora_digest=active_digests.lora,
+            head_digest=active_digests.head,
             revision_digest=active.digest if active else b"",
             subject_adapters_erased=forget.subject_adapters,
             lora_rows_erased=forget.lora_rows,

@@ -52,6 +52,8 @@ class Node:
         self._serve_state = ServeState(context)
         #: Seconds between heartbeats. A large fleet beats more slowly than its nodes are set to.
         self.heartbeat_s = context.heartbeat_s
+        #: Port of `/metrics`, where the coordinator's machine reaches it; 0 if not.
+        self.metrics_port = 0
         # What telemetry said last on this stream, and how many heartbeats went without it since.
         self._told: object = None
         self._untold = 0
@@ -151,8 +153,8 @@ class Node:
                 return []
 
     def _sending(self, messages: list[ConnectRequest]) -> list[ConnectRequest]:
-        for message in messages:
-            self.context.engine.charge_radio(NODE_INDEX, message.ByteSize())
+        if messages:
+            self.context.engine.charge_radio(NODE_INDEX, sum(message.ByteSize() for message in messages))
         return messages
 
     def _hello(self, challenge_nonce: bytes) -> list[ConnectRequest]:
@@ -171,6 +173,8 @@ class Node:
             last_receipt_hash=position.last_receipt_hash,
             session_public_key=self._new_session_key(),
             environment=environment()["hash"],
+            metrics_port=self.metrics_port,
+            chip=self.context.engine.chip_figures(NODE_INDEX),
         )
         self._contributions.reconnected()
         self._told = None

@@ -143,8 +143,8 @@ class Liquid:
     def _current(self, step: Tensor, fired: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
         """Return what flows into each membrane, int32 [N, B, 512]."""
         nodes = len(self.entry.nodes)
-        heard = self.entry.mvm(step.expand(nodes, -1, -1), ledger=ledger, phase=phase).long()
-        back = self.recurrent.mvm(fired * _FULL_CODE, ledger=ledger, phase=phase).long()
+        heard = self.entry.mvm(step.expand(nodes, -1, -1), sparse=True, ledger=ledger, phase=phase).long()
+        back = self.recurrent.mvm(fired * _FULL_CODE, sparse=True, ledger=ledger, phase=phase).long()
         a, b = self._multipliers
         current = (a * heard + b * back + (1 << (_MULTIPLIER_BITS - 1))) >> _MULTIPLIER_BITS
         return current.to(torch.int32)

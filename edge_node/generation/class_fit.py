@@ -20,9 +20,11 @@ from edge_node.errors import EngineError
 from edge_node.generation.class_codes import CLASS_LAYERS, ClassLayout
 from edge_node.generation.diffusion import STEPS, Sampling, from_grey_levels, noised, on_chips
 from edge_node.generation.dit import CLASSES, IMAGE_SIDE, TOKENS
-from edge_node.generation.generator import LABELS, Generator
+from edge_node.generation.generator import BLOCK_LAYERS, LABELS, Generator
 from edge_node.generation.training import BackboneRecipe, Progress, TrainedBackbone, half_cosine
-from hwmodel import ConverterError, Cost, Phase, cost, keyed_generator
+from hwmodel import ConverterError, Cost, LayerSpec, NetworkSpec, Phase, TrainingFacts, cost, keyed_generator
+from hwmodel.networks.derive import derived_layers
+from hwmodel.networks.spec import Lora
 from hwmodel.nn import Correction
 
 #: Layers in front of the condition and of the first block: no gradient has to cross them.
@@ -142,6 +144,40 @@ def fit_class(
         digital_cost(generator, CLASS_LAYERS, rank=recipe.rank, batch=recipe.batch, steps=recipe.steps, train_a=False),
     )
     return layout.codes(b)
+
+
+def generation_network(backbone: TrainedBackbone, recipe: GenerationRecipe) -> NetworkSpec:
+    """Return the transformer as an image uses it, one pass per sampling step and label, with a class's LoRA.
+
+    The label table is no crossbar, but a digital layer with a LoRA like the blocks' layers; no gradient crosses what
+    comes before it.
+    """
+    subject, sampling = recipe.subject, recipe.sampling
+    layers = derived_layers(
+        backbone.model,
+        (torch.zeros(1, IMAGE_SIDE, IMAGE_SIDE), torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),
+        lora_ranks=dict.fromkeys(BLOCK_LAYERS, subject.rank),
+        elementwise=("labels.rows", "positions"),
+    )
+    table = backbone.base.layer(LABELS)
+    labels = LayerSpec(
+        name=LABELS, inputs=table.inputs, outputs=table.outputs, uses=1, digital=True, lora_rank=subject.rank
+    )
+    front = [layer for layer in layers if layer.name in _IN_FRONT]
+    return NetworkSpec(
+        name="images",
+        title="diffusion transformer for 8 x 8 images",
+        source="layers of `edge_node.generation.dit`, counted in a forward pass",
+        layers=(*front, labels, *(layer for layer in layers if layer not in front)),
+        passes_per_output=sampling.passes,
+        lora=Lora(alpha=subject.alpha, source="how a node learns a class"),
+        training=TrainingFacts(
+            full_steps=subject.steps,
+            lora_steps=subject.steps,
+            batch=subject.batch,
+            source="how a node learns a class; all weights are given as many steps",
+        ),
+    )
 
 
 def _corrections(layout: ClassLayout, b: Mapping[str, Tensor]) -> dict[str, Correction]:

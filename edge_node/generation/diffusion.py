@@ -44,6 +44,16 @@ class Sampling:
         if not 1 <= self.steps <= STEPS:
             raise EngineError(f"sampling takes 1 to {STEPS} steps; got {self.steps}")
 
+    @property
+    def guided(self) -> bool:
+        """Whether each step also asks for no class."""
+        return self.guidance != 1
+
+    @property
+    def passes(self) -> int:
+        """Passes of the network for one image."""
+        return self.steps * (2 if self.guided else 1)
+
 
 def kept_signal() -> Tensor:
     """Return the share of an image's variance that is left after each step, float64 ``[STEPS + 1]``, first 1.
@@ -86,13 +96,12 @@ def sample(denoiser: Denoiser, noise: Tensor, labels: Tensor, sampling: Sampling
     sampling = sampling if sampling is not None else Sampling()
     signal = kept_signal()
     times = torch.linspace(STEPS, 0, sampling.steps + 1).round().to(torch.int64).tolist()
-    guided = sampling.guidance != 1
-    both = torch.cat([labels, torch.full_like(labels, NULL_LABEL)], dim=1) if guided else labels
+    both = torch.cat([labels, torch.full_like(labels, NULL_LABEL)], dim=1) if sampling.guided else labels
     x = noise
     for time, following in itertools.pairwise(times):
-        doubled = torch.cat([x, x], dim=1) if guided else x
+        doubled = torch.cat([x, x], dim=1) if sampling.guided else x
         predicted = denoiser(doubled, torch.full_like(both, time), both)
-        if guided:
+        if sampling.guided:
             told, untold = predicted.chunk(2, dim=1)
             predicted = untold + sampling.guidance * (told - untold)
         now, then = float(signal[time]), float(signal[following])

@@ -20,7 +20,7 @@ from edge_node.errors import AdapterError, SampleError
 from edge_node.generation.class_codes import MAX_CODE
 from edge_node.generation.diffusion import GREY_LEVELS
 from edge_node.generation.dit import IMAGE_SIDE
-from hwmodel import EnergyLedger, Phase, Preset, cost
+from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
 
 #: Cosine from which a probe is accepted. A canary's probe is its adapter but for rounding and size: .99 or
 #: more. Of two unrelated vectors it is about 0, of what two nodes learnt of one class about .5.
@@ -34,15 +34,26 @@ class GenerationEngine(NodeEngine):
     ----------
     features
         Codes of a class.
-    cell_writes
-        ReRAM pulses that programming gave to each chip, int64 [N]; `ledger` has the cost.
+    cell_writes, wear
+        ReRAM pulses that programming gave to each chip, int64 [N], and the share of endurance that they took of its
+        most worn layer, float64 [N]; `ledger` has the cost.
+    network
+        What is on every chip; None for a stand-in without crossbars.
     """
 
     def __init__(
-        self, node_ids: Sequence[str], preset: Preset, *, features: int, cell_writes: Tensor, ledger: EnergyLedger
+        self,
+        node_ids: Sequence[str],
+        preset: Preset,
+        *,
+        features: int,
+        cell_writes: Tensor,
+        wear: Tensor,
+        ledger: EnergyLedger,
+        network: NetworkSpec | None = None,
     ) -> None:
         super().__init__(node_ids, preset, features, ledger)
-        self._cell_writes = cell_writes
+        self._cell_writes, self._wear, self._network = cell_writes, wear, network
 
     @property
     def accept_threshold(self) -> Tensor:
@@ -53,6 +64,16 @@ class GenerationEngine(NodeEngine):
     def cell_writes(self) -> Tensor:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
         return self._cell_writes.clone()
+
+    @property
+    def wear(self) -> Tensor:
+        """Share of the endurance used up in each chip's most worn layer, float64 [N]."""
+        return self._wear.clone()
+
+    def network(self, node: int) -> NetworkSpec | None:
+        """Return the transformer with a class's LoRA: `edge_node.generation.class_fit.generation_network`."""
+        self._bank(node)
+        return self._network
 
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return images as grey levels, int32 [N, samples, 64]: the camera's integers, no chip takes part.

@@ -21,7 +21,7 @@ from torch import Tensor
 from edge_node.errors import EngineError, TaskError
 from edge_node.generation.backbone_cache import cached_backbone
 from edge_node.generation.class_codes import ClassLayout
-from edge_node.generation.class_fit import fit_class, free_label
+from edge_node.generation.class_fit import fit_class, free_label, generation_network
 from edge_node.generation.diffusion import keyed_noise, on_chips, sample
 from edge_node.generation.dit import IMAGE_SIDE
 from edge_node.generation.generator import Generator
@@ -76,7 +76,14 @@ class _LockedChip:
 class ImageGenerator:
     """One device's chip that generates, made by `ImageGenerator.build`.
 
-    `features` are the codes of a class, and `programming` is what programming the chip took.
+    Attributes
+    ----------
+    features
+        Codes of a class.
+    programming, wear
+        What programming the chip took, and the share of endurance that this took of its most worn layer.
+    network
+        What is on the chip, with a class's LoRA.
     """
 
     def __init__(self, task: GenerationTask, fleet_seed: int, chip: Callable[[], Generator]) -> None:
@@ -89,6 +96,8 @@ class ImageGenerator:
         self._free = free_label(serving.backbone)
         self.features = self._layout.length
         self.programming: Cost = serving.ledger.totals()[Phase.PROGRAM]
+        self.wear = max(float(layer.crossbar.wear) for layer in serving.chips.analog.values())
+        self.network = generation_network(serving.backbone, task.recipe)
 
     @classmethod
     def build(cls, task: GenerationTask, preset: Preset, fleet_seed: int, node_id: str) -> ImageGenerator:

@@ -102,6 +102,11 @@ class AdapterBank:
         lora.CopyFrom(self._lora)
         return lora
 
+    @property
+    def lora_shape(self) -> LoraShape | None:
+        """Shape of the active LoRA; None if there is none."""
+        return self._lora.shape if self._lora is not None else None
+
     def sums(self) -> tuple[Tensor, Tensor]:
         """Return integer sums, int64 [K, F], and counts, int64 [K], in the order of `tags`."""
         ordered = [self._subjects[tag] for tag in self.tags]

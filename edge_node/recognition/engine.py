@@ -18,6 +18,7 @@ from reram_fleet.v1.types_pb2 import (
     LoraState,
     SubjectAdapter,
 )
+from reram_fleet.wire.shared_lora import lora_shape
 from torch import Tensor
 
 from edge_node.backbones import Backbone
@@ -31,7 +32,8 @@ from edge_node.recognition.training import logistic, neggrad
 from edge_node.recognition.training.logistic import GAIN
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.tasks import RecognitionTask
-from hwmodel import Cost, EnergyLedger, Phase, Preset, cost
+from hwmodel import Cost, Crossbar, EnergyLedger, LayerSpec, NetworkSpec, Phase, Preset, TrainingFacts, cost
+from hwmodel.networks.spec import Density, Lora
 
 __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
 
@@ -46,9 +48,19 @@ class Engine(RecognitionEngine):
         backbone: Backbone,
         calibration: ScoreCalibration,
         ledger: EnergyLedger,
+        crossbars: Sequence[Crossbar],
     ) -> None:
         super().__init__(node_ids, preset, backbone.features, ledger)
         self._backbone, self._calibration = backbone, calibration
+        self._crossbars, public = tuple(crossbars), calibration.public_codes.shape[1]
+        # What they have read until now is the public samples.
+        self._layers = [
+            tuple(
+                LayerSpec.of_reads(f"{number} {crossbar.layer}", crossbar, public, node)
+                for number, crossbar in enumerate(self._crossbars, start=1)
+            )
+            for node in range(len(node_ids))
+        ]
         # Whitened unit means by node, made when first needed after a change.
         self._rows: list[Tensor | None] = [None] * len(node_ids)
 
@@ -93,7 +105,9 @@ class Engine(RecognitionEngine):
             person += [index] * len(public[name])
         codes = backbone.capture(samples, ledger, Phase.INFER)
         calibration = ScoreCalibration.fit(codes, torch.tensor(person))
-        return cls(tuple(node_ids), preset, backbone, calibration, ledger)
+        # A plug-in's backbone says nothing of its crossbars; it is charged for what they read.
+        crossbars = [part for part in ledger.parts if isinstance(part, Crossbar) and bool((part.reads > 0).all())]
+        return cls(tuple(node_ids), preset, backbone, calibration, ledger, crossbars)
 
     @property
     def accept_threshold(self) -> Tensor:
@@ -104,6 +118,42 @@ class Engine(RecognitionEngine):
     def cell_writes(self) -> Tensor:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
         return self._backbone.cell_writes.clone()
+
+    @property
+    def wear(self) -> Tensor:
+        """Share of the endurance used up in each chip's most worn crossbar, float64 [N]."""
+        worn = [crossbar.wear for crossbar in self._crossbars]
+        return torch.stack(worn).amax(dim=0) if worn else torch.zeros(len(self.node_ids), dtype=torch.float64)
+
+    def network(self, node: int) -> NetworkSpec | None:
+        """Return the backbone's crossbars, as a public sample uses them on average, and the shared LoRA.
+
+        The LoRA is on the output layer, which is digital: a row per person on the node, but at least one. Its shape is
+        the active one's, or what the fleet will give it. Its training is a round's: all samples in every step, of which
+        the public ones are on every node. None if no crossbar was read.
+        """
+        bank, layers = self._bank(node), self._layers[node]
+        if not layers:
+            return None
+        shape = bank.lora_shape or lora_shape(self.features, a_seed=0)
+        people = max(1, len(bank.tags))
+        output = LayerSpec(
+            name="output", inputs=self.features, outputs=people, uses=1, digital=True, lora_rank=shape.rank
+        )
+        return NetworkSpec(
+            name="recognition",
+            title="crossbars of the backbone, and the output layer",
+            source="reads charged for the public samples",
+            layers=(*layers, output),
+            density=Density(source="spikes of the public samples"),
+            lora=Lora(alpha=shape.alpha, source="shared LoRA of the fleet"),
+            training=TrainingFacts(
+                full_steps=logistic.STEPS,
+                lora_steps=logistic.STEPS,
+                batch=self._calibration.public_codes.shape[1],
+                source="a round of `train.lora`: public samples; all weights are given as many steps",
+            ),
+        )
 
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return feature codes, centred on each chip's public mean, int32 [N, len(samples), features].

@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ class Journal:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        # As it was read last, unless it has changed since.
+        self._position: Position | None = None
 
     @classmethod
     def open(cls, path: Path, node_id: str) -> Journal:
@@ -118,6 +119,7 @@ class Journal:
             raise
 
     def _roll_back(self) -> None:
+        self._position = None
         # SQLite has rolled back by itself after some errors (a full disk).
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
@@ -155,13 +157,17 @@ class Journal:
 
     def note_chip(self, chip: ProgrammedChip) -> None:
         """Remember what the chip was programmed for, the first time."""
-        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?)", *astuple(chip))
+        self._run("INSERT OR IGNORE INTO chip VALUES (1, ?, ?, ?)", *vars(chip).values())
 
     # Position and counters
 
     def position(self) -> Position:
         """Return where the node stands."""
-        return Position(*self._one("SELECT generation, log_head, receipt_counter, last_receipt_hash FROM node"))
+        if self._position is None:
+            self._position = Position(
+                *self._one("SELECT generation, log_head, receipt_counter, last_receipt_hash FROM node")
+            )
+        return self._position
 
     def inference_counts(self) -> tuple[int, int]:
         """Return the samples identified, and those refused for want of a lease."""
@@ -195,12 +201,13 @@ class Journal:
 
     def append_forget(self, row: ForgetRow, tags: Iterable[str]) -> None:
         """Append an entry: log, tombstones and the node's generation move together."""
-        self._insert("forget", *astuple(row))
+        self._insert("forget", *vars(row).values())
         # A tag that was forgotten before keeps its first tombstone.
         self._connection.executemany(
             "INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [(tag, row.generation) for tag in tags]
         )
         self._run("UPDATE node SET generation = ?, log_head = ?", row.generation, row.payload_hash)
+        self._position = None
 
     def forget(self, generation: int) -> ForgetRow | None:
         """Return the entry of a generation."""
@@ -274,7 +281,7 @@ class Journal:
     def activate_revision(self, row: RevisionRow) -> None:
         """Store a revision as the active one; the present one becomes superseded."""
         self._run("UPDATE revision SET state = 'superseded'")
-        self._insert("revision", *astuple(row))
+        self._insert("revision", *vars(row).values())
 
     def active_revision(self) -> RevisionRow | None:
         """Return the active revision."""
@@ -316,8 +323,9 @@ class Journal:
 
     def append_receipt(self, row: ReceiptRow, payload_hash: bytes) -> None:
         """Append a receipt to the node's chain."""
-        self._insert("receipt", *astuple(row))
+        self._insert("receipt", *vars(row).values())
         self._run("UPDATE node SET receipt_counter = ?, last_receipt_hash = ?", row.counter, payload_hash)
+        self._position = None
 
     def judge_receipt(self, counter: int, accepted: bool) -> None:
         """Note what the coordinator said of a receipt; an accepted one stays accepted."""

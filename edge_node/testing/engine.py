@@ -12,7 +12,7 @@ from torch import Tensor
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import SampleError
 from edge_node.recognition.training.rounds import RoundResult
-from hwmodel import Cost, EnergyLedger, Phase, load_preset
+from hwmodel import Cost, EnergyLedger, NetworkSpec, Phase, load_preset
 
 #: Read once: a process may have thousands of engines.
 _PRESET = load_preset("180nm-1t1r")
@@ -48,6 +48,16 @@ class MemoryEngine(RecognitionEngine):
     def cell_writes(self) -> Tensor:
         """A constant."""
         return torch.tensor([64])
+
+    @property
+    def wear(self) -> Tensor:
+        """None: its writes are made up."""
+        return torch.zeros(1, dtype=torch.float64)
+
+    def network(self, node: int) -> NetworkSpec | None:
+        """Return None: it has no crossbar."""
+        self._bank(node)
+        return None
 
     def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
         """Return codes int32 [1, samples, features]."""

@@ -20,7 +20,7 @@ from reram_fleet.processes.command_line import install_hint, missing_package, ve
 from reram_fleet.processes.hardening import keep_memory_private
 from typer.core import TyperGroup
 
-from fleet.cli import admin, certificate, energy, forget, learn, local, node, registry, serve, status
+from fleet.cli import admin, certificate, doctor, energy, forget, learn, local, node, registry, serve, status
 from fleet.cli.exits import ExitCode, UsageError, exit_code
 from fleet.cli.output import note_console, show_error
 from fleet.cli.session import Session
@@ -30,6 +30,7 @@ from fleet.errors import FleetError
 #: Verbs that need the laboratory, by the module whose `app` they are: no module here imports it.
 LABORATORY = {
     "demo": "fleet.lab.demo.cli",
+    "people": "fleet.lab.demo.people_cli",
     "verify": "fleet.lab.verification.cli",
     "audit": "fleet.lab.replay.cli",
     "chip": "fleet.lab.chip.cli",
@@ -42,7 +43,7 @@ class _FleetGroup(TyperGroup):
     """Turns expected errors into a message and an exit code; anything else keeps its traceback."""
 
     #: Extra that a verb needs; all others that need one need the physics.
-    _EXTRAS: ClassVar = {"serve": "coordinator", "admin": "coordinator"}
+    _EXTRAS: ClassVar = {"serve": "coordinator", "admin": "coordinator", "doctor": "coordinator"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *LABORATORY]
@@ -130,6 +131,7 @@ app.command("up")(local.up)
 app.command("down")(local.down)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
 for noun in (node, learn, forget, certificate, registry, energy, admin):
     noun.app.suggest_commands = False
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])

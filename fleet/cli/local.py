@@ -10,7 +10,17 @@ import typer
 from reram_fleet.processes.command_line import EXTRA_MODULES, FiniteRange, folder, require
 
 from fleet.cli.output import Format, OutputFormat, facts, hint, note, records, show
-from fleet.config import LOCAL_LEASE_S, Context, config_path, default_state, load_config, save_config
+from fleet.config import (
+    LAST_METRICS_PORT,
+    LOCAL_LEASE_S,
+    METRICS_PORT,
+    PROMETHEUS_PORT,
+    Context,
+    config_path,
+    default_state,
+    load_config,
+    save_config,
+)
 from fleet.documents import document
 
 #: Name of the context that `fleet up` writes; `fleet down` leaves its registry in it.
@@ -33,6 +43,16 @@ def up(
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = LOCAL_LEASE_S,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="No learning plane.")] = False,
+    metrics_port: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=LAST_METRICS_PORT,
+            help="Metrics port of the coordinator; nodes have those that follow; 0: free ones.",
+        ),
+    ] = METRICS_PORT,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="A Prometheus that scrapes the fleet.")] = False,
+    prometheus_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0: a free one.")] = PROMETHEUS_PORT,
     timeout: Annotated[
         float, typer.Option(click_type=FiniteRange(min=1), help="Seconds to wait until every node serves.")
     ] = 180.0,
@@ -51,6 +71,8 @@ def up(
         learning=not no_flower,
         task=task,
         preset=preset,
+        metrics_port=metrics_port,
+        prometheus_port=prometheus_port if prometheus else None,
     )
     # Before minutes are spent on what this folder has no use for.
     settings.check_folder()
@@ -67,6 +89,7 @@ def up(
         "pid": running.pid,
         "coordinator": running.address,
         "coordinator_metrics": running.metrics_address,
+        "prometheus": running.prometheus or None,
         "nodes": running.nodes,
         "absent": running.absent,
     }
@@ -79,7 +102,8 @@ def up(
                 {
                     "folder": body["state"],
                     "coordinator": running.address,
-                    "metrics": f"http://{running.metrics_address}/metrics",
+                    "metrics": f"http://{running.metrics_address}/metrics, /metrics/nodes, /healthz, /readyz, /sd",
+                    **({"Prometheus": f"http://{running.prometheus}"} if running.prometheus else {}),
                     "supervisor": f"process {running.pid}",
                 },
             ),

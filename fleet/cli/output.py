@@ -177,17 +177,19 @@ def records(title: str, columns: Columns, items: Iterable[Mapping[str, Any]]) ->
 
 
 def facts(title: str, pairs: Mapping[str, object]) -> Table:
-    """Return a two-column table without a header; a tuple has a line for each of its values."""
+    """Return a two-column table without a header."""
     result = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     result.add_column(style="bold")
     result.add_column(overflow="fold")
     for name, value in pairs.items():
-        lines = value if isinstance(value, tuple) else (value,)
-        result.add_row(name, "\n".join(map(_cell, lines)))
+        result.add_row(name, _cell(value))
     return result
 
 
 def _cell(value: object) -> str:
+    """Return what stands in a cell; a tuple has a line for each of its values."""
+    if isinstance(value, tuple):
+        return "\n".join(map(_cell, value))
     # Before the layout, so that columns have the width of what is shown.
     return "-" if value is None or value == "" else printable(str(value), keep="")
 

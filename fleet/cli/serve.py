@@ -15,7 +15,7 @@ from fleet.cli.certificate import read_key
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
 from fleet.cli.session import session
-from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, ServeSettings, default_coordinator_state
+from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, METRICS_PORT, ServeSettings, default_coordinator_state
 
 
 def serve(
@@ -58,7 +58,12 @@ def serve(
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus port; 0 takes a free one.")] = 0,
+    flower_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port through which nodes reach the SuperLink; 0 takes a free one.")
+    ] = 0,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of /metrics, /healthz, /readyz and /sd; 0 takes a free one.")
+    ] = METRICS_PORT,
     lease_seconds: Annotated[
         float, typer.Option(help="How long a node out of contact goes on serving adapters.")
     ] = FIELD_LEASE_S,
@@ -98,6 +103,7 @@ def serve(
         tls_key=tls_key,
         tls_ca=tls_ca,
         port=port,
+        flower_port=flower_port,
         metrics_port=metrics_port,
         lease_s=lease_seconds,
         lost_after_s=lost_after_seconds,

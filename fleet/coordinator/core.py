@@ -17,6 +17,7 @@ from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
 from fleet.learning.proxy import FleetProxy
 from fleet.learning.superlink import SuperLink
+from fleet.store.database import Transaction
 from fleet.store.touched import Touched
 
 T = TypeVar("T")
@@ -43,7 +44,9 @@ class LearningPlane:
         else:
             superlink = SuperLink.attached(settings.state, settings.flower_attach, settings.flower_ca)
             attached = True
-        proxy = superlink.open_proxy(tls.files, host=settings.bound_host, called=called(settings))
+        proxy = superlink.open_proxy(
+            tls.files, host=settings.bound_host, called=called(settings), port=settings.flower_port
+        )
         return cls(superlink, proxy, tls, token_path, attached)
 
     def is_gone(self, flower_public_key: str) -> bool:
@@ -77,15 +80,26 @@ class Coordinator:
     learning: LearningPlane | None
     changes: Changes = field(default_factory=Changes)
     dispatcher: Dispatcher = field(init=False)
-    #: Where the gRPC server is, once it is bound.
+    #: Unit of the last transaction that has written.
+    _writing: UnitOfWork | None = field(default=None, init=False)
+    #: Where the gRPC server is, once it is bound; host:port of its metrics.
     endpoint: Endpoint = field(default_factory=Endpoint)
+    metrics_address: str = ""
+    #: When (monotonic, s) the reconcile loop began to look the last time.
+    looked_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
 
     async def run(self, work: Callable[[UnitOfWork], T], node_id: str = "") -> T:
         """Do some work, about a node perhaps, as one transaction; when this returns, it is durable."""
-        return await self.database.run(lambda tx: work(UnitOfWork(self.env, tx)), node_id)
+        return await self.database.run(lambda tx: work(self._unit(tx)), node_id)
+
+    def _unit(self, tx: Transaction) -> UnitOfWork:
+        """Return the unit of the transaction that writes: works that share it share the parts."""
+        if self._writing is None or self._writing.tx is not tx:
+            self._writing = UnitOfWork(self.env, tx)
+        return self._writing
 
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Do some reading over one consistent view of the store."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -34,7 +36,26 @@ class _Waiting:
     work: Callable[[Transaction], Any]
     #: Whose row it is about to read; "" if that is nobody's.
     node_id: str
-    done: Future[Any] = field(default_factory=Future)
+    done: asyncio.Future[Any]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What some work came to."""
+
+    waiting: _Waiting
+    result: Any = None
+    failure: Exception | None = None
+
+    def tell(self) -> None:
+        """Tell whoever waits for it, if anybody still does; in their loop."""
+        done = self.waiting.done
+        if done.done():
+            return
+        if self.failure is None:
+            done.set_result(self.result)
+        else:
+            done.set_exception(self.failure)
 
 
 class Database:
@@ -78,10 +99,9 @@ class ThreadedDatabase(Database):
 
     async def run(self, work: Callable[[Transaction], T], node_id: str = "") -> T:
         """Run some work, about a node perhaps, as one transaction; when this returns, it is durable."""
-        waiting = _Waiting(work, node_id)
-        self._waiting.put(waiting)
-        result: T = await asyncio.wrap_future(waiting.done)
-        return result
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.put(_Waiting(work, node_id, done))
+        return await done
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run some reading over one consistent view."""
@@ -106,14 +126,14 @@ class ThreadedDatabase(Database):
                     break
                 together.append(following)
             # Whoever was cancelled while they waited is left out.
-            together = [each for each in together if each.done.set_running_or_notify_cancel()]
+            together = [each for each in together if not each.done.cancelled()]
             if len(together) == 1 or not self._committed_together(together):
                 for each in together:
-                    self._commit(each)
+                    _tell([self._committed(each)])
 
     def _committed_together(self, together: Sequence[_Waiting]) -> bool:
         """Commit several works at once; False if one failed that had written already: then nothing was changed."""
-        results: list[tuple[_Waiting, Any, Exception | None]] = []
+        outcomes: list[_Outcome] = []
         try:
             with self.store.transaction() as tx:
                 about = {each.node_id for each in together if each.node_id}
@@ -122,27 +142,36 @@ class ThreadedDatabase(Database):
                 for each in together:
                     written = tx.writes
                     try:
-                        results.append((each, each.work(tx), None))
+                        outcomes.append(_Outcome(each, each.work(tx)))
                     except Exception as error:
                         # PostgreSQL goes on with no transaction in which a statement has failed.
                         if tx.writes != written or isinstance(error, DBAPIError):
                             raise
-                        results.append((each, None, error))
+                        outcomes.append(_Outcome(each, failure=error))
         except Exception as error:  # noqa: BLE001  # Each is tried alone, and told.
             logger.info("works that waited for one commit are tried one by one: %s", error)
             return False
-        for each, result, failure in results:
-            if failure is None:
-                each.done.set_result(result)
-            else:
-                each.done.set_exception(failure)
+        _tell(outcomes)
         return True
 
-    def _commit(self, waiting: _Waiting) -> None:
+    def _committed(self, waiting: _Waiting) -> _Outcome:
         try:
             with self.store.transaction() as tx:
                 result = waiting.work(tx)
         except Exception as error:  # noqa: BLE001  # Told to whoever waits.
-            waiting.done.set_exception(error)
-        else:
-            waiting.done.set_result(result)
+            return _Outcome(waiting, failure=error)
+        return _Outcome(waiting, result)
+
+
+def _tell(outcomes: Sequence[_Outcome]) -> None:
+    """Tell all who wait, of one loop nearly always, with one wake-up of it: each costs a system call."""
+    for loop, those in groupby(outcomes, lambda outcome: outcome.waiting.done.get_loop()):
+        told = list(those)
+        # A loop that has ended has nobody who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_tell_now, told)
+
+
+def _tell_now(outcomes: Sequence[_Outcome]) -> None:
+    for outcome in outcomes:
+        outcome.tell()

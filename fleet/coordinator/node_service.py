@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import TypeAlias
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -29,6 +30,7 @@ from fleet.coordinator.nodes.recovery import ForkError
 from fleet.coordinator.nodes.report_checks import Effect, QuarantineError, ReportError
 from fleet.coordinator.nodes.reports import claimed_hello
 from fleet.coordinator.nodes.sessions import Session, silence_limit_s
+from fleet.domain.tallies import Refusal
 from fleet.errors import FleetError, NotFoundError
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         except FleetError as error:
             status, refusal = grpc.StatusCode.FAILED_PRECONDITION, str(error)
         except DecodeError:
-            await self._put_aside(node_id, wire.ConnectRequest(), "it cannot be parsed")
+            await self._put_aside(node_id, wire.ConnectRequest(), "it cannot be parsed", Refusal.REJECTED)
             status, refusal = grpc.StatusCode.INVALID_ARGUMENT, "a message cannot be parsed"
         finally:
             sessions.close(session)
@@ -89,10 +91,12 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             nonce = claimed_hello(request).challenge_nonce
             self._challenges.take(nonce)
             try:
-                return await self.welcome(request, nonce)
+                node_id = await self.welcome(request, nonce)
             except BaseException:
                 self._challenges.give_back(nonce)
                 raise
+            self._coordinator.env.sessions.of(node_id).metrics_address = _metrics_address(request, context.peer())
+            return node_id
         except ChallengeError as error:
             # In the metadata: those are not held back by a receiver's window, as a message would be.
             challenge = wire.Challenge(nonce=self._challenges.new()).SerializeToString()
@@ -101,7 +105,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except ForkError as error:
             # The hello is the node's: operators must see why it does not come back.
-            await self._put_aside(claimed_hello(request).node_id, request, str(error))
+            await self._put_aside(claimed_hello(request).node_id, request, str(error), Refusal.REJECTED)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except (SignatureError, FleetError) as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
@@ -143,14 +147,14 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             refused: Exception = error
             logger.warning("a report of node %s is put aside: %s", node_id, error)
         except (FleetError, SignatureError) as error:
-            await self._put_aside(node_id, request, str(error))
+            await self._put_aside(node_id, request, str(error), Refusal.REJECTED)
             raise
         except Exception as error:
             # A defect of ours, perhaps; the node's next messages may be sound.
             refused = error
             logger.exception("a report of node %s cannot be handled", node_id)
         reason = str(refused) if isinstance(refused, QuarantineError) else f"it cannot be handled: {refused!r}"
-        await self._put_aside(node_id, request, reason)
+        await self._put_aside(node_id, request, reason, Refusal.QUARANTINED)
         return Effect()
 
     async def _take_heartbeat(self, node_id: str, request: wire.ConnectRequest) -> Effect:
@@ -161,8 +165,15 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             now_ms = clock()
         return self._heartbeats.take(node_id, request, now_ms)
 
-    async def _put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str) -> None:
-        await self._coordinator.run(lambda unit: unit.reports.put_aside(node_id, request, reason))
+    async def _put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str, why: Refusal) -> None:
+        await self._coordinator.run(lambda unit: unit.reports.put_aside(node_id, request, reason, why))
+
+
+def _metrics_address(request: wire.ConnectRequest, peer: str) -> str:
+    """Return where a node's metrics are: at the host that it comes from, so that it can name nobody else's."""
+    port = claimed_hello(request).metrics_port
+    host = "127.0.0.1" if peer.startswith("unix:") else unquote(peer).partition(":")[2].rpartition(":")[0]
+    return f"{host}:{port}" if host and 0 < port < 65536 else ""
 
 
 def _hello_of(context: Context) -> wire.ConnectRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -35,6 +36,7 @@ async def reconcile_forgets(coordinator: Coordinator) -> None:
     while True:
         version = await coordinator.changes.wait_beyond(version, PAUSE_S)
         began_s = clock()
+        coordinator.looked_s = time.monotonic()
         if began_s - written_s > WRITE_EVERY_S:
             written_s = began_s
             await _tried("what nodes said", coordinator.write_contacts())

@@ -15,12 +15,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc.aio
-from prometheus_client import start_http_server
 from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.processes.channel import unix_credentials
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
+from reram_fleet.processes.monitoring import serve_monitoring
 from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
@@ -30,7 +30,9 @@ from fleet.coordinator.core import Coordinator, LearningPlane
 from fleet.coordinator.database import Database, ThreadedDatabase
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.learning_service import LearningService
-from fleet.coordinator.metrics import registry
+from fleet.coordinator.metrics import pages
+from fleet.coordinator.metrics.calls import CallMeter
+from fleet.coordinator.metrics.health import Health
 from fleet.coordinator.node_service import NodeService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
@@ -128,15 +130,18 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
     database = ThreadedDatabase(store)
     plane: LearningPlane | None = None
     coordinator: Coordinator | None = None
+    health: Health | None = None
     tasks: list[asyncio.Task[None]] = []
+    calls = CallMeter()
     server = grpc.aio.server(
         interceptors=[
+            calls,
             TokenInterceptor(
                 {
                     "reram_fleet.v1.OperatorService": keys.operator_token,
                     "reram_fleet.v1.LearningService": keys.learning_token,
                 }
-            )
+            ),
         ],
         options=_SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CALLS,
@@ -153,16 +158,18 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         coordinator.endpoint = _bind(server, settings, tls, folder)
         tasks.append(asyncio.create_task(coordinator.serve_changes()))
         await take_up(coordinator)
-        metrics_port = _serve_metrics(coordinator, tls)
+        health = Health(coordinator)
+        coordinator.metrics_address = host_port(called(settings), _serve_metrics(coordinator, calls, health, tls))
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
+        health.serving = True
         tasks.append(asyncio.create_task(reconcile_forgets(coordinator)))
         tasks.append(asyncio.create_task(_hear_of_commits(coordinator, store.others_commits())))
         if plane is not None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
         tasks.append(asyncio.create_task(_renew_certificate(tls, plane)))
-        _write_serve_file(coordinator, metrics_port)
+        _write_serve_file(coordinator)
         logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.endpoint.address)
         if coordinator.env.awaited:
             logger.warning(
@@ -179,6 +186,8 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             # A loop that ends is a defect: end with its error, so that whoever supervises us starts anew.
             task.result()
     finally:
+        if health is not None:
+            health.serving = False
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -254,23 +263,20 @@ def _take(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
         ) from error
 
 
-def _serve_metrics(coordinator: Coordinator, tls: ServerTls) -> int:
+def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health, tls: ServerTls) -> int:
     settings, files = coordinator.env.settings, tls.files
-    beyond = not is_loopback(settings.bound_host)
+    # Nothing in them is secret; but beyond this machine they must be ours.
+    certificate = None if is_loopback(settings.bound_host) else (files.certificate_path, files.key_path)
     try:
-        server, _ = start_http_server(
-            settings.metrics_port,
-            addr=settings.bound_host,
-            registry=registry(coordinator),
-            certfile=str(files.certificate_path) if beyond else None,
-            keyfile=str(files.key_path) if beyond else None,
+        _, port = serve_monitoring(
+            settings.bound_host, settings.metrics_port, pages(coordinator, calls, health), certificate
         )
     except OSError as error:
         raise ConfigError(
             f"cannot serve metrics at {settings.bound_host}:{settings.metrics_port}: {error.strerror or error}",
             hint="--metrics-port names another port, 0 a free one",
         ) from error
-    return int(server.server_port)
+    return port
 
 
 async def open_fleet(
@@ -338,14 +344,13 @@ def fleet_of(tx: Transaction, settings: ServeSettings, keys: Signer, randomness:
     return tx.fleet.get()
 
 
-def _write_serve_file(coordinator: Coordinator, metrics_port: int) -> None:
-    settings, endpoint = coordinator.env.settings, coordinator.endpoint
-    state = settings.state
+def _write_serve_file(coordinator: Coordinator) -> None:
+    state, endpoint = coordinator.env.settings.state, coordinator.endpoint
     served = {
         "pid": os.getpid(),
         "address": endpoint.address,
         "ca_file": None if endpoint.ca_path is None else str(endpoint.ca_path.relative_to(state)),
-        "metrics_address": host_port(settings.bound_host, metrics_port),
+        "metrics_address": coordinator.metrics_address,
         "token_file": str(CoordinatorFolder(state).operator_token.relative_to(state)),
         "fleet_id": coordinator.env.fleet_id,
     }

@@ -27,6 +27,11 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def monitoring_url(address: str) -> str:
+    """Return where the pages of monitoring at an address are: beyond this machine they have TLS."""
+    return f"http{'' if is_loopback(address.rpartition(':')[0]) else 's'}://{address}"
+
+
 @dataclass(frozen=True)
 class Advertised:
     """Name or address under which others reach a service, and the port if it is another one than its own."""

@@ -122,9 +122,11 @@ class SuperLink:
         if self._process is not None:
             self._process.stop()
 
-    def open_proxy(self, certificate: ServerFiles, *, host: str = LOOPBACK, called: str = "") -> FleetProxy:
+    def open_proxy(
+        self, certificate: ServerFiles, *, host: str = LOOPBACK, called: str = "", port: int = 0
+    ) -> FleetProxy:
         """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it."""
-        port = remembered_port(self.folder / "proxy.port")
+        port = port or remembered_port(self.folder / "proxy.port")
         return FleetProxy(self.control_address, self.tls_context(), certificate, host=host, called=called, port=port)
 
     def tls_context(self) -> ssl.SSLContext:

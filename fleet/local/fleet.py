@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from reram_fleet.processes.durable import write_atomically
-from reram_fleet.processes.flower import program
+from reram_fleet.processes.flower import free_port, program
 from reram_fleet.processes.supervised import ReapedProcess, SupervisedProcess
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.types_pb2 import NodeIdentity
@@ -33,12 +34,15 @@ from fleet.local.engine_client import EngineClient
 from fleet.local.errors import EngineCallError, LocalFleetError
 from fleet.local.layout import Layout, log_tail
 from fleet.local.node import LocalNode
+from fleet.local.prometheus import PROGRAM, prometheus_command, prometheus_program
 from fleet.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _COORDINATOR = "coordinator"
+_PROMETHEUS_PORTS = range(20_000, 32_000)
+_SCRAPED_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,32 @@ class LocalSettings:
     #: What the nodes recognise or generate, and on which chip technology.
     task: str = "speakers"
     preset: str = "180nm-1t1r"
+    #: Metrics port of the coordinator; the nodes have those that follow. 0: free ones.
+    metrics_port: int = 0
+    #: Port of a Prometheus that scrapes the fleet; None: without.
+    prometheus_port: int | None = None
 
     def __post_init__(self) -> None:
         check_lease(self.lease_s)
         check_task(self.task)
         check_preset(self.preset)
+        if self.prometheus_port is not None:
+            prometheus_program()
+
+    def metrics_port_of(self, node: int) -> int:
+        """Return the metrics port of a node, by index."""
+        return self.metrics_port and self.metrics_port + 1 + node
 
     @property
     def layout(self) -> Layout:
         """Paths inside the folder."""
         return Layout(self.state)
+
+    @classmethod
+    def of_folder(cls, state: Path, nodes: int) -> Self:
+        """Return settings of a fleet that was started in a folder before, by what its chips were programmed for."""
+        programmed: Any = cls(state, nodes)._read_programmed() or {}
+        return cls(state, nodes, **programmed)
 
     def check_folder(self) -> None:
         """Refuse a folder whose chips were programmed for something else; nothing is changed.
@@ -123,6 +143,8 @@ class LocalFleet:
         self.identities: dict[str, NodeIdentity] = {}
         #: The key that nodes check commands with, and auditors certificates; known after `start`.
         self.command_public_key = b""
+        #: host:port of the Prometheus; known after `start`, if there is one.
+        self.prometheus = ""
         #: Nodes of the fleet that are not started here; known after `start`.
         self.absent: list[str] = []
         self._say = say
@@ -172,6 +194,10 @@ class LocalFleet:
                 self.wait_serving(index, deadline.left_s)
             # The coordinator hears of it with the next heartbeat; `fleet status` must not say less than we do.
             self._wait(_COORDINATOR, "sees every node serving", lambda: self._all_seen(client), deadline)
+        if self.settings.prometheus_port is not None:
+            self._start_prometheus(self.settings.prometheus_port)
+            self._wait(PROGRAM, "scrapes the fleet", self._is_scraped, deadline)
+            self._say(f"Prometheus ready at {self.prometheus}")
 
     def stop(self) -> None:
         """End everything; returns when it is gone. Nodes go first, so that none reconnects in vain."""
@@ -185,6 +211,16 @@ class LocalFleet:
     def served(self) -> Served:
         """Return what the coordinator says of itself."""
         return read_serve_file(self.layout.coordinator)
+
+    def addresses(self) -> list[str]:
+        """Return what a person can look at while the fleet runs, a line each."""
+        served = self.served()
+        lines = [f"coordinator: {served.address}, http://{served.metrics_address}/metrics (/metrics/nodes, /healthz)"]
+        for node in self.nodes:
+            found = node.addresses()
+            metrics = f"http://{found['metrics_address']}/metrics"
+            lines.append(f"{node.node_id}: engine {found['engine_address']}, {metrics}")
+        return lines + ([f"Prometheus: http://{self.prometheus}"] if self.prometheus else [])
 
     def client(self) -> FleetClient:
         """Open a connection to the coordinator."""
@@ -215,6 +251,7 @@ class LocalFleet:
             "--preset": settings.preset,
             "--fleet-seed": str(settings.fleet_seed),
             "--connect-delay": str(connect_delay_s),
+            "--metrics-port": str(settings.metrics_port_of(index)),
         }
         command = node.run_command(*(text for option in options.items() for text in option))
         self._start(node.node_id, command, SupervisedProcess if settings.restart_nodes else ReapedProcess)
@@ -298,17 +335,38 @@ class LocalFleet:
         options = {
             "--state": str(self.layout.coordinator),
             "--lease-seconds": str(self.settings.lease_s),
+            "--metrics-port": str(self.settings.metrics_port),
             "--task": self.settings.task,
             "--registry-key": self.registry.key().public_key().public_bytes_raw().hex(),
         }
         command = [program("fleet"), "serve", *(text for option in options.items() for text in option)]
         self._start(_COORDINATOR, command, SupervisedProcess)
 
-    def _start(self, name: str, command: Sequence[str], kind: type[ReapedProcess]) -> None:
+    def _start_prometheus(self, port: int) -> None:
+        port = port or free_port(_PROMETHEUS_PORTS)
+        self.prometheus = f"127.0.0.1:{port}"
+        command = prometheus_command(self.layout.prometheus, port, self.served().metrics_address)
+        self._start(PROGRAM, command, SupervisedProcess, flower=())
+
+    def _is_scraped(self) -> bool:
+        """Whether the coordinator has been scraped, and the nodes as it sees them."""
+        query = f"http://{self.prometheus}/api/v1/query?query=sum(up{{job=~%22fleet-.*%22}})"
+        # Without proxies: this is the loopback interface.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(query, timeout=_SCRAPED_WITHIN_S) as answer:
+                found = json.load(answer)["data"]["result"]
+        except (OSError, ValueError, KeyError):
+            return False
+        return bool(found) and float(found[0]["value"][1]) >= 2
+
+    def _start(
+        self, name: str, command: Sequence[str], kind: type[ReapedProcess], flower: Sequence[str] = ("--no-flower",)
+    ) -> None:
         log = self.layout.log(name)
         self._log_starts[name] = log.stat().st_size if log.exists() else 0
-        flower = () if self.settings.learning else ("--no-flower",)
-        process = self._processes[name] = kind(name, [*command, *flower], log)
+        without = () if self.settings.learning else flower
+        process = self._processes[name] = kind(name, [*command, *without], log)
         process.start()
 
 

@@ -21,6 +21,8 @@ class Layout:
         self.programmed = root / "fleet.json"
         #: The caller's map of people to tags.
         self.registry = root / "registry.json"
+        #: Configuration and data of a Prometheus.
+        self.prometheus = root / "prometheus"
         #: What the supervisor in the background says of itself; absent when none runs.
         self.supervisor = root / "supervisor.json"
 

@@ -44,6 +44,8 @@ class RunningFleet:
     ready: bool = False
     address: str = ""
     metrics_address: str = ""
+    #: host:port of the Prometheus; "" if there is none.
+    prometheus: str = ""
     nodes: list[dict[str, str]] = field(default_factory=list)
     #: Nodes of the fleet that are not started.
     absent: list[str] = field(default_factory=list)
@@ -115,6 +117,25 @@ def start_background(settings: LocalSettings, timeout_s: float) -> RunningFleet:
         raise
 
 
+def running_fleet(state: Path) -> LocalFleet:
+    """Return the fleet that runs in a folder, to talk to; it is not ours to start or to end.
+
+    Raises
+    ------
+    NotFoundError
+        If none runs there, or it is not ready yet.
+    """
+    layout = Layout(state)
+    found = RunningFleet.read(layout) if find_supervisor(layout) is not None else None
+    if found is None or not found.ready:
+        raise _no_fleet(state)
+    return LocalFleet(LocalSettings.of_folder(state, nodes=len(found.nodes)))
+
+
+def _no_fleet(state: Path) -> NotFoundError:
+    return NotFoundError(f"no fleet runs in {state}", hint="`fleet up` starts one; --state names another folder")
+
+
 def stop_background(state: Path, timeout_s: float) -> None:
     """End the fleet in a folder; returns when its processes are gone.
 
@@ -127,7 +148,7 @@ def stop_background(state: Path, timeout_s: float) -> None:
     """
     process = find_supervisor(Layout(state))
     if process is None:
-        raise NotFoundError(f"no fleet runs in {state}", hint="`fleet up` starts one; --state names another folder")
+        raise _no_fleet(state)
     family = [process, *process.children(recursive=True)]
     process.terminate()
     _, left = psutil.wait_procs(family, timeout_s)
@@ -181,6 +202,7 @@ def main(argv: list[str]) -> int:
                 fleet.start(timeout_s)
                 served = fleet.served()
                 running.address, running.metrics_address = served.address, served.metrics_address
+                running.prometheus = fleet.prometheus
                 running.nodes = [node.addresses() for node in fleet.nodes]
                 running.absent = fleet.absent
                 running.ready = True

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import Self
 
@@ -22,7 +23,7 @@ from fleet.store import schema
 from fleet.store.cohorts import Cohorts
 from fleet.store.commits import CommitAnnouncer, CommitListener
 from fleet.store.copies import AllRows
-from fleet.store.engines import WRITES, is_memory, make_engine, parse_url, prepare_migration
+from fleet.store.engines import WRITES, complaints, is_memory, make_engine, parse_url, prepare_migration
 from fleet.store.fleet import Fleet
 from fleet.store.forgets import Forgets
 from fleet.store.heads import Heads
@@ -34,6 +35,7 @@ from fleet.store.receipts import Receipts
 from fleet.store.repository import Scope
 from fleet.store.revisions import Revisions
 from fleet.store.subjects import Subjects
+from fleet.store.tallies import Tallies
 from fleet.store.touched import Contacts, Touched
 from fleet.store.tree import Tree
 
@@ -61,6 +63,7 @@ class Transaction:
         self.cohorts = Cohorts(scope)
         self.tree = Tree(scope)
         self.audit_events = AuditEvents(scope)
+        self.tallies = Tallies(scope)
         self.all_rows = AllRows(scope)
 
     def send(self) -> None:
@@ -73,6 +76,17 @@ class Transaction:
         return len(self._scope.wrote)
 
 
+@dataclass(frozen=True)
+class SchemaState:
+    """Version of the tables in a database, beside that of the program."""
+
+    #: Revision of the tables; None if there are none.
+    revision: str | None
+    newest: str
+    #: Whether this program can bring that revision up to date.
+    is_known: bool
+
+
 class Store:
     """The coordinator's database. Safe to use from several threads.
 
@@ -82,9 +96,9 @@ class Store:
     ...     tx.fleet.create("fleet-1")
     """
 
-    def __init__(self, url: URL, now_ms: Callable[[], int]) -> None:
+    def __init__(self, url: URL, now_ms: Callable[[], int], *, read_only: bool = False) -> None:
         self._url = url
-        self._engine = make_engine(url)
+        self._engine = make_engine(url, read_only=read_only)
         self._commits = CommitAnnouncer(self._engine)
         #: Clock of all that is decided over the store, Unix time.
         self.now_ms = now_ms
@@ -128,6 +142,14 @@ class Store:
             raise
         return store
 
+    @classmethod
+    def read_only(cls, url: str) -> Self:
+        """Look at a database of whatever version, and change nothing: no row, no table, no file.
+
+        `StoreError` if there is none.
+        """
+        return cls(parse_url(url), wall_clock_ms, read_only=True)
+
     def _migrate(self) -> None:
         with self._writing() as connection:
             prepare_migration(connection)
@@ -142,11 +164,26 @@ class Store:
                 command.upgrade(config, newest)
 
     def _check_revision(self) -> None:
-        newest = _newest_revision()
+        state = self.schema_state()
+        if state.revision != state.newest:
+            raise CommandError(
+                f"its schema is of revision {state.revision or 'none'}, this version's is {state.newest}"
+            )
+
+    def schema_state(self) -> SchemaState:
+        """Return of which version the tables are."""
         with self._readers.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
-        if revision != newest:
-            raise CommandError(f"its schema is of revision {revision or 'none'}, this version's is {newest}")
+        known = {script.revision for script in _scripts().walk_revisions()}
+        return SchemaState(revision, _newest_revision(), revision is None or revision in known)
+
+    def complaints(self) -> list[str]:
+        """Return what the database has against itself, or what of its settings a fleet cannot bear."""
+        try:
+            with self._readers.connect() as connection:
+                return complaints(connection)
+        except DBAPIError as error:
+            return [_reason(error)]
 
     def lead(self, holder: str) -> int:
         """Take the lead, and return its epoch: who led before cannot commit any more.
@@ -170,6 +207,7 @@ class Store:
             self._commits.begin(connection)
             tx.leadership.check(self._epoch)
             yield tx
+            tx.tallies.write()
             tx.send()
             self._commits.announce(connection)
         self.on_commit(tx.touched)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -52,17 +54,34 @@ def is_memory(url: URL) -> bool:
     return url.drivername == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def make_engine(url: URL) -> Engine:
-    """Return the engine of an address; a SQLite file is made, so that only its owner reads it."""
+def make_engine(url: URL, *, read_only: bool = False) -> Engine:
+    """Return the engine of an address; a SQLite file is made, so that only its owner reads it.
+
+    If it is only read, nothing is made: `StoreError` if the file is not there.
+    """
     if url.drivername != "sqlite":
-        return _postgresql(url)
-    if is_memory(url):
+        return _postgresql(url, read_only)
+    if read_only:
+        engine = create_engine(_left_as_it_is(url))
+    elif is_memory(url):
         engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         _make_private(str(url.database))
         engine = create_engine(url)
-    _configure_sqlite(engine)
+    _configure_sqlite(engine, read_only)
     return engine
+
+
+def _left_as_it_is(url: URL) -> URL:
+    """Return the address of a SQLite file that is read, and by which no file beside it is made."""
+    path = str(url.database)
+    if not os.path.isfile(path):
+        raise StoreError(f"there is no database {path}")
+    options = {"mode": "ro", "uri": "true"}
+    if not os.path.exists(f"{path}-wal"):
+        # Nobody has it open, or the WAL would be there: without this, reading would make one.
+        options["immutable"] = "1"
+    return url.set(database=f"file:{quote(path)}", query=options)
 
 
 def _make_private(database: str) -> None:
@@ -78,19 +97,20 @@ def _make_private(database: str) -> None:
         ) from error
 
 
-def _configure_sqlite(engine: Engine) -> None:
+def _configure_sqlite(engine: Engine, read_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         # sqlite3 would begin transactions by itself, late and DEFERRED: two writers could then deadlock.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # A receipt that was acknowledged must survive a power cut.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        # Deleted rows are overwritten; their keys are gone as well, this is the second line.
-        cursor.execute("PRAGMA secure_delete = ON")
+        if not read_only:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            # A receipt that was acknowledged must survive a power cut.
+            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            # Deleted rows are overwritten; their keys are gone as well, this is the second line.
+            cursor.execute("PRAGMA secure_delete = ON")
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -99,7 +119,7 @@ def _configure_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, read_only: bool) -> Engine:
     try:
         engine = create_engine(
             url,
@@ -108,6 +128,7 @@ def _postgresql(url: URL) -> Engine:
             # A server that was started anew costs a connection, not a transaction.
             pool_pre_ping=True,
             connect_args=dict(CONNECT),
+            execution_options={"postgresql_readonly": True} if read_only else {},
         )
     except ModuleNotFoundError as error:
         raise StoreError(
@@ -139,8 +160,30 @@ def prepare_migration(connection: Connection) -> None:
         return
     # Before there is a row that writers lock.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('reram_fleet'))"))
-    if not connection.execute(text("SELECT 'B' < 'a' AND 'a-b' < 'ab'")).scalar_one():
-        raise StoreError(
-            "this PostgreSQL database sorts text by the rules of a language",
-            hint="make it with: createdb --template=template0 --encoding=UTF8 --locale=C NAME",
-        )
+    if not _sorts_by_code_point(connection):
+        raise StoreError(_LANGUAGE, hint="make it with: createdb --template=template0 --encoding=UTF8 --locale=C NAME")
+
+
+_LANGUAGE = "this PostgreSQL database sorts text by the rules of a language"
+
+
+def _sorts_by_code_point(connection: Connection) -> bool:
+    return bool(connection.execute(text("SELECT 'B' < 'a' AND 'a-b' < 'ab'")).scalar_one())
+
+
+def complaints(connection: Connection) -> list[str]:
+    """Return what a database has against itself, or what of its settings a fleet cannot bear."""
+    if connection.dialect.name == "sqlite":
+        found: Sequence[str] = connection.execute(text("PRAGMA integrity_check(5)")).scalars().all()
+        orphans = [f"{row[0]} refers to a {row[2]} that is not there" for row in _orphans(connection)]
+        return [line for line in found if line != "ok"] + orphans
+    off = [
+        f"{name} is off: what was acknowledged does not survive a power cut"
+        for name in ("fsync", "full_page_writes")
+        if connection.execute(text(f"SHOW {name}")).scalar_one() == "off"
+    ]
+    return [*off, *([] if _sorts_by_code_point(connection) else [_LANGUAGE])]
+
+
+def _orphans(connection: Connection) -> Sequence[Any]:
+    return connection.execute(text("PRAGMA foreign_key_check")).fetchmany(5)

@@ -10,12 +10,14 @@ from sqlalchemy import ColumnElement, Select, insert, literal, select
 
 from fleet.domain import execution as executions_domain
 from fleet.domain.execution import AWAITED, SUCCESS, WITH_RECEIPT, ExecutionState, HeldAtCommit
+from fleet.domain.tallies import Tally
 from fleet.errors import ConflictError, VersionConflictError
 from fleet.store import schema
 from fleet.store.execution_states import ExecutionStates
 from fleet.store.receipts import Receipts
 from fleet.store.repository import equal
 from fleet.store.rows import ExecutionEventRow, ExecutionRow
+from fleet.store.tallies import Tallies
 from fleet.trust.checks import CheckLine
 
 #: Orders of one execution whose late receipts are still known. A node's stream breaks this often before it has answered
@@ -23,6 +25,7 @@ from fleet.trust.checks import CheckLine
 OPEN_CHALLENGES = 16
 #: A node that is waited for again out of these has not gone back to a backup.
 _AS_IT_WAS = frozenset({ExecutionState.PENDING, ExecutionState.LOST, ExecutionState.HELD})
+_TIMED = {(ExecutionState.PENDING, ExecutionState.SUPPRESSED): Tally.SUPPRESS_SECONDS}
 #: A node may have thousands of these, and nearly nothing asks for them.
 FINISHED = SUCCESS | {ExecutionState.RETIRED}
 
@@ -251,10 +254,21 @@ class Executions(ExecutionStates):
         if row.state in SUCCESS and target not in SUCCESS:
             Receipts(self._scope).drop(campaign_id, node_id)
         self._set(row, state=target, detail=detail, updated_at_ms=self._now_ms, **fields)
+        self._time(row, target)
         if via is not None:
             self._event(campaign_id, node_id, row.state, via[0], via[1])
         if target is not row.state or detail != row.detail:
             self._event(campaign_id, node_id, row.state if via is None else via[0], target, detail)
+
+    def _time(self, row: ExecutionRow, target: ExecutionState) -> None:
+        """Count how long after the commit a node has suppressed a forget, or proved that it erased, the first time."""
+        tally = Tally.VERIFY_SECONDS if target in SUCCESS else _TIMED.get((row.state, target))
+        if tally is None or row.state in SUCCESS or row.went_back:
+            return
+        table = schema.campaign.c
+        created = select(table.created_at_ms).where(table.campaign_id == row.campaign_id)
+        [created_at_ms] = self._once(schema.campaign, ("created", row.campaign_id), lambda: self._column(created))
+        Tallies(self._scope).observe(tally, max(0, self._now_ms - created_at_ms) / 1000)
 
     def _set(self, row: ExecutionRow, **values: Any) -> None:
         """Change an execution: what is another value now."""

@@ -111,6 +111,10 @@ class Forgets(Executions):
         generation = schema.campaign.c.generation
         return self._campaigns(generation > above, *([] if through is None else [generation <= through]))
 
+    def by_state(self) -> Mapping[CampaignState, int]:
+        """Return how many campaigns are in each state."""
+        return self._counted(schema.campaign.c.state)
+
     def list_open(self) -> Sequence[CampaignRow]:
         """Return the campaigns that have not converged, oldest first."""
         return self._campaigns(schema.campaign.c.state != CampaignState.CONVERGED)

@@ -87,6 +87,10 @@ class LearningJobs(Repository):
         query = select(_JOB).order_by(_JOB.c.created_at_ms, _JOB.c.job_id)
         return self._rows(LearningJobRow, query if state is None else query.where(_JOB.c.state == state))
 
+    def by_state(self) -> Mapping[JobState, int]:
+        """Return how many jobs are in each state."""
+        return self._counted(schema.learning_job.c.state)
+
     def list_open(self) -> Sequence[LearningJobRow]:
         """Return the jobs that are queued or running, oldest first."""
         return [row for row in self.list() if row.state not in FINISHED]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from reram_fleet.crypto.identifiers import check_node_id
 from reram_fleet.v1.types_pb2 import NodeIdentity
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, exists, func, select
 
+from fleet.domain.execution import ExecutionState
 from fleet.domain.node import EnergyPhase, QuarantineReason, ServeState
 from fleet.errors import ConflictError, InvalidInputError, NotFoundError
 from fleet.store import schema
 from fleet.store.repository import Repository, equal
-from fleet.store.rows import CostSumRow, NodeCostRow, NodeRow, QuarantinedReportRow
+from fleet.store.rows import CostSumRow, NodeCostRow, NodeFactsRow, NodeRow, QuarantinedReportRow
 from fleet.store.touched import Contact
 
 _RAW_KEY_BYTES = 32
@@ -39,6 +40,8 @@ class NodeReport(TypedDict, total=False):
     energy_model_version: str
     #: What making the active revision active cost (serialised DeploymentOverhead).
     overhead: bytes
+    #: What the energy model says of its chip (serialised ChipFigures).
+    chip: bytes
 
 
 class Nodes(Repository):
@@ -107,15 +110,28 @@ class Nodes(Repository):
             query = query.where(schema.node.c.retired_at_ms.is_(None))
         return self._rows(self._node, query)
 
+    def facts(self) -> Sequence[NodeFactsRow]:
+        """Return what metrics say of the nodes that are not retired, by id."""
+        node, names = schema.node.c, NodeFactsRow.__slots__
+        query = select(*(node[name] for name in names)).where(node.retired_at_ms.is_(None)).order_by(node.node_id)
+        contacts = self._scope.contacts
+        found = []
+        for row in self._run(query):
+            said = contacts.of(row.node_id).row
+            found.append(NodeFactsRow(*(said.get(name, row[place]) for place, name in enumerate(names))))
+        return found
+
     def page(self, *, after: str = "", limit: int) -> Sequence[NodeRow]:
         """Return the first so many nodes behind one, by id, without those that are retired."""
         node = schema.node.c
         query = select(schema.node).where(node.retired_at_ms.is_(None), node.node_id > after)
         return self._rows(self._node, query.order_by(node.node_id).limit(limit))
 
-    def count(self) -> int:
-        """Return how many nodes are not retired."""
-        return int(self._run(select(func.count()).where(schema.node.c.retired_at_ms.is_(None))).scalar_one())
+    def count(self, *, retired: bool = False) -> int:
+        """Return how many nodes are not retired, or are."""
+        when = schema.node.c.retired_at_ms
+        counted = when.is_not(None) if retired else when.is_(None)
+        return int(self._run(select(func.count()).where(counted)).scalar_one())
 
     def chosen(self, node_ids: Iterable[str]) -> Sequence[NodeRow]:
         """Return these nodes, retired ones among them, by id."""
@@ -132,11 +148,16 @@ class Nodes(Repository):
         node = schema.node.c
         return self._column(select(node.revision).where(node.retired_at_ms.is_(None)).distinct())
 
-    def behind(self, generation: int, revision: int) -> frozenset[str]:
-        """Return the ids of the nodes that have not this generation, or another revision."""
-        node = schema.node.c
-        query = select(node.node_id).where((node.generation < generation) | (node.revision != revision))
-        return frozenset(self._column(query))
+    def behind(self, generation: int, revision: int, among: Collection[str] | None = None) -> frozenset[str]:
+        """Return the ids of the nodes, all or `among` some, that have not this generation, another revision, an erase
+        order that is out, something to say after a restore, or no place in the fleet any more.
+        """
+        node, execution = schema.node.c, schema.execution.c
+        ordered = exists().where(execution.node_id == node.node_id, execution.state == ExecutionState.APPLYING)
+        standing = node.retired_at_ms.is_not(None) | node.awaited_since_ms.is_not(None)
+        behind = (node.generation < generation) | (node.revision != revision) | standing | ordered
+        query = select(node.node_id).where(behind)
+        return frozenset(self._column(query if among is None else query.where(node.node_id.in_(among))))
 
     def first_sound(self, count: int, without: Iterable[str]) -> Sequence[str]:
         """Return the ids of the first so many nodes, by id, that are neither held nor retired nor left out."""
@@ -282,10 +303,10 @@ class Nodes(Repository):
             node_id: sorted(rows.values(), key=lambda row: order.index(row.phase)) for node_id, rows in found.items()
         }
 
-    def total_costs(self) -> Sequence[CostSumRow]:
-        """Return the cumulative costs, as they are written, of all nodes that are not retired."""
+    def total_costs(self, *, retired: bool = False) -> Sequence[CostSumRow]:
+        """Return the cumulative costs, as they are written, of all nodes; only on demand of those that are retired."""
         there = select(schema.node.c.node_id).where(schema.node.c.retired_at_ms.is_(None))
-        return self._cost_sums(schema.node_cost, schema.node_cost.c.node_id.in_(there))
+        return self._cost_sums(schema.node_cost, *(() if retired else (schema.node_cost.c.node_id.in_(there),)))
 
     def energy_model(self) -> tuple[str, str] | None:
         """Return name and version of the model that the first node has, by id; None if none has one."""

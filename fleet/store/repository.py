@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -106,6 +106,12 @@ class Repository:
     def _column(self, query: Select[Any]) -> list[Any]:
         """Return the first column of each row."""
         return list(self._run(query).scalars())
+
+    def _counted(self, column: ColumnElement[R], *conditions: ColumnElement[bool]) -> dict[R, int]:
+        """Return how many rows have each value of a column."""
+        query = select(column, func.count()).where(*conditions).group_by(column)
+        rows: Iterable[Any] = self._run(query)
+        return dict(map(tuple, rows))
 
     def _cost_sums(self, table: Table, *conditions: ColumnElement[bool]) -> list[CostSumRow]:
         """Return the sums of costs by phase, in the order of `EnergyPhase`."""

@@ -145,6 +145,7 @@ node = Table(
     _time("retired_at_ms", nullable=True),
     _time("lease_until_ms", nullable=True),
     Column("awaited_since_ms", BigInteger, comment="since a restore; NULL: it has said where it is"),
+    Column("chip", LargeBinary, comment="reram_fleet.v1.ChipFigures of its last hello"),
     _one_of("serve_state", ServeState),
     _one_of("quarantine_reason", QuarantineReason),
     _non_negative("generation", "revision", "receipt_counter", "inferences", "subject_adapters"),
@@ -172,6 +173,15 @@ node_cost = Table(
     Column("cell_writes", BigInteger, nullable=False),
     _one_of("phase", EnergyPhase),
     _non_negative("energy_j", "seconds", "bytes", "cell_writes"),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("label", String(32), primary_key=True, comment="a closed enumeration, by name"),
+    Column("value", sa.Double, nullable=False, comment="since the fleet was made"),
+    sqlite_with_rowid=False,
 )
 
 log_entry = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ class Touched:
     held: dict[str, bool] = field(default_factory=dict)
     #: Whether leases and forgets wait for a node now, of those of which that changed.
     awaited: dict[str, bool] = field(default_factory=dict)
+    #: What was added to counts, by name and label.
+    tallies: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float), compare=False)
     #: What may be asked of nodes for the head has changed.
     heads: bool = False
     #: Last lease sequence, and the time (Unix ms) that no lease outlives, if more were reserved.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import func, select
 
@@ -11,6 +11,8 @@ from fleet.store import schema
 from fleet.store.repository import Repository
 from fleet.store.rows import TreeLeafRow
 from fleet.trust.merkle import InclusionProof, MerkleTree, Subtree, complete_subtrees, leaf_hash, node_hash
+
+_LEAVES_AT_ONCE = 10_000
 
 
 class Tree(Repository, MerkleTree):
@@ -73,6 +75,12 @@ class Tree(Repository, MerkleTree):
     def find(self, leaf_hash: bytes) -> TreeLeafRow | None:
         """Return the leaf with this hash, or None."""
         return self._row(TreeLeafRow, select(schema.tree_leaf).where(schema.tree_leaf.c.hash == leaf_hash))
+
+    def leaves(self) -> Iterator[TreeLeafRow]:
+        """Yield all leaves, in order; they may be a million, so they are not read at once."""
+        query = select(schema.tree_leaf).order_by(schema.tree_leaf.c.leaf_index)
+        for row in self._run(query.execution_options(yield_per=_LEAVES_AT_ONCE)).mappings():
+            yield TreeLeafRow(**row)
 
     def inclusion_proofs(self, leaf_hashes: Sequence[bytes], size: int | None = None) -> list[InclusionProof]:
         """Return the proofs that leaves are in the tree as it is now, or as it was with its first `size` leaves.

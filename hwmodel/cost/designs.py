@@ -288,18 +288,14 @@ class _Chip(Generic[AnyCost]):
 
     def _backward_macs(self, design: Design) -> int:
         """MACs of a sample's backward pass: own gradients of what learns, and gradients passed on."""
-        layers = self.network.crossbar_layers
-        learns = [layer.lora_rank > 0 if design is Design.LORA else True for layer in layers]
-        own = sum(
-            layer.lora_macs if design is Design.LORA else layer.macs
-            for layer, learning in zip(layers, learns, strict=True)
-            if learning
-        )
+        layers = self.network.layers
+        learns = [layer.lora_rank > 0 if design is Design.LORA else layer.on_crossbar for layer in layers]
+        own = self.network.lora_macs if design is Design.LORA else self.network.macs
         first = learns.index(True) + 1 if self.assumed.gradient_stops else 0
-        passed_on = sum(layer.macs for layer in layers[first:])
+        passed_on = sum(layer.macs for layer in layers[first:] if layer.on_crossbar)
         if design is Design.LORA:
             # B passes r m on to A in any case, A its r n only to layers in front.
-            passed_on += sum(layer.lora_macs for layer in layers)
+            passed_on += self.network.lora_macs
             if self.assumed.gradient_stops:
                 passed_on -= layers[first - 1].uses * layers[first - 1].lora_rank * layers[first - 1].inputs
         return own + passed_on

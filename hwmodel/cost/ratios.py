@@ -122,6 +122,16 @@ class AnchoredSet:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkRatio:
+    """One of the three ratios of a network, by one interpretation of it."""
+
+    ratio: PaperRatio
+    interpretation: str
+    nominal: float  #: at the preset's values
+    band: Band
+
+
+@dataclass(frozen=True, slots=True)
 class RatioReport:
     """The three ratios for some networks on a preset.
 
@@ -168,6 +178,34 @@ def ratio_report(networks: Sequence[NetworkSpec], preset: Preset, *, draws: int 
     )
 
 
+def network_ratios(
+    network: NetworkSpec, preset: Preset, *, draws: int = DRAWS, seed: int = 0
+) -> tuple[NetworkRatio, ...]:
+    """Return the ratios that a network has, each by one interpretation: what a chip in service is described by.
+
+    - training: `WHOLE_TRAINING_SHORT`, forward, backward and update at the network's batch, no gradient in front of the
+      first layer that learns; of one step, if both designs take as many;
+    - deployment: `DEPLOY_INT8`, all analogue weights written once, against an int8 LoRA to SRAM, nothing received;
+    - inference: `EQUAL_UNIT`, all-digital int8, against crossbars and the LoRA on the same unit.
+
+    A network without a LoRA has none of them, one without `training` not the first. Raises `SamplingError` if `draws`
+    is below 1, `CostError` if the network has a LoRA but nothing on crossbars.
+    """
+    if not network.lora_parameters:
+        return ()
+    sample = sample_preset(preset, draws, seed)
+    return tuple(
+        NetworkRatio(
+            taken.ratio,
+            taken.name,
+            float(taken.figure(network, preset)),
+            Band.of(_drawn(taken, network, sample)),
+        )
+        for taken in (WHOLE_TRAINING_SHORT, DEPLOY_INT8, EQUAL_UNIT)
+        if taken.applies(network)
+    )
+
+
 def anchored_set(preset: Preset, sample: PresetSample) -> AnchoredSet:
     """Solve for one set of numbers that gives the paper's three ratios under one interpretation of each.
 
@@ -203,7 +241,7 @@ def _result(
     interpretation: Interpretation, network: NetworkSpec, preset: Preset, sample: PresetSample
 ) -> InterpretationResult:
     paper = interpretation.ratio.paper
-    values = np.broadcast_to(np.asarray(interpretation.figure(network, sample)), (sample.draws,))
+    values = _drawn(interpretation, network, sample)
     band = Band.of(values)
     free = interpretation.free_analogue
     moved_by = sensitivities(partial(interpretation.figure, network), preset, paper)
@@ -222,6 +260,10 @@ def _result(
         pulses_per_cell=pulses_per_cell(preset.with_values({_SCATTER: scatter})) if scatter else None,
         free_analogue=float(np.max(free(network, sample))) if free else None,
     )
+
+
+def _drawn(interpretation: Interpretation, network: NetworkSpec, sample: PresetSample) -> Reals:
+    return np.broadcast_to(np.asarray(interpretation.figure(network, sample)), (sample.draws,))
 
 
 def _needed(moved_by: Sequence[Sensitivity], path: str) -> float | None:

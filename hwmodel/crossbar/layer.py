@@ -18,7 +18,7 @@ from hwmodel.crossbar.layout import Layout
 from hwmodel.crossbar.plan import CrossbarPlan
 from hwmodel.device.models import DeviceModels
 from hwmodel.errors import CrossbarError
-from hwmodel.ledger import EnergyLedger, Phase
+from hwmodel.ledger import Cost, EnergyLedger, Phase
 from hwmodel.presets.preset import Preset
 
 #: Partial sums held at once (float32 elements): bounds the scratch memory of a large fleet or batch.
@@ -51,6 +51,8 @@ class Crossbar:
         Cells that spent all their pulses, float64 ``[N]``: counted pulse by pulse, expected in closed form.
     reads
         Vectors multiplied so far, int64 ``[N]``.
+    driven
+        Inputs that drove a row in them, int64 ``[N]``: all, but for the zeros of sparse ones.
     """
 
     def __init__(self, plan: CrossbarPlan) -> None:
@@ -65,7 +67,7 @@ class Crossbar:
         self.cell_writes = torch.tensor([lot.pulses for lot in parts.programming])
         missed = [lot.not_converged for lot in parts.programming]
         self.not_converged = torch.tensor(missed, dtype=torch.float64)
-        self.reads = torch.zeros(len(self.nodes), dtype=torch.int64)
+        self.reads, self.driven = (torch.zeros(len(self.nodes), dtype=torch.int64) for _ in range(2))
         self._plan, self._parts = plan, parts
         self._mvm_cost = cost.crossbar_mvm(self.preset, self.in_features, self.out_features)
 
@@ -161,7 +163,7 @@ class Crossbar:
         Raises `DeviceError` if the relaxation model does not cover the age.
         """
         aged = Crossbar(replace(self._plan, age_s=age_s))
-        aged.reads = self.reads.clone()
+        aged.reads, aged.driven = self.reads.clone(), self.driven.clone()
         return aged
 
     def at_fidelity(self, fidelity: Fidelity) -> Crossbar:
@@ -177,6 +179,7 @@ class Crossbar:
         codes: Tensor,
         *,
         reads: Tensor | None = None,
+        sparse: bool = False,
         ledger: EnergyLedger | None = None,
         phase: Phase = Phase.INFER,
     ) -> Tensor:
@@ -193,6 +196,9 @@ class Crossbar:
         reads
             Numbers of the reads, int64 ``[N, B]``: they key the read noise, so a read with the same number on the same
             chip repeats it. The crossbar's own count (`reads`, + 0, 1 ... B - 1) if None.
+        sparse
+            Whether the codes are spikes, so that a row whose code is 0 is not driven, and not charged for. (The mean
+            drive of dense codes counts their zeros already.)
         ledger, phase
             Charged with B reads on every node.
 
@@ -218,10 +224,19 @@ class Crossbar:
             for start in range(0, batch, vectors):
                 span = slice(start, start + vectors)
                 result[part, span] = self._parts.read(codes[part, span], part, numbers[part, span])
+        driven = (codes != 0).sum(dim=(1, 2)) if sparse else torch.full_like(self.driven, batch * self.in_features)
         self.reads += batch
+        self.driven += driven
         if ledger is not None:
-            ledger.charge(phase, self._mvm_cost * batch)
+            ledger.charge(phase, self._charges(batch, driven) if sparse else self._mvm_cost * batch, by=self)
         return result
+
+    def _charges(self, batch: int, driven: Tensor) -> list[Cost]:
+        shares = (driven.double() / max(1, batch * self.in_features)).tolist()
+        return [
+            cost.crossbar_mvm(self.preset, self.in_features, self.out_features, batch, input_density=share)
+            for share in shares
+        ]
 
     def mvm_ideal(self, codes: Tensor) -> Tensor:
         """Return ``codes @ weights.T`` with the weights as given, float64 ``[N, B, out]``: the reference."""

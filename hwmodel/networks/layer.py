@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from hwmodel.crossbar import Crossbar
+from hwmodel.errors import NetworkError
 from hwmodel.presets.technology import Numbers, Section
 
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -29,6 +31,8 @@ class LayerSpec(Section):
     groups
         Matrices side by side that share no input (grouped and depthwise convolutions). Such a layer stays digital in
         every design, since on a crossbar most of its cells would be empty.
+    digital
+        Whether it stays digital in every design for another reason: a layer whose rows come and go.
     lora_rank
         Rank of the LoRA beside it; 0 for none.
     input_density
@@ -40,6 +44,7 @@ class LayerSpec(Section):
     outputs: Count
     uses: Count
     groups: Count = 1
+    digital: bool = False
     lora_rank: CountOrZero = 0
     input_density: Share = 1.0
 
@@ -47,17 +52,35 @@ class LayerSpec(Section):
     def _lora_only_on_one_small_enough_matrix(self) -> LayerSpec:
         if self.lora_rank and self.groups > 1:
             raise ValueError(f"layer {self.name} has groups and a LoRA: a LoRA needs one matrix")
-        if self.lora_rank > min(self.inputs, self.outputs):
+        if self.on_crossbar and self.lora_rank > min(self.inputs, self.outputs):
             raise ValueError(
                 f"layer {self.name}: lora_rank {self.lora_rank} is above the rank that a "
                 f"{self.inputs} x {self.outputs} matrix can have"
             )
         return self
 
+    @classmethod
+    def of_reads(cls, name: str, crossbar: Crossbar, samples: int, node: int = 0) -> LayerSpec:
+        """Return the layer that a node's crossbar is, all its reads so far being those of so many samples.
+
+        Uses are rounded to a whole number, and at least 1. Raises `NetworkError` if nothing was read.
+        """
+        reads, inputs = int(crossbar.reads[node]), crossbar.in_features
+        if not (reads and samples >= 1):
+            raise NetworkError(f"layer {name}: {reads} reads for {samples} samples tell no uses")
+        return cls(
+            name=name,
+            inputs=inputs,
+            outputs=crossbar.out_features,
+            uses=max(1, round(reads / samples)),
+            # Spikes that never came would be a density of 0, and a product of nothing.
+            input_density=max(1, int(crossbar.driven[node])) / (reads * inputs),
+        )
+
     @property
     def on_crossbar(self) -> bool:
-        """Whether the weights sit in analogue cells (all but layers with groups)."""
-        return self.groups == 1
+        """Whether the weights sit in analogue cells (all but layers with groups, and `digital` ones)."""
+        return self.groups == 1 and not self.digital
 
     @property
     def weights(self) -> int:

@@ -130,6 +130,7 @@ def _serve(state: Path, database: str | None, tls: bool) -> tuple[subprocess.Pop
     (state / SERVE_FILE).unlink(missing_ok=True)
     key = REGISTRY_KEY.public_key().public_bytes_raw().hex()
     command = [program("fleet"), "serve", "--state", str(state), "--no-flower", "--task", "test"]
+    command += ["--metrics-port", "0"]
     command += ["--code-range", f"{CODES.features}:{CODES.code_max}", "--registry-key", key]
     command += [] if tls else ["--host", f"unix:{state.parent / 'serve.sock'}"]
     with (state.parent / "serve.log").open("ab") as log:

@@ -18,6 +18,7 @@ from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.wire_enums import ENERGY_PHASE
 from fleet.coordinator.work import Part, Work
 from fleet.domain.execution import TERMINAL, ExecutionState, HeldAtCommit
+from fleet.domain.tallies import ReceiptOutcome, Tally
 from fleet.errors import NotFoundError
 from fleet.store.rows import CampaignRow, ExecutionRow, NodeCostRow, NodeRow, ReceiptRow
 from fleet.trust.checks import checks_digest
@@ -82,6 +83,7 @@ class Receipts(Part):
                 logger.warning("node %s goes on from an older receipt: restored from a backup", node.node_id)
                 self._restored.start_over(node, receipt.counter, payload_hash(envelope))
                 self._restored.note_suppressed(node.node_id, node.generation)
+            self._count(ReceiptOutcome.EARLIER_ORDER)
             return _answer(envelope, receipt, ExecutionState.SUPPRESSED, "it answers an earlier order")
         if execution.state not in (ExecutionState.APPLYING, ExecutionState.SUPPRESSED):
             raise _another(receipt, execution)
@@ -98,11 +100,13 @@ class Receipts(Part):
                 answered=answered,
             )
             self._keep_figures(receipt, verdict)
+            self._count(ReceiptOutcome(target))
             return _answer(envelope, receipt, target, verdict.reason)
         self._tx.forgets.close_challenge(*key, answered)
         if again := self._worth_another(receipt, verdict, *key):
             # True when it was signed, perhaps; ask again, over what is desired now.
             self._tx.forgets.set_execution(*key, ExecutionState.SUPPRESSED, again)
+            self._count(ReceiptOutcome.OVERTAKEN)
             return _answer(envelope, receipt, ExecutionState.SUPPRESSED, f"{again}: another order follows")
         self._tx.forgets.set_execution(
             *key,
@@ -113,6 +117,7 @@ class Receipts(Part):
             via=_CLAIMED,
         )
         self._tx.nodes.hold(node.node_id, f"receipt of generation {receipt.generation}: {verdict.reason}")
+        self._count(ReceiptOutcome.HELD)
         logger.error("node %s is held: %s", node.node_id, verdict.reason)
         return _answer(envelope, receipt, ExecutionState.HELD, verdict.reason)
 
@@ -136,6 +141,12 @@ class Receipts(Part):
             if (phase := ENERGY_PHASE.words.get(each.phase)) is not None
         }
         self._tx.receipts.keep(figures, costs.values())
+        for phase, cost in costs.items():
+            self._tx.tallies.add(Tally.FORGET_JOULES, phase, cost.energy_j)
+            self._tx.tallies.add(Tally.FORGET_CELL_WRITES, phase, cost.cell_writes)
+
+    def _count(self, outcome: ReceiptOutcome) -> None:
+        self._tx.tallies.add(Tally.RECEIPTS, outcome)
 
     def _unsolicited(
         self, node: NodeRow, execution: ExecutionRow, envelope: types.Envelope, receipt: types.Receipt
@@ -143,6 +154,7 @@ class Receipts(Part):
         """Refuse a receipt that answers no open order; it leaves no trace, since any number of them may come."""
         if receipt.challenge_nonce and receipt.challenge_nonce == execution.challenge_nonce:
             raise _another(receipt, execution)
+        self._count(ReceiptOutcome.UNSOLICITED)
         logger.warning("node %s sent a receipt of generation %d unasked", node.node_id, receipt.generation)
         if (receipt.counter - 1, receipt.previous_receipt_hash) == (node.receipt_counter, node.last_receipt_hash):
             # Of an order too old to be remembered, perhaps: the node's next receipt goes on from this one.

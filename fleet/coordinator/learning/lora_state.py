@@ -16,17 +16,6 @@ from fleet.learning.errors import StateError
 from fleet.learning.sealed_states import arrays_of, seal_state, state_of
 from fleet.store.rows import LearningJobRow
 
-#: Rank, weight and storage of the shared LoRA. B is kept at 2^-16: its rows stay below 2^15 in
-#: magnitude, so int32 never saturates, and one step is far below the noise of a chip's features.
-RANK = 16
-ALPHA = 16.0
-SCALE_BITS = 16
-
-
-def lora_shape(features: int, a_seed: int) -> types.LoraShape:
-    """Return the shape of a shared LoRA over `features` feature codes."""
-    return types.LoraShape(features=features, rank=RANK, alpha=ALPHA, a_seed=a_seed, scale_bits=SCALE_BITS)
-
 
 def initial_state(tags: Sequence[str], shape: types.LoraShape, known: types.SharedLora | None) -> types.LoraState:
     """Return the state from which a job starts: rows that exist, zeros for new people.

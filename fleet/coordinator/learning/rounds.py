@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from reram_fleet.crypto.sealing import SealError, job_key_purpose
 from reram_fleet.v1 import learning_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.shared_lora import SCALE_BITS
 
 from fleet.coordinator.at_rest import job_key_id
 from fleet.coordinator.learning.cohort_jobs import CohortJobs
-from fleet.coordinator.learning.lora_state import SCALE_BITS, quantise
+from fleet.coordinator.learning.lora_state import quantise
 from fleet.coordinator.revisions.revisions import Revisions
 from fleet.coordinator.wire_enums import LEARNING_KIND
 from fleet.coordinator.work import Part, Work

@@ -20,6 +20,7 @@ from fleet.coordinator.nodes.report_checks import (
 from fleet.coordinator.wire_enums import ENERGY_PHASE, QUARANTINE_REASON, SERVE_STATE
 from fleet.coordinator.work import Environment, Part
 from fleet.domain.node import QuarantineReason, ServeState
+from fleet.domain.tallies import ALL, Tally
 from fleet.store.rows import NodeCostRow
 
 #: A fleet sends about so many heartbeats a second, whatever its size, ...
@@ -124,6 +125,7 @@ class Leases(Part):
             horizon_ms = max(horizon_ms, fleet.restored_at_ms + round(1000 * self._env.settings.lease_s))
         if horizon_ms:
             self._tx.nodes.extend_leases(horizon_ms)
+        self._tx.tallies.add(Tally.STARTS, ALL)
         self._env.generation = fleet.generation
         self._env.awaited = set(self._tx.fleet.awaited())
         self._env.held = {node.node_id for node in self._tx.nodes.list(include_retired=True) if node.held_reason}

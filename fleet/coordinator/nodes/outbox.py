@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,21 +47,26 @@ class Outbox(Part):
     def due(self, sessions: Sequence[Session]) -> list[Due]:
         """Return what to send on each stream now, in the order in which the node must see it.
 
-        That is log, revision, erase orders. What is the same for many nodes is looked up once.
+        That is log, revision, erase orders. What is the same for many nodes is looked up once. Most that have just
+        said something lack nothing, and no more is read of these.
         """
-        nodes = {node.node_id: node for node in self._tx.nodes.chosen([session.node_id for session in sessions])}
+        ids, asked, newest = [session.node_id for session in sessions], self._heads.asked(), self._tx.revisions.latest()
+        ahead = {each for each in ids if self._env.sessions.of(each).log_end[0] > self._generation}
+        lacking = self.behind(ids) | ahead | asked.intersection(ids)
+        nodes = {node.node_id: node for node in self._tx.nodes.chosen(lacking)}
         orders = defaultdict[str, list[ExecutionRow]](list)
         for execution in self._tx.forgets.ordered(list(nodes)):
             orders[execution.node_id].append(execution)
-        asked, newest = self._heads.asked(), self._tx.revisions.latest()
         return [
-            self._due(session, nodes[session.node_id], orders[session.node_id], asked, newest) for session in sessions
+            self._due(session, nodes[session.node_id], orders[session.node_id], asked, newest)
+            for session in sessions
+            if session.node_id in nodes
         ]
 
-    def behind(self) -> frozenset[str]:
-        """Return the nodes that lack entries of the log or the newest revision, or have an erase order to carry out."""
-        newest = self._tx.revisions.latest_number()
-        return self._tx.nodes.behind(self._generation, newest) | self._tx.forgets.nodes_with_orders()
+    def behind(self, among: Collection[str] | None = None) -> frozenset[str]:
+        """Return the nodes, all or among some, that something may be due for: `Nodes.behind`."""
+        newest = self._tx.revisions.latest()
+        return self._tx.nodes.behind(self._generation, 0 if newest is None else newest.revision, among)
 
     def _due(
         self,

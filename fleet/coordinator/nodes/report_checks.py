@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from reram_fleet.v1 import types_pb2 as types
 
 from fleet.domain.node import decreased, out_of_range
 from fleet.errors import FleetError
+
+logger = logging.getLogger(__name__)
 
 #: Largest integer of a database column; the wire's unsigned numbers go further.
 MAX_INTEGER = 2**63 - 1
@@ -103,6 +106,21 @@ def check_telemetry(telemetry: wire.Telemetry, before: wire.Telemetry) -> None:
 def check_overhead(overhead: types.DeploymentOverhead) -> None:
     """Refuse a deployment overhead that cannot be true; raises `QuarantineError`."""
     _refuse("deployment overhead", out_of_range({n: getattr(overhead, n) for n in _OVERHEAD_FIELDS}))
+
+
+def possible_chip(node_id: str, chip: types.ChipFigures) -> types.ChipFigures:
+    """Return what a node says of its chip; nothing if that cannot be true, which is no reason to leave it out."""
+    ratios = {band.ratio for band in chip.ratios}
+    sound = (
+        ratios <= set(types.PaperRatio.values()) - {types.PAPER_RATIO_UNSPECIFIED}
+        and len(ratios) == len(chip.ratios)
+        and all(0 < band.low <= band.high and 0 < band.value < math.inf for band in chip.ratios)
+        and all(math.isfinite(band.high) for band in chip.ratios)
+        and 0 <= chip.endurance_left <= 1
+    )
+    if not sound:
+        logger.warning("node %s says of its chip what cannot be true: %s", node_id, str(chip)[:200])
+    return chip if sound else types.ChipFigures()
 
 
 def _numbers(costs: Sequence[types.PhaseCost]) -> dict[str, float]:

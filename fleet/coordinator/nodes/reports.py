@@ -19,11 +19,13 @@ from fleet.coordinator.nodes.report_checks import (
     ReportError,
     check_bounds,
     check_overhead,
+    possible_chip,
 )
 from fleet.coordinator.nodes.restored import Restored
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads
 from fleet.coordinator.work import Part, Work
+from fleet.domain.tallies import ALL, Refusal, Tally
 from fleet.errors import ConflictError, FleetError, StaleContributionError, SubjectForgottenError
 from fleet.store.nodes import NodeReport
 from fleet.store.rows import NodeRow
@@ -72,6 +74,8 @@ class Reports(Part):
         said = NodeReport(
             revision=hello.revision, revision_digest=hello.revision_digest, software_version=hello.software_version
         )
+        if hello.HasField("chip"):
+            said |= NodeReport(chip=possible_chip(node.node_id, hello.chip).SerializeToString(deterministic=True))
         if not ahead:
             said |= NodeReport(generation=hello.generation, log_head=hello.log_head)
         self._tx.nodes.touch(node.node_id, **said)
@@ -82,6 +86,7 @@ class Reports(Part):
         announced.log_end, announced.awaited_since_ms = (hello.generation, hello.log_head), node.awaited_since_ms
         # Logged with every round that the node takes part in: a hash, whatever it sends.
         announced.environment = hello.environment[:64]
+        self._tx.tallies.add(Tally.STREAMS, ALL)
         return node.node_id
 
     def handle(self, node_id: str, request: wire.ConnectRequest) -> Effect:
@@ -117,9 +122,10 @@ class Reports(Part):
             case other:
                 raise ReportError(f"node {node_id} sent {other or 'an empty message'} where a report was expected")
 
-    def put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str) -> None:
+    def put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str, why: Refusal) -> None:
         """Note, for operators, a message of a node that is not acted upon."""
         self._tx.nodes.quarantine(node_id, request.WhichOneof("message") or "empty", reason)
+        self._tx.tallies.add(Tally.REFUSED_REPORTS, why)
 
     def _renew_session_key(self, node: NodeRow, report: wire.Suppressed) -> None:
         session = open_envelope(report.session_key, wire.SessionKey, node.receipt_public_key)

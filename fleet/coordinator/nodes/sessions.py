@@ -74,6 +74,8 @@ class Announced:
     session_key: bytes = b""
     #: Hash of what its float32 results depend on; empty if it has said nothing.
     environment: str = ""
+    #: host:port of its `/metrics`, where Prometheus may reach it; empty: nowhere.
+    metrics_address: str = ""
     #: Latest telemetry of its present stream; empty if that has just begun.
     telemetry: Telemetry = field(default_factory=Telemetry)
     #: Serve state and reason that it reported last.

@@ -11,9 +11,10 @@ import numpy as np
 from reram_fleet.crypto.digests import revision_digest
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.shared_lora import lora_shape
 
 from fleet.coordinator.at_rest import seal_anew, unseal
-from fleet.coordinator.learning.lora_state import lora_shape, without
+from fleet.coordinator.learning.lora_state import without
 from fleet.coordinator.revisions.canaries import LIVE, CanarySecret
 from fleet.coordinator.revisions.contributions import Contributions
 from fleet.coordinator.revisions.heads import Heads

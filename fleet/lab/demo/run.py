@@ -128,7 +128,7 @@ def _demo_fleet(settings: DemoSettings, reporter: ProgressReporter, learning: bo
     )
     with contextlib.ExitStack() as stack:
         if settings.keep:
-            stack.callback(reporter.detail, f"kept: {folder}")
+            stack.callback(reporter.detail, f"kept: {folder}; `fleet up --state {folder} --nodes {settings.nodes}`")
         else:
             stack.callback(shutil.rmtree, folder)
         fleet = stack.enter_context(LocalFleet(local, reporter.detail))
@@ -151,6 +151,9 @@ def _run(fleet: LocalFleet, task: DemoTask[M], settings: DemoSettings, reporter:
     superlink = ", a SuperLink" if task.learns else ""
     with reporter.step("start", f"Starting a coordinator{superlink} and {settings.nodes} nodes"):
         fleet.start(deadline.left_s)
+        if settings.keep:
+            for line in fleet.addresses():
+                say(line)
         programmed = statuses(fleet)
         metrics_before = observation.generations(fleet)
     with fleet.client() as client:

@@ -19,6 +19,7 @@ from reram_fleet.v1.types_pb2 import Sealed
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
+_ANY_KEY = X25519PrivateKey.generate()
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 
@@ -38,7 +39,7 @@ def check_public_key(public_key: bytes) -> None:
     """
     try:
         # Whoever's private key it is: all are multiples of the cofactor.
-        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(public_key))
+        _ANY_KEY.exchange(X25519PublicKey.from_public_bytes(public_key))
     except ValueError as error:
         what = "of low order" if len(public_key) == KEY_BYTES else f"{len(public_key)} bytes long, expected 32"
         raise SealError(f"an X25519 public key is {what}") from error

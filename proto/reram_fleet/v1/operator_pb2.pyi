@@ -24,7 +24,7 @@ class GetFleetRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetFleetResponse(_message.Message):
-    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task", "restored_at_unix_ms", "nodes_awaited", "nodes_serving")
+    __slots__ = ("fleet_id", "version", "generation", "revision", "revision_digest", "nodes_registered", "nodes_connected", "subjects", "forgets_open", "superlink", "superlink_address", "log_size", "log_root", "command_public_key", "registry_public_key", "task", "restored_at_unix_ms", "nodes_awaited", "nodes_serving", "now_unix_ms", "metrics_address")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class GetFleetResponse(_message.Message):
     RESTORED_AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     NODES_AWAITED_FIELD_NUMBER: _ClassVar[int]
     NODES_SERVING_FIELD_NUMBER: _ClassVar[int]
+    NOW_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     version: str
     generation: int
@@ -63,7 +65,9 @@ class GetFleetResponse(_message.Message):
     restored_at_unix_ms: int
     nodes_awaited: int
     nodes_serving: int
-    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ..., restored_at_unix_ms: _Optional[int] = ..., nodes_awaited: _Optional[int] = ..., nodes_serving: _Optional[int] = ...) -> None: ...
+    now_unix_ms: int
+    metrics_address: str
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., revision: _Optional[int] = ..., revision_digest: _Optional[bytes] = ..., nodes_registered: _Optional[int] = ..., nodes_connected: _Optional[int] = ..., subjects: _Optional[int] = ..., forgets_open: _Optional[int] = ..., superlink: _Optional[str] = ..., superlink_address: _Optional[str] = ..., log_size: _Optional[int] = ..., log_root: _Optional[bytes] = ..., command_public_key: _Optional[bytes] = ..., registry_public_key: _Optional[bytes] = ..., task: _Optional[str] = ..., restored_at_unix_ms: _Optional[int] = ..., nodes_awaited: _Optional[int] = ..., nodes_serving: _Optional[int] = ..., now_unix_ms: _Optional[int] = ..., metrics_address: _Optional[str] = ...) -> None: ...
 
 class EnrollNodeRequest(_message.Message):
     __slots__ = ("identity",)

@@ -113,11 +113,11 @@ class LevelCrossbar:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tiles, name)
 
-    def mvm(self, codes: Tensor, *, ledger: EnergyLedger | None = None, phase: Phase = Phase.INFER) -> Tensor:
+    def mvm(self, codes: Tensor, **options: Any) -> Tensor:
         """Multiply as `Crossbar.mvm`, int32 ``[N, B, out]``."""
         if self._level.fidelity is Fidelity.TILE_ACCURATE:
-            return self._tiles.mvm(codes, ledger=ledger, phase=phase)
-        exact = self._level.mvm(codes, ledger=ledger, phase=phase).double()
+            return self._tiles.mvm(codes, **options)
+        exact = self._level.mvm(codes, **options).double()
         return (exact * (self._level.scale / self._tiles.scale)).round().to(torch.int32)
 
 

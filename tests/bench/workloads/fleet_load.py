@@ -22,6 +22,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import psutil
+import torch
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.processes.channel import channel_credentials, channel_options
 from reram_fleet.stream_opening import CHALLENGE_KEY, hello_metadata
@@ -224,6 +225,8 @@ def _say(text: str) -> None:
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Put a coordinator under load; returns what was seen, by name."""
+    # As the product's daemon: the second core is the coordinator's.
+    torch.set_num_threads(1)
     clock = SystemClock()
     nodes = [
         Device(f"node-{number:05d}", clock=clock, heartbeat_s=options.heartbeat) for number in range(options.nodes)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +85,7 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
     shell = Shell(tmp_path)
     # Of an earlier run, with one node more.
     coordinator_before(LocalSettings(shell.state), enrolled="node-3")
-    up = ["up", "--nodes", "2", "--no-flower", "--state", str(shell.state)]
+    up = ["up", "--nodes", "2", "--no-flower", "--metrics-port", "0", "--state", str(shell.state)]
     try:
         begun = shell.run(*up, "-o", "json")
         assert begun.returncode == 0, begun.stderr
@@ -130,6 +133,35 @@ def test_fleet_comes_up_forgets_somebody_and_goes_down_without_a_trace(tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("prometheus") or os.environ.get("CI")), reason="Prometheus is not installed")
+def test_a_watched_fleet_with_people_moves_what_prometheus_has(tmp_path):
+    shell = Shell(tmp_path)
+    ports = ("--metrics-port", "0", "--prometheus", "--prometheus-port", "0")
+    started = shell.json("up", "--nodes", "2", "--no-flower", *ports, "--state", str(shell.state))
+
+    def asked(query):
+        url = f"http://{started['prometheus']}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+            return {json.dumps(row["metric"]): row["value"][1] for row in json.load(answer)["data"]["result"]}
+
+    try:
+        people = shell.json("people", "enroll", "--count", "1", "--state", str(shell.state))["people"]
+        assert len(people[0]["nodes"]) == 2
+        assert shell.run("people", "enroll", "--count", "99", "--state", str(shell.state)).returncode == 2
+        assert shell.run("forget", "create", "--subject", people[0]["person"], "--yes", "--wait").returncode == 0
+        seen = Deadline.of(30).until("it is seen", lambda: asked("fleet_node_applied_forget_generation == 1") or None)
+        assert len(seen) == 2
+        assert list(asked("fleet_forget_verify_duration_seconds_count").values()) == ["2"]
+        everything = str(asked('{__name__=~".+"}'))
+        assert len(everything) > 10_000
+        assert people[0]["tag"] not in everything
+    finally:
+        down = shell.run("down")
+    assert down.returncode == 0, down.stderr
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.slow
 def test_interrupted_demo_leaves_neither_process_nor_folder(tmp_path):
     shell = Shell(tmp_path)
     demo = subprocess.Popen(
@@ -164,7 +196,7 @@ def test_fleet_up_that_cannot_start_leaves_nothing_and_shows_the_log(tmp_path):
     shell = Shell(tmp_path)
     (shell.state / "coordinator").mkdir(parents=True)
     (shell.state / "coordinator" / "keys").write_text("a file where a folder belongs")
-    done = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+    done = shell.run("up", "--nodes", "1", "--no-flower", "--metrics-port", "0", "--state", str(shell.state))
     assert done.returncode == 1
     assert done.stderr.startswith("Starting a coordinator")
     assert "the coordinator ended while it was awaited" in done.stderr
@@ -190,7 +222,7 @@ def test_fleet_up_with_a_coordinator_of_before_brings_back_what_its_node_knows(t
     settings.layout.create()
     node_that_knows_more(settings)
     try:
-        begun = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+        begun = shell.run("up", "--nodes", "1", "--no-flower", "--metrics-port", "0", "--state", str(shell.state))
         assert begun.returncode == 0, begun.stderr
         fleet = shell.json("status")["fleet"]
         assert (fleet["generation"], fleet["nodes_awaited"]) == (1, 0)
@@ -214,7 +246,7 @@ def test_fleet_up_with_a_coordinator_that_went_on_without_a_node_says_so_and_wha
     # What an earlier run complained of is not why this one fails.
     settings.layout.log("node-1").write_text("ERROR of an earlier run\n")
 
-    done = shell.run("up", "--nodes", "1", "--no-flower", "--state", str(shell.state))
+    done = shell.run("up", "--nodes", "1", "--no-flower", "--metrics-port", "0", "--state", str(shell.state))
 
     assert done.returncode == 1
     assert "node-1 cannot join: the coordinator refuses this node" in done.stderr
@@ -229,7 +261,7 @@ def test_fleet_up_with_a_coordinator_that_went_on_without_a_node_says_so_and_wha
 def test_fleet_up_in_a_place_that_cannot_be_written_is_a_plain_error(tmp_path):
     shell = Shell(tmp_path)
     shell.state.write_text("a file where a folder belongs")
-    done = shell.run("up", "--nodes", "1", "--state", str(shell.state))
+    done = shell.run("up", "--nodes", "1", "--metrics-port", "0", "--state", str(shell.state))
     assert done.returncode == 1
     assert "cannot make the fleet's folder" in done.stderr
     assert "Traceback" not in done.stderr

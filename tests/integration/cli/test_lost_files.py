@@ -20,7 +20,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def serve(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return run(program("fleet"), "serve", "--no-flower", "--state", str(state), *options)
+    return run(program("fleet"), "serve", "--no-flower", "--metrics-port", "0", "--state", str(state), *options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -46,7 +46,7 @@ def test_everything_in_the_folder_is_readable_by_its_owner_only(tmp_path):
     state = tmp_path / "coordinator"
     # Made too wide by a script, and with a umask that forbids nothing.
     state.mkdir(mode=0o755)
-    command = [program("fleet"), "serve", "--no-flower", "--state", str(state)]
+    command = [program("fleet"), "serve", "--no-flower", "--metrics-port", "0", "--state", str(state)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, umask=0, text=True)
     try:
         eventually("it serves", (state / "serve.json").exists)

@@ -50,7 +50,7 @@ class CoordinatorProcess:
         """Start the process; returns when it serves."""
         (self.state / SERVE_FILE).unlink(missing_ok=True)
         self.state.mkdir(parents=True, exist_ok=True)
-        command = [program("fleet"), "serve", "--state", str(self.state), "--no-flower"]
+        command = [program("fleet"), "serve", "--state", str(self.state), "--no-flower", "--metrics-port", "0"]
         command += ["--task", "test", "--code-range", f"{CODES.features}:{CODES.code_max}"]
         command += ["--registry-key", REGISTRY_KEY.public_key().public_bytes_raw().hex()]
         command += ["--database", self.database] if self.database else []

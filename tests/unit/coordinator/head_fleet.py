@@ -8,6 +8,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import Contribution
 
 from fleet.coordinator.metrics import registry
+from fleet.coordinator.metrics.calls import CallMeter
 from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.heads.enrolment import CodeSum, SufficientStatistics
 from fleet.heads.public import PublicCodes
@@ -60,7 +61,7 @@ def expected_head(people: dict[str, list[int]], public: list[int]) -> types.Clos
 
 
 def metric(coordinator: SteppedCoordinator, name: str) -> float | None:
-    return registry(coordinator.coordinator).get_sample_value(name)
+    return registry(coordinator.coordinator, CallMeter()).get_sample_value(name)
 
 
 def send_statistics(node: Device, packed: bytes | None) -> None:

@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pytest
 from reram_fleet.v1 import types_pb2 as types
+from reram_fleet.wire.shared_lora import RANK, SCALE_BITS, lora_shape
 
 from fleet.coordinator.learning.lora_state import (
-    RANK,
-    SCALE_BITS,
     factor_of,
     initial_state,
-    lora_shape,
     quantise,
     without,
 )

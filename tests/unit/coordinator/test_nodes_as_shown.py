@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fleet.coordinator.metrics import registry
+from fleet.coordinator.metrics.calls import CallMeter
 from fleet.coordinator.testing import SteppedCoordinator
 from tests.device import Device
 from tests.unit.coordinator.small_fleet import ANN, PEOPLE, captured, deliver, serve
 
 
 def nodes_in(coordinator: SteppedCoordinator, state: str) -> float | None:
-    return registry(coordinator.coordinator).get_sample_value("fleet_nodes", {"state": state})
+    return registry(coordinator.coordinator, CallMeter()).get_sample_value("fleet_nodes", {"state": state})
 
 
 def people_shown(coordinator: SteppedCoordinator, node: Device) -> int:

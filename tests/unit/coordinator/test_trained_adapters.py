@@ -26,7 +26,7 @@ def make_engine(saved):
     ledger = EnergyLedger(1)
     ledger.restore(saved)
     preset, cells = load_preset("180nm-1t1r"), torch.tensor([64])
-    return GenerationEngine(["node"], preset, features=FEATURES, cell_writes=cells, ledger=ledger)
+    return GenerationEngine(["node"], preset, features=FEATURES, cell_writes=cells, wear=torch.zeros(1), ledger=ledger)
 
 
 class Painter(Device):

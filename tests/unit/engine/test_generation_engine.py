@@ -25,6 +25,7 @@ def make_engine(nodes=1):
         load_preset("180nm-1t1r"),
         features=FEATURES,
         cell_writes=torch.full((nodes,), 64),
+        wear=torch.zeros(nodes),
         ledger=EnergyLedger(nodes),
     )
 

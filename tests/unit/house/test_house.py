@@ -19,7 +19,19 @@ PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 ROOMS = {
     "hwmodel": {"device", "crossbar", "nn", "cost", "networks", "presets"},
     "edge_node": {"agent", "storage", "recognition", "generation", "backbones", "tasks", "testing"},
-    "fleet": {"domain", "store", "trust", "heads", "coordinator", "learning", "lab", "report", "cli", "local"},
+    "fleet": {
+        "domain",
+        "store",
+        "trust",
+        "heads",
+        "coordinator",
+        "learning",
+        "lab",
+        "report",
+        "cli",
+        "local",
+        "doctor",
+    },
     "proto/reram_fleet": {"crypto", "processes", "v1", "wire"},
 }
 MODULES_AT_TOP = 5

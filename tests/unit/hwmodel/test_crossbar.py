@@ -192,6 +192,21 @@ def test_reads_are_counted_and_charged_to_the_phase_that_asked():
     assert sum(total.cell_writes for total in totals.values()) == 0
 
 
+def test_sparse_codes_are_charged_for_the_rows_that_they_drive_and_no_others():
+    ledger, layer = EnergyLedger(2), program(gaussian(64, 300), nodes=("a", "b"))
+    spikes = torch.zeros(2, 4, 300, dtype=torch.int32)
+    spikes[0, :, :30] = 127
+    spikes[1, 0, :150] = 127
+
+    assert torch.equal(layer.mvm(spikes, sparse=True, ledger=ledger), layer.mvm(spikes))
+    for node, density in enumerate((30 / 300, 150 / 1200)):
+        expected = cost.crossbar_mvm(PRESET, 300, 64, vectors=4, input_density=density)
+        assert ledger.totals(node)[Phase.INFER].energy_j == pytest.approx(expected.energy_j, rel=1e-12)
+        assert ledger.totals(node)[Phase.INFER].seconds == pytest.approx(expected.seconds, rel=1e-12)
+    assert layer.driven.tolist() == [120 + 1200, 150 + 1200]
+    assert layer.at_age(3600.0).driven.tolist() == layer.driven.tolist()
+
+
 def test_wear_grows_with_every_epoch():
     first, third = program(gaussian(8, 8)), program(gaussian(8, 8), epoch=2)
 

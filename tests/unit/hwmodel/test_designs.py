@@ -200,6 +200,19 @@ def test_a_gradient_that_stops_spares_the_layers_in_front_of_the_first_adapter()
     assert spared == pytest.approx(5 * (2 * 4 * 200 * 100 + 4 * 8 * 200) * mac_j)
 
 
+def test_an_adapter_on_a_digital_layer_learns_though_no_gradient_crosses_the_crossbars():
+    rows = {"name": "rows", "inputs": 100, "outputs": 3, "uses": 1, "digital": True, "lora_rank": 8}
+    network = network_of(LAYER | {"lora_rank": 0}, rows)
+    stopping = replace(MATRICES, gradient_stops=True)
+    step = cost_breakdown(network, PRESET, Design.LORA, Activity.TRAINING_STEP, stopping).parts
+
+    # Forward, own gradient, and what B passes on to A.
+    macs = 8 * (100 + 3) + 8 * (100 + 3) + 8 * 3
+    assert step[Component.MAC].energy_j == pytest.approx(5 * macs * PRESET.digital.mac_fp32_j)
+    assert network.crossbar_weights == 200 * 100
+    assert network.tiles(PRESET) == network_of(LAYER).tiles(PRESET)
+
+
 def test_adam_moves_three_times_the_bytes_of_sgd_and_keeps_twice_the_values():
     adam = replace(MATRICES, optimiser=Optimiser.ADAM)
 

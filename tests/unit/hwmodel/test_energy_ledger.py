@@ -34,6 +34,22 @@ def test_a_cost_is_charged_to_one_node():
     assert [ledger.total(n) for n in range(3)] == [Cost(), WRITE, Cost()]
 
 
+def test_a_ledger_knows_which_parts_charged_it_and_keeps_none_of_them_alive():
+    class Part:
+        pass
+
+    first, second, ledger = Part(), Part(), EnergyLedger(1)
+    ledger.charge(Phase.INFER, READ, by=second)
+    ledger.charge(Phase.INFER, READ, by=first)
+    ledger.charge(Phase.INFER, READ, by=second)
+    ledger.charge(Phase.INFER, READ)
+
+    assert ledger.parts == [second, first]
+    del second
+    assert ledger.parts == [first]
+    assert ledger.totals()[Phase.INFER] == READ * 4
+
+
 def test_each_node_is_charged_its_own_cost():
     ledger = EnergyLedger(2)
 

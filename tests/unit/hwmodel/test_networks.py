@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwmodel import NetworkError, NetworkSpec, TrainingFacts, load_network, load_preset, network_names
+from hwmodel import Crossbar, NetworkError, NetworkSpec, TrainingFacts, load_network, load_preset, network_names
 from hwmodel.networks import LayerSpec
 
 PAPER = {
@@ -107,6 +107,23 @@ def test_a_layer_with_groups_stays_digital():
     assert not depthwise.on_crossbar
     assert depthwise.tiles(load_preset("180nm-1t1r")) == 0
     assert depthwise.macs == 49 * 768 * 64
+
+
+def test_a_layer_of_reads_has_the_uses_and_the_density_of_a_sample():
+    crossbar = Crossbar.program(
+        torch.ones(8, 16), load_preset("180nm-1t1r"), fleet_seed=1, nodes=("a", "b"), layer="fc"
+    )
+    spikes = torch.zeros(2, 14, 16, dtype=torch.int32)
+    spikes[1, :, :4] = 127
+
+    with pytest.raises(NetworkError, match="0 reads for 4 samples tell no uses"):
+        LayerSpec.of_reads("fc", crossbar, 4)
+    crossbar.mvm(spikes, sparse=True)
+    layer = LayerSpec.of_reads("fc", crossbar, 4, node=1)
+
+    assert (layer.name, layer.inputs, layer.outputs, layer.uses, layer.input_density) == ("fc", 16, 8, 4, 0.25)
+    # 14 reads of nothing.
+    assert LayerSpec.of_reads("fc", crossbar, 4).input_density == pytest.approx(1 / (14 * 16))
 
 
 def test_absent_spikes_spare_the_first_factor_of_a_lora_but_not_the_second():

@@ -8,7 +8,7 @@ import pytest
 
 from hwmodel import CostError, NetworkSpec, load_network, load_preset, network_names, sample_preset
 from hwmodel.cost.interpretations import INTERPRETATIONS, PaperRatio
-from hwmodel.cost.ratios import TOLERANCE, Verdict, anchored_set, ratio_report
+from hwmodel.cost.ratios import TOLERANCE, Verdict, anchored_set, network_ratios, ratio_report
 
 PRESET = load_preset("180nm-1t1r")
 NETWORKS = [load_network(name) for name in network_names()]
@@ -228,6 +228,23 @@ def test_a_network_of_ones_own_without_training_facts_is_compared_where_it_can_b
 
     assert {"one update", "parameters", "int8 to SRAM", "equal digital unit"} <= compared
     assert not any(name.startswith(("whole training", "updates")) for name in compared)
+
+
+def test_a_chip_in_service_is_described_by_one_interpretation_of_each_ratio(report, results):
+    for network in NETWORKS:
+        found = network_ratios(network, PRESET)
+
+        assert [of.ratio for of in found] == list(PaperRatio)
+        for of in found:
+            reported = results[of.interpretation, network.name]
+            assert (of.nominal, of.band) == (reported.nominal, reported.band)
+    without_training = NETWORKS[0].model_copy(update={"training": None})
+    assert [of.ratio for of in network_ratios(without_training, PRESET)] == [
+        PaperRatio.DEPLOYMENT,
+        PaperRatio.INFERENCE,
+    ]
+    plain = [layer.model_copy(update={"lora_rank": 0}) for layer in NETWORKS[0].layers]
+    assert network_ratios(NETWORKS[0].model_copy(update={"layers": tuple(plain)}), PRESET) == ()
 
 
 def test_a_comparison_of_nothing_is_refused():

@@ -67,7 +67,12 @@ def make_engine(saved):
     ledger = EnergyLedger(1)
     ledger.restore(saved)
     return GenerationEngine(
-        ["node-1"], load_preset("180nm-1t1r"), features=FEATURES, cell_writes=torch.tensor([64]), ledger=ledger
+        ["node-1"],
+        load_preset("180nm-1t1r"),
+        features=FEATURES,
+        cell_writes=torch.tensor([64]),
+        wear=torch.zeros(1),
+        ledger=ledger,
     )
 
 
@@ -124,7 +129,7 @@ class Device:
         return signing.open_envelope(envelope, types.Receipt, self.keys.identity.receipt_public_key)
 
     def adapters_digest(self):
-        return self.node._adapters.digest
+        return self.node._adapters.digests.all
 
 
 def images(shade=0.5, count=3):

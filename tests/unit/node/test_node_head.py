@@ -77,7 +77,7 @@ def test_forget_takes_the_column_out_at_once_also_across_a_restart(
 
 def test_receipt_names_the_head_that_is_active(node: Node, coordinator: FakeCoordinator) -> None:
     install(node, coordinator, 1, KEPT, GONE, head=head_of(KEPT, GONE))
-    before = node._adapters.digest
+    before = node._adapters.digests.all
     coordinator.forget(GONE)
     node.receive(coordinator.log_after(0))
     install(node, coordinator, 2, KEPT, head=head_of(KEPT))

@@ -49,6 +49,7 @@ ROWS: dict[str, list[dict]] = {
             "restore_ended_ms": 4,
         }
     ],
+    "tally": [{"name": "receipts", "label": "verified", "value": 2.0}],
     "log_entry": [
         {"generation": 1, "campaign_id": "c1", "envelope": b"first"},
         {"generation": 2, "campaign_id": "c2", "envelope": b"second"},
@@ -62,6 +63,7 @@ ROWS: dict[str, list[dict]] = {
             "flower_node_id": str(2**64 - 1),
             "enrolled_at_ms": 1,
             "last_contact_ms": 5,
+            "chip": b"",
             "generation": 1,
             "log_head": b"head",
             "revision": 1,

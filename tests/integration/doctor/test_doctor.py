@@ -1,0 +1,144 @@
+"""`fleet doctor` beside a coordinator that serves, and when something is wrong with its processes and ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from fleet.cli import app
+from fleet.coordinator.folder import CoordinatorFolder
+from fleet.doctor.findings import State
+from fleet.doctor.isolation import walls
+from fleet.store.database import Store
+from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
+
+Look = Callable[..., tuple[int, list[dict[str, str]]]]
+
+
+@pytest.fixture(scope="module")
+def coordinator(tmp_path_factory) -> Iterator[CoordinatorProcess]:
+    process = CoordinatorProcess(tmp_path_factory.mktemp("doctor") / "coordinator")
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def doctor(coordinator, tmp_path) -> Look:
+    """Return the exit code, and the findings of a state and area."""
+
+    def look(*states: State, area: str = "") -> tuple[int, list[dict[str, str]]]:
+        config = {"FLEET_CONFIG": str(tmp_path / "config.toml")}
+        done = CliRunner().invoke(app, ["doctor", "--state", str(coordinator.state), "-o", "json"], env=config)
+        document: dict[str, Any] = json.loads(done.stdout)
+        assert (document["api_version"], document["kind"]) == ("reram-fleet/v1", "Examination")
+        findings = document["findings"]
+        return done.exit_code, [f for f in findings if f["state"] in states and area in ("", f["area"])]
+
+    return look
+
+
+def test_a_coordinator_that_serves_is_well(doctor):
+    code, findings = doctor(State.WARNING, State.FAILURE, State.UNKNOWN)
+    assert (code, findings) == (0, [])
+
+
+def test_another_leader_of_its_database_is_a_failure(doctor, coordinator):
+    with Store.open(CoordinatorFolder(coordinator.state).database_url) as store:
+        store.lead("elsewhere:7")
+    code, (finding,) = doctor(State.FAILURE, area="database")
+    assert code == 1
+    assert finding["found"].startswith("elsewhere:7 leads this fleet since epoch 2")
+    coordinator.kill()
+    coordinator.start()
+    assert doctor(State.FAILURE) == (0, [])
+
+
+def test_a_coordinator_that_ended_is_told_from_one_whose_port_somebody_took(doctor, coordinator):
+    host, _, port = coordinator.address.partition(":")
+    coordinator.kill()
+    try:
+        code, (finding,) = doctor(State.WARNING)
+        assert (code, finding["area"]) == (0, "ports")
+        assert "no coordinator runs" in finding["found"]
+        assert finding["fix"].startswith(f"fleet serve --state {coordinator.state}")
+
+        with socket.create_server((host, int(port))) as squatter:
+            code, (finding,) = doctor(State.FAILURE)
+            squatter.settimeout(0.2)
+            # Nobody called, so no token was sent.
+            with pytest.raises(TimeoutError):
+                squatter.accept()
+        assert code == 1
+        assert f"process {os.getpid()} " in finding["found"]
+        assert "it was sent no token" in finding["found"]
+    finally:
+        coordinator.start()
+
+
+def test_a_coordinator_that_stands_still_is_a_failure_and_is_not_waited_for(doctor, coordinator):
+    process = psutil.Process(coordinator.process.pid)
+    process.suspend()
+    try:
+        code, (finding,) = doctor(State.FAILURE)
+    finally:
+        process.resume()
+    assert (code, finding["fix"]) == (1, f"kill -CONT {process.pid}")
+    assert "was stopped, and stands still" in finding["found"]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Callable[..., psutil.Process]]:
+    """Start processes that stand for a SuperLink: what is looked at is what the kernel knows of them."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*before: str, **options: Any) -> psutil.Process:
+        started.append(subprocess.Popen([*before, "sleep", "600"], **options))
+        process = psutil.Process(started[-1].pid)
+        return eventually("it sleeps", lambda: _sleeping(process))
+
+    yield start
+    for process in started:
+        family = psutil.Process(process.pid).children(recursive=True)
+        for each in (*family, process):
+            each.kill()
+        process.wait()
+
+
+def _sleeping(process: psutil.Process) -> psutil.Process | None:
+    found = [each for each in (process, *process.children(recursive=True)) if each.name() == "sleep"]
+    return found[-1] if found else None
+
+
+def test_a_superlink_under_the_coordinators_user_is_a_warning(sleeper):
+    (finding,) = walls(sleeper(), sleeper(), "running")
+    assert finding.state is State.WARNING
+    assert "runs under the coordinator's user, with no namespace of its own" in finding.found
+    assert "can read the command key" in finding.found
+    assert "--flower-attach" in finding.fix
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of another user")
+def test_a_superlink_under_its_own_user_is_well(sleeper):
+    (finding,) = walls(sleeper(), sleeper(user=65534, group=65534), "attached")
+    assert finding.state is State.OK
+    assert "runs under user nobody" in finding.found
+
+
+def test_a_superlink_in_namespaces_of_its_own_is_well_and_one_wall_is_not_enough(sleeper):
+    if subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=False).returncode:
+        pytest.skip("this machine lets nobody make a user namespace")
+    (finding,) = walls(sleeper(), sleeper("unshare", "--user", "--map-root-user", "--net"), "running")
+    assert finding.state is State.WARNING
+    assert "namespaces of its own (user, net)" in finding.found
+    caged = sleeper("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
+    (finding,) = walls(sleeper(), caged, "running")
+    assert (finding.state, "(user, mnt, pid)" in finding.found) == (State.OK, True), finding.found
