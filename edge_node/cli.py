@@ -38,6 +38,8 @@ from edge_node.storage.keys import NodeKeys
 CALL_LIMIT_S = 600.0
 #: The coordinator takes a node for gone that it has not heard of for 15 s, before it knows its pace.
 LONGEST_HEARTBEAT_S = 10.0
+#: Of the first node of a machine.
+METRICS_PORT = 9811
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -139,7 +141,7 @@ def run(
     task: Annotated[str, typer.Option(help="What the engine recognises or generates.")] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology.")] = "180nm-1t1r",
     fleet_seed: Annotated[int, typer.Option(help="Seed that the chip's devices are drawn from.")] = 0,
-    metrics_port: Annotated[int, Port] = 0,
+    metrics_port: Annotated[int, Port] = METRICS_PORT,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Without a SuperNode.")] = False,
     connect_delay: Annotated[
         float,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from reram_fleet.processes import flower
+from reram_fleet.processes.addresses import is_local
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.processes.supervised import SupervisedProcess
@@ -22,7 +23,7 @@ from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.agent.context import NodeContext, SystemClock
 from edge_node.agent.link import NodeLink
-from edge_node.agent.metrics import NodeCollector, serve_metrics
+from edge_node.agent.metrics import NodeCollector, NodeHealth, serve_metrics
 from edge_node.agent.node import Node
 from edge_node.agent.service import EngineService, serve
 from edge_node.config import StateFolder
@@ -121,11 +122,16 @@ def run(
         service = EngineService(node, connected=lambda: link.connected, supernode=supernode_state, changed=link.wake)
         server, engine_address = serve(service, folder.load_or_create_engine_token(), folder.engine_socket)
         closing.callback(lambda: server.stop(grace=1.0).wait())
-        metrics_server, metrics_address = serve_metrics(
-            NodeCollector(node, lambda: link.connected, supernode_state), metrics_port
+        metrics_server, bound_port = serve_metrics(
+            NodeCollector(node, lambda: link.connected, supernode_state),
+            NodeHealth(node, lambda: link.connected),
+            metrics_port,
         )
         closing.callback(metrics_server.server_close)
         closing.callback(metrics_server.shutdown)
+        metrics_address = f"127.0.0.1:{bound_port}"
+        # Metrics are on the loopback interface: a coordinator elsewhere could not tell Prometheus where they are.
+        node.metrics_port = bound_port if is_local(enrollment.node_service_address) else 0
         if learning and enrollment.flower_fleet_address:
             learner = _supernode(folder, enrollment, engine_address)
             learner.start()

@@ -73,6 +73,10 @@ class LeaseKeeper:
         self._outstanding.clear()
         self._without = reason
 
+    def remaining_s(self, now_s: float) -> float:
+        """Return how long the lease still lasts; 0 without one."""
+        return max(0.0, self._lease.expires_at_s - now_s) if self._lease is not None else 0.0
+
     def status(self, now_s: float, generation: int) -> ServeStatus:
         """Return serve state and reason of a node that has suppressed up to `generation`."""
         quarantined = types.SERVE_STATE_QUARANTINED
@@ -116,6 +120,11 @@ class ServeState:
                 generation,
             )
         return status
+
+    @property
+    def lease_remaining_s(self) -> float:
+        """Time until adapters are detached, unless the lease is renewed; 0 without one."""
+        return self._leases.remaining_s(self._context.clock.boottime_s())
 
     @property
     def serving(self) -> bool:

@@ -87,6 +87,12 @@ class Node:
         with self._lock:
             return self._serve_state.status()
 
+    @property
+    def lease_remaining_s(self) -> float:
+        """Seconds until the node stops serving adapters, unless its lease is renewed; 0 without one."""
+        with self._lock:
+            return self._serve_state.lease_remaining_s
+
     # What the coordinator says
 
     def receive(self, message: ConnectResponse) -> list[ConnectRequest]:

@@ -206,7 +206,16 @@ class LocalFleet:
             with ThreadPoolExecutor(len(nodes)) as pool:
                 list(pool.map(lambda process: process.stop(), nodes))
         if _COORDINATOR in self._processes:
-            self._processes[_COORDINATOR].stop(timeout_s=20.0)
+            self.stop_coordinator()
+
+    def stop_coordinator(self) -> None:
+        """End the coordinator; nodes reconnect when it is started again."""
+        self._processes[_COORDINATOR].stop(timeout_s=20.0)
+
+    def start_coordinator(self, timeout_s: float = 60.0) -> None:
+        """Start the coordinator; returns when it answers."""
+        self._start_coordinator()
+        self._wait(_COORDINATOR, "answers", self._coordinator_answers, Deadline.of(timeout_s))
 
     def served(self) -> Served:
         """Return what the coordinator says of itself."""

@@ -218,5 +218,5 @@ def _committed_for(command: types.ForgetCommand, nodes: Sequence[CertifiedNode])
     raise ConflictError(
         f"forget {command.campaign_id} was committed for {command.nodes} nodes, which are not those that this "
         "coordinator knows of since it was restored from a backup: no certificate can be complete",
-        hint="docs/operations/backup.md, on nodes that were enrolled or retired after the backup",
+        hint="docs/operations/restore.md, on nodes that were enrolled or retired after the backup",
     )

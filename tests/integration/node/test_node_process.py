@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from edge_node.tasks.samples import encode_sample
 from edge_node.tasks.speakers import load_people
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
 
+BOUNDS, RATIOS = ("low", "value", "high"), ("training", "deployment", "inference")
 CLI = [sys.executable, "-c", "from edge_node.cli import main; main()"]
 
 
@@ -59,7 +61,8 @@ class Device:
 
     def start(self, *options: str) -> None:
         log = (self.folder.parent / "node.log").open("ab")
-        command = [*CLI, "run", "--state", str(self.folder), "--heartbeat", "0.2", *self.options, *options]
+        options = ("--heartbeat", "0.2", "--metrics-port", "0", *self.options, *options)
+        command = [*CLI, "run", "--state", str(self.folder), *options]
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
         eventually("run.json", self.ready)
@@ -176,7 +179,10 @@ def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device
     assert {cost.phase: cost.energy_j for cost in status.costs}[program] == costs[program]
     coordinator.leasing = True
     device.wait_serving()
-    assert coordinator.hellos[-1].generation == 1
+    hello = coordinator.hellos[-1]
+    assert hello.generation == 1
+    assert str(device.addresses["metrics_address"]).endswith(f":{hello.metrics_port}")
+    assert (len(hello.chip.ratios), 0.9 < hello.chip.endurance_left < 1) == (3, True)
     assert accepted(device.identify("s04"), kept) >= 0.8
 
     # A revision from before the forget is refused, the repaired one taken.
@@ -236,12 +242,19 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
     forged.stop()
     request = engine_pb2.RunRoundRequest(ticket=ticket, sealed_state=b"")
     assert refused("RunRound", request) is grpc.StatusCode.PERMISSION_DENIED
+    port = str(device.addresses["metrics_address"]).rpartition(":")[2]
+    neighbour = make_device(device.folder.parent / "neighbour")
+    neighbour.join(neighbour.coordinator.enrollment())
+    taken = neighbour.cli("run", "--no-flower", "--metrics-port", port, check=False)
+    neighbour.coordinator.stop()
+    assert taken.returncode == 1
+    assert f"cannot serve metrics on port {port}: Address already in use; --metrics-port" in taken.stderr
     second = device.cli("run", "--no-flower", check=False)
     assert (second.returncode, "another edge-node" in second.stderr) == (1, True)
 
-    url = f"http://{device.addresses['metrics_address']}/metrics"
+    metrics = str(device.addresses["metrics_address"])
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=30) as response:
+    with opener.open(f"http://{metrics}/metrics", timeout=30) as response:
         text = response.read().decode()
     assert tag not in text
     samples = {
@@ -249,8 +262,18 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert samples["edge_node_energy_joules_total", "program"] > 0
-    assert samples["edge_node_reram_writes_total",] > 0
+    assert samples["edge_node_energy_joules_total", "program", "modelled"] > 0
+    assert samples["edge_node_reram_cell_writes_total", "program"] > 0
+    bands = [[samples["edge_node_paper_ratio", bound, name] for bound in BOUNDS] for name in RATIOS]
+    assert all(0 < low < value < high for low, value, high in bands)
+    assert 0.9 < samples["edge_node_endurance_left_ratio",] < 1
+    assert samples["process_start_time_seconds",] > 0
+    with opener.open(f"http://{metrics}/healthz", timeout=30) as response:
+        assert response.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="503") as unready, opener.open(f"http://{metrics}/readyz"):
+        pass
+    assert "not connected" in unready.value.read().decode()
+    unready.value.close()
     assert samples["edge_node_serve_state", "quarantined"] == 1.0
     assert samples["edge_node_quarantine_reason", "starting"] == 1.0
     assert samples["edge_node_stale_inferences_refused_total",] > 0

@@ -1,0 +1,117 @@
+"""The fleet that all how-tos share: a coordinator and two nodes as processes, and nodes of the test that misbehave."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.processes.channel import open_channel
+from reram_fleet.v1 import types_pb2 as types
+
+from edge_node.agent.context import SystemClock
+from edge_node.testing import MemoryEngine
+from fleet.client import FleetClient
+from fleet.local.fleet import LocalFleet, LocalSettings
+from tests.device import Device
+from tests.integration.coordinator.coordinator_process import NodeStream, eventually
+from tests.integration.docs.console import Console
+from tests.unit.coordinator.small_fleet import captured
+
+#: Of the task that the fleet serves.
+FEATURES = 1024
+
+
+class Guest(Device):
+    """A real node of this process, on a real stream to the fleet, that may lie or go away."""
+
+    def __init__(self, fleet: LocalFleet, node_id: str) -> None:
+        self._fleet = fleet
+        super().__init__(node_id, clock=SystemClock(), make_engine=lambda saved: MemoryEngine(saved, features=FEATURES))
+        with fleet.client() as client:
+            self.join(client.enroll_node(self.identity))
+        self._gone = threading.Event()
+        joined = self.enrollment
+        channel = open_channel(joined.node_service_address, joined.coordinator_ca_pem.encode())
+        self._stream = NodeStream(channel, self)
+        self._stream.wait_heard("lease")
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._heart.start()
+
+    def _beat(self) -> None:
+        while not self._gone.wait(0.5):
+            self._stream.heartbeat()
+
+    def ticket(self, tag: str) -> types.Envelope:
+        """Return the ticket of the fleet's own registry."""
+        return self._fleet.registry.ticket(tag, self._fleet.served().fleet_id, [self.node_id])
+
+    def go_away(self) -> None:
+        """Close the stream, and never come back."""
+        self._gone.set()
+        self._stream.close()
+
+
+class HowTos:
+    """A fleet whose operator follows pages, and what makes the situation that a page is about."""
+
+    def __init__(self, fleet: LocalFleet, folder: Path) -> None:
+        self.fleet = fleet
+        config = folder / "config.toml"
+        config.write_text(
+            'current = "here"\n[contexts.here]\n'
+            f'state = "{fleet.layout.coordinator}"\nregistry = "{fleet.layout.registry}"\n'
+        )
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.console = Console(
+            folder,
+            {"FLEET_CONFIG": str(config), "PATH": programs, "NO_COLOR": "1"},
+            {
+                "systemctl stop fleet-coordinator": fleet.stop_coordinator,
+                "systemctl start fleet-coordinator": fleet.start_coordinator,
+            },
+            {"CAMPAIGN": self.newest_campaign},
+        )
+
+    def forget(self, tag: str) -> None:
+        """Have somebody forgotten."""
+        with self.fleet.client() as client:
+            client.create_forget(new_tag(), [tag])
+
+    def newest_campaign(self) -> str:
+        """Return the id of the newest forget."""
+        with self.fleet.client() as client:
+            return client.list_forgets(1).items[0].campaign_id
+
+    def seen(self, what: str, probe: Callable[[FleetClient], object]) -> None:
+        """Return once the coordinator says something of its fleet."""
+        with self.fleet.client() as client:
+            eventually(what, lambda: bool(probe(client)))
+
+    def enrol(self, person: str, node: Guest) -> str:
+        """Enrol somebody on a node; returns their tag once every node has them in its revision."""
+        tag = self.fleet.registry.enrol(person)
+        with self.fleet.client() as client:
+            before = client.get_fleet().revision
+
+        def everywhere(client: FleetClient) -> bool:
+            newest = client.get_fleet().revision
+            return newest > before and {each.revision for each in client.list_nodes().items} == {newest}
+
+        node.capture(tag, captured(1).repeat(FEATURES // 32, axis=1))
+        self.seen(f"{person} is in the revision of every node", everywhere)
+        return tag
+
+
+@pytest.fixture(scope="session")
+def how_tos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HowTos]:
+    folder = tmp_path_factory.mktemp("how-tos")
+    # A lease is over before anybody waits for it.
+    settings = LocalSettings(folder / "fleet", nodes=2, lease_s=3.0, learning=False)
+    with LocalFleet(settings) as fleet:
+        fleet.start()
+        yield HowTos(fleet, folder)
