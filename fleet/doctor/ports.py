@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target, listener
+from fleet.doctor.web import PageError, page
 from fleet.domain.addresses import monitoring_url
 
 AREA = Area("ports")
-_TIMEOUT_S = 5.0
 
 
 def check_ports(target: Target) -> Iterator[Finding]:
@@ -53,17 +50,10 @@ def _metrics(target: Target) -> Iterator[Finding]:
     if target.answer is None:
         yield AREA.unknown(f"metrics at {where}: the coordinator does not answer")
         return
-    trusted = ssl.create_default_context(cafile=target.ca_file)
-    # A proxy of the environment is for the web.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted))
-    for url in (f"{monitoring_url(where)}{path}" for path in ("/metrics", "/healthz")):
+    for name in ("/metrics", "/healthz", "/readyz"):
+        url = f"{monitoring_url(where)}{name}"
         try:
-            with direct.open(url, timeout=_TIMEOUT_S) as response:
-                response.read(1)
+            page(url, target.ca_file)
             yield AREA.ok(f"{url} answers")
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read(200).decode(errors="replace").strip().partition("\n")[0]
-            yield AREA.failure(f"{url} answers {error.code}: {said}")
-        except OSError as error:
-            yield AREA.failure(f"{url} does not answer: {error}")
+        except PageError as error:
+            yield AREA.failure(str(error))
