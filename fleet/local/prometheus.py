@@ -9,6 +9,7 @@ from pathlib import Path
 from reram_fleet.processes.durable import write_atomically
 
 from fleet.local.errors import LocalFleetError
+from fleet.metrics.prometheus_rules import DOCS, alerts_yaml, recordings_yaml
 
 PROGRAM = "prometheus"
 #: Short, so that a forget can be watched.
@@ -27,14 +28,17 @@ def prometheus_program() -> str:
 
 
 def prometheus_command(folder: Path, port: int, coordinator_metrics: str) -> list[str]:
-    """Write the configuration into a folder, and return the command.
+    """Write the configuration and the rules into a folder, and return the command.
 
     `coordinator_metrics` is host:port of the coordinator's metrics: all else is found through it.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     config = folder / "prometheus.json"
     discovery = {"url": f"http://{coordinator_metrics}/sd", "refresh_interval": "5s"}
+    for name, text in (("recordings.yml", recordings_yaml()), ("alerts.yml", alerts_yaml(DOCS))):
+        write_atomically(folder / name, text.encode())
     content = {
+        "rule_files": ["recordings.yml", "alerts.yml"],
         "global": {"scrape_interval": _INTERVAL, "evaluation_interval": _INTERVAL},
         "scrape_configs": [
             {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},

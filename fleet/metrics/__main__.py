@@ -8,10 +8,7 @@ from pathlib import Path
 
 from fleet.metrics.boards import BOARDS
 from fleet.metrics.grafana import grafana_json
-from fleet.metrics.prometheus_rules import alerts_yaml, recordings_yaml
-
-#: Where the documentation is, unless its address is given: the folder in the repository.
-DOCS = "docs"
+from fleet.metrics.prometheus_rules import DOCS, alerts_yaml, recordings_yaml
 
 
 def generated(docs: str = DOCS) -> Mapping[str, str]:

@@ -11,6 +11,8 @@ from fleet.metrics.alerts import ALERTS
 from fleet.metrics.definitions import Alert, runbook_of
 from fleet.metrics.recordings import RECORDINGS
 
+#: Where the documentation is, unless its address is given: the folder in the repository.
+DOCS = "docs"
 #: Longer strings have lines of their own.
 _FOLDED = 80
 _NOTE = "# Written by `make mixin` from fleet/metrics: change it there.\n"
