@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.processes.channel import open_channel
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.context import SystemClock
@@ -34,7 +35,9 @@ class Guest(Device):
         with fleet.client() as client:
             self.join(client.enroll_node(self.identity))
         self._gone = threading.Event()
-        self._stream = NodeStream(fleet.served().address, self)
+        joined = self.enrollment
+        channel = open_channel(joined.node_service_address, joined.coordinator_ca_pem.encode())
+        self._stream = NodeStream(channel, self)
         self._stream.wait_heard("lease")
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
