@@ -41,6 +41,8 @@ def watched(tmp_path_factory) -> Iterator[WatchedFleet]:
     with WatchedFleet(tmp_path_factory.mktemp("watched")) as fleet:
         tags = fleet.enrol_people()
         fleet.await_value("sum(fleet_node_connected)", NODES)
+        # What was counted before the first scrape is no increase.
+        fleet.await_value("fleet_forget_suppress_duration_seconds_count", 0)
         fleet.await_value("sum(fleet_node_subject_adapters >= bool 3)", NODES)
         forgotten = fleet.converged(fleet.forget(tags[0]))
         assert forgotten.reram_writes == 0
