@@ -17,13 +17,20 @@ import pytest
 import yaml
 
 from tests.house import ROOT
+from tests.integration.docs.console import commands_of
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 OVERLAYS = ("dev", "prod")
 #: Debian's packages of the checkers that pip does not bring.
-_PACKAGES = {"kubectl": "kubernetes-client", "promtool": "prometheus", "amtool": "prometheus-alertmanager"}
+_PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "kubectl": "kubernetes-client",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "promtool": "prometheus",
+}
 
 
 def checker(name: str) -> str:
@@ -76,6 +83,11 @@ def objects(overlay: str) -> tuple[Any, ...]:
 def of_kind(overlay: str, kind: str) -> dict[str, Any]:
     """Return the objects of a kind by their names."""
     return {each["metadata"]["name"]: each for each in objects(overlay) if each["kind"] == kind}
+
+
+def typed(page: str) -> list[str]:
+    """Return what a page of `docs/operations` says to type, in its order."""
+    return [command.text for command in commands_of((ROOT / "docs/operations" / page).read_text(encoding="utf-8"))]
 
 
 def unit(path: Path) -> dict[str, list[str]]:
