@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results constraints clean
+.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page mixin constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -95,6 +95,12 @@ claims: $(STAMP) ## Measure what results/*.json say, going on where it stopped; 
 
 results: $(STAMP) ## Write RESULTS.md from results/*.json
 	$(BIN)/python -m tests.bench.results_page
+
+metrics-page: $(STAMP) ## Write docs/metrics.md from the code
+	$(BIN)/python -m tests.metrics_page
+
+mixin: $(STAMP) ## Write the rules and boards of deploy/ from fleet/metrics
+	$(BIN)/python -m fleet.metrics
 
 constraints: $(STAMP) ## Write the versions now in .venv to constraints.txt
 	{ echo "# Exact versions that resolve together and that CI runs. Regenerate: make constraints"; \

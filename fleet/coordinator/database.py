@@ -41,7 +41,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What some work came to."""
+    """Outcome of some work."""
 
     waiting: _Waiting
     result: Any = None

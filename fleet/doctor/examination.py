@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import psutil
 from sqlalchemy.exc import DBAPIError
 
-from fleet.doctor import clocks, database, disk, isolation, keys, log, nodes, ports, versions
+from fleet.doctor import clocks, database, disk, isolation, keys, log, nodes, ports, prometheus, versions
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target
 from fleet.errors import FleetError
@@ -22,6 +22,7 @@ CHECKS: tuple[tuple[Area, Callable[[Target], Iterator[Finding]]], ...] = (
     (log.AREA, log.check_log),
     (disk.AREA, disk.check_disk),
     (nodes.AREA, nodes.check_nodes),
+    (prometheus.AREA, prometheus.check_prometheus),
     (isolation.AREA, isolation.check_isolation),
 )
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target, listener
+from fleet.doctor.web import PageError, page
 
 AREA = Area("ports")
-_TIMEOUT_S = 5.0
-#: A proxy of the environment is for the web.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def check_ports(target: Target) -> Iterator[Finding]:
@@ -53,14 +49,9 @@ def _metrics(target: Target) -> Iterator[Finding]:
     if target.answer is None:
         yield AREA.unknown(f"metrics at {where}: the coordinator does not answer")
         return
-    for path in ("/metrics", "/healthz"):
+    for name in ("/metrics", "/healthz", "/readyz"):
         try:
-            with _DIRECT.open(f"http://{where}{path}", timeout=_TIMEOUT_S) as response:
-                response.read(1)
-            yield AREA.ok(f"http://{where}{path} answers")
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read(200).decode(errors="replace").strip().partition("\n")[0]
-            yield AREA.failure(f"http://{where}{path} answers {error.code}: {said}")
-        except OSError as error:
-            yield AREA.failure(f"http://{where}{path} does not answer: {error}")
+            page(f"http://{where}{name}")
+            yield AREA.ok(f"http://{where}{name} answers")
+        except PageError as error:
+            yield AREA.failure(str(error))

@@ -110,10 +110,11 @@ class Nodes(Repository):
             query = query.where(schema.node.c.retired_at_ms.is_(None))
         return self._rows(self._node, query)
 
-    def facts(self) -> Sequence[NodeFactsRow]:
-        """Return what metrics say of the nodes that are not retired, by id."""
+    def facts(self, first: int = 0, most: int | None = None) -> Sequence[NodeFactsRow]:
+        """Return what metrics say of the nodes that are not retired, by id: all, or so many from one on."""
         node, names = schema.node.c, NodeFactsRow.__slots__
         query = select(*(node[name] for name in names)).where(node.retired_at_ms.is_(None)).order_by(node.node_id)
+        query = query.offset(first).limit(most)
         contacts = self._scope.contacts
         found = []
         for row in self._run(query):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class FleetFacts:
     """Facts about the fleet, read in one snapshot."""
 
     now_ms: int = 0
+    fleet_id: str = ""
     generation: int = 0
     desired_revision: int = 0
     head_people: int = 0
@@ -81,6 +83,7 @@ class FleetFacts:
         noted = tx.heads.note_of(fleet.desired_revision)
         return cls(
             now_ms=tx.now_ms,
+            fleet_id=fleet.fleet_id,
             generation=fleet.generation,
             desired_revision=fleet.desired_revision,
             head_people=len(tx.heads.tags_of(fleet.desired_revision)) if noted is not None else 0,
@@ -112,9 +115,16 @@ class FleetCollector(Collector):
         return self._families(self._coordinator.database.read_now(FleetFacts.read))
 
     def _families(self, facts: FleetFacts) -> Iterator[Metric]:
-        yield InfoMetricFamily("fleet_build", "Version of the coordinator.", {"version": version("reram-fleet")})
+        build = {"version": version("reram-fleet"), "fleet_id": facts.fleet_id}
+        yield InfoMetricFamily("fleet_build", "Version of the coordinator, and whose it is.", build)
         yield CounterMetricFamily(
             "fleet_coordinator_starts", "Starts of the coordinator.", facts.tallies.get(Tally.STARTS, {}).get(ALL, 0)
+        )
+        looked_s = self._coordinator.looked_s
+        yield GaugeMetricFamily(
+            "fleet_reconcile_age_seconds",
+            "Time since the reconcile loop last looked; 0 before its first look.",
+            time.monotonic() - looked_s if looked_s else 0.0,
         )
         yield from self._revision(facts)
         yield from self._nodes(facts)

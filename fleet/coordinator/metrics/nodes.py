@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,8 @@ from fleet.domain.node import ServeState
 from fleet.store.database import Transaction
 from fleet.store.rows import NodeCostRow, NodeFactsRow
 
-#: Nodes in one shard: about a megabyte, and a few tenths of a second.
-NODES_PER_SHARD = 1000
+#: Nodes in one shard: about a megabyte.
+NODES_PER_SHARD = 500
 _MOST_SHARDS = 1000
 
 
@@ -59,7 +58,9 @@ class NodesCollector(Collector):
         return self._families(self._coordinator.database.read_now(self._read))
 
     def _read(self, tx: Transaction) -> NodeFacts:
-        nodes = [node for node in tx.nodes.facts() if zlib.crc32(node.node_id.encode()) % self._of == self._shard]
+        # By their order: so no shard reads the others' nodes.
+        first, end = (number * tx.nodes.count() // self._of for number in (self._shard, self._shard + 1))
+        nodes = tx.nodes.facts(first, end - first)
         node_ids = [node.node_id for node in nodes]
         return NodeFacts(tx.now_ms, nodes, tx.nodes.costs(node_ids), tx.nodes.quarantined_counts(node_ids))
 

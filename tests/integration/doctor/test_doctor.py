@@ -48,7 +48,7 @@ def doctor(coordinator, tmp_path) -> Look:
 
 def test_a_coordinator_that_serves_is_well(doctor):
     code, findings = doctor(State.WARNING, State.FAILURE, State.UNKNOWN)
-    assert (code, findings) == (0, [])
+    assert (code, [each["area"] for each in findings]) == (0, ["Prometheus"]), findings
 
 
 def test_another_leader_of_its_database_is_a_failure(doctor, coordinator):

@@ -31,6 +31,7 @@ ROOMS = {
         "cli",
         "local",
         "doctor",
+        "metrics",
     },
     "proto/reram_fleet": {"crypto", "processes", "v1", "wire"},
 }
