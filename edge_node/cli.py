@@ -141,7 +141,6 @@ def run(
     task: Annotated[str, typer.Option(help="What the engine recognises or generates.")] = "speakers",
     preset: Annotated[str, typer.Option(help="Chip technology.")] = "180nm-1t1r",
     fleet_seed: Annotated[int, typer.Option(help="Seed that the chip's devices are drawn from.")] = 0,
-    engine_port: Annotated[int, Port] = 0,
     metrics_port: Annotated[int, Port] = METRICS_PORT,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Without a SuperNode.")] = False,
     connect_delay: Annotated[
@@ -162,7 +161,6 @@ def run(
     daemon.run(
         StateFolder(state),
         ProgrammedChip(task, preset, fleet_seed),
-        engine_port=engine_port,
         metrics_port=metrics_port,
         learning=not no_flower,
         connect_delay_s=connect_delay,

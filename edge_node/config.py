@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from reram_fleet.crypto import bearer
 from reram_fleet.crypto.key_store import read_private
 from reram_fleet.processes.durable import locked, write_atomically
+from reram_fleet.processes.unix_socket import is_unix
 from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.errors import StateFolderError
@@ -32,8 +33,8 @@ class StateFolder:
         self.journal_made = root / "journal.made"
         #: EnrollNodeResponse as JSON: what the coordinator told the node at `join`.
         self.enrollment = root / "enrollment.json"
-        #: Bearer token of the loopback EngineService.
-        self.engine_token = root / "engine.token"
+        #: Unix socket of the EngineService, and the bearer token that opens it.
+        self.engine_socket, self.engine_token = root / "engine.sock", root / "engine.token"
         #: Process id and addresses of the running daemon, for launchers.
         self.run = root / "run.json"
         #: What supervised processes write.
@@ -84,10 +85,12 @@ class StateFolder:
             # A fleet that was told of no registry enrols nobody; the node may join it all the same.
             if len(key := getattr(enrollment, name)) != 32 and (key or name != "registry_public_key"):
                 problems.append(f"{name} has {len(key)} bytes, expected 32")
+        if _lacks_authority(enrollment):
+            problems.append("coordinator_ca_pem is missing: the coordinator is of an earlier version")
         if problems:
             raise StateFolderError(f"this enrollment cannot be used: {', '.join(problems)}")
         if self.enrollment.exists():
-            present = self.load_enrollment()
+            present = self._read_enrollment()
             # Another key would let another coordinator erase or resurrect: that takes a fresh node.
             if (present.fleet_id, present.command_public_key) != (enrollment.fleet_id, enrollment.command_public_key):
                 raise StateFolderError(
@@ -104,8 +107,17 @@ class StateFolder:
     def load_enrollment(self) -> EnrollNodeResponse:
         """Return what `save_enrollment` stored.
 
-        `StateFolderError` if the node has not joined a fleet, or the file is damaged.
+        `StateFolderError` if the node has not joined a fleet, or before coordinators had TLS, or the file is damaged.
         """
+        found = self._read_enrollment()
+        if _lacks_authority(found):
+            raise StateFolderError(
+                "this node joined its fleet before coordinators had TLS, and cannot tell its own from another: join "
+                f"again (`fleet node enroll` with the same identity, then edge-node join --state {self.root})"
+            )
+        return found
+
+    def _read_enrollment(self) -> EnrollNodeResponse:
         try:
             return json_format.Parse(self.enrollment.read_text(), EnrollNodeResponse())
         except FileNotFoundError:
@@ -143,3 +155,8 @@ class StateFolder:
                     f"another edge-node runs on {self.root}; end it first (its pid is in {self.run.name})"
                 ) from None
             yield
+
+
+def _lacks_authority(enrollment: EnrollNodeResponse) -> bool:
+    """Whether nothing vouches for the coordinator's address."""
+    return not enrollment.coordinator_ca_pem and not is_unix(enrollment.node_service_address)

@@ -8,6 +8,7 @@
     ├── ForbiddenStateError    ConflictError: the state of the fleet, or an earlier request, forbids it
     ├── PermissionDeniedError  the token is missing, wrong or not enough
     └── UnavailableError       nobody answers, or not in time
+        └── UntrustedServerError   somebody answers who is not the coordinator
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from reram_fleet.processes.channel import is_unvouched
 from reram_fleet.processes.token_client import R, TokenClient
 from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
@@ -80,6 +82,10 @@ class UnavailableError(ClientError):
     """Nobody answers, or not in time."""
 
 
+class UntrustedServerError(UnavailableError):
+    """Somebody answers whom the coordinator's authority does not vouch for; the token was not sent."""
+
+
 _BY_STATUS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: RefusedError,
     grpc.StatusCode.OUT_OF_RANGE: RefusedError,
@@ -100,6 +106,11 @@ def translate(error: grpc.RpcError, address: str) -> ClientError:
     code = error.code()
     detail = error.details() or code.name.lower()
     kind = _BY_STATUS.get(code, ClientError)
+    if is_unvouched(error):
+        return UntrustedServerError(
+            f"whoever answers at {address} is not the coordinator: {detail}; no token was sent",
+            hint="find out who holds its port (`ss -ltnp`), and whether the coordinator runs; --ca names its CA",
+        )
     if code is grpc.StatusCode.UNAVAILABLE:
         return kind(
             f"no answer from the coordinator at {address}: {detail}",
@@ -124,23 +135,27 @@ def translate(error: grpc.RpcError, address: str) -> ClientError:
 class FleetClient(TokenClient):
     """Connection to one coordinator, with the operator token."""
 
-    def __init__(self, address: str, token: str) -> None:
-        super().__init__(address, token, OperatorServiceStub)
+    def __init__(self, address: str, token: str, *, ca_pem: bytes = b"") -> None:
+        super().__init__(address, token, OperatorServiceStub, ca_pem=ca_pem)
 
     @classmethod
-    def from_token_file(cls, address: str, token_file: Path) -> Self:
-        """Open a connection with the token in a file.
+    def from_files(cls, address: str, token_file: Path, ca_file: Path | None) -> Self:
+        """Open a connection with the token and the CA certificate in files; `unix:PATH` needs no CA.
 
         Raises
         ------
         PermissionDeniedError
-            If the file cannot be read.
+            If one of them cannot be read.
         """
         try:
             token = token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise PermissionDeniedError(f"cannot read the operator token: {error}") from error
-        return cls(address, token)
+        try:
+            ca_pem = b"" if ca_file is None else ca_file.read_bytes()
+        except OSError as error:
+            raise PermissionDeniedError(f"cannot read the CA certificate: {error}") from error
+        return cls(address, token, ca_pem=ca_pem)
 
     def call(self, method: Any, answer: type[R], request: Message, timeout_s: float = CALL_TIMEOUT_S) -> R:
         """Call a method of the stub; raises `ClientError`."""

@@ -7,7 +7,6 @@ configuration file, else from a default. A context names a coordinator: by its s
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 import os
@@ -20,8 +19,10 @@ from typing import Any
 import platformdirs
 from reram_fleet.code_ranges import SPEAKERS, CodeRange
 from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.unix_socket import UNIX, is_unix
 from reram_fleet.tasks import TaskPluginError, code_range
 
+from fleet.domain.addresses import WILDCARDS, Advertised
 from fleet.errors import FleetError, reason_of
 
 #: Lease of a fleet on one machine: short, so that fail-closed behaviour can be watched.
@@ -48,7 +49,7 @@ LONGEST_LEASE_S = 365 * 24 * 3600.0
 SERVE_FILE = "serve.json"
 
 _APPLICATION = "reram-fleet"
-_CONTEXT_KEYS = ("state", "database", "address", "token_file", "registry")
+_CONTEXT_KEYS = ("state", "database", "address", "ca", "token_file", "registry")
 _TEXTS = ("database", "address")
 
 
@@ -58,14 +59,6 @@ class ConfigError(FleetError):
 
 class NoCoordinatorError(ConfigError):
     """Nothing names a coordinator, or the one that is named has not got ready."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is reached from this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check_lease(lease_s: float) -> None:
@@ -103,9 +96,19 @@ class ServeSettings:
     state: Path
     #: Address of its database, in which a password may stand; None is SQLite in `state`.
     database: str | None = field(default=None, repr=False)
+    #: Address to bind, or `unix:PATH`: every port has TLS, a socket in a folder of its user needs none.
     host: str = "127.0.0.1"
+    #: `HOST[:PORT]` under which nodes and clients reach it; None: as it is bound.
+    advertise: str | None = None
+    #: Its certificate, private key, and the authority that nodes and clients pin (PEM); None makes its own. On a Unix
+    #: socket the authority is that of what stands in front.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
     #: 0 takes a free one; `serve.json` tells which.
     port: int = 0
+    #: Of the proxy through which nodes reach the SuperLink; 0 takes a free one, and keeps it.
+    flower_port: int = 0
     metrics_port: int = 0
     #: How long a node out of contact goes on serving adapters.
     lease_s: float = LOCAL_LEASE_S
@@ -116,8 +119,6 @@ class ServeSettings:
     #: Address of a SuperLink that runs already, and its CA certificate (PEM); None starts an embedded one.
     flower_attach: str | None = None
     flower_ca: Path | None = None
-    #: Whether something in front of this coordinator ends TLS: without, only loopback addresses are bound.
-    tls_in_front: bool = False
     #: What the nodes recognise or generate, and the range of the integers that they send.
     task: str = "speakers"
     codes: CodeRange = SPEAKERS
@@ -127,15 +128,10 @@ class ServeSettings:
     tags_per_node: int = 256
 
     def __post_init__(self) -> None:
-        if not self.tls_in_front and not is_loopback(self.host):
-            raise ConfigError(
-                f"{self.host!r} is not a loopback address, and the coordinator speaks plain gRPC: "
-                "whoever is on the way reads the operator's token",
-                hint="bind 127.0.0.1, or end TLS in front of it and say so with --tls-in-front",
-            )
+        self._check_addresses()
         if self.tags_per_node < 1:
             raise ConfigError(f"tags_per_node is {self.tags_per_node}: a node may contribute 1 person or more")
-        for name in ("port", "metrics_port"):
+        for name in ("port", "flower_port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ConfigError(f"{name} is {getattr(self, name)}: choose one of 1..65535, or 0 for a free one")
         check_lease(self.lease_s)
@@ -150,6 +146,50 @@ class ServeSettings:
         if (self.flower_attach is None) != (self.flower_ca is None):
             raise ConfigError("flower_attach and flower_ca go together: a SuperLink and the CA that vouches for it")
 
+    @property
+    def socket(self) -> Path | None:
+        """Path of its Unix socket; None if it has a port."""
+        return Path(self.host.removeprefix(UNIX)).absolute() if is_unix(self.host) else None
+
+    @property
+    def bound_host(self) -> str:
+        """Address that its other ports are bound to."""
+        return "127.0.0.1" if self.socket is not None else self.host.strip("[]")
+
+    @property
+    def advertised(self) -> Advertised | None:
+        """What `advertise` says."""
+        return None if self.advertise is None else Advertised.parse(self.advertise)
+
+    def _check_addresses(self) -> None:
+        advertised = self.advertised
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("tls_cert and tls_key go together: a certificate and its private key")
+        if self.socket is not None:
+            if self.tls_cert is not None:
+                raise ConfigError(
+                    f"{self.host} is a Unix socket, which has no TLS: what stands in front shows the certificate"
+                )
+            if advertised is not None and (advertised.port is None or self.tls_ca is None):
+                raise ConfigError(
+                    "behind something in front, nodes need its HOST:PORT (--advertise) and its CA (--tls-ca)"
+                )
+            if advertised is not None and self.learning:
+                raise ConfigError(
+                    "nodes reach the SuperLink through this coordinator, not through what stands in front of it",
+                    hint="--no-flower, or a port of its own: --host, --tls-cert and --tls-key",
+                )
+            return
+        if self.tls_ca is not None and self.tls_cert is None:
+            raise ConfigError("tls_ca is the authority of tls_cert, which is not given")
+        if not self.host:
+            raise ConfigError("the host is empty", hint="--host takes an address, 0.0.0.0 for all of this machine")
+        if advertised is None and self.bound_host in WILDCARDS:
+            raise ConfigError(
+                f"{self.host} is every address of this machine: under which one do nodes reach it?",
+                hint="--advertise HOST says so; the name must be one of its certificate",
+            )
+
 
 @dataclass(frozen=True)
 class Context:
@@ -157,6 +197,8 @@ class Context:
 
     state: Path | None = None
     address: str | None = None
+    #: Certificate (PEM) of the authority that vouches for it.
+    ca: Path | None = None
     token_file: Path | None = None
     registry: Path | None = None
     #: For a coordinator that is started here.
@@ -181,16 +223,31 @@ class Overrides:
 
     context: str | None = None
     address: str | None = None
+    ca: Path | None = None
     token_file: Path | None = None
     registry: Path | None = None
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Address of a coordinator, and file of the token that opens it."""
+    """Address of a coordinator, file of the token that opens it, and of the CA that vouches for it."""
 
     address: str
     token_file: Path
+    #: None for a Unix socket.
+    ca_file: Path | None
+
+    @classmethod
+    def trusted(cls, address: str, token_file: Path, ca_file: Path | None) -> Connection:
+        """Return a connection whose server cannot be anybody; `ConfigError` if there is no CA, and one is needed."""
+        if ca_file is None and not is_unix(address):
+            # Also what a coordinator from before TLS has left: whoever holds its port now gets no token.
+            raise ConfigError(
+                f"no CA certificate for the coordinator at {address}: whoever listens there would get the token",
+                hint="--ca FILE (or FLEET_CA) names it: `ca.pem` in the coordinator's state folder; "
+                "a coordinator of an earlier version has none, start it anew",
+            )
+        return cls(address, token_file, ca_file)
 
 
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -267,6 +324,7 @@ def resolve_context(config: Config, overrides: Overrides, environment: Mapping[s
         # An address given by hand beats the one in the context's serve.json.
         state=None if address else context.state,
         address=address or context.address,
+        ca=overrides.ca or _path(environment.get("FLEET_CA")) or context.ca,
         token_file=token_file or context.token_file,
         registry=registry or context.registry,
         database=environment.get("FLEET_DATABASE") or context.database,
@@ -276,19 +334,20 @@ def resolve_context(config: Config, overrides: Overrides, environment: Mapping[s
 def connection(context: Context) -> Connection:
     """Return where to connect.
 
-    `NoCoordinatorError` if nothing names a coordinator; `ConfigError` if its token file is not known.
+    `NoCoordinatorError` if nothing names a coordinator; `ConfigError` if its token file or its CA is not known.
     """
-    address, token_file = context.address, context.token_file
+    address, token_file, ca = context.address, context.token_file, context.ca
     if context.state is not None:
         served = read_serve_file(context.state)
         address, token_file = address or served.address, token_file or served.token_file
+        ca = ca or served.ca_file
     if address is None:
         raise NoCoordinatorError(
-            "no coordinator is named", hint="start a fleet with `fleet up`, or give --address and --token-file"
+            "no coordinator is named", hint="start a fleet with `fleet up`, or give --address, --ca and --token-file"
         )
     if token_file is None:
         raise ConfigError(f"no token file for the coordinator at {address}: give --token-file")
-    return Connection(address, token_file)
+    return Connection.trusted(address, token_file, ca)
 
 
 @dataclass(frozen=True)
@@ -299,6 +358,8 @@ class Served:
     address: str
     metrics_address: str
     token_file: Path
+    #: Certificate of the authority that vouches for it; None for a Unix socket.
+    ca_file: Path | None
     fleet_id: str
 
 
@@ -315,6 +376,8 @@ def read_serve_file(state: Path) -> Served:
             address=str(raw["address"]),
             metrics_address=str(raw["metrics_address"]),
             token_file=state / str(raw["token_file"]),
+            # Absent in what an earlier version has left.
+            ca_file=state / str(raw["ca_file"]) if raw.get("ca_file") else None,
             fleet_id=str(raw["fleet_id"]),
         )
     except FileNotFoundError:

@@ -23,7 +23,13 @@ COMPOSE = DEPLOY / "compose"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 OVERLAYS = ("dev", "prod")
 #: Debian's packages of the checkers that pip does not bring.
-_PACKAGES = {"kubectl": "kubernetes-client", "promtool": "prometheus", "amtool": "prometheus-alertmanager"}
+_PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "kubectl": "kubernetes-client",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "promtool": "prometheus",
+}
 
 
 def checker(name: str) -> str:

@@ -49,7 +49,7 @@ def run_round(message: Message, context: Context) -> Message:
 
 
 def call_engine(address: str, token: str, request: RunRoundRequest) -> RunRoundResponse:
-    """Run one round on the engine at a loopback address.
+    """Run one round on the engine at an address.
 
     `RoundRefusedError` if the engine refuses the round or does not answer; says why.
     """

@@ -50,7 +50,6 @@ def run(
     folder: StateFolder,
     chip: ProgrammedChip,
     *,
-    engine_port: int,
     metrics_port: int,
     learning: bool,
     connect_delay_s: float,
@@ -60,7 +59,7 @@ def run(
 
     Parameters
     ----------
-    engine_port, metrics_port
+    metrics_port
         0 takes a free one; `run.json` says which.
     learning
         Whether to run a SuperNode, if the fleet has a SuperLink.
@@ -111,6 +110,7 @@ def run(
         link = NodeLink(
             node,
             enrollment.node_service_address,
+            ca_pem=enrollment.coordinator_ca_pem.encode(),
             connect_delay_s=connect_delay_s,
             on_refusal=lambda reason: write_run_file(reason),
         )
@@ -120,7 +120,7 @@ def run(
             return learner.state.value if learner else "disabled"
 
         service = EngineService(node, connected=lambda: link.connected, supernode=supernode_state, changed=link.wake)
-        server, engine_address = serve(service, folder.load_or_create_engine_token(), engine_port)
+        server, engine_address = serve(service, folder.load_or_create_engine_token(), folder.engine_socket)
         closing.callback(lambda: server.stop(grace=1.0).wait())
         metrics_server, bound_port = serve_metrics(
             NodeCollector(node, lambda: link.connected, supernode_state),

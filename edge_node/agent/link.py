@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import grpc
 from reram_fleet.processes.backoff import Backoff
+from reram_fleet.processes.channel import is_unvouched, open_channel
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceStub
@@ -37,7 +38,9 @@ class NodeLink:
     Parameters
     ----------
     address
-        host:port of the coordinator's NodeService.
+        host:port of the coordinator's NodeService, or `unix:PATH`.
+    ca_pem
+        Certificate of the authority that vouches for it (PEM); a Unix socket needs none.
     connect_delay_s
         Upper bound of the random wait before the first connection; half of it is the lower bound.
     on_refusal
@@ -49,10 +52,11 @@ class NodeLink:
         node: Node,
         address: str,
         *,
+        ca_pem: bytes = b"",
         connect_delay_s: float = 0.0,
         on_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self._node, self._address = node, address
+        self._node, self._address, self._ca_pem = node, address, ca_pem
         self._connect_delay_s = connect_delay_s
         self._on_refusal, self._refusal = on_refusal, ""
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -93,6 +97,11 @@ class NodeLink:
                 logger.info("the stream to %s ended: %s", self._address, _status(error))
                 if isinstance(error, grpc.Call) and error.code() in _REFUSALS:
                     self._note_refusal(f"the coordinator refuses this node: {error.details()}")
+                elif is_unvouched(error):
+                    self._note_refusal(
+                        f"whoever answers at {self._address} is not the coordinator: the authority that this node has "
+                        "pinned does not vouch for it (has the fleet another one now? `edge-node join` pins it)"
+                    )
             except ProtocolError as error:
                 logger.warning("closed the stream to %s: %s", self._address, error)
                 self._note_refusal(f"this node refuses the coordinator: {error}")
@@ -113,9 +122,8 @@ class NodeLink:
     def _connect_once(self) -> None:
         outgoing: queue.SimpleQueue[ConnectRequest | None] = queue.SimpleQueue()
         ended = threading.Event()
-        # A proxy of the environment is for the web; the control plane is reached directly.
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
-        with grpc.insecure_channel(self._address, options=options) as channel:
+        options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+        with open_channel(self._address, self._ca_pem, options) as channel:
             stub = NodeServiceStub(channel)  # type: ignore[no-untyped-call]
             challenge = ConnectResponse(challenge=request_challenge(stub, CHALLENGE_TIMEOUT_S))
             hello, *following = self._node.receive(challenge)

@@ -1,16 +1,19 @@
-"""EngineService on the loopback interface: for the device's application and the Flower ClientApp."""
+"""EngineService on a Unix socket in the node's folder: for the device's application and the Flower ClientApp."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from reram_fleet.crypto import bearer
 from reram_fleet.errors import FleetError
+from reram_fleet.processes.channel import unix_credentials
+from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 
@@ -131,23 +134,26 @@ class _BearerToken(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no
         return self._refuse
 
 
-def serve(service: EngineService, token: str, port: int) -> tuple[grpc.Server, str]:
-    """Start the service on 127.0.0.1; return the server and its address; `NodeError` if the port is taken."""
+def serve(service: EngineService, token: str, path: Path) -> tuple[grpc.Server, str]:
+    """Start the service on a Unix socket; return the server and its address.
+
+    `InvalidInputError` if there can be no socket; `NodeError` if it is not to be had.
+    """
+    address = socket_address(path)
     server = grpc.server(
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-service"),
         interceptors=[_BearerToken(token)],
         maximum_concurrent_rpcs=MAX_CALLS,
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
             # The probe lets megabytes of a call be buffered that nobody reads.
             ("grpc.http2.bdp_probe", 0),
         ],
     )
     add_EngineServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     try:
-        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+        server.add_secure_port(address, unix_credentials())
     except RuntimeError as error:
-        raise NodeError(f"cannot serve the engine on port {port}: {error}; choose another") from error
+        raise NodeError(f"cannot serve the engine at {path}: {error}") from error
     server.start()
-    return server, f"127.0.0.1:{bound}"
+    return server, address

@@ -31,13 +31,14 @@ class FakeCoordinator:
     log: list[types.Envelope] = field(default_factory=list)
     lease_sequence: int = 0
 
-    def enrollment(self, node_service_address: str) -> EnrollNodeResponse:
+    def enrollment(self, node_service_address: str, ca_pem: bytes = b"") -> EnrollNodeResponse:
         """Return what a node needs to join, without a learning plane."""
         return EnrollNodeResponse(
             fleet_id=self.fleet_id,
             command_public_key=self.command_key.public_key().public_bytes_raw(),
             coordinator_sealing_public_key=self.sealing_key.public_key().public_bytes_raw(),
             node_service_address=node_service_address,
+            coordinator_ca_pem=ca_pem.decode(),
             registry_public_key=self.registry_key.public_key().public_bytes_raw(),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -109,7 +110,10 @@ app = typer.Typer(
 def fleet(
     ctx: typer.Context,
     context: Annotated[str | None, typer.Option(help="Context of the configuration file to use.")] = None,
-    address: Annotated[str | None, typer.Option(help="host:port of the coordinator.")] = None,
+    address: Annotated[str | None, typer.Option(help="host:port of the coordinator, or unix:PATH.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CA certificate (PEM) that vouches for the coordinator.")
+    ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the operator token.")] = None,
     registry_file: Annotated[
         Path | None, typer.Option("--registry", help="The caller's map of people to tags.")
@@ -120,7 +124,7 @@ def fleet(
     ] = False,
 ) -> None:
     """Keep the connection flags for whichever verb runs."""
-    ctx.obj = Session(Overrides(context, address, token_file, registry_file))
+    ctx.obj = Session(Overrides(context, address, ca, token_file, registry_file))
 
 
 app.command("up")(local.up)
@@ -137,5 +141,7 @@ def main() -> None:
     """Entry point of the `fleet` command."""
     # Tokens, names of people and, in the demo, their samples pass through.
     keep_memory_private()
+    # gRPC, which is not loaded yet, would write its own line about every handshake that fails.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     app(prog_name="fleet")
     sys.exit(ExitCode.OK)

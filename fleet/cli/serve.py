@@ -15,14 +15,7 @@ from fleet.cli.certificate import read_key
 from fleet.cli.exits import UsageError
 from fleet.cli.output import note
 from fleet.cli.session import session
-from fleet.config import (
-    FIELD_LEASE_S,
-    LOST_AFTER_S,
-    METRICS_PORT,
-    ServeSettings,
-    default_coordinator_state,
-    is_loopback,
-)
+from fleet.config import FIELD_LEASE_S, LOST_AFTER_S, METRICS_PORT, ServeSettings, default_coordinator_state
 
 
 def serve(
@@ -42,8 +35,32 @@ def serve(
             show_default="fleet.db in the folder",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST|unix:PATH", help="Address to bind, with TLS; or a Unix socket.")
+    ] = "127.0.0.1",
+    advertise: Annotated[
+        str | None,
+        typer.Option(metavar="HOST[:PORT]", help="What nodes and clients connect to.", show_default="as bound"),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TLS certificate (PEM), with those that vouch for it.",
+            show_default="made in the folder, by an authority of its own",
+        ),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).")] = None,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The authority that nodes and clients pin.", show_default="the last one of --tls-cert"
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 0,
+    flower_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port through which nodes reach the SuperLink; 0 takes a free one.")
+    ] = 0,
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of /metrics, /healthz, /readyz and /sd; 0 takes a free one.")
     ] = METRICS_PORT,
@@ -58,9 +75,6 @@ def serve(
         str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
     ] = None,
     flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
-    tls_in_front: Annotated[
-        bool, typer.Option("--tls-in-front", help="Bind an address other than loopback: something in front ends TLS.")
-    ] = False,
     registry_key: Annotated[
         str | None,
         typer.Option(
@@ -84,24 +98,23 @@ def serve(
         state=(state or default_coordinator_state()).absolute(),
         database=database_address(ctx, database),
         host=host,
+        advertise=advertise,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_ca=tls_ca,
         port=port,
+        flower_port=flower_port,
         metrics_port=metrics_port,
         lease_s=lease_seconds,
         lost_after_s=lost_after_seconds,
         learning=not no_flower,
         flower_attach=flower_attach,
         flower_ca=flower_ca,
-        tls_in_front=tls_in_front,
         task=task,
         codes=_codes(task, code_range),
         registry_key=read_key("--registry-key", registry_key, "`fleet registry key`") if registry_key else b"",
         tags_per_node=tags_per_node,
     )
-    if not is_loopback(host):
-        note(
-            f"Warning: {host} is reached from other machines, and the coordinator speaks plain gRPC. Whoever "
-            "reaches it past the TLS in front reads the operator's token."
-        )
     # The database and Flower's client load with it: 2 seconds that no other verb has to pay.
     from fleet.coordinator.serve import run
 

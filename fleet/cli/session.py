@@ -31,7 +31,7 @@ class Session:
         from fleet.client import FleetClient
 
         target = connection(self.context())
-        return FleetClient.from_token_file(target.address, target.token_file)
+        return FleetClient.from_files(target.address, target.token_file, target.ca_file)
 
     def fleet_id(self) -> str:
         """Return the id of the fleet: as its coordinator wrote it down on this machine, else asked of it."""

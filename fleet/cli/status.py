@@ -12,6 +12,7 @@ from fleet.cli.output import Columns, Format, OutputFormat, clock, counted, fact
 from fleet.cli.pages import LIMIT
 from fleet.cli.session import session
 from fleet.documents import document, fleet_document, node_document
+from fleet.domain.addresses import monitoring_url
 from fleet.errors import AwaitedNodesError
 
 #: Standing of a node that has not said where it is since the coordinator was restored.
@@ -30,7 +31,7 @@ def status(ctx: typer.Context, form: Format = OutputFormat.TABLE) -> None:
             f"Fleet {fleet['fleet_id']}",
             {
                 "coordinator": f"{client.address} (version {fleet['version']})",
-                "metrics": f"http://{fleet['metrics_address']}/metrics",
+                "metrics": f"{monitoring_url(fleet['metrics_address'])}/metrics",
                 "generation": fleet["generation"],
                 "revision": f"{fleet['revision']} ({fleet['revision_digest'][:12] or 'none'})",
                 "nodes": f"{fleet['nodes_connected']} of {fleet['nodes_registered']} connected, "

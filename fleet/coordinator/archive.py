@@ -25,7 +25,7 @@ _MANIFEST = "manifest.json"
 #: SQLite, whatever the fleet is kept in.
 DATABASE = "fleet.db"
 #: Files beside the database without which a coordinator is not the one that its nodes know.
-BESIDE = ("keys/*", "canary.json", "serve.port", "flower/tls/*", "flower/*.port")
+BESIDE = ("keys/*", "canary.json", "serve.port", "tls/*", "flower/tls/*", "flower/*.port")
 SECRETS = "secrets/*.key"
 
 

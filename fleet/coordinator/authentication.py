@@ -1,4 +1,4 @@
-"""Authentication of callers: bearer tokens on the loopback APIs, challenges that the hellos of nodes answer."""
+"""Authentication of callers: bearer tokens on the APIs, challenges that the hellos of nodes answer."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from fleet.config import ServeSettings
 from fleet.coordinator.database import Database
 from fleet.coordinator.dispatcher import Dispatcher
 from fleet.coordinator.nodes.sessions import Changes
+from fleet.coordinator.tls import Endpoint, ServerTls, called
 from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
 from fleet.learning.proxy import FleetProxy
@@ -24,25 +25,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearningPlane:
-    """One SuperLink, embedded or attached, and the proxy in front of it.
+    """One SuperLink, embedded or attached, and the proxy in front of it, which shows the coordinator's certificate.
 
     Its methods block for up to seconds: call them off the event loop.
     """
 
     superlink: SuperLink
     proxy: FleetProxy
+    tls: ServerTls
     token_path: Path
     attached: bool
 
     @classmethod
-    def open(cls, settings: ServeSettings, token_path: Path) -> LearningPlane:
+    def open(cls, settings: ServeSettings, tls: ServerTls, token_path: Path) -> LearningPlane:
         """Prepare the plane that the settings ask for."""
         if settings.flower_attach is None or settings.flower_ca is None:
             superlink, attached = SuperLink.embedded(settings.state), False
         else:
             superlink = SuperLink.attached(settings.state, settings.flower_attach, settings.flower_ca)
             attached = True
-        return cls(superlink, superlink.open_proxy(settings.host), token_path, attached)
+        proxy = superlink.open_proxy(
+            tls.files, host=settings.bound_host, called=called(settings), port=settings.flower_port
+        )
+        return cls(superlink, proxy, tls, token_path, attached)
 
     def is_gone(self, flower_public_key: str) -> bool:
         """Whether a SuperNode certainly takes no messages now: `FleetProxy.is_gone`."""
@@ -77,9 +82,8 @@ class Coordinator:
     dispatcher: Dispatcher = field(init=False)
     #: Unit of the last transaction that has written.
     _writing: UnitOfWork | None = field(default=None, init=False)
-    #: host:port of the gRPC server, once it is bound.
-    address: str = ""
-    #: The same of its metrics.
+    #: Where the gRPC server is, once it is bound; host:port of its metrics.
+    endpoint: Endpoint = field(default_factory=Endpoint)
     metrics_address: str = ""
     #: When (monotonic, s) the reconcile loop began to look the last time.
     looked_s: float = 0.0

@@ -39,6 +39,8 @@ class CoordinatorFolder:
         self.operator_token, self.learning_token = self.keys / "operator.token", self.keys / "learning.token"
         #: Folder of the keys that are destroyed to erase.
         self.secrets = root / "secrets"
+        #: Its own authority and TLS certificate; and the authority that clients of this machine check it with.
+        self.tls, self.ca = root / "tls", root / "ca.pem"
         #: The SQLite file; None if the database is elsewhere.
         self.database = None if database else root / "fleet.db"
         #: Address of the database; a password may stand in it.

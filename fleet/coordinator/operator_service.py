@@ -84,10 +84,11 @@ class OperatorService(Servicer, operator_pb2_grpc.OperatorServiceServicer):
             fleet_id=self._coordinator.env.fleet_id,
             command_public_key=self._coordinator.env.keys.command_public_key,
             coordinator_sealing_public_key=self._coordinator.env.keys.sealing_public_key,
-            node_service_address=self._coordinator.address,
+            node_service_address=self._coordinator.endpoint.node_address,
+            coordinator_ca_pem=self._coordinator.endpoint.node_ca_pem.decode(),
             registry_public_key=self._coordinator.env.registry_public_key,
             flower_fleet_address="" if plane is None else plane.proxy.address,
-            flower_ca_pem="" if plane is None else plane.superlink.ca_pem.decode(),
+            flower_ca_pem="" if plane is None else plane.tls.ca_pem.decode(),
             flower_node_id=flower_node_id or 0,
             created=created,
         )

@@ -17,9 +17,11 @@ from pathlib import Path
 import grpc.aio
 from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
+from reram_fleet.processes.channel import unix_credentials
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.processes.monitoring import serve_monitoring
+from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
@@ -34,7 +36,9 @@ from fleet.coordinator.metrics.health import Health
 from fleet.coordinator.node_service import NodeService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
+from fleet.coordinator.tls import Endpoint, ServerTls, called, check, publish_ca
 from fleet.coordinator.work import Environment
+from fleet.domain.addresses import host_port, is_loopback
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, FleetError, StoreError
 from fleet.learning.superlink import remembered_port
@@ -50,6 +54,8 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 #: A node holds one, an operator's command or a learning job a few.
 MAX_CALLS = 50_000
 STOP_GRACE_S = 1.0
+#: How often it is looked whether the TLS certificate is due.
+_RENEW_EVERY_S = 3600.0
 
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -91,6 +97,7 @@ def run(settings: ServeSettings) -> None:
     keep_files_private()
     if settings.flower_ca is not None:
         _check_authority(settings.flower_ca)
+    check(settings)
     folder = CoordinatorFolder(settings.state, settings.database)
     folder.create()
     folder.check()
@@ -118,6 +125,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     keys = CoordinatorKeys.load_or_create(folder.keys)
+    tls = ServerTls.open(settings, folder)
     store = Store.open(folder.database_url)
     database = ThreadedDatabase(store)
     plane: LearningPlane | None = None
@@ -139,19 +147,19 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         maximum_concurrent_rpcs=MAX_CALLS,
     )
     try:
-        coordinator = await open_fleet(settings, database, keys, holder=f"{socket.gethostname()}:{os.getpid()}")
+        coordinator = await open_fleet(
+            settings, database, keys, holder=f"{socket.gethostname()}:{os.getpid()}", tls=tls
+        )
         plane = coordinator.learning
         # The generated code has no types.
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorService(coordinator), server)  # type: ignore[no-untyped-call]
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(coordinator), server)  # type: ignore[no-untyped-call]
         learning_pb2_grpc.add_LearningServiceServicer_to_server(LearningService(coordinator), server)  # type: ignore[no-untyped-call]
-        # Nodes keep the address: it must be the same after a restart.
-        port = settings.port or remembered_port(folder.port)
-        coordinator.address = f"{settings.host}:{_bind(server, settings.host, port)}"
+        coordinator.endpoint = _bind(server, settings, tls, folder)
         tasks.append(asyncio.create_task(coordinator.serve_changes()))
         await take_up(coordinator)
         health = Health(coordinator)
-        coordinator.metrics_address = f"{settings.host}:{_serve_metrics(coordinator, calls, health)}"
+        coordinator.metrics_address = host_port(called(settings), _serve_metrics(coordinator, calls, health, tls))
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
         health.serving = True
@@ -160,8 +168,9 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         if plane is not None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
+        tasks.append(asyncio.create_task(_renew_certificate(tls, plane)))
         _write_serve_file(coordinator)
-        logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.address)
+        logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.endpoint.address)
         if coordinator.env.awaited:
             logger.warning(
                 "restored from a backup: no forget is taken and no lease granted before %d nodes have reconnected "
@@ -202,6 +211,18 @@ async def _hear_of_commits(coordinator: Coordinator, commits: CommitListener) ->
             coordinator.announce()
 
 
+async def _renew_certificate(tls: ServerTls, plane: LearningPlane | None) -> None:
+    """Keep the TLS certificate fresh, for ever: ports of gRPC look at its files themselves."""
+    while True:
+        await asyncio.sleep(_RENEW_EVERY_S)
+        try:
+            await asyncio.to_thread(tls.renew)
+            if plane is not None:
+                plane.proxy.renew_certificate()
+        except (FleetError, OSError) as error:
+            logger.warning("the TLS certificate is not renewed: %s", error)
+
+
 def _check_authority(ca: Path) -> None:
     try:
         ssl.create_default_context(cafile=str(ca))
@@ -213,23 +234,46 @@ def _check_authority(ca: Path) -> None:
         ) from error
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+def _bind(server: grpc.aio.Server, settings: ServeSettings, tls: ServerTls, folder: CoordinatorFolder) -> Endpoint:
+    advertised = settings.advertised
+    if settings.socket is not None:
+        address = socket_address(settings.socket)
+        _take(server, address, unix_credentials())
+        folder.ca.unlink(missing_ok=True)
+        if advertised is None or advertised.port is None or settings.tls_ca is None:
+            return Endpoint(address=address, node_address=address)
+        in_front = host_port(advertised.host, advertised.port)
+        return Endpoint(address=address, node_address=in_front, node_ca_pem=settings.tls_ca.read_bytes())
+    # Nodes keep the address: it must be the same after a restart.
+    port = settings.port or remembered_port(folder.port)
+    port = _take(server, host_port(settings.bound_host, port), tls.credentials())
+    if advertised is not None and advertised.port is not None:
+        port = advertised.port
+    address = host_port(called(settings), port)
+    return Endpoint(address, publish_ca(folder, tls.ca_pem), address, tls.ca_pem)
+
+
+def _take(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:
     try:
-        return int(server.add_insecure_port(f"{host}:{port}"))
+        return int(server.add_secure_port(address, credentials))
     except RuntimeError as error:
         raise ConfigError(
-            f"cannot listen at {host}:{port}: the port is in use, or this machine has no such address",
-            hint="--port and --host name another place",
+            f"cannot listen at {address}: the port is in use, or this machine has no such address",
+            hint="`ss -ltnp` names who holds it; --port and --host name another place",
         ) from error
 
 
-def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health) -> int:
-    settings = coordinator.env.settings
+def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health, tls: ServerTls) -> int:
+    settings, files = coordinator.env.settings, tls.files
+    # Nothing in them is secret; but beyond this machine they must be ours.
+    certificate = None if is_loopback(settings.bound_host) else (files.certificate_path, files.key_path)
     try:
-        _, port = serve_monitoring(settings.host, settings.metrics_port, pages(coordinator, calls, health))
+        _, port = serve_monitoring(
+            settings.bound_host, settings.metrics_port, pages(coordinator, calls, health), certificate
+        )
     except OSError as error:
         raise ConfigError(
-            f"cannot serve metrics at {settings.host}:{settings.metrics_port}: {error.strerror or error}",
+            f"cannot serve metrics at {settings.bound_host}:{settings.metrics_port}: {error.strerror or error}",
             hint="--metrics-port names another port, 0 a free one",
         ) from error
     return port
@@ -241,13 +285,14 @@ async def open_fleet(
     keys: Signer,
     *,
     holder: str,
+    tls: ServerTls | None = None,
     secrets: KeyStore | None = None,
     randomness: Randomness = SYSTEM,
 ) -> Coordinator:
     """Return the coordinator of a fleet, made if there is none, which leads it from now on.
 
-    Its learning plane is prepared, and not started; `holder` says in the database who leads; the keys that are
-    destroyed to erase are files in the folder, unless `secrets` holds them.
+    Its learning plane is prepared, and not started, if there is a certificate that it can show; `holder` says in the
+    database who leads; the keys that are destroyed to erase are files in the folder, unless `secrets` holds them.
 
     Raises what `fleet_of` raises; `ConfigError` if the learning plane cannot be opened.
     """
@@ -256,7 +301,7 @@ async def open_fleet(
     folder.note_made()
     # Not before it is known that this is the fleet's database and these are its keys.
     database.store.lead(holder)
-    plane = LearningPlane.open(settings, folder.learning_token) if settings.learning else None
+    plane = LearningPlane.open(settings, tls, folder.learning_token) if settings.learning and tls is not None else None
     env = Environment(
         settings=settings,
         fleet_id=fleet.fleet_id,
@@ -300,10 +345,11 @@ def fleet_of(tx: Transaction, settings: ServeSettings, keys: Signer, randomness:
 
 
 def _write_serve_file(coordinator: Coordinator) -> None:
-    state = coordinator.env.settings.state
+    state, endpoint = coordinator.env.settings.state, coordinator.endpoint
     served = {
         "pid": os.getpid(),
-        "address": coordinator.address,
+        "address": endpoint.address,
+        "ca_file": None if endpoint.ca_path is None else str(endpoint.ca_path.relative_to(state)),
         "metrics_address": coordinator.metrics_address,
         "token_file": str(CoordinatorFolder(state).operator_token.relative_to(state)),
         "fleet_id": coordinator.env.fleet_id,

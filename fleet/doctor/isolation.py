@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
-from fleet.config import is_loopback
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target, listener
+from fleet.domain.addresses import is_loopback
 
 AREA = Area("isolation")
 _SUPERLINK = "flower-superlink"

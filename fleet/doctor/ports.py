@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target, listener
 from fleet.doctor.web import PageError, page
+from fleet.domain.addresses import monitoring_url
 
 AREA = Area("ports")
 
@@ -50,8 +51,9 @@ def _metrics(target: Target) -> Iterator[Finding]:
         yield AREA.unknown(f"metrics at {where}: the coordinator does not answer")
         return
     for name in ("/metrics", "/healthz", "/readyz"):
+        url = f"{monitoring_url(where)}{name}"
         try:
-            page(f"http://{where}{name}")
-            yield AREA.ok(f"http://{where}{name} answers")
+            page(url, target.ca_file)
+            yield AREA.ok(f"{url} answers")
         except PageError as error:
             yield AREA.failure(str(error))

@@ -12,7 +12,7 @@ import psutil
 from reram_fleet.v1.operator_pb2 import Forget, GetFleetResponse, Node
 
 from fleet.client import LARGEST_PAGE, FleetClient, UnavailableError
-from fleet.config import ConfigError, Context, NoCoordinatorError, Served, read_serve_file
+from fleet.config import ConfigError, Connection, Context, NoCoordinatorError, Served, read_serve_file
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.errors import FleetError
 from fleet.store.database import Store, Transaction, wall_clock_ms
@@ -40,6 +40,8 @@ class Target:
     served: Served | None = None
     address: str | None = None
     token_file: Path | None = None
+    #: Certificate of the authority that vouches for it.
+    ca_file: Path | None = None
     process: psutil.Process | None = None
     #: Who listens at its address, if that is another process than the coordinator's.
     stranger: str = ""
@@ -57,7 +59,7 @@ class Target:
         """
         served = process = answer = None
         silence: FleetError | None = None
-        address, token_file = context.address, context.token_file
+        address, token_file, ca_file = context.address, context.token_file, context.ca
         if folder is not None:
             try:
                 served = read_serve_file(folder.root)
@@ -67,6 +69,7 @@ class Target:
                 silence = error
         if served is not None:
             address, token_file = address or served.address, token_file or served.token_file
+            ca_file = ca_file or served.ca_file
             process = _serving(served)
         stranger = _stranger(address, process) if served is not None and address == served.address else ""
         if process is not None and process.status() == psutil.STATUS_STOPPED:
@@ -76,10 +79,10 @@ class Target:
             )
         elif address is not None and token_file is not None and not stranger and (served is None or process):
             try:
-                answer = _ask(address, token_file)
+                answer = _ask(Connection.trusted(address, token_file, ca_file))
             except FleetError as error:
                 silence = error
-        return cls(folder, served, address, token_file, process, stranger, answer, silence, prometheus)
+        return cls(folder, served, address, token_file, ca_file, process, stranger, answer, silence, prometheus)
 
     @contextmanager
     def rows(self) -> Iterator[Transaction]:
@@ -148,8 +151,8 @@ def _named(pid: int | None) -> Listener:
         return Listener(pid, f"process {pid}")
 
 
-def _ask(address: str, token_file: Path) -> Answer:
-    with FleetClient.from_token_file(address, token_file) as client:
+def _ask(where: Connection) -> Answer:
+    with FleetClient.from_files(where.address, where.token_file, where.ca_file) as client:
         asked_ms = wall_clock_ms()
         fleet = client.get_fleet()
         answered_ms = wall_clock_ms()

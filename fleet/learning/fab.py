@@ -19,6 +19,7 @@ CLIENT_APP = "edge_node.agent.client_app:app"
 JOB_ID = "job-id"
 ATTEMPT = "attempt"
 COORDINATOR = "coordinator"
+CA_FILE = "ca-file"
 TOKEN_FILE = "token-file"
 
 _PYPROJECT = f"""\
@@ -39,6 +40,7 @@ clientapp = "{CLIENT_APP}"
 {JOB_ID} = ""
 {ATTEMPT} = 0
 {COORDINATOR} = ""
+{CA_FILE} = ""
 {TOKEN_FILE} = ""
 """
 

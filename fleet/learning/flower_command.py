@@ -23,7 +23,7 @@ from typing import Any
 from reram_fleet.processes.flower import process_environment, program
 
 from fleet.learning.errors import FlowerApiError, FlowerCommandError, RunNotFoundError, SuperLinkUnreachableError
-from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
+from fleet.learning.fab import ATTEMPT, CA_FILE, COORDINATOR, JOB_ID, TOKEN_FILE
 
 #: Importing Flower takes two CPU seconds; the rest is room for a busy two-core machine.
 COMMAND_TIMEOUT_S = 60.0
@@ -77,7 +77,9 @@ class FlowerCommand:
             return answer
         raise _refusal(shown, str(answer.get("error-message", "no reason given")).strip())
 
-    def submit(self, app: Path, job_id: str, attempt: int, coordinator_address: str, token_file: Path) -> int:
+    def submit(
+        self, app: Path, job_id: str, attempt: int, coordinator_address: str, ca_file: Path | None, token_file: Path
+    ) -> int:
         """Start a run for one attempt of a job; returns its run id.
 
         `FlowerCommandError` if the SuperLink refuses or does not answer in time. A run may exist nevertheless: submit
@@ -88,7 +90,9 @@ class FlowerCommand:
         app
             Folder of the stub app (`fleet.learning.fab`).
         coordinator_address
-            host:port of LearningService, plaintext on the loopback interface.
+            host:port of LearningService, or `unix:PATH`.
+        ca_file
+            File of the CA certificate that vouches for it; a Unix socket needs none.
         token_file
             File (mode 0600) with the bearer token of LearningService. Its path travels, never the token: Flower stores
             and shows run configurations.
@@ -97,6 +101,7 @@ class FlowerCommand:
             JOB_ID: job_id,
             ATTEMPT: attempt,
             COORDINATOR: coordinator_address,
+            CA_FILE: "" if ca_file is None else str(ca_file.resolve()),
             TOKEN_FILE: str(token_file.resolve()),
         }
         # A file, not `key=value`: Flower's parser of those trips over quotes and blanks in paths.

@@ -25,13 +25,22 @@ _RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 class JobClient(TokenClient):
     """Caller of LearningService for one attempt of one job.
 
-    The coordinator's host:port is plaintext: only ever the loopback interface. Calls are repeated for `away_s`
-    while it does not answer; all of them are idempotent. Every call raises `StaleAttemptError` if another attempt is
-    the current one, and `CoordinatorError` if the coordinator refuses for another reason or stays away.
+    Calls are repeated for `away_s` while the coordinator does not answer; all of them are idempotent. Every call raises
+    `StaleAttemptError` if another attempt is the current one, and `CoordinatorError` if the coordinator refuses for
+    another reason or stays away.
     """
 
-    def __init__(self, coordinator: str, token: str, job_id: str, attempt: int, *, away_s: float = AWAY_S) -> None:
-        super().__init__(coordinator, token, LearningServiceStub)
+    def __init__(
+        self,
+        coordinator: str,
+        token: str,
+        job_id: str,
+        attempt: int,
+        *,
+        ca_pem: bytes = b"",
+        away_s: float = AWAY_S,
+    ) -> None:
+        super().__init__(coordinator, token, LearningServiceStub, ca_pem=ca_pem)
         self.job_id, self.attempt, self._away_s = job_id, attempt, away_s
 
     def get_job(self) -> pb.GetJobResponse:

@@ -1,8 +1,8 @@
 """Proxy between nodes and the SuperLink: the Fleet API passes, nothing else does.
 
 Flower serves its Fleet, Control and Runtime APIs on one port, and whoever reaches the Control API can run code on every
-node. Nodes therefore get the address of this proxy. It ends TLS with a certificate of the same authority and passes
-requests on unchanged: a SuperNode signs its timestamp and puts key and signature in headers
+node. Nodes therefore get the address of this proxy. It ends TLS with the coordinator's certificate and passes requests
+on unchanged: a SuperNode signs its timestamp and puts key and signature in headers
 (flwr.supernode.node_auth_http_interceptor), so the SuperLink still checks every node itself.
 """
 
@@ -28,8 +28,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from fleet.learning.certificates import ServerCertificate
+from fleet.domain.addresses import host_port
 from fleet.learning.errors import FleetProxyError
+from fleet.trust.tls import ServerFiles
 
 logger = logging.getLogger(__name__)
 
@@ -71,22 +72,26 @@ class FleetProxy:
     certificate
         What nodes see.
     host, port
-        Where nodes reach it; port 0 picks a free one.
+        Where it listens; port 0 picks a free one.
+    called
+        Host under which nodes reach it, if that is another one.
     """
 
     def __init__(
         self,
         upstream_address: str,
         upstream_tls: ssl.SSLContext,
-        certificate: ServerCertificate,
+        certificate: ServerFiles,
         *,
         host: str = "127.0.0.1",
+        called: str = "",
         port: int = 0,
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream, self._upstream_tls = f"https://{upstream_address}", upstream_tls
         self._certificate, self._host, self._port = certificate, host, port
+        self._called = called or host
         self._max_body_bytes, self._clock = max_body_bytes, clock
         # When the SuperLink last served a SuperNode, by the key in its requests.
         self._served_s: dict[str, float] = {}
@@ -99,14 +104,14 @@ class FleetProxy:
         """host:port for a node's `flower-supernode --superlink`; known after `start`."""
         if self._socket is None:
             raise FleetProxyError("the proxy has no address before it is started")
-        return f"{self._host}:{self._socket.getsockname()[1]}"
+        return host_port(self._called, self._socket.getsockname()[1])
 
     def start(self) -> None:
         """Bind the port and serve; returns when requests are accepted.
 
         `FleetProxyError` if the port is taken or the server does not start.
         """
-        listening = socket.socket()
+        listening = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((self._host, self._port))
@@ -153,6 +158,11 @@ class FleetProxy:
         if self._socket is not None:
             self._socket.close()
         self._server = self._thread = self._socket = None
+
+    def renew_certificate(self) -> None:
+        """Show connections from now on the certificate that the files hold now."""
+        if self._server is not None and self._server.config.ssl is not None:
+            self._server.config.ssl.load_cert_chain(self._certificate.certificate_path, self._certificate.key_path)
 
     def is_gone(self, flower_public_key: str) -> bool:
         """Whether a SuperNode certainly takes no messages now; a proxy that does not run cannot know of any.

@@ -18,7 +18,7 @@ from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
 from fleet.errors import StaleAttemptError
 from fleet.learning.errors import CoordinatorError, LearningPlaneError
-from fleet.learning.fab import ATTEMPT, COORDINATOR, JOB_ID, TOKEN_FILE
+from fleet.learning.fab import ATTEMPT, CA_FILE, COORDINATOR, JOB_ID, TOKEN_FILE
 from fleet.learning.job_client import JobClient
 from fleet.learning.job_grid import JobGrid
 from fleet.learning.state_codec import StateCodec
@@ -36,7 +36,8 @@ def client_of(context: Context) -> JobClient:
             "this run has no job: learning jobs are started with `fleet learn start`, not `flwr run`"
         )
     token = Path(str(values[TOKEN_FILE])).read_text().strip()
-    return JobClient(str(values[COORDINATOR]), token, str(values[JOB_ID]), int(values[ATTEMPT]))
+    ca_pem = Path(str(values[CA_FILE])).read_bytes() if values[CA_FILE] else b""
+    return JobClient(str(values[COORDINATOR]), token, str(values[JOB_ID]), int(values[ATTEMPT]), ca_pem=ca_pem)
 
 
 @app.main()

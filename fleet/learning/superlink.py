@@ -18,11 +18,12 @@ from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.flower import free_port, process_environment, program
 from reram_fleet.processes.supervised import ChildState, SupervisedProcess
 
-from fleet.learning.certificates import Certificates, ensure_certificates
+from fleet.learning.certificates import SuperLinkCertificate, ensure_certificate
 from fleet.learning.errors import FlowerApiError, LearningPlaneError, SuperLinkNotReadyError
 from fleet.learning.fab import write_app
 from fleet.learning.flower_command import PUBLIC_KEY_ALREADY_IN_USE, FlowerCommand
 from fleet.learning.proxy import FleetProxy
+from fleet.trust.tls import ServerFiles
 
 #: Name of our connection in FLWR_HOME/config.toml: `FLWR_HOME=<state>/flower/home flwr ls` works by it.
 CONNECTION = "fleet"
@@ -42,8 +43,6 @@ class SuperLink:
         self.folder = folder
         #: host:port of its Control, Runtime and Fleet APIs.
         self.control_address = control_address
-        #: Ours: of the proxy that nodes reach it through, and of the embedded SuperLink itself.
-        self.certificates = ensure_certificates(folder / "tls")
         self._upstream_ca_path, self._process = upstream_ca_path, process
         self.command = FlowerCommand(folder / "home", CONNECTION)
         _write_connection(self.command.home, control_address, upstream_ca_path)
@@ -54,18 +53,18 @@ class SuperLink:
     def embedded(cls, state: Path) -> SuperLink:
         """Prepare a supervised `flower-superlink` with all its state in `state/flower` and a port that it keeps."""
         folder = _private_folder(state)
-        certificates = ensure_certificates(folder / "tls")
+        certificate = ensure_certificate(folder / "tls")
         address = f"{LOOPBACK}:{remembered_port(folder / 'superlink.port')}"
         process = SupervisedProcess(
             name="flower-superlink",
-            command=_superlink_command(folder, address, certificates),
+            command=_superlink_command(folder, address, certificate),
             log_path=folder / "superlink.log",
             # The ServerApp inherits this folder: its relative paths must not hit the operator's.
             working_directory=folder,
             environment=process_environment(folder / "home"),
             backoff=Backoff(first_s=0.5, longest_s=5.0),
         )
-        return cls(folder, address, certificates.ca_path, process)
+        return cls(folder, address, certificate.ca_path, process)
 
     @classmethod
     def attached(cls, state: Path, address: str, ca_path: Path) -> SuperLink:
@@ -74,11 +73,6 @@ class SuperLink:
         Our FLWR_HOME lies in `state/flower/home`; `ca_path` is what its TLS certificate is verified with.
         """
         return cls(_private_folder(state), address, ca_path.resolve(strict=True), None)
-
-    @property
-    def ca_pem(self) -> bytes:
-        """What nodes verify the proxy with, PEM: `EnrollNodeResponse` carries it to them."""
-        return self.certificates.ca_pem
 
     @property
     def state(self) -> ChildState:
@@ -128,10 +122,12 @@ class SuperLink:
         if self._process is not None:
             self._process.stop()
 
-    def open_proxy(self, host: str = LOOPBACK) -> FleetProxy:
+    def open_proxy(
+        self, certificate: ServerFiles, *, host: str = LOOPBACK, called: str = "", port: int = 0
+    ) -> FleetProxy:
         """Prepare the proxy that nodes reach this SuperLink through; the caller starts and stops it."""
-        port = remembered_port(self.folder / "proxy.port")
-        return FleetProxy(self.control_address, self.tls_context(), self.certificates.proxy, host=host, port=port)
+        port = port or remembered_port(self.folder / "proxy.port")
+        return FleetProxy(self.control_address, self.tls_context(), certificate, host=host, called=called, port=port)
 
     def tls_context(self) -> ssl.SSLContext:
         """Return a TLS client context that trusts this SuperLink's authority alone."""
@@ -193,14 +189,14 @@ def remembered_port(path: Path) -> int:
     return port
 
 
-def _superlink_command(folder: Path, address: str, certificates: Certificates) -> list[str]:
+def _superlink_command(folder: Path, address: str, certificate: SuperLinkCertificate) -> list[str]:
     host, _, port = address.rpartition(":")
     return [
         program("flower-superlink"),
         *("--host", host, "--port", port, "--database", str(folder / "superlink.db")),
-        *("--ssl-ca-certfile", str(certificates.ca_path)),
-        *("--ssl-certfile", str(certificates.superlink.certificate_path)),
-        *("--ssl-keyfile", str(certificates.superlink.key_path)),
+        *("--ssl-ca-certfile", str(certificate.ca_path)),
+        *("--ssl-certfile", str(certificate.server.certificate_path)),
+        *("--ssl-keyfile", str(certificate.server.key_path)),
         *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
     ]
 

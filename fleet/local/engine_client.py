@@ -21,7 +21,7 @@ ENROL_TIMEOUT_S = 600.0
 
 
 class EngineClient(TokenClient):
-    """Connection to the loopback EngineService."""
+    """Connection to the EngineService."""
 
     def __init__(self, node_id: str, address: str, token: str) -> None:
         super().__init__(address, token, EngineServiceStub)

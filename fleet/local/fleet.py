@@ -234,7 +234,7 @@ class LocalFleet:
     def client(self) -> FleetClient:
         """Open a connection to the coordinator."""
         served = self.served()
-        return FleetClient.from_token_file(served.address, served.token_file)
+        return FleetClient.from_files(served.address, served.token_file, served.ca_file)
 
     @property
     def registry(self) -> Registry:

@@ -5,22 +5,46 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from fleet.metrics.boards import BOARDS
 from fleet.metrics.grafana import grafana_json
-from fleet.metrics.prometheus_rules import alerts_yaml, recordings_yaml
+from fleet.metrics.prometheus_rules import DOCS, alerts, recordings
 
-#: Where the documentation is, unless its address is given: the folder in the repository.
-DOCS = "docs"
+#: Longer strings have lines of their own.
+_FOLDED = 80
+_NOTE = "# Written by `make mixin` from fleet/metrics: change it there.\n"
 
 
 def generated(docs: str = DOCS) -> Mapping[str, str]:
     """Return the text of each file, by its path in `deploy/`."""
     return {
-        "prometheus/rules/recordings.yml": recordings_yaml(),
-        "prometheus/rules/alerts.yml": alerts_yaml(docs),
+        "prometheus/rules/recordings.yml": _yaml(recordings()),
+        "prometheus/rules/alerts.yml": _yaml(alerts(docs)),
         **{f"grafana/dashboards/{board.uid}.json": grafana_json(board, docs) for board in BOARDS},
     }
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    text: str = yaml.dump(document, Dumper=_Tidy, sort_keys=False, width=72, allow_unicode=True)
+    return _NOTE + text
+
+
+class _Tidy(yaml.SafeDumper):
+    """Dumper that indents lists below their key, and folds long lines."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent, also within lists."""
+        super().increase_indent(flow, False)
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        """Return a string, folded if it fills a line."""
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=">" if len(value) > _FOLDED else None)
+
+
+_Tidy.add_representer(str, _Tidy.text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from fleet.metrics.definitions import Alert, Severity
 
-#: Mean power of a node over an hour, W, beyond which somebody should look. A node that waits spends microwatts, and one
-#: that identifies ten samples a second a few milliwatts, most of it for the radio.
+#: Mean power of a node over an hour, W, beyond which somebody should look. By the model of a speakers node (180 nm) one
+#: that waits spends some ten microwatts, and one that identifies ten samples a second two milliwatts.
 NODE_BUDGET_W = 0.05
 #: Share of a chip's endurance that must be left.
 LEAST_ENDURANCE = 0.1

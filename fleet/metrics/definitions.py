@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -74,6 +75,14 @@ class Query:
 
     expr: str
     legend: str
+
+    def of(self, variable: str, value: str) -> Query:
+        """Return the query with a value in place of `$variable`."""
+        return replace(self, expr=self.expr.replace(f"${variable}", value)) if variable else self
+
+    def name(self, labels: Mapping[str, str]) -> str:
+        """Return the name of a series that came, by its labels."""
+        return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), self.legend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,27 @@
-"""Rules as Prometheus reads them: YAML, a file for recordings and one for alerts."""
+"""Rules as Prometheus reads them: a document of recordings and one of alerts, for YAML or JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import yaml
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from fleet.metrics.alerts import ALERTS
 from fleet.metrics.definitions import Alert, runbook_of
 from fleet.metrics.recordings import RECORDINGS
 
-#: Longer strings have lines of their own.
-_FOLDED = 80
-_NOTE = "# Written by `make mixin` from fleet/metrics: change it there.\n"
+T = TypeVar("T")
+
+#: Where the documentation is, unless its address is given: the folder in the repository.
+DOCS = "docs"
 
 
-def recordings_yaml() -> str:
-    """Return the file of recording rules."""
+def recordings() -> dict[str, Any]:
+    """Return the recording rules."""
     return _groups(RECORDINGS, lambda rule: {"record": rule.name, "expr": rule.expr})
 
 
-def alerts_yaml(docs: str) -> str:
-    """Return the file of alert rules; `docs` is where the documentation is, for the runbooks."""
+def alerts(docs: str = DOCS) -> dict[str, Any]:
+    """Return the alert rules; `docs` is where the documentation is, for the runbooks."""
 
     def rule(alert: Alert) -> dict[str, Any]:
         return {
@@ -40,22 +39,5 @@ def alerts_yaml(docs: str) -> str:
     return _groups(ALERTS, rule)
 
 
-def _groups(groups: Mapping[str, Sequence[Any]], rule: Any) -> str:
-    body = {"groups": [{"name": name, "rules": [rule(each) for each in rules]} for name, rules in groups.items()]}
-    text: str = yaml.dump(body, Dumper=_Tidy, sort_keys=False, width=72, allow_unicode=True)
-    return _NOTE + text
-
-
-class _Tidy(yaml.SafeDumper):
-    """Dumper that indents lists below their key, and folds long lines."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Indent, also within lists."""
-        super().increase_indent(flow, False)
-
-    def text(self, value: str) -> yaml.ScalarNode:
-        """Return a string, folded if it fills a line."""
-        return self.represent_scalar("tag:yaml.org,2002:str", value, style=">" if len(value) > _FOLDED else None)
-
-
-_Tidy.add_representer(str, _Tidy.text)
+def _groups(groups: Mapping[str, Sequence[T]], rule: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+    return {"groups": [{"name": name, "rules": [rule(each) for each in rules]} for name, rules in groups.items()]}

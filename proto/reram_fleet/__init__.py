@@ -8,7 +8,7 @@ do not understand each other:
 - `crypto.tickets`, `crypto.identities`: whom a node may take in, and who it is
 - `code_ranges`, `tasks`, `cohorts`: integers that nodes of a task can send; shard of a person
 - `wire`: formats of bytes fields, as the packed statistics for the closed-form head
-- `stream_opening`, `crypto.bearer`: metadata that opens a stream, tokens of the loopback services
+- `stream_opening`, `crypto.bearer`: metadata that opens a stream, tokens that open services
 - `errors`, `processes.backoff`, `processes.command_line`: errors, waiting times and rules of the command line that
   both sides share
 - `processes`: child processes that never outlive their parent, files that survive a power cut, private memory, Flower

@@ -147,8 +147,8 @@ class Noise:
         return wire.ConnectRequest(receipt=envelope).SerializeToString()
 
 
-def shout(address: str, noise: Noise, messages: int, between: Callable[[int], None]) -> int:
-    """Send messages on as many streams as it takes, one after the other; returns how many streams.
+def shout(channel: grpc.Channel, noise: Noise, messages: int, between: Callable[[int], None]) -> int:
+    """Send messages on as many streams as it takes, one after the other; closes the channel, returns how many streams.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def shout(address: str, noise: Noise, messages: int, between: Callable[[int], No
         Called after each message that was dealt with, with the number of those so far.
     """
     sent = streams = 0
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with channel:
         while sent < messages:
             streams += 1
             for _ in _stream(channel, noise, messages - sent):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import grpc
 import pytest
 from reram_fleet.crypto.digests import subject_digests
 from reram_fleet.crypto.identifiers import new_tag
@@ -19,8 +20,8 @@ MESSAGES = 10_000
 class BusyNode:
     """An honest node on a stream of its own that sends heartbeats until it is closed."""
 
-    def __init__(self, address: str, node: Device) -> None:
-        self.stream = NodeStream(address, node)
+    def __init__(self, channel: grpc.Channel, node: Device) -> None:
+        self.stream = NodeStream(channel, node)
         self.stream.wait_heard("lease")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._heartbeat, daemon=True)
@@ -48,7 +49,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
         coordinator.enroll(node)
     for number, tag in enumerate(people):
         honest[number % 2].capture(tag, captured(number))
-    streams = [BusyNode(coordinator.address, node) for node in honest]
+    streams = [BusyNode(coordinator.channel(), node) for node in honest]
     try:
         with coordinator.client() as client:
 
@@ -66,7 +67,7 @@ def test_no_message_of_one_node_stops_or_misleads_the_others(tmp_path):
                     forgets.append(client.create_forget(new_tag(), [people[len(forgets)]]).forget.campaign_id)
 
             streams_taken = shout(
-                coordinator.address, Noise(rogue, tuple(people), seed=9), MESSAGES, forget_now_and_then
+                coordinator.channel(), Noise(rogue, tuple(people), seed=9), MESSAGES, forget_now_and_then
             )
             assert len(forgets) >= 3
             assert streams_taken > 1

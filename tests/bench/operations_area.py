@@ -1,6 +1,7 @@
 """Figures of a coordinator under load: real gRPC, real nodes, server and load in processes of their own.
 
-What the machine does by itself is measured in the same section: the same fan-out over bare grpc.aio.
+What the machine does by itself is measured in the same section: the same fan-out over bare grpc.aio. Both are on a Unix
+socket, so that what is compared is the logic; one section says what TLS adds.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class LoadFailedError(Exception):
 
 
 def under_load(
-    nodes: int, *, postgresql: bool = False, restart: bool = False, forgets: int = FORGETS
+    nodes: int, *, postgresql: bool = False, tls: bool = False, restart: bool = False, forgets: int = FORGETS
 ) -> Iterator[Figure]:
     """Yield the figures of so many links."""
     floor = _workload("echo_fanout", str(nodes))
     with tempfile.TemporaryDirectory() as folder, _database(postgresql) as database:
-        seen = _loaded(Path(folder), nodes, database, restart=restart, forgets=forgets)
+        seen = _loaded(Path(folder), nodes, database, tls=tls, restart=restart, forgets=forgets)
     if seen["refusals"]:
         raise LoadFailedError(f"nodes were refused: {seen['refusals']}")
     of = {name: tuple(forget[name] for forget in seen["forgets"]) for name in seen["forgets"][0]}
@@ -79,9 +80,9 @@ def under_load(
     }
     if restart:
         found["all serving after a restart"] = ((seen["reconnected_s"],), "s")
-    where = f"{nodes} links, {'PostgreSQL' if postgresql else 'SQLite'}"
+    where = f"{nodes} links, {'PostgreSQL' if postgresql else 'SQLite'}{', TLS' if tls else ''}"
     for name, (values, unit) in found.items():
-        yield Figure(f"{where}: {name}", values, unit, _TARGETS.get(nodes, {}).get(name))
+        yield Figure(f"{where}: {name}", values, unit, None if tls else _TARGETS.get(nodes, {}).get(name))
 
 
 @contextmanager
@@ -95,13 +96,16 @@ def _database(postgresql: bool) -> Iterator[str | None]:
         yield url
 
 
-def _loaded(folder: Path, nodes: int, database: str | None, *, restart: bool, forgets: int) -> dict[str, Any]:
+def _loaded(
+    folder: Path, nodes: int, database: str | None, *, restart: bool, forgets: int, tls: bool = False
+) -> dict[str, Any]:
     state, restarted = folder / "coordinator", folder / "restarted"
-    server, served = _serve(state, database)
+    server, served = _serve(state, database, tls)
     try:
         load = _start(
             "fleet_load",
             *("--address", served["address"], "--token-file", str(state / served["token_file"])),
+            *(("--ca", str(state / served["ca_file"])) if tls else ()),
             *("--pid", str(served["pid"]), "--nodes", str(nodes), "--forgets", str(forgets)),
             *("--heartbeat", str(HEARTBEAT_S), *(("--restarted", str(restarted)) if restart else ())),
         )
@@ -113,7 +117,7 @@ def _loaded(folder: Path, nodes: int, database: str | None, *, restart: bool, fo
             if restart:
                 server.kill()
                 server.wait()
-                server, _ = _serve(state, database)
+                server, _ = _serve(state, database, tls)
             return _answer("fleet_load", load)
         finally:
             load.kill()
@@ -122,12 +126,13 @@ def _loaded(folder: Path, nodes: int, database: str | None, *, restart: bool, fo
         server.wait()
 
 
-def _serve(state: Path, database: str | None) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+def _serve(state: Path, database: str | None, tls: bool) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     (state / SERVE_FILE).unlink(missing_ok=True)
     key = REGISTRY_KEY.public_key().public_bytes_raw().hex()
     command = [program("fleet"), "serve", "--state", str(state), "--no-flower", "--task", "test"]
     command += ["--metrics-port", "0"]
     command += ["--code-range", f"{CODES.features}:{CODES.code_max}", "--registry-key", key]
+    command += [] if tls else ["--host", f"unix:{state.parent / 'serve.sock'}"]
     with (state.parent / "serve.log").open("ab") as log:
         server = subprocess.Popen([*command, *(("--database", database) if database else ())], stdout=log, stderr=log)
     while not (state / SERVE_FILE).exists():
@@ -159,6 +164,7 @@ SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "links-100": partial(under_load, 100),
     "links-300": partial(under_load, 300),
     "links-1000": partial(under_load, 1000, restart=True),
+    "links-1000-tls": partial(under_load, 1000, tls=True),
     "links-1000-postgresql": partial(under_load, 1000, postgresql=True),
     # One forget, since it takes minutes.
     "links-10000": partial(under_load, 10_000, restart=True, forgets=1),

@@ -9,12 +9,15 @@ from __future__ import annotations
 import sys
 import textwrap
 
+from fleet.report.style import save_figures
+from tests.bench.links_plot import links_plot
 from tests.bench.measuring import ROOT, write_whole
 from tests.bench.paper_items import PAPER_ITEMS
 from tests.bench.product_items import PRODUCT_ITEMS
 from tests.bench.results_item import Figures, Item
 
 PAGE = ROOT / "RESULTS.md"
+IMAGES = ROOT / "docs" / "images"
 
 
 def page(figures: Figures) -> str:
@@ -58,8 +61,10 @@ def _wrapped(line: str) -> list[str]:
 
 
 def main() -> int:
-    """Write the page."""
-    write_whole(PAGE, page(Figures.load()))
+    """Write the page, and the picture of the coordinator under load."""
+    figures = Figures.load()
+    write_whole(PAGE, page(figures))
+    save_figures({"links": links_plot(figures)}, IMAGES)
     return 0
 
 

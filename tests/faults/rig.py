@@ -171,7 +171,7 @@ class Rig:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a `fleet` command against this fleet, as an operator would."""
         served = self.fleet.served()
-        connection = ("--address", served.address, "--token-file", str(served.token_file))
+        connection = ("--address", served.address, "--ca", str(served.ca_file), "--token-file", str(served.token_file))
         registry = ("--registry", str(self.fleet.layout.registry))
         # A configuration of whoever runs the tests must not matter.
         environment = {**os.environ, "FLEET_CONFIG": str(self.fleet.layout.root / "none.toml"), "NO_COLOR": "1"}

@@ -25,6 +25,7 @@ from fleet.coordinator.reconcile import move_on
 from fleet.coordinator.serve import open_fleet, take_up
 from fleet.coordinator.testing.awaited import done_now
 from fleet.coordinator.testing.links import MemoryLink
+from fleet.coordinator.tls import ServerTls
 from fleet.coordinator.unit import UnitOfWork
 from fleet.store.database import Store, wall_clock_ms
 from fleet.store.rows import CampaignRow
@@ -109,6 +110,7 @@ class SteppedCoordinator:
                 Database(self.store),
                 signer,
                 holder="stepped",
+                tls=ServerTls.open(settings, paths) if learning else None,
                 secrets=secrets,
                 randomness=randomness,
             )

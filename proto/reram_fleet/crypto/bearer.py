@@ -1,4 +1,4 @@
-"""Bearer tokens of the loopback services."""
+"""Bearer tokens that open services."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from typing import Any, NoReturn, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from reram_fleet.processes.channel import open_channel
+
 R = TypeVar("R")
 
 
@@ -17,26 +19,22 @@ class TokenClient:
     Parameters
     ----------
     address
-        `host:port` of the service (plain gRPC, so loopback or a private network).
+        `host:port` of the service, or `unix:PATH`.
     token
         The token, sent with every call.
     stub
         The generated class of the service, which has no types: called with the channel.
+    ca_pem
+        Certificate of the authority that vouches for the service, PEM: without one the token goes to Unix sockets only
+        (`InvalidInputError`).
     """
 
-    def __init__(self, address: str, token: str, stub: Callable[[grpc.Channel], Any]) -> None:
+    def __init__(self, address: str, token: str, stub: Callable[[grpc.Channel], Any], *, ca_pem: bytes = b"") -> None:
         self.address = address
         self._metadata = (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                # A server that restarts is found again within a second, not after gRPC's minutes.
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                # The token goes to the server, never through a proxy of the environment.
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+        # A server that restarts is found again within a second, not after gRPC's minutes.
+        options = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000))
+        self._channel = open_channel(address, ca_pem, options)
         self.stub = stub(self._channel)
 
     def __enter__(self) -> Self:

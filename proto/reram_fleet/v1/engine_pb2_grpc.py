@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EngineServiceStub:
-    """A node's engine, on its loopback interface. The application on the device uses it
+    """A node's engine, on a Unix socket in its folder. The application on the device uses it
     to enrol and identify people, the Flower ClientApp to run a round.
     Callers send "authorization: Bearer <engine token>" (a 0600 file in the node's folder).
     """
@@ -65,7 +65,7 @@ class EngineServiceStub:
 
 
 class EngineServiceServicer:
-    """A node's engine, on its loopback interface. The application on the device uses it
+    """A node's engine, on a Unix socket in its folder. The application on the device uses it
     to enrol and identify people, the Flower ClientApp to run a round.
     Callers send "authorization: Bearer <engine token>" (a 0600 file in the node's folder).
     """
@@ -138,7 +138,7 @@ def add_EngineServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EngineService:
-    """A node's engine, on its loopback interface. The application on the device uses it
+    """A node's engine, on a Unix socket in its folder. The application on the device uses it
     to enrol and identify people, the Flower ClientApp to run a round.
     Callers send "authorization: Bearer <engine token>" (a 0600 file in the node's folder).
     """

@@ -76,7 +76,7 @@ class EnrollNodeRequest(_message.Message):
     def __init__(self, identity: _Optional[_Union[_types_pb2.NodeIdentity, _Mapping]] = ...) -> None: ...
 
 class EnrollNodeResponse(_message.Message):
-    __slots__ = ("fleet_id", "command_public_key", "coordinator_sealing_public_key", "node_service_address", "flower_fleet_address", "flower_ca_pem", "flower_node_id", "created", "registry_public_key")
+    __slots__ = ("fleet_id", "command_public_key", "coordinator_sealing_public_key", "node_service_address", "flower_fleet_address", "flower_ca_pem", "flower_node_id", "created", "registry_public_key", "coordinator_ca_pem")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     COMMAND_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_SEALING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class EnrollNodeResponse(_message.Message):
     FLOWER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_CA_PEM_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     command_public_key: bytes
     coordinator_sealing_public_key: bytes
@@ -95,7 +96,8 @@ class EnrollNodeResponse(_message.Message):
     flower_node_id: int
     created: bool
     registry_public_key: bytes
-    def __init__(self, fleet_id: _Optional[str] = ..., command_public_key: _Optional[bytes] = ..., coordinator_sealing_public_key: _Optional[bytes] = ..., node_service_address: _Optional[str] = ..., flower_fleet_address: _Optional[str] = ..., flower_ca_pem: _Optional[str] = ..., flower_node_id: _Optional[int] = ..., created: _Optional[bool] = ..., registry_public_key: _Optional[bytes] = ...) -> None: ...
+    coordinator_ca_pem: str
+    def __init__(self, fleet_id: _Optional[str] = ..., command_public_key: _Optional[bytes] = ..., coordinator_sealing_public_key: _Optional[bytes] = ..., node_service_address: _Optional[str] = ..., flower_fleet_address: _Optional[str] = ..., flower_ca_pem: _Optional[str] = ..., flower_node_id: _Optional[int] = ..., created: _Optional[bool] = ..., registry_public_key: _Optional[bytes] = ..., coordinator_ca_pem: _Optional[str] = ...) -> None: ...
 
 class Node(_message.Message):
     __slots__ = ("node_id", "connected", "last_contact_unix_ms", "generation", "revision", "serve_state", "quarantine_reason", "costs", "energy_model", "overhead", "inferences", "subject_adapters", "flower_node_id", "held_reason", "software_version", "quarantined_reports", "lease_until_unix_ms", "retired_at_unix_ms", "awaited_since_unix_ms")

@@ -1,7 +1,7 @@
 """Bare grpc.aio as the floor of any coordinator: N streams, 400 bytes to each at once, and an answer from each.
 
-`python -m tests.bench.workloads.echo_fanout N` prints one JSON object. No TLS, protobuf, signature or database; server
-and client are two processes, a connection per stream.
+`python -m tests.bench.workloads.echo_fanout N` prints one JSON object. A Unix socket, as the coordinator has it under
+load; no protobuf, signature or database. Server and client are two processes, a connection per stream.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc.aio
 import psutil
+from reram_fleet.processes.channel import unix_credentials
+from reram_fleet.processes.unix_socket import socket_address
 
-from tests.bench.workloads.fleet_load import CONNECTS_PER_S, OPTIONS
+from tests.bench.workloads.fleet_load import CONNECTS_PER_S, Load
 
 SIZE = 400
 ROUNDS = 3
@@ -52,22 +56,23 @@ class _Echo(grpc.GenericRpcHandler):
         await asking.write(b"done")
 
 
-def _serve(told: Connection) -> None:
+def _serve(address: str, told: Connection) -> None:
     async def serve() -> None:
-        server = grpc.aio.server(handlers=[_Echo()], options=(("grpc.so_reuseport", 0),))
-        told.send(server.add_insecure_port("127.0.0.1:0"))
+        server = grpc.aio.server(handlers=[_Echo()])
+        server.add_secure_port(address, unix_credentials())
         await server.start()
+        told.send("serves")
         await server.wait_for_termination()
 
     asyncio.run(serve())
 
 
-async def _load(port: int, server: psutil.Process, links: int) -> dict[str, float]:
+async def _load(address: str, server: psutil.Process, links: int) -> dict[str, float]:
     arrived: list[float] = []
     done = asyncio.Event()
 
     async def one() -> Any:
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
+        channel = Load(address, b"").channel()
         stream = channel.stream_stream(METHOD)()
         await stream.write(b"hello")
         asyncio.create_task(listen(stream))  # noqa: RUF006  # The stream keeps it.
@@ -104,12 +109,15 @@ def main(links: int) -> None:
     """Serve, load, and print what was seen."""
     context = multiprocessing.get_context("spawn")
     told, telling = context.Pipe()
-    server = context.Process(target=_serve, args=(telling,), daemon=True)
-    server.start()
-    try:
-        seen = asyncio.run(_load(told.recv(), psutil.Process(server.pid), links))
-    finally:
-        server.kill()
+    with TemporaryDirectory() as folder:
+        address = socket_address(Path(folder) / "echo.sock")
+        server = context.Process(target=_serve, args=(address, telling), daemon=True)
+        server.start()
+        try:
+            told.recv()
+            seen = asyncio.run(_load(address, psutil.Process(server.pid), links))
+        finally:
+            server.kill()
     sys.stdout.write(json.dumps(seen) + "\n")
 
 

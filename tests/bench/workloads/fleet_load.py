@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 import torch
 from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.processes.channel import channel_credentials, channel_options
 from reram_fleet.stream_opening import CHALLENGE_KEY, hello_metadata
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import operator_pb2 as operator
@@ -36,8 +37,8 @@ from edge_node.agent.node import JITTER
 from fleet.coordinator.testing import FEATURES
 from tests.device import Device
 
-#: As the product's link opens its channel; with a connection per node.
-OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+#: Beside those of every channel: a connection per node.
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 #: Enrolments that are asked for at a time.
 ENROLLING = 50
 #: Streams that are opened in a second at the first start. After a restart, nodes keep to their own back-off.
@@ -53,11 +54,19 @@ class Load:
     """Fleet of one process, and what it has seen."""
 
     address: str
+    #: Of the authority that vouches for it; empty for a Unix socket.
+    ca_pem: bytes
     #: When (monotonic seconds) each node had suppressed a generation.
     suppressed_s: dict[int, list[float]] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     #: Why nodes have ended that should not.
     failures: list[str] = field(default_factory=list)
+
+    def channel(self) -> grpc.aio.Channel:
+        """Return a connection to the coordinator."""
+        return grpc.aio.secure_channel(
+            self.address, channel_credentials(self.address, self.ca_pem), channel_options(self.address, OPTIONS)
+        )
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait until something holds; `TimeoutError` if that takes too long, `RuntimeError` if a node has failed."""
@@ -92,7 +101,7 @@ class LoadedNode:
     async def _run(self) -> None:
         failures = 0
         while True:
-            async with grpc.aio.insecure_channel(self.load.address, options=OPTIONS) as channel:
+            async with self.load.channel() as channel:
                 try:
                     await self._connect_once(NodeServiceStub(channel))  # type: ignore[no-untyped-call]
                 except grpc.aio.AioRpcError as error:
@@ -222,9 +231,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     nodes = [
         Device(f"node-{number:05d}", clock=clock, heartbeat_s=options.heartbeat) for number in range(options.nodes)
     ]
-    load = Load(options.address)
+    load = Load(options.address, Path(options.ca).read_bytes() if options.ca else b"")
     people = [new_tag() for _ in range(options.forgets + 1)]
-    channel = grpc.aio.insecure_channel(options.address, options=OPTIONS)
+    channel = load.channel()
     token = Path(options.token_file).read_text(encoding="utf-8").strip()
     server = Server(
         OperatorServiceStub(channel),  # type: ignore[no-untyped-call]
@@ -280,7 +289,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> None:
     """Parse the command line, run, and print what was seen."""
     parser = argparse.ArgumentParser(prog="fleet_load", description=__doc__)
-    parser.add_argument("--address", required=True, help="host:port of the coordinator")
+    parser.add_argument("--address", required=True, help="host:port of the coordinator, or unix:PATH")
+    parser.add_argument("--ca", help="certificate of the authority that vouches for it")
     parser.add_argument("--token-file", required=True, help="its operator token")
     parser.add_argument("--pid", type=int, required=True, help="its process")
     parser.add_argument("--nodes", type=int, required=True)

@@ -151,9 +151,9 @@ def test_a_watched_fleet_with_people_moves_what_prometheus_has(tmp_path):
         assert shell.run("forget", "create", "--subject", people[0]["person"], "--yes", "--wait").returncode == 0
         seen = Deadline.of(30).until("it is seen", lambda: asked("fleet_node_applied_forget_generation == 1") or None)
         assert len(seen) == 2
-        # Another page, scraped at another moment.
         verified = "fleet_forget_verify_duration_seconds_count == 2"
-        assert Deadline.of(30).until("both receipts are seen", lambda: asked(verified) or None)
+        Deadline.of(30).until("both are verified", lambda: asked(verified) or None)
+        assert asked("sum(state:fleet_nodes:max)") == {"{}": "2"}
         everything = str(asked('{__name__=~".+"}'))
         assert len(everything) > 10_000
         assert people[0]["tag"] not in everything

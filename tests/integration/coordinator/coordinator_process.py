@@ -8,11 +8,12 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
+from reram_fleet.processes.channel import open_channel
 from reram_fleet.processes.flower import program
 from reram_fleet.stream_opening import hello_metadata, request_challenge
 from reram_fleet.v1 import node_pb2 as wire
@@ -25,8 +26,6 @@ from tests.device import Device
 
 T = TypeVar("T")
 LIMIT_S = 60.0
-#: A proxy of the environment is for the web.
-OPTIONS = [("grpc.enable_http_proxy", 0)]
 
 
 def eventually(what: str, probe: Callable[[], T | None]) -> T:
@@ -42,10 +41,10 @@ def eventually(what: str, probe: Callable[[], T | None]) -> T:
 class CoordinatorProcess:
     """One state folder, and the process that serves from it while there is one; `database` may be elsewhere."""
 
-    def __init__(self, state: Path, database: str | None = None) -> None:
+    def __init__(self, state: Path, database: str | None = None, options: Sequence[str] = ()) -> None:
         self.state, self.database = state, database
         self.process: subprocess.Popen[bytes] | None = None
-        self.address = ""
+        self.address, self.options = "", options
 
     def start(self) -> None:
         """Start the process; returns when it serves."""
@@ -55,6 +54,7 @@ class CoordinatorProcess:
         command += ["--task", "test", "--code-range", f"{CODES.features}:{CODES.code_max}"]
         command += ["--registry-key", REGISTRY_KEY.public_key().public_bytes_raw().hex()]
         command += ["--database", self.database] if self.database else []
+        command += self.options
         with (self.state / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.address = str(eventually("the coordinator serves", self._served)["address"])
@@ -74,13 +74,19 @@ class CoordinatorProcess:
 
     def client(self, token_file: Path | None = None) -> FleetClient:
         """Return an operator's client."""
-        return FleetClient.from_token_file(self.address, token_file or self.state / "keys" / "operator.token")
+        token_file = token_file or self.state / "keys" / "operator.token"
+        return FleetClient.from_files(self.address, token_file, self.state / "ca.pem")
+
+    def channel(self, address: str = "", *, options: Sequence[tuple[str, object]] = ()) -> grpc.Channel:
+        """Return a channel that trusts its authority, to another address if it is said."""
+        return open_channel(address or self.address, (self.state / "ca.pem").read_bytes(), options)
 
     def enroll(self, node: Device) -> None:
         """Register a node, and tell it what it needs to join."""
         with self.client() as client:
             answer = client.enroll_node(node.identity)
         assert answer.node_service_address == self.address
+        assert answer.coordinator_ca_pem.encode() == (self.state / "ca.pem").read_bytes()
         node.join(answer)
 
     def metrics(self) -> str:
@@ -103,14 +109,17 @@ class NodeStream:
     """
 
     def __init__(
-        self, address: str, node: Device, answers: Callable[[wire.ConnectResponse], bool] = lambda message: True
+        self,
+        channel: grpc.Channel,
+        node: Device,
+        answers: Callable[[wire.ConnectResponse], bool] = lambda message: True,
     ) -> None:
         self.node, self._answers = node, answers
         self.heard: list[wire.ConnectResponse] = []
         self.status: grpc.StatusCode | None = None
         self.details = ""
         self._outbox: queue.SimpleQueue[wire.ConnectRequest | None] = queue.SimpleQueue()
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._channel = channel
         self._stream: grpc.Call | None = None
         self._thread = threading.Thread(target=self._run, name=f"stream-{node.node_id}", daemon=True)
         self._thread.start()

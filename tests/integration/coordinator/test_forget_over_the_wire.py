@@ -64,7 +64,7 @@ def test_watcher_sees_a_forget_from_commit_to_converged(coordinator, node, open_
     absent = Device("node-2")
     coordinator.enroll(absent)
     with coordinator.client() as client:
-        settle(client, open_stream(coordinator.address, node))
+        settle(client, open_stream(coordinator.channel(), node))
         created = client.create_forget("watched", [PERSON])
         assert created.created
         campaign_id = created.forget.campaign_id
@@ -73,7 +73,7 @@ def test_watcher_sees_a_forget_from_commit_to_converged(coordinator, node, open_
         # The campaign waits for the node that is away, and with it the watcher.
         expected = {"node-1": "verified", "node-2": "pending"}
         eventually("node-1 verifies", lambda: execution_states(client, campaign_id) == expected)
-        open_stream(coordinator.address, absent)
+        open_stream(coordinator.channel(), absent)
         seen += [forget.state for forget in watching]
         assert seen[-1] == "converged"
         assert seen == sorted(seen, key=ORDER.index)
@@ -90,7 +90,9 @@ def test_kill_in_the_middle_of_a_forget_costs_time_only(coordinator, node, open_
     """SIGKILL once an order was sent that the node did not act upon; then the same state and port again."""
     address, key_file = coordinator.address, coordinator.state / "secrets" / f"subject-{PERSON}.key"
     deaf: list[str] = []
-    stream = open_stream(address, node, answers=lambda message: message.WhichOneof("message") not in (*deaf, ""))
+    stream = open_stream(
+        coordinator.channel(), node, answers=lambda message: message.WhichOneof("message") not in (*deaf, "")
+    )
     with coordinator.client() as client:
         settle(client, stream)
         assert key_file.exists()
@@ -108,7 +110,7 @@ def test_kill_in_the_middle_of_a_forget_costs_time_only(coordinator, node, open_
         # What was acknowledged is still there, and made no second time.
         again = client.create_forget("r1", [PERSON])
         assert (again.created, again.forget.campaign_id) == (False, campaign_id)
-        open_stream(address, node)
+        open_stream(coordinator.channel(), node)
         final = wait_converged(client, campaign_id)
         assert [(count.state, count.nodes) for count in final.counts] == [("verified", 1)]
         assert [forget.generation for forget in client.list_forgets().items] == [1]
@@ -120,11 +122,11 @@ def test_forget_goes_on_once_the_node_that_it_waits_for_is_retired(coordinator, 
     absent = Device("node-2")
     coordinator.enroll(absent)
     with coordinator.client() as client:
-        settle(client, open_stream(coordinator.address, node))
+        settle(client, open_stream(coordinator.channel(), node))
         campaign_id = client.create_forget("r1", [PERSON]).forget.campaign_id
         away, waiting = {"node-1": "verified", "node-2": "pending"}, {"node-1": "verified", "node-2": "applying"}
         eventually("node-1 verifies", lambda: execution_states(client, campaign_id) == away)
-        gone = open_stream(coordinator.address, absent, answers=lambda message: not message.HasField("erase"))
+        gone = open_stream(coordinator.channel(), absent, answers=lambda message: not message.HasField("erase"))
         eventually("node-2 is waited for", lambda: execution_states(client, campaign_id) == waiting)
 
         retired = client.retire_node("node-2", "does not answer")
@@ -134,7 +136,7 @@ def test_forget_goes_on_once_the_node_that_it_waits_for_is_retired(coordinator, 
         assert "node-2 was retired: does not answer" in gone.details
         assert list(wait_converged(client, campaign_id).excepted_node_ids) == ["node-2"]
 
-        again = open_stream(coordinator.address, absent)
+        again = open_stream(coordinator.channel(), absent)
         assert again.wait_ended() is grpc.StatusCode.UNAUTHENTICATED
         assert "retired" in again.details
         assert [n.node_id for n in client.list_nodes().items] == ["node-1"]

@@ -22,7 +22,7 @@ from reram_fleet.v1.operator_pb2_grpc import OperatorServiceStub
 
 from fleet.client import AbsentError, PermissionDeniedError
 from tests.device import Device
-from tests.integration.coordinator.coordinator_process import OPTIONS, CoordinatorProcess, eventually
+from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def node(coordinator) -> Device:
 
 
 def connect(coordinator, node, open_stream):
-    stream = open_stream(coordinator.address, node)
+    stream = open_stream(coordinator.channel(), node)
     stream.wait_heard("lease")
     return stream
 
@@ -95,7 +95,7 @@ def impostor(node: Device, how: str) -> Device:
 def test_stream_with_a_bad_hello_is_ended_and_opens_nothing(
     coordinator, client, node, open_stream, how, status, details
 ):
-    stream = open_stream(coordinator.address, impostor(node, how))
+    stream = open_stream(coordinator.channel(), impostor(node, how))
     assert stream.wait_ended() is status
     assert details in stream.details
     assert [message.WhichOneof("message") for message in stream.heard] == ["challenge"]
@@ -112,7 +112,7 @@ def test_hello_opens_one_stream_only(coordinator, node, open_stream):
 
     node.says = says
     connect(coordinator, node, open_stream)
-    with grpc.insecure_channel(coordinator.address, options=OPTIONS) as channel:
+    with coordinator.channel() as channel:
         replayed = NodeServiceStub(channel).Connect(iter(()), metadata=hello_metadata(said[0]))
         with pytest.raises(grpc.RpcError) as refused:
             next(replayed)
@@ -134,8 +134,8 @@ def test_node_connects_while_two_hundred_strangers_are_silent(coordinator, node,
             stack.enter_context(socket.create_connection((host, int(port))))
         streams = []
         for _ in range(10):
-            options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-            channel = stack.enter_context(grpc.insecure_channel(coordinator.address, options=options))
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = stack.enter_context(coordinator.channel(options=options))
             streams += [NodeServiceStub(channel).Connect(say_nothing()) for _ in range(10)]
         connect(coordinator, node, open_stream)
         # None of them holds what a node would need.
@@ -145,7 +145,7 @@ def test_node_connects_while_two_hundred_strangers_are_silent(coordinator, node,
 def test_two_challenges_are_never_the_same(coordinator, node, open_stream):
     challenges = set()
     for _ in range(2):
-        stream = open_stream(coordinator.address, impostor(node, "wrong key"))
+        stream = open_stream(coordinator.channel(), impostor(node, "wrong key"))
         stream.wait_ended()
         challenges.add(stream.heard[0].challenge.nonce)
     assert len(challenges) == 2
@@ -163,7 +163,7 @@ def test_node_that_contradicts_itself_is_sent_away(coordinator, client, node, op
 @pytest.mark.parametrize("token", [None, "Bearer ", "Bearer wrong"])
 def test_operator_without_the_token_is_unauthenticated(coordinator, token):
     metadata = [] if token is None else [("authorization", token)]
-    with grpc.insecure_channel(coordinator.address, options=OPTIONS) as channel:
+    with coordinator.channel() as channel:
         operator, learning = OperatorServiceStub(channel), LearningServiceStub(channel)
         calls = [
             lambda: operator.GetFleet(operator_pb2.GetFleetRequest(), metadata=metadata),
@@ -212,7 +212,7 @@ def test_a_node_whose_heartbeats_end_is_gone_before_one_of_unknown_pace(coordina
     alive = connect(coordinator, node, open_stream)
     for _ in range(8):
         alive.heartbeat()
-    silent = open_stream(coordinator.address, unheard)
+    silent = open_stream(coordinator.channel(), unheard)
     silent.wait_heard("challenge")
     eventually("the silent one is connected", lambda: client.get_node(unheard.node_id).node.connected)
     alive.wait_ended()
@@ -256,7 +256,7 @@ def test_a_machine_that_stands_still_is_noticed_though_its_connection_stands(coo
     stopped = Device(f"node-{new_tag()[:8]}", heartbeat_s=0.2)
     coordinator.enroll(stopped)
     with contextlib.closing(Network(coordinator.address)) as network:
-        open_stream(network.address, stopped).wait_heard("lease")
+        open_stream(coordinator.channel(network.address), stopped).wait_heard("lease")
         network.silent.set()
         eventually("it is lost", lambda: not client.get_node(stopped.node_id).node.connected)
 

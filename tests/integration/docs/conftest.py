@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from reram_fleet.crypto.identifiers import new_tag
-from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.context import SystemClock
-from edge_node.testing import MemoryEngine
 from fleet.client import FleetClient
 from fleet.local.fleet import LocalFleet, LocalSettings
-from tests.device import Device
-from tests.integration.coordinator.coordinator_process import NodeStream, eventually
+from tests.guest import FEATURES, Guest
+from tests.integration.coordinator.coordinator_process import eventually
 from tests.integration.docs.console import Console
 from tests.unit.coordinator.small_fleet import captured
-
-#: Of the task that the fleet serves.
-FEATURES = 1024
-
-
-class Guest(Device):
-    """A real node of this process, on a real stream to the fleet, that may lie or go away."""
-
-    def __init__(self, fleet: LocalFleet, node_id: str) -> None:
-        self._fleet = fleet
-        super().__init__(node_id, clock=SystemClock(), make_engine=lambda saved: MemoryEngine(saved, features=FEATURES))
-        with fleet.client() as client:
-            self.join(client.enroll_node(self.identity))
-        self._gone = threading.Event()
-        self._stream = NodeStream(fleet.served().address, self)
-        self._stream.wait_heard("lease")
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._heart.start()
-
-    def _beat(self) -> None:
-        while not self._gone.wait(0.5):
-            self._stream.heartbeat()
-
-    def ticket(self, tag: str) -> types.Envelope:
-        """Return the ticket of the fleet's own registry."""
-        return self._fleet.registry.ticket(tag, self._fleet.served().fleet_id, [self.node_id])
-
-    def go_away(self) -> None:
-        """Close the stream, and never come back."""
-        self._gone.set()
-        self._stream.close()
 
 
 class HowTos:

@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from reram_fleet.crypto.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.crypto.signing import open_envelope
+from reram_fleet.processes.channel import unix_credentials
 from reram_fleet.processes.flower import ENGINE_ADDRESS_KEY, ENGINE_TOKEN_FILE_KEY, process_environment, program
 from reram_fleet.processes.supervised import SupervisedProcess
+from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, JobTicket, LoraState
@@ -52,7 +54,7 @@ class ProbeNode(EngineServiceServicer):
         self._command_key = command_key
         self._folder = folder
         self._supernode: SupervisedProcess | None = None
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         self._flower_key = ec.generate_private_key(ec.SECP384R1())
         (folder / "engine.token").write_text(ENGINE_TOKEN)
         (folder / "flower.key").write_bytes(
@@ -62,7 +64,8 @@ class ProbeNode(EngineServiceServicer):
         )
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         add_EngineServiceServicer_to_server(self, self._server)
-        self._engine_port = self._server.add_insecure_port("127.0.0.1:0")
+        self._engine_address = socket_address(folder / "engine.sock")
+        self._server.add_secure_port(self._engine_address, unix_credentials())
         self._server.start()
 
     @property
@@ -76,7 +79,7 @@ class ProbeNode(EngineServiceServicer):
     def start_supernode(self, fleet_address: str, ca_pem: bytes) -> None:
         (self._folder / "ca.pem").write_bytes(ca_pem)
         node_config = {
-            ENGINE_ADDRESS_KEY: f"127.0.0.1:{self._engine_port}",
+            ENGINE_ADDRESS_KEY: self._engine_address,
             ENGINE_TOKEN_FILE_KEY: self._folder / "engine.token",
         }
         self._supernode = SupervisedProcess(

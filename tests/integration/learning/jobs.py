@@ -18,6 +18,7 @@ from reram_fleet.v1.learning_pb2_grpc import LearningServiceServicer, add_Learni
 from reram_fleet.v1.types_pb2 import JobTicket, LearningKind, LoraState
 
 from tests.integration.learning.engines import ProbeNode
+from tests.tls import local_tls
 
 
 @dataclass
@@ -65,7 +66,7 @@ class ProbeCoordinator(LearningServiceServicer):
         self._nodes: Mapping[int, ProbeNode] = {}
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         add_LearningServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = local_tls().listen(self._server)
         self._server.start()
 
     def serve(self, job: Job, nodes: Mapping[int, ProbeNode]) -> None:

@@ -15,6 +15,7 @@ from fleet.learning.errors import CoordinatorError
 from fleet.learning.job_client import JobClient
 from fleet.learning.superlink import remembered_port
 from tests.integration.learning.jobs import Job, ProbeCoordinator
+from tests.tls import local_tls
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def coordinator() -> Iterator[ProbeCoordinator]:
 
 
 def test_a_round_is_reported_with_what_came_out(coordinator: ProbeCoordinator) -> None:
-    with JobClient(coordinator.address, coordinator.token, "job-1", 1) as client:
+    with JobClient(coordinator.address, coordinator.token, "job-1", 1, ca_pem=local_tls().ca_pem) as client:
         client.report_round(2, b"sealed", {"loss": 0.5}, ["edge-1"])
         client.finish()
 
@@ -39,7 +40,7 @@ def test_a_round_is_reported_with_what_came_out(coordinator: ProbeCoordinator) -
 
 def test_an_attempt_that_was_replaced_is_told_so(coordinator: ProbeCoordinator) -> None:
     with (
-        JobClient(coordinator.address, coordinator.token, "job-1", 7) as client,
+        JobClient(coordinator.address, coordinator.token, "job-1", 7, ca_pem=local_tls().ca_pem) as client,
         pytest.raises(StaleAttemptError, match="attempt 7 of job job-1 is not the current one"),
     ):
         client.get_job()
@@ -47,7 +48,7 @@ def test_an_attempt_that_was_replaced_is_told_so(coordinator: ProbeCoordinator) 
 
 def test_a_wrong_token_is_an_error_at_once(coordinator: ProbeCoordinator) -> None:
     with (
-        JobClient(coordinator.address, "guess", "job-1", 1, away_s=60.0) as client,
+        JobClient(coordinator.address, "guess", "job-1", 1, away_s=60.0, ca_pem=local_tls().ca_pem) as client,
         pytest.raises(CoordinatorError, match="UNAUTHENTICATED"),
     ):
         client.get_job()
@@ -56,7 +57,7 @@ def test_a_wrong_token_is_an_error_at_once(coordinator: ProbeCoordinator) -> Non
 def test_a_coordinator_that_stays_away_for_too_long_is_an_error(tmp_path) -> None:
     address = f"127.0.0.1:{remembered_port(tmp_path / 'port')}"
     with (
-        JobClient(address, "token", "job-1", 1, away_s=0.2) as client,
+        JobClient(address, "token", "job-1", 1, ca_pem=local_tls().ca_pem, away_s=0.2) as client,
         pytest.raises(CoordinatorError, match="UNAVAILABLE"),
     ):
         client.get_job()
@@ -76,10 +77,10 @@ def test_a_coordinator_that_restarts_is_waited_for() -> None:
 
     server = grpc.server(futures.ThreadPoolExecutor(1))
     add_LearningServiceServicer_to_server(Restarting(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = local_tls().listen(server)
     server.start()
     try:
-        with JobClient(f"127.0.0.1:{port}", "token", "job-1", 1) as client:
+        with JobClient(address, "token", "job-1", 1, ca_pem=local_tls().ca_pem) as client:
             client.finish()
     finally:
         server.stop(None).wait()

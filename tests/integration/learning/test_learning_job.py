@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fleet.learning.proxy import FleetProxy
 from fleet.learning.superlink import SuperLink
 from tests.integration.learning.engines import Learner, ProbeNode, arrays_of
 from tests.integration.learning.jobs import Job, ProbeCoordinator
+from tests.tls import issued, local_tls
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +35,7 @@ PLANTED = np.array([[1234.5, -77.25, 3.140625], [2468.75, 91.5, -2.71875]], np.f
 class Plane:
     superlink: SuperLink
     proxy: FleetProxy
+    tls: ssl.SSLContext
     coordinator: ProbeCoordinator
     nodes: dict[int, ProbeNode]
     token_file: Path
@@ -41,7 +44,12 @@ class Plane:
     def submit(self, job: Job) -> int:
         self.coordinator.serve(job, self.nodes)
         return self.superlink.command.submit(
-            self.superlink.app_folder, job.job_id, job.attempt, self.coordinator.address, self.token_file
+            self.superlink.app_folder,
+            job.job_id,
+            job.attempt,
+            self.coordinator.address,
+            self.folder / "ca.pem",
+            self.token_file,
         )
 
     def wait_finished(self, run_id: int) -> str:
@@ -60,8 +68,10 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     coordinator = ProbeCoordinator(command_key)
     token_file = folder / "learning.token"
     token_file.write_text(coordinator.token + "\n")
+    local_tls().ca_file(folder)
     superlink = SuperLink.embedded(folder)
-    proxy = superlink.open_proxy()
+    files, authority = issued(folder)
+    proxy = superlink.open_proxy(files)
     nodes: dict[int, ProbeNode] = {}
     superlink.start()
     try:
@@ -71,8 +81,9 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
             public = command_key.public_key().public_bytes_raw()
             node = ProbeNode(folder / node_id, node_id, learner, public)
             nodes[superlink.register_supernode(node.flower_public_key, node_id)] = node
-            node.start_supernode(proxy.address, superlink.ca_pem)
-        yield Plane(superlink, proxy, coordinator, nodes, token_file, folder)
+            node.start_supernode(proxy.address, authority.pem)
+        tls = ssl.create_default_context(cadata=authority.pem.decode())
+        yield Plane(superlink, proxy, tls, coordinator, nodes, token_file, folder)
     finally:
         for node in nodes.values():
             node.stop()
@@ -144,7 +155,7 @@ def test_an_evaluation_job_is_one_round_with_averaged_metrics(plane: Plane) -> N
 
 
 def test_nodes_do_not_reach_the_control_api(plane: Plane) -> None:
-    with httpx.Client(verify=plane.superlink.tls_context(), trust_env=False) as client:
+    with httpx.Client(verify=plane.tls, trust_env=False) as client:
         answers = {
             path: client.post(f"https://{plane.proxy.address}{path}").status_code
             for path in ("/v1/control/start-run", "/v1/control/list-runs", "/v1/runtime/acquire-task", "/docs")

@@ -12,6 +12,7 @@ from reram_fleet.processes.supervised import SupervisedProcess
 
 from fleet.learning.errors import FlowerCommandError, LearningPlaneError, RunNotFoundError
 from fleet.learning.superlink import SuperLink, remembered_port
+from tests.tls import issued
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +74,18 @@ def test_a_run_that_nobody_started_is_not_found_and_counts_as_stopped(superlink:
 def test_a_supernode_comes_online_through_the_proxy_of_an_attached_coordinator(
     superlink: SuperLink, tmp_path: Path
 ) -> None:
-    attached = SuperLink.attached(tmp_path, superlink.control_address, superlink.certificates.ca_path)
+    attached = SuperLink.attached(tmp_path, superlink.control_address, superlink.folder / "tls" / "ca.pem")
     attached.wait_ready()
     key = ec.generate_private_key(ec.SECP384R1())
     key_path, ca_path = tmp_path / "flower.key", tmp_path / "ca.pem"
     key_path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
-    ca_path.write_bytes(attached.ca_pem)
+    files, authority = issued(tmp_path)
+    ca_path.write_bytes(authority.pem)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     node_id = attached.register_supernode(public.decode(), "edge-4")
-    proxy = attached.open_proxy()
+    proxy = attached.open_proxy(files)
     proxy.start()
     supernode = SupervisedProcess(
         name="supernode",

@@ -17,9 +17,11 @@ from reram_fleet.v1 import node_pb2
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 from reram_fleet.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
+from reram_fleet.v1.operator_pb2 import EnrollNodeResponse
 
 from edge_node.agent.link import MAX_MESSAGE_BYTES
 from edge_node.testing import FakeCoordinator
+from tests.tls import local_tls
 
 T = TypeVar("T")
 
@@ -49,8 +51,12 @@ class ScriptedCoordinator(NodeServiceServicer):
         limit = ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)
         self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[limit])
         add_NodeServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = local_tls().listen(self._server)
         self._server.start()
+
+    def enrollment(self) -> EnrollNodeResponse:
+        """Return what the node needs to join this coordinator."""
+        return self.fake.enrollment(self.address, local_tls().ca_pem)
 
     def stop(self) -> None:
         for stream in self._streams:

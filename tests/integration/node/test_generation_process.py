@@ -27,7 +27,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     device = make_device(tmp_path)
     device.options = ["--no-flower", "--task", TASK]
-    device.join(device.coordinator.fake.enrollment(device.coordinator.address))
+    device.join(device.coordinator.enrollment())
     yield device
     if device.process is not None:
         device.end(signal.SIGKILL)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fleet.cli import app
 from fleet.registry import Registry
+from tests.tls import local_tls
 from tests.unit.cli.small_operator import TOKEN, SmallOperator, small_operator
 
 
@@ -36,6 +37,7 @@ class Cli:
         settings = {
             "FLEET_CONFIG": str(self.folder / "config.toml"),
             "FLEET_ADDRESS": self.address,
+            "FLEET_CA": str(self.folder / "ca.pem"),
             "FLEET_TOKEN_FILE": str(self.folder / "operator.token"),
             "FLEET_REGISTRY": str(self.registry.path),
             **environment,
@@ -52,5 +54,6 @@ class Cli:
 @pytest.fixture
 def cli(tmp_path: Path):
     (tmp_path / "operator.token").write_text(f"{TOKEN}\n")
+    local_tls().ca_file(tmp_path)
     with small_operator() as (service, address):
         yield Cli(service, address, tmp_path)

@@ -14,6 +14,8 @@ from reram_fleet.v1 import operator_pb2 as operator
 from reram_fleet.v1 import operator_pb2_grpc
 from reram_fleet.v1 import types_pb2 as types
 
+from tests.tls import local_tls
+
 TOKEN = "test-operator-token"
 COSTS = [
     types.PhaseCost(phase=types.ENERGY_PHASE_PROGRAM, energy_j=0.012, seconds=3.0, bytes=0, cell_writes=900),
@@ -306,9 +308,9 @@ def small_operator() -> Iterator[tuple[SmallOperator, str]]:
     service = SmallOperator()
     server = grpc.server(ThreadPoolExecutor(8), interceptors=[_Token()])
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = local_tls().listen(server)
     server.start()
     try:
-        yield service, f"127.0.0.1:{port}"
+        yield service, address
     finally:
         server.stop(grace=None).wait()

@@ -22,9 +22,28 @@ def refused(tmp_path):
     return serve
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_an_address_that_others_reach_is_refused(refused, host):
-    assert "--tls-in-front" in refused("--host", host)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]"])
+def test_all_addresses_of_a_machine_are_none_that_nodes_reach(refused, host):
+    assert "--advertise" in refused("--host", host)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", ""], "the host is empty"),
+        (["--host", "a b"], "neither a DNS name nor an IP address"),
+        (["--advertise", "http://x"], "is not HOST"),
+        (["--advertise", "x:99999"], "is not HOST"),
+        (["--tls-cert", "a.pem"], "go together"),
+        (["--tls-ca", "a.pem"], "tls_cert, which is not given"),
+        (["--tls-cert", "a.pem", "--tls-key", "a.key"], "cannot read a.pem"),
+        (["--host", "unix:/run/x.sock", "--tls-cert", "a.pem", "--tls-key", "a.key"], "has no TLS"),
+        (["--host", "unix:/run/x.sock", "--advertise", "x:1"], "--tls-ca"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_addresses_and_certificates_that_cannot_be_served_are_refused(refused, options, said):
+    assert said in refused(*options)
 
 
 @pytest.mark.parametrize("address", ["postgresql://u:hunter2@h/d", "postgresql://h/d?password=hunter2"])

@@ -20,6 +20,7 @@ from fleet.config import (
     resolve_context,
     save_config,
 )
+from fleet.domain.addresses import is_loopback
 from fleet.errors import ConflictError
 from fleet.local.fleet import LocalSettings
 
@@ -30,7 +31,7 @@ def test_saved_contexts_are_read_back_as_they_were(tmp_path):
         current='odd "name" ü',
         contexts={
             'odd "name" ü': Context(state=Path("/a b/\\c"), registry=Path("/r")),
-            "far": Context(address="10.0.0.1:7443", token_file=Path("/t")),
+            "far": Context(address="10.0.0.1:7443", ca=Path("/ca.pem"), token_file=Path("/t")),
             "here": Context(state=Path("/s"), database="postgresql://fleet@db/fleet"),
         },
     )
@@ -55,11 +56,12 @@ def test_unknown_keys_and_bad_syntax_are_errors(tmp_path, text):
 
 def test_flags_beat_environment_beats_context():
     config = Config("c", {"c": Context(address="c:1", token_file=Path("/c"))})
-    environment = {"FLEET_ADDRESS": "e:1"}
+    environment = {"FLEET_ADDRESS": "e:1", "FLEET_CA": "/e"}
     assert resolve_context(config, Overrides(), {}).address == "c:1"
     assert resolve_context(config, Overrides(), environment).address == "e:1"
     found = resolve_context(config, Overrides(address="f:1"), environment)
-    assert (found.address, found.token_file) == ("f:1", Path("/c"))
+    assert (found.address, found.token_file, found.ca) == ("f:1", Path("/c"), Path("/e"))
+    assert resolve_context(config, Overrides(ca=Path("/f")), environment).ca == Path("/f")
 
 
 def test_the_database_is_a_setting_like_the_others_and_is_not_shown():
@@ -104,8 +106,25 @@ def test_presets_that_settings_allow_are_those_that_nodes_know():
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
-def test_loopback_addresses_need_no_tls_in_front(tmp_path, host):
-    assert ServeSettings(state=tmp_path, host=host).host == host
+def test_loopback_addresses_are_bound_as_they_are(tmp_path, host):
+    settings = ServeSettings(state=tmp_path, host=host)
+    assert (settings.bound_host, settings.socket) == (host.strip("[]"), None)
+    assert is_loopback(host)
+
+
+def test_what_an_earlier_coordinator_has_left_leads_to_no_connection(tmp_path):
+    served = {"pid": 1, "address": "127.0.0.1:1", "metrics_address": "", "token_file": "t", "fleet_id": "f"}
+    (tmp_path / "serve.json").write_text(json.dumps(served))
+    with pytest.raises(ConfigError, match="no CA certificate"):
+        connection(Context(state=tmp_path))
+    (tmp_path / "serve.json").write_text(json.dumps(served | {"ca_file": "ca.pem"}))
+    assert connection(Context(state=tmp_path)).ca_file == tmp_path / "ca.pem"
+
+
+def test_an_address_without_an_authority_is_refused_unless_it_is_a_socket():
+    with pytest.raises(ConfigError, match="no CA certificate"):
+        connection(Context(address="c:1", token_file=Path("/t")))
+    assert connection(Context(address="unix:/s", token_file=Path("/t"))).ca_file is None
 
 
 @pytest.mark.parametrize("lease_s", [float("nan"), float("inf"), 1e300, -1.0])

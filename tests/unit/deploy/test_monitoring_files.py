@@ -26,20 +26,23 @@ def test_promtool_takes_the_configuration_with_its_rules(tmp_path):
 
     said = run("promtool", "check", "config", folder / "prometheus.yml")
 
-    rules = len(list((DEPLOY / "prometheus/rules").glob("*.yml")))
-    assert f"SUCCESS: {rules} rule files found" in said or not rules
+    assert f"SUCCESS: {len(list((DEPLOY / 'prometheus/rules').glob('*.yml')))} rule files found" in said
 
 
 def test_amtool_takes_the_configuration():
     run("amtool", "check-config", DEPLOY / "alertmanager/alertmanager.yml")
 
 
-def test_every_alert_of_a_page_or_ticket_has_a_receiver():
+def test_every_severity_of_an_alert_has_a_receiver_and_what_silences_others_is_an_alert():
     configuration = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text())
+    groups = yaml.safe_load((DEPLOY / "prometheus/rules/alerts.yml").read_text())["groups"]
+    alerts = {rule["alert"]: rule["labels"]["severity"] for group in groups for rule in group["rules"]}
     receivers = {each["name"] for each in configuration["receivers"]}
     routed = {configuration["route"]["receiver"], *(each["receiver"] for each in configuration["route"]["routes"])}
+    silencing = [matcher for rule in configuration["inhibit_rules"] for matcher in rule["source_matchers"]]
 
-    assert routed == receivers == {"page", "ticket"}
+    assert set(alerts.values()) == routed == receivers
+    assert {matcher.partition("=")[2].strip('"') for matcher in silencing} <= set(alerts)
 
 
 def test_kubernetes_is_given_every_rule_and_every_board():

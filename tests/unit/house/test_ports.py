@@ -28,6 +28,7 @@ RIMS = {
     "fleet/store/commits.py": "names a process among the listeners of PostgreSQL",
     "fleet/store/database.py": "the clock of the machine",
     "fleet/trust/keys.py": "makes the key files of a coordinator",
+    "fleet/trust/tls.py": "makes keys of servers, and dates their certificates",
 }
 MODULES = {"time", "random", "secrets", "uuid"}
 

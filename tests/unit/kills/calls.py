@@ -29,7 +29,7 @@ class NoFlower:
     ca_pem = b""
 
     def __init__(self) -> None:
-        self.superlink = self.proxy = self.command = self
+        self.superlink = self.proxy = self.tls = self.command = self
         self.incarnation = 1
         self.runs = 0
 

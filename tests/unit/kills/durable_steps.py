@@ -29,6 +29,8 @@ ELSEWHERE = {
     "fleet/coordinator/database.py": "passes on the work of others",
     "fleet/coordinator/testing": "passes on the work of tests",
     "fleet/coordinator/serve.py _write_serve_file": "written anew at every start",
+    "fleet/coordinator/tls.py publish_ca": "written anew at every start",
+    "fleet/trust/tls.py": "made anew if it is not whole: tests/unit/coordinator/test_tls_of_a_coordinator.py",
     "edge_node/agent/daemon.py": "before the node is made, and the same at every start",
     "edge_node/config.py": "the folder that `edge-node init` and `join` make: tests/unit/node/test_node_folder.py",
     "edge_node/storage/keys.py": "one folder, whole or not at all, before there is a node: the same file",

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from fleet.learning.certificates import Certificates, ensure_certificates
 from fleet.learning.errors import FleetProxyError
 from fleet.learning.proxy import SILENCE_LIMIT_S, FleetProxy
+from fleet.trust.tls import ServerFiles, authority_in
+from tests.tls import issued
 
 MAX_BODY_BYTES = 1000
 
@@ -27,15 +28,15 @@ MAX_BODY_BYTES = 1000
 class Upstream:
     """What stands behind the proxy: tells what it got."""
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, files: ServerFiles) -> None:
         self.paths: list[str] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
                 Starlette(routes=[Route("/{path:path}", self.answer, methods=["GET", "POST"])]),
-                ssl_certfile=str(certificates.superlink.certificate_path),
-                ssl_keyfile=str(certificates.superlink.key_path),
+                ssl_certfile=str(files.certificate_path),
+                ssl_keyfile=str(files.key_path),
                 ws="none",
                 loop="asyncio",
                 log_config=None,
@@ -60,25 +61,25 @@ class Upstream:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return ensure_certificates(tmp_path_factory.mktemp("tls"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> ServerFiles:
+    return issued(tmp_path_factory.mktemp("tls"))[0]
 
 
 @pytest.fixture(scope="module")
-def tls(certificates: Certificates) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificates.ca_path))
+def tls(files: ServerFiles) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority_in(files.certificate_path).decode())
 
 
 @pytest.fixture
-def upstream(certificates: Certificates) -> Iterator[Upstream]:
-    upstream = Upstream(certificates)
+def upstream(files: ServerFiles) -> Iterator[Upstream]:
+    upstream = Upstream(files)
     yield upstream
     upstream.stop()
 
 
 @pytest.fixture
-def proxy(certificates: Certificates, tls: ssl.SSLContext, upstream: Upstream) -> Iterator[FleetProxy]:
-    proxy = FleetProxy(upstream.address, tls, certificates.proxy, max_body_bytes=MAX_BODY_BYTES)
+def proxy(files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream) -> Iterator[FleetProxy]:
+    proxy = FleetProxy(upstream.address, tls, files, max_body_bytes=MAX_BODY_BYTES)
     proxy.start()
     yield proxy
     proxy.stop()
@@ -114,13 +115,13 @@ def test_the_answer_keeps_its_status(client: httpx.Client) -> None:
 
 
 def test_a_supernode_is_gone_until_served_when_refused_or_silent_and_when_it_has_left(
-    certificates: Certificates, tls: ssl.SSLContext, upstream: Upstream
+    files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream
 ) -> None:
     now = [0.0]
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     mine = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    proxy = FleetProxy(upstream.address, tls, certificates.proxy, clock=lambda: now[0])
+    proxy = FleetProxy(upstream.address, tls, files, clock=lambda: now[0])
     assert not proxy.is_gone(mine), "nothing is known before it runs"
     proxy.start()
     try:
@@ -189,10 +190,10 @@ def test_a_superlink_that_is_away_is_503_which_nodes_retry(client: httpx.Client,
 
 
 def test_a_superlink_of_another_authority_is_not_trusted(
-    certificates: Certificates, tls: ssl.SSLContext, upstream: Upstream, tmp_path: Path
+    files: ServerFiles, tls: ssl.SSLContext, upstream: Upstream, tmp_path: Path
 ) -> None:
-    stranger = ssl.create_default_context(cafile=str(ensure_certificates(tmp_path / "other").ca_path))
-    proxy = FleetProxy(upstream.address, stranger, certificates.proxy)
+    stranger = ssl.create_default_context(cadata=issued(tmp_path)[1].pem.decode())
+    proxy = FleetProxy(upstream.address, stranger, files)
     proxy.start()
     try:
         response = httpx.post(f"https://{proxy.address}/v1/fleet/get-run", verify=tls, trust_env=False)
@@ -203,20 +204,46 @@ def test_a_superlink_of_another_authority_is_not_trusted(
     assert upstream.paths == []
 
 
-def test_a_taken_port_is_a_clear_error(certificates: Certificates, tls: ssl.SSLContext, proxy: FleetProxy) -> None:
+def test_a_taken_port_is_a_clear_error(files: ServerFiles, tls: ssl.SSLContext, proxy: FleetProxy) -> None:
     port = int(proxy.address.rpartition(":")[2])
-    second = FleetProxy("127.0.0.1:1", tls, certificates.proxy, port=port)
+    second = FleetProxy("127.0.0.1:1", tls, files, port=port)
 
     with pytest.raises(FleetProxyError, match=f"cannot listen on 127.0.0.1:{port}"):
         second.start()
 
 
-def test_a_stopped_proxy_gives_its_port_back(certificates: Certificates, tls: ssl.SSLContext) -> None:
-    first = FleetProxy("127.0.0.1:1", tls, certificates.proxy)
+def test_a_stopped_proxy_gives_its_port_back(files: ServerFiles, tls: ssl.SSLContext) -> None:
+    first = FleetProxy("127.0.0.1:1", tls, files)
     first.start()
     port = int(first.address.rpartition(":")[2])
     first.stop()
 
-    second = FleetProxy("127.0.0.1:1", tls, certificates.proxy, port=port)
+    second = FleetProxy("127.0.0.1:1", tls, files, port=port)
     second.start()
     second.stop()
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path, upstream: Upstream) -> None:
+    files, authority = issued(tmp_path)
+    proxy = FleetProxy(upstream.address, ssl.create_default_context(), files)
+    proxy.start()
+    try:
+        host, port = proxy.address.split(":")
+        before = ssl.get_server_certificate((host, int(port)))
+        authority.issue(files, "renewed", ["127.0.0.1"])
+        proxy.renew_certificate()
+        after = ssl.get_server_certificate((host, int(port)))
+    finally:
+        proxy.stop()
+
+    assert after != before
+    assert files.certificate_path.read_text().startswith(after)
+
+
+def test_nodes_are_told_the_name_that_the_certificate_has(files: ServerFiles, tls: ssl.SSLContext) -> None:
+    proxy = FleetProxy("127.0.0.1:1", tls, files, called="fleet.example")
+    proxy.start()
+    proxy_address = proxy.address
+    proxy.stop()
+
+    assert proxy_address.startswith("fleet.example:")

@@ -56,12 +56,13 @@ def test_a_job_travels_in_a_file_whatever_its_path_looks_like(command: FlowerCom
     arguments = flwr(f'cp "$5" {tmp_path}/overrides\n' + says({"success": True, "run-id": "17446744073709551615"}))
     token_file = tmp_path / "a 'token\" file"
 
-    run_id = command.submit(tmp_path / "app", "job-1", 3, "127.0.0.1:5", token_file)
+    run_id = command.submit(tmp_path / "app", "job-1", 3, "127.0.0.1:5", tmp_path / "ca.pem", token_file)
 
     assert run_id == 17446744073709551615
     assert arguments.read_text().startswith(f"run {tmp_path}/app fleet --run-config ")
     overrides = flower_command_toml(tmp_path / "overrides")
-    assert overrides == {"job-id": "job-1", "attempt": 3, "coordinator": "127.0.0.1:5", "token-file": str(token_file)}
+    files = {"ca-file": f"{tmp_path}/ca.pem", "token-file": str(token_file)}
+    assert overrides == {"job-id": "job-1", "attempt": 3, "coordinator": "127.0.0.1:5", **files}
     assert [path.name for path in tmp_path.glob("*.toml")] == []
 
 

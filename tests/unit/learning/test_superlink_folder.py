@@ -30,11 +30,11 @@ def test_addresses_and_authority_stay_the_same_over_a_restart(tmp_path: Path) ->
     first, second = SuperLink.embedded(tmp_path), SuperLink.embedded(tmp_path)
 
     assert first.control_address == second.control_address
-    assert first.ca_pem == second.ca_pem
+    assert first.tls_context().get_ca_certs() == second.tls_context().get_ca_certs()
 
 
 def test_an_attached_superlink_is_not_ours_to_start(tmp_path: Path) -> None:
-    ca_path = SuperLink.embedded(tmp_path / "other").certificates.ca_path
+    ca_path = SuperLink.embedded(tmp_path / "other").folder / "tls" / "ca.pem"
 
     superlink = SuperLink.attached(tmp_path / "ours", "127.0.0.1:1", ca_path)
     superlink.start()
@@ -43,8 +43,6 @@ def test_an_attached_superlink_is_not_ours_to_start(tmp_path: Path) -> None:
     config = tomllib.loads((tmp_path / "ours/flower/home/config.toml").read_text())["superlink"]
     assert config["fleet"] == {"address": "127.0.0.1:1", "root-certificates": str(ca_path)}
     assert (superlink.state, superlink.incarnation, superlink.process_id) == (ChildState.RUNNING, 0, None)
-    # Nodes still come through our proxy, so they verify our authority.
-    assert superlink.ca_pem != ca_path.read_bytes()
 
 
 def test_a_superlink_that_never_answers_is_a_clear_error(tmp_path: Path) -> None:
@@ -62,7 +60,7 @@ def test_the_app_declares_what_a_job_sets_and_holds_no_code(tmp_path: Path) -> N
     folder = fab.write_app(tmp_path / "app")
 
     app = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
-    assert set(app["config"]) == {fab.JOB_ID, fab.ATTEMPT, fab.COORDINATOR, fab.TOKEN_FILE}
+    assert set(app["config"]) == {fab.JOB_ID, fab.ATTEMPT, fab.COORDINATOR, fab.CA_FILE, fab.TOKEN_FILE}
     assert app["components"] == {"serverapp": fab.SERVER_APP, "clientapp": fab.CLIENT_APP}
     assert [path.name for path in folder.iterdir()] == ["pyproject.toml"]
 

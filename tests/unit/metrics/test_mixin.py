@@ -9,10 +9,11 @@ from collections import Counter
 import pytest
 from promql_parser import parse
 
-from fleet.metrics.__main__ import DOCS, generated
+from fleet.metrics.__main__ import generated
 from fleet.metrics.alerts import all_alerts
 from fleet.metrics.boards import BOARDS
 from fleet.metrics.definitions import Unit, runbook_of
+from fleet.metrics.prometheus_rules import DOCS
 from fleet.metrics.recordings import RECORDINGS
 from tests.deployment import DEPLOY
 from tests.house import ROOT

@@ -23,7 +23,7 @@ STATE = types.LoraState(rank=1, numerator=b"1234", weight=b"5678")
 def context(node: Node, tmp_path: Path) -> Iterator[Context]:
     """What a SuperNode gives to the ClientApp, with a real EngineService behind it."""
     service = EngineService(node, connected=lambda: False, supernode=lambda: "disabled", changed=lambda: None)
-    server, address = serve(service, "token", 0)
+    server, address = serve(service, "token", tmp_path / "engine.sock")
     (tmp_path / "engine.token").write_text("token")
     node_config = {flower.ENGINE_ADDRESS_KEY: address, flower.ENGINE_TOKEN_FILE_KEY: str(tmp_path / "engine.token")}
     yield Context(run_id=1, node_id=7, node_config=node_config, state=RecordDict(), run_config={})

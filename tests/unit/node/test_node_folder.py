@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.identities import check_identity
 from reram_fleet.errors import KeyFileError
@@ -21,6 +22,7 @@ from edge_node.storage.keys import NodeKeys
 from edge_node.testing import FakeCoordinator
 
 Samples = Callable[..., list[np.ndarray]]
+CA = b"certificate of an authority"
 ON_FILES = pytest.mark.parametrize("storage", ["files"])
 
 
@@ -149,16 +151,36 @@ def test_one_daemon_per_folder(tmp_path: Path) -> None:
 
 def test_a_node_does_not_move_to_a_fleet_with_another_key(tmp_path: Path, coordinator: FakeCoordinator) -> None:
     folder = StateFolder(tmp_path)
-    folder.save_enrollment(coordinator.enrollment("127.0.0.1:1"))
-    folder.save_enrollment(coordinator.enrollment("127.0.0.1:2"))
+    folder.save_enrollment(coordinator.enrollment("127.0.0.1:1", CA))
+    folder.save_enrollment(coordinator.enrollment("127.0.0.1:2", CA))
     assert folder.load_enrollment().node_service_address == "127.0.0.1:2"
     with pytest.raises(StateFolderError, match="another command key"):
-        folder.save_enrollment(FakeCoordinator().enrollment("127.0.0.1:1"))
+        folder.save_enrollment(FakeCoordinator().enrollment("127.0.0.1:1", CA))
 
 
 def test_an_incomplete_enrollment_is_refused(tmp_path: Path, coordinator: FakeCoordinator) -> None:
-    enrollment = coordinator.enrollment("127.0.0.1:1")
+    enrollment = coordinator.enrollment("127.0.0.1:1", CA)
     enrollment.command_public_key = b"short"
     with pytest.raises(StateFolderError, match="5 bytes"):
         StateFolder(tmp_path).save_enrollment(enrollment)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_node_that_joined_before_coordinators_had_tls_says_that_it_must_join_again(
+    tmp_path: Path, coordinator: FakeCoordinator
+) -> None:
+    folder = StateFolder(tmp_path)
+    before = coordinator.enrollment("127.0.0.1:1")
+    with pytest.raises(StateFolderError, match="coordinator_ca_pem is missing"):
+        folder.save_enrollment(before)
+    folder.enrollment.write_text(json_format.MessageToJson(before))
+    with pytest.raises(StateFolderError, match="join again"):
+        folder.load_enrollment()
+    folder.save_enrollment(coordinator.enrollment("127.0.0.1:1", CA))
+    assert folder.load_enrollment().coordinator_ca_pem.encode() == CA
+
+
+def test_a_socket_needs_no_authority(tmp_path: Path, coordinator: FakeCoordinator) -> None:
+    folder = StateFolder(tmp_path)
+    folder.save_enrollment(coordinator.enrollment("unix:/run/fleet/coordinator.sock"))
+    assert folder.load_enrollment().node_service_address == "unix:/run/fleet/coordinator.sock"

@@ -1,0 +1,58 @@
+"""Channels of gRPC: TLS over TCP, or a Unix socket in a folder that only its user enters. There is no third way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from reram_fleet.errors import InvalidInputError
+from reram_fleet.processes.unix_socket import is_unix
+
+#: Options of every channel: a proxy of the environment is for the web, and must not see what goes to a coordinator.
+OPTIONS = (("grpc.enable_http_proxy", 0),)
+
+
+def channel_credentials(address: str, ca_pem: bytes) -> grpc.ChannelCredentials:
+    """Return what a channel to an address is opened with.
+
+    Parameters
+    ----------
+    ca_pem
+        Certificate of the authority that vouches for the server, PEM; a Unix socket needs none.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none for an address of TCP: the server could be anybody.
+    """
+    if is_unix(address):
+        return grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+    if not ca_pem:
+        raise InvalidInputError(f"no CA certificate is known for {address}: whoever listens there could be anybody")
+    return grpc.ssl_channel_credentials(ca_pem)
+
+
+def open_channel(address: str, ca_pem: bytes, options: Sequence[tuple[str, object]] = ()) -> grpc.Channel:
+    """Return a channel to a service at `host:port` or `unix:PATH`; raises as `channel_credentials`."""
+    return grpc.secure_channel(address, channel_credentials(address, ca_pem), options=channel_options(address, options))
+
+
+def channel_options(address: str, options: Sequence[tuple[str, object]] = ()) -> list[tuple[str, object]]:
+    """Return the options of a channel to an address."""
+    # The path of a socket is no host name, and servers refuse it as one.
+    authority = [("grpc.default_authority", "localhost")] if is_unix(address) else []
+    return [*OPTIONS, *authority, *options]
+
+
+def unix_credentials() -> grpc.ServerCredentials:
+    """Return what a server takes its Unix socket with."""
+    return grpc.local_server_credentials(grpc.LocalConnectionType.UDS)
+
+
+def is_unvouched(error: grpc.RpcError) -> bool:
+    """Whether a call failed since no certificate of the expected authority vouches for the server."""
+    details = (error.details() or "") if isinstance(error, grpc.Call) else ""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and any(
+        said in details for said in ("handshake failed", "Verification Check failed")
+    )
