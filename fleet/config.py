@@ -119,6 +119,9 @@ class ServeSettings:
     #: Address of a SuperLink that runs already, and its CA certificate (PEM); None starts an embedded one.
     flower_attach: str | None = None
     flower_ca: Path | None = None
+    #: For a SuperLink of another user: folder that its ServerApps read by the same path, and where they call back.
+    learning_folder: Path | None = None
+    learning_address: str | None = None
     #: What the nodes recognise or generate, and the range of the integers that they send.
     task: str = "speakers"
     codes: CodeRange = SPEAKERS
@@ -145,6 +148,8 @@ class ServeSettings:
             raise ConfigError("flower_attach names a SuperLink, but the learning plane is off: drop one of them")
         if (self.flower_attach is None) != (self.flower_ca is None):
             raise ConfigError("flower_attach and flower_ca go together: a SuperLink and the CA that vouches for it")
+        if self.flower_attach is None and (self.learning_folder is not None or self.learning_address is not None):
+            raise ConfigError("learning_folder and learning_address are for a SuperLink that flower_attach names")
 
     @property
     def socket(self) -> Path | None:

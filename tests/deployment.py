@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.house import ROOT
+from tests.integration.docs.console import commands_of
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose"
@@ -82,6 +83,11 @@ def objects(overlay: str) -> tuple[Any, ...]:
 def of_kind(overlay: str, kind: str) -> dict[str, Any]:
     """Return the objects of a kind by their names."""
     return {each["metadata"]["name"]: each for each in objects(overlay) if each["kind"] == kind}
+
+
+def typed(page: str) -> list[str]:
+    """Return what a page of `docs/operations` says to type, in its order."""
+    return [command.text for command in commands_of((ROOT / "docs/operations" / page).read_text(encoding="utf-8"))]
 
 
 def unit(path: Path) -> dict[str, list[str]]:

@@ -17,10 +17,10 @@ FROM ${PYTHON} AS installed
 COPY --from=build /opt/reram-fleet /opt/reram-fleet
 # The group may read the token that ServerApps call the coordinator with.
 RUN groupadd --system --gid 10010 fleet-learning \
-    && useradd --system --uid 10001 --user-group --groups fleet-learning --no-create-home --home-dir /nonexistent \
-        fleet-coordinator \
-    && useradd --system --uid 10002 --user-group --groups fleet-learning --no-create-home --home-dir /nonexistent \
-        fleet-superlink \
+    && useradd --system --uid 10001 --user-group --groups fleet-learning --no-create-home \
+        --home-dir /var/lib/fleet-coordinator fleet-coordinator \
+    && useradd --system --uid 10002 --user-group --groups fleet-learning --no-create-home \
+        --home-dir /var/lib/fleet-superlink fleet-superlink \
     && install --directory --mode=0700 --owner=fleet-coordinator --group=fleet-coordinator /var/lib/fleet-coordinator \
     && install --directory --mode=0700 --owner=fleet-superlink --group=fleet-superlink /var/lib/fleet-superlink
 ENV PATH=/opt/reram-fleet/bin:$PATH \

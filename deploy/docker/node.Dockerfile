@@ -16,7 +16,7 @@ RUN python -m venv /opt/reram-fleet \
 
 FROM ${PYTHON} AS node
 COPY --from=build /opt/reram-fleet /opt/reram-fleet
-RUN useradd --system --uid 10003 --user-group --no-create-home --home-dir /nonexistent fleet-node \
+RUN useradd --system --uid 10003 --user-group --no-create-home --home-dir /var/lib/fleet-node fleet-node \
     && install --directory --mode=0700 --owner=fleet-node --group=fleet-node /var/lib/fleet-node
 # Matrices of a node are small: more threads cost more than they bring.
 ENV PATH=/opt/reram-fleet/bin:$PATH \

@@ -75,6 +75,21 @@ def serve(
         str | None, typer.Option(metavar="HOST:PORT", help="Use this SuperLink instead of an embedded one.")
     ] = None,
     flower_ca: Annotated[Path | None, typer.Option(help="CA certificate (PEM) of that SuperLink.")] = None,
+    learning_folder: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="DIR",
+            help="For a SuperLink under another user: learning.token and ca.pem, which its ServerApps read here.",
+            show_default="this coordinator's own files",
+        ),
+    ] = None,
+    learning_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Where those ServerApps call this coordinator.", show_default="as nodes"
+        ),
+    ] = None,
     registry_key: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +125,8 @@ def serve(
         learning=not no_flower,
         flower_attach=flower_attach,
         flower_ca=flower_ca,
+        learning_folder=learning_folder,
+        learning_address=learning_address,
         task=task,
         codes=_codes(task, code_range),
         registry_key=read_key("--registry-key", registry_key, "`fleet registry key`") if registry_key else b"",

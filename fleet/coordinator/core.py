@@ -12,6 +12,7 @@ from fleet.config import ServeSettings
 from fleet.coordinator.database import Database
 from fleet.coordinator.dispatcher import Dispatcher
 from fleet.coordinator.nodes.sessions import Changes
+from fleet.coordinator.shared_folder import SharedFolder
 from fleet.coordinator.tls import Endpoint, ServerTls, called
 from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
@@ -33,7 +34,10 @@ class LearningPlane:
     superlink: SuperLink
     proxy: FleetProxy
     tls: ServerTls
+    #: What ServerApps call this coordinator by; without an address and CA certificate of their own, as nodes do.
     token_path: Path
+    ca_path: Path | None
+    address: str | None
     attached: bool
 
     @classmethod
@@ -47,7 +51,11 @@ class LearningPlane:
         proxy = superlink.open_proxy(
             tls.files, host=settings.bound_host, called=called(settings), port=settings.flower_port
         )
-        return cls(superlink, proxy, tls, token_path, attached)
+        ca_path = None
+        if settings.learning_folder is not None:
+            shared = SharedFolder(settings.learning_folder)
+            token_path, ca_path = shared.token_path, shared.ca_path
+        return cls(superlink, proxy, tls, token_path, ca_path, settings.learning_address, attached)
 
     def is_gone(self, flower_public_key: str) -> bool:
         """Whether a SuperNode certainly takes no messages now: `FleetProxy.is_gone`."""

@@ -136,8 +136,8 @@ class LearningReconciler:
                 self._plane.superlink.app_folder,
                 job.job_id,
                 started.attempt,
-                self._coordinator.endpoint.address,
-                self._coordinator.endpoint.ca_path,
+                self._plane.address or self._coordinator.endpoint.address,
+                self._plane.ca_path or self._coordinator.endpoint.ca_path,
                 self._plane.token_path,
             )
         except LearningPlaneError as error:

@@ -36,6 +36,7 @@ from fleet.coordinator.metrics.health import Health
 from fleet.coordinator.node_service import NodeService
 from fleet.coordinator.operator_service import OperatorService
 from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
+from fleet.coordinator.shared_folder import SharedFolder
 from fleet.coordinator.tls import Endpoint, ServerTls, called, check, publish_ca
 from fleet.coordinator.work import Environment
 from fleet.domain.addresses import host_port, is_loopback
@@ -126,6 +127,9 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     keys = CoordinatorKeys.load_or_create(folder.keys)
     tls = ServerTls.open(settings, folder)
+    learning_token = keys.learning_token
+    if settings.learning_folder is not None:
+        learning_token = SharedFolder(settings.learning_folder).read_token(tls.ca_pem)
     store = Store.open(folder.database_url)
     database = ThreadedDatabase(store)
     plane: LearningPlane | None = None
@@ -139,7 +143,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
             TokenInterceptor(
                 {
                     "reram_fleet.v1.OperatorService": keys.operator_token,
-                    "reram_fleet.v1.LearningService": keys.learning_token,
+                    "reram_fleet.v1.LearningService": learning_token,
                 }
             ),
         ],
