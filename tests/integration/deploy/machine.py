@@ -6,6 +6,7 @@ project under test is installed in /opt/reram-fleet, and its tree is /opt/tree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tests.house import ROOT
 
@@ -89,48 +91,46 @@ def booted() -> Iterator[Machine]:
     hierarchy = _cgroups()
     assert hierarchy is not None
     cgroup = Path(tempfile.mkdtemp(prefix="reram-fleet-test-", dir=hierarchy))
-    layers = tempfile.mkdtemp(prefix="reram-fleet-machine-")
-    process = subprocess.Popen(
-        ["sh", "-euc", 'echo $$ > "$CGROUP/cgroup.procs"; exec unshare "$@"', "sh", *_NAMESPACES, "sh", str(_BOOT)],
-        env={
-            "PATH": _PATH,
-            "CGROUP": str(cgroup),
-            "LAYERS": layers,
-            "ROOT": str(ROOT),
-            "SITE": sysconfig.get_path("purelib"),
-            "SCRIPTS": sysconfig.get_path("scripts"),
-            "PYTHON": sys.base_prefix,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield _wait_booted(process)
-    finally:
-        process.kill()
-        process.wait()
-        os.rmdir(layers)
-        for folder, _, _ in os.walk(cgroup, topdown=False):
-            _remove_cgroup(Path(folder))
+    with tempfile.TemporaryDirectory() as layers, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            ["sh", "-euc", 'echo $$ > "$CGROUP/cgroup.procs"; exec unshare "$@"', "sh", *_NAMESPACES, "sh", str(_BOOT)],
+            env={
+                "PATH": _PATH,
+                "CGROUP": str(cgroup),
+                "LAYERS": layers,
+                "ROOT": str(ROOT),
+                "SITE": sysconfig.get_path("purelib"),
+                "SCRIPTS": sysconfig.get_path("scripts"),
+                "PYTHON": sys.base_prefix,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+        try:
+            yield _wait_booted(process, said)
+        finally:
+            # Its first process dies with it, and all others with that one.
+            process.kill()
+            process.wait()
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                _remove_cgroup(Path(folder))
 
 
-def _wait_booted(process: subprocess.Popen[bytes]) -> Machine:
+def _wait_booted(process: subprocess.Popen[bytes], said: IO[bytes]) -> Machine:
     deadline = time.monotonic() + _BOOT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            assert process.stdout is not None
-            raise AssertionError(f"the machine did not boot: {process.stdout.read().decode()}")
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd":
-            machine = Machine(int(children[0]))
-            try:
+            break
+        with contextlib.suppress(OSError, ValueError, AssertionError):
+            (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                machine = Machine(int(pid))
                 machine.run("systemctl is-active basic.target")
                 return machine
-            except AssertionError:
-                pass
         time.sleep(0.1)
-    raise AssertionError(f"no systemd after {_BOOT_S:.0f} s")
+    said.seek(0)
+    raise AssertionError(f"the machine did not boot: {said.read().decode()}")
 
 
 def _remove_cgroup(folder: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_forget_converges_and_its_certificate_holds(machine, people):
 
     assert json.loads(forget)["state"] == "converged"
     assert recognised(machine, "s01") == set()
-    key = json.loads(machine.run("fleet status --format json"))["command_public_key"]
+    key = json.loads(machine.run("fleet status --format json"))["fleet"]["command_public_key"]
     machine.run(
         f"""
         fleet certificate issue {json.loads(forget)["campaign_id"]} --output /tmp/certificate.json
