@@ -190,7 +190,7 @@ class Node:
             # Whom a receipt names must be known before it comes, or it seems to name somebody unknown.
             *(self._contributing() if pending else []),
             *(_receipt_message(row) for row in pending),
-            self._heartbeat(),
+            ConnectRequest(heartbeat=self._heartbeat()),
         ]
 
     def _suppress(self, envelopes: Sequence[types.Envelope], mark: LedgerMark) -> list[ConnectRequest]:
@@ -205,7 +205,9 @@ class Node:
             self._enrolment.forgotten(entry.command.subject_tags)
             mark = self._meter.mark()
         position = self._journal.position()
-        suppressed = node_pb2.Suppressed(generation=position.generation, log_head=position.log_head)
+        suppressed = node_pb2.Suppressed(
+            generation=position.generation, log_head=position.log_head, heartbeat=self._heartbeat()
+        )
         if entries:
             # Job keys sealed to the old one open what was learned of the forgotten.
             session = node_pb2.SessionKey(
@@ -215,7 +217,7 @@ class Node:
                 public_key=self._new_session_key(),
             )
             suppressed.session_key.CopyFrom(signing.sign(self.context.keys.signing, session))
-        return [ConnectRequest(suppressed=suppressed), self._heartbeat()]
+        return [ConnectRequest(suppressed=suppressed)]
 
     def _restored(self, notice: node_pb2.RestoreNotice) -> list[ConnectRequest]:
         """Give a coordinator that went back to a backup what it has lost; this node goes back in nothing."""
@@ -254,16 +256,14 @@ class Node:
             self._contributions.reconnected()
         return self._contributing() if self._serve_state.serving else []
 
-    def _heartbeat(self) -> ConnectRequest:
+    def _heartbeat(self) -> node_pb2.Heartbeat:
         state, reason = self._serve_state.status()
-        return ConnectRequest(
-            heartbeat=node_pb2.Heartbeat(
-                lease_nonce=self._serve_state.request(),
-                generation=self._journal.position().generation,
-                serve_state=state,
-                quarantine_reason=reason,
-                interval_ms=round(1000 * self.heartbeat_s * JITTER[1]),
-            )
+        return node_pb2.Heartbeat(
+            lease_nonce=self._serve_state.request(),
+            generation=self._journal.position().generation,
+            serve_state=state,
+            quarantine_reason=reason,
+            interval_ms=round(1000 * self.heartbeat_s * JITTER[1]),
         )
 
     def heartbeat(self) -> list[ConnectRequest]:
@@ -271,7 +271,7 @@ class Node:
         with self._lock:
             if self._meter.overdue:
                 self.save_counters()
-            messages = [self._heartbeat(), *self._telemetry()]
+            messages = [ConnectRequest(heartbeat=self._heartbeat()), *self._telemetry()]
             # Not before the node has caught up: a tag that is about to be suppressed is not sent any more.
             if self._serve_state.serving:
                 messages += self._contributing()

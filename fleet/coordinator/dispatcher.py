@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from fleet.coordinator.nodes.outbox import Due
 from fleet.coordinator.nodes.sessions import Session, woken
 from fleet.coordinator.unit import UnitOfWork
 from fleet.coordinator.work import Environment
@@ -62,17 +63,28 @@ class Dispatcher:
             chosen = None if self._everybody else self._woken
             self._woken, self._everybody = set(), False
             sessions = self._coordinator.env.sessions.chosen(chosen)
+            if chosen is None:
+                await self._tried(self._send_log(sessions), len(sessions))
             for start in range(0, len(sessions), AT_ONCE):
                 part = sessions[start : start + AT_ONCE]
-                try:
-                    await self.send_due(part)
-                except Exception:
-                    # The next sweep finds them again; a dead loop would find nobody.
-                    logger.exception("what %d nodes need cannot be looked up", len(part))
+                await self._tried(self.send_due(part), len(part))
+
+    async def _tried(self, sending: Awaitable[None], nodes: int) -> None:
+        try:
+            await sending
+        except Exception:
+            # The next sweep finds them again; a dead loop would find nobody.
+            logger.exception("what %d nodes need cannot be looked up", nodes)
+
+    async def _send_log(self, sessions: Sequence[Session]) -> None:
+        self._send(await self._coordinator.read(lambda unit: unit.outbox.log_due(sessions)))
 
     async def send_due(self, sessions: Sequence[Session]) -> None:
         """Send on each of these streams what its node needs now, or end it."""
-        for each in await self._coordinator.read(lambda unit: unit.outbox.due(sessions)):
+        self._send(await self._coordinator.read(lambda unit: unit.outbox.due(sessions)))
+
+    def _send(self, due: Sequence[Due]) -> None:
+        for each in due:
             if each.refusal or each.over:
                 each.session.end(each.refusal)
             else:

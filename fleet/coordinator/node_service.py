@@ -125,9 +125,9 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                     request = await anext(requests)
             except (StopAsyncIteration, TimeoutError):
                 return
-            if request.WhichOneof("message") == "heartbeat":
+            if (heartbeat := self._heartbeats.of(request)) is not None:
                 # It is answered with how often the fleet as it is now may beat.
-                limit_s = silence_limit_s(max(request.heartbeat.interval_ms / 1000, self._heartbeats.interval_s()))
+                limit_s = silence_limit_s(max(heartbeat.interval_ms / 1000, self._heartbeats.interval_s()))
             effect = await self.take(session.node_id, request)
             session.send(effect.replies)
             if effect.changed:
@@ -140,9 +140,17 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         Raises `FleetError` or `SignatureError` if the node contradicts the log, itself, or its signature.
         """
         try:
-            if self._heartbeats.takes(request):
-                return await self._take_heartbeat(node_id, request)
-            return await self._coordinator.run(lambda unit: unit.reports.handle(node_id, request), node_id)
+            match request.WhichOneof("message"):
+                case "heartbeat":
+                    return await self._take_heartbeat(node_id, request.heartbeat)
+                case "telemetry":
+                    now_ms = self._coordinator.database.store.now_ms()
+                    return self._heartbeats.take_telemetry(node_id, request.telemetry, now_ms)
+            effect = await self._coordinator.run(lambda unit: unit.reports.handle(node_id, request), node_id)
+            if (heartbeat := self._heartbeats.of(request)) is not None:
+                beat = await self._take_heartbeat(node_id, heartbeat)
+                return Effect((*effect.replies, *beat.replies), effect.changed or beat.changed)
+            return effect
         except QuarantineError as error:
             refused: Exception = error
             logger.warning("a report of node %s is put aside: %s", node_id, error)
@@ -157,13 +165,13 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         await self._put_aside(node_id, request, reason, Refusal.QUARANTINED)
         return Effect()
 
-    async def _take_heartbeat(self, node_id: str, request: wire.ConnectRequest) -> Effect:
+    async def _take_heartbeat(self, node_id: str, heartbeat: wire.Heartbeat) -> Effect:
         env, clock = self._coordinator.env, self._coordinator.database.store.now_ms
         now_ms = clock()
         while not env.leases.covers(now_ms + round(1000 * env.settings.lease_s)):
             await self._coordinator.run(lambda unit: unit.leases.reserve())
             now_ms = clock()
-        return self._heartbeats.take(node_id, request, now_ms)
+        return self._heartbeats.take(node_id, heartbeat, now_ms)
 
     async def _put_aside(self, node_id: str, request: wire.ConnectRequest, reason: str, why: Refusal) -> None:
         await self._coordinator.run(lambda unit: unit.reports.put_aside(node_id, request, reason, why))

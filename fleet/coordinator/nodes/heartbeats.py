@@ -37,22 +37,22 @@ class Heartbeats:
         self._env = env
 
     @staticmethod
-    def takes(request: wire.ConnectRequest) -> bool:
-        """Whether a message is one that needs no transaction."""
-        return request.WhichOneof("message") in ("heartbeat", "telemetry")
+    def of(request: wire.ConnectRequest) -> wire.Heartbeat | None:
+        """Return the heartbeat that a message is, or has with it."""
+        match request.WhichOneof("message"):
+            case "heartbeat":
+                return request.heartbeat
+            case "suppressed" if request.suppressed.HasField("heartbeat"):
+                return request.suppressed.heartbeat
+        return None
 
-    def take(self, node_id: str, request: wire.ConnectRequest, now_ms: int) -> Effect:
-        """Take a heartbeat or telemetry of a connected node; raises `QuarantineError` if it cannot be true.
+    def take(self, node_id: str, heartbeat: wire.Heartbeat, now_ms: int) -> Effect:
+        """Take a heartbeat of a connected node; raises `QuarantineError` if it cannot be true.
 
-        For a heartbeat, `Environment.leases` must cover the lease that answers it.
+        `Environment.leases` must cover the lease that answers it.
         """
-        check_bounds(request)
-        if request.WhichOneof("message") == "telemetry":
-            return self._telemetry(node_id, request.telemetry, now_ms)
-        return self._heartbeat(node_id, request.heartbeat, now_ms)
-
-    def _heartbeat(self, node_id: str, heartbeat: wire.Heartbeat, now_ms: int) -> Effect:
         env = self._env
+        check_bounds(heartbeat)
         check_nonce("Heartbeat.lease_nonce", heartbeat.lease_nonce)
         announced = env.sessions.of(node_id)
         ahead = heartbeat.generation > env.generation
@@ -82,7 +82,9 @@ class Heartbeats:
         """Return how often each node is to send heartbeats, as many as they are now."""
         return interval_s(len(self._env.sessions), self._env.settings.lease_s)
 
-    def _telemetry(self, node_id: str, telemetry: wire.Telemetry, now_ms: int) -> Effect:
+    def take_telemetry(self, node_id: str, telemetry: wire.Telemetry, now_ms: int) -> Effect:
+        """Take telemetry of a connected node; raises `QuarantineError` if it cannot be true."""
+        check_bounds(telemetry)
         announced = self._env.sessions.of(node_id)
         check_telemetry(telemetry, announced.telemetry)
         announced.telemetry = telemetry

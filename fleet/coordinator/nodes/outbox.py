@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,9 +51,10 @@ class Outbox(Part):
         said something lack nothing, and no more is read of these.
         """
         ids, asked, newest = [session.node_id for session in sessions], self._heads.asked(), self._tx.revisions.latest()
-        ahead = {each for each in ids if self._env.sessions.of(each).log_end[0] > self._generation}
-        lacking = self.behind(ids) | ahead | asked.intersection(ids)
-        nodes = {node.node_id: node for node in self._tx.nodes.chosen(lacking)}
+        # Also those that know more of the log. What of it a stream was sent need not have been answered.
+        elsewhere = {session.node_id for session in sessions if session.log_sent != self._generation}
+        behind = self._tx.nodes.behind(0, 0 if newest is None else newest.revision, ids)
+        nodes = {node.node_id: node for node in self._tx.nodes.chosen(elsewhere | behind | asked.intersection(ids))}
         orders = defaultdict[str, list[ExecutionRow]](list)
         for execution in self._tx.forgets.ordered(list(nodes)):
             orders[execution.node_id].append(execution)
@@ -63,10 +64,19 @@ class Outbox(Part):
             if session.node_id in nodes
         ]
 
-    def behind(self, among: Collection[str] | None = None) -> frozenset[str]:
-        """Return the nodes, all or among some, that something may be due for: `Nodes.behind`."""
-        newest = self._tx.revisions.latest()
-        return self._tx.nodes.behind(self._generation, 0 if newest is None else newest.revision, among)
+    def log_due(self, sessions: Sequence[Session]) -> list[Due]:
+        """Return the entries of the log that streams lack: the same for nearly all, so no row of a node is read.
+
+        Suppression is not to wait until what else is due has been looked up for thousands.
+        """
+        if self._env.awaited:
+            return []
+        known = (each for each in sessions if self._env.sessions.of(each.node_id).awaited_since_ms is None)
+        return [Due(session, messages) for session in known if (messages := self._forget_log(session))]
+
+    def behind(self) -> frozenset[str]:
+        """Return the nodes that something may be due for: `Nodes.behind`."""
+        return self._tx.nodes.behind(self._generation, self._tx.revisions.latest_number())
 
     def _due(
         self,
@@ -84,7 +94,7 @@ class Outbox(Part):
         if node.awaited_since_ms is not None or announced.log_end[0] > self._generation:
             told, session.restore_told = session.restore_told, True
             return Due(session, () if told else (self._recovery.notice(node),))
-        messages = self._forget_log(node, session)
+        messages = self._forget_log(session)
         if node.held_reason:
             return Due(session, messages)
         if not session.public_codes_asked and node.node_id in asked:
@@ -114,8 +124,8 @@ class Outbox(Part):
     def _settled(self) -> bool:
         return self._revisions.settled() is not None
 
-    def _forget_log(self, node: NodeRow, session: Session) -> list[wire.ConnectResponse]:
-        after = max(node.generation, session.log_sent)
+    def _forget_log(self, session: Session) -> list[wire.ConnectResponse]:
+        after = session.log_sent
         if after >= self._generation:
             return []
         session.log_sent = self._generation

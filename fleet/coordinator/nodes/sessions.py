@@ -37,10 +37,10 @@ def silence_limit_s(interval_s: float) -> float:
 class Session:
     """One open stream of one node, and what it has been sent."""
 
-    def __init__(self, node_id: str, link: Link) -> None:
+    def __init__(self, node_id: str, link: Link, log_sent: int = 0) -> None:
         self.node_id, self._link = node_id, link
-        #: Generation up to which this stream has been sent the forget log.
-        self.log_sent = 0
+        #: Generation up to which the node had the forget log when the stream began, or this has been sent it.
+        self.log_sent = log_sent
         #: Revision last offered on this stream.
         self.revision_sent = 0
         #: Challenge nonces of the erase orders sent on this stream.
@@ -104,7 +104,7 @@ class Sessions:
         older = self._open.get(node_id)
         if older is not None:
             older.end()
-        session = self._open[node_id] = Session(node_id, link)
+        session = self._open[node_id] = Session(node_id, link, self.of(node_id).log_end[0])
         # A node that was killed goes on from the counters that it saved last.
         self.of(node_id).telemetry = Telemetry()
         return session

@@ -118,14 +118,16 @@ class Heartbeat(_message.Message):
     def __init__(self, lease_nonce: _Optional[bytes] = ..., generation: _Optional[int] = ..., serve_state: _Optional[_Union[_types_pb2.ServeState, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class Suppressed(_message.Message):
-    __slots__ = ("generation", "log_head", "session_key")
+    __slots__ = ("generation", "log_head", "session_key", "heartbeat")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     LOG_HEAD_FIELD_NUMBER: _ClassVar[int]
     SESSION_KEY_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     generation: int
     log_head: bytes
     session_key: _types_pb2.Envelope
-    def __init__(self, generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., session_key: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ...) -> None: ...
+    heartbeat: Heartbeat
+    def __init__(self, generation: _Optional[int] = ..., log_head: _Optional[bytes] = ..., session_key: _Optional[_Union[_types_pb2.Envelope, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Contribution(_message.Message):
     __slots__ = ("fleet_id", "node_id", "subject_tag", "sequence", "generation", "adapter", "statistics", "ticket")

@@ -59,6 +59,31 @@ def test_nothing_is_sent_twice_on_one_stream(coordinator, nodes):
     assert coordinator.outbox("node-1") == []
 
 
+def test_new_entries_of_the_log_are_sent_on_all_streams_before_anything_else_is_looked_up(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    sessions = list(coordinator.sessions.values())
+    with coordinator.transaction() as unit:
+        assert [kinds(due.messages) for due in unit.outbox.log_due(sessions)] == [["forget_log"], ["forget_log"]]
+        assert unit.outbox.log_due(sessions) == []
+    assert "forget_log" not in kinds(coordinator.outbox("node-1"))
+
+
+def test_nobody_is_sent_the_log_while_a_restore_waits_for_nodes(coordinator, nodes):
+    coordinator.forget("r1", ANN)
+    coordinator.coordinator.env.awaited = {"node-2"}
+    with coordinator.transaction() as unit:
+        assert unit.outbox.log_due(list(coordinator.sessions.values())) == []
+
+
+def test_node_that_has_suppressed_is_answered_with_a_lease_of_that_generation(coordinator, nodes):
+    node = nodes[0]
+    coordinator.forget("r1", ANN)
+    (log,) = coordinator.outbox(node.node_id)
+    (suppressed,) = node.receive(log)
+    (reply,) = coordinator.take(node.node_id, suppressed).replies
+    assert types.Lease.FromString(reply.lease.payload).generation == 1
+
+
 def test_new_stream_gets_again_what_the_old_one_may_have_lost(coordinator, nodes):
     coordinator.forget("r1", ANN)
     coordinator.outbox("node-1")

@@ -45,12 +45,23 @@ def test_suppression_is_durable_and_removes_the_adapter(
 def test_the_same_range_again_answers_the_same_and_changes_nothing(node: Node, coordinator: FakeCoordinator) -> None:
     coordinator.forget(new_tag())
     coordinator.forget(new_tag())
-    first = only(node.receive(coordinator.log_after(0)), "suppressed")
-    assert first[0].HasField("session_key")
-    # Nothing new is suppressed from here on: the session keeps its key.
-    first[0].ClearField("session_key")
-    assert only(node.receive(coordinator.log_after(0)), "suppressed") == first
-    assert only(node.receive(coordinator.log_after(1)), "suppressed") == first
+    (first,) = only(node.receive(coordinator.log_after(0)), "suppressed")
+    assert first.HasField("session_key")
+    for again in (coordinator.log_after(0), coordinator.log_after(1)):
+        (said,) = only(node.receive(again), "suppressed")
+        assert (said.generation, said.log_head) == (first.generation, first.log_head)
+        # Nothing new is suppressed: the session keeps its key.
+        assert not said.HasField("session_key")
+
+
+def test_node_that_has_suppressed_asks_at_once_for_a_lease_of_that_generation(
+    node: Node, coordinator: FakeCoordinator
+) -> None:
+    coordinator.forget(new_tag())
+    (suppressed,) = only(node.receive(coordinator.log_after(0)), "suppressed")
+    assert suppressed.heartbeat.generation == 1
+    node.receive(coordinator.lease(node.node_id, suppressed.heartbeat.lease_nonce))
+    assert node.serve_status().state == types.SERVE_STATE_SERVING
 
 
 @pytest.mark.parametrize("broken", ["gap", "forged", "fleet", "chain", "tag", "split view"])
