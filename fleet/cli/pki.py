@@ -62,9 +62,7 @@ def issue(
     issuer, files = Authority.load(authority), ServerFiles.of(authority, name)
     for path in (files.certificate_path, files.key_path):
         if path.exists():
-            raise ConflictError(
-                f"{path} exists already", hint="keys are never written over: move it away"
-            )
+            raise ConflictError(f"{path} exists already", hint="keys are never written over: move it away")
     hosts = host or [name]
     issuer.issue(files, name, hosts, days=days)
     # What an authority whose time is over, or a clock that is wrong, would make of it.
