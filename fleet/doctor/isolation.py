@@ -35,14 +35,15 @@ def check_isolation(target: Target) -> Iterator[Finding]:
     if target.process is None:
         yield AREA.unknown(f"the SuperLink ({kind}) is on the coordinator's machine", "fleet doctor, there")
         return
-    process = _attached(address) if kind == "attached" else _embedded(target.process)
+    process = _attached(address) if kind == "attached" else embedded(target.process)
     if process is None:
         yield AREA.unknown(f"the process of the SuperLink at {address} ({kind}) is not to be seen from here")
         return
     yield from walls(target.process, process, kind)
 
 
-def _embedded(coordinator: psutil.Process) -> psutil.Process | None:
+def embedded(coordinator: psutil.Process) -> psutil.Process | None:
+    """Return the SuperLink that a coordinator has started, if it is to be seen."""
     for child in coordinator.children(recursive=True):
         # A reaper above it names it on its command line, too, but farther behind.
         if any(Path(word).name == _SUPERLINK for word in child.cmdline()[:2]):
