@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from reram_fleet.processes.addresses import is_local
 
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target, listener
-from fleet.domain.addresses import is_loopback
 
 AREA = Area("isolation")
 _SUPERLINK = "flower-superlink"
@@ -52,7 +52,7 @@ def embedded(coordinator: psutil.Process) -> psutil.Process | None:
 
 
 def _attached(address: str) -> psutil.Process | None:
-    if not is_loopback(address.rpartition(":")[0]):
+    if not is_local(address):
         return None
     holder = listener(address)
     return None if holder is None or holder.pid is None else psutil.Process(holder.pid)
