@@ -75,6 +75,7 @@ class WatchedFleet:
         self.folder = folder
         self.local = LocalFleet(LocalSettings(folder / "fleet", nodes=FULL_NODES, learning=False))
         self.guests: list[Guest] = []
+        self.tags: Sequence[str] = ()
         self.webhook = Webhook()
         self.url = ""
         self._stack = ExitStack()

@@ -20,7 +20,21 @@ from reram_fleet.processes.command_line import install_hint, missing_package, ve
 from reram_fleet.processes.hardening import keep_memory_private
 from typer.core import TyperGroup
 
-from fleet.cli import admin, certificate, doctor, energy, forget, learn, local, node, pki, registry, serve, status
+from fleet.cli import (
+    admin,
+    certificate,
+    doctor,
+    energy,
+    forget,
+    learn,
+    local,
+    node,
+    pki,
+    registry,
+    report,
+    serve,
+    status,
+)
 from fleet.cli.exits import ExitCode, UsageError, exit_code
 from fleet.cli.output import note_console, show_error
 from fleet.cli.session import Session
@@ -132,7 +146,7 @@ app.command("down")(local.down)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
-for noun in (node, learn, forget, certificate, registry, energy, admin, pki):
+for noun in (node, learn, forget, certificate, registry, energy, report, admin, pki):
     noun.app.suggest_commands = False
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 

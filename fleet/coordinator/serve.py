@@ -17,6 +17,7 @@ from pathlib import Path
 import grpc.aio
 from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
+from reram_fleet.processes.addresses import is_loopback
 from reram_fleet.processes.channel import unix_credentials
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
@@ -39,7 +40,7 @@ from fleet.coordinator.reconcile import LearningReconciler, reconcile_forgets
 from fleet.coordinator.shared_folder import SharedFolder
 from fleet.coordinator.tls import Endpoint, ServerTls, called, check, publish_ca
 from fleet.coordinator.work import Environment
-from fleet.domain.addresses import host_port, is_loopback
+from fleet.domain.addresses import host_port
 from fleet.domain.tags import new_id
 from fleet.errors import ConflictError, FleetError, StoreError
 from fleet.learning.superlink import remembered_port

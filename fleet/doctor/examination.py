@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import psutil
 from sqlalchemy.exc import DBAPIError
 
-from fleet.doctor import clocks, database, disk, isolation, keys, log, nodes, ports, prometheus, versions
+from fleet.doctor import certificates, clocks, database, disk, isolation, keys, log, nodes, ports, prometheus, versions
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target
 from fleet.errors import FleetError
@@ -17,6 +17,7 @@ CHECKS: tuple[tuple[Area, Callable[[Target], Iterator[Finding]]], ...] = (
     (versions.AREA, versions.check_versions),
     (ports.AREA, ports.check_ports),
     (keys.AREA, keys.check_keys),
+    (certificates.AREA, certificates.check_certificates),
     (clocks.AREA, clocks.check_clocks),
     (database.AREA, database.check_database),
     (log.AREA, log.check_log),

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from reram_fleet.processes.addresses import is_local
 
 from fleet.doctor.findings import Area, Finding
 from fleet.doctor.target import Target, listener
-from fleet.domain.addresses import is_loopback
 
 AREA = Area("isolation")
 _SUPERLINK = "flower-superlink"
@@ -35,14 +35,15 @@ def check_isolation(target: Target) -> Iterator[Finding]:
     if target.process is None:
         yield AREA.unknown(f"the SuperLink ({kind}) is on the coordinator's machine", "fleet doctor, there")
         return
-    process = _attached(address) if kind == "attached" else _embedded(target.process)
+    process = _attached(address) if kind == "attached" else embedded(target.process)
     if process is None:
         yield AREA.unknown(f"the process of the SuperLink at {address} ({kind}) is not to be seen from here")
         return
     yield from walls(target.process, process, kind)
 
 
-def _embedded(coordinator: psutil.Process) -> psutil.Process | None:
+def embedded(coordinator: psutil.Process) -> psutil.Process | None:
+    """Return the SuperLink that a coordinator has started, if it is to be seen."""
     for child in coordinator.children(recursive=True):
         # A reaper above it names it on its command line, too, but farther behind.
         if any(Path(word).name == _SUPERLINK for word in child.cmdline()[:2]):
@@ -51,7 +52,7 @@ def _embedded(coordinator: psutil.Process) -> psutil.Process | None:
 
 
 def _attached(address: str) -> psutil.Process | None:
-    if not is_loopback(address.rpartition(":")[0]):
+    if not is_local(address):
         return None
     holder = listener(address)
     return None if holder is None or holder.pid is None else psutil.Process(holder.pid)

@@ -16,6 +16,7 @@ from fleet.coordinator.folder import CoordinatorFolder
 from fleet.doctor.findings import Area, Finding, some
 from fleet.doctor.target import Target
 from fleet.errors import FleetError
+from fleet.registry import Registry
 from fleet.trust.keys import CoordinatorKeys
 
 AREA = Area("keys")
@@ -26,6 +27,7 @@ _PRIVATE = ("keys/*", "secrets/*", "canary.json", "fleet.db*", "flower/tls/*.key
 def check_keys(target: Target) -> Iterator[Finding]:
     """Look at modes and owners of the folder and its files, and whether the keys are those of a coordinator."""
     yield from _token(target)
+    yield from _registry(target.registry)
     if target.folder is None:
         yield AREA.unknown("the coordinator's folder is not on this machine", "fleet doctor, on the coordinator's")
         return
@@ -95,6 +97,21 @@ def _token(target: Target) -> Iterator[Finding]:
         yield AREA.failure(f"others may read the operator's token {path}", f"chmod 600 {shlex.quote(str(path))}")
     elif not inside:
         yield AREA.ok(f"the operator's token {path} is readable by its owner only")
+
+
+def _registry(path: Path | None) -> Iterator[Finding]:
+    """Look at the caller's map of people, and the key that says who may be enrolled."""
+    if path is None or not path.exists():
+        return
+    files = [each for each in (path, Registry(path).key_path) if each.exists()]
+    wide = [each for each in files if _mode(each) & 0o077]
+    if wide:
+        names = " ".join(shlex.quote(str(each)) for each in wide)
+        yield AREA.failure(
+            f"others may read {names}: who is behind which tag, or who may be enrolled", f"chmod 600 {names}"
+        )
+    else:
+        yield AREA.ok(f"the registry {path} and its key are readable by their owner only")
 
 
 def _private(root: Path) -> list[Path]:

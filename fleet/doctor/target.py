@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Target:
     silence: FleetError | None = None
     #: Address of the Prometheus that scrapes it.
     prometheus: str | None = None
+    #: The caller's map of people to tags, if it is here.
+    registry: Path | None = None
 
     @classmethod
     def find(cls, context: Context, folder: CoordinatorFolder | None, prometheus: str | None = None) -> Target:
@@ -59,7 +61,7 @@ class Target:
         """
         served = process = answer = None
         silence: FleetError | None = None
-        address, token_file, ca_file = context.address, context.token_file, context.ca
+        address, token_file, ca_file, registry = context.address, context.token_file, context.ca, context.registry
         if folder is not None:
             try:
                 served = read_serve_file(folder.root)
@@ -82,7 +84,9 @@ class Target:
                 answer = _ask(Connection.trusted(address, token_file, ca_file))
             except FleetError as error:
                 silence = error
-        return cls(folder, served, address, token_file, ca_file, process, stranger, answer, silence, prometheus)
+        return cls(
+            folder, served, address, token_file, ca_file, process, stranger, answer, silence, prometheus, registry
+        )
 
     @contextmanager
     def rows(self) -> Iterator[Transaction]:
@@ -138,7 +142,10 @@ def listener(address: str) -> Listener | None:
 
 
 def _addresses(host: str) -> set[str]:
-    return {str(found[4][0]) for found in socket.getaddrinfo(host.strip("[]"), None)}
+    """Return the addresses of a host; none if its name is not known here."""
+    with suppress(OSError):
+        return {str(found[4][0]) for found in socket.getaddrinfo(host.strip("[]"), None)}
+    return set()
 
 
 def _named(pid: int | None) -> Listener:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
+
+from reram_fleet.processes.addresses import is_local
 
 from fleet.errors import InvalidInputError
 
@@ -14,14 +15,6 @@ WILDCARDS = ("0.0.0.0", "::")
 _ADVERTISED = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\s/\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is reached from this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def host_port(host: str, port: int) -> str:
     """Return an address of gRPC: a numeric host of IPv6 stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -29,7 +22,7 @@ def host_port(host: str, port: int) -> str:
 
 def monitoring_url(address: str) -> str:
     """Return where the pages of monitoring at an address are: beyond this machine they have TLS."""
-    return f"http{'' if is_loopback(address.rpartition(':')[0]) else 's'}://{address}"
+    return f"http{'' if is_local(address) else 's'}://{address}"
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,11 @@ class Panel:
     #: Alerts of what it shows: their runbooks are linked.
     alerts: Sequence[str] = ()
 
+    @property
+    def named(self) -> bool:
+        """Whether a value means nothing without the name of its series."""
+        return len(self.queries) > 1 or "{{" in self.queries[0].legend
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -108,7 +108,7 @@ def _lines(panel: Panel) -> timeseries.Panel:
 def _stat(panel: Panel) -> stat.Panel:
     return (
         stat.Panel()
-        .text_mode(common.BigValueTextMode.VALUE_AND_NAME if len(panel.queries) > 1 else common.BigValueTextMode.AUTO)
+        .text_mode(common.BigValueTextMode.VALUE_AND_NAME if panel.named else common.BigValueTextMode.AUTO)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fleet.report.style import PALETTE, figure_style, panels, plain_log_axis
 
@@ -48,6 +49,9 @@ class CurvePanel:
     y_log: bool = False
     x_ticks: Sequence[tuple[float, str]] | None = None  #: positions and texts of the ticks; matplotlib's own if None
     y_range: tuple[float, float] | None = None  #: ends of the y axis; what fits if None
+    x_range: tuple[float, float] | None = None  #: ends of the x axis; what fits if None
+    y_whole: bool = False  #: whether ticks of the y axis are whole numbers
+    y_tick: Callable[[float], str] | None = None  #: text of a tick of the y axis; matplotlib's own if None
 
 
 @figure_style()
@@ -103,8 +107,14 @@ def curves(title: str, curve_panels: Sequence[CurvePanel], *, columns: int = 2, 
             plain_log_axis(axis.xaxis, *axis.get_xlim())
         if panel.y_range is not None:
             axis.set_ylim(*panel.y_range)
+        if panel.x_range is not None:
+            axis.set_xlim(*panel.x_range)
         if panel.y_log:
             plain_log_axis(axis.yaxis, *axis.get_ylim())
+        if panel.y_whole:
+            axis.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        if panel.y_tick is not None:
+            axis.yaxis.set_major_formatter(FuncFormatter(_tick(panel.y_tick)))
         if not shared_legend:
             axis.legend(loc="upper left", bbox_to_anchor=(0.0, -0.17), ncols=2, borderaxespad=0.0)
     for unused in axes[len(curve_panels) :]:
@@ -112,3 +122,7 @@ def curves(title: str, curve_panels: Sequence[CurvePanel], *, columns: int = 2, 
     if shared_legend:
         figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(len(handles), 2 * columns))
     return figure
+
+
+def _tick(text: Callable[[float], str]) -> Callable[[float, int | None], str]:
+    return lambda value, _: text(value)

@@ -6,7 +6,9 @@ Figures are built without `pyplot`: no global state, no display, nothing to clos
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,19 @@ def save_figure(figure: Figure, path: Path) -> Path:
         except OSError as error:
             raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def svg_element(figure: Figure, label: str = "") -> str:
+    """Return a figure as an SVG element without a background; equal figures give equal text.
+
+    `label` is what it shows, for those who cannot see it.
+    """
+    buffer = io.StringIO()
+    with figure_style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    element = text[text.index("<svg") :]
+    return element.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1) if label else element
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path, suffix: str = ".svg") -> list[Path]:

@@ -5,7 +5,6 @@ Takes the document of `fleet verify` (kind ``VerificationReport``). The plots sh
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -15,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from fleet.report.curves import Curve, CurvePanel, Mark, curves
-from fleet.report.style import PALETTE, REFERENCE_COLOUR, figure_style, panels
+from fleet.report.style import PALETTE, REFERENCE_COLOUR, figure_style, panels, svg_element
 
 Document = Mapping[str, Any]
 
@@ -72,7 +71,7 @@ def verification_html(document: Document) -> str:
         parts.append(_verdict(verdict, found))
     if figures := verification_figures(document):
         parts.append("<h2>Plots</h2>")
-        parts += [_svg(figure) for figure in figures.values()]
+        parts += [svg_element(figure) for figure in figures.values()]
     parts.append(_pairs("Scores", document["scores"], _plain))
     parts.append(_pairs("Energy", document["energy_j"], _joules))
     parts.append(f"<p>Cell writes: {int(document['cell_writes'])}. {_FOOTNOTE}</p>\n</body></html>\n")
@@ -134,15 +133,6 @@ def _joules(value: float) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _svg(figure: Figure) -> str:
-    """Return a figure as an SVG element; without the date, equal figures are equal bytes."""
-    buffer = io.StringIO()
-    with figure_style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
 
 
 @figure_style()

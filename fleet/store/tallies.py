@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
 from fleet.domain.tallies import SUM, Tally, bucket
 from fleet.store import schema
-from fleet.store.repository import Repository, equal
+from fleet.store.repository import Repository
 
 
 class Tallies(Repository):
@@ -32,8 +32,15 @@ class Tallies(Repository):
         return found
 
     def write(self) -> None:
-        """Write what was added."""
-        table = schema.tally
-        for (name, label), amount in sorted(self._touched.tallies.items()):
-            if not self._update(table, *equal(table, name=name, label=label), value=table.c.value + amount):
-                self._insert(table, name=name, label=label, value=amount)
+        """Write what was added: a statement for all that are there, and one for those that are new."""
+        added, table = self._touched.tallies, schema.tally
+        if not added:
+            return
+        there = {(row.name, row.label) for row in self._run(select(table.c.name, table.c.label))}
+        if known := [{"of": key[0], "labelled": key[1], "more": added[key]} for key in sorted(added.keys() & there)]:
+            mine = (table.c.name == bindparam("of"), table.c.label == bindparam("labelled"))
+            more = bindparam("more", type_=table.c.value.type)
+            self._written(table)
+            self._run(update(table).where(*mine).values(value=table.c.value + more), known)
+        for name, label in sorted(added.keys() - there):
+            self._insert(table, name=name, label=label, value=added[name, label])

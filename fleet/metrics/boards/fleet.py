@@ -150,7 +150,7 @@ FLEET = Board(
                 Panel(
                     "CPU",
                     "Cores that the coordinator's process uses.",
-                    Unit.RATIO,
+                    Unit.COUNT,
                     [Query(f"max(rate(process_cpu_seconds_total{{{COORDINATOR}}}[5m]))", "cores")],
                 ),
                 Panel(

@@ -1,16 +1,20 @@
-"""Addresses of gRPC: whether they are of this machine alone."""
+"""Hosts and addresses of this machine alone."""
 
 from __future__ import annotations
 
 import ipaddress
 
+from reram_fleet.processes.unix_socket import is_unix
 
-def is_local(address: str) -> bool:
-    """Whether `host:port` or `unix:path` is reached from this machine only."""
-    host = address.rpartition(":")[0].strip("[]")
-    if address.startswith("unix:") or host == "localhost":
-        return True
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is reached from this machine only."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_local(address: str) -> bool:
+    """Whether a service at `host:port` or `unix:path` is reached from this machine only."""
+    return is_unix(address) or is_loopback(address.rpartition(":")[0])

@@ -18,7 +18,7 @@ DISTRIBUTION = "reram-fleet"
 EXTRA_MODULES = frozenset(
     [
         *("alembic", "flwr", "httpx", "matplotlib", "numpy", "prometheus_client", "safetensors", "scipy"),
-        *("sklearn", "sktime", "sqlalchemy", "starlette", "torch", "uvicorn", "yaml"),
+        *("sklearn", "sktime", "sqlalchemy", "starlette", "torch", "uvicorn"),
     ]
 )
 

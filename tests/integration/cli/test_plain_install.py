@@ -53,6 +53,7 @@ def test_help_and_version_need_no_extra(arguments):
         (["fleet", "up", "--nodes", "1"], "sim"),
         (["fleet", "demo"], "sim"),
         (["fleet", "serve"], "coordinator"),
+        (["fleet", "doctor"], "coordinator"),
         (["fleet", "adapter", "train", "--output", "out", "--personal-in-the-clear"], "sim"),
         (["fleet", "chip", "presets"], "sim"),
         (["fleet", "verify", "--task", "speakers"], "sim"),

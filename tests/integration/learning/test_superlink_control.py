@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reram_fleet.processes.flower import process_environment, program
 from reram_fleet.processes.supervised import SupervisedProcess
 
+from fleet.doctor.findings import State
+from fleet.doctor.isolation import embedded, walls
 from fleet.learning.errors import FlowerCommandError, LearningPlaneError, RunNotFoundError
 from fleet.learning.superlink import SuperLink, remembered_port
 from tests.tls import issued
@@ -34,6 +36,16 @@ def statuses(superlink: SuperLink) -> dict[int, str]:
 def public_key() -> str:
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def test_a_doctor_finds_the_superlink_and_says_under_whom_it_runs(superlink: SuperLink) -> None:
+    process = embedded(psutil.Process())
+    assert process is not None
+    assert superlink.process_id == process.ppid()
+    (finding,) = walls(psutil.Process(), process, "running")
+    # No cage yet: what it starts can read the coordinator's keys.
+    assert finding.state is State.WARNING
+    assert "runs under the coordinator's user, with no namespace of its own" in finding.found
 
 
 def test_registering_a_key_again_gives_the_same_node_id(superlink: SuperLink) -> None:

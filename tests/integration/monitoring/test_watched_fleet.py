@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
 from collections.abc import Iterator
 
 import promql_parser
 import pytest
+from reram_fleet.processes.flower import program
 
 from fleet.metrics.alerts import all_alerts
 from fleet.metrics.boards import BOARDS
@@ -39,7 +41,7 @@ UNUSED = {
 def watched(tmp_path_factory) -> Iterator[WatchedFleet]:
     """Return a fleet that has forgotten somebody."""
     with WatchedFleet(tmp_path_factory.mktemp("watched")) as fleet:
-        tags = fleet.enrol_people()
+        tags = fleet.tags = fleet.enrol_people()
         fleet.await_value("sum(fleet_node_connected)", NODES)
         # What was counted before the first scrape is no increase.
         fleet.await_value("fleet_forget_suppress_duration_seconds_count", 0)
@@ -126,6 +128,19 @@ def test_names_are_those_that_the_processes_export(watched):
     known = known_names()
     assert known - scraped == set()
     assert {name for name in scraped - known if not re.match("process_|python_|scrape_|up$", name)} == set()
+
+
+@pytest.mark.slow
+def test_page_of_the_boards_shows_every_panel(watched, tmp_path):
+    page = tmp_path / "page.html"
+    command = [program("fleet"), "report", "dashboard", "--prometheus", watched.url, "--hours", "0.05", "--node", NODE]
+    done = subprocess.run([*command, "--output", page], capture_output=True, text=True, timeout=60)
+    text = page.read_text(encoding="utf-8") if done.returncode == 0 else ""
+
+    assert "5 boards" in done.stderr, done.stderr
+    assert text.count('<section class="card">') == sum(len(board.panels) for board in BOARDS)
+    assert "no data" not in text
+    assert not [tag for tag in watched.tags if tag in text]
 
 
 @pytest.mark.slow

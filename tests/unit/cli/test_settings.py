@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from reram_fleet.processes.addresses import is_loopback
 
 from fleet.config import (
     PRESETS,
@@ -20,7 +21,6 @@ from fleet.config import (
     resolve_context,
     save_config,
 )
-from fleet.domain.addresses import is_loopback
 from fleet.errors import ConflictError, InvalidInputError
 from fleet.local.fleet import LocalSettings
 

@@ -8,6 +8,9 @@ import pytest
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.testing import SteppedCoordinator
 from fleet.doctor.findings import State
+from fleet.doctor.keys import check_keys
+from fleet.doctor.target import Target
+from fleet.registry import Registry
 
 NOBODY = 65534
 
@@ -50,6 +53,25 @@ def test_a_file_of_another_user_is_a_failure(folder, failure):
     finding = failure("keys")
     assert "keys/operator.token do not belong to root" in finding.found
     assert finding.fix.startswith("chown -R root ")
+
+
+def test_a_registry_that_others_may_read_is_a_failure(tmp_path):
+    registry = Registry(tmp_path / "registry.json")
+    registry.key()
+    registry.enrol("ann")
+    registry.key_path.chmod(0o644)
+
+    (finding,) = check_keys_of(registry.path)
+    assert (finding.state, finding.fix) == (State.FAILURE, f"chmod 600 {registry.key_path}")
+    registry.key_path.chmod(0o600)
+    (finding,) = check_keys_of(registry.path)
+    assert finding.state is State.OK
+
+
+def check_keys_of(registry):
+    *found, elsewhere = check_keys(Target(registry=registry))
+    assert elsewhere.state is State.UNKNOWN
+    return found
 
 
 def test_a_database_of_another_fleet_is_noticed(folder, failure, tmp_path):

@@ -26,7 +26,7 @@ class NoFlower:
 
     state, attached, token_path, app_folder = "test", False, Path("token"), Path("app")
     address = control_address = ""
-    ca_pem = b""
+    ca_pem, ca_path = b"", None
 
     def __init__(self) -> None:
         self.superlink = self.proxy = self.tls = self.command = self

@@ -1,0 +1,230 @@
+"""Boards as one HTML page with its plots inside: nothing to fetch, nothing to run, in light and in dark."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from fleet.metrics.definitions import Form, Unit
+from fleet.metrics.prometheus import Series
+from fleet.metrics.readings import BoardReading, Reading, Span
+from fleet.report.curves import Curve, CurvePanel, Mark, curves
+from fleet.report.style import svg_element
+
+#: Marks on the axis of time.
+_TICKS = 5
+#: Series of a panel that are told apart; the others are counted below it.
+_MOST_SERIES = 10
+#: Of fewer things, parts are shown: averages, and cores.
+_FEW = 3
+#: Queries of a constant are lines of reference.
+_REFERENCE = "vector("
+_MODELLED = "Joules, watts and seconds of chips are what the energy model says of what was done; nothing is measured."
+_CSS = """
+:root { color-scheme: light dark; --text: #222; --quiet: #5d5d5d; --card: #fff; --page: #f2f3f5; --line: #ddd;
+  --bar: #9cc5e0 }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e4e4; --quiet: #a0a0a0; --card: #1b1d20; --page: #111214;
+  --line: #3a3d42; --bar: #2b5d7d } svg { filter: invert(1) hue-rotate(180deg) } }
+body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0 auto;
+  max-width: 100rem; padding: 1rem 1.5rem 3rem }
+h1 { font-size: 1.5rem; margin: .5rem 0 } h2 { font-size: 1.25rem; margin: 2.2rem 0 .2rem }
+h3 { font-size: .95rem; margin: 1.2rem 0 .4rem; color: var(--quiet); font-weight: 600 }
+p { margin: .2rem 0 } a { color: inherit } nav a { margin-right: 1rem }
+.quiet { color: var(--quiet); font-size: .85rem; max-width: 60rem }
+.grid { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(27rem, 1fr)) }
+.stats { grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)) }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: .4rem; padding: .6rem .8rem;
+  min-width: 0 }
+.card h4 { margin: 0; font-size: .95rem } .card details { font-size: .8rem; color: var(--quiet) }
+.card svg { width: 100%; height: auto; display: block; margin-top: .3rem }
+.value { font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums } .value small { font-size: .8rem;
+  font-weight: 400; color: var(--quiet) }
+table { border-collapse: collapse; width: 100%; margin-top: .4rem; font-size: .85rem }
+td { padding: .15rem .4rem; border-bottom: 1px solid var(--line) } td:last-child { text-align: right;
+  white-space: nowrap; font-variant-numeric: tabular-nums; width: 1% }
+.empty { color: var(--quiet); padding: 2.5rem 0; text-align: center }
+"""
+
+
+def dashboard_html(readings: Sequence[BoardReading], *, source: str, span: Span) -> str:
+    """Return the page; equal readings give equal bytes.
+
+    Parameters
+    ----------
+    source
+        Where the readings come from, as text.
+    """
+    title = f"Fleet, {_moment(span.start_s)} to {_moment(span.end_s)} UTC"
+    links = "".join(f'<a href="#{reading.board.uid}">{escape(_title(reading))}</a>' for reading in readings)
+    parts = [
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{_CSS}</style></head><body>\n<h1>{title}</h1>",
+        f'<p class="quiet">From {escape(source)}. {_MODELLED}</p>',
+        f"<nav>{links}</nav>",
+        *(_board(reading, span) for reading in readings),
+        "</body></html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def text_of(value: float, unit: Unit) -> str:
+    """Return a value with its unit, as short as it can be read."""
+    if not math.isfinite(value):
+        return "-"
+    if unit is Unit.SECONDS and value >= 60:
+        name, seconds = next(each for each in _LONG if value >= each[1])
+        return f"{value / seconds:.3g} {name}"
+    if unit is Unit.SHARE:
+        return f"{100 * value:.3g} %"
+    if unit is Unit.BYTES:
+        return f"{EngFormatter('B', places=None)(float(f'{value:.3g}'))}"
+    if unit in (Unit.WATTS, Unit.JOULES, Unit.SECONDS):
+        return str(EngFormatter({Unit.WATTS: "W", Unit.JOULES: "J"}.get(unit, "s"))(float(f"{value:.3g}")))
+    suffix = {Unit.RATE: "/s", Unit.RATIO: "\N{MULTIPLICATION SIGN}"}.get(unit, "")
+    number = f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number}{suffix}"
+
+
+_LONG = (("d", 86400), ("h", 3600), ("min", 60))
+
+
+def _title(reading: BoardReading) -> str:
+    return f"{reading.board.title} {reading.value}".strip()
+
+
+def _board(reading: BoardReading, span: Span) -> str:
+    parts = [f'<h2 id="{reading.board.uid}">{escape(_title(reading))}</h2>']
+    parts.append(f'<p class="quiet">{_prose(reading.board.description)}</p>')
+    for title, readings in reading.rows:
+        small = all(each.panel.form is Form.STAT for each in readings)
+        cards = "\n".join(_card(each, span) for each in readings)
+        parts.append(f'<h3>{escape(title)}</h3>\n<div class="grid{" stats" if small else ""}">\n{cards}\n</div>')
+    return "\n".join(parts)
+
+
+def _card(reading: Reading, span: Span) -> str:
+    panel = reading.panel
+    draw: Mapping[Form, Callable[[Reading], str]] = {Form.STAT: _stat, Form.TABLE: _table}
+    if not reading.series:
+        body = '<p class="empty">no data in this time</p>'
+    elif panel.form in draw:
+        body = draw[panel.form](reading)
+    else:
+        body = _plot(reading, span)
+    about = f"<details><summary>about</summary>{_prose(panel.description)}</details>"
+    return f'<section class="card"><h4>{escape(panel.title)}</h4>{body}{about}</section>'
+
+
+def _stat(reading: Reading) -> str:
+    return "".join(
+        f'<div class="value">{escape(text_of(series.newest, reading.panel.unit))}'
+        + (f" <small>{escape(name)}</small>" if reading.panel.named else "")
+        + "</div>"
+        for name, series in reading.series
+    )
+
+
+def _table(reading: Reading) -> str:
+    rows = sorted(reading.series, key=lambda each: -each[1].newest)
+    most = max(series.newest for _, series in rows) or 1.0
+    return (
+        "<table>" + "".join(_row(name, series.newest, most, reading.panel.unit) for name, series in rows) + "</table>"
+    )
+
+
+def _row(name: str, value: float, most: float, unit: Unit) -> str:
+    bar = f"linear-gradient(to right,var(--bar) {100 * max(0.0, value / most):.1f}%,transparent 0)"
+    return f'<tr><td style="background:{bar}">{escape(name)}</td><td>{escape(text_of(value, unit))}</td></tr>'
+
+
+def _plot(reading: Reading, span: Span) -> str:
+    # What is nothing throughout would only fill the legend.
+    drawn = [each for each in reading.series if any(each[1].values)] or list(reading.series[:1])
+    drawn = sorted(drawn, key=lambda each: -each[1].newest)[:_MOST_SERIES] if len(drawn) > _MOST_SERIES else drawn
+    names = [name for name, _ in drawn]
+    nothing = [name for name, series in reading.series if name not in names and not any(series.values)]
+    left_out = len(reading.series) - len(drawn) - len(nothing)
+    notes = [f"0 throughout: {', '.join(nothing)}"] * bool(nothing) + [f"{left_out} more"] * bool(left_out)
+    note = f'<p class="quiet">{escape("; ".join(notes))}</p>' if notes else ""
+    return svg_element(_figure(reading, drawn, span), f"{reading.panel.title}: {', '.join(names)}") + note
+
+
+def _figure(reading: Reading, drawn: Sequence[tuple[str, Series]], span: Span) -> Figure:
+    panel = reading.panel
+    references = {query.legend for query in panel.queries if query.expr.startswith(_REFERENCE)}
+    log = panel.log and any(value > 0 for _, series in drawn for value in series.values)
+    if panel.form is Form.STACK:
+        lines = _stacked(drawn)
+    else:
+        lines = [
+            Curve(
+                name,
+                *_positive(series, log=log),
+                mark=Mark.DASHED if name in references else Mark.LINE if len(series.values) > 1 else Mark.POINTS,
+            )
+            for name, series in drawn
+        ]
+    values = [value for line in lines for value in line.y]
+    most = max(values, default=0.0)
+    whole = most >= _FEW or all(value == int(value) for value in values)
+    return curves(
+        "",
+        [
+            CurvePanel(
+                "",
+                "",
+                "",
+                lines,
+                y_log=log,
+                x_ticks=_clock_ticks(span),
+                x_range=(span.start_s, span.end_s),
+                y_range=None if log else (0.0, 1.08 * most or 1.0),
+                y_whole=panel.unit is Unit.COUNT and not log and whole,
+                y_tick=lambda value: text_of(value, panel.unit),
+            )
+        ],
+        columns=1,
+    )
+
+
+def _stacked(drawn: Sequence[tuple[str, Series]]) -> list[Curve]:
+    """Return curves that stand on each other; a series that has no value at a time is 0 there."""
+    times = sorted({at for _, series in drawn for at in series.times})
+    floor, lines = [0.0] * len(times), []
+    # The largest on top: the edge of one that is next to nothing would hide that of the one below it.
+    for name, series in sorted(drawn, key=lambda each: each[1].newest):
+        values = dict(zip(series.times, series.values, strict=True))
+        top = [below + values.get(at, 0.0) for below, at in zip(floor, times, strict=True)]
+        lines.append(Curve(name, times, top, y_low=floor, y_high=top))
+        floor = top
+    return lines
+
+
+def _positive(series: Series, *, log: bool) -> tuple[Sequence[float], Sequence[float]]:
+    """Return what can be drawn, on a logarithmic axis the positive values."""
+    if not log:
+        return series.times, series.values
+    kept = [each for each in zip(series.times, series.values, strict=True) if each[1] > 0]
+    return [at for at, _ in kept], [value for _, value in kept]
+
+
+def _clock_ticks(span: Span) -> list[tuple[float, str]]:
+    step_s = (span.end_s - span.start_s) / (_TICKS - 1)
+    form = "%H:%M:%S" if step_s < 120 else "%H:%M" if step_s < 43_200 else "%m-%d"
+    times = [span.start_s + number * step_s for number in range(_TICKS)]
+    return [(at, datetime.fromtimestamp(at, UTC).strftime(form)) for at in times]
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _moment(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
