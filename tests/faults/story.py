@@ -157,5 +157,6 @@ def copy_of(layout: Layout, target: Path) -> Layout:
         for process in processes_of(layout.root):
             held.enter_context(paused(process.pid))
         os.sync()
-        shutil.copytree(layout.root, target)
+        # A socket holds nothing, and cannot be copied.
+        shutil.copytree(layout.root, target, ignore=shutil.ignore_patterns("*.sock"))
     return Layout(target)

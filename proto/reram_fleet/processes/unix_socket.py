@@ -33,10 +33,7 @@ def socket_address(path: Path) -> str:
         If somebody listens there.
     """
     path = path.absolute()
-    if (length := len(os.fsencode(path))) > LONGEST_PATH:
-        raise InvalidInputError(
-            f"{path} has {length} bytes, and the path of a socket at most {LONGEST_PATH}", hint="take a shorter folder"
-        )
+    check_length(path)
     try:
         folder = path.parent.stat()
     except OSError as error:
@@ -50,6 +47,14 @@ def socket_address(path: Path) -> str:
     if _is_listened_to(path):
         raise ConflictError(f"somebody listens on {path} already", hint="end that process first, or take another path")
     return f"{UNIX}{path}"
+
+
+def check_length(path: Path) -> None:
+    """Refuse a path that is too long for a socket: `InvalidInputError`."""
+    if (length := len(os.fsencode(path))) > LONGEST_PATH:
+        raise InvalidInputError(
+            f"{path} has {length} bytes, and the path of a socket at most {LONGEST_PATH}", hint="take a shorter folder"
+        )
 
 
 def _is_listened_to(path: Path) -> bool:

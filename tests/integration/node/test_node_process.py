@@ -33,6 +33,7 @@ from edge_node.storage.journal import Journal
 from edge_node.storage.journal_schema import ProgrammedChip
 from edge_node.tasks.samples import encode_sample
 from edge_node.tasks.speakers import load_people
+from fleet.trust.tls import Authority
 from tests.integration.node.scripted_coordinator import ScriptedCoordinator, eventually
 
 BOUNDS, RATIOS = ("low", "value", "high"), ("training", "deployment", "inference")
@@ -278,6 +279,16 @@ def test_a_running_node_answers_its_owner_and_refuses_what_it_must(device: Devic
     assert samples["edge_node_quarantine_reason", "starting"] == 1.0
     assert samples["edge_node_stale_inferences_refused_total",] > 0
     assert samples["edge_node_forget_generation",] == 0.0
+
+
+def test_a_node_that_meets_somebody_else_says_so_and_serves_nobody(device: Device) -> None:
+    authority = Authority.new("of the fleet that it joined")
+    device.join(device.coordinator.fake.enrollment(device.coordinator.address, authority.pem))
+    device.start()
+    said = eventually("a refusal", lambda: device.addresses["refusal"])
+    assert f"whoever answers at {device.coordinator.address} is not the coordinator" in said
+    assert not device.status().connected
+    assert device.coordinator.hellos == []
 
 
 def test_the_supernode_runs_with_the_daemon_and_dies_with_it(tmp_path: Path) -> None:
