@@ -58,9 +58,9 @@ class Console:
     folder: Path
     environment: Mapping[str, str]
     #: What is not typed but done, by its text: what a service manager would do.
-    done_otherwise: Mapping[str, Callable[[], None]]
+    done_otherwise: dict[str, Callable[[], None]]
     #: What a word in capitals stands for, when it is typed.
-    stands_for: Mapping[str, Callable[[], str]]
+    stands_for: dict[str, Callable[[], str]]
     #: What happens in the world after something was typed, by how that begins.
     after: dict[str, Callable[[], None]] = field(default_factory=dict)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.house import ROOT
 from tests.integration.docs.conftest import Guest, HowTos
 from tests.integration.docs.console import Command, commands_of
+from tests.integration.docs.watching import a_prometheus, a_prometheus_with_our_rules
 
 FOLDER = ROOT / "docs" / "operations"
 
@@ -54,6 +55,8 @@ def servers_that_wait_for_certificates(how_tos: HowTos) -> Iterator[None]:
 
 #: In this order: a restore needs a generation before it.
 PAGES: dict[str, Callable[[HowTos], Iterator[None]]] = {
+    "scrape.md": a_prometheus,
+    "add-an-alert.md": a_prometheus_with_our_rules,
     "held-node.md": a_held_node,
     "lost-node.md": a_lost_node,
     "restore.md": a_node_in_a_drawer,
