@@ -27,17 +27,21 @@ class Guest(Device):
         super().__init__(node_id, clock=SystemClock(), make_engine=lambda saved: MemoryEngine(saved, features=FEATURES))
         with fleet.client() as client:
             self.join(client.enroll_node(self.identity))
+        self.connect()
+
+    def connect(self) -> None:
+        """Open a stream, and give signs of life on it."""
         self._gone = threading.Event()
         joined = self.enrollment
         channel = open_channel(joined.node_service_address, joined.coordinator_ca_pem.encode())
         self._stream = NodeStream(channel, self)
         self._stream.wait_heard("lease")
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._heart.start()
+        threading.Thread(target=self._beat, args=(self._stream, self._gone), daemon=True).start()
 
-    def _beat(self) -> None:
-        while not self._gone.wait(0.5):
-            self._stream.heartbeat()
+    @staticmethod
+    def _beat(stream: NodeStream, gone: threading.Event) -> None:
+        while not gone.wait(0.5):
+            stream.heartbeat()
 
     def ticket(self, tag: str) -> types.Envelope:
         """Return the ticket of the fleet's own registry."""
@@ -49,6 +53,6 @@ class Guest(Device):
         return np.random.default_rng(seed).integers(-3000, 3000, (3, FEATURES)).astype(np.int32)
 
     def go_away(self) -> None:
-        """Close the stream, and never come back."""
+        """Close the stream."""
         self._gone.set()
         self._stream.close()

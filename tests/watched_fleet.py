@@ -181,6 +181,16 @@ class WatchedFleet:
         with self.local.client() as client:
             return client.create_forget(new_tag(), [tag]).forget.campaign_id
 
+    def lie(self, guest: Guest) -> None:
+        """Have somebody forgotten whose node hides what it was asked to show."""
+        guest.amend = lambda receipt: receipt.ClearField("probe_results")
+        tag = self.local.registry.enrol("dora")
+        with self.local.client() as client:
+            before = client.get_fleet().subjects
+        guest.capture(tag, Guest.made_up(9))
+        self.until("dora is known", lambda client: client.get_fleet().subjects > before)
+        self.forget(tag)
+
     def converged(self, campaign_id: str) -> operator.Forget:
         """Return a forget once it has converged."""
         self.until("it has converged", lambda client: client.get_forget(campaign_id).state == "converged")

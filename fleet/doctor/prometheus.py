@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleet.doctor.findings import Area, Finding, some
 from fleet.doctor.target import Target
 from fleet.doctor.web import PageError, answer
+from fleet.metrics.prometheus import Prometheus
+from fleet.metrics.prometheus_rules import alerts
 
 AREA = Area("Prometheus")
-#: What rules of this fleet are about.
-_OURS = "fleet_"
 #: Labels that the coordinator's service discovery gives to shards and devices.
 _ROLES = ("nodes", "node")
 _CONFIGURED = "deploy/prometheus/prometheus.yml is how it is configured"
@@ -26,17 +26,17 @@ def check_prometheus(target: Target) -> Iterator[Finding]:
     try:
         scraped = answer(f"{base}/api/v1/targets?state=active")["data"]["activeTargets"]
         groups = answer(f"{base}/api/v1/rules")["data"]["groups"]
-        builds = answer(f"{base}/api/v1/query?query=fleet_build_info")["data"]["result"]
+        builds = [each.labels for each in Prometheus(base, answer).query("fleet_build_info")]
     except (PageError, KeyError, TypeError) as error:
         why = str(error) if isinstance(error, PageError) else f"{base} does not answer as a Prometheus does"
         yield AREA.failure(why, "systemctl status prometheus, on its machine")
         return
     yield AREA.ok(f"{base} answers")
-    yield from _targets(target, scraped, [build["metric"] for build in builds])
+    yield from _targets(target, scraped, builds)
     yield from _rules([rule for group in groups for rule in group.get("rules", ())])
 
 
-def _targets(target: Target, scraped: list[dict[str, Any]], builds: list[dict[str, str]]) -> Iterator[Finding]:
+def _targets(target: Target, scraped: list[dict[str, Any]], builds: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     if target.answer is None:
         yield AREA.unknown("whether it scrapes this fleet: the coordinator was not asked")
         return
@@ -63,15 +63,17 @@ def _targets(target: Target, scraped: list[dict[str, Any]], builds: list[dict[st
 
 
 def _rules(rules: list[dict[str, Any]]) -> Iterator[Finding]:
-    ours = [rule for rule in rules if _OURS in rule.get("query", "")]
-    if not ours:
-        yield AREA.warning("no rule watches this fleet", "rule_files: deploy/prometheus/rules/*.yml")
-        return
-    broken = [rule for rule in ours if rule.get("health") == "err"]
+    loaded = {rule["name"] for rule in rules}
+    missing = [rule["alert"] for group in alerts()["groups"] for rule in group["rules"] if rule["alert"] not in loaded]
+    if missing:
+        yield AREA.warning(
+            f"alerts that are not loaded: {some(missing)}", "rule_files: deploy/prometheus/rules/*.yml, beside your own"
+        )
+    else:
+        yield AREA.ok("all alerts of this version are loaded")
+    broken = [rule for rule in rules if rule.get("health") == "err"]
     for rule in broken[:5]:
         yield AREA.failure(f"rule {rule['name']} cannot be evaluated: {rule.get('lastError', '')}")
-    if not broken:
-        yield AREA.ok(f"rules that watch this fleet: {len(ours)}")
-    firing = sorted(rule["name"] for rule in ours if rule.get("state") == "firing")
+    firing = sorted({rule["name"] for rule in rules if rule.get("state") == "firing"})
     if firing:
-        yield AREA.warning(f"it alerts: {some(firing)}", "the runbook that each alert names")
+        yield AREA.warning(f"it alerts: {some(firing)}", "docs/operations/runbooks.md, or the runbook of your own")

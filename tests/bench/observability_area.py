@@ -10,6 +10,7 @@ from functools import partial
 from reram_fleet.processes.flower import program
 
 from tests.bench.figure import Figure
+from tests.bench.workloads.board_moves import board_moves
 from tests.bench.workloads.scrapes import scrapes
 
 STARTS = 7
@@ -29,4 +30,5 @@ def help_starts() -> Iterator[Figure]:
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "scrapes-10000": partial(scrapes, 10_000),
     "start-up": help_starts,
+    "boards": board_moves,
 }

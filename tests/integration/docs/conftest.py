@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.processes.flower import free_port
 
 from fleet.client import FleetClient
 from fleet.local.fleet import LocalFleet, LocalSettings
+from tests.deployment import checker
 from tests.guest import FEATURES, Guest
 from tests.integration.coordinator.coordinator_process import eventually
 from tests.integration.docs.console import Console
@@ -23,6 +27,8 @@ class HowTos:
 
     def __init__(self, fleet: LocalFleet, folder: Path) -> None:
         self.fleet = fleet
+        self.prometheus: subprocess.Popen[bytes] | None = None
+        self.prometheus_address = ""
         config = folder / "config.toml"
         config.write_text(
             'current = "here"\n[contexts.here]\n'
@@ -31,13 +37,37 @@ class HowTos:
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.console = Console(
             folder,
-            {"FLEET_CONFIG": str(config), "PATH": programs, "NO_COLOR": "1"},
+            {"FLEET_CONFIG": str(config), "PATH": programs, "NO_COLOR": "1", "NO_PROXY": "127.0.0.1"},
             {
                 "systemctl stop fleet-coordinator": fleet.stop_coordinator,
                 "systemctl start fleet-coordinator": fleet.start_coordinator,
+                "systemctl restart prometheus": self.start_prometheus,
+                "systemctl reload prometheus": self.reload_prometheus,
             },
-            {"CAMPAIGN": self.newest_campaign},
+            {
+                "CAMPAIGN": self.newest_campaign,
+                "127.0.0.1:9810": lambda: fleet.served().metrics_address,
+                "127.0.0.1:9090": lambda: self.prometheus_address,
+            },
         )
+
+    def start_prometheus(self) -> None:
+        """Start the Prometheus whose configuration lies in the folder."""
+        port = free_port(range(20_000, 32_000))
+        self.prometheus_address = f"127.0.0.1:{port}"
+        command = [checker("prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus"]
+        with (self.console.folder / "prometheus.log").open("wb") as log:
+            self.prometheus = subprocess.Popen(
+                [*command, f"--web.listen-address={self.prometheus_address}"],
+                cwd=self.console.folder,
+                stdout=log,
+                stderr=log,
+            )
+
+    def reload_prometheus(self) -> None:
+        """Let it read its configuration anew."""
+        assert self.prometheus is not None, "a page has started it"
+        self.prometheus.send_signal(signal.SIGHUP)
 
     def forget(self, tag: str) -> None:
         """Have somebody forgotten."""
@@ -76,4 +106,8 @@ def how_tos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HowTos]:
     settings = LocalSettings(folder / "fleet", nodes=2, lease_s=3.0, learning=False)
     with LocalFleet(settings) as fleet:
         fleet.start()
-        yield HowTos(fleet, folder)
+        how_tos = HowTos(fleet, folder)
+        yield how_tos
+        if how_tos.prometheus is not None:
+            how_tos.prometheus.kill()
+            how_tos.prometheus.wait()

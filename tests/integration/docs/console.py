@@ -1,11 +1,13 @@
 """Console blocks of a page: what is typed, and what is said to be printed; and how both are held against a fleet.
 
-A block begins with ```console. A line that begins with `$ ` is typed; the lines behind it are printed, in that order.
-Others may be printed between them, `...` within one stands for whatever it is today, and frames of tables do not count.
+A block begins with ```console. A line that begins with `$ ` is typed, and with it the lines that go on with `> `; those
+behind are printed, in that order. Others may be printed between them, `...` within one stands for whatever it is today,
+and frames of tables do not count.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -19,7 +21,7 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+# .*")
 _FRAME = re.compile(r"[\u2500-\u257f\s]+")
 #: Verbs that only look, which is done again until what is awaited has come.
-_LOOKS = re.compile(r"fleet (status|doctor|\w+ (list|show|watch))\b")
+_LOOKS = re.compile(r"(fleet (status|doctor|\w+ (list|show|watch))|promtool query|curl -s)\b")
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ def commands_of(page: str) -> Iterator[Command]:
     """Yield the commands of a page."""
     for block in _BLOCK.findall(page):
         for typed in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            text, *printed = typed.replace("\\\n", "").splitlines()
-            yield Command(_COMMENT.sub("", text), tuple(line for line in printed if _plain(line)))
+            first, *lines = typed.replace("\\\n", "").splitlines()
+            more = list(itertools.takewhile(lambda line: line.startswith("> "), lines))
+            text = "\n".join([_COMMENT.sub("", first), *(line.removeprefix("> ") for line in more)])
+            yield Command(text, tuple(line for line in lines[len(more) :] if _plain(line)))
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Console:
     environment: Mapping[str, str]
     #: What is not typed but done, by its text: what a service manager would do.
     done_otherwise: Mapping[str, Callable[[], None]]
-    #: What a word in capitals stands for, when it is typed.
+    #: What a word stands for, when it is typed: an id, or a port of this fleet.
     stands_for: Mapping[str, Callable[[], str]]
     #: What happens in the world after something was typed, by how that begins.
     after: dict[str, Callable[[], None]] = field(default_factory=dict)
@@ -72,8 +76,8 @@ class Console:
                 done()
                 continue
             for word, meaning in self.stands_for.items():
-                if re.search(rf"\b{word}\b", text):
-                    text = re.sub(rf"\b{word}\b", meaning(), text)
+                if re.search(whole := rf"\b{re.escape(word)}\b", text):
+                    text = re.sub(whole, meaning(), text)
             self._type(text, command)
             for begins, happens in self.after.items():
                 if text.startswith(begins):

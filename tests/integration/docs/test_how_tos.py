@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.deployment import checker
 from tests.house import ROOT
 from tests.integration.docs.conftest import Guest, HowTos
 from tests.integration.docs.console import Command, commands_of
@@ -52,8 +53,24 @@ def servers_that_wait_for_certificates(how_tos: HowTos) -> Iterator[None]:
     yield
 
 
-#: In this order: a restore needs a generation before it.
+def a_machine_with_prometheus(how_tos: HowTos) -> Iterator[None]:
+    """Have its programs."""
+    checker("promtool")
+    how_tos.seen("both nodes serve", lambda client: client.get_fleet().nodes_serving == 2)
+    yield
+
+
+def a_fleet_that_is_scraped(how_tos: HowTos) -> Iterator[None]:
+    """Go on where the page about scraping has ended."""
+    checker("promtool")
+    assert how_tos.prometheus is not None, "scrape.md starts it"
+    yield
+
+
+#: In this order: an alert needs a fleet that is scraped, a restore needs a generation before it.
 PAGES: dict[str, Callable[[HowTos], Iterator[None]]] = {
+    "scrape.md": a_machine_with_prometheus,
+    "add-alert.md": a_fleet_that_is_scraped,
     "held-node.md": a_held_node,
     "lost-node.md": a_lost_node,
     "restore.md": a_node_in_a_drawer,

@@ -146,11 +146,7 @@ def test_page_of_the_boards_shows_every_panel(watched, tmp_path):
 @pytest.mark.slow
 def test_node_that_lies_pages_somebody(watched):
     liar = watched.guests[0]
-    liar.amend = lambda receipt: receipt.probe_results.__delitem__(slice(None))
-    tag = watched.local.registry.enrol("dora")
-    liar.capture(tag, liar.made_up(9))
-    watched.until("dora is known", lambda client: client.get_node(liar.node_id).node.subject_adapters >= 3)
-    watched.forget(tag)
+    watched.lie(liar)
 
     pages = eventually("the page", lambda: watched.webhook.alerts("/page"))
 

@@ -17,7 +17,8 @@ Values: TypeAlias = Sequence[float | None]
 Series: TypeAlias = Mapping[str, Values]
 Labels: TypeAlias = Mapping[str, str]
 
-MINUTES = 100
+#: An hour, which is the longest that a rule looks back, and what was before.
+MINUTES = 75
 
 
 def steady(value: float) -> Values:
@@ -30,9 +31,9 @@ def growing(by: float) -> Values:
     return [by * minute for minute in range(MINUTES)]
 
 
-def jump(before: float, after: float, minute: int = MINUTES - 10) -> Values:
-    """Return a value that becomes another one."""
-    return [before] * minute + [after] * (MINUTES - minute)
+def jump(before: float, after: float, ago: int = 10) -> Values:
+    """Return a value that became another one so many minutes ago."""
+    return [before] * (MINUTES - ago) + [after] * ago
 
 
 def labelled(series: str, **labels: str) -> str:
@@ -43,12 +44,11 @@ def labelled(series: str, **labels: str) -> str:
 
 
 def told_twice(series: Series) -> Series:
-    """Return what stands where two Prometheis send it that scrape a coordinator by two addresses each."""
+    """Return what stands where two Prometheis send it, each of which knows the coordinator by another address."""
     return {
         labelled(name, instance=instance, prometheus=prometheus): values
         for name, values in series.items()
-        for instance in ("127.0.0.1:9810", "coordinator:9810")
-        for prometheus in ("one", "two")
+        for prometheus, instance in (("one", "127.0.0.1:9810"), ("two", "coordinator:9810"))
     }
 
 

@@ -81,28 +81,28 @@ CASES = {
         {f"fleet_node_applied_forget_generation{A_NODE}": steady(3), f"fleet_node_serving{A_NODE}": steady(0)},
         {"node": "node-1"},
     ),
-    "NodeMayServeForgotten": one("fleet_nodes_behind_leased", jump(0, 2, 80), jump(0, 2, 90)),
+    "NodeMayServeForgotten": one("fleet_nodes_behind_leased", jump(0, 2, 20), jump(0, 2)),
     "ForgetOverdue": one("fleet_forget_overdue", jump(0, 1), jump(1, 0)),
-    "ReceiptInvalid": one('fleet_receipts_total{verdict="unsolicited"}', jump(0, 1), jump(0, 1, 20)),
-    "ReRAMWritten": one('fleet_forget_reram_cell_writes_total{phase="erase"}', jump(0, 64), jump(0, 64, 20)),
+    "ReceiptInvalid": one('fleet_receipts_total{verdict="unsolicited"}', jump(0, 1), jump(0, 1, 65)),
+    "ReRAMWritten": one('fleet_forget_reram_cell_writes_total{phase="erase"}', jump(0, 64), jump(0, 64, 65)),
     "LogInconsistent": one("fleet_log_tree_size", jump(70, 60), jump(60, 70)),
-    "NodeHeld": one(f"fleet_node_held{A_NODE}", jump(0, 1), jump(0, 1, 97), node="node-1"),
-    "ReportsRefused": one('fleet_refused_reports_total{kind="rejected"}', jump(0, 3), jump(0, 3, 20), kind="rejected"),
+    "NodeHeld": one(f"fleet_node_held{A_NODE}", jump(0, 1), jump(0, 1, 3), node="node-1"),
+    "ReportsRefused": one('fleet_refused_reports_total{kind="rejected"}', jump(0, 3), jump(0, 3, 65), kind="rejected"),
     "EnergyBudgetExceeded": one(
         'fleet_energy_joules_total{phase="infer"}', growing(1.1 * BUDGET), growing(0.9 * BUDGET)
     ),
     "EnduranceLow": one("fleet_endurance_left_ratio_min", steady(0.05), steady(0.15)),
-    "HeadUnsolved": one("fleet_head_unsolved", jump(0, 1, 80), jump(0, 1, 95)),
+    "HeadUnsolved": one("fleet_head_unsolved", jump(0, 1, 20), jump(0, 1, 5)),
     # A job that is dropped makes them fewer.
     "LearningJobFailed": one('fleet_learning_jobs{state="failed"}', jump(2, 3), jump(2, 1)),
-    "FleetCoordinatorDown": one('up{job="fleet-coordinator"}', jump(1, 0), jump(1, 0, 99)),
+    "FleetCoordinatorDown": one('up{job="fleet-coordinator"}', jump(1, 0), jump(1, 0, 1)),
     "ReconcileStuck": one("fleet_reconcile_age_seconds", jump(1, 90), jump(90, 1)),
     "CoordinatorRestarting": one(
-        "fleet_coordinator_starts_total", [*steady(1)[:85], *range(2, 17)], [*steady(1)[:85], *[2] * 5, *[3] * 10]
+        "fleet_coordinator_starts_total", [*steady(1)[15:], *range(2, 17)], [*steady(1)[15:], *[2] * 5, *[3] * 10]
     ),
     "ScrapeMissing": Case({}, {}, {"page": "/metrics/nodes"}, without="fleet_node_connected"),
     "RuleEvaluationFailures": one(
-        'prometheus_rule_evaluation_failures_total{rule_group="a"}', jump(0, 5), jump(0, 5, 20), rule_group="a"
+        'prometheus_rule_evaluation_failures_total{rule_group="a"}', jump(0, 5), jump(0, 5, 65), rule_group="a"
     ),
 }
 
@@ -135,7 +135,7 @@ def test_an_alert_that_does_not_come_fails_the_check(tmp_path):
 
 
 def test_a_coordinator_that_restarts_is_no_alert(tmp_path):
-    gap = {name: [None if 80 <= minute < 82 else each for minute, each in enumerate(WELL[name])] for name in WELL}
+    gap = {name: [None if 60 <= minute < 62 else each for minute, each in enumerate(WELL[name])] for name in WELL}
     check(tmp_path, Check("restarts", gap, firing()))
 
 
