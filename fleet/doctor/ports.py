@@ -44,7 +44,7 @@ def _metrics(target: Target) -> Iterator[Finding]:
         return
     where = target.served.metrics_address
     holder = listener(where)
-    if holder is not None and holder.pid != target.process.pid:
+    if holder is not None and not holder.may_be(target.process):
         yield AREA.failure(f"{where} is for the coordinator's metrics, and {holder.name} listens there")
         return
     if target.answer is None:

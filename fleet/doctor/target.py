@@ -122,9 +122,13 @@ def stands_still(process: psutil.Process) -> bool:
 def _stranger(address: str | None, process: psutil.Process | None) -> str:
     """Return who listens at an address of this machine, if it is not the coordinator."""
     holder = listener(address or "")
-    if holder is None or (process is not None and holder.pid == process.pid):
+    if holder is None or (process is not None and holder.may_be(process)):
         return ""
     return holder.name
+
+
+#: Of sockets, in /proc/net/tcp.
+_LISTENS = "0A"
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,14 @@ class Listener:
 
     pid: int | None
     name: str
+    #: Whose socket it is, if the kernel hides the process.
+    user_id: int | None = None
+
+    def may_be(self, process: psutil.Process) -> bool:
+        """Whether it is a process; of one that is hidden, whether it is of the same user."""
+        if self.pid is not None:
+            return self.pid == process.pid
+        return self.user_id is not None and self.user_id == process.uids().effective
 
 
 def listener(address: str) -> Listener | None:
@@ -142,7 +154,7 @@ def listener(address: str) -> Listener | None:
         if each.status != psutil.CONN_LISTEN or not each.laddr or str(each.laddr.port) != port:
             continue
         if each.laddr.ip in ("0.0.0.0", "::", *_addresses(host)):
-            return _named(each.pid)
+            return _named(each.pid, each.laddr.port)
     return None
 
 
@@ -153,9 +165,9 @@ def _addresses(host: str) -> set[str]:
     return set()
 
 
-def _named(pid: int | None) -> Listener:
+def _named(pid: int | None, port: int) -> Listener:
     if pid is None:
-        return Listener(None, "a process of another user")
+        return _hidden(port)
     try:
         process = psutil.Process(pid)
         return Listener(pid, f"process {pid} ({process.name()}, user {process.username()})")
@@ -171,3 +183,18 @@ def _ask(where: Connection) -> Answer:
         forgets = client.list_forgets(LARGEST_PAGE).items if fleet.forgets_open else ()
         unfinished = [each for each in forgets if each.state != "converged"]
         return Answer(fleet, client.list_nodes().items, unfinished, asked_ms, answered_ms)
+
+
+def _hidden(port: int) -> Listener:
+    # A coordinator hides its files from its own user, too (`keep_memory_private`), but whose a socket is anybody reads.
+    users = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                _, local, _, state, _, _, _, user_id, *_ = line.split()
+                if state == _LISTENS and int(local.rpartition(":")[2], 16) == port:
+                    users.add(int(user_id))
+    if len(users) != 1:
+        return Listener(None, "a process of another user")
+    (user,) = users
+    return Listener(None, f"a process of user {user}", user)

@@ -12,6 +12,9 @@ from tests.integration.deploy.machine import booted, missing
 
 #: The test's machine has them installed already, of this tree.
 INSTALLS = ("apt-get install ", "python3.11 -m venv ", "/opt/reram-fleet/bin/pip install ")
+LINES = typed("deploy-systemd.md")
+#: Finds nothing wrong once Prometheus has looked for the first time.
+(DOCTOR,) = (line for line in LINES if " doctor " in line)
 NODE = "/var/lib/fleet-node/node-1"
 SERVING = 'fleet node list --format json | grep -q \'"serve_state": "serving"\''
 UP = "curl -fsS http://127.0.0.1:9090/api/v1/query --data-urlencode query=up"
@@ -22,7 +25,7 @@ def machine():
     """A machine on which everything of the page has been typed, and whose node serves."""
     if reason := missing():
         (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
-    lines = [line for line in typed("deploy-systemd.md") if not line.startswith(INSTALLS)]
+    lines = [line for line in LINES if line != DOCTOR and not line.startswith(INSTALLS)]
     with booted() as started:
         # Stands for the DNS of whoever has fleet.example.
         started.run("echo 127.0.0.1 fleet.example >> /etc/hosts")
@@ -80,6 +83,13 @@ def test_prometheus_sees_every_target_up(machine):
 
     assert {each["metric"]["job"] for each in up} == jobs
     assert {each["value"][1] for each in up} == {"1"}
+
+
+def test_the_doctor_finds_nothing_wrong(machine):
+    said = machine.wait(DOCTOR)
+
+    assert "failure" not in said
+    assert "rules that watch this fleet" in said
 
 
 def test_nobody_but_the_coordinator_reaches_the_superlink(machine):
