@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
 from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
@@ -21,7 +22,7 @@ from reram_fleet.processes.addresses import is_loopback
 from reram_fleet.processes.channel import unix_credentials
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
-from reram_fleet.processes.monitoring import serve_monitoring
+from reram_fleet.processes.monitoring import renew_certificate, serve_monitoring
 from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
@@ -164,7 +165,8 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         tasks.append(asyncio.create_task(coordinator.serve_changes()))
         await take_up(coordinator)
         health = Health(coordinator)
-        coordinator.metrics_address = host_port(called(settings), _serve_metrics(coordinator, calls, health, tls))
+        metrics = _serve_metrics(coordinator, calls, health, tls)
+        coordinator.metrics_address = host_port(called(settings), metrics.server_port)
         # Suppression must never wait for Flower: the control plane is up before the learning plane.
         await server.start()
         health.serving = True
@@ -173,7 +175,7 @@ async def _serve(settings: ServeSettings, folder: CoordinatorFolder) -> None:
         if plane is not None:
             await asyncio.to_thread(plane.start)
             tasks.append(asyncio.create_task(LearningReconciler(coordinator, plane).run()))
-        tasks.append(asyncio.create_task(_renew_certificate(tls, plane)))
+        tasks.append(asyncio.create_task(_renew_certificate(tls, plane, metrics)))
         _write_serve_file(coordinator)
         logger.info("fleet %s is served at %s", coordinator.env.fleet_id, coordinator.endpoint.address)
         if coordinator.env.awaited:
@@ -216,12 +218,13 @@ async def _hear_of_commits(coordinator: Coordinator, commits: CommitListener) ->
             coordinator.announce()
 
 
-async def _renew_certificate(tls: ServerTls, plane: LearningPlane | None) -> None:
+async def _renew_certificate(tls: ServerTls, plane: LearningPlane | None, metrics: WSGIServer) -> None:
     """Keep the TLS certificate fresh, for ever: ports of gRPC look at its files themselves."""
     while True:
         await asyncio.sleep(_RENEW_EVERY_S)
         try:
             await asyncio.to_thread(tls.renew)
+            renew_certificate(metrics, tls.files.pair)
             if plane is not None:
                 plane.proxy.renew_certificate()
         except (FleetError, OSError) as error:
@@ -268,12 +271,12 @@ def _take(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
         ) from error
 
 
-def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health, tls: ServerTls) -> int:
-    settings, files = coordinator.env.settings, tls.files
+def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health, tls: ServerTls) -> WSGIServer:
+    settings = coordinator.env.settings
     # Nothing in them is secret; but beyond this machine they must be ours.
-    certificate = None if is_loopback(settings.bound_host) else (files.certificate_path, files.key_path)
+    certificate = None if is_loopback(settings.bound_host) else tls.files.pair
     try:
-        _, port = serve_monitoring(
+        server, _ = serve_monitoring(
             settings.bound_host, settings.metrics_port, pages(coordinator, calls, health), certificate
         )
     except OSError as error:
@@ -281,7 +284,7 @@ def _serve_metrics(coordinator: Coordinator, calls: CallMeter, health: Health, t
             f"cannot serve metrics at {settings.bound_host}:{settings.metrics_port}: {error.strerror or error}",
             hint="--metrics-port names another port, 0 a free one",
         ) from error
-    return port
+    return server
 
 
 async def open_fleet(

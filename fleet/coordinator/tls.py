@@ -76,14 +76,17 @@ class ServerTls:
         authority = Authority.load(path) if path.exists() else Authority.create(path, "reram-fleet coordinator")
         own = cls(ServerFiles.of(path, "server"), authority.pem, host, authority)
         own.renew()
-        check_server(own.files, own.ca_pem, host)
         return own
 
     def renew(self) -> None:
-        """Make a new certificate of our own if its end is near, or clients call us by another name."""
+        """Make a new certificate of our own if its end is near, or clients call us by another name.
+
+        `TlsError` if clients would refuse the one that is there then, whoever has made it.
+        """
         if self._authority is not None and self._is_due(self._authority):
             self._authority.issue(self.files, "reram-fleet coordinator", self._hosts())
             logger.info("made a TLS certificate for %s", ", ".join(self._hosts()))
+        check_server(self.files, self.ca_pem, self._host)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return what a port of gRPC is opened with: each new connection sees the certificate of its day."""

@@ -162,7 +162,7 @@ class FleetProxy:
     def renew_certificate(self) -> None:
         """Show connections from now on the certificate that the files hold now."""
         if self._server is not None and self._server.config.ssl is not None:
-            self._server.config.ssl.load_cert_chain(self._certificate.certificate_path, self._certificate.key_path)
+            self._server.config.ssl.load_cert_chain(*self._certificate.pair)
 
     def is_gone(self, flower_public_key: str) -> bool:
         """Whether a SuperNode certainly takes no messages now; a proxy that does not run cannot know of any.

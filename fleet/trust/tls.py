@@ -52,6 +52,11 @@ class ServerFiles:
         """Return the files of a server within a folder."""
         return cls(folder / f"{name}.pem", folder / f"{name}.key")
 
+    @property
+    def pair(self) -> tuple[Path, Path]:
+        """Both, as `ssl` wants them."""
+        return self.certificate_path, self.key_path
+
     def certificate(self) -> x509.Certificate:
         """Return the server's own certificate; raises `TlsError`."""
         return read_certificates(self.certificate_path)[0]
@@ -179,7 +184,7 @@ def check_server(files: ServerFiles, ca_pem: bytes, host: str) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # A password is never asked for: nobody sits at a server's terminal.
-        server.load_cert_chain(files.certificate_path, files.key_path, password="")
+        server.load_cert_chain(*files.pair, password="")
     except OSError as error:
         both = f"{files.certificate_path} and {files.key_path}"
         mismatch = isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"

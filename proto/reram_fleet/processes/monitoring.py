@@ -129,6 +129,12 @@ def serve_monitoring(
     return server, int(server.server_port)
 
 
+def renew_certificate(server: WSGIServer, certificate: tuple[Path, Path]) -> None:
+    """Show connections from now on the certificate that the files hold now, if the server speaks HTTPS."""
+    if isinstance(server.socket, ssl.SSLSocket):
+        server.socket.context.load_cert_chain(*certificate)
+
+
 def _text(start: Start, status: str, text: str) -> Iterable[bytes]:
     start(status, [("Content-Type", "text/plain; charset=utf-8")])
     return [f"{text}\n".encode()]

@@ -95,6 +95,16 @@ def test_a_coordinator_that_stands_still_is_a_failure_and_is_not_waited_for(doct
     assert "was stopped, and stands still" in finding["found"]
 
 
+def test_a_coordinator_that_is_named_and_does_not_answer_is_a_failure(coordinator, tmp_path):
+    connection = ["--address", "127.0.0.1:1", "--ca", str(coordinator.state / "ca.pem")]
+    token = ["--token-file", str(coordinator.state / "keys" / "operator.token")]
+    config = {"FLEET_CONFIG": str(tmp_path / "config.toml")}
+    done = CliRunner().invoke(app, [*connection, *token, "doctor", "-o", "json"], env=config)
+    failed = [each for each in json.loads(done.stdout)["findings"] if each["state"] == State.FAILURE]
+    assert (done.exit_code, [each["area"] for each in failed]) == (1, ["ports"])
+    assert "no answer from the coordinator at 127.0.0.1:1" in failed[0]["found"]
+
+
 @pytest.fixture
 def sleeper() -> Iterator[Callable[..., psutil.Process]]:
     """Start processes that stand for a SuperLink: what is looked at is what the kernel knows of them."""

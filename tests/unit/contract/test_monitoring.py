@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import urllib.error
 import urllib.request
 
@@ -15,8 +16,11 @@ from reram_fleet.processes.monitoring import (
     collected_page,
     json_page,
     metrics_page,
+    renew_certificate,
     serve_monitoring,
 )
+
+from tests.tls import issued
 
 
 @pytest.fixture
@@ -90,3 +94,18 @@ def test_a_port_that_is_taken_is_an_error(served):
     address, _ = served
     with pytest.raises(OSError, match="in use"):
         serve_monitoring("127.0.0.1", int(address.rpartition(":")[2]), {})
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path):
+    files, authority = issued(tmp_path)
+    server, port = serve_monitoring("127.0.0.1", 0, {}, files.pair)
+    try:
+        before = ssl.get_server_certificate(("127.0.0.1", port))
+        authority.issue(files, "renewed", ["127.0.0.1"])
+        renew_certificate(server, files.pair)
+        after = ssl.get_server_certificate(("127.0.0.1", port))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert after != before
+    assert files.certificate_path.read_text().startswith(after)
