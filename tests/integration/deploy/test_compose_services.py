@@ -70,7 +70,7 @@ def test_the_superlink_is_given_nothing_but_its_certificate_and_what_jobs_need(m
     seen = machine.run("docker compose exec -T superlink sh -c 'ls /run/secrets /run/learning /var/lib /run'").split()
 
     assert {name for name in seen if not name.endswith(":")} == {
-        *("fleet-superlink.pem", "fleet-superlink.key", "learning.token", "ca.pem"),
+        *("fleet-superlink.pem", "fleet-superlink.key", "learning.token", "ca.pem", "superlink-ca.pem"),
         *("secrets", "learning", "systemd", "fleet-superlink"),
     }
 
