@@ -21,8 +21,9 @@ give() {
 }
 
 fleet pki init authority
-fleet pki issue authority fleet-coordinator --name "$name" --name fleet-coordinator --name localhost --name 127.0.0.1
-fleet pki issue authority fleet-superlink --name fleet-superlink --name localhost
+fleet pki issue authority fleet-coordinator --name "$name" --name fleet-coordinator --name localhost
+# What a SuperLink starts calls it at 127.0.0.1.
+fleet pki issue authority fleet-superlink --name fleet-superlink --name localhost --name 127.0.0.1
 fleet pki issue authority grafana --name "$name" --name localhost
 
 for server in fleet-coordinator:10001 fleet-superlink:10002 grafana:472; do

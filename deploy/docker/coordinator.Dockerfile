@@ -16,11 +16,13 @@ RUN python -m venv /opt/reram-fleet \
 FROM ${PYTHON} AS installed
 COPY --from=build /opt/reram-fleet /opt/reram-fleet
 # The group may read the token that ServerApps call the coordinator with.
-RUN groupadd --system --gid 10010 fleet-learning \
-    && useradd --system --uid 10001 --user-group --groups fleet-learning --no-create-home \
-        --home-dir /var/lib/fleet-coordinator fleet-coordinator \
-    && useradd --system --uid 10002 --user-group --groups fleet-learning --no-create-home \
-        --home-dir /var/lib/fleet-superlink fleet-superlink \
+RUN groupadd --gid 10001 fleet-coordinator \
+    && groupadd --gid 10002 fleet-superlink \
+    && groupadd --gid 10010 fleet-learning \
+    && useradd --uid 10001 --gid 10001 --groups fleet-learning --no-create-home \
+        --home-dir /var/lib/fleet-coordinator --shell /usr/sbin/nologin fleet-coordinator \
+    && useradd --uid 10002 --gid 10002 --groups fleet-learning --no-create-home \
+        --home-dir /var/lib/fleet-superlink --shell /usr/sbin/nologin fleet-superlink \
     && install --directory --mode=0700 --owner=fleet-coordinator --group=fleet-coordinator /var/lib/fleet-coordinator \
     && install --directory --mode=0700 --owner=fleet-superlink --group=fleet-superlink /var/lib/fleet-superlink
 ENV PATH=/opt/reram-fleet/bin:$PATH \

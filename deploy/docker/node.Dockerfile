@@ -16,7 +16,9 @@ RUN python -m venv /opt/reram-fleet \
 
 FROM ${PYTHON} AS node
 COPY --from=build /opt/reram-fleet /opt/reram-fleet
-RUN useradd --system --uid 10003 --user-group --no-create-home --home-dir /var/lib/fleet-node fleet-node \
+RUN groupadd --gid 10003 fleet-node \
+    && useradd --uid 10003 --gid 10003 --no-create-home --home-dir /var/lib/fleet-node \
+        --shell /usr/sbin/nologin fleet-node \
     && install --directory --mode=0700 --owner=fleet-node --group=fleet-node /var/lib/fleet-node
 # Matrices of a node are small: more threads cost more than they bring.
 ENV PATH=/opt/reram-fleet/bin:$PATH \

@@ -36,6 +36,7 @@ def dashboard(
 
     Nothing in the page is fetched or run, so it can be kept with an incident, or sent.
     """
+    from fleet.client import UnavailableError
     from fleet.doctor.web import PageError, answer
     from fleet.metrics.boards import BOARDS
     from fleet.metrics.prometheus import Prometheus
@@ -51,7 +52,10 @@ def dashboard(
         if not names and not source.query("fleet_forget_generation"):
             raise NotFoundError(f"{prometheus} has nothing of a fleet", hint=_AWAY)
         if node is not None and node not in names:
-            raise NotFoundError(f"{prometheus} knows no node {node!r}", hint=f"it knows {', '.join(names[:10])}")
+            raise NotFoundError(
+                f"{prometheus} knows no node {node!r}",
+                hint=f"it knows {len(names)}: {', '.join(names[:10])}{_more(names)}",
+            )
         chosen = node or (names[0] if names else "")
         with spinner() as progress:
             readings = []
@@ -60,7 +64,7 @@ def dashboard(
                 readings.append(read_board(source, board, chosen if board.variable else "", span))
             page = dashboard_html(readings, source=prometheus, span=span)
     except PageError as error:
-        raise PageError(str(error), hint=_AWAY) from error
+        raise UnavailableError(str(error), hint=_AWAY) from error
     except (KeyError, TypeError) as error:
         raise NotFoundError(f"{prometheus} does not answer as a Prometheus does", hint=_AWAY) from error
     try:
@@ -69,3 +73,7 @@ def dashboard(
         raise InvalidInputError(f"cannot write {output}: {reason_of(error)}") from error
     empty = [board.board.title for board in readings if board.empty]
     note(f"Written to {output}: {len(readings)} boards." + (f" Without data: {', '.join(empty)}." if empty else ""))
+
+
+def _more(names: list[str]) -> str:
+    return ", ..." if len(names) > 10 else ""

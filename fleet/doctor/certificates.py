@@ -14,7 +14,7 @@ from cryptography import x509
 from reram_fleet.processes.unix_socket import UNIX, is_unix
 
 from fleet.doctor.findings import Area, Finding, some
-from fleet.doctor.target import Target
+from fleet.doctor.target import Target, stands_still
 from fleet.errors import FleetError
 from fleet.trust.tls import ServerFiles, check_server, names_of, read_certificates
 
@@ -34,6 +34,8 @@ def check_certificates(target: Target) -> Iterator[Finding]:
         yield AREA.unknown("what the coordinator shows: none runs, or none is named")
     elif is_unix(target.address):
         yield _unix(Path(target.address.removeprefix(UNIX)))
+    elif target.process is not None and stands_still(target.process):
+        yield AREA.unknown("what the coordinator shows: it stands still")
     elif target.stranger:
         yield AREA.unknown(f"what the coordinator shows: {target.stranger} has its address")
     else:

@@ -39,7 +39,8 @@ def check_isolation(target: Target) -> Iterator[Finding]:
     if process is None:
         yield AREA.unknown(f"the process of the SuperLink at {address} ({kind}) is not to be seen from here")
         return
-    yield from walls(target.process, process, kind)
+    assert target.folder is not None, "a process was found by a file in it"
+    yield from walls(target.process, process, kind, target.folder.keys.absolute())
 
 
 def embedded(coordinator: psutil.Process) -> psutil.Process | None:
@@ -58,8 +59,12 @@ def _attached(address: str) -> psutil.Process | None:
     return None if holder is None or holder.pid is None else psutil.Process(holder.pid)
 
 
-def walls(coordinator: psutil.Process, superlink: psutil.Process, kind: str) -> Iterator[Finding]:
-    """Report what separates two processes, of a SuperLink that is embedded ("running") or attached."""
+def walls(coordinator: psutil.Process, superlink: psutil.Process, kind: str, keys: Path) -> Iterator[Finding]:
+    """Report what separates two processes, of a SuperLink that is embedded ("running") or attached.
+
+    `keys` is the folder of what must be kept from it. A user of its own is kept out by the mode of that folder; under
+    the same one, only a file system that does not have it hides it, together with namespaces of users and processes.
+    """
     pairs = {name: (_namespace(superlink.pid, name), _namespace(coordinator.pid, name)) for name in _NAMESPACES}
     own = [name for name, (theirs, ours) in pairs.items() if theirs and ours and theirs != ours]
     walls = [f"namespaces of its own ({', '.join(own)})" if own else "no namespace of its own"]
@@ -69,11 +74,15 @@ def walls(coordinator: psutil.Process, superlink: psutil.Process, kind: str) -> 
         walls.append("no new privileges")
     if _status(superlink.pid, "Seccomp") not in ("", "0"):
         walls.append("a seccomp filter")
+    hidden = _hidden_from(superlink.pid, keys)
+    walls.append("a file system that " + {True: "has not", False: "has", None: "may have"}[hidden] + f" {keys}")
     same_user = superlink.uids().effective == coordinator.uids().effective
     user = "the coordinator's user" if same_user else f"user {superlink.username()}"
     found = f"the SuperLink ({kind}, process {superlink.pid}) runs under {user}, with {' and '.join(walls)}"
-    if not same_user or {"user", "mnt", "pid"} <= set(own):
-        yield AREA.ok(f"{found}: what it starts reaches neither keys nor database")
+    # Root of the machine is kept out by no user.
+    of_its_own = not same_user and superlink.uids().effective != 0
+    if of_its_own or (hidden and {"user", "mnt", "pid"} <= set(own)):
+        yield AREA.ok(f"{found}: what it starts cannot read the coordinator's keys")
     else:
         yield AREA.warning(
             f"{found}: whoever reaches its Control API starts code that can read the command key, and no Landlock "
@@ -88,6 +97,17 @@ def _namespace(pid: int, name: str) -> str | None:
         return os.readlink(f"/proc/{pid}/ns/{name}")
     except OSError:
         return None
+
+
+def _hidden_from(pid: int, path: Path) -> bool | None:
+    """Whether the file system that a process sees lacks a path; None if this user may not look."""
+    try:
+        os.stat(f"/proc/{pid}/root{path}")
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return None
+    return False
 
 
 def _status(pid: int, name: str) -> str:

@@ -74,7 +74,7 @@ class Target:
             ca_file = ca_file or served.ca_file
             process = _serving(served)
         stranger = _stranger(address, process) if served is not None and address == served.address else ""
-        if process is not None and process.status() == psutil.STATUS_STOPPED:
+        if process is not None and stands_still(process):
             silence = UnavailableError(
                 f"the coordinator (process {process.pid}) was stopped, and stands still",
                 hint=f"kill -CONT {process.pid}",
@@ -112,6 +112,11 @@ def _serving(served: Served) -> psutil.Process | None:
         return process if "serve" in process.cmdline() else None
     except psutil.Error:
         return None
+
+
+def stands_still(process: psutil.Process) -> bool:
+    """Whether a process was stopped (SIGSTOP): it is there, and answers nobody."""
+    return bool(process.status() == psutil.STATUS_STOPPED)
 
 
 def _stranger(address: str | None, process: psutil.Process | None) -> str:

@@ -83,7 +83,7 @@ ALERTS: Mapping[str, Sequence[Alert]] = {
             _TICKET,
             "Node {{ $labels.node }} is held.",
             "It gets no lease and forgets wait for it until an operator decides. `fleet node show {{ $labels.node }}` "
-            "says why; then `fleet node retry`, `release` or `retire`.",
+            "says why; then `fleet node release` or `retire`.",
             lasting="5m",
         ),
         Alert(

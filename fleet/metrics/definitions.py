@@ -76,6 +76,11 @@ class Query:
     expr: str
     legend: str
 
+    @property
+    def reference(self) -> bool:
+        """Whether it is a constant: a line to compare with."""
+        return self.expr.startswith("vector(")
+
     def of(self, variable: str, value: str) -> Query:
         """Return the query with a value in place of `$variable`."""
         return replace(self, expr=self.expr.replace(f"${variable}", value)) if variable else self
@@ -97,6 +102,8 @@ class Panel:
     form: Form = Form.LINES
     #: Whether its axis is logarithmic.
     log: bool = False
+    #: Names of the series between which a band is drawn: the lower, and the higher.
+    band: tuple[str, str] | None = None
     #: Alerts of what it shows: their runbooks are linked.
     alerts: Sequence[str] = ()
 

@@ -71,7 +71,7 @@ def _panel(panel: Panel, docs: str) -> _AnyPanel:
     made.title(panel.title).description(panel.description).datasource(_SOURCE).unit(panel.unit)
     made.height(_HEIGHTS.get(panel.form, 8)).span(_COLUMNS // _BESIDE.get(panel.form, 3))
     for place, query in enumerate(panel.queries):
-        made.with_target(_target(query, chr(ord("A") + place), now=panel.form in (Form.STAT, Form.TABLE)))
+        made.with_target(_target(query, _ref_id(place), now=panel.form in (Form.STAT, Form.TABLE)))
     if panel.alerts:
         made.links(
             [
@@ -83,6 +83,14 @@ def _panel(panel: Panel, docs: str) -> _AnyPanel:
             ]
         )
     return made
+
+
+def _ref_id(place: int) -> str:
+    return chr(ord("A") + place)
+
+
+def _setting(name: str, value: object) -> dashboard.DynamicConfigValue:
+    return dashboard.DynamicConfigValue(f"custom.{name}", value)
 
 
 def _target(query: Query, ref_id: str, *, now: bool) -> prometheus_builders.Dataquery:
@@ -100,6 +108,12 @@ def _lines(panel: Panel) -> timeseries.Panel:
     made = timeseries.Panel().legend(legend).line_width(1)
     if panel.log:
         made.scale_distribution(common_builders.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10))
+    for place, query in enumerate(panel.queries):
+        if query.reference:
+            made.override_by_query(_ref_id(place), [_setting("lineStyle", {"fill": "dash", "dash": [10, 10]})])
+    if panel.band:
+        low, high = panel.band
+        made.override_by_name(high, [_setting("fillBelowTo", low), _setting("fillOpacity", 15)])
     if panel.form is Form.STACK:
         made.fill_opacity(30).stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
     return made

@@ -11,7 +11,7 @@ from html import escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from fleet.metrics.definitions import Form, Unit
+from fleet.metrics.definitions import Form, Panel, Unit
 from fleet.metrics.prometheus import Series
 from fleet.metrics.readings import BoardReading, Reading, Span
 from fleet.report.curves import Curve, CurvePanel, Mark, curves
@@ -23,8 +23,6 @@ _TICKS = 5
 _MOST_SERIES = 10
 #: Of fewer things, parts are shown: averages, and cores.
 _FEW = 3
-#: Queries of a constant are lines of reference.
-_REFERENCE = "vector("
 _MODELLED = "Joules, watts and seconds of chips are what the energy model says of what was done; nothing is measured."
 _CSS = """
 :root { color-scheme: light dark; --text: #222; --quiet: #5d5d5d; --card: #fff; --page: #f2f3f5; --line: #ddd;
@@ -158,7 +156,7 @@ def _plot(reading: Reading, span: Span) -> str:
 
 def _figure(reading: Reading, drawn: Sequence[tuple[str, Series]], span: Span) -> Figure:
     panel = reading.panel
-    references = {query.legend for query in panel.queries if query.expr.startswith(_REFERENCE)}
+    references = {query.legend for query in panel.queries if query.reference}
     log = panel.log and any(value > 0 for _, series in drawn for value in series.values)
     if panel.form is Form.STACK:
         lines = _stacked(drawn)
@@ -168,6 +166,7 @@ def _figure(reading: Reading, drawn: Sequence[tuple[str, Series]], span: Span) -
                 name,
                 *_positive(series, log=log),
                 mark=Mark.DASHED if name in references else Mark.LINE if len(series.values) > 1 else Mark.POINTS,
+                **_band(panel, name, dict(drawn)),
             )
             for name, series in drawn
         ]
@@ -192,6 +191,14 @@ def _figure(reading: Reading, drawn: Sequence[tuple[str, Series]], span: Span) -
         ],
         columns=1,
     )
+
+
+def _band(panel: Panel, name: str, drawn: Mapping[str, Series]) -> dict[str, Sequence[float]]:
+    """Return the band that belongs to the higher of its two bounds, if both have values at the same times."""
+    if panel.band is None or name != panel.band[1] or panel.band[0] not in drawn:
+        return {}
+    low, high = (drawn[each] for each in panel.band)
+    return {"y_low": low.values, "y_high": high.values} if list(low.times) == list(high.times) else {}
 
 
 def _stacked(drawn: Sequence[tuple[str, Series]]) -> list[Curve]:

@@ -32,6 +32,7 @@ def _ratio(name: str, what: str) -> Panel:
             Query(f"vector({PAPER[name]})", f"paper: up to {PAPER[name]}"),
         ],
         log=True,
+        band=("low", "high"),
     )
 
 

@@ -118,7 +118,7 @@ def board_moves() -> Iterator[Figure]:
     tested = subprocess.run([sys.executable, "-m", "pytest", "-q", *_ALERT_TESTS], cwd=ROOT, stdout=sys.stderr)
     # One of them says that each alert has its cases.
     alerts = 0 if tested.returncode else len(all_alerts())
-    yield Figure("alerts tested by promtool: once, told twice, after a reset", (float(alerts),), "1", Target(">", 0))
+    yield Figure("alerts tested by promtool: told once and twice, after a reset", (float(alerts),), "1", Target(">", 0))
 
 
 def _agreed(fleet: WatchedFleet, when: str) -> dict[tuple[str, str], float]:

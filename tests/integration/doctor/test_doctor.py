@@ -95,13 +95,24 @@ def test_a_coordinator_that_stands_still_is_a_failure_and_is_not_waited_for(doct
     assert "was stopped, and stands still" in finding["found"]
 
 
+def test_a_coordinator_that_is_named_and_does_not_answer_is_a_failure(coordinator, tmp_path):
+    connection = ["--address", "127.0.0.1:1", "--ca", str(coordinator.state / "ca.pem")]
+    token = ["--token-file", str(coordinator.state / "keys" / "operator.token")]
+    config = {"FLEET_CONFIG": str(tmp_path / "config.toml")}
+    done = CliRunner().invoke(app, [*connection, *token, "doctor", "-o", "json"], env=config)
+    failed = [each for each in json.loads(done.stdout)["findings"] if each["state"] == State.FAILURE]
+    assert (done.exit_code, [each["area"] for each in failed]) == (1, ["ports"])
+    assert "no answer from the coordinator at 127.0.0.1:1" in failed[0]["found"]
+
+
 @pytest.fixture
 def sleeper() -> Iterator[Callable[..., psutil.Process]]:
     """Start processes that stand for a SuperLink: what is looked at is what the kernel knows of them."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*before: str, **options: Any) -> psutil.Process:
-        started.append(subprocess.Popen([*before, "sleep", "600"], **options))
+        command = before if before[-1:] and before[-1].endswith("sleep 600") else (*before, "sleep", "600")
+        started.append(subprocess.Popen(command, **options))
         process = psutil.Process(started[-1].pid)
         return eventually("it sleeps", lambda: _sleeping(process))
 
@@ -118,27 +129,45 @@ def _sleeping(process: psutil.Process) -> psutil.Process | None:
     return found[-1] if found else None
 
 
-def test_a_superlink_under_the_coordinators_user_is_a_warning(sleeper):
-    (finding,) = walls(sleeper(), sleeper(), "running")
+@pytest.fixture
+def keys(tmp_path):
+    (tmp_path / "state" / "keys").mkdir(parents=True)
+    return tmp_path / "state" / "keys"
+
+
+def test_a_superlink_under_the_coordinators_user_is_a_warning(sleeper, keys):
+    (finding,) = walls(sleeper(), sleeper(), "running", keys)
     assert finding.state is State.WARNING
     assert "runs under the coordinator's user, with no namespace of its own" in finding.found
+    assert f"a file system that has {keys}" in finding.found
     assert "can read the command key" in finding.found
     assert "--flower-attach" in finding.fix
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of another user")
-def test_a_superlink_under_its_own_user_is_well(sleeper):
-    (finding,) = walls(sleeper(), sleeper(user=65534, group=65534), "attached")
+def test_a_superlink_under_its_own_user_is_well(sleeper, keys):
+    (finding,) = walls(sleeper(), sleeper(user=65534, group=65534), "attached", keys)
     assert finding.state is State.OK
     assert "runs under user nobody" in finding.found
 
 
-def test_a_superlink_in_namespaces_of_its_own_is_well_and_one_wall_is_not_enough(sleeper):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of root")
+def test_a_superlink_under_root_is_a_warning_whoever_the_coordinator_is(sleeper, keys):
+    (finding,) = walls(sleeper(user=65534, group=65534), sleeper(), "attached", keys)
+    assert (finding.state, "runs under user root" in finding.found) == (State.WARNING, True)
+
+
+def test_namespaces_are_enough_only_with_a_file_system_that_has_no_keys(sleeper, keys):
     if subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=False).returncode:
         pytest.skip("this machine lets nobody make a user namespace")
-    (finding,) = walls(sleeper(), sleeper("unshare", "--user", "--map-root-user", "--net"), "running")
-    assert finding.state is State.WARNING
-    assert "namespaces of its own (user, net)" in finding.found
-    caged = sleeper("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
-    (finding,) = walls(sleeper(), caged, "running")
-    assert (finding.state, "(user, mnt, pid)" in finding.found) == (State.OK, True), finding.found
+    cage = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
+
+    (finding,) = walls(sleeper(), sleeper(*cage), "running", keys)
+    assert (finding.state, "(user, mnt, pid)" in finding.found) == (State.WARNING, True), finding.found
+
+    hiding = ("sh", "-c", f"mount -t tmpfs none {keys.parent} && exec sleep 600")
+    (finding,) = walls(sleeper(), sleeper(*cage, *hiding), "running", keys)
+    assert (finding.state, f"a file system that has not {keys}" in finding.found) == (State.OK, True), finding.found
+
+    (finding,) = walls(sleeper(), sleeper("unshare", "--user", "--map-root-user", "--net"), "running", keys)
+    assert (finding.state, "(user, net)" in finding.found) == (State.WARNING, True), finding.found

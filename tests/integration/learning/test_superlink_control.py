@@ -42,7 +42,7 @@ def test_a_doctor_finds_the_superlink_and_says_under_whom_it_runs(superlink: Sup
     process = embedded(psutil.Process())
     assert process is not None
     assert superlink.process_id == process.ppid()
-    (finding,) = walls(psutil.Process(), process, "running")
+    (finding,) = walls(psutil.Process(), process, "running", superlink.folder)
     # No cage yet: what it starts can read the coordinator's keys.
     assert finding.state is State.WARNING
     assert "runs under the coordinator's user, with no namespace of its own" in finding.found

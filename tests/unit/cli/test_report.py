@@ -39,7 +39,7 @@ def test_prometheus_that_is_away(tmp_path):
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
         done = run(tmp_path, "--prometheus", address)
 
-    assert done.exit_code == ExitCode.NOT_FOUND
+    assert done.exit_code == ExitCode.UNAVAILABLE
     assert f"{address}/api/v1/query" in done.stderr
     assert "does not answer" in done.stderr
     assert "fleet up --prometheus" in done.stderr

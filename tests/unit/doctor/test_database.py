@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 
 import pytest
+from psycopg.errors import FeatureNotSupported
 
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.coordinator.testing import SteppedCoordinator
@@ -57,6 +60,19 @@ def test_a_postgresql_that_forgets_what_it_acknowledged_is_a_failure(tmp_path, p
     assert "fsync is off" in finding.found
     assert found("log", State.FAILURE, where) == []
     assert "postgresql+psycopg" not in repr(found(where=where)), "a password may stand in the address"
+
+
+@pytest.mark.postgresql
+def test_a_postgresql_that_sorts_by_the_rules_of_a_language_is_a_failure(tmp_path, postgres, found):
+    with contextlib.ExitStack() as until_the_end:
+        try:
+            icu = postgres.database(options="LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+            url = until_the_end.enter_context(icu)
+        except FeatureNotSupported:
+            (pytest.fail if "CI" in os.environ else pytest.skip)("this PostgreSQL is built without ICU")
+        CoordinatorFolder(tmp_path / "elsewhere").create()
+        (finding,) = found("database", State.FAILURE, CoordinatorFolder(tmp_path / "elsewhere", url))
+    assert "sorts text by the rules of a language" in finding.found
 
 
 @pytest.mark.postgresql

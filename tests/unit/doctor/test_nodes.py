@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from reram_fleet.v1.operator_pb2 import Forget, GetFleetResponse, Node
 
 from fleet.coordinator.backup import back_up
 from fleet.coordinator.restore import restore
 from fleet.doctor.findings import State
+from fleet.doctor.nodes import check_nodes
+from fleet.doctor.target import Answer, Target
 from fleet.store.database import Store, wall_clock_ms
 
 
@@ -37,3 +40,27 @@ def test_a_node_that_is_not_heard_of_for_a_day_is_a_warning(folder, found, days,
     silent = found("nodes", State.WARNING)
     assert len(silent) == warnings
     assert all("not heard of for a day: node-1" in each.found for each in silent)
+
+
+HOUR_MS = 3600 * 1000
+
+
+def answered(nodes=(), forgets=()):
+    """Return what is found in an answer of a coordinator whose clock says 10 hours."""
+    fleet = GetFleetResponse(now_unix_ms=10 * HOUR_MS)
+    return list(check_nodes(Target(answer=Answer(fleet, nodes, forgets, 0, 0))))
+
+
+def test_a_forget_that_is_open_for_over_an_hour_is_a_warning_and_names_whom_it_waits_for():
+    late = Forget(campaign_id="late", state="erasing", created_at_unix_ms=8 * HOUR_MS)
+    late.examples.add(node_id="node-2", state="held")
+    young = Forget(campaign_id="young", state="erasing", created_at_unix_ms=10 * HOUR_MS - 1)
+    *_, finding = answered(forgets=[late, young])
+    assert (finding.state, finding.fix) == (State.WARNING, "fleet forget show late")
+    assert finding.found == "forget late is erasing for over an hour; it waits for node-2"
+    assert answered(forgets=[young])[-1].state is State.OK
+
+
+def test_a_node_that_was_enrolled_and_never_heard_of_is_a_warning():
+    _, finding, _ = answered(nodes=[Node(node_id="node-7")])
+    assert (finding.state, finding.found) == (State.WARNING, "enrolled, and never heard of: node-7")

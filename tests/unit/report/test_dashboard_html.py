@@ -110,3 +110,12 @@ def test_panels_without_data_say_so():
 )
 def test_values_are_read_with_their_units(value, unit, text):
     assert text_of(value, unit) == text
+
+
+def test_a_ratio_has_its_band_and_the_line_of_the_paper_is_dashed():
+    text, _ = page(*(({"bound": bound}, value) for bound, value in (("low", 20.0), ("value", 60.0), ("high", 90.0))))
+    ratio = text.partition("Paper&#x27;s ratio: training</h4>")[2].partition("</section>")[0]
+
+    assert ratio.count("FillBetweenPolyCollection") == 1
+    assert "stroke-dasharray: 5" in ratio
+    assert "paper: up to 147.76" in ratio
