@@ -35,6 +35,7 @@ up: $(STAMP) ## Start a fleet that Prometheus watches, with people in it; says w
 	@command -v prometheus >/dev/null || { echo "Prometheus is not installed: apt-get install prometheus"; exit 1; }
 	$(BIN)/fleet up --nodes 3 --state .fleet --prometheus
 	$(BIN)/fleet people enroll --state .fleet --count 3
+	$(BIN)/fleet report dashboard --output .fleet/dashboard.html
 
 down: $(STAMP) ## End the fleet of `make up`
 	$(BIN)/fleet down --state .fleet

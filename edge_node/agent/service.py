@@ -12,8 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from reram_fleet.crypto import bearer
 from reram_fleet.errors import FleetError
-from reram_fleet.processes.channel import unix_credentials
-from reram_fleet.processes.unix_socket import socket_address
+from reram_fleet.processes.channel import listen_on_socket
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 
@@ -137,9 +136,8 @@ class _BearerToken(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no
 def serve(service: EngineService, token: str, path: Path) -> tuple[grpc.Server, str]:
     """Start the service on a Unix socket; return the server and its address.
 
-    `InvalidInputError` if there can be no socket; `NodeError` if it is not to be had.
+    Raises as `socket_address`; `NodeError` if the socket cannot be made.
     """
-    address = socket_address(path)
     server = grpc.server(
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-service"),
         interceptors=[_BearerToken(token)],
@@ -152,7 +150,7 @@ def serve(service: EngineService, token: str, path: Path) -> tuple[grpc.Server, 
     )
     add_EngineServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     try:
-        server.add_secure_port(address, unix_credentials())
+        address = listen_on_socket(server, path)
     except RuntimeError as error:
         raise NodeError(f"cannot serve the engine at {path}: {error}") from error
     server.start()

@@ -114,7 +114,12 @@ def up(
             ),
         ],
     )
-    hint("fleet status; fleet down ends it")
+    if running.prometheus:
+        note(
+            f"To look at: http://{running.prometheus}/alerts, and all boards as one page, drawn anew each time: "
+            f"fleet report dashboard --prometheus http://{running.prometheus} --output dashboard.html"
+        )
+    hint("fleet status; fleet doctor; fleet down ends it")
 
 
 def down(

@@ -29,7 +29,7 @@ def dashboard(
         str, typer.Option(metavar="URL", help="Prometheus that scrapes the fleet.")
     ] = f"http://127.0.0.1:{PROMETHEUS_PORT}",
     output: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("dashboard.html"),
-    hours: Annotated[float, typer.Option(help="How far back the plots go.")] = 1.0,
+    hours: Annotated[float, typer.Option(help="How far back the plots go, if there is so much.")] = 1.0,
     node: Annotated[str | None, typer.Option(help="Node of the node board.", show_default="the first by name")] = None,
 ) -> None:
     """Draw the boards of Grafana as one HTML page, without Grafana.
@@ -56,6 +56,7 @@ def dashboard(
                 f"{prometheus} knows no node {node!r}",
                 hint=f"it knows {len(names)}: {', '.join(names[:10])}{_more(names)}",
             )
+        span = span.since(source.query(span.first_of("fleet_forget_generation")))
         chosen = node or (names[0] if names else "")
         with spinner() as progress:
             readings = []

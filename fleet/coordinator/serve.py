@@ -19,11 +19,10 @@ import grpc.aio
 from reram_fleet.crypto.key_store import FileKeyStore, KeyStore
 from reram_fleet.crypto.randomness import SYSTEM, Randomness
 from reram_fleet.processes.addresses import is_loopback
-from reram_fleet.processes.channel import unix_credentials
+from reram_fleet.processes.channel import listen_on_socket
 from reram_fleet.processes.durable import locked, write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.processes.monitoring import renew_certificate, serve_monitoring
-from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1 import learning_pb2_grpc, node_pb2_grpc, operator_pb2_grpc
 
 from fleet.config import SERVE_FILE, ConfigError, ServeSettings
@@ -245,8 +244,12 @@ def _check_authority(ca: Path) -> None:
 def _bind(server: grpc.aio.Server, settings: ServeSettings, tls: ServerTls, folder: CoordinatorFolder) -> Endpoint:
     advertised = settings.advertised
     if settings.socket is not None:
-        address = socket_address(settings.socket)
-        _take(server, address, unix_credentials())
+        try:
+            address = listen_on_socket(server, settings.socket)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"cannot listen at {settings.host}: {error}", hint="--host names another place"
+            ) from error
         folder.ca.unlink(missing_ok=True)
         if advertised is None or advertised.port is None or settings.tls_ca is None:
             return Endpoint(address=address, node_address=address)

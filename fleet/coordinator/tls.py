@@ -9,10 +9,12 @@ from pathlib import Path
 
 import grpc
 from reram_fleet.processes.durable import write_atomically
+from reram_fleet.processes.unix_socket import LONGEST_PATH, is_too_long
 
 from fleet.config import ServeSettings
 from fleet.coordinator.folder import CoordinatorFolder
 from fleet.domain.addresses import WILDCARDS
+from fleet.errors import InvalidInputError
 from fleet.trust.tls import (
     Authority,
     ServerFiles,
@@ -134,11 +136,15 @@ class ServerTls:
 
 
 def check(settings: ServeSettings) -> None:
-    """Refuse certificates and names that clients would refuse; nothing is made.
+    """Refuse certificates, names and sockets that clients would refuse; nothing is made.
 
     `TlsError` or `InvalidInputError` with what is wrong.
     """
     alternative_name(called(settings))
+    if settings.socket is not None and is_too_long(settings.socket):
+        raise InvalidInputError(
+            f"{settings.socket} has over {LONGEST_PATH} bytes: no program can connect to such a socket by its name"
+        )
     if settings.socket is not None and settings.tls_ca is not None:
         read_certificates(settings.tls_ca)
     if (given := _given(settings)) is not None:

@@ -15,7 +15,6 @@ from typing import Any, Self
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.flower import free_port, program
 from reram_fleet.processes.supervised import ReapedProcess, SupervisedProcess
-from reram_fleet.processes.unix_socket import check_length
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.types_pb2 import NodeIdentity
 
@@ -92,17 +91,13 @@ class LocalSettings:
         return cls(state, nodes, **programmed)
 
     def check_folder(self) -> None:
-        """Refuse a folder whose chips were programmed for something else, or with too long a path; nothing is changed.
+        """Refuse a folder whose chips were programmed for something else; nothing is changed.
 
         Raises
         ------
         ConflictError
             With what they were programmed for.
-        InvalidInputError
-            If a node could have no socket there.
         """
-        last = f"node-{self.nodes}"
-        check_length(LocalNode(last, self.layout.node(last)).engine_socket)
         before = self._read_programmed()
         if before is not None and before != self._programmed:
             was, asked = (

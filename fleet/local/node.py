@@ -47,11 +47,6 @@ class LocalNode:
         """Where the daemon writes its addresses once its ports are bound."""
         return self.state / "run.json"
 
-    @property
-    def engine_socket(self) -> Path:
-        """Where the daemon makes the socket of its engine."""
-        return self.state / "engine.sock"
-
     def init(self) -> NodeIdentity:
         """Make the node's keys (or find them) and return their public halves."""
         output = self._command("init", "--node-id", self.node_id)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.metrics.definitions import Board, Form, Panel
 from fleet.metrics.prometheus import Prometheus, Series
+
+#: Two points make no line.
+_SHORTEST_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,15 @@ class Span:
     def step_s(self) -> float:
         """Seconds between two points."""
         return max(1.0, (self.end_s - self.start_s) / self.points)
+
+    def first_of(self, metric: str) -> str:
+        """Return the query for the time of a metric's first sample."""
+        return f"min(min_over_time(timestamp({metric})[{self.end_s - self.start_s:.0f}s:{self.step_s:.0f}s]))"
+
+    def since(self, first: Sequence[Series]) -> Span:
+        """Return the part that has samples, but no less than `_SHORTEST_S`, given the time of the first."""
+        begun_s = min((series.newest for series in first), default=self.start_s)
+        return replace(self, start_s=min(max(self.start_s, begun_s), self.end_s - _SHORTEST_S))
 
 
 @dataclass(frozen=True, slots=True)

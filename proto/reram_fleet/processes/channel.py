@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import grpc
 
 from reram_fleet.errors import InvalidInputError
-from reram_fleet.processes.unix_socket import is_unix
+from reram_fleet.processes.unix_socket import is_unix, kernel_address, socket_address
 
 #: Options of every channel: a proxy of the environment is for the web, and must not see what goes to a coordinator.
 OPTIONS = (("grpc.enable_http_proxy", 0),)
@@ -35,7 +39,12 @@ def channel_credentials(address: str, ca_pem: bytes) -> grpc.ChannelCredentials:
 
 def open_channel(address: str, ca_pem: bytes, options: Sequence[tuple[str, object]] = ()) -> grpc.Channel:
     """Return a channel to a service at `host:port` or `unix:PATH`; raises as `channel_credentials`."""
-    return grpc.secure_channel(address, channel_credentials(address, ca_pem), options=channel_options(address, options))
+    credentials, (target, folder) = channel_credentials(address, ca_pem), kernel_address(address)
+    channel = grpc.secure_channel(target, credentials, options=channel_options(address, options))
+    if folder is not None:
+        # It connects again, by the same name, as long as it is there.
+        weakref.finalize(channel, os.close, folder)
+    return channel
 
 
 def channel_options(address: str, options: Sequence[tuple[str, object]] = ()) -> list[tuple[str, object]]:
@@ -45,9 +54,16 @@ def channel_options(address: str, options: Sequence[tuple[str, object]] = ()) ->
     return [*OPTIONS, *authority, *options]
 
 
-def unix_credentials() -> grpc.ServerCredentials:
-    """Return what a server takes its Unix socket with."""
-    return grpc.local_server_credentials(grpc.LocalConnectionType.UDS)
+def listen_on_socket(server: Any, path: Path) -> str:
+    """Have a server of gRPC listen on a Unix socket; returns the address for its clients.
+
+    Raises as `socket_address`; `RuntimeError` if the socket cannot be made.
+    """
+    address = socket_address(path)
+    # A folder that is open for that stays so: the server's name for its socket begins there.
+    target, _ = kernel_address(address)
+    server.add_secure_port(target, grpc.local_server_credentials(grpc.LocalConnectionType.UDS))
+    return address
 
 
 def is_unvouched(error: grpc.RpcError) -> bool:

@@ -22,18 +22,38 @@ def is_unix(address: str) -> bool:
     return address.startswith(UNIX)
 
 
+def is_too_long(path: Path) -> bool:
+    """Whether a path is longer than what a program can bind or connect to by its name."""
+    return len(os.fsencode(path)) > LONGEST_PATH
+
+
+def kernel_address(address: str) -> tuple[str, int | None]:
+    """Return an address that the kernel takes, and a descriptor that must stay open as long as it is used, if any.
+
+    A path that is too long begins at its folder, which is opened for that.
+    """
+    path = Path(address.removeprefix(UNIX))
+    if not is_unix(address) or not is_too_long(path):
+        return address, None
+    try:
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        # Nobody is there, and whoever connects is told so: by a name that is short enough.
+        return f"{UNIX}/proc/self/fd/absent/{path.name}", None
+    return f"{UNIX}/proc/self/fd/{folder}/{path.name}", folder
+
+
 def socket_address(path: Path) -> str:
     """Return the address of a service whose socket is going to be at a path.
 
     Raises
     ------
     InvalidInputError
-        If the path is too long for a socket, or others than this user enter its folder.
+        If others than this user enter its folder.
     ConflictError
         If somebody listens there.
     """
     path = path.absolute()
-    check_length(path)
     try:
         folder = path.parent.stat()
     except OSError as error:
@@ -44,28 +64,25 @@ def socket_address(path: Path) -> str:
             "needs a folder that only its own user enters",
             hint=f"mkdir -m 700 a folder of your own, or chmod 700 {path.parent}",
         )
-    if _is_listened_to(path):
+    address = f"{UNIX}{path}"
+    if _is_listened_to(address):
         raise ConflictError(f"somebody listens on {path} already", hint="end that process first, or take another path")
-    return f"{UNIX}{path}"
+    return address
 
 
-def check_length(path: Path) -> None:
-    """Refuse a path that is too long for a socket: `InvalidInputError`."""
-    if (length := len(os.fsencode(path))) > LONGEST_PATH:
-        raise InvalidInputError(
-            f"{path} has {length} bytes, and the path of a socket at most {LONGEST_PATH}", hint="take a shorter folder"
-        )
-
-
-def _is_listened_to(path: Path) -> bool:
+def _is_listened_to(address: str) -> bool:
     """Whether a connection is taken; gRPC would remove the socket, and take its place."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_PROBE_S)
-        try:
-            probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        except OSError:
-            # No socket, or one that does not answer: not ours to remove.
-            return True
+    target, descriptor = kernel_address(address)
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_S)
+            probe.connect(target.removeprefix(UNIX))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:
+        # No socket, or one that does not answer: not ours to remove.
+        return True
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
     return True

@@ -19,8 +19,7 @@ from typing import Any
 
 import grpc.aio
 import psutil
-from reram_fleet.processes.channel import unix_credentials
-from reram_fleet.processes.unix_socket import socket_address
+from reram_fleet.processes.channel import listen_on_socket
 
 from tests.bench.workloads.fleet_load import CONNECTS_PER_S, Load
 
@@ -56,12 +55,12 @@ class _Echo(grpc.GenericRpcHandler):
         await asking.write(b"done")
 
 
-def _serve(address: str, told: Connection) -> None:
+def _serve(path: Path, told: Connection) -> None:
     async def serve() -> None:
         server = grpc.aio.server(handlers=[_Echo()])
-        server.add_secure_port(address, unix_credentials())
+        address = listen_on_socket(server, path)
         await server.start()
-        told.send("serves")
+        told.send(address)
         await server.wait_for_termination()
 
     asyncio.run(serve())
@@ -110,12 +109,10 @@ def main(links: int) -> None:
     context = multiprocessing.get_context("spawn")
     told, telling = context.Pipe()
     with TemporaryDirectory() as folder:
-        address = socket_address(Path(folder) / "echo.sock")
-        server = context.Process(target=_serve, args=(address, telling), daemon=True)
+        server = context.Process(target=_serve, args=(Path(folder) / "echo.sock", telling), daemon=True)
         server.start()
         try:
-            told.recv()
-            seen = asyncio.run(_load(address, psutil.Process(server.pid), links))
+            seen = asyncio.run(_load(told.recv(), psutil.Process(server.pid), links))
         finally:
             server.kill()
     sys.stdout.write(json.dumps(seen) + "\n")

@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from reram_fleet.crypto.sealing import job_key_purpose, open_sealed, open_symmetric, seal_symmetric, state_purpose
 from reram_fleet.crypto.signing import open_envelope
-from reram_fleet.processes.channel import unix_credentials
+from reram_fleet.processes.channel import listen_on_socket
 from reram_fleet.processes.flower import ENGINE_ADDRESS_KEY, ENGINE_TOKEN_FILE_KEY, process_environment, program
 from reram_fleet.processes.supervised import SupervisedProcess
-from reram_fleet.processes.unix_socket import socket_address
 from reram_fleet.v1.engine_pb2 import RunRoundRequest, RunRoundResponse
 from reram_fleet.v1.engine_pb2_grpc import EngineServiceServicer, add_EngineServiceServicer_to_server
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY, JobTicket, LoraState
@@ -64,8 +63,7 @@ class ProbeNode(EngineServiceServicer):
         )
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         add_EngineServiceServicer_to_server(self, self._server)
-        self._engine_address = socket_address(folder / "engine.sock")
-        self._server.add_secure_port(self._engine_address, unix_credentials())
+        self._engine_address = listen_on_socket(self._server, folder / "engine.sock")
         self._server.start()
 
     @property

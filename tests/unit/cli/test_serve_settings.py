@@ -39,6 +39,7 @@ def test_all_addresses_of_a_machine_are_none_that_nodes_reach(refused, host):
         (["--tls-cert", "a.pem", "--tls-key", "a.key"], "cannot read a.pem"),
         (["--host", "unix:/run/x.sock", "--tls-cert", "a.pem", "--tls-key", "a.key"], "has no TLS"),
         (["--host", "unix:/run/x.sock", "--advertise", "x:1"], "--tls-ca"),
+        (["--host", f"unix:/run/{'x' * 107}"], "over 107 bytes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

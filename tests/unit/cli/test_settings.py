@@ -21,7 +21,7 @@ from fleet.config import (
     resolve_context,
     save_config,
 )
-from fleet.errors import ConflictError, InvalidInputError
+from fleet.errors import ConflictError
 from fleet.local.fleet import LocalSettings
 
 
@@ -133,13 +133,6 @@ def test_a_lease_that_is_no_time_is_refused(tmp_path, lease_s):
         ServeSettings(state=tmp_path, lease_s=lease_s)
     with pytest.raises(ConfigError, match="lease"):
         LocalSettings(state=tmp_path, lease_s=lease_s)
-
-
-def test_a_folder_whose_path_is_too_long_for_the_sockets_of_nodes_is_refused(tmp_path):
-    long = tmp_path / ("x" * 107)
-    with pytest.raises(InvalidInputError, match=r"engine\.sock has .* bytes"):
-        LocalSettings(state=long).check_folder()
-    assert not long.exists()
 
 
 def test_a_folder_keeps_the_chips_that_it_began_with(tmp_path):

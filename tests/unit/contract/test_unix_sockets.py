@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from tempfile import TemporaryDirectory
 import grpc
 import pytest
 from reram_fleet.errors import ConflictError, InvalidInputError
-from reram_fleet.processes.channel import is_unvouched, open_channel, unix_credentials
-from reram_fleet.processes.unix_socket import LONGEST_PATH, socket_address
+from reram_fleet.processes.channel import is_unvouched, listen_on_socket, open_channel
+from reram_fleet.processes.unix_socket import LONGEST_PATH, is_too_long, socket_address
 
 from fleet.trust.tls import Authority
 from tests.tls import local_tls
@@ -32,15 +33,6 @@ def test_a_socket_in_a_private_folder_has_an_address(folder: Path) -> None:
         left.bind(str(folder / "s"))
     # Of a process that was killed.
     assert socket_address(folder / "s") == f"unix:{folder}/s"
-
-
-def test_a_path_is_as_long_as_the_kernel_allows(folder: Path) -> None:
-    longest = folder / ("x" * (LONGEST_PATH - len(str(folder)) - 1))
-    socket_address(longest)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(longest))
-    with pytest.raises(InvalidInputError, match=f"at most {LONGEST_PATH}"):
-        socket_address(longest.with_name(longest.name + "x"))
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o701])
@@ -95,10 +87,31 @@ def call(address: str, ca_pem: bytes) -> bytes:
 
 
 def test_a_channel_reaches_a_socket_without_an_authority(server: grpc.Server, folder: Path) -> None:
-    address = socket_address(folder / "s")
-    server.add_secure_port(address, unix_credentials())
+    address = listen_on_socket(server, folder / "s")
     server.start()
     assert call(address, b"") == b"hello"
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 100])
+def test_a_socket_is_reached_however_long_its_path_is(server: grpc.Server, folder: Path, beyond: int) -> None:
+    path = folder / ("x" * (LONGEST_PATH + beyond - len(str(folder)) - 3)) / "s"
+    path.parent.mkdir(mode=0o700)
+    address = listen_on_socket(server, path)
+    assert (address, is_too_long(path)) == (f"unix:{path}", beyond > 0)
+    server.start()
+    open_files = len(os.listdir("/proc/self/fd"))
+    assert call(address, b"") == b"hello"
+    with pytest.raises(ConflictError, match="somebody listens"):
+        socket_address(path)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= open_files
+
+
+def test_nobody_is_there_where_the_folder_is_not(folder: Path) -> None:
+    for name in ("absent", "x" * LONGEST_PATH):
+        with pytest.raises(grpc.RpcError) as refused:
+            call(f"unix:{folder / name / 's'}", b"")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_channel_reaches_a_port_only_with_its_authority(server: grpc.Server) -> None:
