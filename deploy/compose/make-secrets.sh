@@ -22,22 +22,30 @@ give() {
 
 fleet pki init authority
 fleet pki issue authority fleet-coordinator --name "$name" --name fleet-coordinator --name localhost
-# What a SuperLink starts calls it at 127.0.0.1.
-fleet pki issue authority fleet-superlink --name fleet-superlink --name localhost --name 127.0.0.1
 fleet pki issue authority grafana --name "$name" --name localhost
+# Of an authority that nodes and operators do not trust: what runs in a SuperLink must not pass for the coordinator.
+# What it starts calls it at 127.0.0.1.
+fleet pki init superlink-authority
+fleet pki issue superlink-authority fleet-superlink --name fleet-superlink --name localhost --name 127.0.0.1
 
-for server in fleet-coordinator:10001 fleet-superlink:10002 grafana:472; do
+# take AUTHORITY SERVER OWNER
+take() {
     for end in pem key; do
-        cp "authority/${server%:*}.$end" .
-        give "${server%:*}.$end" "${server#*:}" 0400
+        cp "$1/$2.$end" .
+        give "$2.$end" "$3" 0400
     done
-done
+}
+take authority fleet-coordinator 10001
+take authority grafana 472
+take superlink-authority fleet-superlink 10002
 
 mkdir learning
 secret > learning/learning.token
 cp authority/ca.pem learning/ca.pem
-give learning/learning.token 0:10010 0440
-give learning/ca.pem 0:10010 0440
+cp superlink-authority/ca.pem learning/superlink-ca.pem
+for file in learning.token ca.pem superlink-ca.pem; do
+    give "learning/$file" 0:10010 0440
+done
 give learning 0:10010 0750
 
 secret > postgres.password

@@ -37,7 +37,7 @@ USER 10002:10002
 WORKDIR /var/lib/fleet-superlink
 VOLUME /var/lib/fleet-superlink
 ENV FLWR_HOME=/var/lib/fleet-superlink/home \
-    FLEET_CA=/run/learning/ca.pem
+    FLEET_CA=/run/learning/superlink-ca.pem
 EXPOSE 9802
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", \
     "import os, ssl, urllib.request as u; u.urlopen('https://localhost:9802/health', timeout=4, \

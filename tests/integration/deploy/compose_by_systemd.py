@@ -21,6 +21,8 @@ from typing import Any
 import yaml
 
 VOLUMES = Path("/srv/volumes")
+#: What images that are not built here start; that of Grafana is not to be had, and left out.
+OTHERS = {"prom/prometheus": ["prometheus"], "prom/alertmanager": ["prometheus-alertmanager"]}
 #: As the image of PostgreSQL does when its volume is empty.
 POSTGRES = """
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
@@ -65,16 +67,21 @@ class Image:
 
 
 class Compose:
-    """The services of the compose file in this folder."""
+    """The services of the compose files in this folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: list[str]) -> None:
         self.folder = folder
-        variables = dict(
-            line.split("=", 1) for line in (folder / ".env").read_text().splitlines() if line[:1] not in "#"
-        )
-        text = re.sub(r"\$\{(\w+)[^}]*\}", lambda m: variables[m[1]], (folder / "compose.yaml").read_text())
-        self.file = yaml.safe_load(text)
-        self.services: dict[str, Any] = self.file["services"]
+        lines = (folder / ".env").read_text().splitlines()
+        variables = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        self.secrets: dict[str, Any] = {}
+        self.services: dict[str, Any] = {}
+        for name in files or ["compose.yaml"]:
+            text = re.sub(r"\$\{(\w+)[^}]*\}", lambda m: variables[m[1]], (folder / name).read_text())
+            file = yaml.safe_load(text)
+            self.secrets |= file["secrets"]
+            for service, content in file["services"].items():
+                self.services.setdefault(service, {}).update(content)
+        self.services.pop("grafana", None)
 
     def image(self, name: str) -> Image:
         """Return the image of a service."""
@@ -82,7 +89,8 @@ class Compose:
         if build is None and name == "setup":
             build = self.services["coordinator"]["build"]
         if build is None:
-            return Image(entrypoint=["sh", "-euc", POSTGRES, "postgres"])
+            image = self.services[name]["image"].partition(":")[0]
+            return Image(entrypoint=OTHERS.get(image, ["sh", "-euc", POSTGRES, "postgres"]))
         return Image.built(self.folder / build["context"] / build["dockerfile"], build.get("target"))
 
     def user(self, name: str) -> tuple[int, int]:
@@ -111,7 +119,7 @@ class Compose:
         ]
 
     def _secret(self, name: str) -> str:
-        return f"BindReadOnlyPaths={(self.folder / self.file['secrets'][name]['file']).resolve()}:/run/secrets/{name}"
+        return f"BindReadOnlyPaths={(self.folder / self.secrets[name]['file']).resolve()}:/run/secrets/{name}"
 
     def _mount(self, service: str, volume: str) -> str:
         source, inside, *mode = volume.split(":")
@@ -157,7 +165,11 @@ class Compose:
 def main(arguments: list[str]) -> int:
     """Do what `docker compose ...` says, in the folder of the compose file."""
     assert arguments.pop(0) == "compose"
-    verb, compose = arguments.pop(0), Compose(Path.cwd())
+    files = []
+    while arguments[0] == "--file":
+        files.append(arguments[1])
+        del arguments[:2]
+    verb, compose = arguments.pop(0), Compose(Path.cwd(), files)
     words = [word for word in arguments if word not in ("--rm", "--no-deps", "-T", "--detach", "--wait")]
     if verb == "run":
         return compose.run(words[0], compose.command(words[0], words[1:]), "--wait", "--pipe")

@@ -9,8 +9,6 @@ import pytest
 from tests.deployment import typed
 from tests.integration.deploy.machine import booted, missing
 
-#: There is no image of Prometheus, Alertmanager and Grafana here.
-MONITORING = "compose.monitoring.yaml"
 DOCKER = """
 cat > /opt/reram-fleet/bin/docker <<'END'
 #!/bin/sh
@@ -29,7 +27,14 @@ cp -r deploy /opt/clone/deploy
 # All services have one network here: the second node would find the port of its metrics taken.
 sed --in-place '/^  node-2:/,/^$/d' /opt/clone/deploy/compose/compose.yaml
 """
-USERS = {"coordinator": 10001, "superlink": 10002, "postgres": 999, "node-1": 10003}
+USERS = {
+    "coordinator": 10001,
+    "superlink": 10002,
+    "postgres": 999,
+    "node-1": 10003,
+    "prometheus": 65534,
+    "alertmanager": 65534,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def machine():
     """A machine on which everything of the page has been typed."""
     if reason := missing():
         (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
-    lines = [line for line in typed("deploy-compose.md") if MONITORING not in line and "node-2" not in line]
+    lines = [line for line in typed("deploy-compose.md") if "node-2" not in line]
     with booted() as started:
         started.run(DOCKER)
         assert lines[0] == "cd deploy/compose"
@@ -65,12 +70,22 @@ def test_the_superlink_is_given_nothing_but_its_certificate_and_what_jobs_need(m
     seen = machine.run("docker compose exec -T superlink sh -c 'ls /run/secrets /run/learning /var/lib /run'").split()
 
     assert {name for name in seen if not name.endswith(":")} == {
-        *("fleet-superlink.pem", "fleet-superlink.key", "learning.token", "ca.pem"),
+        *("fleet-superlink.pem", "fleet-superlink.key", "learning.token", "ca.pem", "superlink-ca.pem"),
         *("secrets", "learning", "systemd", "fleet-superlink"),
     }
 
 
+def test_prometheus_sees_every_target_up(machine):
+    query = "curl -fsS http://127.0.0.1:9090/api/v1/query --data-urlencode query=up"
+
+    for job in ("prometheus", "alertmanager", "fleet-coordinator", "fleet-nodes"):
+        machine.wait(f'{query} | grep -q \'"job":"{job}"\'')
+    machine.wait(f"! {query} | grep -q '\"0\"\\]'")
+
+
 def test_no_service_writes_outside_of_its_volumes(machine):
+    compose = "docker compose --file compose.yaml --file compose.monitoring.yaml"
+
     for service in USERS:
-        said = machine.run(f"docker compose exec -T {service} sh -c 'touch /opt/x /etc/x 2>&1 || true; touch /tmp/x'")
+        said = machine.run(f"{compose} exec -T {service} sh -c 'touch /opt/x /etc/x 2>&1 || true; touch /tmp/x'")
         assert said.count("Read-only file system") == 2, service

@@ -10,7 +10,7 @@ import sysconfig
 import pytest
 import yaml
 
-from fleet.trust.tls import names_of, read_certificates
+from fleet.trust.tls import Authority, names_of, read_certificates
 from tests.deployment import COMPOSE, OVERLAYS, checker, of_kind, services, typed
 
 BIN = sysconfig.get_path("scripts")
@@ -65,6 +65,14 @@ def test_certificates_are_for_the_names_by_which_servers_are_called(secrets):
 
     assert {"fleet.example", "fleet-coordinator", "localhost"} <= names("fleet-coordinator")
     assert {"fleet-superlink", "localhost", "127.0.0.1"} <= names("fleet-superlink")
+
+
+def test_the_superlinks_certificate_is_of_an_authority_that_nodes_and_operators_do_not_trust(secrets):
+    for server, trusted in (("fleet-coordinator", "ca.pem"), ("fleet-superlink", "learning/superlink-ca.pem")):
+        certificate = read_certificates(secrets / f"{server}.pem")[0]
+        for authority in ("ca.pem", "learning/superlink-ca.pem"):
+            vouched = Authority(read_certificates(secrets / authority)[0], None).vouches_for(certificate)
+            assert vouched == (authority == trusted), (server, authority)
 
 
 def test_secrets_are_made_once(secrets):
