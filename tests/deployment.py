@@ -23,6 +23,8 @@ DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 OVERLAYS = ("dev", "prod")
+#: Of 10, by `systemd-analyze security`: what a unit may reach.
+EXPOSURE = 2.5
 #: Debian's packages of the checkers that pip does not bring.
 _PACKAGES = {
     "amtool": "prometheus-alertmanager",
@@ -48,6 +50,14 @@ def run(name: str, *arguments: str | Path) -> str:
     done = subprocess.run([checker(name), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def exposure_of(path: Path) -> float:
+    """Return what `systemd-analyze security` says of a unit."""
+    said = run("systemd-analyze", "security", "--offline=true", "--threshold=100", "--no-pager", path)
+    found = re.search(r"exposure level for \S+: ([\d.]+)", said)
+    assert found is not None, said
+    return float(found[1])
 
 
 def settings(path: Path) -> dict[str, str]:
