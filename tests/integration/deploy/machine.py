@@ -27,14 +27,24 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOT_S = 60.0
 
 
-def missing() -> str:
-    """Return why no such machine can be had here; empty if it can."""
+def impossible() -> str:
+    """Return why this machine can hold no other, whatever is installed; empty if it can."""
     if os.geteuid() != 0:
         return "namespaces of a machine want root"
+    if _cgroups() is None:
+        return "this machine has no cgroup v2 hierarchy"
+    tried = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, check=False
+    )
+    return tried.stderr.strip()
+
+
+def missing() -> str:
+    """Return which program is not installed that it wants; empty if none."""
     for program in ("unshare", "nsenter", "systemctl", "nft"):
         if shutil.which(program) is None:
             return f"{program} is not installed: apt-get install systemd util-linux nftables"
-    return "" if _cgroups() else "this machine has no cgroup v2 hierarchy"
+    return ""
 
 
 def _cgroups() -> Path | None:

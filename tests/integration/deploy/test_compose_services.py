@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.deployment import typed
-from tests.integration.deploy.machine import booted, missing
+from tests.integration.deploy.machine import booted, impossible, missing
 
 DOCKER = """
 cat > /opt/reram-fleet/bin/docker <<'END'
@@ -40,6 +40,8 @@ USERS = {
 @pytest.fixture(scope="module")
 def machine():
     """A machine on which everything of the page has been typed."""
+    if reason := impossible():
+        pytest.skip(reason)
     if reason := missing():
         (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
     lines = [line for line in typed("deploy-compose.md") if "node-2" not in line]

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.deployment import UNITS, typed, unit
-from tests.integration.deploy.machine import booted, missing
+from tests.integration.deploy.machine import booted, impossible, missing
 
 #: The test's machine has them installed already, of this tree.
 INSTALLS = ("apt-get install ", "python3.11 -m venv ", "/opt/reram-fleet/bin/pip install ")
@@ -23,6 +23,8 @@ UP = "curl -fsS http://127.0.0.1:9090/api/v1/query --data-urlencode query=up"
 @pytest.fixture(scope="module")
 def machine():
     """A machine on which everything of the page has been typed, and whose node serves."""
+    if reason := impossible():
+        pytest.skip(reason)
     if reason := missing():
         (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
     lines = [line for line in LINES if line != DOCTOR and not line.startswith(INSTALLS)]
