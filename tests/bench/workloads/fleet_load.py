@@ -79,6 +79,11 @@ class Load:
             await asyncio.sleep(0.02)
 
 
+#: How a stream ends whose connection is cut: INTERNAL is what gRPC says where it was just being written to. Whatever
+#: the coordinator refuses, it refuses with another status.
+_CUT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL})
+
+
 class LoadedNode:
     """One node and its stream, opened again whenever it is cut."""
 
@@ -105,7 +110,7 @@ class LoadedNode:
                 try:
                     await self._connect_once(NodeServiceStub(channel))  # type: ignore[no-untyped-call]
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    if error.code() not in _CUT:
                         self.load.refusals.append(f"{error.code().name}: {error.details()}")
                 except (grpc.aio.BaseError, asyncio.InvalidStateError):
                     # It was written to when it had ended.
