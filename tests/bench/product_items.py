@@ -256,8 +256,8 @@ PRODUCT_ITEMS = (
         claims("operations", "links-10000"),
     ),
     Item(
-        "Somebody on call: every panel has data and says what the coordinator says; scrapes of ten thousand nodes within "
-        "2 MB and .5 s; units of systemd exposed by 2.5 at most",
+        "For who is on call: every panel has data and says what the coordinator says; scrapes of ten thousand nodes "
+        "within 2 MB and .5 s; units of systemd exposed by 2.5 at most",
         "-",
         lambda f: (
             f"{f.value('10000 nodes: /metrics', 0)} B in {f.value('10000 nodes: /metrics, scraped', 2)} s; shards of "
