@@ -61,7 +61,7 @@ def note_console() -> Console:
 
 def _console(**options: Any) -> Console:
     # Without markup: "[bold]" in the name of a person or the word of a node is text.
-    console = Console(markup=False, **options)
+    console = Console(emoji=False, markup=False, **options)
     console.push_render_hook(_OnlyText())
     return console
 
