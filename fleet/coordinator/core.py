@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +94,8 @@ class Coordinator:
     #: Where the gRPC server is, once it is bound; host:port of its metrics.
     endpoint: Endpoint = field(default_factory=Endpoint)
     metrics_address: str = ""
-    #: When (monotonic, s) the reconcile loop began to look the last time.
-    looked_s: float = 0.0
+    #: When (monotonic, s) the reconcile loop began to look the last time; before it has, when this was made.
+    looked_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
@@ -116,6 +117,10 @@ class Coordinator:
     def read_now(self, work: Callable[[UnitOfWork], T]) -> T:
         """Do the same in the calling thread."""
         return self.database.read_now(lambda tx: work(UnitOfWork(self.env, tx)))
+
+    def silent_s(self) -> float:
+        """Return the time (s) since the reconcile loop last looked."""
+        return time.monotonic() - self.looked_s
 
     async def serve_changes(self) -> None:
         """Tell whom it concerns what transactions have changed, for ever; from the loop that runs this."""

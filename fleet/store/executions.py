@@ -25,7 +25,6 @@ from fleet.trust.checks import CheckLine
 OPEN_CHALLENGES = 16
 #: A node that is waited for again out of these has not gone back to a backup.
 _AS_IT_WAS = frozenset({ExecutionState.PENDING, ExecutionState.LOST, ExecutionState.HELD})
-_TIMED = {(ExecutionState.PENDING, ExecutionState.SUPPRESSED): Tally.SUPPRESS_SECONDS}
 #: A node may have thousands of these, and nearly nothing asks for them.
 FINISHED = SUCCESS | {ExecutionState.RETIRED}
 
@@ -262,12 +261,14 @@ class Executions(ExecutionStates):
 
     def _time(self, row: ExecutionRow, target: ExecutionState) -> None:
         """Count how long after the commit a node has suppressed a forget, or proved that it erased, the first time."""
-        tally = Tally.VERIFY_SECONDS if target in SUCCESS else _TIMED.get((row.state, target))
-        if tally is None or row.state in SUCCESS or row.went_back:
+        suppressed = (row.state, target) == (ExecutionState.PENDING, ExecutionState.SUPPRESSED)
+        verified = target in SUCCESS and row.state not in SUCCESS
+        if row.went_back or not (suppressed or verified):
             return
         table = schema.campaign.c
         created = select(table.created_at_ms).where(table.campaign_id == row.campaign_id)
         [created_at_ms] = self._once(schema.campaign, ("created", row.campaign_id), lambda: self._column(created))
+        tally = Tally.SUPPRESS_SECONDS if suppressed else Tally.VERIFY_SECONDS
         Tallies(self._scope).observe(tally, max(0, self._now_ms - created_at_ms) / 1000)
 
     def _set(self, row: ExecutionRow, **values: Any) -> None:

@@ -304,10 +304,11 @@ class Nodes(Repository):
             node_id: sorted(rows.values(), key=lambda row: order.index(row.phase)) for node_id, rows in found.items()
         }
 
-    def total_costs(self, *, retired: bool = False) -> Sequence[CostSumRow]:
-        """Return the cumulative costs, as they are written, of all nodes; only on demand of those that are retired."""
+    def total_costs(self, *, include_retired: bool = False) -> Sequence[CostSumRow]:
+        """Return the cumulative costs, as they are written, of all nodes."""
         there = select(schema.node.c.node_id).where(schema.node.c.retired_at_ms.is_(None))
-        return self._cost_sums(schema.node_cost, *(() if retired else (schema.node_cost.c.node_id.in_(there),)))
+        counted = () if include_retired else (schema.node_cost.c.node_id.in_(there),)
+        return self._cost_sums(schema.node_cost, *counted)
 
     def energy_model(self) -> tuple[str, str] | None:
         """Return name and version of the model that the first node has, by id; None if none has one."""

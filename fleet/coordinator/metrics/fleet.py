@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +94,7 @@ class FleetFacts:
             executions=tx.forgets.counts(),
             open_since_ms=[campaign.created_at_ms for campaign in tx.forgets.list_open()],
             jobs=tx.learning.by_state(),
-            costs=tx.nodes.total_costs(retired=True),
+            costs=tx.nodes.total_costs(include_retired=True),
             tallies=tx.tallies.all(),
         )
 
@@ -120,12 +119,8 @@ class FleetCollector(Collector):
         yield CounterMetricFamily(
             "fleet_coordinator_starts", "Starts of the coordinator.", facts.tallies.get(Tally.STARTS, {}).get(ALL, 0)
         )
-        looked_s = self._coordinator.looked_s
-        yield GaugeMetricFamily(
-            "fleet_reconcile_age_seconds",
-            "Time since the reconcile loop last looked; 0 before its first look.",
-            time.monotonic() - looked_s if looked_s else 0.0,
-        )
+        silent = "Time since the reconcile loop last looked."
+        yield GaugeMetricFamily("fleet_reconcile_age_seconds", silent, self._coordinator.silent_s())
         yield from self._revision(facts)
         yield from self._nodes(facts)
         yield from _forgets(facts)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from fleet.coordinator.core import Coordinator
 from fleet.errors import FleetError
 
@@ -15,15 +12,14 @@ STANDSTILL_S = 60.0
 class Health:
     """Answers of `/healthz` and `/readyz`."""
 
-    def __init__(self, coordinator: Coordinator, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._coordinator, self._now_s = coordinator, now_s
-        self._began_s = now_s()
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
         #: Whether the gRPC port takes calls.
         self.serving = False
 
     def sick(self) -> str:
         """Return why the process should be started anew; "" if it is well."""
-        silent_s = self._now_s() - max(self._began_s, self._coordinator.looked_s)
+        silent_s = self._coordinator.silent_s()
         if silent_s > STANDSTILL_S:
             return f"nothing has been reconciled for {silent_s:.0f} s: the event loop or the database stands still"
         return ""
