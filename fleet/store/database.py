@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InternalError, OperationalError
 
 from fleet.errors import ConflictError, InvalidInputError, StoreError
 from fleet.store import schema
@@ -287,6 +287,11 @@ def _told() -> Iterator[None]:
     except (OperationalError, InternalError) as error:
         # A full disk, a lost mount or server, a lock that nobody gives back: not the caller's doing.
         raise StoreError(f"the database cannot be used now: {_reason(error)}") from error
+    except DatabaseError as error:
+        # SQLite has no class of its own for a file that is damaged; the classes that are left are mistakes of ours.
+        if type(error) is not DatabaseError:
+            raise
+        raise StoreError(f"the database is damaged: {_reason(error)}", hint="fleet doctor") from error
 
 
 def _reason(error: Exception) -> str:
