@@ -95,7 +95,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             except BaseException:
                 self._challenges.give_back(nonce)
                 raise
-            self._coordinator.env.sessions.of(node_id).metrics_address = _metrics_address(request, context.peer())
+            address = metrics_address(claimed_hello(request).metrics_port, context.peer())
+            self._coordinator.env.sessions.of(node_id).metrics_address = address
             return node_id
         except ChallengeError as error:
             # In the metadata: those are not held back by a receiver's window, as a message would be.
@@ -177,9 +178,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         await self._coordinator.run(lambda unit: unit.reports.put_aside(node_id, request, reason, why))
 
 
-def _metrics_address(request: wire.ConnectRequest, peer: str) -> str:
+def metrics_address(port: int, peer: str) -> str:
     """Return where a node's metrics are: at the host that it comes from, so that it can name nobody else's."""
-    port = claimed_hello(request).metrics_port
     host = "127.0.0.1" if peer.startswith("unix:") else unquote(peer).partition(":")[2].rpartition(":")[0]
     return f"{host}:{port}" if host and 0 < port < 65536 else ""
 

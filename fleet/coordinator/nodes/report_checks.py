@@ -114,8 +114,7 @@ def possible_chip(node_id: str, chip: types.ChipFigures) -> types.ChipFigures:
     sound = (
         ratios <= set(types.PaperRatio.values()) - {types.PAPER_RATIO_UNSPECIFIED}
         and len(ratios) == len(chip.ratios)
-        and all(0 < band.low <= band.high and 0 < band.value < math.inf for band in chip.ratios)
-        and all(math.isfinite(band.high) for band in chip.ratios)
+        and all(0 < band.low <= band.high < math.inf and 0 < band.value < math.inf for band in chip.ratios)
         and 0 <= chip.endurance_left <= 1
     )
     if not sound:

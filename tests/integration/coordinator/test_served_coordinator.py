@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client.parser import text_string_to_metric_families
 from reram_fleet.crypto import signing
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.stream_opening import hello_metadata
@@ -175,6 +176,36 @@ def test_operator_without_the_token_is_unauthenticated(coordinator, token):
             with pytest.raises(grpc.RpcError) as refused:
                 call()
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_calls_are_counted_by_how_they_ended(coordinator, client):
+    def counted():
+        return {
+            (sample.labels["grpc_method"], sample.labels["grpc_code"]): sample.value
+            for family in text_string_to_metric_families(coordinator.metrics())
+            for sample in family.samples
+            if sample.name == "grpc_server_handled_total"
+        }
+
+    before = counted()
+    client.get_fleet()
+    with pytest.raises(AbsentError):
+        list(client.watch_forget("nothing"))
+    with coordinator.channel() as channel:
+        for call in (
+            OperatorServiceStub(channel).GetFleet,
+            channel.unary_unary("/reram_fleet.v1.OperatorService/Nothing", lambda request: b""),
+        ):
+            with pytest.raises(grpc.RpcError):
+                call(operator_pb2.GetFleetRequest())
+    more = {key: value - before.get(key, 0) for key, value in counted().items()}
+    for key in (
+        ("GetFleet", "OK"),
+        ("GetFleet", "UNAUTHENTICATED"),
+        ("WatchForget", "NOT_FOUND"),
+        ("", "UNIMPLEMENTED"),
+    ):
+        assert more[key] == 1, (key, more)
 
 
 def test_token_of_learning_jobs_is_none_of_an_operator(coordinator):

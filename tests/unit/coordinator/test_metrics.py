@@ -15,6 +15,8 @@ from fleet.coordinator.metrics import registry
 from fleet.coordinator.metrics.calls import CallMeter
 from fleet.coordinator.metrics.fleet import FleetCollector
 from fleet.coordinator.metrics.nodes import NODES_PER_SHARD, NodesCollector, targets
+from fleet.coordinator.node_service import metrics_address
+from fleet.coordinator.nodes.report_checks import possible_chip
 from fleet.domain.tallies import BUCKETS_S, Tally
 from tests.unit.coordinator.small_fleet import ANN
 
@@ -132,3 +134,44 @@ def test_families_can_be_described_without_a_fleet(coordinator):
     assert all(family.documentation.endswith(".") for family in described)
     said = {family.name.removesuffix("_info") for family in text_string_to_metric_families(text_of(coordinator))}
     assert said - set(names) <= {name for name in said if name.startswith(("process_", "python"))}
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.7:50123", "10.0.0.7:9811"),
+        ("ipv6:%5B::1%5D:50123", "[::1]:9811"),
+        ("unix:", "127.0.0.1:9811"),
+        ("", ""),
+    ],
+)
+def test_a_node_is_scraped_at_the_host_that_it_comes_from(peer, address):
+    assert metrics_address(9811, peer) == address
+    assert metrics_address(0, peer) == ""
+    assert metrics_address(70_000, peer) == ""
+
+
+def band(**fields):
+    return types.RatioBand(**{"ratio": types.PAPER_RATIO_TRAINING, "value": 2, "low": 1, "high": 3, **fields})
+
+
+def chips(*ratios, left=0.5):
+    return types.ChipFigures(ratios=ratios, endurance_left=left)
+
+
+@pytest.mark.parametrize(
+    "chip",
+    [
+        chips(band(low=-1.0)),
+        chips(band(low=4.0)),
+        chips(band(value=0.0)),
+        chips(band(value=float("nan"))),
+        chips(band(high=float("inf"))),
+        chips(band(ratio=types.PAPER_RATIO_UNSPECIFIED)),
+        chips(band(), band()),
+        chips(left=1.5),
+    ],
+)
+def test_figures_of_a_chip_that_cannot_be_true_are_left_out(chip):
+    assert possible_chip("n1", chips(band())) == chips(band())
+    assert possible_chip("n1", chip) == types.ChipFigures()
