@@ -14,10 +14,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+import pytest
 
 from tests.house import ROOT
 
@@ -25,9 +27,18 @@ _BOOT = Path(__file__).parent / "boot.sh"
 _NAMESPACES = ("--pid", "--fork", "--kill-child=KILL", "--mount", "--net", "--ipc", "--uts", "--cgroup")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOT_S = 60.0
+_PAGE_S = 240.0
 
 
-def impossible() -> str:
+def wanted() -> None:
+    """Skip the test where no such machine can be; where only something is not installed, fail it in CI."""
+    if reason := _impossible():
+        pytest.skip(reason)
+    if reason := _missing():
+        (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
+
+
+def _impossible() -> str:
     """Return why this machine can hold no other, whatever is installed; empty if it can."""
     if os.geteuid() != 0:
         return "namespaces of a machine want root"
@@ -39,7 +50,7 @@ def impossible() -> str:
     return tried.stderr.strip()
 
 
-def missing() -> str:
+def _missing() -> str:
     """Return which program is not installed that it wants; empty if none."""
     for program in ("unshare", "nsenter", "systemctl", "nft"):
         if shutil.which(program) is None:
@@ -78,6 +89,13 @@ class Machine:
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def type(self, lines: Iterable[str]) -> None:
+        """Run the commands of a page, as if somebody typed them; `AssertionError` with what services have written."""
+        try:
+            self.run("\n".join(lines), timeout_s=_PAGE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.journal()}") from None
 
     def wait(self, script: str, timeout_s: float = 60.0) -> str:
         """Run a script again and again until it succeeds, and return what it prints."""

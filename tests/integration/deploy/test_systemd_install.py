@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
 from tests.deployment import UNITS, typed, unit
-from tests.integration.deploy.machine import booted, impossible, missing
+from tests.integration.deploy.machine import booted, wanted
 
 #: The test's machine has them installed already, of this tree.
 INSTALLS = ("apt-get install ", "python3.11 -m venv ", "/opt/reram-fleet/bin/pip install ")
@@ -23,18 +22,12 @@ UP = "curl -fsS http://127.0.0.1:9090/api/v1/query --data-urlencode query=up"
 @pytest.fixture(scope="module")
 def machine():
     """A machine on which everything of the page has been typed, and whose node serves."""
-    if reason := impossible():
-        pytest.skip(reason)
-    if reason := missing():
-        (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
+    wanted()
     lines = [line for line in LINES if line != DOCTOR and not line.startswith(INSTALLS)]
     with booted() as started:
         # Stands for the DNS of whoever has fleet.example.
         started.run("echo 127.0.0.1 fleet.example >> /etc/hosts")
-        try:
-            started.run("\n".join(lines), timeout_s=240)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{started.journal()}") from None
+        started.type(lines)
         started.exported = tuple(line for line in lines if line.startswith("export "))
         started.wait(SERVING)
         yield started

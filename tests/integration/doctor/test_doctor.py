@@ -18,17 +18,9 @@ from fleet.coordinator.folder import CoordinatorFolder
 from fleet.doctor.findings import State
 from fleet.doctor.isolation import walls
 from fleet.store.database import Store
-from tests.integration.coordinator.coordinator_process import CoordinatorProcess, eventually
+from tests.integration.coordinator.coordinator_process import eventually
 
 Look = Callable[..., tuple[int, list[dict[str, str]]]]
-
-
-@pytest.fixture(scope="module")
-def coordinator(tmp_path_factory) -> Iterator[CoordinatorProcess]:
-    process = CoordinatorProcess(tmp_path_factory.mktemp("doctor") / "coordinator")
-    process.start()
-    yield process
-    process.kill()
 
 
 @pytest.fixture

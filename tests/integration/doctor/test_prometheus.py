@@ -22,14 +22,6 @@ from tests.integration.coordinator.coordinator_process import CoordinatorProcess
 Examine = Callable[[str], list[tuple[State, str]]]
 
 
-@pytest.fixture(scope="module")
-def coordinator(tmp_path_factory) -> Iterator[CoordinatorProcess]:
-    process = CoordinatorProcess(tmp_path_factory.mktemp("watched") / "coordinator")
-    process.start()
-    yield process
-    process.kill()
-
-
 @pytest.fixture
 def examine(coordinator) -> Examine:
     def look(prometheus: str) -> list[tuple[State, str]]:
