@@ -64,17 +64,20 @@ class Dispatcher:
             self._woken, self._everybody = set(), False
             sessions = self._coordinator.env.sessions.chosen(chosen)
             if chosen is None:
-                await self._tried(self._send_log(sessions), len(sessions))
-            for start in range(0, len(sessions), AT_ONCE):
-                part = sessions[start : start + AT_ONCE]
-                await self._tried(self.send_due(part), len(part))
+                await self._in_parts(self._send_log, sessions)
+            await self._in_parts(self.send_due, sessions)
 
-    async def _tried(self, sending: Awaitable[None], nodes: int) -> None:
-        try:
-            await sending
-        except Exception:
-            # The next sweep finds them again; a dead loop would find nobody.
-            logger.exception("what %d nodes need cannot be looked up", nodes)
+    async def _in_parts(
+        self, send: Callable[[Sequence[Session]], Awaitable[None]], sessions: Sequence[Session]
+    ) -> None:
+        """Send to so many at a time that whoever asks something meanwhile is answered between."""
+        for start in range(0, len(sessions), AT_ONCE):
+            part = sessions[start : start + AT_ONCE]
+            try:
+                await send(part)
+            except Exception:
+                # The next sweep finds them again; a dead loop would find nobody.
+                logger.exception("what %d nodes need cannot be looked up", len(part))
 
     async def _send_log(self, sessions: Sequence[Session]) -> None:
         self._send(await self._coordinator.read(lambda unit: unit.outbox.log_due(sessions)))

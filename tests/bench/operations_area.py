@@ -72,6 +72,7 @@ def under_load(
         "CreateForget": (of["create_s"], "s"),
         "forget created until suppressed, p50": (of["suppressed_p50_s"], "s"),
         "forget created until suppressed, p99": (of["suppressed_p99_s"], "s"),
+        "the nodes' own work in it, on the load's core": (of["suppressing_s"], "s"),
         "bare grpc.aio: fan-out of 400 bytes, p99": ((floor["fanout_p99_s"],), "s"),
         "the same, times the floor": (tuple(p99 / floor["fanout_p99_s"] for p99 in of["suppressed_p99_s"]), "1"),
         "bare grpc.aio: memory per link": ((1024 * floor["link_kib"],), "B"),
