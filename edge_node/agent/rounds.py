@@ -11,7 +11,7 @@ from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.agent.context import NodeContext
 from edge_node.errors import RoundError, TicketRefusedError
 
 
@@ -81,17 +81,17 @@ class Rounds:
         except sealing.SealError as error:
             # From before a reconnect or a forget: the round goes on without the node, or is tried again.
             raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
-        context.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
+        context.engine.charge_radio(context.node_index, ticket_bytes + len(sealed_state))
         purpose = sealing.state_purpose(ticket.job_id)
         try:
             state = types.LoraState.FromString(sealing.open_symmetric(key, purpose, sealed_state))
         except (sealing.SealError, DecodeError, ValueError) as error:
             raise TicketRefusedError(f"the state of job {ticket.job_id} does not open: {error}") from error
         kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
-        result = context.recognition.run_round(NODE_INDEX, ticket, state, samples=kept, forget=forgotten)
+        result = context.recognition.run_round(context.node_index, ticket, state, samples=kept, forget=forgotten)
         plaintext = result.state.SerializeToString(deterministic=True)
         sealed_result = sealing.seal_symmetric(key, purpose, plaintext, context.randomness.draw)
-        context.engine.charge_radio(NODE_INDEX, len(sealed_result))
+        context.engine.charge_radio(context.node_index, len(sealed_result))
         with self._journal.transaction():
             if ticket.forget_tags:
                 generation = max(tombstones[tag] for tag in ticket.forget_tags)
