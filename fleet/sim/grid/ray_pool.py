@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -41,6 +42,8 @@ class RayPool(ChunkPool):
 
     def __enter__(self) -> Self:
         if not ray.is_initialized():
+            # Else Ray warns that this will be so one day; there are no accelerators here.
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             ray.init(num_cpus=self._count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             self._started = True
         environment = {"env_vars": {"OMP_NUM_THREADS": str(self._threads), "MKL_NUM_THREADS": str(self._threads)}}

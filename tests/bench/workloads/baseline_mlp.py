@@ -147,15 +147,15 @@ class BatchedMlp(BatchedApp[Nodes, tuple[Tensor, Tensor]]):
         return self._buffers[nodes]
 
 
-def bare_batch(app: BatchedMlp, nodes: int, chunk: int) -> list[Tensor]:
-    """Run one round by nothing but arithmetic: train chunk after chunk, and average. Returns the average."""
-    sent = {name: value.clone() for name, value in Net().state_dict().items()}
+def bare_batch(app: BatchedMlp, sent: Mapping[str, Tensor], nodes: int, chunk: int) -> dict[str, Tensor]:
+    """Run one round by nothing but arithmetic: train chunk after chunk, and average."""
     total: list[Tensor] = []
     for start in range(0, nodes, chunk):
         parts = torch.arange(start, min(start + chunk, nodes))
         state = app.start(sent, len(parts))
         for batch in app.data(parts):
             state = app.step(state, batch)
-        sums = [value.sum(dim=0) for value in (*state.weights, *state.biases)]
+        layers = zip(state.weights, state.biases, strict=True)
+        sums = [value.sum(dim=0) for weight, bias in layers for value in (weight, bias[:, 0])]
         total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
-    return [value / nodes for value in total]
+    return {name: value / nodes for name, value in zip(sent, total, strict=True)}
