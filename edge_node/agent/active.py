@@ -48,6 +48,11 @@ class ActiveAdapters:
         return self._engine.active_subjects(NODE_INDEX)
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags of the subject adapters in SRAM, sorted."""
+        return self._engine.active_tags(NODE_INDEX)
+
+    @property
     def lora(self) -> types.SharedLora:
         """The shared LoRA in SRAM; without rows if there is none."""
         lora = self._recognition.active_lora(NODE_INDEX) if self._recognition else None

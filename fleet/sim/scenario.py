@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from reram_fleet.tasks import task_names
@@ -56,8 +56,8 @@ class Fleet(_Table):
     nodes: int = Field(default=20, ge=1, le=1_000_000)
     #: "made-up", or a task of the product: speakers, faces, fsdd.
     task: str = MADE_UP
-    #: Chip technology, and that of a share of the nodes from the last on.
-    preset: Literal[PRESETS] = "180nm-1t1r"
+    #: Chip technology.
+    preset: str = "180nm-1t1r"
     #: People enrolled at the start; a task of the product has only so many. Names are drawn for a made-up task.
     people: int = Field(default=12, ge=0, le=1_000_000)
     #: Nodes that each person shows up at.
@@ -71,6 +71,8 @@ class Fleet(_Table):
             raise ValueError(f"nodes_per_person is {self.nodes_per_person}, but there are only {self.nodes} nodes")
         if self.task != MADE_UP and self.task not in task_names():
             raise ValueError(f"there is no task {self.task!r}: {MADE_UP}, {', '.join(task_names())}")
+        if self.preset not in PRESETS:
+            raise ValueError(f"there is no preset {self.preset!r}: {', '.join(PRESETS)}")
         return self
 
 
@@ -136,6 +138,13 @@ class Enrolments(_Table):
     per_day: float = Field(default=0.0, ge=0)
 
 
+class Operator(_Table):
+    """Decisions that an operator takes by a rule."""
+
+    #: How long a node is held, since its receipts contradict what is known, before it is retired; never if left out.
+    retire_held_after: Duration | None = None
+
+
 class Learning(_Table):
     """What is learnt by gradient, by Flower's own strategy over the real rounds."""
 
@@ -188,6 +197,7 @@ class Scenario(_Table):
     churn: Churn = Churn()
     forgets: Forgets = Forgets()
     enrolments: Enrolments = Enrolments()
+    operator: Operator = Operator()
     learning: Learning = Learning()
     faults: tuple[Fault, ...] = ()
     #: Values by dotted key ("time.lease") that `fleet sim sweep` goes through.
