@@ -7,7 +7,7 @@ a class and generating images, an `ImageGenerator` does with chips of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,6 @@ from reram_fleet.v1.types_pb2 import (
     ChipFigures,
     ClosedFormHead,
     DeploymentOverhead,
-    JobTicket,
-    LoraState,
     RatioBand,
     RevisionContent,
     SharedLora,
@@ -28,7 +26,7 @@ from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition import head_share
 from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
-from edge_node.recognition.training.rounds import RoundResult
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
 from hwmodel.cost.ratios import network_ratios
 
@@ -256,15 +254,12 @@ class RecognitionEngine(NodeEngine):
         """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
 
     @abstractmethod
-    def run_round(
-        self,
-        node: int,
-        ticket: JobTicket,
-        state: LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Run one learning round; `RoundError` if that is impossible."""
+    def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        """Run one learning round on several nodes as one batch; a pure function of its input.
+
+        `RoundError` if that is impossible for one of them, or they differ in what `RoundRequest.batch` names; nothing
+        is changed then.
+        """
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -26,9 +26,10 @@ from edge_node.agent.forget_log import check_end, new_entries
 from edge_node.agent.forgetting import SOFTWARE_VERSION, Forgetting
 from edge_node.agent.inference import Inference
 from edge_node.agent.lease import ServeState, ServeStatus
-from edge_node.agent.rounds import Rounds
-from edge_node.errors import LogRejectedError, ProtocolError, TicketRefusedError
+from edge_node.agent.rounds import OpenedRound, Rounds, compute
+from edge_node.errors import EngineError, LogRejectedError, ProtocolError, TicketRefusedError
 from edge_node.recognition.environment import environment
+from edge_node.recognition.training.rounds import RoundResult
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
 from hwmodel import LedgerMark
@@ -312,7 +313,17 @@ class Node:
         return self._inference.generate(request)
 
     def run_round(self, envelope: types.Envelope, sealed_state: bytes) -> engine_pb2.RunRoundResponse:
-        """Run one round of a learning job on what this node has captured: `Rounds.run`.
+        """Run one round of a learning job on what this node has captured; raises what `open_round` raises.
+
+        `EngineError` if the engine cannot run it.
+        """
+        with self._lock:
+            opened = self.open_round(envelope, sealed_state)
+            (computed,) = compute([opened])
+            return self.seal_round(opened, computed)
+
+    def open_round(self, envelope: types.Envelope, sealed_state: bytes) -> OpenedRound:
+        """Check and open a round: `Rounds.open`. Hold `context.lock` until it is sealed.
 
         Raises
         ------
@@ -325,7 +336,12 @@ class Node:
             ticket = self.context.verified(envelope, types.JobTicket)
             if self._serve_state.status().reason == types.QUARANTINE_REASON_GAP:
                 raise TicketRefusedError("this node's forget log has a gap; it must catch up first")
-            return self._rounds.run(ticket, envelope.ByteSize(), sealed_state, self._session_key)
+            return self._rounds.open(ticket, envelope.ByteSize(), sealed_state, self._session_key)
+
+    def seal_round(self, opened: OpenedRound, computed: RoundResult | EngineError) -> engine_pb2.RunRoundResponse:
+        """Seal what was computed of an opened round: `Rounds.seal`."""
+        with self._lock:
+            return self._rounds.seal(opened, computed)
 
     def status(self) -> engine_pb2.GetStatusResponse:
         """Return the node's state; `connected` and `supernode` are for the daemon to fill in."""

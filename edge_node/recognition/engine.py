@@ -13,9 +13,7 @@ import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
-    JobTicket,
     LoraShape,
-    LoraState,
     SubjectAdapter,
 )
 from reram_fleet.wire.shared_lora import lora_shape
@@ -218,17 +216,6 @@ class Engine(RecognitionEngine):
             best_tag_subject_only=_named(tags, cosine.argmax(dim=2)),
             best_tag_without_head=_named(tags, score.argmax(dim=2)),
         )
-
-    def run_round(
-        self,
-        node: int,
-        ticket: JobTicket,
-        state: LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Run one learning round on one node: `run_rounds` with a batch of one."""
-        return self.run_rounds([RoundRequest(node, ticket, state, samples, forget)])[0]
 
     def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
         """Run one learning round on several nodes as one batch; a pure function of its input.

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from reram_fleet.v1 import types_pb2 as types
 from torch import Tensor
 
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import SampleError
-from edge_node.recognition.training.rounds import RoundResult
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import Cost, EnergyLedger, NetworkSpec, Phase, load_preset
 
 #: Read once: a process may have thousands of engines.
@@ -89,15 +88,12 @@ class MemoryEngine(RecognitionEngine):
         )
         return torch.from_numpy(codes.astype(np.int32)), torch.tensor(person, dtype=torch.int64)
 
-    def run_round(
-        self,
-        node: int,
-        ticket: types.JobTicket,
-        state: types.LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Return the state as it came."""
-        self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
-        metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
-        return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
+    def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        """Return each state as it came."""
+        results = []
+        for request in requests:
+            self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6), request.node)
+            metrics = {"samples": float(len(request.samples)), "forget": float(len(request.forget))}
+            examples = sum(len(codes) for codes in request.samples.values())
+            results.append(RoundResult(request.state, examples, metrics))
+        return results

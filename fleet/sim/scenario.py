@@ -146,7 +146,7 @@ class Operator(_Table):
 
 
 class Learning(_Table):
-    """What is learnt by gradient, by Flower's own strategy over the real rounds."""
+    """Learning by gradient, by Flower's own strategy over the real rounds."""
 
     #: Rounds of the shared LoRA, trained when everybody is enrolled; 0: none.
     rounds: int = Field(default=0, ge=0, le=1000)
