@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from reram_fleet.v1.types_pb2 import (
@@ -33,6 +34,8 @@ from hwmodel.cost.ratios import network_ratios
 #: Draws of a preset for the bands of a chip's ratios: their ends then scatter by about one percentile, and a node
 #: has them in some hundredths of a second.
 _DRAWS = 1000
+#: Networks whose ratios are kept: those of a node change with the people who are there.
+_NETWORKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,9 @@ class Identification:
 
 
 class NodeEngine(ABC):
-    """N nodes as one batch; a device is N = 1.
+    """N nodes as one batch; a device is N = 1. What is about one node takes no longer with many others.
+
+    Tensors over all nodes are those that the engine keeps, not copies of them.
 
     Attributes
     ----------
@@ -76,8 +81,8 @@ class NodeEngine(ABC):
         self.node_ids, self.features, self.ledger = tuple(node_ids), features, ledger
         self._preset = preset
         self._banks = [AdapterBank(features) for _ in self.node_ids]
-        # Of each node, and of which network: it changes with the people who are there.
-        self._ratios: dict[int, tuple[NetworkSpec, list[RatioBand]]] = {}
+        # Of the networks asked for last: most nodes have the same.
+        self._ratios = lru_cache(maxsize=_NETWORKS)(self._ratio_bands)
 
     @property
     @abstractmethod
@@ -110,27 +115,32 @@ class NodeEngine(ABC):
         that the network does not have are left out.
         """
         network = self.network(node)
-        known, bands = self._ratios.get(node, (None, []))
-        if network is not None and network != known:
-            bands = [
-                RatioBand(
-                    ratio=f"PAPER_RATIO_{found.ratio.name}",
-                    value=found.nominal,
-                    low=found.band.p5,
-                    high=found.band.p95,
-                )
-                for found in network_ratios(network, self._preset, draws=_DRAWS)
-            ]
-            self._ratios[node] = network, bands
+        bands = self._ratios(network) if network is not None else ()
         return ChipFigures(ratios=bands, endurance_left=max(0.0, 1 - float(self.wear[node])))
 
-    @abstractmethod
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return what is kept of samples, integers [N, samples, width]; `SampleError` if one does not fit."""
+    def _ratio_bands(self, network: NetworkSpec) -> tuple[RatioBand, ...]:
+        return tuple(
+            RatioBand(
+                ratio=f"PAPER_RATIO_{found.ratio.name}", value=found.nominal, low=found.band.p5, high=found.band.p95
+            )
+            for found in network_ratios(network, self._preset, draws=_DRAWS)
+        )
 
     @abstractmethod
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Say which adapter fits codes, integers [N, B, features], best; `Phase.VERIFY` for an erase order's probes."""
+    def capture(
+        self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return what nodes, all if None, keep of samples, integers [nodes, samples, width].
+
+        `SampleError` if one does not fit.
+        """
+
+    @abstractmethod
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
+        """Say which adapter fits codes, integers [nodes, B, features], best, on nodes, all if None.
+
+        `Phase.VERIFY` is for an erase order's probes.
+        """
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a subject adapter active, replacing one of its tag; `AdapterError` if it does not fit."""
@@ -197,8 +207,17 @@ class NodeEngine(ABC):
             raise EngineError(f"no node {node}: the engine has nodes 0 to {len(self._banks) - 1}")
         return self._banks[node]
 
-    def _check_codes(self, codes: Tensor) -> None:
-        nodes = len(self.node_ids)
+    def _named(self, nodes: Sequence[int] | None) -> Sequence[int]:
+        """Return the nodes that are meant; `EngineError` if there is no such node, none is named or one twice."""
+        if nodes is None:
+            return range(len(self.node_ids))
+        for node in nodes:
+            self._bank(node)
+        if not nodes or len(set(nodes)) != len(nodes):
+            raise EngineError(f"name at least one node, and none twice; got {list(nodes)}")
+        return nodes
+
+    def _check_codes(self, codes: Tensor, nodes: int) -> None:
         if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.features:
             raise EngineError(f"codes are [{nodes}, B, {self.features}]; got {list(codes.shape)}")
         if codes.is_floating_point():

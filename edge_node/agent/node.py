@@ -19,7 +19,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
 from edge_node.agent.active import ActiveAdapters
-from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.agent.context import NodeContext
 from edge_node.agent.contributions import Contributions
 from edge_node.agent.enrolment import Enrolment
 from edge_node.agent.forget_log import check_end, new_entries
@@ -113,7 +113,7 @@ class Node:
             kind = message.WhichOneof("message")
             # A revision's bytes are part of its deployment cost.
             if kind != "revision":
-                self.context.engine.charge_radio(NODE_INDEX, message.ByteSize())
+                self.context.engine.charge_radio(self.context.node_index, message.ByteSize())
             try:
                 answers = self._act(kind, message, mark)
             except LogRejectedError:
@@ -161,7 +161,7 @@ class Node:
 
     def _sending(self, messages: list[ConnectRequest]) -> list[ConnectRequest]:
         if messages:
-            self.context.engine.charge_radio(NODE_INDEX, sum(message.ByteSize() for message in messages))
+            self.context.engine.charge_radio(self.context.node_index, sum(message.ByteSize() for message in messages))
         return messages
 
     def _hello(self, challenge_nonce: bytes) -> list[ConnectRequest]:
@@ -181,7 +181,7 @@ class Node:
             session_public_key=self._new_session_key(),
             environment=environment()["hash"],
             metrics_port=self.metrics_port,
-            chip=self.context.engine.chip_figures(NODE_INDEX),
+            chip=self.context.engine.chip_figures(self.context.node_index),
         )
         self._contributions.reconnected()
         self._told = None
@@ -360,9 +360,9 @@ class Node:
                 costs=self._meter.totals(),
                 energy_model=self.context.energy_model,
                 overhead=types.DeploymentOverhead.FromString(active.overhead) if active else None,
-                reram_writes=int(self.context.engine.cell_writes[NODE_INDEX]),
+                reram_writes=int(self.context.engine.cell_writes[self.context.node_index]),
                 transitions=self._serve_state.transitions,
-                accept_threshold=float(self.context.engine.accept_threshold[NODE_INDEX]),
+                accept_threshold=float(self.context.engine.accept_threshold[self.context.node_index]),
             )
 
     def adapters_digest(self) -> bytes:

@@ -12,7 +12,7 @@ from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.agent.context import NodeContext
 from edge_node.engine import RecognitionEngine
 from edge_node.errors import EngineError, RoundError, TicketRefusedError
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
@@ -128,7 +128,7 @@ class Rounds:
         except sealing.SealError as error:
             # From before a reconnect or a forget: the round goes on without the node, or is tried again.
             raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
-        context.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
+        context.engine.charge_radio(context.node_index, ticket_bytes + len(sealed_state))
         purpose = sealing.state_purpose(ticket.job_id)
         try:
             state = types.LoraState.FromString(sealing.open_symmetric(key, purpose, sealed_state))
@@ -137,7 +137,7 @@ class Rounds:
         kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
         return OpenedRound(
             context.recognition,
-            RoundRequest(NODE_INDEX, ticket, state, samples=kept, forget=forgotten),
+            RoundRequest(context.node_index, ticket, state, samples=kept, forget=forgotten),
             key,
             mark,
             generation=max((tombstones[tag] for tag in ticket.forget_tags), default=0),
@@ -150,7 +150,7 @@ class Rounds:
         context, purpose = self._context, sealing.state_purpose(opened.request.ticket.job_id)
         plaintext = computed.state.SerializeToString(deterministic=True)
         sealed_result = sealing.seal_symmetric(opened.key, purpose, plaintext, context.randomness.draw)
-        context.engine.charge_radio(NODE_INDEX, len(sealed_result))
+        context.engine.charge_radio(context.node_index, len(sealed_result))
         with self._journal.transaction():
             if opened.generation:
                 self._journal.add_forget_cost(opened.generation, context.meter.since(opened.mark))

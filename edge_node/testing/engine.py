@@ -58,7 +58,9 @@ class MemoryEngine(RecognitionEngine):
         self._bank(node)
         return None
 
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+    def capture(
+        self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
+    ) -> Tensor:
         """Return codes int32 [1, samples, features]."""
         for sample in samples:
             if sample.ndim != 2 or sample.shape[1] != self.features or not np.isfinite(sample).all():
@@ -67,9 +69,9 @@ class MemoryEngine(RecognitionEngine):
         codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
         return torch.from_numpy(codes)[None]
 
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
         """Answer with the nearest subject by cosine."""
-        self._check_codes(codes)
+        self._check_codes(codes, 1)
         self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
         bank = self._bank(0)
         names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)

@@ -91,7 +91,8 @@ class NodeBackup:
 class MemoryNode:
     """A real node without files, as cheap as it gets: journal, keys and engine in memory.
 
-    It is told of its fleet by `join`, which starts it. Whatever a coordinator says goes to `receive`.
+    It is told of its fleet by `join`, which starts it. Whatever a coordinator says goes to `receive`. Nodes may share
+    an engine, each with a `node_index` of its own.
 
     Attributes
     ----------
@@ -107,12 +108,14 @@ class MemoryNode:
         *,
         clock: Clock | None = None,
         make_engine: MakeEngine = MemoryEngine,
+        node_index: int = 0,
         image_generator: ImageGenerator | None = None,
         randomness: Randomness = SYSTEM,
         heartbeat_s: float = 1.0,
     ) -> None:
         self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
+        self._node_index = node_index
         self._randomness, draw = randomness, randomness.draw
         self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
@@ -173,6 +176,7 @@ class MemoryNode:
             self.enrollment,
             self.clock,
             make_engine=self._make_engine,
+            node_index=self._node_index,
             image_generator=self._image_generator,
             randomness=self._randomness,
             heartbeat_s=self._heartbeat_s,
@@ -187,6 +191,7 @@ def _start(
     clock: Clock,
     *,
     make_engine: MakeEngine,
+    node_index: int = 0,
     image_generator: ImageGenerator | None,
     randomness: Randomness = SYSTEM,
     heartbeat_s: float = 1.0,
@@ -198,6 +203,7 @@ def _start(
             journal=journal,
             cipher=cipher,
             engine=make_engine(journal.costs()),
+            node_index=node_index,
             image_generator=image_generator,
             energy_model=types.EnergyModel(name="memory", version="1"),
             task="test",
