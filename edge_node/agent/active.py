@@ -51,7 +51,7 @@ class ActiveAdapters:
     @property
     def tags(self) -> tuple[str, ...]:
         """Tags of the subject adapters in SRAM, sorted."""
-        return self._engine.active_tags(NODE_INDEX)
+        return self._engine.active_tags(self._node_index)
 
     @property
     def lora(self) -> types.SharedLora:

@@ -79,7 +79,7 @@ class Member:
     @property
     def node_index(self) -> int:
         """Its place on that engine's node axis."""
-        return 0
+        return self.node.node.context.node_index
 
     @property
     def connected(self) -> bool:
