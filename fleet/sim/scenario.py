@@ -148,12 +148,18 @@ class Operator(_Table):
 class Learning(_Table):
     """Learning by gradient, by Flower's own strategy over the real rounds."""
 
-    #: Rounds of the shared LoRA, trained when everybody is enrolled; 0: none.
+    #: Rounds of the shared LoRA, trained when everybody is enrolled, or of each cohort shard; 0: none, or as many as
+    #: shards have by default.
     rounds: int = Field(default=0, ge=0, le=1000)
-    #: Cohort shards instead of a shared LoRA; 0: none.
+    #: Cohort shards in place of one LoRA that all share; 0: none.
     shards: int = Field(default=0, ge=0, le=1000)
     #: How often it is trained anew with whoever has come since; never if left out.
     every: Duration | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learnt so."""
+        return self.rounds + self.shards > 0
 
 
 class FaultKind(StrEnum):
@@ -205,9 +211,7 @@ class Scenario(_Table):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.learning.rounds and self.learning.shards:
-            raise ValueError("learning has rounds of a shared LoRA, or shards of cohorts, not both")
-        if self.learning.rounds + self.learning.shards and self.fleet.task == MADE_UP:
+        if self.learning.learns and self.fleet.task == MADE_UP:
             raise ValueError("a made-up task has nothing to learn by gradient: fleet.task = 'speakers' or 'faces'")
         for fault in self.faults:
             if fault.at > self.time.duration:
