@@ -7,16 +7,15 @@ a class and generating images, an `ImageGenerator` does with chips of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from reram_fleet.v1.types_pb2 import (
     ChipFigures,
     ClosedFormHead,
     DeploymentOverhead,
-    JobTicket,
-    LoraState,
     RatioBand,
     RevisionContent,
     SharedLora,
@@ -28,13 +27,15 @@ from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition import head_share
 from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
-from edge_node.recognition.training.rounds import RoundResult
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
 from hwmodel.cost.ratios import network_ratios
 
 #: Draws of a preset for the bands of a chip's ratios: their ends then scatter by about one percentile, and a node
 #: has them in some hundredths of a second.
 _DRAWS = 1000
+#: Networks whose ratios are kept: those of a node change with the people who are there.
+_NETWORKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,9 @@ class Identification:
 
 
 class NodeEngine(ABC):
-    """N nodes as one batch; a device is N = 1.
+    """N nodes as one batch; a device is N = 1. What is about one node takes no longer with many others.
+
+    Tensors over all nodes are those that the engine keeps, not copies of them.
 
     Attributes
     ----------
@@ -78,8 +81,8 @@ class NodeEngine(ABC):
         self.node_ids, self.features, self.ledger = tuple(node_ids), features, ledger
         self._preset = preset
         self._banks = [AdapterBank(features) for _ in self.node_ids]
-        # Of each node, and of which network: it changes with the people who are there.
-        self._ratios: dict[int, tuple[NetworkSpec, list[RatioBand]]] = {}
+        # Of the networks asked for last: most nodes have the same.
+        self._ratios = lru_cache(maxsize=_NETWORKS)(self._ratio_bands)
 
     @property
     @abstractmethod
@@ -112,27 +115,32 @@ class NodeEngine(ABC):
         that the network does not have are left out.
         """
         network = self.network(node)
-        known, bands = self._ratios.get(node, (None, []))
-        if network is not None and network != known:
-            bands = [
-                RatioBand(
-                    ratio=f"PAPER_RATIO_{found.ratio.name}",
-                    value=found.nominal,
-                    low=found.band.p5,
-                    high=found.band.p95,
-                )
-                for found in network_ratios(network, self._preset, draws=_DRAWS)
-            ]
-            self._ratios[node] = network, bands
+        bands = self._ratios(network) if network is not None else ()
         return ChipFigures(ratios=bands, endurance_left=max(0.0, 1 - float(self.wear[node])))
 
-    @abstractmethod
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return what is kept of samples, integers [N, samples, width]; `SampleError` if one does not fit."""
+    def _ratio_bands(self, network: NetworkSpec) -> tuple[RatioBand, ...]:
+        return tuple(
+            RatioBand(
+                ratio=f"PAPER_RATIO_{found.ratio.name}", value=found.nominal, low=found.band.p5, high=found.band.p95
+            )
+            for found in network_ratios(network, self._preset, draws=_DRAWS)
+        )
 
     @abstractmethod
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Say which adapter fits codes, integers [N, B, features], best; `Phase.VERIFY` for an erase order's probes."""
+    def capture(
+        self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return what nodes, all if None, keep of samples, integers [nodes, samples, width].
+
+        `SampleError` if one does not fit.
+        """
+
+    @abstractmethod
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
+        """Say which adapter fits codes, integers [nodes, B, features], best, on nodes, all if None.
+
+        `Phase.VERIFY` is for an erase order's probes.
+        """
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a subject adapter active, replacing one of its tag; `AdapterError` if it does not fit."""
@@ -141,6 +149,10 @@ class NodeEngine(ABC):
     def active_subjects(self, node: int) -> list[SubjectAdapter]:
         """Return copies of the node's subject adapters, sorted by tag."""
         return self._bank(node).subjects()
+
+    def active_tags(self, node: int) -> tuple[str, ...]:
+        """Return the tags of the node's subject adapters, sorted."""
+        return self._bank(node).tags
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
@@ -195,8 +207,17 @@ class NodeEngine(ABC):
             raise EngineError(f"no node {node}: the engine has nodes 0 to {len(self._banks) - 1}")
         return self._banks[node]
 
-    def _check_codes(self, codes: Tensor) -> None:
-        nodes = len(self.node_ids)
+    def _named(self, nodes: Sequence[int] | None) -> Sequence[int]:
+        """Return the nodes that are meant; `EngineError` if there is no such node, none is named or one twice."""
+        if nodes is None:
+            return range(len(self.node_ids))
+        for node in nodes:
+            self._bank(node)
+        if not nodes or len(set(nodes)) != len(nodes):
+            raise EngineError(f"name at least one node, and none twice; got {list(nodes)}")
+        return nodes
+
+    def _check_codes(self, codes: Tensor, nodes: int) -> None:
         if codes.ndim != 3 or codes.shape[0] != nodes or codes.shape[2] != self.features:
             raise EngineError(f"codes are [{nodes}, B, {self.features}]; got {list(codes.shape)}")
         if codes.is_floating_point():
@@ -252,15 +273,12 @@ class RecognitionEngine(NodeEngine):
         """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
 
     @abstractmethod
-    def run_round(
-        self,
-        node: int,
-        ticket: JobTicket,
-        state: LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Run one learning round; `RoundError` if that is impossible."""
+    def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        """Run one learning round on several nodes as one batch; a pure function of its input.
+
+        `RoundError` if that is impossible for one of them, or they differ in what `RoundRequest.batch` names; nothing
+        is changed then.
+        """
 
 
 def _ratio(numerator: float, denominator: float) -> float:

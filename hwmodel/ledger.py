@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +83,9 @@ _NOTHING = Cost()
 
 @dataclass(frozen=True, slots=True)
 class LedgerMark:
-    """A moment of a ledger, made by `EnergyLedger.mark`."""
+    """A moment of one node of a ledger, made by `EnergyLedger.mark`."""
 
+    node: int
     real: npt.NDArray[np.float64]
     whole: npt.NDArray[np.int64]
 
@@ -100,6 +103,7 @@ class EnergyLedger:
         # Two arrays, since bytes and writes outgrow the 53 bits of a float64 within a node's life.
         self._real = np.zeros((nodes, len(Phase), 2), np.float64)
         self._whole = np.zeros((nodes, len(Phase), 2), np.int64)
+        self._rows = np.arange(nodes)
         # In order of the first charge; a ledger keeps no chip alive.
         self._parts: weakref.WeakKeyDictionary[object, None] = weakref.WeakKeyDictionary()
 
@@ -112,7 +116,19 @@ class EnergyLedger:
     @property
     def nodes(self) -> int:
         """Length of the node axis."""
-        return self._real.shape[0]
+        return len(self._rows)
+
+    def of(self, nodes: Sequence[int]) -> Self:
+        """Return the ledger of some nodes, in this order: what is charged to it, they pay. Its parts are its own.
+
+        Raises `LedgerError` if there is no such node, none is named or one twice.
+        """
+        rows = [self._row(node) for node in nodes]
+        if not rows or len(set(rows)) != len(rows):
+            raise LedgerError(f"a ledger keeps at least one node, and none twice; got {list(nodes)}")
+        some = copy.copy(self)
+        some._rows, some._parts = np.array(rows), weakref.WeakKeyDictionary()
+        return some
 
     def charge(
         self, phase: Phase, cost: Cost | Sequence[Cost], node: int | None = None, *, by: object | None = None
@@ -131,7 +147,7 @@ class EnergyLedger:
             What spent it, for `parts`.
         """
         column = _COLUMN[Phase(phase)]
-        rows: slice | int = slice(None)
+        rows: npt.NDArray[np.int64] | int = self._rows
         if node is not None:
             rows = self._row(node)
             if not isinstance(cost, Cost):
@@ -156,25 +172,30 @@ class EnergyLedger:
         with self._lock:
             return _costs(self._real[row], self._whole[row])
 
+    def fleet_totals(self) -> dict[Phase, Cost]:
+        """Return what all nodes together have spent so far, by phase."""
+        with self._lock:
+            return _costs(self._real.sum(axis=0), self._whole.sum(axis=0))
+
     def total(self, node: int = 0) -> Cost:
         """Return the sum of a node's phases."""
         return sum(self.totals(node).values(), start=Cost())
 
-    def mark(self) -> LedgerMark:
-        """Return this moment, for `since`."""
-        with self._lock:
-            return LedgerMark(self._real.copy(), self._whole.copy())
-
-    def since(self, mark: LedgerMark, node: int = 0) -> dict[Phase, Cost]:
-        """Return what a node has spent since a mark, by phase.
-
-        Raises `LedgerError` if the mark is from another ledger, or from before a `restore` that lowered the totals.
-        """
+    def mark(self, node: int = 0) -> LedgerMark:
+        """Return this moment of a node, for `since`."""
         row = self._row(node)
-        if mark.real.shape != self._real.shape:
-            raise LedgerError(f"the mark is of a ledger with {mark.real.shape[0]} nodes; this one has {self.nodes}")
         with self._lock:
-            real, whole = self._real[row] - mark.real[row], self._whole[row] - mark.whole[row]
+            return LedgerMark(node, self._real[row].copy(), self._whole[row].copy())
+
+    def since(self, mark: LedgerMark) -> dict[Phase, Cost]:
+        """Return what the node of a mark has spent since, by phase.
+
+        Raises `LedgerError` if there is no such node here, or the mark is from before a `restore` that lowered the
+        totals.
+        """
+        row = self._row(mark.node)
+        with self._lock:
+            real, whole = self._real[row] - mark.real, self._whole[row] - mark.whole
         if (real < 0).any() or (whole < 0).any():
             raise LedgerError("the mark is ahead of the ledger: take a new mark after `restore`")
         return _costs(real, whole)
@@ -191,7 +212,7 @@ class EnergyLedger:
     def _row(self, node: int) -> int:
         if not 0 <= node < self.nodes:
             raise LedgerError(f"no node {node}: the ledger keeps nodes 0 to {self.nodes - 1}")
-        return node
+        return int(self._rows[node])
 
 
 def _costs(real: npt.NDArray[np.float64], whole: npt.NDArray[np.int64]) -> dict[Phase, Cost]:

@@ -10,7 +10,7 @@ from reram_fleet.crypto import digests
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import RevisionOffer, RevisionResult
 
-from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.agent.context import NodeContext
 from edge_node.agent.revisions import Standpoint, check_manifest, open_content, without
 from edge_node.errors import AdapterError, RevisionRefusedError
 from edge_node.storage.erasure import Eraser
@@ -40,23 +40,29 @@ class ActiveAdapters:
     def __init__(self, context: NodeContext, eraser: Eraser) -> None:
         self._context, self._eraser = context, eraser
         self._journal, self._engine, self._recognition = context.journal, context.engine, context.recognition
+        self._node_index = context.node_index
         self._content = types.RevisionContent()
 
     @property
     def subjects(self) -> list[types.SubjectAdapter]:
         """Subject adapters in SRAM, by tag."""
-        return self._engine.active_subjects(NODE_INDEX)
+        return self._engine.active_subjects(self._node_index)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags of the subject adapters in SRAM, sorted."""
+        return self._engine.active_tags(self._node_index)
 
     @property
     def lora(self) -> types.SharedLora:
         """The shared LoRA in SRAM; without rows if there is none."""
-        lora = self._recognition.active_lora(NODE_INDEX) if self._recognition else None
+        lora = self._recognition.active_lora(self._node_index) if self._recognition else None
         return lora or types.SharedLora()
 
     @property
     def head(self) -> types.ClosedFormHead:
         """The closed-form head in SRAM; without columns if there is none."""
-        head = self._recognition.active_head(NODE_INDEX) if self._recognition else None
+        head = self._recognition.active_head(self._node_index) if self._recognition else None
         return head or types.ClosedFormHead()
 
     @property
@@ -75,7 +81,7 @@ class ActiveAdapters:
     def drop(self, tags: Collection[str]) -> None:
         """Take adapters, LoRA rows and head columns of these tags out of SRAM."""
         self._content = without(self._content, tags)
-        self._engine.drop_subjects(NODE_INDEX, tags)
+        self._engine.drop_subjects(self._node_index, tags)
 
     def load(self) -> None:
         """Make the engine hold what it should, and nothing else.
@@ -90,10 +96,10 @@ class ActiveAdapters:
                 wanted[row.subject_tag] = self._context.cipher.open_samples(row).adapter(row.subject_tag)
         present = {subject.subject_tag: subject for subject in self.subjects}
         if gone := present.keys() - wanted.keys():
-            self._engine.drop_subjects(NODE_INDEX, gone)
+            self._engine.drop_subjects(self._node_index, gone)
         for tag in sorted(wanted):
             if present.get(tag) != wanted[tag]:
-                self._engine.set_subject(NODE_INDEX, wanted[tag])
+                self._engine.set_subject(self._node_index, wanted[tag])
         lora = self._content.shared_lora if self._content.shared_lora.rows else None
         head = self._content.head if self._content.head.subject_tags else None
         if self._recognition is None:
@@ -102,10 +108,10 @@ class ActiveAdapters:
             if head is not None:
                 raise AdapterError("nodes that generate have no closed-form head: there is nobody to tell apart")
             return
-        if self._recognition.active_lora(NODE_INDEX) != lora:
-            self._recognition.set_lora(NODE_INDEX, lora)
-        if self._recognition.active_head(NODE_INDEX) != head:
-            self._recognition.set_head(NODE_INDEX, head)
+        if self._recognition.active_lora(self._node_index) != lora:
+            self._recognition.set_lora(self._node_index, lora)
+        if self._recognition.active_head(self._node_index) != head:
+            self._recognition.set_head(self._node_index, head)
 
     def install(self, manifest: types.RevisionManifest, offer: RevisionOffer, mark: LedgerMark) -> RevisionResult:
         """Make an offered revision active, or say why not; the same one again is active already.
@@ -134,7 +140,7 @@ class ActiveAdapters:
         try:
             check_manifest(manifest, standpoint)
             content = open_content(manifest, offer.content, self._context.keys.sealing, standpoint)
-            overhead = self._engine.deployment(NODE_INDEX, content, offer.ByteSize())
+            overhead = self._engine.deployment(self._node_index, content, offer.ByteSize())
             self._content = content
             self.load()
         except (RevisionRefusedError, AdapterError) as error:

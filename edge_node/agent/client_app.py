@@ -35,14 +35,22 @@ class RoundRefusedError(RuntimeError):
 def run_round(message: Message, context: Context) -> Message:
     """Answer `train.lora`, `train.unlearn` and `evaluate.quality`."""
     keep_memory_private()
-    record = message.content.config_records[flower.STATE_RECORD]
-    ticket, sealed_state = record[flower.TICKET_KEY], record[flower.STATE_KEY]
-    if not isinstance(ticket, bytes) or not isinstance(sealed_state, bytes):
-        raise RoundRefusedError("a message of this job carries no ticket and sealed state as bytes")
-    request = RunRoundRequest(ticket=Envelope.FromString(ticket), sealed_state=sealed_state)
     address = str(context.node_config[flower.ENGINE_ADDRESS_KEY])
     token = Path(str(context.node_config[flower.ENGINE_TOKEN_FILE_KEY])).read_text().strip()
-    response = call_engine(address, token, request)
+    return reply_to(message, call_engine(address, token, request_of(message)))
+
+
+def request_of(message: Message) -> RunRoundRequest:
+    """Return the round that a message carries; `RoundRefusedError` if it carries none."""
+    record = message.content.config_records.get(flower.STATE_RECORD, ConfigRecord())
+    ticket, sealed_state = record.get(flower.TICKET_KEY), record.get(flower.STATE_KEY)
+    if not isinstance(ticket, bytes) or not isinstance(sealed_state, bytes):
+        raise RoundRefusedError("a message of this job carries no ticket and sealed state as bytes")
+    return RunRoundRequest(ticket=Envelope.FromString(ticket), sealed_state=sealed_state)
+
+
+def reply_to(message: Message, response: RunRoundResponse) -> Message:
+    """Return the reply that carries what an engine answered."""
     state = ConfigRecord({flower.STATE_KEY: response.sealed_state, flower.NODE_ID_KEY: response.node_id})
     metrics = MetricRecord({**response.metrics, "num-examples": response.num_examples})
     return Message(RecordDict({flower.STATE_RECORD: state, METRICS_RECORD: metrics}), reply_to=message)

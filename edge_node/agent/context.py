@@ -26,8 +26,6 @@ from hwmodel import Cost, LedgerMark, Phase
 if TYPE_CHECKING:
     from edge_node.generation.image_generator import ImageGenerator
 
-#: A device is a batch of one.
-NODE_INDEX = 0
 #: Counters that a crash may lose are those of the last few seconds.
 SAVE_EVERY_S = 10.0
 
@@ -69,6 +67,8 @@ class NodeContext:
 
     Attributes
     ----------
+    node_index
+        The node on the engine's node axis: the only one, but in a simulated fleet, whose nodes share an engine.
     image_generator
         Where classes are learnt and images generated; None on a node that recognises.
     heartbeat_s
@@ -82,6 +82,7 @@ class NodeContext:
     journal: Journal
     cipher: RecordCipher
     engine: NodeEngine
+    node_index: int = 0
     clock: Clock
     randomness: Randomness = SYSTEM
     task: str
@@ -108,7 +109,7 @@ class NodeContext:
     @cached_property
     def meter(self) -> Meter:
         """The node's counters."""
-        return Meter(self.engine, self.journal, self.clock)
+        return Meter(self.engine, self.node_index, self.journal, self.clock)
 
     def verified(self, envelope: types.Envelope, kind: type[Signed]) -> Signed:
         """Return what the coordinator has signed for this fleet.
@@ -125,29 +126,29 @@ class NodeContext:
 
 
 class Meter:
-    """Cumulative counters of a node: the engine's ledger, and the inferences that it was asked for."""
+    """Cumulative counters of a node: its row of the engine's ledger, and the inferences that it was asked for."""
 
-    def __init__(self, engine: NodeEngine, journal: Journal, clock: Clock) -> None:
-        self._ledger, self._journal, self._clock = engine.ledger, journal, clock
+    def __init__(self, engine: NodeEngine, node_index: int, journal: Journal, clock: Clock) -> None:
+        self._ledger, self._node_index, self._journal, self._clock = engine.ledger, node_index, journal, clock
         self.inferences, self.stale_refused = journal.inference_counts()
         self._saved_at_s = clock.boottime_s()
 
     def mark(self) -> LedgerMark:
         """Return this moment, for `since`."""
-        return self._ledger.mark()
+        return self._ledger.mark(self._node_index)
 
     def since(self, mark: LedgerMark) -> dict[Phase, Cost]:
         """Return what has been spent since a mark."""
-        return self._ledger.since(mark, NODE_INDEX)
+        return self._ledger.since(mark)
 
     def charge(self, costs: Mapping[Phase, Cost]) -> None:
         """Add what was spent outside the engine."""
         for phase, cost in costs.items():
-            self._ledger.charge(phase, cost, NODE_INDEX)
+            self._ledger.charge(phase, cost, self._node_index)
 
     def totals(self) -> list[types.PhaseCost]:
         """Return what has been spent since the node was made, as it travels."""
-        return phase_costs(self._ledger.totals(NODE_INDEX))
+        return phase_costs(self._ledger.totals(self._node_index))
 
     @property
     def overdue(self) -> bool:
@@ -156,7 +157,7 @@ class Meter:
 
     def save(self) -> None:
         """Store the counters, as part of a transaction of the caller's."""
-        self._journal.save_counters(self._ledger.totals(NODE_INDEX), self.inferences, self.stale_refused)
+        self._journal.save_counters(self._ledger.totals(self._node_index), self.inferences, self.stale_refused)
         self._saved_at_s = self._clock.boottime_s()
 
 

@@ -15,7 +15,7 @@ from reram_fleet.crypto import sealing, signing
 from reram_fleet.v1.node_pb2 import Contribution, ContributionAck, KnownContribution, PublicCodes
 from reram_fleet.v1.types_pb2 import Envelope
 
-from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.agent.context import NodeContext
 from edge_node.storage.journal_schema import EnrolmentRow
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Contributions:
             ticket=Envelope.FromString(row.ticket),
         )
         if recognition is not None:
-            statistics = recognition.head_statistics(NODE_INDEX, torch.from_numpy(samples.codes))
+            statistics = recognition.head_statistics(self._context.node_index, torch.from_numpy(samples.codes))
             sealed = self._context.randomness.seal(receiver, sealing.statistics_purpose(*about), statistics)
             contribution.statistics.CopyFrom(sealed)
         return signing.sign(self._context.keys.signing, contribution)
@@ -83,7 +83,7 @@ class Contributions:
         """
         if self._context.recognition is None:
             return None
-        codes, person = self._context.recognition.public_codes(NODE_INDEX)
+        codes, person = self._context.recognition.public_codes(self._context.node_index)
         width = 2 if int(codes.abs().max()) < _INT16_LIMIT else 4
         message = PublicCodes(
             fleet_id=self._context.fleet_id,

@@ -19,7 +19,7 @@ from reram_fleet.v1.engine_pb2 import EnrollResponse
 from reram_fleet.v1.types_pb2 import Envelope, SubjectAdapter
 
 from edge_node.agent.active import ActiveAdapters
-from edge_node.agent.context import NODE_INDEX, NodeContext, phase_cost
+from edge_node.agent.context import NodeContext, phase_cost
 from edge_node.errors import AdapterError, NotAllowedError, RefusedError, SampleError, TombstonedTagError
 from edge_node.storage.record_cipher import CapturedSamples, sample_hash
 from hwmodel import Cost, Phase
@@ -130,7 +130,8 @@ class Enrolment:
             fresh.pop(known, None)
         if not fresh:
             return None
-        codes = self._context.engine.capture(list(fresh.values()))[NODE_INDEX].numpy()
+        nodes = [self._context.node_index]
+        codes = self._context.engine.capture(list(fresh.values()), nodes=nodes)[0].numpy()
         return present.extended(list(fresh), codes) if present else CapturedSamples(tuple(fresh), codes)
 
     def _check(self, subject_tag: str) -> None:

@@ -12,7 +12,7 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import EraseOrder, Probe, ReceiptAck
 
 from edge_node.agent.active import ActiveAdapters
-from edge_node.agent.context import NODE_INDEX, NodeContext, phase_costs
+from edge_node.agent.context import NodeContext, phase_costs
 from edge_node.agent.forget_log import LogEntry
 from edge_node.errors import AdapterError, EraseRefusedError
 from edge_node.storage.erasure import Eraser
@@ -117,10 +117,10 @@ class Forgetting:
         if not probes:
             return []
         codes = torch.tensor([[list(probe.codes) for probe in probes]], dtype=torch.int32)
-        answers = self._context.engine.identify(codes, Phase.VERIFY)
+        answers = self._context.engine.identify(codes, Phase.VERIFY, [self._context.node_index])
         return [
             tag if accepted else ""
-            for tag, accepted in zip(answers.best_tag[NODE_INDEX], answers.accepted[NODE_INDEX].tolist(), strict=True)
+            for tag, accepted in zip(answers.best_tag[0], answers.accepted[0].tolist(), strict=True)
         ]
 
     def _receipt(

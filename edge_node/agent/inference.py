@@ -9,7 +9,7 @@ import numpy as np
 from reram_fleet.v1 import engine_pb2 as wire
 from reram_fleet.v1.types_pb2 import SERVE_STATE_SERVING, SubjectAdapter
 
-from edge_node.agent.context import NODE_INDEX, NodeContext, phase_cost
+from edge_node.agent.context import NodeContext, phase_cost
 from edge_node.agent.lease import ServeState
 from edge_node.engine import Identification
 from edge_node.errors import EngineError, RefusedError, SampleError
@@ -43,7 +43,8 @@ class Inference:
                 return self._backbone_only(len(samples))
             if not samples:
                 raise SampleError("there is no sample to identify; send at least one")
-            found = self._engine.identify(self._engine.capture(samples))
+            nodes = [self._context.node_index]
+            found = self._engine.identify(self._engine.capture(samples, nodes=nodes), nodes=nodes)
             # The lease may have run out meanwhile: then nobody is told.
             if not self._serve_state.serving:
                 return self._backbone_only(len(samples))
@@ -98,7 +99,7 @@ class Inference:
     def _look_up(self, subject_tag: str, count: int) -> tuple[wire.GenerateResponse, SubjectAdapter | None]:
         status = self._serve_state.status()
         response = wire.GenerateResponse(generation=self._journal.position().generation)
-        held = {adapter.subject_tag: adapter for adapter in self._engine.active_subjects(NODE_INDEX)}
+        held = {adapter.subject_tag: adapter for adapter in self._engine.active_subjects(self._context.node_index)}
         if subject_tag in self._journal.tombstones():
             response.refusal = wire.GENERATE_REFUSAL_FORGOTTEN_TAG
         elif status.state != SERVE_STATE_SERVING:
@@ -131,11 +132,11 @@ def _answers(found: Identification) -> list[wire.Answer]:
             best_tag_without_head=without_head,
         )
         for best, score, accepted, subject_only, without_head in zip(
-            found.best_tag[NODE_INDEX],
-            found.score[NODE_INDEX].tolist(),
-            found.accepted[NODE_INDEX].tolist(),
-            found.best_tag_subject_only[NODE_INDEX],
-            found.best_tag_without_head[NODE_INDEX],
+            found.best_tag[0],
+            found.score[0].tolist(),
+            found.accepted[0].tolist(),
+            found.best_tag_subject_only[0],
+            found.best_tag_without_head[0],
             strict=True,
         )
     ]

@@ -19,7 +19,6 @@ from reram_fleet.processes.monitoring import check_page, metrics_page, process_c
 from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.engine_pb2 import GetStatusResponse
 
-from edge_node.agent.context import NODE_INDEX
 from edge_node.agent.forgetting import SOFTWARE_VERSION
 from edge_node.agent.node import Node
 from edge_node.errors import NodeError
@@ -61,7 +60,7 @@ class NodeFacts:
                 inferences=inferences,
                 stale_refused=stale_refused,
                 lease_remaining_s=node.lease_remaining_s,
-                chip=node.context.engine.chip_figures(NODE_INDEX),
+                chip=node.context.engine.chip_figures(node.context.node_index),
             )
 
 

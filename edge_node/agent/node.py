@@ -19,16 +19,17 @@ from reram_fleet.v1 import types_pb2 as types
 from reram_fleet.v1.node_pb2 import ConnectRequest, ConnectResponse
 
 from edge_node.agent.active import ActiveAdapters
-from edge_node.agent.context import NODE_INDEX, NodeContext
+from edge_node.agent.context import NodeContext
 from edge_node.agent.contributions import Contributions
 from edge_node.agent.enrolment import Enrolment
 from edge_node.agent.forget_log import check_end, new_entries
 from edge_node.agent.forgetting import SOFTWARE_VERSION, Forgetting
 from edge_node.agent.inference import Inference
 from edge_node.agent.lease import ServeState, ServeStatus
-from edge_node.agent.rounds import Rounds
-from edge_node.errors import LogRejectedError, ProtocolError, TicketRefusedError
+from edge_node.agent.rounds import OpenedRound, Rounds, compute
+from edge_node.errors import EngineError, LogRejectedError, ProtocolError, TicketRefusedError
 from edge_node.recognition.environment import environment
+from edge_node.recognition.training.rounds import RoundResult
 from edge_node.storage.erasure import Eraser
 from edge_node.storage.journal_schema import ReceiptRow, ReceiptState
 from hwmodel import LedgerMark
@@ -112,7 +113,7 @@ class Node:
             kind = message.WhichOneof("message")
             # A revision's bytes are part of its deployment cost.
             if kind != "revision":
-                self.context.engine.charge_radio(NODE_INDEX, message.ByteSize())
+                self.context.engine.charge_radio(self.context.node_index, message.ByteSize())
             try:
                 answers = self._act(kind, message, mark)
             except LogRejectedError:
@@ -160,7 +161,7 @@ class Node:
 
     def _sending(self, messages: list[ConnectRequest]) -> list[ConnectRequest]:
         if messages:
-            self.context.engine.charge_radio(NODE_INDEX, sum(message.ByteSize() for message in messages))
+            self.context.engine.charge_radio(self.context.node_index, sum(message.ByteSize() for message in messages))
         return messages
 
     def _hello(self, challenge_nonce: bytes) -> list[ConnectRequest]:
@@ -180,7 +181,7 @@ class Node:
             session_public_key=self._new_session_key(),
             environment=environment()["hash"],
             metrics_port=self.metrics_port,
-            chip=self.context.engine.chip_figures(NODE_INDEX),
+            chip=self.context.engine.chip_figures(self.context.node_index),
         )
         self._contributions.reconnected()
         self._told = None
@@ -284,7 +285,7 @@ class Node:
             energy_model=self.context.energy_model,
             inferences=self._meter.inferences,
             stale_inferences_refused=self._meter.stale_refused,
-            subject_adapters=len(self._adapters.subjects),
+            subject_adapters=len(self._adapters.tags),
         )
         spent = [cost for cost in telemetry.costs if cost.phase != types.ENERGY_PHASE_RADIO]
         news = (spent, telemetry.inferences, telemetry.stale_inferences_refused, telemetry.subject_adapters)
@@ -312,7 +313,17 @@ class Node:
         return self._inference.generate(request)
 
     def run_round(self, envelope: types.Envelope, sealed_state: bytes) -> engine_pb2.RunRoundResponse:
-        """Run one round of a learning job on what this node has captured: `Rounds.run`.
+        """Run one round of a learning job on what this node has captured; raises what `open_round` raises.
+
+        `EngineError` if the engine cannot run it.
+        """
+        with self._lock:
+            opened = self.open_round(envelope, sealed_state)
+            (computed,) = compute([opened])
+            return self.seal_round(opened, computed)
+
+    def open_round(self, envelope: types.Envelope, sealed_state: bytes) -> OpenedRound:
+        """Check and open a round: `Rounds.open`. Hold `context.lock` until it is sealed.
 
         Raises
         ------
@@ -325,7 +336,12 @@ class Node:
             ticket = self.context.verified(envelope, types.JobTicket)
             if self._serve_state.status().reason == types.QUARANTINE_REASON_GAP:
                 raise TicketRefusedError("this node's forget log has a gap; it must catch up first")
-            return self._rounds.run(ticket, envelope.ByteSize(), sealed_state, self._session_key)
+            return self._rounds.open(ticket, envelope.ByteSize(), sealed_state, self._session_key)
+
+    def seal_round(self, opened: OpenedRound, computed: RoundResult | EngineError) -> engine_pb2.RunRoundResponse:
+        """Seal what was computed of an opened round: `Rounds.seal`."""
+        with self._lock:
+            return self._rounds.seal(opened, computed)
 
     def status(self) -> engine_pb2.GetStatusResponse:
         """Return the node's state; `connected` and `supernode` are for the daemon to fill in."""
@@ -340,14 +356,19 @@ class Node:
                 generation=self._journal.position().generation,
                 revision=active.revision if active else 0,
                 revision_digest=active.digest if active else b"",
-                subject_tags=sorted(s.subject_tag for s in self._adapters.subjects),
+                subject_tags=self._adapters.tags,
                 costs=self._meter.totals(),
                 energy_model=self.context.energy_model,
                 overhead=types.DeploymentOverhead.FromString(active.overhead) if active else None,
-                reram_writes=int(self.context.engine.cell_writes[NODE_INDEX]),
+                reram_writes=int(self.context.engine.cell_writes[self.context.node_index]),
                 transitions=self._serve_state.transitions,
-                accept_threshold=float(self.context.engine.accept_threshold[NODE_INDEX]),
+                accept_threshold=float(self.context.engine.accept_threshold[self.context.node_index]),
             )
+
+    def adapters_digest(self) -> bytes:
+        """Return the digest (32 bytes) of what is in the engine's SRAM for this node."""
+        with self._lock:
+            return self._adapters.digests.all
 
     def inference_counts(self) -> tuple[int, int]:
         """Return samples identified, and samples refused while quarantined, since the node was made."""

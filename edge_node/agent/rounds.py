@@ -1,8 +1,9 @@
-"""Rounds of learning jobs on this node: ticket checked, state opened, round run, cost charged."""
+"""Rounds of learning jobs on a node: opened from a ticket, computed as a batch, sealed and charged."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -11,8 +12,11 @@ from reram_fleet.crypto import sealing
 from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
-from edge_node.agent.context import NODE_INDEX, NodeContext
-from edge_node.errors import RoundError, TicketRefusedError
+from edge_node.agent.context import NodeContext
+from edge_node.engine import RecognitionEngine
+from edge_node.errors import EngineError, RoundError, TicketRefusedError
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult
+from hwmodel import LedgerMark
 
 
 def check_ticket(
@@ -38,16 +42,59 @@ def check_ticket(
         raise TicketRefusedError(f"{job} names tags to unlearn, but trains")
 
 
+@dataclass(frozen=True, eq=False)
+class OpenedRound:
+    """Round of a ticket that a node acts upon: checked and opened, not yet computed.
+
+    Attributes
+    ----------
+    engine, request
+        Engine that computes it, and with what.
+    key
+        The job's.
+    mark
+        Costs of the node before the round.
+    generation
+        Of the newest forget that it unlearns; 0 of a round that unlearns nothing.
+    """
+
+    engine: RecognitionEngine
+    request: RoundRequest
+    key: bytes = field(repr=False)
+    mark: LedgerMark
+    generation: int
+
+
+def compute(rounds: Sequence[OpenedRound]) -> list[RoundResult | EngineError]:
+    """Compute opened rounds, those that an engine can run together as one batch; a device has one.
+
+    Returns results in the same order. A round that the engine cannot run gets its error and stops no other.
+    """
+    batches: dict[Hashable, list[int]] = {}
+    for index, opened in enumerate(rounds):
+        batches.setdefault((id(opened.engine), opened.request.batch), []).append(index)
+    computed: dict[int, RoundResult | EngineError] = {}
+    for indices in batches.values():
+        batch = [rounds[index].request for index in indices]
+        try:
+            computed |= zip(indices, rounds[indices[0]].engine.run_rounds(batch), strict=True)
+        except EngineError as error:
+            # Nothing was changed. Those that can be run are, each alone.
+            alone = [compute([rounds[index]])[0] for index in indices] if len(indices) > 1 else [error]
+            computed |= zip(indices, alone, strict=True)
+    return [computed[index] for index in range(len(rounds))]
+
+
 class Rounds:
-    """Rounds of learning jobs on what this node has captured. Under the node's lock."""
+    """Rounds of learning jobs on what this node has captured. Under the node's lock, from `open` to `seal`."""
 
     def __init__(self, context: NodeContext) -> None:
         self._context, self._journal = context, context.journal
 
-    def run(
+    def open(
         self, ticket: types.JobTicket, ticket_bytes: int, sealed_state: bytes, session_key: X25519PrivateKey
-    ) -> engine_pb2.RunRoundResponse:
-        """Run the round of a ticket whose signature holds.
+    ) -> OpenedRound:
+        """Check and open the round of a ticket whose signature holds.
 
         Parameters
         ----------
@@ -61,7 +108,7 @@ class Rounds:
         TicketRefusedError
             If the ticket must not be acted upon now, or the state does not open.
         RoundError
-            If the engine cannot run the round, or none.
+            If this node's engine runs no rounds.
         """
         context, tombstones = self._context, self._journal.tombstones()
         check_ticket(
@@ -81,29 +128,41 @@ class Rounds:
         except sealing.SealError as error:
             # From before a reconnect or a forget: the round goes on without the node, or is tried again.
             raise TicketRefusedError(f"the key of job {ticket.job_id} does not open: {error}") from error
-        context.engine.charge_radio(NODE_INDEX, ticket_bytes + len(sealed_state))
+        context.engine.charge_radio(context.node_index, ticket_bytes + len(sealed_state))
         purpose = sealing.state_purpose(ticket.job_id)
         try:
             state = types.LoraState.FromString(sealing.open_symmetric(key, purpose, sealed_state))
         except (sealing.SealError, DecodeError, ValueError) as error:
             raise TicketRefusedError(f"the state of job {ticket.job_id} does not open: {error}") from error
         kept, forgotten = self._codes(ticket.subject_tags), self._codes(ticket.forget_tags)
-        result = context.recognition.run_round(NODE_INDEX, ticket, state, samples=kept, forget=forgotten)
-        plaintext = result.state.SerializeToString(deterministic=True)
-        sealed_result = sealing.seal_symmetric(key, purpose, plaintext, context.randomness.draw)
-        context.engine.charge_radio(NODE_INDEX, len(sealed_result))
+        return OpenedRound(
+            context.recognition,
+            RoundRequest(context.node_index, ticket, state, samples=kept, forget=forgotten),
+            key,
+            mark,
+            generation=max((tombstones[tag] for tag in ticket.forget_tags), default=0),
+        )
+
+    def seal(self, opened: OpenedRound, computed: RoundResult | EngineError) -> engine_pb2.RunRoundResponse:
+        """Seal what was computed, and note its cost; raises the engine's error if it could not."""
+        if isinstance(computed, EngineError):
+            raise computed
+        context, purpose = self._context, sealing.state_purpose(opened.request.ticket.job_id)
+        plaintext = computed.state.SerializeToString(deterministic=True)
+        sealed_result = sealing.seal_symmetric(opened.key, purpose, plaintext, context.randomness.draw)
+        context.engine.charge_radio(context.node_index, len(sealed_result))
         with self._journal.transaction():
-            if ticket.forget_tags:
-                generation = max(tombstones[tag] for tag in ticket.forget_tags)
-                self._journal.add_forget_cost(generation, context.meter.since(mark))
+            if opened.generation:
+                self._journal.add_forget_cost(opened.generation, context.meter.since(opened.mark))
             context.meter.save()
         return engine_pb2.RunRoundResponse(
             node_id=context.node_id,
             sealed_state=sealed_result,
-            num_examples=result.num_examples,
-            metrics=result.metrics,
+            num_examples=computed.num_examples,
+            metrics=computed.metrics,
         )
 
-    def _codes(self, tags: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = [row for row in self._journal.enrolments() if row.subject_tag in set(tags)]
+    def _codes(self, tags: Collection[str]) -> dict[str, torch.Tensor]:
+        named = set(tags)
+        rows = [row for row in self._journal.enrolments() if row.subject_tag in named]
         return {row.subject_tag: torch.from_numpy(self._context.cipher.open_samples(row).codes) for row in rows}

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -72,6 +73,14 @@ class FilterLayout:
         """Feature codes per photo: windows x filters x signs."""
         filters = len(PHASES) * sum(orientations for _, orientations, _ in self.bands)
         return len(self.windows) ** 2 * 2 * filters
+
+    @cached_property
+    def window_members(self) -> Tensor:
+        """Positions of each pair of windows, left to right first: 0 and 1, float32 ``[windows^2, positions^2]``."""
+        side = torch.zeros(len(self.windows), self.positions)
+        for window, (first, end) in zip(side, self.windows, strict=True):
+            window[first:end] = 1
+        return torch.kron(side, side)
 
 
 #: What nodes use. Chosen on 107 splits of the faces (seeds 0 to 15 and 20 to 110) with perfect chips: the
@@ -160,24 +169,24 @@ class FilterBank:
         out = torch.zeros(nodes, len(samples), self.features, dtype=torch.int32)
         for start in range(0, len(samples), _CHUNK):
             part = slice(start, start + _CHUNK)
-            out[:, part] = self._features(patch_codes(pixels[part], self.layout.stride), ledger, phase)
+            self._filter(patch_codes(pixels[part], self.layout.stride), out[:, part], ledger, phase)
         ledger.charge(phase, self._digital_cost(len(samples)))
         return out
 
-    def _features(self, codes: Tensor, ledger: EnergyLedger, phase: Phase) -> Tensor:
-        nodes, photos = len(self.filters.nodes), len(codes)
-        flat = codes.reshape(1, -1, PATCH * PATCH).expand(nodes, -1, -1)
-        y = self.filters.mvm(flat, ledger=ledger, phase=phase)
-        y = y.view(nodes, photos, self.layout.positions, self.layout.positions, self.filters.out_features)
-        signed = torch.cat([y.clamp(min=0), (-y).clamp(min=0)], dim=-1)
-        pooled = [
-            signed[:, :, top:bottom, left:right].sum(dim=(2, 3), dtype=torch.int64).double()
-            / ((bottom - top) * (right - left))
-            for top, bottom in self.layout.windows
-            for left, right in self.layout.windows
-        ]
-        means = torch.stack(pooled, dim=2).flatten(start_dim=2)
-        return (means.sqrt_() * FEATURE_SCALE).round_().to(torch.int32)
+    def _filter(self, codes: Tensor, out: Tensor, ledger: EnergyLedger, phase: Phase) -> None:
+        """Fill in the feature codes of photos, ``[nodes, photos, features]``, photo after photo."""
+        positions = codes.shape[1]
+        flat = codes.reshape(1, -1, PATCH * PATCH).expand(len(out), -1, -1)
+        windows = self.layout.window_members
+        size = windows.sum(dim=1).double()[:, None, None]
+        for nodes, places, products in self.filters.mvm_blocks(flat, vectors=positions, ledger=ledger, phase=phase):
+            # Sums over a window stay below 2^24: exact in float32.
+            y = products.transpose(0, 1).reshape(positions, -1).float()
+            total, positive = windows @ y, windows @ y.relu_()
+            sums = [part.view(len(windows), len(products), -1) for part in (positive, positive - total)]
+            means = torch.cat(sums, dim=2).double() / size
+            features = (means.sqrt_() * FEATURE_SCALE).round_().to(torch.int32)
+            out[nodes, places.start // positions] = features.transpose(0, 1).flatten(1)
 
     def _digital_cost(self, photos: int) -> Cost:
         """Mean, deviation and scaling of each patch pixel; rectifying and pooling of each output."""

@@ -54,29 +54,32 @@ class GenerationEngine(NodeEngine):
     ) -> None:
         super().__init__(node_ids, preset, features, ledger)
         self._cell_writes, self._wear, self._network = cell_writes, wear, network
+        self._accept_threshold = torch.full((len(self.node_ids),), ACCEPTED, dtype=torch.float64)
 
     @property
     def accept_threshold(self) -> Tensor:
         """Score from which a probe is accepted, float64 [N]: a cosine."""
-        return torch.full((len(self.node_ids),), ACCEPTED, dtype=torch.float64)
+        return self._accept_threshold
 
     @property
     def cell_writes(self) -> Tensor:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
-        return self._cell_writes.clone()
+        return self._cell_writes
 
     @property
     def wear(self) -> Tensor:
         """Share of the endurance used up in each chip's most worn layer, float64 [N]."""
-        return self._wear.clone()
+        return self._wear
 
     def network(self, node: int) -> NetworkSpec | None:
         """Return the transformer with a class's LoRA: `edge_node.generation.class_fit.generation_network`."""
         self._bank(node)
         return self._network
 
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return images as grey levels, int32 [N, samples, 64]: the camera's integers, no chip takes part.
+    def capture(
+        self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return images as grey levels, int32 [nodes, samples, 64]: the camera's integers, no chip takes part.
 
         `SampleError` if one is not float32 [8, 8], finite, from 0 to 1.
         """
@@ -88,7 +91,7 @@ class GenerationEngine(NodeEngine):
             if not np.isfinite(sample).all() or sample.min() < 0 or sample.max() > 1:
                 raise SampleError(f"image {number} has pixels that are not numbers from 0 (white) to 1 (black)")
         levels = [np.rint(sample.astype(np.float64) * GREY_LEVELS).astype(np.int32).ravel() for sample in samples]
-        return torch.from_numpy(np.stack(levels)).expand(len(self.node_ids), -1, -1)
+        return torch.from_numpy(np.stack(levels)).expand(len(self._named(nodes)), -1, -1)
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a class active on a node, replacing one with the same tag.
@@ -101,19 +104,21 @@ class GenerationEngine(NodeEngine):
             raise AdapterError(f"the adapter's codes exceed {MAX_CODE} per node that trained it")
         super().set_subject(node, adapter)
 
-    def identify(self, codes: Tensor, phase: Phase = Phase.VERIFY) -> Identification:
-        """Answer probes, integers [N, B, features], by the adapter that lies nearest in direction."""
-        self._check_codes(codes)
-        nodes = len(self.node_ids)
-        answers = [self._nearest(node, codes[node]) for node in range(nodes)]
-        for node in range(nodes):
+    def identify(
+        self, codes: Tensor, phase: Phase = Phase.VERIFY, nodes: Sequence[int] | None = None
+    ) -> Identification:
+        """Answer probes, integers [nodes, B, features], by the adapter that lies nearest in direction."""
+        named = self._named(nodes)
+        self._check_codes(codes, len(named))
+        answers = [self._nearest(node, probes) for node, probes in zip(named, codes, strict=True)]
+        for node in named:
             macs = codes.shape[1] * len(self._banks[node].tags) * self.features
             spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
             self.ledger.charge(phase, spent, node)
         names = tuple(tuple(tag for tag, _ in row) for row in answers)
         score = torch.tensor([[score for _, score in row] for row in answers], dtype=torch.float64)
-        score = score.reshape(nodes, -1)
-        return Identification(names, score, score >= self.accept_threshold[:, None], names, names)
+        score = score.reshape(len(named), -1)
+        return Identification(names, score, score >= ACCEPTED, names, names)
 
     def _nearest(self, node: int, probes: Tensor) -> list[tuple[str, float]]:
         tags = self._banks[node].tags

@@ -6,25 +6,24 @@ equal however nodes and samples are batched; scores are float64 and agree within
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_TRAIN_LORA,
     LEARNING_KIND_UNLEARN_LORA,
-    JobTicket,
     LoraShape,
-    LoraState,
     SubjectAdapter,
 )
 from reram_fleet.wire.shared_lora import lora_shape
 from torch import Tensor
 
-from edge_node.backbones import Backbone
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
 from edge_node.recognition.bank import BYTES_PER_FEATURE
+from edge_node.recognition.chips import Chips
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
@@ -32,37 +31,35 @@ from edge_node.recognition.training import logistic, neggrad
 from edge_node.recognition.training.logistic import GAIN
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.tasks import RecognitionTask
-from hwmodel import Cost, Crossbar, EnergyLedger, LayerSpec, NetworkSpec, Phase, Preset, TrainingFacts, cost
+from hwmodel import Cost, EnergyLedger, LayerSpec, NetworkSpec, Phase, Preset, TrainingFacts, cost
 from hwmodel.networks.spec import Density, Lora
 
 __all__ = ["Engine", "Identification", "RoundRequest", "RoundResult"]
 
 
+#: Chips that are programmed, and nodes that are asked, at once: bounds the memory of a large fleet.
+CHUNK = 50
+#: Nodes whose whitened people are kept: those asked last.
+_ROWS_KEPT = 256
+
+
 class Engine(RecognitionEngine):
-    """N nodes as one batch, made by `Engine.build`; `ledger` has the cost of everything done, by node and phase."""
+    """N nodes as one batch, made by `Engine.build`; `ledger` has the cost of everything done, by node and phase.
+
+    The cells of at most `CHUNK` chips are in memory. Those of others are regenerated when they are to capture.
+    """
 
     def __init__(
-        self,
-        node_ids: tuple[str, ...],
-        preset: Preset,
-        backbone: Backbone,
-        calibration: ScoreCalibration,
-        ledger: EnergyLedger,
-        crossbars: Sequence[Crossbar],
+        self, node_ids: Sequence[str], preset: Preset, chips: Chips, calibration: ScoreCalibration, ledger: EnergyLedger
     ) -> None:
-        super().__init__(node_ids, preset, backbone.features, ledger)
-        self._backbone, self._calibration = backbone, calibration
-        self._crossbars, public = tuple(crossbars), calibration.public_codes.shape[1]
+        super().__init__(node_ids, preset, calibration.centre.shape[1], ledger)
+        self._chips, self._calibration = chips, calibration
         # What they have read until now is the public samples.
-        self._layers = [
-            tuple(
-                LayerSpec.of_reads(f"{number} {crossbar.layer}", crossbar, public, node)
-                for number, crossbar in enumerate(self._crossbars, start=1)
-            )
-            for node in range(len(node_ids))
-        ]
-        # Whitened unit means by node, made when first needed after a change.
-        self._rows: list[Tensor | None] = [None] * len(node_ids)
+        self._public_reads = tuple(reads.copy() for reads in chips.crossbars if bool((reads.reads > 0).all()))
+        worn = [reads.wear for reads in self._public_reads]
+        self._wear = torch.stack(worn).amax(dim=0) if worn else torch.zeros(len(node_ids), dtype=torch.float64)
+        # Whitened unit means by node, made when needed after a change.
+        self._rows: OrderedDict[int, Tensor] = OrderedDict()
 
     @classmethod
     def build(
@@ -73,8 +70,10 @@ class Engine(RecognitionEngine):
         node_ids: Sequence[str],
         *,
         saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
+        chunk: int = CHUNK,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Engine:
-        """Program the backbones and calibrate on the task's public samples.
+        """Program the backbones and calibrate on the task's public samples, some chips after the other.
 
         `EngineError` if saved costs are not one per node, or calibration is impossible.
 
@@ -86,44 +85,50 @@ class Engine(RecognitionEngine):
             Cumulative costs of each node from its journal. A node whose saved `Phase.PROGRAM` has cell
             writes is already programmed: its chip is regenerated from the seed without charging again.
             Calibration reads the chip at every start and is charged to `Phase.INFER` each time.
+        chunk
+            Chips that are programmed at once, and then kept in memory if they are all. Nothing else depends on it.
+        progress
+            Told the nodes done and in all, after each chunk.
         """
+        if saved_costs is not None and len(saved_costs) != len(node_ids):
+            raise EngineError(f"{len(saved_costs)} saved costs for {len(node_ids)} nodes: give one each")
         ledger = EnergyLedger(len(node_ids))
-        backbone = task.program(preset, fleet_seed, node_ids, ledger)
-        if saved_costs is not None:
-            if len(saved_costs) != len(node_ids):
-                raise EngineError(f"{len(saved_costs)} saved costs for {len(node_ids)} nodes: give one each")
-            for node, saved in enumerate(saved_costs):
-                if saved.get(Phase.PROGRAM, Cost()).cell_writes:
-                    ledger.restore(saved, node)
-                else:
-                    for phase, spent in saved.items():
-                        ledger.charge(phase, spent, node)
+        chips = Chips(task, preset, fleet_seed, node_ids, max(chunk, 1))
         samples: list[np.ndarray] = []
         person: list[int] = []
         for index, name in enumerate(sorted(public := task.public_samples())):
             samples += public[name]
             person += [index] * len(public[name])
-        codes = backbone.capture(samples, ledger, Phase.INFER)
-        calibration = ScoreCalibration.fit(codes, torch.tensor(person))
-        # A plug-in's backbone says nothing of its crossbars; it is charged for what they read.
-        crossbars = [part for part in ledger.parts if isinstance(part, Crossbar) and bool((part.reads > 0).all())]
-        return cls(tuple(node_ids), preset, backbone, calibration, ledger, crossbars)
+
+        def captured() -> Iterator[Tensor]:
+            for nodes in chips.chunks(range(len(node_ids))):
+                chips.program(nodes, ledger.of(nodes))
+                if saved_costs is not None:
+                    for node in nodes:
+                        _restore(ledger, saved_costs[node], node)
+                yield chips.capture(samples, nodes, ledger.of(nodes), Phase.INFER)
+                if progress is not None:
+                    progress(nodes[-1] + 1, len(node_ids))
+
+        calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), torch.tensor(person))
+        if len(node_ids) > chunk:
+            chips.drop()
+        return cls(node_ids, preset, chips, calibration, ledger)
 
     @property
     def accept_threshold(self) -> Tensor:
         """Score from which a sample is accepted, float64 [N]; depends on public people only."""
-        return self._calibration.accept_threshold.clone()
+        return self._calibration.accept_threshold
 
     @property
     def cell_writes(self) -> Tensor:
         """ReRAM pulses given to each chip since it was made, int64 [N]."""
-        return self._backbone.cell_writes.clone()
+        return self._chips.cell_writes
 
     @property
     def wear(self) -> Tensor:
         """Share of the endurance used up in each chip's most worn crossbar, float64 [N]."""
-        worn = [crossbar.wear for crossbar in self._crossbars]
-        return torch.stack(worn).amax(dim=0) if worn else torch.zeros(len(self.node_ids), dtype=torch.float64)
+        return self._wear
 
     def network(self, node: int) -> NetworkSpec | None:
         """Return the backbone's crossbars, as a public sample uses them on average, and the shared LoRA.
@@ -132,9 +137,13 @@ class Engine(RecognitionEngine):
         the active one's, or what the fleet will give it. Its training is a round's: all samples in every step, of which
         the public ones are on every node. None if no crossbar was read.
         """
-        bank, layers = self._bank(node), self._layers[node]
-        if not layers:
+        bank, public = self._bank(node), len(self._calibration.public_person)
+        if not self._public_reads:
             return None
+        layers = [
+            LayerSpec.of_reads(f"{number} {reads.layer}", reads, public, node)
+            for number, reads in enumerate(self._public_reads, start=1)
+        ]
         shape = bank.lora_shape or lora_shape(self.features, a_seed=0)
         people = max(1, len(bank.tags))
         output = LayerSpec(
@@ -150,85 +159,99 @@ class Engine(RecognitionEngine):
             training=TrainingFacts(
                 full_steps=logistic.STEPS,
                 lora_steps=logistic.STEPS,
-                batch=self._calibration.public_codes.shape[1],
+                batch=public,
                 source="a round of `train.lora`: public samples; all weights are given as many steps",
             ),
         )
 
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
-        """Return feature codes, centred on each chip's public mean, int32 [N, len(samples), features].
+    def capture(
+        self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return feature codes, centred on each chip's public mean, int32 [nodes, len(samples), features].
 
         `SampleError` if a sample is not finite float32 [frames, channels] of a length that the task takes.
         """
-        codes = self._backbone.capture(samples, self.ledger, phase)
-        return codes - self._calibration.centre[:, None]
+        named = self._named(nodes)
+        codes = torch.empty(len(named), len(samples), self.features, dtype=torch.int32)
+        done = 0
+        for some in self._chips.chunks(named):
+            whole = self._chips.capture(samples, some, self.ledger.of(some), phase)
+            codes[done : done + len(some)] = whole - self._calibration.centre[list(some), None]
+            done += len(some)
+        return codes
 
     def set_subject(self, node: int, adapter: SubjectAdapter) -> None:
         """Make a subject adapter active on a node, replacing one with its tag; `AdapterError` if it does not fit."""
         super().set_subject(node, adapter)
-        self._rows[node] = None
+        self._rows.pop(node, None)
 
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped."""
         dropped = super().drop_subjects(node, tags)
-        self._rows[node] = None
+        self._rows.pop(node, None)
         return dropped
 
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
         """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
         self._bank(node)
-        return self._calibration.public_codes[node].clone(), self._calibration.public_person.clone()
+        codes = self._calibration.public_codes[node].to(torch.int32, copy=True)
+        return codes, self._calibration.public_person.clone()
 
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
-        """Compare captured codes, integers [N, B, features], with each node's active adapters.
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
+        """Compare captured codes, integers [nodes, B, features], with the active adapters of nodes, all if None.
 
         `phase` is `Phase.VERIFY` for the probes of an erase order. `EngineError` if the codes have another shape or are
         not integers.
         """
-        self._check_codes(codes)
-        nodes = len(self.node_ids)
-        tags = [bank.tags for bank in self._banks]
-        unit = self._calibration.whitening.unit(codes)
+        named = self._named(nodes)
+        self._check_codes(codes, len(named))
+        parts = [
+            self._identified(codes[start : start + CHUNK], named[start : start + CHUNK])
+            for start in range(0, len(named), CHUNK)
+        ]
+        for node in named:
+            self._charge_identify(node, codes.shape[1], phase)
+        if len(parts) == 1:
+            return parts[0]
+        return Identification(
+            best_tag=tuple(tags for part in parts for tags in part.best_tag),
+            score=torch.cat([part.score for part in parts]),
+            accepted=torch.cat([part.accepted for part in parts]),
+            best_tag_subject_only=tuple(tags for part in parts for tags in part.best_tag_subject_only),
+            best_tag_without_head=tuple(tags for part in parts for tags in part.best_tag_without_head),
+        )
+
+    def _identified(self, codes: Tensor, nodes: Sequence[int]) -> Identification:
+        tags = [self._banks[node].tags for node in nodes]
+        unit = self._calibration.whitening.unit(codes, nodes)
         widest = max(1, *(len(row) for row in tags))
-        rows = torch.zeros(nodes, widest, self.features, dtype=torch.float64)
-        absent = torch.ones(nodes, 1, widest, dtype=torch.bool)
-        for node in range(nodes):
-            rows[node, : len(tags[node])] = self._unit_rows(node)
-            absent[node, 0, : len(tags[node])] = False
+        rows = torch.zeros(len(nodes), widest, self.features, dtype=torch.float64)
+        absent = torch.ones(len(nodes), 1, widest, dtype=torch.bool)
+        for place, node in enumerate(nodes):
+            rows[place, : len(tags[place])] = self._unit_rows(node)
+            absent[place, 0, : len(tags[place])] = False
         cosine = (unit @ rows.mT).masked_fill(absent, -torch.inf)
         score = cosine.clone()
-        for shape, members in self._lora_groups():
+        for shape, members in self._lora_groups(nodes):
             b = torch.zeros(len(members), widest, shape.rank, dtype=torch.float64)
-            for i, node in enumerate(members):
-                b[i, : len(tags[node])] = self._banks[node].lora_rows()
+            for i, place in enumerate(members):
+                b[i, : len(tags[place])] = self._banks[nodes[place]].lora_rows()
             score[members] += project(shape, unit[members]) @ b.mT / GAIN
         fused = score.clone()
-        threshold = self._calibration.accept_threshold
-        for head, members in self._head_groups():
+        threshold = self._calibration.accept_threshold[list(nodes)]
+        for head, members in self._head_groups(nodes):
             width = len(tags[members[0]])
             fused[members, :, :width] = head.fused(
                 score[members, :, :width], threshold[members], tags[members[0]], codes[members]
             )
         best = fused.max(dim=2)
-        self._charge_identify(codes.shape[1], phase)
         return Identification(
-            best_tag=_named(tags, best.indices),
+            best_tag=_tags_at(tags, best.indices),
             score=best.values,
             accepted=best.values >= threshold[:, None],
-            best_tag_subject_only=_named(tags, cosine.argmax(dim=2)),
-            best_tag_without_head=_named(tags, score.argmax(dim=2)),
+            best_tag_subject_only=_tags_at(tags, cosine.argmax(dim=2)),
+            best_tag_without_head=_tags_at(tags, score.argmax(dim=2)),
         )
-
-    def run_round(
-        self,
-        node: int,
-        ticket: JobTicket,
-        state: LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Run one learning round on one node: `run_rounds` with a batch of one."""
-        return self.run_rounds([RoundRequest(node, ticket, state, samples, forget)])[0]
 
     def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
         """Run one learning round on several nodes as one batch; a pure function of its input.
@@ -245,46 +268,48 @@ class Engine(RecognitionEngine):
         return results
 
     def _unit_rows(self, node: int) -> Tensor:
-        rows = self._rows[node]
+        rows = self._rows.pop(node, None)
         if rows is None:
             sums, _ = self._banks[node].sums()
             rows = self._calibration.whitening.unit(sums[None], [node])[0]
-            self._rows[node] = rows
+        self._rows[node] = rows
+        if len(self._rows) > _ROWS_KEPT:
+            self._rows.popitem(last=False)
         return rows
 
-    def _lora_groups(self) -> list[tuple[LoraShape, list[int]]]:
-        """Return nodes by the shape of their LoRA: in a fleet nearly always one group."""
+    def _lora_groups(self, nodes: Sequence[int]) -> list[tuple[LoraShape, list[int]]]:
+        """Return places among nodes by the shape of their LoRA: in a fleet nearly always one group."""
         groups: dict[bytes, tuple[LoraShape, list[int]]] = {}
-        for node, bank in enumerate(self._banks):
-            lora = bank.lora()
-            if lora is not None:
-                key = lora.shape.SerializeToString(deterministic=True)
-                groups.setdefault(key, (lora.shape, []))[1].append(node)
+        for place, node in enumerate(nodes):
+            shape = self._banks[node].lora_shape
+            if shape is not None:
+                key = shape.SerializeToString(deterministic=True)
+                groups.setdefault(key, (shape, []))[1].append(place)
         return list(groups.values())
 
-    def _head_groups(self) -> list[tuple[HeadAdapter, list[int]]]:
-        """Return nodes with the same head and the same people: in a fleet nearly always one group."""
+    def _head_groups(self, nodes: Sequence[int]) -> list[tuple[HeadAdapter, list[int]]]:
+        """Return places among nodes with the same head and people: in a fleet nearly always one group."""
         groups: dict[tuple[bytes, tuple[str, ...]], tuple[HeadAdapter, list[int]]] = {}
-        for node, bank in enumerate(self._banks):
+        for place, node in enumerate(nodes):
+            bank = self._banks[node]
             if bank.head is not None and bank.tags:
-                groups.setdefault((bank.head.digest, bank.tags), (bank.head, []))[1].append(node)
+                groups.setdefault((bank.head.digest, bank.tags), (bank.head, []))[1].append(place)
         return list(groups.values())
 
-    def _charge_identify(self, samples: int, phase: Phase) -> None:
-        whitening = self._calibration.whitening.macs_per_vector
-        for node, bank in enumerate(self._banks):
-            rows = len(bank.tags)
-            macs = samples * (whitening + rows * self.features)
-            spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
-            spent += cost.sram_read(self._preset, rows * self.features * BYTES_PER_FEATURE)
-            if (lora := bank.lora()) is not None:
-                spent += cost.lora_forward(
-                    self._preset, inputs=self.features, outputs=rows, rank=lora.shape.rank, samples=samples
-                )
-            if bank.head is not None:
-                spent += cost.digital_macs(self._preset, bank.head.macs(samples), cost.Precision.FP32)
-                spent += cost.sram_read(self._preset, bank.head.sram_bytes)
-            self.ledger.charge(phase, spent, node)
+    def _charge_identify(self, node: int, samples: int, phase: Phase) -> None:
+        bank, whitening = self._banks[node], self._calibration.whitening.macs_per_vector
+        rows = len(bank.tags)
+        macs = samples * (whitening + rows * self.features)
+        spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
+        spent += cost.sram_read(self._preset, rows * self.features * BYTES_PER_FEATURE)
+        if (shape := bank.lora_shape) is not None:
+            spent += cost.lora_forward(
+                self._preset, inputs=self.features, outputs=rows, rank=shape.rank, samples=samples
+            )
+        if bank.head is not None:
+            spent += cost.digital_macs(self._preset, bank.head.macs(samples), cost.Precision.FP32)
+            spent += cost.sram_read(self._preset, bank.head.sram_bytes)
+        self.ledger.charge(phase, spent, node)
 
     def _charge_round(self, request: RoundRequest, samples: int) -> None:
         ticket, preset = request.ticket, self._preset
@@ -307,7 +332,16 @@ class Engine(RecognitionEngine):
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)
 
 
-def _named(tags: Sequence[Sequence[str]], indices: Tensor) -> tuple[tuple[str, ...], ...]:
+def _restore(ledger: EnergyLedger, saved: Mapping[Phase, Cost], node: int) -> None:
+    """Add saved costs; in place of what programming took if the chip had been programmed before."""
+    if saved.get(Phase.PROGRAM, Cost()).cell_writes:
+        ledger.restore(saved, node)
+        return
+    for phase, spent in saved.items():
+        ledger.charge(phase, spent, node)
+
+
+def _tags_at(tags: Sequence[Sequence[str]], indices: Tensor) -> tuple[tuple[str, ...], ...]:
     return tuple(
         tuple(names[i] if names else "" for i in row) for names, row in zip(tags, indices.tolist(), strict=True)
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,67 +24,51 @@ FALSE_REJECT_SHARE = 0.10
 #: false acceptance 4.1, 5.1 % by the same rule; larger ones accept still more strangers.
 SHRINKAGE = 0.3
 
-#: Directions below this share of the largest eigenvalue are numerical noise of the rank deficit.
-_RANK_TOLERANCE = 1e-9
+#: Nodes whitened or calibrated at once: bounds scratch memory (a megabyte or two each) for a large fleet.
+_CHUNK = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """``z = (C + r I)^(-1/2) f`` of N chips, with C the within-person covariance of public samples.
+    """``z = (C + r I)^(-1/2) f`` of N chips, with C the within-person covariance of P public samples.
 
-    C has rank P at most (P public samples), so ``z = f / sqrt(r) + V diag(a) V' f`` with V the eigenvectors of
-    C and ``a = 1 / sqrt(l + r) - 1 / sqrt(r)``: 2 F P multiplications a sample, instead of F^2.
+    C = W' W / P, where W are the public codes X less their person's mean: ``W = H X``. So z lies in f and the rows of
+    X, ``z = f / sqrt(r) + X' K (X f)``, and all that has to be solved is P x P: with ``W W' / P = U diag(l) U'``,
+
+    ``K = -H U diag(1 / (sqrt(r) sqrt(l + r) (sqrt(l + r) + sqrt(r)))) U' H / P``.
+
+    X f is of integers, and exact.
 
     Attributes
     ----------
-    basis
-        V, float64 [N, F, P].
-    gain
-        a, float64 [N, P].
+    codes
+        X, centred: integers [N, P, F] of whatever type holds them.
+    kernel
+        K, float64 [N, P, P].
     floor
         1 / sqrt(r), float64 [N].
     """
 
-    basis: Tensor
-    gain: Tensor
+    codes: Tensor
+    kernel: Tensor
     floor: Tensor
 
-    @classmethod
-    def fit(cls, codes: Tensor, person: Tensor) -> Whitening:
-        """Fit on public samples, int32 [N, P, F], of the people `person`, int64 [P].
-
-        `EngineError` if the public samples do not vary: no covariance can be had from them.
-        """
-        within = torch.empty(codes.shape, dtype=torch.float64)
-        for index in sorted(set(person.tolist())):
-            mine = person == index
-            samples = codes[:, mine].double()
-            within[:, mine] = samples - samples.mean(dim=1, keepdim=True)
-        count, features = codes.shape[1:]
-        gram = within @ within.mT / count
-        eigenvalues, eigenvectors = torch.linalg.eigh(gram)
-        ridge = SHRINKAGE * eigenvalues.clamp(min=0).sum(dim=1) / features
-        if not bool((ridge > 0).all()):
-            raise EngineError("the public samples of a person are all the same: cannot calibrate on them")
-        kept = eigenvalues > _RANK_TOLERANCE * eigenvalues[:, -1:]
-        safe = torch.where(kept, eigenvalues, 1.0)
-        basis = within.mT @ (eigenvectors / (count * safe).sqrt()[:, None, :])
-        floor = ridge.rsqrt()
-        gain = torch.where(kept, (safe + ridge[:, None]).rsqrt() - floor[:, None], 0.0)
-        return cls(basis, gain, floor)
-
-    def unit(self, codes: Tensor, nodes: slice | list[int] = slice(None)) -> Tensor:
+    def unit(self, codes: Tensor, nodes: slice | Sequence[int] = slice(None)) -> Tensor:
         """Return whitened vectors of length 1 (zero stays zero), float64 [N, B, F], from codes [N, B, F]."""
-        f = codes.double()
-        z = f * self.floor[nodes, None, None]
-        z = z + ((f @ self.basis[nodes]) * self.gain[nodes, None, :]) @ self.basis[nodes].mT
+        which = range(len(self.floor))[nodes] if isinstance(nodes, slice) else nodes
+        z = torch.empty(codes.shape, dtype=torch.float64)
+        for start in range(0, len(which), _CHUNK):
+            part, some = slice(start, start + _CHUNK), list(which[start : start + _CHUNK])
+            f, public = codes[part].double(), self.codes[some].double()
+            inside = (f @ public.mT) @ self.kernel[some]
+            z[part] = f * self.floor[some, None, None] + inside @ public
         return functional.normalize(z, dim=-1)
 
     @property
     def macs_per_vector(self) -> int:
-        """Multiply-accumulates of whitening one vector."""
-        _, features, rank = self.basis.shape
-        return features * (2 * rank + 1)
+        """Multiply-accumulates of whitening one vector on a device, which keeps the P directions that K has."""
+        _, public, features = self.codes.shape
+        return features * (2 * public + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,57 +84,149 @@ class ScoreCalibration:
         Fitted on the same samples.
     accept_threshold
         float64 [N].
-    public_codes
-        Centred codes of the public samples, int32 [N, P, F]: the negatives of learning.
     public_person
-        Whose sample each of them is, int64 [P].
+        Whose sample each public one is, int64 [P].
     """
 
     centre: Tensor
     whitening: Whitening
     accept_threshold: Tensor
-    public_codes: Tensor
     public_person: Tensor
+
+    @property
+    def public_codes(self) -> Tensor:
+        """Centred codes of the public samples, integers [N, P, F]: the negatives of learning."""
+        return self.whitening.codes
 
     @classmethod
     def fit(cls, codes: Tensor, person: Tensor) -> ScoreCalibration:
         """Calibrate on uncentred public codes, int32 [N, P, F], of the people `person`, int64 [P].
 
-        `EngineError` with fewer than three public people, or one with fewer than two samples.
+        `EngineError` with fewer than three public people, or one with fewer than two samples, or if a person's do not
+        vary: no covariance can be had from them.
         """
+        return cls.fit_parts([codes], len(codes), person)
+
+    @classmethod
+    def fit_parts(cls, parts: Iterable[Tensor], nodes: int, person: Tensor) -> ScoreCalibration:
+        """Calibrate so many nodes as `fit`, on parts of them, one after the other."""
         samples = [count for _, count in sorted(Counter(person.tolist()).items())]
         if len(samples) < 3 or min(samples) < 2:
             raise EngineError(f"calibration needs three public people with two samples each; got {samples} samples")
-        centre = _centre(codes)
-        centred = codes - centre[:, None]
-        return cls(
-            centre=centre,
-            whitening=Whitening.fit(centred, person),
-            accept_threshold=_threshold(genuine_scores(codes, person)),
-            public_codes=centred,
-            public_person=person,
-        )
+        public, floor, threshold = len(person), torch.empty(nodes).double(), torch.empty(nodes).double()
+        kernel = torch.empty(nodes, public, public, dtype=torch.float64)
+        centre = kept = torch.empty(0)
+        first = 0
+        for part in parts:
+            for start in range(0, len(part), _CHUNK):
+                some = part[start : start + _CHUNK]
+                where = slice(first, first + len(some))
+                if not first:
+                    centre = torch.empty(nodes, part.shape[2], dtype=torch.int32)
+                    kept = torch.empty(nodes, *part.shape[1:], dtype=torch.int16)
+                fitted = _PublicProducts.of(some, person)
+                if kept.dtype is torch.int16 and int(fitted.centred.abs().max()) > torch.iinfo(torch.int16).max:
+                    kept = kept.to(torch.int32)
+                centre[where], kept[where] = fitted.centre, fitted.centred
+                kernel[where], floor[where] = fitted.kernel()
+                threshold[where] = _threshold(fitted.genuine_scores())
+                first += len(some)
+        return cls(centre, Whitening(kept, kernel, floor), threshold, person)
 
 
 def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:
     """Return each public sample's score against the mean of its person's other samples, float64 [N, P].
 
-    The person is left out of centre and covariance: else the scores of the samples that the covariance was
-    fitted on would be too good, and a person who is a third of the centre too close to it.
+    Codes are as of `ScoreCalibration.fit`. The person is left out of centre and covariance: else the scores of the
+    samples that the covariance was fitted on would be too good, and a person who is a third of the centre too close to
+    it.
     """
-    scores = torch.empty(codes.shape[:2], dtype=torch.float64)
-    for index in sorted(set(person.tolist())):
-        mine = person == index
-        others = codes[:, ~mine]
-        whitening = Whitening.fit(others, person[~mine])
-        samples = (codes[:, mine] - _centre(others)[:, None]).long()
-        rest = samples.sum(dim=1, keepdim=True) - samples
-        scores[:, mine] = (whitening.unit(samples) * whitening.unit(rest)).sum(dim=-1)
-    return scores
+    parts = [codes[start : start + _CHUNK] for start in range(0, len(codes), _CHUNK)]
+    return torch.cat([_PublicProducts.of(part, person).genuine_scores() for part in parts])
 
 
-def _centre(codes: Tensor) -> Tensor:
-    return rounded_mean(codes.sum(dim=1, dtype=torch.int64), codes.shape[1]).to(torch.int32)
+@dataclass(frozen=True, eq=False)
+class _PublicProducts:
+    """Inner products of the public samples of N chips, of which everything that is calibrated is a function.
+
+    Each person comes with a shift: the centre of all others less the centre of all.
+
+    Attributes
+    ----------
+    centre, centred
+        As in `ScoreCalibration`: int32 [N, F], and int64 [N, P, F].
+    products
+        Of centred samples, then shifts, with each other: float64 [N, P + people, P + people], exact.
+    person
+        Whose sample each is: its place among the sorted people, int64 [P].
+    spread
+        H, float64 [P, P]: takes every sample's person's mean from it.
+    """
+
+    centre: Tensor
+    centred: Tensor
+    products: Tensor
+    person: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, codes: Tensor, person: Tensor) -> _PublicProducts:
+        count, whole = codes.shape[1], codes.to(torch.int64)
+        _, person = torch.unique(person, return_inverse=True)
+        of_person = functional.one_hot(person).T
+        total, own, samples = whole.sum(dim=1), of_person.double() @ whole.double(), of_person.sum(dim=1)
+        centre = rounded_mean(total, count)
+        others = rounded_mean(total[:, None] - own.long(), (count - samples)[:, None])
+        centred = whole - centre[:, None]
+        rows = torch.cat([centred, others - centre[:, None]], dim=1).double()
+        same = person[:, None] == person
+        spread = torch.eye(count, dtype=torch.float64) - same / same.sum(dim=1, keepdim=True)
+        return cls(centre.to(torch.int32), centred, rows @ rows.mT, person, spread)
+
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """Return K and 1 / sqrt(r) of `Whitening`, fitted on all people."""
+        count = len(self.person)
+        within = self.spread @ self.products[:, :count, :count] @ self.spread
+        eigenvalues, vectors = torch.linalg.eigh(within / count)
+        ridge, above = self._ridge(within)[:, None], eigenvalues.clamp(min=0)
+        root, high = ridge.sqrt(), (above + ridge).sqrt()
+        inside = (vectors / (root * high * (high + root) * -count)[:, None, :]) @ vectors.mT
+        return self.spread @ inside @ self.spread, root[:, 0].reciprocal()
+
+    def genuine_scores(self) -> Tensor:
+        """Return `genuine_scores`, float64 [N, P].
+
+        ``f' (C + r I)^-1 g = (f' g - (W f)' (P r I + W W')^-1 W g) / r``, and r does not matter to a cosine.
+        """
+        count = len(self.person)
+        of_samples = self.spread @ self.products[:, :count]
+        within = of_samples[:, :, :count] @ self.spread
+        scores = torch.empty(len(self.products), count, dtype=torch.float64)
+        for index in range(int(self.person.max()) + 1):
+            mine, others = (torch.nonzero(self.person == index)[:, 0], torch.nonzero(self.person != index)[:, 0])
+            rows = torch.cat([mine, torch.tensor([count + index])])
+            one = torch.eye(len(mine), dtype=torch.float64)
+            # A sample less the others' centre, and the sum of the person's other samples less as many centres.
+            sample = torch.cat([one, -torch.ones(len(mine), 1).double()], dim=1)
+            pair = torch.cat([sample, sample.sum(dim=0) - sample])
+            inner = pair @ self.products[:, rows[:, None], rows] @ pair.T
+            solved = within[:, others[:, None], others]
+            solved.diagonal(dim1=1, dim2=2).add_(len(others) * self._ridge(solved)[:, None])
+            seen = of_samples[:, others[:, None], rows] @ pair.T
+            reduced = torch.linalg.solve_triangular(torch.linalg.cholesky(solved), seen, upper=False)
+            inner = inner - reduced.mT @ reduced
+            square = inner.diagonal(dim1=1, dim2=2).clamp(min=0)
+            a, b = square[:, : len(mine)], square[:, len(mine) :]
+            both = inner[:, : len(mine), len(mine) :].diagonal(dim1=1, dim2=2)
+            scores[:, mine] = torch.where((a > 0) & (b > 0), both / (a * b).sqrt(), 0.0)
+        return scores
+
+    def _ridge(self, within: Tensor) -> Tensor:
+        """Return r of samples whose W W' this is, float64 [N]."""
+        trace = within.diagonal(dim1=1, dim2=2).sum(dim=1)
+        if not bool((trace > 0).all()):
+            raise EngineError("the public samples of a person are all the same: cannot calibrate on them")
+        return SHRINKAGE * trace / within.shape[1] / self.centred.shape[2]
 
 
 def _threshold(genuine: Tensor) -> Tensor:

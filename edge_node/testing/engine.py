@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from reram_fleet.v1 import types_pb2 as types
 from torch import Tensor
 
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import SampleError
-from edge_node.recognition.training.rounds import RoundResult
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import Cost, EnergyLedger, NetworkSpec, Phase, load_preset
 
 #: Read once: a process may have thousands of engines.
@@ -59,7 +58,9 @@ class MemoryEngine(RecognitionEngine):
         self._bank(node)
         return None
 
-    def capture(self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER) -> Tensor:
+    def capture(
+        self, samples: Sequence[np.ndarray], phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None
+    ) -> Tensor:
         """Return codes int32 [1, samples, features]."""
         for sample in samples:
             if sample.ndim != 2 or sample.shape[1] != self.features or not np.isfinite(sample).all():
@@ -68,9 +69,9 @@ class MemoryEngine(RecognitionEngine):
         codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
         return torch.from_numpy(codes)[None]
 
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER) -> Identification:
+    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
         """Answer with the nearest subject by cosine."""
-        self._check_codes(codes)
+        self._check_codes(codes, 1)
         self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
         bank = self._bank(0)
         names, score = (("",) * codes.shape[1],), torch.full(codes.shape[:2], -torch.inf, dtype=torch.float64)
@@ -89,15 +90,12 @@ class MemoryEngine(RecognitionEngine):
         )
         return torch.from_numpy(codes.astype(np.int32)), torch.tensor(person, dtype=torch.int64)
 
-    def run_round(
-        self,
-        node: int,
-        ticket: types.JobTicket,
-        state: types.LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        """Return the state as it came."""
-        self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6))
-        metrics = {"samples": float(len(samples)), "forget": float(len(forget))}
-        return RoundResult(state, sum(len(codes) for codes in samples.values()), metrics)
+    def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        """Return each state as it came."""
+        results = []
+        for request in requests:
+            self.ledger.charge(Phase.TRAIN, Cost(1e-9, 1e-6), request.node)
+            metrics = {"samples": float(len(request.samples)), "forget": float(len(request.forget))}
+            examples = sum(len(codes) for codes in request.samples.values())
+            results.append(RoundResult(request.state, examples, metrics))
+        return results

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Makes an engine, called with the cumulative costs from the journal, empty at the first start.
 MakeEngine = Callable[[Mapping[Phase, Cost]], NodeEngine]
 
+#: Of nodes that run no task of the product.
+TASK, ENERGY_MODEL = "test", types.EnergyModel(name="memory", version="1")
+
 
 @dataclass
 class FakeClock:
@@ -91,7 +94,8 @@ class NodeBackup:
 class MemoryNode:
     """A real node without files, as cheap as it gets: journal, keys and engine in memory.
 
-    It is told of its fleet by `join`, which starts it. Whatever a coordinator says goes to `receive`.
+    It is told of its fleet by `join`, which starts it. Whatever a coordinator says goes to `receive`. Nodes may share
+    an engine, each with a `node_index` of its own.
 
     Attributes
     ----------
@@ -107,12 +111,16 @@ class MemoryNode:
         *,
         clock: Clock | None = None,
         make_engine: MakeEngine = MemoryEngine,
+        node_index: int = 0,
         image_generator: ImageGenerator | None = None,
         randomness: Randomness = SYSTEM,
         heartbeat_s: float = 1.0,
+        task: str = TASK,
+        energy_model: types.EnergyModel = ENERGY_MODEL,
     ) -> None:
         self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
+        self._node_index, self._task, self._energy_model = node_index, task, energy_model
         self._randomness, draw = randomness, randomness.draw
         self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
@@ -173,9 +181,12 @@ class MemoryNode:
             self.enrollment,
             self.clock,
             make_engine=self._make_engine,
+            node_index=self._node_index,
             image_generator=self._image_generator,
             randomness=self._randomness,
             heartbeat_s=self._heartbeat_s,
+            task=self._task,
+            energy_model=self._energy_model,
         )
 
 
@@ -187,9 +198,12 @@ def _start(
     clock: Clock,
     *,
     make_engine: MakeEngine,
+    node_index: int = 0,
     image_generator: ImageGenerator | None,
     randomness: Randomness = SYSTEM,
     heartbeat_s: float = 1.0,
+    task: str = TASK,
+    energy_model: types.EnergyModel = ENERGY_MODEL,
 ) -> Node:
     node = Node(
         NodeContext(
@@ -198,9 +212,10 @@ def _start(
             journal=journal,
             cipher=cipher,
             engine=make_engine(journal.costs()),
+            node_index=node_index,
             image_generator=image_generator,
-            energy_model=types.EnergyModel(name="memory", version="1"),
-            task="test",
+            energy_model=energy_model,
+            task=task,
             clock=clock,
             randomness=randomness,
             heartbeat_s=heartbeat_s,

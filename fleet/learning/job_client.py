@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import Message
@@ -20,6 +20,31 @@ CALL_TIMEOUT_S = 10.0
 AWAY_S = 30.0
 _RETRY_S = 0.5
 _RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Attempt(Protocol):
+    """One attempt of one job, as the ServerApp sees its coordinator; `JobClient` is the one over gRPC.
+
+    Every call raises `StaleAttemptError` if another attempt is the current one.
+    """
+
+    @property
+    def job_id(self) -> str:
+        """Id of the job."""
+
+    def get_job(self) -> pb.GetJobResponse:
+        """Return what to do, from which state, and the job key."""
+
+    def begin_round(self, round_number: int) -> Sequence[pb.RoundNode]:
+        """Return the live nodes, each with its signed ticket for this round."""
+
+    def report_round(
+        self, round_number: int, sealed_state: bytes, metrics: Mapping[str, float], node_ids: Sequence[str]
+    ) -> None:
+        """Hand over the state after a round: a later attempt goes on from here."""
+
+    def finish(self, error: str = "") -> None:
+        """Report that this attempt is over; `error` is empty on success."""
 
 
 class JobClient(TokenClient):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from reram_fleet.processes.flower import MESSAGE_TYPES, NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
 from reram_fleet.v1.learning_pb2 import RoundNode
@@ -133,7 +133,9 @@ class JobGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Seal each message for its node and send it; ids in the same order, empty where it was refused."""
-        outgoing = [self._sealed(message) for message in messages]
+        # A strategy sends all nodes one record: it is sealed once, under the one key that all of them have.
+        sealed: dict[int, tuple[ArrayRecord, bytes]] = {}
+        outgoing = [self._sealed(message, sealed) for message in messages]
         if not outgoing:
             return []
         ids = list(self._grid.push_messages(outgoing))
@@ -185,13 +187,17 @@ class JobGrid(Grid):
                 )
             self._sleep(self._pace.gather_poll_s)
 
-    def _sealed(self, message: Message) -> Message:
+    def _sealed(self, message: Message, sealed: dict[int, tuple[ArrayRecord, bytes]]) -> Message:
         metadata, content = message.metadata, message.content
         node = self._nodes.get(metadata.dst_node_id)
         if node is None:
             raise LearningPlaneError(f"node {metadata.dst_node_id} is not one of round {self._round}")
         arrays = next(iter(content.array_records.values()))
-        record = ConfigRecord({STATE_KEY: self._codec.seal(arrays), TICKET_KEY: node.ticket.SerializeToString()})
+        if id(arrays) not in sealed:
+            # Kept with its record, or another one could get the same id.
+            sealed[id(arrays)] = arrays, self._codec.seal(arrays)
+        _, state = sealed[id(arrays)]
+        record = ConfigRecord({STATE_KEY: state, TICKET_KEY: node.ticket.SerializeToString()})
         # Nothing else goes: the ticket carries job, attempt and round, signed.
         return Message(
             content=RecordDict({STATE_RECORD: record}),

@@ -7,6 +7,8 @@ every round; the average is Flower's own FedAvg.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context, MetricRecord
@@ -16,10 +18,10 @@ from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.processes.hardening import keep_memory_private
 from reram_fleet.v1.types_pb2 import LEARNING_KIND_EVALUATE_QUALITY
 
-from fleet.errors import StaleAttemptError
-from fleet.learning.errors import CoordinatorError, LearningPlaneError
+from fleet.errors import FleetError, StaleAttemptError
+from fleet.learning.errors import LearningPlaneError
 from fleet.learning.fab import ATTEMPT, CA_FILE, COORDINATOR, JOB_ID, TOKEN_FILE
-from fleet.learning.job_client import JobClient
+from fleet.learning.job_client import Attempt, JobClient
 from fleet.learning.job_grid import JobGrid
 from fleet.learning.state_codec import StateCodec
 
@@ -42,26 +44,47 @@ def client_of(context: Context) -> JobClient:
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run one attempt of a job; report its end unless another attempt has taken over."""
+    """Run one attempt of a job, as `run_attempt` does."""
     keep_memory_private()
     with client_of(context) as client:
+        run_attempt(grid, client)
+
+
+def run_attempt(
+    grid: Grid,
+    client: Attempt,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Run one attempt of a job; report its end unless another attempt has taken over.
+
+    Raises what `run_job` raises, once it is reported.
+    """
+    try:
+        run_job(grid, client, clock=clock, sleep=sleep)
+    except StaleAttemptError:
+        raise
+    except Exception as error:
         try:
-            run_job(grid, client)
-        except StaleAttemptError:
-            raise
-        except Exception as error:
-            try:
-                client.finish(error=f"{type(error).__name__}: {error}")
-            except (CoordinatorError, StaleAttemptError) as unreported:
-                logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)
-            raise
-        client.finish()
+            client.finish(error=f"{type(error).__name__}: {error}")
+        except FleetError as unreported:
+            logger.warning("the failure of job %s could not be reported: %s", client.job_id, unreported)
+        raise
+    client.finish()
 
 
-def run_job(grid: Grid, client: JobClient) -> None:
+def run_job(
+    grid: Grid,
+    client: Attempt,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """Run the rounds that are left of a job, handing over the state after each.
 
-    `LearningPlaneError` if the coordinator refuses, a state does not open, or a round misses its quorum.
+    `clock` and `sleep` are by what it waits for nodes and replies. `LearningPlaneError` if the coordinator refuses, a
+    state does not open, or a round misses its quorum.
     """
     job = client.get_job()
     if job.kind not in MESSAGE_TYPES:
@@ -78,6 +101,8 @@ def run_job(grid: Grid, client: JobClient) -> None:
         quorum=job.quorum,
         round_offset=job.round_offset,
         round_timeout_s=job.round_timeout_s,
+        clock=clock,
+        sleep=sleep,
     )
 
     def checkpoint(round_of_attempt: int, state: ArrayRecord) -> MetricRecord | None:

@@ -19,6 +19,7 @@ class TileArrays:
     """The effective cells of a layer on many chips, or one set that all chips share."""
 
     cells: Tensor  #: float32 with integer values ``[N or 1, row_tiles, rows, columns]``
+    inputs: int  #: rows that hold weights; the last tile is filled up by 0
 
     @property
     def shared(self) -> bool:
@@ -26,8 +27,13 @@ class TileArrays:
         return self.cells.shape[0] == 1
 
     def drive(self, codes: Tensor) -> Tensor:
-        """Return integer codes ``[n, B, in]`` as float32 on the rows, ``[n, row_tiles, B, rows]``."""
+        """Return integer codes ``[n, B, in]`` as float32 on the rows, ``[n, row_tiles, B, rows]``.
+
+        Codes that are one tensor expanded over the nodes are driven once, and expanded again.
+        """
         nodes, batch, inputs = codes.shape
+        if nodes > 1 and codes.stride(0) == 0:
+            return self.drive(codes[:1]).expand(nodes, -1, -1, -1)
         _, row_tiles, rows, _ = self.cells.shape
         driven = functional.pad(codes.to(torch.float32), (0, row_tiles * rows - inputs))
         return driven.view(nodes, batch, row_tiles, rows).transpose(1, 2)
@@ -42,9 +48,22 @@ class TileArrays:
         if self.shared:
             stacked = driven.transpose(0, 1).reshape(row_tiles, nodes * batch, rows)
             return torch.bmm(stacked, self.cells[0]).view(row_tiles, nodes, batch, columns).transpose(0, 1)
+        if nodes == 1 or driven.stride(0) == 0:
+            return self._alike(driven[0], part)
         arrays = nodes * row_tiles
         cells = self.cells[part].reshape(arrays, rows, columns)
         return torch.bmm(driven.reshape(arrays, batch, rows), cells).view(nodes, row_tiles, batch, columns)
+
+    def _alike(self, driven: Tensor, part: slice) -> Tensor:
+        """Multiply the same codes, ``[row_tiles, B, rows]``, by the columns of all nodes as if they were one chip's."""
+        cells = self.cells[part]
+        nodes, row_tiles, rows, columns = cells.shape
+        sums = torch.empty(row_tiles, driven.shape[1], nodes * columns)
+        for tile in range(row_tiles):
+            filled = min(rows, self.inputs - tile * rows)
+            side_by_side = cells[:, tile, :filled].transpose(0, 1).reshape(filled, nodes * columns)
+            torch.mm(driven[tile, :, :filled], side_by_side, out=sums[tile])
+        return sums.view(row_tiles, -1, nodes, columns).permute(2, 0, 1, 3)
 
 
 def squared_codes(driven: Tensor) -> Tensor:

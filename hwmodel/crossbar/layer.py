@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -154,7 +154,7 @@ class Crossbar:
             )
         )
         if ledger is not None:
-            ledger.charge(Phase.PROGRAM, [result.cost for result in crossbar._parts.programming])
+            ledger.charge(Phase.PROGRAM, [result.cost for result in crossbar._parts.programming], by=crossbar)
         return crossbar
 
     def at_age(self, age_s: float) -> Crossbar:
@@ -210,26 +210,45 @@ class Crossbar:
             If a shape or the dtype of `reads` is wrong, the ledger has another number of nodes, or torch may compute
             float32 products with less than float32 precision.
         """
+        dtype = torch.float64 if self.fidelity is Fidelity.IDEAL else torch.int32
+        result = torch.empty(len(self.nodes), codes.shape[1], self.out_features, dtype=dtype)
+        blocks = self.mvm_blocks(codes, reads=reads, sparse=sparse, ledger=ledger, phase=phase)
+        for nodes, vectors, products in blocks:
+            result[nodes, vectors] = products
+        return result
+
+    def mvm_blocks(
+        self,
+        codes: Tensor,
+        *,
+        vectors: int | None = None,
+        reads: Tensor | None = None,
+        sparse: bool = False,
+        ledger: EnergyLedger | None = None,
+        phase: Phase = Phase.INFER,
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Yield what `mvm` returns in blocks, each with its nodes and vectors: for results that are only added up.
+
+        Blocks have `vectors` vectors, the last may have fewer; as many as fit the scratch memory if None. All is
+        charged once the last one was taken. Codes that are one tensor expanded over the nodes are multiplied by all
+        chips of a block at once, which is many times faster than by each.
+        """
         self._check(codes, ledger)
         batch = codes.shape[1]
         numbers = self._read_numbers(batch, reads)
-        layout = self._plan.layout
-        dtype = torch.float64 if self.fidelity is Fidelity.IDEAL else torch.int32
-        result = torch.empty(len(self.nodes), batch, self.out_features, dtype=dtype)
-        per_vector = layout.row_tiles * max(layout.columns, layout.rows)
-        vectors = max(1, min(batch, _SCRATCH_ELEMENTS // per_vector))
-        chunk = max(1, _SCRATCH_ELEMENTS // (vectors * per_vector))
+        per_vector = self._plan.layout.row_tiles * max(self._plan.layout.columns, self._plan.layout.rows)
+        size = vectors or max(1, min(batch, _SCRATCH_ELEMENTS // per_vector))
+        chunk = max(1, _SCRATCH_ELEMENTS // (size * per_vector))
         for first in range(0, len(self.nodes), chunk):
             part = slice(first, first + chunk)
-            for start in range(0, batch, vectors):
-                span = slice(start, start + vectors)
-                result[part, span] = self._parts.read(codes[part, span], part, numbers[part, span])
+            for start in range(0, batch, size):
+                span = slice(start, start + size)
+                yield part, span, self._parts.read(codes[part, span], part, numbers[part, span])
         driven = (codes != 0).sum(dim=(1, 2)) if sparse else torch.full_like(self.driven, batch * self.in_features)
         self.reads += batch
         self.driven += driven
         if ledger is not None:
             ledger.charge(phase, self._charges(batch, driven) if sparse else self._mvm_cost * batch, by=self)
-        return result
 
     def _charges(self, batch: int, driven: Tensor) -> list[Cost]:
         shares = (driven.double() / max(1, batch * self.in_features)).tolist()
@@ -273,7 +292,8 @@ class Crossbar:
             raise CrossbarError(
                 f"layer {self.layer!r} takes codes [{nodes}, B, {self.in_features}]; got {list(codes.shape)}"
             )
-        self.dac.check(codes)
+        # One tensor expanded over the nodes is looked at once.
+        self.dac.check(codes[:1] if codes.stride(0) == 0 else codes)
         if ledger is not None and ledger.nodes != nodes:
             raise CrossbarError(f"layer {self.layer!r} has {nodes} nodes; the ledger keeps {ledger.nodes}")
         check_float32_products(self.layer)

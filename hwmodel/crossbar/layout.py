@@ -74,7 +74,7 @@ class Layout:
     @property
     def targets(self) -> TileArrays:
         """Ideal columns on tiles: what a chip without any error holds, for all nodes."""
-        return TileArrays(self.tiled(self.column_levels.to(torch.float32)).unsqueeze(0))
+        return TileArrays(self.tiled(self.column_levels.to(torch.float32)).unsqueeze(0), self.inputs)
 
     def tiled(self, columns: Tensor) -> Tensor:
         """Return ``[..., in, columns]`` as ``[..., row_tiles, rows, columns]``, the last tile padded by 0."""

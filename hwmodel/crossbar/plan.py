@@ -75,7 +75,7 @@ class CrossbarPlan:
             statistical = StatisticalReadout.of(layout, keys, adc, models, self.age_s)
             return CrossbarParts(adc, statistical.arrays, statistical.read, programming)
         cells, programming = programmed_chips(layout, keys, models, self.age_s, self.write_verify)
-        tiles = TileReadout(layout, keys, TileArrays(cells), adc, models.read_noise)
+        tiles = TileReadout(layout, keys, TileArrays(cells, layout.inputs), adc, models.read_noise)
         return CrossbarParts(adc, tiles.arrays, tiles.read_bits if serial else tiles.read, programming)
 
     def _read_ideal(self, codes: Tensor, part: slice, reads: Tensor) -> Tensor:

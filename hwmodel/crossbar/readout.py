@@ -31,8 +31,11 @@ class TileReadout:
         sums = self.arrays.partial_sums(driven, part)
         if self.read_noise.present:
             sums += self._noise(driven, part, reads, phase)
-        columns = self.adc.quantise_(sums).sum(dim=1).to(torch.int32)
-        return combined_slices(columns, self.layout.mapping.slice_factors)
+        columns, *others = self.adc.quantise_(sums).unbind(dim=1)
+        # Adding tile by tile is many times faster than a sum over so short a dimension.
+        for tile in others:
+            columns += tile
+        return combined_slices(columns.to(torch.int32), self.layout.mapping.slice_factors)
 
     def read_bits(self, codes: Tensor, part: slice, reads: Tensor) -> Tensor:
         """Convert every plane of input bits for itself, then shift and add: `Fidelity.BIT_SERIAL`.

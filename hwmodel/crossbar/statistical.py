@@ -71,7 +71,7 @@ class StatisticalReadout:
         return cls(
             layout,
             keys,
-            TileArrays(layout.tiled(total_of_planes(layout, levels).to(torch.float32)).unsqueeze(0)),
+            TileArrays(layout.tiled(total_of_planes(layout, levels).to(torch.float32)).unsqueeze(0), layout.inputs),
             adc,
             (mean / unit).round_(),
             unit,

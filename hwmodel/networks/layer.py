@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from hwmodel.crossbar import Crossbar
 from hwmodel.errors import NetworkError
 from hwmodel.presets.technology import Numbers, Section
 
@@ -15,6 +15,26 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+class CountedReads(Protocol):
+    """Shape of a layer on N chips, and what they have read: a `hwmodel.Crossbar`, or what is known of one."""
+
+    @property
+    def in_features(self) -> int:
+        """Inputs."""
+
+    @property
+    def out_features(self) -> int:
+        """Outputs."""
+
+    @property
+    def reads(self) -> Tensor:
+        """Vectors multiplied so far, int64 ``[N]``."""
+
+    @property
+    def driven(self) -> Tensor:
+        """Inputs that drove a row in them, int64 ``[N]``."""
 
 
 class LayerSpec(Section):
@@ -60,7 +80,7 @@ class LayerSpec(Section):
         return self
 
     @classmethod
-    def of_reads(cls, name: str, crossbar: Crossbar, samples: int, node: int = 0) -> LayerSpec:
+    def of_reads(cls, name: str, crossbar: CountedReads, samples: int, node: int = 0) -> LayerSpec:
         """Return the layer that a node's crossbar is, all its reads so far being those of so many samples.
 
         Uses are rounded to a whole number, and at least 1. Raises `NetworkError` if nothing was read.

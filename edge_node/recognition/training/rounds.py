@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,12 @@ class RoundRequest:
     samples: Mapping[str, Tensor]
     forget: Mapping[str, Tensor]
 
+    @property
+    def batch(self) -> Hashable:
+        """Key that requests of one batch share: kind, LoRA shape and rows."""
+        ticket = self.ticket
+        return ticket.kind, ticket.lora.SerializeToString(deterministic=True), tuple(ticket.subject_tags)
+
 
 @dataclass(frozen=True)
 class RoundResult:
@@ -76,16 +82,11 @@ def run_rounds(
     """
     if not requests:
         return []
-    first = requests[0].ticket
+    first, batch = requests[0].ticket, requests[0].batch
     for request in requests:
-        ticket = request.ticket
-        if ticket.kind not in KINDS:
-            raise RoundError(f"learning kind {ticket.kind} is not one that an engine can run")
-        if (
-            ticket.kind != first.kind
-            or ticket.lora != first.lora
-            or (list(ticket.subject_tags) != list(first.subject_tags))
-        ):
+        if request.ticket.kind not in KINDS:
+            raise RoundError(f"learning kind {request.ticket.kind} is not one that an engine can run")
+        if request.batch != batch:
             raise RoundError("requests of one batch differ in kind, LoRA shape or rows: run them apart")
     nodes = [_prepare(calibration, banks[request.node], request) for request in requests]
     samples = LabelledSamples(

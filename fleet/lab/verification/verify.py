@@ -87,7 +87,8 @@ def _forget_people(
     task: str, fleet: CapturedFleet, seed: int, names: Sequence[str], method: Method, progress: Progress
 ) -> VerificationReport:
     engine = fleet.engine
-    mark, writes = engine.ledger.mark(), int(engine.cell_writes.sum())
+    marks = [engine.ledger.mark(node) for node in range(len(engine.node_ids))]
+    writes = int(engine.cell_writes.sum())
     progress("Cohort LoRA, everybody")
     cohorts = CohortVerification(fleet, seed, CANARY_SAMPLES // 2)
     subjects, heads, shards, error_rates = [], [], [], []
@@ -101,8 +102,8 @@ def _forget_people(
         shards.append(cohorts.forget(name))
     pairs, joules = _repair(fleet, seed, names, method, progress)
     joules[Phase.TRAIN] += cohorts.replay_cost.energy_j
-    for node in range(len(engine.node_ids)):
-        for phase, spent in engine.ledger.since(mark, node).items():
+    for mark in marks:
+        for phase, spent in engine.ledger.since(mark).items():
             joules[phase] += spent.energy_j
     return VerificationReport(
         task=task,

@@ -117,8 +117,18 @@ class LevelCrossbar:
         """Multiply as `Crossbar.mvm`, int32 ``[N, B, out]``."""
         if self._level.fidelity is Fidelity.TILE_ACCURATE:
             return self._tiles.mvm(codes, **options)
-        exact = self._level.mvm(codes, **options).double()
-        return (exact * (self._level.scale / self._tiles.scale)).round().to(torch.int32)
+        return self._rescaled(self._level.mvm(codes, **options))
+
+    def mvm_blocks(self, codes: Tensor, **options: Any) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Multiply as `Crossbar.mvm_blocks`."""
+        if self._level.fidelity is Fidelity.TILE_ACCURATE:
+            yield from self._tiles.mvm_blocks(codes, **options)
+            return
+        for nodes, vectors, products in self._level.mvm_blocks(codes, **options):
+            yield nodes, vectors, self._rescaled(products)
+
+    def _rescaled(self, products: Tensor) -> Tensor:
+        return (products.double() * (self._level.scale / self._tiles.scale)).round().to(torch.int32)
 
 
 def at_level(backbone: Any, fidelity: Fidelity) -> Any:

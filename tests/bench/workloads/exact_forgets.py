@@ -101,11 +101,11 @@ def forget(
     preset, engine, captured = load_preset(PRESET), fleet.engine, fleet.captured(name)
     node_s, spent = [], Cost()
     for node in range(len(engine.node_ids)):
-        mark = engine.ledger.mark()
+        mark = engine.ledger.mark(node)
         started = time.process_time()
         engine.drop_subjects(node, [name])
         node_s.append(time.process_time() - started)
-        spent += sum(engine.ledger.since(mark, node).values(), start=Cost())
+        spent += sum(engine.ledger.since(mark).values(), start=Cost())
         if node in captured:
             spent += cost.erase(preset, captured[node].nbytes)
     started = time.process_time()

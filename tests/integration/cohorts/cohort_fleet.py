@@ -6,27 +6,22 @@ What is left out is transport: processes, gRPC, the SuperLink. Codes are made up
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
 from reram_fleet.cohorts import fleet_seed, shard_of
-from reram_fleet.processes.flower import NODE_ID_KEY, STATE_KEY, STATE_RECORD, TICKET_KEY
-from reram_fleet.v1 import learning_pb2 as wire
-from reram_fleet.v1 import types_pb2 as types
-from torch import Tensor
 
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.testing import MemoryEngine
 from fleet.coordinator.testing import FEATURES, SteppedCoordinator
 from fleet.domain.learning import JobState
-from fleet.learning.server_app import run_job
+from fleet.sim.grid.product import UnitAttempt, play_attempt
 from fleet.store import Store
 from fleet.store.cohorts import CohortShardRow
 from fleet.trust.keys import CoordinatorKeys
@@ -68,16 +63,8 @@ class TrainingEngine(MemoryEngine):
         codes = torch.from_numpy(public.astype(np.int32))[None]
         self._calibration = ScoreCalibration.fit(codes, torch.tensor(PERSON))
 
-    def run_round(
-        self,
-        node: int,
-        ticket: types.JobTicket,
-        state: types.LoraState,
-        samples: Mapping[str, Tensor],
-        forget: Mapping[str, Tensor],
-    ) -> RoundResult:
-        (result,) = run_rounds(self._calibration, self._banks, [RoundRequest(node, ticket, state, samples, forget)])
-        return result
+    def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        return run_rounds(self._calibration, self._banks, requests)
 
 
 @dataclass
@@ -108,89 +95,24 @@ class LearningNode(Device):
         self.capture(tag, samples_of(tag, self.node_id))
 
 
-@dataclass
-class DirectGrid(Grid):
-    """Carries messages to nodes by a call."""
-
-    nodes: Mapping[int, LearningNode]
-    waiting: dict[str, Message] = field(default_factory=dict)
-
-    def set_run(self, run: Any) -> None:
-        raise AssertionError("JobGrid never asks its grid for this")
-
-    @property
-    def run(self) -> Any:
-        raise AssertionError("JobGrid never asks its grid for this")
-
-    def create_message(self, *arguments: Any, **named: Any) -> Message:
-        raise AssertionError("JobGrid never asks its grid for this")
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        raise AssertionError("JobGrid never asks its grid for this")
-
-    def get_node_ids(self) -> list[int]:
-        return sorted(self.nodes)
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        ids = []
-        for message in messages:
-            message.metadata.__dict__["_message_id"] = message.object_id
-            self.waiting[message.object_id] = message
-            ids.append(message.object_id)
-        return ids
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        for message_id in list(message_ids):
-            message = self.waiting.pop(message_id)
-            node = self.nodes[message.metadata.dst_node_id]
-            record = message.content.config_records[STATE_RECORD]
-            done = node.node.run_round(types.Envelope.FromString(record[TICKET_KEY]), record[STATE_KEY])
-            content = RecordDict(
-                {
-                    STATE_RECORD: ConfigRecord({STATE_KEY: done.sealed_state, NODE_ID_KEY: done.node_id}),
-                    "metrics": MetricRecord({**done.metrics, "num-examples": done.num_examples}),
-                }
-            )
-            yield Message(content, reply_to=message)
-
-
 class KilledError(Exception):
     """The Flower run dies here."""
 
 
-@dataclass
-class DirectClient:
-    """LearningService by a call; dies after as many rounds as it is told to."""
+class MortalAttempt(UnitAttempt):
+    """Attempt whose Flower run dies after as many rounds as it is told to."""
 
-    fleet: CohortFleet
-    job_id: str
-    attempt: int
-    rounds: int = 1000
-
-    def get_job(self) -> wire.GetJobResponse:
-        with self.fleet.coordinator.transaction() as unit:
-            return unit.rounds.describe(self.job_id, self.attempt)
-
-    def begin_round(self, round_number: int) -> Sequence[wire.RoundNode]:
-        with self.fleet.coordinator.transaction() as unit:
-            begun = unit.rounds.begin_round(self.job_id, self.attempt, round_number)
-        return list(begun.nodes)
+    def __init__(self, fleet: CohortFleet, job_id: str, attempt: int, rounds: int = 1000) -> None:
+        coordinator = fleet.coordinator
+        super().__init__(coordinator.transaction, job_id, attempt, coordinator.destroy_orphaned_keys)
+        self._rounds = rounds
 
     def report_round(
         self, round_number: int, sealed_state: bytes, metrics: Mapping[str, float], node_ids: Sequence[str]
     ) -> None:
-        request = wire.ReportRoundRequest(
-            job_id=self.job_id,
-            attempt=self.attempt,
-            round=round_number,
-            sealed_state=sealed_state,
-            metrics=metrics,
-            node_ids=node_ids,
-        )
-        with self.fleet.coordinator.transaction() as unit:
-            unit.rounds.report_round(request)
-        self.rounds -= 1
-        if not self.rounds:
+        super().report_round(round_number, sealed_state, metrics, node_ids)
+        self._rounds -= 1
+        if not self._rounds:
             raise KilledError
 
 
@@ -270,28 +192,22 @@ class CohortFleet:
             self.play(client)
         raise AssertionError("jobs without end")
 
-    def begin(self, rounds: int = 1000) -> DirectClient | None:
+    def begin(self, rounds: int = 1000) -> MortalAttempt | None:
         """Begin the first job that can, as the reconciler does; the client dies after some rounds."""
         with self.coordinator.transaction() as unit:
             for job in unit.tx.learning.list_open():
                 late = job.retry_at_ms is not None and job.retry_at_ms > unit.tx.now_ms
                 if job.state is JobState.QUEUED and not late and unit.rounds.startable(job):
                     attempt = unit.tx.learning.next_attempt(job.job_id).attempt
-                    return DirectClient(self, job.job_id, attempt, rounds)
+                    return MortalAttempt(self, job.job_id, attempt, rounds)
         return None
 
-    def play(self, client: DirectClient) -> None:
+    def play(self, client: MortalAttempt) -> None:
         """Do what the Flower run of an attempt does."""
         with self.coordinator.transaction() as unit:
-            flower = {unit.tx.nodes.get(node_id).flower_node_id: self.nodes[node_id] for node_id in self.online}
-        error = ""
-        try:
-            run_job(DirectGrid(flower), client)  # type: ignore[arg-type]
-        except KilledError:
-            error = "killed"
-        with self.coordinator.transaction() as unit:
-            unit.rounds.finish(client.job_id, client.attempt, error)
-        self.coordinator.destroy_orphaned_keys()
+            flower = {unit.tx.nodes.get(node_id).flower_node_id: self.nodes[node_id].node for node_id in self.online}
+        with suppress(KilledError):
+            play_attempt(client, flower)
 
     def rows(self) -> dict[str, list[int]]:
         """Return the installed integers by tag."""

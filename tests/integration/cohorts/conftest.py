@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
-from flwr.supercore.task_identity import TaskIdentity
 
 from tests.integration.cohorts.cohort_fleet import CohortFleet
 from tests.integration.cohorts.story import build
 
 
-@contextmanager
-def flower_task() -> Iterator[None]:
-    """Flower builds messages only inside a task."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_task_id", "_run_id", "_node_id"):
-            patch.setattr(TaskIdentity, name, 1)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def task_identity() -> Iterator[None]:
-    with flower_task():
-        yield
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> CohortFleet:
     """Return a trained fleet, closed: to be copied."""
-    with flower_task():
-        fleet = build(tmp_path_factory.mktemp("trained") / "fleet")
+    fleet = build(tmp_path_factory.mktemp("trained") / "fleet")
     fleet.coordinator.close()
     return fleet
 
@@ -43,8 +25,7 @@ def never(tmp_path_factory) -> Callable[..., dict[str, list[int]]]:
 
     def rows(*absent: str) -> dict[str, list[int]]:
         if absent not in known:
-            with flower_task():
-                fleet = build(tmp_path_factory.mktemp("never") / "fleet", *absent)
+            fleet = build(tmp_path_factory.mktemp("never") / "fleet", *absent)
             known[absent] = fleet.rows()
             fleet.coordinator.close()
         return known[absent]

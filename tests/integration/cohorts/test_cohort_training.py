@@ -8,7 +8,7 @@ from edge_node.recognition.environment import environment
 from fleet.coordinator.learning import rounds as job_rounds
 from fleet.domain.learning import JobKind
 from fleet.errors import ConflictError
-from tests.integration.cohorts.cohort_fleet import SHARDS, DirectClient
+from tests.integration.cohorts.cohort_fleet import SHARDS, MortalAttempt
 from tests.integration.cohorts.story import (
     ANN,
     AT,
@@ -48,7 +48,7 @@ def test_training_of_other_shards_does_not_wait_for_a_replay(fleet):
 def test_round_during_which_samples_were_captured_is_logged_as_mixed(fleet):
     with fleet.coordinator.transaction() as unit:
         (job, _) = unit.jobs.start_cohorts("t3", 2, 0).jobs
-        client = DirectClient(fleet, job.job_id, unit.tx.learning.next_attempt(job.job_id).attempt)
+        client = MortalAttempt(fleet, job.job_id, unit.tx.learning.next_attempt(job.job_id).attempt)
     state = client.get_job().sealed_state
     client.begin_round(1)
     capture_more(fleet, BOB, "n2")

@@ -164,23 +164,26 @@ def test_the_lora_is_the_active_one_and_has_a_row_for_each_person_on_the_node(de
     assert device.chip_figures(0).ratios != first
 
 
-def test_what_is_left_of_the_endurance_is_that_of_the_most_worn_crossbar(monkeypatch):
-    held = []
+def test_what_is_left_of_the_endurance_is_that_of_the_most_worn_crossbar():
+    def worn_engine(epoch_of_entry):
+        held = []
 
-    def program(*args):
-        held.append(Reservoir.program(CODING, *args))
-        return held[-1]
+        def program(*args):
+            held.append(Reservoir.program(CODING, *args))
+            held[-1].entry.epoch = epoch_of_entry
+            return held[-1]
 
-    engine = Engine.build(MadeUpTask(program, TASKS["reservoir"].samples), PRESET, 5, ["north", "east"])
-    worn = [float(crossbar.wear[1]) for crossbar in (held[0].recurrent, held[0].entry)]
+        engine = Engine.build(MadeUpTask(program, TASKS["reservoir"].samples), PRESET, 5, ["north", "east"])
+        worn = [float(crossbar.wear[1]) for crossbar in (held[0].recurrent, held[0].entry)]
+        return engine, worn
+
+    engine, worn = worn_engine(0)
 
     assert engine.chip_figures(1).endurance_left == pytest.approx(1 - max(worn), abs=1e-15)
     assert worn[0] != worn[1]
     # Programmed a thousand times before, the smaller one would be the first to fail.
-    monkeypatch.setattr(held[0].entry, "epoch", 999)
-    assert engine.chip_figures(1).endurance_left == pytest.approx(1 - 1000 * worn[1])
-    monkeypatch.setattr(held[0].entry, "epoch", 10**9)
-    assert engine.chip_figures(1).endurance_left == 0
+    assert worn_engine(999)[0].chip_figures(1).endurance_left == pytest.approx(1 - 1000 * worn[1])
+    assert worn_engine(10**9)[0].chip_figures(1).endurance_left == 0
 
 
 def test_an_engine_without_crossbars_has_no_ratio():

@@ -64,7 +64,7 @@ def test_a_round_of_training_is_the_same_alone_and_in_a_batch(device, fleet, ada
     ticket, samples = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), samples_of(tags)
     state = initial_state(tags, ticket.lora, None)
 
-    alone = device.run_round(0, ticket, state, samples[node], {})
+    alone = device.run_rounds([RoundRequest(0, ticket, state, samples[node], {})])[0]
     # The device is the middle chip of the fleet: in its place of a batch are its samples.
     beside = [samples[node] if chip == 1 else samples[chip] for chip in range(3)]
     many = fleet.run_rounds([RoundRequest(chip, ticket, state, beside[chip], {}) for chip in (2, 1, 0)])

@@ -49,7 +49,7 @@ def samples(captured, tags):
 @pytest.fixture
 def trained(device, tags, samples):
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
-    return device.run_round(0, ticket, initial(tags), samples, {})
+    return device.run_rounds([RoundRequest(0, ticket, initial(tags), samples, {})])[0]
 
 
 def test_training_lowers_the_loss_and_keeps_accuracy(trained):
@@ -61,7 +61,9 @@ def test_training_lowers_the_loss_and_keeps_accuracy(trained):
 def test_row_of_a_person_unknown_here_goes_back_as_it_came(device, tags, samples):
     start = torch.randn(4, RANK, generator=torch.Generator().manual_seed(1))
     state = encode(tags, start, torch.ones(4, dtype=torch.bool))
-    result = device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), state, samples, {})
+    result = device.run_rounds(
+        [RoundRequest(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), state, samples, {})]
+    )[0]
     weight = np.frombuffer(result.state.weight, "<f4")
     assert weight.tolist() == [1.0, 1.0, 1.0, np.float32(UNTRAINED_WEIGHT)]
     after = decode(result.state, tags, RANK)
@@ -72,7 +74,7 @@ def test_row_of_a_person_unknown_here_goes_back_as_it_came(device, tags, samples
 def test_round_is_a_pure_function_of_its_input(device, tags, samples, trained):
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
     backwards = dict(reversed(samples.items()))
-    again = device.run_round(0, ticket, initial(tags), backwards, {})
+    again = device.run_rounds([RoundRequest(0, ticket, initial(tags), backwards, {})])[0]
     assert again.state.SerializeToString(deterministic=True) == trained.state.SerializeToString(deterministic=True)
     assert again.metrics == trained.metrics
 
@@ -103,7 +105,7 @@ def test_unlearning_brings_forgotten_samples_below_the_hinge_and_keeps_the_rest(
     state = encode(tags, b, torch.ones(4, dtype=torch.bool))
     rounds = []
     for _ in range(3):
-        rounds.append(device.run_round(0, ticket, state, kept, hidden))
+        rounds.append(device.run_rounds([RoundRequest(0, ticket, state, kept, hidden)])[0])
         state = rounds[-1].state
     first, last = rounds[0].metrics, rounds[-1].metrics
     assert first["forget_above_hinge_before"] >= 0.5 * first["forget_samples_before"] > 0
@@ -123,7 +125,7 @@ def lifted(engine, b, codes):
 def test_node_without_forgotten_samples_does_not_undo_what_others_repair(device, tags, samples, trained):
     ticket = ticket_of(device, LEARNING_KIND_UNLEARN_LORA, tags, tags[:1])
     kept = {tag: samples[tag] for tag in tags[1:3]}
-    result = device.run_round(0, ticket, trained.state, kept, {})
+    result = device.run_rounds([RoundRequest(0, ticket, trained.state, kept, {})])[0]
     weight = np.frombuffer(result.state.weight, "<f4")
     assert weight.tolist() == [1.0, *[np.float32(UNTRAINED_WEIGHT)] * 3]
     before, after = decode(trained.state, tags, RANK), decode(result.state, tags, RANK)
@@ -145,7 +147,7 @@ def test_rows_on_which_nothing_forgotten_stands_out_are_left_alone():
 def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags, samples, trained):
     mark = device.ledger.mark()
     ticket = ticket_of(device, LEARNING_KIND_EVALUATE_QUALITY, tags)
-    result = device.run_round(0, ticket, trained.state, samples, {})
+    result = device.run_rounds([RoundRequest(0, ticket, trained.state, samples, {})])[0]
     spent = device.ledger.since(mark)
     assert spent[Phase.VERIFY].energy_j > 0
     assert spent[Phase.TRAIN].energy_j == 0
@@ -155,14 +157,18 @@ def test_evaluation_changes_nothing_and_is_charged_as_verification(device, tags,
 
 def test_training_is_charged_and_writes_no_cell(device, tags, samples):
     mark = device.ledger.mark()
-    device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), samples, {})
+    device.run_rounds([RoundRequest(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), samples, {})])[
+        0
+    ]
     spent = device.ledger.since(mark)[Phase.TRAIN]
     assert spent.energy_j > 0
     assert spent.cell_writes == 0
 
 
 def test_node_that_holds_nobody_still_answers(device, tags):
-    result = device.run_round(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), {}, {})
+    result = device.run_rounds(
+        [RoundRequest(0, ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags), {}, {})]
+    )[0]
     assert result.num_examples == 90
     assert set(np.frombuffer(result.state.weight, "<f4").tolist()) == {float(np.float32(UNTRAINED_WEIGHT))}
 
@@ -170,21 +176,21 @@ def test_node_that_holds_nobody_still_answers(device, tags):
 def test_requests_that_cannot_be_run_are_refused(device, tags, samples):
     ticket, state = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags), initial(tags)
     with pytest.raises(RoundError, match="other tags"):
-        device.run_round(0, ticket, initial(tags[:2]), samples, {})
+        device.run_rounds([RoundRequest(0, ticket, initial(tags[:2]), samples, {})])[0]
     with pytest.raises(RoundError, match="rank"):
-        device.run_round(0, ticket, initial(tags, 3), samples, {})
+        device.run_rounds([RoundRequest(0, ticket, initial(tags, 3), samples, {})])[0]
     with pytest.raises(RoundError, match="kind"):
-        device.run_round(0, ticket_of(device, 77, tags), state, samples, {})
+        device.run_rounds([RoundRequest(0, ticket_of(device, 77, tags), state, samples, {})])[0]
     with pytest.raises(RoundError, match="integer codes"):
-        device.run_round(0, ticket, state, {tags[0]: torch.zeros(2, 3)}, {})
+        device.run_rounds([RoundRequest(0, ticket, state, {tags[0]: torch.zeros(2, 3)}, {})])[0]
     broken = initial(tags)
     broken.weight = b"\0" * len(broken.weight)
     with pytest.raises(RoundError, match="not positive"):
-        device.run_round(0, ticket, broken, samples, {})
+        device.run_rounds([RoundRequest(0, ticket, broken, samples, {})])[0]
     foreign = ticket_of(device, LEARNING_KIND_TRAIN_LORA, tags)
     foreign.lora.features = 3
     with pytest.raises(AdapterError, match="features"):
-        device.run_round(0, foreign, state, samples, {})
+        device.run_rounds([RoundRequest(0, foreign, state, samples, {})])[0]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
@@ -192,7 +198,7 @@ def test_training_of_a_node_alone_and_in_a_batch_is_the_same_to_the_bit(fleet, d
     named = tags[:rows]
     ticket = ticket_of(device, LEARNING_KIND_TRAIN_LORA, named)
     samples = {tag: captured[tag][0] for tag in named}
-    alone = device.run_round(0, ticket, initial(named), samples, {})
+    alone = device.run_rounds([RoundRequest(0, ticket, initial(named), samples, {})])[0]
     for node in range(3):
         for adapter in adapters.values():
             fleet.set_subject(node, adapter)

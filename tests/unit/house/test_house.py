@@ -28,6 +28,7 @@ ROOMS = {
         "learning",
         "lab",
         "report",
+        "sim",
         "cli",
         "local",
         "doctor",

@@ -100,8 +100,42 @@ def test_a_mark_that_is_ahead_or_foreign_is_refused():
 
     with pytest.raises(LedgerError, match="ahead"):
         ledger.since(mark)
-    with pytest.raises(LedgerError, match="2 nodes"):
-        EnergyLedger(1).since(EnergyLedger(2).mark())
+    with pytest.raises(LedgerError, match="no node 1"):
+        EnergyLedger(1).since(EnergyLedger(2).mark(1))
+
+
+def test_what_some_nodes_are_charged_the_others_do_not_pay():
+    ledger = EnergyLedger(4)
+    some = ledger.of([2, 0])
+
+    some.charge(Phase.INFER, [READ, WRITE])
+    some.charge(Phase.RADIO, READ, node=1)
+    some.of([1]).charge(Phase.ERASE, WRITE)
+    mark = some.mark(1)
+    ledger.charge(Phase.INFER, READ)
+
+    assert (some.nodes, some.totals(0), some.totals(1)) == (2, ledger.totals(2), ledger.totals(0))
+    assert ledger.totals(2)[Phase.INFER] == READ + READ
+    assert ledger.total(0) == WRITE + READ + WRITE + READ
+    assert ledger.total(1) == ledger.total(3) == READ
+    assert some.since(mark)[Phase.INFER].energy_j == pytest.approx(READ.energy_j)
+    with pytest.raises(LedgerError, match="no node 2"):
+        some.charge(Phase.INFER, READ, node=2)
+    with pytest.raises(LedgerError, match="none twice"):
+        ledger.of([1, 1])
+    with pytest.raises(LedgerError, match="at least one"):
+        ledger.of([])
+
+
+def test_parts_are_known_where_they_were_charged():
+    class Part:
+        pass
+
+    ledger, part = EnergyLedger(3), Part()
+    some = ledger.of([1])
+    some.charge(Phase.INFER, READ, by=part)
+
+    assert (some.parts, ledger.parts) == ([part], [])
 
 
 def test_concurrent_charges_are_all_counted():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from reram_fleet.crypto.identifiers import new_tag
@@ -58,9 +60,9 @@ def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
     grant(node, coordinator, max_age_s=30)
     capture = node.context.engine.capture
 
-    def slow_capture(recordings: list[np.ndarray]) -> object:
+    def slow_capture(recordings: list[np.ndarray], **options: Any) -> object:
         clock.advance(31)
-        return capture(recordings)
+        return capture(recordings, **options)
 
     monkeypatch.setattr(node.context.engine, "capture", slow_capture)
     answer = node.identify(samples(0))
