@@ -191,7 +191,7 @@ def _energy(time: _Time, state: Columns) -> Iterator[Plot]:
         y_log=_apart(lines),
     )
     changes = [
-        time.curve(state, "overhead_j", "changes in SRAM, as made"),
+        time.curve(state, "overhead_j", "changes in SRAM, without the radio"),
         time.curve(state, "reprogramming_j", "the same, re-programmed into cells", Mark.DASHED),
     ]
     yield from _plot(
