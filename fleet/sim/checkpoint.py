@@ -18,6 +18,7 @@ from typing import Any
 import cloudpickle
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from sqlalchemy.util.langhelpers import symbol
 
 from fleet.store.database import Store
 from fleet.store.touched import Contacts, Touched
@@ -38,6 +39,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _cache, (obj.__wrapped__, obj.cache_parameters()["maxsize"])
             case weakref.WeakKeyDictionary():
                 return weakref.WeakKeyDictionary, (dict(obj),)
+            case symbol():
+                # Its number is a hash, and another one in each process.
+                return symbol, (obj.name,)
             case Store():
                 return _store, (obj.content(), obj.now_ms, obj.contacts, obj.on_commit, obj.epoch)
         if (make := _LOCKS.get(type(obj))) is not None:

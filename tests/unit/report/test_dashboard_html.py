@@ -12,7 +12,8 @@ from fleet.metrics.boards import BOARDS
 from fleet.metrics.definitions import Form, Unit
 from fleet.metrics.prometheus import Prometheus
 from fleet.metrics.readings import Span, read_board
-from fleet.report.dashboard_html import dashboard_html, text_of
+from fleet.report.dashboard_html import dashboard_html
+from fleet.report.quantities import text_of
 
 SPAN = Span(1_800_000_000.0, 1_800_003_600.0)
 
