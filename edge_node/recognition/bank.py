@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from reram_fleet.v1.types_pb2 import LoraShape, SharedLora, SubjectAdapter
+from reram_fleet.crypto.digests import subject_digest
+from reram_fleet.v1.types_pb2 import AdapterDigest, LoraShape, SharedLora, SubjectAdapter
 from torch import Tensor
 
 from edge_node.errors import AdapterError
@@ -28,6 +29,8 @@ class AdapterBank:
     def __init__(self, features: int) -> None:
         self.features = features
         self._subjects: dict[str, SubjectAdapter] = {}
+        # Of those that were asked for: an adapter that is here is never changed, only replaced.
+        self._digests: dict[str, bytes] = {}
         self._lora: SharedLora | None = None
         #: The closed-form head, if one is installed.
         self.head: HeadAdapter | None = None
@@ -48,6 +51,7 @@ class AdapterBank:
         if max(map(abs, adapter.code_sum)) > limit:
             raise AdapterError(f"the adapter's code sums exceed {adapter.count} samples of int32 codes")
         self._subjects[adapter.subject_tag] = _copy(adapter)
+        self._digests.pop(adapter.subject_tag, None)
 
     def set_lora(self, lora: SharedLora | None) -> None:
         """Install a shared LoRA, or remove it with None.
@@ -72,6 +76,7 @@ class AdapterBank:
         gone = [tag for tag in self._subjects if tag in set(tags)]
         for tag in gone:
             del self._subjects[tag]
+            self._digests.pop(tag, None)
         rows = 0
         if self._lora is not None:
             kept = [row for row in self._lora.rows if row.subject_tag not in set(tags)]
@@ -93,6 +98,12 @@ class AdapterBank:
     def subjects(self) -> list[SubjectAdapter]:
         """Return copies of the active subject adapters, sorted by tag."""
         return [_copy(self._subjects[tag]) for tag in self.tags]
+
+    def digests(self) -> list[AdapterDigest]:
+        """Return the digests of the active subject adapters, sorted by tag."""
+        for tag in self._subjects.keys() - self._digests.keys():
+            self._digests[tag] = subject_digest(self._subjects[tag])
+        return [AdapterDigest(subject_tag=tag, digest=self._digests[tag]) for tag in self.tags]
 
     def lora(self) -> SharedLora | None:
         """Return a copy of the active LoRA, or None."""

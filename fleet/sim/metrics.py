@@ -27,9 +27,9 @@ _GAUGES = {
     "wear_max": ("fleet_sim_wear_ratio_max", "Share of its endurance that the most worn chip has used."),
     "reprogramming_j": (
         "fleet_sim_reprogramming_joules",
-        "Energy that re-programming the same changes into analogue weights would take.",
+        "Energy that re-programming the same changes into analogue weights would take the chips.",
     ),
-    "overhead_j": ("fleet_sim_deployment_overhead_joules", "Energy that the changes took."),
+    "overhead_j": ("fleet_sim_deployment_overhead_joules", "Energy that changes took the chips, without the radio."),
 }
 _COUNTERS = {
     "messages": ("fleet_sim_messages", "Messages between coordinator and nodes."),

@@ -58,9 +58,12 @@ class Recorder:
         self.tables["events"].append({"t_s": now_s - self.begun_s, "kind": kind, "node": node, "what": what})
 
     def deployed(self, overhead: DeploymentOverhead) -> None:
-        """Note what it took a node to make a revision active, and what it would have in analogue weights."""
-        self._overhead["overhead_j"] += overhead.energy_j
-        self._overhead["reprogramming_j"] += overhead.reprogramming_energy_j
+        """Note what a chip spent on making a revision active, and what it would have on analogue weights.
+
+        Without the radio, which both take, and which is thousands of times as much.
+        """
+        self._overhead["overhead_j"] += overhead.energy_j - overhead.radio_energy_j
+        self._overhead["reprogramming_j"] += overhead.reprogramming_energy_j - overhead.radio_energy_j
 
     def round_done(
         self, now_s: float, job: LearningJobRow, number: int, metrics: Mapping[str, float], nodes: int
@@ -78,7 +81,10 @@ class Recorder:
                 "nodes": nodes,
                 "joules": trained.energy_j - before.energy_j,
                 "node_seconds": trained.seconds - before.seconds,
-                **{name: metrics.get(name) for name in _OF_ROUND},
+                "loss_before": metrics.get("loss_before"),
+                "loss_after": metrics.get("loss_after"),
+                "accuracy": metrics.get("accuracy_after"),
+                "accept_rate": metrics.get("accept_rate_after"),
             }
         )
 
@@ -250,7 +256,6 @@ class Recorder:
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-_OF_ROUND = ("loss_before", "loss_after", "accuracy_before", "accuracy_after", "accept_rate_after")
 _OF_NODE = ("node_id", "generation", "revision", "serving", "retired", "held", "bytes", "cell_writes", "digest")
 _OF_FORGET = ("generation", "state", "verdict", *(state.value for state in ExecutionState), "bytes", "cell_writes")
 

@@ -84,7 +84,7 @@ SIMULATION = Board(
                 ),
                 Panel(
                     "Changes, beside re-programming",
-                    "Energy that changes took, and that re-programming them into analogue weights would have taken.",
+                    "Energy that changes took the chips, without the radio, and that re-programming them would have.",
                     Unit.JOULES,
                     [
                         Query(_of("fleet_sim_deployment_overhead_joules"), "as made, " + _RUN),
