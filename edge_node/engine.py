@@ -150,6 +150,10 @@ class NodeEngine(ABC):
         """Return copies of the node's subject adapters, sorted by tag."""
         return self._bank(node).subjects()
 
+    def active_tags(self, node: int) -> tuple[str, ...]:
+        """Return the tags of the node's subject adapters, sorted."""
+        return self._bank(node).tags
+
     def drop_subjects(self, node: int, tags: Collection[str]) -> int:
         """Drop subject adapters, LoRA rows and head columns from SRAM; return how many adapters were dropped.
 

@@ -172,6 +172,11 @@ class EnergyLedger:
         with self._lock:
             return _costs(self._real[row], self._whole[row])
 
+    def fleet_totals(self) -> dict[Phase, Cost]:
+        """Return what all nodes together have spent so far, by phase."""
+        with self._lock:
+            return _costs(self._real.sum(axis=0), self._whole.sum(axis=0))
+
     def total(self, node: int = 0) -> Cost:
         """Return the sum of a node's phases."""
         return sum(self.totals(node).values(), start=Cost())

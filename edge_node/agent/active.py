@@ -49,6 +49,11 @@ class ActiveAdapters:
         return self._engine.active_subjects(self._node_index)
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags of the subject adapters in SRAM, sorted."""
+        return self._engine.active_tags(self._node_index)
+
+    @property
     def lora(self) -> types.SharedLora:
         """The shared LoRA in SRAM; without rows if there is none."""
         lora = self._recognition.active_lora(self._node_index) if self._recognition else None

@@ -285,7 +285,7 @@ class Node:
             energy_model=self.context.energy_model,
             inferences=self._meter.inferences,
             stale_inferences_refused=self._meter.stale_refused,
-            subject_adapters=len(self._adapters.subjects),
+            subject_adapters=len(self._adapters.tags),
         )
         spent = [cost for cost in telemetry.costs if cost.phase != types.ENERGY_PHASE_RADIO]
         news = (spent, telemetry.inferences, telemetry.stale_inferences_refused, telemetry.subject_adapters)
@@ -356,7 +356,7 @@ class Node:
                 generation=self._journal.position().generation,
                 revision=active.revision if active else 0,
                 revision_digest=active.digest if active else b"",
-                subject_tags=sorted(s.subject_tag for s in self._adapters.subjects),
+                subject_tags=self._adapters.tags,
                 costs=self._meter.totals(),
                 energy_model=self.context.energy_model,
                 overhead=types.DeploymentOverhead.FromString(active.overhead) if active else None,
@@ -364,6 +364,11 @@ class Node:
                 transitions=self._serve_state.transitions,
                 accept_threshold=float(self.context.engine.accept_threshold[self.context.node_index]),
             )
+
+    def adapters_digest(self) -> bytes:
+        """Return the digest (32 bytes) of what is in the engine's SRAM for this node."""
+        with self._lock:
+            return self._adapters.digests.all
 
     def inference_counts(self) -> tuple[int, int]:
         """Return samples identified, and samples refused while quarantined, since the node was made."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Makes an engine, called with the cumulative costs from the journal, empty at the first start.
 MakeEngine = Callable[[Mapping[Phase, Cost]], NodeEngine]
 
+#: Of nodes that run no task of the product.
+TASK, ENERGY_MODEL = "test", types.EnergyModel(name="memory", version="1")
+
 
 @dataclass
 class FakeClock:
@@ -112,10 +115,12 @@ class MemoryNode:
         image_generator: ImageGenerator | None = None,
         randomness: Randomness = SYSTEM,
         heartbeat_s: float = 1.0,
+        task: str = TASK,
+        energy_model: types.EnergyModel = ENERGY_MODEL,
     ) -> None:
         self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
-        self._node_index = node_index
+        self._node_index, self._task, self._energy_model = node_index, task, energy_model
         self._randomness, draw = randomness, randomness.draw
         self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
@@ -180,6 +185,8 @@ class MemoryNode:
             image_generator=self._image_generator,
             randomness=self._randomness,
             heartbeat_s=self._heartbeat_s,
+            task=self._task,
+            energy_model=self._energy_model,
         )
 
 
@@ -195,6 +202,8 @@ def _start(
     image_generator: ImageGenerator | None,
     randomness: Randomness = SYSTEM,
     heartbeat_s: float = 1.0,
+    task: str = TASK,
+    energy_model: types.EnergyModel = ENERGY_MODEL,
 ) -> Node:
     node = Node(
         NodeContext(
@@ -205,8 +214,8 @@ def _start(
             engine=make_engine(journal.costs()),
             node_index=node_index,
             image_generator=image_generator,
-            energy_model=types.EnergyModel(name="memory", version="1"),
-            task="test",
+            energy_model=energy_model,
+            task=task,
             clock=clock,
             randomness=randomness,
             heartbeat_s=heartbeat_s,

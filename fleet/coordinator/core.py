@@ -129,12 +129,13 @@ class Coordinator:
         def committed(touched: Touched) -> None:
             self.env.note(touched)
             if touched != Touched():
-                loop.call_soon_threadsafe(self._tell, touched)
+                loop.call_soon_threadsafe(self.tell, touched)
 
         self.database.store.on_commit = committed
         await self.dispatcher.run()
 
-    def _tell(self, touched: Touched) -> None:
+    def tell(self, touched: Touched) -> None:
+        """Tell whom it concerns what a transaction has changed."""
         everybody = touched.everybody or touched.heads
         self.dispatcher.wake(None if everybody else touched.nodes)
         self.changes.announce()

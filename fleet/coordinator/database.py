@@ -30,32 +30,20 @@ GATHER_S = 0.03
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """Some work, and whoever waits for it to be durable."""
+class Asked:
+    """Work that is asked of the store."""
 
     work: Callable[[Transaction], Any]
     #: Whose row it is about to read; "" if that is nobody's.
     node_id: str
-    done: asyncio.Future[Any]
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """Outcome of some work."""
+class Outcome:
+    """Outcome of some work: its result, or why it failed."""
 
-    waiting: _Waiting
     result: Any = None
     failure: Exception | None = None
-
-    def tell(self) -> None:
-        """Tell whoever waits for it, if anybody still does; in their loop."""
-        done = self.waiting.done
-        if done.done():
-            return
-        if self.failure is None:
-            done.set_result(self.result)
-        else:
-            done.set_exception(self.failure)
 
 
 class Database:
@@ -78,16 +66,68 @@ class Database:
         with self.store.snapshot() as tx:
             return work(tx)
 
+    def commit(self, together: Sequence[Asked]) -> list[Outcome]:
+        """Do several works with as few commits as it takes; when this returns, they are durable.
+
+        One that raises before it has written is left out; after that, all are undone and done again one by one.
+        """
+        if len(together) > 1:
+            try:
+                return self._committed_together(together)
+            except Exception as error:  # noqa: BLE001  # Each is tried alone, and told.
+                logger.info("works that waited for one commit are tried one by one: %s", error)
+        return [self._committed(each) for each in together]
+
+    def _committed_together(self, together: Sequence[Asked]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        with self.store.transaction() as tx:
+            about = {each.node_id for each in together if each.node_id}
+            tx.nodes.prefetch(about)
+            tx.forgets.prefetch(about)
+            for each in together:
+                written = tx.writes
+                try:
+                    outcomes.append(Outcome(each.work(tx)))
+                except Exception as error:
+                    # PostgreSQL goes on with no transaction in which a statement has failed.
+                    if tx.writes != written or isinstance(error, DBAPIError):
+                        raise
+                    outcomes.append(Outcome(failure=error))
+        return outcomes
+
+    def _committed(self, asked: Asked) -> Outcome:
+        try:
+            with self.store.transaction() as tx:
+                result = asked.work(tx)
+        except Exception as error:  # noqa: BLE001  # Told to whoever waits.
+            return Outcome(failure=error)
+        return Outcome(result)
+
     def close(self) -> None:
         """Close the store."""
         self.store.close()
 
 
+@dataclass(frozen=True)
+class _Waiting(Asked):
+    """Work that somebody waits for."""
+
+    done: asyncio.Future[Any]
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell whoever waits for it, if anybody still does; in their loop."""
+        if self.done.done():
+            return
+        if outcome.failure is None:
+            self.done.set_result(outcome.result)
+        else:
+            self.done.set_exception(outcome.failure)
+
+
 class ThreadedDatabase(Database):
     """The store in threads of its own: one writes, so that transactions never wait for each other's locks.
 
-    Works that wait for the writer are committed together, and none is acknowledged before all are durable. One that
-    raises before it has written is left out; after that, all are undone and done again one by one.
+    Works that wait for the writer are committed together, and none is acknowledged before all are durable.
     """
 
     def __init__(self, store: Store) -> None:
@@ -127,51 +167,18 @@ class ThreadedDatabase(Database):
                 together.append(following)
             # Whoever was cancelled while they waited is left out.
             together = [each for each in together if not each.done.cancelled()]
-            if len(together) == 1 or not self._committed_together(together):
-                for each in together:
-                    _tell([self._committed(each)])
-
-    def _committed_together(self, together: Sequence[_Waiting]) -> bool:
-        """Commit several works at once; False if one failed that had written already: then nothing was changed."""
-        outcomes: list[_Outcome] = []
-        try:
-            with self.store.transaction() as tx:
-                about = {each.node_id for each in together if each.node_id}
-                tx.nodes.prefetch(about)
-                tx.forgets.prefetch(about)
-                for each in together:
-                    written = tx.writes
-                    try:
-                        outcomes.append(_Outcome(each, each.work(tx)))
-                    except Exception as error:
-                        # PostgreSQL goes on with no transaction in which a statement has failed.
-                        if tx.writes != written or isinstance(error, DBAPIError):
-                            raise
-                        outcomes.append(_Outcome(each, failure=error))
-        except Exception as error:  # noqa: BLE001  # Each is tried alone, and told.
-            logger.info("works that waited for one commit are tried one by one: %s", error)
-            return False
-        _tell(outcomes)
-        return True
-
-    def _committed(self, waiting: _Waiting) -> _Outcome:
-        try:
-            with self.store.transaction() as tx:
-                result = waiting.work(tx)
-        except Exception as error:  # noqa: BLE001  # Told to whoever waits.
-            return _Outcome(waiting, failure=error)
-        return _Outcome(waiting, result)
+            _tell(list(zip(together, self.commit(together), strict=True)))
 
 
-def _tell(outcomes: Sequence[_Outcome]) -> None:
+def _tell(outcomes: Sequence[tuple[_Waiting, Outcome]]) -> None:
     """Tell all who wait, of one loop nearly always, with one wake-up of it: each costs a system call."""
-    for loop, those in groupby(outcomes, lambda outcome: outcome.waiting.done.get_loop()):
+    for loop, those in groupby(outcomes, lambda told: told[0].done.get_loop()):
         told = list(those)
         # A loop that has ended has nobody who waits.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_tell_now, told)
 
 
-def _tell_now(outcomes: Sequence[_Outcome]) -> None:
-    for outcome in outcomes:
-        outcome.tell()
+def _tell_now(outcomes: Sequence[tuple[_Waiting, Outcome]]) -> None:
+    for waiting, outcome in outcomes:
+        waiting.tell(outcome)

@@ -59,13 +59,17 @@ class Dispatcher:
             await asyncio.sleep(GATHER_S)
             if not await woken(self._wake, SWEEP_EVERY_S):
                 self.wake(await self._coordinator.read(lambda unit: unit.outbox.behind()))
-            self._wake.clear()
-            chosen = None if self._everybody else self._woken
-            self._woken, self._everybody = set(), False
-            sessions = self._coordinator.env.sessions.chosen(chosen)
-            if chosen is None:
-                await self._in_parts(self._send_log, sessions)
-            await self._in_parts(self.send_due, sessions)
+            await self.look()
+
+    async def look(self) -> None:
+        """Send to all who were woken what is due to them."""
+        self._wake.clear()
+        chosen = None if self._everybody else self._woken
+        self._woken, self._everybody = set(), False
+        sessions = self._coordinator.env.sessions.chosen(chosen)
+        if chosen is None:
+            await self._in_parts(self._send_log, sessions)
+        await self._in_parts(self.send_due, sessions)
 
     async def _in_parts(
         self, send: Callable[[Sequence[Session]], Awaitable[None]], sessions: Sequence[Session]

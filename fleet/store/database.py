@@ -143,6 +143,29 @@ class Store:
         return store
 
     @classmethod
+    def in_memory(cls, content: bytes, *, now_ms: Callable[[], int] = wall_clock_ms, epoch: int | None = None) -> Self:
+        """Open a copy in memory of a database in memory: its `content`, and the `epoch` by which it led."""
+        store = cls(parse_url("sqlite://"), now_ms)
+        with store._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.deserialize(content)
+        store._epoch = epoch
+        return store
+
+    def content(self) -> bytes:
+        """Return all that is in a database in memory, for `in_memory`."""
+        with self._alone(), self._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            return bytes(driver.serialize())
+
+    @property
+    def epoch(self) -> int | None:
+        """Number by which it leads, since `lead`; None before."""
+        return self._epoch
+
+    @classmethod
     def read_only(cls, url: str) -> Self:
         """Look at a database of whatever version, and change nothing: no row, no table, no file.
 

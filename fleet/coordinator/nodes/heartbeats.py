@@ -9,7 +9,7 @@ from __future__ import annotations
 from reram_fleet.v1 import node_pb2 as wire
 from reram_fleet.v1 import types_pb2 as types
 
-from fleet.coordinator.nodes.leases import BLOCK, HORIZON_MS
+from fleet.coordinator.nodes.leases import BLOCK, horizon_ms
 from fleet.coordinator.nodes.report_checks import (
     Effect,
     QuarantineError,
@@ -116,17 +116,17 @@ class Leases(Part):
         """Reserve the next block of leases, if this one is about to end."""
         lease_ms = round(1000 * self._env.settings.lease_s)
         if not self._env.leases.covers(self._tx.now_ms + lease_ms):
-            self._tx.fleet.reserve_leases(BLOCK, self._tx.now_ms + lease_ms + HORIZON_MS)
+            self._tx.fleet.reserve_leases(BLOCK, self._tx.now_ms + lease_ms + horizon_ms(lease_ms))
 
     def take_up(self) -> None:
         """Take up where an earlier process ended, however it ended."""
         fleet = self._tx.fleet.get()
-        horizon_ms = fleet.lease_horizon_ms or 0
+        last_ms = fleet.lease_horizon_ms or 0
         if fleet.restored_at_ms is not None:
             # The horizon went back with the rows; a coordinator that is lost granted leases until it was replaced.
-            horizon_ms = max(horizon_ms, fleet.restored_at_ms + round(1000 * self._env.settings.lease_s))
-        if horizon_ms:
-            self._tx.nodes.extend_leases(horizon_ms)
+            last_ms = max(last_ms, fleet.restored_at_ms + round(1000 * self._env.settings.lease_s))
+        if last_ms:
+            self._tx.nodes.extend_leases(last_ms)
         self._tx.tallies.add(Tally.STARTS, ALL)
         self._env.generation = fleet.generation
         self._env.awaited = set(self._tx.fleet.awaited())

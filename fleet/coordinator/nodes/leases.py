@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 #: Lease numbers that are reserved at once, ...
 BLOCK = 10_000
-#: ... and how much longer than a lease they may be used.
-HORIZON_MS = 60_000
+#: ... and how much longer than a lease they may be used: a minute, or a hundredth of the lease if that is more.
+_HORIZON_MS, _OF_LEASE = 60_000, 100
+
+
+def horizon_ms(lease_ms: int) -> int:
+    """Return how much longer (ms) than such a lease what is reserved may be used."""
+    return max(_HORIZON_MS, lease_ms // _OF_LEASE)
 
 
 @dataclass

@@ -17,7 +17,8 @@ SILENCE_LIMIT_S = 15.0
 #: As many heartbeats may be missed; a node gives its coordinator up after as many.
 MISSED_HEARTBEATS = 8
 #: A busy machine must not lose its nodes, however short their interval is; nor is a node waited for that means years.
-_LIMITS_S = (5.0, 600.0)
+#: One that beats twice a day is not cut off: gRPC's pings find a connection that is dead.
+_LIMITS_S = (5.0, 2 * 86_400.0)
 
 #: Times within an hour that one node may start over from a backup.
 MAX_WENT_BACK = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reram_fleet.code_ranges import CodeRange
@@ -72,8 +72,9 @@ class SteppedCoordinator:
     A second instance on a folder is the same coordinator, restarted. With `learning`, a learning plane is prepared and
     never started: a test does what Flower would. `codes` is the range of the task's codes, `database` the address of a
     database that is not in the folder: one in memory is gone with its coordinator. Its own keys, and those that are
-    destroyed to erase, are files in the folder unless `signer` and `secrets` hold them. With these, a clock and
-    seeded randomness, two coordinators that are asked the same do the same, to the byte.
+    destroyed to erase, are files in the folder unless `signer` and `secrets` hold them; other settings are
+    `ServeSettings`' own. With these, a clock and seeded randomness, two coordinators that are asked the same do the
+    same, to the byte.
     """
 
     def __init__(
@@ -88,14 +89,20 @@ class SteppedCoordinator:
         secrets: KeyStore | None = None,
         randomness: Randomness = SYSTEM,
         open_store: Callable[[str, Callable[[], int]], Store] = _opened,
+        make_database: Callable[[Store], Database] = Database,
+        registry_key: bytes = REGISTRY_KEY.public_key().public_bytes_raw(),
+        **settings_of_choice: Any,
     ) -> None:
         settings = ServeSettings(
-            state=folder,
-            database=database,
-            learning=learning,
-            task="test",
-            codes=codes,
-            registry_key=REGISTRY_KEY.public_key().public_bytes_raw(),
+            **{
+                "state": folder,
+                "database": database,
+                "learning": learning,
+                "task": "test",
+                "codes": codes,
+                "registry_key": registry_key,
+                **settings_of_choice,
+            }
         )
         paths = CoordinatorFolder(folder, database)
         paths.create()
@@ -107,7 +114,7 @@ class SteppedCoordinator:
         self.coordinator = done_now(
             open_fleet(
                 settings,
-                Database(self.store),
+                make_database(self.store),
                 signer,
                 holder="stepped",
                 tls=ServerTls.open(settings, paths) if learning else None,
@@ -116,7 +123,8 @@ class SteppedCoordinator:
             )
         )
         self.store.on_commit = self.coordinator.env.note
-        self._node_service = NodeService(self.coordinator)
+        #: What takes messages of nodes.
+        self.node_service = NodeService(self.coordinator)
         self.links: dict[str, MemoryLink] = {}
         self.sessions: dict[str, Session] = {}
         done_now(take_up(self.coordinator))
@@ -131,23 +139,25 @@ class SteppedCoordinator:
         with self.store.transaction() as tx:
             yield UnitOfWork(self.coordinator.env, tx)
 
-    def enroll(self, node: AnyNode) -> None:
-        """Register a node, and tell it what it needs to join."""
+    def enroll(self, *nodes: AnyNode) -> None:
+        """Register nodes, and tell each what it needs to join."""
         env = self.coordinator.env
         with self.transaction() as unit:
-            unit.decisions.enroll(node.identity)
-        node.join(
-            EnrollNodeResponse(
-                fleet_id=env.fleet_id,
-                command_public_key=env.keys.command_public_key,
-                coordinator_sealing_public_key=env.keys.sealing_public_key,
-                registry_public_key=env.registry_public_key,
+            for node in nodes:
+                unit.decisions.enroll(node.identity)
+        for node in nodes:
+            node.join(
+                EnrollNodeResponse(
+                    fleet_id=env.fleet_id,
+                    command_public_key=env.keys.command_public_key,
+                    coordinator_sealing_public_key=env.keys.sealing_public_key,
+                    registry_public_key=env.registry_public_key,
+                )
             )
-        )
 
     def welcome(self, hello: wire.ConnectRequest, nonce: bytes) -> Session:
         """Check the first message of a stream and open its session; raises what `check_hello` raises."""
-        node_id = done_now(self._node_service.welcome(hello, nonce))
+        node_id = done_now(self.node_service.welcome(hello, nonce))
         link = self.links[node_id] = MemoryLink()
         session = self.sessions[node_id] = self.coordinator.env.sessions.open(node_id, link)
         return session
@@ -159,7 +169,7 @@ class SteppedCoordinator:
 
     def take(self, node_id: str, request: wire.ConnectRequest) -> Effect:
         """Handle one message of a connected node, or put it aside: `NodeService.take`."""
-        return done_now(self._node_service.take(node_id, request))
+        return done_now(self.node_service.take(node_id, request))
 
     def outbox(self, node_id: str) -> list[wire.ConnectResponse]:
         """Return what the node's stream is sent now."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -19,15 +21,16 @@ _KEM_ID, _SUITE_ID = b"KEM\x00\x20", b"HPKE\x00\x20\x00\x01\x00\x03"
 def seeded(seed: int) -> Randomness:
     """Return randomness that is the same for the same seed. It protects nothing."""
     draw = random.Random(seed).randbytes
+    # Not a function of its own: a simulation that is saved has this in it.
+    return Randomness(draw, partial(_seal, draw))
 
-    def seal(public_key: bytes, purpose: str, plaintext: bytes) -> Sealed:
-        ephemeral = X25519PrivateKey.from_private_bytes(draw(32))
-        try:
-            return Sealed(purpose=purpose, ciphertext=_sealed(ephemeral, public_key, purpose.encode(), plaintext))
-        except ValueError as error:
-            raise SealError(f"nothing can be sealed to this public key for {purpose!r}: {error}") from error
 
-    return Randomness(draw, seal)
+def _seal(draw: Callable[[int], bytes], public_key: bytes, purpose: str, plaintext: bytes) -> Sealed:
+    ephemeral = X25519PrivateKey.from_private_bytes(draw(32))
+    try:
+        return Sealed(purpose=purpose, ciphertext=_sealed(ephemeral, public_key, purpose.encode(), plaintext))
+    except ValueError as error:
+        raise SealError(f"nothing can be sealed to this public key for {purpose!r}: {error}") from error
 
 
 def _sealed(ephemeral: X25519PrivateKey, public_key: bytes, info: bytes, plaintext: bytes) -> bytes:

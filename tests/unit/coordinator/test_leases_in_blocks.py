@@ -6,7 +6,7 @@ import pytest
 from reram_fleet.v1.types_pb2 import Lease
 
 from fleet.coordinator.nodes.heartbeats import HEARTBEATS_PER_S, interval_s
-from fleet.coordinator.nodes.leases import BLOCK, HORIZON_MS, LeaseBook
+from fleet.coordinator.nodes.leases import BLOCK, LeaseBook, horizon_ms
 from fleet.coordinator.testing import SteppedCoordinator
 
 
@@ -35,7 +35,7 @@ def test_after_a_crash_a_node_may_serve_until_no_lease_can_be_left(coordinator, 
     again = SteppedCoordinator(folder, now_ms=clock)
     with again.transaction() as unit:
         until_ms = unit.tx.nodes.get("node-1").lease_until_ms
-    assert granted_until_ms <= until_ms <= granted_until_ms + HORIZON_MS
+    assert granted_until_ms <= until_ms <= granted_until_ms + horizon_ms(lease.max_age_ms)
     again.close()
 
 

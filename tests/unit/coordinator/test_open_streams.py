@@ -127,4 +127,5 @@ def test_silence_of_several_beats_is_the_end_whatever_the_interval():
     assert silence_limit_s(0.05) == 5.0
     # Nodes that beat more slowly than the first limit keep their streams, but not for years.
     assert silence_limit_s(10.0) == 20.0
-    assert silence_limit_s(2e6) == 600.0
+    assert silence_limit_s(43_200.0) == 86_400.0
+    assert silence_limit_s(2e6) == 172_800.0

@@ -1,0 +1,131 @@
+"""People of a simulated fleet: who they are to a chip, and where they show up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import numpy as np
+from reram_fleet.code_ranges import CodeRange
+
+from edge_node.testing import MemoryEngine
+from edge_node.testing.nodes import MakeEngine
+from hwmodel import keyed_seed
+
+#: Features of a made-up person, and how far their samples lie from them.
+FEATURES = 32
+_CODE, _NOISE = 300.0, 60.0
+#: Samples that a person is asked with, to see whether they are known.
+ASKED = 4
+
+
+class Subjects(Protocol):
+    """People of a task, and the chips that see them."""
+
+    #: Range of the integers that the task's nodes send.
+    codes: CodeRange
+    #: Name of the task, as nodes and coordinator know it.
+    task: str
+
+    @property
+    def count(self) -> int | None:
+        """How many people there are; None: as many as one likes."""
+
+    def make_engine(self, node: int) -> MakeEngine:
+        """Return what makes the engine of a node, by its number in the fleet."""
+
+    def samples(self, person: int, node: int) -> Sequence[np.ndarray]:
+        """Return the samples that a node captures of a person, by their numbers."""
+
+    def asked(self, person: int, node: int) -> Sequence[np.ndarray]:
+        """Return other samples of a person, to ask the node with."""
+
+    def strangers(self, node: int) -> Sequence[np.ndarray]:
+        """Return samples of people who never enrol."""
+
+
+class MadeUpPeople:
+    """People of integers that are drawn, for questions about the protocol; every chip reads them alike."""
+
+    codes, task = CodeRange(FEATURES, 2**16 - 1), "test"
+
+    def __init__(self, seed: int, samples: int) -> None:
+        self._seed, self._samples = seed, samples
+
+    @property
+    def count(self) -> None:
+        """None: as many as one likes."""
+
+    def make_engine(self, node: int) -> MakeEngine:
+        """Return what makes an engine that knows people by their integers."""
+        return _engine
+
+    def samples(self, person: int, node: int) -> Sequence[np.ndarray]:
+        """Return what a node captures of a person."""
+        return self._near(person, self._samples, "captured", node)
+
+    def asked(self, person: int, node: int) -> Sequence[np.ndarray]:
+        """Return other samples of a person."""
+        return self._near(person, ASKED, "asked", node)
+
+    def strangers(self, node: int) -> Sequence[np.ndarray]:
+        """Return samples of four people who never enrol."""
+        return [sample for person in range(-4, 0) for sample in self._near(person, 1, "stranger", node)]
+
+    def _near(self, person: int, count: int, *what: str | int) -> list[np.ndarray]:
+        centre = np.random.default_rng(keyed_seed(self._seed, "sim.person", person)).normal(0, _CODE, FEATURES)
+        noise = np.random.default_rng(keyed_seed(self._seed, "sim.sample", person, *what))
+        codes = np.rint(centre + noise.normal(0, _NOISE, (count, FEATURES)))
+        # An engine's codes are the channel sums of a sample: here, of one frame.
+        return list(codes[:, None].astype(np.float32))
+
+
+def _engine(saved: object) -> MemoryEngine:
+    return MemoryEngine(saved, features=FEATURES)  # type: ignore[arg-type]
+
+
+@dataclass
+class Person:
+    """Somebody who is enrolled, or was."""
+
+    number: int
+    tag: str
+    #: Numbers of the nodes that they show up at.
+    places: tuple[int, ...]
+    forgotten: bool = False
+
+
+class Roll:
+    """Roll of the people: who comes next, where to, and who is forgotten next; all drawn from one seed."""
+
+    def __init__(self, seed: int, most: int | None) -> None:
+        self._random, self._most = Random(keyed_seed(seed, "sim.roll")), most
+        self.people: list[Person] = []
+
+    @property
+    def enrolled(self) -> list[Person]:
+        """Those who are not forgotten."""
+        return [person for person in self.people if not person.forgotten]
+
+    def add(self, tag: str, nodes: Sequence[int], places: int) -> Person | None:
+        """Add the next person, at so many of the nodes; None if the task has nobody more."""
+        number = len(self.people)
+        if self._most is not None and number >= self._most:
+            return None
+        # By turns over the start of the list, so that every node has about as many.
+        first = number * places
+        chosen = tuple(nodes[(first + k) % len(nodes)] for k in range(min(places, len(nodes))))
+        person = Person(number, tag, chosen)
+        self.people.append(person)
+        return person
+
+    def next_forgotten(self) -> Person | None:
+        """Return who is forgotten next; None if nobody is left."""
+        left = self.enrolled
+        if not left:
+            return None
+        person = left[self._random.randrange(len(left))]
+        person.forgotten = True
+        return person

@@ -1,0 +1,251 @@
+"""Scenarios: what is simulated, as a TOML file says it, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from reram_fleet.tasks import task_names
+
+from fleet.config import PRESETS
+from fleet.errors import InvalidInputError, NotFoundError, reason_of
+
+#: Task of integer codes that are drawn, on a chip that costs what a small one does: for questions about the protocol.
+MADE_UP = "made-up"
+
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
+
+
+class ScenarioError(InvalidInputError):
+    """A scenario does not say what can be simulated."""
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip())
+    if found is None:
+        raise ValueError(f"{value!r} is no duration: a number and one of {', '.join(_UNITS_S)}, like '12h'")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+#: Seconds, written as a number of them or as text with a unit: "250ms", "90s", "5min", "12h", "7d".
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    Field(gt=0, le=100 * 365 * 86400.0, json_schema_extra={"type": ["number", "string"]}),
+]
+#: Share of something, 0 to 1.
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fleet(_Table):
+    """Nodes, what they run, and who is enrolled on them at the start."""
+
+    #: Nodes at the start.
+    nodes: int = Field(default=20, ge=1, le=1_000_000)
+    #: "made-up", or a task of the product: speakers, faces, fsdd.
+    task: str = MADE_UP
+    #: Chip technology.
+    preset: str = "180nm-1t1r"
+    #: People enrolled at the start; a task of the product has only so many. Names are drawn for a made-up task.
+    people: int = Field(default=12, ge=0, le=1_000_000)
+    #: Nodes that each person shows up at.
+    nodes_per_person: int = Field(default=2, ge=1)
+    #: Samples that one node captures of a person (a task of the product: at most so many).
+    samples: int = Field(default=4, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.nodes_per_person > self.nodes:
+            raise ValueError(f"nodes_per_person is {self.nodes_per_person}, but there are only {self.nodes} nodes")
+        if self.task != MADE_UP and self.task not in task_names():
+            raise ValueError(f"there is no task {self.task!r}: {MADE_UP}, {', '.join(task_names())}")
+        if self.preset not in PRESETS:
+            raise ValueError(f"there is no preset {self.preset!r}: {', '.join(PRESETS)}")
+        return self
+
+
+class Time(_Table):
+    """Virtual time: how long it runs, and what of the protocol depends on time."""
+
+    duration: Duration = 86400.0
+    #: Between two heartbeats of a node; the coordinator may ask for fewer.
+    heartbeat: Duration = 60.0
+    #: How long a node out of contact goes on serving adapters.
+    lease: Duration = 3600.0
+    #: How long forgets wait for a node out of contact.
+    lost_after: Duration = 7 * 86400.0
+    #: Between two lines of the table of the fleet's state.
+    sample_every: Duration = 3600.0
+
+
+class Link(_Table):
+    """Way of a message between coordinator and node."""
+
+    #: Least and greatest latency of one way, drawn evenly.
+    latency: tuple[Duration, Duration] = (0.02, 0.2)
+    #: Shares of the messages that are lost (the stream is then cut), sent twice, or overtaken by later ones.
+    loss: Share = 0.0
+    duplicate: Share = 0.0
+    reorder: Share = 0.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.latency[0] > self.latency[1]:
+            raise ValueError(f"latency is [least, greatest]; got {list(self.latency)}")
+        return self
+
+
+class Churn(_Table):
+    """Comings and goings of nodes, at random times."""
+
+    #: Times a day that a node is out of reach, and for how long (mean of an exponential distribution).
+    outages_per_day: float = Field(default=0.0, ge=0, le=1000)
+    outage: Duration = 3600.0
+    #: Restarts of a node's daemon a day: a crash, and a start from what is on disk.
+    crashes_per_day: float = Field(default=0.0, ge=0, le=1000)
+    #: Nodes that join, and that are retired, over the whole fleet, a day.
+    joins_per_day: float = Field(default=0.0, ge=0)
+    retirements_per_day: float = Field(default=0.0, ge=0)
+
+
+class Forgets(_Table):
+    """Forgets that are ordered: at given times, and at random ones."""
+
+    #: When one person each is forgotten.
+    at: tuple[Duration, ...] = ()
+    #: Every so long one person is forgotten.
+    every: Duration | None = None
+    #: Share of the enrolled people who are forgotten each day, at random times.
+    share_per_day: Share = 0.0
+
+
+class Enrolments(_Table):
+    """Newcomers, beside those who are there at the start."""
+
+    #: People who are enrolled a day, at random times, until the task has no more.
+    per_day: float = Field(default=0.0, ge=0)
+
+
+class Operator(_Table):
+    """Decisions that an operator takes by a rule."""
+
+    #: How long a node is held, since its receipts contradict what is known, before it is retired; never if left out.
+    retire_held_after: Duration | None = None
+
+
+class Learning(_Table):
+    """Learning by gradient, by Flower's own strategy over the real rounds."""
+
+    #: Rounds of the shared LoRA, trained when everybody is enrolled; 0: none.
+    rounds: int = Field(default=0, ge=0, le=1000)
+    #: Cohort shards instead of a shared LoRA; 0: none.
+    shards: int = Field(default=0, ge=0, le=1000)
+    #: How often it is trained anew with whoever has come since; never if left out.
+    every: Duration | None = None
+
+
+class FaultKind(StrEnum):
+    """Kind of a fault."""
+
+    CRASH = "crash"
+    COORDINATOR_CRASH = "coordinator-crash"
+    OUTAGE = "outage"
+    LOST_MESSAGES = "lost-messages"
+    CLOCK_JUMP = "clock-jump"
+    RESTORED_BACKUP = "restored-backup"
+    LIES = "lies"
+
+
+class Fault(_Table):
+    """Fault at a time of one's choice."""
+
+    kind: FaultKind
+    #: When it begins.
+    at: Duration
+    #: Node ids, or the share of the nodes that it meets, drawn; the coordinator's crash names none.
+    nodes: tuple[str, ...] | Share = ()
+    #: How long it lasts: an outage, or a link that loses messages; or how far a clock jumps (back, if `backwards`).
+    lasts: Duration = 3600.0
+    backwards: bool = False
+    #: Share of the messages that are lost.
+    loss: Share = 1.0
+
+
+class Scenario(_Table):
+    """One simulation, apart from its seed."""
+
+    name: str = Field(pattern=r"[a-z0-9][a-z0-9-]{0,63}$")
+    title: str
+    #: What a researcher would ask, and how the answer is read off the tables and plots.
+    question: str
+    reading: str = ""
+    fleet: Fleet = Fleet()
+    time: Time = Time()
+    link: Link = Link()
+    churn: Churn = Churn()
+    forgets: Forgets = Forgets()
+    enrolments: Enrolments = Enrolments()
+    operator: Operator = Operator()
+    learning: Learning = Learning()
+    faults: tuple[Fault, ...] = ()
+    #: Values by dotted key ("time.lease") that `fleet sim sweep` goes through.
+    sweep: Mapping[str, tuple[Any, ...]] = {}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.learning.rounds and self.learning.shards:
+            raise ValueError("learning has rounds of a shared LoRA, or shards of cohorts, not both")
+        if self.learning.rounds + self.learning.shards and self.fleet.task == MADE_UP:
+            raise ValueError("a made-up task has nothing to learn by gradient: fleet.task = 'speakers' or 'faces'")
+        for fault in self.faults:
+            if fault.at > self.time.duration:
+                raise ValueError(f"the fault {fault.kind} at {fault.at:g} s is after the end, {self.time.duration:g} s")
+        return self
+
+    @classmethod
+    def parse(cls, text: str, changes: Mapping[str, Any] | None = None, *, where: str = "the scenario") -> Self:
+        """Read a scenario, with some values changed by dotted key.
+
+        `ScenarioError` with every line that is wrong.
+        """
+        try:
+            table: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ScenarioError(f"{where} is no TOML: {error}") from error
+        for key, value in (changes or {}).items():
+            _set(table, key, value)
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'scenario'}: {e['msg']}" for e in error.errors())
+            raise ScenarioError(f"{where} cannot be simulated: {wrong}", hint="fleet sim show --schema") from error
+
+    @classmethod
+    def load(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Self:
+        """Read a scenario's file; raises as `parse`, and `NotFoundError` if there is none."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotFoundError(f"cannot read {path}: {reason_of(error)}") from error
+        return cls.parse(text, changes, where=str(path))
+
+
+def _set(table: dict[str, Any], key: str, value: object) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ScenarioError(f"{key!r} names no value of a scenario: {part!r} is none of its tables")
+    table[last] = value

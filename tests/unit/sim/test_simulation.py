@@ -1,0 +1,160 @@
+import pytest
+
+from fleet.sim.scenario import Scenario
+from fleet.sim.simulation import Simulation
+
+TEXT = 'name = "test"\ntitle = "Test"\nquestion = "Does it hold?"\n'
+
+
+def scenario(**changes):
+    few = {"fleet.nodes": 6, "fleet.people": 5, "time.duration": "6h", "time.heartbeat": "5min", "forgets.at": ["1h"]}
+    return Scenario.parse(TEXT, {**few, **changes})
+
+
+@pytest.fixture()
+def simulated(tmp_path):
+    made = []
+
+    def simulate(seed=1, **changes):
+        simulation = Simulation(scenario(**changes), seed, folder=tmp_path / f"run-{len(made)}")
+        made.append(simulation)
+        while not simulation.done:
+            simulation.advance()
+        return simulation
+
+    yield simulate
+    for simulation in made:
+        simulation.close()
+
+
+def forgets(simulation):
+    return simulation.tables["forgets"]
+
+
+def last(simulation):
+    return simulation.tables["state"][-1]
+
+
+def test_a_forget_reaches_every_node_and_is_verified(simulated):
+    simulation = simulated()
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert forget["verdict"] == "EXACT"
+    assert forget["verified"] + forget["not_affected"] == 6
+    assert forget["suppressed_last_s"] < 1.0
+    assert last(simulation)["serving"] == 6
+
+
+def test_people_are_recognised_and_who_was_forgotten_is_not(simulated):
+    after = simulated().tables["answers"][-1]
+    assert after["enrolled_accuracy"] > 0.9
+    assert after["accepted_forgotten"] == 0.0
+    assert after["accepted_strangers"] == 0.0
+
+
+def test_the_same_seed_gives_the_same_run_and_another_one_another(simulated):
+    changes = {"churn.outages_per_day": 4, "churn.crashes_per_day": 4, "enrolments.per_day": 8, "link.reorder": 0.05}
+    first, again, other = simulated(**changes), simulated(**changes), simulated(seed=2, **changes)
+    assert first.digest() == again.digest() != other.digest()
+    for name in ("state", "forgets", "answers", "nodes", "events"):
+        assert first.tables[name] == again.tables[name]
+
+
+def test_a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
+    changes = {"churn.outages_per_day": 6, "churn.crashes_per_day": 6, "enrolments.per_day": 20, "link.loss": 0.01}
+    whole = Simulation(scenario(**changes), 3, folder=tmp_path / "whole")
+    for _ in range(5):
+        whole.advance()
+    saved = whole.saved()
+    resumed = Simulation.restored(saved, folder=tmp_path / "resumed")
+    assert resumed.now_s == whole.now_s
+    for simulation in (whole, resumed):
+        while not simulation.done:
+            simulation.advance()
+    assert resumed.digest() == whole.digest()
+    assert resumed.tables["state"] == whole.tables["state"]
+    whole.close()
+    resumed.close()
+
+
+def test_a_node_out_of_reach_stops_serving_with_its_lease_and_forgets_when_it_is_back(simulated):
+    away = {"kind": "outage", "at": "30min", "nodes": ["node-00002"], "lasts": "4h"}
+    simulation = simulated(faults=[away], **{"time.lease": "1h", "time.sample_every": "10min"})
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert forget["suppressed_last_s"] > 3 * 3600
+    assert forget["suppressed_p50_s"] < 1.0
+    late = [row for row in simulation.tables["state"] if 2 * 3600 < row["t_s"] < 4 * 3600]
+    assert late
+    assert all(row["serving"] == 5 for row in late)
+    assert last(simulation)["serving"] == 6
+
+
+def test_nodes_that_crash_forget_after_all(simulated):
+    crashes = {"kind": "crash", "at": "1h", "nodes": 1.0, "lasts": "1min"}
+    (forget,) = forgets(simulated(faults=[crashes]))
+    assert forget["state"] == "converged"
+    assert forget["verified"] + forget["not_affected"] == 6
+
+
+def test_a_coordinator_that_crashes_just_after_the_commit_finishes_it(simulated):
+    crash = {"kind": "coordinator-crash", "at": 3600.1, "lasts": "2min"}
+    simulation = simulated(faults=[crash])
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert last(simulation)["connected"] == 6
+
+
+def test_a_node_that_lies_is_held_and_gets_no_lease(simulated):
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    simulation = simulated(faults=[lies], **{"time.lease": "30min"})
+    (forget,) = forgets(simulation)
+    assert forget["held"] == 1
+    assert forget["state"] != "converged"
+    row = simulation.tables["nodes"][1]
+    assert row["held"]
+    assert not row["serving"]
+    assert sum(each["serving"] for each in simulation.tables["nodes"]) == 5
+
+
+def test_a_lying_node_that_is_retired_holds_nothing_up(simulated):
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    simulation = simulated(faults=[lies], **{"operator.retire_held_after": "1h"})
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert forget["retired"] == 1
+    assert last(simulation)["nodes"] == 5
+
+
+def test_a_node_that_goes_back_to_a_backup_forgets_again(simulated):
+    back = {"kind": "restored-backup", "at": "3h", "nodes": ["node-00000", "node-00003"], "lasts": "150min"}
+    simulation = simulated(faults=[back])
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert simulation.tables["answers"][-1]["accepted_forgotten"] == 0.0
+    assert [row["generation"] for row in simulation.tables["nodes"]] == [1] * 6
+
+
+def test_a_coordinator_whose_clock_jumps_back_still_forgets(simulated):
+    jump = {"kind": "clock-jump", "at": "50min", "lasts": "3650d", "backwards": True}
+    simulation = simulated(faults=[jump])
+    (forget,) = forgets(simulation)
+    assert forget["suppressed_last_s"] < 1.0
+    assert forget["verified"] + forget["not_affected"] == 6
+
+
+def test_messages_that_are_lost_repeated_and_overtaken_cost_time_only(simulated):
+    simulation = simulated(**{"link.loss": 0.05, "link.duplicate": 0.05, "link.reorder": 0.05})
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert forget["held"] == 0
+    assert last(simulation)["messages_lost"] > 0
+
+
+def test_nodes_join_and_are_retired(simulated):
+    simulation = simulated(**{"churn.joins_per_day": 60, "churn.retirements_per_day": 12})
+    kinds = [event["kind"] for event in simulation.tables["events"]]
+    assert "join" in kinds
+    assert "retirement" in kinds
+    assert last(simulation)["nodes"] == 6 + kinds.count("join") - kinds.count("retirement")
+    assert last(simulation)["serving"] == last(simulation)["nodes"]
