@@ -96,7 +96,7 @@ class AnalogLayer(nn.Module):
     def encode(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return DAC codes of vectors ``[N, V, in]``, and what one code stands for.
 
-        The codes are integers ``[N, V, in]``, the unit float64 ``[N, V, 1]`` (0-dimensional if the full scale is fixed):
+        The codes are int16 ``[N, V, in]``, the unit float64 ``[N, V, 1]`` (0-dimensional if the full scale is fixed):
         ``codes * unit`` approximates `vectors`. Raises `ConverterError` if a value is not finite.
         """
         dac = self.crossbar.dac
