@@ -7,9 +7,9 @@ a class and generating images, an `ImageGenerator` does with chips of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from reram_fleet.v1.types_pb2 import (
@@ -84,7 +84,7 @@ class NodeEngine(ABC):
         self._pool = AdapterPool()
         self._banks = [AdapterBank(features, self._pool) for _ in self.node_ids]
         # Of the networks asked for last: most nodes have the same.
-        self._ratios = lru_cache(maxsize=_NETWORKS)(self._ratio_bands)
+        self._ratios: OrderedDict[NetworkSpec, tuple[RatioBand, ...]] = OrderedDict()
 
     @property
     @abstractmethod
@@ -117,16 +117,22 @@ class NodeEngine(ABC):
         that the network does not have are left out.
         """
         network = self.network(node)
-        bands = self._ratios(network) if network is not None else ()
+        bands = self._ratio_bands(network) if network is not None else ()
         return ChipFigures(ratios=bands, endurance_left=max(0.0, 1 - float(self.wear[node])))
 
     def _ratio_bands(self, network: NetworkSpec) -> tuple[RatioBand, ...]:
-        return tuple(
-            RatioBand(
-                ratio=f"PAPER_RATIO_{found.ratio.name}", value=found.nominal, low=found.band.p5, high=found.band.p95
+        bands = self._ratios.pop(network, None)
+        if bands is None:
+            bands = tuple(
+                RatioBand(
+                    ratio=f"PAPER_RATIO_{found.ratio.name}", value=found.nominal, low=found.band.p5, high=found.band.p95
+                )
+                for found in network_ratios(network, self._preset, draws=_DRAWS)
             )
-            for found in network_ratios(network, self._preset, draws=_DRAWS)
-        )
+        self._ratios[network] = bands
+        if len(self._ratios) > _NETWORKS:
+            self._ratios.popitem(last=False)
+        return bands
 
     @abstractmethod
     def capture(

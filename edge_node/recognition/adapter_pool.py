@@ -73,6 +73,13 @@ class AdapterPool:
             return head
         return self._one(_key("head without", head.digest, *map(str.encode, gone)), lambda: head.without(gone))
 
+    def __getstate__(self) -> dict[bytes, object]:
+        # Weak references have no copy: checkpoints of a simulation have what they refer to.
+        return dict(self._held)
+
+    def __setstate__(self, held: dict[bytes, object]) -> None:
+        self._held = WeakValueDictionary(held)
+
     def _one(self, key: bytes, make: Callable[[], T]) -> T:
         held = self._held.get(key)
         if held is None:
