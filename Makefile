@@ -10,12 +10,14 @@ export FLWR_DISABLE_UPDATE_CHECK = 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
 export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
+# Hundreds of processes that the tests start would each compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page mixin constraints clean
+.PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page simulation-page mixin constraints clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one with PYTHON=..."; exit 1; }
@@ -99,6 +101,9 @@ results: $(STAMP) ## Write RESULTS.md from results/*.json
 
 metrics-page: $(STAMP) ## Write docs/metrics.md from the code
 	$(BIN)/python -m tests.metrics_page
+
+simulation-page: $(STAMP) ## Write the schema of scenarios, and their reference in docs/simulation.md, from the code
+	$(BIN)/python -m tests.simulation_page
 
 mixin: $(STAMP) ## Write the rules and boards of deploy/ from fleet/metrics
 	$(BIN)/python -m fleet.metrics

@@ -12,7 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from reram_fleet.crypto.digests import NO_HEAD
 from reram_fleet.v1.types_pb2 import (
+    AdapterDigest,
     ChipFigures,
     ClosedFormHead,
     DeploymentOverhead,
@@ -158,6 +160,10 @@ class NodeEngine(ABC):
         """Return copies of the node's subject adapters, sorted by tag."""
         return self._bank(node).subjects()
 
+    def subject_digests(self, node: int) -> list[AdapterDigest]:
+        """Return the digests of the node's subject adapters, sorted by tag."""
+        return self._bank(node).digests()
+
     def active_tags(self, node: int) -> tuple[str, ...]:
         """Return the tags of the node's subject adapters, sorted."""
         return self._bank(node).tags
@@ -266,6 +272,11 @@ class RecognitionEngine(NodeEngine):
         """Return a copy of the node's head without dropped columns; None if there is none or none is left."""
         head = self._bank(node).head
         return None if head is None else head.to_message()
+
+    def head_digest(self, node: int) -> bytes:
+        """Return the digest of the node's head; `NO_HEAD` if there is none."""
+        head = self._bank(node).head
+        return NO_HEAD if head is None else head.digest
 
     def head_statistics(self, node: int, codes: Tensor) -> bytes:
         """Return what captured codes, int32 [samples, features], add to the head; charged to `Phase.TRAIN`.

@@ -17,6 +17,7 @@ from fleet.coordinator.metrics.calls import CallMeter
 from fleet.coordinator.metrics.fleet import FleetCollector
 from fleet.coordinator.metrics.nodes import NodesCollector
 from fleet.coordinator.testing import SteppedCoordinator
+from fleet.sim.metrics import RunCollector
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -33,6 +34,7 @@ def exported() -> Mapping[str, Iterable[Metric]]:
             "Coordinator: /metrics": (FleetCollector(coordinator), CallMeter()),
             "Coordinator: /metrics/nodes": (NodesCollector(coordinator, 0, 1),),
             "Node: /metrics": (NodeCollector(node, lambda: False, lambda: ""),),  # type: ignore[arg-type]  # of no node
+            "A simulated run: `fleet sim run --metrics-port`": (RunCollector(),),
         }
         return {
             page: [family for collector in collectors for family in collector.describe()]

@@ -69,7 +69,9 @@ class ActiveAdapters:
     def digests(self) -> AdapterDigests:
         """Digests of what is in SRAM now."""
         return AdapterDigests(
-            digests.subject_digests(self.subjects), digests.lora_digest(self.lora), digests.head_digest(self.head)
+            self._engine.subject_digests(self._node_index),
+            digests.lora_digest(self.lora),
+            self._recognition.head_digest(self._node_index) if self._recognition else digests.NO_HEAD,
         )
 
     def restore(self) -> None:

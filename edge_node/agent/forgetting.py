@@ -35,7 +35,7 @@ class Forgetting:
         """Take one log entry: out of SRAM, into the journal with what was held; durable on return."""
         begun_s = self._clock.boottime_s()
         tags = set(entry.command.subject_tags)
-        digest_before, subjects, lora = self._adapters.digests.all, self._adapters.subjects, self._adapters.lora
+        digest_before, held, lora = self._adapters.digests.all, self._adapters.tags, self._adapters.lora
         # Out of SRAM first: should the journal then fail, the node has forgotten too early, never too late.
         self._adapters.drop(tags)
         row = ForgetRow(
@@ -44,7 +44,7 @@ class Forgetting:
             envelope=entry.envelope.SerializeToString(),
             payload_hash=entry.payload_hash,
             digest_before=digest_before,
-            subject_adapters=sum(subject.subject_tag in tags for subject in subjects),
+            subject_adapters=len(tags.intersection(held)),
             lora_rows=sum(row.subject_tag in tags for row in lora.rows),
             code_samples=sum(row.samples for row in self._journal.enrolments() if row.subject_tag in tags),
             suppress_seconds=self._clock.boottime_s() - begun_s,

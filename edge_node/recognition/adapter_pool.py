@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import torch
 from google.protobuf.message import Message
+from reram_fleet.crypto.digests import subject_digest
 from reram_fleet.v1.types_pb2 import ClosedFormHead, SharedLora, SubjectAdapter
 from torch import Tensor
 
@@ -38,6 +39,11 @@ class HeldSubject(Held[SubjectAdapter]):
     def sums(self) -> Tensor:
         """Integer sums, int64 [F]."""
         return torch.tensor(list(self.message.code_sum), dtype=torch.int64)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest as receipts and revisions have it."""
+        return subject_digest(self.message)
 
 
 class AdapterPool:

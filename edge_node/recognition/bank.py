@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from reram_fleet.v1.types_pb2 import ClosedFormHead, LoraShape, SharedLora, SubjectAdapter
+from reram_fleet.v1.types_pb2 import AdapterDigest, ClosedFormHead, LoraShape, SharedLora, SubjectAdapter
 from torch import Tensor
 
 from edge_node.errors import AdapterError
@@ -97,6 +97,10 @@ class AdapterBank:
     def subjects(self) -> list[SubjectAdapter]:
         """Return copies of the active subject adapters, sorted by tag."""
         return [self._subjects[tag].copy() for tag in self.tags]
+
+    def digests(self) -> list[AdapterDigest]:
+        """Return the digests of the active subject adapters, sorted by tag."""
+        return [AdapterDigest(subject_tag=tag, digest=self._subjects[tag].digest) for tag in self.tags]
 
     def lora(self) -> SharedLora | None:
         """Return a copy of the active LoRA, or None."""

@@ -41,8 +41,8 @@ from fleet.cli.session import Session
 from fleet.config import Overrides
 from fleet.errors import FleetError
 
-#: Verbs that need the laboratory, by the module whose `app` they are: no module here imports it.
-LABORATORY = {
+#: Verbs that need the laboratory or the simulator, by the module whose `app` they are: no module here imports it.
+BY_MODULE = {
     "demo": "fleet.lab.demo.cli",
     "people": "fleet.lab.demo.people_cli",
     "verify": "fleet.lab.verification.cli",
@@ -50,6 +50,7 @@ LABORATORY = {
     "chip": "fleet.lab.chip.cli",
     "paper": "fleet.lab.paper.cli",
     "adapter": "fleet.lab.exchange.cli",
+    "sim": "fleet.sim.cli",
 }
 
 
@@ -60,12 +61,12 @@ class _FleetGroup(TyperGroup):
     _EXTRAS: ClassVar = {"serve": "coordinator", "admin": "coordinator", "doctor": "coordinator"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *LABORATORY]
+        return [*super().list_commands(ctx), *BY_MODULE]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in LABORATORY:
+        if cmd_name not in BY_MODULE:
             return super().get_command(ctx, cmd_name)
-        noun: typer.Typer = importlib.import_module(LABORATORY[cmd_name]).app
+        noun: typer.Typer = importlib.import_module(BY_MODULE[cmd_name]).app
         noun.suggest_commands = False
         command = typer.main.get_command(noun)
         command.name = cmd_name
@@ -77,8 +78,8 @@ class _FleetGroup(TyperGroup):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            # click looks for similar names among the commands that it holds, which the laboratory's are not.
-            close = difflib.get_close_matches(args[0], LABORATORY, n=1)
+            # click looks for similar names among the commands that it holds, which those by module are not.
+            close = difflib.get_close_matches(args[0], BY_MODULE, n=1)
             if not close or getattr(error, "possibilities", None):
                 raise
             raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", error.ctx) from error

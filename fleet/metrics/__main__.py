@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fleet.metrics.boards import BOARDS
+from fleet.metrics.boards import ALL_BOARDS
 from fleet.metrics.grafana import grafana_json
 from fleet.metrics.prometheus_rules import DOCS, alerts, recordings
 
@@ -23,7 +23,7 @@ def generated(docs: str = DOCS) -> Mapping[str, str]:
     return {
         "prometheus/rules/recordings.yml": _yaml(recordings()),
         "prometheus/rules/alerts.yml": _yaml(alerts(docs)),
-        **{f"grafana/dashboards/{board.uid}.json": grafana_json(board, docs) for board in BOARDS},
+        **{f"grafana/dashboards/{board.uid}.json": grafana_json(board, docs) for board in ALL_BOARDS},
     }
 
 

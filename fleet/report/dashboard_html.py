@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from fleet.metrics.definitions import Form, Panel, Unit
 from fleet.metrics.prometheus import Series
 from fleet.metrics.readings import BoardReading, Reading, Span
 from fleet.report.curves import Curve, CurvePanel, Mark, curves
+from fleet.report.page import html_page, prose
+from fleet.report.quantities import text_of
 from fleet.report.style import svg_element
 
 #: Marks on the axis of time.
@@ -24,30 +23,6 @@ _MOST_SERIES = 10
 #: Of fewer things, parts are shown: averages, and cores.
 _FEW = 3
 _MODELLED = "Joules, watts and seconds of chips are what the energy model says of what was done; nothing is measured."
-_CSS = """
-:root { color-scheme: light dark; --text: #222; --quiet: #5d5d5d; --card: #fff; --page: #f2f3f5; --line: #ddd;
-  --bar: #9cc5e0 }
-@media (prefers-color-scheme: dark) { :root { --text: #e4e4e4; --quiet: #a0a0a0; --card: #1b1d20; --page: #111214;
-  --line: #3a3d42; --bar: #2b5d7d } svg { filter: invert(1) hue-rotate(180deg) } }
-body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0 auto;
-  max-width: 100rem; padding: 1rem 1.5rem 3rem }
-h1 { font-size: 1.5rem; margin: .5rem 0 } h2 { font-size: 1.25rem; margin: 2.2rem 0 .2rem }
-h3 { font-size: .95rem; margin: 1.2rem 0 .4rem; color: var(--quiet); font-weight: 600 }
-p { margin: .2rem 0 } a { color: inherit } nav a { margin-right: 1rem }
-.quiet { color: var(--quiet); font-size: .85rem; max-width: 60rem }
-.grid { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(27rem, 1fr)) }
-.stats { grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)) }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .4rem; padding: .6rem .8rem;
-  min-width: 0 }
-.card h4 { margin: 0; font-size: .95rem } .card details { font-size: .8rem; color: var(--quiet) }
-.card svg { width: 100%; height: auto; display: block; margin-top: .3rem }
-.value { font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums } .value small { font-size: .8rem;
-  font-weight: 400; color: var(--quiet) }
-table { border-collapse: collapse; width: 100%; margin-top: .4rem; font-size: .85rem }
-td { padding: .15rem .4rem; border-bottom: 1px solid var(--line) } td:last-child { text-align: right;
-  white-space: nowrap; font-variant-numeric: tabular-nums; width: 1% }
-.empty { color: var(--quiet); padding: 2.5rem 0; text-align: center }
-"""
 
 
 def dashboard_html(readings: Sequence[BoardReading], *, source: str, span: Span) -> str:
@@ -61,36 +36,11 @@ def dashboard_html(readings: Sequence[BoardReading], *, source: str, span: Span)
     title = f"Fleet, {_moment(span.start_s)} to {_moment(span.end_s)} UTC"
     links = "".join(f'<a href="#{reading.board.uid}">{escape(_title(reading))}</a>' for reading in readings)
     parts = [
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{_CSS}</style></head><body>\n<h1>{title}</h1>",
         f'<p class="quiet">From {escape(source)}. {_MODELLED}</p>',
         f"<nav>{links}</nav>",
         *(_board(reading, span) for reading in readings),
-        "</body></html>\n",
     ]
-    return "\n".join(parts)
-
-
-def text_of(value: float, unit: Unit) -> str:
-    """Return a value with its unit, as short as it can be read."""
-    if not math.isfinite(value):
-        return "-"
-    if unit is Unit.SECONDS and value >= 60:
-        name, seconds = next(each for each in _LONG if value >= each[1])
-        return f"{value / seconds:.3g} {name}"
-    if unit is Unit.SHARE:
-        return f"{100 * value:.3g} %"
-    if unit is Unit.BYTES:
-        return f"{EngFormatter('B', places=None)(float(f'{value:.3g}'))}"
-    if unit in (Unit.WATTS, Unit.JOULES, Unit.SECONDS):
-        return str(EngFormatter({Unit.WATTS: "W", Unit.JOULES: "J"}.get(unit, "s"))(float(f"{value:.3g}")))
-    suffix = {Unit.RATE: "/s", Unit.RATIO: "\N{MULTIPLICATION SIGN}"}.get(unit, "")
-    number = f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"
-    return f"{number}{suffix}"
-
-
-_LONG = (("d", 86400), ("h", 3600), ("min", 60))
+    return html_page(title, parts)
 
 
 def _title(reading: BoardReading) -> str:
@@ -99,7 +49,7 @@ def _title(reading: BoardReading) -> str:
 
 def _board(reading: BoardReading, span: Span) -> str:
     parts = [f'<h2 id="{reading.board.uid}">{escape(_title(reading))}</h2>']
-    parts.append(f'<p class="quiet">{_prose(reading.board.description)}</p>')
+    parts.append(f'<p class="quiet">{prose(reading.board.description)}</p>')
     for title, readings in reading.rows:
         small = all(each.panel.form is Form.STAT for each in readings)
         cards = "\n".join(_card(each, span) for each in readings)
@@ -116,7 +66,7 @@ def _card(reading: Reading, span: Span) -> str:
         body = draw[panel.form](reading)
     else:
         body = _plot(reading, span)
-    about = f"<details><summary>about</summary>{_prose(panel.description)}</details>"
+    about = f"<details><summary>about</summary>{prose(panel.description)}</details>"
     return f'<section class="card"><h4>{escape(panel.title)}</h4>{body}{about}</section>'
 
 
@@ -227,10 +177,6 @@ def _clock_ticks(span: Span) -> list[tuple[float, str]]:
     form = "%H:%M:%S" if step_s < 120 else "%H:%M" if step_s < 43_200 else "%m-%d"
     times = [span.start_s + number * step_s for number in range(_TICKS)]
     return [(at, datetime.fromtimestamp(at, UTC).strftime(form)) for at in times]
-
-
-def _prose(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _moment(at_s: float) -> str:

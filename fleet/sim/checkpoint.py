@@ -5,18 +5,20 @@ The objects are pickled as they are. What has no pickle (keys, connections, lock
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 import pickle
 import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from sqlalchemy.util.langhelpers import symbol
 
 from fleet.store.database import Store
 from fleet.store.touched import Contacts, Touched
@@ -33,8 +35,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _exchange_key, (obj.private_bytes_raw(),)
             case sqlite3.Connection():
                 return _connection, (obj.serialize(),)
+            case functools._lru_cache_wrapper() if inspect.ismethod(obj.__wrapped__):
+                return _cache, (obj.__wrapped__, obj.cache_parameters()["maxsize"])
             case weakref.WeakKeyDictionary():
                 return weakref.WeakKeyDictionary, (dict(obj),)
+            case symbol():
+                # Its number is a hash, and another one in each process.
+                return symbol, (obj.name,)
             case Store():
                 return _store, (obj.content(), obj.now_ms, obj.contacts, obj.on_commit, obj.epoch)
         if (make := _LOCKS.get(type(obj))) is not None:
@@ -48,6 +55,10 @@ def _signing_key(raw: bytes) -> Ed25519PrivateKey:
 
 def _exchange_key(raw: bytes) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(raw)
+
+
+def _cache(method: Callable[..., Any], maxsize: int | None) -> Callable[..., Any]:
+    return functools.lru_cache(maxsize=maxsize)(method)
 
 
 def _connection(content: bytes) -> sqlite3.Connection:
@@ -78,6 +89,6 @@ def saved(simulation: object) -> bytes:
     return file.getvalue()
 
 
-def restored(content: bytes, folder: Path) -> object:
+def restored(content: bytes) -> object:
     """Return the simulation of some bytes, which this program must have written."""
     return pickle.loads(content)

@@ -22,6 +22,7 @@ from fleet.coordinator.nodes.sessions import Session
 from fleet.coordinator.testing import AnyNode, SteppedCoordinator
 from fleet.coordinator.testing.awaited import done_now
 from fleet.coordinator.unit import UnitOfWork
+from fleet.coordinator.work import RoundsReach
 from fleet.sim.gathering import GatheringDatabase
 from fleet.sim.links import Stream
 from fleet.sim.scheduler import Scheduler, VirtualClock
@@ -36,8 +37,25 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.02
 #: From a change until the reconciler looks, and between two looks.
 LOOK_AFTER_S, LOOK_EVERY_S = 0.05, 0.25
+#: Jobs that cannot begin yet are looked at this often.
+PLAY_EVERY_S = 10.0
 #: It also looks this often when nothing has changed, for what only time brings about: the served one every second.
 IDLE_LOOK_S = 3600.0
+
+
+def node_id(number: int) -> str:
+    """Return the name of a node, by its number in the fleet."""
+    return f"node-{number:05}"
+
+
+def number_of(node_id: str) -> int:
+    """Return the number of a node, by its name."""
+    return int(node_id.removeprefix("node-"))
+
+
+def flower_id(node_id: str) -> int:
+    """Return what Flower calls a node."""
+    return 1 + number_of(node_id)
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,7 @@ class ControlPlane:
         codes: CodeRange,
         lease_s: float,
         lost_after_s: float,
+        task: str,
         opened: Callable[[Stream], None],
         refused: Callable[[Stream, str], None],
     ) -> None:
@@ -89,7 +108,11 @@ class ControlPlane:
             lease_s=lease_s,
             lost_after_s=lost_after_s,
             tags_per_node=1_000_000,
+            task=task,
         )
+        #: Learning plane that its logic sees, and what plays its jobs: returns whether there is more to play.
+        self.learning: RoundsReach | None = None
+        self.play: Callable[[], bool] = bool
         #: Whether it runs.
         self.runs = False
         #: It hears and answers, but sends nobody what is due and builds no revision: a fleet that is being set up.
@@ -110,6 +133,7 @@ class ControlPlane:
         """Start on a store that an earlier process has left, or on a new one."""
         self.stepped = self._open() if store is None else self._open(open_store=lambda url, now_ms: store)
         self.stepped.store.on_commit = self._committed
+        self.env.learning = self.learning
         self.runs = True
 
     def crash(self) -> None:
@@ -129,9 +153,12 @@ class ControlPlane:
 
     # Nodes
 
-    def register(self, node: AnyNode) -> None:
-        """Register a node and tell it what it needs to join."""
-        self.stepped.enroll(node)
+    def register(self, *nodes: AnyNode) -> None:
+        """Register nodes, with Flower ids, and tell each what it needs to join."""
+        self.stepped.enroll(*nodes)
+        with self.stepped.transaction() as unit:
+            for node in nodes:
+                unit.tx.nodes.set_flower_node_id(node.node_id, flower_id(node.node_id))
 
     def challenge(self) -> bytes:
         """Return the nonce that a node's hello must answer."""
@@ -244,6 +271,9 @@ class ControlPlane:
         changed = self.stepped.step()
         if changed:
             self._change()
+        if self.play():
+            # What waits for a node, or for another attempt, is tried again by then.
+            self._soon("play", PLAY_EVERY_S, self.look)
         return changed
 
     def _idle_look(self) -> None:

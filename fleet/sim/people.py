@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 from reram_fleet.code_ranges import CodeRange
+from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.testing import MemoryEngine
-from edge_node.testing.nodes import MakeEngine
+from edge_node.testing.nodes import ENERGY_MODEL, TASK, MakeEngine
 from hwmodel import keyed_seed
 
 #: Features of a made-up person, and how far their samples lie from them.
@@ -33,23 +34,27 @@ class Subjects(Protocol):
     def count(self) -> int | None:
         """How many people there are; None: as many as one likes."""
 
-    def make_engine(self, node: int) -> MakeEngine:
-        """Return what makes the engine of a node, by its number in the fleet."""
+    @property
+    def energy_model(self) -> EnergyModel:
+        """Name and version of what its joules are computed with."""
 
-    def samples(self, person: int, node: int) -> Sequence[np.ndarray]:
-        """Return the samples that a node captures of a person, by their numbers."""
+    def make_engine(self, node: int) -> tuple[MakeEngine, int]:
+        """Return what makes the engine of a node, by its number in the fleet, and its place on the node axis."""
 
-    def asked(self, person: int, node: int) -> Sequence[np.ndarray]:
-        """Return other samples of a person, to ask the node with."""
+    def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
+        """Return the samples that are captured of a person at one of so many nodes."""
 
-    def strangers(self, node: int) -> Sequence[np.ndarray]:
+    def asked(self, person: int) -> Sequence[np.ndarray]:
+        """Return other samples of a person, to ask a node with."""
+
+    def strangers(self) -> Sequence[np.ndarray]:
         """Return samples of people who never enrol."""
 
 
 class MadeUpPeople:
     """People of integers that are drawn, for questions about the protocol; every chip reads them alike."""
 
-    codes, task = CodeRange(FEATURES, 2**16 - 1), "test"
+    codes, task, energy_model = CodeRange(FEATURES, 2**16 - 1), TASK, ENERGY_MODEL
 
     def __init__(self, seed: int, samples: int) -> None:
         self._seed, self._samples = seed, samples
@@ -58,21 +63,21 @@ class MadeUpPeople:
     def count(self) -> None:
         """None: as many as one likes."""
 
-    def make_engine(self, node: int) -> MakeEngine:
+    def make_engine(self, node: int) -> tuple[MakeEngine, int]:
         """Return what makes an engine that knows people by their integers."""
-        return _engine
+        return _engine, 0
 
-    def samples(self, person: int, node: int) -> Sequence[np.ndarray]:
-        """Return what a node captures of a person."""
-        return self._near(person, self._samples, "captured", node)
+    def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
+        """Return the samples that are captured of a person at one of so many nodes."""
+        return self._near(person, self._samples, "captured", place)
 
-    def asked(self, person: int, node: int) -> Sequence[np.ndarray]:
+    def asked(self, person: int) -> Sequence[np.ndarray]:
         """Return other samples of a person."""
-        return self._near(person, ASKED, "asked", node)
+        return self._near(person, ASKED, "asked")
 
-    def strangers(self, node: int) -> Sequence[np.ndarray]:
+    def strangers(self) -> Sequence[np.ndarray]:
         """Return samples of four people who never enrol."""
-        return [sample for person in range(-4, 0) for sample in self._near(person, 1, "stranger", node)]
+        return [sample for person in range(-4, 0) for sample in self._near(person, 1, "stranger")]
 
     def _near(self, person: int, count: int, *what: str | int) -> list[np.ndarray]:
         centre = np.random.default_rng(keyed_seed(self._seed, "sim.person", person)).normal(0, _CODE, FEATURES)

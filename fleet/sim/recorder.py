@@ -24,8 +24,8 @@ from fleet.sim.control_plane import ControlPlane
 from fleet.sim.links import Traffic
 from fleet.sim.members import Member
 from fleet.sim.people import Person, Roll, Subjects
-from fleet.store.rows import CampaignRow
-from hwmodel import Phase
+from fleet.store.rows import CampaignRow, LearningJobRow
+from hwmodel import Cost, Phase
 
 Row = dict[str, Any]
 
@@ -46,8 +46,9 @@ class Recorder:
         #: When (virtual s of the scheduler) the scenario began.
         self.begun_s = 0.0
         self._overhead = {"overhead_j": 0.0, "reprogramming_j": 0.0}
-        self._asked_at = (-1, -1)
+        self._asked_at: tuple[object, ...] = ()
         self._ordered_s: dict[int, float] = {}
+        self._trained = Cost()
         self._wall_s: defaultdict[str, float] = defaultdict(float)
 
     # As it happens
@@ -57,9 +58,35 @@ class Recorder:
         self.tables["events"].append({"t_s": now_s - self.begun_s, "kind": kind, "node": node, "what": what})
 
     def deployed(self, overhead: DeploymentOverhead) -> None:
-        """Note what it took a node to make a revision active, and what it would have in analogue weights."""
-        self._overhead["overhead_j"] += overhead.energy_j
-        self._overhead["reprogramming_j"] += overhead.reprogramming_energy_j
+        """Note what a chip spent on making a revision active, and what it would have on analogue weights.
+
+        Without the radio, which both take, and which is thousands of times as much.
+        """
+        self._overhead["overhead_j"] += overhead.energy_j - overhead.radio_energy_j
+        self._overhead["reprogramming_j"] += overhead.reprogramming_energy_j - overhead.radio_energy_j
+
+    def round_done(
+        self, now_s: float, job: LearningJobRow, number: int, metrics: Mapping[str, float], nodes: int
+    ) -> None:
+        """Add a row of a learning round; its joules and seconds are those of all training since the last row."""
+        engines = {id(member.engine): member.engine for member in self._members.values()}.values()
+        trained = sum((engine.ledger.fleet_totals()[Phase.TRAIN] for engine in engines), start=Cost())
+        before, self._trained = self._trained, trained
+        self.tables["rounds"].append(
+            {
+                "t_s": now_s - self.begun_s,
+                "job": job.job_id,
+                "kind": job.kind.value,
+                "round": number,
+                "nodes": nodes,
+                "joules": trained.energy_j - before.energy_j,
+                "node_seconds": trained.seconds - before.seconds,
+                "loss_before": metrics.get("loss_before"),
+                "loss_after": metrics.get("loss_after"),
+                "accuracy": metrics.get("accuracy_after"),
+                "accept_rate": metrics.get("accept_rate_after"),
+            }
+        )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -104,7 +131,10 @@ class Recorder:
                 **self._overhead,
             }
         )
-        changed = generation, len(self._roll.enrolled)
+        active = [
+            (member.generation, member.serving, member.engine.active_tags(member.node_index)) for member in present
+        ]
+        changed = (generation, len(self._roll.enrolled), *active)
         if changed != self._asked_at:
             self._asked_at = changed
             self._answers(now_s, present)
@@ -113,16 +143,16 @@ class Recorder:
         """Ask some nodes for people who are enrolled there, people who were forgotten, and strangers."""
         known = right = forgotten = accepted_forgotten = strangers = accepted_strangers = 0
         for member in [member for member in present if member.serving][:NODES_ASKED]:
-            number, active = member.number, set(member.node.active())
+            active = set(member.engine.active_tags(member.node_index))
             for person in self._chosen(active):
-                answers = member.ask(self._subjects.asked(person.number, number))
+                answers = member.ask(self._subjects.asked(person.number))
                 if person.forgotten:
                     forgotten += len(answers)
                     accepted_forgotten += sum(tag == person.tag for tag in answers)
                 else:
                     known += len(answers)
                     right += sum(tag == person.tag for tag in answers)
-            answers = member.ask(self._subjects.strangers(number))
+            answers = member.ask(self._subjects.strangers())
             strangers += len(answers)
             accepted_strangers += sum(bool(tag) for tag in answers)
         if not known + forgotten + strangers:
@@ -209,7 +239,7 @@ class Recorder:
             "wear": float(member.engine.wear[member.node_index]),
             "restarts": member.restarts,
             "heartbeats": member.heartbeats,
-            "subjects": len(member.node.active()),
+            "subjects": len(member.engine.active_tags(member.node_index)),
             "receipts": position.receipt_counter,
             "digest": member.node.node.adapters_digest().hex(),
         }
@@ -222,7 +252,6 @@ class Recorder:
             "log": self._plane.read(lambda unit: [unit.tx.tree.size(), unit.tx.tree.root().hex()]),
             "nodes": [[row[name] for name in _OF_NODE] for row in self.tables["nodes"]],
             "forgets": [[row[name] for name in _OF_FORGET] for row in self.tables["forgets"]],
-            "rounds": [row["digest"] for row in self.tables["rounds"]],
         }
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from reram_fleet.tasks import task_names
 
 from fleet.config import PRESETS
@@ -19,6 +19,7 @@ from fleet.errors import InvalidInputError, NotFoundError, reason_of
 MADE_UP = "made-up"
 
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 100 * 365 * 86400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 
 
@@ -38,32 +39,40 @@ def _seconds(value: object) -> object:
 #: Seconds, written as a number of them or as text with a unit: "250ms", "90s", "5min", "12h", "7d".
 Duration = Annotated[
     float,
+    Field(gt=0, le=_LONGEST_S),
     BeforeValidator(_seconds),
-    Field(gt=0, le=100 * 365 * 86400.0, json_schema_extra={"type": ["number", "string"]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST_S},
+                {"type": "string", "pattern": f"^\\s*{_DURATION.pattern}\\s*$"},
+            ]
+        }
+    ),
 ]
 #: Share of something, 0 to 1.
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Fleet(_Table):
     """Nodes, what they run, and who is enrolled on them at the start."""
 
-    #: Nodes at the start.
     nodes: int = Field(default=20, ge=1, le=1_000_000)
-    #: "made-up", or a task of the product: speakers, faces, fsdd.
+    """Nodes at the start."""
     task: str = MADE_UP
-    #: Chip technology.
-    preset: str = "180nm-1t1r"
-    #: People enrolled at the start; a task of the product has only so many. Names are drawn for a made-up task.
+    """`made-up`, or a task of the product: speakers, faces, fsdd."""
+    preset: str = Field(default="180nm-1t1r", json_schema_extra={"enum": list(PRESETS)})
+    """Chip technology."""
     people: int = Field(default=12, ge=0, le=1_000_000)
-    #: Nodes that each person shows up at.
+    """People enrolled at the start; a task of the product has only so many. Names are drawn for a made-up task."""
     nodes_per_person: int = Field(default=2, ge=1)
-    #: Samples that one node captures of a person (a task of the product: at most so many).
+    """Nodes that each person shows up at."""
     samples: int = Field(default=4, ge=1, le=1000)
+    """Samples that one node captures of a person (a task of the product: at most so many)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -80,25 +89,28 @@ class Time(_Table):
     """Virtual time: how long it runs, and what of the protocol depends on time."""
 
     duration: Duration = 86400.0
-    #: Between two heartbeats of a node; the coordinator may ask for fewer.
+    """How long the scenario lasts."""
     heartbeat: Duration = 60.0
-    #: How long a node out of contact goes on serving adapters.
+    """Between two heartbeats of a node; the coordinator may ask for fewer."""
     lease: Duration = 3600.0
-    #: How long forgets wait for a node out of contact.
+    """How long a node out of contact goes on serving adapters."""
     lost_after: Duration = 7 * 86400.0
-    #: Between two lines of the table of the fleet's state.
+    """How long forgets wait for a node out of contact."""
     sample_every: Duration = 3600.0
+    """Between two lines of the table of the fleet's state."""
 
 
 class Link(_Table):
     """Way of a message between coordinator and node."""
 
-    #: Least and greatest latency of one way, drawn evenly.
     latency: tuple[Duration, Duration] = (0.02, 0.2)
-    #: Shares of the messages that are lost (the stream is then cut), sent twice, or overtaken by later ones.
+    """Least and greatest latency of one way, drawn evenly."""
     loss: Share = 0.0
+    """Share of the messages that are lost; the stream is then cut."""
     duplicate: Share = 0.0
+    """Share of the messages that are sent twice."""
     reorder: Share = 0.0
+    """Share of the messages that are overtaken by later ones."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -110,50 +122,58 @@ class Link(_Table):
 class Churn(_Table):
     """Comings and goings of nodes, at random times."""
 
-    #: Times a day that a node is out of reach, and for how long (mean of an exponential distribution).
     outages_per_day: float = Field(default=0.0, ge=0, le=1000)
+    """Times a day that a node is out of reach."""
     outage: Duration = 3600.0
-    #: Restarts of a node's daemon a day: a crash, and a start from what is on disk.
+    """How long it is out of reach: mean of an exponential distribution."""
     crashes_per_day: float = Field(default=0.0, ge=0, le=1000)
-    #: Nodes that join, and that are retired, over the whole fleet, a day.
+    """Restarts of a node's daemon a day: a crash, and a start from what is on disk."""
     joins_per_day: float = Field(default=0.0, ge=0)
+    """Nodes that join a day, over the whole fleet."""
     retirements_per_day: float = Field(default=0.0, ge=0)
+    """Nodes that are retired a day, over the whole fleet."""
 
 
 class Forgets(_Table):
     """Forgets that are ordered: at given times, and at random ones."""
 
-    #: When one person each is forgotten.
     at: tuple[Duration, ...] = ()
-    #: Every so long one person is forgotten.
+    """When one person each is forgotten."""
     every: Duration | None = None
-    #: Share of the enrolled people who are forgotten each day, at random times.
+    """Every so long one person is forgotten."""
     share_per_day: Share = 0.0
+    """Share of the enrolled people who are forgotten each day, at random times."""
 
 
 class Enrolments(_Table):
     """Newcomers, beside those who are there at the start."""
 
-    #: People who are enrolled a day, at random times, until the task has no more.
     per_day: float = Field(default=0.0, ge=0)
+    """People who are enrolled a day, at random times, until the task has no more."""
 
 
 class Operator(_Table):
     """Decisions that an operator takes by a rule."""
 
-    #: How long a node is held, since its receipts contradict what is known, before it is retired; never if left out.
     retire_held_after: Duration | None = None
+    """How long a node is held, since its receipts contradict what is known, before it is retired; never if left out."""
 
 
 class Learning(_Table):
     """Learning by gradient, by Flower's own strategy over the real rounds."""
 
-    #: Rounds of the shared LoRA, trained when everybody is enrolled; 0: none.
     rounds: int = Field(default=0, ge=0, le=1000)
-    #: Cohort shards instead of a shared LoRA; 0: none.
+    """Rounds of the shared LoRA, trained when everybody is enrolled, or of each cohort shard; 0: none, or as many as
+    shards have by default."""
     shards: int = Field(default=0, ge=0, le=1000)
-    #: How often it is trained anew with whoever has come since; never if left out.
+    """Cohort shards in place of one LoRA that all share; 0: none."""
     every: Duration | None = None
+    """How often it is trained anew with whoever has come since; never if left out."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is learnt so."""
+        return self.rounds + self.shards > 0
 
 
 class FaultKind(StrEnum):
@@ -172,25 +192,30 @@ class Fault(_Table):
     """Fault at a time of one's choice."""
 
     kind: FaultKind
-    #: When it begins.
+    """Kind of the fault."""
     at: Duration
-    #: Node ids, or the share of the nodes that it meets, drawn; the coordinator's crash names none.
+    """When it begins."""
     nodes: tuple[str, ...] | Share = ()
-    #: How long it lasts: an outage, or a link that loses messages; or how far a clock jumps (back, if `backwards`).
+    """Node ids, or the share of the nodes that it meets, drawn; the coordinator's crash names none."""
     lasts: Duration = 3600.0
+    """How long an outage or a link that loses messages lasts; how far a clock jumps."""
     backwards: bool = False
-    #: Share of the messages that are lost.
+    """Whether a clock jumps back."""
     loss: Share = 1.0
+    """Share of the messages that are lost."""
 
 
 class Scenario(_Table):
     """One simulation, apart from its seed."""
 
-    name: str = Field(pattern=r"[a-z0-9][a-z0-9-]{0,63}$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    """Name of its runs: small letters, digits and hyphens."""
     title: str
-    #: What a researcher would ask, and how the answer is read off the tables and plots.
+    """What it is about, in a line."""
     question: str
+    """What a researcher would ask."""
     reading: str = ""
+    """How the answer is read off the tables and plots."""
     fleet: Fleet = Fleet()
     time: Time = Time()
     link: Link = Link()
@@ -200,14 +225,13 @@ class Scenario(_Table):
     operator: Operator = Operator()
     learning: Learning = Learning()
     faults: tuple[Fault, ...] = ()
-    #: Values by dotted key ("time.lease") that `fleet sim sweep` goes through.
+    """Faults at times of one's choice."""
     sweep: Mapping[str, tuple[Any, ...]] = {}
+    """Values by dotted key ("time.lease") that `fleet sim sweep` goes through."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.learning.rounds and self.learning.shards:
-            raise ValueError("learning has rounds of a shared LoRA, or shards of cohorts, not both")
-        if self.learning.rounds + self.learning.shards and self.fleet.task == MADE_UP:
+        if self.learning.learns and self.fleet.task == MADE_UP:
             raise ValueError("a made-up task has nothing to learn by gradient: fleet.task = 'speakers' or 'faces'")
         for fault in self.faults:
             if fault.at > self.time.duration:
@@ -224,7 +248,15 @@ class Scenario(_Table):
             table: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ScenarioError(f"{where} is no TOML: {error}") from error
-        for key, value in (changes or {}).items():
+        return cls._made(table, changes or {}, where)
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return it with some values changed by dotted key; raises as `parse`."""
+        return self._made(self.model_dump(mode="json", exclude_none=True), changes, self.name)
+
+    @classmethod
+    def _made(cls, table: dict[str, Any], changes: Mapping[str, Any], where: str) -> Self:
+        for key, value in changes.items():
             _set(table, key, value)
         try:
             return cls.model_validate(table)

@@ -13,6 +13,7 @@ from tests.bench import fleet_memory
 from tests.bench.crossbar_pairs import crossbar_pairs
 from tests.bench.engine_pairs import engine_pairs
 from tests.bench.face_backbones import FLEETS
+from tests.bench.grid_figures import NAMES, measured_once
 from tests.bench.model_pairs import model_pairs
 from tests.bench.side_by_side import REPEATS, side_by_side
 from tests.bench.training_pairs import training_pairs
@@ -44,10 +45,19 @@ def memory() -> Table:
     return table
 
 
+def simulators() -> Table:
+    """Measure simulators of federated learning, each in a process of its own on one core."""
+    table = Table("simulator", "nodes", "ms per node and round", "peak memory", title="A model of 10,026 parameters")
+    for (name, nodes), run in measured_once().items():
+        cost = "not installed" if run is None else f"{1e3 * run.warm_s / nodes:.3f}"
+        table.add_row(NAMES[name], str(nodes), cost, "" if run is None else f"{run.peak_bytes / 1e6:.0f} MB")
+    return table
+
+
 def main() -> None:
     """Measure everything and print the tables."""
     torch.set_num_threads(1)
-    for table in (times(), memory()):
+    for table in (times(), memory(), simulators()):
         Console().print(table)
 
 

@@ -29,8 +29,9 @@ class Figures:
 
     @classmethod
     def load(cls) -> Figures:
-        """Read the committed files."""
-        return cls([row for area in AREAS for row in json.loads((RESULTS / f"{area}.json").read_text("utf-8"))])
+        """Read the committed files; an area that was never measured has none."""
+        files = [RESULTS / f"{area}.json" for area in AREAS]
+        return cls([row for path in files if path.exists() for row in json.loads(path.read_text("utf-8"))])
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         return self._rows[name]

@@ -15,6 +15,7 @@ from tests.bench.measuring import ROOT, write_whole
 from tests.bench.paper_items import PAPER_ITEMS
 from tests.bench.product_items import PRODUCT_ITEMS
 from tests.bench.results_item import Figures, Item
+from tests.bench.simulators_plot import simulators_plot
 
 PAGE = ROOT / "RESULTS.md"
 IMAGES = ROOT / "docs" / "images"
@@ -61,10 +62,12 @@ def _wrapped(line: str) -> list[str]:
 
 
 def main() -> int:
-    """Write the page, and the picture of the coordinator under load."""
+    """Write the page, and the pictures of the coordinator under load and of simulators."""
     figures = Figures.load()
     write_whole(PAGE, page(figures))
     save_figures({"links": links_plot(figures)}, IMAGES)
+    if figures.named("memory of VectorGrid"):
+        save_figures({"simulators": simulators_plot(figures)}, IMAGES)
     return 0
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Context, Message
 
 from fleet.sim.grid.flower_adapter import own_copy, raised
 
 logger = logging.getLogger(__name__)
+
+#: Messages to the nodes of a chunk, sorted by node, and the context of each.
+Chunk = tuple[Sequence[Message], Sequence[Context]]
 
 
 class NodeApp(Protocol):
@@ -23,6 +26,17 @@ class NodeApp(Protocol):
         ----------
         contexts
             Context of each message's node. What an app puts into its `state` is there in the next round.
+        """
+
+
+@runtime_checkable
+class ChunkPool(Protocol):
+    """Place where chunks run beside each other."""
+
+    def map(self, chunks: Iterable[Chunk]) -> Iterator[Sequence[Message]]:
+        """Run chunks as a `NodeApp` does each, and yield their replies in the order of the chunks.
+
+        What an app has put into the `state` of a context is in that very context when its replies are yielded.
         """
 
 

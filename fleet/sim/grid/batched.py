@@ -14,7 +14,7 @@ from flwr.app import Context, Message, RecordDict
 
 from fleet.sim.grid.apps import NodeApp
 from fleet.sim.grid.flower_adapter import replies_to
-from fleet.sim.grid.views import ArrayView
+from fleet.sim.grid.views import NodeViews
 
 State = TypeVar("State")
 Batch = TypeVar("Batch")
@@ -116,7 +116,7 @@ class BatchedApps(NodeApp):
         metrics = {name: np.asarray(values).tolist() for name, values in reply.metrics.items()}
         if odd := [name for name, values in (arrays | metrics).items() if len(values) != len(asked)]:
             raise ValueError(f"{odd[0]!r} has no value for each of the {len(asked)} nodes")
-        views = ({name: ArrayView(values, index) for name, values in arrays.items()} for index in range(len(asked)))
+        views = (NodeViews(arrays, index) for index in range(len(asked)))
         rows = (dict(zip(metrics, row, strict=True)) for row in zip(*metrics.values(), strict=True))
         return replies_to(asked, [(self._arrays_key, views)] if arrays else [], [(self._metrics_key, rows)])
 

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.app.message import make_message
 from flwr.app.message.typeddict import TypedDict
+from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SType
+from flwr.serverapp import ServerApp
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -123,6 +125,7 @@ def replies_to(
             for record, values in zip(records, row, strict=True):
                 for name, value in values.items():
                     record[name] = value
+                record.__dict__["_data"] = values
             first = Message(ReplyRecords(dict(zip(keys, records, strict=True))), reply_to=message)
             yield first
             continue
@@ -146,6 +149,19 @@ def _like(thing: Copied, **changes: object) -> Copied:
     copied = object.__new__(type(thing))
     copied.__dict__.update(thing.__dict__, **changes)
     return copied
+
+
+def run_flowers_simulation(server_app: ServerApp, client_app: ClientApp, nodes: int, actors: int) -> None:
+    """Run apps on Flower's own simulation; this process is then again whose task it was.
+
+    `RuntimeError` if the ServerApp fails.
+    """
+    # It takes long to import, and nothing else needs it.
+    from flwr.simulation import run_simulation
+
+    resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": actors}}
+    with task_of_run(1):
+        run_simulation(server_app, client_app, nodes, backend_config=resources)  # type: ignore[arg-type]
 
 
 def own_copy(message: Message) -> Message:

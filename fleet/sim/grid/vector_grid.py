@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain, starmap
 from typing import Any, Self
 
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fleet.sim.grid.apps import NodeApp
+from fleet.sim.grid.apps import Chunk, ChunkPool, NodeApp
 from fleet.sim.grid.batched import PARTITION
 from fleet.sim.grid.flower_adapter import run_of, stamp, task_of_run, unavailable
 
@@ -18,7 +20,7 @@ CHUNK = 50
 
 
 class VectorGrid(Grid):
-    """A Grid of nodes that one `NodeApp` runs, in chunks of the nodes that were sent something.
+    """A Grid of nodes that one `NodeApp` runs, in chunks of the nodes that were sent something; or a pool of them.
 
     Used in a `with` statement: within it this process is the task of the run. Replies come sorted by node, and what is
     in a chunk depends on who was sent something only, so the same messages give the same replies, to the bit. Nothing
@@ -38,7 +40,7 @@ class VectorGrid(Grid):
 
     def __init__(
         self,
-        app: NodeApp,
+        app: NodeApp | ChunkPool,
         nodes: int | Iterable[int],
         *,
         chunk: int = CHUNK,
@@ -61,6 +63,9 @@ class VectorGrid(Grid):
 
     def __enter__(self) -> Self:
         self._entered.enter_context(task_of_run(self._run_id))
+        # What is here already, torch above all, need not be looked through for every few thousand replies.
+        gc.freeze()
+        self._entered.callback(gc.unfreeze)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -112,16 +117,20 @@ class VectorGrid(Grid):
     def _run(self, messages: Sequence[Message]) -> Iterable[Message]:
         ordered = sorted(messages, key=_addressee)
         known = [message for message in ordered if message.metadata.dst_node_id in self._partitions]
-        for start in range(0, len(known), self._chunk):
-            chunk = known[start : start + self._chunk]
-            replies = self._app(chunk, [self._context(message.metadata.dst_node_id) for message in chunk])
-            for message, reply in zip(chunk, replies, strict=True):
-                if reply.metadata.reply_to_message_id != message.metadata.message_id:
-                    raise ValueError(f"the app did not answer node {message.metadata.dst_node_id} in its place")
-                yield reply
+        chunks = self._chunks(known)
+        answers = self._app.map(chunks) if isinstance(self._app, ChunkPool) else starmap(self._app, chunks)
+        for message, reply in zip(known, chain.from_iterable(answers), strict=True):
+            if reply.metadata.reply_to_message_id != message.metadata.message_id:
+                raise ValueError(f"the app did not answer node {message.metadata.dst_node_id} in its place")
+            yield reply
         for message in ordered:
             if message.metadata.dst_node_id not in self._partitions:
                 yield unavailable(message)
+
+    def _chunks(self, messages: Sequence[Message]) -> Iterator[Chunk]:
+        for start in range(0, len(messages), self._chunk):
+            chunk = messages[start : start + self._chunk]
+            yield chunk, [self._context(message.metadata.dst_node_id) for message in chunk]
 
     def _context(self, node_id: int) -> Context:
         if node_id not in self._contexts:

@@ -17,8 +17,8 @@ DISTRIBUTION = "reram-fleet"
 #: Packages that only an extra of the project installs.
 EXTRA_MODULES = frozenset(
     [
-        *("alembic", "flwr", "httpx", "matplotlib", "numpy", "prometheus_client", "safetensors", "scipy"),
-        *("sklearn", "sktime", "sqlalchemy", "starlette", "torch", "uvicorn"),
+        *("alembic", "cloudpickle", "flwr", "httpx", "matplotlib", "numpy", "prometheus_client", "pyarrow"),
+        *("safetensors", "scipy", "sklearn", "sktime", "sqlalchemy", "starlette", "tomli_w", "torch", "uvicorn"),
     ]
 )
 

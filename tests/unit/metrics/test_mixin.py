@@ -11,7 +11,7 @@ from promql_parser import parse
 
 from fleet.metrics.__main__ import generated
 from fleet.metrics.alerts import all_alerts
-from fleet.metrics.boards import BOARDS
+from fleet.metrics.boards import ALL_BOARDS
 from fleet.metrics.definitions import Unit, runbook_of
 from fleet.metrics.prometheus_rules import DOCS
 from fleet.metrics.recordings import RECORDINGS
@@ -19,7 +19,7 @@ from tests.deployment import DEPLOY
 from tests.house import ROOT
 
 RUNBOOKS = (ROOT / "docs/operations/runbooks.md").read_text(encoding="utf-8")
-PANELS = [pytest.param(panel, id=f"{board.title}: {panel.title}") for board in BOARDS for panel in board.panels]
+PANELS = [pytest.param(panel, id=f"{board.title}: {panel.title}") for board in ALL_BOARDS for panel in board.panels]
 
 
 def test_committed_files_are_those_of_the_code():
@@ -79,7 +79,7 @@ def test_panel_can_be_read_without_its_maker(panel):
     assert {runbook_of(name) for name in panel.alerts} <= {runbook_of(alert.name) for alert in all_alerts()}
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+@pytest.mark.parametrize("board", ALL_BOARDS, ids=lambda board: board.uid)
 def test_board_is_what_grafana_documents(board):
     page = json.loads(generated()[f"grafana/dashboards/{board.uid}.json"])
     panels = [panel for panel in page["panels"] if panel["type"] != "row"]

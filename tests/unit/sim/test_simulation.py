@@ -11,7 +11,7 @@ def scenario(**changes):
     return Scenario.parse(TEXT, {**few, **changes})
 
 
-@pytest.fixture()
+@pytest.fixture
 def simulated(tmp_path):
     made = []
 
@@ -66,7 +66,7 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
     for _ in range(5):
         whole.advance()
     saved = whole.saved()
-    resumed = Simulation.restored(saved, folder=tmp_path / "resumed")
+    resumed = Simulation.restored(saved)
     assert resumed.now_s == whole.now_s
     for simulation in (whole, resumed):
         while not simulation.done:
@@ -158,3 +158,24 @@ def test_nodes_join_and_are_retired(simulated):
     assert "retirement" in kinds
     assert last(simulation)["nodes"] == 6 + kinds.count("join") - kinds.count("retirement")
     assert last(simulation)["serving"] == last(simulation)["nodes"]
+
+
+@pytest.mark.parametrize("learning", [{"learning.rounds": 1}, {"learning.shards": 2, "learning.rounds": 1}])
+def test_real_chips_learn_and_forget_the_same_in_whatever_chunks(tmp_path, learning):
+    changes = {"fleet.task": "speakers", "fleet.nodes": 3, "fleet.people": 3, "time.duration": "2h", **learning}
+    digests = set()
+    for chunk in (1, 2):
+        simulation = Simulation(scenario(**changes), 1, folder=tmp_path / str(chunk), chunk=chunk)
+        while not simulation.done:
+            simulation.advance()
+        digests.add(simulation.digest())
+        simulation.close()
+    assert len(digests) == 1
+    (forget,) = forgets(simulation)
+    assert forget["state"] == "converged"
+    assert forget["verdict"] == ("EXACT" if "learning.shards" in learning else "APPROXIMATE EXACT")
+    assert forget["cell_writes"] == 0
+    answers = simulation.tables["answers"]
+    assert answers[0]["enrolled_accuracy"] > 0.8
+    assert answers[-1]["accepted_forgotten"] == 0.0
+    assert len(simulation.tables["rounds"]) >= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from reram_fleet.crypto.tickets import issue_ticket
 from edge_node.agent.rounds import compute
 from edge_node.errors import EngineError, RoundError
 from edge_node.recognition.engine import Engine
-from edge_node.recognition.training.rounds import RoundResult
+from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from edge_node.tasks.speakers import SPEAKERS, load_people
 from edge_node.testing import FakeClock, MemoryNode
 from fleet.coordinator.testing import REGISTRY_KEY, SteppedCoordinator
@@ -30,6 +30,16 @@ FLEET_SEED = 11
 PEOPLE = SPEAKERS.split.enrolled
 #: Who shows up where: each node has other people, and everybody is known somewhere.
 PLACES = {"east": PEOPLE[:2], "north": PEOPLE[1:3], "south": PEOPLE[2:]}
+
+
+class CountingEngine(Engine):
+    """An engine that counts the nodes of its batches."""
+
+    batches: list[list[int]]
+
+    def run_rounds(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        self.__dict__.setdefault("batches", []).append([request.node for request in requests])
+        return super().run_rounds(requests)
 
 
 @dataclass
@@ -64,18 +74,15 @@ class SmallFleet:
 
 
 @pytest.fixture(scope="module")
-def alone() -> dict[str, tuple[Engine, int]]:
-    """Engines of one node each."""
-    preset = load_preset("180nm-1t1r")
-    return {name: (Engine.build(SPEAKERS, preset, FLEET_SEED, [name]), 0) for name in NODES}
+def shared() -> CountingEngine:
+    return CountingEngine.build(SPEAKERS, load_preset("180nm-1t1r"), FLEET_SEED, NODES)  # type: ignore[return-value]
 
 
-def emptied(engine: Engine) -> Engine:
+def emptied(engine: Engine) -> None:
     for index in range(len(engine.node_ids)):
         engine.set_lora(index, None)
         engine.set_head(index, None)
         engine.drop_subjects(index, [adapter.subject_tag for adapter in engine.active_subjects(index)])
-    return engine
 
 
 def built(folder: Path, engines: dict[str, tuple[Engine, int]]) -> SmallFleet:
@@ -92,9 +99,11 @@ def built(folder: Path, engines: dict[str, tuple[Engine, int]]) -> SmallFleet:
     )
     people, tags = load_people(PEOPLE), {name: f"{number:032x}" for number, name in enumerate(PEOPLE, 1)}
     nodes = {}
+    for engine, _ in engines.values():
+        emptied(engine)
     for number, name in enumerate(NODES):
-        engine, _ = engines[name]
-        nodes[name] = MemoryNode(name, clock=clock, make_engine=lambda saved, engine=emptied(engine): engine)
+        engine, index = engines[name]
+        nodes[name] = MemoryNode(name, clock=clock, make_engine=lambda saved, engine=engine: engine, node_index=index)
         coordinator.enroll(nodes[name])
         with coordinator.transaction() as unit:
             unit.tx.nodes.set_flower_node_id(name, 100 + number)
@@ -112,26 +121,32 @@ def built(folder: Path, engines: dict[str, tuple[Engine, int]]) -> SmallFleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, alone: dict[str, tuple[Engine, int]]) -> Iterator[SmallFleet]:
-    fleet = built(tmp_path / "fleet", alone)
+def fleet(tmp_path: Path, shared: Engine) -> Iterator[SmallFleet]:
+    """A fleet whose nodes share an engine."""
+    fleet = built(tmp_path / "shared", {name: (shared, index) for index, name in enumerate(NODES)})
     yield fleet
     fleet.coordinator.close()
 
 
 def test_a_job_gives_the_same_integers_for_every_chunk_and_as_on_engines_of_their_own(
-    tmp_path: Path, alone: dict[str, tuple[Engine, int]]
+    tmp_path: Path, shared: CountingEngine
 ) -> None:
-    found = {}
-    for chunk in (1, 2, 50):
-        fleet = built(tmp_path / str(chunk), alone)
+    preset, found = load_preset("180nm-1t1r"), {}
+    alone = {name: (Engine.build(SPEAKERS, preset, FLEET_SEED, [name]), 0) for name in NODES}
+    together: dict[str, tuple[Engine, int]] = {name: (shared, index) for index, name in enumerate(NODES)}
+    for label, engines, chunk in (("1", together, 1), ("2", together, 2), ("all", together, 50), ("alone", alone, 50)):
+        fleet = built(tmp_path / label, engines)
+        shared.batches = []
         attempt = fleet.attempt()
         play_attempt(attempt, fleet.up(), chunk=chunk)
         assert fleet.state(attempt) == (JobState.SUCCEEDED, "")
-        found[chunk] = fleet.rows()
+        sizes = [len(batch) for batch in shared.batches]
+        assert sizes == {"1": [1] * 6, "2": [2, 1] * 2, "all": [3, 3], "alone": []}[label]
+        found[label] = fleet.rows()
         fleet.coordinator.close()
 
-    assert any(any(codes) for codes in found[1].values())
-    assert found[1] == found[2] == found[50]
+    assert any(any(codes) for codes in found["1"].values())
+    assert found["1"] == found["2"] == found["all"] == found["alone"]
 
 
 def test_a_node_that_refuses_is_left_out_and_says_why(fleet: SmallFleet, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,95 @@
+"""People of a task of the product, and the chips of a whole fleet as one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from reram_fleet.tasks import code_range
+from reram_fleet.v1.types_pb2 import EnergyModel
+
+from edge_node.engine import NodeEngine
+from edge_node.recognition.engine import CHUNK, Engine
+from edge_node.tasks import RecognitionTask, load_task
+from edge_node.testing.nodes import MakeEngine
+from fleet.sim.people import ASKED
+from fleet.sim.scenario import Fleet, ScenarioError
+from hwmodel import Cost, Phase, load_preset
+
+_STRANGERS = 8
+
+
+class TaskPeople:
+    """People who are enrolled in a task's demo, and one engine whose node axis is the fleet.
+
+    A node that joins later has a chip of its own. `ScenarioError` if the task does not recognise people.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        seed: int,
+        node_id: Callable[[int], str],
+        progress: Callable[[str], None],
+        chunk: int = CHUNK,
+    ) -> None:
+        task = load_task(fleet.task)
+        if not isinstance(task, RecognitionTask):
+            raise ScenarioError(f"task {fleet.task} recognises nobody: its nodes generate")
+        self.task, self.codes, self._task, self._samples = fleet.task, code_range(fleet.task), task, fleet.samples
+        self._preset, self._seed, self._node_id = load_preset(fleet.preset), seed, node_id
+        self._enrolled, self._people = tuple(sorted(task.split.enrolled)), task.load_people()
+        self._engine = Engine.build(
+            task,
+            self._preset,
+            seed,
+            [node_id(node) for node in range(fleet.nodes)],
+            chunk=chunk,
+            progress=lambda done, nodes: progress(f"programming chips: {done} of {nodes}"),
+        )
+        # What each start of a node costs: it calibrates anew.
+        self._calibration = [self._engine.ledger.totals(node)[Phase.INFER] for node in range(fleet.nodes)]
+
+    @property
+    def count(self) -> int:
+        """How many people may be enrolled."""
+        return len(self._enrolled)
+
+    @property
+    def energy_model(self) -> EnergyModel:
+        """Name and version of the preset."""
+        return EnergyModel(name=self._preset.name, version=self._preset.version)
+
+    def make_engine(self, node: int) -> tuple[MakeEngine, int]:
+        """Return what makes the engine of a node, and its place on the node axis."""
+        if node < len(self._calibration):
+            return partial(self._started, node), node
+        return partial(self._alone, self._node_id(node)), 0
+
+    def _started(self, node: int, saved: Mapping[Phase, Cost]) -> NodeEngine:
+        """Return the fleet's engine, with nothing in the SRAM of a node that starts."""
+        engine = self._engine
+        engine.drop_subjects(node, engine.active_tags(node))
+        engine.set_lora(node, None)
+        engine.set_head(node, None)
+        if saved:
+            engine.ledger.restore(saved, node)
+            engine.ledger.charge(Phase.INFER, self._calibration[node], node)
+        return engine
+
+    def _alone(self, node_id: str, saved: Mapping[Phase, Cost]) -> NodeEngine:
+        return Engine.build(self._task, self._preset, self._seed, [node_id], saved_costs=[saved])
+
+    def samples(self, person: int, place: int, places: int) -> Sequence[np.ndarray]:
+        """Return the samples that are captured of a person at one of so many nodes: each is taken at one."""
+        taken = self._people[self._enrolled[person]].train
+        return taken[place % len(taken) :: min(places, len(taken))][: self._samples]
+
+    def asked(self, person: int) -> Sequence[np.ndarray]:
+        """Return other samples of a person."""
+        return self._people[self._enrolled[person]].test[:ASKED]
+
+    def strangers(self) -> Sequence[np.ndarray]:
+        """Return a sample each of people who never enrol."""
+        return [self._people[name].test[0] for name in self._task.split.strangers[:_STRANGERS]]
