@@ -24,6 +24,7 @@ def simulate(
     chunk: int = CHUNK,
     actors: int = 2,
     run_config: Config | None = None,
+    keep_replies: bool = True,
 ) -> None:
     """Run a ServerApp, unchanged, on simulated nodes.
 
@@ -36,6 +37,9 @@ def simulate(
         Of Ray.
     run_config
         What the contexts of both apps say of the run.
+    keep_replies
+        Whether the ServerApp may look at a round's replies in the next round, which takes the memory of two rounds;
+        Flower's strategies do not. Not of `flower`.
     """
     config = dict(run_config or {})
     if engine == "flower":
@@ -45,11 +49,15 @@ def simulate(
     elif engine == "ray":
         from fleet.sim.grid.ray_pool import RayPool
 
-        with RayPool(app, actors=actors) as pool, VectorGrid(pool, nodes, chunk=chunk, run_config=config) as grid:
-            server_app(grid, _context(grid, config))
+        with RayPool(app, actors=actors) as pool:
+            _run(server_app, VectorGrid(pool, nodes, chunk=chunk, run_config=config, keep_replies=keep_replies), config)
     else:
-        with VectorGrid(app, nodes, chunk=chunk, run_config=config) as grid:
-            server_app(grid, _context(grid, config))
+        _run(server_app, VectorGrid(app, nodes, chunk=chunk, run_config=config, keep_replies=keep_replies), config)
+
+
+def _run(server_app: ServerApp, grid: VectorGrid, config: Config) -> None:
+    with grid:
+        server_app(grid, _context(grid, config))
 
 
 def _context(grid: Grid, config: Config) -> Context:

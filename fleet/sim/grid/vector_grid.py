@@ -36,6 +36,9 @@ class VectorGrid(Grid):
         The run that messages say they are of.
     run_config, node_config
         What the contexts of nodes say; `partition-id` and `num-partitions` are added, as in Flower's simulation.
+    keep_replies
+        If not, the list that `send_and_receive` returned is emptied when it is called again. `Strategy.start` holds a
+        round's replies until it has the next one's, so that both are in memory.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class VectorGrid(Grid):
         run_id: int = 1,
         run_config: Mapping[str, bool | float | int | str] | None = None,
         node_config: Mapping[str, bool | float | int | str] | None = None,
+        keep_replies: bool = True,
     ) -> None:
         if chunk < 1:
             raise ValueError(f"a chunk has at least one node, got {chunk}")
@@ -59,6 +63,8 @@ class VectorGrid(Grid):
         # Messages not yet run, and replies not yet pulled, by the id of the message.
         self._waiting: dict[str, Message] = {}
         self._replies: dict[str, Message] = {}
+        self._keep_replies = keep_replies
+        self._returned: list[Message] = []
         self._entered = ExitStack()
 
     def __enter__(self) -> Self:
@@ -112,7 +118,11 @@ class VectorGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run messages and return all replies, sorted by node; nobody is waited for, so `timeout` means nothing."""
-        return self.pull_messages(self.push_messages(messages))
+        if not self._keep_replies:
+            self._returned.clear()
+        replies = self.pull_messages(self.push_messages(messages))
+        self._returned = [] if self._keep_replies else replies
+        return replies
 
     def _run(self, messages: Sequence[Message]) -> Iterable[Message]:
         ordered = sorted(messages, key=_addressee)

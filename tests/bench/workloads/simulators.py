@@ -82,7 +82,7 @@ def flower_rounds(app: NodeApp, engine: str, nodes: int, rounds: int) -> tuple[l
         result = strategy.start(grid, initial(), num_rounds=rounds)
         learnt.extend(array.numpy() for array in result.arrays.values())
 
-    simulate(server, app, nodes, engine=engine, chunk=CHUNK, actors=1)  # type: ignore[arg-type]
+    simulate(server, app, nodes, engine=engine, chunk=CHUNK, actors=1, keep_replies=False)  # type: ignore[arg-type]
     return strategy.rounds_s, learnt
 
 

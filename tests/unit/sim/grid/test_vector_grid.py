@@ -282,6 +282,16 @@ def test_replies_are_freed_without_a_collection() -> None:
             gc.enable()
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_replies_of_the_round_before_are_kept_unless_it_is_said_otherwise(keep: bool) -> None:
+    with VectorGrid(BatchedApps(Shifts()), NODES, keep_replies=keep) as grid:
+        before = grid.send_and_receive(sent(grid, record_of(start())))
+        assert len(before) == NODES
+        now = grid.send_and_receive(sent(grid, record_of(start())))
+    assert len(before) == (NODES if keep else 0)
+    assert len(now) == NODES
+
+
 def test_two_simulations_take_turns_in_one_process() -> None:
     def result(*, beside: VectorGrid | None) -> str:
         with VectorGrid(BatchedApps(Shifts()), NODES, run_id=1) as grid:
