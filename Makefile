@@ -10,6 +10,8 @@ export FLWR_DISABLE_UPDATE_CHECK = 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION = 1
 export RAY_USAGE_STATS_ENABLED = 0
 export OMP_NUM_THREADS = 1
+# Hundreds of processes that the tests start would each compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-cpu kills attacks test-data lint lines format proto bench claims results metrics-page simulation-page mixin constraints clean

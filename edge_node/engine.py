@@ -7,9 +7,9 @@ a class and generating images, an `ImageGenerator` does with chips of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from reram_fleet.crypto.digests import NO_HEAD
@@ -27,8 +27,9 @@ from torch import Tensor
 
 from edge_node.errors import AdapterError, EngineError
 from edge_node.recognition import head_share
+from edge_node.recognition.adapter_pool import AdapterPool
 from edge_node.recognition.bank import BYTES_PER_FEATURE, BYTES_PER_LORA_CODE, AdapterBank
-from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
+from edge_node.recognition.head import BYTES_PER_CODE
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult
 from hwmodel import EnergyLedger, NetworkSpec, Phase, Preset, cost
 from hwmodel.cost.ratios import network_ratios
@@ -82,9 +83,10 @@ class NodeEngine(ABC):
     def __init__(self, node_ids: Sequence[str], preset: Preset, features: int, ledger: EnergyLedger) -> None:
         self.node_ids, self.features, self.ledger = tuple(node_ids), features, ledger
         self._preset = preset
-        self._banks = [AdapterBank(features) for _ in self.node_ids]
+        self._pool = AdapterPool()
+        self._banks = [AdapterBank(features, self._pool) for _ in self.node_ids]
         # Of the networks asked for last: most nodes have the same.
-        self._ratios = lru_cache(maxsize=_NETWORKS)(self._ratio_bands)
+        self._ratios: OrderedDict[NetworkSpec, tuple[RatioBand, ...]] = OrderedDict()
 
     @property
     @abstractmethod
@@ -117,16 +119,22 @@ class NodeEngine(ABC):
         that the network does not have are left out.
         """
         network = self.network(node)
-        bands = self._ratios(network) if network is not None else ()
+        bands = self._ratio_bands(network) if network is not None else ()
         return ChipFigures(ratios=bands, endurance_left=max(0.0, 1 - float(self.wear[node])))
 
     def _ratio_bands(self, network: NetworkSpec) -> tuple[RatioBand, ...]:
-        return tuple(
-            RatioBand(
-                ratio=f"PAPER_RATIO_{found.ratio.name}", value=found.nominal, low=found.band.p5, high=found.band.p95
+        bands = self._ratios.pop(network, None)
+        if bands is None:
+            bands = tuple(
+                RatioBand(
+                    ratio=f"PAPER_RATIO_{found.ratio.name}", value=found.nominal, low=found.band.p5, high=found.band.p95
+                )
+                for found in network_ratios(network, self._preset, draws=_DRAWS)
             )
-            for found in network_ratios(network, self._preset, draws=_DRAWS)
-        )
+        self._ratios[network] = bands
+        if len(self._ratios) > _NETWORKS:
+            self._ratios.popitem(last=False)
+        return bands
 
     @abstractmethod
     def capture(
@@ -168,9 +176,9 @@ class NodeEngine(ABC):
         brings another head.
         """
         bank = self._bank(node)
-        lora = bank.lora()
+        shape = bank.lora_shape
         subjects, rows, columns = bank.drop(tags)
-        if size := self._sram_bytes(subjects, columns, rows * lora.shape.rank if lora else 0):
+        if size := self._sram_bytes(subjects, columns, rows * shape.rank if shape else 0):
             self.ledger.charge(Phase.ERASE, cost.erase(self._preset, size), node)
         return subjects
 
@@ -253,12 +261,12 @@ class RecognitionEngine(NodeEngine):
         """
         bank = self._bank(node)
         if head is None or not head.subject_tags:
-            bank.head = None
+            bank.set_head(None)
             return
         own = float(self.accept_threshold[node])
         if own <= 0:
             raise AdapterError(f"this chip's threshold of acceptance is {own}: a head cannot be weighed with it")
-        bank.head = HeadAdapter.of_message(head, features=self.features)
+        bank.set_head(head)
 
     def active_head(self, node: int) -> ClosedFormHead | None:
         """Return a copy of the node's head without dropped columns; None if there is none or none is left."""

@@ -38,10 +38,21 @@ class Dac:
         """
         if not full_scale > 0:
             raise ConverterError(f"full_scale must be positive; got {full_scale}")
-        if not bool(torch.isfinite(values).all()):
-            raise ConverterError("cannot convert values that are not finite (NaN or infinity)")
+        _check_finite(values)
         codes = (values.to(torch.float64) * (self.max_code / full_scale)).round_()
         return codes.clamp_(-self.max_code, self.max_code).to(torch.int32)
+
+    def encode_each(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return codes of vectors ``[V, in]``, each scaled by its own largest magnitude, and what one code stands for.
+
+        The codes are whole numbers in float64, the units float64 ``[V, 1]``. Raises `ConverterError` if a value is not
+        finite.
+        """
+        largest = vectors.abs().amax(dim=1, keepdim=True).to(torch.float64)
+        _check_finite(largest)
+        # A vector of zeros has no scale; any will do.
+        unit = torch.where(largest > 0, largest, 1.0) / self.max_code
+        return (vectors / unit).round_().clamp_(-self.max_code, self.max_code), unit
 
     def bit_planes(self, codes: Tensor) -> Iterator[Tensor]:
         """Yield the magnitude bits of codes with their sign, least significant first: -1, 0 and 1.
@@ -97,6 +108,17 @@ class Adc:
         """Largest code; 127 at 8 bits."""
         return (1 << (self.bits - 1)) - 1
 
+    def converted(self, sums: Tensor) -> Tensor:
+        """Convert the partial sums of row tiles, ``[n, row_tiles, ...]``, and add up their codes, int32 ``[n, ...]``.
+
+        The sums are overwritten, as by `quantise_`.
+        """
+        total, *others = self.quantise_(sums).unbind(dim=1)
+        # Tile by tile: many times faster than a sum over so short an axis.
+        for codes in others:
+            total += codes
+        return total.to(torch.int32)
+
     def quantise_(self, sums: Tensor) -> Tensor:
         """Turn float32 partial sums (integer values) into float32 codes, in place: exact.
 
@@ -111,6 +133,11 @@ class Adc:
         else:
             sums.add_(self.step // 2).div_(self.step)
         return sums.floor_().clamp_(self.min_code, self.max_code)
+
+
+def _check_finite(values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise ConverterError("cannot convert values that are not finite (NaN or infinity)")
 
 
 def conversion_j(j_per_step: Real, bits: int) -> Real:

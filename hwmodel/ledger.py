@@ -175,7 +175,7 @@ class EnergyLedger:
     def fleet_totals(self) -> dict[Phase, Cost]:
         """Return what all nodes together have spent so far, by phase."""
         with self._lock:
-            return _costs(self._real.sum(axis=0), self._whole.sum(axis=0))
+            return _costs(self._real[self._rows].sum(axis=0), self._whole[self._rows].sum(axis=0))
 
     def total(self, node: int = 0) -> Cost:
         """Return the sum of a node's phases."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from reram_fleet.processes import flower
 from reram_fleet.processes.addresses import is_local
+from reram_fleet.processes.backoff import Backoff
 from reram_fleet.processes.durable import write_atomically
 from reram_fleet.processes.hardening import keep_files_private, keep_memory_private
 from reram_fleet.processes.supervised import SupervisedProcess
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 # The SuperNode keeps its port over restarts.
 _PORTS = range(20_000, 32_000)
+#: Of the SuperNode: to start it takes two CPU seconds, and one that followed a SIGKILL is refused for up to a minute.
+_BACKOFF = Backoff(first_s=4.0, longest_s=15.0)
 
 
 def run(
@@ -229,4 +232,5 @@ def _supernode(folder: StateFolder, enrollment: EnrollNodeResponse, engine_addre
         ],
         log_path=folder.logs / "supernode.log",
         environment=flower.process_environment(folder.flower.resolve()),
+        backoff=_BACKOFF,
     )

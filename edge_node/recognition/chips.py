@@ -71,6 +71,8 @@ class Chips:
         Pulses that programming gave to the cells of each node, int64 [N].
     crossbars
         What each chip consists of, as far as it charged a ledger under its own name; of chips that are programmed.
+    calibrated
+        The same, as `note_calibrated` found it.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Chips:
         self._held: OrderedDict[tuple[int, ...], _Programmed] = OrderedDict()
         self.cell_writes = torch.zeros(len(self._node_ids), dtype=torch.int64)
         self.crossbars: list[CrossbarReads] = []
+        self.calibrated: tuple[CrossbarReads, ...] = ()
 
     def chunks(self, nodes: Sequence[int]) -> list[Sequence[int]]:
         """Return nodes in parts that may be in memory at once."""
@@ -116,6 +119,15 @@ class Chips:
         finally:
             for counts, crossbar in zip(self.crossbars, programmed.crossbars, strict=True):
                 counts.reads[where], counts.driven[where] = crossbar.reads, crossbar.driven
+
+    def note_calibrated(self) -> None:
+        """Note that all that was read until now are the public samples, which a chip reads at every start."""
+        self.calibrated = tuple(counts.copy() for counts in self.crossbars)
+
+    def restart(self, node: int) -> None:
+        """Count a node's reads from after the public samples again."""
+        for counts, calibrated in zip(self.crossbars, self.calibrated, strict=True):
+            counts.reads[node], counts.driven[node] = calibrated.reads[node], calibrated.driven[node]
 
     def drop(self) -> None:
         """Let go of all cells."""

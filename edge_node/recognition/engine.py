@@ -22,7 +22,7 @@ from torch import Tensor
 
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
-from edge_node.recognition.bank import BYTES_PER_FEATURE
+from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
 from edge_node.recognition.chips import Chips
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.lora.output_layer import project
@@ -50,12 +50,19 @@ class Engine(RecognitionEngine):
     """
 
     def __init__(
-        self, node_ids: Sequence[str], preset: Preset, chips: Chips, calibration: ScoreCalibration, ledger: EnergyLedger
+        self,
+        node_ids: Sequence[str],
+        preset: Preset,
+        chips: Chips,
+        calibration: ScoreCalibration,
+        ledger: EnergyLedger,
+        first_costs: Sequence[tuple[Cost, Cost]],
     ) -> None:
         super().__init__(node_ids, preset, calibration.centre.shape[1], ledger)
         self._chips, self._calibration = chips, calibration
-        # What they have read until now is the public samples.
-        self._public_reads = tuple(reads.copy() for reads in chips.crossbars if bool((reads.reads > 0).all()))
+        # Of programming each chip, and of reading the public samples at each start.
+        self._first_costs = first_costs
+        self._public_reads = tuple(reads for reads in chips.calibrated if bool((reads.reads > 0).all()))
         worn = [reads.wear for reads in self._public_reads]
         self._wear = torch.stack(worn).amax(dim=0) if worn else torch.zeros(len(node_ids), dtype=torch.float64)
         # Whitened unit means by node, made when needed after a change.
@@ -100,20 +107,42 @@ class Engine(RecognitionEngine):
             samples += public[name]
             person += [index] * len(public[name])
 
+        first_costs: list[tuple[Cost, Cost]] = []
+
         def captured() -> Iterator[Tensor]:
             for nodes in chips.chunks(range(len(node_ids))):
                 chips.program(nodes, ledger.of(nodes))
+                programming = [ledger.totals(node)[Phase.PROGRAM] for node in nodes]
                 if saved_costs is not None:
                     for node in nodes:
                         _restore(ledger, saved_costs[node], node)
+                marks = [ledger.mark(node) for node in nodes]
                 yield chips.capture(samples, nodes, ledger.of(nodes), Phase.INFER)
+                reading = [ledger.since(mark)[Phase.INFER] for mark in marks]
+                first_costs.extend(zip(programming, reading, strict=True))
                 if progress is not None:
                     progress(nodes[-1] + 1, len(node_ids))
 
         calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), torch.tensor(person))
+        chips.note_calibrated()
         if len(node_ids) > chunk:
             chips.drop()
-        return cls(node_ids, preset, chips, calibration, ledger)
+        return cls(node_ids, preset, chips, calibration, ledger, first_costs)
+
+    def restart(self, node: int, saved_costs: Mapping[Phase, Cost]) -> None:
+        """Go on with a node as `build` does with a device that was switched off: nothing is in its SRAM.
+
+        Its costs are the saved ones, and what reading the public samples takes at a start; its chip counts its reads
+        from there.
+        """
+        self._bank(node)
+        self._banks[node] = AdapterBank(self.features, self._pool)
+        self._rows.pop(node, None)
+        programming, reading = self._first_costs[node]
+        self.ledger.restore({Phase.PROGRAM: programming}, node)
+        _restore(self.ledger, saved_costs, node)
+        self.ledger.charge(Phase.INFER, reading, node)
+        self._chips.restart(node)
 
     @property
     def accept_threshold(self) -> Tensor:

@@ -16,14 +16,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_node.backbones.coding import InputCoding
-from edge_node.backbones.reservoir import Reservoir
 from edge_node.errors import TaskError
 from edge_node.tasks import Person, Split
-from hwmodel import EnergyLedger, Preset
+
+if TYPE_CHECKING:
+    # Who reads samples only, as `edge-node enroll` does, need not wait for torch.
+    from edge_node.backbones.coding import InputCoding
+    from edge_node.backbones.reservoir import Reservoir
+    from hwmodel import EnergyLedger, Preset
 
 _FOLDER = "sktime/datasets/data/JapaneseVowels"
 _SHA256 = {
@@ -32,12 +36,8 @@ _SHA256 = {
 }
 #: Powers of two that bring each coefficient's spread over the public people to about 32 codes (a quarter of the DAC's
 #: range), and their means. Constants of the task, from s02, s08 and s09 only.
-_CODING = InputCoding(
-    gains=(64, 128, 128, 128, 128, 256, 256, 256, 256, 256, 256, 256),
-    offsets=(48, -83, 33, -40, 40, -63, -53, 11, -68, -50, 0, 24),
-    min_frames=2,
-    max_frames=256,
-)
+_GAINS = (64, 128, 128, 128, 128, 256, 256, 256, 256, 256, 256, 256)
+_OFFSETS = (48, -83, 33, -40, 40, -63, -53, 11, -68, -50, 0, 24)
 _NAMES = tuple(f"s{k:02d}" for k in range(1, 10))
 
 
@@ -96,7 +96,13 @@ class SpeakersTask:
 
     split: Split
     name: str = field(default="speakers", init=False)
-    coding: InputCoding = field(default=_CODING, init=False)
+
+    @property
+    def coding(self) -> InputCoding:
+        """How a sample becomes the codes of the reservoir's input."""
+        from edge_node.backbones.coding import InputCoding
+
+        return InputCoding(gains=_GAINS, offsets=_OFFSETS, min_frames=2, max_frames=256)
 
     def load_people(self) -> Mapping[str, Person]:
         """Return all nine people, by name."""
@@ -108,6 +114,8 @@ class SpeakersTask:
 
     def program(self, preset: Preset, fleet_seed: int, node_ids: Sequence[str], ledger: EnergyLedger) -> Reservoir:
         """Program the random reservoir into every node's crossbars."""
+        from edge_node.backbones.reservoir import Reservoir
+
         return Reservoir.program(self.coding, preset, fleet_seed, node_ids, ledger)
 
 

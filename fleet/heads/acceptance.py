@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
 
 from fleet.heads.errors import NotCertifiedError, StatisticsError
 from fleet.heads.public import PublicCodes
@@ -124,6 +123,9 @@ class _InterceptKernel:
     """
 
     def __init__(self, statistics: HeadStatistics, ridge: int) -> None:
+        # Imported here: a coordinator starts without it, and may never solve anything.
+        from scipy.linalg import cho_factor
+
         real = statistics.gram.astype(np.float64)
         real[np.diag_indices_from(real)] += ridge
         self._factor = cho_factor(real, lower=True, overwrite_a=True, check_finite=False)
@@ -132,6 +134,8 @@ class _InterceptKernel:
         self._rest = statistics.count - float(self._sum @ self._solved_sum)
 
     def _solve(self, right: Real) -> Real:
+        from scipy.linalg import cho_solve
+
         solved: Real = cho_solve(self._factor, right, check_finite=False)
         return solved
 

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from fleet.heads.errors import HeadError, NotCertifiedError, StatisticsError
 from fleet.heads.statistics import Int64
@@ -59,6 +58,9 @@ def solve_rounded(gram: Int64, targets: Int64, ridge: int, scale_bits: int) -> n
     matrix = _checked_matrix(gram, targets, ridge)
     if targets.shape[1] == 0:
         return np.zeros(targets.shape, np.int32)
+    # Imported here: a coordinator starts without it, and may never solve anything.
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
     real = matrix.astype(np.float64)
     try:
         factor = cho_factor(real, lower=True, check_finite=False)

@@ -40,11 +40,12 @@ class _Time:
 
     label: str
     seconds: float
+    span: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, duration_s: float) -> _Time:
         name, seconds = next((each for each in _TIMES if duration_s >= 2 * each[1]), _TIMES[-1])
-        return cls(f"virtual time ({name})", seconds)
+        return cls(f"virtual time ({name})", seconds, (0.0, duration_s / seconds))
 
     def curve(self, table: Columns, column: str, label: str, mark: Mark = Mark.LINE) -> Curve | None:
         """Return a column over time; None if it has no values, or is 0 throughout."""
@@ -92,7 +93,7 @@ def _nodes(time: _Time, state: Columns) -> Iterator[Plot]:
     lines = [time.curve(state, name, label, marks.get(name, Mark.LINE)) for name, label in columns.items()]
     yield from _plot(
         "Nodes",
-        time.label,
+        time,
         lines,
         Unit.COUNT,
         "Who serves adapters, and who lacks part of the forget log. A node that is behind, or whose lease has ended, "
@@ -101,10 +102,10 @@ def _nodes(time: _Time, state: Columns) -> Iterator[Plot]:
 
 
 def _people(time: _Time, state: Columns) -> Iterator[Plot]:
-    yield from _plot("People enrolled", time.label, [time.curve(state, "people", "people")], Unit.COUNT, "")
+    yield from _plot("People enrolled", time, [time.curve(state, "people", "people")], Unit.COUNT, "")
     yield from _plot(
         "Open forgets",
-        time.label,
+        time,
         [time.curve(state, "forgets_open", "open")],
         Unit.COUNT,
         "Forgets whose receipts are not all there. They must not pile up.",
@@ -123,7 +124,7 @@ def _answers(time: _Time, answers: Columns) -> Iterator[Plot]:
     ]
     yield from _plot(
         "Answers",
-        time.label,
+        time,
         lines,
         Unit.SHARE,
         "Shares of samples. Somebody who was forgotten should be accepted no more often than a stranger.",
@@ -149,7 +150,7 @@ def _forgets(time: _Time, forgets: Columns) -> Iterator[Plot]:
     lines = [time.curve(table, name, label, Mark.POINTS) for name, label in columns.items()]
     yield from _plot(
         "From command to forgotten",
-        f"committed at, {time.label}",
+        replace(time, label=f"committed at, {time.label}"),
         lines,
         Unit.SECONDS,
         "One column of points for each forget: when nodes had suppressed the person, and when the last receipt was "
@@ -161,7 +162,7 @@ def _forgets(time: _Time, forgets: Columns) -> Iterator[Plot]:
         shares = [_distribution(forgets.get(name, ()), label) for name, label in columns.items()]
         yield from _plot(
             "Forgets that are done by then",
-            "after the command (s)",
+            _Time("after the command (s)", 1.0),
             shares,
             Unit.SHARE,
             "How many of all forgets were done after so long.",
@@ -184,7 +185,7 @@ def _energy(time: _Time, state: Columns) -> Iterator[Plot]:
     lines = [time.curve(state, f"joules_{phase}", phase) for phase in _PHASES]
     yield from _plot(
         "Energy by phase, all nodes",
-        time.label,
+        time,
         lines,
         Unit.JOULES,
         "Added up since the start. Programming the backbones is paid once; what goes on is inference and radio.",
@@ -196,11 +197,11 @@ def _energy(time: _Time, state: Columns) -> Iterator[Plot]:
     ]
     yield from _plot(
         "Energy of changes, beside re-programming",
-        time.label,
+        time,
         changes,
         Unit.JOULES,
-        "What it took to make each revision active on the nodes, with the radio, and what the same changes would have "
-        "taken in analogue weights.",
+        "What it took the chips to make each revision active, and what the same changes would have taken in analogue "
+        "weights. The radio, which brings them there in either case, is left out.",
         y_log=_apart(changes),
     )
 
@@ -208,18 +209,18 @@ def _energy(time: _Time, state: Columns) -> Iterator[Plot]:
 def _wear(time: _Time, state: Columns) -> Iterator[Plot]:
     yield from _plot(
         "Wear",
-        time.label,
+        time,
         [time.curve(state, "wear_max", "most worn chip"), time.curve(state, "wear_mean", "mean")],
         Unit.SHARE,
         "Share of their endurance that cells have used. A forget or a new adapter writes none: the line is flat.",
     )
-    yield from _plot("Cell writes, all nodes", time.label, [time.curve(state, "cell_writes", "writes")], Unit.COUNT, "")
+    yield from _plot("Cell writes, all nodes", time, [time.curve(state, "cell_writes", "writes")], Unit.COUNT, "")
 
 
 def _traffic(time: _Time, state: Columns) -> Iterator[Plot]:
     yield from _plot(
         "Messages, all nodes",
-        time.label,
+        time,
         [
             time.curve(state, "messages", "messages"),
             time.curve(state, "heartbeats", "of them heartbeats", Mark.DASHED),
@@ -228,7 +229,7 @@ def _traffic(time: _Time, state: Columns) -> Iterator[Plot]:
         Unit.COUNT,
         "",
     )
-    yield from _plot("Traffic, all nodes", time.label, [time.curve(state, "bytes", "bytes")], Unit.BYTES, "")
+    yield from _plot("Traffic, all nodes", time, [time.curve(state, "bytes", "bytes")], Unit.BYTES, "")
 
 
 def _rounds(rounds: Columns) -> Iterator[Plot]:
@@ -238,14 +239,14 @@ def _rounds(rounds: Columns) -> Iterator[Plot]:
     marks = Mark.LINE_AND_POINTS
     yield from _plot(
         "Loss of the rounds",
-        one.label,
+        one,
         [one.curve(table, "loss_before", "before", marks), one.curve(table, "loss_after", "after", marks)],
         Unit.COUNT,
         "",
     )
     yield from _plot(
         "Accuracy of the rounds",
-        one.label,
+        one,
         [one.curve(table, "accuracy", "accuracy", marks)],
         Unit.SHARE,
         "",
@@ -260,7 +261,7 @@ def _apart(lines: Sequence[Curve | None]) -> bool:
 
 def _plot(
     title: str,
-    x_label: str,
+    x: _Time,
     lines: Sequence[Curve | None],
     unit: Unit,
     reading: str,
@@ -280,11 +281,12 @@ def _plot(
     yield Plot(
         CurvePanel(
             title,
-            x_label,
+            x.label,
             y_label,
             drawn,
             x_log=x_log,
             y_log=y_log,
+            x_range=x.span,
             y_range=y_range or (None if y_log else (0.0, 1.08 * most or 1.0)),
             y_whole=whole,
             y_tick=lambda value: text_of(value, unit),

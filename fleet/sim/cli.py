@@ -26,7 +26,7 @@ _MOST_SEEDS = 1000
 
 
 class Engine(StrEnum):
-    """Engine that moves a simulation's learning rounds; the result is the same."""
+    """Engine that moves a simulation's nodes; the result is the same."""
 
     INLINE = "inline"
     RAY = "ray"
@@ -44,7 +44,7 @@ NodesOption = Annotated[int | None, typer.Option("--nodes", min=1, help="Nodes a
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all draws.", show_default="1")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="1-5", help="Several seeds, one run for each.")]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", file_okay=False, help="Folder of runs.")]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="How rounds are computed; changes no result.")]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="What moves the nodes: so far, inline.")]
 ChunkOption = Annotated[int, typer.Option("--chunk", min=1, help="Nodes in a batch; changes no result.")]
 EveryOption = Annotated[
     float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="Seconds between checkpoints.")

@@ -5,13 +5,15 @@ Where and when a run is interrupted changes nothing of its result: its digest is
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.errors import ConflictError, FleetError
+from fleet.errors import ConflictError, FleetError, InvalidInputError
 from fleet.sim.figures import figures_of
 from fleet.sim.metrics import RunLabels, metrics_text
 from fleet.sim.run_folder import RunFolder, RunState, SimulationFailedError
@@ -23,13 +25,15 @@ if TYPE_CHECKING:
 
 #: Seconds on the wall between two checkpoints.
 CHECKPOINT_EVERY_S = 20.0
+#: Engine that moves all nodes in this process.
+INLINE = "inline"
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
     """Settings of an execution, none of which changes what comes out; and who watches it."""
 
-    engine: str = "inline"
+    engine: str = INLINE
     #: Nodes whose arithmetic is one batch.
     chunk: int = 50
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
@@ -37,6 +41,14 @@ class Execution:
     say: Callable[[str], None] = lambda text: None
     #: Shown the simulation after each step.
     watch: Callable[[RunFolder, Simulation], None] = lambda folder, simulation: None
+
+    def __post_init__(self) -> None:
+        """Refuse an engine that a simulation cannot be moved by."""
+        if self.engine != INLINE:
+            raise InvalidInputError(
+                f"a scenario cannot be simulated by {self.engine!r}, only {INLINE}",
+                hint="a Flower app of your own, on many nodes: docs/vector-grid.md",
+            )
 
 
 def run_scenario(
@@ -59,7 +71,7 @@ def run_scenario(
         If the simulation fails by itself; the folder says why.
     """
     folder = RunFolder.of(root, scenario, seed)
-    with folder.held():
+    with folder.held(), _logged(folder):
         if go_on and not force and folder.exists():
             if folder.record_as_written()["state"] != RunState.FINISHED:
                 _execute(folder, execution, resumed=True)
@@ -75,7 +87,7 @@ def resume_run(folder: RunFolder, execution: Execution) -> None:
     Raises as `run_scenario`; `ConflictError` too if there is nothing to go on with.
     """
     folder.record()
-    with folder.held():
+    with folder.held(), _logged(folder):
         if folder.record_as_written()["state"] == RunState.FINISHED:
             raise ConflictError(f"{folder.path} is finished", hint=f"`fleet sim show {folder.path}`")
         _execute(folder, execution, resumed=True)
@@ -126,6 +138,21 @@ def _execute(folder: RunFolder, execution: Execution, *, resumed: bool = False) 
             f"the simulation in {folder.path} failed: {type(error).__name__}: {error}",
             hint=f"`fleet sim resume {folder.path}` tries again from its newest checkpoint",
         ) from error
+
+
+@contextmanager
+def _logged(folder: RunFolder) -> Iterator[None]:
+    """Let what coordinator and nodes warn of go into the folder, and not between the lines of progress."""
+    handler = logging.FileHandler(folder.log, delay=True)
+    loggers = [logging.getLogger(name) for name in ("fleet", "edge_node")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
 
 
 def _opened(folder: RunFolder, record: Mapping[str, Any], execution: Execution) -> Simulation:

@@ -164,6 +164,11 @@ class RunFolder:
         """Folder for what the simulated coordinator keeps in files."""
         return self.path / "coordinator"
 
+    @property
+    def log(self) -> Path:
+        """File of what coordinator and nodes warn of."""
+        return self.path / "run.log"
+
     def tidy(self) -> None:
         """Remove what a run that is done needs no longer."""
         (self.path / _CHECKPOINT).unlink(missing_ok=True)

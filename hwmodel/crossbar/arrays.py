@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hwmodel.errors import CrossbarError
 
@@ -27,48 +26,42 @@ class TileArrays:
         return self.cells.shape[0] == 1
 
     def drive(self, codes: Tensor) -> Tensor:
-        """Return integer codes ``[n, B, in]`` as float32 on the rows, ``[n, row_tiles, B, rows]``.
-
-        Codes that are one tensor expanded over the nodes are driven once, and expanded again.
-        """
-        nodes, batch, inputs = codes.shape
-        if nodes > 1 and codes.stride(0) == 0:
-            return self.drive(codes[:1]).expand(nodes, -1, -1, -1)
-        _, row_tiles, rows, _ = self.cells.shape
-        driven = functional.pad(codes.to(torch.float32), (0, row_tiles * rows - inputs))
-        return driven.view(nodes, batch, row_tiles, rows).transpose(1, 2)
+        """Return integer codes ``[n, B, in]`` as float32; those that are one tensor expanded over nodes stay one."""
+        if codes.stride(0) == 0:
+            return codes[:1].to(torch.float32).expand(codes.shape)
+        return codes.to(torch.float32)
 
     def partial_sums(self, driven: Tensor, part: slice) -> Tensor:
         """Return what the columns sum up to, float32 integers ``[n, row_tiles, B, columns]``.
 
         `driven` is out of `drive`, of the nodes in `part`.
         """
-        nodes, row_tiles, batch, rows = driven.shape
-        columns = self.cells.shape[3]
-        if self.shared:
-            stacked = driven.transpose(0, 1).reshape(row_tiles, nodes * batch, rows)
-            return torch.bmm(stacked, self.cells[0]).view(row_tiles, nodes, batch, columns).transpose(0, 1)
-        if nodes == 1 or driven.stride(0) == 0:
-            return self._alike(driven[0], part)
-        arrays = nodes * row_tiles
-        cells = self.cells[part].reshape(arrays, rows, columns)
-        return torch.bmm(driven.reshape(arrays, batch, rows), cells).view(nodes, row_tiles, batch, columns)
+        nodes, batch, _ = driven.shape
+        _, row_tiles, _, columns = self.cells.shape
+        if self.shared or driven.stride(0) == 0:
+            # Either one set of cells for the codes of all nodes, or the columns of all nodes beside each other.
+            cells = self.cells if self.shared else self.cells[part]
+            vectors = driven[0] if not self.shared else driven.reshape(nodes * batch, -1)
+            sums = torch.empty(row_tiles, len(vectors), len(cells) * columns)
+            for tile, rows in enumerate(self._rows()):
+                beside = cells[:, tile, : rows.stop - rows.start].transpose(0, 1).flatten(1)
+                torch.mm(vectors[:, rows], beside, out=sums[tile])
+            if self.shared:
+                return sums.view(row_tiles, nodes, batch, columns).transpose(0, 1)
+            return sums.view(row_tiles, batch, nodes, columns).permute(2, 0, 1, 3)
+        sums = torch.empty(row_tiles, nodes, batch, columns)
+        for tile, rows in enumerate(self._rows()):
+            torch.bmm(driven[:, :, rows], self.cells[part, tile, : rows.stop - rows.start], out=sums[tile])
+        return sums.transpose(0, 1)
 
-    def _alike(self, driven: Tensor, part: slice) -> Tensor:
-        """Multiply the same codes, ``[row_tiles, B, rows]``, by the columns of all nodes as if they were one chip's."""
-        cells = self.cells[part]
-        nodes, row_tiles, rows, columns = cells.shape
-        sums = torch.empty(row_tiles, driven.shape[1], nodes * columns)
-        for tile in range(row_tiles):
-            filled = min(rows, self.inputs - tile * rows)
-            side_by_side = cells[:, tile, :filled].transpose(0, 1).reshape(filled, nodes * columns)
-            torch.mm(driven[tile, :, :filled], side_by_side, out=sums[tile])
-        return sums.view(row_tiles, -1, nodes, columns).permute(2, 0, 1, 3)
+    def squares(self, driven: Tensor) -> Tensor:
+        """Return the sum of squared codes on the rows of each tile, int64 ``[n, B, row_tiles]``: exact."""
+        return torch.stack([driven[:, :, rows].square().sum(dim=2) for rows in self._rows()], dim=2).to(torch.int64)
 
-
-def squared_codes(driven: Tensor) -> Tensor:
-    """Return the sum of squared codes on the rows of each tile, int64 ``[n, row_tiles, B]``: exact."""
-    return driven.square().sum(dim=3).to(torch.int64)
+    def _rows(self) -> list[slice]:
+        """Return the inputs that drive each tile."""
+        rows = self.cells.shape[2]
+        return [slice(top, min(top + rows, self.inputs)) for top in range(0, self.inputs, rows)]
 
 
 def check_float32_products(layer: str) -> None:

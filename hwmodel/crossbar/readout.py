@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hwmodel.converter import Adc, Dac
-from hwmodel.crossbar.arrays import TileArrays, squared_codes
+from hwmodel.crossbar.arrays import TileArrays
 from hwmodel.crossbar.chips import ChipKeys
 from hwmodel.crossbar.layout import Layout
 from hwmodel.crossbar.mapping import combined_slices
@@ -31,11 +31,7 @@ class TileReadout:
         sums = self.arrays.partial_sums(driven, part)
         if self.read_noise.present:
             sums += self._noise(driven, part, reads, phase)
-        columns, *others = self.adc.quantise_(sums).unbind(dim=1)
-        # Adding tile by tile is many times faster than a sum over so short a dimension.
-        for tile in others:
-            columns += tile
-        return combined_slices(columns.to(torch.int32), self.layout.mapping.slice_factors)
+        return combined_slices(self.adc.converted(sums), self.layout.mapping.slice_factors)
 
     def read_bits(self, codes: Tensor, part: slice, reads: Tensor) -> Tensor:
         """Convert every plane of input bits for itself, then shift and add: `Fidelity.BIT_SERIAL`.
@@ -52,7 +48,7 @@ class TileReadout:
         draws = self.keys.read_draws("crossbar.read", part, reads, phase, tiles * columns)
         noise = self.read_noise.noise(
             draws.view(*draws.shape[:2], tiles, columns),
-            squared_codes(driven).transpose(1, 2).unsqueeze(3),
+            self.arrays.squares(driven).unsqueeze(3),
             self.layout.cells_per_output,
             self.layout.window,
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hwmodel.converter import Adc, Dac
-from hwmodel.crossbar.arrays import TileArrays, squared_codes
+from hwmodel.crossbar.arrays import TileArrays
 from hwmodel.crossbar.chips import ChipKeys
 from hwmodel.crossbar.layout import Layout, total_of_planes
 from hwmodel.crossbar.mapping import combined_slices
@@ -80,9 +80,9 @@ class StatisticalReadout:
     def read(self, codes: Tensor, part: slice, reads: Tensor) -> Tensor:
         """Return output codes, int32."""
         driven = self.arrays.drive(codes)
-        columns = self.adc.quantise_(self.arrays.partial_sums(driven, part)).sum(dim=1).to(torch.int32)
+        columns = self.adc.converted(self.arrays.partial_sums(driven, part))
         expected = combined_slices(columns, self.layout.mapping.slice_factors)
-        squares = squared_codes(driven).transpose(1, 2).to(torch.float64)
+        squares = self.arrays.squares(driven).to(torch.float64)
         sigma = (squares @ self.variance).sqrt_().mul_(math.sqrt(self.variance_unit) / self.adc.step)
         draws = self.keys.read_draws("crossbar.statistical", part, reads, 0, self.layout.outputs)
         return expected + (normal_quantiles(draws) * sigma).round_().to(torch.int32)

@@ -52,8 +52,11 @@ class ConvGeometry:
     def vectors(self, images: Tensor) -> Tensor:
         """Return the patch under each place of the output: ``[B, C, H, W]`` to ``[B, H' W', C kh kw]``."""
         padded = functional.pad(images, self.margins, mode=self.padding_mode)
-        unfolded = functional.unfold(padded, self.kernel, dilation=self.dilation, stride=self.stride)
-        return unfolded.transpose(1, 2)
+        high, wide = self.dilation
+        spans = tuple(dilation * (kernel - 1) + 1 for dilation, kernel in zip(self.dilation, self.kernel, strict=True))
+        # One copy; `functional.unfold` makes the transpose of what is wanted.
+        places = padded.unfold(2, spans[0], self.stride[0]).unfold(3, spans[1], self.stride[1])[..., ::high, ::wide]
+        return places.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
 class AnalogConv2d(AnalogLayer):

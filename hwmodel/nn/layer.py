@@ -96,26 +96,26 @@ class AnalogLayer(nn.Module):
     def encode(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return DAC codes of vectors ``[N, V, in]``, and what one code stands for.
 
-        The codes are int32 ``[N, V, in]``, the unit float64 ``[N, V, 1]`` (0-dimensional if the full scale is fixed):
+        The codes are int16 ``[N, V, in]``, the unit float64 ``[N, V, 1]`` (0-dimensional if the full scale is fixed):
         ``codes * unit`` approximates `vectors`. Raises `ConverterError` if a value is not finite.
         """
         dac = self.crossbar.dac
         exact = vectors.detach().flatten(0, 1)
+        codes = torch.empty(exact.shape, dtype=torch.int16)
+        parts = self._parts(exact)
         if self.full_scale is not None:
-            unit = torch.tensor(self.full_scale / dac.max_code, dtype=torch.float64)
-        else:
-            largest = exact.abs().amax(dim=1, keepdim=True).to(torch.float64)
-            # A vector of zeros has no scale; any will do.
-            unit = torch.where(largest > 0, largest, 1.0) / dac.max_code
-        codes = torch.empty(exact.shape, dtype=torch.int32)
-        rows = max(1, _SCRATCH_ELEMENTS // max(1, exact.shape[1]))
-        for start in range(0, len(exact), rows):
-            part = slice(start, start + rows)
-            if self.full_scale is not None:
+            for part in parts:
                 codes[part] = dac.encode(exact[part], self.full_scale)
-            else:
-                codes[part] = dac.encode(exact[part] / unit[part], float(dac.max_code))
-        return codes.view(vectors.shape), unit.view(*vectors.shape[:2], 1) if unit.ndim else unit
+            return codes.view(vectors.shape), torch.tensor(self.full_scale / dac.max_code, dtype=torch.float64)
+        unit = torch.empty(len(exact), 1, dtype=torch.float64)
+        for part in parts:
+            codes[part], unit[part] = dac.encode_each(exact[part])
+        return codes.view(vectors.shape), unit.view(*vectors.shape[:2], 1)
+
+    @staticmethod
+    def _parts(vectors: Tensor) -> list[slice]:
+        rows = max(1, _SCRATCH_ELEMENTS // max(1, vectors.shape[1]))
+        return [slice(start, start + rows) for start in range(0, len(vectors), rows)]
 
     def product(self, vectors: Tensor) -> Tensor:
         """Return each node's vectors ``[N, V, in]`` times its own cells, plus the correction if there is one.

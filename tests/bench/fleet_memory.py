@@ -49,10 +49,11 @@ def main(arguments: list[str]) -> None:
     started = time.perf_counter()
     FLEETS[backbone]([f"node-{k}" for k in range(nodes)])
     seconds = time.perf_counter() - started
-    sys.stdout.write(json.dumps(asdict(FleetRun(_peak_bytes(), seconds))) + "\n")
+    sys.stdout.write(json.dumps(asdict(FleetRun(peak_bytes(), seconds))) + "\n")
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the most memory that this process has had."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) * 1024

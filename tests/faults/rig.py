@@ -34,9 +34,9 @@ T = TypeVar("T")
 LIMIT_S = 120.0
 
 
-def eventually(what: str, probe: Callable[[], T | None], limit_s: float = LIMIT_S) -> T:
+def eventually(what: str, probe: Callable[[], T | None], limit_s: float = LIMIT_S, *, poll_s: float = 0.2) -> T:
     """Return the first answer of a probe that is not None (False counts as no answer as well)."""
-    return Deadline.of(limit_s).until(what, lambda: probe() or None, poll_s=0.05)
+    return Deadline.of(limit_s).until(what, lambda: probe() or None, poll_s=poll_s)
 
 
 @dataclass

@@ -110,7 +110,7 @@ def settled_revision(rig: Rig) -> int:
     def unchanged() -> int | None:
         # The reconciler acts on each change at once, but solving a head may take it a second.
         seen.append(rig.client.get_fleet().revision)
-        return seen[-1] if seen[-40:] == [seen[-1]] * 40 else None
+        return seen[-1] if seen[-10:] == [seen[-1]] * 10 else None
 
     return eventually("the revision stays", unchanged)
 

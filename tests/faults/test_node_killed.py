@@ -57,7 +57,7 @@ def test_node_killed_while_it_erases_ends_with_one_accepted_receipt(rig: Rig) ->
     def erasing(campaign_id: str) -> None:
         # APPLYING is short: whoever looks too late kills after the receipt, which must do no harm either.
         late = {ExecutionState.APPLYING, *SUCCESS}
-        eventually("node-2 erases", lambda: rig.execution(campaign_id, 1).state in late)
+        eventually("node-2 erases", lambda: rig.execution(campaign_id, 1).state in late, poll_s=0.02)
 
     _killed_during_a_forget(rig, erasing)
 

@@ -78,4 +78,4 @@ def watch_return(
         caught_up = answers[-1].generation >= generation and not answers[-1].backbone_only
         return tuple(answers) if caught_up else None
 
-    return deadline.until("the restarted node serves again", back, poll_s=0.05)
+    return deadline.until("the restarted node serves again", back, poll_s=0.1)

@@ -9,7 +9,6 @@ from reram_fleet.processes.flower import MESSAGE_TYPES
 from reram_fleet.v1.engine_pb2 import Answer
 from reram_fleet.v1.types_pb2 import Receipt
 from rich.table import Table
-from scipy.stats import fisher_exact
 
 from fleet.documents import Document, quarantine_name
 from fleet.domain.learning import JobKind, JobState
@@ -128,6 +127,9 @@ def _like_a_stranger(quality: Quality, never_enrolled: float) -> bool:
 
     def counts(rate: float, samples: int) -> list[int]:
         return [round(rate * samples), samples - round(rate * samples)]
+
+    # Imported here: seldom asked for, and half a second.
+    from scipy.stats import fisher_exact
 
     # Of all samples that were accepted, as many or more are the forgotten person's, if nothing tells theirs from
     # strangers'. The strangers' rate is of a sample, too: it may be 0 by chance.

@@ -27,7 +27,6 @@ from fleet.lab.demo import observation, outage
 from fleet.lab.demo.claims import Claim, check
 from fleet.lab.demo.enrolment import ask_nodes, enrol, statuses, wait_active_everywhere
 from fleet.lab.demo.evidence import Evidence, M, Outage
-from fleet.lab.demo.generation import Generation
 from fleet.lab.demo.people import load_demo_people, load_task
 from fleet.lab.demo.recognition import Recognition
 from fleet.lab.demo.report import closing_tables, report
@@ -101,7 +100,14 @@ def run(settings: DemoSettings, reporter: ProgressReporter) -> DemoResult:
 def _load_task(name: str, reporter: ProgressReporter) -> DemoTask[Any]:
     """Return what the demo makes of an installed task, by what its nodes can do."""
     found, people = load_task(name), load_demo_people(name)
-    task = Generation(people, found) if isinstance(found, GenerationTask) else Recognition(people)
+    task: DemoTask[Any]
+    if isinstance(found, GenerationTask):
+        # Imported here: it brings torch, which no other demo needs in this process.
+        from fleet.lab.demo.generation import Generation
+
+        task = Generation(people, found)
+    else:
+        task = Recognition(people)
 
     def tenths(done: int, steps: int) -> None:
         if done * 10 // steps != (done - 1) * 10 // steps:

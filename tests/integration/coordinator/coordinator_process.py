@@ -30,11 +30,13 @@ LIMIT_S = 60.0
 
 def eventually(what: str, probe: Callable[[], T | None]) -> T:
     """Return the first truthy answer of a probe."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline, pause_s = time.monotonic() + LIMIT_S, 0.02
     while time.monotonic() < deadline:
         if answer := probe():
             return answer
-        time.sleep(0.02)
+        # To ask takes a core that who is asked may want.
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.25)
     raise AssertionError(f"never came: {what}")
 
 

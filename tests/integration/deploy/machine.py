@@ -99,14 +99,16 @@ class Machine:
 
     def wait(self, script: str, timeout_s: float = 60.0) -> str:
         """Run a script again and again until it succeeds, and return what it prints."""
-        deadline = time.monotonic() + timeout_s
+        deadline, pause_s = time.monotonic() + timeout_s, 0.5
         while True:
             try:
                 return self.run(script)
             except AssertionError as error:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"{error}\n{self.journal()}") from None
-                time.sleep(0.5)
+                time.sleep(pause_s)
+                # Most scripts start a `fleet` of their own, on the cores that who is awaited may want.
+                pause_s = min(1.5 * pause_s, 2.0)
 
     def journal(self) -> str:
         """Return the newest lines that services have written."""

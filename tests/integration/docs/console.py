@@ -84,7 +84,7 @@ class Console:
                     happens()
 
     def _type(self, text: str, command: Command) -> None:
-        deadline = time.monotonic() + LIMIT_S
+        deadline, pause_s = time.monotonic() + LIMIT_S, 0.3
         while True:
             output = self._run(text)
             missing = command.missing(output)
@@ -92,7 +92,8 @@ class Console:
                 return
             if not _LOOKS.match(text) or time.monotonic() > deadline:
                 raise AssertionError(f"$ {text}\n{output}\n... and not, as the page says: {missing}")
-            time.sleep(0.3)
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, 1.5)
 
     def _run(self, text: str) -> str:
         done = subprocess.run(

@@ -28,11 +28,12 @@ T = TypeVar("T")
 
 def eventually(what: str, probe: Callable[[], T | None], limit_s: float = 120.0) -> T:
     """Return the first truthy answer of a probe."""
-    deadline = time.monotonic() + limit_s
+    deadline, pause_s = time.monotonic() + limit_s, 0.02
     while time.monotonic() < deadline:
         if answer := probe():
             return answer
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.25)
     raise AssertionError(f"never came: {what}")
 
 

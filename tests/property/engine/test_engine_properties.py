@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from reram_fleet.crypto.digests import adapters_digest, subject_digests
 from reram_fleet.v1.types_pb2 import LoraState, SubjectAdapter
 
+from edge_node.recognition.adapter_pool import AdapterPool
 from edge_node.recognition.bank import AdapterBank
 from edge_node.recognition.training.state import decode, encode
 
@@ -29,7 +30,8 @@ def test_codes_of_any_samples_stay_in_their_range(pair, frames, seed):
 
 @given(steps=st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), st.integers(1, 3)), max_size=20))
 def test_history_of_a_bank_leaves_no_trace(steps):
-    bank, expected = AdapterBank(2), {}
+    pool = AdapterPool()
+    bank, expected = AdapterBank(2, pool), {}
     for keep, tag, count in steps:
         if keep:
             adapter = SubjectAdapter(subject_tag=tag, count=count, code_sum=[count, -count])
@@ -38,7 +40,7 @@ def test_history_of_a_bank_leaves_no_trace(steps):
         else:
             subjects, _, _ = bank.drop([tag])
             assert subjects == (expected.pop(tag, None) is not None)
-    fresh = AdapterBank(2)
+    fresh = AdapterBank(2, pool)
     for adapter in expected.values():
         fresh.set_subject(adapter)
     digests = [adapters_digest(subject_digests(b.subjects()), b"") for b in (bank, fresh)]

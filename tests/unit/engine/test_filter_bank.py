@@ -1,5 +1,7 @@
 """The filter bank on made-up photos: exact codes whatever the batch, and the task's roles."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,37 @@ def test_codes_are_bitwise_the_same_for_any_batch_order_and_number_of_nodes(flee
     assert torch.equal(backwards[0], together[1])
     assert torch.equal(one_by_one[0], together[1, :5])
     assert not torch.equal(together[0], together[1])
+
+
+@LAYOUTS
+def test_features_are_roots_of_mean_rectified_products_by_window_and_sign(layout):
+    filters, ledger = bank(NODES, layout)
+    side, samples = layout.positions, photos(2)
+    pixels = torch.stack([torch.from_numpy(np.rint(sample.astype(np.float64) * 255)).long() for sample in samples])
+    codes = patch_codes(pixels, layout.stride)
+    products = filters.filters.mvm(codes.reshape(1, -1, 144).expand(3, -1, -1)).view(3, 2, side, side, -1)
+
+    found = filters.capture(samples, ledger, Phase.INFER).view(3, 2, len(layout.windows) ** 2, -1)
+
+    signed = torch.cat([products.clamp(min=0), (-products).clamp(min=0)], dim=-1)
+    squares = [(rows, columns) for rows in layout.windows for columns in layout.windows]
+    for number, ((top, bottom), (left, right)) in enumerate(squares):
+        mean = signed[:, :, top:bottom, left:right].double().mean(dim=(2, 3))
+        assert torch.equal(found[:, :, number], (64 * mean.sqrt()).round().int())
+
+
+def test_patches_are_evened_as_the_formula_says_in_whole_numbers():
+    photo = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (1, 64, 64)))
+    patch = photo[0, 20:32, 40:52].flatten().tolist()
+    mean = sum(patch) / 144
+    deviation = math.sqrt(sum((pixel - mean) ** 2 for pixel in patch) / 144)
+
+    codes = patch_codes(photo, FINE.stride)[0, 10 * FINE.positions + 20]
+
+    expected = [(pixel - mean) / (deviation + 10) * 127 / 2.5 for pixel in patch]
+    assert (
+        max(abs(code - min(127, max(-127, exact))) for code, exact in zip(codes.tolist(), expected, strict=True)) < 0.51
+    )
 
 
 def test_brightness_and_contrast_hardly_change_the_codes(fleet):

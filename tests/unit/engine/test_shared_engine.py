@@ -163,3 +163,58 @@ def test_nodes_that_do_not_exist_or_come_twice_are_refused(patterns, nodes, said
         patterns.identify(codes, nodes=nodes)
     with pytest.raises(EngineError, match=said):
         patterns.capture([], nodes=nodes)
+
+
+def test_a_node_that_is_switched_off_goes_on_as_a_device_that_starts_again():
+    shared, device = built(PATTERNS, NOISY, chunk=2), built(PATTERNS, NOISY, NODES[3:4])
+    shown = next(iter(PATTERNS.load_people().values())).test[:2]
+    codes = shared.capture(shown, nodes=[3])
+    device.capture(shown)
+    for adapter in adapters_of(codes[0]):
+        shared.set_subject(3, adapter)
+    saved = shared.ledger.totals(3)
+    # Between the last time that counters were saved and the end.
+    shared.charge_radio(3, 1000)
+    others = [shared.ledger.totals(node) for node in range(3)]
+
+    shared.restart(3, saved)
+
+    again = built(PATTERNS, NOISY, NODES[3:4], saved_costs=[saved])
+    assert shared.active_subjects(3) == []
+    assert shared.ledger.totals(3)[Phase.PROGRAM] == again.ledger.totals()[Phase.PROGRAM]
+    assert shared.ledger.totals(3)[Phase.RADIO] == Cost()
+    assert shared.ledger.totals(3)[Phase.INFER].energy_j == pytest.approx(again.ledger.totals()[Phase.INFER].energy_j)
+    assert torch.equal(shared.capture(shown, nodes=[3]), again.capture(shown))
+    assert not torch.equal(shared.capture(shown, nodes=[3]), codes)
+    assert [shared.ledger.totals(node) for node in range(3)] == others
+    shared.restart(1, {Phase.RADIO: Cost(bytes=3)})
+    assert shared.ledger.totals(1) == others[1] | {Phase.RADIO: Cost(bytes=3)}
+
+
+def test_what_nodes_hold_alike_is_in_memory_once_and_until_the_last_drops_it():
+    engine = built(PATTERNS, chunk=2)
+    adapters = adapters_of(torch.ones(4, engine.features, dtype=torch.int32))
+    shape = LoraShape(features=engine.features, rank=2, alpha=2.0, a_seed=1, scale_bits=16)
+    lora = SharedLora(shape=shape, rows=[{"subject_tag": tag, "codes": [1, 2]} for tag in "ab"])
+    head = ClosedFormHead(
+        subject_tags=["a", "b"], features=engine.features, codes=bytes(8 * engine.features), scale_bits=12, threshold=9
+    )
+    for node in range(len(NODES)):
+        for adapter in adapters:
+            engine.set_subject(node, adapter)
+        engine.set_lora(node, lora)
+        engine.set_head(node, head)
+    pool = engine._pool
+    assert len(pool) == 4
+    assert len({id(bank.head) for bank in engine._banks}) == 1
+
+    for node in range(len(NODES)):
+        engine.drop_subjects(node, ["a"])
+        # What the others still hold, and what is left on this node.
+        assert len(pool) == (6 if node < len(NODES) - 1 else 3)
+    for node in range(len(NODES)):
+        assert [subject.subject_tag for subject in engine.active_subjects(node)] == ["b"]
+        assert list(engine.active_head(node).subject_tags) == ["b"]
+        assert [row.subject_tag for row in engine.active_lora(node).rows] == ["b"]
+        engine.drop_subjects(node, ["b"])
+    assert len(pool) == 0

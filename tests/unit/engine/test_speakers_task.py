@@ -25,10 +25,10 @@ def test_roles_are_disjoint_and_public_samples_are_of_public_people_only(people)
     assert set(public) == set(split.public)
 
 
-def test_data_load_without_importing_sktime_or_pandas():
+def test_data_load_without_importing_sktime_pandas_or_torch():
     code = (
         "import sys; from edge_node.tasks.speakers import load_people; load_people(); "
-        "sys.exit(bool({'sktime', 'pandas'} & set(sys.modules)))"
+        "sys.exit(bool({'sktime', 'pandas', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 
 import pyarrow.parquet as pq
@@ -65,6 +66,15 @@ def test_run_that_is_finished_is_read_by_python_and_refused_by_the_command(finis
         run_scenario(small, 1, finished.folder.parent, Execution())
     with pytest.raises(ConflictError, match="is finished"):
         resume_run(RunFolder(finished.folder), Execution())
+
+
+def test_warnings_of_coordinator_and_nodes_go_into_the_folder(small, tmp_path):
+    lies = small.changed({"faults": [{"kind": "lies", "at": "1min", "nodes": 1.0}]})
+
+    run_scenario(lies, 1, tmp_path, Execution())
+
+    assert "is held" in (RunFolder.of(tmp_path, lies, 1).path / "run.log").read_text()
+    assert logging.getLogger("fleet").handlers == []
 
 
 class Stopped(BaseException):
