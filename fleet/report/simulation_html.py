@@ -23,6 +23,7 @@ _MODELLED = (
 )
 #: Pairs of figures that pull against each other: of those in which a sweep's points differ, a front is drawn.
 _FRONTS = (
+    ("serving_behind_share", "serving_share"),
     ("suppressed_last_s", "serving_share"),
     ("joules_train", "enrolled_accuracy"),
     ("joules_train", "round_accuracy"),
