@@ -12,13 +12,13 @@ from tests.bench.workloads.simulators import SimulatorRun, measured
 
 TURNS, ROUNDS = 3, 5
 NAMES: Mapping[str, str] = {
-    "vector-grid": "VectorGrid, Flower's messages and FedAvg",
+    "vector-grid": "VectorGrid",
     "bare-batch": "bare batched torch",
-    "jax": "JAX, vmap and scan",
-    "loop": "torch, node after node",
+    "jax": "JAX, vmap",
+    "loop": "torch, a loop",
     "pfl": "pfl 0.6.0",
-    "client-app": "VectorGrid, any ClientApp",
-    "flower": "Flower 1.41, its simulation on Ray",
+    "client-app": "any ClientApp",
+    "flower": "Flower on Ray",
 }
 #: Numbers of nodes by simulator; all have the first.
 COMPARED = 200

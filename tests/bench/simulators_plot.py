@@ -20,7 +20,7 @@ def simulators_plot(figures: Figures) -> Figure:
     sizes = FLEETS["vector-grid"]
     ticks = [(nodes, f"{nodes:,}") for nodes in sorted(sizes) if nodes in (10, 100, 1000, 10_000)]
     costs = [curve(NAMES[name], COST.format(NAMES[name], "{}"), 1e3, FLEETS[name]) for name in FLEETS]
-    line = [nodes for nodes, _ in ticks]
+    line = sorted(sizes)
     bound = Curve("bound", line, [(MOST_BYTES + MOST_BYTES_PER_NODE * nodes) / 1e6 for nodes in line], Mark.DASHED)
     memory = curve("VectorGrid", "memory of VectorGrid, {} nodes", 1e-6, sizes)
     return curves(

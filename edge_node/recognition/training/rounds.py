@@ -89,21 +89,21 @@ def run_rounds(
         if request.batch != batch:
             raise RoundError("requests of one batch differ in kind, LoRA shape or rows: run them apart")
     nodes = [_prepare(calibration, banks[request.node], request) for request in requests]
-    samples = LabelledSamples(
-        _stack([n.projected for n in nodes]),
-        _stack([n.base for n in nodes]),
-        _stack([n.target for n in nodes]),
-        _stack([n.weight for n in nodes]),
-    )
     before = torch.stack([n.b for n in nodes])
     known = torch.stack([n.known for n in nodes])
+    # All other rows have weight 0, on a node all but a few: its own come first, and these alone are computed with.
+    own = known.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(known.sum(dim=1).max()))]
+    rows = own[:, :, None].expand(-1, -1, before.shape[2])
+    samples = _samples(nodes, own)
     if first.kind == LEARNING_KIND_TRAIN_LORA:
-        after, changed = logistic.train(before, samples, known), known
+        trained = logistic.train(before.gather(1, rows), samples, known.gather(1, own))
+        after, changed = before.scatter(1, rows, trained), known
     elif first.kind == LEARNING_KIND_UNLEARN_LORA:
-        after, changed = _unlearn(nodes, requests, before, samples)
+        everybody = torch.arange(known.shape[1]).expand_as(known)
+        after, changed = _unlearn(nodes, requests, before, _samples(nodes, everybody))
     else:
         after, changed = before, torch.zeros_like(known)
-    losses = zip(samples.loss(before).tolist(), samples.loss(after).tolist(), strict=True)
+    losses = zip(*(samples.loss(b.gather(1, rows)).tolist() for b in (before, after)), strict=True)
     results = []
     for i, (node, request, (loss_before, loss_after)) in enumerate(zip(nodes, requests, losses, strict=True)):
         metrics = {"loss_before": loss_before, "loss_after": loss_after}
@@ -111,6 +111,16 @@ def run_rounds(
         tags = list(request.ticket.subject_tags)
         results.append(RoundResult(state.encode(tags, after[i], changed[i]), len(node.projected), metrics))
     return results
+
+
+def _samples(nodes: Sequence[_Prepared], rows: Tensor) -> LabelledSamples:
+    """Return the nodes' samples with some rows of each, int64 [N, R]."""
+    return LabelledSamples(
+        _stack([n.projected for n in nodes]),
+        _stack([n.base[:, r] for n, r in zip(nodes, rows, strict=True)]),
+        _stack([n.target[:, r] for n, r in zip(nodes, rows, strict=True)]),
+        _stack([n.weight[:, r] for n, r in zip(nodes, rows, strict=True)]),
+    )
 
 
 def _unlearn(
@@ -138,7 +148,8 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     check_shape(ticket.lora, bank.features)
     b = state.decode(request.state, tags, ticket.lora.rank).double()
     forgotten = set(ticket.forget_tags)
-    kept = [tag for tag in sorted(request.samples) if tag in set(tags) - forgotten and tag in bank.tags]
+    enrolled, allowed = {tag: index for index, tag in enumerate(bank.tags)}, set(tags) - forgotten
+    kept = [tag for tag in sorted(request.samples) if tag in allowed and tag in enrolled]
     for codes in [*request.samples.values(), *request.forget.values()]:
         if codes.ndim != 2 or codes.shape[1] != bank.features or codes.is_floating_point():
             raise RoundError(
@@ -147,9 +158,9 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     kept = [tag for tag in kept if len(request.samples[tag])]
     sums, sample_counts = bank.sums()
     column = {tag: k for k, tag in enumerate(tags)}
-    scored = torch.tensor([tag in bank.tags and tag not in forgotten for tag in tags], dtype=torch.bool)
+    scored = torch.tensor([tag in enrolled and tag not in forgotten for tag in tags], dtype=torch.bool)
     means = torch.zeros(len(tags), bank.features, dtype=torch.int64)
-    for index, tag in enumerate(bank.tags):
+    for tag, index in enrolled.items():
         if tag in column:
             means[column[tag]] = sums[index]
     whitening = calibration.whitening
@@ -166,7 +177,7 @@ def _prepare(calibration: ScoreCalibration, bank: AdapterBank, request: RoundReq
     for tag, codes in zip(kept, groups, strict=False):
         part, k = slice(start, start + len(codes)), column[tag]
         target[part, k] = 1.0
-        index = bank.tags.index(tag)
+        index = enrolled[tag]
         if int(sample_counts[index]) > 1:
             rest = whitening.unit((sums[index] - codes)[None], at)[0]
             cosine[part, k] = (unit[part] * rest).sum(dim=-1)

@@ -7,6 +7,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from reram_fleet.crypto.sealing import new_key
+from reram_fleet.processes.flower import STATE_KEY, STATE_RECORD
 from reram_fleet.v1.learning_pb2 import RoundNode
 from reram_fleet.v1.types_pb2 import (
     LEARNING_KIND_EVALUATE_QUALITY,
@@ -62,6 +63,23 @@ class Job:
             for flower_id in self.grid.get_node_ids()
         ]
         return self.grid.send_and_receive(messages, timeout=60.0)
+
+
+def test_a_record_for_all_nodes_is_sealed_once_and_others_apart(codec: StateCodec, arrays: ArrayRecord) -> None:
+    job, other = Job(codec), state(np.ones(6), [1.0, 1.0])
+    nodes = job.grid.get_node_ids()
+    contents = [RecordDict({"arrays": each}) for each in (arrays, arrays, other)]
+
+    job.grid.push_messages(
+        Message(content=content, message_type="train", dst_node_id=node)
+        for content, node in zip(contents, nodes, strict=True)
+    )
+
+    sealed = [message.content.config_records[STATE_RECORD][STATE_KEY] for message in job.loop.sent]
+    assert sealed[0] is sealed[1]
+    assert [codec.open(each)["numerator"].numpy().tolist() for each in sealed] == [
+        each["numerator"].numpy().tolist() for each in (arrays, arrays, other)
+    ]
 
 
 @pytest.mark.parametrize(

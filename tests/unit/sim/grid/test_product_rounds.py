@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from reram_fleet.code_ranges import SPEAKERS as CODES
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.testing import seeded
@@ -147,6 +148,20 @@ def test_a_job_gives_the_same_integers_for_every_chunk_and_as_on_engines_of_thei
 
     assert any(any(codes) for codes in found["1"].values())
     assert found["1"] == found["2"] == found["all"] == found["alone"]
+
+
+def test_a_job_gives_the_same_integers_with_two_threads(tmp_path: Path, shared: CountingEngine) -> None:
+    found = []
+    for threads in (1, 2):
+        fleet = built(tmp_path / str(threads), {name: (shared, index) for index, name in enumerate(NODES)})
+        torch.set_num_threads(threads)
+        try:
+            play_attempt(fleet.attempt(), fleet.up())
+        finally:
+            torch.set_num_threads(1)
+        found.append(fleet.rows())
+        fleet.coordinator.close()
+    assert found[0] == found[1]
 
 
 def test_a_node_that_refuses_is_left_out_and_says_why(fleet: SmallFleet, caplog: pytest.LogCaptureFixture) -> None:
