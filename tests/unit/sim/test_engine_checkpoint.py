@@ -15,7 +15,7 @@ NODES = ["n0", "n1", "n2"]
 
 
 @pytest.mark.parametrize("chunk", [1, 50])
-def test_an_engine_goes_on_from_a_checkpoint_with_the_same_integers_and_costs(chunk, tmp_path):
+def test_an_engine_goes_on_from_a_checkpoint_with_the_same_integers_and_costs(chunk):
     # Reads differ by their number.
     preset = load_preset("180nm-1t1r").with_values({"cell.read_noise_us": 0.4})
     engine = Engine.build(PATTERNS, preset, 5, NODES, chunk=chunk)
@@ -25,7 +25,7 @@ def test_an_engine_goes_on_from_a_checkpoint_with_the_same_integers_and_costs(ch
         engine.set_subject(node, SubjectAdapter(subject_tag="a", count=2, code_sum=codes[0].sum(dim=0).tolist()))
     figures = engine.chip_figures(1)
 
-    again = restored(saved(engine), tmp_path)
+    again = restored(saved(engine))
 
     assert isinstance(again, Engine)
     assert again.chip_figures(1) == figures == again.chip_figures(2)
