@@ -69,6 +69,8 @@ class NodeContext:
     ----------
     node_index
         The node on the engine's node axis: the only one, but in a simulated fleet, whose nodes share an engine.
+    for_head
+        Whether what is contributed of people is also what the closed-form head is solved from: features squared.
     image_generator
         Where classes are learnt and images generated; None on a node that recognises.
     heartbeat_s
@@ -88,6 +90,7 @@ class NodeContext:
     task: str
     energy_model: types.EnergyModel
     image_generator: ImageGenerator | None = None
+    for_head: bool = True
     heartbeat_s: float = 1.0
     lock: threading.RLock = field(default_factory=threading.RLock)
 

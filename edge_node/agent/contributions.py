@@ -70,7 +70,7 @@ class Contributions:
             adapter=self._context.randomness.seal(receiver, sealing.contribution_purpose(*about), adapter),
             ticket=Envelope.FromString(row.ticket),
         )
-        if recognition is not None:
+        if recognition is not None and self._context.for_head:
             statistics = recognition.head_statistics(self._context.node_index, torch.from_numpy(samples.codes))
             sealed = self._context.randomness.seal(receiver, sealing.statistics_purpose(*about), statistics)
             contribution.statistics.CopyFrom(sealed)

@@ -117,10 +117,12 @@ class MemoryNode:
         heartbeat_s: float = 1.0,
         task: str = TASK,
         energy_model: types.EnergyModel = ENERGY_MODEL,
+        for_head: bool = True,
     ) -> None:
         self.keys, self.clock = NodeKeys.in_memory(node_id, randomness.draw), clock or FakeClock()
         self._make_engine, self._image_generator, self._heartbeat_s = make_engine, image_generator, heartbeat_s
         self._node_index, self._task, self._energy_model = node_index, task, energy_model
+        self._for_head = for_head
         self._randomness, draw = randomness, randomness.draw
         self._subject_keys, self._revision_keys = MemoryKeyStore(draw=draw), MemoryKeyStore(draw=draw)
 
@@ -187,6 +189,7 @@ class MemoryNode:
             heartbeat_s=self._heartbeat_s,
             task=self._task,
             energy_model=self._energy_model,
+            for_head=self._for_head,
         )
 
 
@@ -204,6 +207,7 @@ def _start(
     heartbeat_s: float = 1.0,
     task: str = TASK,
     energy_model: types.EnergyModel = ENERGY_MODEL,
+    for_head: bool = True,
 ) -> Node:
     node = Node(
         NodeContext(
@@ -215,6 +219,7 @@ def _start(
             node_index=node_index,
             image_generator=image_generator,
             energy_model=energy_model,
+            for_head=for_head,
             task=task,
             clock=clock,
             randomness=randomness,

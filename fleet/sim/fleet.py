@@ -127,6 +127,7 @@ class SimulatedFleet:
             heartbeat_s=self._scenario.time.heartbeat,
             task=self._subjects.task,
             energy_model=self._subjects.energy_model,
+            for_head=self._scenario.fleet.head,
         )
         member = self.members[number] = Member(
             number,

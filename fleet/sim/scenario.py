@@ -71,6 +71,9 @@ class Fleet(_Table):
     """People enrolled at the start; a task of the product has only so many. Names are drawn for a made-up task."""
     nodes_per_person: int = Field(default=2, ge=1)
     """Nodes that each person shows up at."""
+    head: bool = True
+    """Whether there is a closed-form head: for each person a node then sends the square of its features (faces: 2 MB),
+    which the coordinator keeps; too much for thousands of nodes."""
     samples: int = Field(default=4, ge=1, le=1000)
     """Samples that one node captures of a person (a task of the product: at most so many)."""
 

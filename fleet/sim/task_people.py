@@ -48,8 +48,7 @@ class TaskPeople:
             chunk=chunk,
             progress=lambda done, nodes: progress(f"programming chips: {done} of {nodes}"),
         )
-        # What each start of a node costs: it calibrates anew.
-        self._calibration = [self._engine.ledger.totals(node)[Phase.INFER] for node in range(fleet.nodes)]
+        self._nodes = fleet.nodes
 
     @property
     def count(self) -> int:
@@ -63,20 +62,15 @@ class TaskPeople:
 
     def make_engine(self, node: int) -> tuple[MakeEngine, int]:
         """Return what makes the engine of a node, and its place on the node axis."""
-        if node < len(self._calibration):
+        if node < self._nodes:
             return partial(self._started, node), node
         return partial(self._alone, self._node_id(node)), 0
 
     def _started(self, node: int, saved: Mapping[Phase, Cost]) -> NodeEngine:
-        """Return the fleet's engine, with nothing in the SRAM of a node that starts."""
-        engine = self._engine
-        engine.drop_subjects(node, engine.active_tags(node))
-        engine.set_lora(node, None)
-        engine.set_head(node, None)
+        """Return the fleet's engine, on which a node starts."""
         if saved:
-            engine.ledger.restore(saved, node)
-            engine.ledger.charge(Phase.INFER, self._calibration[node], node)
-        return engine
+            self._engine.restart(node, saved)
+        return self._engine
 
     def _alone(self, node_id: str, saved: Mapping[Phase, Cost]) -> NodeEngine:
         return Engine.build(self._task, self._preset, self._seed, [node_id], saved_costs=[saved])
