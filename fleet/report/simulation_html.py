@@ -13,7 +13,7 @@ from fleet.report.pareto import Axis, ParetoPoint, pareto
 from fleet.report.quantities import signed_text, text_of
 from fleet.report.simulation_plots import plot_figure, run_plots
 from fleet.report.style import svg_element
-from fleet.report.sweep_plots import Response, response_figure, responses, values_label
+from fleet.report.sweep_plots import LEAST_DIFFERENCE, Response, response_figure, responses, values_label
 
 Document = Mapping[str, Any]
 
@@ -23,6 +23,7 @@ _MODELLED = (
 )
 #: Pairs of figures that pull against each other: of those in which a sweep's points differ, a front is drawn.
 _FRONTS = (
+    ("serving_behind_share", "serving_share"),
     ("suppressed_last_s", "serving_share"),
     ("joules_train", "enrolled_accuracy"),
     ("joules_train", "round_accuracy"),
@@ -95,7 +96,10 @@ def _stats(figures: Sequence[Document]) -> str:
 def _sweep(sweep: Document) -> str:
     found = responses(sweep)
     points = sweep["points"]
-    seeds = f"{len(points)} combinations of values, seeds {', '.join(map(str, sweep['seeds']))}."
+    seeds = (
+        f"{len(points)} combinations of values, seeds {', '.join(map(str, sweep['seeds']))}. Means, and the standard "
+        f"deviation between seeds, of figures that differ by {LEAST_DIFFERENCE:.0%} or more."
+    )
     head = "".join(f"<td>{escape(values_label(point['values']))}</td>" for point in points)
     rows = "".join(f"<tr><td>{escape(each.label)}</td>{_cells(each)}</tr>" for each in found)
     table = f'<div class="card"><table><tr><td></td>{head}</tr>{rows}</table></div>'
@@ -112,8 +116,8 @@ def _sweep(sweep: Document) -> str:
     return "\n".join(
         [
             *_heading(sweep),
-            f'<p class="quiet">{escape(seeds)} Means, and the standard deviation between seeds.</p>',
-            table if found else '<p class="quiet">No figure differs between the combinations.</p>',
+            f'<p class="quiet">{escape(seeds)}</p>',
+            table if found else '<p class="quiet">No figure does.</p>',
             *(["<h3>Pareto fronts</h3>", '<div class="grid">', *fronts, "</div>"] if fronts else []),
             *(["<h3>By value</h3>", '<div class="grid">', *plots, "</div>"] if plots else []),
         ]

@@ -88,7 +88,7 @@ def plot_figure(plot: Plot) -> Figure:
 
 def _nodes(time: _Time, state: Columns) -> Iterator[Plot]:
     columns = {"nodes": "in the fleet", "connected": "connected", "serving": "serving", "quarantined": "backbone only"}
-    columns |= {"behind": "behind the log", "held": "held", "lost": "lost"}
+    columns |= {"behind": "behind the log", "serving_behind": "behind, and serving", "held": "held", "lost": "lost"}
     marks = {"nodes": Mark.DASHED, "connected": Mark.DOTTED}
     lines = [time.curve(state, name, label, marks.get(name, Mark.LINE)) for name, label in columns.items()]
     yield from _plot(
@@ -96,8 +96,8 @@ def _nodes(time: _Time, state: Columns) -> Iterator[Plot]:
         time,
         lines,
         Unit.COUNT,
-        "Who serves adapters, and who lacks part of the forget log. A node that is behind, or whose lease has ended, "
-        "answers by its backbone only.",
+        "Who serves adapters, and who lacks part of the forget log. A node that is behind and out of contact serves "
+        "until its lease ends; from then on it answers by its backbone only.",
     )
 
 

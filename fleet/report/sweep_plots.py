@@ -5,6 +5,7 @@ A sweep is the document of `fleet sim`: ``points``, each with ``values`` by dott
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -19,6 +20,10 @@ Document = Mapping[str, Any]
 
 #: Combinations whose names fit beside each other below an axis.
 _NAMED = 8
+#: Share of a figure by which it must differ between points: of what is less, a plot would magnify the rounding.
+LEAST_DIFFERENCE = 0.01
+#: Values between which a line means something: numbers and durations, but not names.
+_QUANTITY = re.compile(r"\d+(\.\d+)?\s*(ms|s|min|h|d)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Response:
 
 
 def responses(sweep: Document) -> list[Response]:
-    """Return the figures in which the points differ, in the order in which the runs have them."""
+    """Return the figures in which the points differ enough, in the order in which the runs have them."""
     points = [[{figure["name"]: figure for figure in run} for run in point["runs"]] for point in sweep["points"]]
     known = {name: figure for runs in points for run in runs for name, figure in run.items()}
     found = [
@@ -46,7 +51,11 @@ def responses(sweep: Document) -> list[Response]:
         )
         for name, figure in known.items()
     ]
-    return [each for each in found if len({fmean(values) for values in each.values if values}) > 1]
+    return [each for each in found if _differs([fmean(values) for values in each.values if values])]
+
+
+def _differs(means: Sequence[float]) -> bool:
+    return max(means) - min(means) > LEAST_DIFFERENCE * max(map(abs, means))
 
 
 def response_figure(sweep: Document, response: Response) -> Figure:
@@ -77,6 +86,7 @@ def values_label(values: Document) -> str:
 def _lines(sweep: Document, response: Response) -> tuple[list[Curve], Mapping[str, int]]:
     places: dict[str, int] = {}
     drawn: dict[str, list[tuple[int, float, float]]] = {}
+    ordered = all(_QUANTITY.fullmatch(str(next(iter(point["values"].values())))) for point in sweep["points"])
     for point, values in zip(sweep["points"], response.values, strict=True):
         (_, first), *others = point["values"].items()
         place = places.setdefault(str(first), len(places))
@@ -88,7 +98,7 @@ def _lines(sweep: Document, response: Response) -> tuple[list[Curve], Mapping[st
             name or response.label,
             [place for place, _, _ in line],
             [mean for _, mean, _ in line],
-            Mark.LINE_AND_POINTS,
+            Mark.LINE_AND_POINTS if ordered else Mark.POINTS,
             y_low=[mean - spread for _, mean, spread in line],
             y_high=[mean + spread for _, mean, spread in line],
         )

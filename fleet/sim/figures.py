@@ -56,10 +56,15 @@ def _of_state(column: str, label: str, unit: str = "", better: Better = Better.L
     return Figure(column, label, unit, better, _from("state", column, _last))
 
 
-def _serving_share(tables: Tables) -> float | None:
-    state = tables.get("state", {})
-    shares = [s / n for s, n in zip(state.get("serving", ()), state.get("nodes", ()), strict=True) if n]
-    return fmean(shares) if shares else None
+def _share_of_nodes(column: str) -> Callable[[Tables], float | None]:
+    """Return the mean over time of a number of nodes, as a share of those in the fleet."""
+
+    def value(tables: Tables) -> float | None:
+        state = tables.get("state", {})
+        shares = [few / all_ for few, all_ in zip(state.get(column, ()), state.get("nodes", ()), strict=False) if all_]
+        return fmean(shares) if shares else None
+
+    return value
 
 
 def _joules(tables: Tables) -> float | None:
@@ -90,7 +95,14 @@ FIGURES: Sequence[Figure] = (
     Figure("suppressed_p50_s", "median suppression", "s", Better.LESS, _from("forgets", "suppressed_p50_s", median)),
     Figure("suppressed_last_s", "slowest suppression", "s", Better.LESS, _from("forgets", "suppressed_last_s", max)),
     Figure("converged_s", "median convergence", "s", Better.LESS, _from("forgets", "converged_s", median)),
-    Figure("serving_share", "share of nodes serving", "share", Better.MORE, _serving_share),
+    Figure("serving_share", "share of nodes serving", "share", Better.MORE, _share_of_nodes("serving")),
+    Figure(
+        "serving_behind_share",
+        "share of nodes serving without a forget",
+        "share",
+        Better.LESS,
+        _share_of_nodes("serving_behind"),
+    ),
     _of_state("held", "nodes held"),
     _of_state("lost", "nodes lost"),
     Figure(

@@ -117,6 +117,7 @@ class Recorder:
                 "quarantined": sum(member.runs for member in present) - serving,
                 "held": len(self._plane.env.held),
                 "behind": sum(member.generation < generation for member in present),
+                "serving_behind": sum(member.serving and member.generation < generation for member in present),
                 "generation": generation,
                 "people": len(self._roll.enrolled),
                 "forgets_open": self._plane.read(lambda unit: len(unit.tx.forgets.list_open())),

@@ -1,4 +1,4 @@
-"""`fleet sim` as processes: from a run that is killed to a report."""
+"""`fleet sim`, from a process that is killed to a report."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from fleet import sim
+from fleet.cli import app
+from fleet.cli.exits import ExitCode
 from fleet.local.deadline import Deadline
+from fleet.sim.scenario import Scenario
 from tests.unit.sim.conftest import SMALL
 
 
-def fleet_sim(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
-def command(*arguments: object) -> list[str]:
+def command(*arguments):
     return [sys.executable, "-c", "from fleet.cli import main; main()", "sim", *map(str, arguments)]
+
+
+def fleet_sim(*arguments):
+    return CliRunner().invoke(app, ["sim", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +37,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(folder):
-    done = fleet_sim(folder, "run", "small.toml", "--seeds", "1-2", "-o", "json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["runs"]
+    return sim.run(Scenario.parse(SMALL), seed=1, output=folder / "runs")
 
 
-def test_run_that_was_killed_is_resumed_with_an_equal_digest(folder, finished, tmp_path):
+def test_run_that_was_killed_is_resumed_by_another_process_with_an_equal_digest(folder, finished, tmp_path):
     scraped, arguments = "", ("run", "small.toml", "--output", tmp_path, "--checkpoint-every", 0, "--metrics-port", 0)
     with subprocess.Popen(
         command(*arguments), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
@@ -52,38 +54,38 @@ def test_run_that_was_killed_is_resumed_with_an_equal_digest(folder, finished, t
                 scraped = answer.read().decode()
         going.send_signal(signal.SIGKILL)
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
-    interrupted = json.loads(fleet_sim(folder, "show", run, "-o", "json").stdout)
+    interrupted = json.loads(fleet_sim("show", run, "-o", "json").stdout)
 
-    resumed = fleet_sim(folder, "resume", run, "-o", "json")
+    resumed = subprocess.run(command("resume", run, "-o", "json"), capture_output=True, text=True, timeout=120)
 
     assert "# HELP fleet_sim_virtual_time_seconds" in scraped
     assert interrupted["state"] == "interrupted"
+    assert interrupted["digest"] is None
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads(resumed.stdout)["resumed"] == 1
-    assert json.loads(resumed.stdout)["digest"] == finished[0]["digest"]
+    assert json.loads(resumed.stdout)["digest"] == finished.digest
 
 
 def test_finished_run_is_not_overwritten_without_force(folder, finished):
-    refused = fleet_sim(folder, "run", "small.toml")
-    forced = fleet_sim(folder, "run", "small.toml", "--force", "-o", "json")
+    again = ("run", folder / "small.toml", "--output", folder / "runs")
+    refused, forced = fleet_sim(*again), fleet_sim(*again, "--force", "-o", "json")
 
-    assert refused.returncode == 4
+    assert refused.exit_code == ExitCode.CONFLICT
     assert "--force" in refused.stderr
-    assert forced.returncode == 0, forced.stderr
-    assert json.loads(forced.stdout)["digest"] == finished[0]["digest"]
+    assert forced.exit_code == ExitCode.OK, forced.stderr
+    assert json.loads(forced.stdout)["digest"] == finished.digest
 
 
 def test_sweep_comparison_and_report(folder, finished):
-    swept = fleet_sim(
-        folder, "sweep", "small.toml", "--vary", 'time.heartbeat=["30s", "5min"]', "--seeds", "1-2", "-o", "json"
-    )
-    assert swept.returncode == 0, swept.stderr
+    values, output = 'time.heartbeat=["30s", "5min"]', ("--output", folder / "runs", "-o", "json")
+    swept = fleet_sim("sweep", folder / "small.toml", "--vary", values, "--seeds", "1-2", *output)
+    assert swept.exit_code == ExitCode.OK, swept.stderr
     often, seldom = json.loads(swept.stdout)["points"]
     (sweep,) = folder.glob("runs/small-sweep-*")
-    compared = fleet_sim(folder, "compare", often["runs"][0]["folder"], seldom["runs"][0]["folder"])
-    reported = fleet_sim(folder, "report", sweep, finished[0]["folder"], "-o", "page.html")
+    compared = fleet_sim("compare", often["runs"][0]["folder"], seldom["runs"][0]["folder"])
+    reported = fleet_sim("report", sweep, finished.folder, "-o", folder / "page.html")
 
     assert "messages" in compared.stdout
     assert "differs" in compared.stdout
-    assert reported.returncode == 0, reported.stderr
+    assert reported.exit_code == ExitCode.OK, reported.stderr
     assert (folder / "page.html").read_text().count("<svg") > 8

@@ -7,7 +7,7 @@ import pytest
 from fleet.report.pareto import Axis, ParetoPoint, front, pareto
 from fleet.report.simulation_html import simulation_html
 from fleet.report.simulation_plots import run_plots
-from fleet.report.sweep_plots import responses
+from fleet.report.sweep_plots import response_figure, responses
 
 HOUR = 3600.0
 
@@ -108,10 +108,26 @@ def test_front_is_what_no_other_point_beats(points, best):
     assert pareto(found, LESS, MORE).axes[0].get_xlabel() == "cost (less is better)"
 
 
-def test_response_is_a_figure_that_differs_between_points():
-    def figures(**values):
-        return [{"name": k, "label": k, "unit": "", "better": "less", "value": v} for k, v in values.items()]
+def figures(**values):
+    return [{"name": k, "label": k, "unit": "", "better": "less", "value": v} for k, v in values.items()]
 
-    sweep = {"points": [{"values": {"k": k}, "runs": [figures(same=1, other=k)]} for k in (1, 2)]}
+
+def test_response_is_a_figure_that_differs_between_points_by_more_than_rounding():
+    sweep = {"points": [{"values": {"k": k}, "runs": [figures(same=1, alike=1 + k / 1000, other=k)]} for k in (1, 2)]}
 
     assert [(each.name, each.values) for each in responses(sweep)] == [("other", [[1], [2]])]
+
+
+@pytest.mark.parametrize(
+    ("values", "line"), [(("30min", "2h"), "-"), ((10, 20), "-"), (("22nm", "180nm-1t1r"), "None")]
+)
+def test_line_is_drawn_between_quantities_and_not_between_names(values, line):
+    sweep = {
+        "points": [
+            {"values": {"key": value}, "runs": [figures(a=n), figures(a=n + 1)]} for n, value in enumerate(values)
+        ]
+    }
+    figure = response_figure(sweep, responses(sweep)[0])
+
+    assert figure.axes[0].lines[0].get_linestyle() == line
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == list(map(str, values))
