@@ -154,6 +154,8 @@ class Coordinator:
     async def solve_head_ahead(self) -> None:
         """Solve the head of the next revision off the thread that writes; from now on heads are solved so."""
         self.env.solves_ahead = True
+        if self.env.revision_checked is not None:
+            return
         self.env.head_ahead = await self.read(lambda unit: unit.heads.solved_ahead())
 
     async def destroy_orphaned_keys(self) -> None:

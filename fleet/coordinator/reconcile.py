@@ -87,14 +87,6 @@ class _Run:
     asked_at_s: float
 
 
-def begin_attempt(unit: UnitOfWork, job: LearningJobRow) -> LearningJobRow | None:
-    """Begin the next attempt of a queued job, if it may begin now; returns the job as it is then."""
-    waits = job.retry_at_ms is not None and job.retry_at_ms > unit.tx.now_ms
-    if waits or not unit.rounds.startable(unit.tx.learning.get(job.job_id)):
-        return None
-    return unit.tx.learning.next_attempt(job.job_id)
-
-
 class LearningReconciler:
     """Starts the attempts of learning jobs, and finds those that died."""
 
@@ -125,7 +117,7 @@ class LearningReconciler:
                 logger.exception("learning job %s could not be moved on", job.job_id)
 
     async def _start(self, job: LearningJobRow) -> None:
-        started = await self._coordinator.run(lambda unit: begin_attempt(unit, job))
+        started = await self._coordinator.run(lambda unit: unit.rounds.begin(job))
         if started is None:
             return
         incarnation = self._plane.superlink.incarnation

@@ -213,6 +213,7 @@ async def _hear_of_commits(coordinator: Coordinator, commits: CommitListener) ->
     async with commits:
         while True:
             await commits.wait()
+            coordinator.env.revision_checked = None
             coordinator.dispatcher.wake()
             coordinator.announce()
 

@@ -23,6 +23,13 @@ from fleet.trust.keys import Signer
 P = TypeVar("P", bound="Part")
 
 
+#: Tables that say nothing of people: what is written to them changes no revision.
+_NOT_IN_REVISIONS = {
+    *("node", "node_cost", "quarantined_report", "tally", "execution", "execution_event", "receipt", "receipt_cost"),
+    *("audit_event", "tree_leaf", "tree_node", "leader"),
+}
+
+
 class RoundsReach(Protocol):
     """Learning plane as transactions see it."""
 
@@ -82,6 +89,8 @@ class Environment:
     #: Whether heads are solved off the thread that writes, and the last one that was, until a revision has it.
     solves_ahead: bool = False
     head_ahead: RevisionHead | None = None
+    #: Head solved ahead with which the next revision was found to be the newest one, as long as that is so; else None.
+    revision_checked: tuple[RevisionHead | None] | None = None
     #: The revision that was read last; gone with its key.
     opened_revision: OpenedRevision | None = None
     #: Heartbeats and telemetry that are not written yet.
@@ -102,6 +111,8 @@ class Environment:
 
     def note(self, touched: Touched) -> None:
         """Keep in mind what has become durable."""
+        if touched.wrote - _NOT_IN_REVISIONS:
+            self.revision_checked = None
         self.generation = self.generation if touched.generation is None else touched.generation
         for node_id, held in touched.held.items():
             (self.held.add if held else self.held.discard)(node_id)

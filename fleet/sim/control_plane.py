@@ -39,8 +39,9 @@ TICK_S = 0.02
 LOOK_AFTER_S, LOOK_EVERY_S = 0.05, 0.25
 #: Jobs that cannot begin yet are looked at this often.
 PLAY_EVERY_S = 10.0
-#: It also looks this often when nothing has changed, for what only time brings about: the served one every second.
-IDLE_LOOK_S = 3600.0
+#: It also looks when nothing has changed, for what only time brings about: the served one every second, this one a
+#: hundred times while a lost node is waited for, and within these bounds (s).
+_IDLE_LOOK_S = (60.0, 6 * 3600.0)
 
 
 def node_id(number: int) -> str:
@@ -121,6 +122,8 @@ class ControlPlane:
         self._sessions: dict[str, tuple[Stream, Session]] = {}
         self._due: dict[str, bool] = {}
         self._looked_s = -LOOK_EVERY_S
+        least_s, most_s = _IDLE_LOOK_S
+        self._idle_s = min(most_s, max(least_s, lost_after_s / 100))
         self.start(None)
         self._idle_look()
 
@@ -146,7 +149,7 @@ class ControlPlane:
 
     def restart(self) -> None:
         """Start anew from what is in the store."""
-        # What heartbeats said last is written every two seconds, and here only once an hour.
+        # What heartbeats said last is written every two seconds, and here only at an idle look.
         done_now(self.stepped.coordinator.write_contacts())
         self.start(self.stepped.store)
         self._change()
@@ -280,7 +283,7 @@ class ControlPlane:
         if self.runs:
             done_now(self.stepped.coordinator.write_contacts())
             self.look()
-        self._scheduler.after(IDLE_LOOK_S, self._idle_look)
+        self._scheduler.after(self._idle_s, self._idle_look)
 
     # Operators
 

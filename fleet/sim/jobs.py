@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from reram_fleet.crypto.identifiers import new_tag
 
 from edge_node.agent.node import Node
-from fleet.coordinator.reconcile import begin_attempt
 from fleet.domain.learning import JobKind, JobState
 from fleet.errors import FleetError
 from fleet.learning.errors import LearningPlaneError
@@ -83,7 +82,7 @@ class Jobs:
     def _play(self, job: LearningJobRow) -> None:
         stepped = self._plane.stepped
         with stepped.transaction() as unit:
-            started = begin_attempt(unit, job)
+            started = unit.rounds.begin(job)
         if started is None:
             return
         attempt = _Attempt(

@@ -115,7 +115,7 @@ class Recorder:
                 "connected": connected,
                 "serving": serving,
                 "quarantined": sum(member.runs for member in present) - serving,
-                "held": len(self._plane.env.held),
+                "held": sum(member.node_id in self._plane.env.held for member in present),
                 "behind": sum(member.generation < generation for member in present),
                 "serving_behind": sum(member.serving and member.generation < generation for member in present),
                 "generation": generation,

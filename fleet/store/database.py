@@ -71,6 +71,11 @@ class Transaction:
         self._scope.send()
 
     @property
+    def wrote(self) -> set[str]:
+        """Names of the tables that were written to."""
+        return set(self._scope.wrote) - {""}
+
+    @property
     def writes(self) -> int:
         """How often something was written so far."""
         return len(self._scope.wrote)
@@ -232,6 +237,7 @@ class Store:
             yield tx
             tx.tallies.write()
             tx.send()
+            tx.touched.wrote = tx.wrote
             self._commits.announce(connection)
         self.on_commit(tx.touched)
 

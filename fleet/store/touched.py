@@ -28,6 +28,8 @@ class Touched:
     tallies: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float), compare=False)
     #: What may be asked of nodes for the head has changed.
     heads: bool = False
+    #: Names of the tables that were written to.
+    wrote: set[str] = field(default_factory=set, compare=False)
     #: Last lease sequence, and the time (Unix ms) that no lease outlives, if more were reserved.
     leases: tuple[int, int] | None = None
 

@@ -237,7 +237,14 @@ class Campaigns(Part):
         behind = newest is not None and newest.built_at_generation < self._tx.fleet.get().generation
         if (behind and newest is not None and newest.ciphertext is not None) or self._in_use(newest):
             return False
-        return self._revisions.refresh() is not None
+        # Everybody's contribution is opened to see that nothing has changed: not once a second.
+        checked, ahead = self._env.revision_checked, self._env.head_ahead
+        if checked is not None and checked[0] is ahead:
+            return False
+        if self._revisions.refresh() is not None:
+            return True
+        self._env.revision_checked = (ahead,)
+        return False
 
     def _in_use(self, newest: RevisionRow | None) -> bool:
         """Whether nodes install the newest revision for a forget, or sign receipts over it: leave it in place.

@@ -75,6 +75,13 @@ class Rounds(Part):
         # A node that is about to catch up would miss the first round: give it a moment, not for ever.
         return bool(live)
 
+    def begin(self, job: LearningJobRow) -> LearningJobRow | None:
+        """Begin the next attempt of a queued job, if it may begin now; returns the job as it is then."""
+        waits = job.retry_at_ms is not None and job.retry_at_ms > self._tx.now_ms
+        if waits or not self.startable(self._tx.learning.get(job.job_id)):
+            return None
+        return self._tx.learning.next_attempt(job.job_id)
+
     def describe(self, job_id: str, attempt: int) -> wire.GetJobResponse:
         """Return what the ServerApp of an attempt needs."""
         job = self._tx.learning.fenced(job_id, attempt)
