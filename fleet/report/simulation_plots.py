@@ -88,7 +88,7 @@ def plot_figure(plot: Plot) -> Figure:
 
 def _nodes(time: _Time, state: Columns) -> Iterator[Plot]:
     columns = {"nodes": "in the fleet", "connected": "connected", "serving": "serving", "quarantined": "backbone only"}
-    columns |= {"behind": "behind the log", "serving_behind": "behind, and serving", "held": "held", "lost": "lost"}
+    columns |= {"behind": "behind the log", "serving_behind": "behind, and serving", "held": "held"}
     marks = {"nodes": Mark.DASHED, "connected": Mark.DOTTED}
     lines = [time.curve(state, name, label, marks.get(name, Mark.LINE)) for name, label in columns.items()]
     yield from _plot(

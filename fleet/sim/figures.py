@@ -104,7 +104,7 @@ FIGURES: Sequence[Figure] = (
         _share_of_nodes("serving_behind"),
     ),
     _of_state("held", "nodes held"),
-    _of_state("lost", "nodes lost"),
+    Figure("lost", "nodes that a forget went on without", "", Better.LESS, _from("forgets", "lost", max)),
     Figure(
         "enrolled_accuracy",
         "accuracy on enrolled people",

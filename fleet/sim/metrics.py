@@ -20,7 +20,7 @@ _LABELS = ["scenario", "seed"]
 #: Energy is never measured: it is what a model says of what was done.
 _MODELLED = "modelled"
 _PHASES = ("program", "infer", "train", "erase", "verify", "radio")
-_STATES = ("connected", "serving", "quarantined", "held", "lost", "behind", "serving_behind")
+_STATES = ("connected", "serving", "quarantined", "held", "behind", "serving_behind")
 _GAUGES = {
     "people": ("fleet_sim_people", "People who are enrolled."),
     "forgets_open": ("fleet_sim_forgets_open", "Forgets that have not converged."),

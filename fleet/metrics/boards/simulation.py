@@ -47,7 +47,7 @@ SIMULATION = Board(
             (
                 Panel(
                     "Nodes by state",
-                    "Who is connected and serves; who is behind the log, held or lost. A node may count in several.",
+                    "Who is connected and serves; who is behind the log, or held. A node may count in several.",
                     Unit.COUNT,
                     [Query(_of("fleet_sim_nodes_by_state", "state"), "{{state}}, " + _RUN)],
                 ),
