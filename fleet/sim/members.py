@@ -55,6 +55,8 @@ class Member:
         self._scheduler, self._plane, self._link, self._random, self._traffic = scheduler, plane, link, random, traffic
         #: Called with kind, node and text of what is worth a line.
         self._happened, self._deployed = happened, deployed
+        #: When (virtual s) it joined.
+        self.since_s = scheduler.now_s
         #: Whether its daemon runs, whether it is out of reach, and whether it is out of the fleet.
         self.runs, self.unreachable, self.retired = True, False, False
         self.restarts, self.heartbeats, self._failures = 0, 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -180,8 +181,12 @@ class Recorder:
         self._ordered_s[generation] = now_s
 
     def forgets(self) -> None:
-        """Write the table of forgets anew; of what had converged, and still has, the row stays."""
-        done = {row["generation"]: row for row in self.tables["forgets"] if row["state"] == CampaignState.CONVERGED}
+        """Write the table of forgets anew; of what has converged, and every node has suppressed, the row stays."""
+        done = {
+            row["generation"]: row
+            for row in self.tables["forgets"]
+            if row["state"] == CampaignState.CONVERGED and row["suppressed_last_s"] is not None
+        }
 
         def rows(unit: UnitOfWork) -> list[Row]:
             return [
@@ -196,20 +201,17 @@ class Recorder:
     def _forget(self, unit: UnitOfWork, campaign: CampaignRow) -> Row:
         shown, ordered_s = unit.views.forget(campaign), self._ordered_s[campaign.generation]
         counts = {each.state: each.nodes for each in shown.counts}
-        times = sorted(
-            member.suppressed_s[campaign.generation] - ordered_s
-            for member in self._members.values()
-            if campaign.generation in member.suppressed_s
-        )
+        there = [each for each in self._members.values() if not each.retired and each.since_s <= ordered_s]
+        times = sorted(each.suppressed_s.get(campaign.generation, math.inf) - ordered_s for each in there) or [math.inf]
         verdicts = {VerdictClass.Name(each.verdict).removeprefix("VERDICT_CLASS_") for each in shown.verdicts}
         joules = {ENERGY_PHASE.words[each.phase]: each.energy_j for each in shown.costs}
         return {
             "generation": campaign.generation,
             "created_s": ordered_s - self.begun_s,
             "state": campaign.state.value,
-            "suppressed_p50_s": times[len(times) // 2] if times else None,
-            "suppressed_p99_s": times[int(len(times) * 0.99)] if times else None,
-            "suppressed_last_s": times[-1] if times else None,
+            "suppressed_p50_s": _finite(times[len(times) // 2]),
+            "suppressed_p99_s": _finite(times[int(len(times) * 0.99)]),
+            "suppressed_last_s": _finite(times[-1]),
             "converged_s": campaign.seconds_to_verify,
             **{state.value: counts.get(state.value, 0) for state in ExecutionState},
             "verdict": " ".join(sorted(verdicts)),
@@ -259,6 +261,10 @@ class Recorder:
 
 _OF_NODE = ("node_id", "generation", "revision", "serving", "retired", "held", "bytes", "cell_writes", "digest")
 _OF_FORGET = ("generation", "state", "verdict", *(state.value for state in ExecutionState), "bytes", "cell_writes")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _wear(engines: Collection[NodeEngine]) -> np.ndarray:
