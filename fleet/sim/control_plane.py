@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,25 +15,23 @@ from reram_fleet.crypto.key_store import MemoryKeyStore
 from reram_fleet.crypto.testing import seeded
 from reram_fleet.v1.node_pb2 import ConnectRequest
 
+from fleet.coordinator.database import GATHER_S as COMMIT_GATHER_S
 from fleet.coordinator.database import Outcome
-from fleet.coordinator.dispatcher import GATHER_S
+from fleet.coordinator.dispatcher import GATHER_S as DISPATCH_GATHER_S
 from fleet.coordinator.nodes.sessions import Session
 from fleet.coordinator.testing import AnyNode, SteppedCoordinator
 from fleet.coordinator.testing.awaited import done_now
 from fleet.coordinator.unit import UnitOfWork
-from fleet.coordinator.work import RoundsReach
+from fleet.coordinator.work import Environment, RoundsReach
 from fleet.sim.gathering import GatheringDatabase
 from fleet.sim.links import Stream
+from fleet.sim.node_names import flower_id
 from fleet.sim.scheduler import Scheduler, VirtualClock
 from fleet.store.database import Store
 from fleet.store.rows import CampaignRow
 from fleet.store.touched import Touched
 from fleet.trust.keys import PrivateKeys
 
-logger = logging.getLogger(__name__)
-
-#: What arrives within so long is handled together: a served coordinator gathers as long for one commit.
-TICK_S = 0.02
 #: From a change until the reconciler looks, and between two looks.
 LOOK_AFTER_S, LOOK_EVERY_S = 0.05, 0.25
 #: Jobs that cannot begin yet are looked at this often.
@@ -42,21 +39,6 @@ PLAY_EVERY_S = 10.0
 #: It also looks when nothing has changed, for what only time brings about: the served one every second, this one a
 #: hundred times while a lost node is waited for, and within these bounds (s).
 _IDLE_LOOK_S = (60.0, 6 * 3600.0)
-
-
-def node_id(number: int) -> str:
-    """Return the name of a node, by its number in the fleet."""
-    return f"node-{number:05}"
-
-
-def number_of(node_id: str) -> int:
-    """Return the number of a node, by its name."""
-    return int(node_id.removeprefix("node-"))
-
-
-def flower_id(node_id: str) -> int:
-    """Return what Flower calls a node."""
-    return 1 + number_of(node_id)
 
 
 @dataclass(frozen=True)
@@ -128,7 +110,7 @@ class ControlPlane:
         self._idle_look()
 
     @property
-    def env(self) -> Any:
+    def env(self) -> Environment:
         """Environment of the coordinator's logic."""
         return self.stepped.coordinator.env
 
@@ -142,10 +124,10 @@ class ControlPlane:
     def crash(self) -> None:
         """End without warning: what is not in the store is gone, and every stream is cut."""
         self.runs = False
-        self._arrived.clear()
-        for stream, _ in list(self._sessions.values()):
+        open_now, self._sessions = [stream for stream, _ in self._sessions.values()], {}
+        arrived, self._arrived = [each.stream for each in self._arrived], []
+        for stream in (*open_now, *arrived):
             stream.break_off(0.0)
-        self._sessions.clear()
 
     def restart(self) -> None:
         """Start anew from what is in the store."""
@@ -171,7 +153,10 @@ class ControlPlane:
         """Take a message in; it is handled with what else arrives at this moment."""
         if self.runs:
             self._arrived.append(arrived)
-            self._soon("drain", TICK_S, self.drain)
+            self._soon("drain", COMMIT_GATHER_S, self.drain)
+        else:
+            # A hello that was under way when it ended.
+            arrived.stream.break_off(0.0)
 
     def close(self, stream: Stream) -> None:
         """Notice that a stream has ended."""
@@ -196,8 +181,9 @@ class ControlPlane:
 
     def _handle(self, turn: Sequence[Arrived]) -> None:
         service, database = self.stepped.node_service, self.stepped.coordinator.database
+        assert isinstance(database, GatheringDatabase)
         open_now = [each for each in turn if each.nonce or self._is_open(each.stream)]
-        outcomes = database.together(  # type: ignore[attr-defined]
+        outcomes = database.together(
             [
                 service.welcome(each.message, each.nonce)
                 if each.nonce
@@ -227,7 +213,7 @@ class ControlPlane:
             self.stepped.coordinator.dispatcher.wake([stream.node_id])
             self._opened(stream)
             self._change()
-            self._soon("dispatch", GATHER_S, self.dispatch)
+            self._soon("dispatch", DISPATCH_GATHER_S, self.dispatch)
             return
         self._sessions[stream.node_id][1].send(outcome.result.replies)
         if outcome.result.changed:
@@ -240,7 +226,7 @@ class ControlPlane:
         # What concerns leases alone, nobody waits for.
         if replace(touched, leases=None) != Touched():
             self.stepped.coordinator.tell(touched)
-            self._soon("dispatch", GATHER_S, self.dispatch)
+            self._soon("dispatch", DISPATCH_GATHER_S, self.dispatch)
             self._change()
 
     def _change(self) -> None:

@@ -25,6 +25,8 @@ class Course:
         self._fleet, self._scheduler, self._scenario, self._seed = fleet, fleet.scheduler, scenario, seed
         self._random = Random(keyed_seed(seed, "sim.scenario"))
         self._backups: dict[str, NodeBackup] = {}
+        #: When (virtual s) each node that is held was first seen to be.
+        self._held_since: dict[str, float] = {}
         self._plan()
 
     def _plan(self) -> None:
@@ -35,20 +37,20 @@ class Course:
             self._at(when_s, forget)
         if scenario.forgets.every is not None:
             self._every(scenario.forgets.every, forget)
-        self._at_random(lambda: scenario.forgets.share_per_day * len(fleet.roll.enrolled), forget)
-        self._at_random(lambda: scenario.enrolments.per_day, self._newcomer)
-        self._at_random(lambda: churn.outages_per_day * len(fleet.present), self._outage)
-        self._at_random(lambda: churn.crashes_per_day * len(fleet.present), self._crash)
-        self._at_random(lambda: churn.joins_per_day, partial(self._commanded, fleet.join))
-        self._at_random(lambda: churn.retirements_per_day, partial(self._commanded, self._retire))
+        self._at_random(scenario.forgets.share_per_day, forget, lambda: len(fleet.roll.enrolled))
+        self._at_random(scenario.enrolments.per_day, self._newcomer)
+        self._at_random(churn.outages_per_day, self._outage, lambda: len(fleet.present))
+        self._at_random(churn.crashes_per_day, self._crash, lambda: len(fleet.present))
+        self._at_random(churn.joins_per_day, partial(self._commanded, fleet.join))
+        self._at_random(churn.retirements_per_day, partial(self._commanded, self._retire))
         for fault in scenario.faults:
             self._at(fault.at, partial(self._fault, fault))
             if fault.kind is FaultKind.RESTORED_BACKUP:
                 self._at(max(0.0, fault.at - fault.lasts), partial(self._back_up, fault))
         if scenario.learning.every is not None and scenario.learning.learns:
             self._every(scenario.learning.every, learn)
-        if scenario.operator.retire_held_after is not None:
-            self._every(scenario.time.sample_every, partial(self._commanded, self._retire_held))
+        if (patience_s := scenario.operator.retire_held_after) is not None:
+            self._every(patience_s / 10, partial(self._commanded, partial(self._retire_held, patience_s)))
 
     # When
 
@@ -62,18 +64,22 @@ class Course:
 
         self._scheduler.after(period_s, again)
 
-    def _at_random(self, per_day: Callable[[], float], action: Callable[[], None]) -> None:
-        """Have something happen at random times, so often a day on average, as long as the rate is above 0."""
+    def _at_random(self, per_day: float, action: Callable[[], None], each_of: Callable[[], int] = lambda: 1) -> None:
+        """Have something happen at random times: so often a day, on average, to each of so many."""
 
         def again() -> None:
             action()
             plan()
 
         def plan() -> None:
-            if (rate := per_day()) > 0:
-                self._scheduler.after(self._random.expovariate(rate) * _DAY_S, again)
+            if (several := each_of()) > 0:
+                self._scheduler.after(self._random.expovariate(per_day * several) * _DAY_S, again)
+            else:
+                # Until somebody is there.
+                self._scheduler.after(_DAY_S, plan)
 
-        plan()
+        if per_day > 0:
+            plan()
 
     def _commanded(self, action: Callable[[], None]) -> None:
         """Do what takes the coordinator, once it runs."""
@@ -112,17 +118,20 @@ class Course:
         if (member := self._some()) is not None:
             self._fleet.retire(member, "its time is over")
 
-    def _retire_held(self) -> None:
-        for name in sorted(self._fleet.plane.env.held):
-            if not (member := self._fleet.of(name)).retired:
-                self._fleet.retire(member, "it was held")
+    def _retire_held(self, patience_s: float) -> None:
+        """Retire the nodes that have been held for so long."""
+        held = {name for name in self._fleet.plane.env.held if not self._fleet.of(name).retired}
+        self._held_since = {name: self._held_since.get(name, self._scheduler.now_s) for name in sorted(held)}
+        for name, since_s in self._held_since.items():
+            if self._scheduler.now_s - since_s >= patience_s:
+                self._fleet.retire(self._fleet.of(name), "it was held")
 
     # Faults
 
     def _met(self, fault: Fault) -> list[Member]:
         """Return the nodes that a fault meets: the same whenever it is asked."""
         present = {member.node_id: member for member in self._fleet.present}
-        if not isinstance(fault.nodes, float | int):
+        if not isinstance(fault.nodes, float):
             return [present[name] for name in fault.nodes if name in present]
         names = sorted(present)
         Random(keyed_seed(self._seed, "sim.fault", fault.kind.value, str(fault.at))).shuffle(names)

@@ -12,11 +12,12 @@ from reram_fleet.crypto.tickets import issue_ticket
 
 from edge_node.agent.node import Node
 from fleet.errors import FleetError
-from fleet.sim.control_plane import ControlPlane, flower_id, node_id, number_of
+from fleet.sim.control_plane import ControlPlane
 from fleet.sim.jobs import ConnectedNodes, Jobs
 from fleet.sim.lies import LyingNode
 from fleet.sim.links import Stream, Traffic
 from fleet.sim.members import Member
+from fleet.sim.node_names import flower_id, node_id, number_of
 from fleet.sim.people import MadeUpPeople, Person, Roll, Subjects
 from fleet.sim.recorder import Recorder
 from fleet.sim.scenario import MADE_UP, Link, Scenario
@@ -42,7 +43,7 @@ def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], 
     # The data and torch's kernels: not for those who simulate the protocol.
     from fleet.sim.task_people import TaskPeople
 
-    return TaskPeople(fleet, seed, node_id, progress, chunk)
+    return TaskPeople(fleet, seed, progress, chunk)
 
 
 class SimulatedFleet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -21,8 +20,6 @@ from fleet.sim.control_plane import Arrived, ControlPlane
 from fleet.sim.links import Stream, Traffic
 from fleet.sim.scenario import Link
 from fleet.sim.scheduler import Event, Scheduler, VirtualClock
-
-logger = logging.getLogger(__name__)
 
 #: From the end of a daemon until it runs again.
 RESTART_S = 10.0
@@ -64,6 +61,8 @@ class Member:
         self.losing = 0.0
         self.suppressed_s: dict[int, float] = {}
         self._stream: Stream | None = None
+        #: Said once the coordinator has taken the hello.
+        self._after_hello: Sequence[ConnectRequest] = ()
         self._open = False
         self._beat: Event | None = None
         self._crashed_with: NodeBackup | None = None
@@ -128,16 +127,15 @@ class Member:
     def _say_hello(self, stream: Stream, nonce: bytes) -> None:
         if stream.cut or not self.runs:
             return
-        hello, *rest = self.node.receive(ConnectResponse(challenge=Challenge(nonce=nonce)))
+        hello, *self._after_hello = self.node.receive(ConnectResponse(challenge=Challenge(nonce=nonce)))
         self._scheduler.after(stream.latency_s(), lambda: self._plane.arrive(Arrived(stream, hello, nonce)))
-        self._first = rest
 
     def opened(self, stream: Stream) -> None:
         """Go on after the hello, which the coordinator has taken."""
         if stream is not self._stream or not self.runs:
             return
         self._open, self._failures = True, 0
-        self._say(self._first)
+        self._say(self._after_hello)
         self._beat_after()
 
     def refused(self, stream: Stream, reason: str) -> None:
@@ -181,13 +179,10 @@ class Member:
     def _cut(self, stream: Stream) -> None:
         self._plane.close(stream)
         if stream is self._stream:
-            self._drop()
+            self._stream, self._open = None, False
+            if self._beat is not None:
+                self._beat.cancel()
             self._again()
-
-    def _drop(self) -> None:
-        self._stream, self._open = None, False
-        if self._beat is not None:
-            self._beat.cancel()
 
     def _again(self) -> None:
         self._failures += 1

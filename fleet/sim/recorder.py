@@ -235,7 +235,7 @@ class Recorder:
             "revision": active.revision if active else 0,
             "serving": member.serving,
             "retired": member.retired,
-            "held": member.node_id in self._plane.env.held,
+            "held": not member.retired and member.node_id in self._plane.env.held,
             **{f"joules_{phase.value}": spent[phase].energy_j for phase in Phase},
             "bytes": sum(cost.bytes for cost in spent.values()),
             "cell_writes": sum(cost.cell_writes for cost in spent.values()),

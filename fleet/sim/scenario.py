@@ -14,6 +14,7 @@ from reram_fleet.tasks import task_names
 
 from fleet.config import PRESETS
 from fleet.errors import InvalidInputError, NotFoundError, reason_of
+from fleet.sim.node_names import node_id
 
 #: Task of integer codes that are drawn, on a chip that costs what a small one does: for questions about the protocol.
 MADE_UP = "made-up"
@@ -199,13 +200,20 @@ class Fault(_Table):
     at: Duration
     """When it begins."""
     nodes: tuple[str, ...] | Share = ()
-    """Node ids, or the share of the nodes that it meets, drawn; the coordinator's crash names none."""
+    """Node ids, or the share of the nodes that it meets, drawn. The coordinator's crash names none; without any, it is
+    the coordinator's clock that jumps."""
     lasts: Duration = 3600.0
     """How long an outage or a link that loses messages lasts; how far a clock jumps."""
     backwards: bool = False
     """Whether a clock jumps back."""
     loss: Share = 1.0
     """Share of the messages that are lost."""
+
+    @model_validator(mode="after")
+    def _meets_somebody(self) -> Self:
+        if not self.nodes and self.kind not in (FaultKind.COORDINATOR_CRASH, FaultKind.CLOCK_JUMP):
+            raise ValueError(f"a fault of kind {self.kind} meets nobody: give nodes, ids or a share of them")
+        return self
 
 
 class Scenario(_Table):
@@ -239,6 +247,11 @@ class Scenario(_Table):
         for fault in self.faults:
             if fault.at > self.time.duration:
                 raise ValueError(f"the fault {fault.kind} at {fault.at:g} s is after the end, {self.time.duration:g} s")
+            named = () if isinstance(fault.nodes, float) else fault.nodes
+            there = {node_id(number) for number in range(self.fleet.nodes)}
+            # Others may join before.
+            if not self.churn.joins_per_day and (unknown := sorted(set(named) - there)):
+                raise ValueError(f"the fault {fault.kind} names {unknown[0]!r}, which is no node of the fleet")
         return self
 
     @classmethod

@@ -13,6 +13,7 @@ from edge_node.engine import NodeEngine
 from edge_node.recognition.engine import CHUNK, Engine
 from edge_node.tasks import RecognitionTask, load_task
 from edge_node.testing.nodes import MakeEngine
+from fleet.sim.node_names import node_id
 from fleet.sim.people import ASKED
 from fleet.sim.scenario import Fleet, ScenarioError
 from hwmodel import Cost, Phase, load_preset
@@ -23,14 +24,13 @@ _STRANGERS = 8
 class TaskPeople:
     """People who are enrolled in a task's demo, and one engine whose node axis is the fleet.
 
-    A node that joins later has a chip of its own. `ScenarioError` if the task does not recognise people.
+    A node that joins later has a chip of its own. `ScenarioError` if the task recognises nobody, or has too few people.
     """
 
     def __init__(
         self,
         fleet: Fleet,
         seed: int,
-        node_id: Callable[[int], str],
         progress: Callable[[str], None],
         chunk: int = CHUNK,
     ) -> None:
@@ -38,8 +38,10 @@ class TaskPeople:
         if not isinstance(task, RecognitionTask):
             raise ScenarioError(f"task {fleet.task} recognises nobody: its nodes generate")
         self.task, self.codes, self._task, self._samples = fleet.task, code_range(fleet.task), task, fleet.samples
-        self._preset, self._seed, self._node_id = load_preset(fleet.preset), seed, node_id
+        self._preset, self._seed = load_preset(fleet.preset), seed
         self._enrolled, self._people = tuple(sorted(task.split.enrolled)), task.load_people()
+        if fleet.people > self.count:
+            raise ScenarioError(f"fleet.people is {fleet.people}, but task {fleet.task} has {self.count} to enrol")
         self._engine = Engine.build(
             task,
             self._preset,
@@ -64,7 +66,7 @@ class TaskPeople:
         """Return what makes the engine of a node, and its place on the node axis."""
         if node < self._nodes:
             return partial(self._started, node), node
-        return partial(self._alone, self._node_id(node)), 0
+        return partial(self._alone, node_id(node)), 0
 
     def _started(self, node: int, saved: Mapping[Phase, Cost]) -> NodeEngine:
         """Return the fleet's engine, on which a node starts."""

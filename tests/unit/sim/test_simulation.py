@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.sim.scenario import Scenario
+from fleet.sim.scenario import Scenario, ScenarioError
 from fleet.sim.simulation import Simulation
 
 TEXT = 'name = "test"\ntitle = "Test"\nquestion = "Does it hold?"\n'
@@ -126,6 +126,32 @@ def test_a_lying_node_that_is_retired_holds_nothing_up(simulated):
     assert last(simulation)["nodes"] == 5
 
 
+def test_a_node_that_is_held_is_retired_when_the_operator_has_waited_so_long(simulated):
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    simulation = simulated(faults=[lies], **{"operator.retire_held_after": "3h", "time.sample_every": "10min"})
+    (retirement,) = [event for event in simulation.tables["events"] if event["kind"] == "retirement"]
+    # The forget, whose receipt was a lie, is one hour after the begin.
+    assert 4 * 3600 <= retirement["t_s"] < 4.7 * 3600
+    assert retirement["node"] == "node-00001"
+
+
+def test_nodes_whose_hello_is_under_way_when_the_coordinator_ends_come_back(simulated):
+    # All connect anew at the same moment, and the coordinator ends among their hellos.
+    crashes = {"kind": "crash", "at": "30min", "nodes": 1.0, "lasts": 10.0}
+    for moment in (1810.05, 1810.2, 1810.35, 1810.5):
+        simulation = simulated(faults=[crashes, {"kind": "coordinator-crash", "at": moment, "lasts": 5.0}])
+        assert last(simulation)["connected"] == 6
+        assert forgets(simulation)[0]["state"] == "converged"
+
+
+def test_people_are_forgotten_again_after_a_time_when_nobody_was_there(simulated):
+    simulation = simulated(
+        **{"fleet.people": 0, "forgets.at": [], "forgets.share_per_day": 1.0, "enrolments.per_day": 12}
+        | {"time.duration": "4d", "time.heartbeat": "1h", "time.lease": "6h"}
+    )
+    assert len(forgets(simulation)) > 3
+
+
 def test_a_node_that_goes_back_to_a_backup_forgets_again(simulated):
     back = {"kind": "restored-backup", "at": "3h", "nodes": ["node-00000", "node-00003"], "lasts": "150min"}
     simulation = simulated(faults=[back])
@@ -158,6 +184,11 @@ def test_nodes_join_and_are_retired(simulated):
     assert "retirement" in kinds
     assert last(simulation)["nodes"] == 6 + kinds.count("join") - kinds.count("retirement")
     assert last(simulation)["serving"] == last(simulation)["nodes"]
+
+
+def test_more_people_than_the_task_has_are_refused(tmp_path):
+    with pytest.raises(ScenarioError, match=r"fleet.people is 9, but task speakers has 4"):
+        Simulation(scenario(**{"fleet.task": "speakers", "fleet.people": 9}), 1, folder=tmp_path)
 
 
 @pytest.mark.parametrize("learning", [{"learning.rounds": 1}, {"learning.shards": 2, "learning.rounds": 1}])
