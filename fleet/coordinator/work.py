@@ -24,7 +24,7 @@ P = TypeVar("P", bound="Part")
 
 
 #: Tables that say nothing of people: what is written to them changes no revision.
-_NOT_IN_REVISIONS = {
+NOT_IN_REVISIONS = {
     *("node", "node_cost", "quarantined_report", "tally", "execution", "execution_event", "receipt", "receipt_cost"),
     *("audit_event", "tree_leaf", "tree_node", "leader"),
 }
@@ -111,7 +111,8 @@ class Environment:
 
     def note(self, touched: Touched) -> None:
         """Keep in mind what has become durable."""
-        if touched.wrote - _NOT_IN_REVISIONS:
+        # None is built while nodes are awaited, whose rows else change none.
+        if touched.awaited or touched.wrote - NOT_IN_REVISIONS:
             self.revision_checked = None
         self.generation = self.generation if touched.generation is None else touched.generation
         for node_id, held in touched.held.items():

@@ -54,3 +54,8 @@ def test_a_block_that_is_used_up_or_too_old_covers_no_lease():
 def test_a_fleet_of_any_size_sends_about_as_many_heartbeats_unless_leases_would_run_out(nodes):
     assert nodes / interval_s(nodes, lease_s=1e9) <= HEARTBEATS_PER_S
     assert interval_s(nodes, lease_s=30) <= 10
+
+
+def test_what_is_reserved_for_long_leases_lasts_for_a_hundredth_of_them():
+    assert horizon_ms(30_000) == 60_000
+    assert horizon_ms(7 * 86_400_000) == 6_048_000
