@@ -88,10 +88,15 @@ class Journal:
         with journal.transaction():
             new_node = "INSERT OR IGNORE INTO node (only, node_id, log_head, last_receipt_hash) VALUES (1, ?1, ?2, ?2)"
             journal._run(new_node, node_id, ZERO_HASH)
-        (owner,) = journal._one("SELECT node_id FROM node")
-        if owner != node_id:
-            raise JournalError(f"this is the journal of node {owner}, not of {node_id}")
+        if journal.node_id != node_id:
+            raise JournalError(f"this is the journal of node {journal.node_id}, not of {node_id}")
         return journal
+
+    @property
+    def node_id(self) -> str:
+        """Name of the node that it is of."""
+        (node_id,) = self._one("SELECT node_id FROM node")
+        return str(node_id)
 
     def content(self) -> bytes:
         """Return all that is in the journal, as a file of it would have it: a backup, for `in_memory`."""

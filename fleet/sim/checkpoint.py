@@ -9,7 +9,6 @@ import functools
 import inspect
 import io
 import pickle
-import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
@@ -18,8 +17,9 @@ from typing import Any
 import cloudpickle
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from sqlalchemy.util.langhelpers import symbol
 
+from edge_node.storage.journal import Journal
+from fleet.coordinator.unit import UnitOfWork
 from fleet.store.database import Store
 from fleet.store.touched import Contacts, Touched
 
@@ -33,15 +33,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _signing_key, (obj.private_bytes_raw(),)
             case X25519PrivateKey():
                 return _exchange_key, (obj.private_bytes_raw(),)
-            case sqlite3.Connection():
-                return _connection, (obj.serialize(),)
+            case Journal():
+                return Journal.in_memory, (obj.node_id, obj.content())
             case functools._lru_cache_wrapper() if inspect.ismethod(obj.__wrapped__):
                 return _cache, (obj.__wrapped__, obj.cache_parameters()["maxsize"])
             case weakref.WeakKeyDictionary():
                 return weakref.WeakKeyDictionary, (dict(obj),)
-            case symbol():
-                # Its number is a hash, and another one in each process.
-                return symbol, (obj.name,)
+            case UnitOfWork():
+                # Of a transaction that is over: nobody asks for it any more.
+                return type(None), ()
             case Store():
                 return _store, (obj.content(), obj.now_ms, obj.contacts, obj.on_commit, obj.epoch)
         if (make := _LOCKS.get(type(obj))) is not None:
@@ -59,15 +59,6 @@ def _exchange_key(raw: bytes) -> X25519PrivateKey:
 
 def _cache(method: Callable[..., Any], maxsize: int | None) -> Callable[..., Any]:
     return functools.lru_cache(maxsize=maxsize)(method)
-
-
-def _connection(content: bytes) -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA page_size = 512")
-    connection.deserialize(content)
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
 
 
 def _store(
