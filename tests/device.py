@@ -21,6 +21,7 @@ from edge_node.engine import NodeEngine
 from edge_node.storage.journal import Journal
 from edge_node.testing import MemoryEngine, MemoryNode
 from fleet.coordinator.testing import FEATURES, REGISTRY_KEY
+from fleet.sim.lies import amend_receipts
 from hwmodel import Cost, Phase
 
 
@@ -46,15 +47,7 @@ class Device(MemoryNode):
 
     def _start(self, journal: bytes) -> None:
         super()._start(journal)
-        forgetting = self.node._forgetting
-        honest = forgetting._receipt
-
-        def receipt(*arguments: Any) -> types.Receipt:
-            made = honest(*arguments)
-            self.amend(made)
-            return made
-
-        forgetting._receipt = receipt  # type: ignore[method-assign]
+        amend_receipts(self.node, lambda receipt: self.amend(receipt))
 
     def receive(self, message: ConnectResponse) -> list[ConnectRequest]:
         """Act upon a message; returns what is said."""

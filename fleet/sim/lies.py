@@ -25,10 +25,10 @@ class LyingNode(MemoryNode):
 
     def _start(self, journal: bytes) -> None:
         super()._start(journal)
-        tell(self.node, lambda receipt: LIES[self.lie](receipt) if self.lie else None)
+        amend_receipts(self.node, lambda receipt: LIES[self.lie](receipt) if self.lie else None)
 
 
-def tell(node: Node, change: Callable[[types.Receipt], None]) -> None:
+def amend_receipts(node: Node, change: Callable[[types.Receipt], None]) -> None:
     """Have a node change its receipts before it signs them."""
     forgetting = node._forgetting
     honest = forgetting._receipt
