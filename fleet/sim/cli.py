@@ -6,8 +6,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,22 +14,15 @@ import typer
 
 from fleet.cli.exits import UsageError
 from fleet.cli.output import Format, OutputFormat, counted, note, show
+from fleet.documents import document
+from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK, RUNS
 
 app = typer.Typer(
     add_completion=False, help="Simulated fleets: scenarios, sweeps, comparisons, reports.", no_args_is_help=True
 )
 
-RUNS = Path("runs")
 #: More seeds than anybody waits for: a slip in the numbers.
 _MOST_SEEDS = 1000
-
-
-class Engine(StrEnum):
-    """Engine that moves a simulation's nodes; the result is the same."""
-
-    INLINE = "inline"
-    RAY = "ray"
-    FLOWER = "flower"
 
 
 ScenarioArgument = Annotated[
@@ -44,7 +36,6 @@ NodesOption = Annotated[int | None, typer.Option("--nodes", min=1, help="Nodes a
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all draws.", show_default="1")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="1-5", help="Several seeds, one run for each.")]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", file_okay=False, help="Folder of runs.")]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="What moves the nodes: so far, inline.")]
 ChunkOption = Annotated[int, typer.Option("--chunk", min=1, help="Nodes in a batch; changes no result.")]
 EveryOption = Annotated[
     float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="Seconds between checkpoints.")
@@ -65,10 +56,9 @@ def run(
     nodes: NodesOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
-    engine: EngineOption = Engine.INLINE,
-    chunk: ChunkOption = 50,
+    chunk: ChunkOption = CHUNK,
     output: OutputOption = RUNS,
-    checkpoint_every: EveryOption = 20.0,
+    checkpoint_every: EveryOption = CHECKPOINT_EVERY_S,
     metrics_port: PortOption = None,
     force: Annotated[bool, typer.Option("--force", help="Simulate again what is there already.")] = False,
     form: Format = OutputFormat.TABLE,
@@ -86,10 +76,10 @@ def run(
     if chosen.sweep:
         note(f"It also has values for a sweep, which this leaves out: `fleet sim sweep {scenario}`.")
         chosen = chosen.changed({"sweep": {}})
-    with Session(engine, chunk, checkpoint_every, metrics_port) as session:
+    with Session(chunk, checkpoint_every, metrics_port) as session:
         runs = session.run(chosen, seeds_of(seed, seeds), output, force=force)
     records = [{**each.record(), "folder": str(each.path)} for each in runs]
-    body = records[0] if len(records) == 1 else _list_document("SimulationRunList", runs=records)
+    body = records[0] if len(records) == 1 else document("SimulationRunList", runs=records)
     show(form, body, lambda: (each for record in records for each in run_tables(record)), then=_after(runs))
 
 
@@ -109,10 +99,9 @@ def sweep(
     nodes: NodesOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
-    engine: EngineOption = Engine.INLINE,
-    chunk: ChunkOption = 50,
+    chunk: ChunkOption = CHUNK,
     output: OutputOption = RUNS,
-    checkpoint_every: EveryOption = 20.0,
+    checkpoint_every: EveryOption = CHECKPOINT_EVERY_S,
     metrics_port: PortOption = None,
     form: Format = OutputFormat.TABLE,
 ) -> None:
@@ -128,10 +117,10 @@ def sweep(
     base = gallery.load(scenario, changes_of(set_, nodes))
     if vary:
         base = base.changed({"sweep": changes_of(vary)})
-    points = points_of(base.sweep, base.changed)
+    points = points_of(base)
     folder = SweepFolder.of(output, points)
     folder.begin(base, points, seeds_of(seed, seeds))
-    with Session(engine, chunk, checkpoint_every, metrics_port) as session:
+    with Session(chunk, checkpoint_every, metrics_port) as session:
         session.sweep(folder)
     _show_sweep(folder.path, form)
 
@@ -148,7 +137,7 @@ def list_runs(
 
     scenarios = [gallery.load(name) for name in gallery.names()]
     folders = [*RunFolder.found(output), *(each for path in sorted(output.glob("*")) for each in RunFolder.found(path))]
-    body = _list_document(
+    body = document(
         "SimulationList",
         folder=str(output),
         scenarios=[each.model_dump(include={"name", "title", "question", "reading"}) for each in scenarios],
@@ -232,9 +221,8 @@ def report(
 @app.command()
 def resume(
     run: RunArgument,
-    engine: EngineOption = Engine.INLINE,
-    chunk: ChunkOption = 50,
-    checkpoint_every: EveryOption = 20.0,
+    chunk: ChunkOption = CHUNK,
+    checkpoint_every: EveryOption = CHECKPOINT_EVERY_S,
     metrics_port: PortOption = None,
     form: Format = OutputFormat.TABLE,
 ) -> None:
@@ -247,7 +235,7 @@ def resume(
     from fleet.sim.sweep import SweepFolder
     from fleet.sim.view import run_tables
 
-    with Session(engine, chunk, checkpoint_every, metrics_port) as session:
+    with Session(chunk, checkpoint_every, metrics_port) as session:
         if SweepFolder.is_one(run):
             session.sweep(SweepFolder(run))
         else:
@@ -301,12 +289,6 @@ def _show_sweep(path: Path, form: OutputFormat) -> None:
     ]
     body = {**folder.record(), "points": points}
     show(form, body, lambda: sweep_tables(points), then=f"fleet sim report {path}")
-
-
-def _list_document(kind: str, **fields: Any) -> Mapping[str, Any]:
-    from fleet.documents import document
-
-    return document(kind, **fields)
 
 
 def _after(runs: Sequence[Any]) -> str:

@@ -13,42 +13,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.errors import ConflictError, FleetError, InvalidInputError
+from fleet.errors import ConflictError, FleetError
+from fleet.sim.defaults import CHECKPOINT_EVERY_S, CHUNK
 from fleet.sim.figures import figures_of
 from fleet.sim.metrics import RunLabels, metrics_text
-from fleet.sim.run_folder import RunFolder, RunState, SimulationFailedError
+from fleet.sim.run_folder import RunFolder, RunState, versions
 from fleet.sim.scenario import Scenario
 from fleet.sim.tables import columns_of, write_tables
 
 if TYPE_CHECKING:
     from fleet.sim.simulation import Simulation
 
-#: Seconds on the wall between two checkpoints.
-CHECKPOINT_EVERY_S = 20.0
-#: Engine that moves all nodes in this process.
-INLINE = "inline"
+
+class SimulationFailedError(FleetError):
+    """A simulation ended by an error of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
     """Settings of an execution, none of which changes what comes out; and who watches it."""
 
-    engine: str = INLINE
     #: Nodes whose arithmetic is one batch.
-    chunk: int = 50
+    chunk: int = CHUNK
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     #: Told what is being done.
     say: Callable[[str], None] = lambda text: None
     #: Shown the simulation after each step.
     watch: Callable[[RunFolder, Simulation], None] = lambda folder, simulation: None
-
-    def __post_init__(self) -> None:
-        """Refuse an engine that a simulation cannot be moved by."""
-        if self.engine != INLINE:
-            raise InvalidInputError(
-                f"a scenario cannot be simulated by {self.engine!r}, only {INLINE}",
-                hint="a Flower app of your own, on many nodes: docs/vector-grid.md",
-            )
 
 
 def run_scenario(
@@ -76,7 +67,7 @@ def run_scenario(
             if folder.record_as_written()["state"] != RunState.FINISHED:
                 _execute(folder, execution, resumed=True)
         else:
-            folder.begin(scenario, seed, engine=execution.engine, force=force)
+            folder.begin(scenario, seed, force=force)
             _execute(folder, execution)
     return folder
 
@@ -95,6 +86,7 @@ def resume_run(folder: RunFolder, execution: Execution) -> None:
 
 def _execute(folder: RunFolder, execution: Execution, *, resumed: bool = False) -> None:
     record = folder.record_as_written()
+    _check_versions(folder, record)
     labels = RunLabels(record["name"], int(record["seed"]))
     begun_s = written_s = time.monotonic()
     folder.note(state=str(RunState.RUNNING), error="", resumed=record["resumed"] + resumed)
@@ -153,6 +145,17 @@ def _logged(folder: RunFolder) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+
+
+def _check_versions(folder: RunFolder, record: Mapping[str, Any]) -> None:
+    """Refuse to read a checkpoint that other versions have written: it has their objects in it."""
+    now = versions()
+    if folder.checkpoint() is not None and record["versions"] != now:
+        changed = sorted(name for name in now if record["versions"].get(name) != now[name])
+        raise ConflictError(
+            f"the checkpoint in {folder.path} was written by another version of {', '.join(changed)}",
+            hint="go on with the versions that run.json names, or simulate it again with --force",
+        )
 
 
 def _opened(folder: RunFolder, record: Mapping[str, Any], execution: Execution) -> Simulation:

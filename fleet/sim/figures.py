@@ -8,10 +8,9 @@ from enum import StrEnum
 from statistics import fmean, median
 from typing import Any
 
+from fleet.domain.node import EnergyPhase
 from fleet.sim.tables import Columns, Tables
 
-#: Phases of energy, as the ledger has them.
-PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 _Reduce = Callable[[Sequence[float]], float]
 
 
@@ -68,7 +67,7 @@ def _share_of_nodes(column: str) -> Callable[[Tables], float | None]:
 
 
 def _joules(tables: Tables) -> float | None:
-    spent = [_from("state", f"joules_{phase}", _last)(tables) for phase in PHASES]
+    spent = [_from("state", f"joules_{phase}", _last)(tables) for phase in EnergyPhase]
     known = [value for value in spent if value is not None]
     return sum(known) if known else None
 
@@ -125,7 +124,7 @@ FIGURES: Sequence[Figure] = (
     _of_state("messages", "messages", better=Better.LESS),
     _of_state("bytes", "bytes sent", "B"),
     Figure("joules", "energy", "J", Better.LESS, _joules),
-    *(_of_state(f"joules_{phase}", f"energy, {phase}", "J") for phase in PHASES),
+    *(_of_state(f"joules_{phase}", f"energy, {phase}", "J") for phase in EnergyPhase),
     Figure("joules_per_forget", "energy of a forget", "J", Better.LESS, _from("forgets", "joules", fmean)),
     Figure("saved", "re-programming instead, on the chips", "x", Better.MORE, _saved),
     _of_state("cell_writes", "cell writes"),

@@ -13,7 +13,7 @@ from reram_fleet.crypto.tickets import issue_ticket
 from edge_node.agent.node import Node
 from fleet.errors import FleetError
 from fleet.sim.control_plane import ControlPlane
-from fleet.sim.jobs import ConnectedNodes, Jobs
+from fleet.sim.jobs import ConnectedNodes, JobPlayer
 from fleet.sim.lies import LyingNode
 from fleet.sim.links import Stream, Traffic
 from fleet.sim.members import Member
@@ -76,7 +76,7 @@ class SimulatedFleet:
             refused=self._refused,
         )
         self.recorder = Recorder(self.plane, self.members, self._subjects, self.roll, self._traffic)
-        self._jobs = Jobs(self.plane, self._up, chunk, self._round_done)
+        self._jobs = JobPlayer(self.plane, self._up, chunk, self._round_done)
         self.plane.learning = self.plane.env.learning = ConnectedNodes()
         self.plane.play = self._jobs.play
         self._set_up(progress)

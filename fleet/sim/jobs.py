@@ -44,7 +44,7 @@ class _Attempt(UnitAttempt):
         self.done(self.job, round_number, metrics, len(node_ids))
 
 
-class Jobs:
+class JobPlayer:
     """Player of a coordinator's learning jobs; an attempt takes no virtual time.
 
     Parameters

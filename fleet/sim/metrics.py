@@ -13,13 +13,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fleet.domain.node import EnergyPhase
+
 if TYPE_CHECKING:
     from fleet.sim.simulation import Simulation
 
 _LABELS = ["scenario", "seed"]
 #: Energy is never measured: it is what a model says of what was done.
 _MODELLED = "modelled"
-_PHASES = ("program", "infer", "train", "erase", "verify", "radio")
 _STATES = ("connected", "serving", "quarantined", "held", "behind", "serving_behind")
 _GAUGES = {
     "people": ("fleet_sim_people", "People who are enrolled."),
@@ -124,7 +125,7 @@ def _families(run: list[str], now_s: float, tables: Mapping[str, Sequence[Mappin
         "Energy of all nodes since they were made, by the energy model.",
         labels=[*_LABELS, "phase", "source"],
     )
-    yield filled(joules, {(phase, _MODELLED): state.get(f"joules_{phase}") for phase in _PHASES})
+    yield filled(joules, {(phase, _MODELLED): state.get(f"joules_{phase}") for phase in EnergyPhase})
     yield filled(
         gauge("fleet_sim_answers_ratio", "Share of samples, at the last look, by who is asked for.", "asked", "answer"),
         {labels: answers.get(column) for column, labels in _ANSWERS.items()},

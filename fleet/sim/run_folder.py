@@ -18,7 +18,7 @@ import tomli_w
 from reram_fleet.processes.durable import locked, write_atomically
 
 from fleet.documents import Document, document
-from fleet.errors import ConflictError, FleetError, InvalidInputError, NotFoundError, reason_of
+from fleet.errors import ConflictError, InvalidInputError, NotFoundError, reason_of
 from fleet.sim.scenario import Scenario
 
 #: Packages whose versions are recorded: what a result may depend on.
@@ -36,6 +36,11 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"
     FINISHED = "finished"
     FAILED = "failed"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a result may depend on, and a checkpoint is written by."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def configuration_digest(scenario: Scenario) -> str:
@@ -103,7 +108,7 @@ class RunFolder:
         except OSError as error:
             raise InvalidInputError(f"cannot write into {self.path}: {reason_of(error)}") from error
 
-    def begin(self, scenario: Scenario, seed: int, *, engine: str, force: bool) -> None:
+    def begin(self, scenario: Scenario, seed: int, *, force: bool) -> None:
         """Write scenario and record of a run that has yet to be simulated; the folder must be held.
 
         `ConflictError` if a run is there already, and `force` is not given: then all of it is removed.
@@ -128,7 +133,6 @@ class RunFolder:
                 seed=seed,
                 configuration=configuration_digest(scenario),
                 state=str(RunState.RUNNING),
-                engine=engine,
                 now_s=0.0,
                 duration_s=scenario.time.duration,
                 digest=None,
@@ -136,7 +140,7 @@ class RunFolder:
                 finished_at_unix_ms=None,
                 wall_clock_s=0.0,
                 resumed=0,
-                versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+                versions=versions(),
                 error="",
                 figures={},
             )
@@ -200,7 +204,3 @@ class RunFolder:
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return (one["name"], one["configuration"]) == (other["name"], other["configuration"])
-
-
-class SimulationFailedError(FleetError):
-    """A simulation ended by an error of its own."""

@@ -30,12 +30,11 @@ class Session:
     Raises `InvalidInputError` when it begins, if the port cannot be served.
     """
 
-    def __init__(self, engine: str, chunk: int, checkpoint_every_s: float, metrics_port: int | None) -> None:
+    def __init__(self, chunk: int, checkpoint_every_s: float, metrics_port: int | None) -> None:
         self._collector = RunCollector()
         self._progress: RunProgress
         self._metrics_port, self._exits = metrics_port, ExitStack()
         self._execution = Execution(
-            engine=str(engine),
             chunk=chunk,
             checkpoint_every_s=checkpoint_every_s,
             say=lambda text: self._progress.say(text),

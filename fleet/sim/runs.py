@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleet.sim.defaults import CHUNK, RUNS
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
 
     from fleet.sim.scenario import Scenario
-
-#: Folder of runs, below the working directory, unless told otherwise.
-RUNS = Path("runs")
 
 
 class Run:
@@ -92,8 +91,7 @@ def run(
     seed: int = 1,
     changes: Mapping[str, Any] | None = None,
     output: Path | str = RUNS,
-    chunk: int = 50,
-    engine: str = "inline",
+    chunk: int = CHUNK,
     force: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Run:
@@ -109,8 +107,8 @@ def run(
         Values by dotted key, for instance ``{"time.lease": "2h"}``.
     output
         Folder of runs.
-    chunk, engine
-        How it is computed; changes nothing of the result.
+    chunk
+        Nodes whose arithmetic is one batch; changes nothing of the result.
     force
         Simulate it again, whatever is there.
     progress
@@ -135,5 +133,5 @@ def run(
 
     changed = {**(changes or {}), **({} if nodes is None else {"fleet.nodes": nodes})}
     chosen = scenario.changed(changed) if isinstance(scenario, Scenario) else gallery.load(scenario, changed)
-    execution = Execution(engine=engine, chunk=chunk, say=progress)
+    execution = Execution(chunk=chunk, say=progress)
     return Run(run_scenario(chosen, seed, Path(output), execution, force=force, go_on=True).path)

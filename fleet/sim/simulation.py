@@ -9,6 +9,7 @@ from typing import Self
 
 from fleet.sim import checkpoint
 from fleet.sim.course import Course
+from fleet.sim.defaults import CHUNK
 from fleet.sim.fleet import SimulatedFleet
 from fleet.sim.recorder import Row
 from fleet.sim.scenario import Scenario
@@ -37,7 +38,7 @@ class Simulation:
         seed: int,
         *,
         folder: Path,
-        chunk: int = 50,
+        chunk: int = CHUNK,
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.scenario, self.seed = scenario, seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,22 +35,18 @@ class Point:
         return ", ".join(f"{key} = {value}" for key, value in self.values.items())
 
 
-def points_of(values: Mapping[str, Sequence[Any]], changed: Callable[[Mapping[str, Any]], Scenario]) -> list[Point]:
-    """Return every combination of values, each with its scenario, all of them checked.
+def points_of(base: Scenario) -> list[Point]:
+    """Return every combination of the values that a scenario goes through, each with its scenario, all of them checked.
 
     `ScenarioError` if there is nothing to go through, or a combination cannot be simulated.
-
-    Parameters
-    ----------
-    changed
-        Returns the scenario with values changed by dotted key.
     """
+    values = base.sweep
     if not values:
         raise ScenarioError("there are no values to go through", hint='--vary time.lease=\'["1h", "1d"]\'')
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     if not 0 < len(combinations) <= _MOST_RUNS:
         raise ScenarioError(f"a sweep has 1 to {_MOST_RUNS} combinations of values; these are {len(combinations)}")
-    return [Point(each, changed({**each, "sweep": {}})) for each in combinations]
+    return [Point(each, base.changed({**each, "sweep": {}})) for each in combinations]
 
 
 class SweepFolder:
@@ -90,8 +86,7 @@ class SweepFolder:
 
     def points(self) -> list[Point]:
         """Return every combination of values, with its scenario."""
-        base = Scenario.load(self.path / _SCENARIO)
-        return points_of(base.sweep, base.changed)
+        return points_of(Scenario.load(self.path / _SCENARIO))
 
     def record(self) -> Document:
         """Return ``sweep.json``; `NotFoundError` if this is no sweep's folder."""

@@ -10,7 +10,7 @@ from reram_fleet.tasks import code_range
 from reram_fleet.v1.types_pb2 import EnergyModel
 
 from edge_node.engine import NodeEngine
-from edge_node.recognition.engine import CHUNK, Engine
+from edge_node.recognition.engine import Engine
 from edge_node.tasks import RecognitionTask, load_task
 from edge_node.testing.nodes import MakeEngine
 from fleet.sim.node_names import node_id
@@ -32,7 +32,7 @@ class TaskPeople:
         fleet: Fleet,
         seed: int,
         progress: Callable[[str], None],
-        chunk: int = CHUNK,
+        chunk: int,
     ) -> None:
         task = load_task(fleet.task)
         if not isinstance(task, RecognitionTask):

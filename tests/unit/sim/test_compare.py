@@ -85,8 +85,8 @@ def test_run_stands_for_its_siblings_of_other_seeds(runs):
 
 
 def test_sweep_of_several_combinations_is_no_side(small, tmp_path):
-    points = points_of({"time.lease": ["1h", "2h"]}, small.changed)
-    SweepFolder(tmp_path).begin(small.changed({"sweep": {"time.lease": ["1h", "2h"]}}), points, [1])
+    base = small.changed({"sweep": {"time.lease": ["1h", "2h"]}})
+    SweepFolder(tmp_path).begin(base, points_of(base), [1])
 
     with pytest.raises(InvalidInputError, match="2 combinations"):
         compare(tmp_path, tmp_path)
@@ -95,7 +95,7 @@ def test_sweep_of_several_combinations_is_no_side(small, tmp_path):
 def test_run_that_is_not_finished_is_no_side(small, tmp_path):
     folder = RunFolder.of(tmp_path, small, 1)
     with folder.held():
-        folder.begin(small, 1, engine="inline", force=False)
+        folder.begin(small, 1, force=False)
 
     with pytest.raises(ConflictError, match="no run that is finished"):
         compare(folder.path, folder.path)

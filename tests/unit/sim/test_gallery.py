@@ -41,7 +41,7 @@ def test_scenario_says_what_it_shows_and_fits_the_published_schema(name):
 def test_every_value_of_a_sweep_can_be_simulated(name):
     found = gallery.load(name)
 
-    assert len(points_of(found.sweep, found.changed)) >= 2
+    assert len(points_of(found)) >= 2
 
 
 @pytest.mark.slow

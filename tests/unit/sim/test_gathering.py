@@ -5,7 +5,7 @@ from fleet.sim.gathering import GatheringDatabase
 from fleet.store.database import Store
 
 
-@pytest.fixture()
+@pytest.fixture
 def database():
     found = GatheringDatabase(Store.open("sqlite://"))
     with found.store.transaction() as tx:

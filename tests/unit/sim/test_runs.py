@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from fleet import sim
 from fleet.errors import ConflictError
 from fleet.sim import gallery
-from fleet.sim.execution import Execution, resume_run, run_scenario
-from fleet.sim.run_folder import RunFolder, SimulationFailedError, configuration_digest, scenario_toml
+from fleet.sim.execution import Execution, SimulationFailedError, resume_run, run_scenario
+from fleet.sim.run_folder import RunFolder, configuration_digest, scenario_toml
 from fleet.sim.scenario import Scenario, ScenarioError
 from fleet.sim.simulation import Simulation
 
@@ -105,6 +105,23 @@ def test_run_that_was_interrupted_goes_on_from_its_checkpoint_with_the_same_dige
     assert folder.record()["digest"] == finished.digest
 
 
+def test_checkpoint_of_another_version_is_refused_and_left(small, tmp_path):
+    def stop(folder, simulation):
+        if folder.checkpoint():
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_scenario(small, 1, tmp_path, Execution(checkpoint_every_s=0, watch=stop))
+    folder = RunFolder.of(tmp_path, small, 1)
+    with folder.held():
+        folder.note(versions={**folder.record()["versions"], "torch": "1.0"})
+
+    with pytest.raises(ConflictError, match="another version of torch"):
+        resume_run(folder, Execution())
+    assert folder.record()["state"] == "interrupted"
+    assert folder.checkpoint()
+
+
 def test_run_that_fails_says_why_and_keeps_what_it_had(small, tmp_path, monkeypatch):
     def break_down(self):
         raise ValueError("the fleet is on fire")
@@ -120,7 +137,7 @@ def test_run_that_fails_says_why_and_keeps_what_it_had(small, tmp_path, monkeypa
 def test_run_that_another_process_simulates_is_left_alone(small, tmp_path):
     folder = RunFolder.of(tmp_path, small, 1)
     with folder.held():
-        folder.begin(small, 1, engine="inline", force=False)
+        folder.begin(small, 1, force=False)
 
         assert folder.record()["state"] == "running"
         with pytest.raises(ConflictError, match="another process"):

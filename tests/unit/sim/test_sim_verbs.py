@@ -28,7 +28,7 @@ def fleet_sim(*arguments):
         (["run", "first-forget", "--seeds", "5-1"], ExitCode.USAGE, "like 1-5"),
         (["run", "first-forget", "--seeds", "1-5", "--seed", "1"], ExitCode.USAGE, "not both"),
         (["run", "first-forget", "--engine", "warp"], ExitCode.USAGE, "--engine"),
-        (["run", "first-forget", "--engine", "ray"], ExitCode.USAGE, "only inline"),
+        (["run", "first-forget", "--engine", "ray"], ExitCode.USAGE, "No such option"),
         (["sweep", "first-forget"], ExitCode.USAGE, "no values to go through"),
         (["sweep", "first-forget", "--vary", "fleet.nodes=0"], ExitCode.USAGE, "sweep"),
         (["show"], ExitCode.USAGE, "either a scenario, a run or --schema"),

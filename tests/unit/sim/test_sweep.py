@@ -12,7 +12,7 @@ from fleet.sim.sweep import SweepFolder, points_of
 
 
 def test_points_are_every_combination_each_checked(small):
-    points = points_of({"fleet.nodes": [3, 4], "time.lease": ["1h", "2h"]}, small.changed)
+    points = points_of(small.changed({"sweep": {"fleet.nodes": [3, 4], "time.lease": ["1h", "2h"]}}))
 
     assert [point.values for point in points] == [
         {"fleet.nodes": nodes, "time.lease": lease} for nodes in (3, 4) for lease in ("1h", "2h")
@@ -34,16 +34,16 @@ def test_points_are_every_combination_each_checked(small):
 )
 def test_values_that_cannot_be_gone_through_are_refused(small, values, why):
     with pytest.raises(ScenarioError, match=why):
-        points_of(values, small.changed)
+        points_of(small.changed({"sweep": values}))
 
 
 @pytest.fixture(scope="module")
 def swept(small, tmp_path_factory):
     base = small.changed({"sweep": {"time.heartbeat": ["30s", "5min"]}})
-    points = points_of(base.sweep, base.changed)
+    points = points_of(base)
     folder = SweepFolder.of(tmp_path_factory.mktemp("runs"), points)
     folder.begin(base, points, [1])
-    with Session("inline", 50, 20.0, None) as session:
+    with Session(50, 20.0, None) as session:
         session.sweep(folder)
     return folder, base, points
 
@@ -52,7 +52,7 @@ def test_sweep_runs_every_point_and_more_seeds_go_into_the_same_folder(swept):
     folder, base, points = swept
     first = {run.path.name: run.record()["started_at_unix_ms"] for _, runs in folder.runs() for run in runs}
     folder.begin(base, points, [2])
-    with Session("inline", 50, 20.0, None) as session:
+    with Session(50, 20.0, None) as session:
         session.sweep(folder)
 
     found = folder.runs()
