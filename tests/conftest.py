@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from reram_fleet.processes.flower import ENVIRONMENT
 
+from tests.components import lacking
 from tests.postgres import PostgresServer, programs
 
 # Shared cores: how long an example takes says nothing. The same examples everywhere, so that red is red.
@@ -97,7 +98,7 @@ def postgres() -> PostgresServer:
     """Return the session's PostgreSQL; a test that wants it is marked so."""
     if _postgres is None:
         reason = "no PostgreSQL here: apt-get install postgresql, or FLEET_TEST_PG_BIN=folder of its programs"
-        (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
+        lacking(reason)
     return _postgres
 
 

@@ -18,6 +18,7 @@ from fleet.coordinator.folder import CoordinatorFolder
 from fleet.doctor.findings import State
 from fleet.doctor.isolation import walls
 from fleet.store.database import Store
+from tests.components import WITHOUT_ROOT
 from tests.integration.coordinator.coordinator_process import eventually
 
 Look = Callable[..., tuple[int, list[dict[str, str]]]]
@@ -136,14 +137,14 @@ def test_a_superlink_under_the_coordinators_user_is_a_warning(sleeper, keys):
     assert "--flower-attach" in finding.fix
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of another user")
+@pytest.mark.skipif(WITHOUT_ROOT, reason="only root may start a process of another user")
 def test_a_superlink_under_its_own_user_is_well(sleeper, keys):
     (finding,) = walls(sleeper(), sleeper(user=65534, group=65534), "attached", keys)
     assert finding.state is State.OK
     assert "runs under user nobody" in finding.found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of root")
+@pytest.mark.skipif(WITHOUT_ROOT, reason="only root may start a process of root")
 def test_a_superlink_under_root_is_a_warning_whoever_the_coordinator_is(sleeper, keys):
     (finding,) = walls(sleeper(user=65534, group=65534), sleeper(), "attached", keys)
     assert (finding.state, "runs under user root" in finding.found) == (State.WARNING, True)

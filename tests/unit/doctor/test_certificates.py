@@ -13,6 +13,7 @@ from fleet.doctor.certificates import check_certificates
 from fleet.doctor.findings import State
 from fleet.doctor.target import Target
 from fleet.trust.tls import Authority, ServerFiles
+from tests.components import WITHOUT_ROOT
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_files_in_the_folder_are_held_against_each_other(folder, found, place):
     assert "the key is of another certificate" in pair.found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look at the files of another user")
+@pytest.mark.skipif(WITHOUT_ROOT, reason="only root may look at the files of another user")
 def test_files_of_another_user_are_not_judged_by_what_root_may(folder, found):
     authority, files = Authority.create(folder.tls, "test"), ServerFiles.of(folder.tls, "server")
     authority.issue(files, "server", ["localhost"])

@@ -11,6 +11,7 @@ from fleet.doctor.findings import State
 from fleet.doctor.keys import check_keys
 from fleet.doctor.target import Target
 from fleet.registry import Registry
+from tests.components import WITHOUT_ROOT
 
 NOBODY = 65534
 
@@ -47,7 +48,7 @@ def test_a_token_that_opens_nothing_is_a_failure(folder, failure):
     assert "opens nothing" in failure("keys").found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+@pytest.mark.skipif(WITHOUT_ROOT, reason="only root may give a file away")
 def test_a_file_of_another_user_is_a_failure(folder, failure):
     os.chown(folder.keys / "operator.token", NOBODY, NOBODY)
     finding = failure("keys")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import psutil
 import pytest
 
 from fleet.doctor.target import Listener, listener
+from tests.components import WITHOUT_ROOT
 
 #: Opens a port as a user, hides its files as a coordinator does, and says where it listens.
 LISTEN = """
@@ -51,12 +51,12 @@ def looked_at(listening_user, process_of):
     return done.stdout.split()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes other users")
+@pytest.mark.skipif(WITHOUT_ROOT, reason="only root takes other users")
 def test_a_hidden_process_of_the_same_user_may_be_the_coordinator():
     assert looked_at(COORDINATOR, lambda process: process.pid) == ["None", str(COORDINATOR), "True"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root takes other users")
+@pytest.mark.skipif(WITHOUT_ROOT, reason="only root takes other users")
 def test_a_hidden_process_of_another_user_is_not_the_coordinator():
     with subprocess.Popen(
         python(LISTEN.format(user=COORDINATOR)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
