@@ -1,6 +1,6 @@
 """Checkpoint of a simulation: everything in it as bytes, so that a run which was killed goes on as if it had not been.
 
-The objects are pickled as they are. What has no pickle (keys, connections, locks) is written by what it is made of.
+The objects are pickled as they are. What has no pickle (keys, journals, locks) is written by what it is made of.
 """
 
 from __future__ import annotations
