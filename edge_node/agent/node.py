@@ -69,7 +69,7 @@ class Node:
         self._rounds = Rounds(context)
         # Finish what a crash interrupted, then load what the journal says is active.
         eraser.recover()
-        self._adapters.restore()
+        self._adapters.load()
         self.save_counters()
         self._serve_state.status()
 

@@ -89,7 +89,9 @@ class Repository:
 
     def _rows(self, kind: Callable[..., R], query: Select[Any]) -> list[R]:
         """Return a `kind` for each row, made of its columns by name."""
-        return [kind(**row) for row in self._run(query).mappings()]
+        result = self._run(query)
+        names = tuple(result.keys())
+        return [kind(**dict(zip(names, row, strict=True))) for row in result.all()]
 
     def _row(self, kind: Callable[..., R], query: Select[Any]) -> R | None:
         """Return the first row, or None."""
