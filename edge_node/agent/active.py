@@ -96,8 +96,9 @@ class ActiveAdapters:
         self._digests = None
         tombstones = self._journal.tombstones()
         if content is None:
-            row = self._journal.active_revision()
-            content = without(self._context.cipher.open_revision(row), tombstones) if row else types.RevisionContent()
+            active = self._journal.active_revision()
+            stored = self._context.cipher.open_revision(active) if active else types.RevisionContent()
+            content = without(stored, tombstones)
         wanted = {subject.subject_tag: subject for subject in content.subjects}
         for row in self._journal.enrolments():
             # Whom the coordinator has refused it does not know: a receipt must not name them.
@@ -155,6 +156,8 @@ class ActiveAdapters:
             self.load()
             result.refusal = str(error)
             return result
+        # For the receipt, and so that the next forget need not wait for it.
+        _ = self.digests.all
         key_id = f"{manifest.revision}-{manifest.digest.hex()[:16]}"
         row = RevisionRow(
             revision=manifest.revision,

@@ -274,7 +274,7 @@ class Journal:
         return dict(self._all("SELECT subject_tag, samples FROM enrolment"))
 
     def unacknowledged(self) -> list[EnrolmentRow]:
-        """Return the enrolments, by tag, that the coordinator has neither, nor refused, and that nobody has forgotten."""
+        """Return the enrolments, by tag, that the coordinator neither has nor refused, but for forgotten ones."""
         return [
             EnrolmentRow(*row)
             for row in self._all(

@@ -79,8 +79,8 @@ async def move_on(coordinator: Coordinator) -> bool:
 
 async def _moved(coordinator: Coordinator, steps: Iterable[Callable[[UnitOfWork], Callable[[], bool]]]) -> bool:
     def work(unit: UnitOfWork) -> bool:
-        # A list: none is left out because of one before it.
-        return any([step(unit)() for step in steps])
+        # A sum: none is left out because of one before it.
+        return sum(step(unit)() for step in steps) > 0
 
     return await coordinator.run(work)
 

@@ -45,6 +45,8 @@ class Scope:
     now_ms: int
     touched: Touched = field(default_factory=Touched)
     contacts: Contacts = field(default_factory=Contacts)
+    #: Whom the newest revision names, and of whom it has LoRA rows, by its digest; of all transactions.
+    named: dict[bytes, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     #: Rows that were read, by table and what they were asked for by: nobody else writes meanwhile.
     read: dict[str, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
     #: Tables that were written to, a name each time.
