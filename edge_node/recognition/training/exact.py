@@ -23,8 +23,8 @@ from edge_node.errors import RoundError
 STATE_BITS = 16
 #: Fraction bits of A x, of loss weights, of the error of a logit, and of sigmoid and softplus.
 PROJECTED_BITS, WEIGHT_BITS, ERROR_BITS, TABLE_BITS = 11, 20, 16, 16
-#: Sums of this many grid steps are exact in float64.
-_LIMIT = 2.0**53
+#: Sums of fewer grid steps are exact in float64, and in float32.
+_LIMIT, _LIGHT_LIMIT = 2.0**53, 2.0**24
 #: Logits beyond this are as good as this in the tables, which have `_LOGIT_BITS` fraction bits.
 _LOGIT_LIMIT, _LOGIT_BITS = 16, 6
 #: Adam's decay rates are ``1 - 2^-k``; its step sizes are integers at ``2^-_STEP_BITS``.
@@ -62,6 +62,17 @@ def check_sums(**sums: tuple[float, int]) -> None:
     ]
     if wide:
         raise RoundError(f"sums must stay below 2^53 steps to be exact; {', '.join(wide)}")
+
+
+def matmul(a: Tensor, b: Tensor, steps: float) -> Tensor:
+    """Return ``a @ b``, exact, in the lighter carrier that holds its sums; `RoundError` if none does.
+
+    `steps` is the largest possible ``sum |a| |b|`` in steps of the product's grid.
+    """
+    if steps < _LIGHT_LIMIT:
+        return a.float() @ b.float()
+    check_sums(product=(steps, 0))
+    return a.double() @ b.double()
 
 
 def largest(values: Tensor) -> float:

@@ -10,57 +10,71 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edge_node.recognition.training import exact
-from edge_node.recognition.training.exact import PROJECTED_BITS, STATE_BITS, WEIGHT_BITS, on_grid
+from edge_node.recognition.training.exact import on_grid
 from edge_node.recognition.training.logistic import (
+    ERROR_BITS,
     GRADIENT_BITS,
-    LEARNING_RATE,
+    AskedSamples,
+    Factors,
     LabelledSamples,
-    check_projected,
-    logits,
+    Mover,
+    chunks,
+    led_back,
 )
 
-STEPS = 30
+STEPS, LEARNING_RATE = 30, 0.02
 #: Logit that a forgotten sample may reach on a remaining row: a twentieth of a cosine below the threshold.
 HINGE = -0.5
 #: Weight of the forgotten samples against the retained ones.
-FORGET_WEIGHT = 2.0
-#: Pull of repaired rows towards what came in: a row without retained samples here must not drift.
+FORGET_WEIGHT = 2
+#: Pull of what is repaired towards what came in: a row without retained samples here must not drift.
 ANCHOR = 0.02
 
 
 def unlearn(
-    b: Tensor, retained: LabelledSamples, projected: Tensor, base: Tensor, present: Tensor, repaired: Tensor
-) -> Tensor:
-    """Repair B, float64 [N, K, rank].
-
-    `RoundError` if forgotten samples are not on their grids, or so large that a sum might not be exact.
+    start: Factors, retained: LabelledSamples, hidden: AskedSamples, present: Tensor, repaired: Tensor
+) -> Factors:
+    """Repair the factors of each node.
 
     Parameters
     ----------
     retained
         Kept people's samples with public negatives: their loss stays in force.
-    projected, base
-        Forgotten samples: u, [N, S, rank], and closed-form logits, [N, S, K], on the grids of `LabelledSamples`.
+    hidden
+        Forgotten samples.
     present
-        bool [N, S]: real samples, not padding.
+        bool [N, S]: which of these are real, not padding.
     repaired
         bool [N, K]: remaining rows that this node can score; the others stay as they are.
     """
-    check_projected(projected, base)
-    shares = 1 + exact.largest(present.sum(dim=1)) * 2.0**-WEIGHT_BITS
-    exact.check_sums(ascent=(shares * exact.largest(projected), WEIGHT_BITS + PROJECTED_BITS))
-    now = start = on_grid(b, STATE_BITS)
-    adam = exact.Adam(now, LEARNING_RATE, STEPS, falling=True, gradient_bits=GRADIENT_BITS)
-    share = on_grid(present.double() / present.sum(dim=1, keepdim=True).clamp(min=1), WEIGHT_BITS)
-    moved = torch.zeros_like(repaired)
+    parts = [
+        _repaired(start[some], retained[some], hidden[some], present[some], repaired[some])
+        for some in chunks(len(present))
+    ]
+    return Factors(torch.cat([part.b for part in parts]), torch.cat([part.rows for part in parts]))
+
+
+def _repaired(
+    start: Factors, retained: LabelledSamples, hidden: AskedSamples, present: Tensor, repaired: Tensor
+) -> Factors:
+    mover = Mover(start, LEARNING_RATE, STEPS)
+    came = mover.now
+    share = on_grid(FORGET_WEIGHT * present.double() / present.sum(dim=1, keepdim=True).clamp(min=1), ERROR_BITS)
+    moved, anybody = torch.zeros_like(repaired), torch.zeros(len(present), dtype=torch.bool)
     for _ in range(STEPS):
-        above = (logits(now, projected, base) > HINGE) & present[:, :, None]
+        logits, u, rows, slope = hidden.read(mover.now)
+        above = (logits > HINGE) & present[:, :, None]
         # A row on which nothing forgotten stands out needs no repair: training it on would only move it.
         mask = repaired & above.any(dim=1)
-        moved |= mask
-        ascent = (above * share[:, :, None]).mT @ projected
-        gradient = retained.gradient(now) + on_grid(ANCHOR * (now - start), GRADIENT_BITS)
-        gradient = gradient + on_grid(FORGET_WEIGHT * ascent, GRADIENT_BITS)
-        now = torch.where(mask[:, :, None], adam.update(now, gradient), now)
-    return torch.where(moved[:, :, None], now, b)
+        moved, anybody = moved | mask, anybody | mask.any(dim=1)
+        down, keep = led_back(hidden.reads, above * share[:, :, None], u, rows, slope), retained.gradient(mover.now)
+        anchor = [
+            on_grid(ANCHOR * (now - then), GRADIENT_BITS)
+            for now, then in ((mover.now.b, came.b), (mover.now.rows, came.rows))
+        ]
+        gradient = Factors(keep.b + down.b + anchor[0], keep.rows + down.rows + anchor[1])
+        mover.step(gradient, mask.any(dim=1), mask)
+    return Factors(
+        torch.where(anybody[:, None, None], mover.now.b, start.b),
+        torch.where(moved[:, :, None], mover.now.rows, start.rows),
+    )
