@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -132,6 +132,14 @@ class ScoreCalibration:
                 threshold[where] = _threshold(fitted.genuine_scores())
                 first += len(some)
         return cls(centre, Whitening(kept, kernel, floor), threshold, person)
+
+    def renewed(self, node: int, fitted: ScoreCalibration) -> ScoreCalibration:
+        """Put in one node's calibration, fitted on it alone, and return what has all nodes' by then."""
+        mine, theirs = self.whitening, fitted.whitening
+        kept = mine.codes.to(torch.promote_types(mine.codes.dtype, theirs.codes.dtype))
+        kept[node], mine.kernel[node], mine.floor[node] = theirs.codes[0], theirs.kernel[0], theirs.floor[0]
+        self.centre[node], self.accept_threshold[node] = fitted.centre[0], fitted.accept_threshold[0]
+        return replace(self, whitening=replace(mine, codes=kept))
 
 
 def genuine_scores(codes: Tensor, person: Tensor) -> Tensor:

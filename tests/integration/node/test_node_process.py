@@ -342,6 +342,7 @@ def test_the_client_app_and_the_command_line_import_neither_torch_nor_the_engine
     [
         (["--preset", "nope"], 1),
         (["--heartbeat", "nan"], 2),
+        (["--calibrate-every", "0"], 2),
         (["--heartbeat", "0"], 2),
         (["--connect-delay", "inf"], 2),
         (["--metrics-port", "70000"], 2),
@@ -364,7 +365,7 @@ def test_settings_that_mean_nothing_are_refused_before_anything_is_made(tmp_path
 def test_a_node_does_not_run_on_a_chip_that_was_programmed_for_something_else(device: Device) -> None:
     journal = Journal.open(StateFolder(device.folder).journal, "node-1")
     with journal.transaction():
-        journal.note_chip(ProgrammedChip("speakers", "180nm-1t1r", 0))
+        journal.note_chip(ProgrammedChip("speakers", "180nm-1t1r", 0), 1000)
     journal.close()
     done = device.cli("run", "--no-flower", "--preset", "22nm", check=False)
     assert done.returncode == 1
