@@ -7,7 +7,8 @@ equal however nodes and samples are batched; scores are float64 and agree within
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
 from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
 from edge_node.recognition.chips import Chips
+from edge_node.recognition.first_reads import FirstReads, add_saved
 from edge_node.recognition.head import HeadAdapter
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
@@ -79,7 +81,7 @@ class Engine(RecognitionEngine):
         saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
         chunk: int = CHUNK,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Engine:
+    ) -> Self:
         """Program the backbones and calibrate on the task's public samples, some chips after the other.
 
         `EngineError` if saved costs are not one per node, or calibration is impossible.
@@ -99,34 +101,48 @@ class Engine(RecognitionEngine):
         """
         if saved_costs is not None and len(saved_costs) != len(node_ids):
             raise EngineError(f"{len(saved_costs)} saved costs for {len(node_ids)} nodes: give one each")
-        ledger = EnergyLedger(len(node_ids))
-        chips = Chips(task, preset, fleet_seed, node_ids, max(chunk, 1))
-        samples: list[np.ndarray] = []
-        person: list[int] = []
-        for index, name in enumerate(sorted(public := task.public_samples())):
-            samples += public[name]
-            person += [index] * len(public[name])
+        chunk = max(chunk, 1)
+        some = (slice(start, start + chunk) for start in range(0, len(node_ids), chunk))
+        reads = (
+            FirstReads.of(task, preset, fleet_seed, node_ids[nodes], saved_costs[nodes] if saved_costs else None)
+            for nodes in some
+        )
+        return cls.calibrated(reads, task, preset, fleet_seed, node_ids, chunk=chunk, progress=progress)
 
+    @classmethod
+    def calibrated(
+        cls,
+        reads: Iterable[FirstReads],
+        task: RecognitionTask,
+        preset: Preset,
+        fleet_seed: int,
+        node_ids: Sequence[str],
+        *,
+        chunk: int = CHUNK,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Return the engine that `build` makes, from the first reads of its chips, some after the other.
+
+        Each is let go before the next is taken.
+        """
+        ledger, chips = EnergyLedger(len(node_ids)), Chips(task, preset, fleet_seed, node_ids, chunk)
         first_costs: list[tuple[Cost, Cost]] = []
 
         def captured() -> Iterator[Tensor]:
-            for nodes in chips.chunks(range(len(node_ids))):
-                chips.program(nodes, ledger.of(nodes))
-                programming = [ledger.totals(node)[Phase.PROGRAM] for node in nodes]
-                if saved_costs is not None:
-                    for node in nodes:
-                        _restore(ledger, saved_costs[node], node)
-                marks = [ledger.mark(node) for node in nodes]
-                yield chips.capture(samples, nodes, ledger.of(nodes), Phase.INFER)
-                reading = [ledger.since(mark)[Phase.INFER] for mark in marks]
-                first_costs.extend(zip(programming, reading, strict=True))
+            for part in reads:
+                chips.take(part.chips, len(first_costs))
+                for node, spent in enumerate(part.costs, start=len(first_costs)):
+                    ledger.restore(spent, node)
+                first_costs.extend(part.first_costs)
+                yield part.codes
+                # With its cells, before others are programmed.
+                del part
                 if progress is not None:
-                    progress(nodes[-1] + 1, len(node_ids))
+                    progress(len(first_costs), len(node_ids))
 
+        person = [index for index, (_, own) in enumerate(sorted(task.public_samples().items())) for _ in own]
         calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), torch.tensor(person))
         chips.note_calibrated()
-        if len(node_ids) > chunk:
-            chips.drop()
         return cls(node_ids, preset, chips, calibration, ledger, first_costs)
 
     def restart(self, node: int, saved_costs: Mapping[Phase, Cost]) -> None:
@@ -140,7 +156,7 @@ class Engine(RecognitionEngine):
         self._rows.pop(node, None)
         programming, reading = self._first_costs[node]
         self.ledger.restore({Phase.PROGRAM: programming}, node)
-        _restore(self.ledger, saved_costs, node)
+        add_saved(self.ledger, saved_costs, node)
         self.ledger.charge(Phase.INFER, reading, node)
         self._chips.restart(node)
 
@@ -290,11 +306,14 @@ class Engine(RecognitionEngine):
         """
         for request in requests:
             self._bank(request.node)
-        results = run_rounds(self._calibration, self._banks, requests)
+        results = self._computed(requests)
         for request, result in zip(requests, results, strict=True):
             hidden = sum(len(codes) for codes in request.forget.values())
             self._charge_round(request, result.num_examples + hidden)
         return results
+
+    def _computed(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
+        return run_rounds(self._calibration, self._banks, requests)
 
     def _unit_rows(self, node: int) -> Tensor:
         rows = self._rows.pop(node, None)
@@ -359,15 +378,6 @@ class Engine(RecognitionEngine):
         )
         spent += step * steps.get(ticket.kind, 0)
         self.ledger.charge(Phase.TRAIN if ticket.kind in steps else Phase.VERIFY, spent, request.node)
-
-
-def _restore(ledger: EnergyLedger, saved: Mapping[Phase, Cost], node: int) -> None:
-    """Add saved costs; in place of what programming took if the chip had been programmed before."""
-    if saved.get(Phase.PROGRAM, Cost()).cell_writes:
-        ledger.restore(saved, node)
-        return
-    for phase, spent in saved.items():
-        ledger.charge(phase, spent, node)
 
 
 def _tags_at(tags: Sequence[Sequence[str]], indices: Tensor) -> tuple[tuple[str, ...], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from reram_fleet.crypto.identifiers import new_tag
 from reram_fleet.crypto.testing import seeded
@@ -25,6 +26,9 @@ from fleet.sim.scheduler import Scheduler, VirtualClock
 from fleet.store.rows import LearningJobRow
 from hwmodel import keyed_seed
 
+if TYPE_CHECKING:
+    from fleet.sim.chip_actors import ChipActors
+
 #: Link while the fleet is set up.
 _PERFECT = Link(latency=(0.01, 0.02))
 #: Nodes that connect in a second then, and how long it is left alone.
@@ -35,7 +39,9 @@ ROUNDS_OF_SHARDS = 2
 _NEVER_MS = 2**62
 
 
-def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], chunk: int) -> Subjects:
+def subjects_of(
+    scenario: Scenario, seed: int, progress: Callable[[str], None], chunk: int, actors: ChipActors | None
+) -> Subjects:
     """Return the people of a scenario's task, and the chips that see them; raises what `TaskPeople` raises."""
     fleet = scenario.fleet
     if fleet.task == MADE_UP:
@@ -43,7 +49,7 @@ def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], 
     # The data and torch's kernels: not for those who simulate the protocol.
     from fleet.sim.task_people import TaskPeople
 
-    return TaskPeople(fleet, seed, progress, chunk)
+    return TaskPeople(fleet, seed, progress, chunk, actors)
 
 
 class SimulatedFleet:
@@ -58,11 +64,17 @@ class SimulatedFleet:
     """
 
     def __init__(
-        self, scenario: Scenario, seed: int, folder: Path, chunk: int, progress: Callable[[str], None]
+        self,
+        scenario: Scenario,
+        seed: int,
+        folder: Path,
+        chunk: int,
+        progress: Callable[[str], None],
+        actors: ChipActors | None,
     ) -> None:
         self._scenario, self._seed, self._link, self._traffic = scenario, seed, _PERFECT, Traffic()
         self.scheduler, self.members = Scheduler(), dict[int, Member]()
-        self._subjects = subjects_of(scenario, seed, progress, chunk)
+        self._subjects = subjects_of(scenario, seed, progress, chunk, actors)
         self.roll = Roll(seed, self._subjects.count)
         self.plane = ControlPlane(
             self.scheduler,
@@ -77,9 +89,15 @@ class SimulatedFleet:
         )
         self.recorder = Recorder(self.plane, self.members, self._subjects, self.roll, self._traffic)
         self._jobs = JobPlayer(self.plane, self._up, chunk, self._round_done)
+        self._jobs.actors = actors
         self.plane.learning = self.plane.env.learning = ConnectedNodes()
         self.plane.play = self._jobs.play
         self._set_up(progress)
+
+    def use(self, actors: ChipActors | None) -> None:
+        """Have actors compute what is for many chips at once, from now on, or nobody else: nothing else changes."""
+        self._jobs.actors = actors
+        self._subjects.use(actors)
 
     def _set_up(self, progress: Callable[[str], None]) -> None:
         """Bring up nodes and people over a perfect network."""
