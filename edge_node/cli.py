@@ -197,6 +197,26 @@ def identify(state: State, person: PersonName = None, samples: SampleFile = None
 
 
 @app.command()
+def authenticate(
+    state: State,
+    tag: Annotated[str, typer.Option(help="Subject tag of the claimed identity.")],
+    person: PersonName = None,
+    samples: SampleFile = None,
+) -> None:
+    """Ask this node whether samples, all of one person, are of who they claim to be.
+
+    Exit code 5 if the claim is rejected, 1 with the reason if the node does not say.
+    """
+    request = wire.AuthenticateRequest(subject_tag=tag, samples=_samples(state, person, samples, "test"))
+    answer = _call(state, "Authenticate", request)
+    if answer.refusal:
+        raise RefusedError(f"the node does not compare with it: {wire.TagRefusal.Name(answer.refusal)}")
+    _show(answer)
+    if not answer.accepted:
+        raise typer.Exit(5)
+
+
+@app.command()
 def generate(
     state: State,
     output: Annotated[Path, typer.Option(help="Where to write the images: an .npz file.")],
@@ -213,7 +233,7 @@ def generate(
     request = wire.GenerateRequest(subject_tag=tag, class_name=class_name, count=count, seed=seed)
     answer = _call(state, "Generate", request)
     if answer.refusal:
-        raise RefusedError(f"the node does not generate it: {wire.GenerateRefusal.Name(answer.refusal)}")
+        raise RefusedError(f"the node does not generate it: {wire.TagRefusal.Name(answer.refusal)}")
     import numpy as np
 
     levels = np.frombuffer(answer.levels, np.uint8).reshape(-1, answer.rows, answer.columns)

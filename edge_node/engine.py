@@ -288,6 +288,16 @@ class RecognitionEngine(NodeEngine):
         return head_share.packed_statistics(codes)
 
     @abstractmethod
+    def identify(
+        self,
+        codes: Tensor,
+        phase: Phase = Phase.INFER,
+        nodes: Sequence[int] | None = None,
+        claimed: str | None = None,
+    ) -> Identification:
+        """Say which adapter fits codes best, as `NodeEngine.identify`; or how well that of a claimed tag fits."""
+
+    @abstractmethod
     def public_codes(self, node: int) -> tuple[Tensor, Tensor]:
         """Return what the chip made of the public samples: int32 [P, features]; and whose it is, int64 [P]."""
 

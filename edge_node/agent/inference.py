@@ -1,7 +1,8 @@
-"""Inference for the device's application: whose samples these are, or images of a class; and when neither is told."""
+"""Inference for the device's application: whose samples these are, whether they are who is claimed, or images."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from reram_fleet.v1.types_pb2 import SERVE_STATE_SERVING, SubjectAdapter
 
 from edge_node.agent.context import NodeContext, phase_cost
 from edge_node.agent.lease import ServeState
-from edge_node.engine import Identification
+from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError, RefusedError, SampleError
 from hwmodel import Phase
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Inference:
-    """Answers to `Identify` and `Generate`. Each node gives one of them."""
+    """Answers to `Identify` and `Authenticate` of a node that recognises, or to `Generate` of one that generates."""
 
     def __init__(self, context: NodeContext, serve_state: ServeState) -> None:
         self._context, self._serve_state = context, serve_state
@@ -36,8 +37,7 @@ class Inference:
         RefusedError
             If this node generates images.
         """
-        if self._context.image_generator is not None:
-            raise RefusedError(f"this node's task is {self._context.task}: it generates images and recognises nobody")
+        self._check_recognises()
         with self._context.lock:
             if not self._serve_state.serving:
                 return self._backbone_only(len(samples))
@@ -58,6 +58,38 @@ class Inference:
             quarantine_reason=self._serve_state.status().reason,
             generation=self._journal.position().generation,
         )
+
+    def authenticate(
+        self, request: wire.AuthenticateRequest, samples: Sequence[np.ndarray]
+    ) -> wire.AuthenticateResponse:
+        """Say whether samples are of the person that somebody claims to be, or why that is not told.
+
+        Raises as `identify`.
+        """
+        self._check_recognises()
+        tag = request.subject_tag
+        with self._context.lock:
+            response = wire.AuthenticateResponse(generation=self._journal.position().generation)
+            if self._refused(response, tag, len(samples)):
+                return response
+            if not samples:
+                raise SampleError("there is no sample to compare; send at least one")
+            engine, nodes = self._context.engine, [self._context.node_index]
+            assert isinstance(engine, RecognitionEngine)
+            found = engine.identify(engine.capture(samples, nodes=nodes), nodes=nodes, claimed=tag)
+            # The lease may have run out meanwhile: then nothing is told.
+            if self._refused(response, tag, len(samples)):
+                return response
+            self._meter.inferences += len(samples)
+            response.sample_scores.extend(found.score[0].tolist())
+            response.score = math.fsum(response.sample_scores) / len(samples)
+            response.threshold = float(engine.accept_threshold[self._context.node_index])
+            response.accepted = response.score >= response.threshold
+            return response
+
+    def _check_recognises(self) -> None:
+        if self._context.image_generator is not None:
+            raise RefusedError(f"this node's task is {self._context.task}: it generates images and recognises nobody")
 
     def generate(self, request: wire.GenerateRequest) -> wire.GenerateResponse:
         """Generate images of a class, or say why not; the lock is let go while they are generated.
@@ -97,18 +129,26 @@ class Inference:
                 raise EngineError("say what to generate: a subject tag, or the name of a class")
 
     def _look_up(self, subject_tag: str, count: int) -> tuple[wire.GenerateResponse, SubjectAdapter | None]:
-        status = self._serve_state.status()
         response = wire.GenerateResponse(generation=self._journal.position().generation)
+        if self._refused(response, subject_tag, count):
+            return response, None
         held = {adapter.subject_tag: adapter for adapter in self._engine.active_subjects(self._context.node_index)}
+        return response, held[subject_tag]
+
+    def _refused(
+        self, response: wire.AuthenticateResponse | wire.GenerateResponse, subject_tag: str, count: int
+    ) -> bool:
+        """Write into a response why the node does nothing with a tag now; returns whether that is so."""
+        status = self._serve_state.status()
         if subject_tag in self._journal.tombstones():
-            response.refusal = wire.GENERATE_REFUSAL_FORGOTTEN_TAG
+            response.refusal = wire.TAG_REFUSAL_FORGOTTEN_TAG
         elif status.state != SERVE_STATE_SERVING:
-            response.refusal = wire.GENERATE_REFUSAL_QUARANTINED
+            response.refusal = wire.TAG_REFUSAL_QUARANTINED
             response.quarantine_reason = status.reason
             self._meter.stale_refused += count
-        elif subject_tag not in held:
-            response.refusal = wire.GENERATE_REFUSAL_UNKNOWN_TAG
-        return response, None if response.refusal else held[subject_tag]
+        elif subject_tag not in self._engine.active_tags(self._context.node_index):
+            response.refusal = wire.TAG_REFUSAL_UNKNOWN_TAG
+        return bool(response.refusal)
 
     def _response(self, images: GeneratedImages) -> wire.GenerateResponse:
         count, rows, columns = images.levels.shape

@@ -308,6 +308,12 @@ class Node:
         """Say whose each sample is: `Inference.identify`."""
         return self._inference.identify(samples)
 
+    def authenticate(
+        self, request: engine_pb2.AuthenticateRequest, samples: Sequence[np.ndarray]
+    ) -> engine_pb2.AuthenticateResponse:
+        """Say whether samples are of a claimed person, or why that is not told: `Inference.authenticate`."""
+        return self._inference.authenticate(request, samples)
+
     def generate(self, request: engine_pb2.GenerateRequest) -> engine_pb2.GenerateResponse:
         """Generate images of a class, or say why not: `Inference.generate`."""
         return self._inference.generate(request)

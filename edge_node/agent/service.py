@@ -87,6 +87,10 @@ class EngineService(EngineServiceServicer):
         """Say who is heard, or that only the backbone serves."""
         return self._answer(context, lambda: self._node.identify(decode_samples(request.samples)))
 
+    def Authenticate(self, request: wire.AuthenticateRequest, context: grpc.ServicerContext) -> Message:
+        """Say whether samples are of a claimed person, or why that is not told."""
+        return self._answer(context, lambda: self._node.authenticate(request, decode_samples(request.samples)))
+
     def Generate(self, request: wire.GenerateRequest, context: grpc.ServicerContext) -> Message:
         """Generate images of a class, or say why not."""
         return self._answer(context, lambda: self._node.generate(request))

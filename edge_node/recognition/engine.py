@@ -26,7 +26,7 @@ from edge_node.errors import EngineError
 from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
 from edge_node.recognition.chips import Chips
 from edge_node.recognition.first_reads import FirstReads, add_saved
-from edge_node.recognition.head import HeadAdapter
+from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training import logistic, neggrad
@@ -242,20 +242,26 @@ class Engine(RecognitionEngine):
         codes = self._calibration.public_codes[node].to(torch.int32, copy=True)
         return codes, self._calibration.public_person.clone()
 
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
+    def identify(
+        self,
+        codes: Tensor,
+        phase: Phase = Phase.INFER,
+        nodes: Sequence[int] | None = None,
+        claimed: str | None = None,
+    ) -> Identification:
         """Compare captured codes, integers [nodes, B, features], with the active adapters of nodes, all if None.
 
-        `phase` is `Phase.VERIFY` for the probes of an erase order. `EngineError` if the codes have another shape or are
-        not integers.
+        `phase` is `Phase.VERIFY` for the probes of an erase order. With a `claimed` tag only that person is compared
+        with. `EngineError` if the codes have another shape or are not integers.
         """
         named = self._named(nodes)
         self._check_codes(codes, len(named))
         parts = [
-            self._identified(codes[start : start + CHUNK], named[start : start + CHUNK])
+            self._identified(codes[start : start + CHUNK], named[start : start + CHUNK], claimed)
             for start in range(0, len(named), CHUNK)
         ]
         for node in named:
-            self._charge_identify(node, codes.shape[1], phase)
+            self._charge_identify(node, codes.shape[1], phase, claimed)
         if len(parts) == 1:
             return parts[0]
         return Identification(
@@ -266,7 +272,7 @@ class Engine(RecognitionEngine):
             best_tag_without_head=tuple(tags for part in parts for tags in part.best_tag_without_head),
         )
 
-    def _identified(self, codes: Tensor, nodes: Sequence[int]) -> Identification:
+    def _identified(self, codes: Tensor, nodes: Sequence[int], claimed: str | None) -> Identification:
         tags = [self._banks[node].tags for node in nodes]
         unit = self._calibration.whitening.unit(codes, nodes)
         widest = max(1, *(len(row) for row in tags))
@@ -274,7 +280,7 @@ class Engine(RecognitionEngine):
         absent = torch.ones(len(nodes), 1, widest, dtype=torch.bool)
         for place, node in enumerate(nodes):
             rows[place, : len(tags[place])] = self._unit_rows(node)
-            absent[place, 0, : len(tags[place])] = False
+            absent[place, 0, : len(tags[place])] = torch.tensor([claimed not in (None, tag) for tag in tags[place]])
         cosine = (unit @ rows.mT).masked_fill(absent, -torch.inf)
         score = cosine.clone()
         for shape, members in self._lora_groups(nodes):
@@ -344,9 +350,9 @@ class Engine(RecognitionEngine):
                 groups.setdefault((bank.head.digest, bank.tags), (bank.head, []))[1].append(place)
         return list(groups.values())
 
-    def _charge_identify(self, node: int, samples: int, phase: Phase) -> None:
+    def _charge_identify(self, node: int, samples: int, phase: Phase, claimed: str | None) -> None:
         bank, whitening = self._banks[node], self._calibration.whitening.macs_per_vector
-        rows = len(bank.tags)
+        rows = len(bank.tags) if claimed is None else 1
         macs = samples * (whitening + rows * self.features)
         spent = cost.digital_macs(self._preset, macs, cost.Precision.FP32)
         spent += cost.sram_read(self._preset, rows * self.features * BYTES_PER_FEATURE)
@@ -354,9 +360,10 @@ class Engine(RecognitionEngine):
             spent += cost.lora_forward(
                 self._preset, inputs=self.features, outputs=rows, rank=shape.rank, samples=samples
             )
-        if bank.head is not None:
-            spent += cost.digital_macs(self._preset, bank.head.macs(samples), cost.Precision.FP32)
-            spent += cost.sram_read(self._preset, bank.head.sram_bytes)
+        if (head := bank.head) is not None:
+            columns = len(head.tags) if claimed is None else int(claimed in head.tags)
+            spent += cost.digital_macs(self._preset, samples * columns * self.features, cost.Precision.FP32)
+            spent += cost.sram_read(self._preset, columns * self.features * BYTES_PER_CODE)
         self.ledger.charge(phase, spent, node)
 
     def _charge_round(self, request: RoundRequest, samples: int) -> None:

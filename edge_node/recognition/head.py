@@ -106,11 +106,6 @@ class HeadAdapter:
             threshold=self.threshold,
         )
 
-    @property
-    def sram_bytes(self) -> int:
-        """Bytes of SRAM that the columns take."""
-        return self.codes.numel() * BYTES_PER_CODE
-
     def without(self, tags: Collection[str]) -> HeadAdapter:
         """Return the head without these people's columns; tags that it does not have are no error."""
         gone = set(tags)
@@ -155,10 +150,6 @@ class HeadAdapter:
         fused = score.clone()
         fused[:, :, known] = (score[:, :, known] + threshold[:, None, None] * margin) / 2
         return fused
-
-    def macs(self, samples: int) -> int:
-        """Return the multiply-accumulates of scoring samples on one node."""
-        return samples * self.codes.numel()
 
     @cached_property
     def digest(self) -> bytes:

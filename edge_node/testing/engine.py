@@ -69,8 +69,14 @@ class MemoryEngine(RecognitionEngine):
         codes = np.stack([np.rint(sample.sum(axis=0)).astype(np.int32) for sample in samples])
         return torch.from_numpy(codes)[None]
 
-    def identify(self, codes: Tensor, phase: Phase = Phase.INFER, nodes: Sequence[int] | None = None) -> Identification:
-        """Answer with the nearest subject by cosine."""
+    def identify(
+        self,
+        codes: Tensor,
+        phase: Phase = Phase.INFER,
+        nodes: Sequence[int] | None = None,
+        claimed: str | None = None,
+    ) -> Identification:
+        """Answer with the nearest subject by cosine, or with the claimed one."""
         self._check_codes(codes, 1)
         self.ledger.charge(phase, Cost(1e-9 * codes.shape[1], 1e-6))
         bank = self._bank(0)
@@ -78,6 +84,8 @@ class MemoryEngine(RecognitionEngine):
         if bank.tags:
             sums, _ = bank.sums()
             cosine = torch.nn.functional.cosine_similarity(codes[0].double()[:, None], sums[None].double(), dim=-1)
+            if claimed is not None:
+                cosine[:, [tag != claimed for tag in bank.tags]] = -torch.inf
             score, best = cosine.max(dim=-1, keepdim=True)
             names, score = (tuple(bank.tags[k] for k in best.flatten().tolist()),), score.T
         return Identification(names, score, score >= self.accept_threshold, names, names)

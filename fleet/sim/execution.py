@@ -99,7 +99,13 @@ def _execute(folder: RunFolder, execution: Execution, *, resumed: bool = False) 
         folder.note(now_s=simulation.now_s, wall_clock_s=wall_clock_s, **more)
 
     try:
-        simulation = _opened(folder, record, execution)
+        try:
+            simulation = _opened(folder, record, execution)
+        except FleetError:
+            # It cannot be simulated: nothing was, and nothing is left.
+            if folder.checkpoint() is None:
+                folder.remove()
+            raise
         try:
             execution.watch(folder, simulation)
             while not simulation.done:
@@ -122,7 +128,8 @@ def _execute(folder: RunFolder, execution: Execution, *, resumed: bool = False) 
             simulation.close()
         folder.tidy()
     except FleetError as error:
-        folder.note(state=str(RunState.FAILED), error=str(error))
+        if folder.exists():
+            folder.note(state=str(RunState.FAILED), error=str(error))
         raise
     except Exception as error:
         folder.note(state=str(RunState.FAILED), error=f"{type(error).__name__}: {error}")

@@ -90,7 +90,7 @@ def _forgets(tables: Tables) -> float | None:
 FIGURES: Sequence[Figure] = (
     Figure("forgets", "forgets", "", Better.NEITHER, _forgets),
     _of_state("forgets_open", "forgets not converged"),
-    Figure("exact_share", "share of verdicts EXACT", "share", Better.MORE, _verdict_share),
+    Figure("exact_share", "forgets that are EXACT throughout", "share", Better.MORE, _verdict_share),
     Figure("suppressed_p50_s", "median suppression", "s", Better.LESS, _from("forgets", "suppressed_p50_s", median)),
     Figure("suppressed_last_s", "slowest suppression", "s", Better.LESS, _from("forgets", "suppressed_last_s", max)),
     Figure("converged_s", "median convergence", "s", Better.LESS, _from("forgets", "converged_s", median)),

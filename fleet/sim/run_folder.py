@@ -178,6 +178,10 @@ class RunFolder:
         (self.path / _CHECKPOINT).unlink(missing_ok=True)
         shutil.rmtree(self.coordinator, ignore_errors=True)
 
+    def remove(self) -> None:
+        """Remove all of it; the folder must be held."""
+        shutil.rmtree(self.path)
+
     def siblings(self) -> list[RunFolder]:
         """Return the finished runs beside this one, and it, that differ from it by their seeds only."""
         mine = self.record()

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from reram_fleet.v1.engine_pb2 import (
-    GENERATE_REFUSAL_FORGOTTEN_TAG,
-    GENERATE_REFUSAL_QUARANTINED,
-    GenerateRefusal,
+    TAG_REFUSAL_FORGOTTEN_TAG,
+    TAG_REFUSAL_QUARANTINED,
     GenerateResponse,
+    TagRefusal,
 )
 from reram_fleet.v1.types_pb2 import Receipt
 from rich.table import Table
@@ -244,7 +244,7 @@ class Generation(DemoTask[Generated]):
             public=_mean(public),
             private=private,
             forgotten=_share(*self.hits(by_tag, name)) if by_tag.levels else None,
-            refusal=enum_word(GenerateRefusal, by_tag.refusal).replace("_", "-") if by_tag.refusal else "",
+            refusal=enum_word(TagRefusal, by_tag.refusal).replace("_", "-") if by_tag.refusal else "",
             alone=hits,
             alone_images=images,
             fresh=fresh_hits,
@@ -255,7 +255,7 @@ class Generation(DemoTask[Generated]):
     def leaks(self, engine: EngineClient, tag: str) -> int:
         """Return how many images of the forgotten tag a node still generates, of one that is asked for."""
         answer = engine.generate(1, _SEED, subject_tag=tag)
-        return 0 if answer.refusal == GENERATE_REFUSAL_FORGOTTEN_TAG else len(pictures(answer))
+        return 0 if answer.refusal == TAG_REFUSAL_FORGOTTEN_TAG else len(pictures(answer))
 
     def probe(self, engine: EngineClient, subjects: Subjects, at_s: float) -> ProbeAnswer:
         """Ask for the forgotten class and for a kept one.
@@ -267,7 +267,7 @@ class Generation(DemoTask[Generated]):
         named = len(gone.levels) > 0
         return ProbeAnswer(
             at_s=at_s,
-            backbone_only=kept.refusal == GENERATE_REFUSAL_QUARANTINED,
+            backbone_only=kept.refusal == TAG_REFUSAL_QUARANTINED,
             reason=quarantine_name(kept.quarantine_reason),
             generation=kept.generation,
             named=named + (len(kept.levels) > 0),

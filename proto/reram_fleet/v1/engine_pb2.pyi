@@ -8,16 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class GenerateRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class TagRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    GENERATE_REFUSAL_UNSPECIFIED: _ClassVar[GenerateRefusal]
-    GENERATE_REFUSAL_QUARANTINED: _ClassVar[GenerateRefusal]
-    GENERATE_REFUSAL_UNKNOWN_TAG: _ClassVar[GenerateRefusal]
-    GENERATE_REFUSAL_FORGOTTEN_TAG: _ClassVar[GenerateRefusal]
-GENERATE_REFUSAL_UNSPECIFIED: GenerateRefusal
-GENERATE_REFUSAL_QUARANTINED: GenerateRefusal
-GENERATE_REFUSAL_UNKNOWN_TAG: GenerateRefusal
-GENERATE_REFUSAL_FORGOTTEN_TAG: GenerateRefusal
+    TAG_REFUSAL_UNSPECIFIED: _ClassVar[TagRefusal]
+    TAG_REFUSAL_QUARANTINED: _ClassVar[TagRefusal]
+    TAG_REFUSAL_UNKNOWN_TAG: _ClassVar[TagRefusal]
+    TAG_REFUSAL_FORGOTTEN_TAG: _ClassVar[TagRefusal]
+TAG_REFUSAL_UNSPECIFIED: TagRefusal
+TAG_REFUSAL_QUARANTINED: TagRefusal
+TAG_REFUSAL_UNKNOWN_TAG: TagRefusal
+TAG_REFUSAL_FORGOTTEN_TAG: TagRefusal
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
@@ -131,6 +131,32 @@ class Answer(_message.Message):
     best_tag_without_head: str
     def __init__(self, best_tag: _Optional[str] = ..., score: _Optional[float] = ..., accepted: _Optional[bool] = ..., best_tag_subject_only: _Optional[str] = ..., best_tag_without_head: _Optional[str] = ...) -> None: ...
 
+class AuthenticateRequest(_message.Message):
+    __slots__ = ("subject_tag", "samples")
+    SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    subject_tag: str
+    samples: _containers.RepeatedCompositeFieldContainer[Sample]
+    def __init__(self, subject_tag: _Optional[str] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ...) -> None: ...
+
+class AuthenticateResponse(_message.Message):
+    __slots__ = ("refusal", "quarantine_reason", "generation", "accepted", "score", "threshold", "sample_scores")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_REASON_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_SCORES_FIELD_NUMBER: _ClassVar[int]
+    refusal: TagRefusal
+    quarantine_reason: _types_pb2.QuarantineReason
+    generation: int
+    accepted: bool
+    score: float
+    threshold: float
+    sample_scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, refusal: _Optional[_Union[TagRefusal, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., accepted: _Optional[bool] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., sample_scores: _Optional[_Iterable[float]] = ...) -> None: ...
+
 class RunRoundRequest(_message.Message):
     __slots__ = ("ticket", "sealed_state")
     TICKET_FIELD_NUMBER: _ClassVar[int]
@@ -179,11 +205,11 @@ class GenerateResponse(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     INFER_COST_FIELD_NUMBER: _ClassVar[int]
-    refusal: GenerateRefusal
+    refusal: TagRefusal
     quarantine_reason: _types_pb2.QuarantineReason
     generation: int
     levels: bytes
     rows: int
     columns: int
     infer_cost: _types_pb2.PhaseCost
-    def __init__(self, refusal: _Optional[_Union[GenerateRefusal, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., levels: _Optional[bytes] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...
+    def __init__(self, refusal: _Optional[_Union[TagRefusal, str]] = ..., quarantine_reason: _Optional[_Union[_types_pb2.QuarantineReason, str]] = ..., generation: _Optional[int] = ..., levels: _Optional[bytes] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ..., infer_cost: _Optional[_Union[_types_pb2.PhaseCost, _Mapping]] = ...) -> None: ...

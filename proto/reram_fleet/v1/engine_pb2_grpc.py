@@ -52,6 +52,11 @@ class EngineServiceStub:
                 request_serializer=reram__fleet_dot_v1_dot_engine__pb2.IdentifyRequest.SerializeToString,
                 response_deserializer=reram__fleet_dot_v1_dot_engine__pb2.IdentifyResponse.FromString,
                 _registered_method=True)
+        self.Authenticate = channel.unary_unary(
+                '/reram_fleet.v1.EngineService/Authenticate',
+                request_serializer=reram__fleet_dot_v1_dot_engine__pb2.AuthenticateRequest.SerializeToString,
+                response_deserializer=reram__fleet_dot_v1_dot_engine__pb2.AuthenticateResponse.FromString,
+                _registered_method=True)
         self.RunRound = channel.unary_unary(
                 '/reram_fleet.v1.EngineService/RunRound',
                 request_serializer=reram__fleet_dot_v1_dot_engine__pb2.RunRoundRequest.SerializeToString,
@@ -88,6 +93,13 @@ class EngineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Authenticate(self, request, context):
+        """Whether samples are of the person that somebody claims to be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RunRound(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -118,6 +130,11 @@ def add_EngineServiceServicer_to_server(servicer, server):
                     servicer.Identify,
                     request_deserializer=reram__fleet_dot_v1_dot_engine__pb2.IdentifyRequest.FromString,
                     response_serializer=reram__fleet_dot_v1_dot_engine__pb2.IdentifyResponse.SerializeToString,
+            ),
+            'Authenticate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Authenticate,
+                    request_deserializer=reram__fleet_dot_v1_dot_engine__pb2.AuthenticateRequest.FromString,
+                    response_serializer=reram__fleet_dot_v1_dot_engine__pb2.AuthenticateResponse.SerializeToString,
             ),
             'RunRound': grpc.unary_unary_rpc_method_handler(
                     servicer.RunRound,
@@ -214,6 +231,33 @@ class EngineService:
             '/reram_fleet.v1.EngineService/Identify',
             reram__fleet_dot_v1_dot_engine__pb2.IdentifyRequest.SerializeToString,
             reram__fleet_dot_v1_dot_engine__pb2.IdentifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Authenticate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reram_fleet.v1.EngineService/Authenticate',
+            reram__fleet_dot_v1_dot_engine__pb2.AuthenticateRequest.SerializeToString,
+            reram__fleet_dot_v1_dot_engine__pb2.AuthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,7 +69,7 @@ def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) 
     coordinator.say(fake.log_after(0))
     assert coordinator.next("suppressed").log_head == fake.log_head
     device.wait_serving()
-    assert generate(device, subject_tag=gone).refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
+    assert generate(device, subject_tag=gone).refusal == engine_pb2.TAG_REFUSAL_FORGOTTEN_TAG
     assert generate(device, subject_tag=kept).levels == images.levels
     assert generate(device, class_name=GONE).levels == never.levels
     sample = encode_sample(np.zeros((8, 8), np.float32))
@@ -81,7 +81,7 @@ def test_class_is_learnt_generated_and_forgotten_over_a_sigkill(device: Device) 
     device.end(signal.SIGKILL)
     device.start()
     answer = generate(device, subject_tag=kept)
-    assert (answer.refusal, answer.levels) == (engine_pb2.GENERATE_REFUSAL_QUARANTINED, b"")
+    assert (answer.refusal, answer.levels) == (engine_pb2.TAG_REFUSAL_QUARANTINED, b"")
     assert generate(device, class_name=GONE).levels == never.levels
     status = device.status()
     assert (status.task, status.reram_writes, list(status.subject_tags)) == (TASK, writes, [kept])

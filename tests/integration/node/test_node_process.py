@@ -156,6 +156,9 @@ def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device
     assert {tag: adapter.count for tag, adapter in adapters.items()} == {kept: 30, forgotten: 30}
     assert accepted(device.identify("s04"), kept) >= 0.8
     assert accepted(device.identify("s05"), forgotten) >= 0.8
+    assert json.loads(device.cli("authenticate", "--tag", kept, "--person", "s04").stdout)["accepted"]
+    impostor = device.cli("authenticate", "--tag", kept, "--person", "s05", check=False)
+    assert (impostor.returncode, json.loads(impostor.stdout)["accepted"]) == (5, False)
 
     # Suppressed: at once, and for good.
     fake.forget(forgotten)
@@ -163,6 +166,8 @@ def test_a_person_is_learned_suppressed_and_erased_over_a_sigkill(device: Device
     assert coordinator.next("suppressed").log_head == fake.log_head
     device.wait_serving()
     assert accepted(device.identify("s05"), forgotten) == 0.0
+    nobody = device.cli("authenticate", "--tag", forgotten, "--person", "s05", check=False)
+    assert (nobody.returncode, "FORGOTTEN_TAG" in nobody.stderr) == (1, True)
     with pytest.raises(grpc.RpcError) as refused:
         device.enroll(forgotten, "s05")
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -143,6 +143,27 @@ def test_n_nodes_score_as_n_single_nodes_do(fleet, device, adapters, people):
     assert set(many.best_tag[2]) == {""}
 
 
+def test_claimed_person_scores_as_among_all_and_costs_less(device, captured, adapters):
+    for adapter in adapters.values():
+        device.set_subject(0, adapter)
+    tags = sorted(adapters)
+    codes = captured[tags[0]][1][None]
+    device.set_lora(0, lora_of(device, tags))
+
+    def identified(claimed=None):
+        mark = device.ledger.mark(0)
+        return device.identify(codes, claimed=claimed), device.ledger.since(mark)[Phase.INFER].energy_j
+
+    anybody, spent = identified()
+    claims = [identified(tag) for tag in tags]
+
+    assert torch.equal(torch.stack([found.score for found, _ in claims]).amax(dim=0), anybody.score)
+    assert set(claims[1][0].best_tag[0]) == {tags[1]}
+    assert torch.equal(claims[1][0].accepted, claims[1][0].score >= device.accept_threshold)
+    assert all(of_one < spent for _, of_one in claims)
+    assert not bool(identified("nobody")[0].accepted.any())
+
+
 def test_lora_moves_scores_of_its_rows_only(device, captured, adapters):
     tags = sorted(adapters)
     codes = captured[tags[0]][1][None]

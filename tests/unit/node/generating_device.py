@@ -117,7 +117,7 @@ class Device:
     def refusal(self, tag):
         answer = self.generate(tag)
         assert bool(answer.levels) == (not answer.refusal)
-        return engine_pb2.GenerateRefusal.Name(answer.refusal).removeprefix("GENERATE_REFUSAL_")
+        return engine_pb2.TagRefusal.Name(answer.refusal).removeprefix("TAG_REFUSAL_")
 
     def install(self, number, *subjects):
         (answer,) = self.node.receive(self.coordinator.revision(self.keys.identity, number, subjects))

@@ -44,7 +44,7 @@ def test_images_are_written_as_grey_levels(run):
 
 
 def test_refusal_is_an_error_with_its_reason_and_no_file(run):
-    refused = engine_pb2.GenerateResponse(refusal=engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG)
+    refused = engine_pb2.GenerateResponse(refusal=engine_pb2.TAG_REFUSAL_FORGOTTEN_TAG)
 
     result, _, file = run(refused, "--tag", TAG)
 

@@ -147,7 +147,7 @@ def test_without_a_lease_private_classes_are_refused_and_public_ones_are_not(dev
 
     answer = device.generate(tag)
 
-    assert answer.refusal == engine_pb2.GENERATE_REFUSAL_QUARANTINED
+    assert answer.refusal == engine_pb2.TAG_REFUSAL_QUARANTINED
     assert answer.quarantine_reason == types.QUARANTINE_REASON_NO_LEASE
     assert not answer.levels
     assert device.generate(name="d2").levels
@@ -174,7 +174,7 @@ def test_images_of_a_class_that_is_forgotten_meanwhile_are_thrown_away(device):
 
     answer = device.generate(tag)
 
-    assert answer.refusal == engine_pb2.GENERATE_REFUSAL_FORGOTTEN_TAG
+    assert answer.refusal == engine_pb2.TAG_REFUSAL_FORGOTTEN_TAG
     assert not answer.levels
     assert device.node.inference_counts()[0] == 0
 
@@ -280,6 +280,8 @@ def test_images_that_do_not_fit_are_refused_before_anything_is_learnt(device):
 def test_node_that_generates_recognises_nobody_and_the_other_way_round(device, node):
     with pytest.raises(RefusedError, match="recognises nobody"):
         device.node.identify(images())
+    with pytest.raises(RefusedError, match="recognises nobody"):
+        device.node.authenticate(engine_pb2.AuthenticateRequest(), images())
     with pytest.raises(RefusedError, match="generates no images"):
         node.generate(engine_pb2.GenerateRequest(class_name="d1", count=1))
     with pytest.raises(EngineError, match="say what to generate"):

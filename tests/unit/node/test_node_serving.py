@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from reram_fleet.crypto.identifiers import new_tag
+from reram_fleet.v1 import engine_pb2
 from reram_fleet.v1 import types_pb2 as types
 
 from edge_node.agent.node import Node
+from edge_node.errors import SampleError
 from edge_node.testing import FakeClock, FakeCoordinator
 from tests.unit.node.talk import Restart, Samples, grant, reason, serves
 
@@ -39,6 +41,48 @@ def test_node_with_a_lease_recognises_who_was_enrolled(
     assert not answer.answers[2].accepted
 
 
+def claim(node: Node, tag: str, recordings: list[np.ndarray]) -> engine_pb2.AuthenticateResponse:
+    return node.authenticate(engine_pb2.AuthenticateRequest(subject_tag=tag), recordings)
+
+
+def test_claimed_identity_is_accepted_or_rejected(node: Node, coordinator: FakeCoordinator, samples: Samples) -> None:
+    mine, theirs = new_tag(), new_tag()
+    node.enroll(coordinator.consent(mine), samples(0))
+    node.enroll(coordinator.consent(theirs), samples(1))
+    grant(node, coordinator)
+
+    owner, impostor = claim(node, mine, samples(0)), claim(node, mine, samples(1))
+
+    assert (owner.accepted, len(owner.sample_scores), owner.threshold) == (True, 3, 0.9)
+    # Whoever they are does not matter: they are not who they claim to be.
+    assert not impostor.accepted
+    assert impostor.score == pytest.approx(np.mean(impostor.sample_scores))
+    assert node.inference_counts() == (6, 0)
+    with pytest.raises(SampleError, match="no sample"):
+        claim(node, mine, [])
+
+
+def test_claim_is_not_compared_with_who_is_unknown_or_forgotten_or_withdrawn(
+    node: Node, coordinator: FakeCoordinator, clock: FakeClock, samples: Samples
+) -> None:
+    kept, forgotten = new_tag(), new_tag()
+    node.enroll(coordinator.consent(kept), samples(0))
+    node.enroll(coordinator.consent(forgotten), samples(1))
+    grant(node, coordinator, max_age_s=30)
+    coordinator.forget(forgotten)
+    node.receive(coordinator.log_after(0))
+    grant(node, coordinator, max_age_s=30)
+
+    assert claim(node, forgotten, samples(1)).refusal == engine_pb2.TAG_REFUSAL_FORGOTTEN_TAG
+    assert claim(node, new_tag(), samples(1)).refusal == engine_pb2.TAG_REFUSAL_UNKNOWN_TAG
+    clock.advance(31)
+    withdrawn = claim(node, kept, samples(0))
+    assert withdrawn.refusal == engine_pb2.TAG_REFUSAL_QUARANTINED
+    assert withdrawn.quarantine_reason == types.QUARANTINE_REASON_LEASE_EXPIRED
+    assert (withdrawn.accepted, withdrawn.score, list(withdrawn.sample_scores)) == (False, 0.0, [])
+    assert node.inference_counts() == (0, 3)
+
+
 def test_no_lease_survives_a_restart(node: Node, coordinator: FakeCoordinator, restart: Restart) -> None:
     grant(node, coordinator, max_age_s=86_400)
     assert serves(node)
@@ -56,7 +100,8 @@ def test_an_expired_lease_quarantines_without_any_message(
 def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
     node: Node, coordinator: FakeCoordinator, clock: FakeClock, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node.enroll(coordinator.consent(new_tag()), samples(0))
+    tag = new_tag()
+    node.enroll(coordinator.consent(tag), samples(0))
     grant(node, coordinator, max_age_s=30)
     capture = node.context.engine.capture
 
@@ -67,6 +112,8 @@ def test_a_lease_that_runs_out_during_an_inference_keeps_its_answer_back(
     monkeypatch.setattr(node.context.engine, "capture", slow_capture)
     answer = node.identify(samples(0))
     assert (answer.backbone_only, list(answer.answers)) == (True, [])
+    grant(node, coordinator, max_age_s=30)
+    assert claim(node, tag, samples(0)).refusal == engine_pb2.TAG_REFUSAL_QUARANTINED
 
 
 def test_node_behind_the_log_serves_backbone_only_until_it_has_caught_up(

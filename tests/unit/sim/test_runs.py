@@ -134,6 +134,15 @@ def test_run_that_fails_says_why_and_keeps_what_it_had(small, tmp_path, monkeypa
     assert (record["state"], record["error"]) == ("failed", "ValueError: the fleet is on fire")
 
 
+def test_run_that_cannot_be_simulated_leaves_nothing(small, tmp_path):
+    too_many = small.changed({"fleet.task": "speakers", "fleet.people": 9})
+
+    with pytest.raises(ScenarioError, match="has 4"):
+        run_scenario(too_many, 1, tmp_path, Execution())
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_run_that_another_process_simulates_is_left_alone(small, tmp_path):
     folder = RunFolder.of(tmp_path, small, 1)
     with folder.held():
