@@ -40,7 +40,7 @@ class FirstReads:
         node_ids: Sequence[str],
         saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
     ) -> FirstReads:
-        """Program the chips of some nodes at once, and read the public samples; arguments are those of `Engine.build`."""
+        """Program the chips of some nodes at once, and read the public samples; arguments as of `Engine.build`."""
         nodes = range(len(node_ids))
         ledger, chips = EnergyLedger(len(nodes)), Chips(task, preset, fleet_seed, node_ids, len(nodes))
         chips.program(nodes, ledger)

@@ -25,7 +25,7 @@ from edge_node.recognition.first_reads import FirstReads
 from edge_node.recognition.score_calibration import ScoreCalibration
 from edge_node.recognition.training.rounds import RoundRequest, RoundResult, run_rounds
 from edge_node.tasks import RecognitionTask
-from fleet.sim.grid.ray_actors import RayActors, pass_as
+from fleet.sim.grid.ray_actors import Passed, RayActors, pass_as
 from hwmodel import Preset
 
 #: Parts that are at an actor at once: while it works, one waits, so that it never idles.
@@ -45,14 +45,14 @@ class ChipActors:
         self._actors = RayActors(_ChipActor, count=count, passed=_PASSED)
         self._started = ExitStack()
         self._turns: Iterator[int] | None = None
-        self._shared: WeakKeyDictionary[ScoreCalibration, Any] = WeakKeyDictionary()
+        self._references: WeakKeyDictionary[ScoreCalibration, Any] = WeakKeyDictionary()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._turns = None
-        self._shared.clear()
+        self._references.clear()
         self._started.close()
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -89,15 +89,18 @@ class ChipActors:
         self._start()
         reference = self._actors.put(calibration)
         found: ScoreCalibration = self._actors.got(reference)
-        self._shared[found] = reference
+        self._references[found] = reference
         return found
 
     def run_rounds(
         self, calibration: ScoreCalibration, banks: Sequence[AdapterBank], requests: Sequence[RoundRequest]
     ) -> list[RoundResult]:
-        """Do what `run_rounds` does, with a calibration that is `shared`, on one actor. From any thread."""
+        """Do what `run_rounds` does on one of the actors; from any thread."""
+        reference = self._references.get(calibration)
+        if reference is None:
+            reference = self._references[calibration] = self._actors.put(calibration)
         named = {request.node: banks[request.node] for request in requests}
-        promised = self._next().run_rounds.remote(self._shared[calibration], named, list(requests))
+        promised = self._next().run_rounds.remote(reference, named, list(requests))
         found: list[RoundResult] = self._actors.got(promised)
         return found
 
@@ -164,4 +167,4 @@ def _no_pool(content: object) -> AdapterPool:
 
 #: As Ray passes arrays, tensors are passed: large ones by reference to shared memory. Banks are passed without what
 #: others hold alike.
-_PASSED = {torch.Tensor: (torch.Tensor.numpy, _tensor), AdapterPool: (_nothing, _no_pool)}
+_PASSED: Passed = {torch.Tensor: (torch.Tensor.numpy, _tensor), AdapterPool: (_nothing, _no_pool)}

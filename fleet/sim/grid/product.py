@@ -80,7 +80,7 @@ class NodeRounds(NodeApp):
 
 
 class RoundsUnderWay(ChunkPool):
-    """The same rounds, of which several chunks are under way at once: while one is computed by others, the next is opened.
+    """The same rounds with several chunks under way: while one is computed by others, the next is opened.
 
     Parameters
     ----------

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, Self
 
 from fleet.errors import InvalidInputError
-
 
 #: Functions by type: to what an object is passed as, and back.
 Passed = Mapping[type, tuple[Callable[[Any], object], Callable[[Any], object]]]
@@ -75,16 +76,17 @@ class RayActors:
         except errors.RayTaskError as error:
             raise error.cause from None
         except errors.RayError as error:
-            raise ActorLostError(f"an actor of Ray is gone: {error}") from error
+            raise ActorLostError(f"an actor of Ray is gone: {str(error).splitlines()[0]}") from error
 
     def __enter__(self) -> Self:
         with ExitStack() as entered:
             entered.enter_context(_environment())
             ray = _imported()
             if not ray.is_initialized():
-                ray.init(
-                    num_cpus=self._count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-                )
+                with _own_signals():
+                    ray.init(
+                        num_cpus=self._count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+                    )
                 entered.callback(ray.shutdown)
             pass_as(self._passed)
             for each in self._passed:
@@ -118,8 +120,17 @@ def _imported() -> Any:
 
 
 @contextmanager
+def _own_signals() -> Iterator[None]:
+    """Leave SIGTERM as it is: Ray would end this process with SIGABRT and a stack of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _environment() -> Iterator[None]:
-    """Have Ray listen on 127.0.0.1 only, take calls from nobody else, report to nobody, and not warn of changes to come.
+    """Have Ray listen on 127.0.0.1, obey nobody else, report to nobody, and not warn of changes to come.
 
     Whatever is set already stays.
     """
