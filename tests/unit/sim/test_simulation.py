@@ -78,7 +78,7 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
 
 
 def test_a_node_out_of_reach_stops_serving_with_its_lease_and_forgets_when_it_is_back(simulated):
-    away = {"kind": "outage", "at": "30min", "nodes": ["node-00002"], "lasts": "4h"}
+    away = {"kind": "outage", "at": "30min", "nodes": ["node-3"], "lasts": "4h"}
     simulation = simulated(faults=[away], **{"time.lease": "1h", "time.sample_every": "10min"})
     (forget,) = forgets(simulation)
     assert forget["state"] == "converged"
@@ -106,7 +106,7 @@ def test_a_coordinator_that_crashes_just_after_the_commit_finishes_it(simulated)
 
 
 def test_a_node_that_lies_is_held_and_gets_no_lease(simulated):
-    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-2"]}
     simulation = simulated(faults=[lies], **{"time.lease": "30min"})
     (forget,) = forgets(simulation)
     assert forget["held"] == 1
@@ -118,7 +118,7 @@ def test_a_node_that_lies_is_held_and_gets_no_lease(simulated):
 
 
 def test_a_lying_node_that_is_retired_holds_nothing_up(simulated):
-    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-2"]}
     simulation = simulated(faults=[lies], **{"operator.retire_held_after": "1h"})
     (forget,) = forgets(simulation)
     assert forget["state"] == "converged"
@@ -127,12 +127,12 @@ def test_a_lying_node_that_is_retired_holds_nothing_up(simulated):
 
 
 def test_a_node_that_is_held_is_retired_when_the_operator_has_waited_so_long(simulated):
-    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-00001"]}
+    lies = {"kind": "lies", "at": 1.0, "nodes": ["node-2"]}
     simulation = simulated(faults=[lies], **{"operator.retire_held_after": "3h", "time.sample_every": "10min"})
     (retirement,) = [event for event in simulation.tables["events"] if event["kind"] == "retirement"]
     # The forget, whose receipt was a lie, is one hour after the begin.
     assert 4 * 3600 <= retirement["t_s"] < 4.7 * 3600
-    assert retirement["node"] == "node-00001"
+    assert retirement["node"] == "node-2"
 
 
 def test_nodes_whose_hello_is_under_way_when_the_coordinator_ends_come_back(simulated):
@@ -153,7 +153,7 @@ def test_people_are_forgotten_again_after_a_time_when_nobody_was_there(simulated
 
 
 def test_a_node_that_goes_back_to_a_backup_forgets_again(simulated):
-    back = {"kind": "restored-backup", "at": "3h", "nodes": ["node-00000", "node-00003"], "lasts": "150min"}
+    back = {"kind": "restored-backup", "at": "3h", "nodes": ["node-1", "node-4"], "lasts": "150min"}
     simulation = simulated(faults=[back])
     (forget,) = forgets(simulation)
     assert forget["state"] == "converged"
