@@ -75,6 +75,8 @@ class NodeContext:
         Where classes are learnt and images generated; None on a node that recognises.
     heartbeat_s
         Between two heartbeats; the coordinator may ask for fewer.
+    calibrate_every_s
+        Between two calibrations of the chip; None: only at a start.
     lock
         Held by every public method of `Node`, from start to end but for what its docstring names.
     """
@@ -92,6 +94,7 @@ class NodeContext:
     image_generator: ImageGenerator | None = None
     for_head: bool = True
     heartbeat_s: float = 1.0
+    calibrate_every_s: float | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from edge_node.recognition.chips import Chips
+from edge_node.recognition.chips import Chips, PublicSamples
 from edge_node.tasks import RecognitionTask
 from hwmodel import Cost, EnergyLedger, Phase, Preset
 
@@ -19,7 +19,7 @@ class FirstReads:
     Attributes
     ----------
     codes
-        Uncentred, int32 [nodes, P, features], in the order of the people's names.
+        Uncentred, of the task's `PublicSamples`, int32 [nodes, P, features].
     costs
         Cumulative costs of each node.
     first_costs
@@ -38,18 +38,18 @@ class FirstReads:
         preset: Preset,
         fleet_seed: int,
         node_ids: Sequence[str],
-        saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
+        age_s: Callable[[], float],
+        saved_costs: Sequence[Mapping[Phase, Cost]] = (),
     ) -> FirstReads:
         """Program the chips of some nodes at once, and read the public samples; arguments as of `Engine.build`."""
         nodes = range(len(node_ids))
-        ledger, chips = EnergyLedger(len(nodes)), Chips(task, preset, fleet_seed, node_ids, len(nodes))
+        ledger, chips = EnergyLedger(len(nodes)), Chips(task, preset, fleet_seed, node_ids, len(nodes), age_s)
         chips.program(nodes, ledger)
         programming = [ledger.totals(node)[Phase.PROGRAM] for node in nodes]
-        for node, saved in enumerate(saved_costs or ()):
+        for node, saved in enumerate(saved_costs):
             add_saved(ledger, saved, node)
         marks = [ledger.mark(node) for node in nodes]
-        samples = [sample for _, own in sorted(task.public_samples().items()) for sample in own]
-        codes = chips.capture(samples, nodes, ledger.of(nodes), Phase.INFER)
+        codes = chips.capture(PublicSamples.of(task).samples, nodes, ledger.of(nodes), Phase.INFER)
         reading = [ledger.since(mark)[Phase.INFER] for mark in marks]
         costs = [ledger.totals(node) for node in nodes]
         return cls(chips, codes, costs, list(zip(programming, reading, strict=True)))

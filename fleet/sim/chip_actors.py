@@ -7,6 +7,7 @@ are the same however many there are, and nothing of them is in a checkpoint.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import warnings
 from collections import deque
@@ -118,12 +119,19 @@ class FleetEngine(Engine):
     """Engine of a simulated fleet, of which actors compute what is for many nodes at once, if there are any."""
 
     _actors: ChipActors | None = None
+    #: Whether the calibration's tensors are such as cannot be written to.
+    _shares = False
 
     def use(self, actors: ChipActors | None) -> None:
         """Have rounds computed by actors from now on, or here."""
         if actors is not None:
-            self._calibration = actors.shared(self._calibration)
+            self._calibration, self._shares = actors.shared(self._calibration), True
         self._actors = actors
+
+    def _calibrate(self, node: int) -> None:
+        if self._shares:
+            self._calibration, self._shares = copy.deepcopy(self._calibration), False
+        super()._calibrate(node)
 
     def _computed(self, requests: Sequence[RoundRequest]) -> list[RoundResult]:
         if self._actors is None:
@@ -141,13 +149,18 @@ class _ChipActor:
         self, task_and_preset: tuple[RecognitionTask, Preset], fleet_seed: int, node_ids: Sequence[str]
     ) -> FirstReads:
         """Program the chips of some nodes, and read the public samples."""
-        return FirstReads.of(*task_and_preset, fleet_seed, node_ids)
+        return FirstReads.of(*task_and_preset, fleet_seed, node_ids, _new)
 
     def run_rounds(
         self, calibration: ScoreCalibration, banks: Mapping[int, AdapterBank], requests: Sequence[RoundRequest]
     ) -> list[RoundResult]:
         """Run one round of learning."""
         return run_rounds(calibration, banks, requests)
+
+
+def _new() -> float:
+    """Return the age (s) of chips that are programmed now."""
+    return 0.0
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

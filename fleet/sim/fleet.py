@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -40,7 +41,12 @@ _NEVER_MS = 2**62
 
 
 def subjects_of(
-    scenario: Scenario, seed: int, progress: Callable[[str], None], chunk: int, actors: ChipActors | None
+    scenario: Scenario,
+    seed: int,
+    progress: Callable[[str], None],
+    chunk: int,
+    now_s: Callable[[], float],
+    actors: ChipActors | None,
 ) -> Subjects:
     """Return the people of a scenario's task, and the chips that see them; raises what `TaskPeople` raises."""
     fleet = scenario.fleet
@@ -49,7 +55,7 @@ def subjects_of(
     # The data and torch's kernels: not for those who simulate the protocol.
     from fleet.sim.task_people import TaskPeople
 
-    return TaskPeople(fleet, seed, progress, chunk, actors)
+    return TaskPeople(fleet, scenario.chip, seed, progress, chunk, now_s, actors)
 
 
 class SimulatedFleet:
@@ -74,7 +80,9 @@ class SimulatedFleet:
     ) -> None:
         self._scenario, self._seed, self._link, self._traffic = scenario, seed, _PERFECT, Traffic()
         self.scheduler, self.members = Scheduler(), dict[int, Member]()
-        self._subjects = subjects_of(scenario, seed, progress, chunk, actors)
+        # Not a function of its own: a simulation that is saved has this in it.
+        now_s = partial(getattr, self.scheduler, "now_s")
+        self._subjects = subjects_of(scenario, seed, progress, chunk, now_s, actors)
         self.roll = Roll(seed, self._subjects.count)
         self.plane = ControlPlane(
             self.scheduler,
@@ -87,7 +95,9 @@ class SimulatedFleet:
             opened=self._opened,
             refused=self._refused,
         )
-        self.recorder = Recorder(self.plane, self.members, self._subjects, self.roll, self._traffic)
+        self.recorder = Recorder(
+            self.plane, self.members, self._subjects, self.roll, self._traffic, ages=scenario.chip.ages
+        )
         self._jobs = JobPlayer(self.plane, self._up, chunk, self._round_done)
         self._jobs.actors = actors
         self.plane.learning = self.plane.env.learning = ConnectedNodes()
@@ -147,6 +157,7 @@ class SimulatedFleet:
             task=self._subjects.task,
             energy_model=self._subjects.energy_model,
             for_head=self._scenario.fleet.head,
+            calibrate_every_s=self._scenario.chip.calibrate_every,
         )
         member = self.members[number] = Member(
             number,
