@@ -143,6 +143,7 @@ fleet = {nodes = 3, people = 3, task = "speakers"}
 time = {duration = "40min", heartbeat = "5min", sample_every = "10min"}
 forgets = {at = ["20min"]}
 learning = {rounds = 1}
+chip = {calibrate_every = "15min"}
 """
 )
 
