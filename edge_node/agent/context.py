@@ -156,6 +156,18 @@ class Meter:
         """Return what has been spent since the node was made, by phase."""
         return self._ledger.totals(self._node_index)
 
+    def telemetry(
+        self, spent: Mapping[Phase, Cost], energy_model: types.EnergyModel, adapters: int
+    ) -> node_pb2.Telemetry:
+        """Return totals and counters as they travel, beside the number of subject adapters."""
+        return node_pb2.Telemetry(
+            costs=phase_costs(spent),
+            energy_model=energy_model,
+            inferences=self.inferences,
+            stale_inferences_refused=self.stale_refused,
+            subject_adapters=adapters,
+        )
+
     @property
     def overdue(self) -> bool:
         """Whether the last save is too long ago."""

@@ -292,14 +292,7 @@ class Node:
         if news == self._told and self._untold < TELEMETRY_AT_LEAST:
             return []
         self._told, self._untold = news, 0
-        telemetry = node_pb2.Telemetry(
-            costs=phase_costs(spent),
-            energy_model=self.context.energy_model,
-            inferences=meter.inferences,
-            stale_inferences_refused=meter.stale_refused,
-            subject_adapters=adapters,
-        )
-        return [ConnectRequest(telemetry=telemetry)]
+        return [ConnectRequest(telemetry=meter.telemetry(spent, self.context.energy_model, adapters))]
 
     def _contributing(self) -> list[ConnectRequest]:
         return [ConnectRequest(contribution=envelope) for envelope in self._contributions.due()]
