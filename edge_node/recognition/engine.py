@@ -22,7 +22,7 @@ from torch import Tensor
 from edge_node.engine import Identification, RecognitionEngine
 from edge_node.errors import EngineError
 from edge_node.recognition.bank import BYTES_PER_FEATURE, AdapterBank
-from edge_node.recognition.chips import Chips
+from edge_node.recognition.chips import Chips, PublicSamples
 from edge_node.recognition.head import BYTES_PER_CODE, HeadAdapter
 from edge_node.recognition.lora.output_layer import project
 from edge_node.recognition.score_calibration import ScoreCalibration
@@ -57,9 +57,10 @@ class Engine(RecognitionEngine):
         calibration: ScoreCalibration,
         ledger: EnergyLedger,
         first_costs: Sequence[tuple[Cost, Cost]],
+        public: PublicSamples,
     ) -> None:
         super().__init__(node_ids, preset, calibration.centre.shape[1], ledger)
-        self._chips, self._calibration = chips, calibration
+        self._chips, self._calibration, self._public = chips, calibration, public
         # Of programming each chip, and of reading the public samples at each start.
         self._first_costs = first_costs
         self._public_reads = tuple(reads for reads in chips.calibrated if bool((reads.reads > 0).all()))
@@ -79,6 +80,7 @@ class Engine(RecognitionEngine):
         saved_costs: Sequence[Mapping[Phase, Cost]] | None = None,
         chunk: int = CHUNK,
         progress: Callable[[int, int], None] | None = None,
+        age_s: Callable[[], float] = lambda: 0.0,
     ) -> Engine:
         """Program the backbones and calibrate on the task's public samples, some chips after the other.
 
@@ -96,17 +98,13 @@ class Engine(RecognitionEngine):
             Chips that are programmed at once, and then kept in memory if they are all. Nothing else depends on it.
         progress
             Told the nodes done and in all, after each chunk.
+        age_s
+            Returns how long ago (s) the chips were programmed; asked whenever they are read.
         """
         if saved_costs is not None and len(saved_costs) != len(node_ids):
             raise EngineError(f"{len(saved_costs)} saved costs for {len(node_ids)} nodes: give one each")
         ledger = EnergyLedger(len(node_ids))
-        chips = Chips(task, preset, fleet_seed, node_ids, max(chunk, 1))
-        samples: list[np.ndarray] = []
-        person: list[int] = []
-        for index, name in enumerate(sorted(public := task.public_samples())):
-            samples += public[name]
-            person += [index] * len(public[name])
-
+        chips, public = Chips(task, preset, fleet_seed, node_ids, max(chunk, 1), age_s), PublicSamples.of(task)
         first_costs: list[tuple[Cost, Cost]] = []
 
         def captured() -> Iterator[Tensor]:
@@ -117,17 +115,17 @@ class Engine(RecognitionEngine):
                     for node in nodes:
                         _restore(ledger, saved_costs[node], node)
                 marks = [ledger.mark(node) for node in nodes]
-                yield chips.capture(samples, nodes, ledger.of(nodes), Phase.INFER)
+                yield chips.capture(public.samples, nodes, ledger.of(nodes), Phase.INFER)
                 reading = [ledger.since(mark)[Phase.INFER] for mark in marks]
                 first_costs.extend(zip(programming, reading, strict=True))
                 if progress is not None:
                     progress(nodes[-1] + 1, len(node_ids))
 
-        calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), torch.tensor(person))
+        calibration = ScoreCalibration.fit_parts(captured(), len(node_ids), public.person)
         chips.note_calibrated()
         if len(node_ids) > chunk:
             chips.drop()
-        return cls(node_ids, preset, chips, calibration, ledger, first_costs)
+        return cls(node_ids, preset, chips, calibration, ledger, first_costs, public)
 
     def restart(self, node: int, saved_costs: Mapping[Phase, Cost]) -> None:
         """Go on with a node as `build` does with a device that was switched off: nothing is in its SRAM.
@@ -141,8 +139,26 @@ class Engine(RecognitionEngine):
         programming, reading = self._first_costs[node]
         self.ledger.restore({Phase.PROGRAM: programming}, node)
         _restore(self.ledger, saved_costs, node)
-        self.ledger.charge(Phase.INFER, reading, node)
-        self._chips.restart(node)
+        if self._chips.as_calibrated and not self.calibrations[node]:
+            self.ledger.charge(Phase.INFER, reading, node)
+            self._chips.restart(node)
+        else:
+            self._chips.rewind(node)
+            self._calibrate(node)
+
+    def calibrate(self, node: int) -> None:
+        """Calibrate a node on the public samples as its chip reads them by now; charged to `Phase.INFER`."""
+        self._bank(node)
+        self._calibrate(node)
+        self.calibrations[node] += 1
+
+    def _calibrate(self, node: int) -> None:
+        codes = self._chips.capture(self._public.samples, [node], self.ledger.of([node]), Phase.INFER)
+        fitted = ScoreCalibration.fit(codes, self._public.person)
+        if self._banks[node].head is not None and float(fitted.accept_threshold[0]) <= 0:
+            raise EngineError("the chip's threshold of acceptance is no longer above 0: its head could not be weighed")
+        self._calibration = self._calibration.renewed(node, fitted)
+        self._people.pop(node, None)
 
     @property
     def accept_threshold(self) -> Tensor:

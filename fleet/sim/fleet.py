@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -35,7 +36,9 @@ ROUNDS_OF_SHARDS = 2
 _NEVER_MS = 2**62
 
 
-def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], chunk: int) -> Subjects:
+def subjects_of(
+    scenario: Scenario, seed: int, progress: Callable[[str], None], chunk: int, now_s: Callable[[], float]
+) -> Subjects:
     """Return the people of a scenario's task, and the chips that see them; raises what `TaskPeople` raises."""
     fleet = scenario.fleet
     if fleet.task == MADE_UP:
@@ -43,7 +46,7 @@ def subjects_of(scenario: Scenario, seed: int, progress: Callable[[str], None], 
     # The data and torch's kernels: not for those who simulate the protocol.
     from fleet.sim.task_people import TaskPeople
 
-    return TaskPeople(fleet, seed, progress, chunk)
+    return TaskPeople(fleet, scenario.chip, seed, progress, chunk, now_s)
 
 
 class SimulatedFleet:
@@ -62,7 +65,9 @@ class SimulatedFleet:
     ) -> None:
         self._scenario, self._seed, self._link, self._traffic = scenario, seed, _PERFECT, Traffic()
         self.scheduler, self.members = Scheduler(), dict[int, Member]()
-        self._subjects = subjects_of(scenario, seed, progress, chunk)
+        # Not a function of its own: a simulation that is saved has this in it.
+        now_s = partial(getattr, self.scheduler, "now_s")
+        self._subjects = subjects_of(scenario, seed, progress, chunk, now_s)
         self.roll = Roll(seed, self._subjects.count)
         self.plane = ControlPlane(
             self.scheduler,
@@ -75,7 +80,9 @@ class SimulatedFleet:
             opened=self._opened,
             refused=self._refused,
         )
-        self.recorder = Recorder(self.plane, self.members, self._subjects, self.roll, self._traffic)
+        self.recorder = Recorder(
+            self.plane, self.members, self._subjects, self.roll, self._traffic, ages=scenario.chip.ages
+        )
         self._jobs = JobPlayer(self.plane, self._up, chunk, self._round_done)
         self.plane.learning = self.plane.env.learning = ConnectedNodes()
         self.plane.play = self._jobs.play
@@ -129,6 +136,7 @@ class SimulatedFleet:
             task=self._subjects.task,
             energy_model=self._subjects.energy_model,
             for_head=self._scenario.fleet.head,
+            calibrate_every_s=self._scenario.chip.calibrate_every,
         )
         member = self.members[number] = Member(
             number,
