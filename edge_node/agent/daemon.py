@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 # The SuperNode keeps its port over restarts.
 _PORTS = range(20_000, 32_000)
 #: Of the SuperNode: to start it takes two CPU seconds, and one that followed a SIGKILL is refused for up to a minute.
-_BACKOFF = Backoff(first_s=4.0, longest_s=15.0)
+_BACKOFF = Backoff(first_s=10.0, longest_s=20.0)
 
 
 def run(

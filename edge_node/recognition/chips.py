@@ -42,7 +42,7 @@ class CrossbarReads:
     wear: Tensor
 
     @classmethod
-    def none(cls, crossbar: Crossbar, nodes: int) -> CrossbarReads:
+    def none(cls, crossbar: Crossbar | CrossbarReads, nodes: int) -> CrossbarReads:
         """Return the reads of so many chips with such a crossbar, of which none has read anything."""
         reads, driven = (torch.zeros(nodes, dtype=torch.int64) for _ in range(2))
         wear = torch.zeros(nodes, dtype=torch.float64)
@@ -169,9 +169,21 @@ class Chips:
         """Whether cells are of the age that `note_calibrated` found them at."""
         return self.age_s == self._calibrated_age_s
 
-    def drop(self) -> None:
-        """Let go of all cells."""
-        self._held.clear()
+    def take(self, chips: Chips, first: int) -> None:
+        """Take over what is known of chips, of which the first is number `first` here; their cells if that is all."""
+        where = slice(first, first + len(chips.cell_writes))
+        if len(chips.cell_writes) == len(self.cell_writes):
+            self._held = chips._held
+        self.cell_writes[where] = chips.cell_writes
+        for number, taken in enumerate(chips.crossbars):
+            if number == len(self.crossbars):
+                self.crossbars.append(CrossbarReads.none(taken, len(self._node_ids)))
+            counts = self.crossbars[number]
+            counts.reads[where], counts.driven[where], counts.wear[where] = taken.reads, taken.driven, taken.wear
+
+    def __getstate__(self) -> dict[str, object]:
+        # Cells are regenerated.
+        return {**self.__dict__, "_held": OrderedDict()}
 
     def _programmed(self, nodes: tuple[int, ...], ledger: EnergyLedger) -> _Programmed:
         while self._held and sum(map(len, self._held)) + len(nodes) > self.at_once:

@@ -13,6 +13,7 @@ from edge_node.engine import NodeEngine
 from edge_node.recognition.engine import Engine
 from edge_node.tasks import RecognitionTask, load_task
 from edge_node.testing.nodes import MakeEngine
+from fleet.sim.chip_actors import ChipActors, FleetEngine
 from fleet.sim.node_names import node_id
 from fleet.sim.people import ASKED
 from fleet.sim.scenario import Chip, Fleet, ScenarioError
@@ -41,6 +42,7 @@ class TaskPeople:
         progress: Callable[[str], None],
         chunk: int,
         now_s: Callable[[], float],
+        actors: ChipActors | None,
     ) -> None:
         task = load_task(fleet.task)
         if not isinstance(task, RecognitionTask):
@@ -52,16 +54,24 @@ class TaskPeople:
         self._enrolled, self._people = tuple(sorted(task.split.enrolled)), task.load_people()
         if fleet.people > self.count:
             raise ScenarioError(f"fleet.people is {fleet.people}, but task {fleet.task} has {self.count} to enrol")
-        self._engine = Engine.build(
-            task,
-            self._preset,
-            seed,
-            [node_id(node) for node in range(fleet.nodes)],
-            chunk=chunk,
-            progress=lambda done, nodes: progress(f"programming chips: {done} of {nodes}"),
-            age_s=now_s,
-        )
+        names = [node_id(node) for node in range(fleet.nodes)]
+        chips = task, self._preset, seed, names
+
+        def made(done: int, nodes: int) -> None:
+            progress(f"programming chips: {done} of {nodes}")
+
+        if actors is None:
+            self._engine = FleetEngine.build(*chips, chunk=chunk, progress=made, age_s=now_s)
+        else:
+            progress("starting Ray")
+            reads = actors.first_reads(*chips, chunk)
+            self._engine = FleetEngine.calibrated(reads, *chips, chunk=chunk, progress=made, age_s=now_s)
+            self.use(actors)
         self._nodes = fleet.nodes
+
+    def use(self, actors: ChipActors | None) -> None:
+        """Have actors compute what is for many chips at once, from now on, or nobody else."""
+        self._engine.use(actors)
 
     @property
     def count(self) -> int:
