@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reram_fleet.v1.types_pb2 import (
+    NEURON_LAW_RECTIFIER,
     SUBJECT_ADAPTER_KIND_TRAINED,
     SUBJECT_ADAPTER_KIND_UNSPECIFIED,
+    NeuronLaw,
     SubjectAdapter,
     SubjectAdapterKind,
 )
@@ -24,6 +26,29 @@ class CodeRangeError(ValueError):
 
 
 @dataclass(frozen=True)
+class LoraStage:
+    """Neurons of a small chip that a LoRA is beside, as a task's codes tell of them (docs/adr/0028).
+
+    Attributes
+    ----------
+    rank
+        Numbers of A x, of all layers that feed the neurons.
+    segments
+        Parts of each sample, of which the codes have A x, then what drove the neurons.
+    """
+
+    rank: int
+    neurons: int
+    segments: int = 1
+    law: NeuronLaw = NEURON_LAW_RECTIFIER
+
+    @property
+    def features(self) -> int:
+        """Codes of one sample."""
+        return self.segments * (self.rank + self.neurons)
+
+
+@dataclass(frozen=True)
 class CodeRange:
     """Integers that one sample can have."""
 
@@ -33,6 +58,8 @@ class CodeRange:
     code_max: int
     #: Of the task's subject adapters.
     kind: SubjectAdapterKind = SUBJECT_ADAPTER_KIND_UNSPECIFIED
+    #: Of a small chip; None if the LoRA is beside the output layer alone.
+    stage: LoraStage | None = None
 
     def check(self, adapter: SubjectAdapter) -> None:
         """Refuse an adapter that no node of the task can have captured.
@@ -70,6 +97,7 @@ def adapter_kind_name(kind: int) -> str:
 # tenths of each, which tests hold.
 SPEAKERS = CodeRange(1024, 2**16 - 1)
 FACES = CodeRange(1000, 2**12 - 1)
+FACES_64 = CodeRange(96, 2**12 - 1, stage=LoraStage(rank=32, neurons=64))
 FSDD = CodeRange(1024, 2**14 - 1)
 IMAGES = CodeRange(23_552, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED)
 IMAGES_BRIEF = CodeRange(11_776, 2**15 - 1, SUBJECT_ADAPTER_KIND_TRAINED)

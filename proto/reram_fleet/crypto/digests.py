@@ -54,8 +54,14 @@ def lora_digest(lora: SharedLora) -> bytes:
         return NO_LORA
     shape = lora.shape
     parts = [struct.pack("<IIfQI", shape.features, shape.rank, shape.alpha, shape.a_seed, shape.scale_bits)]
-    for row in sorted(lora.rows, key=lambda row: row.subject_tag):
+    rows = sorted(lora.rows, key=lambda row: row.subject_tag)
+    for row in rows:
         parts += [row.subject_tag.encode(), _int64(row.codes)]
+    if shape.neurons:
+        # Numbers of fixed length, so no rows have these parts.
+        parts.append(struct.pack("<III", shape.neurons, shape.segments, shape.law))
+        parts += [_int64(branch.codes) for branch in lora.branches]
+        parts.append(_int64([row.branch for row in rows]))
     return _hash("lora", *parts)
 
 

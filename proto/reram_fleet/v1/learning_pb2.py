@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from reram_fleet.v1 import types_pb2 as reram__fleet_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dreram_fleet/v1/learning.proto\x12\x0ereram_fleet.v1\x1a\x1areram_fleet/v1/types.proto\"0\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xc6\x01\n\x0eGetJobResponse\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.reram_fleet.v1.LearningKind\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x14\n\x0cround_offset\x18\x03 \x01(\r\x12\x0e\n\x06quorum\x18\x04 \x01(\r\x12\x14\n\x0csealed_state\x18\x05 \x01(\x0c\x12\x0f\n\x07job_key\x18\x06 \x01(\x0c\x12\x17\n\x0fround_timeout_s\x18\x07 \x01(\r\x12\x12\n\nscale_bits\x18\x08 \x01(\r\"C\n\x11\x42\x65ginRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\">\n\x12\x42\x65ginRoundResponse\x12(\n\x05nodes\x18\x01 \x03(\x0b\x32\x19.reram_fleet.v1.RoundNode\"^\n\tRoundNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66lower_node_id\x18\x02 \x01(\x04\x12(\n\x06ticket\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\"\xde\x01\n\x12ReportRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x14\n\x0csealed_state\x18\x04 \x01(\x0c\x12@\n\x07metrics\x18\x05 \x03(\x0b\x32/.reram_fleet.v1.ReportRoundRequest.MetricsEntry\x12\x10\n\x08node_ids\x18\x06 \x03(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x15\n\x13ReportRoundResponse\"B\n\x10\x46inishJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"\x13\n\x11\x46inishJobResponse2\xd9\x02\n\x0fLearningService\x12G\n\x06GetJob\x12\x1d.reram_fleet.v1.GetJobRequest\x1a\x1e.reram_fleet.v1.GetJobResponse\x12S\n\nBeginRound\x12!.reram_fleet.v1.BeginRoundRequest\x1a\".reram_fleet.v1.BeginRoundResponse\x12V\n\x0bReportRound\x12\".reram_fleet.v1.ReportRoundRequest\x1a#.reram_fleet.v1.ReportRoundResponse\x12P\n\tFinishJob\x12 .reram_fleet.v1.FinishJobRequest\x1a!.reram_fleet.v1.FinishJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dreram_fleet/v1/learning.proto\x12\x0ereram_fleet.v1\x1a\x1areram_fleet/v1/types.proto\"0\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xb8\x01\n\x0eGetJobResponse\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.reram_fleet.v1.LearningKind\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x14\n\x0cround_offset\x18\x03 \x01(\r\x12\x0e\n\x06quorum\x18\x04 \x01(\r\x12\x14\n\x0csealed_state\x18\x05 \x01(\x0c\x12\x0f\n\x07job_key\x18\x06 \x01(\x0c\x12\x17\n\x0fround_timeout_s\x18\x07 \x01(\rJ\x04\x08\x08\x10\t\"C\n\x11\x42\x65ginRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\">\n\x12\x42\x65ginRoundResponse\x12(\n\x05nodes\x18\x01 \x03(\x0b\x32\x19.reram_fleet.v1.RoundNode\"^\n\tRoundNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66lower_node_id\x18\x02 \x01(\x04\x12(\n\x06ticket\x18\x03 \x01(\x0b\x32\x18.reram_fleet.v1.Envelope\"\xde\x01\n\x12ReportRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x14\n\x0csealed_state\x18\x04 \x01(\x0c\x12@\n\x07metrics\x18\x05 \x03(\x0b\x32/.reram_fleet.v1.ReportRoundRequest.MetricsEntry\x12\x10\n\x08node_ids\x18\x06 \x03(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x15\n\x13ReportRoundResponse\"B\n\x10\x46inishJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"\x13\n\x11\x46inishJobResponse2\xd9\x02\n\x0fLearningService\x12G\n\x06GetJob\x12\x1d.reram_fleet.v1.GetJobRequest\x1a\x1e.reram_fleet.v1.GetJobResponse\x12S\n\nBeginRound\x12!.reram_fleet.v1.BeginRoundRequest\x1a\".reram_fleet.v1.BeginRoundResponse\x12V\n\x0bReportRound\x12\".reram_fleet.v1.ReportRoundRequest\x1a#.reram_fleet.v1.ReportRoundResponse\x12P\n\tFinishJob\x12 .reram_fleet.v1.FinishJobRequest\x1a!.reram_fleet.v1.FinishJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBREQUEST']._serialized_start=77
   _globals['_GETJOBREQUEST']._serialized_end=125
   _globals['_GETJOBRESPONSE']._serialized_start=128
-  _globals['_GETJOBRESPONSE']._serialized_end=326
-  _globals['_BEGINROUNDREQUEST']._serialized_start=328
-  _globals['_BEGINROUNDREQUEST']._serialized_end=395
-  _globals['_BEGINROUNDRESPONSE']._serialized_start=397
-  _globals['_BEGINROUNDRESPONSE']._serialized_end=459
-  _globals['_ROUNDNODE']._serialized_start=461
-  _globals['_ROUNDNODE']._serialized_end=555
-  _globals['_REPORTROUNDREQUEST']._serialized_start=558
-  _globals['_REPORTROUNDREQUEST']._serialized_end=780
-  _globals['_REPORTROUNDREQUEST_METRICSENTRY']._serialized_start=734
-  _globals['_REPORTROUNDREQUEST_METRICSENTRY']._serialized_end=780
-  _globals['_REPORTROUNDRESPONSE']._serialized_start=782
-  _globals['_REPORTROUNDRESPONSE']._serialized_end=803
-  _globals['_FINISHJOBREQUEST']._serialized_start=805
-  _globals['_FINISHJOBREQUEST']._serialized_end=871
-  _globals['_FINISHJOBRESPONSE']._serialized_start=873
-  _globals['_FINISHJOBRESPONSE']._serialized_end=892
-  _globals['_LEARNINGSERVICE']._serialized_start=895
-  _globals['_LEARNINGSERVICE']._serialized_end=1240
+  _globals['_GETJOBRESPONSE']._serialized_end=312
+  _globals['_BEGINROUNDREQUEST']._serialized_start=314
+  _globals['_BEGINROUNDREQUEST']._serialized_end=381
+  _globals['_BEGINROUNDRESPONSE']._serialized_start=383
+  _globals['_BEGINROUNDRESPONSE']._serialized_end=445
+  _globals['_ROUNDNODE']._serialized_start=447
+  _globals['_ROUNDNODE']._serialized_end=541
+  _globals['_REPORTROUNDREQUEST']._serialized_start=544
+  _globals['_REPORTROUNDREQUEST']._serialized_end=766
+  _globals['_REPORTROUNDREQUEST_METRICSENTRY']._serialized_start=720
+  _globals['_REPORTROUNDREQUEST_METRICSENTRY']._serialized_end=766
+  _globals['_REPORTROUNDRESPONSE']._serialized_start=768
+  _globals['_REPORTROUNDRESPONSE']._serialized_end=789
+  _globals['_FINISHJOBREQUEST']._serialized_start=791
+  _globals['_FINISHJOBREQUEST']._serialized_end=857
+  _globals['_FINISHJOBRESPONSE']._serialized_start=859
+  _globals['_FINISHJOBRESPONSE']._serialized_end=878
+  _globals['_LEARNINGSERVICE']._serialized_start=881
+  _globals['_LEARNINGSERVICE']._serialized_end=1226
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ class GetJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class GetJobResponse(_message.Message):
-    __slots__ = ("kind", "rounds", "round_offset", "quorum", "sealed_state", "job_key", "round_timeout_s", "scale_bits")
+    __slots__ = ("kind", "rounds", "round_offset", "quorum", "sealed_state", "job_key", "round_timeout_s")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     ROUND_OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -24,7 +24,6 @@ class GetJobResponse(_message.Message):
     SEALED_STATE_FIELD_NUMBER: _ClassVar[int]
     JOB_KEY_FIELD_NUMBER: _ClassVar[int]
     ROUND_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
-    SCALE_BITS_FIELD_NUMBER: _ClassVar[int]
     kind: _types_pb2.LearningKind
     rounds: int
     round_offset: int
@@ -32,8 +31,7 @@ class GetJobResponse(_message.Message):
     sealed_state: bytes
     job_key: bytes
     round_timeout_s: int
-    scale_bits: int
-    def __init__(self, kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., rounds: _Optional[int] = ..., round_offset: _Optional[int] = ..., quorum: _Optional[int] = ..., sealed_state: _Optional[bytes] = ..., job_key: _Optional[bytes] = ..., round_timeout_s: _Optional[int] = ..., scale_bits: _Optional[int] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[_types_pb2.LearningKind, str]] = ..., rounds: _Optional[int] = ..., round_offset: _Optional[int] = ..., quorum: _Optional[int] = ..., sealed_state: _Optional[bytes] = ..., job_key: _Optional[bytes] = ..., round_timeout_s: _Optional[int] = ...) -> None: ...
 
 class BeginRoundRequest(_message.Message):
     __slots__ = ("job_id", "attempt", "round")

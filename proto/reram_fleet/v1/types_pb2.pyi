@@ -27,6 +27,12 @@ class LearningKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEARNING_KIND_TRAIN_COHORT: _ClassVar[LearningKind]
     LEARNING_KIND_REPLAY_COHORT: _ClassVar[LearningKind]
 
+class NeuronLaw(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NEURON_LAW_UNSPECIFIED: _ClassVar[NeuronLaw]
+    NEURON_LAW_RECTIFIER: _ClassVar[NeuronLaw]
+    NEURON_LAW_TANH: _ClassVar[NeuronLaw]
+
 class SubjectAdapterKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SUBJECT_ADAPTER_KIND_UNSPECIFIED: _ClassVar[SubjectAdapterKind]
@@ -84,6 +90,9 @@ LEARNING_KIND_UNLEARN_LORA: LearningKind
 LEARNING_KIND_EVALUATE_QUALITY: LearningKind
 LEARNING_KIND_TRAIN_COHORT: LearningKind
 LEARNING_KIND_REPLAY_COHORT: LearningKind
+NEURON_LAW_UNSPECIFIED: NeuronLaw
+NEURON_LAW_RECTIFIER: NeuronLaw
+NEURON_LAW_TANH: NeuronLaw
 SUBJECT_ADAPTER_KIND_UNSPECIFIED: SubjectAdapterKind
 SUBJECT_ADAPTER_KIND_TRAINED: SubjectAdapterKind
 ENERGY_PHASE_UNSPECIFIED: EnergyPhase
@@ -228,18 +237,24 @@ class JobTicket(_message.Message):
     def __init__(self, fleet_id: _Optional[str] = ..., node_id: _Optional[str] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[LearningKind, str]] = ..., generation: _Optional[int] = ..., expires_at_unix_ms: _Optional[int] = ..., job_key: _Optional[_Union[Sealed, _Mapping]] = ..., subject_tags: _Optional[_Iterable[str]] = ..., forget_tags: _Optional[_Iterable[str]] = ..., lora: _Optional[_Union[LoraShape, _Mapping]] = ...) -> None: ...
 
 class LoraShape(_message.Message):
-    __slots__ = ("features", "rank", "alpha", "a_seed", "scale_bits")
+    __slots__ = ("features", "rank", "alpha", "a_seed", "scale_bits", "neurons", "segments", "law")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     A_SEED_FIELD_NUMBER: _ClassVar[int]
     SCALE_BITS_FIELD_NUMBER: _ClassVar[int]
+    NEURONS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    LAW_FIELD_NUMBER: _ClassVar[int]
     features: int
     rank: int
     alpha: float
     a_seed: int
     scale_bits: int
-    def __init__(self, features: _Optional[int] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., a_seed: _Optional[int] = ..., scale_bits: _Optional[int] = ...) -> None: ...
+    neurons: int
+    segments: int
+    law: NeuronLaw
+    def __init__(self, features: _Optional[int] = ..., rank: _Optional[int] = ..., alpha: _Optional[float] = ..., a_seed: _Optional[int] = ..., scale_bits: _Optional[int] = ..., neurons: _Optional[int] = ..., segments: _Optional[int] = ..., law: _Optional[_Union[NeuronLaw, str]] = ...) -> None: ...
 
 class SubjectAdapter(_message.Message):
     __slots__ = ("subject_tag", "count", "code_sum", "kind")
@@ -254,32 +269,50 @@ class SubjectAdapter(_message.Message):
     def __init__(self, subject_tag: _Optional[str] = ..., count: _Optional[int] = ..., code_sum: _Optional[_Iterable[int]] = ..., kind: _Optional[_Union[SubjectAdapterKind, str]] = ...) -> None: ...
 
 class LoraState(_message.Message):
-    __slots__ = ("subject_tags", "rank", "numerator", "weight")
+    __slots__ = ("subject_tags", "rank", "neurons", "rows", "row_weights", "branches", "branch_weights", "row_branches")
     SUBJECT_TAGS_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
-    NUMERATOR_FIELD_NUMBER: _ClassVar[int]
-    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NEURONS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    ROW_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    BRANCHES_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ROW_BRANCHES_FIELD_NUMBER: _ClassVar[int]
     subject_tags: _containers.RepeatedScalarFieldContainer[str]
     rank: int
-    numerator: bytes
-    weight: bytes
-    def __init__(self, subject_tags: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ..., numerator: _Optional[bytes] = ..., weight: _Optional[bytes] = ...) -> None: ...
+    neurons: int
+    rows: bytes
+    row_weights: bytes
+    branches: bytes
+    branch_weights: bytes
+    row_branches: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, subject_tags: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ..., neurons: _Optional[int] = ..., rows: _Optional[bytes] = ..., row_weights: _Optional[bytes] = ..., branches: _Optional[bytes] = ..., branch_weights: _Optional[bytes] = ..., row_branches: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LoraRow(_message.Message):
-    __slots__ = ("subject_tag", "codes")
+    __slots__ = ("subject_tag", "codes", "branch")
     SUBJECT_TAG_FIELD_NUMBER: _ClassVar[int]
     CODES_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
     subject_tag: str
     codes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, subject_tag: _Optional[str] = ..., codes: _Optional[_Iterable[int]] = ...) -> None: ...
+    branch: int
+    def __init__(self, subject_tag: _Optional[str] = ..., codes: _Optional[_Iterable[int]] = ..., branch: _Optional[int] = ...) -> None: ...
+
+class LoraBranch(_message.Message):
+    __slots__ = ("codes",)
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    codes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, codes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SharedLora(_message.Message):
-    __slots__ = ("shape", "rows")
+    __slots__ = ("shape", "rows", "branches")
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    BRANCHES_FIELD_NUMBER: _ClassVar[int]
     shape: LoraShape
     rows: _containers.RepeatedCompositeFieldContainer[LoraRow]
-    def __init__(self, shape: _Optional[_Union[LoraShape, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[LoraRow, _Mapping]]] = ...) -> None: ...
+    branches: _containers.RepeatedCompositeFieldContainer[LoraBranch]
+    def __init__(self, shape: _Optional[_Union[LoraShape, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[LoraRow, _Mapping]]] = ..., branches: _Optional[_Iterable[_Union[LoraBranch, _Mapping]]] = ...) -> None: ...
 
 class ClosedFormHead(_message.Message):
     __slots__ = ("subject_tags", "features", "codes", "scale_bits", "threshold")
